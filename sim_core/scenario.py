@@ -1,0 +1,259 @@
+"""The scenario: one frozen, validated value that the whole product passes around.
+
+Every field carries its limits, unit and one line of help. The address bar, the command line, the
+widgets and the Method page read that same description, so they cannot disagree.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+SCHEMA_VERSION = 1
+DTYPES = ("bf16", "fp8", "fp4")
+MIX_EXAMPLE = "chat:0.7,rag:0.3"
+
+
+class ScenarioError(ValueError):
+    """A scenario, preset, link or file that cannot be used; the message says what to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldInfo:
+    """What is known about one scenario key."""
+
+    kind: type
+    group: str
+    help: str
+    unit: str = ""
+    low: float = -math.inf
+    high: float = math.inf
+    choices: tuple[str, ...] = ()
+    optional: bool = False
+
+
+def _field(default: Any, group: str, help: str, *, kind: type | None = None, **limits: Any) -> Any:
+    """Return a dataclass field that carries its `FieldInfo`; a default of None means "as the preset"."""
+    info = FieldInfo(kind or type(default), group, help, optional=default is None, **limits)
+    return dataclasses.field(default=default, metadata={"info": info})
+
+
+def _spec(help: str, unit: str, high: float, low: float = 0.0) -> Any:
+    return _field(None, "accelerator", help, kind=float, unit=unit, low=low, high=high)
+
+
+def _dimension(help: str, high: int) -> Any:
+    return _field(None, "model", help, kind=int, low=1, high=high)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """One configuration to simulate: model, accelerator, layout, traffic, engine and limits.
+
+    A value of None in an override (an accelerator spec, a model dimension) means "as the preset says".
+
+    Raises
+    ------
+    ScenarioError
+        If a value has the wrong type, lies outside its limits or contradicts another one.
+    """
+
+    model: str = _field("llama-3.1-8b", "model", "Model preset, or `custom` with its dimensions")
+    layers: int | None = _dimension("Transformer layers", 1000)
+    hidden: int | None = _dimension("Hidden size", 200_000)
+    heads: int | None = _dimension("Query heads", 4096)
+    kv_heads: int | None = _dimension("Key/value heads", 4096)
+    head_dim: int | None = _dimension("Size of one head", 4096)
+    ffn_dim: int | None = _dimension("Width of the dense feed-forward block", 1_000_000)
+    vocab: int | None = _dimension("Vocabulary size", 10_000_000)
+    experts: int | None = _dimension("Experts per MoE layer", 10_000)
+    experts_per_token: int | None = _dimension("Experts each token visits", 1000)
+    expert_ffn_dim: int | None = _dimension("Width of one expert", 1_000_000)
+    window_tokens: int | None = _dimension("Sliding window of every layer", 10_000_000)
+
+    accelerator: str = _field("h100-sxm", "accelerator", "Accelerator preset")
+    bf16_tflop_per_s: float | None = _spec("Dense bf16 peak", "TFLOP/s", 1e7)
+    fp8_tflop_per_s: float | None = _spec("Dense fp8 peak", "TFLOP/s", 1e7)
+    fp4_tflop_per_s: float | None = _spec("Dense fp4 peak", "TFLOP/s", 1e7)
+    hbm_gb_per_s: float | None = _spec("Memory bandwidth", "GB/s", 1e8)
+    hbm_gb: float | None = _spec("Memory capacity", "GB", 1e6)
+    link_gb_per_s: float | None = _spec("Link bandwidth, one direction, per device", "GB/s", 1e6)
+    pcie_gb_per_s: float | None = _spec("Host link bandwidth, one direction", "GB/s", 1e5)
+    tdp_w: float | None = _spec("Power per device", "W", 1e6)
+    price_usd_per_hour: float | None = _spec("Price per device and hour", "USD/h", 1e5)
+
+    tensor_parallel: int = _field(1, "layout", "Devices that share each layer", low=1, high=1024)
+    expert_parallel: int = _field(1, "layout", "Devices over which the experts are spread", low=1, high=1024)
+    replicas: int = _field(1, "layout", "Independent copies behind a router", low=1, high=256)
+    router: str = _field(
+        "least_loaded",
+        "layout",
+        "How requests are dealt to replicas",
+        choices=("least_loaded", "round_robin"),
+    )
+    weight_dtype: str = _field(
+        "bf16",
+        "layout",
+        "Precision of weights and their arithmetic; `native` is the published checkpoint's",
+        choices=(*DTYPES, "native"),
+    )
+    kv_dtype: str = _field("bf16", "layout", "Precision of the KV cache", choices=("bf16", "fp8"))
+
+    arrivals: str = _field(
+        "poisson",
+        "traffic",
+        "How requests arrive",
+        choices=("poisson", "gamma", "closed", "offline", "trace"),
+    )
+    arrival_per_s: float = _field(
+        12.0, "traffic", "Request rate (open loop)", unit="req/s", low=1e-6, high=1e6
+    )
+    arrival_cv: float = _field(
+        2.0, "traffic", "Variation of the gaps between arrivals (gamma)", low=0.01, high=100.0
+    )
+    concurrency: int = _field(
+        64, "traffic", "Clients that always have one request open (closed loop)", low=1, high=100_000
+    )
+    requests: int = _field(2000, "traffic", "Requests to simulate", low=1, high=5_000_000)
+    seed: int = _field(0, "traffic", "Seed of all random draws", low=0, high=2**53)
+
+    prompt_tokens: int = _field(1000, "lengths", "Mean prompt length", unit="tokens", low=1, high=1_000_000)
+    prompt_cv: float = _field(
+        0.5, "lengths", "Variation of prompt length (0 = fixed, else lognormal)", low=0.0, high=10.0
+    )
+    output_tokens: int = _field(250, "lengths", "Mean output length", unit="tokens", low=1, high=1_000_000)
+    output_cv: float = _field(
+        0.5, "lengths", "Variation of output length (0 = fixed, else lognormal)", low=0.0, high=10.0
+    )
+    mix: str = _field(
+        "",
+        "lengths",
+        f"Traffic classes and weights, such as `{MIX_EXAMPLE}`; empty = the one class of the lengths above",
+    )
+
+    policy: str = _field(
+        "chunked", "engine", "Scheduling policy", choices=("static", "prefill_first", "chunked")
+    )
+    max_batch: int = _field(256, "engine", "Most sequences running at once", low=1, high=16_384)
+    token_budget: int = _field(8192, "engine", "Most tokens in one step", unit="tokens", low=1, high=262_144)
+    batch_wait_ms: float = _field(
+        100.0, "engine", "Longest wait to fill a static batch", unit="ms", low=0.0, high=3.6e6
+    )
+    kv_memory_frac: float = _field(
+        0.9, "engine", "Share of device memory the engine may use", low=0.01, high=1.0
+    )
+    kv_block_tokens: int = _field(16, "engine", "Tokens per KV block", unit="tokens", low=1, high=4096)
+    preemption: str = _field(
+        "recompute",
+        "engine",
+        "What happens to a request when KV blocks run out",
+        choices=("recompute", "swap"),
+    )
+
+    slo_ttft_ms: float = _field(2000.0, "limits", "Limit on TTFT", unit="ms", low=0.01, high=1e8)
+    slo_tpot_ms: float = _field(40.0, "limits", "Limit on TPOT", unit="ms", low=0.001, high=1e7)
+    slo_percentile: float = _field(
+        99.0, "limits", "Percentile that must meet the limits", unit="%", low=50.0, high=99.9
+    )
+
+    calibration: str = _field("typical", "method", "Step-time calibration", choices=("typical", "datasheet"))
+    warmup_frac: float = _field(
+        0.1, "method", "Share of first requests left out of statistics", low=0.0, high=0.9
+    )
+
+    def __post_init__(self) -> None:
+        for name, info in FIELDS.items():
+            _check(name, getattr(self, name), info)
+        if self.tensor_parallel % self.expert_parallel:
+            raise ScenarioError(
+                f"expert_parallel is {self.expert_parallel} but tensor_parallel is {self.tensor_parallel}: "
+                "the experts are spread over the devices of one tensor-parallel group. "
+                f"Choose a divisor of {self.tensor_parallel}."
+            )
+
+    @property
+    def max_running(self) -> int:
+        """Most sequences that can run at once: under `chunked`, each needs a token of the step's budget."""
+        return min(self.max_batch, self.token_budget) if self.policy == "chunked" else self.max_batch
+
+    @property
+    def accelerators(self) -> int:
+        """Devices in use, all replicas together."""
+        return self.tensor_parallel * self.replicas
+
+    def replace(self, **changes: Any) -> Scenario:
+        """Return a copy with some keys changed; the copy is checked again."""
+        unknown = sorted(set(changes) - set(FIELDS))
+        if unknown:
+            raise ScenarioError(f"unknown key {unknown[0]!r}. {did_you_mean(unknown[0], FIELDS)}")
+        return dataclasses.replace(self, **changes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all keys with their values, in the order of definition."""
+        return {name: getattr(self, name) for name in FIELDS}
+
+    def changed(self) -> dict[str, Any]:
+        """Return the keys whose values differ from the defaults."""
+        return {name: value for name, value in self.as_dict().items() if value != DEFAULTS[name]}
+
+
+def _check(name: str, value: Any, info: FieldInfo) -> None:
+    """Raise a `ScenarioError` unless `value` has the right type and lies within its limits."""
+    if value is None and info.optional:
+        return
+    if info.kind is str:
+        _check_text(name, value, info)
+        return
+    if isinstance(value, bool) or not isinstance(value, int if info.kind is int else (int, float)):
+        kind = "a whole number" if info.kind is int else "a number"
+        raise ScenarioError(f"{name} is {shown(value)}; it must be {kind}.")
+    if not math.isfinite(value):
+        raise ScenarioError(f"{name} is {value}; it must be a finite number.")
+    if not info.low <= value <= info.high or (info.optional and value <= 0):
+        unit = f" {info.unit}" if info.unit else ""
+        low = "above 0" if info.optional and info.low <= 0 else f"{info.low:,.15g}"
+        raise ScenarioError(
+            f"{name} is {value:,.15g}{unit}; it must lie between {low} and {info.high:,.15g}{unit}."
+        )
+
+
+def _check_text(name: str, value: Any, info: FieldInfo) -> None:
+    if not isinstance(value, str):
+        raise ScenarioError(f"{name} is {shown(value)}; it must be text.")
+    if info.choices and value not in info.choices:
+        if name == "policy" and value == "disaggregated":
+            raise ScenarioError(
+                "policy 'disaggregated' is not available in this version. "
+                "Choose static, prefill_first or chunked."
+            )
+        raise ScenarioError(f"{name} is {shown(value)}; choose one of {', '.join(info.choices)}.")
+    if len(value) > 1000:
+        raise ScenarioError(f"{name} has {len(value):,} characters; the limit is 1,000.")
+
+
+def shown(value: Any, limit: int = 60) -> str:
+    """Return a value as short, printable text for a message."""
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def did_you_mean(word: str, known: Any) -> str:
+    """Return a hint that names the closest known words, or all of them when few."""
+    import difflib
+
+    names = list(known)
+    close = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
+    if close:
+        return f"Did you mean {' or '.join(close)}?"
+    return f"Known: {', '.join(names)}." if len(names) <= 12 else f"{len(names)} are known."
+
+
+FIELDS: MappingProxyType[str, FieldInfo] = MappingProxyType(
+    {field.name: field.metadata["info"] for field in dataclasses.fields(Scenario)}
+)
+DEFAULTS: MappingProxyType[str, Any] = MappingProxyType(
+    {field.name: field.default for field in dataclasses.fields(Scenario)}
+)
