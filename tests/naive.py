@@ -1,0 +1,494 @@
+"""The scheduler in plain Python, one step after another: the oracle of the compiled simulator.
+
+Nothing here is clever: every running request is visited in every step, every gap between two tokens is
+kept, every sum is summed. Read `Engine` and the three `schedule_*` functions; they are the rules.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+
+
+@dataclass(eq=False)
+class Request:
+    """One request and how far it has come; a time that has not happened is nan."""
+
+    index: int
+    arrival_s: float
+    prompt: int
+    output: int
+    target: int = 0  # tokens to compute before the next output token: prompt, plus output so far if redone
+    computed: int = 0  # tokens in the KV cache
+    generated: int = 0
+    blocks: int = 0
+    decoding: bool = False
+    swapped: bool = False
+    first_token_s: float = math.nan
+    last_token_s: float = math.nan
+    finished_s: float = math.nan
+    preemptions: int = 0
+    gaps_s: list[float] = field(default_factory=list)
+
+    def __post_init__(self):
+        self.target = self.prompt
+
+    def share(self, budget: int) -> int:
+        """Return the tokens this request takes in a step with `budget` tokens left."""
+        return 1 if self.decoding else min(self.target - self.computed, budget)
+
+
+@dataclass
+class Work:
+    """What one step does: the sums that price it, and who takes part with how many tokens."""
+
+    decodes: int = 0
+    prefill_tokens: int = 0
+    prompts: int = 0
+    rows: int = 0
+    context_tokens: int = 0
+    window_tokens: int = 0
+    prefill_pairs: float = 0
+    window_pairs: float = 0
+    swapped_tokens: int = 0
+    shares: list[tuple[Request, int]] = field(default_factory=list)
+    preempted: int = 0
+
+    @property
+    def tokens(self) -> int:
+        return self.decodes + self.prefill_tokens
+
+
+@dataclass
+class Totals:
+    """Counters over steps, as a run reports them."""
+
+    steps_by_tokens: list[int]
+    steps_by_rows: list[int]
+    steps: int = 0
+    busy_s: float = 0
+    context_tokens: int = 0
+    window_tokens: int = 0
+    prefill_pairs: float = 0
+    window_pairs: float = 0
+    prefill_requests: int = 0
+    extra_tokens: int = 0
+    swapped_tokens: int = 0
+
+    def add(self, work: Work, duration_s: float) -> None:
+        last = len(self.steps_by_tokens) - 1
+        self.steps_by_tokens[min(work.tokens, last)] += 1
+        self.steps_by_rows[work.rows] += 1
+        self.steps += 1
+        self.busy_s += duration_s
+        self.context_tokens += work.context_tokens
+        self.window_tokens += work.window_tokens
+        self.prefill_pairs += work.prefill_pairs
+        self.window_pairs += work.window_pairs
+        self.prefill_requests += work.prompts
+        self.extra_tokens += max(work.tokens - last, 0)
+        self.swapped_tokens += work.swapped_tokens
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of the step log."""
+
+    start_s: float
+    duration_s: float
+    decodes: int
+    prefill_tokens: int
+    prompts: int
+    running: int
+    waiting: int
+    kv_blocks_used: int
+    context_tokens: int
+
+
+def step_s(cost, work: Work) -> float:
+    """Return the time of one step [s]: the sum of its priced parts."""
+    last = len(cost.token_s) - 1
+    return (
+        cost.token_s[min(work.tokens, last)]
+        + cost.token_slope_s * max(work.tokens - last, 0)
+        + cost.row_s[work.rows]
+        + cost.decode_context_s * work.context_tokens
+        + cost.window_context_s * work.window_tokens
+        + cost.prefill_pair_s * work.prefill_pairs
+        + cost.window_pair_s * work.window_pairs
+        + cost.prefill_request_s * work.prompts
+        + cost.swap_token_s * work.swapped_tokens
+    )
+
+
+def pairs(start: int, end: int) -> float:
+    """Return the (query, key) pairs of a chunk: the integral of x from `start` to `end`."""
+    return (end * end - start * start) / 2
+
+
+def window_pairs(start: int, end: int, window: int) -> float:
+    """Return the pairs of a chunk under a sliding window: the integral of min(x, window)."""
+    below = pairs(min(start, window), min(end, window))
+    return below + window * (max(end, window) - max(start, window))
+
+
+def blocks_for(tokens: int, block: int) -> int:
+    """Return the KV blocks that hold `tokens`: the quotient, rounded up."""
+    return -(-tokens // block)
+
+
+class Engine:
+    """One engine: a clock, a queue, the running requests in order of admission, free KV blocks."""
+
+    def __init__(self, cost, *, policy, max_running, token_budget, kv_blocks, kv_block_tokens, **options):
+        self.cost = cost
+        self.schedule = SCHEDULES[policy]
+        self.policy = policy
+        self.max_running = max_running
+        self.token_budget = token_budget
+        self.kv_blocks = self.free_blocks = kv_blocks
+        self.block = kv_block_tokens
+        self.swap = options["preemption"] == "swap"
+        self.turnaround_s = options.get("turnaround_s", 0)
+        self.batch_wait_s = options.get("batch_wait_s", 0)
+        self.counted = range(options["warm"], options["last"])  # from this admission until that one
+        self.clock_s = 0
+        self.unreleased: deque[Request] = deque()  # closed loop: not sent yet
+        self.arrivals: deque[Request] = deque()
+        self.preempted: list[Request] = []  # a stack; its top is the head of the queue
+        self.running: list[Request] = []
+        self.newest = -1  # highest index admitted so far
+        self.unfinished = 0
+        self.total, self.kept = (Totals([0] * len(cost.token_s), [0] * (max_running + 1)) for _ in range(2))
+        self.log: list[Step] = []
+
+    # The queue -----------------------------------------------------------------------------------
+
+    def submit(self, request: Request) -> None:
+        self.arrivals.append(request)
+        self.unfinished += 1
+
+    def release_next(self, arrival_s: float) -> None:
+        """Closed loop: the client whose answer is complete sends the next request."""
+        if self.unreleased:
+            request = self.unreleased.popleft()
+            request.arrival_s = arrival_s
+            self.submit(request)
+
+    def visible(self) -> list[Request]:
+        """Return the waiting requests in order: the preempted before the arrivals."""
+        return self.preempted[::-1] + [r for r in self.arrivals if r.arrival_s <= self.clock_s]
+
+    def head(self) -> Request | None:
+        if self.preempted:
+            return self.preempted[-1]
+        if self.arrivals and self.arrivals[0].arrival_s <= self.clock_s:
+            return self.arrivals[0]
+        return None
+
+    # Slots and blocks ----------------------------------------------------------------------------
+
+    def can_admit(self, request: Request, tokens: int) -> bool:
+        fits = blocks_for(request.computed + tokens, self.block) <= self.free_blocks
+        return fits and len(self.running) < self.max_running
+
+    def admit(self, request: Request, work: Work) -> None:
+        (self.preempted.pop if self.preempted else self.arrivals.popleft)()
+        self.running.append(request)
+        self.newest = max(self.newest, request.index)
+        if request.swapped:
+            work.swapped_tokens += request.computed
+            request.swapped = False
+
+    def preempt_newest(self, work: Work) -> Request:
+        request = self.running.pop()
+        self.preempted.append(request)
+        self.free_blocks += request.blocks
+        request.blocks = 0
+        request.preemptions += 1
+        work.preempted += 1
+        if self.swap:
+            work.swapped_tokens += request.computed
+            request.swapped = True
+        else:
+            request.computed = 0
+            request.target = request.prompt + request.generated
+            request.decoding = False
+        return request
+
+    def make_room(self, request: Request, tokens: int, work: Work) -> bool:
+        """Preempt from the tail until `tokens` more fit; return False if that cost the request its place."""
+        while blocks_for(request.computed + tokens, self.block) - request.blocks > self.free_blocks:
+            if self.preempt_newest(work) is request:
+                return False
+        return True
+
+    def take(self, request: Request, tokens: int, work: Work) -> None:
+        """Give the request its blocks for `tokens` more and enter them into the step's sums."""
+        start, end, window = request.computed, request.computed + tokens, self.cost.window_tokens
+        needed = blocks_for(end, self.block) - request.blocks
+        request.blocks += needed
+        self.free_blocks -= needed
+        work.shares.append((request, tokens))
+        if request.decoding:
+            work.decodes += 1
+            work.rows += 1
+            work.context_tokens += start
+            work.window_tokens += min(start, window)
+        else:
+            work.prefill_tokens += tokens
+            work.prompts += 1
+            work.rows += end == request.target
+            work.prefill_pairs += pairs(start, end)
+            work.window_pairs += window_pairs(start, end, window)
+
+    # Time ----------------------------------------------------------------------------------------
+
+    def next_start_s(self) -> float:
+        """Return when the next step starts [s], inf if nothing is known to do."""
+        if self.running or self.preempted:
+            return self.clock_s
+        if not self.arrivals:
+            return math.inf
+        if self.policy == "static":
+            return static_start_s(self)
+        return max(self.clock_s, self.arrivals[0].arrival_s)
+
+    def step(self) -> None:
+        """One step: schedule at its start, pass its time, hand out its tokens at its end."""
+        self.clock_s = self.next_start_s()
+        work = Work()
+        self.schedule(self, work)
+        assert work.shares, "a step without work: the scheduler would hang"
+        duration_s = step_s(self.cost, work)
+        self.record(work, duration_s)
+        self.clock_s += duration_s
+        for request, tokens in work.shares:
+            request.computed += tokens
+            if request.decoding or request.computed == request.target:
+                self.emit(request)
+        if self.policy == "static":
+            static_disband(self)
+
+    def emit(self, request: Request) -> None:
+        """The request gets a token now; after its last one it is finished and gives back what it held."""
+        request.decoding = True
+        request.generated += 1
+        if request.generated == 1:
+            request.first_token_s = self.clock_s
+        else:
+            request.gaps_s.append(self.clock_s - request.last_token_s)
+        request.last_token_s = self.clock_s
+        if request.generated == request.output:
+            request.finished_s = self.clock_s
+            self.unfinished -= 1
+            self.release_next(self.clock_s + self.turnaround_s)
+            if self.policy != "static":
+                self.running.remove(request)
+                self.free_blocks += request.blocks
+
+    def record(self, work: Work, duration_s: float) -> None:
+        self.total.add(work, duration_s)
+        if self.newest in self.counted:
+            self.kept.add(work, duration_s)
+        used = self.kv_blocks - self.free_blocks
+        queue = (len(self.running), len(self.visible()), used)
+        self.log.append(
+            Step(
+                self.clock_s, duration_s, work.decodes, work.prefill_tokens, work.prompts, *queue,
+                work.context_tokens,
+            )
+        )  # fmt: skip
+
+    def run(self, until_s: float = math.inf) -> None:
+        """Run all steps that start before `until_s`."""
+        while self.next_start_s() < until_s:
+            self.step()
+
+
+# The three policies --------------------------------------------------------------------------------
+
+
+def schedule_chunked(engine: Engine, work: Work) -> None:
+    """Running requests first, in order of admission; then the queue takes what is left of the budget."""
+    budget = engine.token_budget
+    for request in list(engine.running):
+        if request not in engine.running:
+            return  # preempted for one before it, and so is everything behind it
+        tokens = request.share(budget)
+        if not engine.make_room(request, tokens, work):
+            return
+        engine.take(request, tokens, work)
+        budget -= tokens
+    while not work.preempted and budget > 0 and (request := engine.head()):
+        tokens = request.share(budget)
+        if not engine.can_admit(request, tokens):
+            return
+        engine.admit(request, work)
+        engine.take(request, tokens, work)
+        budget -= tokens
+
+
+def schedule_prefill_first(engine: Engine, work: Work) -> None:
+    """Whole prompts alone whenever some wait and fit; otherwise every running request decodes."""
+    while (request := engine.head()) and not request.swapped and engine.can_admit(request, request.target):
+        if work.shares and work.tokens + request.target > engine.token_budget:
+            break
+        engine.admit(request, work)
+        engine.take(request, request.target, work)
+    if work.shares:
+        return
+    for request in list(engine.running):
+        if request not in engine.running or not engine.make_room(request, 1, work):
+            return
+        engine.take(request, 1, work)
+    while not work.preempted and (request := engine.head()) and request.swapped:
+        if not engine.can_admit(request, 1):
+            return
+        engine.admit(request, work)
+        engine.take(request, 1, work)
+
+
+def schedule_static(engine: Engine, work: Work) -> None:
+    """A new batch prefills, padded to its longest prompt; a batch under way decodes, all slots alike."""
+    if not engine.running:
+        for _ in range(static_count(engine)):
+            engine.admit(engine.head(), work)
+    batch = engine.running
+    count, longest = len(batch), max(r.prompt for r in batch)
+    reserved = count * blocks_for(longest + max(r.output for r in batch), engine.block)
+    engine.free_blocks = engine.kv_blocks - reserved
+    window = engine.cost.window_tokens
+    work.rows = count
+    if all(r.generated == 0 for r in batch):
+        work.prefill_tokens, work.prompts = count * longest, count
+        work.prefill_pairs = count * pairs(0, longest)
+        work.window_pairs = count * window_pairs(0, longest, window)
+        work.shares = [(r, r.prompt) for r in batch]
+    else:
+        context = longest + max(r.generated for r in batch) - 1
+        work.decodes, work.context_tokens = count, count * context
+        work.window_tokens = count * min(context, window)
+        work.shares = [(r, 1) for r in batch if r.generated < r.output]
+
+
+def static_start_s(engine: Engine) -> float:
+    """Return when the next static batch starts [s]: full, or the first has waited long enough."""
+    waiting = engine.arrivals
+    start_s = waiting[0].arrival_s + engine.batch_wait_s
+    if len(waiting) >= engine.max_running:
+        start_s = min(start_s, waiting[engine.max_running - 1].arrival_s)
+    return max(engine.clock_s, start_s)
+
+
+def static_count(engine: Engine) -> int:
+    """Return how many from the head of the queue form the batch: arrived, in slots, within the KV blocks."""
+    waiting = engine.visible()[: engine.max_running]
+    count = 1
+    while count < len(waiting):
+        batch = waiting[: count + 1]
+        padded = max(r.prompt for r in batch) + max(r.output for r in batch)
+        if len(batch) * blocks_for(padded, engine.block) > engine.kv_blocks:
+            break
+        count += 1
+    return count
+
+
+def static_disband(engine: Engine) -> None:
+    """End the batch when its last request is finished; until then every slot is held."""
+    if all(r.generated == r.output for r in engine.running):
+        engine.running = []
+        engine.free_blocks = engine.kv_blocks
+
+
+SCHEDULES = {"chunked": schedule_chunked, "prefill_first": schedule_prefill_first, "static": schedule_static}
+
+
+# Whole runs ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NaiveResult:
+    """What a run gives: one entry a request, in order of the requests, and totals over the steps."""
+
+    arrival_s: list[float]
+    first_token_s: list[float]
+    finished_s: list[float]
+    itl_max_s: list[float]
+    preemptions: list[int]
+    gaps_s: list[float]
+    replica: list[int]
+    total: list[Totals]
+    kept: list[Totals]
+    log: list[list[Step]]
+
+
+def simulate_naive(cost, arrival_s, prompt_tokens, output_tokens, **rules) -> NaiveResult:
+    """Return the run of one engine; the rules are those of `simulate_naive_replicas`."""
+    return simulate_naive_replicas(
+        cost, arrival_s, prompt_tokens, output_tokens, replicas=1, router="round_robin", **rules
+    )
+
+
+def simulate_naive_replicas(
+    cost, arrival_s, prompt_tokens, output_tokens, *, replicas, router, concurrency=0, warm=0, **rules
+) -> NaiveResult:
+    """Return the run of several engines behind a router.
+
+    Parameters
+    ----------
+    cost : StepCost or any object with its fields
+    arrival_s, prompt_tokens, output_tokens : sequence, shape (n,)
+        In order of arrival; a closed loop ignores the arrivals.
+    replicas, router : int, str
+        `round_robin` deals in turn, `least_loaded` to the fewest unfinished requests.
+    concurrency : int
+        Clients of a closed loop, 0 for an open loop.
+    warm : int
+        Counters in `kept` start at the admission of this request and end at that of the last.
+    **rules
+        policy, max_running, token_budget, kv_blocks, kv_block_tokens, preemption, turnaround_s, batch_wait_s.
+    """
+    lengths = zip(arrival_s, prompt_tokens, output_tokens, strict=True)
+    requests = [Request(i, a, int(p), int(o)) for i, (a, p, o) in enumerate(lengths)]
+    engines = [Engine(cost, warm=warm, last=len(requests) - 1, **rules) for _ in range(replicas)]
+    dealt = deal_closed if concurrency else deal_open
+    replica = dealt(requests, engines, concurrency or router)
+    for engine in engines:
+        engine.run()
+    return NaiveResult(
+        [r.arrival_s for r in requests],
+        [r.first_token_s for r in requests],
+        [r.finished_s for r in requests],
+        [max(r.gaps_s, default=0) for r in requests],
+        [r.preemptions for r in requests],
+        [gap_s for r in requests for gap_s in r.gaps_s],
+        replica,
+        [engine.total for engine in engines],
+        [engine.kept for engine in engines],
+        [engine.log for engine in engines],
+    )
+
+
+def deal_open(requests: list[Request], engines: list[Engine], router: str) -> list[int]:
+    """Send each request at its arrival; return the replica of each."""
+    replica = []
+    for request in requests:
+        for engine in engines:
+            engine.run(until_s=request.arrival_s)
+        loads = [engine.unfinished for engine in engines]
+        turn = request.index % len(engines)
+        replica.append(turn if router == "round_robin" else loads.index(min(loads)))
+        engines[replica[-1]].submit(request)
+    return replica
+
+
+def deal_closed(requests: list[Request], engines: list[Engine], concurrency: int) -> list[int]:
+    """Deal requests and clients in turn; each client sends one request at 0, the rest wait for answers."""
+    engines = engines[:concurrency]  # a replica without a client gets no request
+    for request in requests:
+        engines[request.index % len(engines)].unreleased.append(request)
+    for client in range(min(concurrency, len(requests))):
+        engines[client % len(engines)].release_next(0)
+    return [request.index % len(engines) for request in requests]

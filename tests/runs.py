@@ -1,0 +1,64 @@
+"""Run the same requests through the plain-Python twin and the compiled kernel."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from tests.naive import simulate_naive_replicas
+
+RULES = {
+    "policy": "chunked",
+    "max_running": 4,
+    "token_budget": 64,
+    "kv_blocks": 1_000_000,
+    "kv_block_tokens": 16,
+    "preemption": "recompute",
+    "concurrency": 0,
+    "turnaround_s": 0.0,
+    "batch_wait_s": 0.0,
+    "warm": 0,
+}
+
+
+def make_cost(token_s, row_s=(0.0,) * 65, **prices):
+    """Return a StepCost; a price that is not named is zero."""
+    from sim_core.kernels import StepCost
+
+    zero = dict.fromkeys(StepCost._fields, 0.0)
+    arrays = {"token_s": np.array(token_s, float), "row_s": np.array(row_s, float)}
+    return StepCost(**{**zero, "window_tokens": 0, **prices, **arrays})
+
+
+def run_twin(cost, arrival_s, prompt_tokens, output_tokens, *, replicas=1, router="round_robin", **rules):
+    """Return the twin's result; rules that are not named are those of `RULES`."""
+    return simulate_naive_replicas(
+        listed(cost),
+        arrival_s,
+        prompt_tokens,
+        output_tokens,
+        replicas=replicas,
+        router=router,
+        **{**RULES, **rules},
+    )
+
+
+def listed(cost):
+    """Return the cost with plain lists and numbers, so that the twin sums in plain Python."""
+    return cost._replace(token_s=list(map(float, cost.token_s)), row_s=list(map(float, cost.row_s)))
+
+
+def run_kernel(cost, arrival_s, prompt_tokens, output_tokens, **rules):
+    """Return the kernel's result; rules that are not named are those of `RULES`."""
+    if importlib.util.find_spec("sim_core.simulator") is None:
+        pytest.skip("the kernel does not exist yet")
+    from sim_core.simulator import run_engine
+
+    arrays = (
+        np.array(arrival_s, float),
+        np.array(prompt_tokens, np.int64),
+        np.array(output_tokens, np.int64),
+    )
+    return run_engine(cost, *arrays, itl_max=True, log=True, **{**RULES, **rules})
