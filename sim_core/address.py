@@ -174,14 +174,25 @@ def _check_ids(key: str, value: str) -> None:
     from sim_core import presets
 
     if key == "mix":
-        known, names, what = [FLAT_CLASS, *presets.workloads()], mix_classes(value), "class in mix"
+        known, names, what = (
+            (FLAT_CLASS, *presets.preset_ids("workloads")),
+            mix_classes(value),
+            "class in mix",
+        )
     elif key == "model":
-        known, names, what = ["custom", *presets.models()], [value], "model"
+        known, names, what = ("custom", *presets.preset_ids("models")), [value], "model"
     else:
-        known, names, what = list(presets.accelerators()), [value], "accelerator"
+        known, names, what = presets.preset_ids("accelerators"), [value], "accelerator"
     for name in names:
         if name not in known:
             raise ScenarioError(f"unknown {what} {shown(name)}. {did_you_mean(name[:60], known)}")
+
+
+def check_together(scenario: Scenario) -> None:
+    """Raise a `ScenarioError` if the model's dimensions contradict one another."""
+    from sim_core import presets
+
+    presets.model_of(scenario)
 
 
 def mix_classes(mix: str) -> list[str]:
@@ -215,7 +226,9 @@ def with_changes(scenario: Scenario, /, **changes: Any) -> Scenario:
     for key, overrides in (("accelerator", _SPECS), ("model", _DIMENSIONS)):
         if changes.get(key, getattr(scenario, key)) != getattr(scenario, key):
             implied |= dict.fromkeys(overrides)
-    return scenario.replace(**(implied | changes))
+    changed = scenario.replace(**(implied | changes))
+    check_together(changed)
+    return changed
 
 
 # Files
@@ -326,13 +339,13 @@ def _from_file(path: str | os.PathLike[str]) -> Scenario:
 def _from_preset(name: str) -> Scenario:
     from sim_core import presets
 
-    known = presets.scenarios()
+    known = presets.preset_ids("scenarios")
     if name not in known:
         raise ScenarioError(
             f"unknown scenario {shown(name)}. {did_you_mean(name[:60], known)} "
             "A scenario is a preset id, a path that ends in .toml, or a link with key=value."
         )
-    return known[name].scenario
+    return presets.scenario_preset(name).build()
 
 
 # Links, leniently
@@ -461,21 +474,36 @@ def _check_version(text: str, notes: list[str]) -> None:
 def _combined(values: dict[str, Any], notes: list[str]) -> Scenario:
     """Return the scenario of values that are good alone; those that contradict the others become notes."""
     try:
-        return Scenario(**values)
-    except ScenarioError:
-        pass
-    scenario, waiting = Scenario(), list(values)
-    while waiting:
-        postponed: dict[str, ScenarioError] = {}
-        for key in waiting:
-            try:
-                scenario = scenario.replace(**{key: values[key]})
-            except ScenarioError as error:
-                postponed[key] = error
-        if len(postponed) == len(waiting):
-            notes += [f"{error} {_fallback(key)}" for key, error in postponed.items()]
-            break
-        waiting = list(postponed)
+        return _consistent(values)
+    except ScenarioError as error:
+        reason = error
+    for key in reversed(values):
+        rest = {other: value for other, value in values.items() if other != key}
+        try:
+            scenario = _consistent(rest)
+        except ScenarioError:
+            continue
+        notes.append(f"{reason} {_fallback(key)}")
+        return scenario
+    return _accumulated(values, notes)
+
+
+def _accumulated(values: dict[str, Any], notes: list[str]) -> Scenario:
+    """Return the scenario of values taken one after the other, as far as they agree."""
+    taken: dict[str, Any] = {}
+    for key, value in values.items():
+        try:
+            _consistent(taken | {key: value})
+        except ScenarioError as error:
+            notes.append(f"{error} {_fallback(key)}")
+        else:
+            taken[key] = value
+    return Scenario(**taken)
+
+
+def _consistent(values: dict[str, Any]) -> Scenario:
+    scenario = Scenario(**values)
+    check_together(scenario)
     return scenario
 
 
@@ -484,7 +512,7 @@ def _fallback(key: str) -> str:
     default = DEFAULTS[key]
     if default is None:
         return "Ignored: the preset's value is used."
-    return f"Ignored: the default {value_text(key, default) or 'empty text'} is used."
+    return f"Ignored: {key} is {value_text(key, default) or 'empty'}, the default."
 
 
 def _one_line(error: BaseException) -> str:
