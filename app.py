@@ -1,0 +1,14 @@
+"""Batchscope: `streamlit run app.py` starts it.
+
+Streamlit reads this file twice. The server imports it and finds `app`; every visitor's session runs it
+as a script, which draws the page that was asked for.
+"""
+
+import streamlit as st
+
+from sim_core.view import server, shell
+
+if __name__ == "__main__":
+    shell.run()
+else:
+    app = st.App(__file__, routes=server.routes(), lifespan=server.lifespan)

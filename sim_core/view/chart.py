@@ -1,0 +1,77 @@
+"""A Plotly chart that is updated in place: no flicker, the visitor's zoom survives, themes switch live.
+
+Streamlit's own `st.plotly_chart` rebuilds the chart whenever its data change. This component keeps one
+chart and hands it new data. It needs plotly.js from our server (`server.py`); where that is missing,
+Streamlit's chart is shown instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from sim_core.view import server
+
+REST_MS = 700  # the chart has rested when nothing was pressed for this long
+_JS = (Path(__file__).parent / "chart.js").read_text(encoding="utf-8")
+_CSS = """
+.bs-chart { position: relative; width: 100%; }
+.bs-chart-mark { position: absolute; right: 0.5rem; bottom: 0.25rem; font-size: 0.8rem; opacity: 0.65;
+                 pointer-events: none; }
+"""
+_component = st.components.v2.component("batchscope_chart", js=_JS, css=_CSS, isolate_styles=False)
+
+
+def chart(
+    figure: go.Figure,
+    key: str,
+    alt: str,
+    height: int = 520,
+    title: str = "",
+    subtitle: str = "",
+    busy: str = "",
+    on_settled: Callable[[], None] | None = None,
+) -> None:
+    """Show `figure` in place.
+
+    Parameters
+    ----------
+    figure : go.Figure
+        The figure; colours that the theme should choose are left out or are `figures.INK`, `figures.PAPER`.
+    key : str
+        Identity of the chart on its page.
+    alt : str
+        The chart in one sentence, for people who cannot see it.
+    height : int
+        Height. [px]
+    title, subtitle : str
+        Heading of the exported PNG.
+    busy : str
+        A quiet mark shown in the chart from `on_settled` until the next figure.
+    on_settled : callable, optional
+        Called once per figure when the visitor has rested; the script runs again after it.
+    """
+    if not server.serves_plotly():
+        st.plotly_chart(figure, key=key, height=height, alt=alt, config={"displaylogo": False})
+        return
+    drawing = figure.to_json()
+    spec = {
+        "key": key,
+        "plotly": server.PLOTLY_PATH,
+        "alt": alt,
+        "height": height,
+        "title": title,
+        "subtitle": subtitle,
+        "filename": f"batchscope-{key}",
+        "busy": busy,
+        "settle_ms": REST_MS if on_settled else 0,
+        "revision": hashlib.blake2b(drawing.encode(), digest_size=6).hexdigest(),
+    }
+    callbacks = {"on_settled_change": on_settled} if on_settled else {}
+    text = f'{{"figure":{drawing},{json.dumps(spec)[1:]}'
+    _component(data=text.encode(), key=key, height="content", **callbacks)

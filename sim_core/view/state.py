@@ -1,0 +1,127 @@
+"""What a visitor's session holds: one Scenario, a few view settings, and the address bar that shows both.
+
+The scenario lives under one key of `st.session_state`, so it survives moves between pages. Widgets are
+seeded from it and write back through `change`; after each run `publish` makes the address bar hold exactly
+what differs from the defaults. The address is read at the start of a session and when the visitor goes
+back or forward. At other times it may lag behind a quick hand and is not believed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl, quote
+
+import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+from sim_core import presets
+from sim_core.address import from_query, to_query, with_changes
+from sim_core.scenario import Scenario, ScenarioError
+
+VIEW: Mapping[str, tuple[str, ...]] = {  # view settings and their choices, the first is the default
+    "vary": ("tensor_parallel", "policy", "weight_dtype", "accelerator", "max_batch"),
+    "show": ("frontier", "load", "table"),
+    "axes": ("linear", "log-x", "log-y", "log"),
+    "fine": ("on", "off"),
+}
+AMONG = "among"  # accelerators that are compared, comma-separated; the one view setting without fixed choices
+AMONG_LIMIT = 6
+
+
+def start() -> Scenario:
+    """Return the session's scenario; reads the address at the start and after going back or forward."""
+    if "scenario" not in st.session_state or _went_through_history():
+        adopt(st.query_params)
+    return st.session_state.scenario
+
+
+def adopt(address: Mapping[str, Any]) -> None:
+    """Take scenario and view settings from an address; what could not be used is kept as notes."""
+    scenario, notes = from_query(address, ignore=(*VIEW, AMONG))
+    st.session_state.scenario = scenario
+    st.session_state.notes = notes
+    st.session_state.view = _read_view(address, notes)
+    st.session_state.problem = ""
+
+
+def _read_view(address: Mapping[str, Any], notes: list[str]) -> dict[str, str]:
+    view = {}
+    for key, choices in VIEW.items():
+        text = address.get(key, choices[0])
+        if text not in choices:
+            notes.append(f"{key} must be one of {', '.join(choices)}. Ignored: {choices[0]} is shown.")
+            text = choices[0]
+        view[key] = text
+    view[AMONG] = ",".join(_known(address.get(AMONG, "").split(",")))
+    return view
+
+
+def _known(names: list[str]) -> list[str]:
+    known = presets.preset_ids("accelerators")
+    return [name for name in dict.fromkeys(names) if name in known][:AMONG_LIMIT]
+
+
+def _went_through_history() -> bool:
+    """Return whether this run was caused by the browser's back or forward button."""
+    return getattr(get_script_run_ctx(), "is_history_navigation", False)
+
+
+def change(**changes: Any) -> bool:
+    """Change the scenario; if the result is no valid scenario, keep the old one and say why."""
+    try:
+        st.session_state.scenario = with_changes(st.session_state.scenario, **changes)
+    except ScenarioError as error:
+        st.session_state.problem = str(error)
+        return False
+    st.session_state.problem = ""
+    return True
+
+
+def replace(scenario: Scenario) -> None:
+    """Put another scenario in place of the session's."""
+    st.session_state.scenario = scenario
+    st.session_state.problem = ""
+    st.session_state.notes = []
+    st.session_state.pop("frames", None)
+
+
+def view(key: str) -> str:
+    """Return one view setting."""
+    return st.session_state.view[key]
+
+
+def set_view(key: str, value: str) -> None:
+    """Change one view setting."""
+    st.session_state.view = st.session_state.view | {key: value}
+
+
+def among(scenario: Scenario) -> list[str]:
+    """Return the accelerators to compare: the chosen ones, or the scenario's with a few well-known ones."""
+    chosen = [name for name in view(AMONG).split(",") if name]
+    if chosen:
+        return chosen
+    known = ("a100-80-sxm", "h100-sxm", "h200", "b200", "mi300x")
+    return list(dict.fromkeys([scenario.accelerator, *_known(list(known))]))[:5]
+
+
+def parameters() -> dict[str, str]:
+    """Return what the address holds: `v` and every key of scenario and view that differs from its default."""
+    scenario: Scenario = st.session_state.scenario
+    found = dict(parse_qsl(to_query(scenario), keep_blank_values=True)) if scenario.changed() else {}
+    defaults = {key: choices[0] for key, choices in VIEW.items()} | {AMONG: ""}
+    return found | {key: value for key, value in st.session_state.view.items() if value != defaults[key]}
+
+
+def publish() -> None:
+    """Make the address bar hold the present state."""
+    wanted = parameters()
+    if st.query_params.to_dict() != wanted:
+        st.query_params.from_dict(wanted)
+
+
+def link() -> str:
+    """Return the address of the present state, absolute where the browser has told its own."""
+    base = (st.context.url or "").partition("?")[0]
+    query = "&".join(f"{key}={quote(value, safe=',:~/.')}" for key, value in parameters().items())
+    return f"{base}?{query}" if query else base

@@ -1,0 +1,60 @@
+"""Numbers and findings in words: the same format everywhere, three significant digits, thin spaces."""
+
+from __future__ import annotations
+
+import math
+
+THIN = "\N{NARROW NO-BREAK SPACE}"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a number with `digits` significant digits, thousands grouped; a dash where there is none.
+
+    Examples
+    --------
+    >>> number(12345.678), number(0.04567), number(150.0), number(float("nan"))
+    ('12,300', '0.0457', '150', '–')
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    if value == 0:
+        return "0"
+    decimals = digits - 1 - math.floor(math.log10(abs(value)))
+    rounded = round(value, decimals)
+    if rounded == int(rounded) and abs(rounded) >= 10 ** (digits - 1):
+        return f"{int(rounded):,}"
+    return f"{rounded:,.{max(decimals, 0)}f}".rstrip("0").rstrip(".") or "0"
+
+
+def quantity(value: float | None, unit: str) -> str:
+    """Return a number with its unit, a thin space between them."""
+    return f"{number(value)}{THIN}{unit}" if unit else number(value)
+
+
+def duration(value_ms: float | None) -> str:
+    """Return a time given in ms in the unit people say it in.
+
+    Examples
+    --------
+    >>> duration(38.21).replace(THIN, " "), duration(12345.0).replace(THIN, " ")
+    ('38.2 ms', '12.3 s')
+    """
+    if value_ms is None or not math.isfinite(value_ms):
+        return "–"
+    return quantity(value_ms / 1000, "s") if abs(value_ms) >= 1000 else quantity(value_ms, "ms")
+
+
+def rate(value_per_s: float, unit: str, prefixes: tuple[str, ...] = ("G", "T", "P")) -> str:
+    """Return a spec given in giga units with the prefix that keeps it short: 3350 GB/s as 3.35 TB/s."""
+    for prefix in prefixes[:-1]:
+        if abs(value_per_s) < 1000:
+            return quantity(value_per_s, prefix + unit)
+        value_per_s /= 1000
+    return quantity(value_per_s, prefixes[-1] + unit)
+
+
+def percent(fraction: float | None) -> str:
+    """Return a fraction as a percentage without decimals, unless it is small."""
+    if fraction is None or not math.isfinite(fraction):
+        return "–"
+    return f"{number(100 * fraction, 2 if abs(fraction) < 0.995 else 3)}{THIN}%"
