@@ -1,0 +1,1046 @@
+"""The cost of one engine step: from a scenario to a price list, by arithmetic alone.
+
+Everything but attention depends on token counts alone, so a step is tabulated once over the tokens it
+processes and the rows it samples; attention adds terms that are linear in sums of context lengths.
+The simulator looks the price up and knows no physics; a measured engine profile is the same list.
+
+How a step is priced
+--------------------
+For each block of the model (dense matrices, experts, LM head, decode attention) the step takes the
+smooth maximum (a^4 + b^4)^(1/4) of its arithmetic and of its memory reading. Collectives and fixed
+latencies are added. Blocks follow one another, so their times add up. The result is split into `PARTS`:
+
+- ``weights``: reading weights (dense matrices, experts, LM head) from device memory;
+- ``kv``: reading the KV cache;
+- ``compute``: arithmetic, and the activations it moves through memory;
+- ``communication``: collectives between the devices of a tensor-parallel group, and swapping to the host;
+- ``fixed``: latencies of launches, of the host, of each sequence and of each prompt.
+
+Assumptions
+-----------
+- All devices of a group work alike; tensor parallelism divides every matrix but the router and MLA's
+  down-projections, which every device holds, as it holds at least one KV head or MLA's latent cache.
+- Under expert parallelism the activations are already on every device of the group (attention is
+  tensor-parallel), so experts add no all-to-all: the all-reduce after the layer combines them. The most
+  loaded device sets the pace.
+- A prompt chunk reads the KV cache of the tokens before it behind its own arithmetic (true from about
+  a hundred tokens per chunk).
+- Embedding and LM head stay in bf16 when weights are fp8 or fp4, as in the published checkpoints; under
+  `native` experts and the rest have the checkpoint's own precision.
+- Linear-attention layers count like attention without a cache; their recurrent state is not modelled.
+
+References
+----------
+Williams, Waterman, Patterson (2009), "Roofline: an insightful visual performance model".
+Pope et al. (2022), "Efficiently scaling transformer inference", sections 2 and 3.
+DeepSeek-AI (2024), "DeepSeek-V2", section 2.1 (multi-head latent attention and its absorbed form).
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sim_core.kernels import StepCost
+from sim_core.presets import Accelerator, Model, accelerator_of, model_of
+from sim_core.scenario import DTYPES, Scenario, ScenarioError
+
+PARTS = ("weights", "kv", "compute", "communication", "fixed")
+MEASURED = ("measured",)
+NEEDS = ("compute", "memory")
+TABLE_TOKENS_MIN = 2048
+TABLE_TOKENS_MAX = 32_768
+
+# 4-bit weights carry an 8-bit scale per 32 values (OCP Microscaling formats, 2023); NVFP4, per 16, adds 6%.
+BYTES_PER_VALUE = MappingProxyType({"bf16": 2.0, "fp8": 1.0, "fp4": 0.5 + 1 / 32})
+UNITS = MappingProxyType({"us": 1e-6, "ms": 1e-3, "frac": 1.0, "tokens": 1.0, "passes": 1.0})
+
+
+class DoesNotFit(ScenarioError):
+    """The weights, or weights and one KV block, exceed the memory of the devices."""
+
+
+# --- calibrations ---------------------------------------------------------------------------------
+
+
+class Constants(NamedTuple):
+    """The global constants of a calibration, in base units: fractions of peak, tokens, passes, seconds."""
+
+    weight_read_frac: float
+    kv_read_frac: float
+    bf16_frac: float
+    fp8_frac: float
+    fp4_frac: float
+    attention_frac: float
+    fill_tokens: float
+    activation_passes: float
+    link_frac: float
+    pcie_frac: float
+    expert_imbalance_frac: float
+    layer_s: float
+    moe_layer_s: float
+    collective_s: float
+    step_s: float
+    sequence_s: float
+    prefill_request_s: float
+    request_before_s: float
+    request_after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """One constant as the calibration file states it, with its physical bounds and its origin."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    unit: str
+    meaning: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A named set of constants, with the data they rest on and their cross-validated errors.
+
+    Attributes
+    ----------
+    constants : tuple of Constant
+        For display, in the units of the file.
+    base : Constants
+        The same values in base units, for the formulas.
+    smooth : bool
+        True: (a^4 + b^4)^(1/4) of compute and memory time; False: the plain maximum.
+    errors : mapping of str to mapping
+        Error tables by name, as the file states them; empty when nothing was fitted.
+    """
+
+    name: str
+    title: str
+    description: str
+    date: str
+    data: str
+    smooth: bool
+    constants: tuple[Constant, ...]
+    base: Constants
+    errors: MappingProxyType[str, Any]
+
+
+@lru_cache(maxsize=8)
+def calibration(name: str) -> Calibration:
+    """Return a calibration from `presets/calibrations`, checked against its own bounds.
+
+    Raises
+    ------
+    ScenarioError
+        If there is no such calibration, or its file misses a constant or breaks a bound.
+    """
+    path = Path(__file__).parent.parent / "presets" / "calibrations" / f"{name}.toml"
+    if not path.is_file():
+        raise ScenarioError(f"there is no calibration {name!r}. Choose typical or datasheet.")
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    constants = tuple(Constant(**row) for row in table["constants"])
+    return Calibration(
+        name=name,
+        title=table["title"],
+        description=table["description"],
+        date=table["date"],
+        data=table["data"],
+        smooth=table["smooth"],
+        constants=constants,
+        base=_base_units(name, constants),
+        errors=MappingProxyType(table.get("errors", {})),
+    )
+
+
+def _base_units(name: str, constants: tuple[Constant, ...]) -> Constants:
+    """Return the constants in base units; each must be known, present and within its bounds."""
+    values = {}
+    for constant in constants:
+        if not constant.low <= constant.value <= constant.high:
+            raise ScenarioError(
+                f"calibration {name}: {constant.name} is {constant.value} {constant.unit}; "
+                f"its bounds are {constant.low} to {constant.high}."
+            )
+        field = f"{constant.name}_s" if constant.unit in ("us", "ms") else f"{constant.name}_{constant.unit}"
+        values[field] = constant.value * UNITS[constant.unit]
+    wrong = sorted(set(values) ^ set(Constants._fields))
+    if wrong:
+        raise ScenarioError(f"calibration {name}: {wrong[0]} is missing or unknown.")
+    return Constants(**values)
+
+
+# --- what the model holds -------------------------------------------------------------------------
+
+
+class Parameters(NamedTuple):
+    """Parameters by how tensor parallelism treats them; norms and biases, under 0.1%, are left out."""
+
+    shared: int  # divided among the devices
+    replicated: int  # the router and MLA's down-projections: on every device
+    key_value: int  # KV projections: divided by heads, at least one head per device
+    expert: int  # routed experts: divided
+    head: int  # LM head: divided by vocabulary
+    embedding: int  # embedding table, where it is not the LM head's matrix: divided, never read as a whole
+
+
+def parameters(model: Model) -> Parameters:
+    """Return the parameter counts of a model from its dimensions."""
+    latent = model.attention == "mla"
+    key_value = 0 if latent else 2 * model.hidden * model.kv_heads * model.head_dim
+    down = model.hidden * (model.mla_q_lora + model.kv_elements) if latent else 0
+    return Parameters(
+        shared=model.layers * (model.attention_params - key_value - down)
+        + model.dense_layers * model.dense_ffn_params
+        + model.moe_layers * model.shared_expert_params,
+        replicated=model.layers * down + model.moe_layers * model.router_params,
+        key_value=model.layers * key_value,
+        expert=model.moe_layers * model.experts * model.expert_params,
+        head=model.embedding_params,
+        embedding=0 if model.tied_embeddings else model.embedding_params,
+    )
+
+
+class Layout(NamedTuple):
+    """How a model is spread over devices: the part of a scenario that sets the work of one device."""
+
+    tensor_parallel: int
+    expert_parallel: int
+    weight_dtype: str
+    kv_dtype: str
+
+
+def _layout(scenario: Scenario) -> Layout:
+    return Layout(
+        scenario.tensor_parallel, scenario.expert_parallel, scenario.weight_dtype, scenario.kv_dtype
+    )
+
+
+def precisions(model: Model, weight_dtype: str) -> tuple[str, str, str]:
+    """Return the precision of the dense matrices, of the experts and of the LM head."""
+    return *model.stored_dtypes(weight_dtype), "bf16"
+
+
+def _check_layout(model: Model, layout: Layout) -> None:
+    """Raise a `ScenarioError` if the model cannot be divided as asked."""
+    tp, ep = layout.tensor_parallel, layout.expert_parallel
+    if model.heads % tp:
+        choices = ", ".join(str(n) for n in range(1, min(model.heads, 64) + 1) if model.heads % n == 0)
+        raise ScenarioError(
+            f"tensor_parallel is {tp}, but {model.name} has {model.heads} attention heads, "
+            f"which it must divide. Choose one of {choices}."
+        )
+    if ep > 1 and not model.experts:
+        raise ScenarioError(
+            f"expert_parallel is {ep}, but {model.name} has no experts. Set expert_parallel to 1."
+        )
+    if ep > 1 and model.experts % ep:
+        raise ScenarioError(
+            f"expert_parallel is {ep}, but {model.name} has {model.experts} experts, which it must divide."
+        )
+
+
+def _weight_bytes(model: Model, layout: Layout) -> tuple[float, float]:
+    """Return the bytes of all weights [bytes], and of those one device holds [bytes]."""
+    count = parameters(model)
+    tp = layout.tensor_parallel
+    dense, expert, head = (BYTES_PER_VALUE[dtype] for dtype in precisions(model, layout.weight_dtype))
+    kv_copies = _kv_heads_per_device(model, tp) * tp / model.kv_heads if count.key_value else 1.0
+    divided = count.shared * dense + count.expert * expert + (count.head + count.embedding) * head
+    total = divided + (count.key_value + count.replicated) * dense
+    device = (divided + count.key_value * dense * kv_copies) / tp + count.replicated * dense
+    return total, device
+
+
+def _kv_heads_per_device(model: Model, tensor_parallel: int) -> int:
+    return math.ceil(model.kv_heads / tensor_parallel)
+
+
+def _kv_bytes_per_layer(model: Model, layout: Layout) -> float:
+    """Return the KV cache of one token in one layer on one device [bytes]."""
+    values = model.kv_elements
+    if model.attention == "full":
+        values = 2 * _kv_heads_per_device(model, layout.tensor_parallel) * model.head_dim
+    return values * BYTES_PER_VALUE[layout.kv_dtype]
+
+
+def _attention_flop(model: Model) -> tuple[float, float]:
+    """Return FLOP per layer and cached token of a decode, and per layer and pair of a prefill, all heads.
+
+    MLA decodes in its absorbed form (dot products in the latent space) and prefills in the plain form.
+    """
+    if model.attention == "mla":
+        decode = 2 * (2 * model.mla_kv_lora + model.mla_qk_rope)
+        prefill = 2 * (model.mla_qk_nope + model.mla_qk_rope + model.mla_v)
+        return decode * model.heads, prefill * model.heads
+    return 4 * model.head_dim * model.heads, 4 * model.head_dim * model.heads
+
+
+# --- the work of one device, before any efficiency ------------------------------------------------
+
+
+class Work(NamedTuple):
+    """What one device must do, in seconds at its peaks: times `_s` are FLOP / peak or bytes / bandwidth.
+
+    Scalars for one scenario; the fitting script stacks them to columns, one row a measurement.
+    `dense_dtype`, `expert_dtype`, `head_dtype` are positions in `DTYPES`.
+    """
+
+    dense_compute_s: float  # per token
+    dense_read_s: float  # per step
+    dense_dtype: int
+    expert_compute_s: float  # per token, all its experts
+    expert_read_s: float  # per step, if every expert is touched
+    expert_dtype: int
+    expert_ratio: float  # experts / experts per token
+    expert_miss_log: float  # log of the chance that a token leaves an expert alone
+    expert_spread: float  # relative excess of the most loaded device, times sqrt(tokens)
+    expert_load_max: float
+    head_compute_s: float  # per row
+    head_read_s: float  # per step that samples
+    head_dtype: int
+    head_link_s: float  # per row
+    activation_s: float  # per token
+    link_s: float  # per token
+    collectives: float  # per step
+    context_read_s: float  # per cached token of a decode, full layers
+    context_compute_s: float
+    window_read_s: float  # the same, sliding-window layers
+    window_compute_s: float
+    pair_compute_s: float  # per pair of a prefill, full layers
+    window_pair_compute_s: float
+    swap_s: float  # per token, to or from the host
+    layers: float
+    moe_layers: float
+
+
+def work(model: Model, accelerator: Accelerator, layout: Layout) -> Work:
+    """Return the work of one device for a model in a layout [s at peak rates].
+
+    Raises
+    ------
+    ScenarioError
+        If the layout does not divide the model.
+    """
+    _check_layout(model, layout)
+    tp = layout.tensor_parallel
+    bandwidth = accelerator.hbm_byte_per_s
+    dense, _, head = precisions(model, layout.weight_dtype)
+    count = parameters(model)
+    kv_share = _kv_heads_per_device(model, tp) / model.kv_heads if count.key_value else 0.0
+    held = count.shared / tp + count.replicated + count.key_value * kv_share
+    linked = tp > 1
+    link = accelerator.link_byte_per_s
+    ring = 2 * (tp - 1) / tp if linked else 0.0
+    return Work(
+        dense_compute_s=2 * held / accelerator.flop_per_s(dense),
+        dense_read_s=held * BYTES_PER_VALUE[dense] / bandwidth,
+        dense_dtype=DTYPES.index(dense),
+        **_expert_work(model, accelerator, layout),
+        head_compute_s=2 * count.head / tp / accelerator.attention_flop_per_s,
+        head_read_s=count.head / tp * BYTES_PER_VALUE[head] / bandwidth,
+        head_dtype=DTYPES.index(head),
+        head_link_s=ring / 2 * model.vocab * 2 / link,
+        activation_s=_activation_bytes(model, tp) / bandwidth,
+        link_s=2 * model.layers * ring * model.hidden * 2 / link,
+        collectives=2.0 * model.layers if linked else 0.0,
+        **_attention_work(model, accelerator, layout),
+        layers=float(model.layers),
+        moe_layers=float(model.moe_layers),
+    )
+
+
+def attention_flop_per_s(accelerator: Accelerator, kv_dtype: str) -> float:
+    """Return the peak of attention arithmetic [FLOP/s]: bf16, or on an fp8 cache fp8 where it exists."""
+    if kv_dtype == "fp8" and accelerator.fp8_tflop_per_s:
+        return max(accelerator.flop_per_s("fp8"), accelerator.attention_flop_per_s)
+    return accelerator.attention_flop_per_s
+
+
+def _expert_work(model: Model, accelerator: Accelerator, layout: Layout) -> dict[str, float]:
+    """Return the expert fields of `Work`; a model without experts has none to compute or read."""
+    dtype = precisions(model, layout.weight_dtype)[1]
+    fields = {"expert_compute_s": 0.0, "expert_read_s": 0.0, "expert_dtype": DTYPES.index(dtype)}
+    if not model.moe_layers:
+        return fields | {
+            "expert_ratio": 1.0,
+            "expert_miss_log": 0.0,
+            "expert_spread": 0.0,
+            "expert_load_max": 1.0,
+        }
+    held = parameters(model).expert / layout.tensor_parallel
+    experts, chosen, groups = model.experts, model.experts_per_token, layout.expert_parallel
+    # Balls in bins: the fullest of e bins exceeds its mean m by about sqrt(2 m (1 - 1/e) ln e)
+    # (Raab and Steger 1998, "Balls into bins", theorem 1), here relative to m = tokens * chosen / groups.
+    spread = math.sqrt(2 * (1 - 1 / groups) * math.log(groups) * groups / chosen)
+    missed = 1 - chosen / experts
+    return {
+        "expert_compute_s": 2 * held * chosen / experts / accelerator.flop_per_s(dtype),
+        "expert_read_s": held * BYTES_PER_VALUE[dtype] / accelerator.hbm_byte_per_s,
+        "expert_dtype": DTYPES.index(dtype),
+        "expert_ratio": experts / chosen,
+        "expert_miss_log": math.log(missed) if missed > 0 else -1e9,
+        "expert_spread": spread,
+        "expert_load_max": groups * min(chosen, experts / groups) / chosen,
+    }
+
+
+def _attention_work(model: Model, accelerator: Accelerator, layout: Layout) -> dict[str, float]:
+    """Return the attention and KV fields of `Work`."""
+    full, windowed = model.full_layers, model.window_layers
+    token_bytes = _kv_bytes_per_layer(model, layout)
+    decode, prefill = _attention_flop(model)
+    flop_per_s = attention_flop_per_s(accelerator, layout.kv_dtype) * layout.tensor_parallel
+    bandwidth = accelerator.hbm_byte_per_s
+    return {
+        "context_read_s": full * token_bytes / bandwidth,
+        "context_compute_s": full * decode / flop_per_s,
+        "window_read_s": windowed * token_bytes / bandwidth,
+        "window_compute_s": windowed * decode / flop_per_s,
+        "pair_compute_s": full * prefill / flop_per_s,
+        "window_pair_compute_s": windowed * prefill / flop_per_s,
+        "swap_s": (full + windowed) * token_bytes / accelerator.pcie_byte_per_s,
+    }
+
+
+def _activation_bytes(model: Model, tensor_parallel: int) -> float:
+    """Return the bytes one token moves through memory between kernels, all layers, on one device.
+
+    In bf16, written and read once each: the hidden state at two norms and two residual sums
+    (8 x hidden), queries and attention output, and the feed-forward block's inner states.
+    """
+    head_dim = model.mla_v if model.attention == "mla" else model.head_dim
+    wide = model.dense_layers * model.ffn_dim
+    wide += model.moe_layers * model.experts_per_token * model.expert_ffn_dim
+    wide += model.moe_layers * model.shared_experts * (model.shared_expert_ffn_dim or model.expert_ffn_dim)
+    inner = 4 * model.layers * model.heads * head_dim + 2 * (3 if model.gated_mlp else 2) * wide
+    return 2.0 * (8 * model.hidden * model.layers + inner / tensor_parallel)
+
+
+# --- from work to seconds -------------------------------------------------------------------------
+
+
+def slower(compute_s: Any, memory_s: Any, smooth: bool) -> tuple[Any, Any]:
+    """Return the time of two overlapping activities, split into the part each is to blame for.
+
+    The parts add up to (a^4 + b^4)^(1/4), in proportion a^4 : b^4; without `smooth` the slower takes it all.
+    """
+    if not smooth:
+        wins = np.asarray(compute_s) > np.asarray(memory_s)
+        return np.where(wins, compute_s, 0.0), np.where(wins, 0.0, memory_s)
+    compute4 = compute_s * compute_s
+    compute4 = compute4 * compute4
+    memory4 = memory_s * memory_s
+    memory4 = memory4 * memory4
+    both4 = compute4 + memory4
+    total = np.sqrt(np.sqrt(both4))
+    compute_part = total * (compute4 / np.maximum(both4, 1e-300))
+    return compute_part, total - compute_part
+
+
+def token_parts(work: Work, constants: Constants, smooth: bool, tokens: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the time by part [s] of what depends on the new tokens of a step; `tokens` must be positive."""
+    gemm_frac = np.array([constants.bf16_frac, constants.fp8_frac, constants.fp4_frac])
+    fill = constants.fill_tokens
+    dense_compute, dense_read = slower(
+        work.dense_compute_s * (tokens + fill) / gemm_frac[work.dense_dtype],
+        work.dense_read_s / constants.weight_read_frac,
+        smooth,
+    )
+    load, touched = expert_load(work, constants.expert_imbalance_frac, tokens)
+    expert_compute, expert_read = slower(
+        work.expert_compute_s * (load + fill * work.expert_ratio * touched) / gemm_frac[work.expert_dtype],
+        work.expert_read_s * touched / constants.weight_read_frac,
+        smooth,
+    )
+    activation_s = work.activation_s * constants.activation_passes / constants.weight_read_frac
+    fixed = constants.step_s + work.layers * constants.layer_s + work.moe_layers * constants.moe_layer_s
+    return {
+        "weights": dense_read + expert_read,
+        "compute": dense_compute + expert_compute + activation_s * tokens,
+        "communication": work.collectives * constants.collective_s
+        + work.link_s * tokens / constants.link_frac,
+        "fixed": fixed + 0.0 * tokens,
+    }
+
+
+def expert_load(work: Work, imbalance_frac: float, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return tokens as the most loaded device sees them, and the share of its experts that they touch.
+
+    A token leaves an expert alone with chance 1 - k/E: T tokens touch E (1 - (1 - k/E)^T) on average.
+    """
+    load = np.minimum(
+        tokens + imbalance_frac * work.expert_spread * np.sqrt(tokens), work.expert_load_max * tokens
+    )
+    return load, -np.expm1(load * work.expert_miss_log)
+
+
+def row_parts(work: Work, constants: Constants, smooth: bool, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the time by part [s] of what depends on the sampled rows of a step; `rows` must be positive."""
+    gemm_frac = np.array([constants.bf16_frac, constants.fp8_frac, constants.fp4_frac])
+    compute, read = slower(
+        work.head_compute_s * (rows + constants.fill_tokens) / gemm_frac[work.head_dtype],
+        work.head_read_s / constants.weight_read_frac,
+        smooth,
+    )
+    collective = np.where(work.collectives > 0, constants.collective_s, 0.0)
+    return {
+        "weights": read,
+        "compute": compute,
+        "communication": collective + work.head_link_s * rows / constants.link_frac,
+        "fixed": constants.sequence_s * rows,
+    }
+
+
+class Rates(NamedTuple):
+    """One figure for each thing that a step counts beside its tokens and rows."""
+
+    extra_tokens: Any
+    context_tokens: Any
+    window_tokens: Any
+    prefill_pairs: Any
+    window_pairs: Any
+    prefill_requests: Any
+    swapped_tokens: Any
+
+
+def rate_parts(work: Work, constants: Constants, smooth: bool) -> Rates:
+    """Return for each linear term its seconds per unit, split by part (a dictionary each)."""
+    gemm_frac = np.array([constants.bf16_frac, constants.fp8_frac, constants.fp4_frac])
+    attention = constants.attention_frac
+    extra_compute = work.dense_compute_s / gemm_frac[work.dense_dtype]
+    extra_compute = extra_compute + work.expert_compute_s / gemm_frac[work.expert_dtype]
+    activation_s = work.activation_s * constants.activation_passes / constants.weight_read_frac
+    return Rates(
+        extra_tokens={
+            "compute": extra_compute + activation_s,
+            "communication": work.link_s / constants.link_frac,
+        },
+        context_tokens=_attention_parts(work.context_compute_s, work.context_read_s, constants, smooth),
+        window_tokens=_attention_parts(work.window_compute_s, work.window_read_s, constants, smooth),
+        prefill_pairs={"compute": work.pair_compute_s / attention},
+        window_pairs={"compute": work.window_pair_compute_s / attention},
+        prefill_requests={"fixed": constants.prefill_request_s},
+        swapped_tokens={"communication": work.swap_s / constants.pcie_frac},
+    )
+
+
+def _attention_parts(compute_s: float, read_s: float, constants: Constants, smooth: bool) -> dict[str, float]:
+    compute, read = slower(compute_s / constants.attention_frac, read_s / constants.kv_read_frac, smooth)
+    return {"compute": compute, "kv": read}
+
+
+# --- the price ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ledger:
+    """Seconds by heading: over the tokens of a step, over its sampled rows, and per unit of each rate.
+
+    Attributes
+    ----------
+    token_s : ndarray, shape (headings, table length)
+    row_s : ndarray, shape (headings, max_batch + 1)
+    rate_s : ndarray, shape (headings, len(Rates._fields))
+    """
+
+    headings: tuple[str, ...]
+    token_s: np.ndarray
+    row_s: np.ndarray
+    rate_s: np.ndarray
+
+    def total_s(self, steps_by_tokens: Any, steps_by_rows: Any, counts: Rates) -> np.ndarray:
+        """Return the seconds under each heading for histograms of steps and totals of the rates."""
+        tokens = self.token_s[:, : len(steps_by_tokens)] @ np.asarray(steps_by_tokens, dtype=float)
+        rows = self.row_s[:, : len(steps_by_rows)] @ np.asarray(steps_by_rows, dtype=float)
+        return tokens + rows + self.rate_s @ np.asarray(counts, dtype=float)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Price:
+    """What a scenario's steps cost, how much KV cache there is, and why. Compared and hashed by identity.
+
+    Attributes
+    ----------
+    step : StepCost
+        For the simulator's kernel.
+    kv_blocks, kv_block_tokens : int
+        KV cache of one replica.
+    request_limit_tokens : int
+        Longest prompt plus answer that one replica can ever hold.
+    request_before_s, request_after_s : float
+        From the client to the engine and back. [s]
+    accelerators, replicas : int
+        Devices of all replicas together, and the replicas.
+    ledger : Ledger
+        The same seconds as in `step`, split by `PARTS` (or all under ``measured``).
+    needs : Ledger or None
+        Seconds the model's FLOP and bytes take at the device's peaks; None for a measured profile.
+    """
+
+    step: StepCost
+    kv_blocks: int
+    kv_block_tokens: int
+    request_limit_tokens: int
+    request_before_s: float
+    request_after_s: float
+    accelerators: int
+    replicas: int
+    ledger: Ledger
+    needs: Ledger | None
+
+
+def price(scenario: Scenario, profile: Any = None) -> Price:
+    """Return the price list of a scenario's steps, from its calibration or from a measured engine profile.
+
+    Prices are cached by the keys they depend on: a sweep over rates, lengths or limits computes one.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    profile : EngineProfile, optional
+        Measured step times; they replace the calibration altogether.
+
+    Raises
+    ------
+    DoesNotFit
+        If the weights and one KV block exceed the devices' memory.
+    ScenarioError
+        If the layout does not divide the model.
+    """
+    if profile is not None:
+        return _measured_price(scenario, profile)
+    return _price(
+        model_of(scenario),
+        accelerator_of(scenario),
+        _layout(scenario),
+        _Engine(
+            scenario.kv_memory_frac,
+            scenario.kv_block_tokens,
+            scenario.token_budget,
+            scenario.max_batch,
+            scenario.replicas,
+        ),
+        scenario.calibration,
+    )
+
+
+class _Engine(NamedTuple):
+    """The engine's keys that a price depends on."""
+
+    kv_memory_frac: float
+    kv_block_tokens: int
+    token_budget: int
+    max_batch: int
+    replicas: int
+
+    @property
+    def table_tokens(self) -> int:
+        """The last entry of the table over tokens; beyond it, a step grows by a constant slope."""
+        return min(max(self.token_budget, self.max_batch, TABLE_TOKENS_MIN), TABLE_TOKENS_MAX)
+
+
+@lru_cache(maxsize=256)
+def _price(model: Model, accelerator: Accelerator, layout: Layout, engine: _Engine, name: str) -> Price:
+    tables = _tables(model, accelerator, layout, engine.table_tokens, name)
+    constants = calibration(name).base
+    blocks = _kv_blocks(model, accelerator, layout, engine)
+    row_parts_s, row_needs_s = _row_tables(tables.work, name, engine.max_batch)
+    ledger = Ledger(PARTS, tables.token_parts_s, row_parts_s, tables.rate_parts_s)
+    needs = Ledger(NEEDS, tables.token_needs_s, row_needs_s, tables.rate_needs_s)
+    return Price(
+        step=_step_cost(ledger, tables.token_s, model.window_tokens if model.window_layers else 0),
+        kv_blocks=blocks,
+        kv_block_tokens=engine.kv_block_tokens,
+        request_limit_tokens=min(blocks * engine.kv_block_tokens, model.max_position),
+        request_before_s=constants.request_before_s,
+        request_after_s=constants.request_after_s,
+        accelerators=layout.tensor_parallel * engine.replicas,
+        replicas=engine.replicas,
+        ledger=ledger,
+        needs=needs,
+    )
+
+
+def _step_cost(ledger: Ledger, token_s: np.ndarray, window_tokens: int) -> StepCost:
+    """Return the kernel's price list; its figures are the sums of the ledger's headings."""
+    rates = Rates(*(float(value) for value in ledger.rate_s.sum(axis=0)))
+    return StepCost(
+        token_s=token_s,
+        row_s=np.ascontiguousarray(ledger.row_s.sum(axis=0)),
+        token_slope_s=rates.extra_tokens,
+        decode_context_s=rates.context_tokens,
+        window_context_s=rates.window_tokens,
+        window_tokens=int(window_tokens),
+        prefill_pair_s=rates.prefill_pairs,
+        window_pair_s=rates.window_pairs,
+        prefill_request_s=rates.prefill_requests,
+        swap_token_s=rates.swapped_tokens,
+    )
+
+
+class _Tables(NamedTuple):
+    """The tables that do not depend on `max_batch` or on memory."""
+
+    work: Work
+    token_s: np.ndarray
+    token_parts_s: np.ndarray
+    token_needs_s: np.ndarray
+    rate_parts_s: np.ndarray
+    rate_needs_s: np.ndarray
+
+
+@lru_cache(maxsize=64)
+def _tables(model: Model, accelerator: Accelerator, layout: Layout, length: int, name: str) -> _Tables:
+    chosen = calibration(name)
+    load = work(model, accelerator, layout)
+    tokens = np.arange(1, length + 1, dtype=float)
+    parts_s = np.zeros((len(PARTS), length + 1))
+    for part, seconds in token_parts(load, chosen.base, chosen.smooth, tokens).items():
+        parts_s[PARTS.index(part), 1:] = seconds
+    needs_s = np.zeros((len(NEEDS), length + 1))
+    needs_s[0, 1:] = (load.dense_compute_s + load.expert_compute_s) * tokens
+    needs_s[1, 1:] = load.dense_read_s - load.expert_read_s * np.expm1(tokens * load.expert_miss_log)
+    return _Tables(
+        load,
+        parts_s.sum(axis=0),
+        parts_s,
+        needs_s,
+        _by_heading(PARTS, rate_parts(load, chosen.base, chosen.smooth)),
+        _by_heading(NEEDS, _rate_needs(load)),
+    )
+
+
+def _row_tables(load: Work, name: str, max_batch: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return time by part, and needed time, over sampled rows 0..max_batch [s]."""
+    chosen = calibration(name)
+    rows = np.arange(1, max_batch + 1, dtype=float)
+    parts_s = np.zeros((len(PARTS), max_batch + 1))
+    for part, seconds in row_parts(load, chosen.base, chosen.smooth, rows).items():
+        parts_s[PARTS.index(part), 1:] = seconds
+    needs_s = np.zeros((len(NEEDS), max_batch + 1))
+    needs_s[0, 1:] = load.head_compute_s * rows
+    needs_s[1, 1:] = load.head_read_s
+    return parts_s, needs_s
+
+
+def _rate_needs(load: Work) -> Rates:
+    """Return the needed seconds per unit of each linear term, split by `NEEDS`."""
+    return Rates(
+        extra_tokens={"compute": load.dense_compute_s + load.expert_compute_s},
+        context_tokens={"compute": load.context_compute_s, "memory": load.context_read_s},
+        window_tokens={"compute": load.window_compute_s, "memory": load.window_read_s},
+        prefill_pairs={"compute": load.pair_compute_s},
+        window_pairs={"compute": load.window_pair_compute_s},
+        prefill_requests={},
+        swapped_tokens={},
+    )
+
+
+def _by_heading(headings: tuple[str, ...], rates: Rates) -> np.ndarray:
+    """Return dictionaries of seconds per unit as an array, shape (headings, rates)."""
+    return np.array([[float(rate.get(heading, 0.0)) for rate in rates] for heading in headings])
+
+
+def _measured_price(scenario: Scenario, profile: Any) -> Price:
+    """Return the price list of a measured engine profile; all its time stands under ``measured``."""
+    engine_tokens = min(max(scenario.token_budget, scenario.max_batch), TABLE_TOKENS_MAX)
+    points = np.asarray(profile.step_tokens, dtype=float)
+    times_s = np.asarray(profile.step_time_ms, dtype=float) * 1e-3
+    tokens = np.arange(engine_tokens + 1, dtype=float)
+    slope_s = (
+        max(float((times_s[-1] - times_s[-2]) / (points[-1] - points[-2])), 0.0) if len(points) > 1 else 0.0
+    )
+    token_s = np.interp(tokens, points, times_s) + slope_s * np.maximum(tokens - points[-1], 0.0)
+    token_s[0] = 0.0
+    context_s, pair_s = profile.decode_context_ms_per_token * 1e-3, profile.prefill_context_ms_per_pair * 1e-3
+    rates = Rates(slope_s, context_s, 0.0, pair_s, 0.0, profile.prefill_request_ms * 1e-3, 0.0)
+    ledger = Ledger(MEASURED, token_s[None, :], np.zeros((1, scenario.max_batch + 1)), np.array([rates]))
+    block_tokens = profile.kv_block_tokens or scenario.kv_block_tokens
+    blocks = profile.kv_blocks or price(scenario.replace(kv_block_tokens=block_tokens)).kv_blocks
+    return Price(
+        step=_step_cost(ledger, token_s, 0),
+        kv_blocks=int(blocks),
+        kv_block_tokens=int(block_tokens),
+        request_limit_tokens=min(int(blocks * block_tokens), model_of(scenario).max_position),
+        request_before_s=profile.request_before_ms * 1e-3,
+        request_after_s=profile.request_after_ms * 1e-3,
+        accelerators=scenario.accelerators,
+        replicas=scenario.replicas,
+        ledger=ledger,
+        needs=None,
+    )
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+
+class Memory(NamedTuple):
+    """Memory of one device [bytes], and the tokens of KV cache that one replica holds."""
+
+    usable_bytes: float
+    weight_bytes: float
+    reserve_bytes: float
+    token_bytes: float
+    window_bytes: float
+    kv_tokens: int
+
+
+def _memory(model: Model, accelerator: Accelerator, layout: Layout, engine: _Engine) -> Memory:
+    """Return how a device's memory is used.
+
+    Sliding-window layers keep only their window: that much is set aside for each of `max_batch` sequences,
+    unless caching every token in every layer leaves more room.
+    """
+    usable = accelerator.hbm_bytes * engine.kv_memory_frac
+    weights = _weight_bytes(model, layout)[1]
+    reserve = _activation_reserve_bytes(model, layout, engine)
+    full, windowed = model.full_layers, model.window_layers
+    layer_bytes = _kv_bytes_per_layer(model, layout)
+    rest = usable - weights - reserve
+    token_bytes, window_bytes = (full + windowed) * layer_bytes, 0.0
+    if full and windowed:
+        set_aside = windowed * layer_bytes * engine.max_batch * model.window_tokens
+        if (rest - set_aside) / full > rest / (full + windowed):
+            token_bytes, window_bytes = full * layer_bytes, set_aside
+    tokens = math.floor(max(rest - window_bytes, 0.0) / token_bytes)
+    return Memory(usable, weights, reserve, token_bytes, window_bytes, tokens)
+
+
+def _activation_reserve_bytes(model: Model, layout: Layout, engine: _Engine) -> float:
+    """Return the memory set aside for the activations of the largest step on one device.
+
+    One layer's hidden states (six copies) and inner states in bf16, and the logits of all rows in fp32.
+    """
+    tp = layout.tensor_parallel
+    wide = max(model.ffn_dim, model.experts_per_token * model.expert_ffn_dim)
+    per_token = 2.0 * (6 * model.hidden + 3 * wide / tp)
+    rows = min(engine.max_batch, engine.token_budget)
+    return per_token * engine.token_budget + 4.0 * rows * model.vocab / tp
+
+
+def _kv_blocks(model: Model, accelerator: Accelerator, layout: Layout, engine: _Engine) -> int:
+    """Return the KV blocks of one replica; raises `DoesNotFit` with what would help."""
+    found = _memory(model, accelerator, layout, engine)
+    blocks = found.kv_tokens // engine.kv_block_tokens
+    if blocks >= 1:
+        return blocks
+    total = _weight_bytes(model, layout)[0]
+    tp = layout.tensor_parallel
+    devices = f"{tp} x {accelerator.name} {'has' if tp == 1 else 'have'}"
+    usable, fitted = tp * found.usable_bytes / 1e9, tp * accelerator.hbm_gb
+    need = f"{model.name} needs {_figure(total / 1e9)} GB for weights"
+    if found.usable_bytes > found.weight_bytes:
+        need += f" and {_figure(tp * found.reserve_bytes / 1e9)} GB for activations, which leaves no KV block"
+    raise DoesNotFit(
+        f"{need}; {devices} {_figure(usable)} GB usable of {_figure(fitted)} GB. "
+        f"{_what_would_fit(model, accelerator, layout, engine)}"
+    )
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _what_would_fit(model: Model, accelerator: Accelerator, layout: Layout, engine: _Engine) -> str:
+    """Return a computed way out: more devices, or fewer bytes per weight."""
+
+    def fits(candidate: Layout) -> bool:
+        return _memory(model, accelerator, candidate, engine).kv_tokens >= engine.kv_block_tokens
+
+    wider = [
+        tp
+        for tp in range(layout.tensor_parallel + 1, min(model.heads, 1024) + 1)
+        if model.heads % tp == 0 and tp % layout.expert_parallel == 0
+    ]
+    devices = next((tp for tp in wider if fits(layout._replace(tensor_parallel=tp))), None)
+    total = _weight_bytes(model, layout)[0]
+    lighter = [
+        dtype
+        for dtype in ("fp8", "fp4")
+        if _weight_bytes(model, layout._replace(weight_dtype=dtype))[0] < total
+    ]
+    dtype = next((name for name in lighter if fits(layout._replace(weight_dtype=name))), None)
+    ways = [f"raise tensor_parallel to at least {devices}"] if devices else []
+    ways += [f"choose weight_dtype={dtype}"] if dtype else []
+    if not ways:
+        return "Choose a smaller model or a device with more memory."
+    text = ", or ".join(ways)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _engine(scenario: Scenario) -> _Engine:
+    return _Engine(
+        scenario.kv_memory_frac,
+        scenario.kv_block_tokens,
+        scenario.token_budget,
+        scenario.max_batch,
+        scenario.replicas,
+    )
+
+
+def memory(scenario: Scenario) -> dict[str, float]:
+    """Return how one replica's memory is used: GB over its devices together, and tokens of KV cache.
+
+    Works for scenarios that do not fit, too: `kv_tokens` is then 0.
+    """
+    model, accelerator, layout = model_of(scenario), accelerator_of(scenario), _layout(scenario)
+    _check_layout(model, layout)
+    found = _memory(model, accelerator, layout, _engine(scenario))
+    group_gb = layout.tensor_parallel / 1e9
+    kv_bytes = found.usable_bytes - found.weight_bytes - found.reserve_bytes
+    return {
+        "fitted_gb": accelerator.hbm_gb * layout.tensor_parallel,
+        "usable_gb": found.usable_bytes * group_gb,
+        "weights_gb": found.weight_bytes * group_gb,
+        "activations_gb": found.reserve_bytes * group_gb,
+        "kv_gb": max(kv_bytes, 0.0) * group_gb,
+        "kv_bytes_per_token": found.token_bytes * layout.tensor_parallel,
+        "kv_tokens": found.kv_tokens // scenario.kv_block_tokens * scenario.kv_block_tokens,
+    }
+
+
+# --- reading a price ------------------------------------------------------------------------------
+
+
+def shares(price: Price, usage: Any) -> dict[str, float]:
+    """Return the busy seconds of a run by part; they add up to the run's busy time.
+
+    Parameters
+    ----------
+    usage : Usage
+        Histograms of steps over tokens and rows, and totals of the linear terms.
+    """
+    counts = Rates(*(getattr(usage, name) for name in Rates._fields))
+    seconds = price.ledger.total_s(usage.steps_by_tokens, usage.steps_by_rows, counts)
+    return dict(zip(price.ledger.headings, seconds.tolist(), strict=True))
+
+
+def utilisation(price: Price, usage: Any, elapsed_s: float) -> tuple[float, float]:
+    """Return the shares of peak FLOP/s and of memory bandwidth in use (MFU, MBU) over `elapsed_s`.
+
+    Both count what the model needs, not what the engine happened to move. Where layers of different precision
+    have different peaks, MFU is the share of time that the arithmetic takes at its peaks. NaN for a measured
+    profile, whose device is not known.
+    """
+    if price.needs is None or elapsed_s <= 0:
+        return math.nan, math.nan
+    counts = Rates(*(getattr(usage, name) for name in Rates._fields))
+    seconds = price.needs.total_s(usage.steps_by_tokens, usage.steps_by_rows, counts)
+    mfu_frac, mbu_frac = (seconds / (elapsed_s * price.replicas)).tolist()
+    return mfu_frac, mbu_frac
+
+
+def step_parts(
+    price: Price, decode_batch: int, context: float, prefill_tokens: int = 0, prefill_start: int = 0
+) -> dict[str, float]:
+    """Return the seconds of one step by part.
+
+    Parameters
+    ----------
+    decode_batch : int
+        Sequences that decode.
+    context : float
+        Tokens each of them has in its KV cache before the step.
+    prefill_tokens, prefill_start : int
+        One prompt's chunk in the step, taken as its last, and the position it starts at.
+    """
+    return _one_step(price.ledger, price.step, decode_batch, context, prefill_tokens, prefill_start)
+
+
+def step_needs(
+    price: Price, decode_batch: int, context: float, prefill_tokens: int = 0, prefill_start: int = 0
+) -> dict[str, float]:
+    """Return the seconds that one step's FLOP and bytes take at peak rates; see `step_parts`."""
+    if price.needs is None:
+        return dict.fromkeys(NEEDS, math.nan)
+    return _one_step(price.needs, price.step, decode_batch, context, prefill_tokens, prefill_start)
+
+
+def _one_step(
+    ledger: Ledger, step: StepCost, decodes: int, context: float, chunk: int, start: int
+) -> dict[str, float]:
+    prompts = 1 if chunk else 0
+    tokens, rows = decodes + chunk, decodes + prompts
+    last = ledger.token_s.shape[1] - 1
+    counts = Rates(
+        extra_tokens=max(tokens - last, 0),
+        context_tokens=decodes * context,
+        window_tokens=decodes * min(context, step.window_tokens),
+        prefill_pairs=chunk * (start + chunk / 2),
+        window_pairs=_window_pairs(start, start + chunk, step.window_tokens),
+        prefill_requests=prompts,
+        swapped_tokens=0,
+    )
+    seconds = ledger.token_s[:, min(tokens, last)] + ledger.row_s[:, min(rows, ledger.row_s.shape[1] - 1)]
+    seconds = seconds + ledger.rate_s @ np.asarray(counts, dtype=float)
+    return dict(zip(ledger.headings, seconds.tolist(), strict=True))
+
+
+def _window_pairs(start: float, end: float, window: float) -> float:
+    """Return the integral of min(x, window) from start to end."""
+
+    def below(x: float) -> float:
+        return x * x / 2 if x <= window else window * window / 2 + (x - window) * window
+
+    return below(end) - below(start)
+
+
+def floor_step_s(
+    scenario: Scenario, decode_batch: int, context: float, prefill_tokens: int = 0, prefill_start: int = 0
+) -> float:
+    """Return the time no engine can beat for one step [s]: the larger of bytes / bandwidth and FLOP / peak.
+
+    Counted straight from the model's dimensions, all devices as one, and independent of the tables above.
+    Weights and KV cache are read once, nothing else moves; the embedding table is not read.
+    """
+    model, accelerator = model_of(scenario), accelerator_of(scenario)
+    dense, expert, head = precisions(model, scenario.weight_dtype)
+    count = parameters(model)
+    tokens = decode_batch + prefill_tokens
+    rows = decode_batch + (1 if prefill_tokens else 0)
+    always = count.shared + count.replicated + count.key_value
+    used = model.experts_per_token / model.experts if count.expert else 0.0
+    full, windowed = model.full_layers, model.window_layers
+    seen = full * context + windowed * min(context, model.window_tokens)
+    kv_bytes = decode_batch * seen * _kv_bytes_per_layer(model, _layout(scenario)._replace(tensor_parallel=1))
+    moved = (
+        always * BYTES_PER_VALUE[dense]
+        + count.expert * BYTES_PER_VALUE[expert] * (1 - (1 - used) ** tokens)
+        + (count.head * BYTES_PER_VALUE[head] if rows else 0)
+        + kv_bytes
+    )
+    end = prefill_start + prefill_tokens
+    pairs = full * (end**2 - prefill_start**2) / 2
+    pairs += windowed * _window_pairs(prefill_start, end, model.window_tokens)
+    decode_flop, prefill_flop = _attention_flop(model)
+    attention_flop = decode_flop * decode_batch * seen + prefill_flop * pairs
+    computed_s = (
+        2 * always * tokens / accelerator.flop_per_s(dense)
+        + 2 * count.expert * used * tokens / accelerator.flop_per_s(expert)
+        + 2 * count.head * rows / accelerator.attention_flop_per_s
+        + attention_flop / attention_flop_per_s(accelerator, scenario.kv_dtype)
+    )
+    return max(moved / accelerator.hbm_byte_per_s, computed_s) / scenario.tensor_parallel
+
+
+def usd_per_mtok(accelerators: int, price_usd_per_hour: float | None, output_tok_per_s: float) -> float:
+    """Return the price of a million output tokens [USD], devices rented by the hour; nan without a price."""
+    if not price_usd_per_hour or not output_tok_per_s > 0:
+        return math.nan
+    return accelerators * price_usd_per_hour / 3600 / output_tok_per_s * 1e6
+
+
+def joule_per_tok(accelerators: int, tdp_w: float | None, output_tok_per_s: float) -> float:
+    """Return the energy of one output token [J], an upper bound: every device at its rated power."""
+    if not tdp_w or not output_tok_per_s > 0:
+        return math.nan
+    return accelerators * tdp_w / output_tok_per_s
