@@ -36,7 +36,6 @@ MAX_NOTE_CHARACTERS = 400
 RESERVED = frozenset({"embed", "embed_options"})  # Streamlit's own parameters
 DESCRIPTIVE = ("title", "story", "expected", "description", "source")
 FLAT_LENGTHS = frozenset({"prompt_tokens", "prompt_cv", "output_tokens", "output_cv"})
-FLAT_CLASS = "flat"
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _SPECS = tuple(key for key, info in FIELDS.items() if info.group == "accelerator" and info.optional)
 _DIMENSIONS = tuple(key for key, info in FIELDS.items() if info.group == "model" and info.optional)
@@ -170,22 +169,16 @@ def check_value(key: str, value: Any) -> None:
 
 
 def _check_ids(key: str, value: str) -> None:
-    """Raise a `ScenarioError` if `value` names a preset that does not exist."""
+    """Raise a `ScenarioError` if `value` names a preset that does not exist, or is no mix."""
     from sim_core import presets
 
     if key == "mix":
-        known, names, what = (
-            (FLAT_CLASS, *presets.preset_ids("workloads")),
-            mix_classes(value),
-            "class in mix",
-        )
-    elif key == "model":
-        known, names, what = ("custom", *presets.preset_ids("models")), [value], "model"
-    else:
-        known, names, what = presets.preset_ids("accelerators"), [value], "accelerator"
-    for name in names:
-        if name not in known:
-            raise ScenarioError(f"unknown {what} {shown(name)}. {did_you_mean(name[:60], known)}")
+        mix_classes(value)
+        return
+    known = presets.preset_ids("accelerators" if key == "accelerator" else "models")
+    known = ("custom", *known) if key == "model" else known
+    if value not in known:
+        raise ScenarioError(f"unknown {key} {shown(value)}. {did_you_mean(value[:60], known)}")
 
 
 def check_together(scenario: Scenario) -> None:
@@ -196,8 +189,10 @@ def check_together(scenario: Scenario) -> None:
 
 
 def mix_classes(mix: str) -> list[str]:
-    """Return the class names of a mix such as `chat:0.7,rag:0.3`."""
-    return [part.partition(":")[0].strip() for part in mix.split(",")] if mix else []
+    """Return the class names of a mix such as `chat:0.7,rag:0.3`, or raise a `ScenarioError`."""
+    from sim_core.workload import parse_mix
+
+    return [item.name for item in parse_mix(mix)] if mix.strip() else []
 
 
 def with_changes(scenario: Scenario, /, **changes: Any) -> Scenario:
@@ -220,8 +215,7 @@ def with_changes(scenario: Scenario, /, **changes: Any) -> Scenario:
             raise ScenarioError(f"unknown key {shown(key)}. {did_you_mean(key[:60], FIELDS)}")
         check_value(key, value)
     implied: dict[str, Any] = {}
-    classes = mix_classes(scenario.mix)
-    if FLAT_LENGTHS & changes.keys() and classes and FLAT_CLASS not in classes:
+    if FLAT_LENGTHS & changes.keys() and "flat" not in mix_classes(scenario.mix):
         implied["mix"] = ""
     for key, overrides in (("accelerator", _SPECS), ("model", _DIMENSIONS)):
         if changes.get(key, getattr(scenario, key)) != getattr(scenario, key):

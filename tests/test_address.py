@@ -38,13 +38,22 @@ def values_of(key: str) -> st.SearchStrategy:
     if key == "mix":
         classes = st.sampled_from(["flat", *presets.preset_ids("workloads")])
         weights = st.floats(1e-6, 1e6)
-        parts = st.dictionaries(classes, weights, max_size=4)
+        parts = st.dictionaries(classes | inline_classes(), weights, max_size=4)
         return parts.map(lambda mix: ",".join(f"{name}:{weight!r}" for name, weight in mix.items()))
     if info.choices:
         return st.sampled_from(info.choices)
     if info.kind is int:
         return st.integers(int(info.low), int(info.high))
     return st.floats(info.low, info.high, exclude_min=info.optional, allow_subnormal=False)
+
+
+def inline_classes() -> st.SearchStrategy:
+    """Return classes such as `1024/256`, `512..1024/1000~0.5`."""
+    fixed = st.integers(1, 1_000_000).map(str)
+    uniform = fixed.map(lambda low: f"{low}..1000000")
+    lognormal = st.floats(1, 1e6).map(lambda mean: f"{mean!r}~0.5")
+    length = fixed | uniform | lognormal
+    return st.tuples(length, length).map("/".join)
 
 
 def is_model_key(key: str) -> bool:
