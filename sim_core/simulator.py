@@ -1,0 +1,480 @@
+"""The simulator's Python face: draw the traffic, price the steps, run the engine, return rows.
+
+`run` does it for a scenario; `run_engine` is the bare engine on given arrays and prices, for tests and
+benchmarks. Both coerce every array to one dtype and layout, so that Numba compiles each kernel once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sim_core import cost, kernels, workload
+from sim_core.kernels import (
+    CHUNKED,
+    GAP_BINS,
+    LOG,
+    NOBODY,
+    PREFILL_FIRST,
+    REQUEST,
+    STATE,
+    Room,
+    Rules,
+    StepCost,
+)
+from sim_core.scenario import Scenario, ScenarioError
+
+POLICIES = {"chunked": CHUNKED, "prefill_first": PREFILL_FIRST, "static": CHUNKED}
+FINISHED, REJECTED = "finished", "rejected"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Usage:
+    """What the measured steps of a run add up to.
+
+    Attributes
+    ----------
+    steps_by_tokens, steps_by_rows : ndarray of int
+        Steps by their new tokens (the last entry counts all longer ones) and by the rows they sample.
+    extra_tokens, context_tokens, window_tokens, prefill_requests, swapped_tokens : int
+        Sums over the steps of the counts that `StepCost` prices.
+    prefill_pairs, window_pairs : float
+        Query-key pairs of prompt chunks, all and within the sliding window.
+    busy_s, elapsed_s, running_s, kv_used_s, kv_blocked_s, batch_blocked_s : float
+        Time in steps; time in all; sequences times time; KV blocks times time; and the time in which
+        somebody waited for KV blocks, or for a place in the batch. Summed over replicas.
+    """
+
+    steps_by_tokens: np.ndarray
+    steps_by_rows: np.ndarray
+    steps: int
+    extra_tokens: int
+    context_tokens: int
+    window_tokens: int
+    prefill_pairs: float
+    window_pairs: float
+    prefill_requests: int
+    swapped_tokens: int
+    busy_s: float
+    elapsed_s: float
+    running_s: float
+    kv_used_s: float
+    kv_blocked_s: float
+    batch_blocked_s: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EngineResult:
+    """What the engine returns, one entry a request in order of arrival; times on the engine's clock [s].
+
+    `kv_blocks_peak` is the most KV blocks in use on any replica; `log` holds one row per run of equal steps.
+    """
+
+    arrival_s: np.ndarray
+    first_token_s: np.ndarray
+    finished_s: np.ndarray
+    itl_max_s: np.ndarray
+    preemptions: np.ndarray
+    gap_counts: np.ndarray
+    usage: Usage
+    kv_blocks_peak: int
+    log: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """A simulated scenario: one entry a request in order of arrival, as the client sees it.
+
+    `price` is what the steps cost, `first` and `last` the range of requests that the statistics use.
+    """
+
+    scenario: Scenario
+    price: cost.Price
+    arrival_s: np.ndarray
+    prompt_tokens: np.ndarray
+    output_tokens: np.ndarray
+    first_token_s: np.ndarray
+    finished_s: np.ndarray
+    itl_max_s: np.ndarray
+    preemptions: np.ndarray
+    rejected: np.ndarray
+    engine: EngineResult
+
+    def __deepcopy__(self, memo: dict) -> Run:
+        """Return itself: a run never changes, and pandas copies what is attached to a table."""
+        return self
+
+    def requests(self) -> pd.DataFrame:
+        """Return the requests as a table, with this run attached for `sim_core.summarize`."""
+        table = pd.DataFrame(
+            {
+                "request_id": np.arange(self.arrival_s.size),
+                "arrival_s": self.arrival_s,
+                "prompt_tokens": self.prompt_tokens,
+                "output_tokens": self.output_tokens,
+                "first_token_s": self.first_token_s,
+                "finished_s": self.finished_s,
+                "itl_max_s": self.itl_max_s,
+                "preemptions": self.preemptions,
+                "status": pd.Categorical.from_codes(self.rejected.astype(np.int8), [FINISHED, REJECTED]),
+            }
+        )
+        table.attrs["run"] = self
+        return table
+
+    def steps(self) -> pd.DataFrame:
+        """Return the step log: one row per run of equal steps, `count` steps in `duration_s`."""
+        table = pd.DataFrame(self.engine.log)
+        arrived = np.searchsorted(np.sort(self.engine.arrival_s), table["start_s"].to_numpy(), side="right")
+        table["arrived"] = arrived
+        return table
+
+
+def simulate(scenario: Scenario, *, trace: Any = None, profile: Any = None) -> pd.DataFrame:
+    """Return the simulated requests of a scenario, one row each.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    trace : Trace, optional
+        Requests to replay instead of drawn ones.
+    profile : EngineProfile, optional
+        Measured step times instead of a calibration.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``request_id, arrival_s, prompt_tokens, output_tokens, first_token_s, finished_s,
+        itl_max_s, preemptions, status``; times in seconds from the start, NaN where nothing happened.
+
+    Raises
+    ------
+    ScenarioError
+        If the scenario cannot run: the model does not fit, the layout does not divide it.
+    """
+    return run(scenario, trace=trace, profile=profile, itl_max=True).requests()
+
+
+def run(
+    scenario: Scenario,
+    *,
+    trace: Any = None,
+    profile: Any = None,
+    itl_max: bool = False,
+    log: bool = False,
+) -> Run:
+    """Simulate a scenario and return the run; `itl_max` and `log` cost extra time and are off by default."""
+    price = cost.price(scenario, profile)
+    traffic = workload.draw(scenario, trace)
+    rejected = traffic.prompt_tokens + traffic.output_tokens > price.request_limit_tokens
+    some_rejected = bool(rejected.any())
+    arrival_s, prompt_tokens, output_tokens = traffic[:3]
+    if some_rejected:
+        kept = ~rejected
+        arrival_s, prompt_tokens, output_tokens = (column[kept] for column in traffic[:3])
+        if not kept.any():
+            raise ScenarioError(_nothing_fits(traffic, price))
+    engine = _run_replicas(scenario, price, arrival_s, prompt_tokens, output_tokens, itl_max, log)
+    columns = {
+        "arrival_s": engine.arrival_s - price.request_before_s,
+        "first_token_s": engine.first_token_s + price.request_after_s,
+        "finished_s": engine.finished_s + price.request_after_s,
+        "itl_max_s": engine.itl_max_s,
+        "preemptions": engine.preemptions,
+    }
+    if some_rejected:
+        columns = {name: _spread(values, rejected) for name, values in columns.items()}
+        columns["arrival_s"] = _rejected_arrivals(scenario, columns["arrival_s"], traffic.arrival_s)
+    return Run(
+        scenario=scenario,
+        price=price,
+        prompt_tokens=traffic.prompt_tokens,
+        output_tokens=traffic.output_tokens,
+        rejected=rejected,
+        engine=engine,
+        **columns,
+    )
+
+
+def _nothing_fits(traffic: workload.Workload, price: cost.Price) -> str:
+    shortest = int((traffic.prompt_tokens + traffic.output_tokens).min())
+    return (
+        f"no request fits: the shortest has {shortest:,} tokens (prompt and answer), the engine can hold "
+        f"{price.request_limit_tokens:,} per request. Shorten the requests, or give the KV cache more memory."
+    )
+
+
+def _spread(values: np.ndarray, rejected: np.ndarray) -> np.ndarray:
+    """Return a column over all requests from one over those that were not rejected."""
+    full = np.zeros(rejected.size, values.dtype)
+    if values.dtype.kind == "f":
+        full[:] = np.nan
+    full[~rejected] = values
+    return full
+
+
+def _rejected_arrivals(scenario: Scenario, arrival_s: np.ndarray, drawn_s: np.ndarray) -> np.ndarray:
+    """Return arrivals with those of rejected requests filled in: as drawn; in a closed loop as the next one."""
+    missing = np.isnan(arrival_s)
+    if scenario.arrivals != "closed":
+        return np.where(missing, drawn_s, arrival_s)
+    return pd.Series(arrival_s).bfill().ffill().to_numpy()
+
+
+def _run_replicas(
+    scenario: Scenario,
+    price: cost.Price,
+    arrival_s: np.ndarray,
+    prompt_tokens: np.ndarray,
+    output_tokens: np.ndarray,
+    itl_max: bool,
+    log: bool,
+) -> EngineResult:
+    """Run the requests on one engine, on replicas behind a router, or on replicas that share nothing."""
+    closed = scenario.arrivals == "closed"
+    rules = {
+        "policy": scenario.policy,
+        "max_running": scenario.max_running,
+        "token_budget": scenario.token_budget,
+        "kv_blocks": price.kv_blocks,
+        "kv_block_tokens": price.kv_block_tokens,
+        "preemption": scenario.preemption,
+        "concurrency": scenario.concurrency if closed else 0,
+        "turnaround_s": price.request_before_s + price.request_after_s,
+        "batch_wait_s": scenario.batch_wait_ms / 1e3,
+        "warm": int(scenario.warmup_frac * arrival_s.size),
+        "whole": scenario.arrivals == "offline",
+        "replicas": scenario.replicas,
+        "router": scenario.router,
+        "itl_max": itl_max,
+        "log": log,
+    }
+    at_engine_s = arrival_s + price.request_before_s
+    return run_engine(price.step, at_engine_s, prompt_tokens, output_tokens, **rules)
+
+
+def run_engine(
+    step: StepCost,
+    arrival_s: np.ndarray,
+    prompt_tokens: np.ndarray,
+    output_tokens: np.ndarray,
+    *,
+    policy: str,
+    max_running: int,
+    token_budget: int,
+    kv_blocks: int,
+    kv_block_tokens: int,
+    preemption: str = "recompute",
+    concurrency: int = 0,
+    turnaround_s: float = 0.0,
+    batch_wait_s: float = 0.0,
+    warm: int = 0,
+    whole: bool = False,
+    replicas: int = 1,
+    router: str = "round_robin",
+    itl_max: bool = False,
+    log: bool = False,
+) -> EngineResult:
+    """Run requests through the engine.
+
+    Parameters
+    ----------
+    step : StepCost
+        Prices of a step; the row table has at least `max_running` + 1 entries.
+    arrival_s : ndarray of float, shape (n,)
+        Arrivals at the engine, non-decreasing; in a closed loop those of the first `concurrency`. [s]
+    prompt_tokens, output_tokens : ndarray of int, shape (n,)
+        Lengths, at least 1; every request fits the KV cache alone.
+    concurrency : int
+        Clients of a closed loop, or 0 for an open loop.
+    warm : int
+        Usage and gaps are counted from the admission of this request until that of the last one.
+    whole : bool
+        Count all steps instead.
+    replicas, router
+        `least_loaded` runs replicas side by side (open loop, continuous batching); otherwise requests,
+        and the clients of a closed loop, are dealt in turn.
+    itl_max : bool
+        Keep the longest gap of each request.
+    log : bool
+        Keep the step log.
+    """
+    arrival_s = np.ascontiguousarray(arrival_s, np.float64)
+    prompt_tokens = np.ascontiguousarray(prompt_tokens, np.int64)
+    output_tokens = np.ascontiguousarray(output_tokens, np.int64)
+    count = arrival_s.size
+    rules = Rules(
+        policy=POLICIES[policy],
+        max_running=int(max_running),
+        token_budget=int(token_budget),
+        kv_blocks=int(kv_blocks),
+        block_tokens=int(kv_block_tokens),
+        swap=preemption == "swap",
+        turnaround_s=float(turnaround_s),
+        measure_from=NOBODY if whole else int(warm),
+        measure_until=count if whole else count - 1,
+        track_itl_max=bool(itl_max),
+        keep_log=bool(log),
+    )
+    work = (step, arrival_s, prompt_tokens, output_tokens, int(concurrency), float(batch_wait_s))
+    if replicas == 1:
+        return _run_one(policy, rules, *work)
+    if router == "least_loaded" and concurrency == 0 and policy != "static":
+        return _run_balanced(rules, replicas, *work[:4])
+    return _run_dealt(policy, rules, replicas, *work)
+
+
+def _run_one(
+    policy: str,
+    rules: Rules,
+    step: StepCost,
+    arrival_s: np.ndarray,
+    prompt_tokens: np.ndarray,
+    output_tokens: np.ndarray,
+    concurrency: int,
+    batch_wait_s: float,
+) -> EngineResult:
+    """Run one engine; a run to be logged is run twice, first to count its rows."""
+    log_rows = 0
+    for _ in range(1 + rules.keep_log):
+        states = np.zeros(1, STATE)
+        room = _room(rules, step, arrival_s.size, int(output_tokens.max(initial=1)), log_rows)
+        traffic = (arrival_s, prompt_tokens, output_tokens, concurrency)
+        if policy == "static":
+            kernels.run_static(states, room, step, rules, *traffic, batch_wait_s)
+        else:
+            kernels.run_continuous(states, room, step, rules, *traffic)
+        log_rows = int(states["log_rows"][0])
+    return _result(states, room, rules)
+
+
+def _run_balanced(
+    rules: Rules,
+    replicas: int,
+    step: StepCost,
+    arrival_s: np.ndarray,
+    prompt_tokens: np.ndarray,
+    output_tokens: np.ndarray,
+) -> EngineResult:
+    """Run replicas behind a least-loaded router."""
+    log_rows = 0
+    for _ in range(1 + rules.keep_log):
+        states = np.zeros(replicas, STATE)
+        longest = int(output_tokens.max(initial=1))
+        rooms = _room(rules, step, arrival_s.size, longest, log_rows, (replicas,))
+        kernels.run_balanced(states, rooms, step, rules, arrival_s, prompt_tokens, output_tokens)
+        log_rows = int(states["log_rows"].max())
+    return _result(states, rooms, rules)
+
+
+def _run_dealt(
+    policy: str,
+    rules: Rules,
+    replicas: int,
+    step: StepCost,
+    arrival_s: np.ndarray,
+    prompt_tokens: np.ndarray,
+    output_tokens: np.ndarray,
+    concurrency: int,
+    batch_wait_s: float,
+) -> EngineResult:
+    """Run replicas that share nothing: requests, and the clients of a closed loop, are dealt in turn."""
+    parts = []
+    used = min(replicas, arrival_s.size, concurrency or replicas)
+    for replica in range(used):
+        dealt = slice(replica, None, used)
+        count = arrival_s[dealt].size
+        own = rules._replace(
+            measure_from=rules.measure_from // used if rules.measure_from > 0 else rules.measure_from,
+            measure_until=count if rules.measure_until == arrival_s.size else count - 1,
+        )
+        clients = len(range(replica, concurrency, used))
+        columns = (np.ascontiguousarray(c[dealt]) for c in (arrival_s, prompt_tokens, output_tokens))
+        parts.append(_run_one(policy, own, step, *columns, clients, batch_wait_s))
+    return _merged(parts, arrival_s.size)
+
+
+def _room(
+    rules: Rules, step: StepCost, count: int, longest: int, log_rows: int, replicas: tuple[int, ...] = ()
+) -> Room:
+    """Return the working memory of one engine, or of several along a first axis."""
+    ring = max(64, 1 << (longest + 1).bit_length())
+    gaps = ring if rules.track_itl_max else 1
+    return Room(
+        requests=np.empty(count, REQUEST),
+        due_first=np.full((*replicas, ring), NOBODY, np.int32),
+        due_bits=np.zeros((*replicas, ring // 64), np.uint64),
+        crossings=np.zeros((*replicas, ring), np.int32),
+        crossing_bits=np.zeros((*replicas, ring // 64), np.uint64),
+        phases=np.zeros((*replicas, rules.block_tokens), np.int64),
+        gap_ticks=np.zeros((*replicas, gaps), np.int64),
+        gap_values_s=np.zeros((*replicas, gaps)),
+        gap_counts=np.zeros((*replicas, GAP_BINS), np.int64),
+        steps_by_tokens=np.zeros((*replicas, step.token_s.size), np.int64),
+        steps_by_rows=np.zeros((*replicas, step.row_s.size), np.int64),
+        log=np.zeros((*replicas, log_rows), LOG),
+    )
+
+
+def _result(states: np.ndarray, room: Room, rules: Rules) -> EngineResult:
+    """Return the result of one engine, or of replicas, from its working memory."""
+    table_axis = tuple(range(room.gap_counts.ndim - 1))
+
+    def total(name: str) -> Any:
+        return states[name].sum().item()
+
+    usage = Usage(
+        steps_by_tokens=room.steps_by_tokens.sum(axis=table_axis),
+        steps_by_rows=room.steps_by_rows.sum(axis=table_axis),
+        steps=total("steps"),
+        extra_tokens=total("extra_tokens"),
+        context_tokens=total("context_tokens"),
+        window_tokens=total("window_context_tokens"),
+        prefill_pairs=total("prefill_pairs"),
+        window_pairs=total("prefill_window_pairs"),
+        prefill_requests=total("prefill_requests"),
+        swapped_tokens=total("swapped_tokens"),
+        busy_s=total("busy_s"),
+        elapsed_s=total("elapsed_s"),
+        running_s=total("running_s"),
+        kv_used_s=total("kv_used_s"),
+        kv_blocked_s=total("kv_blocked_s"),
+        batch_blocked_s=total("batch_blocked_s"),
+    )
+    columns = ("arrival_s", "first_token_s", "finished_s", "itl_max_s", "preemptions")
+    logs = [log[:rows] for log, rows in zip(np.atleast_2d(room.log), states["log_rows"], strict=True)]
+    return EngineResult(
+        **{name: np.ascontiguousarray(room.requests[name]) for name in columns},
+        gap_counts=room.gap_counts.sum(axis=table_axis),
+        usage=usage,
+        kv_blocks_peak=rules.kv_blocks - int(states["free_blocks_low"].min()),
+        log=np.sort(np.concatenate(logs), order="start_s", kind="stable"),
+    )
+
+
+def _merged(parts: list[EngineResult], count: int) -> EngineResult:
+    """Return the results of replicas to which the requests were dealt in turn, as one."""
+    columns = {}
+    for name in ("arrival_s", "first_token_s", "finished_s", "itl_max_s", "preemptions"):
+        column = np.empty(count, getattr(parts[0], name).dtype)
+        for replica, part in enumerate(parts):
+            column[replica :: len(parts)] = getattr(part, name)
+        columns[name] = column
+    usage = Usage(**{name: sum(getattr(p.usage, name) for p in parts) for name in Usage.__slots__})
+    return EngineResult(
+        **columns,
+        gap_counts=sum(part.gap_counts for part in parts),
+        usage=usage,
+        kv_blocks_peak=max(part.kv_blocks_peak for part in parts),
+        log=np.sort(np.concatenate([part.log for part in parts]), order="start_s", kind="stable"),
+    )
+
+
+def warm_up() -> None:
+    """Compile, or load from the cache on disk, every kernel with the argument types that `run` uses."""
+    base = Scenario(requests=4, arrivals="offline", prompt_cv=0.0, output_cv=0.0, output_tokens=2)
+    for changes in ({}, {"policy": "static"}, {"replicas": 2, "arrivals": "poisson"}):
+        run(base.replace(**changes))
