@@ -77,16 +77,16 @@ def to_toml(
 ) -> str:
     """Return the scenario as a TOML file: the descriptive texts given, model, accelerator, changed keys."""
     texts = dict(zip(DESCRIPTIVE, (title, story, expected, description, source), strict=True))
-    lines = [f"{key} = {_toml_text(text)}" for key, text in texts.items() if text]
+    lines = [f"{key} = {toml_text(text)}" for key, text in texts.items() if text]
     lines += [""] if lines else []
     values = {"model": scenario.model, "accelerator": scenario.accelerator} | scenario.changed()
     for key in (key for key in FIELDS if key in values):
         kind, value = FIELDS[key].kind, values[key]
-        lines.append(f"{key} = {_toml_text(value) if kind is str else repr(kind(value))}")
+        lines.append(f"{key} = {toml_text(value) if kind is str else repr(kind(value))}")
     return "\n".join(lines) + "\n"
 
 
-def _toml_text(text: str) -> str:
+def toml_text(text: str) -> str:
     """Return a TOML basic string; JSON's escapes are TOML's, apart from DEL and lone surrogates."""
     clean = text.encode("utf-8", "replace").decode("utf-8")
     return json.dumps(clean, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -154,7 +154,7 @@ PAIRS = st.tuples(
     st.text(max_size=20)
     | st.floats().map(repr)
     | st.integers().map(str)
-    | st.sampled_from(["", "none", "1e400", "-0", "0x10", "1_000", "nan", "infinity", "9" * 5000, "custom"]),
+    | st.sampled_from(["", "none", "1e400", "-0", "0x10", "1_000", "nan", "infinity", "9" * 100, "custom"]),
 )
 
 

@@ -1,0 +1,152 @@
+"""Engine profiles: the measured time of an engine's steps, in place of the computed one.
+
+A profile is a TOML file: a table of step times over the tokens of a step, linear between its points and
+with the last slope beyond, plus what contexts, prompts and requests add.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sim_core.address import read_text, read_toml, toml_text
+from sim_core.scenario import FieldInfo, ScenarioError, did_you_mean, shown
+from sim_core.scenario import _check as check_value
+
+MAX_POINTS = 10_000
+REQUIRED = ("step_tokens", "step_time_ms")
+_TOKENS = FieldInfo(int, "", "Tokens of a step", unit="tokens", low=1, high=10_000_000)
+_TIME = FieldInfo(float, "", "Time of a step", unit="ms", low=1e-6, high=1e7)
+
+
+def _field(default: Any, kind: type, help: str, **limits: Any) -> Any:
+    info = FieldInfo(kind, "", help, optional=default is None, **limits)
+    return dataclasses.field(default=default, metadata={"info": info})
+
+
+def _added_ms(help: str) -> Any:
+    return _field(0.0, float, help, unit="ms", low=0.0, high=1e7)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineProfile:
+    """Measured step times of one engine, checked when made and hashable.
+
+    Raises
+    ------
+    ScenarioError
+        If a value has the wrong type or lies outside its limits, or the two lists do not match.
+
+    Examples
+    --------
+    >>> EngineProfile(step_tokens=(1, 256), step_time_ms=(15.0, 220.0)).kv_blocks is None
+    True
+    """
+
+    name: str = _field("", str, "What was measured")
+    step_tokens: tuple[int, ...] = ()
+    step_time_ms: tuple[float, ...] = ()
+    decode_context_ms_per_token: float = _added_ms("Per token in the contexts of all decodes")
+    prefill_context_ms_per_pair: float = _added_ms("Per chunk x (start + chunk / 2)")
+    prefill_request_ms: float = _added_ms("Per request that prefills in the step")
+    request_before_ms: float = _added_ms("Client to engine")
+    request_after_ms: float = _added_ms("Engine to client")
+    kv_blocks: int | None = _field(None, int, "KV blocks; else from memory", low=1, high=1_000_000_000)
+    kv_block_tokens: int | None = _field(None, int, "Tokens per block; else the scenario's", low=1, high=4096)
+    source: str = _field("", str, "Where, when and how it was measured")
+
+    def __post_init__(self) -> None:
+        for key, info in INFO.items():
+            check_value(key, getattr(self, key), info)
+        for key, info in (("step_tokens", _TOKENS), ("step_time_ms", _TIME)):
+            _check_list(key, getattr(self, key), info)
+        if len(self.step_tokens) != len(self.step_time_ms):
+            raise ScenarioError(
+                f"step_tokens has {len(self.step_tokens)} values but step_time_ms has "
+                f"{len(self.step_time_ms)}; give one time for each number of tokens."
+            )
+        for low, high in zip(self.step_tokens, self.step_tokens[1:], strict=False):
+            if low >= high:
+                raise ScenarioError(f"step_tokens must rise, but {high} follows {low}; sort and merge them.")
+
+
+INFO = {field.name: field.metadata["info"] for field in dataclasses.fields(EngineProfile) if field.metadata}
+
+
+def _check_list(key: str, values: Any, info: FieldInfo) -> None:
+    if not isinstance(values, tuple) or not 1 <= len(values) <= MAX_POINTS:
+        found = list(values) if isinstance(values, tuple) else values
+        raise ScenarioError(f"{key} is {shown(found)}; it must be a list of 1 to {MAX_POINTS:,} numbers.")
+    for position, value in enumerate(values):
+        check_value(f"{key}[{position}]", value, info)
+
+
+def read_profile(source: str | os.PathLike[str] | bytes, name: str = "") -> EngineProfile:
+    """Return an engine profile from a TOML file or its text.
+
+    Parameters
+    ----------
+    source : path, str or bytes
+        A path, or the text itself: bytes, or a string with an equals sign that does not end in `.toml`.
+    name : str, optional
+        What messages call it; by default the file's name.
+
+    Raises
+    ------
+    ScenarioError
+        If it cannot be read, or anything in it is unknown, missing, of the wrong type or out of range.
+    """
+    text, given = _text_of(source)
+    name = name or given
+    table = read_toml(text, name)
+    try:
+        return _from_table(table)
+    except OverflowError:
+        raise ScenarioError(f"{name}: a number has more than 300 digits. Correct it.") from None
+    except ScenarioError as error:
+        raise ScenarioError(f"{name}: {error}") from None
+
+
+def _text_of(source: Any) -> tuple[str, str]:
+    """Return the text of a source and a name for it."""
+    if isinstance(source, bytes):
+        try:
+            return source.decode("utf-8-sig"), "the profile"
+        except UnicodeDecodeError:
+            raise ScenarioError("the profile is not UTF-8 text. Save it as UTF-8.") from None
+    if isinstance(source, str) and "=" in source and not source.endswith(".toml"):
+        return source, "the profile"
+    return read_text(source, "the profile"), Path(source).name
+
+
+def _from_table(table: dict[str, Any]) -> EngineProfile:
+    known = [field.name for field in dataclasses.fields(EngineProfile)]
+    for key in table:
+        if key not in known:
+            raise ScenarioError(f"unknown key {shown(key)}. {did_you_mean(key[:60], known)}")
+    for key in REQUIRED:
+        if key not in table:
+            raise ScenarioError(f"the key {key} is missing; give the list.")
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+    return EngineProfile(**values)
+
+
+def to_toml(profile: EngineProfile) -> str:
+    """Return the profile as a TOML file that `read_profile` reads back; defaults are left out."""
+    lines = []
+    for field in dataclasses.fields(profile):
+        value = getattr(profile, field.name)
+        if value != field.default:
+            lines.append(f"{field.name} = {_toml_value(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(_toml_value(item) for item in value)}]"
+    if isinstance(value, str):
+        return toml_text(value)
+    return repr(float(value)) if isinstance(value, float) else repr(value)
