@@ -35,6 +35,7 @@ MAX_TOML_CHARACTERS = 200_000
 MAX_NOTE_CHARACTERS = 400
 RESERVED = frozenset({"embed", "embed_options"})  # Streamlit's own parameters
 DESCRIPTIVE = ("title", "story", "expected", "description", "source")
+FLAT_CLASS = "flat"
 FLAT_LENGTHS = frozenset({"prompt_tokens", "prompt_cv", "output_tokens", "output_cv"})
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _SPECS = tuple(key for key, info in FIELDS.items() if info.group == "accelerator" and info.optional)
@@ -215,7 +216,7 @@ def with_changes(scenario: Scenario, /, **changes: Any) -> Scenario:
             raise ScenarioError(f"unknown key {shown(key)}. {did_you_mean(key[:60], FIELDS)}")
         check_value(key, value)
     implied: dict[str, Any] = {}
-    if FLAT_LENGTHS & changes.keys() and "flat" not in mix_classes(scenario.mix):
+    if FLAT_LENGTHS & changes.keys() and FLAT_CLASS not in mix_classes(scenario.mix):
         implied["mix"] = ""
     for key, overrides in (("accelerator", _SPECS), ("model", _DIMENSIONS)):
         if changes.get(key, getattr(scenario, key)) != getattr(scenario, key):
