@@ -88,7 +88,7 @@ class EngineResult:
 class Run:
     """A simulated scenario: one entry a request in order of arrival, as the client sees it.
 
-    `price` is what the steps cost, `first` and `last` the range of requests that the statistics use.
+    `price` is what the steps cost, `engine` what the engine reports.
     """
 
     scenario: Scenario
@@ -217,7 +217,7 @@ def _spread(values: np.ndarray, rejected: np.ndarray) -> np.ndarray:
 
 
 def _rejected_arrivals(scenario: Scenario, arrival_s: np.ndarray, drawn_s: np.ndarray) -> np.ndarray:
-    """Return arrivals with those of rejected requests filled in: as drawn; in a closed loop as the next one."""
+    """Return arrivals with those of rejected requests: as drawn, or in a closed loop as the next one."""
     missing = np.isnan(arrival_s)
     if scenario.arrivals != "closed":
         return np.where(missing, drawn_s, arrival_s)

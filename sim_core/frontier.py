@@ -1,0 +1,279 @@
+"""Many scenarios to a Pareto set: sweeps, the frontier, load curves, and the capacity within limits.
+
+All points of a sweep see the same requests (common random numbers), so curves are smooth and their
+differences are signal. `refine` repeats a sweep with many more requests on a process-wide thread pool.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from sim_core import metrics
+from sim_core.cost import DoesNotFit
+from sim_core.scenario import FIELDS, Scenario, ScenarioError, did_you_mean
+from sim_core.simulator import run
+
+LOAD = "load_frac"
+LOADS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.7, 0.8, 0.88, 0.95, 1.02)
+BATCHES = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 512)
+TENSOR_PARALLEL = (1, 2, 4, 8)
+REFINED_REQUESTS = 50_000
+CAPACITY_REQUESTS = 20_000
+REQUESTS_PER_CLIENT = 10
+MAX_POINTS = 10_000
+
+
+class Point(NamedTuple):
+    """One point of a sweep: what was varied, and the scenario, or why there is none."""
+
+    keys: dict[str, Any]
+    scenario: Scenario | None
+    reason: str = ""
+
+
+def sweep_key(scenario: Scenario) -> str:
+    """Return what runs along a curve: clients in a closed loop, the batch limit offline, else the load."""
+    return {"closed": "concurrency", "offline": "max_batch", "trace": "max_batch"}.get(
+        scenario.arrivals, LOAD
+    )
+
+
+def default_vary(scenario: Scenario) -> dict[str, Sequence[Any]]:
+    """Return the default sweep: curves by tensor parallelism over the scenario's `sweep_key`."""
+    key = sweep_key(scenario)
+    return {"tensor_parallel": TENSOR_PARALLEL, key: LOADS if key == LOAD else BATCHES}
+
+
+def sweep_points(
+    scenario: Scenario,
+    vary: Mapping[str, Sequence[Any]] | None = None,
+    *,
+    trace: Any = None,
+    profile: Any = None,
+) -> list[Point]:
+    """Return the points of a sweep, the last key running fastest.
+
+    `load_frac` is the request rate as a share of the rate at which a curve saturates; it becomes
+    `arrival_per_s`. A combination that cannot be is kept, with its reason.
+
+    Raises
+    ------
+    ScenarioError
+        If a key is unknown, has no values, or the sweep has more than 10,000 points.
+    """
+    vary = default_vary(scenario) if not vary else {key: list(values) for key, values in vary.items()}
+    for key, values in vary.items():
+        if key != LOAD and key not in FIELDS:
+            raise ScenarioError(f"cannot vary {key!r}: unknown key. {did_you_mean(key, [*FIELDS, LOAD])}")
+        if not values:
+            raise ScenarioError(f"cannot vary {key!r}: no values were given.")
+    count = math.prod(len(values) for values in vary.values())
+    if count > MAX_POINTS:
+        raise ScenarioError(
+            f"the sweep has {count:,} points; the limit is {MAX_POINTS:,}. Give fewer values."
+        )
+    names = list(vary)
+    combinations = (dict(zip(names, row, strict=True)) for row in itertools.product(*vary.values()))
+    return [_point(scenario, keys, trace, profile) for keys in combinations]
+
+
+def _point(scenario: Scenario, keys: dict[str, Any], trace: Any, profile: Any) -> Point:
+    changes = {key: value for key, value in keys.items() if key != LOAD}
+    try:
+        varied = scenario.replace(**changes)
+        if LOAD in keys:
+            rate = keys[LOAD] * saturation_per_s(varied, trace, profile)
+            keys = {**keys, "arrival_per_s": rate}
+            varied = varied.replace(arrival_per_s=rate)
+        if varied.arrivals == "closed":
+            varied = varied.replace(requests=max(varied.requests, REQUESTS_PER_CLIENT * varied.concurrency))
+        return Point(keys, varied)
+    except ScenarioError as error:
+        return Point(keys, None, str(error))
+
+
+def saturation_per_s(scenario: Scenario, trace: Any = None, profile: Any = None) -> float:
+    """Return the request rate at which the engine saturates: its rate with the batch always full [1/s]."""
+    places = scenario.max_running * scenario.replicas * (2 if scenario.policy == "static" else 1)
+    clients = places + max(8, places // 4)
+    full = scenario.replace(
+        arrivals="closed", concurrency=clients, requests=max(scenario.requests, 6 * clients), warmup_frac=0.2
+    )
+    return _saturation_per_s(_without_traffic(full), trace, profile)
+
+
+def _without_traffic(scenario: Scenario) -> Scenario:
+    """Return the scenario with the keys that do not matter in a closed loop at their defaults."""
+    return scenario.replace(
+        arrival_per_s=1.0, arrival_cv=1.0, slo_ttft_ms=1.0, slo_tpot_ms=1.0, slo_percentile=99.0
+    )
+
+
+@lru_cache(maxsize=256)
+def _saturation_per_s(full: Scenario, trace: Any, profile: Any) -> float:
+    found = run(full, trace=trace, profile=profile)
+    return metrics.request_per_s(found)
+
+
+def evaluate(
+    point: Point, *, requests: int | None = None, bands: bool = False, trace: Any = None, profile: Any = None
+) -> dict[str, Any]:
+    """Return one row of a sweep: the varied keys, all metrics, or `feasible` False and the reason."""
+    if point.scenario is None:
+        return {**point.keys, "feasible": False, "reason": point.reason}
+    scenario = point.scenario
+    if requests is not None:
+        scenario = scenario.replace(requests=max(requests, scenario.requests))
+    try:
+        found = run(scenario, trace=trace, profile=profile)
+    except ScenarioError as error:
+        kind = "memory" if isinstance(error, DoesNotFit) else "scenario"
+        return {**point.keys, "feasible": False, "reason": str(error), "limit": kind}
+    row = {
+        **point.keys,
+        "feasible": True,
+        "reason": "",
+        **metrics.point_of(found),
+        "requests": scenario.requests,
+    }
+    return row | metrics.bands_of(found) if bands else row
+
+
+def tabulate(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return the rows of a sweep as a table, with `on_frontier` marked and gaps filled."""
+    table = pd.DataFrame(list(rows))
+    for name in ("saturated", "meets_slo", "feasible"):
+        column = table[name] if name in table else pd.Series(False, table.index)
+        table[name] = column.eq(True)
+    for name in ("tok_per_s_per_user", "output_tok_per_s_per_accelerator"):
+        if name not in table:
+            table[name] = math.nan
+    table["reason"] = table["reason"].fillna("")
+    table["on_frontier"] = on_frontier(
+        table["tok_per_s_per_user"].to_numpy(float), table["output_tok_per_s_per_accelerator"].to_numpy(float)
+    )
+    return table
+
+
+def frontier(
+    scenario: Scenario,
+    vary: Mapping[str, Sequence[Any]] | None = None,
+    *,
+    trace: Any = None,
+    profile: Any = None,
+) -> pd.DataFrame:
+    """Return a sweep as a table, one row a point, in the order of the sweep.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    vary : mapping of key to values, optional
+        Keys of the scenario, or `load_frac`; all combinations are run. Default: `default_vary`.
+
+    Returns
+    -------
+    DataFrame
+        The varied keys; the metrics of `sim_core.metrics.measure` (`ttft_ms_p99`, `tok_per_s_per_user`,
+        `output_tok_per_s_per_accelerator`, ...); `feasible` and `reason`; `saturated`; `meets_slo`;
+        `limit`, what binds the point; `on_frontier`, no other point has both more interactivity and more
+        throughput per accelerator.
+    """
+    points = sweep_points(scenario, vary, trace=trace, profile=profile)
+    return tabulate([evaluate(point, trace=trace, profile=profile) for point in points])
+
+
+def on_frontier(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return which points no other point beats in both x and y, or in one with the other equal; NaN never."""
+    valid = np.isfinite(x) & np.isfinite(y)
+    order = np.lexsort((-y, -x))
+    best = -math.inf
+    chosen = np.zeros(x.size, bool)
+    for i in order[valid[order]]:
+        if y[i] > best:
+            best = y[i]
+            chosen[i] = True
+    return chosen
+
+
+@lru_cache(maxsize=1)
+def pool() -> ThreadPoolExecutor:
+    """Return the process-wide pool; the kernels release the GIL."""
+    return ThreadPoolExecutor(max_workers=max(1, (os.cpu_count() or 2) - 1), thread_name_prefix="sweep")
+
+
+def refine(
+    points: Sequence[Point], requests: int = REFINED_REQUESTS, *, trace: Any = None, profile: Any = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (index, row) for every point as it is done, with many more requests and 95% bands.
+
+    Closing the iterator cancels what has not started.
+    """
+    futures: dict[Future, int] = {
+        pool().submit(evaluate, point, requests=requests, bands=True, trace=trace, profile=profile): index
+        for index, point in enumerate(points)
+    }
+    try:
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def capacity(scenario: Scenario, *, profile: Any = None, tolerance: float = 0.005) -> dict[str, Any]:
+    """Return the highest stable request rate within the limits, found by bisection, with its point.
+
+    Arrivals are Poisson, or gamma if the scenario says so. Every trial sees the same requests, at least
+    20,000 of them.
+
+    Returns
+    -------
+    dict
+        `arrival_per_s` (0.0 if even a trickle misses the limits), `saturation_per_s`, `bound_by`
+        (``ttft``, ``tpot`` or ``stability``: what fails just above), `point` (a row as in `frontier`) or
+        None, `tolerance_frac`.
+    """
+    if scenario.arrivals != "gamma":
+        scenario = scenario.replace(arrivals="poisson")
+    scenario = scenario.replace(requests=max(scenario.requests, CAPACITY_REQUESTS))
+    top = saturation_per_s(scenario, None, profile)
+
+    def trial(rate: float) -> dict[str, Any]:
+        return metrics.point_of(run(scenario.replace(arrival_per_s=rate), profile=profile))
+
+    low, high = 0.0, 1.2 * top
+    best, failed = None, trial(high)
+    if failed["meets_slo"]:
+        low, best = high, failed
+    while high - low > tolerance * high and high > 1e-3 * top:
+        rate = 0.5 * (low + high)
+        found = trial(rate)
+        if found["meets_slo"]:
+            low, best = rate, found
+        else:
+            high, failed = rate, found
+    return {
+        "arrival_per_s": low,
+        "saturation_per_s": top,
+        "bound_by": _first_failure(scenario, failed),
+        "point": best,
+        "tolerance_frac": tolerance,
+    }
+
+
+def _first_failure(scenario: Scenario, point: Mapping[str, Any]) -> str:
+    """Return which limit a point breaks: the one it exceeds by the larger factor."""
+    if point["saturated"]:
+        return "stability"
+    ttft = point["slo_ttft_ms_reached"] / scenario.slo_ttft_ms
+    tpot = point["slo_tpot_ms_reached"] / scenario.slo_tpot_ms
+    return "ttft" if ttft >= tpot or math.isnan(tpot) else "tpot"

@@ -1,0 +1,384 @@
+"""Rows to numbers: percentiles, throughput, goodput, what binds, and how sure a percentile is.
+
+The definitions are the Method page's. Latencies are the client's; statistics leave out the warm-up, and
+in a closed loop the drain after the last arrival.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from sim_core import __version__, cost
+from sim_core.kernels import GAP_BINS_PER_OCTAVE, GAP_EXPONENT_LOW
+from sim_core.presets import accelerator_of, model_of
+from sim_core.scenario import Scenario
+from sim_core.simulator import Run, Usage
+
+QUANTILES = (50.0, 90.0, 95.0, 99.0)
+LATENCIES = ("ttft_ms", "tpot_ms", "itl_ms", "e2e_ms")
+STABLE_FRAC = 0.98
+GROWTH = 1.2
+BLOCK_REQUESTS = 200
+FEW_SAMPLES = 100
+BLOCKED_FRAC = 0.5
+LIMITS = ("weights", "kv", "compute", "communication", "fixed", "measured", "queueing", "kv_capacity")
+
+
+class Window(NamedTuple):
+    """The requests that the latency statistics use, and the time over which rates are counted [s]."""
+
+    first: int
+    last: int
+    start_s: float
+    end_s: float
+
+
+class Rows(NamedTuple):
+    """The finished requests of a run, in order of arrival; times in seconds."""
+
+    arrival_s: np.ndarray
+    output_tokens: np.ndarray
+    first_token_s: np.ndarray
+    finished_s: np.ndarray
+
+
+def summarize(requests: pd.DataFrame, scenario: Scenario) -> dict[str, Any]:
+    """Return the numbers of a run as one nested dictionary, the object of ``run --format json``.
+
+    Parameters
+    ----------
+    requests : DataFrame
+        What `simulate` returned. A table that has lost its run (read from a file, say) gives the
+        latencies and rates; utilisation, shares and token gaps are then NaN.
+    scenario : Scenario
+        Its limits, warm-up, devices and prices apply.
+    """
+    run = requests.attrs.get("run")
+    finished = (requests["status"] == "finished").to_numpy()
+    columns = (requests[name].to_numpy()[finished] for name in Rows._fields)
+    rejected = int(requests.shape[0] - finished.sum())
+    return _summary(scenario, Rows(*columns), rejected, requests["preemptions"].sum().item(), run)
+
+
+def summary_of(run: Run) -> dict[str, Any]:
+    """Return the same for a run, without a table in between."""
+    preemptions = run.preemptions.sum().item()
+    return _summary(run.scenario, _rows(run), int(run.rejected.sum()), preemptions, run)
+
+
+def _rows(run: Run) -> Rows:
+    columns = (run.arrival_s, run.output_tokens, run.first_token_s, run.finished_s)
+    if run.rejected.any():
+        columns = tuple(column[~run.rejected] for column in columns)
+    return Rows(*columns)
+
+
+def _summary(
+    scenario: Scenario, rows: Rows, rejected: int, preemptions: int, run: Run | None
+) -> dict[str, Any]:
+    point = measure(scenario, rows, rejected, run)
+    arrived = rows.arrival_s.size + rejected
+    metrics = {
+        name: {
+            statistic: point[f"{name}_{statistic}"] for statistic in ("mean", "p50", "p90", "p95", "p99", "n")
+        }
+        for name in LATENCIES
+    }
+    plain = (
+        "output_tok_per_s",
+        "output_tok_per_s_per_accelerator",
+        "request_per_s",
+        "goodput_per_s",
+        "slo_attainment_frac",
+        "mfu_frac",
+        "mbu_frac",
+        "mean_batch",
+    )
+    return {
+        "scenario": scenario.as_dict(),
+        "requests": {
+            "arrived": arrived,
+            "finished": int(np.isfinite(rows.finished_s).sum()),
+            "rejected": rejected,
+            "preemptions": int(preemptions),
+        },
+        "window_s": point["window_s"],
+        "saturated": point["saturated"],
+        "meets_slo": point["meets_slo"],
+        "metrics": metrics | {name: point[name] for name in plain},
+        "limits": {
+            "binding": point["limit"],
+            "shares": {
+                name.removeprefix("share_"): value
+                for name, value in point.items()
+                if name.startswith("share_")
+            },
+            "kv_blocked_frac": point["kv_blocked_frac"],
+            "batch_blocked_frac": point["batch_blocked_frac"],
+            "kv_used_frac": point["kv_used_frac"],
+        },
+        "cost": {"usd_per_mtok": point["usd_per_mtok"], "joule_per_tok": point["joule_per_tok"]},
+        "warnings": warnings(scenario, point, rejected, run),
+        "version": __version__,
+    }
+
+
+def point_of(run: Run) -> dict[str, Any]:
+    """Return the numbers of a run as one flat row, as `frontier` tabulates them."""
+    return measure(run.scenario, _rows(run), int(run.rejected.sum()), run)
+
+
+def measure(scenario: Scenario, rows: Rows, rejected: int, run: Run | None) -> dict[str, Any]:
+    """Return all metrics of the finished requests of a run as one flat row."""
+    window = window_of(scenario, rows)
+    used = slice(window.first, window.last)
+    arrival_s, output_tokens, first_token_s, finished_s = (column[used] for column in rows)
+    ttft_ms = (first_token_s - arrival_s) * 1e3
+    e2e_ms = (finished_s - arrival_s) * 1e3
+    gaps = output_tokens - 1
+    decode_ms = (finished_s - first_token_s) * 1e3
+    many = gaps > 0
+    tpot_ms = decode_ms / gaps if many.all() else decode_ms[many] / gaps[many]
+
+    point: dict[str, Any] = {}
+    slo_ttft_ms = _latency(point, "ttft_ms", ttft_ms, scenario.slo_percentile)
+    slo_tpot_ms = _latency(point, "tpot_ms", tpot_ms, scenario.slo_percentile)
+    _latency(point, "e2e_ms", e2e_ms)
+    _gap_latency(point, decode_ms, gaps, run)
+    met = ttft_ms <= scenario.slo_ttft_ms
+    met[many] &= tpot_ms <= scenario.slo_tpot_ms
+    point["slo_attainment_frac"] = _ratio(met.sum(), met.size + rejected)
+    point["slo_ttft_ms_reached"] = slo_ttft_ms
+    point["slo_tpot_ms_reached"] = slo_tpot_ms
+    _rates(point, scenario, rows, window)
+    _use(point, scenario, run)
+    point["saturated"] = is_saturated(scenario, rows, window)
+    within = slo_ttft_ms <= scenario.slo_ttft_ms and not slo_tpot_ms > scenario.slo_tpot_ms
+    point["meets_slo"] = bool(within and not point["saturated"] and rejected == 0)
+    point["limit"] = binding(point)
+    return point
+
+
+def request_per_s(run: Run) -> float:
+    """Return the rate at which requests finish in the window of a run [1/s]."""
+    rows = _rows(run)
+    return _finished_per_s(rows, window_of(run.scenario, rows))
+
+
+def _finished_per_s(rows: Rows, window: Window) -> float:
+    finished = np.count_nonzero((rows.finished_s > window.start_s) & (rows.finished_s <= window.end_s))
+    return _ratio(finished, window.end_s - window.start_s)
+
+
+def window_of(scenario: Scenario, rows: Rows) -> Window:
+    """Return which requests and which time the statistics use.
+
+    Open loop: after the warm-up, until the last arrival. Closed loop: the same, without the requests
+    that end in the drain. Offline, and where nothing is left otherwise: everything.
+    """
+    count = rows.arrival_s.size
+    first = int(scenario.warmup_frac * count)
+    last = count - scenario.concurrency if scenario.arrivals == "closed" else count
+    if scenario.arrivals != "offline" and last > first:
+        start_s, end_s = float(rows.arrival_s[first]), float(rows.arrival_s.max())
+        if end_s > start_s:
+            return Window(first, last, start_s, end_s)
+    return Window(0, count, float(rows.arrival_s.min()), float(np.nanmax(rows.finished_s)))
+
+
+def is_saturated(scenario: Scenario, rows: Rows, window: Window) -> bool:
+    """Return whether requests arrive faster than they finish, and wait longer and longer (open loop)."""
+    if scenario.arrivals in ("closed", "offline") or window.last - window.first < 20:
+        return False
+    arrived = window.last - window.first
+    finished = np.count_nonzero((rows.finished_s > window.start_s) & (rows.finished_s <= window.end_s))
+    if finished >= STABLE_FRAC * arrived:
+        return False
+    ttft_s = (rows.first_token_s - rows.arrival_s)[window.first : window.last]
+    third = ttft_s.size // 3
+    return bool(np.median(ttft_s[-third:]) > GROWTH * np.median(ttft_s[:third]))
+
+
+def _latency(point: dict[str, Any], name: str, values_ms: np.ndarray, extra: float | None = None) -> float:
+    """Enter mean, percentiles and sample count of a latency [ms]; return the `extra` percentile."""
+    wanted = QUANTILES if extra is None else (*QUANTILES, extra)
+    found = percentiles(values_ms, wanted)
+    point[f"{name}_mean"] = values_ms.mean().item() if values_ms.size else math.nan
+    for quantile, value in zip(QUANTILES, found, strict=False):
+        point[f"{name}_p{quantile:.0f}"] = value
+    point[f"{name}_n"] = int(values_ms.size)
+    return found[-1]
+
+
+def percentiles(values: np.ndarray, wanted: tuple[float, ...]) -> list[float]:
+    """Return percentiles with linear interpolation between ranks, by selection instead of sorting."""
+    if values.size == 0:
+        return [math.nan] * len(wanted)
+    ranks = [quantile / 100 * (values.size - 1) for quantile in wanted]
+    low = [int(rank) for rank in ranks]
+    high = [min(rank + 1, values.size - 1) for rank in low]
+    chosen = np.partition(values, sorted({*low, *high}))
+    return [
+        float(chosen[a] + (rank - a) * (chosen[b] - chosen[a]))
+        for rank, a, b in zip(ranks, low, high, strict=True)
+    ]
+
+
+def _gap_latency(point: dict[str, Any], decode_ms: np.ndarray, gaps: np.ndarray, run: Run | None) -> None:
+    """Enter the statistics of the gaps between tokens; percentiles from bins 1% wide."""
+    counts = run.engine.gap_counts if run is not None else np.zeros(1, np.int64)
+    total = int(counts.sum())
+    point["itl_ms_mean"] = _ratio(decode_ms.sum(), gaps.sum())
+    cumulated = np.cumsum(counts)
+    for quantile in QUANTILES:
+        point[f"itl_ms_p{quantile:.0f}"] = _gap_percentile_ms(cumulated, total, quantile)
+    point["itl_ms_n"] = total
+
+
+def _gap_percentile_ms(cumulated: np.ndarray, total: int, quantile: float) -> float:
+    """Return a percentile of binned gaps [ms], linear inside its bin."""
+    if total == 0:
+        return math.nan
+    rank = quantile / 100 * total
+    index = int(np.searchsorted(cumulated, rank))
+    before = int(cumulated[index - 1]) if index else 0
+    inside = (rank - before) / max(int(cumulated[index]) - before, 1)
+    octave, step = divmod(index, GAP_BINS_PER_OCTAVE)
+    return math.ldexp(0.5 + 0.5 * (step + inside) / GAP_BINS_PER_OCTAVE, octave + GAP_EXPONENT_LOW) * 1e3
+
+
+def _rates(point: dict[str, Any], scenario: Scenario, rows: Rows, window: Window) -> None:
+    """Enter throughput, request rate, goodput, cost and energy."""
+    window_s = window.end_s - window.start_s
+    tokens = tokens_until(rows, window.end_s) - tokens_until(rows, window.start_s)
+    devices = scenario.accelerators
+    accelerator = accelerator_of(scenario)
+    throughput = _ratio(tokens, window_s)
+    point["window_s"] = window_s
+    point["output_tok_per_s"] = throughput
+    point["output_tok_per_s_per_accelerator"] = throughput / devices
+    point["request_per_s"] = _finished_per_s(rows, window)
+    point["goodput_per_s"] = point["request_per_s"] * point["slo_attainment_frac"]
+    point["tok_per_s_per_user"] = _ratio(1e3, point["tpot_ms_p50"])
+    point["usd_per_mtok"] = cost.usd_per_mtok(devices, accelerator.price_usd_per_hour, throughput)
+    point["joule_per_tok"] = cost.joule_per_tok(devices, accelerator.tdp_w, throughput)
+
+
+def tokens_until(rows: Rows, time_s: float) -> float:
+    """Return the output tokens made by a time: a request's tokens lie evenly from its first to its last."""
+    lasted_s = np.maximum(rows.finished_s - rows.first_token_s, 1e-300)
+    done_frac = np.clip((time_s - rows.first_token_s) / lasted_s, 0.0, 1.0)
+    made = np.where(time_s >= rows.first_token_s, 1.0 + done_frac * (rows.output_tokens - 1), 0.0)
+    return float(made.sum())
+
+
+def _use(point: dict[str, Any], scenario: Scenario, run: Run | None) -> None:
+    """Enter utilisation, mean batch, and where the time of the steps went."""
+    if run is None or run.engine.usage.elapsed_s <= 0:
+        names = ("mfu_frac", "mbu_frac", "mean_batch", "idle_frac", "kv_used_frac")
+        point.update(dict.fromkeys((*names, "kv_blocked_frac", "batch_blocked_frac"), math.nan))
+        return
+    usage: Usage = run.engine.usage
+    elapsed_s = usage.elapsed_s
+    point["mfu_frac"], point["mbu_frac"] = cost.utilisation(run.price, usage, elapsed_s / scenario.replicas)
+    point["mean_batch"] = usage.running_s / elapsed_s * scenario.replicas
+    point["idle_frac"] = max(0.0, 1.0 - usage.busy_s / elapsed_s)
+    point["kv_used_frac"] = usage.kv_used_s / elapsed_s / run.price.kv_blocks
+    point["kv_blocked_frac"] = usage.kv_blocked_s / elapsed_s
+    point["batch_blocked_frac"] = usage.batch_blocked_s / elapsed_s
+    for part, seconds in cost.shares(run.price, usage).items():
+        point[f"share_{part}"] = _ratio(seconds, usage.busy_s)
+
+
+def binding(point: dict[str, Any]) -> str:
+    """Return what binds a point.
+
+    ``kv_capacity`` or ``queueing`` where, for more than half of the time, requests waited for KV blocks or
+    for a place in the batch; else the part with the largest share of the step time.
+    """
+    if point["kv_blocked_frac"] > BLOCKED_FRAC:
+        return "kv_capacity"
+    if point["batch_blocked_frac"] > BLOCKED_FRAC or point["saturated"]:
+        return "queueing"
+    shares = {name: value for name, value in point.items() if name.startswith("share_")}
+    return max(shares, key=shares.__getitem__).removeprefix("share_") if shares else ""
+
+
+def band(values: np.ndarray, quantile: float, z: float = 1.96) -> tuple[float, float]:
+    """Return a 95% interval of a percentile of correlated values in order of arrival.
+
+    The share of values below the percentile has the variance of its means over blocks of 200 requests
+    (batch means, which keep the correlation of neighbours); the interval is read off at the ranks that
+    lie that much lower and higher.
+
+    References
+    ----------
+    Seila (1982), "A batching approach to quantile estimation in regenerative simulations".
+    """
+    blocks = values.size // BLOCK_REQUESTS
+    if blocks < 5:
+        return math.nan, math.nan
+    (center,) = percentiles(values, (quantile,))
+    below = (values[: blocks * BLOCK_REQUESTS] <= center).reshape(blocks, BLOCK_REQUESTS).mean(axis=1)
+    error = 100 * z * float(below.std(ddof=1)) / math.sqrt(blocks)
+    low, high = percentiles(values, (max(quantile - error, 0.0), min(quantile + error, 100.0)))
+    return low, high
+
+
+def bands_of(run: Run) -> dict[str, float]:
+    """Return 95% intervals of the p99 of TTFT and TPOT of a run [ms]."""
+    rows = _rows(run)
+    window = window_of(run.scenario, rows)
+    arrival_s, output_tokens, first_token_s, finished_s = (
+        column[window.first : window.last] for column in rows
+    )
+    many = output_tokens > 1
+    tpot_s = (finished_s - first_token_s)[many] / (output_tokens[many] - 1)
+    found = {}
+    for name, values_s in (("ttft", first_token_s - arrival_s), ("tpot", tpot_s)):
+        low, high = band(values_s, 99.0)
+        found[f"{name}_ms_p99_low"], found[f"{name}_ms_p99_high"] = low * 1e3, high * 1e3
+    return found
+
+
+def warnings(scenario: Scenario, point: dict[str, Any], rejected: int, run: Run | None) -> list[str]:
+    """Return what a reader of the numbers must know, one sentence each."""
+    notes = []
+    if point["saturated"]:
+        notes.append(
+            "Saturated: requests arrive faster than they finish; latencies grow with the length of the run."
+        )
+    if rejected:
+        limit = f" (at most {run.price.request_limit_tokens:,} tokens each)" if run is not None else ""
+        notes.append(f"{rejected:,} requests can never fit{limit} and were rejected.")
+    if 0 < point["ttft_ms_n"] < FEW_SAMPLES:
+        notes.append(f"The p99 rests on only {point['ttft_ms_n']} requests. Raise `requests`.")
+    if scenario.arrivals == "closed" and scenario.warmup_frac * scenario.requests < scenario.concurrency:
+        needed = math.ceil(scenario.concurrency / max(scenario.warmup_frac, 0.1))
+        notes.append(
+            f"The start-up burst of {scenario.concurrency:,} clients lies in the statistics. "
+            f"Raise `requests` to {needed:,}."
+        )
+    if scenario.max_running < scenario.max_batch:
+        notes.append(f"token_budget limits the running sequences to {scenario.max_running:,}.")
+    if scenario.policy == "static" and scenario.replicas > 1:
+        notes.append("Static batches: requests are dealt to the replicas in turn.")
+    return notes + _preset_warnings(scenario)
+
+
+def _preset_warnings(scenario: Scenario) -> list[str]:
+    notes = []
+    accelerator, model = accelerator_of(scenario), model_of(scenario)
+    if accelerator.announced:
+        notes.append(f"{accelerator.name}: announced figures, not measured hardware.")
+    if model.linear_attention_layers:
+        notes.append(f"{model.name}: the state of its linear-attention layers is not modelled.")
+    return notes
+
+
+def _ratio(part: float, whole: float) -> float:
+    return float(part / whole) if whole > 0 else math.nan
