@@ -80,8 +80,8 @@ STATE = np.dtype(
         ("swapped", np.int64),
         ("shortage", np.int64),  # 1 once something was preempted in this step
         ("measured", np.int64),  # 1 while the step counts in the statistics
-        ("pairs", np.float64),
-        ("window_pairs", np.float64),
+        ("step_pairs", np.float64),
+        ("step_window_pairs", np.float64),
         # what the run reports
         ("elapsed_s", np.float64),
         ("busy_s", np.float64),
@@ -91,9 +91,9 @@ STATE = np.dtype(
         ("batch_blocked_s", np.float64),
         ("steps", np.int64),
         ("context_tokens", np.int64),
-        ("window_context_tokens", np.int64),
+        ("window_tokens", np.int64),
         ("prefill_pairs", np.float64),
-        ("prefill_window_pairs", np.float64),
+        ("window_pairs", np.float64),
         ("prefill_requests", np.int64),
         ("extra_tokens", np.int64),
         ("swapped_tokens", np.int64),
@@ -229,8 +229,8 @@ def planned_time_s(s, cost):
         + cost.row_s[s.rows]
         + cost.decode_context_s * s.step_context
         + cost.window_context_s * s.step_window
-        + cost.prefill_pair_s * s.pairs
-        + cost.window_pair_s * s.window_pairs
+        + cost.prefill_pair_s * s.step_pairs
+        + cost.window_pair_s * s.step_window_pairs
         + cost.prefill_request_s * s.prompts
         + cost.swap_token_s * s.swapped
     )
@@ -691,9 +691,9 @@ def report_steps(s, room, rules, steps, context, window, duration_s):
     s.extra_tokens += max(s.tokens - last, 0) * steps
     s.steps += steps
     s.context_tokens += context
-    s.window_context_tokens += window
-    s.prefill_pairs += s.pairs
-    s.prefill_window_pairs += s.window_pairs
+    s.window_tokens += window
+    s.prefill_pairs += s.step_pairs
+    s.window_pairs += s.step_window_pairs
     s.prefill_requests += s.prompts
     s.swapped_tokens += s.swapped
     s.busy_s += duration_s
@@ -739,8 +739,8 @@ def clear_plan(s):
     s.step_window = 0
     s.swapped = 0
     s.shortage = 0
-    s.pairs = 0.0
-    s.window_pairs = 0.0
+    s.step_pairs = 0.0
+    s.step_window_pairs = 0.0
     s.joining = NOBODY
 
 
@@ -792,9 +792,9 @@ def plan_chunk(s, cost, i, r, chunk):
     end = r.computed + chunk
     s.tokens += chunk
     s.prompts += 1
-    s.pairs += pairs_between(r.computed, end)
+    s.step_pairs += pairs_between(r.computed, end)
     if cost.window_tokens > 0:
-        s.window_pairs += window_pairs_between(r.computed, end, cost.window_tokens)
+        s.step_window_pairs += window_pairs_between(r.computed, end, cost.window_tokens)
     r.computed = end
     if end == target_of(r):
         s.rows += 1
@@ -1210,9 +1210,9 @@ def prefill_batch(s, room, cost, rules, first, end, prompt):
     clear_plan(s)
     s.tokens = slots * prompt
     s.rows = s.prompts = s.running = slots
-    s.pairs = slots * pairs_between(0, prompt)
+    s.step_pairs = slots * pairs_between(0, prompt)
     if cost.window_tokens > 0:
-        s.window_pairs = slots * window_pairs_between(0, prompt, cost.window_tokens)
+        s.step_window_pairs = slots * window_pairs_between(0, prompt, cost.window_tokens)
     duration_s = planned_time_s(s, cost)
     report_steps(s, room, rules, 1, 0, 0, duration_s)
     log_steps(s, room, rules, 1, 0, duration_s)
@@ -1299,3 +1299,57 @@ def run_static(states, room, cost, rules, arrival_s, prompt_tokens, output_token
         prefill_batch(s, room, cost, rules, first, end, prompt)
         decode_batch(s, room, cost, rules, first, end, prompt)
         first = end
+
+
+# --- from rows to latencies -------------------------------------------------------------------------
+
+
+@inlined
+def tokens_until(first_token_s, finished_s, output_tokens, time_s):
+    """Return the tokens of a request made by a time; they lie evenly from its first to its last."""
+    if time_s < first_token_s:
+        return 0.0
+    if time_s >= finished_s:
+        return float(output_tokens)
+    return 1.0 + (output_tokens - 1) * (time_s - first_token_s) / (finished_s - first_token_s)
+
+
+@compiled
+def tally(
+    arrival_s,
+    output_tokens,
+    first_token_s,
+    finished_s,
+    first,
+    last,
+    start_s,
+    end_s,
+    slo_ttft_ms,
+    slo_tpot_ms,
+    ttft_ms,
+    tpot_ms,
+    e2e_ms,
+):
+    """Write the latencies of the requests from `first` to `last`; count what the time of the window holds.
+
+    Return the entries of `tpot_ms`, the gaps, the requests within both limits, the requests finished and
+    the tokens made in the time.
+    """
+    many = gaps = met = finished = 0
+    tokens = 0.0
+    for i in range(arrival_s.size):
+        finished += start_s < finished_s[i] <= end_s
+        tokens += tokens_until(first_token_s[i], finished_s[i], output_tokens[i], end_s)
+        tokens -= tokens_until(first_token_s[i], finished_s[i], output_tokens[i], start_s)
+        if first <= i < last:
+            k = i - first
+            ttft_ms[k] = (first_token_s[i] - arrival_s[i]) * 1e3
+            e2e_ms[k] = (finished_s[i] - arrival_s[i]) * 1e3
+            within = ttft_ms[k] <= slo_ttft_ms
+            if output_tokens[i] > 1:
+                tpot_ms[many] = (finished_s[i] - first_token_s[i]) * 1e3 / (output_tokens[i] - 1)
+                within = within and tpot_ms[many] <= slo_tpot_ms
+                gaps += output_tokens[i] - 1
+                many += 1
+            met += within
+    return many, gaps, met, finished, tokens

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from sim_core import __version__, cost
+from sim_core import __version__, cost, kernels
 from sim_core.kernels import GAP_BINS_PER_OCTAVE, GAP_EXPONENT_LOW
 from sim_core.presets import accelerator_of, model_of
 from sim_core.scenario import Scenario
@@ -25,6 +25,7 @@ GROWTH = 1.2
 BLOCK_REQUESTS = 200
 FEW_SAMPLES = 100
 BLOCKED_FRAC = 0.5
+SHORT = 10_000
 LIMITS = ("weights", "kv", "compute", "communication", "fixed", "measured", "queueing", "kv_capacity")
 
 
@@ -44,6 +45,23 @@ class Rows(NamedTuple):
     output_tokens: np.ndarray
     first_token_s: np.ndarray
     finished_s: np.ndarray
+
+
+class Tally(NamedTuple):
+    """What the requests and the time of a window hold.
+
+    `ttft_ms` and `e2e_ms` have one entry a request, `tpot_ms` one for each with more than one token, in
+    order of arrival; `gaps` are the gaps between their tokens, `met` the requests within both limits.
+    `finished` requests and `tokens` (a request's lie evenly from its first to its last) count in the time.
+    """
+
+    ttft_ms: np.ndarray
+    tpot_ms: np.ndarray
+    e2e_ms: np.ndarray
+    gaps: int
+    met: int
+    finished: int
+    tokens: float
 
 
 def summarize(requests: pd.DataFrame, scenario: Scenario) -> dict[str, Any]:
@@ -135,43 +153,39 @@ def point_of(run: Run) -> dict[str, Any]:
 def measure(scenario: Scenario, rows: Rows, rejected: int, run: Run | None) -> dict[str, Any]:
     """Return all metrics of the finished requests of a run as one flat row."""
     window = window_of(scenario, rows)
-    used = slice(window.first, window.last)
-    arrival_s, output_tokens, first_token_s, finished_s = (column[used] for column in rows)
-    ttft_ms = (first_token_s - arrival_s) * 1e3
-    e2e_ms = (finished_s - arrival_s) * 1e3
-    gaps = output_tokens - 1
-    decode_ms = (finished_s - first_token_s) * 1e3
-    many = gaps > 0
-    tpot_ms = decode_ms / gaps if many.all() else decode_ms[many] / gaps[many]
-
+    tally = tally_of(scenario, rows, window)
     point: dict[str, Any] = {}
-    slo_ttft_ms = _latency(point, "ttft_ms", ttft_ms, scenario.slo_percentile)
-    slo_tpot_ms = _latency(point, "tpot_ms", tpot_ms, scenario.slo_percentile)
-    _latency(point, "e2e_ms", e2e_ms)
-    _gap_latency(point, decode_ms, gaps, run)
-    met = ttft_ms <= scenario.slo_ttft_ms
-    met[many] &= tpot_ms <= scenario.slo_tpot_ms
-    point["slo_attainment_frac"] = _ratio(met.sum(), met.size + rejected)
+    slo_ttft_ms = _latency(point, "ttft_ms", tally.ttft_ms, scenario.slo_percentile)
+    slo_tpot_ms = _latency(point, "tpot_ms", tally.tpot_ms, scenario.slo_percentile)
+    _latency(point, "e2e_ms", tally.e2e_ms)
+    _gap_latency(point, tally, run)
+    point["slo_attainment_frac"] = _ratio(tally.met, tally.ttft_ms.size + rejected)
     point["slo_ttft_ms_reached"] = slo_ttft_ms
     point["slo_tpot_ms_reached"] = slo_tpot_ms
-    _rates(point, scenario, rows, window)
+    _rates(point, scenario, tally, window)
     _use(point, scenario, run)
-    point["saturated"] = is_saturated(scenario, rows, window)
+    point["saturated"] = is_saturated(scenario, tally, window)
     within = slo_ttft_ms <= scenario.slo_ttft_ms and not slo_tpot_ms > scenario.slo_tpot_ms
     point["meets_slo"] = bool(within and not point["saturated"] and rejected == 0)
     point["limit"] = binding(point)
     return point
 
 
+def tally_of(scenario: Scenario, rows: Rows, window: Window) -> Tally:
+    """Return the latencies of the requests in the window and what was made in it."""
+    used = window.last - window.first
+    ttft_ms, tpot_ms, e2e_ms = np.empty(used), np.empty(used), np.empty(used)
+    many, gaps, met, finished, tokens = kernels.tally(
+        *rows, *window, scenario.slo_ttft_ms, scenario.slo_tpot_ms, ttft_ms, tpot_ms, e2e_ms
+    )
+    return Tally(ttft_ms, tpot_ms[:many], e2e_ms, gaps, met, finished, tokens)
+
+
 def request_per_s(run: Run) -> float:
     """Return the rate at which requests finish in the window of a run [1/s]."""
     rows = _rows(run)
-    return _finished_per_s(rows, window_of(run.scenario, rows))
-
-
-def _finished_per_s(rows: Rows, window: Window) -> float:
-    finished = np.count_nonzero((rows.finished_s > window.start_s) & (rows.finished_s <= window.end_s))
-    return _ratio(finished, window.end_s - window.start_s)
+    window = window_of(run.scenario, rows)
+    return _ratio(tally_of(run.scenario, rows, window).finished, window.end_s - window.start_s)
 
 
 def window_of(scenario: Scenario, rows: Rows) -> Window:
@@ -190,17 +204,15 @@ def window_of(scenario: Scenario, rows: Rows) -> Window:
     return Window(0, count, float(rows.arrival_s.min()), float(np.nanmax(rows.finished_s)))
 
 
-def is_saturated(scenario: Scenario, rows: Rows, window: Window) -> bool:
+def is_saturated(scenario: Scenario, tally: Tally, window: Window) -> bool:
     """Return whether requests arrive faster than they finish, and wait longer and longer (open loop)."""
-    if scenario.arrivals in ("closed", "offline") or window.last - window.first < 20:
-        return False
     arrived = window.last - window.first
-    finished = np.count_nonzero((rows.finished_s > window.start_s) & (rows.finished_s <= window.end_s))
-    if finished >= STABLE_FRAC * arrived:
+    if scenario.arrivals in ("closed", "offline") or arrived < 20:
         return False
-    ttft_s = (rows.first_token_s - rows.arrival_s)[window.first : window.last]
-    third = ttft_s.size // 3
-    return bool(np.median(ttft_s[-third:]) > GROWTH * np.median(ttft_s[:third]))
+    if tally.finished >= STABLE_FRAC * arrived:
+        return False
+    third = arrived // 3
+    return bool(np.median(tally.ttft_ms[-third:]) > GROWTH * np.median(tally.ttft_ms[:third]))
 
 
 def _latency(point: dict[str, Any], name: str, values_ms: np.ndarray, extra: float | None = None) -> float:
@@ -215,25 +227,26 @@ def _latency(point: dict[str, Any], name: str, values_ms: np.ndarray, extra: flo
 
 
 def percentiles(values: np.ndarray, wanted: tuple[float, ...]) -> list[float]:
-    """Return percentiles with linear interpolation between ranks, by selection instead of sorting."""
+    """Return percentiles, linear between ranks (short arrays sort faster than they select)."""
     if values.size == 0:
         return [math.nan] * len(wanted)
     ranks = [quantile / 100 * (values.size - 1) for quantile in wanted]
     low = [int(rank) for rank in ranks]
     high = [min(rank + 1, values.size - 1) for rank in low]
-    chosen = np.partition(values, sorted({*low, *high}))
+    chosen = np.sort(values) if values.size < SHORT else np.partition(values, sorted({*low, *high}))
     return [
         float(chosen[a] + (rank - a) * (chosen[b] - chosen[a]))
         for rank, a, b in zip(ranks, low, high, strict=True)
     ]
 
 
-def _gap_latency(point: dict[str, Any], decode_ms: np.ndarray, gaps: np.ndarray, run: Run | None) -> None:
+def _gap_latency(point: dict[str, Any], tally: Tally, run: Run | None) -> None:
     """Enter the statistics of the gaps between tokens; percentiles from bins 1% wide."""
     counts = run.engine.gap_counts if run is not None else np.zeros(1, np.int64)
-    total = int(counts.sum())
-    point["itl_ms_mean"] = _ratio(decode_ms.sum(), gaps.sum())
     cumulated = np.cumsum(counts)
+    total = int(cumulated[-1])
+    decode_ms = tally.e2e_ms.sum() - tally.ttft_ms.sum()
+    point["itl_ms_mean"] = _ratio(decode_ms, tally.gaps)
     for quantile in QUANTILES:
         point[f"itl_ms_p{quantile:.0f}"] = _gap_percentile_ms(cumulated, total, quantile)
     point["itl_ms_n"] = total
@@ -251,29 +264,20 @@ def _gap_percentile_ms(cumulated: np.ndarray, total: int, quantile: float) -> fl
     return math.ldexp(0.5 + 0.5 * (step + inside) / GAP_BINS_PER_OCTAVE, octave + GAP_EXPONENT_LOW) * 1e3
 
 
-def _rates(point: dict[str, Any], scenario: Scenario, rows: Rows, window: Window) -> None:
+def _rates(point: dict[str, Any], scenario: Scenario, tally: Tally, window: Window) -> None:
     """Enter throughput, request rate, goodput, cost and energy."""
     window_s = window.end_s - window.start_s
-    tokens = tokens_until(rows, window.end_s) - tokens_until(rows, window.start_s)
     devices = scenario.accelerators
     accelerator = accelerator_of(scenario)
-    throughput = _ratio(tokens, window_s)
+    throughput = _ratio(tally.tokens, window_s)
     point["window_s"] = window_s
     point["output_tok_per_s"] = throughput
     point["output_tok_per_s_per_accelerator"] = throughput / devices
-    point["request_per_s"] = _finished_per_s(rows, window)
+    point["request_per_s"] = _ratio(tally.finished, window_s)
     point["goodput_per_s"] = point["request_per_s"] * point["slo_attainment_frac"]
     point["tok_per_s_per_user"] = _ratio(1e3, point["tpot_ms_p50"])
     point["usd_per_mtok"] = cost.usd_per_mtok(devices, accelerator.price_usd_per_hour, throughput)
     point["joule_per_tok"] = cost.joule_per_tok(devices, accelerator.tdp_w, throughput)
-
-
-def tokens_until(rows: Rows, time_s: float) -> float:
-    """Return the output tokens made by a time: a request's tokens lie evenly from its first to its last."""
-    lasted_s = np.maximum(rows.finished_s - rows.first_token_s, 1e-300)
-    done_frac = np.clip((time_s - rows.first_token_s) / lasted_s, 0.0, 1.0)
-    made = np.where(time_s >= rows.first_token_s, 1.0 + done_frac * (rows.output_tokens - 1), 0.0)
-    return float(made.sum())
 
 
 def _use(point: dict[str, Any], scenario: Scenario, run: Run | None) -> None:
@@ -332,16 +336,10 @@ def band(values: np.ndarray, quantile: float, z: float = 1.96) -> tuple[float, f
 def bands_of(run: Run) -> dict[str, float]:
     """Return 95% intervals of the p99 of TTFT and TPOT of a run [ms]."""
     rows = _rows(run)
-    window = window_of(run.scenario, rows)
-    arrival_s, output_tokens, first_token_s, finished_s = (
-        column[window.first : window.last] for column in rows
-    )
-    many = output_tokens > 1
-    tpot_s = (finished_s - first_token_s)[many] / (output_tokens[many] - 1)
+    tally = tally_of(run.scenario, rows, window_of(run.scenario, rows))
     found = {}
-    for name, values_s in (("ttft", first_token_s - arrival_s), ("tpot", tpot_s)):
-        low, high = band(values_s, 99.0)
-        found[f"{name}_ms_p99_low"], found[f"{name}_ms_p99_high"] = low * 1e3, high * 1e3
+    for name in ("ttft_ms", "tpot_ms"):
+        found[f"{name}_p99_low"], found[f"{name}_p99_high"] = band(getattr(tally, name), 99.0)
     return found
 
 

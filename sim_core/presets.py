@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from sim_core.scenario import DTYPES, FIELDS, FieldInfo, Scenario, ScenarioError, did_you_mean, shown
-from sim_core.scenario import _check as check_value
+from sim_core.scenario import check as check_value
 
 PRESETS = Path(__file__).parent.parent / "presets"
 GIGA = 1e9

@@ -166,7 +166,11 @@ class Scenario:
 
     def __post_init__(self) -> None:
         for name, info in FIELDS.items():
-            _check(name, getattr(self, name), info)
+            check(name, getattr(self, name), info)
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Raise a `ScenarioError` if keys that are fine alone contradict each other."""
         if self.tensor_parallel % self.expert_parallel:
             raise ScenarioError(
                 f"expert_parallel is {self.expert_parallel} but tensor_parallel is {self.tensor_parallel}: "
@@ -185,11 +189,17 @@ class Scenario:
         return self.tensor_parallel * self.replicas
 
     def replace(self, **changes: Any) -> Scenario:
-        """Return a copy with some keys changed; the copy is checked again."""
-        unknown = sorted(set(changes) - set(FIELDS))
-        if unknown:
-            raise ScenarioError(f"unknown key {unknown[0]!r}. {did_you_mean(unknown[0], FIELDS)}")
-        return dataclasses.replace(self, **changes)
+        """Return a copy with some keys changed; what has changed is checked (a sweep makes thousands)."""
+        copy = object.__new__(Scenario)
+        for name in FIELDS:
+            object.__setattr__(copy, name, getattr(self, name))
+        for name, value in changes.items():
+            if name not in FIELDS:
+                raise ScenarioError(f"unknown key {name!r}. {did_you_mean(name, FIELDS)}")
+            check(name, value, FIELDS[name])
+            object.__setattr__(copy, name, value)
+        copy._check_together()
+        return copy
 
     def as_dict(self) -> dict[str, Any]:
         """Return all keys with their values, in the order of definition."""
@@ -200,7 +210,7 @@ class Scenario:
         return {name: value for name, value in self.as_dict().items() if value != DEFAULTS[name]}
 
 
-def _check(name: str, value: Any, info: FieldInfo) -> None:
+def check(name: str, value: Any, info: FieldInfo) -> None:
     """Raise a `ScenarioError` unless `value` has the right type and lies within its limits."""
     if value is None and info.optional:
         return

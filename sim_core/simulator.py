@@ -421,38 +421,27 @@ def _room(
 
 def _result(states: np.ndarray, room: Room, rules: Rules) -> EngineResult:
     """Return the result of one engine, or of replicas, from its working memory."""
-    table_axis = tuple(range(room.gap_counts.ndim - 1))
-
-    def total(name: str) -> Any:
-        return states[name].sum().item()
-
-    usage = Usage(
-        steps_by_tokens=room.steps_by_tokens.sum(axis=table_axis),
-        steps_by_rows=room.steps_by_rows.sum(axis=table_axis),
-        steps=total("steps"),
-        extra_tokens=total("extra_tokens"),
-        context_tokens=total("context_tokens"),
-        window_tokens=total("window_context_tokens"),
-        prefill_pairs=total("prefill_pairs"),
-        window_pairs=total("prefill_window_pairs"),
-        prefill_requests=total("prefill_requests"),
-        swapped_tokens=total("swapped_tokens"),
-        busy_s=total("busy_s"),
-        elapsed_s=total("elapsed_s"),
-        running_s=total("running_s"),
-        kv_used_s=total("kv_used_s"),
-        kv_blocked_s=total("kv_blocked_s"),
-        batch_blocked_s=total("batch_blocked_s"),
-    )
+    tables = {name: getattr(room, name) for name in ("gap_counts", "steps_by_tokens", "steps_by_rows")}
+    if states.size > 1:
+        tables = {name: table.sum(axis=0) for name, table in tables.items()}
+    totals = dict(zip(STATE.names, map(sum, zip(*states.tolist(), strict=True)), strict=True))
+    gap_counts = tables.pop("gap_counts")
     columns = ("arrival_s", "first_token_s", "finished_s", "itl_max_s", "preemptions")
-    logs = [log[:rows] for log, rows in zip(np.atleast_2d(room.log), states["log_rows"], strict=True)]
     return EngineResult(
         **{name: np.ascontiguousarray(room.requests[name]) for name in columns},
-        gap_counts=room.gap_counts.sum(axis=table_axis),
-        usage=usage,
+        gap_counts=gap_counts,
+        usage=Usage(**tables, **{name: totals[name] for name in Usage.__slots__ if name not in tables}),
         kv_blocks_peak=rules.kv_blocks - int(states["free_blocks_low"].min()),
-        log=np.sort(np.concatenate(logs), order="start_s", kind="stable"),
+        log=_log(states, room),
     )
+
+
+def _log(states: np.ndarray, room: Room) -> np.ndarray:
+    """Return the step log of all replicas in order of time."""
+    if room.log.ndim == 1:
+        return room.log
+    rows = [log[:count] for log, count in zip(room.log, states["log_rows"], strict=True)]
+    return np.sort(np.concatenate(rows), order="start_s", kind="stable")
 
 
 def _merged(parts: list[EngineResult], count: int) -> EngineResult:
