@@ -24,7 +24,7 @@ from sim_core.scenario import (
     FieldInfo,
     Scenario,
     ScenarioError,
-    _check,
+    check,
     did_you_mean,
     shown,
 )
@@ -34,6 +34,7 @@ MAX_PARAMETERS = 200
 MAX_TOML_CHARACTERS = 200_000
 MAX_NOTE_CHARACTERS = 400
 RESERVED = frozenset({"embed", "embed_options"})  # Streamlit's own parameters
+VIEW_KEYS = frozenset({"among", "axes", "fine", "show", "vary"})  # what pages add: how, not what, is shown
 DESCRIPTIVE = ("title", "story", "expected", "description", "source")
 FLAT_CLASS = "flat"
 FLAT_LENGTHS = frozenset({"prompt_tokens", "prompt_cv", "output_tokens", "output_cv"})
@@ -160,7 +161,7 @@ def _typed(text: str, info: FieldInfo) -> Any:
 def check_value(key: str, value: Any) -> None:
     """Raise a `ScenarioError` unless `value` may stand under `key`: type, limits, and known preset ids."""
     try:
-        _check(key, value, FIELDS[key])
+        check(key, value, FIELDS[key])
     except OverflowError:
         raise ScenarioError(
             f"{key} is {shown(value)}; it must be at most {FIELDS[key].high:,.15g}."
@@ -321,7 +322,7 @@ def _from_source(source: str | os.PathLike[str] | Scenario) -> Scenario:
 
 
 def _from_link(text: str) -> Scenario:
-    scenario, notes = from_query(text)
+    scenario, notes = from_query(text, ignore=VIEW_KEYS)
     if notes:
         raise ScenarioError("; ".join(note.rstrip(".") for note in notes[:5]) + ".")
     return scenario

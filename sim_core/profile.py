@@ -14,7 +14,7 @@ from typing import Any
 
 from sim_core.address import read_text, read_toml, toml_text
 from sim_core.scenario import FieldInfo, ScenarioError, did_you_mean, shown
-from sim_core.scenario import _check as check_value
+from sim_core.scenario import check as check_value
 
 MAX_POINTS = 10_000
 REQUIRED = ("step_tokens", "step_time_ms")
