@@ -333,6 +333,7 @@ def test_default_and_sources(tmp_path) -> None:
         "?v=1&max_batch=64&seed=3",
         "https://host/Frontier?max_batch=64&seed=3&embed=true",
         "http://localhost:8501/?seed=3&max_batch=64#x",
+        "http://localhost:8501/?seed=3&max_batch=64&vary=policy&axes=log",
         scenario,
     ):
         assert load_scenario(source) == scenario

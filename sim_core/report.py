@@ -1,0 +1,110 @@
+"""Results as text: JSON, CSV and aligned tables for a terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+FORMATS = ("json", "table", "csv")
+MISSING = "-"
+WIDEST_CELL = 120
+Row = Mapping[str, Any]
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON knows it: dicts, lists, text, ints, floats; nan and infinity are null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if hasattr(value, "tolist"):  # NumPy scalars and arrays
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def json_text(value: Any) -> str:
+    """Return a value as JSON text."""
+    return json.dumps(plain(value), indent=2, allow_nan=False)
+
+
+def csv_text(rows: Sequence[Row]) -> str:
+    """Return rows as CSV with a header, without the last line end; nan is an empty field."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, columns_of(rows), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: plain(value) for key, value in row.items()} for row in rows)
+    return out.getvalue().rstrip("\n")
+
+
+def columns_of(rows: Iterable[Row]) -> list[str]:
+    """Return all keys of the rows, in order of appearance."""
+    return list(dict.fromkeys(key for row in rows for key in row))
+
+
+def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested mappings as one, the keys joined with a dot."""
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        if isinstance(item, Mapping) and item:
+            found |= flat(item, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = item
+    return found
+
+
+def cell(value: Any) -> str:
+    """Return a value as a table shows it: four significant digits, `-` for what is not there.
+
+    Examples
+    --------
+    >>> [cell(value) for value in (1234.567, 0.0123456, 5, None, True)]
+    ['1235', '0.01235', '5', '-', 'yes']
+    """
+    value = plain(value)
+    if value is None:
+        return MISSING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}" if abs(value) >= 10_000 else str(value)
+    if isinstance(value, float):
+        return _digits(value)
+    text = "; ".join(map(str, value)) if isinstance(value, list) else str(value)
+    text = "".join(character if character.isprintable() else " " for character in text)
+    return text if len(text) <= WIDEST_CELL else text[: WIDEST_CELL - 3] + "..."
+
+
+def _digits(value: float) -> str:
+    """Return a number with four significant digits, whole digits never cut off."""
+    if value == 0 or not 1e-4 <= abs(value) < 1e12:
+        return f"{value:.4g}"
+    decimals = max(0, 3 - math.floor(math.log10(abs(value))))
+    text = f"{value:,.{decimals}f}" if abs(value) >= 10_000 else f"{value:.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if decimals else text
+
+
+def table_text(rows: Sequence[Row], columns: Sequence[str] = ()) -> str:
+    """Return rows as an aligned table; numbers to the right, the unit is the last word of a header."""
+    columns = columns or columns_of(rows)
+    values = [[plain(row.get(column)) for column in columns] for row in rows]
+    cells = [list(columns), *([cell(value) for value in row] for row in values)]
+    numeric = [all(_is_number(row[place]) for row in values) for place in range(len(columns))]
+    widths = [max(len(row[place]) for row in cells) for place in range(len(columns))]
+    lines = [
+        "  ".join(
+            text.rjust(width) if right else text.ljust(width)
+            for text, width, right in zip(row, widths, numeric, strict=True)
+        ).rstrip()
+        for row in cells
+    ]
+    return "\n".join(lines)
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
