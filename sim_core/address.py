@@ -61,10 +61,13 @@ def to_query(scenario: Scenario) -> str:
 
 
 def value_text(key: str, value: Any) -> str:
-    """Return a value as text that `parse_value` reads back exactly; None as `none` (as the preset says)."""
+    """Return a value as text that `parse_value` reads back exactly; None as `none` (as the preset says).
+
+    A key that is no scenario key (`load_frac` of a sweep) holds a number.
+    """
     if value is None:
         return "none"
-    if FIELDS[key].kind is float:
+    if key not in FIELDS or FIELDS[key].kind is float:
         return repr(float(value)).removesuffix(".0")
     return str(value)
 
@@ -111,7 +114,7 @@ def command_for(
     command : str
         `run`, `frontier` or `capacity`.
     vary : mapping of key to values, optional
-        Only for `frontier`: the keys it varies.
+        Only for `frontier`: the scenario keys, or `load_frac`, that it varies.
     trace, profile : str
         File names, when the view uses them.
     format : str
@@ -119,7 +122,8 @@ def command_for(
     """
     words = ["python", "-m", "sim_core", command, to_query(scenario)]
     for key, values in (vary or {}).items():
-        words += ["--vary", f"{key}={','.join(value_text(key, value) for value in values)}"]
+        mark = ";" if key == "mix" else ","  # a mix has commas of its own
+        words += ["--vary", f"{key}={mark.join(value_text(key, value) for value in values)}"]
     for option, value in (("--trace", trace), ("--profile", profile), ("--format", format)):
         words += [option, value] if value else []
     return shlex.join(words)

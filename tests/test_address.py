@@ -498,6 +498,14 @@ def test_command_for_a_sweep() -> None:
     )
 
 
+def test_command_for_a_sweep_over_loads_and_mixes() -> None:
+    """Oracle: the text by hand; the semicolons that part mixes are quoted from the shell."""
+    vary = {"load_frac": (0.5, 1), "mix": ["chat:1", "chat:0.7,rag:0.3"]}
+    assert command_for(Scenario(), "frontier", vary=vary) == (
+        "python -m sim_core frontier v=1 --vary load_frac=0.5,1 --vary 'mix=chat:1;chat:0.7,rag:0.3'"
+    )
+
+
 def test_reading_links_imports_no_compiler() -> None:
     """Oracle: the modules loaded in a fresh interpreter."""
     code = "import sys, sim_core; sim_core.load_scenario('seed=3'); print(*sys.modules)"
