@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from sim_core import metrics
+from sim_core.address import with_changes
 from sim_core.cost import DoesNotFit
 from sim_core.scenario import FIELDS, Scenario, ScenarioError, did_you_mean
 from sim_core.simulator import run
@@ -70,7 +71,7 @@ def sweep_points(
     ScenarioError
         If a key is unknown, has no values, or the sweep has more than 10,000 points.
     """
-    vary = default_vary(scenario) if not vary else {key: list(values) for key, values in vary.items()}
+    vary = {key: [_plain(v) for v in values] for key, values in (vary or default_vary(scenario)).items()}
     for key, values in vary.items():
         if key != LOAD and key not in FIELDS:
             raise ScenarioError(f"cannot vary {key!r}: unknown key. {did_you_mean(key, [*FIELDS, LOAD])}")
@@ -86,10 +87,15 @@ def sweep_points(
     return [_point(scenario, keys, trace, profile) for keys in combinations]
 
 
+def _plain(value: Any) -> Any:
+    """Return a NumPy scalar as Python's own number."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def _point(scenario: Scenario, keys: dict[str, Any], trace: Any, profile: Any) -> Point:
     changes = {key: value for key, value in keys.items() if key != LOAD}
     try:
-        varied = scenario.replace(**changes)
+        varied = with_changes(scenario, **changes)
         if LOAD in keys:
             rate = keys[LOAD] * saturation_per_s(varied, trace, profile)
             keys = {**keys, "arrival_per_s": rate}

@@ -220,13 +220,13 @@ def check(name: str, value: Any, info: FieldInfo) -> None:
     if isinstance(value, bool) or not isinstance(value, int if info.kind is int else (int, float)):
         kind = "a whole number" if info.kind is int else "a number"
         raise ScenarioError(f"{name} is {shown(value)}; it must be {kind}.")
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise ScenarioError(f"{name} is {value}; it must be a finite number.")
     if not info.low <= value <= info.high or (info.optional and value <= 0):
         unit = f" {info.unit}" if info.unit else ""
         low = "above 0" if info.optional and info.low <= 0 else f"{info.low:,.15g}"
         raise ScenarioError(
-            f"{name} is {value:,.15g}{unit}; it must lie between {low} and {info.high:,.15g}{unit}."
+            f"{name} is {_number_text(value)}{unit}; it must lie between {low} and {info.high:,.15g}{unit}."
         )
 
 
@@ -244,8 +244,14 @@ def _check_text(name: str, value: Any, info: FieldInfo) -> None:
         raise ScenarioError(f"{name} has {len(value):,} characters; the limit is 1,000.")
 
 
+def _number_text(value: float) -> str:
+    return shown(value) if abs(value) > 1e300 else f"{value:,.15g}"
+
+
 def shown(value: Any, limit: int = 60) -> str:
     """Return a value as short, printable text for a message."""
+    if isinstance(value, int) and value.bit_length() > 200:
+        return f"a whole number of {value.bit_length()} bits"
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
