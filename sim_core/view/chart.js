@@ -59,10 +59,9 @@ function template(theme) {
   } };
 }
 
-/** Replace the two stand-in colours of figures.py (INK, PAPER) by the theme's. */
+/** Replace the stand-in for the text colour (INK in figures.py) by the theme's. */
 function themed(text, theme) {
-  const { figure } = JSON.parse(text.replaceAll('"#010203"', JSON.stringify(theme.ink))
-                                    .replaceAll('"#fdfcfb"', JSON.stringify(theme.paper)));
+  const { figure } = JSON.parse(text.replaceAll('"#010203"', JSON.stringify(theme.ink)));
   figure.layout.template = template(theme);
   figure.layout.autosize = true;
   return figure;

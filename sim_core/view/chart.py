@@ -11,8 +11,8 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import plotly.graph_objects as go
 import streamlit as st
 
 from sim_core.view import server
@@ -28,7 +28,7 @@ _component = st.components.v2.component("batchscope_chart", js=_JS, css=_CSS, is
 
 
 def chart(
-    figure: go.Figure,
+    figure: dict[str, Any],
     key: str,
     alt: str,
     height: int = 520,
@@ -41,8 +41,8 @@ def chart(
 
     Parameters
     ----------
-    figure : go.Figure
-        The figure; colours that the theme should choose are left out or are `figures.INK`, `figures.PAPER`.
+    figure : dict
+        The figure as Plotly's JSON; what the theme should colour has no colour, or `figures.INK`.
     key : str
         Identity of the chart on its page.
     alt : str
@@ -57,9 +57,11 @@ def chart(
         Called once per figure when the visitor has rested; the script runs again after it.
     """
     if not server.serves_plotly():
-        st.plotly_chart(figure, key=key, height=height, alt=alt, config={"displaylogo": False})
+        import plotly.graph_objects as go
+
+        st.plotly_chart(go.Figure(figure), key=key, height=height, alt=alt, config={"displaylogo": False})
         return
-    drawing = figure.to_json()
+    drawing = json.dumps(figure, separators=(",", ":"))
     spec = {
         "key": key,
         "plotly": server.PLOTLY_PATH,

@@ -1,41 +1,49 @@
-"""Figures: pure functions from a table of points to a Plotly figure, with a sentence that says the same.
+"""Figures: pure functions from rows of points to a Plotly figure, with a sentence that says the same.
 
-Conventions: interactivity to the right, throughput per accelerator up; one colour and one dash per curve,
+A figure is Plotly's own JSON, `{"data": ..., "layout": ...}`: building `go.Figure` objects would cost more
+than the simulation behind them. The tests hand every figure to `go.Figure`, which checks it.
+
+Conventions: interactivity to the right, throughput per accelerator up; one colour, dash and marker per curve,
 the same on every page; points nobody would choose are faint but can be hovered; straight segments, since a
-spline would invent points. Colours that depend on light or dark are left to the chart (`INK`, `PAPER`).
+spline would invent points. Colours that depend on light or dark are left to the chart (`INK`).
 """
 
 from __future__ import annotations
 
 import math
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from sim_core.view.words import duration, number
+from sim_core.view.words import Along, duration, number
 
+Row = Mapping[str, Any]
+Figure = dict[str, Any]
+
+X, Y = "tok_per_s_per_user", "output_tok_per_s_per_accelerator"
 INK = "#010203"  # stands for the theme's text colour; chart.js replaces it
-PAPER = "#fdfcfb"  # stands for the theme's background
-MUTED = "#80868b"  # readable on both
+MUTED = "#80868b"  # readable on light and dark
 SHADE = "rgba(128,134,139,0.13)"
+HALO = "rgba(128,134,139,0.28)"
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")  # Okabe-Ito
 DASHES = ("solid", "dash", "dashdot", "dot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "hexagon")
 FAINT = 0.3
 LABELLED = 4  # points of the operating curve that carry a label
+CLOSE = 0.09  # two marks nearer than this, as a share of the frame, would share their words
 
-LIMITS = {
+LIMITS = {  # what may limit a point: words, colour
     "weights": ("reading weights", "#0072B2"),
     "kv": ("reading the KV cache", "#56B4E9"),
     "compute": ("arithmetic", "#E69F00"),
     "communication": ("communication", "#CC79A7"),
     "fixed": ("fixed overhead", "#9aa0a6"),
-    "queueing": ("queueing", "#D55E00"),
-    "kv_capacity": ("KV capacity", "#009E73"),
-    "batch_limit": ("batch limit", "#F0E442"),
+    "measured": ("the measured step time", "#0072B2"),
+    "queueing": ("waiting for a place in the batch", "#D55E00"),
+    "kv_capacity": ("room for the KV cache", "#009E73"),
 }
 
 
@@ -45,24 +53,47 @@ class Frame:
 
     x: tuple[float, float]
     y: tuple[float, float]
+    log_x: bool = False
+    log_y: bool = False
 
-    def holds(self, x: pd.Series, y: pd.Series) -> bool:
-        """Return whether at least half of the points lie inside."""
-        inside = x.between(*self.x) & y.between(*self.y)
-        return bool(inside.mean() >= 0.5) if len(x) else True
+    def at(self, row: Row) -> tuple[float, float]:
+        """Return where a row is drawn, in the axes' own coordinates."""
+        x, y = row[X], row[Y]
+        return (math.log10(x) if self.log_x else x), (math.log10(y) if self.log_y else y)
+
+    def distance(self, first: Row, second: Row) -> float:
+        """Return how far apart two rows are drawn, as a share of the frame."""
+        (x1, y1), (x2, y2) = self.at(first), self.at(second)
+        return math.hypot((x1 - x2) / _length(self.x, self.log_x), (y1 - y2) / _length(self.y, self.log_y))
 
 
-def fit(x: pd.Series, y: pd.Series, log_x: bool = False, log_y: bool = False) -> Frame:
-    """Return ranges that hold all points, with room to grow and round ends."""
-    return Frame(_span(x, log_x), _span(y, log_y))
+def _length(span: tuple[float, float], log: bool) -> float:
+    return math.log10(span[1] / span[0]) if log else span[1] - span[0]
 
 
-def _span(values: pd.Series, log: bool) -> tuple[float, float]:
-    values = values[np.isfinite(values) & (values > 0)]
-    if values.empty:
+def fit(rows: Iterable[Row], log_x: bool = False, log_y: bool = False) -> Frame:
+    """Return a frame that holds all points, with room to grow."""
+    rows = drawable(rows)
+    return Frame(_span([row[X] for row in rows], log_x), _span([row[Y] for row in rows], log_y), log_x, log_y)
+
+
+def _span(values: list[float], log: bool) -> tuple[float, float]:
+    if not values:
         return (1.0, 1000.0) if log else (0.0, 1.0)
-    high = values.max() * (1.5 if log else 1.15)
-    return (values.min() / 1.5, high) if log else (0.0, high)
+    return (min(values) / 1.5, max(values) * 1.6) if log else (0.0, max(values) * 1.15)
+
+
+def drawable(rows: Iterable[Row]) -> list[Row]:
+    """Return the rows that have a place on the Pareto chart."""
+    return [row for row in rows if row["feasible"] and row[X] > 0 and row[Y] > 0]
+
+
+def curves(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Return the rows of each curve, in order."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row["curve"], []).append(row)
+    return found
 
 
 def style(index: int) -> tuple[str, str, str]:
@@ -70,7 +101,62 @@ def style(index: int) -> tuple[str, str, str]:
     return COLOURS[index % 6], DASHES[index % 6], SYMBOLS[index % 6]
 
 
+def limit_words(limit: str) -> str:
+    """Return what limits a point, in words."""
+    return LIMITS.get(limit, ("other things",))[0]
+
+
 # Pareto
+
+
+def pareto(
+    rows: Sequence[Row],
+    frame: Frame,
+    *,
+    along: Along,
+    own: str,
+    slo_tpot_ms: float,
+    here: Row | None = None,
+    best: Row | None = None,
+    revision: str = "",
+) -> Figure:
+    """Draw throughput per accelerator against interactivity, one curve per configuration.
+
+    Parameters
+    ----------
+    rows : sequence of mappings
+        One row a point, as `frontier` tabulates them, with the label of its `curve`.
+    frame : Frame
+        Axis ranges. [tok/s/user], [tok/s per accelerator]
+    along : Along
+        What tells the points of a curve apart.
+    own : str
+        The curve of the present setting; a few of its points carry a label.
+    slo_tpot_ms : float
+        Limit on TPOT; the side that breaks it is shaded. [ms]
+    here, best : mapping, optional
+        The point of the present setting, and the best one within the limits.
+    revision : str
+        While it stays the same the visitor's zoom is kept.
+    """
+    shown = drawable(rows)
+    data = [_halo(shown)]
+    for index, (name, points) in enumerate(curves(rows).items()):
+        data.append(_pareto_curve(drawable(points), name, style(index), along))
+    data += _ends(rows)
+    marks = [
+        (row, look) for row, look in ((best, _BEST), (here, _HERE)) if row is not None and drawable([row])
+    ]
+    data += [_mark(row, look) for row, look in marks]
+    data.append(_labels(drawable(curves(rows).get(own, [])), along, [row for row, _ in marks], frame))
+    edge = 1000 / slo_tpot_ms
+    annotations = [_edge_words(frame, edge, slo_tpot_ms), _BETTER, *_mark_words(marks, frame)]
+    layout = _layout(frame) | {
+        "uirevision": revision,
+        "annotations": annotations,
+        "shapes": _slow(edge, frame),
+    }
+    return {"data": data, "layout": layout}
 
 
 PARETO_HOVER = (
@@ -80,248 +166,324 @@ PARETO_HOVER = (
     "TPOT p50 %{customdata[3]} · p99 %{customdata[4]}<br>"
     "%{customdata[5]}<br>%{customdata[6]}<extra></extra>"
 )
+_BETTER = {
+    "text": "better ↗", "xref": "paper", "yref": "paper", "x": 0.995, "y": 0.985, "xanchor": "right",
+    "yanchor": "top", "showarrow": False, "font": {"color": MUTED, "size": 13},
+}  # fmt: skip
+_BEST = ("best within the limits", "star", 16)
+_HERE = ("this setting", "circle-open", 17)
 
 
-def pareto(
-    table: pd.DataFrame,
-    frame: Frame,
-    *,
-    point: str,
-    point_word: str,
-    slo_tpot_ms: float,
-    here: pd.Series | None = None,
-    best: pd.Series | None = None,
-    log_x: bool = False,
-    log_y: bool = False,
-    revision: str = "",
-) -> go.Figure:
-    """Draw throughput per accelerator against interactivity, one curve per configuration.
-
-    Parameters
-    ----------
-    table : pd.DataFrame
-        One row a point, as `frontier` returns it.
-    frame : Frame
-        Axis ranges. [tok/s/user], [tok/s per accelerator]
-    point, point_word : str
-        The column that tells the points of a curve apart, and its name in words.
-    slo_tpot_ms : float
-        Limit on TPOT; the side that breaks it is shaded. [ms]
-    here, best : pd.Series, optional
-        The point of the present setting, and the best one within the limits.
-    revision : str
-        While it stays the same the visitor's zoom is kept.
-    """
-    figure = go.Figure()
-    _shade_slow_side(figure, 1000 / slo_tpot_ms, f"TPOT limit {duration(slo_tpot_ms)}", frame)
-    runs = table[table.feasible]
-    _halo(figure, runs)
-    for index, name in enumerate(table.curve.unique()):
-        _pareto_curve(figure, runs[runs.curve == name], name, style(index), point, point_word)
-    _ends(figure, table)
-    _mark(figure, best, "best within limits", "star", 15, "bottom right")
-    _mark(figure, here, "this setting", "circle-open", 17, "top left")
-    figure.update_layout(uirevision=revision, **_layout(frame, log_x, log_y))
-    figure.update_xaxes(title="Interactivity [tok/s/user]")
-    figure.update_yaxes(title="Throughput [tok/s per accelerator]")
-    figure.add_annotation(
-        text="better ↗", xref="paper", yref="paper", x=0.995, y=0.985, xanchor="right", yanchor="top",
-        showarrow=False, font={"color": MUTED, "size": 13},
-    )  # fmt: skip
-    return figure
-
-
-def _shade_slow_side(figure: go.Figure, edge: float, label: str, frame: Frame) -> None:
-    """Shade what is slower than the TPOT limit and label the edge."""
-    figure.add_shape(
-        type="rect", xref="x", yref="paper", x0=1e-9, x1=edge, y0=0, y1=1, layer="below",
-        fillcolor=SHADE, line={"width": 0},
-    )  # fmt: skip
-    figure.add_shape(
-        type="line", xref="x", yref="paper", x0=edge, x1=edge, y0=0, y1=1, layer="below",
-        line={"color": MUTED, "width": 1.5, "dash": "dot"},
-        label={"text": label, "textposition": "start", "textangle": -90, "xanchor": "right", "padding": 6,
-               "font": {"size": 12, "color": MUTED}},
-    )  # fmt: skip
-
-
-def _halo(figure: go.Figure, runs: pd.DataFrame) -> None:
-    """Draw the frontier over all curves as a broad pale line beneath them."""
-    best = runs[runs.on_frontier].sort_values("tok_per_s_per_user")
-    figure.add_scatter(
-        x=best.tok_per_s_per_user, y=best.output_tok_per_s_per_accelerator, mode="lines", name="frontier",
-        line={"color": "rgba(128,134,139,0.30)", "width": 11}, hoverinfo="skip",
-    )  # fmt: skip
-
-
-def _pareto_curve(
-    figure: go.Figure, rows: pd.DataFrame, name: str, look: tuple[str, str, str], point: str, word: str
-) -> None:
-    colour, dash, symbol = look
-    open_ = rows.saturated.map({True: "-open", False: ""})
-    figure.add_scatter(
-        x=_round(rows.tok_per_s_per_user), y=_round(rows.output_tok_per_s_per_accelerator), name=name,
-        mode="lines+markers", line={"color": colour, "width": 2.25, "dash": dash},
-        marker={"color": colour, "size": 8, "symbol": [symbol + end for end in open_],
-                "opacity": np.where(rows.on_frontier, 1.0, FAINT), "line": {"width": 1.5, "color": colour}},
-        customdata=_hover(rows, name, point, word), hovertemplate=PARETO_HOVER,
-    )  # fmt: skip
-
-
-def _hover(rows: pd.DataFrame, name: str, point: str, word: str) -> list[list[str]]:
+def _slow(edge: float, frame: Frame) -> list[dict]:
+    """Return the shade over what is slower than the TPOT limit, and its edge."""
+    left = frame.x[0] * 1e-6 if frame.log_x else 0
+    common = {"xref": "x", "yref": "paper", "x1": edge, "y0": 0, "y1": 1, "layer": "below"}
     return [
-        [
-            f"{name} · {word} {number(getattr(row, point))}",
-            duration(row.ttft_ms_p50),
-            duration(row.ttft_ms_p99),
-            duration(row.tpot_ms_p50),
-            duration(row.tpot_ms_p99),
-            f"limited by {LIMITS[row.limit][0]}" if row.limit in LIMITS else "",
-            _verdict(row),
-        ]
-        for row in rows.itertuples()
+        common | {"type": "rect", "x0": left, "fillcolor": SHADE, "line": {"width": 0}},
+        common | {"type": "line", "x0": edge, "line": {"color": MUTED, "width": 1.5, "dash": "dot"}},
     ]
 
 
-def _verdict(row) -> str:
-    if row.saturated:
-        return "overloaded: latencies grow with the length of the run"
-    if not row.meets_slo:
-        return "misses the latency limits"
-    return "on the frontier, within the limits" if row.on_frontier else "within the limits"
-
-
-def _ends(figure: go.Figure, table: pd.DataFrame) -> None:
-    """Mark with a cross where a curve ends because its next point cannot run."""
-    for name, rows in table.groupby("curve", sort=False):
-        blocked, runs = rows[~rows.feasible], rows[rows.feasible]
-        if blocked.empty or runs.empty:
-            continue
-        last = runs.iloc[runs.tok_per_s_per_user.argmin()]
-        figure.add_scatter(
-            x=[last.tok_per_s_per_user], y=[last.output_tok_per_s_per_accelerator], mode="markers",
-            marker={"symbol": "x-thin", "size": 13, "line": {"width": 2, "color": INK}},
-            text=[f"<b>{name} ends here</b><br>{blocked.iloc[0].reason}"],
-            hovertemplate="%{text}<extra></extra>", showlegend=False,
-        )  # fmt: skip
-
-
-def _mark(figure: go.Figure, row: pd.Series | None, text: str, symbol: str, size: int, place: str) -> None:
-    """Mark one point with a symbol in the text colour and a word beside it."""
-    if row is None:
-        return
-    figure.add_scatter(
-        x=[row.tok_per_s_per_user], y=[row.output_tok_per_s_per_accelerator], mode="markers+text",
-        text=[f" {text} "], textposition=place, textfont={"size": 12.5, "color": INK}, cliponaxis=False,
-        marker={"symbol": symbol, "size": size, "color": INK, "line": {"width": 2, "color": INK}},
-        hoverinfo="skip", showlegend=False,
-    )  # fmt: skip
-
-
-def _round(values: pd.Series, digits: int = 5) -> np.ndarray:
-    """Return values with a few significant digits: enough for any screen, and half the bytes."""
-    array = np.asarray(values, dtype=float)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scale = 10.0 ** (digits - 1 - np.floor(np.log10(np.abs(array))))
-        return np.where(np.isfinite(scale), np.round(array * scale) / scale, array)
-
-
-def _axis(span: tuple[float, float], log: bool) -> dict:
-    if log:
-        return {"type": "log", "range": [math.log10(span[0]), math.log10(span[1])], "dtick": 1,
-                "minor": {"showgrid": False, "ticks": "outside", "ticklen": 3}}  # fmt: skip
-    return {"type": "linear", "range": list(span), "rangemode": "tozero", "separatethousands": True}
-
-
-def _layout(frame: Frame, log_x: bool, log_y: bool) -> dict:
+def _edge_words(frame: Frame, edge: float, slo_tpot_ms: float) -> dict:
     return {
-        "xaxis": _axis(frame.x, log_x),
-        "yaxis": _axis(frame.y, log_y),
-        "margin": {"l": 8, "r": 16, "t": 34, "b": 8},
-        "hovermode": "closest",
-        "dragmode": "zoom",
-        "legend": {"orientation": "h", "x": 0, "y": 1.015, "xanchor": "left", "yanchor": "bottom"},
+        "text": f"TPOT limit {duration(slo_tpot_ms)}", "x": math.log10(edge) if frame.log_x else edge,
+        "y": 0.015, "yref": "paper", "textangle": -90, "xanchor": "left", "yanchor": "bottom",
+        "showarrow": False, "font": {"color": MUTED, "size": 12},
+    }  # fmt: skip
+
+
+def _halo(rows: list[Row]) -> dict:
+    """Return the frontier over all curves, a broad pale line beneath them."""
+    x, y = envelope([_line(points) for points in curves(rows).values()])
+    return {
+        "type": "scatter", "mode": "lines", "name": "frontier", "x": short(x), "y": short(y),
+        "line": {"color": HALO, "width": 11}, "hoverinfo": "skip",
+    }  # fmt: skip
+
+
+def _line(rows: list[Row]) -> tuple[np.ndarray, np.ndarray]:
+    """Return a curve from left to right."""
+    places = sorted((row[X], row[Y]) for row in rows)
+    return np.array([x for x, _ in places]), np.array([y for _, y in places])
+
+
+def envelope(lines: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the upper edge of piecewise linear curves, from its highest point to the right.
+
+    Examples
+    --------
+    >>> flat = np.array([0.0, 4.0]), np.array([1.0, 1.0])
+    >>> steep = np.array([0.0, 2.0]), np.array([2.0, 0.0])
+    >>> [side.tolist() for side in envelope([flat, steep])]
+    [[0.0, 1.0, 2.0, 4.0], [2.0, 1.0, 1.0, 1.0]]
+    """
+    lines = [line for line in lines if line[0].size]
+    if not lines:
+        return np.empty(0), np.empty(0)
+    x = np.unique(np.concatenate([line[0] for line in lines]))
+    x = np.unique(np.concatenate([x, _crossings(x, _heights(x, lines))]))
+    y = _heights(x, lines).max(axis=0)
+    start = int(np.argmax(y))
+    return x[start:], y[start:]
+
+
+def _heights(x: np.ndarray, lines: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    return np.array([np.interp(x, *line, left=-np.inf, right=-np.inf) for line in lines])
+
+
+def _crossings(x: np.ndarray, heights: np.ndarray) -> np.ndarray:
+    """Return where two curves cross between neighbouring places of `x`."""
+    found = [np.empty(0)]
+    for first in range(len(heights)):
+        for second in range(first):
+            with np.errstate(invalid="ignore"):
+                gap = heights[first] - heights[second]
+                left, right = gap[:-1], gap[1:]
+                crosses = np.isfinite(left) & np.isfinite(right) & (left * right < 0)
+                found.append((x[:-1] + np.diff(x) * left / (left - right))[crosses])
+    return np.concatenate(found)
+
+
+def _pareto_curve(rows: list[Row], name: str, look: tuple[str, str, str], along: Along) -> dict:
+    colour, dash, symbol = look
+    return {
+        "type": "scatter", "mode": "lines+markers", "name": name,
+        "x": short(row[X] for row in rows), "y": short(row[Y] for row in rows),
+        "line": {"color": colour, "width": 2.25, "dash": dash},
+        "marker": {
+            "color": colour, "size": 8, "line": {"width": 1.5, "color": colour},
+            "symbol": [symbol + ("-open" if row["saturated"] else "") for row in rows],
+            "opacity": [1.0 if row["on_frontier"] else FAINT for row in rows],
+        },
+        "customdata": [_hover(row, name, along) for row in rows], "hovertemplate": PARETO_HOVER,
+    }  # fmt: skip
+
+
+def _hover(row: Row, name: str, along: Along) -> list[str]:
+    latencies = ("ttft_ms_p50", "ttft_ms_p99", "tpot_ms_p50", "tpot_ms_p99")
+    return [
+        f"{name} · {along.text(row)}",
+        *(duration(row[latency]) for latency in latencies),
+        f"limited by {limit_words(row['limit'])}",
+        _verdict(row),
+    ]
+
+
+def _verdict(row: Row) -> str:
+    if row["saturated"]:
+        return "overloaded: latencies grow with the length of the run"
+    if not row["meets_slo"]:
+        return "misses the latency limits"
+    return "on the frontier, within the limits" if row["on_frontier"] else "within the limits"
+
+
+def _ends(rows: Sequence[Row]) -> list[dict]:
+    """Return a cross where a curve ends because its next point cannot run."""
+    found = []
+    for name, points in curves(rows).items():
+        blocked, runs = [row for row in points if not row["feasible"]], drawable(points)
+        if blocked and runs:
+            last = min(runs, key=lambda row: row[X])
+            found.append({
+                "type": "scatter", "mode": "markers", "x": [last[X]], "y": [last[Y]], "showlegend": False,
+                "marker": {"symbol": "x-thin", "size": 13, "line": {"width": 2, "color": INK}},
+                "text": [f"<b>{name} ends here</b><br>{wrapped(blocked[0]['reason'])}"],
+                "hovertemplate": "%{text}<extra></extra>",
+            })  # fmt: skip
+    return found
+
+
+def wrapped(text: str, width: int = 60) -> str:
+    """Return text in lines, as hovers want them."""
+    return "<br>".join(textwrap.wrap(text, width))
+
+
+def _mark(row: Row, look: tuple[str, str, int]) -> dict:
+    """Return one point's mark in the text colour."""
+    _, symbol, size = look
+    return {
+        "type": "scatter", "mode": "markers", "x": [row[X]], "y": [row[Y]], "hoverinfo": "skip",
+        "showlegend": False, "cliponaxis": False,
+        "marker": {"symbol": symbol, "size": size, "color": INK, "line": {"width": 2, "color": INK}},
+    }  # fmt: skip
+
+
+def _mark_words(marks: list[tuple[Row, tuple[str, str, int]]], frame: Frame) -> list[dict]:
+    """Return the marks' words, up and right where no curve can be; the second goes left if the two meet."""
+    close = len(marks) == 2 and frame.distance(marks[0][0], marks[1][0]) < CLOSE
+    found = []
+    for index, (row, (text, _, _)) in enumerate(marks):
+        right = not (close and index)
+        x, y = frame.at(row)
+        found.append({
+            "text": text, "x": x, "y": y, "ax": 38 if right else -46, "ay": -28 if right else 34,
+            "xanchor": "left" if right else "right", "arrowcolor": MUTED, "arrowwidth": 1, "arrowhead": 0,
+            "standoff": 9, "font": {"size": 13, "color": INK},
+        })  # fmt: skip
+    return found
+
+
+def _labels(rows: list[Row], along: Along, marks: list[Row], frame: Frame) -> dict:
+    """Return words at a few points of one curve, none of them close to a mark."""
+    if len(rows) > 3:
+        places = np.unique(np.linspace(1, len(rows) - 2, LABELLED).round().astype(int))
+        rows = [rows[place] for place in places]
+    rows = [row for row in rows if all(frame.distance(row, mark) > CLOSE for mark in marks)]
+    return {
+        "type": "scatter", "mode": "text", "x": [row[X] for row in rows], "y": [row[Y] for row in rows],
+        "text": [f"{along.text(row)} " for row in rows], "textposition": "bottom left",
+        "textfont": {"size": 11.5, "color": MUTED}, "hoverinfo": "skip", "showlegend": False,
+    }  # fmt: skip
+
+
+def short(values: Iterable[float], digits: int = 5) -> list[float | None]:
+    """Return values with a few significant digits: enough for any screen, and half the bytes."""
+    return [float(f"{value:.{digits}g}") if math.isfinite(value) else None for value in values]
+
+
+def _axis(span: tuple[float, float], log: bool, title: str) -> dict:
+    axis = {"title": {"text": title}, "range": list(span)}
+    if log:
+        ticks = {"showgrid": False, "ticks": "outside", "ticklen": 3}
+        return axis | {"type": "log", "range": [math.log10(end) for end in span], "dtick": 1, "minor": ticks}
+    return axis | {"separatethousands": True}
+
+
+def _layout(frame: Frame) -> dict:
+    return {
+        "xaxis": _axis(frame.x, frame.log_x, "Interactivity [tok/s/user]"),
+        "yaxis": _axis(frame.y, frame.log_y, "Throughput [tok/s per accelerator]"),
+        **_COMMON,
     }
+
+
+_COMMON = {
+    "margin": {"l": 8, "r": 16, "t": 34, "b": 8},
+    "hovermode": "closest",
+    "dragmode": "zoom",
+    "legend": {"orientation": "h", "x": 0, "y": 1.015, "xanchor": "left", "yanchor": "bottom"},
+}
+
+
+def pareto_sentence(rows: Sequence[Row], best: Row | None, along: Along) -> str:
+    """Return the Pareto chart in one sentence."""
+    shown = drawable(rows)
+    if not shown:
+        return "Throughput per accelerator against interactivity: no point can run."
+    high, far = (number(max(row[column] for row in shown)) for column in (Y, X))
+    text = (
+        f"Throughput per accelerator against interactivity for {', '.join(curves(shown))}: from {high} tok/s "
+        f"per accelerator at one end to {far} tok/s per user at the other"
+    )
+    if best is None:
+        return text + "; no point meets the latency limits."
+    return text + f"; the best point within the limits is {best['curve']} at {along.text(best)}."
 
 
 # Load curve
 
 
 def load_curve(
-    table: pd.DataFrame, *, slo_ttft_ms: float, slo_tpot_ms: float, knee: float | None, revision: str = ""
-) -> go.Figure:
+    rows: Sequence[Row], *, slo_ttft_ms: float, slo_tpot_ms: float, knee: float | None, revision: str = ""
+) -> Figure:
     """Draw TTFT and TPOT, p50 and p99, against the request rate, with the knee where the queue grows.
 
     Parameters
     ----------
-    table : pd.DataFrame
-        One row a request rate, as `load_curve` of the core returns it.
+    rows : sequence of mappings
+        One row a request rate; with `ttft_ms_p99_low` and so on, p99 gets its band.
     knee : float, optional
-        Highest stable request rate; what lies beyond is shaded. [req/s]
+        The request rate at which the engine saturates; what lies beyond is shaded. [req/s]
     """
-    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.07)
-    rows = table[table.feasible].sort_values("arrival_per_s")
-    _percentiles(figure, rows, "ttft", 1, COLOURS[0], "circle")
-    _percentiles(figure, rows, "tpot", 2, COLOURS[5], "square")
-    _limit_line(figure, slo_ttft_ms, 1)
-    _limit_line(figure, slo_tpot_ms, 2)
+    shown = sorted((row for row in rows if row["feasible"]), key=lambda row: row["arrival_per_s"])
+    data = _percentiles(shown, "ttft", "y2", COLOURS[0], "circle")
+    data += _percentiles(shown, "tpot", "y", COLOURS[5], "square")
+    limits = (("y2", slo_ttft_ms), ("y", slo_tpot_ms))
+    shapes = [_limit_line(axis, limit_ms) for axis, limit_ms in limits]
+    annotations = [_limit_text(axis, limit_ms) for axis, limit_ms in limits]
     if knee is not None:
-        _knee(figure, knee)
-    figure.update_xaxes(type="log", title="Request rate [req/s]", row=2, col=1)
-    figure.update_xaxes(type="log", row=1, col=1)
-    figure.update_yaxes(type="log", title="TTFT [ms]", row=1, col=1)
-    figure.update_yaxes(type="log", title="TPOT [ms]", row=2, col=1)
-    figure.update_layout(
-        uirevision=revision, hovermode="closest", margin={"l": 8, "r": 16, "t": 34, "b": 8},
-        legend={"orientation": "h", "x": 0, "y": 1.015, "yanchor": "bottom"},
-    )  # fmt: skip
-    return figure
+        shapes.append({"type": "rect", "xref": "x", "yref": "paper", "x0": knee, "x1": knee * 1e6, "y0": 0,
+                       "y1": 1, "fillcolor": SHADE, "line": {"width": 0}, "layer": "below"})  # fmt: skip
+        annotations.append(_knee_text(knee))
+    layout = _COMMON | {
+        "xaxis": {"type": "log", "title": {"text": "Request rate [req/s]"}, "anchor": "y"},
+        "yaxis": {"type": "log", "title": {"text": "TPOT [ms]"}, "domain": [0, 0.47]},
+        "yaxis2": {"type": "log", "title": {"text": "TTFT [ms]"}, "domain": [0.53, 1]},
+        "shapes": shapes, "annotations": annotations, "uirevision": revision,
+    }  # fmt: skip
+    return {"data": data, "layout": layout}
 
 
-def _percentiles(
-    figure: go.Figure, rows: pd.DataFrame, name: str, row: int, colour: str, symbol: str
-) -> None:
-    """Draw p50 and p99 of one latency, with the band of p99 where it is known."""
-    word = name.upper()
-    low, high = f"{name}_ms_p99_low", f"{name}_ms_p99_high"
-    if low in rows and rows[low].notna().any():
-        figure.add_scatter(
-            x=pd.concat([rows.arrival_per_s, rows.arrival_per_s[::-1]]),
-            y=_round(pd.concat([rows[high], rows[low][::-1]])), fill="toself", mode="lines",
-            line={"width": 0}, fillcolor=_alpha(colour, 0.2), hoverinfo="skip", showlegend=False,
-            row=row, col=1,
-        )  # fmt: skip
+def _percentiles(rows: list[Row], name: str, axis: str, colour: str, symbol: str) -> list[dict]:
+    """Return p99 and p50 of one latency, with the band of p99 where it is known."""
+    word, x = name.upper(), short(row["arrival_per_s"] for row in rows)
+    common = {"type": "scatter", "yaxis": axis, "xaxis": "x"}
+    found = [common | band for band in _band(rows, f"{name}_ms_p99", colour)]
     for percentile, dash in (("p99", "solid"), ("p50", "dot")):
-        values = rows[f"{name}_ms_{percentile}"]
-        figure.add_scatter(
-            x=rows.arrival_per_s, y=_round(values), name=f"{word} {percentile}", mode="lines+markers",
-            line={"color": colour, "width": 2.25, "dash": dash},
-            marker={"size": 7, "symbol": [symbol + ("-open" if full else "") for full in rows.saturated]},
-            customdata=[[duration(value), "overloaded" if full else "stable"]
-                        for value, full in zip(values, rows.saturated, strict=True)],
-            hovertemplate=f"{word} {percentile} %{{customdata[0]}} at %{{x:,.3~r}} req/s<br>"
-                          "%{customdata[1]}<extra></extra>",
-            row=row, col=1,
-        )  # fmt: skip
+        values = [row[f"{name}_ms_{percentile}"] for row in rows]
+        found.append(common | {
+            "name": f"{word} {percentile}", "mode": "lines+markers", "x": x, "y": short(values),
+            "line": {"color": colour, "width": 2.25, "dash": dash},
+            "marker": {"size": 7, "symbol": [symbol + ("-open" if row["saturated"] else "") for row in rows]},
+            "customdata": [[duration(value), "overloaded" if row["saturated"] else "stable"]
+                           for value, row in zip(values, rows, strict=True)],
+            "hovertemplate": f"{word} {percentile} %{{customdata[0]}} at %{{x:,.3~r}} req/s<br>"
+                             "%{customdata[1]}<extra></extra>",
+        })  # fmt: skip
+    return found
 
 
-def _limit_line(figure: go.Figure, limit_ms: float, row: int) -> None:
-    figure.add_hline(
-        y=limit_ms, line={"color": MUTED, "width": 1.5, "dash": "dot"}, row=row, col=1,
-        annotation={"text": f"limit {duration(limit_ms)}", "font": {"color": MUTED, "size": 12}},
-        annotation_position="top left",
-    )  # fmt: skip
+def _band(rows: list[Row], name: str, colour: str) -> list[dict]:
+    """Return the band of a percentile as a filled outline, where it is known."""
+    known = [row for row in rows if math.isfinite(row.get(f"{name}_low", math.nan))]
+    x = [row["arrival_per_s"] for row in known]
+    if not known:
+        return []
+    outline = [row[f"{name}_high"] for row in known] + [row[f"{name}_low"] for row in reversed(known)]
+    return [{
+        "mode": "lines", "x": short(x + x[::-1]), "y": short(outline), "fill": "toself",
+        "fillcolor": faded(colour, 0.2), "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False,
+    }]  # fmt: skip
 
 
-def _knee(figure: go.Figure, knee: float) -> None:
-    for row in (1, 2):
-        figure.add_vrect(x0=knee, x1=knee * 1e6, fillcolor=SHADE, line_width=0, layer="below", row=row, col=1)
-    figure.add_annotation(
-        x=math.log10(knee), xref="x", y=1, yref="y domain", text=f" the queue grows beyond {number(knee)} req/s",
-        showarrow=False, xanchor="left", yanchor="top", font={"color": MUTED, "size": 12},
-    )  # fmt: skip
+def _limit_line(axis: str, limit_ms: float) -> dict:
+    return {
+        "type": "line", "xref": "paper", "yref": axis, "x0": 0, "x1": 1, "y0": limit_ms, "y1": limit_ms,
+        "line": {"color": MUTED, "width": 1.5, "dash": "dot"}, "layer": "below",
+    }  # fmt: skip
 
 
-def _alpha(colour: str, alpha: float) -> str:
+def _limit_text(axis: str, limit_ms: float) -> dict:
+    return {
+        "text": f"limit {duration(limit_ms)}", "xref": "paper", "x": 0.004, "yref": axis,
+        "y": math.log10(limit_ms), "xanchor": "left", "yanchor": "bottom", "showarrow": False,
+        "font": {"color": MUTED, "size": 12},
+    }  # fmt: skip
+
+
+def _knee_text(knee: float) -> dict:
+    return {
+        "text": f"saturates at {number(knee)} req/s", "x": math.log10(knee), "xref": "x", "y": 0.5,
+        "yref": "paper", "showarrow": False, "xanchor": "right", "xshift": -6,
+        "font": {"color": MUTED, "size": 12},
+    }  # fmt: skip
+
+
+def faded(colour: str, alpha: float) -> str:
+    """Return a hex colour with some transparency."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},{alpha})"
+
+
+def load_sentence(rows: Sequence[Row], knee: float | None) -> str:
+    """Return the load curve in one sentence."""
+    stable = [row for row in rows if row["feasible"] and not row["saturated"]]
+    if not stable:
+        return "Latency against request rate: no rate can be served."
+    first, last = stable[0], stable[-1]
+    end = f"; the engine saturates at {number(knee)} req/s" if knee else ""
+    return (
+        f"As the request rate rises to {number(last['arrival_per_s'])} per second, TTFT p99 goes from "
+        f"{duration(first['ttft_ms_p99'])} to {duration(last['ttft_ms_p99'])} and TPOT p99 from "
+        f"{duration(first['tpot_ms_p99'])} to {duration(last['tpot_ms_p99'])}{end}."
+    )

@@ -8,7 +8,7 @@ back or forward. At other times it may lag behind a quick hand and is not believ
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
@@ -27,6 +27,7 @@ VIEW: Mapping[str, tuple[str, ...]] = {  # view settings and their choices, the 
 }
 AMONG = "among"  # accelerators that are compared, comma-separated; the one view setting without fixed choices
 AMONG_LIMIT = 6
+REFIT = {"model", "arrivals", "calibration"}  # changes after which the old axis ranges mean little
 
 
 def start() -> Scenario:
@@ -74,6 +75,8 @@ def change(**changes: Any) -> bool:
     except ScenarioError as error:
         st.session_state.problem = str(error)
         return False
+    if changes.keys() & REFIT:
+        fit()
     st.session_state.problem = ""
     return True
 
@@ -83,7 +86,39 @@ def replace(scenario: Scenario) -> None:
     st.session_state.scenario = scenario
     st.session_state.problem = ""
     st.session_state.notes = []
-    st.session_state.pop("frames", None)
+    fit()
+
+
+def frame(name: str, make: Callable[[], Any]) -> tuple[Any, str]:
+    """Return the axis ranges kept under a name, made when first asked for, and a word for their generation.
+
+    The word changes only when the ranges are made anew; the chart keeps the visitor's zoom until then.
+    """
+    frames = st.session_state.setdefault("frames", {})
+    if name not in frames:
+        frames[name] = make()
+    return frames[name], f"{name} {st.session_state.get('fits', 0)}"
+
+
+def fit() -> None:
+    """Forget the axis ranges, so that the next figures fit their points."""
+    st.session_state.frames = {}
+    st.session_state.fits = st.session_state.get("fits", 0) + 1
+
+
+def shown(sweep: Any) -> None:
+    """Note what the chart shows, for when it has rested."""
+    st.session_state.sweep_shown = sweep
+
+
+def settle() -> None:
+    """Note that the chart has rested on what it shows."""
+    st.session_state.sweep_settled = st.session_state.get("sweep_shown")
+
+
+def is_settled(sweep: Any) -> bool:
+    """Return whether the chart has rested on this sweep."""
+    return st.session_state.get("sweep_settled") == sweep
 
 
 def view(key: str) -> str:
@@ -93,6 +128,8 @@ def view(key: str) -> str:
 
 def set_view(key: str, value: str) -> None:
     """Change one view setting."""
+    if key in ("vary", AMONG):
+        fit()
     st.session_state.view = st.session_state.view | {key: value}
 
 

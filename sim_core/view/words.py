@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, NamedTuple
 
 THIN = "\N{NARROW NO-BREAK SPACE}"
 
@@ -26,12 +27,12 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{rounded:,.{max(decimals, 0)}f}".rstrip("0").rstrip(".") or "0"
 
 
-def quantity(value: float | None, unit: str) -> str:
+def quantity(value: float | None, unit: str, digits: int = 3) -> str:
     """Return a number with its unit, a thin space between them."""
-    return f"{number(value)}{THIN}{unit}" if unit else number(value)
+    return f"{number(value, digits)}{THIN}{unit}" if unit else number(value, digits)
 
 
-def duration(value_ms: float | None) -> str:
+def duration(value_ms: float | None, digits: int = 3) -> str:
     """Return a time given in ms in the unit people say it in.
 
     Examples
@@ -41,7 +42,9 @@ def duration(value_ms: float | None) -> str:
     """
     if value_ms is None or not math.isfinite(value_ms):
         return "–"
-    return quantity(value_ms / 1000, "s") if abs(value_ms) >= 1000 else quantity(value_ms, "ms")
+    return (
+        quantity(value_ms / 1000, "s", digits) if abs(value_ms) >= 1000 else quantity(value_ms, "ms", digits)
+    )
 
 
 def rate(value_per_s: float, unit: str, prefixes: tuple[str, ...] = ("G", "T", "P")) -> str:
@@ -58,3 +61,15 @@ def percent(fraction: float | None) -> str:
     if fraction is None or not math.isfinite(fraction):
         return "–"
     return f"{number(100 * fraction, 2 if abs(fraction) < 0.995 else 3)}{THIN}%"
+
+
+class Along(NamedTuple):
+    """What tells the points of a curve apart: a column, a phrase for one point, and its name."""
+
+    column: str
+    phrase: str
+    name: str
+
+    def text(self, row: Any) -> str:
+        """Return one point in words."""
+        return self.phrase.format(number(row[self.column]))

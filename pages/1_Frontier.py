@@ -1,0 +1,31 @@
+"""Frontier: what throughput can I have, at what latency?"""
+
+import streamlit as st
+
+from sim_core.view import actions, controls, panels, shell, state, sweeps
+
+
+@st.fragment(key=shell.ANSWER)
+def answer() -> None:
+    """Simulate what the controls say, and show it."""
+    sweep = sweeps.plan(st.session_state.scenario)
+    found = actions.simulate(sweep)
+
+    panels.headline(sweep, found)
+    panels.key_figures(sweep, found)
+    controls.above_chart(sweep)
+    match state.view("show"):
+        case "frontier":
+            panels.frontier(sweep, found)
+            panels.limit_strip(sweep, found)
+        case "load":
+            panels.load(sweeps.load_sweep(sweep.scenario))
+        case "table":
+            panels.table(found)
+    panels.reading_help()
+    actions.take_away(sweep, found)
+    state.publish()
+
+
+controls.sidebar(shell.begin())
+answer()

@@ -1,0 +1,86 @@
+"""What a page does beside drawing: simulate, and give things to take away."""
+
+from __future__ import annotations
+
+import io
+
+import segno
+import streamlit as st
+
+from sim_core import presets, report
+from sim_core.address import command_for, to_toml
+from sim_core.frontier import default_vary
+from sim_core.view import state, sweeps
+from sim_core.view.sweeps import Result, Sweep
+
+
+def simulate(sweep: Sweep) -> Result:
+    """Return the sweep's points: quickly after a move, finely once the chart has rested on them."""
+    if not sweeps.is_ready():
+        with st.spinner("Preparing the simulator. This takes a few seconds, once after installation longer."):
+            sweeps.prepare()
+    if state.is_settled(sweep) and state.view("show") != "load":
+        return sweeps.refined(sweep)
+    if state.view("show") != "load":
+        state.shown(sweep)
+    return sweeps.result(sweep)
+
+
+def take_away(sweep: Sweep, found: Result) -> None:
+    """Draw what can be taken away: the link, the data, the command."""
+    with st.container(horizontal=True):
+        with st.popover("Share", icon=":material/link:", key="in_share_open", on_change="rerun") as share:
+            if share.open:
+                _share()
+        with st.popover(
+            "Ready scenarios", icon=":material/apps:", key="in_ready_open", on_change="rerun"
+        ) as ready:
+            if ready.open:
+                _gallery()
+        _downloads(found)
+    with st.expander("Reproduce this view on the command line"):
+        st.code(command(sweep), language="bash", wrap_lines=True)
+
+
+def command(sweep: Sweep) -> str:
+    """Return the shell command that gives the same numbers."""
+    usual = {key: tuple(values) for key, values in default_vary(sweep.scenario).items()}
+    vary = None if sweep.vary == usual else sweep.vary
+    return command_for(sweep.scenario, "frontier", vary=vary)
+
+
+def _share() -> None:
+    link = state.link()
+    st.markdown("The address bar always holds this state. Copy it, or let a phone read it.")
+    st.code(link, language=None, wrap_lines=True)
+    svg = io.BytesIO()
+    segno.make(link, error="l").save(svg, kind="svg", scale=4, border=2, dark="#22262a", light="#ffffff")
+    st.image(svg.getvalue().decode(), width=220)
+
+
+def _gallery() -> None:
+    for preset in presets.scenarios().values():
+        st.button(
+            preset.title,
+            key=f"ready_{preset.id}",
+            on_click=state.replace,
+            args=(preset.build(),),
+            width="stretch",
+        )
+        st.caption(preset.story)
+
+
+def _downloads(found: Result) -> None:
+    rows = found.rows
+    st.download_button(
+        "CSV", lambda: report.csv_text(rows), "batchscope-frontier.csv", "text/csv", on_click="ignore",
+        icon=":material/download:",
+    )  # fmt: skip
+    st.download_button(
+        "JSON", lambda: report.json_text(rows), "batchscope-frontier.json", "application/json",
+        on_click="ignore", icon=":material/download:",
+    )  # fmt: skip
+    st.download_button(
+        "Scenario", lambda: to_toml(st.session_state.scenario), "scenario.toml", "application/toml",
+        on_click="ignore", icon=":material/download:",
+    )  # fmt: skip

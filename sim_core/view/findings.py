@@ -1,0 +1,65 @@
+"""The finding of a sweep in words: what the limits cost, and what stands in the way of more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sim_core.scenario import Scenario
+from sim_core.view.figures import Row, Y, curves, drawable, limit_words
+from sim_core.view.words import Along, duration, number, percent
+
+
+def finding(rows: Sequence[Row], best: Row | None, peak: Row | None, scenario: Scenario, along: Along) -> str:
+    """Return what a sweep says, in one or two sentences.
+
+    Parameters
+    ----------
+    rows : sequence of mappings
+        The points of the sweep, each with its `curve`.
+    best, peak : mapping or None
+        The points with the most throughput per accelerator within the limits, and without them.
+    """
+    if peak is None:
+        reasons = [row["reason"] for row in rows if row["reason"]]
+        return f"Nothing here can run. {reasons[0] if reasons else ''}".strip()
+    limits = limits_words(scenario)
+    if best is None:
+        nearest = min(drawable(rows), key=lambda row: row["slo_tpot_ms_reached"])
+        ttft, tpot = (duration(nearest[f"slo_{name}_ms_reached"]) for name in ("ttft", "tpot"))
+        return (
+            f"No point stays within {limits}. The fastest, {nearest['curve']} at {along.text(nearest)}, "
+            f"reaches {ttft} and {tpot}."
+        )
+    kept = best[Y] / peak[Y]
+    share = "all" if kept > 0.995 else percent(kept)
+    return (
+        f"Within {limits} you keep {share} of the unconstrained throughput: {number(best[Y])} tok/s per "
+        f"accelerator with {best['curve']} at {along.text(best)}. {_next_step(rows, best, scenario, along)}"
+    )
+
+
+def limits_words(scenario: Scenario) -> str:
+    """Return the latency limits in words."""
+    ttft, tpot = duration(scenario.slo_ttft_ms), duration(scenario.slo_tpot_ms)
+    return f"p{number(scenario.slo_percentile)} limits of {ttft} to the first token and {tpot} per token"
+
+
+def _next_step(rows: Sequence[Row], best: Row, scenario: Scenario, along: Along) -> str:
+    """Return why the next point on the curve of the best one is no better."""
+    later = [row for row in curves(rows)[best["curve"]] if row[along.column] > best[along.column]]
+    if not later:
+        return f"What limits it is {limit_words(best['limit'])}."
+    after = min(later, key=lambda row: row[along.column])
+    where = along.text(after)
+    if not after["feasible"]:
+        return f"Beyond that it does not run: {after['reason']}"
+    if after["limit"] == "kv_capacity":
+        return f"At {where} the KV cache is full."
+    if after["saturated"]:
+        return f"At {where} requests arrive faster than they are served, and the queue grows without end."
+    why = f"what limits it is {limit_words(after['limit'])}"
+    if after["slo_tpot_ms_reached"] > scenario.slo_tpot_ms:
+        return f"At {where} a token takes {duration(after['slo_tpot_ms_reached'])}; {why}."
+    if after["slo_ttft_ms_reached"] > scenario.slo_ttft_ms:
+        return f"At {where} the first token takes {duration(after['slo_ttft_ms_reached'])}; {why}."
+    return f"More load gains nothing; what limits it is {limit_words(best['limit'])}."

@@ -1,0 +1,292 @@
+"""The pieces of the Frontier page: headline, key figures, charts, and the strip of limits."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from html import escape
+
+import streamlit as st
+
+from sim_core import presets
+from sim_core.scenario import Scenario
+from sim_core.view import figures, findings, state, sweeps
+from sim_core.view.chart import chart
+from sim_core.view.figures import LIMITS, Row, limit_words
+from sim_core.view.sweeps import Result, Sweep
+from sim_core.view.words import Along, duration, number, percent
+
+SHARES = ("weights", "kv", "compute", "communication", "fixed")
+FEW_SAMPLES = 100
+STILL = 0.005  # a relative change below this is not worth showing
+
+
+REFINING = "refining with more requests …"
+
+
+def headline(sweep: Sweep, found: Result) -> None:
+    """Show the finding in words, and the story of the ready scenario if one is shown unchanged."""
+    rows, along = found.rows, sweeps.ALONG[sweep.along]
+    text = findings.finding(rows, sweeps.best(rows), sweeps.peak(rows), sweep.scenario, along)
+    preset, story = _ready().get(sweep.scenario), ""
+    if preset:
+        story = (
+            f'<details class="bs-story"><summary><b>{escape(preset.title)}.</b> {escape(preset.story)}'
+            f"</summary>What to expect: {escape(preset.expected)}</details>"
+        )
+    st.html(f'<p class="bs-finding">{escape(text)}</p>{story}')
+
+
+@cache
+def _ready() -> dict[Scenario, presets.ScenarioPreset]:
+    return {preset.build(): preset for preset in presets.scenarios().values()}
+
+
+# Key figures
+
+
+def key_figures(sweep: Sweep, found: Result) -> None:
+    """Show the best point and the present setting in numbers, with the change against the last setting."""
+    values = _values(sweep, found)
+    before = _values_before(sweep)
+    now = _values(sweep, sweeps.quick(sweep))
+    best = sweeps.best(found.rows)
+    label = "" if best is None else f"{best['curve']}, {sweeps.ALONG[sweep.along].text(best)}"
+    changes = {
+        name: _change(now[name], before.get(name, math.nan), better) for name, better in _directions(sweep)
+    }
+    here = f"{sweep.own}, {sweeps.ALONG[sweep.along].text(found.here)}"
+    main = _cell("", values["best"], "tok/s per accelerator", changes["best"], "", "main")
+    rest = "".join(
+        _cell(title, values[name], unit, changes[name], _note(name, found), "")
+        for name, title, unit, _ in _figures(sweep)
+    )
+    st.html(
+        '<div class="bs-figures">'
+        f"<section><h2>Best within the limits <b>{escape(label)}</b></h2>{main}</section>"
+        f'<section class="here"><h2>This setting <b>{escape(here)}</b></h2><div>{rest}</div></section></div>'
+    )
+
+
+def _figures(sweep: Sweep) -> list[tuple[str, str, str, bool]]:
+    """Return column, name, unit and whether more is better, for each figure of the present setting."""
+    return [
+        ("output_tok_per_s_per_accelerator", "Throughput", "tok/s/acc.", True),
+        ("ttft_ms_p99", "TTFT p99", "", False),
+        ("tpot_ms_p99", "TPOT p99", "", False),
+        ("goodput_per_s", "Goodput", "req/s", True),
+        ("usd_per_mtok", "Cost", "USD/Mtok", False),
+        ("joule_per_tok", "Energy", "J/tok", False),
+    ]
+
+
+def _directions(sweep: Sweep) -> list[tuple[str, bool]]:
+    return [("best", True), *((name, better) for name, _, _, better in _figures(sweep))]
+
+
+def _values(sweep: Sweep, found: Result) -> dict[str, float]:
+    best = sweeps.best(found.rows)
+    values = {"best": math.nan if best is None else best[figures.Y]}
+    return values | {name: float(found.here.get(name, math.nan)) for name, *_ in _figures(sweep)}
+
+
+def _values_before(sweep: Sweep) -> dict[str, float]:
+    """Return the figures of the setting before this one; quick against quick, so that only change shows."""
+    if st.session_state.get("sweep_now") != sweep:
+        st.session_state.sweep_before = st.session_state.get("sweep_now")
+        st.session_state.sweep_now = sweep
+    before = st.session_state.sweep_before
+    return {} if before is None else _values(before, sweeps.quick(before))
+
+
+def _note(name: str, found: Result) -> str:
+    """Return what a reader of a percentile must know: its interval where known, else its sample count."""
+    if not name.endswith("_p99"):
+        return ""
+    low, high = found.here.get(f"{name}_low", math.nan), found.here.get(f"{name}_high", math.nan)
+    if math.isfinite(low) and math.isfinite(high) and number(low, 2) != number(high, 2):
+        return f"{number(low, 2)}–{duration(high, 2)}"
+    count = found.here.get(name.replace("_p99", "_n"), 0)
+    if not count > 0:
+        return ""
+    return f"n = {number(count)}" + (", few" if count < FEW_SAMPLES else "")
+
+
+def _cell(name: str, value: float, unit: str, change: str, note: str, kind: str) -> str:
+    text = number(value) if unit else duration(value)
+    return (
+        f'<div class="bs-figure {kind}"><div class="name">{escape(name)}</div>'
+        f'<div class="value">{text} <small>{escape(unit)}</small></div>'
+        f'<div class="note">{change} {escape(note)}</div></div>'
+    )
+
+
+def _change(value: float, before: float, more_is_better: bool) -> str:
+    """Return the relative change as a coloured, signed percentage."""
+    if not (math.isfinite(value) and math.isfinite(before)) or before == 0:
+        return ""
+    change = value / before - 1
+    if abs(change) < STILL:
+        return ""
+    good = (change > 0) == more_is_better
+    text = f"{number(value / before, 2)}×" if change > 2 else percent(abs(change))
+    sign = "" if change > 2 else "+" if change > 0 else "−"
+    return f'<span class="{"bs-good" if good else "bs-bad"}">{sign}{text}</span>'
+
+
+# Charts
+
+
+def frontier(sweep: Sweep, found: Result) -> None:
+    """Show the Pareto chart."""
+    rows, scale = found.rows, state.view("axes")
+    logs = scale in ("log-x", "log"), scale in ("log-y", "log")
+    frame, revision = state.frame(f"frontier {scale}", lambda: figures.fit(rows, *logs))
+    along, best = sweeps.ALONG[sweep.along], sweeps.best(rows)
+    figure = figures.pareto(
+        rows,
+        frame,
+        along=along,
+        own=sweep.own,
+        slo_tpot_ms=sweep.scenario.slo_tpot_ms,
+        here=found.here,
+        best=best,
+        revision=revision,
+    )
+    title, subtitle = titles(sweep)
+    chart(
+        figure,
+        key="frontier",
+        alt=figures.pareto_sentence(rows, best, along),
+        title=title,
+        subtitle=subtitle,
+        busy=REFINING,
+        on_settled=None if found.fine or state.view("fine") == "off" else settled,
+    )
+    _blocked(rows)
+
+
+def _blocked(rows: list[Row]) -> None:
+    """Name the curves that cannot run at all, with the reason."""
+    reasons = {
+        name: points[0]["reason"]
+        for name, points in figures.curves(rows).items()
+        if not any(row["feasible"] for row in points)
+    }
+    if reasons:
+        text = "".join(
+            f"<li><b>{escape(name)}</b>: {escape(reason)}</li>" for name, reason in reasons.items()
+        )
+        st.html(f'<ul class="bs-blocked">{text}</ul>')
+
+
+def load(sweep: Sweep) -> None:
+    """Show latency against request rate, up to the knee."""
+    found = sweeps.refined(sweep) if state.is_settled(sweep) else sweeps.result(sweep)
+    state.shown(sweep)
+    scenario = sweep.scenario
+    knee = sweeps.knee(sweep)
+    figure = figures.load_curve(
+        found.rows,
+        slo_ttft_ms=scenario.slo_ttft_ms,
+        slo_tpot_ms=scenario.slo_tpot_ms,
+        knee=knee,
+        revision=state.frame("load", lambda: None)[1],
+    )
+    title, subtitle = titles(sweep)
+    chart(
+        figure,
+        key="load",
+        alt=figures.load_sentence(found.rows, knee),
+        height=560,
+        title=title,
+        subtitle=subtitle,
+        busy=REFINING,
+        on_settled=None if found.fine or state.view("fine") == "off" else settled,
+    )
+
+
+def titles(sweep: Sweep) -> tuple[str, str]:
+    """Return title and subtitle under which an exported chart stands alone."""
+    scenario = sweep.scenario
+    model, part = presets.model_of(scenario), presets.accelerator_of(scenario)
+    lengths = scenario.mix or f"{scenario.prompt_tokens:,} → {scenario.output_tokens:,} tokens"
+    return (
+        f"{model.name} on {part.name}",
+        f"{scenario.weight_dtype} weights · {scenario.policy.replace('_', ' ')} · {lengths} · "
+        f"{scenario.calibration} calibration · simulated by Batchscope",
+    )
+
+
+def settled() -> None:
+    """Note that the chart has rested, so that the next run may take its time."""
+    state.settle()
+
+
+def table(found: Result) -> None:
+    """Show the points as a table."""
+    st.dataframe(found.table(), hide_index=True, height=560)
+
+
+# What limits each point
+
+
+def limit_strip(sweep: Sweep, found: Result) -> None:
+    """Show where each point of one curve spends its step time, and above it what limits the point."""
+    along = sweeps.ALONG[sweep.along]
+    rows = figures.curves(found.rows).get(sweep.own, [])
+    columns = "".join(_column(row, along) for row in rows)
+    limits = {row["limit"] for row in rows}
+    used = [name for name in LIMITS if name in SHARES or name in limits]
+    legend = "".join(
+        f'<span><i style="background:{LIMITS[name][1]}"></i>{LIMITS[name][0]}</span>' for name in used
+    )
+    sentence = escape(strip_sentence(rows, along, sweep.own))
+    title = f"What limits {sweep.own} at each {along.name}, and where the time of its steps goes"
+    st.html(
+        f'<div class="bs-strip-title">{escape(title)}</div>'
+        f'<div class="bs-strip" role="img" aria-label="{sentence}">{columns}</div>'
+        f'<div class="bs-legend">{legend}</div>'
+    )
+
+
+def _column(row: Row, along: Along) -> str:
+    tick = f'<div class="tick">{number(row[along.column])}</div>'
+    if not row["feasible"]:
+        return (
+            f'<div class="column" title="{escape(row["reason"])}"><div class="bar none">×</div>{tick}</div>'
+        )
+    parts = "".join(
+        f'<div style="height:{100 * row[f"share_{name}"]:.1f}%;background:{LIMITS[name][1]}"></div>'
+        for name in SHARES
+    )
+    text, colour = LIMITS.get(row["limit"], (row["limit"], "transparent"))
+    shares = ", ".join(f"{LIMITS[name][0]} {percent(row[f'share_{name}'])}" for name in SHARES)
+    title = f"{along.text(row)}: limited by {text}. Step time: {shares}."
+    return (
+        f'<div class="column" title="{escape(title)}"><div class="limit" style="background:{colour}"></div>'
+        f'<div class="bar">{parts}</div>{tick}</div>'
+    )
+
+
+def strip_sentence(rows: list[Row], along: Along, curve: str) -> str:
+    """Return what limits the points of a curve, in one sentence."""
+    runs = [row for row in rows if row["feasible"]]
+    if not runs:
+        return f"{curve}: no point can run."
+    parts, last = [], None
+    for row in runs:
+        if row["limit"] != last:
+            last = row["limit"]
+            parts.append(f"from {along.text(row)} {limit_words(last)}")
+    return f"What limits {curve}: {', '.join(parts)}."
+
+
+def reading_help() -> None:
+    """Say how to read the chart, and under which assumptions it holds."""
+    st.caption(
+        "Up and to the right is better: more tokens per accelerator, and more tokens per second for a user. "
+        "The pale band is the frontier over all curves; faint points are beaten by another one, hollow ones "
+        f"are overloaded. Simulated with the {st.session_state.scenario.calibration} calibration; "
+        "definitions and limits are on the Method page."
+    )
