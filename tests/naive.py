@@ -29,7 +29,7 @@ class Request:
     last_token_s: float = math.nan
     finished_s: float = math.nan
     preemptions: int = 0
-    gaps_s: list[float] = field(default_factory=list)
+    itl_max_s: float = 0
 
     def __post_init__(self):
         self.target = self.prompt
@@ -75,9 +75,16 @@ class Totals:
     prefill_requests: int = 0
     extra_tokens: int = 0
     swapped_tokens: int = 0
+    elapsed_s: float = 0
+    running_s: float = 0
+    kv_used_s: float = 0
+    gaps_s: list[float] = field(default_factory=list)  # between two tokens of one request, as they end
 
-    def add(self, work: Work, duration_s: float) -> None:
+    def add(self, work: Work, duration_s: float, running: int, kv_blocks_used: int) -> None:
         last = len(self.steps_by_tokens) - 1
+        self.elapsed_s += duration_s
+        self.running_s += duration_s * running
+        self.kv_used_s += duration_s * kv_blocks_used
         self.steps_by_tokens[min(work.tokens, last)] += 1
         self.steps_by_rows[work.rows] += 1
         self.steps += 1
@@ -104,6 +111,8 @@ class Step:
     waiting: int
     kv_blocks_used: int
     context_tokens: int
+    admitted: int
+    swapped_tokens: int
 
 
 def step_s(cost, work: Work) -> float:
@@ -257,6 +266,8 @@ class Engine:
 
     def step(self) -> None:
         """One step: schedule at its start, pass its time, hand out its tokens at its end."""
+        for totals in self.counting():
+            totals.elapsed_s += self.next_start_s() - self.clock_s
         self.clock_s = self.next_start_s()
         work = Work()
         self.schedule(self, work)
@@ -278,7 +289,10 @@ class Engine:
         if request.generated == 1:
             request.first_token_s = self.clock_s
         else:
-            request.gaps_s.append(self.clock_s - request.last_token_s)
+            gap_s = self.clock_s - request.last_token_s
+            request.itl_max_s = max(request.itl_max_s, gap_s)
+            for totals in self.counting():
+                totals.gaps_s.append(gap_s)
         request.last_token_s = self.clock_s
         if request.generated == request.output:
             request.finished_s = self.clock_s
@@ -289,17 +303,27 @@ class Engine:
                 self.free_blocks += request.blocks
 
     def record(self, work: Work, duration_s: float) -> None:
-        self.total.add(work, duration_s)
-        if self.newest in self.counted:
-            self.kept.add(work, duration_s)
-        used = self.kv_blocks - self.free_blocks
-        queue = (len(self.running), len(self.visible()), used)
-        self.log.append(
-            Step(
-                self.clock_s, duration_s, work.decodes, work.prefill_tokens, work.prompts, *queue,
-                work.context_tokens,
-            )
-        )  # fmt: skip
+        """Enter the step into the counters and the log."""
+        running, used = len(self.running), self.kv_blocks - self.free_blocks
+        for totals in self.counting():
+            totals.add(work, duration_s, running, used)
+        line = Step(
+            start_s=self.clock_s,
+            duration_s=duration_s,
+            decodes=work.decodes,
+            prefill_tokens=work.prefill_tokens,
+            prompts=work.prompts,
+            running=running,
+            waiting=len(self.visible()),
+            kv_blocks_used=used,
+            context_tokens=work.context_tokens,
+            admitted=self.newest + 1,
+            swapped_tokens=work.swapped_tokens,
+        )
+        self.log.append(line)
+
+    def counting(self) -> list[Totals]:
+        return [self.total, self.kept] if self.newest in self.counted else [self.total]
 
     def run(self, until_s: float = math.inf) -> None:
         """Run all steps that start before `until_s`."""
@@ -417,7 +441,6 @@ class NaiveResult:
     finished_s: list[float]
     itl_max_s: list[float]
     preemptions: list[int]
-    gaps_s: list[float]
     replica: list[int]
     total: list[Totals]
     kept: list[Totals]
@@ -440,7 +463,7 @@ def simulate_naive_replicas(
     ----------
     cost : StepCost or any object with its fields
     arrival_s, prompt_tokens, output_tokens : sequence, shape (n,)
-        In order of arrival; a closed loop ignores the arrivals.
+        In order of arrival; of a closed loop, only the arrivals of the first `concurrency` count.
     replicas, router : int, str
         `round_robin` deals in turn, `least_loaded` to the fewest unfinished requests.
     concurrency : int
@@ -461,9 +484,8 @@ def simulate_naive_replicas(
         [r.arrival_s for r in requests],
         [r.first_token_s for r in requests],
         [r.finished_s for r in requests],
-        [max(r.gaps_s, default=0) for r in requests],
+        [r.itl_max_s for r in requests],
         [r.preemptions for r in requests],
-        [gap_s for r in requests for gap_s in r.gaps_s],
         replica,
         [engine.total for engine in engines],
         [engine.kept for engine in engines],
@@ -485,10 +507,10 @@ def deal_open(requests: list[Request], engines: list[Engine], router: str) -> li
 
 
 def deal_closed(requests: list[Request], engines: list[Engine], concurrency: int) -> list[int]:
-    """Deal requests and clients in turn; each client sends one request at 0, the rest wait for answers."""
+    """Deal requests and clients in turn; each client sends one request, the rest wait for answers."""
     engines = engines[:concurrency]  # a replica without a client gets no request
     for request in requests:
         engines[request.index % len(engines)].unreleased.append(request)
-    for client in range(min(concurrency, len(requests))):
-        engines[client % len(engines)].release_next(0)
+    for first in requests[:concurrency]:
+        engines[first.index % len(engines)].release_next(first.arrival_s)
     return [request.index % len(engines) for request in requests]
