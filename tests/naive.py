@@ -338,7 +338,7 @@ def schedule_chunked(engine: Engine, work: Work) -> None:
     """Running requests first, in order of admission; then the queue takes what is left of the budget."""
     budget = engine.token_budget
     for request in list(engine.running):
-        if request not in engine.running:
+        if not request.blocks:
             return  # preempted for one before it, and so is everything behind it
         tokens = request.share(budget)
         if not engine.make_room(request, tokens, work):
@@ -364,7 +364,7 @@ def schedule_prefill_first(engine: Engine, work: Work) -> None:
     if work.shares:
         return
     for request in list(engine.running):
-        if request not in engine.running or not engine.make_room(request, 1, work):
+        if not request.blocks or not engine.make_room(request, 1, work):
             return
         engine.take(request, 1, work)
     while not work.preempted and (request := engine.head()) and request.swapped:

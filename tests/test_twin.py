@@ -12,15 +12,18 @@ import random
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba.core.dispatcher import Dispatcher
 
 from sim_core import kernels
 from tests.naive import blocks_for
-from tests.runs import make_cost, run_kernel, run_twin
+from tests.runs import RULES, make_cost, run_kernel, run_twin
 
 POLICIES = ("chunked", "prefill_first", "static")
 POWERS = [2**k + d for k in range(1, 7) for d in (-1, 0, 1)]
@@ -44,6 +47,8 @@ class Case:
 def costs(draw, max_running):
     """Draw whole-number prices; those of pairs are even because half pairs occur."""
     rng = random.Random(draw(st.integers(0, 999)))
+    if draw(st.integers(0, 9)) == 0:  # all steps alike: arrivals fall on the boundaries between steps
+        return make_cost([0.0, draw(st.sampled_from([1.0, 5.0, 10.0]))], [0.0] * (max_running + 1))
     price = st.integers(0, 9).map(float)
     even = st.integers(0, 4).map(lambda half: 2.0 * half)
     return make_cost(
@@ -160,32 +165,40 @@ def same_log(steps, log, rel):
     assert first == len(steps)
 
 
+def agree(policy, profile="quick", examples=None, check=same):
+    """Check random cases of one policy; a failure shows the smallest case that still fails."""
+    chosen = settings.get_profile(profile)
+
+    @settings(chosen, max_examples=examples or chosen.max_examples)
+    @given(cases(policy))
+    def every(case):
+        check(case)
+
+    every()
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 def test_whole_numbers_agree_exactly(policy):
     """Oracle: the twin, bit for bit."""
+    agree(policy, examples=300)
 
-    @given(cases(policy))
-    def agree(case):
-        same(case)
 
-    agree()
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", POLICIES)
+def test_whole_numbers_agree_exactly_at_depth(policy):
+    """Oracle: the twin, bit for bit, over thousands of fresh cases."""
+    agree(policy, "slow")
 
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_fractions_agree(policy):
     """Oracle: the twin to 1e-9: closed forms and loops round differently, some 1e-12 over these runs."""
-
-    @settings(max_examples=60)
-    @given(cases(policy), st.integers(0, 10**6))
-    def agree(case, seed):
-        same(fractional(case, seed), rel=1e-9)
-
-    agree()
+    agree(policy, check=lambda case: same(fractional(case), rel=1e-9))
 
 
-def fractional(case, seed):
-    """Return the case with every price and arrival moved by a little, so that none are whole numbers."""
-    rng = random.Random(seed)
+def fractional(case):
+    """Return the case with every price and arrival moved by up to 1%, so that none are whole numbers."""
+    rng = random.Random(repr(case.requests))
 
     def moved(value):
         if isinstance(value, np.ndarray):
@@ -193,19 +206,189 @@ def fractional(case, seed):
         return value * (1 + 0.01 * rng.random()) if isinstance(value, float) else value
 
     cost = case.cost._replace(**{name: moved(value) for name, value in case.cost._asdict().items()})
-    arrival = {a: a * (1 + 1e-3 * seed / 10**6) for a, _, _ in case.requests}
-    requests = [(arrival[a], prompt, output) for a, prompt, output in case.requests]
+    late = 1 + 0.01 * rng.random()
+    requests = [(arrival * late, prompt, output) for arrival, prompt, output in case.requests]
     return Case(cost, requests, case.rules)
+
+
+# --- replicas ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("router", ["round_robin", "least_loaded"])
+@pytest.mark.parametrize("policy", POLICIES)
+def test_replicas_agree_exactly(policy, router):
+    """Oracle: the twin, bit for bit. Static batches are always dealt in turn."""
+
+    def check(case):
+        rules = {**case.rules, "replicas": 2 + len(case.requests) % 4}
+        twin_router = "round_robin" if policy == "static" else router
+        twin = run_twin(case.cost, *case.columns, router=twin_router, **rules)
+        kernel = run_kernel(case.cost, *case.columns, router=router, whole=True, **rules)
+        same_requests(twin, kernel, rel=0)
+        for name in ("steps", "context_tokens", "prefill_pairs", "swapped_tokens", "busy_s", "running_s"):
+            assert getattr(kernel.usage, name) == sum(getattr(total, name) for total in twin.total), name
+
+    agree(policy, check=check)
+
+
+# --- cases that random ones do not reach ------------------------------------------------------------
+
+
+def rules_for(policy, **changes):
+    """Return ample rules, with the named ones changed."""
+    return {**RULES, "policy": policy, "max_running": 64, "token_budget": 512, **changes}
+
+
+def priced(max_running=64, **changes):
+    """Return a cost with every price on."""
+    prices = {
+        "token_s": [0.0] + [40.0 + 3 * tokens for tokens in range(1, 200)],
+        "row_s": [float(rows) for rows in range(max_running + 1)],
+        "token_slope_s": 4.0,
+        "decode_context_s": 2.0,
+        "window_context_s": 3.0,
+        "window_tokens": 50,
+        "prefill_pair_s": 2.0,
+        "window_pair_s": 4.0,
+        "prefill_request_s": 7.0,
+        "swap_token_s": 5.0,
+    }
+    return make_cost(**{**prices, **changes})
+
+
+def drain(policy, lengths):
+    """One request of every output length, all at once, and room for all."""
+    requests = [(0, 1 + 7 * i % 23, output) for i, output in enumerate(lengths)]
+    rules = rules_for(policy, max_running=len(requests), token_budget=8192)
+    return Case(priced(len(requests)), requests, rules)
+
+
+def tight(policy, preemption, block):
+    """A pool that only just holds the largest request, and thirty of them."""
+    requests = [(3 * i, 5 + i % 7, 12 + i % 5) for i in range(30)]
+    blocks = blocks_for(11 + 16, block)
+    return Case(
+        priced(), requests, rules_for(policy, preemption=preemption, kv_blocks=blocks, kv_block_tokens=block)
+    )
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("backwards", [False, True])
+def test_long_drain_of_different_lengths(policy, backwards):
+    """Oracle: the twin. Every step of a long drain ends a request; a stack sized by habit would overrun."""
+    same(drain(policy, range(400, 0, -1) if backwards else range(1, 401)))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("policy", POLICIES)
-def test_whole_numbers_agree_exactly_at_depth(policy):
-    """Oracle: the twin, bit for bit, over thousands of fresh cases."""
+def test_longer_drain_of_different_lengths(policy):
+    """Oracle: the twin, over 3,000 lengths in a shuffled order."""
+    same(drain(policy, random.Random(1).sample(range(1, 3001), 3000)))
 
-    @settings(settings.get_profile("slow"))
-    @given(cases(policy))
-    def agree(case):
-        same(case)
 
-    agree()
+@pytest.mark.parametrize("policy", POLICIES)
+def test_all_at_once_and_all_alike(policy):
+    """Oracle: the twin. A hundred equal requests at the same moment finish together."""
+    same(Case(priced(), [(5, 17, 33)] * 100, rules_for(policy)))
+    same(Case(priced(), [(5, 17, 1)] * 100, rules_for(policy)))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_huge_gaps_between_arrivals(policy):
+    """Oracle: the twin. Idle times of 10**12 against steps of some 50 still add up exactly."""
+    same(Case(priced(), [(i * 10**12, 9, 20) for i in range(12)], rules_for(policy)))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("power", [64, 128, 1024])
+def test_outputs_around_powers_of_two(policy, power):
+    """Oracle: the twin. Rings of coming events have a power of two of places; lengths lie on either side."""
+    for longest in (power - 2, power - 1, power, power + 1):
+        requests = [(100 * i, 3, longest - 2 * (i % 2)) for i in range(6)]
+        same(Case(priced(), requests, rules_for(policy)))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_contexts_cross_the_window_at_a_finish(policy):
+    """Oracle: the twin. The window lies at the first, the last and just beyond the last context."""
+    requests = [(0, 20, 10), (0, 20, 11), (30, 25, 10), (90, 30, 1), (400, 29, 2)]
+    for window in range(18, 36):
+        same(Case(priced(window_tokens=window), requests, rules_for(policy)))
+        same(Case(priced(window_tokens=window), requests, rules_for(policy, kv_blocks=40, kv_block_tokens=1)))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("preemption", ["recompute", "swap"])
+def test_pool_of_one_request(policy, preemption):
+    """Oracle: the twin. Requests take each other's blocks over and over; nothing hangs."""
+    for block in (1, 2, 3, 16):
+        same(tight(policy, preemption, block))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_realistic_run_in_whole_picoseconds(policy):
+    """Oracle: the twin, bit for bit, with the magnitudes of a real engine: steps of 8 ms, 300 requests."""
+    rng = np.random.default_rng(11)
+    prompts, outputs = (rng.lognormal(np.log(mean), 0.5, 300).astype(int) + 1 for mean in (900, 220))
+    arrivals = rng.exponential(1.2e11, 300).astype(np.int64).cumsum()
+    cost = make_cost(
+        token_s=[0.0] + [7.0e9 + 2.5e7 * max(tokens - 150, 0) for tokens in range(1, 2049)],
+        row_s=[1e5 * rows for rows in range(129)],
+        decode_context_s=39_123.0,
+        prefill_pair_s=162_000.0,
+        prefill_request_s=5e7,
+    )
+    rules = rules_for(policy, max_running=128, token_budget=2048, kv_blocks=2500, batch_wait_s=1e11)
+    same(Case(cost, list(zip(arrivals.tolist(), prompts, outputs, strict=True)), rules))
+
+
+# --- the machine ------------------------------------------------------------------------------------
+
+
+def examples(policy, count):
+    """Return some random cases of one policy."""
+    found = []
+    agree(policy, examples=count, check=found.append)
+    return found
+
+
+def check_with_bounds():
+    """Run a few cases of each kind; called in a process in which kernels check their indices."""
+    assert numba.config.BOUNDSCHECK == 1
+    for policy in POLICIES:
+        agree(policy, examples=40)
+        same(drain(policy, range(1, 200)))
+        same(tight(policy, "swap", 2))
+
+
+def test_no_index_leaves_its_array(request):
+    """Oracle: Numba's own bounds checks, switched on in a process of its own, with a cache of its own."""
+    cache = request.config.cache.mkdir("numba_boundscheck")
+    changes = {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(cache)}
+    root = Path(__file__).resolve().parents[1]
+    command = [sys.executable, "-c", "import tests.conftest, tests.test_twin as t; t.check_with_bounds()"]
+    done = subprocess.run(command, cwd=root, env={**os.environ, **changes}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
+def test_eight_threads_get_the_answers_of_one():
+    """Oracle: the same runs one after another. Visitors share one process; kernels share nothing."""
+    runs = [case for policy in POLICIES for case in examples(policy, 40)]
+
+    def finished(case):
+        return run_kernel(case.cost, *case.columns, **case.rules).finished_s.tolist()
+
+    alone = [finished(case) for case in runs]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(finished, runs * 4))
+    assert together == alone * 4
+
+
+def test_kernels_are_compiled_for_exact_sums_and_many_threads():
+    """Oracle: the house rules. No fast mathematics, no parallel regions, and no lock held while running."""
+    compiled = {name: item for name, item in vars(kernels).items() if isinstance(item, Dispatcher)}
+    assert {"run_continuous", "run_balanced", "run_static"} <= set(compiled)
+    for name, item in compiled.items():
+        options = item.targetoptions
+        assert not options.get("parallel") and not options.get("fastmath"), name
+        assert options.get("nogil") or not name.startswith("run_"), name
