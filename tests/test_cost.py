@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sim_core import cost
+from sim_core import calibration, cost, work
 from sim_core.presets import accelerator_of, model_of, preset_ids
 from sim_core.scenario import Scenario, ScenarioError
 
@@ -83,7 +83,7 @@ def test_latent_attention_is_bound_by_arithmetic_on_one_device_only():
     base = Scenario(model="deepseek-r1", accelerator="h200", weight_dtype="fp8", calibration="datasheet")
     eight = cost.price(base.replace(tensor_parallel=8))
     assert eight.step.decode_context_s == pytest.approx(61 * 1152 / 4.8e12)
-    one = cost.work(model_of(base), accelerator_of(base), cost.Layout(1, 1, "fp8", "bf16"))
+    one = work.work(model_of(base), accelerator_of(base), work.Layout(1, 1, "fp8", "bf16"))
     assert one.context_compute_s == pytest.approx(61 * 128 * 2 * 1088 / 989e12)
     assert one.context_compute_s > one.context_read_s
 
@@ -92,14 +92,14 @@ def test_latent_attention_is_bound_by_arithmetic_on_one_device_only():
 def test_experts_are_read_when_touched(tokens, touched):
     """By hand: 256 experts, 8 per token: T tokens touch 256 (1 - (31/32)^T) of them."""
     base = Scenario(model="deepseek-r1", tensor_parallel=8)
-    load = cost.work(model_of(base), accelerator_of(base), cost.Layout(8, 1, "fp8", "bf16"))
+    load = work.work(model_of(base), accelerator_of(base), work.Layout(8, 1, "fp8", "bf16"))
     assert cost.expert_load(load, 1.0, np.array([float(tokens)]))[1][0] * 256 == pytest.approx(touched)
 
 
 def test_the_most_loaded_expert_group_agrees_with_throwing_balls():
     """Monte Carlo: 64 tokens choose 8 of 256 experts in 8 groups; the fullest group against its mean."""
     base = Scenario(model="deepseek-r1", tensor_parallel=8)
-    load = cost.work(model_of(base), accelerator_of(base), cost.Layout(8, 8, "fp8", "bf16"))
+    load = work.work(model_of(base), accelerator_of(base), work.Layout(8, 8, "fp8", "bf16"))
     rng = np.random.default_rng(1)
     chosen = np.argsort(rng.random((400, 64, 256)), axis=2)[:, :, :8] // 32
     counts = np.stack([(chosen == group).sum(axis=(1, 2)) for group in range(8)])
@@ -112,7 +112,7 @@ def test_the_most_loaded_expert_group_agrees_with_throwing_balls():
 def test_parameter_counts_match_the_published_ones(name):
     """Published counts from the model cards; GLM-4.5's marketing figures are rounded, hence 1%."""
     model = model_of(Scenario(model=name))
-    count = sum(cost.parameters(model))
+    count = sum(work.parameters(model))
     assert count == model.total_params
     if model.total_params_b and not model.linear_attention_layers:
         assert count / 1e9 == pytest.approx(model.total_params_b, rel=0.01)
@@ -324,10 +324,10 @@ def test_a_profile_without_blocks_takes_them_from_memory():
 def test_calibrations_state_every_constant_within_its_bounds(name):
     """Each constant names its unit, physical bounds, meaning and source; datasheet is the ideal."""
     found = cost.calibration(name)
-    assert {len(found.constants)} == {len(cost.Constants._fields)}
+    assert {len(found.constants)} == {len(calibration.Constants._fields)}
     for constant in found.constants:
         assert constant.low <= constant.value <= constant.high
-        assert constant.unit in cost.UNITS
+        assert constant.unit in calibration.UNITS
         assert constant.meaning
         assert constant.source
     if name == "datasheet":
@@ -339,7 +339,7 @@ def test_a_calibration_outside_its_bounds_is_refused():
     found = cost.calibration("typical").constants
     broken = (dataclasses.replace(found[0], value=1.2), *found[1:])
     with pytest.raises(ScenarioError, match=f"{found[0].name} is 1.2 frac"):
-        cost._base_units("typical", broken)
+        calibration._base_units("typical", broken)
 
 
 def test_money_and_energy():
