@@ -700,11 +700,29 @@ def report_steps(s, room, rules, steps, context, window, duration_s):
     s.elapsed_s += duration_s
     s.running_s += duration_s * s.running
     s.kv_used_s += duration_s * (rules.kv_blocks - s.free_blocks)
-    if waiting_head(s, room.requests) != NOBODY:
-        if s.running >= rules.max_running:
-            s.batch_blocked_s += duration_s
-        else:
-            s.kv_blocked_s += duration_s
+    report_blocked(s, room, rules, duration_s)
+
+
+@inlined
+def report_blocked(s, room, rules, duration_s):
+    """Count the time in which the head of the queue waited for a place in the batch, or for KV blocks.
+
+    A head that waits for its turn in the token budget alone is not blocked: the steps are merely full.
+    """
+    if s.queue_head == NOBODY:
+        return
+    r = room.requests[s.queue_head]
+    waited_s = min(s.clock_s + duration_s - r.arrival_s, duration_s)
+    if waited_s <= 0.0:
+        return
+    if s.running >= rules.max_running:
+        s.batch_blocked_s += waited_s
+        return
+    chunk = target_of(r) - r.computed
+    if rules.policy == CHUNKED:
+        chunk = min(chunk, rules.token_budget)
+    if s.shortage == 1 or blocks_of(r.computed + chunk, rules.block_tokens) > s.free_blocks:
+        s.kv_blocked_s += waited_s
 
 
 @compiled
@@ -1276,6 +1294,20 @@ def decode_batch(s, room, cost, rules, first, end, prompt):
         s.clock_s += duration_s
 
 
+@inlined
+def report_left_out(s, requests, rules, first, end, start_s):
+    """Count the time in which the first request after a batch waited: for KV blocks, or for a place."""
+    if s.measured == 0 or end >= s.released:
+        return
+    arrival_s = requests[end].arrival_s
+    waited_s = s.clock_s - max(arrival_s, start_s)
+    if waited_s > 0.0:
+        if arrival_s <= start_s and end - first < rules.max_running:
+            s.kv_blocked_s += waited_s
+        else:
+            s.batch_blocked_s += waited_s
+
+
 @compiled
 def run_static(states, room, cost, rules, arrival_s, prompt_tokens, output_tokens, concurrency, batch_wait_s):
     """Run one engine to the end with static batches; a concurrency of 0 means open loop."""
@@ -1298,6 +1330,7 @@ def run_static(states, room, cost, rules, arrival_s, prompt_tokens, output_token
         s.free_blocks_low = min(s.free_blocks_low, s.free_blocks)
         prefill_batch(s, room, cost, rules, first, end, prompt)
         decode_batch(s, room, cost, rules, first, end, prompt)
+        report_left_out(s, room.requests, rules, first, end, start_s)
         first = end
 
 
