@@ -1,0 +1,298 @@
+"""How fast the engine is, in one table: `python -m benchmarks.speed` (`--quick` for a shorter run).
+
+Times are the best of several repeats, with the median beside them, and every row has a ratio to
+something measured in the same run: absolute times depend on the machine and on what else it does.
+Each call sees a fresh seed, because repeating one lets the processor learn its branches.
+Nothing is asserted; targets stand beside the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sim_core import cost, kernels, load_scenario, simulate, simulator, workload
+from sim_core.frontier import evaluate, frontier, refine, saturation_per_s, sweep_points
+from sim_core.scenario import Scenario
+from tests.naive import simulate_naive
+from tests.runs import listed
+
+ROOT = Path(__file__).parent.parent
+SEEDS = itertools.count()
+INPUT_BYTES = 24  # arrival, prompt and output of a request: three columns of 8 bytes
+LARGE = 50_000
+MILLION = 1_000_000
+FIRST_CALL = """
+import time
+from sim_core import simulator
+start_s = time.perf_counter()
+simulator.warm_up()
+ready_s = time.perf_counter()
+simulator.warm_up()
+print(ready_s - start_s, time.perf_counter() - ready_s)
+"""
+
+
+class Row(NamedTuple):
+    """One line of the table, as text."""
+
+    what: str
+    best: str
+    median: str = ""
+    ratio: str = ""
+    target: str = ""
+
+
+class Timing(NamedTuple):
+    """Seconds a call: the best repeat, the median one, and the best inside the compiled engine."""
+
+    best_s: float
+    median_s: float
+    kernel_s: float
+
+    @property
+    def kernel_share(self) -> str:
+        return f"kernel {self.kernel_s / self.best_s:.0%}"
+
+
+@contextmanager
+def kernel_clock() -> Iterator[list[float]]:
+    """Collect the seconds of every call of the compiled engine."""
+    spent_s: list[float] = []
+    engine = kernels.run_continuous
+
+    def timed(*arguments: Any) -> None:
+        start_s = time.perf_counter()
+        engine(*arguments)
+        spent_s.append(time.perf_counter() - start_s)
+
+    kernels.run_continuous = timed
+    try:
+        yield spent_s
+    finally:
+        kernels.run_continuous = engine
+
+
+def timing(job: Callable[[int], Any], repeats: int, calls: int = 1) -> Timing:
+    """Return the time of `job(seed)`; a repeat makes several calls."""
+    totals_s, kernels_s = [], []
+    for _ in range(repeats):
+        with kernel_clock() as spent_s:
+            start_s = time.perf_counter()
+            for seed in itertools.islice(SEEDS, calls):
+                job(seed)
+            totals_s.append((time.perf_counter() - start_s) / calls)
+        kernels_s.append(sum(spent_s) / calls)
+    return Timing(min(totals_s), statistics.median(totals_s), min(kernels_s))
+
+
+def at_load(load: float, **changes: Any) -> Scenario:
+    """Return the default scenario, lengths with a variation of 1, at a share of the saturating rate."""
+    scenario = load_scenario("", prompt_cv=1.0, output_cv=1.0, **changes)
+    return scenario.replace(arrival_per_s=load * saturation_per_s(scenario))
+
+
+def running(scenario: Scenario) -> Callable[[int], Any]:
+    """Return a job that simulates the scenario with a seed."""
+    return lambda seed: simulator.run(scenario.replace(seed=seed))
+
+
+def rules_of(scenario: Scenario, priced: cost.Price) -> dict[str, Any]:
+    """Return the engine's rules, as `run_engine` and the twin take them."""
+    return {
+        "policy": scenario.policy,
+        "max_running": scenario.max_running,
+        "token_budget": scenario.token_budget,
+        "kv_blocks": priced.kv_blocks,
+        "kv_block_tokens": priced.kv_block_tokens,
+        "preemption": scenario.preemption,
+        "warm": 0,
+    }
+
+
+# The sections of the table ------------------------------------------------------------------------
+
+
+def kernel_rows(quick: bool) -> Iterator[Row]:
+    """Time the compiled engine alone, by load, answer length and number of requests."""
+
+    def nanoseconds(requests: int, load: float, **changes: Any) -> float:
+        scenario = at_load(load, requests=requests, **changes)
+        calls = max(1, min(64, 200_000 // requests))
+        return timing(running(scenario), 3 if quick else 15, calls).kernel_s / requests * 1e9
+
+    def rows(values: dict[Any, float], base: Any, what: str, per: str, target: str = "") -> Iterator[Row]:
+        for key, value in values.items():
+            ratio = f"{value / values[base]:.2f} x {per}"
+            yield Row(what.format(key), f"{value:.0f} ns", "", ratio, target)
+
+    loads = {load: nanoseconds(2_000, load) for load in (0.1, 0.5, 0.7, 0.9, 1.2)}
+    yield from rows(loads, 0.7, "a request, 2,000 at {:.0%} load", "70% load")
+    outputs = {tokens: nanoseconds(2_000, 0.7, output_tokens=tokens) for tokens in (50, 250, 1000)}
+    yield from rows(outputs, 250, "a request, answers of {:,} tokens", "250 tokens", "nearly flat")
+    counts = {count: nanoseconds(count, 0.7) for count in (10_000, 100_000, MILLION)}
+    yield from rows(counts, 10_000, "a request of {:,}", "10,000 requests", "linear")
+
+
+def twin_rows(quick: bool) -> Iterator[Row]:
+    """Time the plain-Python twin of the tests and the engine on 1,000 requests."""
+    scenario = at_load(0.7, requests=1_000)
+    step, plain = cost.price(scenario).step, listed(cost.price(scenario).step)
+    rules = rules_of(scenario, cost.price(scenario))
+
+    def requests(seed: int) -> tuple[np.ndarray, ...]:
+        return workload.draw(scenario.replace(seed=seed))[:3]
+
+    def naive(seed: int) -> np.ndarray:
+        return np.array(simulate_naive(plain, *map(list, requests(seed)), **rules).finished_s)
+
+    def compiled(seed: int) -> np.ndarray:
+        return simulator.run_engine(step, *requests(seed), **rules).finished_s
+
+    twin = timing(naive, 2 if quick else 10)
+    engine = timing(compiled, 5 if quick else 50, 16)
+    ratio, ratio_outside = (f"{twin.best_s / time_s:,.0f} x" for time_s in (engine.kernel_s, engine.best_s))
+    yield Row("1,000 requests, plain Python", ms(twin.best_s), ms(twin.median_s), "1")
+    yield Row("the same, compiled engine", ms(engine.kernel_s), "", ratio, "2,000 x")
+    yield Row("the same, traffic drawn", ms(engine.best_s), ms(engine.median_s), ratio_outside)
+    gap = np.max(np.abs(compiled(0) / naive(0) - 1))
+    yield Row("the same, largest relative difference", f"{gap:.0e}", target="1e-9")
+
+
+def frontier_rows(quick: bool) -> Iterator[Row]:
+    """Time a frontier of 48 points: percentiles, shares, cost and the table included."""
+    scenario = load_scenario("", prompt_cv=1.0, output_cv=1.0)
+    repeats = 5 if quick else 64
+
+    def large(seed: int) -> None:
+        for point in sweep_points(scenario.replace(seed=seed)):
+            evaluate(point, requests=LARGE, bands=True)
+
+    def large_pooled(seed: int) -> None:
+        for _ in refine(sweep_points(scenario.replace(seed=seed)), LARGE):
+            pass
+
+    small = timing(lambda seed: frontier(scenario.replace(seed=seed)), repeats)
+    again = timing(lambda seed: frontier(scenario), repeats)
+    yield Row(
+        "48 points x 2,000, one thread", ms(small.best_s), ms(small.median_s), small.kernel_share, "25 ms"
+    )
+    yield Row("the same, a seed seen before", ms(again.best_s), ms(again.median_s), again.kernel_share)
+    for name, job in (("one thread", large), ("the pool", large_pooled)):
+        found = timing(job, 1 if quick else 5)
+        ratio = f"{found.best_s / small.best_s:.1f} x the first, {found.kernel_share}"
+        yield Row(f"48 points x {LARGE:,}, {name}", s(found.best_s), s(found.median_s), ratio, "0.7 s")
+
+
+def million_rows(quick: bool) -> Iterator[Row]:
+    """Time and weigh one run of a million requests."""
+    scenario = at_load(0.7, requests=MILLION)
+    repeats = 2 if quick else 7
+    engine = timing(running(scenario), repeats).kernel_s
+    face = timing(lambda seed: simulate(scenario.replace(seed=seed)), repeats)
+    yield Row("1,000,000 requests, compiled engine", s(engine), "", "1", "0.15 s")
+    yield Row("the same, longest gaps kept", s(face.kernel_s), "", f"{face.kernel_s / engine:.2f} x")
+    yield Row("simulate()", s(face.best_s), s(face.median_s), f"{face.best_s / engine:.2f} x", "0.4 s")
+    for name, beyond_bytes in memory_bytes(scenario).items():
+        share = beyond_bytes / MILLION
+        yield Row(name, f"{share:.0f} B", "", f"{share / INPUT_BYTES:.1f} x its inputs", "200 B")
+
+
+def memory_bytes(scenario: Scenario) -> dict[str, float]:
+    """Return the most memory that a run holds at one time, beyond its requests."""
+    priced, requests = cost.price(scenario), workload.draw(scenario)[:3]
+    rules = rules_of(scenario, priced)
+    inputs = INPUT_BYTES * MILLION
+    return {
+        "memory a request, engine": peak_bytes(lambda: simulator.run_engine(priced.step, *requests, **rules)),
+        "memory a request, simulate()": peak_bytes(lambda: simulate(scenario)) - inputs,
+    }
+
+
+def peak_bytes(job: Callable[[], Any]) -> int:
+    """Return the most memory that Python and NumPy held for a job at one time."""
+    tracemalloc.start()
+    try:
+        job()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def start_rows(quick: bool) -> Iterator[Row]:
+    """Time the first call in a fresh process, with an empty cache and with a filled one, and the second."""
+    command = [sys.executable, "-c", FIRST_CALL]
+    with tempfile.TemporaryDirectory() as folder:
+        options = {"cwd": ROOT, "env": {**os.environ, "NUMBA_CACHE_DIR": folder}, "text": True}
+        runs = [subprocess.check_output(command, **options).split() for _ in range(2 if quick else 5)]
+    first_s, second_s = zip(*(map(float, run) for run in runs), strict=True)
+    cached_s = min(first_s[1:])
+    yield Row("first call, compiling", s(first_s[0]), "", f"{first_s[0] / cached_s:.0f} x from the cache")
+    yield Row("first call, from the cache on disk", s(cached_s), "", "1")
+    yield Row("second call", ms(min(second_s)), "", f"{min(second_s) / cached_s:.3f} x")
+
+
+SECTIONS = {
+    "Compiled engine alone": kernel_rows,
+    "Against plain Python": twin_rows,
+    "Frontier": frontier_rows,
+    "A million requests": million_rows,
+    "Start": start_rows,
+}
+
+
+# The table ----------------------------------------------------------------------------------------
+
+
+def ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.3g} ms"
+
+
+def s(seconds: float) -> str:
+    return f"{seconds:.3g} s"
+
+
+def machine() -> str:
+    """Return what the figures were measured on, with a fixed loop to compare machines by."""
+    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    loop = timing(lambda seed: sum(i * i % 7 for i in range(1_000_000)), 5)
+    return (
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores{load}; "
+        f"Python {platform.python_version()}, in which a loop of a million squares takes {ms(loop.best_s)}."
+    )
+
+
+def show(row: Row) -> None:
+    print(f"{row.what:<40} {row.best:>9} {row.median:>9}  {row.ratio:<28} {row.target}".rstrip(), flush=True)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="fewer repeats, less than a minute")
+    quick = parser.parse_args().quick
+    simulator.warm_up()
+    print(machine())
+    for title, rows in SECTIONS.items():
+        print()
+        show(Row(title, "best", "median", "ratio", "target"))
+        for row in rows(quick):
+            show(row)
+
+
+if __name__ == "__main__":
+    main()
