@@ -19,13 +19,14 @@ def answer() -> None:
             panels.frontier(sweep, found)
             panels.limit_strip(sweep, found)
         case "load":
-            panels.load(sweeps.load_sweep(sweep.scenario))
+            panels.load(sweeps.load_sweep(sweep.scenario), sweep.scenario)
         case "table":
-            panels.table(found)
-    panels.reading_help()
+            panels.table(sweep, found)
+    panels.reading_help(sweep)
     actions.take_away(sweep, found)
     state.publish()
 
 
 controls.sidebar(shell.begin())
+actions.gallery()
 answer()

@@ -1,6 +1,6 @@
 """Method: how is it computed?"""
 
-from sim_core.view import shell, state
+from sim_core.view import method, shell, state
 
-shell.begin()
+method.show(shell.begin())
 state.publish()

@@ -10,7 +10,7 @@ import streamlit as st
 from sim_core import presets, report
 from sim_core.address import command_for, to_toml
 from sim_core.frontier import default_vary
-from sim_core.view import state, sweeps
+from sim_core.view import buttons, state, sweeps
 from sim_core.view.sweeps import Result, Sweep
 
 
@@ -32,12 +32,9 @@ def take_away(sweep: Sweep, found: Result) -> None:
         with st.popover("Share", icon=":material/link:", key="in_share_open", on_change="rerun") as share:
             if share.open:
                 _share()
-        with st.popover(
-            "Ready scenarios", icon=":material/apps:", key="in_ready_open", on_change="rerun"
-        ) as ready:
-            if ready.open:
-                _gallery()
         _downloads(found)
+        if state.view("show") != "table":
+            buttons.png(state.view("show"))
     with st.expander("Reproduce this view on the command line"):
         st.code(command(sweep), language="bash", wrap_lines=True)
 
@@ -51,23 +48,35 @@ def command(sweep: Sweep) -> str:
 
 def _share() -> None:
     link = state.link()
-    st.markdown("The address bar always holds this state. Copy it, or let a phone read it.")
+    st.markdown("The address bar always holds this view. Copy it, or let a phone read it.")
+    buttons.copy_link(link)
+    st.image(qr_code(link), width=180)
     st.code(link, language=None, wrap_lines=True)
+
+
+def qr_code(text: str) -> str:
+    """Return a QR code as SVG, dark on light in both themes, as readers want it."""
     svg = io.BytesIO()
-    segno.make(link, error="l").save(svg, kind="svg", scale=4, border=2, dark="#22262a", light="#ffffff")
-    st.image(svg.getvalue().decode(), width=220)
+    segno.make(text, error="l").save(svg, kind="svg", scale=4, border=3, dark="#22262a", light="#ffffff")
+    return svg.getvalue().decode()
 
 
+def gallery() -> None:
+    """Open the ready scenarios if they were asked for."""
+    if st.session_state.pop("gallery_open", False):
+        _gallery()
+
+
+@st.dialog("Ready scenarios", width="large")
 def _gallery() -> None:
-    for preset in presets.scenarios().values():
-        st.button(
-            preset.title,
-            key=f"ready_{preset.id}",
-            on_click=state.replace,
-            args=(preset.build(),),
-            width="stretch",
-        )
-        st.caption(preset.story)
+    st.markdown("Each one is a starting point with something to find. Every control stays yours.")
+    columns = st.columns(2)
+    for index, preset in enumerate(presets.scenarios().values()):
+        with columns[index % 2].container(border=True):
+            st.markdown(f"**{preset.title}**  \n{preset.story}")
+            if st.button("Open", key=f"ready_{preset.id}"):
+                state.replace(preset.build())
+                st.rerun()
 
 
 def _downloads(found: Result) -> None:

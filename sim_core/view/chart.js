@@ -86,7 +86,7 @@ function savePng(chart) {
   window.Plotly.downloadImage(figure, size);
 }
 
-/** Return the few buttons the chart needs. */
+/** Return the few buttons the chart needs; once a chart, since Plotly builds anew for another config. */
 function config(chart) {
   const save = { name: "png", title: "Save as PNG", icon: window.Plotly.Icons.camera, click: () => savePng(chart) };
   return { displaylogo: false, responsive: false, displayModeBar: "hover", doubleClick: "reset",
@@ -117,7 +117,8 @@ async function draw(chart) {
   chart.host.style.height = chart.spec.height + "px";
   chart.host.setAttribute("aria-label", chart.spec.alt);
   chart.mark.textContent = "";
-  await Plotly.react(chart.host, figure.data, figure.layout, config(chart));
+  chart.config ??= config(chart);
+  await Plotly.react(chart.host, figure.data, figure.layout, chart.config);
   rest(chart);
 }
 

@@ -20,6 +20,7 @@ from sim_core.view.words import duration, number, percent, quantity, rate
 
 OCTAVES = range(-16, 25)  # a spec slider runs from a quarter to eight times the datasheet, in steps of 9 %
 POWERS = tuple(2**power for power in range(15))
+LARGEST_JS_INTEGER = 2**53 - 1
 E12 = (1.0, 1.2, 1.5, 1.8, 2.2, 2.7, 3.3, 3.9, 4.7, 5.6, 6.8, 8.2)
 E6 = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
 E10 = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
@@ -72,12 +73,19 @@ QUIET = {  # keys whose change leaves all other controls as they are
 def sidebar(scenario: Scenario) -> None:
     """Draw all controls of the scenario in the sidebar."""
     with st.sidebar:
+        st.button(
+            "Ready scenarios", icon=":material/apps:", width="stretch", on_click=_open_gallery, key="gallery"
+        )
         _model(scenario)
         _accelerator(scenario)
         _traffic(scenario)
         _engine(scenario)
         _limits()
         _advanced(scenario)
+
+
+def _open_gallery() -> None:
+    st.session_state.gallery_open = True
 
 
 def _model(scenario: Scenario) -> None:
@@ -200,7 +208,8 @@ def above_chart(sweep: sweeps.Sweep) -> None:
     """Draw the row above the chart: what is shown, what tells the curves apart, the axes."""
     with st.container(horizontal=True, vertical_alignment="center"):
         show()
-        vary(sweep)
+        if state.view("show") != "load":
+            vary(sweep)
         axes()
 
 
@@ -232,16 +241,21 @@ def vary(sweep: sweeps.Sweep) -> None:
 
 def axes() -> None:
     """Draw the toggles of the axes, and the button that fits them to the points."""
-    if state.view("show") != "frontier":
+    if state.view("show") == "table":
         return
+    if state.view("show") == "frontier":
+        _log_toggles()
+    st.button(
+        "Fit", icon=":material/fit_screen:", on_click=state.fit, help="Fit the axes to the points", key="fit"
+    )
+
+
+def _log_toggles() -> None:
     scale = state.view("axes")
     _seed("in_log_x", scale in ("log-x", "log"))
     _seed("in_log_y", scale in ("log-y", "log"))
     st.toggle("log x", key="in_log_x", on_change=_write_axes)
     st.toggle("log y", key="in_log_y", on_change=_write_axes)
-    st.button(
-        "Fit", icon=":material/fit_screen:", on_click=state.fit, help="Fit the axes to the points", key="fit"
-    )
 
 
 def _write_view(key: str) -> None:
@@ -270,9 +284,8 @@ def _mix(scenario: Scenario) -> None:
         st.button("Choose another mix", on_click=state.change, kwargs={"mix": ""}, type="tertiary")
         return
     names = list(classes) or [FLAT_CLASS]
-    titles = {FLAT_CLASS: "lengths set here"} | {
-        name: item.title for name, item in presets.workloads().items()
-    }
+    titles = {name: name for name in names} | {FLAT_CLASS: "lengths set here"}
+    titles |= {name: item.title for name, item in presets.workloads().items()}
     second = names[1] if len(names) > 1 else ""
     _seed("in_first", names[0])
     help = "What is asked and answered: your own lengths, or those of a kind of traffic."
@@ -400,7 +413,7 @@ def count(key: str) -> None:
     st.number_input(
         LABELS.get(key, key.replace("_", " ").capitalize()),
         min_value=int(info.low),
-        max_value=int(info.high),
+        max_value=min(int(info.high), LARGEST_JS_INTEGER),
         step=1,
         key=f"in_{key}",
         on_change=_write,
@@ -429,7 +442,7 @@ def _write(key: str, to_none: Any = None) -> None:
     quiet = key in QUIET and not st.session_state.problem
     quiet = quiet and (getattr(before, key) is None) == (value is None)
     if state.change(**changes) and quiet:
-        st.rerun(shell.ANSWER)  # the sidebar itself has not changed; leave it alone
+        shell.rerun_answer()
 
 
 def _with_value(steps: Iterable[Any], value: Any, format: Callable[[Any], str]) -> list[Any]:

@@ -97,7 +97,7 @@ def curves(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 
 def style(index: int) -> tuple[str, str, str]:
-    """Return colour, dash and marker of the curve at a place; three channels, so colour is not needed."""
+    """Return colour, dash and marker of a look; three channels, so colour is not needed."""
     return COLOURS[index % 6], DASHES[index % 6], SYMBOLS[index % 6]
 
 
@@ -125,7 +125,8 @@ def pareto(
     Parameters
     ----------
     rows : sequence of mappings
-        One row a point, as `frontier` tabulates them, with the label of its `curve`.
+        One row a point, as `frontier` tabulates them, with the label of its `curve` and its `look`, a
+        number that belongs to the entity, not to its place in this chart.
     frame : Frame
         Axis ranges. [tok/s/user], [tok/s per accelerator]
     along : Along
@@ -141,8 +142,8 @@ def pareto(
     """
     shown = drawable(rows)
     data = [_halo(shown)]
-    for index, (name, points) in enumerate(curves(rows).items()):
-        data.append(_pareto_curve(drawable(points), name, style(index), along))
+    for name, points in curves(rows).items():
+        data.append(_pareto_curve(drawable(points), name, style(points[0]["look"]), along))
     data += _ends(rows)
     marks = [
         (row, look) for row, look in ((best, _BEST), (here, _HERE)) if row is not None and drawable([row])
@@ -329,6 +330,7 @@ def _labels(rows: list[Row], along: Along, marks: list[Row], frame: Frame) -> di
         places = np.unique(np.linspace(1, len(rows) - 2, LABELLED).round().astype(int))
         rows = [rows[place] for place in places]
     rows = [row for row in rows if all(frame.distance(row, mark) > CLOSE for mark in marks)]
+    rows = [row for row in rows if frame.distance(row, {X: frame.x[0] or 1e-9, Y: row[Y]}) > 0.15]
     return {
         "type": "scatter", "mode": "text", "x": [row[X] for row in rows], "y": [row[Y] for row in rows],
         "text": [f"{along.text(row)} " for row in rows], "textposition": "bottom left",
@@ -345,8 +347,10 @@ def _axis(span: tuple[float, float], log: bool, title: str) -> dict:
     axis = {"title": {"text": title}, "range": list(span)}
     if log:
         ticks = {"showgrid": False, "ticks": "outside", "ticklen": 3}
-        return axis | {"type": "log", "range": [math.log10(end) for end in span], "dtick": 1, "minor": ticks}
-    return axis | {"separatethousands": True}
+        log_span = [math.log10(end) for end in span]
+        return axis | {"type": "log", "range": log_span, "dtick": 1, "minor": ticks, "exponentformat": "none",
+                       "separatethousands": True}  # fmt: skip
+    return axis | {"separatethousands": True, "exponentformat": "none"}
 
 
 def _layout(frame: Frame) -> dict:
@@ -383,8 +387,38 @@ def pareto_sentence(rows: Sequence[Row], best: Row | None, along: Along) -> str:
 # Load curve
 
 
+@dataclass(frozen=True, slots=True)
+class LoadFrame:
+    """Axis ranges of the load curve, in data units."""
+
+    rate_per_s: tuple[float, float]
+    ttft_ms: tuple[float, float]
+    tpot_ms: tuple[float, float]
+
+
+def fit_load(rows: Iterable[Row], slo_ttft_ms: float, slo_tpot_ms: float) -> LoadFrame:
+    """Return ranges that hold the stable part of a load curve and its limits; overload may leave them."""
+    rows = [row for row in rows if row["feasible"]]
+    stable = [row for row in rows if not row["saturated"]] or rows
+
+    def span(name: str, limit_ms: float) -> tuple[float, float]:
+        values = [row[f"{name}_ms_{p}"] for row in stable for p in ("p50", "p99")]
+        values = [value for value in values if value > 0] or [limit_ms]
+        return min(values) / 1.4, max(*values, limit_ms) * 2
+
+    top = max((row["arrival_per_s"] for row in rows), default=1.0)
+    return LoadFrame((0.0, top * 1.06), span("ttft", slo_ttft_ms), span("tpot", slo_tpot_ms))
+
+
 def load_curve(
-    rows: Sequence[Row], *, slo_ttft_ms: float, slo_tpot_ms: float, knee: float | None, revision: str = ""
+    rows: Sequence[Row],
+    frame: LoadFrame,
+    *,
+    slo_ttft_ms: float,
+    slo_tpot_ms: float,
+    knee: float | None,
+    here_per_s: float | None = None,
+    revision: str = "",
 ) -> Figure:
     """Draw TTFT and TPOT, p50 and p99, against the request rate, with the knee where the queue grows.
 
@@ -392,8 +426,12 @@ def load_curve(
     ----------
     rows : sequence of mappings
         One row a request rate; with `ttft_ms_p99_low` and so on, p99 gets its band.
+    frame : LoadFrame
+        Axis ranges.
     knee : float, optional
         The request rate at which the engine saturates; what lies beyond is shaded. [req/s]
+    here_per_s : float, optional
+        The request rate of the present setting. [req/s]
     """
     shown = sorted((row for row in rows if row["feasible"]), key=lambda row: row["arrival_per_s"])
     data = _percentiles(shown, "ttft", "y2", COLOURS[0], "circle")
@@ -402,16 +440,30 @@ def load_curve(
     shapes = [_limit_line(axis, limit_ms) for axis, limit_ms in limits]
     annotations = [_limit_text(axis, limit_ms) for axis, limit_ms in limits]
     if knee is not None:
-        shapes.append({"type": "rect", "xref": "x", "yref": "paper", "x0": knee, "x1": knee * 1e6, "y0": 0,
-                       "y1": 1, "fillcolor": SHADE, "line": {"width": 0}, "layer": "below"})  # fmt: skip
-        annotations.append(_knee_text(knee))
+        shapes.append(_rate_shape("rect", knee, knee * 1e6, {"fillcolor": SHADE, "line": {"width": 0}}))
+        annotations.append(_rate_text(knee, f"saturates at {number(knee)} req/s"))
+    if here_per_s is not None:
+        shapes.append(_rate_shape("line", here_per_s, here_per_s, {"line": {"color": INK, "width": 1.5}}))
+        annotations.append(_rate_text(here_per_s, "this setting") | {"font": {"color": INK, "size": 13}})
     layout = _COMMON | {
-        "xaxis": {"type": "log", "title": {"text": "Request rate [req/s]"}, "anchor": "y"},
-        "yaxis": {"type": "log", "title": {"text": "TPOT [ms]"}, "domain": [0, 0.47]},
-        "yaxis2": {"type": "log", "title": {"text": "TTFT [ms]"}, "domain": [0.53, 1]},
+        "xaxis": _axis(frame.rate_per_s, False, "Request rate [req/s]") | {"anchor": "y"},
+        "yaxis": _axis(frame.tpot_ms, True, "TPOT [ms]") | {"domain": [0, 0.47], "dtick": "D2"},
+        "yaxis2": _axis(frame.ttft_ms, True, "TTFT [ms]") | {"domain": [0.53, 1], "dtick": "D2"},
         "shapes": shapes, "annotations": annotations, "uirevision": revision,
     }  # fmt: skip
     return {"data": data, "layout": layout}
+
+
+def _rate_shape(kind: str, left: float, right: float, look: dict) -> dict:
+    return {"type": kind, "xref": "x", "yref": "paper", "x0": left, "x1": right, "y0": 0, "y1": 1,
+            "layer": "below"} | look  # fmt: skip
+
+
+def _rate_text(rate_per_s: float, text: str) -> dict:
+    return {
+        "text": text, "x": rate_per_s, "xref": "x", "y": 0.5, "yref": "paper", "yanchor": "middle",
+        "showarrow": False, "xanchor": "right", "xshift": -6, "font": {"color": MUTED, "size": 12},
+    }  # fmt: skip
 
 
 def _percentiles(rows: list[Row], name: str, axis: str, colour: str, symbol: str) -> list[dict]:
@@ -457,14 +509,6 @@ def _limit_text(axis: str, limit_ms: float) -> dict:
     return {
         "text": f"limit {duration(limit_ms)}", "xref": "paper", "x": 0.004, "yref": axis,
         "y": math.log10(limit_ms), "xanchor": "left", "yanchor": "bottom", "showarrow": False,
-        "font": {"color": MUTED, "size": 12},
-    }  # fmt: skip
-
-
-def _knee_text(knee: float) -> dict:
-    return {
-        "text": f"saturates at {number(knee)} req/s", "x": math.log10(knee), "xref": "x", "y": 0.5,
-        "yref": "paper", "showarrow": False, "xanchor": "right", "xshift": -6,
         "font": {"color": MUTED, "size": 12},
     }  # fmt: skip
 

@@ -46,10 +46,11 @@ def limits_words(scenario: Scenario) -> str:
 
 def _next_step(rows: Sequence[Row], best: Row, scenario: Scenario, along: Along) -> str:
     """Return why the next point on the curve of the best one is no better."""
-    later = [row for row in curves(rows)[best["curve"]] if row[along.column] > best[along.column]]
+    column = along.column
+    later = [row for row in curves(rows)[best["curve"]] if row.get(column, 0) > best[column]]
     if not later:
         return f"What limits it is {limit_words(best['limit'])}."
-    after = min(later, key=lambda row: row[along.column])
+    after = min(later, key=lambda row: row[column])
     where = along.text(after)
     if not after["feasible"]:
         return f"Beyond that it does not run: {after['reason']}"

@@ -17,6 +17,14 @@ from sim_core.view.sweeps import Result, Sweep
 from sim_core.view.words import Along, duration, number, percent
 
 SHARES = ("weights", "kv", "compute", "communication", "fixed")
+FIGURES = (  # of the present setting: column, name, unit, whether more is better
+    ("output_tok_per_s_per_accelerator", "Throughput", "tok/s/acc.", True),
+    ("ttft_ms_p99", "TTFT p99", "", False),
+    ("tpot_ms_p99", "TPOT p99", "", False),
+    ("goodput_per_s", "Goodput", "req/s", True),
+    ("usd_per_mtok", "Cost", "USD/Mtok", False),
+    ("joule_per_tok", "Energy", "J/tok", False),
+)
 FEW_SAMPLES = 100
 STILL = 0.005  # a relative change below this is not worth showing
 
@@ -47,20 +55,20 @@ def _ready() -> dict[Scenario, presets.ScenarioPreset]:
 
 def key_figures(sweep: Sweep, found: Result) -> None:
     """Show the best point and the present setting in numbers, with the change against the last setting."""
-    values = _values(sweep, found)
-    before = _values_before(sweep)
-    now = _values(sweep, sweeps.quick(sweep))
-    best = sweeps.best(found.rows)
-    label = "" if best is None else f"{best['curve']}, {sweeps.ALONG[sweep.along].text(best)}"
-    changes = {
-        name: _change(now[name], before.get(name, math.nan), better) for name, better in _directions(sweep)
+    values, now = _values(found), _values(sweeps.quick(sweep))
+    before = _values_before(sweep, now)
+    along, best = sweeps.ALONG[sweep.along], sweeps.best(found.rows)
+    change = {
+        name: _change(now[name], before.get(name, math.nan), better)
+        for name, better in (("best", True), *((name, better) for name, _, _, better in FIGURES))
     }
-    here = f"{sweep.own}, {sweeps.ALONG[sweep.along].text(found.here)}"
-    main = _cell("", values["best"], "tok/s per accelerator", changes["best"], "", "main")
+    main = _cell("", values["best"], "tok/s per accelerator", change["best"], "", "main")
     rest = "".join(
-        _cell(title, values[name], unit, changes[name], _note(name, found), "")
-        for name, title, unit, _ in _figures(sweep)
+        _cell(title, values[name], unit, change[name], _note(name, found), "")
+        for name, title, unit, _ in FIGURES
     )
+    label = "none" if best is None else f"{best['curve']}, {along.text(best)}"
+    here = f"{sweep.own}, {along.text(found.here)}"
     st.html(
         '<div class="bs-figures">'
         f"<section><h2>Best within the limits <b>{escape(label)}</b></h2>{main}</section>"
@@ -68,35 +76,18 @@ def key_figures(sweep: Sweep, found: Result) -> None:
     )
 
 
-def _figures(sweep: Sweep) -> list[tuple[str, str, str, bool]]:
-    """Return column, name, unit and whether more is better, for each figure of the present setting."""
-    return [
-        ("output_tok_per_s_per_accelerator", "Throughput", "tok/s/acc.", True),
-        ("ttft_ms_p99", "TTFT p99", "", False),
-        ("tpot_ms_p99", "TPOT p99", "", False),
-        ("goodput_per_s", "Goodput", "req/s", True),
-        ("usd_per_mtok", "Cost", "USD/Mtok", False),
-        ("joule_per_tok", "Energy", "J/tok", False),
-    ]
-
-
-def _directions(sweep: Sweep) -> list[tuple[str, bool]]:
-    return [("best", True), *((name, better) for name, _, _, better in _figures(sweep))]
-
-
-def _values(sweep: Sweep, found: Result) -> dict[str, float]:
+def _values(found: Result) -> dict[str, float]:
     best = sweeps.best(found.rows)
     values = {"best": math.nan if best is None else best[figures.Y]}
-    return values | {name: float(found.here.get(name, math.nan)) for name, *_ in _figures(sweep)}
+    return values | {name: found.here.get(name, math.nan) for name, *_ in FIGURES}
 
 
-def _values_before(sweep: Sweep) -> dict[str, float]:
+def _values_before(sweep: Sweep, now: dict[str, float]) -> dict[str, float]:
     """Return the figures of the setting before this one; quick against quick, so that only change shows."""
     if st.session_state.get("sweep_now") != sweep:
-        st.session_state.sweep_before = st.session_state.get("sweep_now")
-        st.session_state.sweep_now = sweep
-    before = st.session_state.sweep_before
-    return {} if before is None else _values(before, sweeps.quick(before))
+        st.session_state.values_before = st.session_state.get("values_now", {})
+        st.session_state.sweep_now, st.session_state.values_now = sweep, now
+    return st.session_state.values_before
 
 
 def _note(name: str, found: Result) -> str:
@@ -140,6 +131,9 @@ def _change(value: float, before: float, more_is_better: bool) -> str:
 def frontier(sweep: Sweep, found: Result) -> None:
     """Show the Pareto chart."""
     rows, scale = found.rows, state.view("axes")
+    if not figures.drawable(rows):
+        _blocked(rows)
+        return
     logs = scale in ("log-x", "log"), scale in ("log-y", "log")
     frame, revision = state.frame(f"frontier {scale}", lambda: figures.fit(rows, *logs))
     along, best = sweeps.ALONG[sweep.along], sweeps.best(rows)
@@ -180,18 +174,21 @@ def _blocked(rows: list[Row]) -> None:
         st.html(f'<ul class="bs-blocked">{text}</ul>')
 
 
-def load(sweep: Sweep) -> None:
+def load(sweep: Sweep, scenario: Scenario) -> None:
     """Show latency against request rate, up to the knee."""
     found = sweeps.refined(sweep) if state.is_settled(sweep) else sweeps.result(sweep)
     state.shown(sweep)
-    scenario = sweep.scenario
+    limits = {"slo_ttft_ms": scenario.slo_ttft_ms, "slo_tpot_ms": scenario.slo_tpot_ms}
+    frame, revision = state.frame("load", lambda: figures.fit_load(found.rows, **limits))
     knee = sweeps.knee(sweep)
+    open_loop = scenario.arrivals in ("poisson", "gamma")
     figure = figures.load_curve(
         found.rows,
-        slo_ttft_ms=scenario.slo_ttft_ms,
-        slo_tpot_ms=scenario.slo_tpot_ms,
+        frame,
+        **limits,
         knee=knee,
-        revision=state.frame("load", lambda: None)[1],
+        here_per_s=scenario.arrival_per_s if open_loop else None,
+        revision=revision,
     )
     title, subtitle = titles(sweep)
     chart(
@@ -204,6 +201,9 @@ def load(sweep: Sweep) -> None:
         busy=REFINING,
         on_settled=None if found.fine or state.view("fine") == "off" else settled,
     )
+    _blocked(found.rows)
+    if not open_loop:
+        st.caption("The setting is no open loop; the load curve shows it under Poisson arrivals.")
 
 
 def titles(sweep: Sweep) -> tuple[str, str]:
@@ -223,9 +223,33 @@ def settled() -> None:
     state.settle()
 
 
-def table(found: Result) -> None:
+def table(sweep: Sweep, found: Result) -> None:
     """Show the points as a table."""
-    st.dataframe(found.table(), hide_index=True, height=560)
+    along = sweeps.ALONG[sweep.along]
+    columns = {"curve": sweeps.VARY[sweep.by].capitalize(), along.column: along.heading} | TABLE
+    shown = found.table().reindex(columns=list(columns))
+    shown["limit"] = [limit_words(limit) if limit in LIMITS else "" for limit in shown["limit"]]
+    numbers = shown.select_dtypes("number").columns
+    shown[numbers] = shown[numbers].map(lambda value: float(f"{value:.4g}"))
+    st.dataframe(shown.rename(columns=columns), hide_index=True, height=560)
+
+
+TABLE = {
+    figures.X: "tok/s/user",
+    figures.Y: "tok/s per acc.",
+    "ttft_ms_p50": "TTFT p50 [ms]",
+    "ttft_ms_p99": "TTFT p99 [ms]",
+    "tpot_ms_p50": "TPOT p50 [ms]",
+    "tpot_ms_p99": "TPOT p99 [ms]",
+    "goodput_per_s": "Goodput [req/s]",
+    "mean_batch": "Mean batch",
+    "usd_per_mtok": "USD/Mtok",
+    "joule_per_tok": "J/tok",
+    "limit": "Limited by",
+    "meets_slo": "Within limits",
+    "saturated": "Overloaded",
+    "reason": "Why not",
+}
 
 
 # What limits each point
@@ -235,6 +259,8 @@ def limit_strip(sweep: Sweep, found: Result) -> None:
     """Show where each point of one curve spends its step time, and above it what limits the point."""
     along = sweeps.ALONG[sweep.along]
     rows = figures.curves(found.rows).get(sweep.own, [])
+    if not figures.drawable(rows):
+        return
     columns = "".join(_column(row, along) for row in rows)
     limits = {row["limit"] for row in rows}
     used = [name for name in LIMITS if name in SHARES or name in limits]
@@ -251,7 +277,7 @@ def limit_strip(sweep: Sweep, found: Result) -> None:
 
 
 def _column(row: Row, along: Along) -> str:
-    tick = f'<div class="tick">{number(row[along.column])}</div>'
+    tick = f'<div class="tick">{number(row.get(along.column))}</div>'
     if not row["feasible"]:
         return (
             f'<div class="column" title="{escape(row["reason"])}"><div class="bar none">×</div>{tick}</div>'
@@ -282,11 +308,19 @@ def strip_sentence(rows: list[Row], along: Along, curve: str) -> str:
     return f"What limits {curve}: {', '.join(parts)}."
 
 
-def reading_help() -> None:
+def reading_help(sweep: Sweep) -> None:
     """Say how to read the chart, and under which assumptions it holds."""
+    scenario = sweep.scenario
+    words = {
+        "frontier": "Up and to the right is better: more tokens per accelerator, and more tokens per second "
+        "for a user. The pale band is the frontier over all curves; faint points are beaten by another one, "
+        "hollow ones are overloaded.",
+        "load": "Latency against load. Bands are 95 % intervals; hollow points are overloaded, and their "
+        "latencies grow with the length of the run.",
+        "table": "The files below hold all columns with all digits.",
+    }[state.view("show")]
+    notes = [*presets.accelerator_of(scenario).warnings, *presets.model_of(scenario).warnings]
     st.caption(
-        "Up and to the right is better: more tokens per accelerator, and more tokens per second for a user. "
-        "The pale band is the frontier over all curves; faint points are beaten by another one, hollow ones "
-        f"are overloaded. Simulated with the {st.session_state.scenario.calibration} calibration; "
-        "definitions and limits are on the Method page."
+        f"{words} Simulated with the {scenario.calibration} calibration; definitions and limits are on the "
+        f"Method page. {' '.join(notes)}"
     )

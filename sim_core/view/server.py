@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import threading
+import webbrowser
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib.resources import files
@@ -12,6 +15,7 @@ from plotly.offline import get_plotlyjs_version
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from streamlit.runtime.pages_manager import PagesManager
 
 PLOTLY_PATH = f"chart/plotly-{get_plotlyjs_version()}.min.js"
 _served = False
@@ -21,6 +25,7 @@ def routes() -> list[Route]:
     """Return the routes the app adds, below the configured base path."""
     global _served
     _served = True
+    PagesManager.uses_pages_directory = False  # else a first visit to /Method would find no navigation
     base = st.get_option("server.baseUrlPath").strip("/")
     prefix = f"/{base}" if base else ""
     return [Route(f"{prefix}/{PLOTLY_PATH}", plotly_js)]
@@ -48,7 +53,16 @@ def plotly_js(request: Request) -> Response:
 
 
 @asynccontextmanager
-async def lifespan(app: st.App):
-    """Run between start and stop of the server."""
-    _plotly_gzip()
+async def lifespan(app: st.App) -> AsyncIterator[None]:
+    """Warm up beside the start of the server, so that the first visitor waits less; show the page."""
+    threading.Thread(target=_warm_up, name="warm-up", daemon=True).start()
+    if not st.get_option("server.headless"):
+        webbrowser.open(f"http://localhost:{st.get_option('server.port')}")
     yield
+
+
+def _warm_up() -> None:
+    from sim_core.view import sweeps
+
+    _plotly_gzip()
+    sweeps.prepare()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import streamlit as st
+from streamlit.errors import StreamlitAPIException
 
 from sim_core.scenario import Scenario
 from sim_core.view import state
@@ -22,7 +24,21 @@ def run() -> None:
         st.Page(ROOT / "pages" / file, title=title, default=not index)
         for index, (file, title) in enumerate(PAGES)
     ]
+    st.logo(_logo(), size="large")
     st.navigation(pages, position="top").run()
+
+
+@cache
+def _logo() -> str:
+    """Return the mark and name as SVG; its colour stands on light and dark."""
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="150" height="32" viewBox="0 0 150 32">'
+        '<g fill="none" stroke="#3a93ad" stroke-width="2.6" stroke-linecap="round">'
+        '<path d="M4 5 C6 17 13 24 27 27"/></g><g fill="#3a93ad"><circle cx="5.4" cy="10.5" r="3"/>'
+        '<circle cx="10.6" cy="18.8" r="3"/><circle cx="19" cy="24.6" r="3"/></g>'
+        '<text x="36" y="22.5" font-family="Source Sans, sans-serif" font-size="19" font-weight="600" '
+        'fill="#3a93ad">Batchscope</text></svg>'
+    )
 
 
 def begin() -> Scenario:
@@ -38,6 +54,14 @@ def begin() -> Scenario:
     if st.session_state.problem:
         st.warning(st.session_state.problem, icon=":material/info:")
     return scenario
+
+
+def rerun_answer() -> None:
+    """End a callback so that only the page's answer is drawn again; the sidebar is left alone."""
+    try:
+        st.rerun(ANSWER)
+    except StreamlitAPIException:  # the answer has not been drawn yet: the whole page is
+        return
 
 
 def _dismiss() -> None:

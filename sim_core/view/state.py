@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
@@ -161,4 +161,6 @@ def link() -> str:
     """Return the address of the present state, absolute where the browser has told its own."""
     base = (st.context.url or "").partition("?")[0]
     query = "&".join(f"{key}={quote(value, safe=',:~/.')}" for key, value in parameters().items())
+    if base and not urlsplit(base).path:
+        base += "/"
     return f"{base}?{query}" if query else base

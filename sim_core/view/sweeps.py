@@ -19,6 +19,7 @@ import pandas as pd
 import streamlit as st
 
 from sim_core import presets
+from sim_core.cost import memory
 from sim_core.frontier import (
     BATCHES,
     LOAD,
@@ -40,9 +41,9 @@ from sim_core.view.figures import Row, X, Y, drawable
 from sim_core.view.words import Along, number
 
 ALONG = {  # what runs along a curve: the column that tells its points apart, and how to say one
-    LOAD: Along("arrival_per_s", "{} req/s", "request rate"),
-    "concurrency": Along("concurrency", "{} clients", "clients"),
-    "max_batch": Along("max_batch", "batch limit {}", "batch limit"),
+    LOAD: Along("arrival_per_s", "{} req/s", "request rate", "Request rate [req/s]"),
+    "concurrency": Along("concurrency", "{} clients", "number of clients", "Clients"),
+    "max_batch": Along("max_batch", "batch limit {}", "batch limit", "Batch limit"),
 }
 VARY = {  # what may tell curves apart, in words
     "tensor_parallel": "tensor parallel",
@@ -110,6 +111,14 @@ def curve_label(key: str, value: Any) -> str:
     return str(value).replace("_", " ")
 
 
+def look(sweep: Sweep, value: Any) -> int:
+    """Return the look of a curve; it follows the entity from chart to chart."""
+    if sweep.by in ("tensor_parallel", "max_batch"):
+        return int(math.log2(value)) // (1 if sweep.by == "tensor_parallel" else 2)
+    known: tuple[Any, ...] = sweep.values if sweep.by == "accelerator" else FIELDS[sweep.by].choices
+    return known.index(value)
+
+
 def plan(scenario: Scenario) -> Sweep:
     """Return the sweep that scenario and view ask for."""
     by, along = state.view("vary"), sweep_key(scenario)
@@ -123,9 +132,19 @@ def plan(scenario: Scenario) -> Sweep:
         "max_batch": (16, 64, 256, 1024),
     }
     chosen = tuple(state.among(scenario)) if by == "accelerator" else values[by]
+    if by == "tensor_parallel" and not fits(scenario, chosen[-1]):
+        chosen = next(((*chosen, n) for n in (16, 32, 64) if fits(scenario, n)), chosen)
     if own not in chosen:
         chosen = (*chosen, own)
     return Sweep(scenario, by, tuple(sorted(chosen)) if isinstance(own, int) else chosen, along)
+
+
+def fits(scenario: Scenario, devices: int) -> bool:
+    """Return whether the scenario's model fits a tensor-parallel group of that many devices."""
+    try:
+        return memory(scenario.replace(tensor_parallel=devices, expert_parallel=1))["kv_tokens"] > 0
+    except ScenarioError:
+        return False
 
 
 def load_sweep(scenario: Scenario) -> Sweep:
@@ -181,7 +200,10 @@ def _own_point(sweep: Sweep) -> Point:
 
 def _result(sweep: Sweep, rows: list[dict[str, Any]], fine: bool) -> Result:
     """Return the rows as a result: labelled, with the frontier marked, the scenario's own row apart."""
-    rows = [{"curve": curve_label(sweep.by, row[sweep.by]), **_BLANK, **row} for row in rows]
+    rows = [
+        {"curve": curve_label(sweep.by, row[sweep.by]), "look": look(sweep, row[sweep.by]), **_BLANK, **row}
+        for row in rows
+    ]
     places = np.array([(row[X], row[Y]) for row in rows[:-1]], float)
     for row, chosen in zip(rows, on_frontier(places[:, 0], places[:, 1]).tolist(), strict=False):
         row["on_frontier"] = chosen

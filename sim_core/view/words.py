@@ -64,12 +64,14 @@ def percent(fraction: float | None) -> str:
 
 
 class Along(NamedTuple):
-    """What tells the points of a curve apart: a column, a phrase for one point, and its name."""
+    """What tells the points of a curve apart: a column, a phrase for one point, its name and heading."""
 
     column: str
     phrase: str
     name: str
+    heading: str
 
     def text(self, row: Any) -> str:
         """Return one point in words."""
-        return self.phrase.format(number(row[self.column]))
+        text = self.phrase.format(number(row.get(self.column)))
+        return "1 client" if text == "1 clients" else text

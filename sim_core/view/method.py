@@ -1,0 +1,151 @@
+"""The Method page, made from the code it describes: docstrings, field limits, calibrations and presets."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from sim_core import cost, metrics, presets, workload
+from sim_core.scenario import FIELDS, Scenario
+from sim_core.view.controls import LABELS
+from sim_core.view.figures import LIMITS
+from sim_core.view.words import number
+
+_TEXT = (Path(__file__).parent / "method.md").read_text(encoding="utf-8")
+
+
+def show(scenario: Scenario) -> None:
+    """Draw the page."""
+    st.title("Method")
+    st.markdown(
+        "Batchscope draws requests, prices each step of the engine, and runs the scheduler's rules step by "
+        "step. Formulas, constants, limits and presets on this page come from the code and its files."
+    )
+    sections = {
+        "Definitions": _definitions,
+        "Cost of a step": lambda: _cost(scenario),
+        "Scheduler": _scheduler,
+        "Controls": _controls,
+        "Presets": _presets,
+        "Limits": lambda: st.markdown(section("Limits")),
+    }
+    tabs = st.tabs(list(sections), key="in_method", on_change="rerun")
+    for tab, draw in zip(tabs, sections.values(), strict=True):
+        if tab.open:
+            with tab:
+                draw()
+
+
+def section(title: str) -> str:
+    """Return one section of the written part."""
+    text = _TEXT.split(f"## {title}\n", 1)[1].split("\n## ", 1)[0]
+    return text.strip().replace("{stable}", f"{metrics.STABLE_FRAC:.0%}")
+
+
+def _definitions() -> None:
+    st.markdown(section("Definitions"))
+    st.markdown("**What limits a point.** " + prose(metrics.binding))
+    words = [(name, text) for name, (text, _) in LIMITS.items()]
+    st.table(pd.DataFrame(words, columns=["Limit", "In words"]), hide_index=True)
+    st.markdown("**Intervals.** " + prose(metrics.band))
+
+
+def _cost(scenario: Scenario) -> None:
+    st.markdown(prose(cost))
+    chosen = cost.calibration(scenario.calibration)
+    st.subheader(f"Calibration: {chosen.title}")
+    st.markdown(f"{chosen.description} Data: {chosen.data}. Date: {chosen.date}.")
+    rows = [dataclasses.asdict(constant) for constant in chosen.constants]
+    table = pd.DataFrame(rows)[["meaning", "value", "unit", "low", "high", "source"]]
+    st.dataframe(table, hide_index=True, height="content")
+    for name, errors in chosen.errors.items():
+        st.markdown(f"**Errors: {name.replace('_', ' ')}**")
+        st.table(_error_table(errors), hide_index=True)
+    other = "datasheet" if scenario.calibration == "typical" else "typical"
+    st.caption(f"The other calibration, {other}: {cost.calibration(other).description}")
+
+
+def _error_table(errors: Any) -> pd.DataFrame:
+    """Return an error table of a calibration file, whatever its nesting."""
+    if isinstance(errors, dict) and any(isinstance(value, dict) for value in errors.values()):
+        rows = [{"what": name} | (value if isinstance(value, dict) else {"value": value})
+                for name, value in errors.items()]  # fmt: skip
+        return pd.DataFrame(rows).astype(str)
+    if isinstance(errors, dict):
+        return pd.DataFrame(errors.items(), columns=["what", "value"]).astype(str)
+    return pd.DataFrame({"value": [str(errors)]})
+
+
+def _scheduler() -> None:
+    st.markdown(section("Scheduler"))
+    st.markdown("**Traffic.** " + prose(workload))
+
+
+def _controls() -> None:
+    defaults = Scenario()
+    rows = [
+        {
+            "Control": LABELS.get(key, key.replace("_", " ")),
+            "Key": key,
+            "Meaning": info.help,
+            "Unit": info.unit,
+            "Default": "as the preset" if info.optional else str(getattr(defaults, key)) or "none",
+            "Allowed": _allowed(info),
+        }
+        for key, info in FIELDS.items()
+    ]
+    st.markdown("The key is the name in links, files and on the command line.")
+    st.dataframe(pd.DataFrame(rows), hide_index=True, height=620)
+
+
+def _allowed(info: Any) -> str:
+    if info.choices:
+        return ", ".join(info.choices)
+    if info.kind is str or not (math.isfinite(info.low) and math.isfinite(info.high)):
+        return ""
+    return f"{number(info.low)} to {number(info.high)}"
+
+
+def _presets() -> None:
+    st.markdown(
+        "Every preset is a file with its source; figures marked announced were not measured by others."
+    )
+    kinds: dict[str, Iterable[Any]] = {
+        "Accelerators": presets.accelerators().values(),
+        "Models": presets.models().values(),
+        "Workloads": presets.workloads().values(),
+    }
+    for title, items in kinds.items():
+        st.subheader(title)
+        st.dataframe(_preset_table(items), hide_index=True, height=420)
+
+
+def _preset_table(items: Iterable[Any]) -> pd.DataFrame:
+    """Return presets as a table, without columns that are empty for all, and without long number lists."""
+    rows = [
+        {
+            field.name: getattr(item, field.name)
+            for field in dataclasses.fields(item)
+            if field.name not in ("id", "probabilities", "prompt_quantiles", "output_quantiles")
+        }
+        for item in items
+    ]
+    table = pd.DataFrame(rows)
+    return table[[name for name in table if table[name].replace("", None).notna().any()]]
+
+
+def prose(item: Any) -> str:
+    """Return the docstring of a module or function as Markdown."""
+    text = inspect.getdoc(item) or ""
+    if text.startswith("Return "):
+        text = text[7].upper() + text[8:]
+    text = re.sub(r"^(.+)\n-{3,}$", r"**\1**\n", text, flags=re.MULTILINE)
+    return text.replace("``", "`")
