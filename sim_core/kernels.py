@@ -1365,24 +1365,29 @@ def tally(
 ):
     """Write the latencies of the requests from `first` to `last`; count what the time of the window holds.
 
-    Return the entries of `tpot_ms`, the gaps, the requests within both limits, the requests finished and
-    the tokens made in the time.
+    Return the entries of `tpot_ms`, the gaps, the requests within both limits; and what the time holds:
+    requests finished, those of them within both limits, and tokens made.
     """
-    many = gaps = met = finished = 0
+    many = gaps = met = finished = good = 0
     tokens = 0.0
     for i in range(arrival_s.size):
-        finished += start_s < finished_s[i] <= end_s
+        ttft = (first_token_s[i] - arrival_s[i]) * 1e3
+        within = ttft <= slo_ttft_ms
+        tpot = 0.0
+        if output_tokens[i] > 1:
+            tpot = (finished_s[i] - first_token_s[i]) * 1e3 / (output_tokens[i] - 1)
+            within = within and tpot <= slo_tpot_ms
+        inside = start_s < finished_s[i] <= end_s
+        finished += inside
+        good += inside and within
         tokens += tokens_until(first_token_s[i], finished_s[i], output_tokens[i], end_s)
         tokens -= tokens_until(first_token_s[i], finished_s[i], output_tokens[i], start_s)
         if first <= i < last:
-            k = i - first
-            ttft_ms[k] = (first_token_s[i] - arrival_s[i]) * 1e3
-            e2e_ms[k] = (finished_s[i] - arrival_s[i]) * 1e3
-            within = ttft_ms[k] <= slo_ttft_ms
+            ttft_ms[i - first] = ttft
+            e2e_ms[i - first] = (finished_s[i] - arrival_s[i]) * 1e3
+            met += within
             if output_tokens[i] > 1:
-                tpot_ms[many] = (finished_s[i] - first_token_s[i]) * 1e3 / (output_tokens[i] - 1)
-                within = within and tpot_ms[many] <= slo_tpot_ms
+                tpot_ms[many] = tpot
                 gaps += output_tokens[i] - 1
                 many += 1
-            met += within
-    return many, gaps, met, finished, tokens
+    return many, gaps, met, finished, good, tokens

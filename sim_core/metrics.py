@@ -16,16 +16,28 @@ from sim_core import __version__, cost, kernels
 from sim_core.kernels import GAP_BINS_PER_OCTAVE, GAP_EXPONENT_LOW
 from sim_core.presets import accelerator_of, model_of
 from sim_core.scenario import Scenario
-from sim_core.simulator import Run, Usage
+from sim_core.simulator import Run, Usage, counted_requests
 
 QUANTILES = (50.0, 90.0, 95.0, 99.0)
 LATENCIES = ("ttft_ms", "tpot_ms", "itl_ms", "e2e_ms")
 STABLE_FRAC = 0.98
+STEADY_FRAC = 0.95
 GROWTH = 1.2
 BLOCK_REQUESTS = 200
 FEW_SAMPLES = 100
-BLOCKED_FRAC = 0.5
+BLOCKED_FRAC = 0.2
+PREEMPTED_FRAC = 0.1
 SHORT = 10_000
+USE = (
+    "mfu_frac",
+    "mbu_frac",
+    "mean_batch",
+    "idle_frac",
+    "kv_used_frac",
+    "kv_blocked_frac",
+    "batch_blocked_frac",
+    "prefill_frac",
+)
 LIMITS = ("weights", "kv", "compute", "communication", "fixed", "measured", "queueing", "kv_capacity")
 
 
@@ -52,7 +64,8 @@ class Tally(NamedTuple):
 
     `ttft_ms` and `e2e_ms` have one entry a request, `tpot_ms` one for each with more than one token, in
     order of arrival; `gaps` are the gaps between their tokens, `met` the requests within both limits.
-    `finished` requests and `tokens` (a request's lie evenly from its first to its last) count in the time.
+    `finished` requests, the `good` ones of them within both limits, and `tokens` (a request's lie evenly
+    from its first to its last) count in the time.
     """
 
     ttft_ms: np.ndarray
@@ -61,6 +74,7 @@ class Tally(NamedTuple):
     gaps: int
     met: int
     finished: int
+    good: int
     tokens: float
 
 
@@ -71,11 +85,13 @@ def summarize(requests: pd.DataFrame, scenario: Scenario) -> dict[str, Any]:
     ----------
     requests : DataFrame
         What `simulate` returned. A table that has lost its run (read from a file, say) gives the
-        latencies and rates; utilisation, shares and token gaps are then NaN.
+        latencies and rates; utilisation, shares and token gaps are then NaN. So does a part of a table.
     scenario : Scenario
         Its limits, warm-up, devices and prices apply.
     """
     run = requests.attrs.get("run")
+    if run is not None and run.arrival_s.size != requests.shape[0]:
+        run = None
     finished = (requests["status"] == "finished").to_numpy()
     columns = (requests[name].to_numpy()[finished] for name in Rows._fields)
     rejected = int(requests.shape[0] - finished.sum())
@@ -138,6 +154,8 @@ def _summary(
             "kv_blocked_frac": point["kv_blocked_frac"],
             "batch_blocked_frac": point["batch_blocked_frac"],
             "kv_used_frac": point["kv_used_frac"],
+            "prefill_frac": point["prefill_frac"],
+            "idle_frac": point["idle_frac"],
         },
         "cost": {"usd_per_mtok": point["usd_per_mtok"], "joule_per_tok": point["joule_per_tok"]},
         "warnings": warnings(scenario, point, rejected, run),
@@ -155,18 +173,21 @@ def measure(scenario: Scenario, rows: Rows, rejected: int, run: Run | None) -> d
     window = window_of(scenario, rows)
     tally = tally_of(scenario, rows, window)
     point: dict[str, Any] = {}
-    slo_ttft_ms = _latency(point, "ttft_ms", tally.ttft_ms, scenario.slo_percentile)
-    slo_tpot_ms = _latency(point, "tpot_ms", tally.tpot_ms, scenario.slo_percentile)
+    served_frac = rows.arrival_s.size / (rows.arrival_s.size + rejected)
+    slo_percentile = scenario.slo_percentile / served_frac  # who is rejected waits for ever
+    slo_ttft_ms = _latency(point, "ttft_ms", tally.ttft_ms, slo_percentile)
+    slo_tpot_ms = _latency(point, "tpot_ms", tally.tpot_ms, slo_percentile)
     _latency(point, "e2e_ms", tally.e2e_ms)
     _gap_latency(point, tally, run)
-    point["slo_attainment_frac"] = _ratio(tally.met, tally.ttft_ms.size + rejected)
+    point["slo_attainment_frac"] = _ratio(tally.met, tally.ttft_ms.size) * served_frac
     point["slo_ttft_ms_reached"] = slo_ttft_ms
     point["slo_tpot_ms_reached"] = slo_tpot_ms
     _rates(point, scenario, tally, window)
     _use(point, scenario, run)
+    point["preemptions"] = int(run.preemptions.sum()) if run is not None else math.nan
     point["saturated"] = is_saturated(scenario, tally, window)
     within = slo_ttft_ms <= scenario.slo_ttft_ms and not slo_tpot_ms > scenario.slo_tpot_ms
-    point["meets_slo"] = bool(within and not point["saturated"] and rejected == 0)
+    point["meets_slo"] = bool(within and not point["saturated"])
     point["limit"] = binding(point)
     return point
 
@@ -175,10 +196,10 @@ def tally_of(scenario: Scenario, rows: Rows, window: Window) -> Tally:
     """Return the latencies of the requests in the window and what was made in it."""
     used = window.last - window.first
     ttft_ms, tpot_ms, e2e_ms = np.empty(used), np.empty(used), np.empty(used)
-    many, gaps, met, finished, tokens = kernels.tally(
+    many, *counts = kernels.tally(
         *rows, *window, scenario.slo_ttft_ms, scenario.slo_tpot_ms, ttft_ms, tpot_ms, e2e_ms
     )
-    return Tally(ttft_ms, tpot_ms[:many], e2e_ms, gaps, met, finished, tokens)
+    return Tally(ttft_ms, tpot_ms[:many], e2e_ms, *counts)
 
 
 def request_per_s(run: Run) -> float:
@@ -195,42 +216,46 @@ def window_of(scenario: Scenario, rows: Rows) -> Window:
     that end in the drain. Offline, and where nothing is left otherwise: everything.
     """
     count = rows.arrival_s.size
-    first = int(scenario.warmup_frac * count)
-    last = count - scenario.concurrency if scenario.arrivals == "closed" else count
-    if scenario.arrivals != "offline" and last > first:
-        start_s, end_s = float(rows.arrival_s[first]), float(rows.arrival_s.max())
-        if end_s > start_s:
-            return Window(first, last, start_s, end_s)
+    first, last = counted_requests(scenario, count)
+    start_s, end_s = float(rows.arrival_s[first]), float(rows.arrival_s.max())
+    if end_s > start_s and scenario.arrivals != "offline":
+        return Window(first, last, start_s, end_s)
     return Window(0, count, float(rows.arrival_s.min()), float(np.nanmax(rows.finished_s)))
 
 
 def is_saturated(scenario: Scenario, tally: Tally, window: Window) -> bool:
-    """Return whether requests arrive faster than they finish, and wait longer and longer (open loop)."""
+    """Return whether requests arrive faster than they finish, and wait longer and longer (open loop).
+
+    Fewer than 98% finish; and the median TTFT grows over the thirds of the requests, by a fifth in all.
+    """
     arrived = window.last - window.first
     if scenario.arrivals in ("closed", "offline") or arrived < 20:
         return False
     if tally.finished >= STABLE_FRAC * arrived:
         return False
-    third = arrived // 3
-    return bool(np.median(tally.ttft_ms[-third:]) > GROWTH * np.median(tally.ttft_ms[:third]))
+    early, middle, late = (np.median(third) for third in np.array_split(tally.ttft_ms, 3))
+    return bool(early < middle < late and late > GROWTH * early)
 
 
 def _latency(point: dict[str, Any], name: str, values_ms: np.ndarray, extra: float | None = None) -> float:
-    """Enter mean, percentiles and sample count of a latency [ms]; return the `extra` percentile."""
+    """Enter mean, percentiles and sample count of a latency [ms]; return the `extra` percentile.
+
+    A percentile above 100 lies among requests that were never answered: infinity.
+    """
     wanted = QUANTILES if extra is None else (*QUANTILES, extra)
     found = percentiles(values_ms, wanted)
     point[f"{name}_mean"] = values_ms.mean().item() if values_ms.size else math.nan
     for quantile, value in zip(QUANTILES, found, strict=False):
         point[f"{name}_p{quantile:.0f}"] = value
     point[f"{name}_n"] = int(values_ms.size)
-    return found[-1]
+    return math.inf if wanted[-1] > 100 else found[-1]
 
 
 def percentiles(values: np.ndarray, wanted: tuple[float, ...]) -> list[float]:
     """Return percentiles, linear between ranks (short arrays sort faster than they select)."""
     if values.size == 0:
         return [math.nan] * len(wanted)
-    ranks = [quantile / 100 * (values.size - 1) for quantile in wanted]
+    ranks = [min(quantile / 100, 1.0) * (values.size - 1) for quantile in wanted]
     low = [int(rank) for rank in ranks]
     high = [min(rank + 1, values.size - 1) for rank in low]
     chosen = np.sort(values) if values.size < SHORT else np.partition(values, sorted({*low, *high}))
@@ -274,7 +299,7 @@ def _rates(point: dict[str, Any], scenario: Scenario, tally: Tally, window: Wind
     point["output_tok_per_s"] = throughput
     point["output_tok_per_s_per_accelerator"] = throughput / devices
     point["request_per_s"] = _ratio(tally.finished, window_s)
-    point["goodput_per_s"] = point["request_per_s"] * point["slo_attainment_frac"]
+    point["goodput_per_s"] = _ratio(tally.good, window_s)
     point["tok_per_s_per_user"] = _ratio(1e3, point["tpot_ms_p50"])
     point["usd_per_mtok"] = cost.usd_per_mtok(devices, accelerator.price_usd_per_hour, throughput)
     point["joule_per_tok"] = cost.joule_per_tok(devices, accelerator.tdp_w, throughput)
@@ -283,8 +308,7 @@ def _rates(point: dict[str, Any], scenario: Scenario, tally: Tally, window: Wind
 def _use(point: dict[str, Any], scenario: Scenario, run: Run | None) -> None:
     """Enter utilisation, mean batch, and where the time of the steps went."""
     if run is None or run.engine.usage.elapsed_s <= 0:
-        names = ("mfu_frac", "mbu_frac", "mean_batch", "idle_frac", "kv_used_frac")
-        point.update(dict.fromkeys((*names, "kv_blocked_frac", "batch_blocked_frac"), math.nan))
+        point.update(dict.fromkeys(USE, math.nan))
         return
     usage: Usage = run.engine.usage
     elapsed_s = usage.elapsed_s
@@ -294,6 +318,7 @@ def _use(point: dict[str, Any], scenario: Scenario, run: Run | None) -> None:
     point["kv_used_frac"] = usage.kv_used_s / elapsed_s / run.price.kv_blocks
     point["kv_blocked_frac"] = usage.kv_blocked_s / elapsed_s
     point["batch_blocked_frac"] = usage.batch_blocked_s / elapsed_s
+    point["prefill_frac"] = prefill_frac(run)
     for part, seconds in cost.shares(run.price, usage).items():
         point[f"share_{part}"] = _ratio(seconds, usage.busy_s)
 
@@ -301,15 +326,34 @@ def _use(point: dict[str, Any], scenario: Scenario, run: Run | None) -> None:
 def binding(point: dict[str, Any]) -> str:
     """Return what binds a point.
 
-    ``kv_capacity`` or ``queueing`` where, for more than half of the time, requests waited for KV blocks or
-    for a place in the batch; else the part with the largest share of the step time.
+    ``kv_capacity`` or ``queueing`` where, for more than a fifth of the time, the next request waited for KV
+    blocks or for a place in the batch (whichever was longer); else the part with the largest share of the
+    step time, overloaded or not.
     """
-    if point["kv_blocked_frac"] > BLOCKED_FRAC:
-        return "kv_capacity"
-    if point["batch_blocked_frac"] > BLOCKED_FRAC or point["saturated"]:
-        return "queueing"
+    blocked = {"kv_capacity": point["kv_blocked_frac"], "queueing": point["batch_blocked_frac"]}
+    longest = max(blocked, key=blocked.__getitem__)
+    if blocked[longest] > BLOCKED_FRAC:
+        return longest
     shares = {name: value for name, value in point.items() if name.startswith("share_")}
     return max(shares, key=shares.__getitem__).removeprefix("share_") if shares else ""
+
+
+def prefill_frac(run: Run) -> float:
+    """Return the share of the step time that prompts cost: what steps of the same decodes would not need.
+
+    A step that holds prompts costs its tokens, pairs and prompts beyond what its sampled rows alone
+    would. Where prompts have steps of their own, those steps count as a whole (steps with more tokens than
+    decodes there can be; short prompts are missed).
+    """
+    usage, step = run.engine.usage, run.price.step
+    rows = usage.steps_by_rows.astype(float)
+    if run.scenario.policy != "chunked":
+        alone = int(usage.steps_by_tokens[run.scenario.max_running + 1 :].sum())
+        rows[min(round(usage.prefill_requests / max(alone, 1)), rows.size - 1)] -= alone
+    decode_s = rows @ (step.token_s[: rows.size] + step.row_s)
+    decode_s += step.decode_context_s * usage.context_tokens + step.window_context_s * usage.window_tokens
+    decode_s += step.swap_token_s * usage.swapped_tokens
+    return min(max(1.0 - _ratio(decode_s, usage.busy_s), 0.0), 1.0)
 
 
 def band(values: np.ndarray, quantile: float, z: float = 1.96) -> tuple[float, float]:
@@ -350,6 +394,11 @@ def warnings(scenario: Scenario, point: dict[str, Any], rejected: int, run: Run 
         notes.append(
             "Saturated: requests arrive faster than they finish; latencies grow with the length of the run."
         )
+    elif _is_unsteady(scenario, point):
+        notes.append(
+            "Not steady: the engine held more and more requests during the run. Raise `requests` to see "
+            "whether it keeps up."
+        )
     if rejected:
         limit = f" (at most {run.price.request_limit_tokens:,} tokens each)" if run is not None else ""
         notes.append(f"{rejected:,} requests can never fit{limit} and were rejected.")
@@ -357,25 +406,28 @@ def warnings(scenario: Scenario, point: dict[str, Any], rejected: int, run: Run 
         notes.append(f"The p99 rests on only {point['ttft_ms_n']} requests. Raise `requests`.")
     if scenario.arrivals == "closed" and scenario.warmup_frac * scenario.requests < scenario.concurrency:
         needed = math.ceil(scenario.concurrency / max(scenario.warmup_frac, 0.1))
+        also = " and `warmup_frac` to 0.1" if scenario.warmup_frac < 0.1 else ""
         notes.append(
             f"The start-up burst of {scenario.concurrency:,} clients lies in the statistics. "
-            f"Raise `requests` to {needed:,}."
+            f"Raise `requests` to {needed:,}{also}."
+        )
+    if point["preemptions"] > PREEMPTED_FRAC * point["ttft_ms_n"]:
+        notes.append(
+            f"{point['preemptions']:,} preemptions: more requests were let in than the KV cache can hold. "
+            "Lower `max_batch`, or give the KV cache more memory."
         )
     if scenario.max_running < scenario.max_batch:
         notes.append(f"token_budget limits the running sequences to {scenario.max_running:,}.")
     if scenario.policy == "static" and scenario.replicas > 1:
         notes.append("Static batches: requests are dealt to the replicas in turn.")
-    return notes + _preset_warnings(scenario)
+    return [*notes, *accelerator_of(scenario).warnings, *model_of(scenario).warnings]
 
 
-def _preset_warnings(scenario: Scenario) -> list[str]:
-    notes = []
-    accelerator, model = accelerator_of(scenario), model_of(scenario)
-    if accelerator.announced:
-        notes.append(f"{accelerator.name}: announced figures, not measured hardware.")
-    if model.linear_attention_layers:
-        notes.append(f"{model.name}: the state of its linear-attention layers is not modelled.")
-    return notes
+def _is_unsteady(scenario: Scenario, point: dict[str, Any]) -> bool:
+    """Return whether clearly fewer requests finished in the window than arrived in it (open loop)."""
+    finished = point["request_per_s"] * point["window_s"]
+    is_open = scenario.arrivals not in ("closed", "offline")
+    return is_open and point["ttft_ms_n"] >= FEW_SAMPLES and finished < STEADY_FRAC * point["ttft_ms_n"]
 
 
 def _ratio(part: float, whole: float) -> float:

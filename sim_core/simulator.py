@@ -45,7 +45,7 @@ class Usage:
         Query-key pairs of prompt chunks, all and within the sliding window.
     busy_s, elapsed_s, running_s, kv_used_s, kv_blocked_s, batch_blocked_s : float
         Time in steps; time in all; sequences times time; KV blocks times time; and the time in which
-        somebody waited for KV blocks, or for a place in the batch. Summed over replicas.
+        the head of the queue waited for KV blocks, or for a place in the batch. Summed over replicas.
     """
 
     steps_by_tokens: np.ndarray
@@ -199,6 +199,17 @@ def run(
     )
 
 
+def counted_requests(scenario: Scenario, count: int) -> tuple[int, int]:
+    """Return the range of requests that statistics use, of `count` that were not rejected.
+
+    After the warm-up; in a closed loop without those that end in the drain; offline all. Where that
+    leaves nothing, all.
+    """
+    first = int(scenario.warmup_frac * count)
+    last = count - scenario.concurrency if scenario.arrivals == "closed" else count
+    return (first, last) if scenario.arrivals != "offline" and last > first else (0, count)
+
+
 def _nothing_fits(traffic: workload.Workload, price: cost.Price) -> str:
     shortest = int((traffic.prompt_tokens + traffic.output_tokens).min())
     return (
@@ -235,6 +246,8 @@ def _run_replicas(
 ) -> EngineResult:
     """Run the requests on one engine, on replicas behind a router, or on replicas that share nothing."""
     closed = scenario.arrivals == "closed"
+    first, last = counted_requests(scenario, arrival_s.size)
+    at_once = scenario.arrivals == "offline" or (not closed and arrival_s[first] == arrival_s[-1])
     rules = {
         "policy": scenario.policy,
         "max_running": scenario.max_running,
@@ -245,8 +258,8 @@ def _run_replicas(
         "concurrency": scenario.concurrency if closed else 0,
         "turnaround_s": price.request_before_s + price.request_after_s,
         "batch_wait_s": scenario.batch_wait_ms / 1e3,
-        "warm": int(scenario.warmup_frac * arrival_s.size),
-        "whole": scenario.arrivals == "offline",
+        "warm": first,
+        "whole": at_once or (closed and last == arrival_s.size),
         "replicas": scenario.replicas,
         "router": scenario.router,
         "itl_max": itl_max,
@@ -394,7 +407,7 @@ def _run_dealt(
         clients = len(range(replica, concurrency, used))
         columns = (np.ascontiguousarray(c[dealt]) for c in (arrival_s, prompt_tokens, output_tokens))
         parts.append(_run_one(policy, own, step, *columns, clients, batch_wait_s))
-    return _merged(parts, arrival_s.size)
+    return _merged(parts, arrival_s.size, replicas)
 
 
 def _room(
@@ -444,19 +457,23 @@ def _log(states: np.ndarray, room: Room) -> np.ndarray:
     return np.sort(np.concatenate(rows), order="start_s", kind="stable")
 
 
-def _merged(parts: list[EngineResult], count: int) -> EngineResult:
-    """Return the results of replicas to which the requests were dealt in turn, as one."""
+def _merged(parts: list[EngineResult], count: int, replicas: int) -> EngineResult:
+    """Return the results of replicas to which the requests were dealt in turn, as one.
+
+    Time also passes for replicas that got no request.
+    """
     columns = {}
     for name in ("arrival_s", "first_token_s", "finished_s", "itl_max_s", "preemptions"):
         column = np.empty(count, getattr(parts[0], name).dtype)
         for replica, part in enumerate(parts):
             column[replica :: len(parts)] = getattr(part, name)
         columns[name] = column
-    usage = Usage(**{name: sum(getattr(p.usage, name) for p in parts) for name in Usage.__slots__})
+    usage = {name: sum(getattr(p.usage, name) for p in parts) for name in Usage.__slots__}
+    usage["elapsed_s"] *= replicas / len(parts)
     return EngineResult(
         **columns,
         gap_counts=sum(part.gap_counts for part in parts),
-        usage=usage,
+        usage=Usage(**usage),
         kv_blocks_peak=max(part.kv_blocks_peak for part in parts),
         log=np.sort(np.concatenate([part.log for part in parts]), order="start_s", kind="stable"),
     )
