@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -19,9 +19,10 @@ import pandas as pd
 
 from sim_core import metrics
 from sim_core.address import with_changes
-from sim_core.cost import DoesNotFit
-from sim_core.scenario import FIELDS, Scenario, ScenarioError, did_you_mean
+from sim_core.cost import DoesNotFit, price
+from sim_core.scenario import FIELDS, FieldInfo, Scenario, ScenarioError, check, did_you_mean
 from sim_core.simulator import run
+from sim_core.workload import draw
 
 LOAD = "load_frac"
 LOADS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.7, 0.8, 0.88, 0.95, 1.02)
@@ -31,14 +32,20 @@ REFINED_REQUESTS = 50_000
 CAPACITY_REQUESTS = 20_000
 REQUESTS_PER_CLIENT = 10
 MAX_POINTS = 10_000
+MAX_RATE_FRAC = 20.0
+LOAD_INFO = FieldInfo(float, "traffic", "Request rate as a share of what saturates", low=1e-4, high=100.0)
 
 
 class Point(NamedTuple):
-    """One point of a sweep: what was varied, and the scenario, or why there is none."""
+    """One point of a sweep: what was varied, and the scenario, or why there is none.
+
+    `limit` is ``memory`` where the model does not fit, ``scenario`` where keys contradict each other.
+    """
 
     keys: dict[str, Any]
     scenario: Scenario | None
     reason: str = ""
+    limit: str = ""
 
 
 def sweep_key(scenario: Scenario) -> str:
@@ -71,7 +78,7 @@ def sweep_points(
     ScenarioError
         If a key is unknown, has no values, or the sweep has more than 10,000 points.
     """
-    vary = {key: [_plain(v) for v in values] for key, values in (vary or default_vary(scenario)).items()}
+    vary = {key: _values(values) for key, values in (vary or default_vary(scenario)).items()}
     for key, values in vary.items():
         if key != LOAD and key not in FIELDS:
             raise ScenarioError(f"cannot vary {key!r}: unknown key. {did_you_mean(key, [*FIELDS, LOAD])}")
@@ -87,9 +94,11 @@ def sweep_points(
     return [_point(scenario, keys, trace, profile) for keys in combinations]
 
 
-def _plain(value: Any) -> Any:
-    """Return a NumPy scalar as Python's own number."""
-    return value.item() if isinstance(value, np.generic) else value
+def _values(values: Any) -> list[Any]:
+    """Return the values of a key as a list, one value as a list of one, NumPy's scalars as Python's own."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        values = [values]
+    return [value.item() if isinstance(value, np.generic) else value for value in values]
 
 
 def _point(scenario: Scenario, keys: dict[str, Any], trace: Any, profile: Any) -> Point:
@@ -97,37 +106,78 @@ def _point(scenario: Scenario, keys: dict[str, Any], trace: Any, profile: Any) -
     try:
         varied = with_changes(scenario, **changes)
         if LOAD in keys:
-            rate = keys[LOAD] * saturation_per_s(varied, trace, profile)
+            rate = _rate(keys[LOAD], varied, trace, profile)
             keys = {**keys, "arrival_per_s": rate}
             varied = varied.replace(arrival_per_s=rate)
         if varied.arrivals == "closed":
             varied = varied.replace(requests=max(varied.requests, REQUESTS_PER_CLIENT * varied.concurrency))
         return Point(keys, varied)
     except ScenarioError as error:
-        return Point(keys, None, str(error))
+        return Point(keys, None, str(error), _kind(error))
+
+
+def _kind(error: ScenarioError) -> str:
+    return "memory" if isinstance(error, DoesNotFit) else "scenario"
+
+
+def _rate(load_frac: Any, scenario: Scenario, trace: Any, profile: Any) -> float:
+    """Return the request rate of a load, for traffic that has one [1/s]."""
+    check(LOAD, load_frac, LOAD_INFO)
+    if scenario.arrivals not in ("poisson", "gamma"):
+        raise ScenarioError(
+            f"{LOAD} sets a request rate, but arrivals is {scenario.arrivals}. "
+            f"Vary {sweep_key(scenario)}, or set arrivals=poisson."
+        )
+    return load_frac * saturation_per_s(scenario, trace, profile)
 
 
 def saturation_per_s(scenario: Scenario, trace: Any = None, profile: Any = None) -> float:
-    """Return the request rate at which the engine saturates: its rate with the batch always full [1/s]."""
-    places = scenario.max_running * scenario.replicas * (2 if scenario.policy == "static" else 1)
-    clients = places + max(8, places // 4)
-    full = scenario.replace(
-        arrivals="closed", concurrency=clients, requests=max(scenario.requests, 6 * clients), warmup_frac=0.2
-    )
-    return _saturation_per_s(_without_traffic(full), trace, profile)
+    """Return the highest request rate that the engine can keep up [1/s].
 
-
-def _without_traffic(scenario: Scenario) -> Scenario:
-    """Return the scenario with the keys that do not matter in a closed loop at their defaults."""
-    return scenario.replace(
-        arrival_per_s=1.0, arrival_cv=1.0, slo_ttft_ms=1.0, slo_tpot_ms=1.0, slo_percentile=99.0
+    That is its rate in a closed loop with the batch always full; or, where the KV cache cannot hold a full
+    batch and preemptions cost time, with as many clients as it can hold, if that is faster.
+    """
+    closed = scenario.replace(
+        arrivals="closed",
+        warmup_frac=0.2,
+        # these do not matter in a closed loop
+        arrival_per_s=1.0,
+        arrival_cv=1.0,
+        slo_ttft_ms=1.0,
+        slo_tpot_ms=1.0,
+        slo_percentile=99.0,
     )
+    return _saturation_per_s(closed, trace, profile)
 
 
 @lru_cache(maxsize=256)
-def _saturation_per_s(full: Scenario, trace: Any, profile: Any) -> float:
-    found = run(full, trace=trace, profile=profile)
+def _saturation_per_s(scenario: Scenario, trace: Any, profile: Any) -> float:
+    places = scenario.max_running * scenario.replicas * (2 if scenario.policy == "static" else 1)
+    found = _closed_loop_per_s(scenario, places + max(8, places // 4), trace, profile)
+    if scenario.policy == "static":
+        return found
+    held = _requests_held(scenario, trace, profile)
+    return max(found, _closed_loop_per_s(scenario, held, trace, profile)) if held < places else found
+
+
+def _closed_loop_per_s(scenario: Scenario, clients: int, trace: Any, profile: Any) -> float:
+    """Return the rate at which requests finish if there are always as many as there are clients [1/s]."""
+    clients = min(clients, FIELDS["concurrency"].high)
+    requests = min(max(scenario.requests, 6 * clients), FIELDS["requests"].high)
+    found = run(scenario.replace(concurrency=clients, requests=requests), trace=trace, profile=profile)
     return metrics.request_per_s(found)
+
+
+def _requests_held(scenario: Scenario, trace: Any, profile: Any) -> int:
+    """Return how many requests, on average half-way through their answers, nine tenths of the KV cache hold.
+
+    Answers count by their length: those that take long are met more often.
+    """
+    found = price(scenario, profile)
+    traffic = draw(scenario, trace)
+    outputs = traffic.output_tokens.astype(float)
+    tokens = np.average(traffic.prompt_tokens + outputs / 2, weights=outputs) + found.kv_block_tokens / 2
+    return max(1, int(0.9 * found.kv_blocks * found.kv_block_tokens / tokens)) * scenario.replicas
 
 
 def evaluate(
@@ -135,15 +185,14 @@ def evaluate(
 ) -> dict[str, Any]:
     """Return one row of a sweep: the varied keys, all metrics, or `feasible` False and the reason."""
     if point.scenario is None:
-        return {**point.keys, "feasible": False, "reason": point.reason}
+        return {**point.keys, "feasible": False, "reason": point.reason, "limit": point.limit}
     scenario = point.scenario
     if requests is not None:
         scenario = scenario.replace(requests=max(requests, scenario.requests))
     try:
         found = run(scenario, trace=trace, profile=profile)
     except ScenarioError as error:
-        kind = "memory" if isinstance(error, DoesNotFit) else "scenario"
-        return {**point.keys, "feasible": False, "reason": str(error), "limit": kind}
+        return {**point.keys, "feasible": False, "reason": str(error), "limit": _kind(error)}
     row = {
         **point.keys,
         "feasible": True,
@@ -201,11 +250,11 @@ def on_frontier(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return which points no other point beats in both x and y, or in one with the other equal; NaN never."""
     valid = np.isfinite(x) & np.isfinite(y)
     order = np.lexsort((-y, -x))
-    best = -math.inf
+    best = (math.inf, -math.inf)
     chosen = np.zeros(x.size, bool)
     for i in order[valid[order]]:
-        if y[i] > best:
-            best = y[i]
+        if y[i] > best[1] or (x[i], y[i]) == best:
+            best = (x[i], y[i])
             chosen[i] = True
     return chosen
 
@@ -244,9 +293,9 @@ def capacity(scenario: Scenario, *, profile: Any = None, tolerance: float = 0.00
     Returns
     -------
     dict
-        `arrival_per_s` (0.0 if even a trickle misses the limits), `saturation_per_s`, `bound_by`
-        (``ttft``, ``tpot`` or ``stability``: what fails just above), `point` (a row as in `frontier`) or
-        None, `tolerance_frac`.
+        `arrival_per_s` (0.0 if even a trickle misses the limits), `saturation_per_s`, `bound_by` (what
+        fails just above: ``ttft``, ``tpot``, ``stability``, or ``rejected`` if too many requests can never
+        fit), `point` (a row as in `frontier`) or None, `tolerance_frac`.
     """
     if scenario.arrivals != "gamma":
         scenario = scenario.replace(arrivals="poisson")
@@ -258,8 +307,10 @@ def capacity(scenario: Scenario, *, profile: Any = None, tolerance: float = 0.00
 
     low, high = 0.0, 1.2 * top
     best, failed = None, trial(high)
-    if failed["meets_slo"]:
+    while failed["meets_slo"] and high < MAX_RATE_FRAC * top:
         low, best = high, failed
+        high *= 1.5
+        failed = trial(high)
     while high - low > tolerance * high and high > 1e-3 * top:
         rate = 0.5 * (low + high)
         found = trial(rate)
@@ -278,6 +329,8 @@ def capacity(scenario: Scenario, *, profile: Any = None, tolerance: float = 0.00
 
 def _first_failure(scenario: Scenario, point: Mapping[str, Any]) -> str:
     """Return which limit a point breaks: the one it exceeds by the larger factor."""
+    if math.isinf(point["slo_ttft_ms_reached"]):
+        return "rejected"
     if point["saturated"]:
         return "stability"
     ttft = point["slo_ttft_ms_reached"] / scenario.slo_ttft_ms
