@@ -74,9 +74,9 @@ def _gallery() -> None:
     for index, preset in enumerate(presets.scenarios().values()):
         with columns[index % 2].container(border=True):
             st.markdown(f"**{preset.title}**  \n{preset.story}")
-            if st.button("Open", key=f"ready_{preset.id}"):
-                state.replace(preset.build())
-                st.rerun()
+            key, build = f"ready_{preset.id}", preset.build()
+            if st.button("Open", key=key, on_click=state.replace, args=(build,)):
+                st.rerun()  # not the dialog alone
 
 
 def _downloads(found: Result) -> None:
