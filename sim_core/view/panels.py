@@ -68,7 +68,7 @@ def key_figures(sweep: Sweep, found: Result) -> None:
         for name, title, unit, _ in FIGURES
     )
     label = "none" if best is None else f"{best['curve']}, {along.text(best)}"
-    here = f"{sweep.own}, {along.text(found.here)}"
+    here = f"{sweep.own}, {along.text(found.here)}" + ("" if found.here["feasible"] else ": does not run")
     st.html(
         '<div class="bs-figures">'
         f"<section><h2>Best within the limits <b>{escape(label)}</b></h2>{main}</section>"

@@ -48,9 +48,8 @@ def begin() -> Scenario:
     if st.session_state.notes:
         with st.container(border=True):
             st.markdown("**Not everything in this link could be used.**")
-            for note in st.session_state.notes:
-                st.text(note)
-            st.button("Fine", on_click=_dismiss, key="dismiss_notes")
+            st.text("\n".join(st.session_state.notes))
+            st.button("Got it", on_click=_dismiss, key="dismiss_notes")
     if st.session_state.problem:
         st.warning(st.session_state.problem, icon=":material/info:")
     return scenario
