@@ -23,7 +23,8 @@ LATENCIES = ("ttft_ms", "tpot_ms", "itl_ms", "e2e_ms")
 STABLE_FRAC = 0.98
 STEADY_FRAC = 0.95
 GROWTH = 1.2
-BLOCK_REQUESTS = 200
+BLOCKS = 20
+STUDENT = 2.093  # 97.5th percentile of the t distribution with BLOCKS - 1 degrees of freedom
 FEW_SAMPLES = 100
 BLOCKED_FRAC = 0.2
 PREEMPTED_FRAC = 0.1
@@ -356,23 +357,24 @@ def prefill_frac(run: Run) -> float:
     return min(max(1.0 - _ratio(decode_s, usage.busy_s), 0.0), 1.0)
 
 
-def band(values: np.ndarray, quantile: float, z: float = 1.96) -> tuple[float, float]:
+def band(values: np.ndarray, quantile: float) -> tuple[float, float]:
     """Return a 95% interval of a percentile of correlated values in order of arrival.
 
-    The share of values below the percentile has the variance of its means over blocks of 200 requests
-    (batch means, which keep the correlation of neighbours); the interval is read off at the ranks that
-    lie that much lower and higher.
+    The share of values below the percentile has the variance of its means over 20 blocks, long enough that
+    the correlation of neighbours stays within a block; the interval is read off at the ranks that lie that
+    much lower and higher. NaN below 1,000 values.
 
     References
     ----------
+    Schmeiser (1982), "Batch size effects in the analysis of simulation output": 10 to 30 blocks.
     Seila (1982), "A batching approach to quantile estimation in regenerative simulations".
     """
-    blocks = values.size // BLOCK_REQUESTS
-    if blocks < 5:
+    length = values.size // BLOCKS
+    if length < 50:
         return math.nan, math.nan
     (center,) = percentiles(values, (quantile,))
-    below = (values[: blocks * BLOCK_REQUESTS] <= center).reshape(blocks, BLOCK_REQUESTS).mean(axis=1)
-    error = 100 * z * float(below.std(ddof=1)) / math.sqrt(blocks)
+    below = (values[: BLOCKS * length] <= center).reshape(BLOCKS, length).mean(axis=1)
+    error = 100 * STUDENT * float(below.std(ddof=1)) / math.sqrt(BLOCKS)
     low, high = percentiles(values, (max(quantile - error, 0.0), min(quantile + error, 100.0)))
     return low, high
 
