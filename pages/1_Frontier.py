@@ -13,7 +13,7 @@ def answer() -> None:
 
     panels.headline(sweep, found)
     panels.key_figures(sweep, found)
-    controls.above_chart(sweep)
+    controls.above_chart(sweep, panels.leaves_frame(found))
     match state.view("show"):
         case "frontier":
             panels.frontier(sweep, found)

@@ -90,6 +90,15 @@ def test_axes_stay_where_the_frame_puts_them() -> None:
         assert layout["yaxis"]["range"] == [0.0, pytest.approx(900 * 1.15)]
 
 
+def test_the_frame_knows_what_lies_outside() -> None:
+    """Oracle: the corners of the frame."""
+    frame = figures.fit(SWEEP)
+    assert all(map(frame.holds, SWEEP))
+    assert not frame.holds(point(x=160 * 1.16))
+    assert not frame.holds(point(y=900 * 1.16))
+    assert frame.distance(point(x=0.1, y=1), point(x=0.1 + 160 * 1.15, y=1)) == pytest.approx(1)
+
+
 def test_points_nobody_would_choose_are_faint_and_overloaded_ones_hollow() -> None:
     """Oracle: the rows' own marks."""
     first, second = (trace for trace in draw(SWEEP)["data"] if trace.get("name") in ("TP 1", "TP 2"))

@@ -204,13 +204,16 @@ def _heading(text: str) -> None:
 SHOW = {"frontier": "Frontier", "load": "Load curve", "table": "Table"}
 
 
-def above_chart(sweep: sweeps.Sweep) -> None:
-    """Draw the row above the chart: what is shown, what tells the curves apart, the axes."""
+def above_chart(sweep: sweeps.Sweep, outside: bool) -> None:
+    """Draw the row above the chart: what is shown, what tells the curves apart, the axes.
+
+    `outside` says that points lie outside the axes, which stay where they are until asked to fit.
+    """
     with st.container(horizontal=True, vertical_alignment="center"):
         show()
         if state.view("show") != "load":
             vary(sweep)
-        axes()
+        axes(outside)
 
 
 def show() -> None:
@@ -239,15 +242,16 @@ def vary(sweep: sweeps.Sweep) -> None:
         )  # fmt: skip
 
 
-def axes() -> None:
+def axes(outside: bool) -> None:
     """Draw the toggles of the axes, and the button that fits them to the points."""
     if state.view("show") == "table":
         return
     if state.view("show") == "frontier":
         _log_toggles()
     st.button(
-        "Fit", icon=":material/fit_screen:", on_click=state.fit, help="Fit the axes to the points", key="fit"
-    )
+        "Fit: points lie outside" if outside else "Fit", icon=":material/fit_screen:", on_click=state.fit,
+        help="Fit the axes to the points", key="fit", type="primary" if outside else "secondary",
+    )  # fmt: skip
 
 
 def _log_toggles() -> None:
@@ -267,10 +271,8 @@ def _write_among() -> None:
 
 
 def _write_axes() -> None:
-    x, y = st.session_state.in_log_x, st.session_state.in_log_y
-    state.set_view(
-        "axes", {(False, False): "linear", (True, False): "log-x", (False, True): "log-y"}.get((x, y), "log")
-    )
+    names = {(False, False): "linear", (True, False): "log-x", (False, True): "log-y", (True, True): "log"}
+    state.set_view("axes", names[st.session_state.in_log_x, st.session_state.in_log_y])
 
 
 # Traffic classes

@@ -56,6 +56,10 @@ class Frame:
     log_x: bool = False
     log_y: bool = False
 
+    def holds(self, row: Row) -> bool:
+        """Return whether a row lies within the axes."""
+        return self.x[0] <= row[X] <= self.x[1] and self.y[0] <= row[Y] <= self.y[1]
+
     def at(self, row: Row) -> tuple[float, float]:
         """Return where a row is drawn, in the axes' own coordinates."""
         x, y = row[X], row[Y]

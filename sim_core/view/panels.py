@@ -130,12 +130,11 @@ def _change(value: float, before: float, more_is_better: bool) -> str:
 
 def frontier(sweep: Sweep, found: Result) -> None:
     """Show the Pareto chart."""
-    rows, scale = found.rows, state.view("axes")
+    rows = found.rows
     if not figures.drawable(rows):
         _blocked(rows)
         return
-    logs = scale in ("log-x", "log"), scale in ("log-y", "log")
-    frame, revision = state.frame(f"frontier {scale}", lambda: figures.fit(rows, *logs))
+    frame, revision = _frame(rows)
     along, best = sweeps.ALONG[sweep.along], sweeps.best(rows)
     figure = figures.pareto(
         rows,
@@ -158,6 +157,23 @@ def frontier(sweep: Sweep, found: Result) -> None:
         on_settled=None if found.fine or state.view("fine") == "off" else settled,
     )
     _blocked(rows)
+
+
+def _frame(rows: list[Row]) -> tuple[figures.Frame, str]:
+    scale = state.view("axes")
+    logs = scale in ("log-x", "log"), scale in ("log-y", "log")
+    return state.frame(f"frontier {scale}", lambda: figures.fit(rows, *logs))
+
+
+def leaves_frame(found: Result) -> bool:
+    """Return whether the points that matter most, or a third of all, lie outside the axes."""
+    shown = figures.drawable(found.rows)
+    if state.view("show") != "frontier" or not shown:
+        return False
+    frame, _ = _frame(found.rows)
+    marked = [row for row in (sweeps.best(shown), found.here) if row and figures.drawable([row])]
+    inside = [frame.holds(row) for row in shown]
+    return not all(map(frame.holds, marked)) or sum(inside) < 2 / 3 * len(inside)
 
 
 def _blocked(rows: list[Row]) -> None:
