@@ -1128,10 +1128,11 @@ def room_of(rooms, replica):
 
 
 @compiled
-def run_balanced(states, rooms, cost, rules, arrival_s, prompt_tokens, output_tokens):
+def run_balanced(states, rooms, cost, rules, drain_rules, arrival_s, prompt_tokens, output_tokens):
     """Run replicas side by side; each arrival goes to the one with the fewest unfinished requests.
 
-    The router sees every replica after all steps that start before the arrival.
+    The router sees every replica after all steps that start before the arrival. After the last one,
+    `drain_rules` hold, which may measure no more.
     """
     load_requests(rooms.requests, arrival_s, prompt_tokens, output_tokens)
     for replica in range(states.size):
@@ -1146,7 +1147,7 @@ def run_balanced(states, rooms, cost, rules, arrival_s, prompt_tokens, output_to
         append_to_queue(states[chosen], rooms.requests, i)
         states[chosen].unfinished += 1
     for replica in range(states.size):
-        advance(states[replica], room_of(rooms, replica), cost, rules, math.inf)
+        advance(states[replica], room_of(rooms, replica), cost, drain_rules, math.inf)
 
 
 # --- static batching ------------------------------------------------------------------------------

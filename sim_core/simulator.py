@@ -304,7 +304,8 @@ def run_engine(
     concurrency : int
         Clients of a closed loop, or 0 for an open loop.
     warm : int
-        Usage and gaps are counted from the admission of this request until that of the last one.
+        Usage and gaps are counted from the admission of this request until that of the last one
+        (balanced replicas: until it arrives).
     whole : bool
         Count all steps instead.
     replicas, router
@@ -372,13 +373,15 @@ def _run_balanced(
     prompt_tokens: np.ndarray,
     output_tokens: np.ndarray,
 ) -> EngineResult:
-    """Run replicas behind a least-loaded router."""
+    """Run replicas behind a least-loaded router; the drain after the last arrival is not measured."""
+    whole = rules.measure_until == arrival_s.size
+    drain_rules = rules if whole else rules._replace(measure_until=NOBODY)
     log_rows = 0
     for _ in range(1 + rules.keep_log):
         states = np.zeros(replicas, STATE)
         longest = int(output_tokens.max(initial=1))
         rooms = _room(rules, step, arrival_s.size, longest, log_rows, (replicas,))
-        kernels.run_balanced(states, rooms, step, rules, arrival_s, prompt_tokens, output_tokens)
+        kernels.run_balanced(states, rooms, step, rules, drain_rules, arrival_s, prompt_tokens, output_tokens)
         log_rows = int(states["log_rows"].max())
     return _result(states, rooms, rules)
 
