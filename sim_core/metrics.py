@@ -23,6 +23,7 @@ LATENCIES = ("ttft_ms", "tpot_ms", "itl_ms", "e2e_ms")
 STABLE_FRAC = 0.98
 STEADY_FRAC = 0.95
 GROWTH = 1.2
+DRIFT = 0.0005
 BLOCKS = 20
 STUDENT = 2.093  # 97.5th percentile of the t distribution with BLOCKS - 1 degrees of freedom
 FEW_SAMPLES = 100
@@ -217,17 +218,19 @@ def window_of(scenario: Scenario, rows: Rows) -> Window:
     that end in the drain. Offline, and where nothing is left otherwise: everything.
     """
     count = rows.arrival_s.size
-    first, last = counted_requests(scenario, count)
-    start_s, end_s = float(rows.arrival_s[first]), float(rows.arrival_s.max())
-    if end_s > start_s and scenario.arrivals != "offline":
-        return Window(first, last, start_s, end_s)
+    counted = counted_requests(scenario, count)
+    if counted is not None:
+        start_s, end_s = float(rows.arrival_s[counted[0]]), float(rows.arrival_s.max())
+        if end_s > start_s:
+            return Window(*counted, start_s, end_s)
     return Window(0, count, float(rows.arrival_s.min()), float(np.nanmax(rows.finished_s)))
 
 
 def is_saturated(scenario: Scenario, tally: Tally, window: Window) -> bool:
     """Return whether requests arrive faster than they finish, and wait longer and longer (open loop).
 
-    Fewer than 98% finish; and the median TTFT grows over the thirds of the requests, by a fifth in all.
+    Fewer than 98% finish; and the median TTFT grows over the thirds of the requests: by a fifth, and by half
+    a thousandth of the time (less is a batch that still fills up, in a run too short to tell).
     """
     arrived = window.last - window.first
     if scenario.arrivals in ("closed", "offline") or arrived < 20:
@@ -235,7 +238,9 @@ def is_saturated(scenario: Scenario, tally: Tally, window: Window) -> bool:
     if tally.finished >= STABLE_FRAC * arrived:
         return False
     early, middle, late = (np.median(third) for third in np.array_split(tally.ttft_ms, 3))
-    return bool(early < middle < late and late > GROWTH * early)
+    grown_s = (late - early) / 1e3
+    growing = early < middle < late and late > GROWTH * early
+    return bool(growing and grown_s > DRIFT * (window.end_s - window.start_s))
 
 
 def _latency(point: dict[str, Any], name: str, values_ms: np.ndarray, extra: float | None = None) -> float:

@@ -199,15 +199,15 @@ def run(
     )
 
 
-def counted_requests(scenario: Scenario, count: int) -> tuple[int, int]:
+def counted_requests(scenario: Scenario, count: int) -> tuple[int, int] | None:
     """Return the range of requests that statistics use, of `count` that were not rejected.
 
-    After the warm-up; in a closed loop without those that end in the drain; offline all. Where that
-    leaves nothing, all.
+    After the warm-up, and in a closed loop without those that end in the drain. None stands for the whole
+    run: offline, and where the range would be empty.
     """
     first = int(scenario.warmup_frac * count)
     last = count - scenario.concurrency if scenario.arrivals == "closed" else count
-    return (first, last) if scenario.arrivals != "offline" and last > first else (0, count)
+    return (first, last) if scenario.arrivals != "offline" and last > first else None
 
 
 def _nothing_fits(traffic: workload.Workload, price: cost.Price) -> str:
@@ -246,8 +246,9 @@ def _run_replicas(
 ) -> EngineResult:
     """Run the requests on one engine, on replicas behind a router, or on replicas that share nothing."""
     closed = scenario.arrivals == "closed"
-    first, last = counted_requests(scenario, arrival_s.size)
-    at_once = scenario.arrivals == "offline" or (not closed and arrival_s[first] == arrival_s[-1])
+    counted = counted_requests(scenario, arrival_s.size)
+    first = counted[0] if counted else 0
+    at_once = not closed and arrival_s[first] == arrival_s[-1]
     rules = {
         "policy": scenario.policy,
         "max_running": scenario.max_running,
@@ -259,7 +260,7 @@ def _run_replicas(
         "turnaround_s": price.request_before_s + price.request_after_s,
         "batch_wait_s": scenario.batch_wait_ms / 1e3,
         "warm": first,
-        "whole": at_once or (closed and last == arrival_s.size),
+        "whole": counted is None or at_once,
         "replicas": scenario.replicas,
         "router": scenario.router,
         "itl_max": itl_max,
