@@ -417,12 +417,14 @@ def test_saturation_is_seen_and_no_false_alarm_raised(name):
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("changes", [{}, {"max_batch": 8}, {"output_tokens": 2}, {"replicas": 3}])
 def test_saturation_under_every_policy(policy, changes):
-    """Oracle: as above, over policies, a narrow batch, answers that are nearly all prefill, and replicas."""
-    if policy == "static" and changes == {"output_tokens": 2}:
-        pytest.skip("small batches pad less than full ones: which load is stable depends on chance")
+    """Oracle: as above, over policies, a narrow batch, answers that are nearly all prefill, and replicas.
+
+    Static batches of short answers pad less when they are small, so more than the rate of full batches can
+    be stable, by chance; twice that rate is not.
+    """
     scenario = Scenario(policy=policy, **changes)
     assert flags(scenario, 0.5) == 0
-    assert flags(scenario, 1.5) == 5
+    assert flags(scenario, 2.0 if (policy, changes) == ("static", {"output_tokens": 2}) else 1.5) == 5
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -458,7 +460,7 @@ def test_closed_and_offline_are_never_saturated():
         ({"arrivals": "closed", "warmup_frac": 0.0}, "`requests` to 640 and `warmup_frac` to 0.1."),
         ({"token_budget": 128}, "token_budget limits the running sequences to 128"),
         ({"policy": "static", "replicas": 2}, "dealt to the replicas in turn"),
-        ({"accelerator": "corsair", "weight_dtype": "fp8"}, "announced"),
+        ({"accelerator": "jotunn8"}, "announced"),
         ({"arrivals": "closed", "prompt_tokens": 9000, "output_tokens": 900}, "preemptions"),
         ({"output_tokens": 2000, "arrival_per_s": 3.0, "requests": 500}, "Not steady"),
     ],
@@ -466,10 +468,7 @@ def test_closed_and_offline_are_never_saturated():
 )
 def test_warnings(changes, says):
     """Oracle: the condition each warning names."""
-    try:
-        notes = summary_of(run(Scenario(**changes)))["warnings"]
-    except ValueError as error:
-        pytest.skip(str(error))
+    notes = summary_of(run(Scenario(**changes)))["warnings"]
     assert any(says in note for note in notes), notes
 
 
