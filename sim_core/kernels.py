@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-CHUNKED, PREFILL_FIRST = 0, 1
+CHUNKED, PREFILL_FIRST, STATIC = 0, 1, 2
 GAP_BINS_PER_OCTAVE = 64
 GAP_EXPONENT_LOW = -40
 GAP_BINS = (70 - GAP_EXPONENT_LOW) * GAP_BINS_PER_OCTAVE
@@ -154,6 +154,7 @@ class Rules(NamedTuple):
     block_tokens: int
     swap: bool
     turnaround_s: float
+    batch_wait_s: float
     measure_from: int
     measure_until: int
     track_itl_max: bool
@@ -1154,9 +1155,9 @@ def run_balanced(states, rooms, cost, rules, drain_rules, arrival_s, prompt_toke
 
 
 @inlined
-def batch_start_s(s, requests, rules, first, batch_wait_s):
+def batch_start_s(s, requests, rules, first):
     """Return when the batch starts: once it can be full, or the first request has waited long enough."""
-    start_s = requests[first].arrival_s + batch_wait_s
+    start_s = requests[first].arrival_s + rules.batch_wait_s
     last = first + rules.max_running - 1
     if last < s.released:
         start_s = min(start_s, requests[last].arrival_s)
@@ -1310,7 +1311,7 @@ def report_left_out(s, requests, rules, first, end, start_s):
 
 
 @compiled
-def run_static(states, room, cost, rules, arrival_s, prompt_tokens, output_tokens, concurrency, batch_wait_s):
+def run_static(states, room, cost, rules, arrival_s, prompt_tokens, output_tokens, concurrency):
     """Run one engine to the end with static batches; a concurrency of 0 means open loop."""
     load_requests(room.requests, arrival_s, prompt_tokens, output_tokens)
     s = states[0]
@@ -1319,7 +1320,7 @@ def run_static(states, room, cost, rules, arrival_s, prompt_tokens, output_token
     s.released = min(concurrency, count) if concurrency > 0 else count
     first = 0
     while first < count:
-        start_s = batch_start_s(s, room.requests, rules, first, batch_wait_s)
+        start_s = batch_start_s(s, room.requests, rules, first)
         wait_until(s, rules, start_s)
         end = batch_end(s, room.requests, rules, first, start_s)
         prompt = output = 0

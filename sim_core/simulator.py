@@ -7,7 +7,7 @@ benchmarks. Both coerce every array to one dtype and layout, so that Numba compi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,14 +21,34 @@ from sim_core.kernels import (
     PREFILL_FIRST,
     REQUEST,
     STATE,
+    STATIC,
     Room,
     Rules,
     StepCost,
 )
 from sim_core.scenario import Scenario, ScenarioError
 
-POLICIES = {"chunked": CHUNKED, "prefill_first": PREFILL_FIRST, "static": CHUNKED}
+POLICIES = {"chunked": CHUNKED, "prefill_first": PREFILL_FIRST, "static": STATIC}
 FINISHED, REJECTED = "finished", "rejected"
+
+
+class Traffic(NamedTuple):
+    """What the engine serves, in order of arrival; arrays are C-contiguous.
+
+    Attributes
+    ----------
+    arrival_s : ndarray of float64, shape (n,)
+        Arrivals at the engine, non-decreasing; in a closed loop those of the first `concurrency`. [s]
+    prompt_tokens, output_tokens : ndarray of int64, shape (n,)
+        Lengths, at least 1.
+    concurrency : int
+        Clients of a closed loop, or 0 for an open loop.
+    """
+
+    arrival_s: np.ndarray
+    prompt_tokens: np.ndarray
+    output_tokens: np.ndarray
+    concurrency: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -298,12 +318,8 @@ def run_engine(
     ----------
     step : StepCost
         Prices of a step; the row table has at least `max_running` + 1 entries.
-    arrival_s : ndarray of float, shape (n,)
-        Arrivals at the engine, non-decreasing; in a closed loop those of the first `concurrency`. [s]
-    prompt_tokens, output_tokens : ndarray of int, shape (n,)
-        Lengths, at least 1; every request fits the KV cache alone.
-    concurrency : int
-        Clients of a closed loop, or 0 for an open loop.
+    arrival_s, prompt_tokens, output_tokens, concurrency
+        See `Traffic`; every request fits the KV cache alone.
     warm : int
         Usage and gaps are counted from the admission of this request until that of the last one
         (balanced replicas: until it arrives).
@@ -312,15 +328,16 @@ def run_engine(
     replicas, router
         `least_loaded` runs replicas side by side (open loop, continuous batching); otherwise requests,
         and the clients of a closed loop, are dealt in turn.
-    itl_max : bool
-        Keep the longest gap of each request.
-    log : bool
-        Keep the step log.
+    itl_max, log : bool
+        Keep the longest gap of each request; keep the step log.
     """
-    arrival_s = np.ascontiguousarray(arrival_s, np.float64)
-    prompt_tokens = np.ascontiguousarray(prompt_tokens, np.int64)
-    output_tokens = np.ascontiguousarray(output_tokens, np.int64)
-    count = arrival_s.size
+    traffic = Traffic(
+        np.ascontiguousarray(arrival_s, np.float64),
+        np.ascontiguousarray(prompt_tokens, np.int64),
+        np.ascontiguousarray(output_tokens, np.int64),
+        int(concurrency),
+    )
+    count = traffic.arrival_s.size
     rules = Rules(
         policy=POLICIES[policy],
         max_running=int(max_running),
@@ -329,95 +346,67 @@ def run_engine(
         block_tokens=int(kv_block_tokens),
         swap=preemption == "swap",
         turnaround_s=float(turnaround_s),
+        batch_wait_s=float(batch_wait_s),
         measure_from=NOBODY if whole else int(warm),
         measure_until=count if whole else count - 1,
         track_itl_max=bool(itl_max),
         keep_log=bool(log),
     )
-    work = (step, arrival_s, prompt_tokens, output_tokens, int(concurrency), float(batch_wait_s))
     if replicas == 1:
-        return _run_one(policy, rules, *work)
+        return _run_one(rules, step, traffic)
     if router == "least_loaded" and concurrency == 0 and policy != "static":
-        return _run_balanced(rules, replicas, *work[:4])
-    return _run_dealt(policy, rules, replicas, *work)
+        return _run_balanced(rules, replicas, step, traffic)
+    return _run_dealt(rules, replicas, step, traffic)
 
 
-def _run_one(
-    policy: str,
-    rules: Rules,
-    step: StepCost,
-    arrival_s: np.ndarray,
-    prompt_tokens: np.ndarray,
-    output_tokens: np.ndarray,
-    concurrency: int,
-    batch_wait_s: float,
-) -> EngineResult:
+def _run_one(rules: Rules, step: StepCost, traffic: Traffic) -> EngineResult:
     """Run one engine; a run to be logged is run twice, first to count its rows."""
+    kernel = kernels.run_static if rules.policy == STATIC else kernels.run_continuous
     log_rows = 0
     for _ in range(1 + rules.keep_log):
         states = np.zeros(1, STATE)
-        room = _room(rules, step, arrival_s.size, int(output_tokens.max(initial=1)), log_rows)
-        traffic = (arrival_s, prompt_tokens, output_tokens, concurrency)
-        if policy == "static":
-            kernels.run_static(states, room, step, rules, *traffic, batch_wait_s)
-        else:
-            kernels.run_continuous(states, room, step, rules, *traffic)
+        room = _room(rules, step, traffic, log_rows)
+        kernel(states, room, step, rules, *traffic)
         log_rows = int(states["log_rows"][0])
     return _result(states, room, rules)
 
 
-def _run_balanced(
-    rules: Rules,
-    replicas: int,
-    step: StepCost,
-    arrival_s: np.ndarray,
-    prompt_tokens: np.ndarray,
-    output_tokens: np.ndarray,
-) -> EngineResult:
+def _run_balanced(rules: Rules, replicas: int, step: StepCost, traffic: Traffic) -> EngineResult:
     """Run replicas behind a least-loaded router; the drain after the last arrival is not measured."""
-    whole = rules.measure_until == arrival_s.size
+    whole = rules.measure_until == traffic.arrival_s.size
     drain_rules = rules if whole else rules._replace(measure_until=NOBODY)
     log_rows = 0
     for _ in range(1 + rules.keep_log):
         states = np.zeros(replicas, STATE)
-        longest = int(output_tokens.max(initial=1))
-        rooms = _room(rules, step, arrival_s.size, longest, log_rows, (replicas,))
-        kernels.run_balanced(states, rooms, step, rules, drain_rules, arrival_s, prompt_tokens, output_tokens)
+        rooms = _room(rules, step, traffic, log_rows, (replicas,))
+        kernels.run_balanced(states, rooms, step, rules, drain_rules, *traffic[:3])
         log_rows = int(states["log_rows"].max())
     return _result(states, rooms, rules)
 
 
-def _run_dealt(
-    policy: str,
-    rules: Rules,
-    replicas: int,
-    step: StepCost,
-    arrival_s: np.ndarray,
-    prompt_tokens: np.ndarray,
-    output_tokens: np.ndarray,
-    concurrency: int,
-    batch_wait_s: float,
-) -> EngineResult:
+def _run_dealt(rules: Rules, replicas: int, step: StepCost, traffic: Traffic) -> EngineResult:
     """Run replicas that share nothing: requests, and the clients of a closed loop, are dealt in turn."""
+    total = traffic.arrival_s.size
+    used = min(replicas, total, traffic.concurrency or replicas)
     parts = []
-    used = min(replicas, arrival_s.size, concurrency or replicas)
     for replica in range(used):
-        dealt = slice(replica, None, used)
-        count = arrival_s[dealt].size
-        own = rules._replace(
+        columns = (np.ascontiguousarray(column[replica::used]) for column in traffic[:3])
+        own = Traffic(*columns, concurrency=len(range(replica, traffic.concurrency, used)))
+        count = own.arrival_s.size
+        own_rules = rules._replace(
             measure_from=rules.measure_from // used if rules.measure_from > 0 else rules.measure_from,
-            measure_until=count if rules.measure_until == arrival_s.size else count - 1,
+            measure_until=count if rules.measure_until == total else count - 1,
         )
-        clients = len(range(replica, concurrency, used))
-        columns = (np.ascontiguousarray(c[dealt]) for c in (arrival_s, prompt_tokens, output_tokens))
-        parts.append(_run_one(policy, own, step, *columns, clients, batch_wait_s))
-    return _merged(parts, arrival_s.size, replicas)
+        parts.append(_run_one(own_rules, step, own))
+    return _merged(parts, total, replicas)
 
 
 def _room(
-    rules: Rules, step: StepCost, count: int, longest: int, log_rows: int, replicas: tuple[int, ...] = ()
+    rules: Rules, step: StepCost, traffic: Traffic, log_rows: int, replicas: tuple[int, ...] = ()
 ) -> Room:
     """Return the working memory of one engine, or of several along a first axis."""
+    count = traffic.arrival_s.size
+    longest = int(traffic.output_tokens.max(initial=1))
     ring = max(64, 1 << (longest + 1).bit_length())
     gaps = ring if rules.track_itl_max else 1
     return Room(
