@@ -326,17 +326,11 @@ def run_engine(
     whole : bool
         Count all steps instead.
     replicas, router
-        `least_loaded` runs replicas side by side (open loop, continuous batching); otherwise requests,
-        and the clients of a closed loop, are dealt in turn.
+        `least_loaded` works in an open loop with continuous batching; otherwise all are dealt in turn.
     itl_max, log : bool
         Keep the longest gap of each request; keep the step log.
     """
-    traffic = Traffic(
-        np.ascontiguousarray(arrival_s, np.float64),
-        np.ascontiguousarray(prompt_tokens, np.int64),
-        np.ascontiguousarray(output_tokens, np.int64),
-        int(concurrency),
-    )
+    traffic = _traffic(arrival_s, prompt_tokens, output_tokens, concurrency)
     count = traffic.arrival_s.size
     rules = Rules(
         policy=POLICIES[policy],
@@ -357,6 +351,16 @@ def run_engine(
     if router == "least_loaded" and concurrency == 0 and policy != "static":
         return _run_balanced(rules, replicas, step, traffic)
     return _run_dealt(rules, replicas, step, traffic)
+
+
+def _traffic(arrival_s: Any, prompt_tokens: Any, output_tokens: Any, concurrency: int) -> Traffic:
+    """Return the traffic in the one dtype and layout that the kernels are compiled for."""
+    return Traffic(
+        np.ascontiguousarray(arrival_s, np.float64),
+        np.ascontiguousarray(prompt_tokens, np.int64),
+        np.ascontiguousarray(output_tokens, np.int64),
+        int(concurrency),
+    )
 
 
 def _run_one(rules: Rules, step: StepCost, traffic: Traffic) -> EngineResult:

@@ -127,3 +127,13 @@ def test_page_settings_in_a_link_are_known_to_the_command_line() -> None:
     from sim_core.view import state
 
     assert {*state.VIEW, state.AMONG} <= VIEW_KEYS
+
+
+def test_functions_stay_short():
+    """Oracle: the house rule that no function of the product has more than 60 lines."""
+    long = {}
+    for path in [*(ROOT / "sim_core").rglob("*.py"), *(ROOT / "pages").glob("*.py"), ROOT / "app.py"]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno >= 60:
+                long[f"{path.name}:{node.name}"] = node.end_lineno - node.lineno + 1
+    assert long == {}
