@@ -271,7 +271,7 @@ def test_closing_a_refinement_cancels_the_rest(monkeypatch):
 
     def slow(point, **_):
         started.append(point)
-        time.sleep(0.02)
+        time.sleep(0.05)
         return {}
 
     monkeypatch.setattr(module, "evaluate", slow)
