@@ -122,6 +122,16 @@ def test_the_slow_side_is_shaded_up_to_the_limit() -> None:
     assert edge["x0"] == edge["x1"] == 25.0
 
 
+def test_words_at_points_stay_off_curves_and_marks() -> None:
+    """Oracle: the corner where a curve stands alone carries a word; on top of another curve none does."""
+    alone = [point("TP 1", load, 60 + load, 500) for load in (1, 2, 3)]
+    texts = [note["text"] for note in draw(alone, here=None, best=None)["layout"]["annotations"]]
+    assert any("client" in text for text in texts)
+    grid = [point(f"other {n}", n, x, 30.0 * n) for n in range(1, 40) for x in (1.0, 100.0)]
+    texts = [note["text"] for note in draw([*alone, *grid], here=None, best=None)["layout"]["annotations"]]
+    assert not any("client" in text for text in texts)
+
+
 def test_the_words_of_two_marks_that_meet_go_apart() -> None:
     """Oracle: the offsets of the two annotations."""
     near = draw(SWEEP, here=SWEEP[1], best=SWEEP[1])["layout"]["annotations"][-2:]

@@ -14,6 +14,7 @@ import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ DASHES = ("solid", "dash", "dashdot", "dot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "hexagon")
 FAINT = 0.3
 LABELLED = 4  # points of the operating curve that carry a label
+LABELS_APART = 0.12
+LABEL = (0.045, 0.026)  # half the width and height of such a label, as a share of the frame
 CLOSE = 0.09  # two marks nearer than this, as a share of the frame, would share their words
 
 LIMITS = {  # what may limit a point: words, colour
@@ -65,14 +68,19 @@ class Frame:
         x, y = row[X], row[Y]
         return (math.log10(x) if self.log_x else x), (math.log10(y) if self.log_y else y)
 
+    def share(self, row: Row) -> tuple[float, float]:
+        """Return where a row is drawn, as a share of the frame from its lower left corner."""
+        return _share(row[X], self.x, self.log_x), _share(row[Y], self.y, self.log_y)
+
     def distance(self, first: Row, second: Row) -> float:
         """Return how far apart two rows are drawn, as a share of the frame."""
-        (x1, y1), (x2, y2) = self.at(first), self.at(second)
-        return math.hypot((x1 - x2) / _length(self.x, self.log_x), (y1 - y2) / _length(self.y, self.log_y))
+        return math.dist(self.share(first), self.share(second))
 
 
-def _length(span: tuple[float, float], log: bool) -> float:
-    return math.log10(span[1] / span[0]) if log else span[1] - span[0]
+def _share(value: float, span: tuple[float, float], log: bool) -> float:
+    if log:
+        return math.log(value / span[0]) / math.log(span[1] / span[0])
+    return (value - span[0]) / (span[1] - span[0])
 
 
 def fit(rows: Iterable[Row], log_x: bool = False, log_y: bool = False) -> Frame:
@@ -153,9 +161,9 @@ def pareto(
         (row, look) for row, look in ((best, _BEST), (here, _HERE)) if row is not None and drawable([row])
     ]
     data += [_mark(row, look) for row, look in marks]
-    data.append(_labels(drawable(curves(rows).get(own, [])), along, [row for row, _ in marks], frame))
     edge = 1000 / slo_tpot_ms
-    annotations = [_edge_words(frame, edge, slo_tpot_ms), _BETTER, *_mark_words(marks, frame)]
+    annotations = _labels(rows, own, along, [row for row, _ in marks], frame)
+    annotations += [_edge_words(frame, edge, slo_tpot_ms), _BETTER, *_mark_words(marks, frame)]
     layout = _layout(frame) | {
         "uirevision": revision,
         "annotations": annotations,
@@ -241,7 +249,7 @@ def _crossings(x: np.ndarray, heights: np.ndarray) -> np.ndarray:
     found = [np.empty(0)]
     for first in range(len(heights)):
         for second in range(first):
-            with np.errstate(invalid="ignore"):
+            with np.errstate(invalid="ignore", divide="ignore"):
                 gap = heights[first] - heights[second]
                 left, right = gap[:-1], gap[1:]
                 crosses = np.isfinite(left) & np.isfinite(right) & (left * right < 0)
@@ -328,17 +336,50 @@ def _mark_words(marks: list[tuple[Row, tuple[str, str, int]]], frame: Frame) -> 
     return found
 
 
-def _labels(rows: list[Row], along: Along, marks: list[Row], frame: Frame) -> dict:
-    """Return words at a few points of one curve, none of them close to a mark."""
-    if len(rows) > 3:
-        places = np.unique(np.linspace(1, len(rows) - 2, LABELLED).round().astype(int))
-        rows = [rows[place] for place in places]
-    rows = [row for row in rows if all(frame.distance(row, mark) > CLOSE for mark in marks)]
-    rows = [row for row in rows if frame.distance(row, {X: frame.x[0] or 1e-9, Y: row[Y]}) > 0.15]
+def _labels(rows: Sequence[Row], own: str, along: Along, marks: list[Row], frame: Frame) -> list[dict]:
+    """Return words at a few points of one curve, each where neither curves nor marks are in the way."""
+    taken = _covered(rows, frame)
+    for x, y in map(frame.share, marks):  # a mark has its words up and right
+        taken += [(x + 0.05, y + 0.06), (x + 0.1, y + 0.07), (x + 0.16, y + 0.07)]
+    found, apart = [], list(marks)
+    for row in reversed(drawable(curves(rows).get(own, []))):
+        if len(found) == LABELLED or any(frame.distance(row, other) < LABELS_APART for other in apart):
+            continue
+        side = _free_side(frame.share(row), taken)
+        if side:
+            found.append(_label(frame.at(row), along.text(row), side))
+            apart.append(row)
+    return found
+
+
+def _free_side(place: tuple[float, float], taken: list[tuple[float, float]]) -> int:
+    """Return on which side of a place a label fits: 1 up and right, -1 down and left, 0 neither."""
+    width, height = LABEL
+    for side in (1, -1):
+        x, y = place[0] + side * width * 1.1, place[1] + side * height * 1.2
+        if not (width < x < 1 - width and height < y < 1 - height):
+            continue
+        if all(abs(x - other_x) > width or abs(y - other_y) > height for other_x, other_y in taken):
+            return side
+    return 0
+
+
+def _covered(rows: Sequence[Row], frame: Frame) -> list[tuple[float, float]]:
+    """Return places along all curves, dense enough to keep words off the lines. [share of the frame]"""
+    found = []
+    for points in curves(rows).values():
+        places = [frame.share(row) for row in sorted(drawable(points), key=lambda row: row[X])]
+        for (x1, y1), (x2, y2) in pairwise(places):
+            steps = 1 + int(math.hypot(x2 - x1, y2 - y1) / 0.03)
+            found += [(x1 + (x2 - x1) * i / steps, y1 + (y2 - y1) * i / steps) for i in range(steps + 1)]
+    return found
+
+
+def _label(place: tuple[float, float], text: str, side: int) -> dict:
     return {
-        "type": "scatter", "mode": "text", "x": [row[X] for row in rows], "y": [row[Y] for row in rows],
-        "text": [f"{along.text(row)} " for row in rows], "textposition": "bottom left",
-        "textfont": {"size": 11.5, "color": MUTED}, "hoverinfo": "skip", "showlegend": False,
+        "text": text, "x": place[0], "y": place[1], "xanchor": "left" if side > 0 else "right",
+        "yanchor": "bottom" if side > 0 else "top", "xshift": 5 * side, "yshift": 3 * side,
+        "showarrow": False, "font": {"size": 11.5, "color": MUTED},
     }  # fmt: skip
 
 
@@ -350,11 +391,18 @@ def short(values: Iterable[float], digits: int = 5) -> list[float | None]:
 def _axis(span: tuple[float, float], log: bool, title: str) -> dict:
     axis = {"title": {"text": title}, "range": list(span)}
     if log:
-        ticks = {"showgrid": False, "ticks": "outside", "ticklen": 3}
-        log_span = [math.log10(end) for end in span]
-        return axis | {"type": "log", "range": log_span, "dtick": 1, "minor": ticks, "exponentformat": "none",
-                       "separatethousands": True}  # fmt: skip
+        ticks = _log_ticks(span)
+        words = {"tickvals": ticks, "ticktext": [number(tick) for tick in ticks]}
+        return axis | words | {"type": "log", "range": [math.log10(end) for end in span]}
     return axis | {"separatethousands": True, "exponentformat": "none"}
+
+
+def _log_ticks(span: tuple[float, float]) -> list[float]:
+    """Return 1, 2, 5, 10 and so on within a range; whole decades only where it is wide."""
+    first, last = math.floor(math.log10(span[0])), math.ceil(math.log10(span[1]))
+    steps = (1.0,) if last - first > 4 else (1.0, 2.0, 5.0)
+    ticks = [float(f"{step * 10.0**power:.1g}") for power in range(first, last + 1) for step in steps]
+    return [tick for tick in ticks if span[0] <= tick <= span[1]]
 
 
 def _layout(frame: Frame) -> dict:
@@ -451,8 +499,8 @@ def load_curve(
         annotations.append(_rate_text(here_per_s, "this setting") | {"font": {"color": INK, "size": 13}})
     layout = _COMMON | {
         "xaxis": _axis(frame.rate_per_s, False, "Request rate [req/s]") | {"anchor": "y"},
-        "yaxis": _axis(frame.tpot_ms, True, "TPOT [ms]") | {"domain": [0, 0.47], "dtick": "D2"},
-        "yaxis2": _axis(frame.ttft_ms, True, "TTFT [ms]") | {"domain": [0.53, 1], "dtick": "D2"},
+        "yaxis": _axis(frame.tpot_ms, True, "TPOT [ms]") | {"domain": [0, 0.47]},
+        "yaxis2": _axis(frame.ttft_ms, True, "TTFT [ms]") | {"domain": [0.53, 1]},
         "shapes": shapes, "annotations": annotations, "uirevision": revision,
     }  # fmt: skip
     return {"data": data, "layout": layout}

@@ -96,7 +96,7 @@ def _note(name: str, found: Result) -> str:
         return ""
     low, high = found.here.get(f"{name}_low", math.nan), found.here.get(f"{name}_high", math.nan)
     if math.isfinite(low) and math.isfinite(high) and number(low, 2) != number(high, 2):
-        return f"{number(low, 2)}–{duration(high, 2)}"
+        return f"{number(low / 1000 if high >= 1000 else low, 2)}–{duration(high, 2)}"
     count = found.here.get(name.replace("_p99", "_n"), 0)
     if not count > 0:
         return ""
