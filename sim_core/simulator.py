@@ -286,8 +286,11 @@ def _run_replicas(
         "itl_max": itl_max,
         "log": log,
     }
-    at_engine_s = arrival_s + price.request_before_s
-    return run_engine(price.step, at_engine_s, prompt_tokens, output_tokens, **rules)
+    work = (price.step, arrival_s + price.request_before_s, prompt_tokens, output_tokens)
+    found = run_engine(*work, **rules)
+    if found.usage.busy_s == 0:  # all were let in at once: the statistics are those of the whole run
+        found = run_engine(*work, **{**rules, "whole": True})
+    return found
 
 
 def run_engine(

@@ -12,12 +12,14 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sim_core import load_scenario, metrics, presets, simulate, summarize
 from sim_core.frontier import saturation_per_s
 from sim_core.metrics import Rows, band, measure, percentiles, summary_of, tally_of, window_of
 from sim_core.report import plain
-from sim_core.scenario import Scenario
+from sim_core.scenario import Scenario, ScenarioError
 from sim_core.simulator import FINISHED, REJECTED, run
 from tests.naive import simulate_naive
 from tests.runs import listed
@@ -344,6 +346,46 @@ def test_mean_batch_counts_idle_replicas(replicas, concurrency):
     one = summary_of(run(scenario.replace(replicas=1, concurrency=1)))["metrics"]
     if concurrency == 1:
         assert found["mfu_frac"] == pytest.approx(one["mfu_frac"] / replicas)
+
+
+@given(
+    st.builds(
+        Scenario,
+        model=st.sampled_from(["llama-3.1-8b", "gpt-j-6b", "gpt-oss-20b"]),
+        policy=st.sampled_from(POLICIES),
+        arrivals=st.sampled_from(["poisson", "gamma", "closed", "offline"]),
+        arrival_per_s=st.sampled_from([0.1, 5.0, 500.0]),
+        concurrency=st.sampled_from([1, 9, 300]),
+        requests=st.sampled_from([1, 2, 30, 400]),
+        replicas=st.sampled_from([1, 1, 3]),
+        router=st.sampled_from(["least_loaded", "round_robin"]),
+        prompt_tokens=st.sampled_from([1, 700, 6000]),
+        output_tokens=st.sampled_from([1, 3, 200]),
+        output_cv=st.sampled_from([0.0, 1.5]),
+        max_batch=st.sampled_from([1, 16, 512]),
+        token_budget=st.sampled_from([16, 600, 8192]),
+        batch_wait_ms=st.sampled_from([0.0, 100.0, 1e5]),
+        preemption=st.sampled_from(["recompute", "swap"]),
+        kv_memory_frac=st.sampled_from([0.23, 0.9]),
+        warmup_frac=st.sampled_from([0.0, 0.1, 0.9]),
+        calibration=st.sampled_from(["typical", "datasheet"]),
+    )
+)
+def test_figures_make_sense_whatever_the_scenario(scenario):
+    """Oracle: shares lie between 0 and 1 and exist; parts make a whole; percentiles are in order."""
+    try:
+        found = metrics.point_of(run(scenario))
+    except ScenarioError:  # does not fit, or no request does
+        return
+    for name, value in found.items():
+        assert not name.endswith("_frac") or 0 <= value <= 1 + 1e-9, (name, value)
+    assert found["limit"] in metrics.LIMITS
+    assert sum(value for name, value in found.items() if name.startswith("share_")) == pytest.approx(1)
+    assert found["kv_blocked_frac"] + found["batch_blocked_frac"] + found["idle_frac"] <= 1 + 1e-9
+    assert 0 < found["mean_batch"] <= scenario.max_running * scenario.replicas * (1 + 1e-9)
+    assert found["goodput_per_s"] <= found["request_per_s"]
+    assert found["ttft_ms_p50"] <= found["ttft_ms_p90"] <= found["ttft_ms_p95"] <= found["ttft_ms_p99"]
+    assert found["ttft_ms_p99"] <= found["e2e_ms_p99"]
 
 
 def test_both_routers_measure_the_same_use():
