@@ -324,8 +324,7 @@ def run_engine(
     arrival_s, prompt_tokens, output_tokens, concurrency
         See `Traffic`; every request fits the KV cache alone.
     warm : int
-        Usage and gaps are counted from the admission of this request until that of the last one
-        (balanced replicas: until it arrives).
+        Usage and gaps count from this one's admission to the last one's (least loaded: its arrival).
     whole : bool
         Count all steps instead.
     replicas, router
