@@ -251,7 +251,7 @@ def _number_text(value: float) -> str:
 def shown(value: Any, limit: int = 60) -> str:
     """Return a value as short, printable text for a message."""
     if isinstance(value, int) and value.bit_length() > 200:
-        return f"a whole number of {value.bit_length()} bits"
+        return f"a whole number of about {value.bit_length() * 3 // 10:,} digits"
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
