@@ -58,9 +58,9 @@ def _next_step(rows: Sequence[Row], best: Row, scenario: Scenario, along: Along)
         return f"At {where} the KV cache is full."
     if after["saturated"]:
         return f"At {where} requests arrive faster than they are served, and the queue grows without end."
-    why = f"what limits it is {limit_words(after['limit'])}"
     if after["slo_tpot_ms_reached"] > scenario.slo_tpot_ms:
-        return f"At {where} a token takes {duration(after['slo_tpot_ms_reached'])}; {why}."
+        token = duration(after["slo_tpot_ms_reached"])
+        return f"At {where} a token takes {token}; what limits it is {limit_words(after['limit'])}."
     if after["slo_ttft_ms_reached"] > scenario.slo_ttft_ms:
-        return f"At {where} the first token takes {duration(after['slo_ttft_ms_reached'])}; {why}."
+        return f"At {where} requests queue: the first token takes {duration(after['slo_ttft_ms_reached'])}."
     return f"More load gains nothing; what limits it is {limit_words(best['limit'])}."
