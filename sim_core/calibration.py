@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from sim_core.scenario import ScenarioError
 
 CALIBRATIONS = Path(__file__).parent.parent / "presets" / "calibrations"
-UNITS = MappingProxyType({"us": 1e-6, "ms": 1e-3, "frac": 1.0, "tokens": 1.0, "passes": 1.0})
+UNITS = MappingProxyType({"us": 1e-6, "ms": 1e-3, "frac": 1.0, "tokens": 1.0, "passes": 1.0, "columns": 1.0})
 
 
 class Constants(NamedTuple):
@@ -27,7 +27,7 @@ class Constants(NamedTuple):
     bf16_frac: float
     fp8_frac: float
     fp4_frac: float
-    expert_product_frac: float
+    expert_half_width_columns: float
     attention_frac: float
     fill_tokens: float
     activation_passes: float

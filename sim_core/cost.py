@@ -7,8 +7,10 @@ The simulator looks the price up and knows no physics; a measured engine profile
 How a step is priced
 --------------------
 For each block of the model (dense matrices, experts, LM head, decode attention) the step takes the
-smooth maximum (a^4 + b^4)^(1/4) of its arithmetic and of its memory reading. Collectives and fixed
-latencies are added. Blocks follow one another, so their times add up. The result is split into `PARTS`:
+smooth maximum (a^4 + b^4)^(1/4) of its arithmetic and of its memory reading, each at the share of peak
+that the calibration states; an expert's product loses speed with the width of its slice on one device.
+Collectives and fixed latencies (per step, layer, expert and sequence) are added. Blocks follow one
+another, so their times add up. The result is split into `PARTS`:
 
 - ``weights``: reading weights (dense matrices, experts, LM head) from device memory;
 - ``kv``: reading the KV cache;
@@ -135,8 +137,9 @@ def product_fracs(constants: Constants) -> np.ndarray:
 
 
 def expert_frac(work: Work, constants: Constants) -> Any:
-    """Return the share of peak that the experts' products reach: many small ones, far less than one large."""
-    return product_fracs(constants)[work.expert_dtype] * constants.expert_product_frac
+    """Return the share of peak that the experts' products reach: the narrower their slices, the less."""
+    narrow = work.expert_width / (work.expert_width + constants.expert_half_width_columns)
+    return product_fracs(constants)[work.expert_dtype] * narrow
 
 
 def expert_load(work: Work, imbalance_frac: float, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

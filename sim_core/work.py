@@ -147,6 +147,7 @@ class Work(NamedTuple):
     expert_miss_log: float  # log of the chance that a token leaves an expert alone
     expert_spread: float  # relative excess of the most loaded device, times sqrt(tokens)
     expert_load_max: float
+    expert_width: float  # columns of one expert on one device
     head_compute_s: float  # per row
     head_read_s: float  # per step that samples
     head_dtype: int
@@ -222,6 +223,7 @@ def _expert_work(model: Model, accelerator: Accelerator, layout: Layout) -> dict
             "expert_miss_log": 0.0,
             "expert_spread": 0.0,
             "expert_load_max": 1.0,
+            "expert_width": 1.0,
         }
     held = parameters(model).expert / layout.tensor_parallel
     experts, chosen, groups = model.experts, model.experts_per_token, layout.expert_parallel
@@ -237,6 +239,7 @@ def _expert_work(model: Model, accelerator: Accelerator, layout: Layout) -> dict
         "expert_miss_log": math.log(missed) if missed > 0 else -1e9,
         "expert_spread": spread,
         "expert_load_max": groups * min(chosen, experts / groups) / chosen,
+        "expert_width": model.expert_ffn_dim * groups / layout.tensor_parallel,
     }
 
 

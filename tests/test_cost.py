@@ -13,6 +13,7 @@ import pytest
 from sim_core import calibration, cost, work
 from sim_core.presets import accelerator_of, model_of, preset_ids
 from sim_core.scenario import Scenario, ScenarioError
+from sim_core.simulator import run
 
 H100_BANDWIDTH = 3.35e12
 
@@ -348,3 +349,57 @@ def test_money_and_energy():
     assert cost.joule_per_tok(8, 700, 10_000) == pytest.approx(0.56)
     assert math.isnan(cost.usd_per_mtok(8, None, 10_000))
     assert math.isnan(cost.joule_per_tok(8, 700, 0.0))
+
+
+SILICON = "ai-dynamo/aiconfigurator: aic-core/src/aiconfigurator_core/systems/silicon_sample.csv, id "
+LLAMA = {"model": "llama-3.1-8b"}
+QWEN = {"model": "qwen3-32b", "tensor_parallel": 4, "policy": "prefill_first"}
+QWEN_MOE = {"model": "qwen3-235b-a22b", "tensor_parallel": 8, "expert_parallel": 8, "weight_dtype": "fp8"}
+PUBLISHED = [  # id after SILICON, model and layout, prompt, output, clients, measured TPOT [ms]
+    ("..._llama_3_1_8b_instruct_h100_sxm_trtllm_agg_1024x512_c8_tp1_epnone_3", LLAMA, 1024, 512, 8, 7.417),
+    ("..._llama_3_1_8b_instruct_h100_sxm_trtllm_agg_4096x512_c64_tp1_epnone_36", LLAMA, 4096, 512, 64, 30.09),
+    ("..._qwen3_32b_h100_sxm_sglang_agg_1024x512_c64_tp4_epnone_23", QWEN, 1024, 512, 64, 15.17),
+    (
+        "..._qwen3_235b_a22b_fp8_h100_sxm_trtllm_agg_1024x512_c64_tp8_epnone_114",
+        QWEN_MOE,
+        1024,
+        512,
+        64,
+        25.56,
+    ),
+]
+
+
+@pytest.mark.parametrize(("source", "layout", "prompt", "output", "clients", "tpot_ms"), PUBLISHED)
+def test_typical_steps_agree_with_published_runs(source, layout, prompt, output, clients, tpot_ms):
+    """Measured closed loops on H100 (SILICON, by id): mean TPOT within 20%, twice the fit's median error."""
+    scenario = Scenario(
+        **layout,
+        arrivals="closed",
+        concurrency=clients,
+        requests=10 * clients,
+        prompt_tokens=prompt,
+        output_tokens=output,
+        prompt_cv=0.0,
+        output_cv=0.0,
+        max_batch=clients,
+    )
+    found = run(scenario)
+    simulated_ms = 1e3 * ((found.finished_s - found.first_token_s) / (output - 1)).mean()
+    assert simulated_ms == pytest.approx(tpot_ms, rel=0.2), SILICON + source
+
+
+def test_typical_states_its_errors():
+    """The figures it shows: cross-validated errors lie above those in sample, both far below ideal's."""
+    overall = cost.calibration("typical").errors["overall"]
+    in_sample, ideal = overall["in sample"]["tpot_pct"], overall["datasheet calibration"]["tpot_pct"]
+    for name in ("one accelerator left out", "one model left out"):
+        assert in_sample < overall[name]["tpot_pct"] < ideal / 3
+
+
+def test_fitting_without_measurements_says_what_is_missing(tmp_path):
+    """Exit code 1 and one line that names the file and the option."""
+    from benchmarks import fit_typical
+
+    with pytest.raises(SystemExit, match=r"nothing\.csv is not there: .* --reference"):
+        fit_typical.main(["--reference", str(tmp_path / "nothing.csv")])
