@@ -75,6 +75,7 @@ STATE = np.dtype(
         ("tokens", np.int64),
         ("rows", np.int64),
         ("prompts", np.int64),
+        ("returned", np.int64),  # decodes that come back from host memory
         ("step_context", np.int64),
         ("step_window", np.int64),
         ("swapped", np.int64),
@@ -681,8 +682,12 @@ def count_stalled_gaps(s, room, rules, stalled_s, first_s, growth_s, steps):
 
 
 @inlined
-def report_steps(s, room, rules, steps, context, window, duration_s):
-    """Add `steps` equal steps to the counters; `context` and `window` are sums over the steps."""
+def report_steps(s, room, rules, steps, context, window, blocks, duration_s):
+    """Add `steps` equal steps to the counters.
+
+    `context` and `window` are sums over the steps, `blocks` the new KV blocks they took one after another.
+    """
+    s.free_blocks_low = min(s.free_blocks_low, s.free_blocks)
     s.measured = rules.measure_from <= s.newest < rules.measure_until
     if not s.measured:
         return
@@ -700,7 +705,7 @@ def report_steps(s, room, rules, steps, context, window, duration_s):
     s.busy_s += duration_s
     s.elapsed_s += duration_s
     s.running_s += duration_s * s.running
-    s.kv_used_s += duration_s * (rules.kv_blocks - s.free_blocks)
+    s.kv_used_s += duration_s * (rules.kv_blocks - s.free_blocks - blocks * (steps - 1) / (2.0 * steps))
     report_blocked(s, room, rules, duration_s)
 
 
@@ -728,7 +733,10 @@ def report_blocked(s, room, rules, duration_s):
 
 @compiled
 def log_steps(s, room, rules, steps, decodes, duration_s):
-    """Append one row to the step log if it has room; count it in any case."""
+    """Append one row to the step log if it has room; count it in any case.
+
+    The contexts are those of the first step, the KV blocks those of the last.
+    """
     if s.log_rows < room.log.size:
         row = room.log[s.log_rows]
         row.start_s = s.clock_s
@@ -754,6 +762,7 @@ def clear_plan(s):
     s.tokens = 0
     s.rows = 0
     s.prompts = 0
+    s.returned = 0
     s.step_context = 0
     s.step_window = 0
     s.swapped = 0
@@ -827,6 +836,7 @@ def plan_return(s, cost, r):
     """Plan one token of a decode that comes back from host memory."""
     s.tokens += 1
     s.rows += 1
+    s.returned += 1
     s.step_context += r.computed
     if cost.window_tokens > 0:
         s.step_window += min(r.computed, cost.window_tokens)
@@ -939,8 +949,8 @@ def planned_step(s, room, cost, rules):
         return
     duration_s = planned_time_s(s, cost)
     stalled_s = s.clock_s - s.last_decode_s if rules.policy == PREFILL_FIRST else 0.0
-    report_steps(s, room, rules, 1, s.step_context, s.step_window, duration_s)
-    log_steps(s, room, rules, 1, s.decodes, duration_s)
+    report_steps(s, room, rules, 1, s.step_context, s.step_window, 0, duration_s)
+    log_steps(s, room, rules, 1, s.decodes + s.returned, duration_s)
     move_on(s, room, 1, duration_s)
     if s.decodes > 0:
         count_decode_gaps(s, room, rules, stalled_s, duration_s, 0.0, 1)
@@ -963,7 +973,7 @@ def prefill_step(s, room, cost, rules):
             break
         plan_admission(s, room, cost, rules, target)
     duration_s = planned_time_s(s, cost)
-    report_steps(s, room, rules, 1, 0, 0, duration_s)
+    report_steps(s, room, rules, 1, 0, 0, 0, duration_s)
     log_steps(s, room, rules, 1, 0, duration_s)
     s.clock_s += duration_s
     complete_joining(s, room, cost, rules)
@@ -984,12 +994,13 @@ def decode_run(s, room, cost, rules, limit, until_s):
             stop_s = min(stop_s, arrival_s)
     steps = limit if stop_s == math.inf else steps_until(first_s, growth_s, stop_s - s.clock_s, limit)
     duration_s = series_s(first_s, growth_s, steps)
-    s.free_blocks -= blocks_taken(s, room, steps)
+    blocks = blocks_taken(s, room, steps)
+    s.free_blocks -= blocks
     more = steps * (steps - 1) // 2
     context = steps * s.context + more * s.decodes
     window = steps * s.window + more * s.growing
     stalled_s = s.clock_s - s.last_decode_s if rules.policy == PREFILL_FIRST else 0.0
-    report_steps(s, room, rules, steps, context, window, duration_s)
+    report_steps(s, room, rules, steps, context, window, blocks, duration_s)
     log_steps(s, room, rules, steps, s.decodes, duration_s)
     move_on(s, room, steps, duration_s)
     count_decode_gaps(s, room, rules, stalled_s, first_s, growth_s, steps)
@@ -1041,7 +1052,6 @@ def next_step(s, room, cost, rules, until_s):
             decode_run(s, room, cost, rules, limit, until_s)
         else:
             planned_step(s, room, cost, rules)
-    s.free_blocks_low = min(s.free_blocks_low, s.free_blocks)
 
 
 @compiled
@@ -1234,7 +1244,7 @@ def prefill_batch(s, room, cost, rules, first, end, prompt):
     if cost.window_tokens > 0:
         s.step_window_pairs = slots * window_pairs_between(0, prompt, cost.window_tokens)
     duration_s = planned_time_s(s, cost)
-    report_steps(s, room, rules, 1, 0, 0, duration_s)
+    report_steps(s, room, rules, 1, 0, 0, 0, duration_s)
     log_steps(s, room, rules, 1, 0, duration_s)
     s.clock_s += duration_s
 
@@ -1291,7 +1301,8 @@ def decode_batch(s, room, cost, rules, first, end, prompt):
         s.step_context = slots * prompt
         window = window_sum(prompt, done, cost.window_tokens) if cost.window_tokens > 0 else 0
         duration_s = padded_time_s(cost, slots, prompt, done)
-        report_steps(s, room, rules, done, slots * context_sum(prompt, done), slots * window, duration_s)
+        context = slots * context_sum(prompt, done)
+        report_steps(s, room, rules, done, context, slots * window, 0, duration_s)
         log_steps(s, room, rules, done, slots, duration_s)
         s.clock_s += duration_s
 
@@ -1329,7 +1340,6 @@ def run_static(states, room, cost, rules, arrival_s, prompt_tokens, output_token
             output = max(output, room.requests[i].output)
         s.newest = end - 1
         s.free_blocks = rules.kv_blocks - (end - first) * blocks_of(prompt + output, rules.block_tokens)
-        s.free_blocks_low = min(s.free_blocks_low, s.free_blocks)
         prefill_batch(s, room, cost, rules, first, end, prompt)
         decode_batch(s, room, cost, rules, first, end, prompt)
         report_left_out(s, room.requests, rules, first, end, start_s)

@@ -91,7 +91,7 @@ class Scenario:
     router: str = _field(
         "least_loaded",
         "layout",
-        "How requests are dealt to replicas",
+        "How requests are dealt to replicas (in turn under static batches and in a closed loop)",
         choices=("least_loaded", "round_robin"),
     )
     weight_dtype: str = _field(
