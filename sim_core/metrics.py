@@ -261,14 +261,13 @@ def percentiles(values: np.ndarray, wanted: tuple[float, ...]) -> list[float]:
     """Return percentiles, linear between ranks (short arrays sort faster than they select)."""
     if values.size == 0:
         return [math.nan] * len(wanted)
-    ranks = [min(quantile / 100, 1.0) * (values.size - 1) for quantile in wanted]
-    low = [int(rank) for rank in ranks]
-    high = [min(rank + 1, values.size - 1) for rank in low]
-    chosen = np.sort(values) if values.size < SHORT else np.partition(values, sorted({*low, *high}))
-    return [
-        float(chosen[a] + (rank - a) * (chosen[b] - chosen[a]))
-        for rank, a, b in zip(ranks, low, high, strict=True)
-    ]
+    last = values.size - 1
+    ranks = np.minimum(np.array(wanted) / 100, 1.0) * last
+    low = ranks.astype(np.intp)
+    high = np.minimum(low + 1, last)
+    chosen = np.sort(values) if values.size < SHORT else np.partition(values, np.union1d(low, high))
+    below = chosen[low]
+    return (below + (ranks - low) * (chosen[high] - below)).tolist()
 
 
 def _gap_latency(point: dict[str, Any], tally: Tally, run: Run | None) -> None:
@@ -278,21 +277,23 @@ def _gap_latency(point: dict[str, Any], tally: Tally, run: Run | None) -> None:
     total = int(cumulated[-1])
     decode_ms = tally.e2e_ms.sum() - tally.ttft_ms.sum()
     point["itl_ms_mean"] = _ratio(decode_ms, tally.gaps)
-    for quantile in QUANTILES:
-        point[f"itl_ms_p{quantile:.0f}"] = _gap_percentile_ms(cumulated, total, quantile)
+    for quantile, gap_ms in zip(QUANTILES, _gap_percentiles_ms(cumulated), strict=True):
+        point[f"itl_ms_p{quantile:.0f}"] = gap_ms
     point["itl_ms_n"] = total
 
 
-def _gap_percentile_ms(cumulated: np.ndarray, total: int, quantile: float) -> float:
-    """Return a percentile of binned gaps [ms], linear inside its bin."""
+def _gap_percentiles_ms(cumulated: np.ndarray) -> list[float]:
+    """Return the percentiles of binned gaps [ms], linear inside their bins."""
+    total = cumulated[-1]
     if total == 0:
-        return math.nan
-    rank = quantile / 100 * total
-    index = int(np.searchsorted(cumulated, rank))
-    before = int(cumulated[index - 1]) if index else 0
-    inside = (rank - before) / max(int(cumulated[index]) - before, 1)
-    octave, step = divmod(index, GAP_BINS_PER_OCTAVE)
-    return math.ldexp(0.5 + 0.5 * (step + inside) / GAP_BINS_PER_OCTAVE, octave + GAP_EXPONENT_LOW) * 1e3
+        return [math.nan] * len(QUANTILES)
+    ranks = np.array(QUANTILES) / 100 * total
+    bins = np.searchsorted(cumulated, ranks)
+    before = np.where(bins > 0, cumulated[bins - 1], 0)
+    inside = (ranks - before) / np.maximum(cumulated[bins] - before, 1)
+    octave, step = np.divmod(bins, GAP_BINS_PER_OCTAVE)
+    gaps_s = np.ldexp(0.5 + 0.5 * (step + inside) / GAP_BINS_PER_OCTAVE, octave + GAP_EXPONENT_LOW)
+    return (gaps_s * 1e3).tolist()
 
 
 def _rates(point: dict[str, Any], scenario: Scenario, tally: Tally, window: Window) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -521,10 +522,19 @@ def model_of(scenario: Scenario) -> Model:
     return _changed_model(item, changes) if changes else item
 
 
+def _names(group: str) -> list[str]:
+    return [name for name, info in FIELDS.items() if info.group == group and info.optional]
+
+
+_OVERRIDES = {group: attrgetter(*_names(group)) for group in ("accelerator", "model")}
+
+
 def _overrides(scenario: Scenario, group: str) -> dict[str, Any]:
     """Return the set overrides of one group of scenario keys."""
-    names = [name for name, info in FIELDS.items() if info.group == group and info.optional]
-    return {name: getattr(scenario, name) for name in names if getattr(scenario, name) is not None}
+    values = _OVERRIDES[group](scenario)
+    if not any(value is not None for value in values):
+        return {}
+    return {name: value for name, value in zip(_names(group), values, strict=True) if value is not None}
 
 
 def _custom_model(given: dict[str, Any]) -> Model:
