@@ -10,6 +10,9 @@ import sys
 from types import ModuleType
 from typing import Any
 
+if sys.version_info < (3, 11):  # noqa: UP036  (older Pythons do read this line, and nothing after it)
+    raise SystemExit("Batchscope needs Python 3.11 or newer; this is " + sys.version.split()[0] + ".")
+
 __version__ = "0.1.0"
 
 _HOMES = {
