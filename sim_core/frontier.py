@@ -30,6 +30,7 @@ BATCHES = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 512)
 TENSOR_PARALLEL = (1, 2, 4, 8)
 REFINED_REQUESTS = 50_000
 CAPACITY_REQUESTS = 20_000
+SATURATION_REQUESTS = 2_000
 REQUESTS_PER_CLIENT = 10
 MAX_POINTS = 10_000
 MAX_RATE_FRAC = 20.0
@@ -140,6 +141,7 @@ def saturation_per_s(scenario: Scenario, trace: Any = None, profile: Any = None)
     closed = scenario.replace(
         arrivals="closed",
         warmup_frac=0.2,
+        requests=SATURATION_REQUESTS,  # so that a refined sweep keeps its rates
         # these do not matter in a closed loop
         arrival_per_s=1.0,
         arrival_cv=1.0,

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
+import io
+import json
+import shlex
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from sim_core import presets
+from sim_core import load_scenario, presets
+from sim_core.__main__ import main
 from sim_core.address import from_query, to_query
 from sim_core.scenario import Scenario
-from sim_core.view import server, state, sweeps
+from sim_core.view import actions, server, state, sweeps
 
 ROOT = Path(__file__).parent.parent
 APP = str(ROOT / "app.py")
@@ -279,3 +285,20 @@ def test_plotly_js_comes_from_the_installed_package() -> None:
     source = (Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_bytes()
     assert gzip.decompress(answer.body) == source
     assert server.plotly_js(Request({"type": "http", "headers": []})).body == source
+
+
+@pytest.mark.parametrize("fine", [False, True])
+@pytest.mark.parametrize("name", ["llama-3.1-8b-on-h100", "twice-the-bandwidth"])
+def test_the_command_gives_the_page_s_numbers(name: str, fine: bool) -> None:
+    """Oracle: the page's own rows; the command that it shows is run as it stands."""
+    sweep = sweeps.Sweep(load_scenario(name), "tensor_parallel", (1, 2, 4, 8), "load_frac")
+    if sweep.scenario.arrivals == "closed":
+        sweep = dataclasses.replace(sweep, along="concurrency")
+    shown = (sweeps.refined if fine else sweeps.quick)(sweep).rows
+    assert any(row["requests"] == 50_000 for row in shown) == fine
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert main(shlex.split(actions.command(sweep, fine))[3:]) == 0
+    points = json.loads(printed.getvalue())
+    for key in ("output_tok_per_s", "output_tok_per_s_per_accelerator"):
+        assert [row[key] for row in shown] == pytest.approx([point["metrics"][key] for point in points])

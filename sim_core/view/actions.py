@@ -9,7 +9,7 @@ import streamlit as st
 
 from sim_core import presets, report
 from sim_core.address import command_for, to_toml
-from sim_core.frontier import default_vary
+from sim_core.frontier import REFINED_REQUESTS, default_vary
 from sim_core.view import buttons, state, sweeps
 from sim_core.view.sweeps import Result, Sweep
 
@@ -36,14 +36,17 @@ def take_away(sweep: Sweep, found: Result) -> None:
         if state.view("show") != "table":
             buttons.png(state.view("show"))
     with st.expander("Reproduce this view on the command line"):
-        st.code(command(sweep), language="bash", wrap_lines=True)
+        st.code(command(sweep, found.fine), language="bash", wrap_lines=True)
 
 
-def command(sweep: Sweep) -> str:
-    """Return the shell command that gives the same numbers."""
+def command(sweep: Sweep, fine: bool) -> str:
+    """Return the shell command that gives the same numbers, quick or fine."""
+    scenario = sweep.scenario
+    if fine:
+        scenario = scenario.replace(requests=max(scenario.requests, REFINED_REQUESTS))
     usual = {key: tuple(values) for key, values in default_vary(sweep.scenario).items()}
     vary = None if sweep.vary == usual else sweep.vary
-    return command_for(sweep.scenario, "frontier", vary=vary)
+    return command_for(scenario, "frontier", vary=vary)
 
 
 def _share() -> None:
