@@ -19,7 +19,8 @@ def answer() -> None:
             panels.frontier(sweep, found)
             panels.limit_strip(sweep, found)
         case "load":
-            panels.load(sweeps.load_sweep(sweep.scenario), sweep.scenario)
+            sweep = sweeps.load_sweep(sweep.scenario)
+            found = panels.load(sweep, st.session_state.scenario)
         case "table":
             panels.table(sweep, found)
     panels.reading_help(sweep)

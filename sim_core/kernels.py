@@ -292,9 +292,8 @@ def clear_bit(bits, position):
 @inlined
 def lowest_bit(word):
     """Return the position of the lowest set bit of a word that is not 0."""
-    alone = word & (~word + np.uint64(1))
-    _, exponent = math.frexp(float(alone))
-    return exponent - 1
+    alone = np.float64(word & (~word + np.uint64(1)))
+    return (alone.view(np.int64) >> 52) - 1023  # its exponent; a shift is quicker than `math.frexp`
 
 
 @inlined
@@ -408,8 +407,10 @@ def blocks_taken(s, room, count):
     """Return the new blocks that all decodes together take in the next `count` ticks."""
     block_tokens = room.phases.size
     taken = count // block_tokens * s.decodes
-    for tick in range(s.tick, s.tick + count % block_tokens):
-        taken += room.phases[tick % block_tokens]
+    phase = s.tick % block_tokens
+    for _ in range(count % block_tokens):  # counts the phase up: a division a tick costs more than the sum
+        taken += room.phases[phase]
+        phase = phase + 1 if phase + 1 < block_tokens else 0
     return taken
 
 
@@ -581,9 +582,8 @@ def gap_bin(gap_s):
     """Return the bin of a gap: 64 equal bins in each octave, about 1% wide."""
     if gap_s <= 0.0:
         return 0
-    mantissa, exponent = math.frexp(gap_s)
-    inside = int((mantissa - 0.5) * (2 * GAP_BINS_PER_OCTAVE))
-    return (exponent - GAP_EXPONENT_LOW) * GAP_BINS_PER_OCTAVE + inside
+    leading = np.float64(gap_s).view(np.int64) >> 46  # exponent and the first 6 bits of the mantissa
+    return leading - (1022 + GAP_EXPONENT_LOW) * GAP_BINS_PER_OCTAVE
 
 
 @inlined

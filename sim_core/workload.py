@@ -155,10 +155,18 @@ def draw(scenario: Scenario, trace: Any = None) -> Workload:
             "arrivals is trace but there is no trace: give one (--trace FILE, or load one on the page), "
             "or choose arrivals=poisson."
         )
-    classes = length_classes(scenario)
-    class_id = _class_ids(classes, scenario.seed, scenario.requests)
-    prompt_tokens, output_tokens = _lengths(classes, class_id, scenario.seed)
-    return Workload(_arrivals(scenario, scenario.requests), prompt_tokens, output_tokens, class_id)
+    make = _kept if scenario.requests <= CACHED_REQUESTS else _drawn
+    columns = (column.copy() for column in make(length_classes(scenario), scenario.seed, scenario.requests))
+    return Workload(_arrivals(scenario, scenario.requests), *columns)
+
+
+def _drawn(classes: tuple[LengthClass, ...], seed: int, requests: int) -> tuple[np.ndarray, ...]:
+    """Return prompt tokens, output tokens and class of each request."""
+    class_id = _class_ids(classes, seed, requests)
+    return *_lengths(classes, class_id, seed), class_id
+
+
+_kept = lru_cache(maxsize=16)(_drawn)
 
 
 def mean_lengths(scenario: Scenario, trace: Any = None) -> tuple[float, float]:

@@ -184,6 +184,8 @@ def test_the_examples_in_docstrings_hold(module) -> None:
         (CLIENTS.text({"concurrency": 64}), "64 clients"),
         (CLIENTS.text({"concurrency": 1}), "1 client"),
         (CLIENTS.text({}), "– clients"),
+        (CLIENTS.text({"concurrency": 1024}), "1,024 clients"),
+        (quantity(np.int64(8192), "tokens"), "8,192 tokens"),
     ],
 )
 def test_numbers_read_alike_everywhere(text: str, expected: str) -> None:
@@ -223,6 +225,21 @@ def test_the_finding_when_nothing_meets_the_limits() -> None:
     assert "No point stays within" in say(SWEEP, None, SWEEP[2])
     assert "The fastest, TP 2 at 1 client," in say(SWEEP, None, SWEEP[2])
     assert say([blocked()], None, None) == "Nothing here can run. needs 96 GB, has 80 GB"
+
+
+def test_the_finding_when_all_requests_come_at_once() -> None:
+    """Oracle: the peak of the rows; the limits are broken by the queue itself, not by a slow engine."""
+    text = findings.finding(SWEEP, None, SWEEP[2], Scenario(arrivals="offline"), CLIENTS)
+    assert text.startswith("All at once gives at most 900 tok/s per accelerator, with TP 1 at 16 clients.")
+    assert "waits for the queue" in text
+
+
+def test_the_finding_when_there_is_no_time_per_token() -> None:
+    """Oracle: answers of one token run; requests longer than the cache have no latency."""
+    assert "answers of one token" in say(CASES["answers of one token"], None, None)
+    turned_away = point(slo_ttft_ms_reached=math.inf, slo_tpot_ms_reached=math.nan, meets_slo=False)
+    assert say([turned_away], None, turned_away).endswith("longer than the KV cache and are turned away.")
+    assert "turned away" in say([SWEEP[1], turned_away | {"concurrency": 8}], SWEEP[1], SWEEP[1])
 
 
 def test_every_figure_has_its_sentence() -> None:

@@ -302,3 +302,17 @@ def test_the_command_gives_the_page_s_numbers(name: str, fine: bool) -> None:
     points = json.loads(printed.getvalue())
     for key in ("output_tok_per_s", "output_tok_per_s_per_accelerator"):
         assert [row[key] for row in shown] == pytest.approx([point["metrics"][key] for point in points])
+
+
+def test_a_changed_accelerator_is_compared_with_others_as_sold_on_the_command_line_too() -> None:
+    """Oracle: the page's own rows; both commands are run as they stand."""
+    scenario = Scenario(requests=300, arrivals="closed", hbm_gb_per_s=6700.0)
+    sweep = sweeps.Sweep(scenario, "accelerator", ("h100-sxm", "h200"), "concurrency")
+    points = []
+    for line in actions.command(sweep, fine=False).splitlines():
+        with contextlib.redirect_stdout(printed := io.StringIO()):
+            assert main(shlex.split(line)[3:]) == 0
+        points += json.loads(printed.getvalue())
+    key = "output_tok_per_s_per_accelerator"
+    shown = [row[key] for row in sweeps.quick(sweep).rows]
+    assert shown == pytest.approx([point["metrics"][key] for point in points])

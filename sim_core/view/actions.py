@@ -10,6 +10,7 @@ import streamlit as st
 from sim_core import presets, report
 from sim_core.address import command_for, to_toml
 from sim_core.frontier import REFINED_REQUESTS, default_vary
+from sim_core.scenario import Scenario
 from sim_core.view import buttons, state, sweeps
 from sim_core.view.sweeps import Result, Sweep
 
@@ -32,7 +33,7 @@ def take_away(sweep: Sweep, found: Result) -> None:
         with st.popover("Share", icon=":material/link:", key="in_share_open", on_change="rerun") as share:
             if share.open:
                 _share()
-        _downloads(found)
+        _downloads(st.session_state.scenario, found)
         if state.view("show") != "table":
             buttons.png(state.view("show"))
     with st.expander("Reproduce this view on the command line"):
@@ -40,10 +41,19 @@ def take_away(sweep: Sweep, found: Result) -> None:
 
 
 def command(sweep: Sweep, fine: bool) -> str:
-    """Return the shell command that gives the same numbers, quick or fine."""
+    """Return the shell command that gives the same numbers, quick or fine; two where a changed accelerator
+    is compared with others as sold.
+    """
     scenario = sweep.scenario
     if fine:
         scenario = scenario.replace(requests=max(scenario.requests, REFINED_REQUESTS))
+    sold = scenario.replace(**dict.fromkeys(sweeps.SPECS))
+    others = tuple(value for value in sweep.values if value != scenario.accelerator)
+    if sweep.by == "accelerator" and sold != scenario and others:
+        parts = ((scenario, (scenario.accelerator,)), (sold, others))
+        return "\n".join(
+            command_for(part, "frontier", vary=sweep.vary | {"accelerator": values}) for part, values in parts
+        )
     usual = {key: tuple(values) for key, values in default_vary(sweep.scenario).items()}
     vary = None if sweep.vary == usual else sweep.vary
     return command_for(scenario, "frontier", vary=vary)
@@ -82,7 +92,8 @@ def _gallery() -> None:
                 st.rerun()  # not the dialog alone
 
 
-def _downloads(found: Result) -> None:
+def _downloads(scenario: Scenario, found: Result) -> None:
+    """Draw the buttons of the files; these are written when asked for, where there is no session."""
     rows = found.rows
     st.download_button(
         "CSV", lambda: report.csv_text(rows), "batchscope-frontier.csv", "text/csv", on_click="ignore",
@@ -93,6 +104,6 @@ def _downloads(found: Result) -> None:
         on_click="ignore", icon=":material/download:",
     )  # fmt: skip
     st.download_button(
-        "Scenario", lambda: to_toml(st.session_state.scenario), "scenario.toml", "application/toml",
+        "Scenario", lambda: to_toml(scenario), "scenario.toml", "application/toml",
         on_click="ignore", icon=":material/download:",
     )  # fmt: skip

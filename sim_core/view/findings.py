@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from sim_core.scenario import Scenario
@@ -20,12 +21,22 @@ def finding(rows: Sequence[Row], best: Row | None, peak: Row | None, scenario: S
         The points with the most throughput per accelerator within the limits, and without them.
     """
     if peak is None:
+        if any(row["feasible"] for row in rows):
+            return "Nothing here can be drawn: answers of one token have no time per token. See the table."
         reasons = [row["reason"] for row in rows if row["reason"]]
         return f"Nothing here can run. {reasons[0] if reasons else ''}".strip()
+    if scenario.arrivals == "offline" and best is None:
+        return (
+            f"All at once gives at most {number(peak[Y])} tok/s per accelerator, with {peak['curve']} at "
+            f"{along.text(peak)}. {_next_step(rows, peak, scenario, along, limits=False)} "
+            "No point keeps the latency limits, since a first token waits for the queue before it."
+        )
     limits = limits_words(scenario)
     if best is None:
-        nearest = min(drawable(rows), key=lambda row: row["slo_tpot_ms_reached"])
+        nearest = min(drawable(rows), key=_slowness)
         ttft, tpot = (duration(nearest[f"slo_{name}_ms_reached"]) for name in ("ttft", "tpot"))
+        if _slowness(nearest) == math.inf:
+            return f"No point stays within {limits}: {TURNED_AWAY}."
         return (
             f"No point stays within {limits}. The fastest, {nearest['curve']} at {along.text(nearest)}, "
             f"reaches {ttft} and {tpot}."
@@ -44,8 +55,17 @@ def limits_words(scenario: Scenario) -> str:
     return f"p{number(scenario.slo_percentile)} limits of {ttft} to the first token and {tpot} per token"
 
 
-def _next_step(rows: Sequence[Row], best: Row, scenario: Scenario, along: Along) -> str:
-    """Return why the next point on the curve of the best one is no better."""
+TURNED_AWAY = "too many requests are longer than the KV cache and are turned away"
+
+
+def _slowness(row: Row) -> float:
+    """Return the time per token that a point reaches; infinite where too many are turned away. [ms]"""
+    value = row["slo_tpot_ms_reached"]
+    return value if math.isfinite(value) else math.inf
+
+
+def _next_step(rows: Sequence[Row], best: Row, scenario: Scenario, along: Along, limits: bool = True) -> str:
+    """Return why the next point on the curve of the best one is no better, with or without the limits."""
     column = along.column
     later = [row for row in curves(rows)[best["curve"]] if row.get(column, 0) > best[column]]
     if not later:
@@ -58,6 +78,10 @@ def _next_step(rows: Sequence[Row], best: Row, scenario: Scenario, along: Along)
         return f"At {where} the KV cache is full."
     if after["saturated"]:
         return f"At {where} requests arrive faster than they are served, and the queue grows without end."
+    if not limits:
+        return f"What limits it is {limit_words(best['limit'])}."
+    if after["slo_ttft_ms_reached"] == math.inf:
+        return f"At {where} {TURNED_AWAY}."
     if after["slo_tpot_ms_reached"] > scenario.slo_tpot_ms:
         token = duration(after["slo_tpot_ms_reached"])
         return f"At {where} a token takes {token}; what limits it is {limit_words(after['limit'])}."

@@ -190,8 +190,8 @@ def _blocked(rows: list[Row]) -> None:
         st.html(f'<ul class="bs-blocked">{text}</ul>')
 
 
-def load(sweep: Sweep, scenario: Scenario) -> None:
-    """Show latency against request rate, up to the knee."""
+def load(sweep: Sweep, scenario: Scenario) -> Result:
+    """Show latency against request rate, up to the knee, and return what is shown."""
     found = sweeps.refined(sweep) if state.is_settled(sweep) else sweeps.result(sweep)
     state.shown(sweep)
     limits = {"slo_ttft_ms": scenario.slo_ttft_ms, "slo_tpot_ms": scenario.slo_tpot_ms}
@@ -220,6 +220,7 @@ def load(sweep: Sweep, scenario: Scenario) -> None:
     _blocked(found.rows)
     if not open_loop:
         st.caption("The setting is no open loop; the load curve shows it under Poisson arrivals.")
+    return found
 
 
 def titles(sweep: Sweep) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral
 from typing import Any, NamedTuple
 
 THIN = "\N{NARROW NO-BREAK SPACE}"
@@ -11,11 +12,15 @@ THIN = "\N{NARROW NO-BREAK SPACE}"
 def number(value: float | None, digits: int = 3) -> str:
     """Return a number with `digits` significant digits, thousands grouped; a dash where there is none.
 
+    An integer is a count and keeps all its digits: a batch limit of 1024 is not 1,020.
+
     Examples
     --------
-    >>> number(12345.678), number(0.04567), number(150.0), number(float("nan"))
-    ('12,300', '0.0457', '150', '–')
+    >>> number(12345.678), number(0.04567), number(150.0), number(float("nan")), number(1024)
+    ('12,300', '0.0457', '150', '–', '1,024')
     """
+    if isinstance(value, Integral):
+        return f"{value:,}"
     if value is None or not math.isfinite(value):
         return "–"
     if value == 0:

@@ -203,13 +203,16 @@ def test_the_png_stands_alone(visit: Callable[..., Visit]) -> None:
 
 
 def test_the_data_can_be_taken_away(visit: Callable[..., Visit]) -> None:
-    """Oracle: one row a point, 4 curves of 12 points."""
-    one = visit("/?fine=off")
+    """Oracle: one row a point, 4 curves of 12 points; the scenario is the page's own."""
+    one = visit("/?fine=off&hbm_gb_per_s=5000")
     with one.page.expect_download() as waiting:
         one.page.get_by_role("button", name="CSV").click()
     lines = waiting.value.path().read_text(encoding="utf-8").splitlines()
     assert len(lines) == 1 + 4 * 12
     assert "output_tok_per_s_per_accelerator" in lines[0]
+    with one.page.expect_download() as waiting:
+        one.page.get_by_role("button", name="Scenario", exact=True).click()
+    assert "hbm_gb_per_s = 5000" in waiting.value.path().read_text(encoding="utf-8")
 
 
 def test_the_state_survives_a_move_between_pages(visit: Callable[..., Visit]) -> None:
