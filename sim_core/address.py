@@ -328,7 +328,10 @@ def _from_source(source: str | os.PathLike[str] | Scenario) -> Scenario:
 def _from_link(text: str) -> Scenario:
     scenario, notes = from_query(text, ignore=VIEW_KEYS)
     if notes:
-        raise ScenarioError("; ".join(note.rstrip(".") for note in notes[:5]) + ".")
+        # The notes tell what a page passed over; here nothing is passed over.
+        raise ScenarioError(
+            " ".join(re.sub(r" was ignored(?=\.)| Ignored: .*", "", note) for note in notes[:5])
+        )
     return scenario
 
 
