@@ -171,7 +171,7 @@ def test_the_examples_in_docstrings_hold(module) -> None:
         (number(0), "0"),
         (number(999.96), "1,000"),
         (number(0.0999), "0.0999"),
-        (number(1234567), "1,230,000"),
+        (number(1234567.0), "1,230,000"),
         (number(-42.123), "-42.1"),
         (number(None), "–"),
         (quantity(3.0, "GB"), f"3{THIN}GB"),
@@ -185,7 +185,7 @@ def test_the_examples_in_docstrings_hold(module) -> None:
         (CLIENTS.text({"concurrency": 1}), "1 client"),
         (CLIENTS.text({}), "– clients"),
         (CLIENTS.text({"concurrency": 1024}), "1,024 clients"),
-        (quantity(np.int64(8192), "tokens"), "8,192 tokens"),
+        (quantity(np.int64(8192), "tokens"), f"8,192{THIN}tokens"),
     ],
 )
 def test_numbers_read_alike_everywhere(text: str, expected: str) -> None:
@@ -229,9 +229,13 @@ def test_the_finding_when_nothing_meets_the_limits() -> None:
 
 def test_the_finding_when_all_requests_come_at_once() -> None:
     """Oracle: the peak of the rows; the limits are broken by the queue itself, not by a slow engine."""
-    text = findings.finding(SWEEP, None, SWEEP[2], Scenario(arrivals="offline"), CLIENTS)
-    assert text.startswith("All at once gives at most 900 tok/s per accelerator, with TP 1 at 16 clients.")
-    assert "waits for the queue" in text
+    batches = Along("max_batch", "batch limit {}", "batch limit", "Batch limit")
+    rows = [row | {"max_batch": row["concurrency"], "meets_slo": False} for row in SWEEP]
+    text = findings.finding(rows, None, rows[2], Scenario(arrivals="offline"), batches)
+    assert "the best point gives 900 tok/s per accelerator: TP 1 at batch limit 16. No point" in text
+    rows.append(rows[2] | {"max_batch": 32, Y: 850, "limit": "kv_capacity"})
+    text = findings.finding(rows, None, rows[2], Scenario(arrivals="offline"), batches)
+    assert "Batch limit 32 gives no more since the KV cache is full. No point" in text
 
 
 def test_the_finding_when_there_is_no_time_per_token() -> None:

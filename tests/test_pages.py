@@ -17,7 +17,7 @@ from sim_core import load_scenario, presets
 from sim_core.__main__ import main
 from sim_core.address import from_query, to_query
 from sim_core.scenario import Scenario
-from sim_core.view import actions, server, state, sweeps
+from sim_core.view import actions, panels, server, state, sweeps
 
 ROOT = Path(__file__).parent.parent
 APP = str(ROOT / "app.py")
@@ -314,5 +314,8 @@ def test_a_changed_accelerator_is_compared_with_others_as_sold_on_the_command_li
             assert main(shlex.split(line)[3:]) == 0
         points += json.loads(printed.getvalue())
     key = "output_tok_per_s_per_accelerator"
+    assert sweep.own == "H100-SXM (changed)"
+    title, _ = panels.titles(sweep)
+    assert title == "Llama-3.1-8B on H100-SXM with memory bandwidth 6.7\N{NARROW NO-BREAK SPACE}TB/s"
     shown = [row[key] for row in sweeps.quick(sweep).rows]
     assert shown == pytest.approx([point["metrics"][key] for point in points])

@@ -27,9 +27,9 @@ def finding(rows: Sequence[Row], best: Row | None, peak: Row | None, scenario: S
         return f"Nothing here can run. {reasons[0] if reasons else ''}".strip()
     if scenario.arrivals == "offline" and best is None:
         return (
-            f"All at once gives at most {number(peak[Y])} tok/s per accelerator, with {peak['curve']} at "
-            f"{along.text(peak)}. {_next_step(rows, peak, scenario, along, limits=False)} "
-            "No point keeps the latency limits, since a first token waits for the queue before it."
+            f"With all requests there at the start, the best point gives {number(peak[Y])} tok/s per "
+            f"accelerator: {peak['curve']} at {along.text(peak)}. {_beyond(rows, peak, along)}"
+            "No point keeps the latency limits: most first tokens wait for the queue before them."
         )
     limits = limits_words(scenario)
     if best is None:
@@ -64,13 +64,29 @@ def _slowness(row: Row) -> float:
     return value if math.isfinite(value) else math.inf
 
 
-def _next_step(rows: Sequence[Row], best: Row, scenario: Scenario, along: Along, limits: bool = True) -> str:
-    """Return why the next point on the curve of the best one is no better, with or without the limits."""
+def _after(rows: Sequence[Row], best: Row, along: Along) -> Row | None:
+    """Return the next point on the curve of the best one."""
     column = along.column
-    later = [row for row in curves(rows)[best["curve"]] if row.get(column, 0) > best[column]]
-    if not later:
+    later = (row for row in curves(rows)[best["curve"]] if row.get(column, 0) > best[column])
+    return min(later, key=lambda row: row[column], default=None)
+
+
+def _beyond(rows: Sequence[Row], peak: Row, along: Along) -> str:
+    """Return why the point after the peak is no better where no limit counts, and a space; "" if none is."""
+    after = _after(rows, peak, along)
+    if after is None:
+        return ""
+    if not after["feasible"]:
+        return f"Beyond that it does not run: {after['reason']} "
+    full = " since the KV cache is full" if after["limit"] == "kv_capacity" else ""
+    return f"{along.text(after).capitalize()} gives no more{full}. "
+
+
+def _next_step(rows: Sequence[Row], best: Row, scenario: Scenario, along: Along) -> str:
+    """Return why the next point on the curve of the best one is no better."""
+    after = _after(rows, best, along)
+    if after is None:
         return f"What limits it is {limit_words(best['limit'])}."
-    after = min(later, key=lambda row: row[column])
     where = along.text(after)
     if not after["feasible"]:
         return f"Beyond that it does not run: {after['reason']}"
@@ -78,8 +94,6 @@ def _next_step(rows: Sequence[Row], best: Row, scenario: Scenario, along: Along,
         return f"At {where} the KV cache is full."
     if after["saturated"]:
         return f"At {where} requests arrive faster than they are served, and the queue grows without end."
-    if not limits:
-        return f"What limits it is {limit_words(best['limit'])}."
     if after["slo_ttft_ms_reached"] == math.inf:
         return f"At {where} {TURNED_AWAY}."
     if after["slo_tpot_ms_reached"] > scenario.slo_tpot_ms:

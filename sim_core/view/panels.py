@@ -10,7 +10,7 @@ import streamlit as st
 
 from sim_core import presets
 from sim_core.scenario import Scenario
-from sim_core.view import figures, findings, state, sweeps
+from sim_core.view import controls, figures, findings, state, sweeps
 from sim_core.view.chart import chart
 from sim_core.view.figures import LIMITS, Row, limit_words
 from sim_core.view.sweeps import Result, Sweep
@@ -226,10 +226,18 @@ def load(sweep: Sweep, scenario: Scenario) -> Result:
 def titles(sweep: Sweep) -> tuple[str, str]:
     """Return title and subtitle under which an exported chart stands alone."""
     scenario = sweep.scenario
-    model, part = presets.model_of(scenario), presets.accelerator_of(scenario)
+    model, part = presets.model_of(scenario), presets.accelerator(scenario.accelerator)
+    changed = [
+        f"{controls.LABELS[key].lower()} {controls.SPECS[key][0](value)}"
+        for key in sweeps.SPECS
+        if (value := getattr(scenario, key)) is not None
+    ]
+    name = f"{part.name} with {', '.join(changed)}" if changed else part.name
+    if len(changed) > 3:  # more than a heading holds
+        name = presets.accelerator_of(scenario).name
     lengths = scenario.mix or f"{scenario.prompt_tokens:,} → {scenario.output_tokens:,} tokens"
     return (
-        f"{model.name} on {part.name}",
+        f"{model.name} on {name}",
         f"{scenario.weight_dtype} weights · {scenario.policy.replace('_', ' ')} · {lengths} · "
         f"{scenario.calibration} calibration · simulated by Batchscope",
     )

@@ -86,6 +86,7 @@ def replace(scenario: Scenario) -> None:
     st.session_state.scenario = scenario
     st.session_state.problem = ""
     st.session_state.notes = []
+    st.session_state.pop("values_now", None)  # another scenario is no change of this one
     fit()
 
 

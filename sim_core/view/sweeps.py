@@ -74,7 +74,13 @@ class Sweep:
     @property
     def own(self) -> str:
         """The label of the curve the scenario lies on."""
-        return curve_label(self.by, getattr(self.scenario, self.by))
+        return self.label(getattr(self.scenario, self.by))
+
+    def label(self, value: Any) -> str:
+        """Return the name of a curve; an accelerator with other specs than its datasheet's is so called."""
+        if self.by == "accelerator" and value == self.scenario.accelerator:
+            return presets.accelerator_of(self.scenario).name
+        return curve_label(self.by, value)
 
     def points(self) -> list[Point]:
         """Return the points; a changed accelerator keeps its changes, the others are as sold."""
@@ -201,7 +207,7 @@ def _own_point(sweep: Sweep) -> Point:
 def _result(sweep: Sweep, rows: list[dict[str, Any]], fine: bool) -> Result:
     """Return the rows as a result: labelled, with the frontier marked, the scenario's own row apart."""
     rows = [
-        {"curve": curve_label(sweep.by, row[sweep.by]), "look": look(sweep, row[sweep.by]), **_BLANK, **row}
+        {"curve": sweep.label(row[sweep.by]), "look": look(sweep, row[sweep.by]), **_BLANK, **row}
         for row in rows
     ]
     places = np.array([(row[X], row[Y]) for row in rows[:-1]], float)
