@@ -152,6 +152,7 @@ def test_accelerators_to_compare_come_from_the_link() -> None:
     """Oracle: the link; unknown ids are left out."""
     app = healthy(visit(vary="accelerator", among="h200,nonsense,mi300x"))
     assert app.multiselect(key="in_among").value == ["h200", "mi300x", "h100-sxm"]
+    assert app.session_state.notes == ["among names no accelerator with 'nonsense'. Ignored."]
 
 
 def test_a_slider_changes_scenario_address_and_key_figures() -> None:
@@ -201,6 +202,7 @@ def test_two_kinds_of_traffic_share_a_slider() -> None:
     app.selectbox(key="in_first").select("chat").run()
     app.selectbox(key="in_second").select("rag").run()
     assert healthy(app).session_state.scenario.mix == "chat:0.5,rag:0.5"
+    assert app.select_slider(key="in_share").options[-1] == "95 %"  # the slider must not end itself
     app.select_slider(key="in_share").set_value(80).run()
     assert healthy(app).session_state.scenario.mix == "chat:0.8,rag:0.2"
 

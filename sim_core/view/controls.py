@@ -308,7 +308,7 @@ def _mix(scenario: Scenario) -> None:
         _seed("in_share", share)
         st.select_slider(
             "Share of the first",
-            sorted({*range(0, 101, 5), share}),
+            sorted({*range(5, 100, 5), share}),  # at 0 or 100 % one kind would be gone, and this with it
             key="in_share",
             on_change=_write_mix,
             format_func=lambda value: f"{value} %",

@@ -54,7 +54,13 @@ def _read_view(address: Mapping[str, Any], notes: list[str]) -> dict[str, str]:
             notes.append(f"{key} must be one of {', '.join(choices)}. Ignored: {choices[0]} is shown.")
             text = choices[0]
         view[key] = text
-    view[AMONG] = ",".join(_known(address.get(AMONG, "").split(",")))
+    asked = [name for name in address.get(AMONG, "").split(",") if name]
+    view[AMONG] = ",".join(_known(asked))
+    unknown = [name for name in asked if name not in presets.preset_ids("accelerators")]
+    if unknown:
+        notes.append(
+            f"{AMONG} names no accelerator with {', '.join(repr(name[:40]) for name in unknown[:4])}. Ignored."
+        )
     return view
 
 
