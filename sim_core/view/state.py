@@ -58,9 +58,8 @@ def _read_view(address: Mapping[str, Any], notes: list[str]) -> dict[str, str]:
     view[AMONG] = ",".join(_known(asked))
     unknown = [name for name in asked if name not in presets.preset_ids("accelerators")]
     if unknown:
-        notes.append(
-            f"{AMONG} names no accelerator with {', '.join(repr(name[:40]) for name in unknown[:4])}. Ignored."
-        )
+        shown = ", ".join(repr(name[:40]) for name in unknown[:4])
+        notes.append(f"{AMONG} names no accelerator with {shown}. Ignored.")
     return view
 
 
