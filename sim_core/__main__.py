@@ -16,6 +16,7 @@ import click
 
 from sim_core import __version__, presets, report
 from sim_core.address import load_scenario, parse_value, to_query
+from sim_core.report import LATENCIES, RATES, STATISTICS
 from sim_core.scenario import FIELDS, Scenario, ScenarioError
 
 BAD_INPUT = 2
@@ -23,19 +24,7 @@ INTERRUPTED = 130
 MAX_POINTS = 2_000
 LISTED = ("models", "accelerators", "workloads", "scenarios", "lessons")
 LOAD = "load_frac"  # the one thing that can be varied and is no scenario key
-LATENCIES = ("ttft_ms", "tpot_ms", "itl_ms", "e2e_ms")
-STATISTICS = ("mean", "p50", "p90", "p95", "p99", "n")
-METRICS = (
-    "output_tok_per_s",
-    "output_tok_per_s_per_accelerator",
-    "tok_per_s_per_user",
-    "request_per_s",
-    "goodput_per_s",
-    "slo_attainment_frac",
-    "mfu_frac",
-    "mbu_frac",
-    "mean_batch",
-)
+METRICS = (*RATES, "tok_per_s_per_user")
 FRONTIER_TABLE = (
     "tok_per_s_per_user",
     "output_tok_per_s_per_accelerator",
@@ -315,11 +304,8 @@ def _points(rows: list[dict[str, Any]], form: str, vary: Mapping[str, Any]) -> s
 
 def _nested(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a point with its metrics under one key, in the shape of `run`."""
-    metrics: dict[str, Any] = {
-        name: {statistic: row.get(f"{name}_{statistic}") for statistic in STATISTICS} for name in LATENCIES
-    }
-    metrics |= {name: row.get(name) for name in METRICS}
-    moved = {*METRICS, *(f"{name}_{statistic}" for name in LATENCIES for statistic in STATISTICS)}
+    metrics = report.metrics_of(row, METRICS)
+    moved = {*METRICS, *(f"{name}_{part}" for name in LATENCIES for part in STATISTICS)}
     rest = {key: value for key, value in row.items() if key not in moved}
     return rest | {"metrics": metrics}
 

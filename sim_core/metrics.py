@@ -16,12 +16,12 @@ import pandas as pd
 from sim_core import __version__, cost, kernels
 from sim_core.kernels import GAP_BINS_PER_OCTAVE, GAP_EXPONENT_LOW
 from sim_core.presets import accelerator_of, model_of
+from sim_core.report import metrics_of
 from sim_core.scenario import Scenario
 from sim_core.simulator import Run, Usage, counted_requests
 
 QUANTILES = (50.0, 90.0, 95.0, 99.0)
 LABELS = tuple(f"_p{quantile:.0f}" for quantile in QUANTILES)
-LATENCIES = ("ttft_ms", "tpot_ms", "itl_ms", "e2e_ms")
 STABLE_FRAC = 0.98
 STEADY_FRAC = 0.95
 GROWTH = 1.2
@@ -120,22 +120,6 @@ def _summary(
 ) -> dict[str, Any]:
     point = measure(scenario, rows, rejected, run)
     arrived = rows.arrival_s.size + rejected
-    metrics = {
-        name: {
-            statistic: point[f"{name}_{statistic}"] for statistic in ("mean", "p50", "p90", "p95", "p99", "n")
-        }
-        for name in LATENCIES
-    }
-    plain = (
-        "output_tok_per_s",
-        "output_tok_per_s_per_accelerator",
-        "request_per_s",
-        "goodput_per_s",
-        "slo_attainment_frac",
-        "mfu_frac",
-        "mbu_frac",
-        "mean_batch",
-    )
     return {
         "scenario": scenario.as_dict(),
         "requests": {
@@ -147,7 +131,7 @@ def _summary(
         "window_s": point["window_s"],
         "saturated": point["saturated"],
         "meets_slo": point["meets_slo"],
-        "metrics": metrics | {name: point[name] for name in plain},
+        "metrics": metrics_of(point),
         "limits": {
             "binding": point["limit"],
             "shares": {

@@ -14,6 +14,25 @@ MISSING = "-"
 WIDEST_CELL = 120
 Row = Mapping[str, Any]
 
+LATENCIES = ("ttft_ms", "tpot_ms", "itl_ms", "e2e_ms")
+STATISTICS = ("mean", "p50", "p90", "p95", "p99", "n")
+RATES = (
+    "output_tok_per_s",
+    "output_tok_per_s_per_accelerator",
+    "request_per_s",
+    "goodput_per_s",
+    "slo_attainment_frac",
+    "mfu_frac",
+    "mbu_frac",
+    "mean_batch",
+)
+
+
+def metrics_of(point: Mapping[str, Any], rates: Iterable[str] = RATES) -> dict[str, Any]:
+    """Return the metrics of a flat point as JSON shows them: a table for each latency, then the rates."""
+    latencies = {name: {part: point.get(f"{name}_{part}") for part in STATISTICS} for name in LATENCIES}
+    return latencies | {name: point.get(name) for name in rates}
+
 
 def plain(value: Any) -> Any:
     """Return a value as JSON knows it: dicts, lists, text, ints, floats; nan and infinity are null."""
