@@ -24,7 +24,11 @@ def answer() -> None:
         case "table":
             panels.table(sweep, found)
     panels.reading_help(sweep)
-    actions.take_away(sweep, found)
+    actions.take_away(
+        "" if state.view("show") == "table" else state.view("show"),
+        actions.table_files(found.rows, "frontier"),
+        actions.frontier_command(sweep, found.fine),
+    )
     state.publish()
 
 

@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 from sim_core import load_scenario, presets
 from sim_core.__main__ import main
-from sim_core.address import from_query, to_query
+from sim_core.address import VIEW_KEYS, from_query, to_query
 from sim_core.scenario import Scenario
 from sim_core.view import actions, panels, server, state, sweeps
 
@@ -67,7 +67,7 @@ def test_every_ready_scenario_opens_from_its_link(name: str) -> None:
         app.query_params[key] = value
     healthy(app.run())
     assert app.session_state.scenario == scenario
-    found, notes = from_query(address(app), ignore=[*state.VIEW, state.AMONG])
+    found, notes = from_query(address(app), ignore=VIEW_KEYS)
     assert (found, notes) == (scenario, [])
 
 
@@ -237,7 +237,7 @@ def test_a_ready_scenario_opens_from_the_gallery() -> None:
 def test_the_state_survives_a_move_between_pages() -> None:
     """Oracle: the scenario before the move."""
     app = visit(hbm_gb_per_s="5000")
-    app.switch_page("pages/2_Method.py").run()
+    app.switch_page("pages/4_Method.py").run()
     assert healthy(app).session_state.scenario.hbm_gb_per_s == 5000
     assert address(app)["hbm_gb_per_s"] == "5000"
     app.switch_page("pages/1_Frontier.py").run()
@@ -262,7 +262,7 @@ def test_a_rested_chart_is_refined(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("section", ["Cost of a step", "Scheduler", "Controls", "Presets", "Limits"])
 def test_every_section_of_the_method_page_runs(section: str) -> None:
     """Oracle: no exception."""
-    app = AppTest.from_file(str(ROOT / "pages" / "2_Method.py"), default_timeout=60)
+    app = AppTest.from_file(str(ROOT / "pages" / "4_Method.py"), default_timeout=60)
     app.session_state.in_method = section
     healthy(app.run())
 
@@ -300,7 +300,7 @@ def test_the_command_gives_the_page_s_numbers(name: str, fine: bool) -> None:
     assert any(row["requests"] == 50_000 for row in shown) == fine
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        assert main(shlex.split(actions.command(sweep, fine))[3:]) == 0
+        assert main(shlex.split(actions.frontier_command(sweep, fine))[3:]) == 0
     points = json.loads(printed.getvalue())
     for key in ("output_tok_per_s", "output_tok_per_s_per_accelerator"):
         assert [row[key] for row in shown] == pytest.approx([point["metrics"][key] for point in points])
@@ -311,7 +311,7 @@ def test_a_changed_accelerator_is_compared_with_others_as_sold_on_the_command_li
     scenario = Scenario(requests=300, arrivals="closed", hbm_gb_per_s=6700.0)
     sweep = sweeps.Sweep(scenario, "accelerator", ("h100-sxm", "h200"), "concurrency")
     points = []
-    for line in actions.command(sweep, fine=False).splitlines():
+    for line in actions.frontier_command(sweep, fine=False).splitlines():
         with contextlib.redirect_stdout(printed := io.StringIO()):
             assert main(shlex.split(line)[3:]) == 0
         points += json.loads(printed.getvalue())

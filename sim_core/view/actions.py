@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import segno
 import streamlit as st
@@ -10,7 +12,6 @@ import streamlit as st
 from sim_core import presets, report
 from sim_core.address import command_for, to_toml
 from sim_core.frontier import REFINED_REQUESTS, default_vary
-from sim_core.scenario import Scenario
 from sim_core.view import buttons, state, sweeps
 from sim_core.view.sweeps import Result, Sweep
 
@@ -27,20 +28,42 @@ def simulate(sweep: Sweep) -> Result:
     return sweeps.result(sweep)
 
 
-def take_away(sweep: Sweep, found: Result) -> None:
-    """Draw what can be taken away: the link, the data, the command."""
+class File(NamedTuple):
+    """A file to take away; it is written when asked for, where there is no session."""
+
+    label: str
+    name: str
+    mime: str
+    make: Callable[[], str]
+
+
+def take_away(chart: str, files: Iterable[File], command: str, language: str = "bash") -> None:
+    """Draw what can be taken away: the link, the files, the chart as PNG ("" = no chart), the command."""
     with st.container(horizontal=True):
         with st.popover("Share", icon=":material/link:", key="in_share_open", on_change="rerun") as share:
             if share.open:
                 _share()
-        _downloads(st.session_state.scenario, found)
-        if state.view("show") != "table":
-            buttons.png(state.view("show"))
+        for file in files:
+            st.download_button(
+                file.label, file.make, file.name, file.mime, on_click="ignore", icon=":material/download:"
+            )
+        if chart:
+            buttons.png(chart)
     with st.expander("Reproduce this view on the command line"):
-        st.code(command(sweep, found.fine), language="bash", wrap_lines=True)
+        st.code(command, language=language, wrap_lines=True)
 
 
-def command(sweep: Sweep, fine: bool) -> str:
+def table_files(rows: Iterable[Mapping[str, Any]], name: str) -> list[File]:
+    """Return a view's table as CSV and JSON, and the scenario as TOML."""
+    rows, scenario = list(rows), st.session_state.scenario
+    return [
+        File("CSV", f"batchscope-{name}.csv", "text/csv", lambda: report.csv_text(rows)),
+        File("JSON", f"batchscope-{name}.json", "application/json", lambda: report.json_text(rows)),
+        File("Scenario", "scenario.toml", "application/toml", lambda: to_toml(scenario)),
+    ]
+
+
+def frontier_command(sweep: Sweep, fine: bool) -> str:
     """Return the shell command that gives the same numbers, quick or fine; two where a changed accelerator
     is compared with others as sold.
     """
@@ -90,20 +113,3 @@ def _gallery() -> None:
             key, build = f"ready_{preset.id}", preset.build()
             if st.button("Open", key=key, on_click=state.replace, args=(build,)):
                 st.rerun()  # not the dialog alone
-
-
-def _downloads(scenario: Scenario, found: Result) -> None:
-    """Draw the buttons of the files; these are written when asked for, where there is no session."""
-    rows = found.rows
-    st.download_button(
-        "CSV", lambda: report.csv_text(rows), "batchscope-frontier.csv", "text/csv", on_click="ignore",
-        icon=":material/download:",
-    )  # fmt: skip
-    st.download_button(
-        "JSON", lambda: report.json_text(rows), "batchscope-frontier.json", "application/json",
-        on_click="ignore", icon=":material/download:",
-    )  # fmt: skip
-    st.download_button(
-        "Scenario", lambda: to_toml(scenario), "scenario.toml", "application/toml",
-        on_click="ignore", icon=":material/download:",
-    )  # fmt: skip

@@ -7,7 +7,7 @@ back through `state.change`, so a refused value springs back and the reason is s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -218,10 +218,33 @@ def above_chart(sweep: sweeps.Sweep, outside: bool) -> None:
 
 def show() -> None:
     """Draw the choice of what the page shows."""
-    _seed("in_show", state.view("show"))
+    views("show", SHOW)
+
+
+def views(key: str, names: Mapping[str, str], label: str = "Show") -> None:
+    """Draw the choice of a view setting, one button a choice."""
+    _seed(f"in_{key}", state.view(key))
     st.segmented_control(
-        "Show", list(SHOW), required=True, format_func=SHOW.get, key="in_show", on_change=_write_view,
-        args=("show",), label_visibility="collapsed",
+        label, list(names), required=True, format_func=names.get, key=f"in_{key}", on_change=_write_view,
+        args=(key,), label_visibility="collapsed",
+    )  # fmt: skip
+
+
+def toggle(key: str, label: str, help: str | None = None) -> None:
+    """Draw the switch of a view setting that is `off` or `on`."""
+    _seed(f"in_{key}", state.view(key) == "on")
+    st.toggle(label, key=f"in_{key}", on_change=_write_toggle, args=(key,), help=help)
+
+
+def dial(
+    key: str, label: str, steps: Iterable[float], format: Callable[[Any], str], help: str | None = None
+) -> None:
+    """Draw the slider of a numeric view setting; a value between two steps is a step of its own."""
+    value = state.number(key)
+    _seed(f"in_{key}", value)
+    st.select_slider(
+        label, _with_value(steps, value, format), format_func=format, key=f"in_{key}",
+        on_change=_write_dial, args=(key,), help=help,
     )  # fmt: skip
 
 
@@ -260,6 +283,14 @@ def _log_toggles() -> None:
     _seed("in_log_y", scale in ("log-y", "log"))
     st.toggle("log x", key="in_log_x", on_change=_write_axes)
     st.toggle("log y", key="in_log_y", on_change=_write_axes)
+
+
+def _write_toggle(key: str) -> None:
+    state.set_view(key, "on" if st.session_state[f"in_{key}"] else "off")
+
+
+def _write_dial(key: str) -> None:
+    state.set_number(key, st.session_state[f"in_{key}"])
 
 
 def _write_view(key: str) -> None:

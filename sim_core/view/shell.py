@@ -12,7 +12,12 @@ from sim_core.scenario import Scenario
 from sim_core.view import state
 
 ROOT = Path(__file__).parent.parent.parent
-PAGES = (("1_Frontier.py", "Frontier"), ("2_Method.py", "Method"))
+PAGES = (
+    ("1_Frontier.py", "Frontier"),
+    ("2_Two_phases.py", "Two phases"),
+    ("3_Batching.py", "Batching"),
+    ("4_Method.py", "Method"),
+)
 ANSWER = "answer"  # key of the fragment that holds a page's answer; a slider reruns only that
 _STYLE = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
 

@@ -8,15 +8,16 @@ back or forward. At other times it may lag behind a quick hand and is not believ
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from sim_core import presets
-from sim_core.address import from_query, to_query, with_changes
+from sim_core.address import VIEW_KEYS, from_query, to_query, with_changes
 from sim_core.scenario import Scenario, ScenarioError
 
 VIEW: Mapping[str, tuple[str, ...]] = {  # view settings and their choices, the first is the default
@@ -24,6 +25,28 @@ VIEW: Mapping[str, tuple[str, ...]] = {  # view settings and their choices, the 
     "show": ("frontier", "load", "table"),
     "axes": ("linear", "log-x", "log-y", "log"),
     "fine": ("on", "off"),
+    "phases": ("roofline", "step", "specs", "kv", "floor"),
+    "split": ("off", "on"),
+    "batching": ("timeline", "wait", "preemption", "interference", "endings"),
+    "rows": ("slots", "requests"),
+    "extent": ("first", "run"),
+}
+
+
+class Dial(NamedTuple):
+    """A view setting that is a number: its default and its limits."""
+
+    default: float
+    low: float
+    high: float
+
+
+NUMBERS: Mapping[str, Dial] = {
+    "at_batch": Dial(32, 1, 16_384),
+    "at_context": Dial(0, 0, 1_000_000),  # 0: the scenario's own mean
+    "shown": Dial(24, 1, 60),
+    "from_s": Dial(0.0, 0.0, 1e9),
+    "span_s": Dial(0.0, 0.0, 1e9),  # 0: as much as fits the picture
 }
 AMONG = "among"  # accelerators that are compared, comma-separated; the one view setting without fixed choices
 AMONG_LIMIT = 6
@@ -39,15 +62,15 @@ def start() -> Scenario:
 
 def adopt(address: Mapping[str, Any]) -> None:
     """Take scenario and view settings from an address; what could not be used is kept as notes."""
-    scenario, notes = from_query(address, ignore=(*VIEW, AMONG))
+    scenario, notes = from_query(address, ignore=VIEW_KEYS)
     st.session_state.scenario = scenario
     st.session_state.notes = notes
     st.session_state.view = _read_view(address, notes)
     st.session_state.problem = ""
 
 
-def _read_view(address: Mapping[str, Any], notes: list[str]) -> dict[str, str]:
-    view = {}
+def _read_view(address: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+    view: dict[str, Any] = {key: _read_number(key, address, notes) for key in NUMBERS}
     for key, choices in VIEW.items():
         text = address.get(key, choices[0])
         if text not in choices:
@@ -61,6 +84,24 @@ def _read_view(address: Mapping[str, Any], notes: list[str]) -> dict[str, str]:
         shown = ", ".join(repr(name[:40]) for name in unknown[:4])
         notes.append(f"{AMONG} names no accelerator with {shown}. Ignored.")
     return view
+
+
+def _read_number(key: str, address: Mapping[str, Any], notes: list[str]) -> float:
+    """Return a numeric view setting from an address; one that cannot be used is noted."""
+    dial = NUMBERS[key]
+    text = str(address.get(key, dial.default))
+    kind = type(dial.default)
+    try:
+        value = kind(text) if len(text) < 30 else math.nan
+    except ValueError:
+        value = math.nan
+    if dial.low <= value <= dial.high:
+        return value
+    what = "a whole number" if kind is int else "a number"
+    notes.append(
+        f"{key} must be {what} from {dial.low:,g} to {dial.high:,.0f}. Ignored: {dial.default:g} is used."
+    )
+    return dial.default
 
 
 def _known(names: list[str]) -> list[str]:
@@ -132,6 +173,18 @@ def view(key: str) -> str:
     return st.session_state.view[key]
 
 
+def number(key: str) -> float:
+    """Return one numeric view setting."""
+    return st.session_state.view[key]
+
+
+def set_number(key: str, value: float) -> None:
+    """Change one numeric view setting; a value beyond its limits becomes the limit."""
+    dial = NUMBERS[key]
+    value = type(dial.default)(min(max(value, dial.low), dial.high))
+    st.session_state.view = st.session_state.view | {key: value}
+
+
 def set_view(key: str, value: str) -> None:
     """Change one view setting."""
     if key in ("vary", AMONG):
@@ -153,7 +206,13 @@ def parameters() -> dict[str, str]:
     scenario: Scenario = st.session_state.scenario
     found = dict(parse_qsl(to_query(scenario), keep_blank_values=True)) if scenario.changed() else {}
     defaults = {key: choices[0] for key, choices in VIEW.items()} | {AMONG: ""}
-    return found | {key: value for key, value in st.session_state.view.items() if value != defaults[key]}
+    defaults |= {key: dial.default for key, dial in NUMBERS.items()}
+    view: dict[str, Any] = st.session_state.view
+    return found | {key: _text(value) for key, value in view.items() if value != defaults[key]}
+
+
+def _text(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:.12g}"
 
 
 def publish() -> None:
