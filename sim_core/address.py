@@ -35,7 +35,10 @@ MAX_TOML_CHARACTERS = 200_000
 MAX_NOTE_CHARACTERS = 400
 RESERVED = frozenset({"embed", "embed_options"})  # Streamlit's own parameters
 VIEW_KEYS = frozenset(  # what pages add to a link: how, not what, is shown
-    "among at_batch at_context axes batching extent fine from_s phases rows show shown span_s split vary".split()
+    (
+        *("among", "at_batch", "at_context", "axes", "batching", "extent", "fine", "from_s", "phases"),
+        *("rows", "show", "shown", "span_s", "split", "vary"),
+    )
 )
 DESCRIPTIVE = ("title", "story", "expected", "description", "source")
 FLAT_CLASS = "flat"
