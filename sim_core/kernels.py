@@ -24,6 +24,7 @@ import numba
 import numpy as np
 
 CHUNKED, PREFILL_FIRST, STATIC = 0, 1, 2
+CHUNK, PREEMPTED, RETURNED = 0, 1, 2
 GAP_BINS_PER_OCTAVE = 64
 GAP_EXPONENT_LOW = -40
 GAP_BINS = (70 - GAP_EXPONENT_LOW) * GAP_BINS_PER_OCTAVE
@@ -102,6 +103,7 @@ STATE = np.dtype(
         ("gap_first", np.int64),
         ("gap_last", np.int64),
         ("log_rows", np.int64),
+        ("log_events", np.int64),
     ],
     align=True,
 )
@@ -110,6 +112,7 @@ LOG = np.dtype(
     [
         ("start_s", np.float64),
         ("duration_s", np.float64),
+        ("growth_s", np.float64),  # each of the equal steps lasts this much longer than the one before
         ("count", np.int64),
         ("decodes", np.int64),
         ("prefill_tokens", np.int64),
@@ -119,6 +122,17 @@ LOG = np.dtype(
         ("context_tokens", np.int64),
         ("admitted", np.int64),
         ("swapped_tokens", np.int64),
+    ],
+    align=True,
+)
+
+EVENT = np.dtype(
+    [
+        ("row", np.int64),  # of the log: the step in which it happens
+        ("kind", np.int64),  # CHUNK, PREEMPTED or RETURNED
+        ("request", np.int64),
+        ("computed", np.int64),  # tokens in its KV cache before
+        ("tokens", np.int64),  # prompt tokens of the chunk
     ],
     align=True,
 )
@@ -177,6 +191,7 @@ class Room(NamedTuple):
     steps_by_tokens: np.ndarray
     steps_by_rows: np.ndarray
     log: np.ndarray  # LOG
+    events: np.ndarray  # EVENT
 
 
 def jit(**options: bool) -> Callable:
@@ -520,7 +535,9 @@ def preempt(s, room, cost, rules, i):
     r = room.requests[i]
     if i == s.partial:
         s.partial = NOBODY
+        log_event(s, room, PREEMPTED, i, r.computed, 0)
     else:
+        log_event(s, room, PREEMPTED, i, tokens_held(s, r), 0)
         r.left = left_to_generate(s, r)
         r.computed = tokens_held(s, r)
         if s.fresh > 0:
@@ -732,7 +749,7 @@ def report_blocked(s, room, rules, duration_s):
 
 
 @compiled
-def log_steps(s, room, rules, steps, decodes, duration_s):
+def log_steps(s, room, rules, steps, decodes, duration_s, growth_s):
     """Append one row to the step log if it has room; count it in any case.
 
     The contexts are those of the first step, the KV blocks those of the last.
@@ -741,6 +758,7 @@ def log_steps(s, room, rules, steps, decodes, duration_s):
         row = room.log[s.log_rows]
         row.start_s = s.clock_s
         row.duration_s = duration_s
+        row.growth_s = growth_s
         row.count = steps
         row.decodes = decodes
         row.prefill_tokens = s.tokens - decodes
@@ -751,6 +769,19 @@ def log_steps(s, room, rules, steps, decodes, duration_s):
         row.admitted = s.newest + 1
         row.swapped_tokens = s.swapped
     s.log_rows += 1
+
+
+@inlined
+def log_event(s, room, kind, i, computed, tokens):
+    """Note what happens to a request in the step being planned, if the log has room; count it in any case."""
+    if s.log_events < room.events.size:
+        event = room.events[s.log_events]
+        event.row = s.log_rows
+        event.kind = kind
+        event.request = i
+        event.computed = computed
+        event.tokens = tokens
+    s.log_events += 1
 
 
 # --- planning one step ----------------------------------------------------------------------------
@@ -815,8 +846,9 @@ def is_returning_decode(r, rules):
 
 
 @inlined
-def plan_chunk(s, cost, i, r, chunk):
+def plan_chunk(s, room, cost, i, r, chunk):
     """Plan the next `chunk` tokens of a prompt; its last one yields an output token."""
+    log_event(s, room, CHUNK, i, r.computed, chunk)
     end = r.computed + chunk
     s.tokens += chunk
     s.prompts += 1
@@ -832,8 +864,9 @@ def plan_chunk(s, cost, i, r, chunk):
 
 
 @inlined
-def plan_return(s, cost, r):
+def plan_return(s, room, cost, i, r):
     """Plan one token of a decode that comes back from host memory."""
+    log_event(s, room, RETURNED, i, r.computed, 0)
     s.tokens += 1
     s.rows += 1
     s.returned += 1
@@ -854,9 +887,9 @@ def plan_admission(s, room, cost, rules, chunk):
     if rules.swap:
         s.swapped += r.computed
     if is_returning_decode(r, rules):
-        plan_return(s, cost, r)
+        plan_return(s, room, cost, i, r)
     else:
-        plan_chunk(s, cost, i, r, chunk)
+        plan_chunk(s, room, cost, i, r, chunk)
 
 
 @compiled
@@ -871,7 +904,7 @@ def continue_prompt(s, room, cost, rules):
         return
     s.free_blocks -= needed
     s.joining = i
-    plan_chunk(s, cost, i, r, chunk)
+    plan_chunk(s, room, cost, i, r, chunk)
 
 
 @inlined
@@ -950,7 +983,7 @@ def planned_step(s, room, cost, rules):
     duration_s = planned_time_s(s, cost)
     stalled_s = s.clock_s - s.last_decode_s if rules.policy == PREFILL_FIRST else 0.0
     report_steps(s, room, rules, 1, s.step_context, s.step_window, 0, duration_s)
-    log_steps(s, room, rules, 1, s.decodes + s.returned, duration_s)
+    log_steps(s, room, rules, 1, s.decodes + s.returned, duration_s, 0.0)
     move_on(s, room, 1, duration_s)
     if s.decodes > 0:
         count_decode_gaps(s, room, rules, stalled_s, duration_s, 0.0, 1)
@@ -974,7 +1007,7 @@ def prefill_step(s, room, cost, rules):
         plan_admission(s, room, cost, rules, target)
     duration_s = planned_time_s(s, cost)
     report_steps(s, room, rules, 1, 0, 0, 0, duration_s)
-    log_steps(s, room, rules, 1, 0, duration_s)
+    log_steps(s, room, rules, 1, 0, duration_s, 0.0)
     s.clock_s += duration_s
     complete_joining(s, room, cost, rules)
 
@@ -1001,7 +1034,7 @@ def decode_run(s, room, cost, rules, limit, until_s):
     window = steps * s.window + more * s.growing
     stalled_s = s.clock_s - s.last_decode_s if rules.policy == PREFILL_FIRST else 0.0
     report_steps(s, room, rules, steps, context, window, blocks, duration_s)
-    log_steps(s, room, rules, steps, s.decodes, duration_s)
+    log_steps(s, room, rules, steps, s.decodes, duration_s, growth_s)
     move_on(s, room, steps, duration_s)
     count_decode_gaps(s, room, rules, stalled_s, first_s, growth_s, steps)
     finish_due(s, room, cost, rules)
@@ -1135,6 +1168,7 @@ def room_of(rooms, replica):
         rooms.steps_by_tokens[replica],
         rooms.steps_by_rows[replica],
         rooms.log[replica],
+        rooms.events[replica],
     )
 
 
@@ -1243,9 +1277,11 @@ def prefill_batch(s, room, cost, rules, first, end, prompt):
     s.step_pairs = slots * pairs_between(0, prompt)
     if cost.window_tokens > 0:
         s.step_window_pairs = slots * window_pairs_between(0, prompt, cost.window_tokens)
+    for i in range(first, end):
+        log_event(s, room, CHUNK, i, 0, room.requests[i].prompt)
     duration_s = planned_time_s(s, cost)
     report_steps(s, room, rules, 1, 0, 0, 0, duration_s)
-    log_steps(s, room, rules, 1, 0, duration_s)
+    log_steps(s, room, rules, 1, 0, duration_s, 0.0)
     s.clock_s += duration_s
 
 
@@ -1303,8 +1339,28 @@ def decode_batch(s, room, cost, rules, first, end, prompt):
         duration_s = padded_time_s(cost, slots, prompt, done)
         context = slots * context_sum(prompt, done)
         report_steps(s, room, rules, done, context, slots * window, 0, duration_s)
-        log_steps(s, room, rules, done, slots, duration_s)
+        log_padded_steps(s, room, cost, rules, prompt, slots, done)
+
+
+@inlined
+def log_padded_steps(s, room, cost, rules, prompt, slots, steps):
+    """Log the decode steps of a padded batch, in two rows where the sliding window is reached, and pass them.
+
+    A batch's time is the sum over all its steps; the clock takes that, not the sum of two rows.
+    """
+    end_s = s.clock_s + padded_time_s(cost, slots, prompt, steps)
+    cut = 0
+    if cost.window_tokens > 0:
+        cut = min(max(cost.window_tokens - prompt, 0), steps)
+    growth_s = (cost.decode_context_s + cost.window_context_s) * slots
+    if cut > 0:
+        duration_s = padded_time_s(cost, slots, prompt, cut)
+        log_steps(s, room, rules, cut, slots, duration_s, growth_s)
         s.clock_s += duration_s
+    if cut < steps:
+        s.step_context = slots * (prompt + cut)
+        log_steps(s, room, rules, steps - cut, slots, end_s - s.clock_s, cost.decode_context_s * slots)
+    s.clock_s = end_s
 
 
 @inlined

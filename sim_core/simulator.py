@@ -14,12 +14,16 @@ import pandas as pd
 
 from sim_core import cost, kernels, workload
 from sim_core.kernels import (
+    CHUNK,
     CHUNKED,
+    EVENT,
     GAP_BINS,
     LOG,
     NOBODY,
+    PREEMPTED,
     PREFILL_FIRST,
     REQUEST,
+    RETURNED,
     STATE,
     STATIC,
     Room,
@@ -90,7 +94,8 @@ class Usage:
 class EngineResult:
     """What the engine returns, one entry a request in order of arrival; times on the engine's clock [s].
 
-    `kv_blocks_peak` is the most KV blocks in use on any replica; `log` holds one row per run of equal steps.
+    `kv_blocks_peak` is the most KV blocks in use on any replica; `log` holds one row per run of equal steps,
+    `events` what happened to which request in which row: chunks, preemptions, returns from the host.
     """
 
     arrival_s: np.ndarray
@@ -102,6 +107,7 @@ class EngineResult:
     usage: Usage
     kv_blocks_peak: int
     log: np.ndarray
+    events: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,11 +152,43 @@ class Run:
         return table
 
     def steps(self) -> pd.DataFrame:
-        """Return the step log: one row per run of equal steps, `count` steps in `duration_s`."""
-        table = pd.DataFrame(self.engine.log)
-        arrived = np.searchsorted(np.sort(self.engine.arrival_s), table["start_s"].to_numpy(), side="right")
-        table["arrived"] = arrived
+        """Return the step log, one row per run of equal steps.
+
+        Columns beside those of `kernels.LOG`: requests `arrived` by the start; how many of them are `waiting`
+        while the step runs (one engine only, else empty); and what happens to whom, by request id:
+        `prefilled` (``7:512+300`` are 300 prompt tokens after 512), `preempted`, `returned` (from the host).
+        """
+        log = self.engine.log
+        table = pd.DataFrame(log)
+        table["arrived"] = np.searchsorted(np.sort(self.engine.arrival_s), log["start_s"], side="right")
+        table["waiting"] = self.waiting() if self.scenario.replicas == 1 else None
+        events = self.events()
+        for name, kind in (("prefilled", CHUNK), ("preempted", PREEMPTED), ("returned", RETURNED)):
+            table[name] = _by_row(events[events["kind"] == kind], log.size, detailed=kind == CHUNK)
         return table
+
+    def events(self) -> np.ndarray:
+        """Return the events of the step log (`kernels.EVENT`), requests by their ids in the tables."""
+        events = self.engine.events.copy()
+        events["request"] = np.flatnonzero(~self.rejected)[events["request"]]
+        return events
+
+    def waiting(self) -> np.ndarray:
+        """Return the requests that wait in the queue of the one engine while each row of the log runs."""
+        log = self.engine.log
+        arrived = np.searchsorted(np.sort(self.engine.arrival_s), log["start_s"], side="right")
+        if self.scenario.policy == "static":
+            return arrived - log["admitted"]
+        finished = np.searchsorted(np.sort(self.engine.finished_s), log["start_s"], side="right")
+        return arrived - finished - log["running"]
+
+
+def _by_row(events: np.ndarray, rows: int, detailed: bool) -> list[str]:
+    """Return the events of each row of the log as text."""
+    texts: list[list[str]] = [[] for _ in range(rows)]
+    for row, _, request, computed, tokens in events.tolist():
+        texts[row].append(f"{request}:{computed}+{tokens}" if detailed else str(request))
+    return [" ".join(text) for text in texts]
 
 
 def simulate(scenario: Scenario, *, trace: Any = None, profile: Any = None) -> pd.DataFrame:
@@ -368,25 +406,30 @@ def _traffic(arrival_s: Any, prompt_tokens: Any, output_tokens: Any, concurrency
 def _run_one(rules: Rules, step: StepCost, traffic: Traffic) -> EngineResult:
     """Run one engine; a run to be logged is run twice, first to count its rows."""
     kernel = kernels.run_static if rules.policy == STATIC else kernels.run_continuous
-    log_rows = 0
+    sizes = (0, 0)
     for _ in range(1 + rules.keep_log):
         states = np.zeros(1, STATE)
-        room = _room(rules, step, traffic, log_rows)
+        room = _room(rules, step, traffic, sizes)
         kernel(states, room, step, rules, *traffic)
-        log_rows = int(states["log_rows"][0])
+        sizes = _log_sizes(states)
     return _result(states, room, rules)
+
+
+def _log_sizes(states: np.ndarray) -> tuple[int, int]:
+    """Return the rows and events that a log must have room for."""
+    return int(states["log_rows"].max()), int(states["log_events"].max())
 
 
 def _run_balanced(rules: Rules, replicas: int, step: StepCost, traffic: Traffic) -> EngineResult:
     """Run replicas behind a least-loaded router; the drain after the last arrival is not measured."""
     whole = rules.measure_until == traffic.arrival_s.size
     drain_rules = rules if whole else rules._replace(measure_until=NOBODY)
-    log_rows = 0
+    sizes = (0, 0)
     for _ in range(1 + rules.keep_log):
         states = np.zeros(replicas, STATE)
-        rooms = _room(rules, step, traffic, log_rows, (replicas,))
+        rooms = _room(rules, step, traffic, sizes, (replicas,))
         kernels.run_balanced(states, rooms, step, rules, drain_rules, *traffic[:3])
-        log_rows = int(states["log_rows"].max())
+        sizes = _log_sizes(states)
     return _result(states, rooms, rules)
 
 
@@ -408,7 +451,7 @@ def _run_dealt(rules: Rules, replicas: int, step: StepCost, traffic: Traffic) ->
 
 
 def _room(
-    rules: Rules, step: StepCost, traffic: Traffic, log_rows: int, replicas: tuple[int, ...] = ()
+    rules: Rules, step: StepCost, traffic: Traffic, log_sizes: tuple[int, int], replicas: tuple[int, ...] = ()
 ) -> Room:
     """Return the working memory of one engine, or of several along a first axis."""
     count = traffic.arrival_s.size
@@ -427,7 +470,8 @@ def _room(
         gap_counts=np.zeros((*replicas, GAP_BINS), np.int64),
         steps_by_tokens=np.zeros((*replicas, step.token_s.size), np.int64),
         steps_by_rows=np.zeros((*replicas, step.row_s.size), np.int64),
-        log=np.zeros((*replicas, log_rows), LOG),
+        log=np.zeros((*replicas, log_sizes[0]), LOG),
+        events=np.zeros((*replicas, log_sizes[1]), EVENT),
     )
 
 
@@ -439,21 +483,36 @@ def _result(states: np.ndarray, room: Room, rules: Rules) -> EngineResult:
     totals = dict(zip(STATE.names, map(sum, zip(*states.tolist(), strict=True)), strict=True))
     gap_counts = tables.pop("gap_counts")
     columns = ("arrival_s", "first_token_s", "finished_s", "itl_max_s", "preemptions")
+    log, events = _logs(states, room)
     return EngineResult(
         **{name: np.ascontiguousarray(room.requests[name]) for name in columns},
         gap_counts=gap_counts,
         usage=Usage(**tables, **{name: totals[name] for name in Usage.__slots__ if name not in tables}),
         kv_blocks_peak=rules.kv_blocks - int(states["free_blocks_low"].min()),
-        log=_log(states, room),
+        log=log,
+        events=events,
     )
 
 
-def _log(states: np.ndarray, room: Room) -> np.ndarray:
-    """Return the step log of all replicas in order of time."""
+def _logs(states: np.ndarray, room: Room) -> tuple[np.ndarray, np.ndarray]:
+    """Return step log and events of one engine, or of all replicas in order of time."""
     if room.log.ndim == 1:
-        return room.log
-    rows = [log[:count] for log, count in zip(room.log, states["log_rows"], strict=True)]
-    return np.sort(np.concatenate(rows), order="start_s", kind="stable")
+        return room.log, room.events
+    logs = [log[:count] for log, count in zip(room.log, states["log_rows"], strict=True)]
+    events = [event[:count] for event, count in zip(room.events, states["log_events"], strict=True)]
+    return _in_order(logs, events)
+
+
+def _in_order(logs: list[np.ndarray], events: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the logs of replicas as one in order of time, and their events with the rows they then have."""
+    log = np.concatenate(logs)
+    order = np.argsort(log["start_s"], kind="stable")
+    place = np.empty_like(order)
+    place[order] = np.arange(order.size)
+    firsts = np.cumsum([0, *(part.size for part in logs[:-1])])
+    moved = np.concatenate(events)
+    moved["row"] = place[moved["row"] + np.repeat(firsts, [part.size for part in events])]
+    return log[order], moved[np.argsort(moved["row"], kind="stable")]
 
 
 def _merged(parts: list[EngineResult], count: int, replicas: int) -> EngineResult:
@@ -469,12 +528,17 @@ def _merged(parts: list[EngineResult], count: int, replicas: int) -> EngineResul
         columns[name] = column
     usage = {name: sum(getattr(p.usage, name) for p in parts) for name in Usage.__slots__}
     usage["elapsed_s"] *= replicas / len(parts)
+    events = [part.events.copy() for part in parts]
+    for replica, own in enumerate(events):
+        own["request"] = own["request"] * len(parts) + replica
+    log, events = _in_order([part.log for part in parts], events)
     return EngineResult(
         **columns,
         gap_counts=sum(part.gap_counts for part in parts),
         usage=Usage(**usage),
         kv_blocks_peak=max(part.kv_blocks_peak for part in parts),
-        log=np.sort(np.concatenate([part.log for part in parts]), order="start_s", kind="stable"),
+        log=log,
+        events=events,
     )
 
 

@@ -53,7 +53,9 @@ class Work:
     window_pairs: float = 0
     swapped_tokens: int = 0
     shares: list[tuple[Request, int]] = field(default_factory=list)
-    preempted: int = 0
+    chunks: list[tuple[int, int, int]] = field(default_factory=list)  # request, tokens before, tokens
+    preempted: list[tuple[int, int, int]] = field(default_factory=list)  # request, tokens it held, 0
+    returned: list[tuple[int, int, int]] = field(default_factory=list)  # request, tokens it holds, 0
 
     @property
     def tokens(self) -> int:
@@ -113,6 +115,9 @@ class Step:
     context_tokens: int
     admitted: int
     swapped_tokens: int
+    chunks: list[tuple[int, int, int]]
+    preempted: list[tuple[int, int, int]]
+    returned: list[tuple[int, int, int]]
 
 
 def step_s(cost, work: Work) -> float:
@@ -209,6 +214,8 @@ class Engine:
         if request.swapped:
             work.swapped_tokens += request.computed
             request.swapped = False
+            if request.decoding:
+                work.returned.append((request.index, request.computed, 0))
 
     def preempt_newest(self, work: Work) -> Request:
         request = self.running.pop()
@@ -216,7 +223,7 @@ class Engine:
         self.free_blocks += request.blocks
         request.blocks = 0
         request.preemptions += 1
-        work.preempted += 1
+        work.preempted.append((request.index, request.computed, 0))
         if self.swap:
             work.swapped_tokens += request.computed
             request.swapped = True
@@ -248,6 +255,7 @@ class Engine:
         else:
             work.prefill_tokens += tokens
             work.prompts += 1
+            work.chunks.append((request.index, start, tokens))
             work.rows += end == request.target
             work.prefill_pairs += pairs(start, end)
             work.window_pairs += window_pairs(start, end, window)
@@ -319,6 +327,9 @@ class Engine:
             context_tokens=work.context_tokens,
             admitted=self.newest + 1,
             swapped_tokens=work.swapped_tokens,
+            chunks=work.chunks,
+            preempted=work.preempted,
+            returned=work.returned,
         )
         self.log.append(line)
 
@@ -390,6 +401,7 @@ def schedule_static(engine: Engine, work: Work) -> None:
         work.prefill_pairs = count * pairs(0, longest)
         work.window_pairs = count * window_pairs(0, longest, window)
         work.shares = [(r, r.prompt) for r in batch]
+        work.chunks = [(r.index, 0, r.prompt) for r in batch]
     else:
         context = longest + max(r.generated for r in batch) - 1
         work.decodes, work.context_tokens = count, count * context

@@ -129,6 +129,7 @@ def same(case, rel=0.0):
         if not rel:
             np.testing.assert_array_equal(kernel.gap_counts, binned(totals.gaps_s))
         same_log(twin.log[0], kernel.log, rel)
+        same_events(twin.log[0], kernel)
 
 
 def same_requests(twin, kernel, rel):
@@ -157,11 +158,24 @@ def same_log(steps, log, rel):
         np.testing.assert_allclose(
             [row["start_s"], row["duration_s"]], [covered[0].start_s, duration_s], rtol=rel
         )
+        grown_s = covered[0].duration_s + row["growth_s"] * (row["count"] - 1)
+        np.testing.assert_allclose(grown_s, covered[-1].duration_s, rtol=rel)
         assert row["context_tokens"] == covered[0].context_tokens
         assert row["kv_blocks_used"] == covered[-1].kv_blocks_used
         assert row["swapped_tokens"] == sum(step.swapped_tokens for step in covered)
         first += row["count"]
     assert first == len(steps)
+
+
+def same_events(steps, kernel):
+    """Assert that each step says the same of the same requests; of equal steps only the first may speak."""
+    rows = np.repeat(np.arange(kernel.log.size), kernel.log["count"])
+    for kind, name in (("CHUNK", "chunks"), ("PREEMPTED", "preempted"), ("RETURNED", "returned")):
+        expected = [
+            (row, *event) for row, step in zip(rows, steps, strict=True) for event in getattr(step, name)
+        ]
+        events = kernel.events[kernel.events["kind"] == getattr(kernels, kind)]
+        assert events[["row", "request", "computed", "tokens"]].tolist() == expected, name
 
 
 def agree(policy, profile="quick", examples=None, check=same):
