@@ -177,6 +177,10 @@ def check_value(key: str, value: Any) -> None:
         ) from None
     if key in ("model", "accelerator", "mix"):
         _check_ids(key, value)
+    if key == "request_list" and value:
+        from sim_core.request_list import parse_request_list
+
+        parse_request_list(value)
 
 
 def _check_ids(key: str, value: str) -> None:

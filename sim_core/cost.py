@@ -308,7 +308,8 @@ def _price(model: Model, accelerator: Accelerator, layout: Layout, engine: Engin
     constants = calibration(name).base
     blocks = kv_blocks(model, accelerator, layout, engine)
     row_parts_s, row_needs_s = _row_tables(tables.work, name, engine.max_batch)
-    ledger = Ledger(PARTS, tables.token_parts_s, row_parts_s, tables.rate_parts_s)
+    rate_parts_s = _with_switch(PARTS, tables.rate_parts_s, engine.prefill_switch_ms)
+    ledger = Ledger(PARTS, tables.token_parts_s, row_parts_s, rate_parts_s)
     needs = Ledger(NEEDS, tables.token_needs_s, row_needs_s, tables.rate_needs_s)
     return Price(
         step=_step_cost(ledger, tables.token_s, model.window_tokens if model.window_layers else 0),
@@ -404,6 +405,16 @@ def _by_heading(headings: tuple[str, ...], rates: Rates) -> np.ndarray:
     return np.array([[float(rate.get(heading, 0.0)) for rate in rates] for heading in headings])
 
 
+def _with_switch(headings: tuple[str, ...], rate_s: np.ndarray, switch_ms: float | None) -> np.ndarray:
+    """Return the rates with another fixed time for each prompt of a step, if one is given."""
+    if switch_ms is None:
+        return rate_s
+    heading = "fixed" if "fixed" in headings else headings[0]
+    changed = rate_s.copy()
+    changed[headings.index(heading), Rates._fields.index("prefill_requests")] = switch_ms * 1e-3
+    return changed
+
+
 def _measured_price(scenario: Scenario, profile: Any) -> Price:
     """Return the price list of a measured engine profile; all its time stands under ``measured``."""
     engine_tokens = min(max(scenario.token_budget, scenario.max_batch), TABLE_TOKENS_MAX)
@@ -417,7 +428,8 @@ def _measured_price(scenario: Scenario, profile: Any) -> Price:
     token_s[0] = 0.0
     context_s, pair_s = profile.decode_context_ms_per_token * 1e-3, profile.prefill_context_ms_per_pair * 1e-3
     rates = Rates(slope_s, context_s, 0.0, pair_s, 0.0, profile.prefill_request_ms * 1e-3, 0.0)
-    ledger = Ledger(MEASURED, token_s[None, :], np.zeros((1, scenario.max_batch + 1)), np.array([rates]))
+    rate_s = _with_switch(MEASURED, np.array([rates]), scenario.prefill_switch_ms)
+    ledger = Ledger(MEASURED, token_s[None, :], np.zeros((1, scenario.max_batch + 1)), rate_s)
     block_tokens = profile.kv_block_tokens or scenario.kv_block_tokens
     blocks = profile.kv_blocks or price(scenario.replace(kv_block_tokens=block_tokens)).kv_blocks
     return Price(

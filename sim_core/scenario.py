@@ -15,6 +15,7 @@ from typing import Any
 SCHEMA_VERSION = 1
 DTYPES = ("bf16", "fp8", "fp4")
 MIX_EXAMPLE = "chat:0.7,rag:0.3"
+REQUEST_LIST_EXAMPLE = "0:1000:200x8,0.5:4000:50"
 
 
 class ScenarioError(ValueError):
@@ -33,6 +34,8 @@ class FieldInfo:
     high: float = math.inf
     choices: tuple[str, ...] = ()
     optional: bool = False
+    zero: bool = False  # whether an optional number may be 0
+    longest: int = 1000  # characters of a text
 
 
 def _field(default: Any, group: str, help: str, *, kind: type | None = None, **limits: Any) -> Any:
@@ -117,6 +120,12 @@ class Scenario:
     concurrency: int = _field(
         64, "traffic", "Clients that always have one request open (closed loop)", low=1, high=100_000
     )
+    request_list: str = _field(
+        "",
+        "traffic",
+        f"Requests of arrivals=trace, ARRIVAL_S:PROMPT:OUTPUT each, such as `{REQUEST_LIST_EXAMPLE}`",
+        longest=4000,
+    )
     requests: int = _field(2000, "traffic", "Requests to simulate", low=1, high=5_000_000)
     seed: int = _field(0, "traffic", "Seed of all random draws", low=0, high=2**53)
 
@@ -151,6 +160,16 @@ class Scenario:
         "engine",
         "What happens to a request when KV blocks run out",
         choices=("recompute", "swap"),
+    )
+    prefill_switch_ms: float | None = _field(
+        None,
+        "engine",
+        "Fixed time that each prompt adds to a step it joins; empty = as the calibration says",
+        kind=float,
+        unit="ms",
+        low=0.0,
+        high=10_000.0,
+        zero=True,
     )
 
     slo_ttft_ms: float = _field(2000.0, "limits", "Limit on TTFT", unit="ms", low=0.01, high=1e8)
@@ -222,9 +241,10 @@ def check(name: str, value: Any, info: FieldInfo) -> None:
         raise ScenarioError(f"{name} is {shown(value)}; it must be {kind}.")
     if isinstance(value, float) and not math.isfinite(value):
         raise ScenarioError(f"{name} is {value}; it must be a finite number.")
-    if not info.low <= value <= info.high or (info.optional and value <= 0):
+    above_zero = info.optional and not info.zero
+    if not info.low <= value <= info.high or (above_zero and value <= 0):
         unit = f" {info.unit}" if info.unit else ""
-        low = "above 0" if info.optional and info.low <= 0 else f"{info.low:,.15g}"
+        low = "above 0" if above_zero and info.low <= 0 else f"{info.low:,.15g}"
         raise ScenarioError(
             f"{name} is {_number_text(value)}{unit}; it must lie between {low} and {info.high:,.15g}{unit}."
         )
@@ -240,8 +260,8 @@ def _check_text(name: str, value: Any, info: FieldInfo) -> None:
                 "Choose static, prefill_first or chunked."
             )
         raise ScenarioError(f"{name} is {shown(value)}; choose one of {', '.join(info.choices)}.")
-    if len(value) > 1000:
-        raise ScenarioError(f"{name} has {len(value):,} characters; the limit is 1,000.")
+    if len(value) > info.longest:
+        raise ScenarioError(f"{name} has {len(value):,} characters; the limit is {info.longest:,}.")
 
 
 def _number_text(value: float) -> str:

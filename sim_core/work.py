@@ -288,6 +288,7 @@ class Engine(NamedTuple):
     token_budget: int
     max_batch: int
     replicas: int
+    prefill_switch_ms: float | None
 
 
 def engine_of(scenario: Scenario) -> Engine:

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sim_core import presets
-from sim_core.scenario import FIELDS, Scenario, ScenarioError, did_you_mean, shown
+from sim_core.request_list import parse_request_list
+from sim_core.scenario import FIELDS, REQUEST_LIST_EXAMPLE, Scenario, ScenarioError, did_you_mean, shown
 
 FLAT_CLASS = "flat"
 MAX_CLASSES = 8
@@ -135,7 +136,8 @@ def draw(scenario: Scenario, trace: Any = None) -> Workload:
         Its traffic and length keys are used, no others.
     trace : optional
         Anything with arrays `arrival_s`, `prompt_tokens` and `output_tokens`. Its first `requests` rows
-        give the lengths; under `arrivals = "trace"` also the arrival times.
+        give the lengths; under `arrivals = "trace"` also the arrival times. Without one, `arrivals = "trace"`
+        replays the scenario's own `request_list`.
 
     Returns
     -------
@@ -148,13 +150,9 @@ def draw(scenario: Scenario, trace: Any = None) -> Workload:
     ScenarioError
         If the mix cannot be read, or arrivals are to come from a trace and there is none.
     """
+    trace = _given_trace(scenario, trace)
     if trace is not None:
         return _from_trace(scenario, trace)
-    if scenario.arrivals == "trace":
-        raise ScenarioError(
-            "arrivals is trace but there is no trace: give one (--trace FILE, or load one on the page), "
-            "or choose arrivals=poisson."
-        )
     make = _kept if scenario.requests <= CACHED_REQUESTS else _drawn
     columns = (column.copy() for column in make(length_classes(scenario), scenario.seed, scenario.requests))
     return Workload(_arrivals(scenario, scenario.requests), *columns)
@@ -171,6 +169,7 @@ _kept = lru_cache(maxsize=16)(_drawn)
 
 def mean_lengths(scenario: Scenario, trace: Any = None) -> tuple[float, float]:
     """Return mean prompt and mean output length, rounding of single lengths left aside. [tokens]"""
+    trace = _given_trace(scenario, trace)
     if trace is not None:
         rows = _trace_rows(scenario, trace)
         return float(np.mean(trace.prompt_tokens[:rows])), float(np.mean(trace.output_tokens[:rows]))
@@ -313,6 +312,18 @@ def _arrivals(scenario: Scenario, requests: int) -> np.ndarray:
         return np.zeros(requests)
     cv = scenario.arrival_cv if scenario.arrivals == "gamma" else 1.0
     return _unit(GAPS, scenario.seed, requests, cv) / scenario.arrival_per_s
+
+
+def _given_trace(scenario: Scenario, trace: Any) -> Any:
+    """Return the trace that a scenario replays: the given one, or under arrivals=trace its own list."""
+    if trace is not None or scenario.arrivals != "trace":
+        return trace
+    if not scenario.request_list:
+        raise ScenarioError(
+            "arrivals is trace but there is no trace: give a file (--trace FILE), write the requests into "
+            f"request_list ({REQUEST_LIST_EXAMPLE}), or choose arrivals=poisson."
+        )
+    return parse_request_list(scenario.request_list)
 
 
 def _from_trace(scenario: Scenario, trace: Any) -> Workload:

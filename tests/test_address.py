@@ -35,6 +35,9 @@ def values_of(key: str) -> st.SearchStrategy:
         return st.sampled_from(presets.preset_ids("models"))
     if key == "accelerator":
         return st.sampled_from(presets.preset_ids("accelerators"))
+    if key == "request_list":
+        rows = st.tuples(st.integers(0, 99), st.integers(1, 10**6), st.integers(1, 10**6))
+        return st.lists(rows, max_size=9).map(lambda rows: ",".join(f"{a}:{p}:{o}" for a, p, o in rows))
     if key == "mix":
         classes = st.sampled_from(["flat", *presets.preset_ids("workloads")])
         weights = st.floats(1e-6, 1e6)

@@ -403,3 +403,17 @@ def test_fitting_without_measurements_says_what_is_missing(tmp_path):
 
     with pytest.raises(SystemExit, match=r"nothing\.csv is not there: .* --reference"):
         fit_typical.main(["--reference", str(tmp_path / "nothing.csv")])
+
+
+def test_the_switch_cost_replaces_the_fitted_one():
+    """Oracle: by hand: each prompt of a step adds it once, whatever the calibration; 0 takes it away."""
+    scenario = Scenario()
+    fitted = calibration.calibration("typical").base.prefill_request_s
+    assert cost.price(scenario).step.prefill_request_s == pytest.approx(fitted)
+    for name in ("typical", "datasheet"):
+        changed = scenario.replace(calibration=name, prefill_switch_ms=7.0)
+        assert cost.price(changed).step.prefill_request_s == pytest.approx(0.007)
+    dear, free = (cost.price(scenario.replace(prefill_switch_ms=ms)) for ms in (7.0, 0.0))
+    dear, free = (cost.step_parts(price, 8, 500, 256) for price in (dear, free))
+    assert dear["fixed"] - free["fixed"] == pytest.approx(0.007)
+    assert all(dear[name] == free[name] for name in dear if name != "fixed")
