@@ -320,8 +320,8 @@ def _given_trace(scenario: Scenario, trace: Any) -> Any:
         return trace
     if not scenario.request_list:
         raise ScenarioError(
-            "arrivals is trace but there is no trace: give a file (--trace FILE), write the requests into "
-            f"request_list ({REQUEST_LIST_EXAMPLE}), or choose arrivals=poisson."
+            "arrivals is trace but there is no trace: give one (--trace FILE, or request_list with entries "
+            f"such as {REQUEST_LIST_EXAMPLE}), or choose arrivals=poisson."
         )
     return parse_request_list(scenario.request_list)
 
