@@ -286,11 +286,13 @@ def refine(
             future.cancel()
 
 
-def capacity(scenario: Scenario, *, profile: Any = None, tolerance: float = 0.005) -> dict[str, Any]:
+def capacity(
+    scenario: Scenario, *, profile: Any = None, tolerance: float = 0.005, requests: int = CAPACITY_REQUESTS
+) -> dict[str, Any]:
     """Return the highest stable request rate within the limits, found by bisection, with its point.
 
     Arrivals are Poisson, or gamma if the scenario says so. Every trial sees the same requests, at least
-    20,000 of them.
+    as many as asked for.
 
     Returns
     -------
@@ -301,7 +303,7 @@ def capacity(scenario: Scenario, *, profile: Any = None, tolerance: float = 0.00
     """
     if scenario.arrivals != "gamma":
         scenario = scenario.replace(arrivals="poisson")
-    scenario = scenario.replace(requests=max(scenario.requests, CAPACITY_REQUESTS))
+    scenario = scenario.replace(requests=max(scenario.requests, requests))
     top = saturation_per_s(scenario, None, profile)
 
     def trial(rate: float) -> dict[str, Any]:

@@ -418,6 +418,21 @@ def _rises(values: tuple[float, ...], strictly: bool) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyLimit:
+    """What a benchmark demands of interactive serving."""
+
+    id: str
+    name: str = _text("Name")
+    model: str = _text("Model preset the benchmark runs")
+    ttft_ms: float = _key(float, "Limit on TTFT", unit="ms", low=0.0, high=1e8)
+    tpot_ms: float = _key(float, "Limit on TPOT", unit="ms", low=0.0, high=1e7)
+    percentile: float = _key(float, "Percentile that must meet the limits", unit="%", low=50.0, high=99.9)
+    first_round: str = _text("Round of the benchmark that first had it")
+    source: str = _text("Where the figures come from")
+    notes: str = _text("What to know", "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScenarioPreset:
     """A ready scenario with its one-line story and the finding to expect."""
 
@@ -457,6 +472,12 @@ def models() -> Mapping[str, Model]:
 def workloads() -> Mapping[str, WorkloadPreset]:
     """Return all workloads by id, in alphabetical order."""
     return MappingProxyType({name: workload(name) for name in preset_ids("workloads")})
+
+
+@cache
+def limits() -> Mapping[str, LatencyLimit]:
+    """Return all benchmark limits by id, in alphabetical order."""
+    return MappingProxyType({name: _load("limits", name, LatencyLimit) for name in preset_ids("limits")})
 
 
 @cache
