@@ -1,6 +1,7 @@
 // The in-place chart: one Plotly figure that is updated, never rebuilt, so zoom and legend clicks survive.
-// Python sends one JSON text as bytes: {figure, plotly, title, filename, alt, height, settle_ms, revision}.
+// Python sends one JSON text as bytes: {figure, plotly, title, filename, alt, height, settle_ms, revision, player, ...}.
 
+const NARROW_PX = 640;
 let plotly = null;
 
 /** Load plotly.js once a page, from the server the page came from (also below a base path). */
@@ -59,13 +60,27 @@ function template(theme) {
   } };
 }
 
-/** Replace the stand-in for the text colour (INK in figures.py) by the theme's. */
+/** Replace the stand-ins for text colour and background (INK and PAPER in figures.py) by the theme's. */
 function themed(text, theme) {
-  const { figure } = JSON.parse(text.replaceAll('"#010203"', JSON.stringify(theme.ink)));
+  const { figure } = JSON.parse(text.replaceAll('"#010203"', JSON.stringify(theme.ink))
+                                    .replaceAll('"#030201"', JSON.stringify(theme.paper)));
   figure.layout.template = template(theme);
   figure.layout.autosize = true;
   return figure;
 }
+
+/** Leave out words that need a wide chart, and let a finger scroll past a chart that fills the screen. */
+function fitted(figure, chart) {
+  if (isNarrow(chart)) {
+    figure.layout.annotations = figure.layout.annotations?.filter((note) => note.name !== "wide");
+    if (figure.layout.legend2) figure.layout.legend2.visible = false;
+  }
+  if (chart.spec.height > 0.8 * innerHeight && matchMedia("(pointer: coarse)").matches)
+    figure.layout.dragmode = false;
+  return figure;
+}
+
+function isNarrow(chart) { return chart.host.clientWidth < NARROW_PX; }
 
 /** Save the chart as a PNG that stands alone: with title, background and double resolution. */
 function savePng(chart) {
@@ -76,7 +91,8 @@ function savePng(chart) {
                           x: 0.02, xanchor: "left", y: 0.96, yanchor: "top", font: { size: 18 } };
   figure.layout.margin = { ...figure.layout.margin, t: 96, l: 80, r: 40, b: 64 };
   figure.layout.paper_bgcolor = theme.paper;
-  const size = { width: 1100, height: 660, scale: 2, format: "png", filename: spec.filename };
+  const [width, height] = spec.export;
+  const size = { width, height, scale: 2, format: "png", filename: spec.filename };
   for (const axis of ["xaxis", "yaxis"]) {
     const shown = chart.host.layout?.[axis]?.range;
     if (shown && figure.layout[axis]) figure.layout[axis].range = [...shown];
@@ -109,17 +125,27 @@ async function draw(chart) {
   const Plotly = await loadPlotly(chart.spec.plotly);
   if (!chart.host.isConnected) return;
   const theme = readTheme(chart.host);
-  const look = chart.text + JSON.stringify(theme);
+  const look = chart.text + JSON.stringify(theme) + isNarrow(chart);
   if (chart.look === look) return;
   chart.look = look;
   chart.theme = theme;
-  const figure = themed(chart.text, theme);
+  const figure = fitted(themed(chart.text, theme), chart);
   chart.host.style.height = chart.spec.height + "px";
   chart.host.setAttribute("aria-label", chart.spec.alt);
   chart.mark.textContent = "";
   chart.config ??= config(chart);
   await Plotly.react(chart.host, figure.data, figure.layout, chart.config);
+  play(chart);
   rest(chart);
+}
+
+/** Hand the player what it plays; a chart without anything to play has none. */
+function play(chart) {
+  if (!chart.player && !chart.spec.player) return;
+  chart.player ??= createPlayer(chart);
+  if (chart.played !== chart.spec.revision) updatePlayer(chart.player, chart.spec.player);
+  chart.played = chart.spec.revision;
+  follow(chart.player);
 }
 
 function create(parent) {
@@ -140,7 +166,7 @@ function create(parent) {
   let width = 0;
   chart.resize = new ResizeObserver(([entry]) => {
     const now = Math.round(entry.contentRect.width);
-    if (width && now && now !== width && host.data) window.Plotly.Plots.resize(host);
+    if (width && now && now !== width && host.data) window.Plotly.Plots.resize(host).then(() => draw(chart));
     width = now;
   });
   chart.resize.observe(frame);
@@ -158,6 +184,7 @@ export default function (component) {
   draw(chart);
   return () => {
     clearTimeout(chart.timer);
+    if (chart.player) endPlayer(chart.player);
     chart.stop.abort();
     chart.resize.disconnect();
     if (chart.host.data) window.Plotly.purge(chart.host);

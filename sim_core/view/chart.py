@@ -18,12 +18,13 @@ import streamlit as st
 from sim_core.view import server
 
 REST_MS = 700  # the chart has rested when nothing was pressed for this long
-_JS = (Path(__file__).parent / "chart.js").read_text(encoding="utf-8")
+_HERE = Path(__file__).parent
+_JS = "\n".join((_HERE / name).read_text(encoding="utf-8") for name in ("player.js", "chart.js"))
 _CSS = """
 .bs-chart { position: relative; width: 100%; }
 .bs-chart-mark { position: absolute; right: 0.5rem; bottom: 0.25rem; font-size: 0.8rem; opacity: 0.65;
                  pointer-events: none; }
-"""
+""" + (_HERE / "player.css").read_text(encoding="utf-8")
 _component = st.components.v2.component("batchscope_chart", js=_JS, css=_CSS, isolate_styles=False)
 
 
@@ -36,6 +37,8 @@ def chart(
     subtitle: str = "",
     busy: str = "",
     on_settled: Callable[[], None] | None = None,
+    player: dict[str, Any] | None = None,
+    export: tuple[int, int] = (1100, 660),
 ) -> None:
     """Show `figure` in place.
 
@@ -55,6 +58,10 @@ def chart(
         A quiet mark shown in the chart from `on_settled` until the next figure.
     on_settled : callable, optional
         Called once per figure when the visitor has rested; the script runs again after it.
+    player : dict, optional
+        What `player.js` plays on the chart, as `gantt.draw` makes it.
+    export : tuple of int
+        Width and height of the exported PNG, before it is doubled. [px]
     """
     if not server.serves_plotly():
         import plotly.graph_objects as go
@@ -72,8 +79,10 @@ def chart(
         "filename": f"batchscope-{key}",
         "busy": busy,
         "settle_ms": REST_MS if on_settled else 0,
+        "export": export,
+        "player": player,
         "revision": hashlib.blake2b(drawing.encode(), digest_size=6).hexdigest(),
     }
     callbacks = {"on_settled_change": on_settled} if on_settled else {}
-    text = f'{{"figure":{drawing},{json.dumps(spec)[1:]}'
+    text = f'{{"figure":{drawing},{json.dumps(spec, separators=(",", ":"))[1:]}'
     _component(data=text.encode(), key=key, height="content", **callbacks)

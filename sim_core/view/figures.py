@@ -26,6 +26,7 @@ Figure = dict[str, Any]
 
 X, Y = "tok_per_s_per_user", "output_tok_per_s_per_accelerator"
 INK = "#010203"  # stands for the theme's text colour; chart.js replaces it
+PAPER = "#030201"  # stands for the theme's background
 MUTED = "#80868b"  # readable on light and dark
 SHADE = "rgba(128,134,139,0.13)"
 HALO = "rgba(128,134,139,0.28)"
