@@ -100,6 +100,11 @@ class Timeline:
     padding_frac: float
     story: Story = field(repr=False)
 
+    @property
+    def rejected_s(self) -> np.ndarray:
+        """When the requests that can never fit arrive [s]."""
+        return self.story.run.arrival_s[self.rejected]
+
     def window(self, start_s: float, end_s: float) -> Timeline:
         """Return the timeline from `start_s` to `end_s`; lanes are dealt anew."""
         return _cut(self.story, start_s, end_s)
@@ -135,8 +140,8 @@ def _story(scenario: Scenario) -> Story:
 class Decode(NamedTuple):
     """A stretch of decode steps of one request, from step `first` to before step `last`.
 
-    `start_s` and `row` are the end and the log row of the step that made the token before; `token` counts
-    the request's tokens made until then.
+    `row` is the log row after which it starts, at `start_s`; `token` counts the request's tokens made until
+    then. A stretch is `fresh` if that row made the token before, not if it returns from host memory.
     """
 
     request: int
@@ -146,6 +151,7 @@ class Decode(NamedTuple):
     end_s: float
     row: int
     token: int
+    fresh: bool
 
 
 class Chunk(NamedTuple):
@@ -219,23 +225,23 @@ class Story:
                 self.waits.append((request, kind, queued_s, start_s[row]))
                 in_queue = False
             if event == kernels.RETURNED:
-                decoding = (row - 1, start_s[row], made)
+                decoding = (row - 1, start_s[row], made, False)
                 continue
             whole = computed + tokens == target
             self.chunks.append(Chunk(request, row, computed, tokens, whole))
             if whole:
                 made += 1
-                decoding = (row, row_end_s[row], made)
+                decoding = (row, row_end_s[row], made, True)
         if decoding is not None and made < output:
             first = int(self.steps_before[decoding[0] + 1])
             self._close(request, decoding, first + output - made, finished_s)
 
-    def _close(self, request: int, decoding: tuple[int, float, int], last: int, end_s: float) -> int:
+    def _close(self, request: int, decoding: tuple[int, float, int, bool], last: int, end_s: float) -> int:
         """Enter a stretch of decoding up to a step; return the tokens it made."""
-        row, start_s, token = decoding
+        row, start_s, token, fresh = decoding
         first = int(self.steps_before[row + 1])
         if last > first:
-            self.decodes.append(Decode(request, first, last, start_s, end_s, row, token))
+            self.decodes.append(Decode(request, first, last, start_s, end_s, row, token, fresh))
         return last - first
 
     # Steps one by one
@@ -395,8 +401,7 @@ def _cut(story: Story, start_s: float, end_s: float) -> Timeline:
     segments = np.fromiter(_segments(story, start_s, end_s), SEGMENT)
     segments = segments[np.lexsort((segments["request"], segments["start_s"]))]
     slots, queue_lanes = _deal_lanes(segments)
-    segments["start_s"] = np.maximum(segments["start_s"], start_s)
-    segments["end_s"] = np.minimum(segments["end_s"], end_s)
+    _shorten(story, segments, start_s, end_s)
     late = np.fromiter(_late(story, start_s, end_s), LATE)
     inside = (story.row_end_s > start_s) & (story.log["start_s"] < end_s)
     found = story.run
@@ -418,6 +423,19 @@ def _cut(story: Story, start_s: float, end_s: float) -> Timeline:
         padding_frac=story.padding_frac if found.scenario.policy == "static" else 0.0,
         story=story,
     )
+
+
+def _shorten(story: Story, segments: np.ndarray, start_s: float, end_s: float) -> None:
+    """Cut bars to a span, in place; a decode that is cut keeps the tokens that came inside."""
+    cut = (segments["start_s"] < start_s) | (segments["end_s"] > end_s)
+    segments["start_s"] = np.maximum(segments["start_s"], start_s)
+    segments["end_s"] = np.minimum(segments["end_s"], end_s)
+    decodes = cut & (segments["kind"] == DECODE)
+    until = (
+        np.searchsorted(story.step_end_s, segments[side][decodes] + INSTANT_S, "right")
+        for side in ("end_s", "start_s")
+    )
+    segments["tokens"][decodes] = np.subtract(*until)
 
 
 def _steps(story: Story) -> pd.DataFrame:
@@ -452,7 +470,7 @@ def _segments(story: Story, start_s: float, end_s: float) -> Iterator[tuple[Any,
     stalls = np.flatnonzero(story.stall_s > 0)
     for decode in story.decodes:
         if overlaps(decode.start_s, decode.end_s):
-            yield from _stretch(story, decode, stalls)
+            yield from (bar for bar in _stretch(story, decode, stalls) if overlaps(bar[2], bar[3]))
     if story.run.scenario.policy == "static":
         done_s = dict(zip(story.ids.tolist(), story.run.engine.finished_s.tolist(), strict=True))
         for request, last_s in story.batch_end_s.items():
@@ -461,7 +479,7 @@ def _segments(story: Story, start_s: float, end_s: float) -> Iterator[tuple[Any,
 
 
 def _stretch(story: Story, decode: Decode, stalls: np.ndarray) -> Iterator[tuple[Any, ...]]:
-    """Yield the bars of a stretch of decoding: decode, and stalled where steps without decodes lie between."""
+    """Yield the bars of a stretch: decode, and stalled where steps without decodes lie between."""
     first, last = decode.first, decode.last
     own = stalls[np.searchsorted(stalls, first + 1) : np.searchsorted(stalls, last)].tolist()
     edges = [first, *own, last]
@@ -491,7 +509,7 @@ def _late(story: Story, start_s: float, end_s: float) -> Iterator[tuple[Any, ...
         first = decode.first
         stalled_s = max(story.step_end_s[first] - story.step_s[first] - decode.start_s, 0.0)
         own = slow[np.searchsorted(slow, first + 1) : np.searchsorted(slow, decode.last)].tolist()
-        steps = [(first, stalled_s + with_prompts[first], decode.row + 1)]
+        steps = [(first, stalled_s + with_prompts[first], decode.row + 1)] if decode.fresh else []
         steps += [(step, delay_s[step], row[step - 1] + 1) for step in own]
         for step, by_s, from_row in steps:
             time_s = story.step_end_s[step]
