@@ -1,7 +1,7 @@
 // The in-place chart: one Plotly figure that is updated, never rebuilt, so zoom and legend clicks survive.
 // Python sends one JSON text as bytes: {figure, plotly, title, filename, alt, height, settle_ms, revision, player, ...}.
 
-const NARROW_PX = 640;
+const NARROW_PX = 720;
 let plotly = null;
 
 /** Load plotly.js once a page, from the server the page came from (also below a base path). */
@@ -87,15 +87,15 @@ function savePng(chart) {
   const { spec, theme } = chart;
   const figure = themed(chart.text, theme);
   const [title, subtitle] = [spec.title, spec.subtitle].map((text) => text || "");
-  figure.layout.title = { text: title, subtitle: { text: subtitle, font: { size: 13, color: theme.muted } },
-                          x: 0.02, xanchor: "left", y: 0.96, yanchor: "top", font: { size: 18 } };
-  figure.layout.margin = { ...figure.layout.margin, t: 96, l: 80, r: 40, b: 64 };
-  figure.layout.paper_bgcolor = theme.paper;
   const [width, height] = spec.export;
+  figure.layout.title = { text: title, subtitle: { text: subtitle, font: { size: 13, color: theme.muted } },
+                          x: 0.02, xanchor: "left", y: 1 - 26 / height, yanchor: "top", font: { size: 18 } };
+  figure.layout.margin = { ...figure.layout.margin, t: 62 + figure.layout.margin.t, l: 80, r: 40, b: 64 };
+  figure.layout.paper_bgcolor = theme.paper;
   const size = { width, height, scale: 2, format: "png", filename: spec.filename };
   for (const axis of ["xaxis", "yaxis"]) {
     const shown = chart.host.layout?.[axis]?.range;
-    if (shown && figure.layout[axis]) figure.layout[axis].range = [...shown];
+    if (shown && figure.layout[axis]) Object.assign(figure.layout[axis], { range: [...shown], autorange: false });
   }
   figure.layout.width = size.width;
   figure.layout.height = size.height;
@@ -105,7 +105,7 @@ function savePng(chart) {
 /** Return the few buttons the chart needs; once a chart, since Plotly builds anew for another config. */
 function config(chart) {
   const save = { name: "png", title: "Save as PNG", icon: window.Plotly.Icons.camera, click: () => savePng(chart) };
-  return { displaylogo: false, responsive: false, displayModeBar: "hover", doubleClick: "reset",
+  return { displaylogo: false, responsive: false, showTips: false, displayModeBar: "hover", doubleClick: "reset",
            modeBarButtons: [["zoom2d", "pan2d", "resetScale2d"], [save]] };
 }
 

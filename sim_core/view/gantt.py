@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sim_core.scenario import FIELDS
-from sim_core.timeline import DECODE, IDLE, KINDS, PREFILL, STALLED, Timeline
+from sim_core.timeline import DECODE, IDLE, KINDS, PREFILL, QUEUED, STALLED, Timeline
 from sim_core.view.figures import INK, MUTED, PAPER, Figure, style
 from sim_core.view.words import duration, number
 
@@ -32,6 +32,7 @@ METRIC_PX, TITLE_PX, METRIC_TITLE_PX, LEAST_PX = 52, 34, 26, 44
 MARGIN = {"l": 58, "r": 14, "t": 44, "b": 46}
 # Late tokens and their cause: Okabe-Ito's yellow.
 _ALARM = {"color": "#F0E442", "line": {"width": 0.75, "color": "#8a6d00"}}
+GAP_PX = 18  # between the bars and the lines
 SAME_S = 1e-6  # two times closer than this are the same moment
 
 
@@ -71,7 +72,7 @@ HOVERS = {
     f"{_LASTS} of padding",
 }
 METRICS = (  # column of the steps, title, what the hover counts
-    ("step_tokens", "Tokens per step", "tokens in a step"),
+    ("step_tokens", "Tokens per step, logarithmic", "tokens in a step"),
     ("waiting", "Requests in the queue", "in the queue"),
     ("kv_blocks_used", "KV blocks in use", "KV blocks in use"),
     ("running", "Requests in the batch", "in the batch"),
@@ -247,7 +248,7 @@ def _frame(panels: Sequence[Panel]) -> Frame:
 def _place(panels: Sequence[Panel], frame: Frame) -> int:
     """Give each panel its share of the height, from the top down; return the height of the figure. [px]"""
     heights = [max(panel.count * frame.row_px, LEAST_PX) for panel in panels]
-    metrics = len(METRICS) * (METRIC_PX + METRIC_TITLE_PX) + 18
+    metrics = len(METRICS) * (METRIC_PX + METRIC_TITLE_PX) + GAP_PX
     inner = sum(heights) + TITLE_PX * len(panels) + metrics
     top = 0.0
     for panel, height in zip(panels, heights, strict=True):
@@ -280,12 +281,12 @@ def _bar_trace(panel: Panel, frame: Frame, late: Late, kind: str, of_kind: np.nd
         "type": "bar", "orientation": "h", "name": look.words, "legendgroup": kind, "yaxis": panel.axis,
         "base": start_s.tolist(), "x": frame.short(end_s - start_s).tolist(),
         "y": panel.row[of_kind].tolist(), "width": look.height, "offset": -look.height / 2, "marker": marker,
-        "customdata": _hover_data(kind, bars, panel, late, of_kind),
+        "customdata": _hover_data(kind, bars, late, np.flatnonzero(of_kind)),
         "hovertemplate": HOVERS[kind] + "<extra></extra>", "legendrank": 100 + KINDS.index(kind),
     }  # fmt: skip
 
 
-def _hover_data(kind: str, bars: np.ndarray, panel: Panel, late: Late, of_kind: np.ndarray) -> list[tuple]:
+def _hover_data(kind: str, bars: np.ndarray, late: Late, index: np.ndarray) -> list[tuple]:
     lasts_ms = [float(f"{value:.4g}") for value in (1000 * (bars["end_s"] - bars["start_s"])).tolist()]
     columns: list[list] = [bars["request"].tolist(), lasts_ms]
     if kind == "decode":
@@ -293,11 +294,11 @@ def _hover_data(kind: str, bars: np.ndarray, panel: Panel, late: Late, of_kind: 
         gaps = [float(f"{ms / max(count, 1):.4g}") for ms, count in zip(lasts_ms, tokens, strict=True)]
         columns += [tokens, gaps]
     if kind == "prefill":
-        columns += _chunk_words(bars, panel, late, np.flatnonzero(of_kind))
+        columns += _chunk_words(bars, late, index)
     return list(zip(*columns, strict=True))
 
 
-def _chunk_words(bars: np.ndarray, panel: Panel, late: Late, index: np.ndarray) -> list[list[str]]:
+def _chunk_words(bars: np.ndarray, late: Late, index: np.ndarray) -> list[list[str]]:
     """Return for each chunk its tokens, those of its prompt, which ones they are, and whom it delayed."""
     targets = late.targets[index].tolist()
     tokens, places = bars["tokens"].tolist(), bars["position"].tolist()
@@ -392,7 +393,7 @@ def _late_marks(panel: Panel, frame: Frame, late: Late) -> Iterator[dict]:
     if not marked.size:
         return
     if marked.size < late.tokens.size:
-        panel.notes.append("of the late tokens, the worst of each prompt chunk are marked")
+        panel.notes.append("late tokens: the worst of each chunk")
     size = min(max(frame.row_px * 0.5, 3.5), 7)
     tokens, on, cause = late.tokens[marked], late.on[marked], late.cause[marked]
     of_chunk = np.where(cause >= 0, late.count[cause], 1)
@@ -412,9 +413,8 @@ def _late_marks(panel: Panel, frame: Frame, late: Late) -> Iterator[dict]:
         "legendrank": 201,
         "y": (panel.row[causes] - 0.5 - 0.3 * size / frame.row_px).tolist(), "cliponaxis": False,
         "marker": {"symbol": "triangle-down", "size": 1.25 * size, **_ALARM},
-        "text": [_cause_words(bar, count, worst_ms) for bar, count, worst_ms in
-                 zip(chunks, late.count[causes].tolist(), late.worst_ms[causes].tolist(), strict=True)],
-        "hovertemplate": "%{text}<extra></extra>",
+        "customdata": _hover_data("prefill", chunks, late, causes),
+        "hovertemplate": HOVERS["prefill"] + "<extra></extra>",
     }  # fmt: skip
 
 
@@ -429,13 +429,6 @@ def _late_words(tokens: np.ndarray, of_chunk: np.ndarray, capped: bool, policy: 
         )
         texts.append(text + (f"<br>and delayed {count - 1:,} more" if capped and count > 1 else ""))
     return texts
-
-
-def _cause_words(chunk: np.void, count: int, worst_ms: float) -> str:
-    return (
-        f"<b>{chunk['tokens']:,} prompt tokens of request {chunk['request']}</b><br>"
-        f"made {_count(count, 'token')} late, {'' if count == 1 else 'the worst '}by {duration(worst_ms)}"
-    )
 
 
 def _never_fit(panel: Panel, frame: Frame, rows: str) -> Iterator[dict]:
@@ -521,13 +514,13 @@ def _layout(panels: Sequence[Panel], frame: Frame, revision: str) -> dict:
         "margin": MARGIN, "hovermode": "closest", "dragmode": "zoom", "barmode": "overlay",
         "uirevision": revision, "hoverdistance": 12,
         "xaxis": {
-            "title": {"text": "Time [s]"}, "range": limits, "minallowed": limits[0], "maxallowed": limits[1],
-            "anchor": f"y{last}", "separatethousands": True, "exponentformat": "none", "showspikes": True,
-            "spikemode": "across", "spikesnap": "cursor", "spikethickness": 1, "spikedash": "dot",
-            "spikecolor": MUTED,
+            "title": {"text": "Time [s]"}, "autorange": True, "minallowed": limits[0],
+            "maxallowed": limits[1],  # a range of its own would take the visitor's zoom away when runs differ
+            "autorangeoptions": {"minallowed": limits[0], "maxallowed": limits[1]},
+            "anchor": f"y{last}", "separatethousands": True, "exponentformat": "none",
         },
         "legend": {"orientation": "h", "x": 0, "y": 1, "xanchor": "left", "yanchor": "bottom",
-                   "tracegroupgap": 2, "font": {"size": 12}, "itemwidth": 30},
+                   "tracegroupgap": 2, "itemsizing": "constant", "font": {"size": 12}, "itemwidth": 30},
     }  # fmt: skip
     for panel in panels:
         values, texts = panel.ticks
@@ -545,38 +538,59 @@ def _layout(panels: Sequence[Panel], frame: Frame, revision: str) -> dict:
 def _metrics(panels: Sequence[Panel], frame: Frame, height: int) -> dict[str, Any]:
     """Return axes, traces and words of the small panels, one step-line a policy in each."""
     inner = height - MARGIN["t"] - MARGIN["b"]
-    top = 1 - panels[-1].domain[0] + 18 / inner
-    found: dict[str, Any] = {"axes": {}, "data": [], "annotations": [], "shapes": []}
-    lines = {panel.policy: _step_line(panel.timeline.steps) for panel in panels}
+    top = 1 - panels[-1].domain[0] + GAP_PX / inner
+    found: dict[str, Any] = {"axes": {"legend2": _policy_legend(1 - top)}, "data": []}
+    found |= {"annotations": [], "shapes": []}
     for index, (column, title, unit) in enumerate(METRICS):
         name = f"y{len(panels) + index + 1}"
-        top += METRIC_TITLE_PX / inner
-        domain = [max(1 - top - METRIC_PX / inner, 0.0), 1 - top]
-        top += METRIC_PX / inner
-        highest = max(float(line[column].max(initial=0)) for line in lines.values())
-        blocks = panels[0].timeline.kv_blocks if column == "kv_blocks_used" else 0
-        if blocks and highest >= 0.3 * blocks:
-            found["shapes"].append(_capacity(name, blocks))
-            title += f", of {number(blocks)} (dotted)"
-            highest = max(highest, blocks)
-        elif blocks:
+        top += (METRIC_TITLE_PX + METRIC_PX) / inner
+        domain = (max(1 - top, 0.0), 1 - top + METRIC_PX / inner)
+        lines = {panel.policy: _step_line(panel.timeline, column) for panel in panels}
+        highest = max(float(values.max(initial=1)) for _, values in lines.values())
+        if column == "kv_blocks_used":
+            blocks = panels[0].timeline.kv_blocks
             title += f", of {number(blocks)}"
-        found["axes"]["yaxis" + name[1:]] = {
-            "domain": domain, "range": [-0.04 * max(highest, 1), 1.1 * max(highest, 1)], "fixedrange": True,
-            "nticks": 3, "tickfont": {"size": 11}, "anchor": "x", "automargin": False, "rangemode": "tozero",
-            "separatethousands": True, "exponentformat": "none",
-        }  # fmt: skip
-        found["annotations"].append({
-            "text": title, "xref": "paper", "x": 0, "xanchor": "left", "yref": "paper", "y": domain[1],
-            "yanchor": "bottom", "showarrow": False, "font": {"size": 12, "color": MUTED}, "xshift": -2,
-        })  # fmt: skip
+            if highest >= 0.3 * blocks:
+                found["shapes"].append(_capacity(name, blocks))
+                title, highest = title + " (dotted)", max(highest, blocks)
+        axis = _logarithmic(highest) if column == "step_tokens" else _linear(highest)
+        found["axes"]["yaxis" + name[1:]] = axis | {"domain": list(domain)}
+        found["annotations"].append(_metric_title(title, domain[1]))
         for policy, line in lines.items():
-            found["data"].append(_metric_trace(policy, line, column, unit, name, frame, index == 0))
-    found["axes"]["legend2"] = {
-        "orientation": "h", "x": 1, "xanchor": "right", "y": 1 - (1 - panels[-1].domain[0]) - 18 / inner,
-        "yanchor": "top", "font": {"size": 12}, "bgcolor": "rgba(0,0,0,0)",
-    }  # fmt: skip
+            found["data"].append(_metric_trace(policy, line, unit, name, frame, index == 0))
     return found
+
+
+_METRIC_AXIS = {
+    "fixedrange": True, "tickfont": {"size": 11}, "anchor": "x", "automargin": False,
+    "separatethousands": True, "exponentformat": "none",
+}  # fmt: skip
+
+
+def _linear(highest: float) -> dict:
+    return _METRIC_AXIS | {"range": [-0.05 * highest, 1.1 * highest], "nticks": 3, "rangemode": "tozero"}
+
+
+def _logarithmic(highest: float) -> dict:
+    """Return an axis from 1 on: one token in a step and a hundred thousand are both to be seen."""
+    powers = math.ceil(math.log10(highest * 1.3))
+    ticks = [10**power for power in range(0, powers + 1, math.ceil(powers / 3) or 1)]
+    words = {"tickvals": ticks, "ticktext": [number(tick) for tick in ticks]}
+    return _METRIC_AXIS | {"type": "log", "range": [-0.1, math.log10(highest * 1.5)]} | words
+
+
+def _metric_title(text: str, y: float) -> dict:
+    return {
+        "text": text, "xref": "paper", "x": 0, "xanchor": "left", "yref": "paper", "y": y, "xshift": -2,
+        "yanchor": "bottom", "showarrow": False, "font": {"size": 12, "color": MUTED},
+    }  # fmt: skip
+
+
+def _policy_legend(y: float) -> dict:
+    return {
+        "orientation": "h", "x": 1, "xanchor": "right", "y": y, "yanchor": "top", "font": {"size": 12},
+        "bgcolor": "rgba(0,0,0,0)",
+    }  # fmt: skip
 
 
 def _capacity(axis: str, blocks: int) -> dict:
@@ -586,42 +600,52 @@ def _capacity(axis: str, blocks: int) -> dict:
     }  # fmt: skip
 
 
-def _step_line(steps: Any) -> dict[str, np.ndarray]:
-    """Return the steps as corners of a line: each row from its start on, nought while nothing runs."""
+def _step_line(timeline: Timeline, column: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the corners of a line: each row of the log from its start on, nought while nothing runs.
+
+    The queue changes within a row of equal steps, so its line comes from the bars that wait.
+    """
+    if column == "waiting":
+        return _thinned(*queue_line(timeline))
+    steps = timeline.steps
     start_s = steps["start_s"].to_numpy()
     end_s = start_s + steps["duration_s"].to_numpy()
-    kept = _thinned(steps)
-    rests = np.flatnonzero(np.append(start_s[1:], np.inf) > end_s + SAME_S)
-    rests = rests[np.isin(rests, kept)] if kept.size < start_s.size else rests
-    order = np.argsort(np.concatenate([start_s[kept], end_s[rests]]), kind="stable")
-    line = {"x": np.concatenate([start_s[kept], end_s[rests]])[order]}
-    for column, *_ in METRICS:
-        rest = np.zeros(rests.size)
-        values = steps[column].to_numpy()
-        line[column] = np.concatenate([values[kept], rest])[order]
-    return line
+    rests_s = end_s[np.append(start_s[1:], np.inf) > end_s + SAME_S]
+    times_s = np.concatenate([start_s, rests_s])
+    values = np.concatenate([steps[column].to_numpy(), np.zeros(rests_s.size, np.int64)])
+    order = np.argsort(times_s, kind="stable")
+    return _thinned(times_s[order], values[order])
 
 
-def _thinned(steps: Any) -> np.ndarray:
-    """Return the rows to draw: all, or from equal stretches of rows the one with the most tokens."""
-    rows = len(steps)
-    if rows <= POINTS:
-        return np.arange(rows)
-    starts = np.linspace(0, rows, POINTS + 1).astype(np.int64).tolist()
-    tokens = steps["step_tokens"].to_numpy()
-    return np.array([a + int(np.argmax(tokens[a:b])) for a, b in pairwise(starts)])
+def queue_line(timeline: Timeline) -> tuple[np.ndarray, np.ndarray]:
+    """Return when the number of requests outside the batch changes, and to what."""
+    bars = timeline.segments[np.isin(timeline.segments["kind"], QUEUED)]
+    times_s = np.round(
+        np.concatenate([bars["start_s"], bars["end_s"], [timeline.start_s, timeline.end_s]]), 7
+    )
+    moments, place = np.unique(times_s, return_inverse=True)
+    change = np.concatenate([np.ones(bars.size), -np.ones(bars.size), [0, 0]])
+    return moments, np.cumsum(np.bincount(place, change)).astype(np.int64)
+
+
+def _thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a line's corners: all, or the highest of each of many stretches."""
+    if x.size <= POINTS:
+        return x, y
+    edges = np.linspace(0, x.size, POINTS + 1).astype(np.int64).tolist()
+    kept = np.array([start + int(np.argmax(y[start:end])) for start, end in pairwise(edges)])
+    return x[kept], y[kept]
 
 
 def _metric_trace(
-    policy: str, line: dict[str, np.ndarray], column: str, unit: str, axis: str, frame: Frame, named: bool
+    policy: str, line: tuple[np.ndarray, np.ndarray], unit: str, axis: str, frame: Frame, named: bool
 ) -> dict:
     colour, dash, _ = policy_style(policy)
     words = policy_words(policy)
     return {
         "type": "scatter", "mode": "lines", "name": words, "legendgroup": f"policy {policy}",
-        "legend": "legend2", "showlegend": named, "yaxis": axis, "x": frame.short(line["x"]).tolist(),
-        "y": line[column].astype(np.int64).tolist(),
-        "line": {"color": colour, "width": 1.75, "dash": dash, "shape": "hv"},
+        "legend": "legend2", "showlegend": named, "yaxis": axis, "x": frame.short(line[0]).tolist(),
+        "y": line[1].tolist(), "line": {"color": colour, "width": 1.75, "dash": dash, "shape": "hv"},
         "hovertemplate": f"<b>{words}</b><br>%{{y:,}} {unit} at %{{x:,.4~r}} s<extra></extra>",
     }  # fmt: skip
 
@@ -647,11 +671,12 @@ def _played(panel: Panel, frame: Frame) -> dict[str, Any]:
     growth_s = steps["growth_s"].to_numpy()
     first_s = steps["duration_s"].to_numpy() / count - 0.5 * growth_s * (count - 1)
     times_s, tokens, ends_s = tokens_so_far(timeline)
+    changes_s, queued = queue_line(timeline)
     done_s = timeline.requests["finished_s"].to_numpy()
     done_s = np.sort(done_s[(done_s > timeline.start_s) & (done_s <= timeline.end_s + SAME_S)])
     idle = timeline.segments[timeline.segments["kind"] == IDLE]
     colour, _, _ = policy_style(panel.policy)
-    columns = ("count", "decodes", "prefill_tokens", "waiting")
+    columns = ("count", "decodes", "prefill_tokens")
     return {name: steps[name].tolist() for name in columns} | {
         "name": policy_words(panel.policy), "colour": colour,
         "start": frame.short(steps["start_s"]).tolist(),
@@ -661,6 +686,8 @@ def _played(panel: Panel, frame: Frame) -> dict[str, Any]:
         "token_times": frame.short(times_s).tolist(), "tokens": np.round(tokens, 2).tolist(),
         "prompt_ends": frame.short(ends_s).tolist(),
         "end": float(frame.short(timeline.end_s)), "over": done_s.size == len(timeline.requests),
+        "from": float(frame.short(max(timeline.requests["arrival_s"].min(), timeline.start_s))),
+        "queue_times": frame.short(changes_s).tolist(), "queue": queued.tolist(),
         "idle": [frame.short(np.sort(idle[side])).tolist() for side in ("start_s", "end_s")],
     }  # fmt: skip
 

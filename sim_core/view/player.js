@@ -32,7 +32,7 @@ function setIcon(made, name, label) {
 
 /** Return a time with the digits that matter in this run. */
 function timeWords(seconds, span) {
-  const digits = Math.max(0, Math.min(4, 2 - Math.floor(Math.log10(span))));
+  const digits = Math.max(0, Math.min(4, 3 - Math.floor(Math.log10(span))));
   return seconds.toFixed(digits) + "\u202fs";
 }
 
@@ -100,15 +100,16 @@ function short(value) {
 }
 
 /** Say what a policy's engine does at a moment, in fewer words on a narrow screen. */
-function say(log, time, start, narrow) {
-  const rate = `${short(tokensAt(log, time) / Math.max(time - start, NOW_S))} tok/s`;
+function say(log, time, narrow) {
+  time = Math.min(time, log.end);
+  const rate = `${short(tokensAt(log, time) / Math.max(time - log.from, NOW_S))} tok/s`;
   const done = lastBefore(log.done, time + NOW_S) + 1;
   if (log.over && time >= log.end - NOW_S)
     return `done · ${counted(done, "request")} · ${counted(log.total, "step")} · ${rate}`;
   const { row, k } = stepAt(log, Math.min(time, log.end - 2 * NOW_S));
   if (row < 0 || k >= log.count[row]) return `idle · ${counted(done, "request")} done · ${rate}`;
   const work = [decodesWords(log, row, time), promptWords(log, row, narrow)].filter(Boolean).join(" + ");
-  const waiting = `${log.waiting[row].toLocaleString("en")} waiting`;
+  const waiting = `${(log.queue[lastBefore(log.queue_times, time + NOW_S)] ?? 0).toLocaleString("en")} waiting`;
   if (narrow) return `${work} · ${waiting} · ${rate}`;
   return `step ${(log.before[row] + k + 1).toLocaleString("en")} · ${work} · ${waiting} · ${rate} so far`;
 }
@@ -158,7 +159,9 @@ function createPlayer(chart) {
   player.overlay.setAttribute("aria-hidden", "true");
   player.cursor = document.createElement("div");
   player.cursor.className = "bs-player-cursor";
-  player.overlay.append(player.cursor);
+  player.hair = document.createElement("div");
+  player.hair.className = "bs-player-hair";
+  player.overlay.append(player.hair, player.cursor);
   player.bar = bar;
   chart.frame.prepend(bar);
   chart.frame.append(player.overlay);
@@ -190,7 +193,17 @@ function makeHandle(player) {
 function listen(player) {
   const { chart } = player;
   chart.frame.addEventListener("keydown", (event) => pressed(player, event));
+  chart.host.addEventListener("pointermove", (event) => showHair(player, event));
+  chart.host.addEventListener("pointerleave", () => { player.hair.style.visibility = "hidden"; });
   chart.host.addEventListener("pointerdown", () => player.data && chart.host.focus({ preventScroll: true }), true);
+}
+
+/** Show a hairline through all panels under the mouse: what happened at the same time. */
+function showHair(player, event) {
+  if (!player.places || event.pointerType !== "mouse") return;
+  const x = event.clientX - player.overlay.getBoundingClientRect().left;
+  player.hair.style.visibility = x >= 0 && x <= player.places.width ? "visible" : "hidden";
+  player.hair.style.transform = `translateX(${x}px)`;
 }
 
 function pressed(player, event) {
@@ -319,7 +332,7 @@ function show(player, now) {
   player.range.setAttribute("aria-valuetext", words);
   const narrow = isNarrow(player.chart);
   player.data.policies.forEach((log, index) => {
-    player.lines[index].words.textContent = say(log, player.time, start, narrow);
+    player.lines[index].words.textContent = say(log, player.time, narrow);
   });
 }
 
@@ -359,6 +372,7 @@ function place(player) {
     { top: top - over(index) + "px", height: height + over(index) + 1 + "px", width: axis._length + "px" }));
   const top = Math.min(...spans.map(([start]) => start)), bottom = Math.max(...spans.map(([start, size]) => start + size));
   Object.assign(cursor.style, { top: top - 8 + "px", height: bottom - top + 8 + "px" });
+  Object.assign(player.hair.style, { top: top + "px", height: bottom - top + "px" });
   paint(player);
 }
 
