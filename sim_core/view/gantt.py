@@ -21,8 +21,8 @@ from sim_core.view.figures import INK, MUTED, PAPER, Figure, style
 from sim_core.view.words import duration, number
 
 BARS = 4000  # bars in a panel; the shortest beyond that are left out
-ROWS = 256  # rows in a panel
-QUEUE_ROWS = 24  # places of the queue that are drawn
+ROWS = 160  # rows in a panel
+QUEUE_ROWS, QUEUE_ROW = 40, 0.6  # places of the queue that are drawn, each lower than a slot
 LATE_MARKS = 120  # marks in a panel; with more, only the worst token of each chunk is marked
 POINTS = 3000  # steps of a line; with more, the highest of each stretch
 PLAYED_ROWS = 20_000  # rows of the step logs that the player can follow
@@ -102,6 +102,8 @@ class Panel:
     ticks: tuple[list[float], list[str]]
     divide: float | None = None
     notes: list[str] = field(default_factory=list)
+    queue_row: float = 1.0
+    never: float = 0.0  # the row of what never fits
     domain: tuple[float, float] = (0.0, 1.0)
 
     @property
@@ -178,7 +180,7 @@ def _panel(policy: str, timeline: Timeline, rows: str, index: int) -> Panel:
     if panel.bars.size > BARS:
         lasts_s = panel.bars["end_s"] - panel.bars["start_s"]
         kept = np.sort(np.argpartition(-lasts_s, BARS - 1)[:BARS])
-        panel.notes.append(f"the {number(BARS)} longest of {number(panel.bars.size)} bars are drawn")
+        panel.notes.append(f"the {number(BARS)} longest of {number(panel.bars.size)} bars drawn")
         panel.bars, panel.row = panel.bars[kept], panel.row[kept]
     return panel
 
@@ -191,7 +193,7 @@ def _by_request(policy: str, timeline: Timeline, axis: str) -> Panel:
     if last - first >= ROWS:
         last = first + ROWS - 1
         bars = bars[bars["request"] <= last]
-        notes.append(f"requests {number(first)} to {number(last)} are drawn")
+        notes.append(f"requests {number(first)} to {number(last)} drawn")
     step = _nice(max((last - first + 1) / 8, 1))
     values = [first, *(value for value in range(0, last + 1, step) if value - first >= 0.7 * step)]
     ticks = (values, [f"req. {first}", *map(str, values[1:])])
@@ -205,17 +207,20 @@ def _by_slot(policy: str, timeline: Timeline, axis: str) -> Panel:
     used = int(bars["lane"][~queued].max(initial=-1)) + 1
     places = int(bars["lane"][queued].max(initial=timeline.slots - 1)) + 1 - timeline.slots
     slots, queue = min(used, ROWS), min(places, QUEUE_ROWS)
-    notes = [f"the first {number(slots)} of {number(used)} slots are drawn"] if used > slots else []
+    notes = [f"{number(slots)} of {number(used)} slots drawn"] if used > slots else []
     if places > queue:
-        notes.append(f"the first {number(queue)} of {number(places)} places in the queue are drawn")
+        notes.append(f"{number(queue)} of {number(places)} places in the queue drawn")
     kept = np.where(queued, bars["lane"] < timeline.slots + queue, bars["lane"] < slots)
     gap = 0.5 if slots and queue else 0.0
-    row = np.where(queued, bars["lane"] - timeline.slots + slots + gap, bars["lane"])[kept]
+    places_row = slots + gap + QUEUE_ROW * (bars["lane"] - timeline.slots + 0.5) - 0.5
+    row = np.where(queued, places_row, bars["lane"])[kept]
     rejected = 1.0 if len(timeline.rejected) else 0.0
-    end = slots + queue + gap - 0.4 + rejected
-    ticks = _slot_ticks(slots, slots + gap + queue / 2 - 0.5 if queue else None)
+    end = slots + gap + QUEUE_ROW * queue - 0.4 + rejected
+    ticks = _slot_ticks(slots, slots + gap + QUEUE_ROW * queue / 2 - 0.5 if queue else None)
     divide = slots - 0.5 + gap / 2 if gap else None
-    return Panel(policy, timeline, axis, bars[kept], row, (-0.6, end), ticks, divide, notes)
+    return Panel(
+        policy, timeline, axis, bars[kept], row, (-0.6, end), ticks, divide, notes, QUEUE_ROW, end - 0.6
+    )
 
 
 def _slot_ticks(slots: int, queue: float | None) -> tuple[list[float], list[str]]:
@@ -247,7 +252,9 @@ def _frame(panels: Sequence[Panel]) -> Frame:
 
 def _place(panels: Sequence[Panel], frame: Frame) -> int:
     """Give each panel its share of the height, from the top down; return the height of the figure. [px]"""
-    heights = [max(panel.count * frame.row_px, LEAST_PX) for panel in panels]
+    for panel in panels:
+        panel.rows = panel.rows[0], max(panel.rows[1], panel.rows[0] + LEAST_PX / frame.row_px)
+    heights = [panel.count * frame.row_px for panel in panels]
     metrics = len(METRICS) * (METRIC_PX + METRIC_TITLE_PX) + GAP_PX
     inner = sum(heights) + TITLE_PX * len(panels) + metrics
     top = 0.0
@@ -273,6 +280,7 @@ def _bar_trace(panel: Panel, frame: Frame, late: Late, kind: str, of_kind: np.nd
     look, bars = LOOKS[kind], panel.bars[of_kind]
     start_s, end_s = frame.short(bars["start_s"]), frame.short(bars["end_s"])
     edge = {"color": PAPER, "width": 1 if frame.row_px > 4 else 0.5} if kind == "prefill" else {"width": 0}
+    height = look.height * (panel.queue_row if KINDS.index(kind) in QUEUED else 1)
     marker = {"color": look.colour, "opacity": look.opacity, "line": edge}
     if look.hatch:
         marker["pattern"] = {"shape": look.hatch, "fillmode": "replace", "size": 5, "solidity": 0.35}
@@ -280,7 +288,7 @@ def _bar_trace(panel: Panel, frame: Frame, late: Late, kind: str, of_kind: np.nd
     return {
         "type": "bar", "orientation": "h", "name": look.words, "legendgroup": kind, "yaxis": panel.axis,
         "base": start_s.tolist(), "x": frame.short(end_s - start_s).tolist(),
-        "y": panel.row[of_kind].tolist(), "width": look.height, "offset": -look.height / 2, "marker": marker,
+        "y": panel.row[of_kind].tolist(), "width": height, "offset": -height / 2, "marker": marker,
         "customdata": _hover_data(kind, bars, late, np.flatnonzero(of_kind)),
         "hovertemplate": HOVERS[kind] + "<extra></extra>", "legendrank": 100 + KINDS.index(kind),
     }  # fmt: skip
@@ -437,10 +445,10 @@ def _never_fit(panel: Panel, frame: Frame, rows: str) -> Iterator[dict]:
     if not rejected:
         return
     times_s = frame.short(np.clip(panel.timeline.rejected_s, frame.start_s, frame.end_s))
-    row = rejected if rows == "requests" else [panel.rows[1] - 0.6] * len(rejected)
-    texts = [f"request {request} never fits" for request in rejected]
+    row = rejected if rows == "requests" else [panel.never] * len(rejected)
+    texts = [f"\u2002request {request} never fits\u2002" for request in rejected]
     if len(rejected) > 3 and rows != "requests":
-        texts = [f"{len(rejected)} requests never fit", *[""] * (len(rejected) - 1)]
+        texts = [f"\u2002{len(rejected)} requests never fit\u2002", *[""] * (len(rejected) - 1)]
     right = times_s > frame.start_s + 0.8 * (frame.end_s - frame.start_s)
     yield {
         "type": "scatter", "mode": "markers+text", "name": "never fits", "legendgroup": "never",
@@ -568,7 +576,8 @@ _METRIC_AXIS = {
 
 
 def _linear(highest: float) -> dict:
-    return _METRIC_AXIS | {"range": [-0.05 * highest, 1.1 * highest], "nticks": 3, "rangemode": "tozero"}
+    ticks = {"dtick": 1} if highest <= 3 else {"nticks": 3}
+    return _METRIC_AXIS | {"range": [-0.05 * highest, 1.1 * highest]} | ticks
 
 
 def _logarithmic(highest: float) -> dict:
@@ -619,10 +628,14 @@ def _step_line(timeline: Timeline, column: str) -> tuple[np.ndarray, np.ndarray]
 
 def queue_line(timeline: Timeline) -> tuple[np.ndarray, np.ndarray]:
     """Return when the number of requests outside the batch changes, and to what."""
-    bars = timeline.segments[np.isin(timeline.segments["kind"], QUEUED)]
-    times_s = np.round(
-        np.concatenate([bars["start_s"], bars["end_s"], [timeline.start_s, timeline.end_s]]), 7
-    )
+    return _count_line(timeline, QUEUED)
+
+
+def _count_line(timeline: Timeline, kinds: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return when the number of bars of some kinds changes, and to what."""
+    bars = timeline.segments[np.isin(timeline.segments["kind"], kinds)]
+    ends_s = [timeline.start_s, timeline.end_s]
+    times_s = np.round(np.concatenate([bars["start_s"], bars["end_s"], ends_s]), 7)
     moments, place = np.unique(times_s, return_inverse=True)
     change = np.concatenate([np.ones(bars.size), -np.ones(bars.size), [0, 0]])
     return moments, np.cumsum(np.bincount(place, change)).astype(np.int64)
@@ -657,38 +670,36 @@ def _player(panels: Sequence[Panel], frame: Frame) -> dict[str, Any] | None:
     """Return what the player needs to say what happens at any moment; None if the run is too long for it."""
     if sum(len(panel.timeline.steps) for panel in panels) > PLAYED_ROWS:
         return None
-    return {
-        "start": float(frame.short(frame.start_s)),
-        "end": float(frame.short(frame.end_s)),
-        "policies": [_played(panel, frame) for panel in panels],
-    }
+    policies = [_played(panel.timeline, panel.policy) for panel in panels]
+    return {"start": _moment(frame.start_s), "end": _moment(frame.end_s), "policies": policies}
 
 
-def _played(panel: Panel, frame: Frame) -> dict[str, Any]:
-    """Return one policy's steps as columns, the requests whose prompts they hold, and the tokens so far."""
-    timeline, steps = panel.timeline, panel.timeline.steps
-    count = steps["count"].to_numpy()
-    growth_s = steps["growth_s"].to_numpy()
+def _moment(time_s: float) -> float:
+    return round(float(time_s), 7)
+
+
+def _moments(times_s: Any) -> list[float]:
+    return np.round(np.asarray(times_s, float), 7).tolist()
+
+
+def _played(timeline: Timeline, policy: str) -> dict[str, Any]:
+    """Return a policy's steps as columns, whose prompts they hold, and how many decode, pad and wait when."""
+    steps, done_s = timeline.steps, timeline.requests["finished_s"].to_numpy()
+    count, growth_s = steps["count"].to_numpy(), steps["growth_s"].to_numpy()
     first_s = steps["duration_s"].to_numpy() / count - 0.5 * growth_s * (count - 1)
-    times_s, tokens, ends_s = tokens_so_far(timeline)
-    changes_s, queued = queue_line(timeline)
-    done_s = timeline.requests["finished_s"].to_numpy()
-    done_s = np.sort(done_s[(done_s > timeline.start_s) & (done_s <= timeline.end_s + SAME_S)])
-    idle = timeline.segments[timeline.segments["kind"] == IDLE]
-    colour, _, _ = policy_style(panel.policy)
-    columns = ("count", "decodes", "prefill_tokens")
-    return {name: steps[name].tolist() for name in columns} | {
-        "name": policy_words(panel.policy), "colour": colour,
-        "start": frame.short(steps["start_s"]).tolist(),
-        "first": [float(f"{value:.6g}") for value in first_s.tolist()],
-        "growth": [float(f"{value:.6g}") for value in growth_s.tolist()],
-        "who": _largest_prompt(timeline), "done": frame.short(done_s).tolist(),
-        "token_times": frame.short(times_s).tolist(), "tokens": np.round(tokens, 2).tolist(),
-        "prompt_ends": frame.short(ends_s).tolist(),
-        "end": float(frame.short(timeline.end_s)), "over": done_s.size == len(timeline.requests),
-        "from": float(frame.short(max(timeline.requests["arrival_s"].min(), timeline.start_s))),
-        "queue_times": frame.short(changes_s).tolist(), "queue": queued.tolist(),
-        "idle": [frame.short(np.sort(idle[side])).tolist() for side in ("start_s", "end_s")],
+    over = done_s <= timeline.end_s + SAME_S
+    found: dict[str, Any] = {name: steps[name].tolist() for name in ("count", "decodes", "prefill_tokens")}
+    for name, kinds in (("decoding", [DECODE]), ("padding", [IDLE]), ("queue", QUEUED)):
+        times_s, values = _count_line(timeline, kinds)
+        found[name] = [_moments(times_s), values.tolist()]
+    return found | {
+        "name": policy_words(policy), "colour": policy_style(policy)[0], "start": _moments(steps["start_s"]),
+        "first": [float(f"{value:.9g}") for value in first_s.tolist()],
+        "growth": [float(f"{value:.9g}") for value in growth_s.tolist()],
+        "who": _largest_prompt(timeline), "prompt_ends": _moments(prompt_ends_s(timeline)),
+        "done": _moments(np.sort(done_s[over & (done_s > timeline.start_s)])), "over": bool(over.all()),
+        "from": _moment(max(timeline.requests["arrival_s"].min(), timeline.start_s)),
+        "end": _moment(timeline.end_s),
     }  # fmt: skip
 
 
@@ -703,22 +714,13 @@ def _largest_prompt(timeline: Timeline) -> dict[str, list[int]]:
     return found
 
 
-def tokens_so_far(timeline: Timeline) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return corners of the line of decoded tokens since the start, and when prompts ended.
-
-    A prompt's end gives one more token: the chunk that completes what had to be computed.
-    """
+def prompt_ends_s(timeline: Timeline) -> np.ndarray:
+    """Return when prefills were complete, each of which gives a token [s]."""
     bars = _in_order(timeline.segments)
     chunk = bars["kind"] == PREFILL
     followed = np.append((bars["request"][1:] == bars["request"][:-1]) & chunk[1:], False)
-    ends = bars[chunk & ~followed & (bars["position"] + bars["tokens"] >= _targets(bars, timeline.requests))]
-    decodes = bars[bars["kind"] == DECODE]
-    rate = decodes["tokens"] / np.maximum(decodes["end_s"] - decodes["start_s"], 1e-9)
-    times_s = np.round(np.concatenate([decodes["start_s"], decodes["end_s"]]), 7)
-    moments, place = np.unique(times_s, return_inverse=True)
-    slopes = np.cumsum(np.bincount(place, np.concatenate([rate, -rate]), moments.size))
-    tokens = np.append(0.0, np.cumsum(slopes[:-1] * np.diff(moments)))[: moments.size]
-    return moments, tokens, np.sort(ends["end_s"])
+    whole = bars["position"] + bars["tokens"] >= _targets(bars, timeline.requests)
+    return np.sort(bars["end_s"][chunk & ~followed & whole])
 
 
 # Words

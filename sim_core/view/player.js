@@ -80,14 +80,21 @@ function boundary(log, time, direction) {
   return end < time - NOW_S ? end : log.start[row - 1] + stepStart(log, row - 1, log.count[row - 1] - 1);
 }
 
-/** Return the tokens given out by a moment: decoded ones lie on a line, each finished prompt adds one. */
+/** Return a count that changes now and then, at a moment: times and values side by side. */
+function countAt([times, values], time) { return values[lastBefore(times, time + NOW_S)] ?? 0; }
+
+/** Return the steps with decodes that are over by a moment. */
+function decodeSteps(log, time) {
+  const { row, k } = stepAt(log, time);
+  return row < 0 ? 0 : log.decodesBefore[row] + (log.decodes[row] ? k : 0);
+}
+
+/** Return the tokens given out by a moment: one for each request that decodes in a step, one for each prompt. */
 function tokensAt(log, time) {
-  const { token_times: times, tokens } = log, here = lastBefore(times, time + NOW_S);
+  const [times, running] = log.decoding, here = lastBefore(times, time + NOW_S);
   const finished = lastBefore(log.prompt_ends, time + NOW_S) + 1;
   if (here < 0) return finished;
-  if (here + 1 >= times.length) return tokens[here] + finished;
-  const share = (time - times[here]) / (times[here + 1] - times[here]);
-  return Math.floor(tokens[here] + share * (tokens[here + 1] - tokens[here]) + 1e-3) + finished;
+  return finished + log.tokensBefore[here] + running[here] * (decodeSteps(log, time) - log.stepsBefore[here]);
 }
 
 function counted(amount, word) {
@@ -109,14 +116,14 @@ function say(log, time, narrow) {
   const { row, k } = stepAt(log, Math.min(time, log.end - 2 * NOW_S));
   if (row < 0 || k >= log.count[row]) return `idle · ${counted(done, "request")} done · ${rate}`;
   const work = [decodesWords(log, row, time), promptWords(log, row, narrow)].filter(Boolean).join(" + ");
-  const waiting = `${(log.queue[lastBefore(log.queue_times, time + NOW_S)] ?? 0).toLocaleString("en")} waiting`;
+  const waiting = `${countAt(log.queue, time).toLocaleString("en")} waiting`;
   if (narrow) return `${work} · ${waiting} · ${rate}`;
   return `step ${(log.before[row] + k + 1).toLocaleString("en")} · ${work} · ${waiting} · ${rate} so far`;
 }
 
 function decodesWords(log, row, time) {
   if (!log.decodes[row]) return "";
-  const padded = lastBefore(log.idle[0], time + NOW_S) - lastBefore(log.idle[1], time + NOW_S);
+  const padded = countAt(log.padding, time);
   return counted(log.decodes[row] - padded, "decode") + (padded ? ` + ${padded} padding` : "");
 }
 
@@ -240,11 +247,14 @@ function updatePlayer(player, data) {
   show(player, true);
 }
 
-/** Add what can be summed once. */
+/** Add what can be summed once: steps, steps with decodes, and tokens before each row and each change. */
 function prepareLog(log) {
-  let sum = 0;
-  log.before = log.count.map((count) => { sum += count; return sum - count; });
-  log.total = sum;
+  const sums = (counts) => { let sum = 0; return counts.map((count) => { sum += count; return sum - count; }); };
+  log.before = sums(log.count);
+  log.total = log.count.reduce((sum, count) => sum + count, 0);
+  log.decodesBefore = sums(log.count.map((count, row) => log.decodes[row] ? count : 0));
+  log.stepsBefore = log.decoding[0].map((time) => decodeSteps(log, time));
+  log.tokensBefore = sums(log.stepsBefore.map((steps, at) => log.decoding[1][at] * ((log.stepsBefore[at + 1] ?? steps) - steps)));
 }
 
 /** Offer speeds at which a run takes from a few seconds to two minutes. */
