@@ -9,10 +9,13 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.browser.visit import EXPECTED_NOISE, Visit
 
 ROOT = Path(__file__).parent.parent.parent
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
@@ -64,3 +67,23 @@ def chromium() -> Iterator:
         browser = player.chromium.launch(executable_path=path, args=FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def visit(chromium: Any, app_url: str) -> Iterator[Callable[..., Visit]]:
+    """Yield a function that opens the app for a new visitor; at the end, nobody may have complained."""
+    visits, contexts = [], []
+
+    def start(path: str = "/", **options: Any) -> Visit:
+        context = chromium.new_context(**({"viewport": {"width": 1400, "height": 900}} | options))
+        contexts.append(context)
+        visits.append(Visit(context.new_page(), app_url))
+        return visits[-1].open(path)
+
+    yield start
+    complaints = [text for one in visits for text in one.complaints if not EXPECTED_NOISE.search(text)]
+    outside = [url for one in visits for url in one.outside]
+    for context in contexts:
+        context.close()
+    assert not complaints
+    assert not outside
