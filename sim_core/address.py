@@ -244,7 +244,7 @@ def with_changes(scenario: Scenario, /, **changes: Any) -> Scenario:
 
 
 def from_toml(text: str, name: str = "the TOML text") -> Scenario:
-    """Return the scenario of a TOML text: scenario keys plus title, story, expected, description, source.
+    """Return the scenario of a TOML text: scenario keys plus those that describe it.
 
     Raises
     ------
@@ -258,7 +258,7 @@ def from_toml(text: str, name: str = "the TOML text") -> Scenario:
             f"{name}: v is {shown(version)}; this version reads v = {SCHEMA_VERSION}. "
             "Update Batchscope, or write the file again with this version."
         )
-    for key in DESCRIPTIVE:
+    for key in (*DESCRIPTIVE, "page"):
         if not isinstance(table.pop(key, ""), str):
             raise ScenarioError(f"{name}: {key} must be text in quotes.")
     try:

@@ -440,6 +440,7 @@ class ScenarioPreset:
     title: str = _text("Name")
     story: str = _text("What happens")
     expected: str = _text("What to look for")
+    page: str = _text("Page that shows it best", "Frontier", ("Frontier", "Two phases", "Batching"))
     scenario: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def build(self, **changes: Any) -> Scenario:
@@ -509,7 +510,7 @@ def scenario_preset(name: str) -> ScenarioPreset:
     """Return one ready scenario by id."""
     data = _read("scenarios", name)
     with _named("scenarios", name):
-        texts = {key: data.pop(key) for key in ("title", "story", "expected") if key in data}
+        texts = {key: data.pop(key) for key in ("title", "story", "expected", "page") if key in data}
         preset = _build(ScenarioPreset, name, texts)
         Scenario().replace(**data)
     return dataclasses.replace(preset, scenario=MappingProxyType(data))

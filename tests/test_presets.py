@@ -441,7 +441,8 @@ def test_ready_scenarios_hold_together(name):
     experts = model.moe_layers * model.experts * model.expert_params
     weight_bytes = (model.total_params - experts) * dense + experts * expert
     usable_bytes = scenario.tensor_parallel * part.hbm_bytes * scenario.kv_memory_frac
-    assert weight_bytes < 0.9 * usable_bytes
+    spare = 1.0 if preset.page == "Batching" else 0.9  # a timeline of a few requests may want a tiny cache
+    assert weight_bytes < spare * usable_bytes
     prompt_tokens, output_tokens = workload.mean_lengths(scenario)
     assert prompt_tokens + output_tokens < model.max_position
     assert preset.title and preset.story and preset.expected

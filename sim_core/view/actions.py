@@ -12,7 +12,7 @@ import streamlit as st
 from sim_core import presets, report
 from sim_core.address import command_for, to_toml
 from sim_core.frontier import REFINED_REQUESTS, default_vary
-from sim_core.view import buttons, state, sweeps
+from sim_core.view import buttons, shell, state, sweeps
 from sim_core.view.sweeps import Result, Sweep
 
 
@@ -112,4 +112,4 @@ def _gallery() -> None:
             st.markdown(f"**{preset.title}**  \n{preset.story}")
             key, build = f"ready_{preset.id}", preset.build()
             if st.button("Open", key=key, on_click=state.replace, args=(build,)):
-                st.rerun()  # not the dialog alone
+                shell.open_page(preset.page)

@@ -1,9 +1,20 @@
-"""The Batching page: the timeline and four experiments with the scheduler."""
+"""The Batching page: the timeline of the scheduler at work, and the switch to the experiments."""
 
 from __future__ import annotations
 
-from sim_core.scenario import Scenario
-from sim_core.view import controls
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+import streamlit as st
+
+from sim_core import presets
+from sim_core.address import command_for
+from sim_core.scenario import Scenario, ScenarioError
+from sim_core.timeline import Timeline, logged_scenario, timelines
+from sim_core.view import actions, controls, experiments, gantt, request_editor, shell, state
+from sim_core.view.chart import chart
+from sim_core.view.words import duration, number, percent, quantity
 
 VIEWS = {
     "timeline": "Timeline",
@@ -12,8 +23,306 @@ VIEWS = {
     "interference": "Interference",
     "endings": "Irregular endings",
 }
+ROWS = {"slots": "by slot", "requests": "by request"}
+EXTENTS = {"first": "First requests", "run": "Whole run"}
+MOST_REQUESTS = 20_000
+IN_WINDOW = 40  # requests that arrive in a window of the usual width
+FIGURES = (  # latency or rate, statistic, what it is called, unit, whether more is better
+    ("output_tok_per_s", "", "Throughput", "tok/s", True),
+    ("ttft_ms", "p50", "TTFT p50", "", False),
+    ("ttft_ms", "p99", "TTFT p99", "", False),
+    ("tpot_ms", "p50", "TPOT p50", "", False),
+    ("tpot_ms", "p99", "TPOT p99", "", False),
+    ("itl_ms", "p50", "ITL p50", "", False),
+    ("itl_ms", "p99", "ITL p99", "", False),
+    ("itl_ms", "max", "ITL longest", "", False),
+    ("e2e_ms", "mean", "E2E mean", "", False),
+)
 
 
 def show(scenario: Scenario) -> None:
     """Show the view that was asked for."""
     controls.views("batching", VIEWS)
+    try:
+        match state.view("batching"):
+            case "timeline":
+                timeline(scenario)
+            case "wait":
+                experiments.wait(scenario)
+            case "preemption":
+                experiments.preemption(scenario)
+            case "interference":
+                experiments.interference(scenario)
+            case "endings":
+                experiments.endings(scenario)
+    except ScenarioError as error:
+        st.warning(str(error), icon=":material/block:")
+
+
+def timeline(scenario: Scenario) -> None:
+    """Show the same requests under each policy, step by step."""
+    chosen = followed(scenario)
+    whole = timelines(chosen)
+    width_s = span_s(chosen, whole)
+    cut = {policy: _window(found, width_s) for policy, found in whole.items()}
+    st.html(f'<p class="bs-finding">{escape(finding(whole))}</p>{_story(scenario)}')
+    _choices(scenario, whole)
+    drawing = gantt.draw(cut, rows=state.view("rows"), revision=_revision(chosen))
+    count = len(whole["chunked"].requests)
+    chart(
+        drawing.figure,
+        key="timeline",
+        alt=drawing.alt,
+        height=drawing.height,
+        player=drawing.player,
+        export=(1200, drawing.height + 60),
+        title=f"{count:,} requests under three scheduling policies",
+        subtitle=f"{presets.model_of(chosen).name} on {presets.accelerator_of(chosen).name}, "
+        f"batch limit {number(chosen.max_batch)}, token budget {number(chosen.token_budget)}",
+    )
+    st.caption(
+        "Each bar is read from the engine's step log. Point at a marked token to see what delayed it. "
+        "Drag to zoom, double-click to see all; the player works with the space bar and the arrow keys."
+    )
+    rows = comparison(whole)
+    st.html(comparison_table(rows))
+    actions.take_away(
+        "timeline", [*actions.table_files(rows, "timeline"), _log_file(whole, scenario)], commands(chosen)
+    )
+
+
+def followed(scenario: Scenario) -> Scenario:
+    """Return what the timeline follows: the scenario's first few requests, or all of them, on one engine."""
+    most = MOST_REQUESTS if state.view("extent") == "run" else int(state.number("shown"))
+    return scenario.replace(requests=min(scenario.requests, most), replicas=1)
+
+
+def _window(found: Timeline, width_s: float) -> Timeline:
+    """Return the stretch of time that the view asks for."""
+    if state.view("extent") == "first":
+        return found
+    start_s = min(state.number("from_s"), found.end_s)
+    return found.window(start_s, min(start_s + width_s, found.end_s))
+
+
+def span_s(scenario: Scenario, whole: Mapping[str, Timeline]) -> float:
+    """Return the width of the window: the chosen one, or one in which some forty requests are served. [s]"""
+    chosen = state.number("span_s")
+    end_s = min(found.end_s for found in whole.values())
+    return chosen if chosen > 0 else float(f"{end_s * min(1.0, IN_WINDOW / scenario.requests):.2g}")
+
+
+def _revision(scenario: Scenario) -> str:
+    if state.view("extent") == "first":
+        return f"{state.view('rows')} {scenario.requests}"
+    return f"{state.view('rows')} {state.number('from_s')} {state.number('span_s')}"
+
+
+# What to look at
+
+
+def _story(scenario: Scenario) -> str:
+    """Return the story of the ready example, if one is shown unchanged."""
+    for preset in _examples().values():
+        if preset.build() == scenario:
+            return (
+                f'<p class="bs-story"><b>{escape(preset.title)}.</b> {escape(preset.story)} '
+                f"{escape(preset.expected)}</p>"
+            )
+    return ""
+
+
+def _examples() -> Mapping[str, presets.ScenarioPreset]:
+    return {name: preset for name, preset in presets.scenarios().items() if preset.page == "Batching"}
+
+
+def _choices(scenario: Scenario, whole: Mapping[str, Timeline]) -> None:
+    """Draw the controls of the timeline."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        with st.popover("Examples", icon=":material/school:", width="content"):
+            for name, preset in _examples().items():
+                st.button(
+                    preset.title, key=f"example_{name}", on_click=_open, args=(preset.build(),),
+                    width="stretch", help=preset.story,
+                )  # fmt: skip
+        request_editor.popover(scenario, followed(scenario))
+        controls.views("extent", EXTENTS, "How much")
+        controls.views("rows", ROWS, "Rows")
+    left, middle, right = st.columns(3)
+    with left:
+        controls.ladder(
+            "token_budget", controls.POWERS[5:], lambda value: quantity(value, "tokens"), on_page=True
+        )
+    with middle:
+        controls.ladder("max_batch", controls.POWERS[:12], number, on_page=True)
+    with right:
+        if state.view("extent") == "first":
+            controls.dial("shown", "Requests shown", (1, 2, 3, *range(4, 61, 4)), number)
+        else:
+            _window_slider(whole, span_s(followed(scenario), whole))
+
+
+def _open(scenario: Scenario) -> None:
+    state.replace(scenario)
+    state.set_view("extent", "first")
+    shell.rerun_page()
+
+
+def _window_slider(whole: Mapping[str, Timeline], width_s: float) -> None:
+    """Draw what moves the window over the whole run."""
+    end_s = max(found.end_s for found in whole.values())
+    steps = [float(f"{place * end_s / 200:.4g}") for place in range(201)]
+    controls.dial("from_s", "Look from", steps, lambda value: duration(1e3 * value, 4))
+    with st.container(horizontal=True):
+        st.button(
+            "",
+            icon=":material/chevron_left:",
+            on_click=_move,
+            args=(-width_s,),
+            help="One window back",
+            key="back",
+        )
+        st.button(
+            "",
+            icon=":material/chevron_right:",
+            on_click=_move,
+            args=(width_s,),
+            help="One window on",
+            key="on",
+        )
+        for factor, icon, words in ((0.5, "zoom_in", "Half the time"), (2.0, "zoom_out", "Twice the time")):
+            st.button(
+                "", icon=f":material/{icon}:", key=f"in_{icon}", help=words,
+                on_click=state.set_number, args=("span_s", float(f"{width_s * factor:.3g}")),
+            )  # fmt: skip
+        st.caption(f"{duration(1e3 * width_s)} of {duration(1e3 * end_s)}")
+
+
+def _move(by_s: float) -> None:
+    state.set_number("from_s", float(f"{max(state.number('from_s') + by_s, 0.0):.6g}"))
+
+
+# In words and numbers
+
+
+def finding(found: Mapping[str, Timeline]) -> str:
+    """Return what the timelines say, in two sentences."""
+    count = len(found["chunked"].requests)
+    ends = ", ".join(
+        f"{gantt.policy_words(policy)} in {duration(1e3 * line.end_s)}" for policy, line in found.items()
+    )
+    requests = "one request is" if count == 1 else f"same {count:,} requests are"
+    first = f"The {requests} done under {ends}."
+    worst = worst_late(found)
+    if worst is None:
+        padding = found["static"].padding_frac
+        more = (
+            f" Static batches hold finished slots for {percent(padding)} of their steps."
+            if padding > 0.005
+            else ""
+        )
+        return f"{first} No prompt delays anybody's token by half a step.{more}"
+    policy, row = worst
+    return (
+        f"{first} Under {gantt.policy_words(policy)} a token of request {row['request']} comes "
+        f"{duration(row['delay_ms'])} late, because the prompt of request {row['cause']} "
+        f"({row['cause_tokens']:,} tokens) goes first. {_in_chunks(found, row['delay_ms'])}"
+    )
+
+
+def _in_chunks(found: Mapping[str, Timeline], delay_ms: float) -> str:
+    """Return what serving prompts in chunks makes of the longest delay."""
+    late = found["chunked"].late
+    if not late.size:
+        return "Under chunked no token is late."
+    worst_ms = late["delay_ms"].max()
+    if worst_ms > 0.95 * delay_ms:
+        return "Chunked is no better here: its token budget is as large as the prompt. Lower it."
+    return f"Under chunked no token is more than {duration(worst_ms)} late."
+
+
+def worst_late(found: Mapping[str, Timeline]) -> tuple[str, Any] | None:
+    """Return the policy and the token that a prompt delayed most, if any is late."""
+    rows = [
+        (policy, line.late[line.late["delay_ms"].argmax()])
+        for policy, line in found.items()
+        if line.late.size
+    ]
+    return max(rows, key=lambda item: item[1]["delay_ms"], default=None)
+
+
+def comparison(found: Mapping[str, Timeline]) -> list[dict[str, Any]]:
+    """Return the figures of each policy on the same requests, one row a policy."""
+    rows = []
+    for policy, line in found.items():
+        metrics = line.summary["metrics"]
+        values = {
+            f"{name}_{part}" if part else name: metrics[name][part] if part else metrics[name]
+            for name, part, *_ in FIGURES
+        }
+        counts = {
+            "requests": line.summary["requests"]["finished"],
+            "preemptions": line.summary["requests"]["preemptions"],
+        }
+        late = {"late_tokens": int(line.late.size), "padding_frac": line.padding_frac}
+        rows.append({"policy": policy, "ends_s": line.end_s, **values, **late, **counts})
+    return rows
+
+
+def comparison_table(rows: list[dict[str, Any]]) -> str:
+    """Return the figures as an HTML table, one column a policy; differences are against the first one."""
+    heads = "".join(f'<th scope="col">{escape(gantt.policy_words(row["policy"]))}</th>' for row in rows)
+    lines = [
+        _line(title, [row[f"{name}_{part}" if part else name] for row in rows], unit, more)
+        for name, part, title, unit, more in FIGURES
+    ]
+    lines.append(_plain("Padding", [percent(row["padding_frac"]) for row in rows]))
+    lines.append(_plain("Late tokens", [number(row["late_tokens"]) for row in rows]))
+    lines.append(_plain("Preemptions", [number(row["preemptions"]) for row in rows]))
+    return (
+        '<table class="bs-compare"><caption>The same requests, all of them counted; differences are against '
+        f"static</caption><thead><tr><td></td>{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+    )
+
+
+def _line(title: str, values: list[float], unit: str, more_is_better: bool) -> str:
+    cells = []
+    for value in values:
+        text = quantity(value, unit) if unit else duration(value)
+        cells.append(f"<td>{text}{_difference(value, values[0], more_is_better) if cells else ''}</td>")
+    return f'<tr><th scope="row">{escape(title)}</th>{"".join(cells)}</tr>'
+
+
+def _difference(value: float, base: float, more_is_better: bool) -> str:
+    """Return a coloured, signed percentage; nothing where there is no difference to speak of."""
+    if not (base > 0 and value == value) or abs(value / base - 1) < 0.005:
+        return ""
+    ratio = value / base
+    text = f"{number(ratio, 2)}×" if ratio >= 2 else f"{'+' if ratio > 1 else '−'}{percent(abs(ratio - 1))}"
+    kind = "bs-good" if (ratio > 1) == more_is_better else "bs-bad"
+    return f' <small class="{kind}">{text}</small>'
+
+
+def _plain(title: str, values: list[str]) -> str:
+    return f'<tr><th scope="row">{escape(title)}</th>{"".join(f"<td>{value}</td>" for value in values)}</tr>'
+
+
+# To take away
+
+
+def _log_file(whole: Mapping[str, Timeline], scenario: Scenario) -> actions.File:
+    """Return the step log of the scenario's own policy as a file."""
+    policy = scenario.policy
+    steps = whole[policy].story.run.steps
+    name = f"batchscope-steps-{policy}.csv"
+    return actions.File(
+        "Step log", name, "text/csv", lambda: steps().to_csv(index=False, lineterminator="\n")
+    )
+
+
+def commands(scenario: Scenario) -> str:
+    """Return the shell commands that write the three step logs."""
+    return "\n".join(
+        f"{command_for(logged_scenario(scenario, policy))} --steps-out steps-{policy}.csv"
+        for policy in ("static", "prefill_first", "chunked")
+    )

@@ -249,6 +249,25 @@ def dial(
     )  # fmt: skip
 
 
+FACTORS = tuple(float(f"{2 ** (octave / 4):.3g}") for octave in range(-8, 13))
+
+
+def factor(key: str, label: str, value: float, specs: Callable[[float], Mapping[str, float | None]]) -> None:
+    """Draw the slider of a multiple of the datasheet, which `specs` turns into scenario keys."""
+    value = float(f"{value:.3g}")
+    _seed(f"in_{key}", value)
+    text = "{}× datasheet".format
+    st.select_slider(
+        label, _with_value(FACTORS, value, lambda step: text(number(step))), key=f"in_{key}",
+        format_func=lambda step: text(number(step)), on_change=_write_factor, args=(key, specs),
+    )  # fmt: skip
+
+
+def _write_factor(key: str, specs: Callable[[float], Mapping[str, float | None]]) -> None:
+    state.change(**specs(st.session_state[f"in_{key}"]))
+    shell.rerun_page()
+
+
 def vary(sweep: sweeps.Sweep) -> None:
     """Draw the choice of what tells the curves apart."""
     options = [key for key in sweeps.VARY if key != sweep.along]
@@ -395,10 +414,13 @@ def select(
     )
 
 
-def ladder(key: str, steps: Iterable[float], format: Callable[[Any], str]) -> None:
-    """Draw the slider of a key over chosen steps; a value between two steps is a step of its own."""
+def ladder(key: str, steps: Iterable[float], format: Callable[[Any], str], on_page: bool = False) -> None:
+    """Draw the slider of a key over chosen steps; a value between two steps is a step of its own.
+
+    A slider `on_page` stands beside a chart, as a twin of the one in the sidebar, which follows it.
+    """
     value = getattr(st.session_state.scenario, key)
-    _slider(key, value, _with_value(steps, value, format), format)
+    _slider(key, value, _with_value(steps, value, format), format, on_page=on_page)
 
 
 def spec(key: str, part: presets.Accelerator) -> None:
@@ -427,17 +449,25 @@ def _slider(
     options: list[Any],
     format: Callable[[Any], str],
     to_none: float | None = None,
+    on_page: bool = False,
 ) -> None:
-    _seed(f"in_{key}", value)
+    widget = f"page_{key}" if on_page else f"in_{key}"
+    _seed(widget, value)
     st.select_slider(
         LABELS[key],
         options,
         format_func=format,
-        key=f"in_{key}",
-        on_change=_write,
-        args=(key, to_none),
+        key=widget,
+        on_change=_write_on_page if on_page else _write,
+        args=(key,) if on_page else (key, to_none),
         help=FIELDS[key].help,
     )
+
+
+def _write_on_page(key: str) -> None:
+    """Write the value of a slider beside a chart; the whole page is drawn again, for its twin's sake."""
+    state.change(**{key: st.session_state[f"page_{key}"]})
+    shell.rerun_page()
 
 
 def count(key: str) -> None:

@@ -60,12 +60,23 @@ def begin() -> Scenario:
     return scenario
 
 
+def open_page(title: str) -> None:
+    """Go to a page by its title, with the scenario as it is; a dialog or popover closes on the way."""
+    file = next(file for file, name in PAGES if name == title)
+    st.switch_page(ROOT / "pages" / file)
+
+
 def rerun_answer() -> None:
     """End a callback so that only the page's answer is drawn again; the sidebar is left alone."""
     try:
         st.rerun(ANSWER)
     except StreamlitAPIException:  # the answer has not been drawn yet: the whole page is
         return
+
+
+def rerun_page() -> None:
+    """End a fragment's callback so that the whole page is drawn again: the sidebar shows what has changed."""
+    st.rerun("app")
 
 
 def _dismiss() -> None:
