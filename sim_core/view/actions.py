@@ -107,9 +107,12 @@ def gallery() -> None:
 def _gallery() -> None:
     st.markdown("Each one is a starting point with something to find. Every control stays yours.")
     columns = st.columns(2)
-    for index, preset in enumerate(presets.scenarios().values()):
+    pages = [title for _, title in shell.PAGES]
+    ready = sorted(presets.scenarios().values(), key=lambda preset: pages.index(preset.page))
+    for index, preset in enumerate(ready):
         with columns[index % 2].container(border=True):
-            st.markdown(f"**{preset.title}**  \n{preset.story}")
+            where = "" if preset.page == pages[0] else f" :gray-badge[{preset.page}]"
+            st.markdown(f"**{preset.title}**{where}  \n{preset.story}")
             key, build = f"ready_{preset.id}", preset.build()
             if st.button("Open", key=key, on_click=state.replace, args=(build,)):
                 shell.open_page(preset.page)

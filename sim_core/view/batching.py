@@ -138,13 +138,12 @@ def _examples() -> Mapping[str, presets.ScenarioPreset]:
 
 def _choices(scenario: Scenario, whole: Mapping[str, Timeline]) -> None:
     """Draw the controls of the timeline."""
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        with st.popover("Examples", icon=":material/school:", width="content"):
-            for name, preset in _examples().items():
-                st.button(
-                    preset.title, key=f"example_{name}", on_click=_open, args=(preset.build(),),
-                    width="stretch", help=preset.story,
-                )  # fmt: skip
+    with st.container(horizontal=True, vertical_alignment="center"):
+        examples = _examples()
+        st.menu_button(
+            "Examples", list(examples), format_func=lambda name: examples[name].title, key="example",
+            icon=":material/school:", on_click=_open_example,
+        )  # fmt: skip
         request_editor.popover(scenario, followed(scenario))
         controls.views("extent", EXTENTS, "How much")
         controls.views("rows", ROWS, "Rows")
@@ -162,8 +161,8 @@ def _choices(scenario: Scenario, whole: Mapping[str, Timeline]) -> None:
             _window_slider(whole, span_s(followed(scenario), whole))
 
 
-def _open(scenario: Scenario) -> None:
-    state.replace(scenario)
+def _open_example() -> None:
+    state.replace(_examples()[st.session_state.example].build())
     state.set_view("extent", "first")
     shell.rerun_page()
 
@@ -212,7 +211,7 @@ def finding(found: Mapping[str, Timeline]) -> str:
         f"{gantt.policy_words(policy)} in {duration(1e3 * line.end_s)}" for policy, line in found.items()
     )
     requests = "one request is" if count == 1 else f"same {count:,} requests are"
-    first = f"The {requests} done under {ends}."
+    first = f"The {requests} done under {ends}.{_preempted(found)}"
     worst = worst_late(found)
     if worst is None:
         padding = found["static"].padding_frac
@@ -228,6 +227,15 @@ def finding(found: Mapping[str, Timeline]) -> str:
         f"{duration(row['delay_ms'])} late, because the prompt of request {row['cause']} "
         f"({row['cause_tokens']:,} tokens) goes first. {_in_chunks(found, row['delay_ms'])}"
     )
+
+
+def _preempted(found: Mapping[str, Timeline]) -> str:
+    """Return how often a request had to give way, and a space before it; "" if none had."""
+    times = found["chunked"].summary["requests"]["preemptions"]
+    if not times:
+        return ""
+    often = "once" if times == 1 else f"{times:,} times"
+    return f" The KV cache runs out: {often} a request must give way."
 
 
 def _in_chunks(found: Mapping[str, Timeline], delay_ms: float) -> str:

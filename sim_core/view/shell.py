@@ -30,7 +30,17 @@ def run() -> None:
         for index, (file, title) in enumerate(PAGES)
     ]
     st.logo(_logo(), size="large")
-    st.navigation(pages, position="top").run()
+    page = st.navigation(pages, position="top")
+    _forget_widgets(page.title)
+    page.run()
+
+
+def _forget_widgets(title: str) -> None:
+    """Let the widgets of another page start anew: Streamlit keeps their values, but the browser does not."""
+    if st.session_state.get("shown_page") != title:
+        for key in [key for key in st.session_state if str(key).startswith(("in_", "page_"))]:
+            del st.session_state[key]
+        st.session_state.shown_page = title
 
 
 @cache

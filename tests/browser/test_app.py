@@ -154,3 +154,14 @@ def test_a_ready_scenario_opens(visit: Callable[..., Visit]) -> None:
     one.page.locator(".st-key-ready_kv-pressure button").click()
     one.until(lambda: "When the KV cache runs out" in one.page.locator(".bs-story").inner_text())
     one.until(lambda: one.address().get("arrivals") == "closed")
+
+
+def test_controls_keep_their_values_from_page_to_page(visit):
+    """Oracle: the address: a changed setting shows on every page's slider, and going back changes nothing."""
+    one = visit().open("/?prompt_tokens=3000&max_batch=64")
+    for name in ("Batching", "Two phases", "Batching", "Frontier"):
+        one.page.get_by_role("link", name=name, exact=True).click()
+        one.until(lambda: one.page.locator(".bs-finding").count() > 0)
+        slider = one.slider("Prompt length")
+        one.until(lambda slider=slider: "3,000" in (slider.get_attribute("aria-valuetext") or ""))
+        assert one.address() == {"v": "1", "prompt_tokens": "3000", "max_batch": "64"}
