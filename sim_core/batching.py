@@ -9,7 +9,7 @@ all who ask; nobody changes them.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -150,6 +150,7 @@ def waiting(scenario: Scenario) -> Waiting:
         If the scenario cannot run.
     """
     base = one_engine(drawn(scenario), WAIT_REQUESTS).replace(policy="static")
+    cost.price(base)  # a model that does not fit has no load to offer
     asked = base.arrival_per_s if base.arrivals in ("poisson", "gamma") else None
     base = base.replace(arrivals=base.arrivals if base.arrivals == "gamma" else "poisson")
     batches = tuple(sorted({max(1, base.max_batch // step) for step in BATCH_STEPS}))
@@ -199,8 +200,8 @@ class Pressure:
     vary : mapping
         The keys of the sweep, as `frontier` takes them.
     rows : list of dict
-        The points, as `frontier` gives them, with `kv_tokens`; `extra_tokens`, prompt tokens computed again
-        or KV tokens moved out and in; and `extra_s`, the time that took.
+        The points, as `frontier` gives them, with `kv_tokens`; `asked_tokens`, those of prompts and answers;
+        `extra_tokens`, computed again or moved out and in; and `extra_s`, about how long that took.
     """
 
     scenario: Scenario
@@ -274,6 +275,7 @@ def _pressure_row(point: Point) -> Row:
     row = {**point.keys, "feasible": True, "reason": "", **metrics.point_of(found)}
     row["kv_tokens"] = found.price.kv_blocks * found.price.kv_block_tokens
     row["rejected"] = int(found.rejected.sum())
+    row["asked_tokens"] = int((found.prompt_tokens + found.output_tokens)[~found.rejected].sum())
     return row | extra_work(found)
 
 
@@ -808,8 +810,3 @@ def switch_sources(scenario: Scenario) -> tuple[float, str]:
         item for item in cost.calibration(scenario.calibration).constants if item.name == "prefill_request"
     )
     return constant.value, constant.source
-
-
-def curve_values(rows: Sequence[Row], name: str) -> list[float]:
-    """Return a column of rows; nan where a point could not run."""
-    return [row.get(name, math.nan) if row["feasible"] else math.nan for row in rows]
