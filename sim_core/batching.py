@@ -112,15 +112,15 @@ class Waiting:
 
     @property
     def best(self) -> Row | None:
-        """The point with the lowest mean TTFT that keeps up; the shortest wait that is as good."""
-        steady = [row for row in self.rows if row["feasible"] and not row["saturated"]]
-        steady = [row for row in steady if math.isfinite(row["ttft_ms_mean"])]
-        if not steady:
+        """The lowest mean TTFT of the batch limits that keep up; of waits that are as good the shortest."""
+        shown = [row for row in self.rows if row["feasible"] and math.isfinite(row["ttft_ms_mean"])]
+        steady = {row["max_batch"] for row in shown if not row["saturated"]}
+        shown = [row for row in shown if row["max_batch"] in steady]
+        if not shown:
             return None
-        lowest = min(steady, key=lambda row: row["ttft_ms_mean"])
+        lowest = min(shown, key=lambda row: row["ttft_ms_mean"])
         good = (1 + FLAT_FRAC) * lowest["ttft_ms_mean"]
-        curve = self.curve(lowest["max_batch"])
-        return next(row for row in curve if row in steady and row["ttft_ms_mean"] <= good)
+        return next(row for row in self.curve(lowest["max_batch"]) if row["ttft_ms_mean"] <= good)
 
     @property
     def harmless_ms(self) -> float:
@@ -565,7 +565,7 @@ def _plan(scenario: Scenario, decodes: int, context: int) -> Plan:
     room = (kv_tokens - spare) // held
     if tokens < LEAST_TOKENS or room < 1:
         raise ScenarioError(
-            f"the KV cache holds {kv_tokens:,} tokens: no room for one sequence of {held:,} tokens beside "
+            f"The KV cache holds {kv_tokens:,} tokens: no room for one sequence of {held:,} tokens beside "
             f"a prompt of {spare:,}. Shorten the context, or give the cache more memory."
         )
     return Plan(min(decodes, room), context, tokens)
@@ -644,11 +644,15 @@ def _compared(
     start_s: float,
     decodes: int,
 ) -> Shared:
-    """Return the gaps of the same tokens with and without prompts, from `start_s` to the last prompt."""
+    """Return the gaps of the same tokens with and without prompts.
+
+    From `start_s` until all prompts are served or the first decode ends, whatever comes first.
+    """
     found = mixed[1]
     steps = Steps.of(found, decodes)
     first = max(int(np.searchsorted(steps.start_s, start_s)), 1)
-    last = max(int(np.searchsorted(steps.start_s, float(found.arrival_s[-1]))), first + 1)
+    served_s = float(found.engine.first_token_s[decodes:].max(initial=0.0))
+    last = max(int(np.searchsorted(steps.start_s, served_s)) + 1, first + 1)
     ends = slice(first - 1, min(last, steps.end_s.size, alone[1].end_s.size))
     alone_ms, mixed_ms = (1e3 * np.diff(each.end_s[ends]) for each in (alone[1], steps))
     from_s, to_s = steps.end_s[ends][0], steps.end_s[ends][-1]

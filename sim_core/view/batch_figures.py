@@ -99,7 +99,8 @@ def wait_curves(
     for batch, rows in curves.items():
         data += _wait_curve(batch, rows, shortest)
     shown = [row for rows in curves.values() for row in rows if row["feasible"]]
-    latencies = [row[f"ttft_ms_{part}"] for row in (*shown, continuous) for part in ("mean", "p99")]
+    calm = [row for row in shown if not row["saturated"]] or shown  # what is overloaded may leave the frame
+    latencies = [row["ttft_ms_mean"] for row in (*calm, continuous)] + [row["ttft_ms_p99"] for row in calm]
     rates = [row[name] for row in shown for name in ("output_tok_per_s", "busy_tok_per_s")]
     shapes, notes = _references(continuous, len(curves) > 0)
     if best is not None:
@@ -107,7 +108,7 @@ def wait_curves(
     layout = LAYOUT | {
         "xaxis": _wait_axis(waits, shortest) | {"anchor": "y"},
         "yaxis": axis("Output [tok/s]", [*rates, continuous["output_tok_per_s"]]) | {"domain": [0, 0.36]},
-        "yaxis2": log_axis("TTFT [ms]", latencies) | {"domain": [0.44, 1]},
+        "yaxis2": log_axis("TTFT [ms]", latencies, 1.6) | {"domain": [0.44, 1]},
         "shapes": shapes, "annotations": notes, "uirevision": revision,
     }  # fmt: skip
     return {"data": data, "layout": layout}
@@ -134,7 +135,7 @@ def _wait_curve(batch: int, rows: Sequence[Row], shortest: float) -> list[dict]:
     """Return one batch limit: mean and p99 of TTFT, output per second and per second of work."""
     colour, _, symbol = style(int(math.log2(batch)) // 2)
     x = [_place(row["batch_wait_ms"], shortest) for row in rows]
-    name = batch_words(batch)
+    name = batch_words(batch) + (", overloaded" if all(row.get("saturated") for row in rows) else "")
     marks = [symbol + ("-open" if row.get("saturated") else "") for row in rows]
     hover = {
         "customdata": [_wait_hover(row) for row in rows],
@@ -227,7 +228,7 @@ def pressure_curves(curves: Mapping[str, Sequence[Row]], *, here_tokens: float, 
     shape = {"type": "line", "xref": "x", "yref": "paper", "y0": 0, "y1": 1, "layer": "below",
              "x0": here_tokens, "x1": here_tokens, "line": {"color": INK, "width": 1.5}}  # fmt: skip
     words = note("this setting", math.log10(max(here_tokens, 1)), 1, yref="paper", xanchor="right",
-                 yanchor="top", xshift=-6, font={"color": INK, "size": 13})  # fmt: skip
+                 yanchor="bottom", xshift=6, font={"color": INK, "size": 13})  # fmt: skip
     layout = LAYOUT | {
         "xaxis": log_axis("KV cache [tokens]", places) | {"anchor": "y"},
         "yaxis": axis("Done again [% of all]", values["again_frac"]) | {"domain": [0, 0.27]},
@@ -367,9 +368,7 @@ def gap_curves(
     times = [value for trace in data for value in trace["x"]]
     rule = {"type": "line", "xref": "paper", "yref": "y", "x0": 0, "x1": 1, "y0": 1, "y1": 1,
             "line": {"color": MUTED, "width": 1, "dash": "dot"}, "layer": "below"}  # fmt: skip
-    words = note(
-        "p99: one token in a hundred is later", 0.998, 0, xref="paper", xanchor="right", yanchor="bottom"
-    )
+    words = note("p99", 0.998, 0, xref="paper", xanchor="right", yanchor="top")
     layout = LAYOUT | {
         "xaxis": log_axis("Gap before a token, ITL [ms]", times),
         "yaxis": log_axis("Tokens that wait longer [%]", [100 / max(fewest, 2), 100], 1.15),
@@ -416,7 +415,7 @@ def cost_bars(rows: Sequence[Row], revision: str = "") -> Figure:
     totals = [a + b for a, b in zip(work, fixed, strict=True)]
     layout = LAYOUT | {
         "barmode": "stack", "bargap": 0.35, "uirevision": revision,
-        "xaxis": axis("Every decode is later, per prompt token [µs]", totals),
+        "xaxis": axis("Delay per prompt token [µs]", totals),
         "yaxis": {"autorange": "reversed", "type": "category"},
     }  # fmt: skip
     return {"data": data, "layout": layout}
@@ -440,7 +439,7 @@ def ending_bars(rows: Sequence[Row], revision: str = "") -> Figure:
     layout = LAYOUT | {
         "xaxis": {"type": "category", "title": {"text": "Spread of the answers, same mean"}, "anchor": "y"},
         "yaxis": log_axis("E2E [s]", times) | {"domain": [0, 0.36]},
-        "yaxis2": axis("Tokens in slots [1/s]", tops) | {"domain": [0.46, 1]},
+        "yaxis2": axis("Output and padding [tok/s]", tops) | {"domain": [0.46, 1]},
         "barmode": "group", "bargap": 0.3, "bargroupgap": 0.08, "uirevision": revision,
     }  # fmt: skip
     return {"data": data, "layout": layout}

@@ -1,4 +1,4 @@
-"""The four experiments of the Batching page: one function a view, each with a finding, a chart and a table."""
+"""The four experiments of the Batching page, one function a view: a finding, a chart, a table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import streamlit as st
 
 from sim_core import batching, presets
 from sim_core.address import command_for
-from sim_core.scenario import FIELDS, Scenario
+from sim_core.scenario import FIELDS, Scenario, ScenarioError
 from sim_core.view import actions, batch_figures, controls, shell, state
 from sim_core.view.batch_figures import WAYS, policy_name, spread_words, way_words
 from sim_core.view.chart import chart
@@ -89,8 +89,8 @@ def table(caption: str, heads: Sequence[str], lines: Sequence[tuple[str, Sequenc
         for name, row in lines
     )
     st.html(
-        f'<table class="bs-compare"><caption>{escape(caption)}</caption><thead><tr><td></td>{top}</tr></thead>'
-        f"<tbody>{body}</tbody></table>"
+        f'<table class="bs-compare"><caption>{escape(caption)}</caption>'
+        f"<thead><tr><td></td>{top}</tr></thead><tbody>{body}</tbody></table>"
     )
 
 
@@ -112,9 +112,14 @@ def _difference(ratio: float, more_is_better: bool | None) -> str:
     return f" <small{kind}>{text}</small>"
 
 
+def micro(value_us: float) -> str:
+    """Return a time given in microseconds."""
+    return duration(value_us / 1e3) if value_us >= 1000 else quantity(value_us, "µs")
+
+
 def rate_words(value: float) -> str:
     """Return a throughput in words."""
-    return quantity(value, "tok/s")
+    return quantity(value, "tok/s") if math.isfinite(value) else "–"
 
 
 # Waiting for a batch
@@ -134,8 +139,9 @@ def wait(scenario: Scenario) -> None:
         **titles(found.scenario, "Waiting for a batch"),
     )
     st.caption(
-        "Solid: mean TTFT, and output per second. Dotted: p99, and output per second of work: what a second in "
-        "which the device is busy yields. Hollow points are overloaded. Every point serves the same requests."
+        "Solid: mean TTFT, and output per second. Dotted: p99, and output per second of work, which is what "
+        "a second yields in which the device is busy. Hollow points are overloaded. Every point serves the "
+        "same requests."
     )
     _wait_table(found)
     rows = [*found.rows, {**found.continuous, "max_batch": found.scenario.max_batch}]
@@ -173,7 +179,8 @@ def load_note(found: batching.Waiting) -> str:
     share = f"{percent(found.load_frac)} of what static batching can serve"
     if found.lowered:
         asked, top = (quantity(value, "req/s") for value in (found.asked_per_s, found.saturation_per_s))
-        return f"{asked} is more than static batching can serve ({top}); shown is {share}."
+        frac = percent(found.load_frac)
+        return f"{asked} is more than static batching can serve ({top}). Shown is {frac} of that."
     if found.asked_per_s is None:
         return f"This traffic has no request rate of its own; shown are Poisson arrivals at {share}."
     return ""
@@ -182,22 +189,23 @@ def load_note(found: batching.Waiting) -> str:
 def wait_finding(found: batching.Waiting) -> str:
     """Return the best wait, and why it is where it is."""
     best = found.best
-    load = f"At {quantity(found.scenario.arrival_per_s, 'req/s')} ({percent(found.load_frac)} of what static "
-    load += "batching can serve)"
+    load = f"At {quantity(found.scenario.arrival_per_s, 'req/s')}, {percent(found.load_frac)} of what static "
+    load += "batching can serve,"
     if best is None:
         return f"{load} no batch limit keeps up with the requests."
     curve = found.curve(best["max_batch"])
     ttft = f"with a batch limit of {number(best['max_batch'])} the first token takes {_ttft(best)}"
-    last = f"continuous batching, where nobody waits for a batch, needs {duration(found.continuous['ttft_ms_mean'])}"
+    continuous = duration(found.continuous["ttft_ms_mean"])
+    last = f"Continuous batching, where nobody waits for a batch, needs {continuous}."
     if best["batch_wait_ms"] == 0:
-        why = _why_not(found, best)
-        return f"{load} it is best not to wait: {ttft}. {why}{_beyond(found, curve)} {last[0].upper()}{last[1:]}."
-    none = curve[0]
-    return (
-        f"{load} a wait of {duration(best['batch_wait_ms'])} is best: {ttft}. Without it the engine starts with "
-        f"{number(none['batch_requests'], 2)} requests and the others queue behind them "
-        f"({duration(none['ttft_ms_mean'])}).{_beyond(found, curve)} {last[0].upper()}{last[1:]}."
-    )
+        start, why = f"{load} it is best not to wait", _why_not(found, best)
+    else:
+        start, none = f"{load} a wait of {duration(best['batch_wait_ms'])} is best", curve[0]
+        why = (
+            f"Without it the engine starts with {number(none['batch_requests'], 2)} requests and the others "
+            f"queue behind them ({duration(none['ttft_ms_mean'])})."
+        )
+    return f"{start}: {ttft}. {why}{_beyond(found, curve)} {last}"
 
 
 def _ttft(row: Row) -> str:
@@ -282,7 +290,7 @@ def preemption(scenario: Scenario) -> None:
         "Done again: tokens computed again, or moved out and in, as a share of all tokens. Hollow points are "
         "overloaded."
     )
-    _pressure_table(found, here)
+    _pressure_table(tightest(found, here))
     _crossover(scenario, crossover, decodes)
     commands = [command_for(found.scenario, "frontier", vary=found.vary)]
     actions.take_away("preemption", actions.table_files(found.rows, "preemption"), "\n".join(commands))
@@ -300,7 +308,7 @@ def _pressure_controls(scenario: Scenario, found: batching.Pressure) -> None:
 def pressure_note(scenario: Scenario) -> str:
     """Return what was assumed about the policy, if anything was."""
     if scenario.policy == "static":
-        return "Static batches reserve room for their longest request and preempt nobody; shown is chunked prefill."
+        return "Static batches reserve room for their longest request and preempt nobody. Shown is chunked."
     return ""
 
 
@@ -310,14 +318,14 @@ def pressure_finding(found: batching.Pressure, here: dict[str, Row]) -> str:
         return f"Nothing runs with this KV cache. {next(iter(here.values()))['reason']}"
     again, moved = here["recompute"], here["swap"]
     if again["preemptions"] or moved["preemptions"]:
-        return f"With {again['kv_tokens']:,} KV tokens {_preempted(again, moved)}"
-    room = f"With {again['kv_tokens']:,} KV tokens nobody is preempted."
+        return _preempted(again, moved)
+    room = f"{again['kv_tokens']:,} KV tokens are enough: nobody is preempted."
     pressed = [row for row in found.curve("recompute") if row["feasible"] and row["preemptions"]]
     if not pressed:
         return f"{room} Nor is anybody with less: these requests are never more than fit."
-    tight = found.at(pressed[0]["kv_memory_frac"])
+    tight = tightest(found, here)
     return (
-        f"{room} From {pressed[-1]['kv_tokens']:,} down some are: with {tight['swap']['kv_tokens']:,} "
+        f"{room} With {pressed[-1]['kv_tokens']:,} somebody is. "
         f"{_preempted(tight['recompute'], tight['swap'])}"
     )
 
@@ -325,11 +333,15 @@ def pressure_finding(found: batching.Pressure, here: dict[str, Row]) -> str:
 def _preempted(again: Row, moved: Row) -> str:
     """Return the price of both ways, in words."""
     return (
-        f"requests are preempted {again['preemptions']:,} times if they are computed again, which takes "
-        f"{duration(1e3 * again['extra_s'])} and leaves {rate_words(again['output_tok_per_s'])}; swapped out, "
-        f"{moved['preemptions']:,} times, {duration(1e3 * moved['extra_s'])}, "
-        f"{rate_words(moved['output_tok_per_s'])}."
+        f"With {again['kv_tokens']:,} KV tokens, recomputing means {_times(again)} and about "
+        f"{duration(1e3 * again['extra_s'])} of computing again, and gives "
+        f"{rate_words(again['output_tok_per_s'])}; swapping means {_times(moved)} and "
+        f"{duration(1e3 * moved['extra_s'])} of moving, and gives {rate_words(moved['output_tok_per_s'])}."
     )
+
+
+def _times(row: Row) -> str:
+    return "1 preemption" if row["preemptions"] == 1 else f"{row['preemptions']:,} preemptions"
 
 
 def crossover_finding(found: batching.Crossover) -> str:
@@ -344,8 +356,16 @@ def crossover_finding(found: batching.Crossover) -> str:
     return f"{text}below a host link of {quantity(even, 'GB/s')} recomputing is cheaper, above it swapping."
 
 
-def _pressure_table(found: batching.Pressure, here: dict[str, Row]) -> None:
-    ways = [here[way] for way in batching.WAYS]
+def tightest(found: batching.Pressure, here: dict[str, Row]) -> dict[str, Row]:
+    """Return the points of this setting, or with the least KV cache if nobody is preempted here."""
+    pressed = [row for row in found.rows if row["feasible"] and row["preemptions"]]
+    if not pressed or any(row.get("preemptions") for row in here.values()):
+        return here
+    return found.at(min(pressed, key=lambda row: row["kv_tokens"])["kv_memory_frac"])
+
+
+def _pressure_table(points: dict[str, Row]) -> None:
+    ways = [points[way] for way in batching.WAYS]
     if not all(row["feasible"] for row in ways):
         return
     rejected = f"; {ways[0]['rejected']:,} requests never fit" if ways[0]["rejected"] else ""
@@ -379,8 +399,8 @@ def _crossover(scenario: Scenario, found: batching.Crossover, decodes: int) -> N
             alt=crossover_finding(found), **titles(scenario, "The way back, by host link"),
         )  # fmt: skip
     st.caption(
-        f"Both from the prices of the engine's steps. Recomputing: how much longer the steps of {decodes:,} decodes "
-        "last for it. Swapping: its KV cache over the host link, out and in. Rings mark equal times."
+        f"Both from the prices of the engine's steps. Recomputing: how much longer the steps of {decodes:,} "
+        "decodes last for it. Swapping: its KV cache over the host link, out and in. Rings mark equal times."
     )
 
 
@@ -389,16 +409,14 @@ def _crossover(scenario: Scenario, found: batching.Crossover, decodes: int) -> N
 
 def interference(scenario: Scenario) -> None:
     """Show what prompts do to the decodes beside them, and the share of the fixed cost of a switch."""
-    left, middle, right = st.columns(3)
-    with left:
-        dial_batch("Sequences that decode")
-    with middle:
-        dial_context("Tokens that each holds at first", batching.mean_context(scenario))
-    with right:
-        _switch_slider(scenario)
-    found = batching.interference(scenario, int(state.number("at_batch")), context_of(scenario))
+    try:
+        found = batching.interference(scenario, int(state.number("at_batch")), context_of(scenario))
+    except ScenarioError:
+        _interference_controls(scenario)  # a smaller crowd may fit
+        raise
     own = own_way(scenario, found)
     say(interference_finding(found, own), interference_note(found))
+    _interference_controls(scenario)
     drawn = [(way.variant.policy, way.variant.token_budget, way.mixed_ms) for way in found.ways]
     chart(
         batch_figures.gap_curves(own.alone_ms, drawn),
@@ -408,8 +426,8 @@ def interference(scenario: Scenario) -> None:
         **titles(own.alone, "Prompts among decodes"),
     )
     st.caption(
-        "The further to the right a line falls, the longer the worst gaps: the dotted line marks the gap that one "
-        "token in a hundred exceeds. All lines hold the same tokens of the same sequences."
+        "The further to the right a line reaches, the longer the worst gaps; where it crosses the dotted "
+        "line stands its p99. All lines hold the same tokens of the same sequences."
     )
     _interference_table(found)
     rows = [way.row for way in found.ways]
@@ -421,6 +439,16 @@ def interference(scenario: Scenario) -> None:
     actions.take_away(
         "interference", actions.table_files(rows, "interference"), interference_commands(found, own)
     )
+
+
+def _interference_controls(scenario: Scenario) -> None:
+    left, middle, right = st.columns(3)
+    with left:
+        dial_batch("Sequences that decode")
+    with middle:
+        dial_context("Tokens that each holds at first", batching.mean_context(scenario))
+    with right:
+        _switch_slider(scenario)
 
 
 def _switch_slider(scenario: Scenario) -> None:
@@ -463,18 +491,18 @@ def interference_finding(found: batching.Interference, own: batching.Shared) -> 
             f"{start} At {quantity(found.prompt_per_s, 'req/s')} no prompt arrives meanwhile; raise the rate."
         )
     text = (
-        f"{start} Prompts at {quantity(found.prompt_per_s, 'req/s')} make that {duration(row['itl_ms_mean'])} "
-        f"under {way_words(*own.variant)}, and the p99 {duration(row['itl_ms_p99'])} instead of "
-        f"{duration(row['alone_ms_p99'])}: each prompt token makes every decode "
-        f"{duration(row['extra_us_per_token'] / 1e3)} later."
+        f"{start} Prompts at {quantity(found.prompt_per_s, 'req/s')} make that "
+        f"{duration(row['itl_ms_mean'])} under {way_words(*own.variant)}, and the p99 "
+        f"{duration(row['itl_ms_p99'])} instead of {duration(row['alone_ms_p99'])}: each prompt token makes "
+        f"every decode {micro(row['extra_us_per_token'])} later."
     )
     gentle = min(found.ways, key=lambda way: way.row["itl_ms_max"])
     if gentle is own:
         return f"{text} No other way to share here has a shorter longest gap."
-    ttft = duration(gentle.row["prompt_ttft_ms_mean"])
+    ttft = duration(gentle.row["prompt_ttft_ms_mean"])  # of prompts that were served while all decode
     return (
-        f"{text} Under {way_words(*gentle.variant)} the longest gap falls from {duration(row['itl_ms_max'])} to "
-        f"{duration(gentle.row['itl_ms_max'])}, and a prompt waits {ttft} instead of "
+        f"{text} Under {way_words(*gentle.variant)} the longest gap falls from {duration(row['itl_ms_max'])} "
+        f"to {duration(gentle.row['itl_ms_max'])}, and a prompt waits {ttft} instead of "
         f"{duration(row['prompt_ttft_ms_mean'])}."
     )
 
@@ -489,11 +517,11 @@ def _interference_table(found: batching.Interference) -> None:
             ("ITL mean", "ITL p99", "ITL longest"), ("mean", "p99", "max"), alone, strict=True
         )
     ]
-    extra = [duration(row["extra_us_per_token"] / 1e3) for row in rows]
+    extra = [micro(row["extra_us_per_token"]) for row in rows]
     lines += [
         ("Later, per prompt token", ["", *map(escape, extra)]),
         ("of that, fixed cost", ["", *(escape(percent(row["switch_frac"])) for row in rows)]),
-        ("TTFT of the prompts", ["", *cells([row["prompt_ttft_ms_mean"] for row in rows], duration, False)]),
+        ("TTFT of the prompts", ["", *(escape(duration(row["prompt_ttft_ms_mean"])) for row in rows)]),
     ]
     count = rows[0]["tokens"]
     table(f"{count:,} tokens of each sequence; differences are against decodes alone", heads, lines)
@@ -502,7 +530,7 @@ def _interference_table(found: batching.Interference) -> None:
 def cost_sentence(rows: Sequence[Row]) -> str:
     """Return the bars of the price of a prompt token in one sentence."""
     parts = [
-        f"{way_words(row['policy'], row['token_budget'])} {duration(row['extra_us_per_token'] / 1e3)} "
+        f"{way_words(row['policy'], row['token_budget'])} {micro(row['extra_us_per_token'])} "
         f"({percent(row['switch_frac'])} of it fixed)"
         for row in rows
     ]
@@ -519,9 +547,9 @@ def switch_words(scenario: Scenario, found: batching.Interference) -> str:
         else f"{duration(usual_ms)} is the {scenario.calibration} calibration's"
     )
     return (
-        "Each prompt, or chunk of one, adds a fixed time to the step it joins: inputs, blocks, launches without a "
-        f"graph. {setting} ({source}), one constant for all models and accelerators: the least certain part of "
-        "this picture, so move it."
+        "Each prompt, or chunk of one, adds a fixed time to the step it joins: inputs, blocks, launches "
+        f"without a graph. {setting} ({source}), one constant for all models and accelerators. It is the "
+        "least certain part of this picture, so move it."
     )
 
 
@@ -533,8 +561,8 @@ def interference_commands(found: batching.Interference, own: batching.Shared) ->
         f"{command_for(own.mixed)} --steps-out mixed.csv",
     ]
     lines += [
-        f"# {way_words(*variant)}: add --set policy={variant.policy} --set token_budget={variant.token_budget}"
-        for variant in others
+        f"# for {way_words(*way)} add --set policy={way.policy} --set token_budget={way.token_budget}"
+        for way in others
     ]
     return "\n".join(lines)
 
@@ -558,7 +586,7 @@ def endings(scenario: Scenario) -> None:
     )
     st.caption(
         "Above: output per second; hatched is what the slots held by finished requests would have made. "
-        "Below: end to end, mean solid and p99 dotted. The draws are the same; only their spread is stretched."
+        "Below: end to end, mean solid and p99 dotted. The draws are the same, only their spread differs."
     )
     _endings_table(found)
     commands = [
@@ -575,9 +603,11 @@ def endings_note(scenario: Scenario, found: batching.Endings) -> str:
     clients = (
         "1 client has" if case.concurrency == 1 else f"{case.concurrency:,} clients, one for each slot, have"
     )
-    text = f"{clients} one request open at all times; answers have {mean} tokens on average."
+    tokens = "1 token" if mean == "1" else f"{mean} tokens"
+    text = f"{clients} one request open at all times; answers have {tokens} on average."
     if scenario.mix:
-        text += f" The mix counts as one class of {case.prompt_tokens:,} prompt tokens (cv {number(case.prompt_cv)})."
+        cv = number(case.prompt_cv)
+        text += f" The mix counts as one class of {case.prompt_tokens:,} prompt tokens (cv {cv})."
     rejected = max((row.get("rejected", 0) for row in found.rows), default=0)
     if rejected:
         text += f" Up to {rejected:,} requests never fit the KV cache and are turned away."
@@ -599,8 +629,7 @@ def endings_finding(found: batching.Endings) -> str:
         f"Answers of the same mean but of a spread of cv 1 leave {percent(rows[1.0]['padding_frac'])} of the "
         f"slots' time to requests already finished: static batching falls from "
         f"{rate_words(rows[0.0]['output_tok_per_s'])} to {rate_words(rows[1.0]['output_tok_per_s'])} "
-        f"({_signed(-lost)}). Continuous batching ({name}) refills a slot at once and "
-        f"{'hardly feels it' if abs(kept) < 0.05 else 'feels less of it'}: {_signed(-kept)}."
+        f"({_signed(-lost)}). Continuous batching ({name}) refills a slot at once: {_signed(-kept)}."
     )
 
 
@@ -629,6 +658,8 @@ def _endings_table(found: batching.Endings) -> None:
         lines.append((f"E2E mean, {name}", cells([row["e2e_ms_mean"] for row in rows], duration, False)))
         lines.append((f"E2E p99, {name}", cells([row["e2e_ms_p99"] for row in rows], duration, False)))
     rows = [found.row("static", cv) for cv in spreads]
+    sizes = cells([row["batch_requests"] for row in rows], number, None)
+    lines.insert(1, ("Requests in a static batch", sizes))
     lines.append(("Mean answer, tokens", [number(row["mean_output_tokens"]) for row in rows]))
     lines.append(("Longest answer, tokens", [number(row["longest_output_tokens"]) for row in rows]))
     table(
