@@ -349,11 +349,14 @@ def _beside(x: float, text: str) -> dict:
 
 
 def gap_curves(
-    alone_ms: np.ndarray, ways: Sequence[tuple[str, int, np.ndarray]], revision: str = ""
+    alone_ms: np.ndarray,
+    ways: Sequence[tuple[str, int, np.ndarray]],
+    own: tuple[str, int] = ("", 0),
+    revision: str = "",
 ) -> Figure:
     """Draw the share of tokens that come later than a time, for decodes alone and under each way to share.
 
-    `ways` holds policy, token budget and the gap before each token [ms].
+    `ways` holds policy, token budget and the gap before each token [ms]; the line of the `own` one is bold.
     """
     data = [_tail("decodes alone", alone_ms, INK, "dot", 2.5)]
     budgets = sorted(budget for policy, budget, _ in ways if policy == "chunked")
@@ -363,7 +366,8 @@ def gap_curves(
             if policy == "chunked"
             else "solid"
         )
-        data.append(_tail(way_words(policy, budget), gaps, policy_colour(policy), dash, 2.25))
+        width = 3.5 if (policy, budget) == own else 1.75
+        data.append(_tail(way_words(policy, budget), gaps, policy_colour(policy), dash, width))
     fewest = min(gaps.size for gaps in (alone_ms, *(gaps for *_, gaps in ways)))
     times = [value for trace in data for value in trace["x"]]
     rule = {"type": "line", "xref": "paper", "yref": "y", "x0": 0, "x1": 1, "y0": 1, "y1": 1,

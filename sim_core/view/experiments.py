@@ -419,7 +419,7 @@ def interference(scenario: Scenario) -> None:
     _interference_controls(scenario)
     drawn = [(way.variant.policy, way.variant.token_budget, way.mixed_ms) for way in found.ways]
     chart(
-        batch_figures.gap_curves(own.alone_ms, drawn),
+        batch_figures.gap_curves(own.alone_ms, drawn, own.variant),
         key="interference",
         alt=batch_figures.gap_sentence(own.alone_ms, drawn),
         height=460,
@@ -427,7 +427,7 @@ def interference(scenario: Scenario) -> None:
     )
     st.caption(
         "The further to the right a line reaches, the longer the worst gaps; where it crosses the dotted "
-        "line stands its p99. All lines hold the same tokens of the same sequences."
+        "line stands its p99. Bold is this setting. All lines hold the same tokens of the same sequences."
     )
     _interference_table(found)
     rows = [way.row for way in found.ways]
@@ -540,6 +540,7 @@ def cost_sentence(rows: Sequence[Row]) -> str:
 def switch_words(scenario: Scenario, found: batching.Interference) -> str:
     """Return where the fixed cost of a switch comes from."""
     usual_ms, source = batching.switch_sources(scenario)
+    source = source.replace("fitted;", "fitted once on published measurements;")
     setting = (
         f"It is set to {duration(found.switch_ms)} here; the {scenario.calibration} calibration says "
         f"{duration(usual_ms)}"
