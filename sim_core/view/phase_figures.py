@@ -619,7 +619,7 @@ def floor_dots(rows: Sequence[Row], limits: Sequence[tuple[float, str, bool]], r
     low, high = min(ends) / 1.4, max(ends) * 2
     names = [row["name"] for row in rows][::-1]
     layout = LAYOUT | {
-        "margin": MARGIN | {"t": 44}, "legend": LEGEND_LOW,
+        "margin": MARGIN | {"t": 12 + 16 * len(limits)}, "legend": LEGEND_LOW,
         "xaxis": log_axis("Time per token, one sequence [ms]", low, high, **_ms_ticks(low, high)),
         "yaxis": {"type": "category", "categoryorder": "array", "categoryarray": names, "fixedrange": True,
                   "tickvals": names, "ticktext": [_bold(row) for row in rows][::-1],
@@ -677,10 +677,10 @@ def _limit_line(ms: float, own: bool) -> dict:
 
 
 def _limit_words(limits: Sequence[tuple[float, str, bool]]) -> list[dict]:
-    """Return the limits' words above their lines, every second one a line higher."""
+    """Return the limits' words above their lines, each in a row of its own."""
     return [
         note(text, math.log10(ms), 1.0, yref="paper", yanchor="bottom", xanchor="center",
-             yshift=3 + 17 * (place % 2), font={"color": INK if own else MUTED, "size": 12})
+             yshift=3 + 16 * place, font={"color": INK if own else MUTED, "size": 12})
         for place, (ms, text, own) in enumerate(sorted(limits))
     ]  # fmt: skip
 

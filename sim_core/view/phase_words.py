@@ -141,8 +141,8 @@ def floor(rows: Sequence[Row], model: str, devices: int, limit_ms: float) -> str
         text = "No accelerator holds the model at this tensor parallelism."
     else:
         text = (
-            f"{count} could keep the limit of {duration(limit_ms)} per token, a typical engine on "
-            f"{number(typical)}."
+            f"{count} could keep the limit of {duration(limit_ms)} per token; with a typical engine "
+            f"{number(typical)} do."
         )
     if not own["floor_ms"] > 0:
         return f"{own['reason']} {text}"

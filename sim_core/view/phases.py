@@ -291,23 +291,28 @@ def specs(scenario: Scenario) -> None:
             _returns(scenario, at, row, here, others)
     _caption(
         scenario,
-        "Darker is better, and each line is 25 % more: lines that run level say that arithmetic "
+        "Stronger colour is better, and each line is 25 % more: lines that run level say that arithmetic "
         "brings nothing, "
         "upright ones that bandwidth does not. Dots are other accelerators by arithmetic and "
         "bandwidth alone, in "
         "the precision used; memory, links and everything else stay as they are here. The third map is "
         "simulated: the highest Poisson rate that keeps the latency limits, "
-        f"{number(whatif.LIMITS_REQUESTS)} requests a trial.",
+        f"{number(whatif.LIMITS_REQUESTS)} requests a trial{_of_lengths(scenario)}.",
     )
     call = f"returns(scenario, setting(scenario, {at.batch}, {at.context_tokens:g}))"
     imports = "sim_core.phases import setting\nfrom sim_core.whatif import returns"
     _take_away(scenario, "specs-limits", rows, imports, call)
 
 
+def _of_lengths(scenario: Scenario) -> str:
+    """Return which lengths the simulated map has where the scenario replays a list."""
+    return ", of the lengths set here instead of the list's" if scenario.arrivals == "trace" else ""
+
+
 def _factor_sliders(scenario: Scenario, here: whatif.Factors) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
-        controls.factor("more_flops", "Arithmetic", here.flops, partial(whatif.specs_at, scenario))
-        controls.factor("more_bandwidth", "Memory bandwidth", here.bandwidth, partial(_bandwidth, scenario))
+        controls.factor("more_flops", "More arithmetic", here.flops, partial(whatif.specs_at, scenario))
+        controls.factor("more_bandwidth", "More bandwidth", here.bandwidth, partial(_bandwidth, scenario))
 
 
 def _bandwidth(scenario: Scenario, factor: float) -> dict[str, float | None]:
