@@ -34,7 +34,7 @@ def healthy(app: AppTest) -> AppTest:
 def finding(app: AppTest) -> str:
     """Return the finding that the page shows."""
     bodies = [element.proto.body for element in app.get("html")]
-    return next(body for body in bodies if "bs-finding" in body)
+    return next(body for body in bodies if 'class="bs-finding"' in body)
 
 
 @pytest.mark.parametrize("view", VIEWS)

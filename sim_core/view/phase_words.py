@@ -58,12 +58,12 @@ def step(prefill: Row, decode: Row) -> str:
 
     per_token = prefill["time_ms"] / prefill["size"], decode["time_ms"] / decode["size"]
     ratio = per_token[1] / per_token[0]
-    times = f"{number(ratio, 2)} times" if ratio >= 1.05 else "not more than"
+    times = f"{number(ratio, 2)} times" if ratio >= 1.05 else "no more than"
     return (
         f"A prefill of {tokens(prefill['size'])} takes {duration(prefill['time_ms'])}, "
         f"{mostly(prefill)}; a decode "
         f"step of {sequences(decode['size'])} takes {duration(decode['time_ms'])}, {mostly(decode)}. "
-        f"A token costs {times} what it costs in prefill."
+        f"A decoded token costs {times} a prefilled one."
     )
 
 
@@ -136,16 +136,15 @@ def floor(rows: Sequence[Row], model: str, devices: int, limit_ms: float) -> str
     timed = [row for row in rows if row["floor_ms"] > 0 and row["fits"]]
     kept = sum(row["floor_ms"] <= limit_ms for row in timed)
     typical = sum(row["typical_ms"] <= limit_ms for row in timed)
-    count = f"{number(kept)} of the {number(len(timed))} accelerators that hold the model"
     if not timed:
         text = "No accelerator holds the model at this tensor parallelism."
     else:
+        count = "All" if kept == len(timed) > 1 else f"{number(kept)} of the"
+        also = "too" if typical == kept else number(typical)
         text = (
-            f"{count} could keep the limit of {duration(limit_ms)} per token; with a typical engine "
-            f"{number(typical)} do."
+            f"{count} {number(len(timed))} accelerators that hold the model could keep the limit of "
+            f"{duration(limit_ms)} per token; with a typical engine {also}."
         )
-    if not own["floor_ms"] > 0:
-        return f"{own['reason']} {text}"
     if not own["fits"]:
         return f"{own['reason']} {text}"
     return (
