@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sim_core import cost, kernels, load_scenario, simulate, simulator, workload
+from sim_core import cost, kernels, load_scenario, simulate, simulator, timeline, workload
 from sim_core.frontier import evaluate, frontier, refine, saturation_per_s, sweep_points
 from sim_core.scenario import Scenario
 from tests.naive import simulate_naive
@@ -198,6 +198,41 @@ def frontier_rows(quick: bool) -> Iterator[Row]:
         yield Row(f"48 points x {LARGE:,}, {name}", s(found.best_s), s(found.median_s), ratio, "0.7 s")
 
 
+def timeline_rows(quick: bool) -> Iterator[Row]:
+    """Time the step log and the timelines read from it: 60 requests under three policies, and a long run."""
+    few = load_scenario("", requests=60, arrival_per_s=40.0, max_batch=8, token_budget=512, prompt_tokens=900)
+    many = load_scenario("", requests=10_000, token_budget=2048)
+    repeats = 5 if quick else 32
+
+    def logged(seed: int) -> None:
+        simulator.run(many.replace(seed=seed), log=True)
+
+    def windowed(seed: int) -> None:
+        timeline.timeline(many, None, 100.0 + seed % 50, 102.0 + seed % 50)
+
+    drawn = timing(lambda seed: timeline.timelines(few.replace(seed=seed)), repeats)
+    plain, log = timing(running(many), repeats), timing(logged, repeats)
+    whole = timing(lambda seed: timeline.timeline(many.replace(seed=seed)), 2 if quick else 8)
+    part = timing(windowed, repeats)
+    yield Row("60 requests x 3 policies, as timelines", ms(drawn.best_s), ms(drawn.median_s), "1", "50 ms")
+    yield Row("10,000 requests, no log", ms(plain.best_s), ms(plain.median_s), "1")
+    yield Row(
+        "the same, logged", ms(log.best_s), ms(log.median_s), f"{log.best_s / plain.best_s:.1f} x no log"
+    )
+    yield Row(
+        "the same, as a timeline",
+        ms(whole.best_s),
+        ms(whole.median_s),
+        f"{whole.best_s / plain.best_s:.0f} x no log",
+    )
+    yield Row(
+        "a window of 2 s of it",
+        ms(part.best_s),
+        ms(part.median_s),
+        f"{part.best_s / whole.best_s:.3f} x the whole",
+    )
+
+
 def million_rows(quick: bool) -> Iterator[Row]:
     """Time and weigh one run of a million requests."""
     scenario = at_load(0.7, requests=MILLION)
@@ -250,6 +285,7 @@ SECTIONS = {
     "Compiled engine alone": kernel_rows,
     "Against plain Python": twin_rows,
     "Frontier": frontier_rows,
+    "Timeline": timeline_rows,
     "A million requests": million_rows,
     "Start": start_rows,
 }

@@ -9,6 +9,8 @@ a client sees a token a little later (`Price.request_after_s`).
 from __future__ import annotations
 
 import heapq
+import math
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -110,21 +112,28 @@ class Timeline:
         return _cut(self.story, start_s, end_s)
 
 
-def timelines(scenario: Scenario) -> dict[str, Timeline]:
-    """Return the scenario's requests under each of `POLICIES`, on one engine.
+def timelines(scenario: Scenario, start_s: float = 0.0, end_s: float = math.inf) -> dict[str, Timeline]:
+    """Return the scenario's requests under each of `POLICIES`, on one engine, from `start_s` to `end_s`.
 
     Raises
     ------
     ScenarioError
         If the model does not fit, or no request does.
     """
-    return {policy: timeline(scenario, policy) for policy in POLICIES}
+    return {policy: timeline(scenario, policy, start_s, end_s) for policy in POLICIES}
 
 
-def timeline(scenario: Scenario, policy: str | None = None) -> Timeline:
+def timeline(
+    scenario: Scenario, policy: str | None = None, start_s: float = 0.0, end_s: float = math.inf
+) -> Timeline:
     """Return the scenario's requests under a policy, its own unless another is named, on one engine."""
     story = _story(logged_scenario(scenario, policy or scenario.policy))
-    return _cut(story, 0.0, story.end_s)
+    return _cut(story, min(start_s, story.end_s), min(end_s, story.end_s))
+
+
+def run_ends_s(scenario: Scenario) -> dict[str, float]:
+    """Return when the scenario's requests are done under each policy [s]."""
+    return {policy: _story(logged_scenario(scenario, policy)).end_s for policy in POLICIES}
 
 
 def logged_scenario(scenario: Scenario, policy: str) -> Scenario:
@@ -341,6 +350,25 @@ class Story:
         return 1 - made / held if held > 0 else 0.0
 
     @cached_property
+    def late_steps(self) -> tuple[np.ndarray, np.ndarray]:
+        """What prompts add to each step [s], with stalls before it; and what it takes without them [s]."""
+        row = self.step_row
+        with_prompts_s = self.prompt_s[row]
+        return self.stall_s + with_prompts_s, self.step_s - with_prompts_s
+
+    @cached_property
+    def late_tokens(self) -> int:
+        """How many tokens of the whole run are late."""
+        delay_s, usual_s = self.late_steps
+        slow = delay_s >= (LATE_RATIO - 1) * usual_s
+        before = np.concatenate([[0], np.cumsum(slow)])
+        later = sum(int(before[decode.last] - before[decode.first + 1]) for decode in self.decodes)
+        fresh = ((decode, usual_s[decode.first]) for decode in self.decodes if decode.fresh)
+        return later + sum(
+            _first_delay_s(self, decode) >= (LATE_RATIO - 1) * usual for decode, usual in fresh
+        )
+
+    @cached_property
     def summary(self) -> dict[str, Any]:
         """The numbers of all requests, in the shape of `summarize`; nothing is left out as warm-up."""
         found, times = self.run, self.token_times()
@@ -497,33 +525,46 @@ def _stretch(story: Story, decode: Decode, stalls: np.ndarray) -> Iterator[tuple
 
 def _late(story: Story, start_s: float, end_s: float) -> Iterator[tuple[Any, ...]]:
     """Yield the tokens of a span that prompts made late."""
-    row, prompt_s = story.step_row, story.prompt_s
-    with_prompts = np.where(story.log["decodes"][row] > 0, prompt_s[row], 0.0)
-    delay_s = story.stall_s + with_prompts
-    usual_s = story.step_s - with_prompts
-    slow = np.flatnonzero(usual_s + delay_s >= LATE_RATIO * usual_s)
+    usual_s = story.late_steps[1]
     request, tokens = story.biggest_chunk
+    for decode, step, by_s, from_row in _late_places(story, start_s, end_s):
+        at = from_row + int(np.argmax(tokens[from_row : story.step_row[step] + 1]))
+        yield (
+            decode.request, decode.token + step - decode.first + 1, story.step_end_s[step],
+            (usual_s[step] + by_s) * 1e3, usual_s[step] * 1e3, by_s * 1e3, request[at], tokens[at],
+        )  # fmt: skip
+
+
+def _late_places(story: Story, start_s: float, end_s: float) -> Iterator[tuple[Decode, int, float, int]]:
+    """Yield each late token of a span: its stretch and step, the delay [s], and the log row it starts from.
+
+    The first step of a stretch knows only what came after its own prompt; all others share their delay.
+    """
+    delay_s, usual_s = story.late_steps
+    slow = np.flatnonzero(delay_s >= (LATE_RATIO - 1) * usual_s)
+    inside = (story.step_end_s[slow] > start_s) & (story.step_end_s[slow] <= end_s)
+    slow = slow[inside]
+    own_delay_s, row, from_row = (
+        values.tolist() for values in (delay_s[slow], slow, story.step_row[slow - 1] + 1)
+    )
     for decode in story.decodes:
         if decode.end_s <= start_s or decode.start_s >= end_s:
             continue
         first = decode.first
-        stalled_s = max(story.step_end_s[first] - story.step_s[first] - decode.start_s, 0.0)
-        own = slow[np.searchsorted(slow, first + 1) : np.searchsorted(slow, decode.last)].tolist()
-        steps = [(first, stalled_s + with_prompts[first], decode.row + 1)] if decode.fresh else []
-        steps += [(step, delay_s[step], row[step - 1] + 1) for step in own]
-        for step, by_s, from_row in steps:
-            time_s = story.step_end_s[step]
-            if by_s < (LATE_RATIO - 1) * usual_s[step] or not start_s < time_s <= end_s:
-                continue
-            rows = slice(from_row, row[step] + 1)
-            if not tokens[rows].any():
-                continue
-            at = from_row + int(np.argmax(tokens[rows]))
-            gap_s = usual_s[step] + by_s
-            yield (
-                decode.request, decode.token + step - first + 1, time_s, gap_s * 1e3, usual_s[step] * 1e3,
-                by_s * 1e3, request[at], tokens[at],
-            )  # fmt: skip
+        if decode.fresh and start_s < story.step_end_s[first] <= end_s:
+            by_s = _first_delay_s(story, decode)
+            if by_s >= (LATE_RATIO - 1) * usual_s[first] > 0:
+                yield decode, first, by_s, decode.row + 1
+        for place in range(bisect_left(row, first + 1), bisect_left(row, decode.last)):
+            yield decode, row[place], own_delay_s[place], from_row[place]
+
+
+def _first_delay_s(story: Story, decode: Decode) -> float:
+    """Return what prompts add to the first gap of a stretch [s], its own prompt left aside."""
+    first = decode.first
+    stalled_s = story.step_end_s[first] - story.step_s[first] - decode.start_s
+    instant_s = INSTANT_S + 1e-9 * story.step_s[first]
+    return (stalled_s if stalled_s > instant_s else 0.0) + story.prompt_s[story.step_row[first]]
 
 
 # --- lanes ------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from html import escape
 from typing import Any
@@ -11,7 +12,7 @@ import streamlit as st
 from sim_core import presets
 from sim_core.address import command_for
 from sim_core.scenario import Scenario, ScenarioError
-from sim_core.timeline import Timeline, logged_scenario, timelines
+from sim_core.timeline import Timeline, logged_scenario, run_ends_s, timelines
 from sim_core.view import actions, controls, experiments, gantt, request_editor, shell, state
 from sim_core.view.chart import chart
 from sim_core.view.words import duration, number, percent, quantity
@@ -62,13 +63,11 @@ def show(scenario: Scenario) -> None:
 def timeline(scenario: Scenario) -> None:
     """Show the same requests under each policy, step by step."""
     chosen = followed(scenario)
-    whole = timelines(chosen)
-    width_s = span_s(chosen, whole)
-    cut = {policy: _window(found, width_s) for policy, found in whole.items()}
-    st.html(f'<p class="bs-finding">{escape(finding(whole))}</p>{_story(scenario)}')
-    _choices(scenario, whole)
-    drawing = gantt.draw(cut, rows=state.view("rows"), revision=_revision(chosen))
-    count = len(whole["chunked"].requests)
+    found = timelines(chosen, *window(chosen))
+    st.html(f'<p class="bs-finding">{escape(finding(found))}</p>{_story(scenario)}')
+    _choices(scenario)
+    drawing = gantt.draw(found, rows=state.view("rows"), revision=_revision(chosen))
+    count = found["chunked"].summary["requests"]["finished"]
     chart(
         drawing.figure,
         key="timeline",
@@ -84,10 +83,10 @@ def timeline(scenario: Scenario) -> None:
         "Each bar is read from the engine's step log. Point at a marked token to see what delayed it. "
         "Drag to zoom, double-click to see all; the player works with the space bar and the arrow keys."
     )
-    rows = comparison(whole)
+    rows = comparison(found)
     st.html(comparison_table(rows))
     actions.take_away(
-        "timeline", [*actions.table_files(rows, "timeline"), _log_file(whole, scenario)], commands(chosen)
+        "timeline", [*actions.table_files(rows, "timeline"), _log_file(found, scenario)], commands(chosen)
     )
 
 
@@ -97,18 +96,18 @@ def followed(scenario: Scenario) -> Scenario:
     return scenario.replace(requests=min(scenario.requests, most), replicas=1)
 
 
-def _window(found: Timeline, width_s: float) -> Timeline:
-    """Return the stretch of time that the view asks for."""
+def window(scenario: Scenario) -> tuple[float, float]:
+    """Return the stretch of time that the view asks for. [s]"""
     if state.view("extent") == "first":
-        return found
-    start_s = min(state.number("from_s"), found.end_s)
-    return found.window(start_s, min(start_s + width_s, found.end_s))
+        return 0.0, math.inf
+    start_s = state.number("from_s")
+    return start_s, start_s + span_s(scenario)
 
 
-def span_s(scenario: Scenario, whole: Mapping[str, Timeline]) -> float:
+def span_s(scenario: Scenario) -> float:
     """Return the width of the window: the chosen one, or one in which some forty requests are served. [s]"""
     chosen = state.number("span_s")
-    end_s = min(found.end_s for found in whole.values())
+    end_s = min(run_ends_s(scenario).values())
     return chosen if chosen > 0 else float(f"{end_s * min(1.0, IN_WINDOW / scenario.requests):.2g}")
 
 
@@ -136,7 +135,7 @@ def _examples() -> Mapping[str, presets.ScenarioPreset]:
     return {name: preset for name, preset in presets.scenarios().items() if preset.page == "Batching"}
 
 
-def _choices(scenario: Scenario, whole: Mapping[str, Timeline]) -> None:
+def _choices(scenario: Scenario) -> None:
     """Draw the controls of the timeline."""
     with st.container(horizontal=True, vertical_alignment="center"):
         examples = _examples()
@@ -158,7 +157,7 @@ def _choices(scenario: Scenario, whole: Mapping[str, Timeline]) -> None:
         if state.view("extent") == "first":
             controls.dial("shown", "Requests shown", (1, 2, 3, *range(4, 61, 4)), number)
         else:
-            _window_slider(whole, span_s(followed(scenario), whole))
+            _window_slider(followed(scenario))
 
 
 def _open_example() -> None:
@@ -167,9 +166,9 @@ def _open_example() -> None:
     shell.rerun_page()
 
 
-def _window_slider(whole: Mapping[str, Timeline], width_s: float) -> None:
+def _window_slider(scenario: Scenario) -> None:
     """Draw what moves the window over the whole run."""
-    end_s = max(found.end_s for found in whole.values())
+    width_s, end_s = span_s(scenario), max(run_ends_s(scenario).values())
     steps = [float(f"{place * end_s / 200:.4g}") for place in range(201)]
     controls.dial("from_s", "Look from", steps, lambda value: duration(1e3 * value, 4))
     with st.container(horizontal=True):
@@ -206,9 +205,10 @@ def _move(by_s: float) -> None:
 
 def finding(found: Mapping[str, Timeline]) -> str:
     """Return what the timelines say, in two sentences."""
-    count = len(found["chunked"].requests)
+    count = found["chunked"].summary["requests"]["finished"]
     ends = ", ".join(
-        f"{gantt.policy_words(policy)} in {duration(1e3 * line.end_s)}" for policy, line in found.items()
+        f"{gantt.policy_words(policy)} in {duration(1e3 * line.story.end_s)}"
+        for policy, line in found.items()
     )
     requests = "one request is" if count == 1 else f"same {count:,} requests are"
     first = f"The {requests} done under {ends}.{_preempted(found)}"
@@ -272,8 +272,8 @@ def comparison(found: Mapping[str, Timeline]) -> list[dict[str, Any]]:
             "requests": line.summary["requests"]["finished"],
             "preemptions": line.summary["requests"]["preemptions"],
         }
-        late = {"late_tokens": int(line.late.size), "padding_frac": line.padding_frac}
-        rows.append({"policy": policy, "ends_s": line.end_s, **values, **late, **counts})
+        late = {"late_tokens": line.story.late_tokens, "padding_frac": line.padding_frac}
+        rows.append({"policy": policy, "ends_s": line.story.end_s, **values, **late, **counts})
     return rows
 
 

@@ -17,7 +17,7 @@ from sim_core import cost, metrics, presets, workload
 from sim_core.scenario import FIELDS, Scenario
 from sim_core.view.controls import LABELS
 from sim_core.view.figures import LIMITS
-from sim_core.view.words import number
+from sim_core.view.words import number, quantity
 
 _TEXT = (Path(__file__).parent / "method.md").read_text(encoding="utf-8")
 
@@ -33,6 +33,7 @@ def show(scenario: Scenario) -> None:
         "Definitions": _definitions,
         "Cost of a step": lambda: _cost(scenario),
         "Scheduler": _scheduler,
+        "Timelines": lambda: st.markdown(section("Timelines and late tokens")),
         "Controls": _controls,
         "Presets": _presets,
         "Limits": lambda: st.markdown(section("Limits")),
@@ -47,7 +48,11 @@ def show(scenario: Scenario) -> None:
 def section(title: str) -> str:
     """Return one section of the written part."""
     text = _TEXT.split(f"## {title}\n", 1)[1].split("\n## ", 1)[0]
-    return text.strip().replace("{stable}", f"{metrics.STABLE_FRAC:.0%}")
+    switch_ms = 1e3 * cost.calibration("typical").base.prefill_request_s
+    values = {"{stable}": f"{metrics.STABLE_FRAC:.0%}", "{switch}": quantity(switch_ms, "ms")}
+    for name, value in values.items():
+        text = text.replace(name, value)
+    return text.strip()
 
 
 def _definitions() -> None:
