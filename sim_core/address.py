@@ -36,8 +36,9 @@ MAX_NOTE_CHARACTERS = 400
 RESERVED = frozenset({"embed", "embed_options"})  # Streamlit's own parameters
 VIEW_KEYS = frozenset(  # what pages add to a link: how, not what, is shown
     (
-        *("among", "at_batch", "at_context", "axes", "batching", "extent", "fine", "from_s", "phases"),
-        *("rows", "show", "shown", "span_s", "split", "vary"),
+        *("against", "among", "at_batch", "at_context", "axes", "batching", "bench", "devices", "extent"),
+        *("fine", "from_s", "phases", "rows", "rules", "setup", "show", "shown", "span_s", "split"),
+        *("tuned", "vary"),
     )
 )
 DESCRIPTIVE = ("title", "story", "expected", "description", "source")

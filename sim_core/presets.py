@@ -52,6 +52,18 @@ def _required_count(help: str, high: int) -> Any:
     return _key(int, help, low=1, high=high)
 
 
+def _tokens(help: str) -> Any:
+    return _key(float, help, unit="tokens", low=0.0, high=1e7)
+
+
+def _limit_ms(help: str) -> Any:
+    return _key(float, help, unit="ms", low=0.0, high=1e8)
+
+
+def _texts(help: str) -> Any:
+    return _key(list, help)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accelerator:
     """One accelerator as its datasheet prints it: dense peaks, decimal units, one device.
@@ -433,6 +445,77 @@ class LatencyLimit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Benchmark:
+    """The rules of one MLPerf-like benchmark: model, data set, and the latency limits of its scenarios.
+
+    A benchmark without an interactive scenario has no interactive limits.
+    """
+
+    id: str
+    title: str = _text("Name")
+    model: str = _text("Model preset")
+    workload: str = _text("Workload preset with the data set's lengths")
+    dataset: str = _text("Data set")
+    samples: int = _required_count("Samples of the data set", 10_000_000)
+    max_output_tokens: int = _required_count("Longest answer", 1_000_000)
+    prompt_tokens_mean: float = _tokens("Mean prompt")
+    prompt_tokens_p50: float = _tokens("Median prompt")
+    prompt_tokens_p90: float = _tokens("90th percentile of the prompts")
+    prompt_tokens_p99: float = _tokens("99th percentile of the prompts")
+    prompt_tokens_max: float = _tokens("Longest prompt")
+    reference_output_tokens_mean: float | None = _rate("Mean answer of the reference model", "tokens", 1e7)
+    measured_output_tokens_mean: float = _tokens("Mean answer of submitted runs")
+    offline_min_queries: int = _required_count("Fewest queries of an Offline run", 10_000_000)
+    min_duration_s: float = _key(float, "Shortest run", unit="s", low=0.0, high=1e6)
+    percentile: float = _key(float, "Percentile that must meet the limits", unit="%", low=50.0, high=99.9)
+    arrivals: str = _text("How requests arrive")
+    server_ttft_ms: float = _limit_ms("Server: limit on TTFT")
+    server_tpot_ms: float = _limit_ms("Server: limit on TPOT")
+    first_round: str = _text("Round that first had the benchmark")
+    interactive_ttft_ms: float | None = _rate("Interactive: limit on TTFT", "ms", 1e8)
+    interactive_tpot_ms: float | None = _rate("Interactive: limit on TPOT", "ms", 1e8)
+    interactive_first_round: str = _text("Round that first had Interactive", "")
+    interactive_speculative: str = _text("Whether speculative decoding is allowed in Interactive", "")
+    source: str = _text("Where the figures come from")
+    notes: str = _text("What to know", "")
+
+    def limits_ms(self, rule: str) -> tuple[float, float] | None:
+        """Return the limits on TTFT and TPOT of `server` or `interactive` [ms]; None where there are none."""
+        ttft_ms, tpot_ms = (getattr(self, f"{rule}_{name}_ms", None) for name in ("ttft", "tpot"))
+        return None if ttft_ms is None or tpot_ms is None else (ttft_ms, tpot_ms)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedSpread:
+    """Published results of one benchmark on one accelerator: count, median and range, with what to cite.
+
+    Throughput is per accelerator; ratios to Offline are of one entry each, derived here, not official.
+    """
+
+    id: str
+    accelerator: str = _text("Accelerator preset")
+    weight_dtypes: tuple[str, ...] = _texts("Precisions as the entries state them")
+    offline_count: int = _count("Distinct Offline results", default=dataclasses.MISSING)
+    offline_median: float | None = _rate("Median Offline throughput per accelerator", "tok/s", 1e7)
+    offline_min: float | None = _rate("Lowest", "tok/s", 1e7)
+    offline_max: float | None = _rate("Highest", "tok/s", 1e7)
+    server_count: int = _count("Entries with Offline and Server", default=dataclasses.MISSING)
+    server_median: float | None = _rate("Median of Server / Offline", "", 100)
+    server_min: float | None = _rate("Lowest", "", 100)
+    server_max: float | None = _rate("Highest", "", 100)
+    interactive_count: int = _count("Entries with Offline and Interactive", default=dataclasses.MISSING)
+    interactive_median: float | None = _rate("Median of Interactive / Offline", "", 100)
+    interactive_min: float | None = _rate("Lowest", "", 100)
+    interactive_max: float | None = _rate("Highest", "", 100)
+    rounds: tuple[str, ...] = _texts("Rounds")
+    division: str = _text("Division")
+    submitters: tuple[str, ...] = _texts("Submitters")
+    entry_ids: tuple[str, ...] = _texts("Entry ids; v4.1 has none in its repository and is cited by path")
+    sources: tuple[str, ...] = _texts("Repositories and paths")
+    retrieved: str = _text("Date of retrieval")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScenarioPreset:
     """A ready scenario with its one-line story and the finding to expect."""
 
@@ -482,6 +565,12 @@ def limits() -> Mapping[str, LatencyLimit]:
 
 
 @cache
+def benchmarks() -> Mapping[str, Benchmark]:
+    """Return all benchmarks by id, in alphabetical order."""
+    return MappingProxyType({name: benchmark(name) for name in preset_ids("benchmarks")})
+
+
+@cache
 def scenarios() -> Mapping[str, ScenarioPreset]:
     """Return all ready scenarios by id, in alphabetical order."""
     return MappingProxyType({name: scenario_preset(name) for name in preset_ids("scenarios")})
@@ -503,6 +592,25 @@ def model(name: str) -> Model:
 def workload(name: str) -> WorkloadPreset:
     """Return one workload by id."""
     return _load("workloads", name, WorkloadPreset)
+
+
+@cache
+def benchmark(name: str) -> Benchmark:
+    """Return the rules of one benchmark by id."""
+    return _load("benchmarks", name, Benchmark)
+
+
+@cache
+def published(name: str) -> tuple[PublishedSpread, ...]:
+    """Return the published results of one benchmark, one spread per accelerator; () if there are none."""
+    if name not in preset_ids("published"):
+        return ()
+    data = _read("published", name)
+    with _named("published", name):
+        rows = data.pop("spread", None)
+        if data or not isinstance(rows, list):
+            raise ScenarioError("the file must hold [[spread]] tables and nothing else.")
+        return tuple(_build(PublishedSpread, f"{name}-{index}", row) for index, row in enumerate(rows))
 
 
 @cache
@@ -666,6 +774,10 @@ def _value(key: str, value: Any, info: FieldInfo) -> Any:
         return value
     if info.kind is tuple:
         return _numbers(key, value, info)
+    if info.kind is list:
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise ScenarioError(f"{key} is {shown(value)}; it must be a list of texts.")
+        return tuple(value)
     check_value(key, value, info)
     return float(value) if info.kind is float else value
 

@@ -50,6 +50,7 @@ CHOICES = {
     "trace": "trace", "static": "static", "prefill_first": "prefill first", "chunked": "chunked",
     "recompute": "recompute", "swap": "swap out", "least_loaded": "least loaded",
     "round_robin": "round robin", "typical": "typical", "datasheet": "datasheet",
+    "submission": "benchmark submission",
 }  # fmt: skip
 
 SPECS: dict[str, tuple[Callable[[float], str], float]] = {  # format, and a start where no datasheet says
@@ -228,6 +229,15 @@ def views(key: str, names: Mapping[str, str], label: str = "Show") -> None:
     st.segmented_control(
         label, list(names), required=True, format_func=names.get, key=f"in_{key}", on_change=_write_view,
         args=(key,), label_visibility="collapsed",
+    )  # fmt: skip
+
+
+def choose(key: str, names: Mapping[str, str], label: str) -> None:
+    """Draw the choice of a view setting as a list, for more choices than buttons can hold."""
+    _seed(f"in_{key}", state.view(key))
+    st.selectbox(
+        label, list(names), format_func=names.get, key=f"in_{key}", on_change=_write_view, args=(key,),
+        label_visibility="collapsed",
     )  # fmt: skip
 
 

@@ -30,6 +30,13 @@ VIEW: Mapping[str, tuple[str, ...]] = {  # view settings and their choices, the 
     "batching": ("timeline", "wait", "preemption", "interference", "endings"),
     "rows": ("slots", "requests"),
     "extent": ("first", "run"),
+    "bench": (
+        *("llama2-70b", "llama3.1-8b", "llama3.1-405b", "mixtral-8x7b", "deepseek-r1", "gpt-oss-120b"),
+    ),
+    "rules": ("limits", "bars", "points", "published"),
+    "against": ("tpot", "ttft"),
+    "setup": ("best", "own"),
+    "tuned": ("on", "off"),
 }
 
 
@@ -47,6 +54,7 @@ NUMBERS: Mapping[str, Dial] = {
     "shown": Dial(24, 1, 60),
     "from_s": Dial(0.0, 0.0, 1e9),
     "span_s": Dial(0.0, 0.0, 1e9),  # 0: as much as fits the picture
+    "devices": Dial(8, 1, 64),
 }
 AMONG = "among"  # accelerators that are compared, comma-separated; the one view setting without fixed choices
 AMONG_LIMIT = 6
