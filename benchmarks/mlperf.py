@@ -13,7 +13,7 @@ import datetime
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def devices(total: float) -> int:
 
 
 def simulate(rows: pd.DataFrame, calibration: str) -> dict[tuple, dict[str, Any]]:
-    """Return the simulated scenarios of each distinct system in the rows."""
+    """Return the simulated scenarios of each distinct system in the rows, or why there are none."""
     found = {}
     for key in sorted(set(system_keys(rows))):
         started = time.perf_counter()
@@ -65,13 +65,23 @@ def simulate(rows: pd.DataFrame, calibration: str) -> dict[tuple, dict[str, Any]
             answers = mlperf.answers(presets.benchmark(key[0]), options_of(key, calibration))
         except ScenarioError as error:
             found[key] = {"reason": str(error)}
-            continue
-        top = answers["offline"].output_tok_per_s_per_accelerator
-        found[key] = {
-            rule: (answer.output_tok_per_s_per_accelerator if answer else 0.0)
-            / (1 if rule == "offline" else top)
-            for rule, answer in answers.items()
-        } | {"seconds": time.perf_counter() - started, "answers": answers}
+        else:
+            found[key] = figures(presets.benchmark(key[0]), answers)
+            found[key]["seconds"] = time.perf_counter() - started
+    return found
+
+
+def figures(benchmark: presets.Benchmark, answers: dict[str, Any]) -> dict[str, float]:
+    """Return Offline throughput per accelerator, and the others' ratios to it: steady, and as LoadGen counts."""
+    top = answers["offline"].output_tok_per_s_per_accelerator
+    found = {"offline": top}
+    for rule in ("server", "interactive"):
+        answer = answers.get(rule)
+        if rule in answers:
+            found[rule] = answer.output_tok_per_s_per_accelerator / top if answer else 0.0
+            found[f"{rule} counted"] = (
+                mlperf.counted(answer, benchmark.min_duration_s) / top if answer else 0.0
+            )
     return found
 
 
@@ -100,7 +110,9 @@ def compare(folder: Path, calibration: str) -> tuple[pd.DataFrame, dict[tuple, d
     for rule, table, column in (
         ("offline", results, "result_per_accelerator"),
         ("server", ratios, "server_over_offline"),
+        ("server counted", ratios, "server_over_offline"),
         ("interactive", ratios, "interactive_over_offline"),
+        ("interactive counted", ratios, "interactive_over_offline"),
     ):
         table = table[table[column].notna()]
         for key, row in zip(system_keys(table), table.itertuples(), strict=True):
@@ -117,25 +129,120 @@ def error_of(rule: str, rows: pd.DataFrame) -> pd.Series:
 
 
 def goal_rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the goal table: errors over all rows, and over those the calibration never saw."""
+    """Return the goal table: errors over all rows, and apart those the calibration was fitted to."""
     table = []
-    for rule, goal in GOALS.items():
+    for rule in rows["rule"].unique():
         part = rows[rows["rule"].eq(rule) & rows["simulated"].notna()]
-        for name, used in (
-            ("all", part),
-            (f"without {FIT}", part[part["benchmark"].ne(FIT)]),
-            (FIT, part[part["benchmark"].eq(FIT)]),
-        ):
-            error = error_of(rule, used)
-            size = error.abs()
-            guess = CONSTANTS.get(rule)
-            table.append({
-                "rule": rule, "rows": name, "count": len(used), "goal": goal,
-                "error": round(float(size.median() if rule == "offline" else size.mean()), 4),
-                "bias": round(float(error.median()), 4),
-                **({"constant": round(float((used["published"] - guess).abs().mean()), 4)} if guess else {}),
-            })  # fmt: skip
+        fitted = part["benchmark"].eq(FIT)
+        for name, used in (("all", part), (f"{FIT} (fitted to)", part[fitted]), ("others", part[~fitted])):
+            table.append({"rule": rule, "rows": name, "count": len(used), **_errors(rule, used)})
     return table
+
+
+def _errors(rule: str, used: pd.DataFrame) -> dict[str, Any]:
+    error, kind = error_of(rule, used), rule.removesuffix(" counted")
+    offline = rule == "offline"
+    size = error.abs().median() if offline else error.abs().mean()
+    found = {
+        "measure": "median relative error" if offline else "mean absolute difference",
+        "goal": GOALS[kind],
+        "error": round(float(size), 4),
+        "bias": round(float(error.median()), 4),
+    }
+    if kind in CONSTANTS:
+        guess = (used["published"] - CONSTANTS[kind]).abs().mean()
+        found["constant"] = round(float(guess), 4)
+    return found
+
+
+def spreads(folder: Path, retrieved: str) -> dict[str, list[dict[str, Any]]]:
+    """Return published counts, medians and ranges by benchmark and accelerator, with what to cite."""
+    results, ratios = read(folder)
+    found: dict[str, list[dict[str, Any]]] = {}
+    both = pd.concat([results, ratios])
+    for (benchmark, part), group in both.groupby(["benchmark", "part"]):
+        mine = [
+            table[table["benchmark"].eq(benchmark) & table["part"].eq(part)] for table in (results, ratios)
+        ]
+        row: dict[str, Any] = {"accelerator": part, "weight_dtypes": _texts(group["weight_dtype"])}
+        row |= _spread("offline", mine[0]["result_per_accelerator"], 1)
+        row |= _spread("server", mine[1]["server_over_offline"], 4)
+        row |= _spread("interactive", mine[1]["interactive_over_offline"], 4)
+        row |= {
+            "rounds": _texts(group["round"]), "division": "closed", "submitters": _texts(group["submitter"]),
+            "entry_ids": _texts(group["entry_id"]), "sources": _sources(group), "retrieved": retrieved,
+        }  # fmt: skip
+        found.setdefault(benchmark, []).append(row)
+    return found
+
+
+def _spread(name: str, values: pd.Series, digits: int) -> dict[str, Any]:
+    values = values.dropna()
+    row: dict[str, Any] = {f"{name}_count": len(values)}
+    if len(values):
+        figures = {"median": values.median(), "min": values.min(), "max": values.max()}
+        row |= {f"{name}_{key}": round(float(value), digits) for key, value in figures.items()}
+    return row
+
+
+def _texts(column: pd.Series) -> list[str]:
+    return sorted({str(value) for value in column.dropna() if str(value)})
+
+
+def _sources(group: pd.DataFrame) -> list[str]:
+    """Return repository and folder of each entry, once."""
+    found = set()
+    for repository, path in zip(group["source_repo"], group["source_path"], strict=True):
+        inside = re.search(r"(closed/[^,)]+?)/[^/,)]+\)?$", str(path))
+        found.add(f"{repository}: {inside[1] if inside else path}")
+    return sorted(found)
+
+
+def toml(value: Any) -> str:
+    """Return a value as TOML."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def table_text(name: str, row: Mapping[str, Any]) -> str:
+    """Return one table of a TOML list; what is missing is left out."""
+    lines = [f"{key} = {toml(value)}" for key, value in row.items() if value is not None]
+    return "\n".join([f"[[{name}]]", *lines, ""])
+
+
+def write_all(folder: Path, rows: pd.DataFrame, found: dict[tuple, dict[str, Any]], calibration: str) -> None:
+    """Write the published spreads, and this comparison."""
+    date = datetime.date.today().isoformat()
+    for benchmark, spread in spreads(folder, date).items():
+        text = "\n".join(table_text("spread", row) for row in spread)
+        path = ROOT / "presets" / "published" / f"{benchmark}.toml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    counts = rows.groupby(["benchmark", "accelerator", "devices", "dtype"]).size()
+    systems = [
+        _system_row(key, item, int(counts.get(key, 0))) for key, item in found.items() if "offline" in item
+    ]
+    head = {"date": date, "calibration": calibration, "command": "python -m benchmarks.mlperf FOLDER --write"}
+    parts = [f"{key} = {toml(value)}" for key, value in head.items()]
+    parts += ["", *(table_text("goal", row) for row in goal_rows(rows))]
+    parts += [table_text("system", row) for row in systems]
+    path = ROOT / "presets" / "checks" / "mlperf.toml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("\n".join(parts), encoding="utf-8")
+
+
+def _system_row(key: tuple, item: Mapping[str, float], entries: int) -> dict[str, Any]:
+    benchmark, part, count, dtype = key
+    row: dict[str, Any] = {
+        "benchmark": benchmark,
+        "accelerator": part,
+        "devices": count,
+        "weight_dtype": dtype,
+    }
+    row |= {"entries": entries, "offline": round(item["offline"], 1)}
+    for rule in ("server", "interactive"):
+        for name in (rule, f"{rule} counted"):
+            row[name.replace(" ", "_")] = round(item[name], 4) if name in item else None
+    return row
 
 
 @click.command()
@@ -154,6 +261,8 @@ def main(folder: Path, calibration: str, write: bool, groups: bool) -> None:
     for key, item in found.items():
         if "reason" in item:
             print(key, item["reason"])
+    if write:
+        write_all(folder, rows, found, calibration)
     if groups:
         middle = rows.groupby(["rule", "benchmark", "accelerator", "devices", "dtype"])[
             ["published", "simulated"]

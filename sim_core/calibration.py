@@ -97,7 +97,7 @@ def calibration(name: str) -> Calibration:
     """
     path = CALIBRATIONS / f"{name}.toml"
     if not path.is_file():
-        raise ScenarioError(f"there is no calibration {name!r}. Choose typical or datasheet.")
+        raise ScenarioError(f"there is no calibration {name!r}. Choose typical, submission or datasheet.")
     table = tomllib.loads(path.read_text(encoding="utf-8"))
     constants = tuple(Constant(**row) for row in table["constants"])
     return Calibration(

@@ -60,6 +60,10 @@ def _limit_ms(help: str) -> Any:
     return _key(float, help, unit="ms", low=0.0, high=1e8)
 
 
+def _ratio(help: str) -> Any:
+    return _key(float, help, default=None, low=0.0, high=100.0, zero=True)
+
+
 def _texts(help: str) -> Any:
     return _key(list, help)
 
@@ -516,6 +520,49 @@ class PublishedSpread:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedError:
+    """How far simulated figures lie from published ones, for one rule and a set of rows."""
+
+    id: str
+    rule: str = _text("Offline, Server or Interactive, and how it is counted")
+    rows: str = _text("Which rows")
+    count: int = _count("Rows", default=dataclasses.MISSING)
+    measure: str = _text("What the error is")
+    goal: float = _key(float, "Error aimed at", low=0.0, high=10.0)
+    error: float = _key(float, "Error", low=0.0, high=100.0)
+    bias: float = _key(float, "Median of the signed errors", low=-100.0, high=100.0)
+    constant: float | None = _rate("Error of the best constant guess", "", 100.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedSystem:
+    """What was simulated for one published kind of system: throughput per accelerator, and ratios to it."""
+
+    id: str
+    benchmark: str = _text("Benchmark")
+    accelerator: str = _text("Accelerator preset")
+    devices: int = _required_count("Accelerators", 1024)
+    weight_dtype: str = _text("Precision of the weights")
+    entries: int = _count("Published figures it stands for", default=dataclasses.MISSING)
+    offline: float = _key(float, "Offline", unit="tok/s", low=0.0, high=1e7)
+    server: float | None = _ratio("Server / Offline")
+    server_counted: float | None = _ratio("The same, counted as LoadGen counts")
+    interactive: float | None = _ratio("Interactive / Offline")
+    interactive_counted: float | None = _ratio("The same, counted as LoadGen counts")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A comparison with published results as it was last made, with its date and calibration."""
+
+    date: str
+    calibration: str
+    command: str
+    goals: tuple[CheckedError, ...]
+    systems: tuple[CheckedSystem, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScenarioPreset:
     """A ready scenario with its one-line story and the finding to expect."""
 
@@ -610,7 +657,31 @@ def published(name: str) -> tuple[PublishedSpread, ...]:
         rows = data.pop("spread", None)
         if data or not isinstance(rows, list):
             raise ScenarioError("the file must hold [[spread]] tables and nothing else.")
-        return tuple(_build(PublishedSpread, f"{name}-{index}", row) for index, row in enumerate(rows))
+        return _tables(PublishedSpread, name, rows)
+
+
+@cache
+def check(name: str) -> Check:
+    """Return a comparison with published results by its name, such as `mlperf`."""
+    data = _read("checks", name)
+    with _named("checks", name):
+        wanted = {"date", "calibration", "command", "goal", "system"}
+        if data.keys() != wanted:
+            raise ScenarioError(f"the file must hold {', '.join(sorted(wanted))} and nothing else.")
+        return Check(
+            date=data["date"],
+            calibration=data["calibration"],
+            command=data["command"],
+            goals=_tables(CheckedError, name, data["goal"]),
+            systems=_tables(CheckedSystem, name, data["system"]),
+        )
+
+
+def _tables(preset: type[Preset], name: str, rows: Any) -> tuple[Preset, ...]:
+    """Return a list of TOML tables as checked dataclasses."""
+    if not isinstance(rows, list):
+        raise ScenarioError(f"{shown(rows)} must be a list of tables.")
+    return tuple(_build(preset, f"{name}-{index}", row) for index, row in enumerate(rows))
 
 
 @cache

@@ -178,7 +178,9 @@ class Scenario:
         99.0, "limits", "Percentile that must meet the limits", unit="%", low=50.0, high=99.9
     )
 
-    calibration: str = _field("typical", "method", "Step-time calibration", choices=("typical", "datasheet", "submission"))
+    calibration: str = _field(
+        "typical", "method", "Step-time calibration", choices=("typical", "datasheet", "submission")
+    )
     warmup_frac: float = _field(
         0.1, "method", "Share of first requests left out of statistics", low=0.0, high=0.9
     )

@@ -91,7 +91,7 @@ def _open_gallery() -> None:
 
 
 def _model(scenario: Scenario) -> None:
-    _heading("Model")
+    heading("Model")
     names = {name: item.name for name, item in presets.models().items()}
     select("model", [*names, "custom"], lambda name: names.get(name, "custom dimensions"), hide=True)
     left, right = st.columns(2)
@@ -114,10 +114,15 @@ def _model_dimensions() -> None:
 
 
 def _accelerator(scenario: Scenario) -> None:
-    _heading("Accelerator")
+    heading("Accelerator")
     names = {name: part.name for name, part in presets.accelerators().items()}
     select("accelerator", list(names), names.get, hide=True)
     ladder("tensor_parallel", POWERS[:7], lambda value: f"{value} device{'s' if value > 1 else ''}")
+    specs(scenario)
+
+
+def specs(scenario: Scenario) -> None:
+    """Draw the accelerator's specs as sliders: four in front, the others on demand."""
     part = presets.accelerator(scenario.accelerator)
     dtype = _arithmetic(scenario, part)
     main = [f"{dtype}_tflop_per_s", "hbm_gb_per_s", "hbm_gb", "link_gb_per_s"]
@@ -146,7 +151,7 @@ def _reset_specs() -> None:
 
 
 def _traffic(scenario: Scenario) -> None:
-    _heading("Traffic")
+    heading("Traffic")
     _mix(scenario)
     select("arrivals", [name for name in FIELDS["arrivals"].choices if name != "trace"])
     if scenario.arrivals in ("poisson", "gamma"):
@@ -158,7 +163,7 @@ def _traffic(scenario: Scenario) -> None:
 
 
 def _engine(scenario: Scenario) -> None:
-    _heading("Engine")
+    heading("Engine")
     select("policy")
     ladder("max_batch", POWERS[:12], number)
     if scenario.policy == "static":
@@ -166,9 +171,33 @@ def _engine(scenario: Scenario) -> None:
 
 
 def _limits() -> None:
-    _heading("Latency limits")
+    heading("Latency limits")
     ladder("slo_ttft_ms", _decades(E6, 50, 50_000), duration)
     ladder("slo_tpot_ms", _decades(E12, 1, 1000), duration)
+
+
+def own_limits() -> None:
+    """Draw the latency limits beside a chart."""
+    ladder("slo_ttft_ms", _decades(E6, 50, 50_000), duration, on_page=True)
+    ladder("slo_tpot_ms", _decades(E12, 1, 1000), duration, on_page=True)
+
+
+def own_limits_row() -> None:
+    """Draw the latency limits in a row above a chart."""
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
+        own_limits()
+
+
+def engine_setting(scenario: Scenario) -> None:
+    """Draw layout, precision and engine keys: a system as one sets it up oneself."""
+    ladder("tensor_parallel", POWERS[:7], lambda value: f"{value} device{'s' if value > 1 else ''}")
+    ladder("replicas", POWERS[:7], number)
+    for column, key in zip(st.columns(2), ("weight_dtype", "kv_dtype"), strict=True):
+        with column:
+            select(key, format=str)
+    select("policy")
+    ladder("max_batch", POWERS[:12], number)
+    ladder("token_budget", POWERS[6:], lambda value: quantity(value, "tokens"))
 
 
 def _advanced(scenario: Scenario) -> None:
@@ -196,7 +225,8 @@ def _advanced(scenario: Scenario) -> None:
                 count(key)
 
 
-def _heading(text: str) -> None:
+def heading(text: str) -> None:
+    """Draw the heading of a group of controls."""
     st.markdown(f"###### {text}")
 
 

@@ -1,0 +1,17 @@
+"""Scenarios: what do benchmark rules like MLPerf's do to throughput?"""
+
+import streamlit as st
+
+from sim_core.view import actions, scenarios, shell, state
+
+
+@st.fragment(key=shell.ANSWER)
+def answer() -> None:
+    """Show what limits cost the system that the controls say."""
+    scenarios.show(st.session_state.scenario)
+    state.publish()
+
+
+scenarios.sidebar(shell.begin())
+actions.gallery()
+answer()
