@@ -43,12 +43,14 @@ BATCHES = tuple(sorted({round(2 * 1.15**power) for power in range(57)}))  # 2 ..
 LEVELS = (0.1, 0.3, 0.5, 0.64, 0.74, 0.82, 0.88, 0.92, 0.95, 0.97, 0.985, 1.0)  # of the saturated rate
 ABOVE = 3  # batch limits tried above the largest whose full batch keeps the TPOT limit
 BELOW = 3  # and below: where the KV cache is short, a full batch may be slower than a smaller one
+HALVING = 5  # places from a batch limit to about half of it
 OFFLINE_BATCHES = 100  # requests of an Offline run, in full batches
 BUDGETS = (2048, 8192)  # tokens a step
-TURNS = 6  # requests of a quick run, in full batches
-FULL_TURNS = 24  # the same where the batch is always full: its rate bounds all others
-FEWEST, QUICK_MOST, MOST, OFFLINE_MOST = 1_500, 30_000, 60_000, 150_000  # requests of a run
-TOLERANCE = 0.004
+TURNS = 10  # requests of a quick run, in full batches
+FULL_TURNS = 20  # the same where the batch is always full
+SURE_TURNS = 80  # the same where that bounds an answer
+FEWEST, QUICK_MOST, MOST, OFFLINE_MOST = 3_000, 50_000, 60_000, 150_000  # requests of a run
+TOLERANCE = 0.005
 WARM_UP = 0.2
 TRADEMARK = (
     "MLPerf is a trademark of MLCommons. The simulated figures are MLPerf-like: simulated, not MLPerf results, "
@@ -96,7 +98,8 @@ class Answer:
     output_tok_per_s_per_accelerator : float
         Throughput. Offline: over the whole run; else what the rate asks for.
     bound_by : str
-        What keeps the rate from rising: ``ttft``, ``tpot`` or ``stability``; ``""`` for Offline.
+        What keeps the rate from rising: ``tpot``, ``ttft``, ``both`` (TPOT caps the batch, and TTFT the
+        queue for a place in it) or ``stability``; ``""`` for Offline.
     """
 
     rule: str
@@ -204,26 +207,22 @@ def _neutral(scenario: Scenario, **changes: Any) -> Scenario:
     return scenario.replace(slo_ttft_ms=1.0, slo_tpot_ms=1.0, seed=scenario.seed, **changes)
 
 
-def saturated(scenario: Scenario, batch: int) -> Saturated:
-    """Return what one replica does when its batch is always full."""
-    return _saturated(_neutral(scenario, max_batch=batch, replicas=1, arrival_per_s=1.0, requests=1))
+def saturated(scenario: Scenario, batch: int, turns: int = FULL_TURNS) -> Saturated:
+    """Return what one replica does when its batch is always full, over so many full batches of requests."""
+    requests = min(max(FEWEST, turns * batch), MOST)
+    return _saturated(_neutral(scenario, max_batch=batch, replicas=1, arrival_per_s=1.0, requests=requests))
 
 
 @lru_cache(maxsize=8192)
 def _saturated(scenario: Scenario) -> Saturated:
-    batch = scenario.max_batch
-    clients = batch + max(2, batch // 8)
-    requests = min(max(FEWEST // 3, FULL_TURNS * batch), MOST)
-    found = metrics.point_of(
-        run(
-            scenario.replace(
-                arrivals="closed",
-                concurrency=clients,
-                requests=max(requests, 3 * clients),
-                warmup_frac=WARM_UP,
-            )
-        )
+    clients = scenario.max_batch + max(2, scenario.max_batch // 8)
+    full = scenario.replace(
+        arrivals="closed",
+        concurrency=clients,
+        requests=max(scenario.requests, 3 * clients),
+        warmup_frac=WARM_UP,
     )
+    found = metrics.point_of(run(full))
     return Saturated(found["request_per_s"], found["output_tok_per_s"], found["slo_tpot_ms_reached"])
 
 
@@ -275,16 +274,22 @@ def quick(options: Sequence[Scenario], limits: Limits, sizes: Sequence[int] = ()
     for option in options:
         known = list(sizes) or batches(option)
         first = _largest_within(option, known, limits.tpot_ms)
-        for batch in known[max(0, first - BELOW) : first + ABOVE + 1]:
+        for batch in _near(known, first):
             tries.append((saturated(option, batch).request_per_s * option.replicas, option, batch))
     best: Found | None = None
     for bound, option, batch in sorted(tries, key=lambda item: -item[0]):
-        if best is not None and bound <= best.rate_per_s:
+        if best is not None and bound <= best.rate_per_s * (1 + TOLERANCE):
             break
-        rate, bound_by = _rate_within(option, batch, limits)
+        rate, bound_by = _rate_within(option, batch, limits, best.rate_per_s if best else 0.0)
         if rate > (best.rate_per_s if best else 0.0):
             best = Found(option.replace(max_batch=batch), rate, bound_by)
     return best
+
+
+def _near(known: Sequence[int], first: int) -> list[int]:
+    """Return the batch limits to try: those about a place, and below it some that shorten steps and TTFT."""
+    places = {*range(max(0, first - BELOW), min(first + ABOVE + 1, len(known))), *range(first, -1, -HALVING)}
+    return [known[place] for place in sorted(places)]
 
 
 def _largest_within(option: Scenario, known: Sequence[int], tpot_ms: float) -> int:
@@ -299,9 +304,18 @@ def _largest_within(option: Scenario, known: Sequence[int], tpot_ms: float) -> i
     return low
 
 
-def _rate_within(option: Scenario, batch: int, limits: Limits) -> tuple[float, str]:
-    """Return the highest rate of one batch limit that keeps the limits [req/s], and what binds."""
+def _rate_within(option: Scenario, batch: int, limits: Limits, beat_per_s: float) -> tuple[float, str]:
+    """Return the highest rate of one batch limit that keeps the limits [req/s], and what binds.
+
+    One that does not beat `beat_per_s` is given up after one run, and its rate is 0.
+    """
+    top = saturated(option, batch).request_per_s * option.replicas
     low, high = -1, len(LEVELS)
+    beats = next((place for place, level in enumerate(LEVELS) if level * top > beat_per_s), len(LEVELS))
+    if beat_per_s and (beats == len(LEVELS) or not _keeps(loaded(option, batch, LEVELS[beats]), limits)):
+        return 0.0, ""
+    if beat_per_s:
+        low = beats
     while high - low > 1:
         middle = (low + high) // 2
         if _keeps(loaded(option, batch, LEVELS[middle]), limits):
@@ -310,7 +324,6 @@ def _rate_within(option: Scenario, batch: int, limits: Limits) -> tuple[float, s
             high = middle
     if low < 0:
         return 0.0, _binding(loaded(option, batch, LEVELS[0]), limits)
-    top = saturated(option, batch).request_per_s * option.replicas
     if high == len(LEVELS):
         return LEVELS[-1] * top, "stability"
     below, above = loaded(option, batch, LEVELS[low]), loaded(option, batch, LEVELS[high])
@@ -380,13 +393,22 @@ def within(
         slo_tpot_ms=limits.tpot_ms,
         arrival_per_s=found.rate_per_s,
     )
-    top = saturated(scenario, scenario.max_batch).request_per_s * scenario.replicas
+    top = saturated(scenario, scenario.max_batch, SURE_TURNS).request_per_s * scenario.replicas
     rate, point, bound_by = highest_rate(scenario, found.rate_per_s, top)
     if point is None:
         return None
+    if bound_by in ("stability", "ttft") and _is_capped(scenario, limits, sizes):
+        bound_by = "tpot" if bound_by == "stability" else "both"
     scenario = scenario.replace(arrival_per_s=rate)
     throughput = rate * mean_lengths(scenario)[1] / scenario.accelerators
-    return Answer(rule, limits, scenario, point, throughput, bound_by or found.bound_by)
+    return Answer(rule, limits, scenario, point, throughput, bound_by)
+
+
+def _is_capped(scenario: Scenario, limits: Limits, sizes: Sequence[int]) -> bool:
+    """Return whether a larger full batch that the KV cache can hold would break the TPOT limit."""
+    room = held(scenario)
+    larger = [batch for batch in sizes or batches(scenario) if scenario.max_batch < batch <= room]
+    return bool(larger) and saturated(scenario, larger[0]).tpot_ms > limits.tpot_ms
 
 
 def highest_rate(

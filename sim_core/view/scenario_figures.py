@@ -22,7 +22,8 @@ RULES = {  # words, colour
 BOUND = {
     "ttft": "the TTFT limit binds",
     "tpot": "the TPOT limit binds",
-    "stability": "the batch is full: more would queue without end",
+    "both": "both limits bind: TPOT caps the batch, TTFT the queue for it",
+    "stability": "the batch is full, no limit binds",
     "floor": "not even one request at a time is fast enough",
     "": "no limit: the batch is always full",
 }
@@ -90,7 +91,7 @@ def kept(
     annotations = [
         {"text": f"Offline: {quantity(offline, 'tok/s')} per accelerator", "xref": "paper", "x": 0.005,
          "y": 1.0, "yanchor": "bottom", "xanchor": "left", "showarrow": False,
-         "font": {"size": 12, "color": RULES["offline"][1]}},
+         "font": {"size": 12, "color": MUTED}},
         *_floor_words(lines, along, low),
         *(word for index, mark in enumerate(marks) for word in _mark_words(mark, along, index, marks, high)),
     ]  # fmt: skip
@@ -292,7 +293,7 @@ def bars(rows: Sequence[Row]) -> Figure:
         "type": "bar", "x": names, "y": short(row["kept_frac"] for row in rows), "name": "simulated",
         "marker": {"color": [MUTED if colour == INK else colour for colour in colours]}, "width": 0.5,
         "text": [f"<b>{percent(row['kept_frac'])}</b><br>{quantity(_speed(row), 'tok/s')}" for row in rows],
-        "textposition": "inside", "insidetextanchor": "end", "textfont": {"color": "#ffffff", "size": 14},
+        "textposition": "inside", "insidetextanchor": "start", "textfont": {"color": "#ffffff", "size": 14},
         "showlegend": False, "hovertemplate": "%{customdata}<extra></extra>",
         "customdata": [_bar_hover(row) for row in rows],
     }]  # fmt: skip
@@ -374,7 +375,8 @@ def points(line: Sequence[Row], rows: Sequence[Row], revision: str = "") -> Figu
     top = max([_speed(row) for row in line] + [_speed(row) for row in rows])
     layout = LAYOUT | {
         "xaxis": {"title": {"text": "Speed that 99 % of the users get [tok/s/user]"}, "range": [0, 1.05 * right]},
-        "yaxis": {"title": {"text": "Throughput [tok/s per accelerator]"}, "range": [0, 1.15 * top]},
+        "yaxis": {"title": {"text": "Throughput [tok/s per accelerator]"}, "range": [0, 1.15 * top],
+                  "separatethousands": True, "exponentformat": "none"},
         "annotations": [_point_words(row) for row in rows] + [_BETTER],
         "shapes": [_point_limit(row) for row in rows if row["tpot_limit_ms"]], "uirevision": revision,
     }  # fmt: skip
@@ -410,11 +412,11 @@ def _point(row: Row) -> dict:
 
 def _point_words(row: Row) -> dict:
     name, colour = RULES[row["rule"]]
-    above = row["rule"] in ("offline", "own")
+    ax, ay = {"offline": (30, -40), "server": (52, -12), "own": (-42, 34)}.get(row["rule"], (40, -28))
     return {
-        "text": f"<b>{name}</b>", "x": 1000 / row["tpot_ms_p99"], "y": _speed(row),
-        "ax": 40 if above else 46, "ay": -26 if above else 22, "xanchor": "left", "arrowcolor": MUTED,
-        "arrowwidth": 1, "arrowhead": 0, "standoff": 9, "font": {"size": 14, "color": colour},
+        "text": f"<b>{name}</b>", "x": 1000 / row["tpot_ms_p99"], "y": _speed(row), "ax": ax, "ay": ay,
+        "xanchor": "left" if ax > 0 else "right", "arrowcolor": MUTED, "arrowwidth": 1, "arrowhead": 0,
+        "standoff": 9, "font": {"size": 14, "color": colour},
     }  # fmt: skip
 
 
@@ -493,6 +495,7 @@ def _given(value: float | None) -> bool:
 
 def _dots_layout(rows: Sequence[Row], title: str, right: float) -> dict[str, Any]:
     return LAYOUT | {
+        "margin": MARGIN | {"t": 64},
         "xaxis": {"title": {"text": title}, "range": [0, right], "tickformat": ".0%", "side": "bottom"},
         "yaxis": {"tickvals": list(range(len(rows))), "ticktext": [row["name"] for row in rows],
                   "range": [-0.6, len(rows) - 0.4], "showgrid": False, "title": {"text": ""}},
@@ -535,7 +538,7 @@ def published_offline(rows: Sequence[Row]) -> Figure:
     most += [row["offline_simulated"] / row["offline_median"] for _, row in both]
     return {
         "data": data,
-        "layout": _dots_layout(rows, "Offline throughput [share of the published median]", 1.08 * max(most)),
+        "layout": _dots_layout(rows, "Offline [share of published median]", 1.08 * max(most)),
     }
 
 

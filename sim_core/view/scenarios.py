@@ -73,12 +73,13 @@ def sidebar(scenario: Scenario) -> None:
         controls.heading("System")
         parts = {name: part.name for name, part in presets.accelerators().items()}
         controls.select("accelerator", list(parts), parts.get, hide=True)
-        if state.view("setup") == "best":
+        best = state.view("setup") == "best"
+        if best:
             controls.dial("devices", "Devices", DEVICES, number, "All of them serve this model.")
-        controls.specs(scenario)
+        controls.specs(mlperf.tuned(presets.benchmark(state.view("bench")), scenario) if best else scenario)
         controls.heading("Setup")
         controls.views("setup", {"best": "Best found", "own": "My setting"}, "Setup")
-        if state.view("setup") == "own":
+        if not best:
             controls.engine_setting(scenario)
         help = (
             "On: step times of an engine tuned for one benchmark (calibration `submission`). "
@@ -130,8 +131,15 @@ def _study(name: str, scenario: Scenario, devices: int, own: bool) -> Study:
 
 
 @lru_cache(maxsize=512)
-def _within(options: tuple[Scenario, ...], sizes: tuple[int, ...], asked: Limits) -> Answer | None:
-    return mlperf.within(options, asked, "own", sizes)
+def _within(
+    options: tuple[Scenario, ...], sizes: tuple[int, ...], asked: Limits, min_duration_s: float
+) -> Answer | None:
+    return mlperf.within(options, asked, "own", sizes, min_duration_s)
+
+
+def own_answer(study: Study, asked: Limits) -> Answer | None:
+    """Return what the system does within the visitor's limits, in runs as long as the benchmark's."""
+    return _within(study.options, study.sizes, asked, study.benchmark.min_duration_s)
 
 
 @lru_cache(maxsize=512)
@@ -174,6 +182,19 @@ def _small_print(study: Study, extra: str = "") -> None:
     )
 
 
+_DIAMONDS = (
+    "Diamonds: ratios of published closed-division entries on this accelerator, derived here, not official. "
+)
+
+
+def _cited(study: Study) -> None:
+    """Say where the published ratios come from."""
+    spread = spread_of(study)
+    if spread is not None:
+        with st.expander("Sources of the published ratios"):
+            st.markdown(citation(study.benchmark, spread) + mlperf.TRADEMARK)
+
+
 def _titles(study: Study) -> dict[str, str]:
     base = study.options[0]
     devices = base.accelerators
@@ -208,7 +229,7 @@ def marks(study: Study, own: Limits | None) -> list[Mark]:
         bound_by = answer.bound_by if answer else "floor"
         found.append(Mark(rule, *asked, study.kept(answer), bound_by, published_ratio(spread, rule)))
     if own is not None:
-        answer = _within(study.options, study.sizes, own)
+        answer = own_answer(study, own)
         found.append(Mark("own", *own, study.kept(answer), answer.bound_by if answer else "floor"))
     return found
 
@@ -232,25 +253,35 @@ def limits(study: Study, scenario: Scenario) -> None:
     chart(figure, "kept", alt, height=520, **_titles(study))
     _numbers(study, shown)
     other = NAMES["ttft" if along == "tpot" else "tpot"]
+    searched = "the rate is" if study.sizes else "the best layout, batch limit and rate are"
     _small_print(
         study,
-        f"Each line keeps the {other} limit named above it; at every point the best layout, batch limit and "
-        "rate are searched anew. Diamonds: published ratios, counted by the benchmark's own rules. ",
+        f"Each line keeps the {other} limit named above it; at every point {searched} searched anew. "
+        f"{_DIAMONDS if spread_of(study) else ''}",
     )
+    _cited(study)
     rows = [{"line": line.rule, **row, "kept_frac": row["output_tok_per_s_per_accelerator"] / study.offline}
             for line in lines for row in line.rows]  # fmt: skip
     actions.take_away("kept", actions.table_files(rows, "limits"), commands(study, own))
 
 
 def curves(study: Study, shown: Sequence[Mark], along: str) -> list[Line]:
-    """Return a curve for each mark's other limit; they pass through the marks' own limits."""
+    """Return a curve for each mark's other limit; they pass through the marks' own limits.
+
+    What keeps a limit keeps a looser one: no curve lies below that of a tighter limit.
+    """
+    other = "ttft" if along == "tpot" else "tpot"
     extra = tuple(mark.along_ms(along) for mark in shown)
-    found = []
-    for mark in shown:
-        other_ms = mark.along_ms("ttft" if along == "tpot" else "tpot")
-        rows = _curve(study.options, study.sizes, along, other_ms, extra)
-        found.append(Line(mark.rule, other_ms, rows))
-    return found
+    found, best = {}, []
+    for mark in sorted(shown, key=lambda mark: mark.along_ms(other)):
+        rows = _curve(study.options, study.sizes, along, mark.along_ms(other), extra)
+        best = [max(pair, key=_speed) for pair in zip(rows, best, strict=True)] if best else rows
+        found[mark.rule] = Line(mark.rule, mark.along_ms(other), best)
+    return [found[mark.rule] for mark in shown]
+
+
+def _speed(row: Row) -> float:
+    return row["output_tok_per_s_per_accelerator"]
 
 
 def limit_finding(study: Study, shown: Sequence[Mark]) -> str:
@@ -308,7 +339,7 @@ def commands(study: Study, own: Limits | None = None) -> str:
     """Return the shell commands that give the same figures."""
     found = list(study.answers.items())
     if own is not None:
-        found.append(("own", _within(study.options, study.sizes, own)))
+        found.append(("own", own_answer(study, own)))
     lines = []
     for rule, answer in found:
         if answer is None:
@@ -328,21 +359,20 @@ def bars(study: Study, scenario: Scenario) -> None:
     """Show the scenarios side by side, published ratios beside them."""
     own = own_limits(scenario)
     rows = scenario_rows(study, own)
-    _finding(bars_finding(study, rows))
+    _finding(bars_finding(rows))
     controls.own_limits_row()
     figure = scenario_figures.bars(rows)
     chart(figure, "bars", scenario_figures.bars_sentence(rows), height=480, **_titles(study))
     _table(rows)
-    spread = spread_of(study)
-    cited = "" if spread is None else "Diamonds: " + citation(study.benchmark, spread)
-    _small_print(study, cited)
+    _small_print(study, _DIAMONDS if spread_of(study) else "")
+    _cited(study)
     actions.take_away("bars", actions.table_files(rows, "scenarios"), commands(study, own))
 
 
 def scenario_rows(study: Study, own: Limits) -> list[dict[str, Any]]:
     """Return one row per scenario: throughput, share, latencies, setting, and what is published."""
     spread = spread_of(study)
-    found = {**study.answers, "own": _within(study.options, study.sizes, own)}
+    found = {**study.answers, "own": own_answer(study, own)}
     rows = []
     for rule, answer in found.items():
         asked = (
@@ -366,15 +396,14 @@ def scenario_rows(study: Study, own: Limits) -> list[dict[str, Any]]:
     return rows
 
 
-def bars_finding(study: Study, rows: Sequence[Row]) -> str:
-    """Return which limit binds in each scenario, in words."""
+def bars_finding(rows: Sequence[Row]) -> str:
+    """Return what each scenario keeps and which limit binds, in words."""
     parts = [
-        f"in {RULES[row['rule']][0]} {BOUND[row['bound_by']]} ({percent(row['kept_frac'])} of Offline)"
+        f"{RULES[row['rule']][0]} keeps {percent(row['kept_frac'])} of Offline: {BOUND[row['bound_by']]}."
         for row in rows
         if row["rule"] in ("server", "interactive")
     ]
-    text = " and ".join(parts)
-    return f"{text[:1].upper()}{text[1:]}."
+    return " ".join(parts)
 
 
 def _table(rows: Sequence[Row]) -> None:
