@@ -1,7 +1,7 @@
-"""Compare simulated Offline, Server and Interactive throughput with published MLPerf results; development only.
+"""Compare simulated throughput under benchmark rules with published MLPerf results; development only.
 
     python -m benchmarks.mlperf ../shared/reference            # prints the goal table
-    python -m benchmarks.mlperf ../shared/reference --write    # also writes presets/published and presets/checks
+    python -m benchmarks.mlperf ../shared/reference --write    # also writes presets/published, /checks
 
 The folder holds `mlperf_llm_results.csv` and `mlperf_scenario_ratios.csv`. Entries: closed division, one
 benchmark and target counted once (99 and 99.9 that repeat the same run are one), parts known here.
@@ -31,7 +31,7 @@ KEY = ["round", "submitter", "system", "accelerators_total", "benchmark"]
 
 
 def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return distinct closed-division Offline results, and distinct ratios, of benchmarks and parts known here."""
+    """Return distinct closed-division Offline results and ratios, of benchmarks and parts known here."""
     results = _known(pd.read_csv(folder / "mlperf_llm_results.csv"))
     results = results[results["scenario"].eq("Offline") & results["result_per_accelerator"].gt(0)]
     results = results.drop_duplicates([*KEY, "result"])
@@ -72,7 +72,7 @@ def simulate(rows: pd.DataFrame, calibration: str) -> dict[tuple, dict[str, Any]
 
 
 def figures(benchmark: presets.Benchmark, answers: dict[str, Any]) -> dict[str, float]:
-    """Return Offline throughput per accelerator, and the others' ratios to it: steady, and as LoadGen counts."""
+    """Return Offline throughput per accelerator, and ratios to it: steady, and as LoadGen counts."""
     top = answers["offline"].output_tok_per_s_per_accelerator
     found = {"offline": top}
     for rule in ("server", "interactive"):
@@ -86,7 +86,7 @@ def figures(benchmark: presets.Benchmark, answers: dict[str, Any]) -> dict[str, 
 
 
 def system_keys(rows: pd.DataFrame) -> list[tuple]:
-    """Return benchmark, part, devices and precision of each row; an entry's label counts if it is fp8 or fp4."""
+    """Return benchmark, part, devices and precision of each row; a label of fp8 or fp4 is believed."""
     keys = []
     for row in rows.itertuples():
         part, model = presets.accelerator(row.part), presets.model(presets.benchmark(row.benchmark).model)
@@ -118,7 +118,8 @@ def compare(folder: Path, calibration: str) -> tuple[pd.DataFrame, dict[tuple, d
         for key, row in zip(system_keys(table), table.itertuples(), strict=True):
             simulated = found[key].get(rule, float("nan"))
             rows.append({"rule": rule, "benchmark": key[0], "accelerator": key[1], "devices": key[2],
-                         "dtype": key[3], "published": getattr(row, column), "simulated": simulated})  # fmt: skip
+                         "dtype": key[3], "published": getattr(row, column),
+                         "simulated": simulated})  # fmt: skip
     return pd.DataFrame(rows), found
 
 
@@ -256,7 +257,8 @@ def main(folder: Path, calibration: str, write: bool, groups: bool) -> None:
     print(pd.DataFrame(goal_rows(rows)).to_string(index=False))
     seconds = [item["seconds"] for item in found.values() if "seconds" in item]
     print(
-        f"search: median {sorted(seconds)[len(seconds) // 2]:.2f} s, longest {max(seconds):.2f} s, {len(seconds)} systems"
+        f"search: median {sorted(seconds)[len(seconds) // 2]:.2f} s, longest {max(seconds):.2f} s, "
+        f"{len(seconds)} systems"
     )
     for key, item in found.items():
         if "reason" in item:

@@ -46,15 +46,16 @@ BELOW = 3  # and below: where the KV cache is short, a full batch may be slower 
 HALVING = 5  # places from a batch limit to about half of it
 OFFLINE_BATCHES = 100  # requests of an Offline run, in full batches
 BUDGETS = (2048, 8192)  # tokens a step
+QUICK_S = 200.0  # least time that a quick run covers: close to saturation queues build up slowly
 TURNS = 10  # requests of a quick run, in full batches
 FULL_TURNS = 20  # the same where the batch is always full
 SURE_TURNS = 80  # the same where that bounds an answer
-FEWEST, QUICK_MOST, MOST, OFFLINE_MOST = 3_000, 50_000, 60_000, 150_000  # requests of a run
+FEWEST, QUICK_MOST, MOST, OFFLINE_MOST = 3_000, 36_000, 60_000, 150_000  # requests of a run
 TOLERANCE = 0.005
 WARM_UP = 0.2
 TRADEMARK = (
-    "MLPerf is a trademark of MLCommons. The simulated figures are MLPerf-like: simulated, not MLPerf results, "
-    "and not to be compared with any."
+    "MLPerf is a trademark of MLCommons. The simulated figures are MLPerf-like: simulated, not MLPerf "
+    "results, and not to be compared with any."
 )
 
 
@@ -141,7 +142,7 @@ def system(benchmark: Benchmark, scenario: Scenario) -> Scenario:
 
 
 def tuned(benchmark: Benchmark, scenario: Scenario) -> Scenario:
-    """Return the system as a submission would set it up: precision chosen, memory and steps made the most of."""
+    """Return the system as a submission would set it up: the narrowest precision, an 8-bit KV cache."""
     found = system(benchmark, scenario)
     chosen = precision(presets.accelerator_of(found), presets.model_of(found))
     return found.replace(weight_dtype=chosen, kv_dtype="fp8", policy="chunked", router="least_loaded")
@@ -185,7 +186,7 @@ def _require_room(scenario: Scenario) -> None:
 
 
 def held(scenario: Scenario) -> int:
-    """Return how many requests, on average half-way through their answers, the KV cache of a replica holds."""
+    """Return how many requests a replica's KV cache holds, on average half-way through their answers."""
     found = price(scenario)
     room = found.kv_blocks * found.kv_block_tokens
     return int(room / (_tokens_held(scenario.mix) + found.kv_block_tokens / 2))
@@ -230,7 +231,7 @@ def loaded(scenario: Scenario, batch: int, level: float) -> Loaded:
     """Return the latencies of a system at a share of the rate that saturates it."""
     rate = level * saturated(scenario, batch).request_per_s * scenario.replicas
     places = batch * scenario.replicas
-    requests = min(max(FEWEST, TURNS * places), QUICK_MOST)
+    requests = min(max(FEWEST, TURNS * places, round(QUICK_S * rate)), QUICK_MOST)
     return _loaded(
         _neutral(scenario, max_batch=batch, arrival_per_s=rate, requests=requests, warmup_frac=WARM_UP)
     )
@@ -379,7 +380,7 @@ def within(
     sizes: Sequence[int] = (),
     min_duration_s: float = 0.0,
 ) -> Answer | None:
-    """Return the highest throughput within the limits, its rate found by bisection, or None if there is none."""
+    """Return the highest throughput within the limits, found by bisection, or None if there is none."""
     found = quick(options, limits, sizes)
     if found is None:
         return None

@@ -101,10 +101,10 @@ def kept(
         *_drops(marks, along), *_floor_shade(lines, along, low),
     ]  # fmt: skip
     other = NAMES["ttft" if along == "tpot" else "tpot"]
-    title = f"Limit on {NAMES[along]}, 99 % of requests [ms]" + (" · looser →" if along else "")
+    title, ticks = f"Limit on {NAMES[along]}, 99 % of requests [ms] · looser →", _log_ticks(low, high)
     layout = LAYOUT | {
         "xaxis": {"type": "log", "title": {"text": title}, "range": [math.log10(low), math.log10(high)],
-                  "tickvals": _log_ticks(low, high), "ticktext": [number(tick) for tick in _log_ticks(low, high)]},
+                  "tickvals": ticks, "ticktext": [number(tick) for tick in ticks]},
         "yaxis": {"title": {"text": "Throughput kept [share of Offline]"}, "range": [0, Y_TOP],
                   "tickformat": ".0%", "dtick": 0.2},
         "annotations": annotations, "shapes": shapes, "uirevision": revision,
@@ -315,7 +315,8 @@ def _bar_name(row: Row) -> str:
 def _bar_hover(row: Row) -> str:
     return (
         f"<b>{RULES[row['rule']][0]}: {percent(row['kept_frac'])} of Offline</b><br>"
-        f"{quantity(_speed(row), 'tok/s')} per accelerator, simulated<br>{row['setting']}<br>{BOUND[row['bound_by']]}"
+        f"{quantity(_speed(row), 'tok/s')} per accelerator, simulated<br>{row['setting']}<br>"
+        f"{BOUND[row['bound_by']]}"
     )
 
 
@@ -374,7 +375,8 @@ def points(line: Sequence[Row], rows: Sequence[Row], revision: str = "") -> Figu
     right = max([1000 / row["tpot_ms"] for row in line] + [1000 / row["tpot_ms_p99"] for row in rows])
     top = max([_speed(row) for row in line] + [_speed(row) for row in rows])
     layout = LAYOUT | {
-        "xaxis": {"title": {"text": "Speed that 99 % of the users get [tok/s/user]"}, "range": [0, 1.05 * right]},
+        "xaxis": {"title": {"text": "Speed that 99 % of the users get [tok/s/user]"},
+                  "range": [0, 1.05 * right]},
         "yaxis": {"title": {"text": "Throughput [tok/s per accelerator]"}, "range": [0, 1.15 * top],
                   "separatethousands": True, "exponentformat": "none"},
         "annotations": [_point_words(row) for row in rows] + [_BETTER],
@@ -391,7 +393,8 @@ _BETTER = {
 
 def _point_hover(row: Row) -> str:
     return (
-        f"<b>{quantity(_speed(row), 'tok/s')} per accelerator</b><br>at TPOT ≤ {duration(row['tpot_ms'])}<br>"
+        f"<b>{quantity(_speed(row), 'tok/s')} per accelerator</b><br>"
+        f"at TPOT ≤ {duration(row['tpot_ms'])}<br>"
         f"{layout_words(row)}<br>{BOUND[row['bound_by']]}"
     )
 
@@ -403,7 +406,8 @@ def _point(row: Row) -> dict:
         "type": "scatter", "mode": "markers", "name": name, "showlegend": False, "cliponaxis": False,
         "x": [1000 / row["tpot_ms_p99"]], "y": [_speed(row)],
         "text": [f"<b>{name}</b>: {quantity(_speed(row), 'tok/s')} per accelerator<br>TPOT p99 "
-                 f"{duration(row['tpot_ms_p99'])} · {row['limits']}<br>{row['setting']}<br>{BOUND[row['bound_by']]}"],
+                 f"{duration(row['tpot_ms_p99'])} · {row['limits']}<br>{row['setting']}<br>"
+                 f"{BOUND[row['bound_by']]}"],
         "hovertemplate": "%{text}<extra></extra>",
         "marker": {"symbol": "circle-open" if own else "circle", "size": 16, "color": colour,
                    "line": {"width": 2.5, "color": colour if own else PAPER}},
@@ -470,7 +474,8 @@ def _ratio_marks(rows: Sequence[Row], rule: str, shift: float) -> list[dict]:
     simulated = [(place, row) for place, row in shown if _given(row[f"{rule}_simulated"])]
     text = [
         f"<b>{row['name']}, {name}: median {percent(row[f'{rule}_median'])} of Offline</b><br>"
-        f"{percent(row[f'{rule}_min'])} to {percent(row[f'{rule}_max'])}, {_entries(row[f'{rule}_count'])}, published"
+        f"{percent(row[f'{rule}_min'])} to {percent(row[f'{rule}_max'])}, "
+        f"{_entries(row[f'{rule}_count'])}, published"
         for _, row in shown
     ]
     return [
@@ -485,8 +490,13 @@ def _ratio_marks(rows: Sequence[Row], rule: str, shift: float) -> list[dict]:
          "text": [f"<b>{row['name']}, {name}: {percent(row[f'{rule}_simulated'])} of Offline</b><br>simulated"
                   for _, row in simulated],
          "hovertemplate": "%{text}<extra></extra>",
-         "marker": {"symbol": "circle-open", "size": 12, "color": colour, "line": {"width": 2, "color": colour}}},
+         "marker": _open(colour)},
     ]  # fmt: skip
+
+
+def _open(colour: str) -> dict:
+    """Return the mark of a simulated value beside published ones."""
+    return {"symbol": "circle-open", "size": 12, "color": colour, "line": {"width": 2, "color": colour}}
 
 
 def _given(value: float | None) -> bool:
@@ -519,20 +529,22 @@ def published_offline(rows: Sequence[Row]) -> Figure:
     data = [
         {"type": "scatter", "mode": "markers", "name": "published: median, range", "y": [y for y, _ in shown],
          "x": [1.0 for _ in shown], "hovertemplate": "%{text}<extra></extra>",
-         "text": [f"<b>{row['name']}: median {quantity(row['offline_median'], 'tok/s')} per accelerator</b><br>"
-                  f"{number(row['offline_min'])} to {number(row['offline_max'])}, "
+         "text": [f"<b>{row['name']}: {quantity(row['offline_median'], 'tok/s')} per accelerator</b><br>"
+                  f"median, {number(row['offline_min'])} to {number(row['offline_max'])}, "
                   f"{_entries(row['offline_count'])}, published" for _, row in shown],
          "marker": {"symbol": "diamond", "size": 10, "color": colour},
          "error_x": {"type": "data", "symmetric": False, "color": colour, "thickness": 3, "width": 0,
                      "array": short(row["offline_max"] / row["offline_median"] - 1 for _, row in shown),
-                     "arrayminus": short(1 - row["offline_min"] / row["offline_median"] for _, row in shown)}},
+                     "arrayminus": short(1 - row["offline_min"] / row["offline_median"]
+                                         for _, row in shown)}},
         {"type": "scatter", "mode": "markers", "name": "simulated", "y": [y for y, _ in both],
          "x": short(row["offline_simulated"] / row["offline_median"] for _, row in both),
-         "text": [f"<b>{row['name']}: {quantity(row['offline_simulated'], 'tok/s')} per accelerator</b><br>simulated, "
+         "text": [f"<b>{row['name']}: {quantity(row['offline_simulated'], 'tok/s')} per accelerator</b><br>"
+                  "simulated, "
                   f"{percent(row['offline_simulated'] / row['offline_median'])} of the published median"
                   for _, row in both],
          "hovertemplate": "%{text}<extra></extra>",
-         "marker": {"symbol": "circle-open", "size": 12, "color": colour, "line": {"width": 2, "color": colour}}},
+         "marker": _open(colour)},
     ]  # fmt: skip
     most = [1.2, *(row["offline_max"] / row["offline_median"] for _, row in shown)]
     most += [row["offline_simulated"] / row["offline_median"] for _, row in both]

@@ -176,9 +176,10 @@ def _small_print(study: Study, extra: str = "") -> None:
         " The rules allow speculative decoding in Interactive; it is not simulated." if rules else ""
     )
     st.caption(
-        f"**{SIMULATED}** Weights {base.weight_dtype}, KV cache {base.kv_dtype}, calibration {title}; lengths of "
-        f"{study.benchmark.dataset}; limits hold at the {number(study.benchmark.percentile)}th percentile. "
-        f"{extra}{speculative} {' '.join(notes)} {mlperf.TRADEMARK}"
+        f"**{SIMULATED}** Weights {base.weight_dtype}, KV cache {base.kv_dtype}, calibration {title}; "
+        f"lengths of {study.benchmark.dataset}; limits hold at the "
+        f"{number(study.benchmark.percentile)}th percentile. {extra}{speculative} "
+        f"{' '.join(notes)} {mlperf.TRADEMARK}"
     )
 
 
@@ -316,10 +317,11 @@ def _numbers(study: Study, shown: Sequence[Mark]) -> None:
 
 def _cell(rule: str, asked: str, throughput: float, kept: float, note: str) -> str:
     name, colour = RULES[rule]
+    speed, title = quantity(throughput, "tok/s"), f"{name[:1].upper()}{name[1:]} · {asked}"
     bar = "" if rule == "own" else f' style="border-left: 3px solid {colour}; padding-left: 0.6rem"'
     return (
-        f'<div class="bs-figure"{bar}><div class="name">{escape(name[:1].upper() + name[1:])} · {escape(asked)}</div>'
-        f'<div class="value">{percent(kept)} <small>{quantity(throughput, "tok/s")} per accelerator</small></div>'
+        f'<div class="bs-figure"{bar}><div class="name">{escape(title)}</div>'
+        f'<div class="value">{percent(kept)} <small>{speed} per accelerator</small></div>'
         f'<div class="note" style="white-space: normal">{escape(note)}</div></div>'
     )
 
@@ -450,8 +452,8 @@ def points(study: Study, scenario: Scenario) -> None:
     chart(figure, "points", scenario_figures.points_sentence(rows), height=520, **_titles(study))
     _small_print(
         study,
-        f"The line keeps the Server's TTFT limit, {duration(server[0])}; dotted: the TPOT limits. A point lies "
-        "right of its limit where another limit, or a full batch, binds first. ",
+        f"The line keeps the Server's TTFT limit, {duration(server[0])}; dotted: the TPOT limits. A point "
+        "lies right of its limit where another limit, or a full batch, binds first. ",
     )
     actions.take_away("points", actions.table_files([*rows, *line], "points"), commands(study, own))
 
@@ -498,8 +500,8 @@ def published(benchmark: Benchmark) -> None:
             st.markdown(f"**{presets.accelerator(spread.accelerator).name}.** {citation(benchmark, spread)}")
     st.caption(
         "Published: MLPerf Inference, datacenter, closed division; results verified by MLCommons. Ratios are "
-        "derived here and are not official metrics. Simulated figures are MLPerf-like, not MLPerf results; they "
-        "stand beside published ones to test this model, not to rank anything. "
+        "derived here and are not official metrics. Simulated figures are MLPerf-like, not MLPerf results; "
+        "they stand beside published ones to test this model, not to rank anything. "
         f"{mlperf.TRADEMARK}"
     )
     files = [
@@ -540,7 +542,8 @@ def published_finding(benchmark: Benchmark, rows: Sequence[Row], check: presets.
     typical = sorted(gaps)[len(gaps) // 2] if gaps else None
     return (
         f"Simulated Offline throughput lies {percent(offline.error)} from published at the median of "
-        f"{number(offline.count)} results; for {benchmark.title}, {percent(typical)} over {len(gaps)} accelerators."
+        f"{number(offline.count)} results; for {benchmark.title}, {percent(typical)} over {len(gaps)} "
+        "accelerators."
     )
 
 
@@ -559,9 +562,7 @@ def _goals(check: presets.Check) -> None:
     body = ""
     for goal in check.goals:
         met = "bs-good" if goal.error <= goal.goal else "bs-bad"
-        size = (
-            percent if goal.rule == "offline" else (lambda value: "–" if value is None else number(value, 2))
-        )
+        size = percent if goal.rule == "offline" else _difference
         cells = (
             goal.rows,
             number(goal.count),
@@ -580,21 +581,27 @@ def _goals(check: presets.Check) -> None:
         f"<tbody>{body}</tbody></table></div>"
     )
     st.caption(
-        f"As last compared on {check.date}, calibration {check.calibration}, by `{check.command}`. Offline: median "
-        "of the relative errors; ratios: mean of the absolute differences; bias: median of the signed ones. As "
-        "LoadGen counts: tokens over the time until the last answer, for a run of the shortest length allowed. The "
-        "calibration was fitted to Llama 2 70B alone."
+        f"As last compared on {check.date}, calibration {check.calibration}, by `{check.command}`. Offline: "
+        "median of the relative errors; ratios: mean of the absolute differences; bias: median of the signed "
+        "ones. As LoadGen counts: tokens over the time until the last answer, for a run of the shortest "
+        "length allowed. Server entries also keep clear of their limits: at the median they use four fifths "
+        "of TPOT. DeepSeek's data-parallel attention is not modelled. The calibration was fitted to Llama 2 "
+        "70B alone."
     )
+
+
+def _difference(value: float | None) -> str:
+    return "–" if value is None else number(value, 2).replace("-", "−")
 
 
 def citation(benchmark: Benchmark, spread: PublishedSpread) -> str:
     """Return what must be said with published results."""
     ids = ", ".join(spread.entry_ids) or "by path (this round has no ids)"
     return (
-        f"MLPerf Inference {', '.join(spread.rounds)}, datacenter, {spread.division} division, {benchmark.id}: "
-        f"{number(spread.offline_count)} Offline results of {len(spread.submitters)} submitters "
-        f"({', '.join(spread.submitters)}); entries {ids}; retrieved {spread.retrieved} from the result "
-        "repositories named in the file of sources. "
+        f"MLPerf Inference {', '.join(spread.rounds)}, datacenter, {spread.division} division, "
+        f"{benchmark.id}: {number(spread.offline_count)} Offline results of {len(spread.submitters)} "
+        f"submitters ({', '.join(spread.submitters)}); entries {ids}; retrieved {spread.retrieved} from the "
+        "result repositories named in the file of sources. "
     )
 
 

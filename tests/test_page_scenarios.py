@@ -1,0 +1,151 @@
+"""The Scenarios page, run as Streamlit runs it but without a browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from sim_core import presets
+from sim_core.__main__ import main
+from sim_core.view import scenarios, state
+
+ROOT = Path(__file__).parent.parent
+PAGE = str(ROOT / "pages" / "4_Scenarios.py")
+
+
+def visit(**address: str) -> AppTest:
+    """Open the page at an address and return it after its first run; fail if it shows an error."""
+    app = AppTest.from_file(PAGE, default_timeout=120)
+    for key, value in ({"accelerator": "h200"} | address).items():
+        app.query_params[key] = value
+    return healthy(app.run())
+
+
+def healthy(app: AppTest) -> AppTest:
+    assert not app.exception, [error.value for error in app.exception]
+    return app
+
+
+def finding(app: AppTest) -> str:
+    """Return the finding that the page shows."""
+    bodies = [element.proto.body for element in app.get("html")]
+    return next(body for body in bodies if 'class="bs-finding"' in body)
+
+
+def captions(app: AppTest) -> str:
+    return " ".join(element.value for element in app.caption)
+
+
+@pytest.mark.parametrize("bench", state.VIEW["bench"])
+@pytest.mark.parametrize("rules", state.VIEW["rules"])
+def test_every_view_of_every_benchmark(bench: str, rules: str) -> None:
+    """Oracle: no exception, a finding, and the words that MLCommons asks for."""
+    app = visit(bench=bench, rules=rules)
+    assert finding(app)
+    assert "MLPerf is a trademark of MLCommons" in captions(app)
+    assert "MLPerf-like" in captions(app)
+
+
+def test_benchmarks_of_the_page() -> None:
+    """Oracle: the preset files."""
+    assert set(state.VIEW["bench"]) == set(presets.preset_ids("benchmarks"))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        {"devices": "1"},
+        {"devices": "7"},
+        {"devices": "64", "bench": "llama3.1-8b"},
+        {"accelerator": "l4", "bench": "llama3.1-405b"},
+        {"accelerator": "cerebras-wse-3"},
+        {"accelerator": "corsair"},
+        {"setup": "own", "tensor_parallel": "3"},
+        {
+            "setup": "own",
+            "tensor_parallel": "8",
+            "weight_dtype": "fp8",
+            "policy": "static",
+            "max_batch": "16",
+        },
+        {"setup": "own", "tensor_parallel": "4", "policy": "prefill_first"},
+        {"setup": "own", "tensor_parallel": "8", "max_batch": "1"},
+        {"tuned": "off", "calibration": "datasheet"},
+        {"slo_tpot_ms": "0.001", "slo_ttft_ms": "0.01"},
+        {"slo_tpot_ms": "10000000", "slo_ttft_ms": "100000000"},
+        {"slo_percentile": "50", "model": "custom", "arrivals": "offline"},
+        {"hbm_gb_per_s": "100", "against": "ttft"},
+    ],
+)
+@pytest.mark.parametrize("rules", ["limits", "bars", "points"])
+def test_no_input_breaks_a_view(rules: str, address: dict[str, str]) -> None:
+    """Oracle: no exception; the page says what it found or why it cannot."""
+    assert finding(visit(**address, rules=rules))
+
+
+def test_a_model_that_does_not_fit_is_said() -> None:
+    """Oracle: the message of memory, in place of a chart."""
+    assert "needs" in finding(visit(bench="llama3.1-405b", devices="1"))
+
+
+def test_an_unknown_benchmark_is_noted() -> None:
+    """Oracle: the note names the choices; the default is shown."""
+    app = visit(bench="llama7-1t")
+    assert any("bench must be one of" in text.value for text in app.text)
+    assert "Llama 2 70B" in finding(app)
+
+
+def test_the_controls_write_the_address() -> None:
+    """Oracle: the address bar."""
+    app = visit()
+    app.selectbox(key="in_bench").set_value("mixtral-8x7b")
+    healthy(app.run())
+    app.select_slider(key="in_devices").set_value(2)
+    healthy(app.run())
+    app.toggle(key="in_tuned").set_value(False)
+    healthy(app.run())
+    found = {key: "".join(value) for key, value in app.query_params.items()}
+    assert (found["bench"], found["devices"], found["tuned"]) == ("mixtral-8x7b", "2", "off")
+    assert "Mixtral" in finding(app)
+
+
+def test_a_benchmark_without_interactive() -> None:
+    """Oracle: Mixtral's rules; the finding speaks of Server alone."""
+    text = finding(visit(bench="mixtral-8x7b"))
+    assert "200" in text and "one every" not in text
+
+
+def test_the_commands_repeat_the_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    """Oracle: the command line; the run it names meets the limits the page says it meets."""
+    import json
+    import shlex
+
+    app = visit(bench="llama3.1-8b", devices="1")
+    text = next(block.value for block in app.code if "sim_core run" in block.value)
+    lines = [line for line in text.splitlines() if " run " in line]
+    assert len(lines) == 4
+    assert main([*shlex.split(lines[1])[3:], "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["meets_slo"]
+    assert found["scenario"]["mix"] == "mlperf-llama3.1-8b"
+
+
+def test_looser_limits_of_ones_own_never_cost() -> None:
+    """Oracle: monotony of every drawn line, also of lines with a looser other limit."""
+    visit(bench="llama3.1-8b")
+    benchmark = presets.benchmark("llama3.1-8b")
+    options = tuple(scenarios.mlperf.candidates(_tuned(benchmark), 8))
+    study = scenarios._study(benchmark.id, _tuned(benchmark), 8, False)
+    shown = scenarios.marks(study._replace(options=options), None)
+    lines = sorted(scenarios.curves(study, shown, "ttft"), key=lambda line: line.other_ms)
+    speeds = [[row["output_tok_per_s_per_accelerator"] for row in line.rows] for line in lines]
+    assert all(line == sorted(line) for line in speeds)
+    assert all(tight <= loose for tight, loose in zip(*speeds, strict=True))
+
+
+def _tuned(benchmark: presets.Benchmark):
+    from sim_core.scenario import Scenario
+
+    return scenarios.mlperf.tuned(benchmark, Scenario(accelerator="h200", calibration="submission"))
