@@ -1,0 +1,502 @@
+"""Choose the project's table of published operating points, and cross-validate on it; development only.
+
+    python -m benchmarks.validate ../shared/reference             # scores all usable rows of the full tables
+    python -m benchmarks.validate ../shared/reference --choose    # writes measured.csv and about.toml
+    python -m benchmarks.validate ../shared/reference --folds     # fits without each group: folds.toml
+    python -m benchmarks.validate ../shared/reference --blind     # predicts each row unseen: blind.csv
+
+The folder holds `measured_serving.csv` and `mlperf_llm_results.csv`; everything is written to
+`presets/validation`. What a row needs to be used, and how rows are chosen, is said in `usable` and `choose`.
+`--folds` needs SciPy and ten minutes. After every change of the `typical` calibration or of the assumptions
+in `sim_core.validation`, repeat `--folds --blind`; a test compares the constants' fingerprint.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+import math
+import re
+import time
+import tomllib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pandas as pd
+
+from benchmarks import fit_typical
+from sim_core import measured, presets, trust, validation
+from sim_core.calibration import UNITS, Constants, calibration
+from sim_core.measured import NOT_STATED, Point
+from sim_core.validation import METRICS, Bench
+
+FEWEST_HELD_OUT = 10
+CELL_ROWS = 3  # rows chosen of one campaign and pair of lengths
+MOST_PER_CAMPAIGN = {"closed": 8, "burst": 2, "batch": 2, "offline": 2, "prefill": 1, "server": 1, "split": 3}
+MOST_NOT_MODELLED = 3
+EVALUATIONS = 10
+KINDS = {
+    "closed-loop concurrency": "closed",
+    "static batch end-to-end latency": "batch",
+    "offline max throughput": "offline",
+    "static batch (in-flight) throughput": "offline",
+    "first token latency, batch 1": "prefill",
+}
+SOURCES = {
+    "ai-dynamo/aiconfigurator": "aiconfigurator",
+    "argonne-lcf/LLM-Inference-Bench": "argonne",
+    "NVIDIA/TensorRT-LLM docs as of 2024-05": "tensorrt-llm-2024",
+    "NVIDIA/TensorRT-LLM": "tensorrt-llm",
+    "ROCm/vllm": "rocm-vllm",
+    "SemiAnalysisAI/InferenceX": "inferencex",
+    "Scicom-AI-Enterprise-Organization/llm-benchmaxxing": "llm-benchmaxxing",
+    "sariekr/gpu_conc": "gpu-conc",
+}
+LABELS = {"INT8": "", "UNSET": "", "mxfp4": "fp4", "MXFP4": "fp4"}
+
+
+# --- the full tables as points --------------------------------------------------------------------
+
+
+def read_serving(path: Path) -> tuple[list[Point], dict[str, int]]:
+    """Return the rows of the table of serving runs as points, and how many were left out for which reason."""
+    rows = pd.read_csv(path, low_memory=False, dtype={"date": str})
+    kind = rows.metric_kind.map(KINDS)
+    notes = rows.notes.astype(str)
+    wide = rows["mode"].ne("disagg")
+    known = rows.model.map(_model_id).isin(presets.preset_ids("models"))
+    known &= rows.gpu.str.lower().isin(presets.preset_ids("accelerators"))
+    closed = kind.eq("closed") & wide
+    latency = rows.tpot_ms_unspecified.fillna(rows.tpot_ms_mean).fillna(rows.tpot_ms_p50)
+    reasons = {
+        "model or accelerator without a preset": ~known,
+        "the source does not say what its figure counts": kind.isna(),
+        "speculative decoding suspected": rows.spec_decoding.eq("suspected"),
+        "marked work in progress by its authors": notes.str.contains("work in progress"),
+        "one replica on more than one node": rows["mode"].eq("multi-node"),
+        "data-parallel attention (no such layout here)": rows.dp_attention.astype(str).eq("True") & wide,
+        "pipeline parallelism (no such layout here)": rows.pp.gt(1) & wide,
+        "no TPOT or no concurrency": closed & (latency.isna() | rows.concurrency_or_qps.isna()),
+    }
+    keep = pd.Series(True, rows.index)
+    left_out = {}
+    for reason, out in reasons.items():
+        left_out[reason] = int((keep & out).sum())
+        keep &= ~out
+    return [_serving_point(row, kind[row.Index]) for row in rows[keep].itertuples()], left_out
+
+
+def _model_id(name: str) -> str:
+    return name.lower().replace("deepseek-v3.1", "deepseek-v3")
+
+
+def _serving_point(row: Any, traffic: str) -> Point:
+    """Return one row of the table as a point."""
+    notes = str(row.notes)
+    actual = re.search(r"mean actual lengths (\d+)/(\d+)", notes)
+    prompt, output = map(int, actual.groups()) if actual else (int(row.isl), int(row.osl))
+    split = row.mode == "disagg"
+    if "one burst" in notes:
+        traffic = "burst"
+    source, entry = _citation(str(row.source))
+    tp = 0 if split else int(row.tp)
+    unspecified = [row.ttft_ms_unspecified, row.tpot_ms_unspecified]
+    statistic = NOT_STATED if _any(unspecified) else "mean"
+    if statistic == "mean" and math.isnan(row.tpot_ms_mean) and not math.isnan(row.tpot_ms_p50):
+        statistic = "median"
+    clients = row.concurrency_or_qps
+    workers = ", ".join(
+        f"{int(count)} {name} worker{'s' if count > 1 else ''} of {int(size)}"
+        for name, count, size in (
+            ("prefill", row.prefill_workers, row.prefill_gpus_per_worker),
+            ("decode", row.decode_workers, row.decode_gpus_per_worker),
+        )
+        if count > 0 and size > 0
+    )
+    return Point(
+        id=row.row_id,
+        traffic=traffic,
+        pools="split" if split else "one",
+        date=_date(str(row.date)),
+        engine=row.engine,
+        engine_version=_text(row.engine_version),
+        model=_model_id(row.model),
+        accelerator=row.gpu.lower(),
+        devices=0 if math.isnan(row.n_gpus) else int(row.n_gpus),
+        tensor_parallel=tp,
+        expert_parallel=0 if split else _count(row.ep, 1),
+        precision=_text(row.precision),
+        prompt_tokens=prompt,
+        output_tokens=output,
+        lengths="80-100%" if str(row.length_note).startswith("range 0.8") else "fixed",
+        clients=int(clients) if math.isfinite(clients) else 0,
+        arrival_per_s=math.nan,
+        ttft_ms=_first(row.ttft_ms_unspecified, row.ttft_ms_mean, row.ttft_ms_p50),
+        tpot_ms=_first(row.tpot_ms_unspecified, row.tpot_ms_mean, row.tpot_ms_p50),
+        output_tok_per_s=row.output_tok_s_total if traffic != "prefill" else math.nan,
+        statistic=statistic,
+        source=source,
+        entry=entry,
+        note=workers or ("actual mean lengths" if actual else ""),
+    )
+
+
+def _citation(text: str) -> tuple[str, str]:
+    """Return the id of a source, and where in it a row stands."""
+    for prefix, name in SOURCES.items():
+        if text.startswith(prefix):
+            rest = text.removeprefix(prefix).lstrip(" :")
+            place = re.search(r"id (\S+)$|@\w+,? (.*)$|\), (.*)$|: (.*)$", text)
+            entry = next((group for group in place.groups() if group), rest) if place else rest
+            return name, entry
+    raise SystemExit(f"no source is known for {text!r}; add it to SOURCES and sources.toml.")
+
+
+def _date(text: str) -> str:
+    if text == "nan":
+        return NOT_STATED
+    return f"{text[:4]}-{text[4:6]}-{text[6:]}" if re.fullmatch(r"\d{8}", text) else text
+
+
+def _text(value: Any) -> str:
+    return NOT_STATED if pd.isna(value) else str(value)
+
+
+def _count(value: float, otherwise: int) -> int:
+    return otherwise if math.isnan(value) else int(value)
+
+
+def _any(values: Iterable[float]) -> bool:
+    return any(not math.isnan(value) for value in values)
+
+
+def _first(*values: float) -> float:
+    return next((float(value) for value in values if not math.isnan(value)), math.nan)
+
+
+def read_mlperf(path: Path) -> list[Point]:
+    """Return MLPerf Server and Interactive runs with latencies: closed division, one node, each once."""
+    rows = pd.read_csv(path, low_memory=False)
+    rows["benchmark"] = rows.model.str.replace(r"-99(\.9)?$", "", regex=True)
+    keep = rows.division.eq("closed") & rows.scenario.isin(["Server", "Interactive"])
+    keep &= rows.scheduled_samples_per_s.gt(0) & rows.ttft_ms_mean.gt(0) & rows.tpot_ms_mean.gt(0)
+    keep &= rows.gpu.fillna("").str.lower().isin(presets.preset_ids("accelerators"))
+    keep &= rows.benchmark.isin(presets.preset_ids("benchmarks")) & rows.accelerators_total.le(8)
+    rows["label"] = rows.weight_dtype.replace(LABELS)
+    keep &= rows.label.isin(["fp8", "fp4"]) & rows.run_valid.eq("VALID")
+    rows = rows[keep].drop_duplicates(["round", "submitter", "system", "benchmark", "scenario", "result"])
+    return [_mlperf_point(row) for row in rows.itertuples()]
+
+
+def _mlperf_point(row: Any) -> Point:
+    bench = presets.benchmark(row.benchmark)
+    place = row.entry_id if isinstance(row.entry_id, str) else row.source_path
+    return Point(
+        id=f"M{row.Index:05d}",
+        traffic="server",
+        pools="one",
+        date=f"MLPerf {row.round}",
+        engine="MLPerf entry",
+        engine_version=_text(row.framework),
+        model=bench.model,
+        accelerator=row.gpu.lower(),
+        devices=int(row.accelerators_total),
+        tensor_parallel=0,
+        expert_parallel=0,
+        precision=row.label,
+        prompt_tokens=round(bench.prompt_tokens_mean),
+        output_tokens=round(bench.measured_output_tokens_mean),
+        lengths=bench.workload,
+        clients=0,
+        arrival_per_s=row.scheduled_samples_per_s,
+        ttft_ms=row.ttft_ms_mean,
+        tpot_ms=row.tpot_ms_mean,
+        output_tok_per_s=math.nan,
+        statistic="mean",
+        source=f"mlperf-{row.round}",
+        entry=f"{row.round}, closed division, {row.benchmark}, {row.scenario}, {row.submitter}, "
+        f"{row.system}, entry {place}",
+        note="",
+    )
+
+
+# --- which rows can be believed -------------------------------------------------------------------
+
+
+def possible(bench: Bench) -> np.ndarray:
+    """Return which points the datasheet allows and fit their devices.
+
+    A point is impossible if the same run at datasheet speed is slower in TPOT, from start to end, or in
+    throughput: then something else was measured (a prefix cache, another precision). Where most points of a
+    campaign are impossible, its others are not trusted either.
+    """
+    chosen = calibration("datasheet")
+    floor = validation.predict(bench, chosen.base, chosen.smooth)
+    seen = validation.measured(bench.points)
+    output = np.array([point.output_tokens for point in bench.points])
+    whole = seen[:, 0] + (output - 1) * seen[:, 1] < floor[:, 0] + (output - 1) * floor[:, 1]
+    wrong = (seen[:, 1] < floor[:, 1]) | (seen[:, 0] < 0) | whole | (seen[:, 2] > floor[:, 2])
+    table = pd.DataFrame({"key": [campaign(point) for point in bench.points], "wrong": wrong})
+    doubtful = table.groupby("key")["wrong"].transform("mean").gt(0.5).to_numpy()
+    return np.array(bench.kv_blocks, bool) & ~wrong & ~doubtful
+
+
+def campaign(point: Point) -> tuple:
+    """Return what the points of one series of measurements have in common."""
+    kind = "split" if point.pools == "split" else point.traffic
+    return kind, point.model, point.accelerator, point.engine, point.precision
+
+
+# --- the rule of choice ---------------------------------------------------------------------------
+
+
+def choose(points: Sequence[Point]) -> list[Point]:
+    """Return the points of the table by rule, not by hand: no error is looked at.
+
+    Points are grouped to campaigns (kind of run, model, accelerator, engine, precision) and within them to
+    cells (lengths, tensor and expert parallelism). Of each cell the points of fewest, middle and most clients
+    are taken, the newest where a point was measured more than once; of each campaign, cells are taken in
+    the order of their lengths, spread evenly, up to `MOST_PER_CAMPAIGN` points.
+    """
+    campaigns: dict[tuple, dict[tuple, list[Point]]] = {}
+    for point in points:
+        cell = (point.prompt_tokens, point.output_tokens, point.tensor_parallel, point.expert_parallel)
+        cell += (point.replicas, point.lengths)
+        campaigns.setdefault(campaign(point), {}).setdefault(cell, []).append(point)
+    found = []
+    for key in sorted(campaigns):
+        cells = [_ends_and_middle(cell) for _, cell in sorted(campaigns[key].items())]
+        most = MOST_PER_CAMPAIGN[key[0]]
+        if cells[0][0].status == measured.NOT_MODELLED:
+            most = min(most, MOST_NOT_MODELLED)
+        found += _spread([point for cell in cells for point in cell], most)
+    return sorted(found, key=lambda point: point.id)
+
+
+def _ends_and_middle(cell: list[Point]) -> list[Point]:
+    newest: dict[tuple, Point] = {}
+    for point in sorted(cell, key=lambda point: (point.date, point.id)):
+        newest[point.clients, round(point.arrival_per_s, 6) if point.arrival_per_s > 0 else 0] = point
+    return _spread([newest[key] for key in sorted(newest)], CELL_ROWS)
+
+
+def _spread(items: list[Point], most: int) -> list[Point]:
+    """Return at most so many of the items, evenly spread from the first to the last."""
+    if len(items) <= most:
+        return items
+    places = np.unique(np.round(np.linspace(0, len(items) - 1, most)).astype(int))
+    return [items[place] for place in places]
+
+
+def csv_of(points: Sequence[Point]) -> str:
+    """Return points as `measured.csv` holds them; numbers as the source prints them, to 6 digits."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(Point._fields)
+    for point in points:
+        writer.writerow([_cell(key, value) for key, value in point._asdict().items()])
+    return out.getvalue()
+
+
+def _cell(key: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if value == 0 or math.isnan(value) else f"{value:.8g}"
+
+
+# --- predictions by fits that have not seen a row --------------------------------------------------
+
+
+def fit(bench: Bench, evaluations: int) -> dict[str, float]:
+    """Return the constants that fit a bench best, by `fit_typical`'s rule, in the calibration's units."""
+    from scipy.optimize import least_squares
+
+    bounds, seen = calibration("typical"), validation.measured(bench.points)
+
+    def residuals(position: np.ndarray) -> np.ndarray:
+        constants = fit_typical.with_position(bounds, position).base
+        error = np.log(validation.predict(bench, constants) / seen)
+        return np.concatenate([error[:, 1] / fit_typical.TPOT_SCALE, error[:, 0] / fit_typical.TTFT_SCALE])
+
+    start = np.full(len(fit_typical.free_names(bounds)), 0.5)
+    found = least_squares(residuals, start, bounds=(0.0, 1.0), loss="soft_l1", diff_step=0.02,
+                          max_nfev=evaluations, xtol=1e-4, ftol=1e-4)  # fmt: skip
+    return {
+        constant.name: constant.value for constant in fit_typical.with_position(bounds, found.x).constants
+    }
+
+
+def base_of(values: dict[str, float]) -> Constants:
+    """Return constants by name as the formulas take them."""
+    units = {constant.name: constant.unit for constant in calibration("typical").constants}
+    fields = {}
+    for name, value in values.items():
+        suffix = "s" if units[name] in ("us", "ms") else units[name]
+        fields[f"{name}_{suffix}"] = value * UNITS[units[name]]
+    return Constants(**fields)
+
+
+def write_folds(points: Sequence[Point]) -> None:
+    """Fit without each accelerator and each model, and write the constants."""
+    fitted = [point for point in points if point.fitted]
+    bench = validation.bench_of(fitted)
+    lines = [
+        f"# Constants of fits that have not seen one accelerator or model; {datetime.date.today()}.",
+        f'fingerprint = "{trust.fingerprint()}"  # of the constants of `typical` at that time',
+        f"rows = {len(fitted)}",
+    ]
+    for kind in ("accelerator", "model"):
+        names = [getattr(point, kind) for point in fitted]
+        for name in sorted(set(names)):
+            inside = np.array([other == name for other in names])
+            if inside.sum() < FEWEST_HELD_OUT:
+                continue
+            values = fit(bench.part(~inside), EVALUATIONS)
+            part = bench.part(inside)
+            ratio = validation.ratios(part.points, validation.predict(part, base_of(values)))
+            medians = {
+                f"{metric}_pct": round(validation.errors(ratio[:, index]).median_pct, 1)
+                for index, metric in enumerate(METRICS)
+            }
+            print(kind, name, int(inside.sum()), medians, flush=True)
+            lines += ["", f'[{kind}."{name}"]', f"rows = {int(inside.sum())}"]
+            lines += [f"{key} = {value}" for key, value in medians.items()]
+            lines += [f"constants.{key} = {value:.15g}" for key, value in values.items()]
+    (measured.FOLDER / "folds.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def blind_rows() -> list[dict[str, Any]]:
+    """Return ratios predicted / measured of the table's points by constants that have not seen them.
+
+    `unseen` is what was left out of the fit: the point's ``accelerator``, its ``model``, or ``all`` of its
+    kind: rows that no fit has used are predicted with the final constants.
+    """
+    folds = tomllib.loads((measured.FOLDER / "folds.toml").read_text(encoding="utf-8"))
+    points = [point for point in measured.points() if point.pools == "one"]
+    fitted = [point for point in points if point.fitted]
+    rows = []
+    for kind in ("accelerator", "model"):
+        for name, fold in folds[kind].items():
+            chosen = [point for point in fitted if getattr(point, kind) == name]
+            found = validation.predict(validation.bench_of(chosen), base_of(fold["constants"]))
+            rows += _blind(chosen, kind, validation.ratios(chosen, found))
+    rest = [point for point in points if point not in set(fitted)]
+    return rows + _blind(rest, "all", validation.score(rest).ratio)
+
+
+def _blind(points: Sequence[Point], unseen: str, ratio: np.ndarray) -> list[dict[str, Any]]:
+    return [
+        {"id": point.id, "unseen": unseen}
+        | {
+            metric: "" if math.isnan(value) else f"{value:.4g}"
+            for metric, value in zip(METRICS, row, strict=True)
+        }
+        for point, row in zip(points, ratio, strict=True)
+    ]
+
+
+def write_blind() -> None:
+    """Write the blind ratios of the table's points."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, ["id", "unseen", *METRICS], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(blind_rows())
+    (measured.FOLDER / "blind.csv").write_text(out.getvalue(), encoding="utf-8")
+
+
+def about_of(one: Sequence[Point], split: Sequence[Point], left_out: dict[str, int], chosen: int) -> str:
+    """Return `about.toml`: how many rows there were, what was left out, and the rule."""
+    rule = " ".join((choose.__doc__ or "").split()).replace("`", "")
+    lines = [
+        f"chosen = {chosen}",
+        f"usable = {len(one)}  # of one pool",
+        f"disaggregated = {len(split)}",
+        f'rule = "{rule}"',
+        "",
+        "[noise]  # the same point measured on two versions of an engine",
+        "median_pct = 2",
+        "upper_quartile_pct = 28",
+        "",
+        "[left_out]",
+        *(f'"{reason}" = {count}' for reason, count in left_out.items() if count),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+# --- the report -----------------------------------------------------------------------------------
+
+
+def table(points: Sequence[Point], ratio: np.ndarray, keys: dict[str, Any]) -> pd.DataFrame:
+    """Return median errors of the three metrics by groups of points."""
+    rows = []
+    for name, of in keys.items():
+        groups = np.array([str(of(point)) for point in points])
+        for group in sorted(set(groups)):
+            row: dict[str, Any] = {"by": name, "group": group}
+            for index, metric in enumerate(METRICS):
+                found = validation.errors(ratio[groups == group, index])
+                row |= {f"{metric}_n": found.rows, f"{metric}_pct": round(found.median_pct, 1),
+                        f"{metric}_bias": round(found.bias_pct, 1)}  # fmt: skip
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+KEYS = {
+    "all": lambda point: "all",
+    "traffic": lambda point: point.traffic,
+    "family": lambda point: f"{point.traffic} {point.family}",
+    "accelerator": lambda point: f"{point.traffic} {point.accelerator}",
+    "engine": lambda point: f"{point.traffic} {point.engine}",
+}
+
+
+def usable(folder: Path) -> tuple[list[Point], list[Point], dict[str, int]]:
+    """Return the usable points of one pool, of two, and what was left out for which reason."""
+    found, left_out = read_serving(folder / "measured_serving.csv")
+    found += read_mlperf(folder / "mlperf_llm_results.csv")
+    one = [point for point in found if point.pools == "one"]
+    bench = validation.bench_of(one)
+    good = possible(bench)
+    fits = np.array(bench.kv_blocks, bool)
+    left_out["weights and one request do not fit the memory"] = int((~fits).sum())
+    left_out["faster than the datasheet allows, or of a campaign that mostly is"] = int((fits & ~good).sum())
+    return (
+        [p for p, ok in zip(one, good, strict=True) if ok],
+        [p for p in found if p.pools != "one"],
+        left_out,
+    )
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True))
+@click.option("--choose", "choosing", is_flag=True, help="Write measured.csv and about.toml.")
+@click.option("--folds", is_flag=True, help="Fit without each accelerator and model; write folds.toml.")
+@click.option("--blind", is_flag=True, help="Predict the table's rows by these fits; write blind.csv.")
+def main(folder: Path, choosing: bool, folds: bool, blind: bool) -> None:
+    """Score, choose or cross-validate."""
+    pd.set_option("display.width", 200, "display.max_rows", 500)
+    one, split, left_out = usable(folder)
+    print(f"{len(one)} points of one pool, {len(split)} disaggregated; left out: {left_out}")
+    started = time.perf_counter()
+    found = validation.score(one)
+    print(f"scored in {time.perf_counter() - started:.2f} s")
+    counted = [place for place, point in enumerate(one) if not point.status]
+    print(table([one[i] for i in counted], found.ratio[counted], KEYS).to_string())
+    if choosing:
+        chosen = choose([*one, *split])
+        (measured.FOLDER / "measured.csv").write_text(csv_of(chosen), encoding="utf-8")
+        about = about_of(one, split, left_out, len(chosen))
+        (measured.FOLDER / "about.toml").write_text(about, encoding="utf-8")
+        print(f"{len(chosen)} points chosen")
+    if folds:
+        write_folds(one)
+    if blind:
+        write_blind()
+
+
+if __name__ == "__main__":
+    main()
