@@ -87,7 +87,7 @@ def test_plotly_accepts_bars_and_points():
     """Oracle: Plotly's own validation; heights as given."""
     bars = figures.bars(ROWS)
     go.Figure(bars)
-    assert bars["data"][0]["y"] == [1.0, 0.9, 0.0]
+    assert bars["data"][0]["x"] == [1.0, 0.9, 0.0]
     points = figures.points(line("server", 2000.0).rows, ROWS[:2])
     go.Figure(points)
     assert points["data"][0]["x"] == [100.0, 25.0, 5.0]

@@ -279,7 +279,7 @@ def kept_sentence(lines: Sequence[Line], marks: Sequence[Mark], along: str) -> s
 
 
 def bars(rows: Sequence[Row]) -> Figure:
-    """Draw the scenarios side by side, as shares of Offline, published ratios beside them.
+    """Draw the scenarios below one another, as shares of Offline, published ratios beside them.
 
     Parameters
     ----------
@@ -290,20 +290,22 @@ def bars(rows: Sequence[Row]) -> Figure:
     names = [_bar_name(row) for row in rows]
     colours = [RULES[row["rule"]][1] for row in rows]
     data = [{
-        "type": "bar", "x": names, "y": short(row["kept_frac"] for row in rows), "name": "simulated",
-        "marker": {"color": [MUTED if colour == INK else colour for colour in colours]}, "width": 0.5,
-        "text": [f"<b>{percent(row['kept_frac'])}</b><br>{quantity(_speed(row), 'tok/s')}" for row in rows],
-        "textposition": "inside", "insidetextanchor": "start", "textfont": {"color": "#ffffff", "size": 14},
+        "type": "bar", "orientation": "h", "y": names, "x": short(row["kept_frac"] for row in rows),
+        "marker": {"color": [MUTED if colour == INK else colour for colour in colours]}, "width": 0.6,
+        "text": [f"<b>{percent(row['kept_frac'])}</b> {number(_speed(row))}" for row in rows],
+        "textposition": "inside", "insidetextanchor": "start", "textangle": 0, "name": "simulated",
+        "textfont": {"color": "#ffffff", "size": 14}, "constraintext": "none",
         "showlegend": False, "hovertemplate": "%{customdata}<extra></extra>",
         "customdata": [_bar_hover(row) for row in rows],
     }]  # fmt: skip
     shown = [row for row in rows if row["published"]]
     if shown:
         data.append(_bar_published(shown))
+    most = 1.05 * max((row["published"][2] for row in shown), default=0)
     layout = LAYOUT | {
-        "xaxis": {"type": "category", "title": {"text": ""}},
-        "yaxis": {"title": {"text": "Throughput [share of Offline]"}, "tickformat": ".0%",
-                  "range": [0, max(Y_TOP, 1.05 * max((row["published"][2] for row in shown), default=0))]},
+        "yaxis": {"type": "category", "title": {"text": ""}, "autorange": "reversed"},
+        "xaxis": {"title": {"text": "Share of Offline [bars: tok/s per acc.]"},
+                  "tickformat": ".0%", "range": [0, max(1.05, most)]},
     }  # fmt: skip
     return {"data": data, "layout": layout}
 
@@ -324,9 +326,9 @@ def _bar_published(rows: Sequence[Row]) -> dict:
     low, middle, high = ([row["published"][index] for row in rows] for index in range(3))
     return {
         "type": "scatter", "mode": "markers", "name": "published entries: median, range",
-        "x": [_bar_name(row) for row in rows], "y": short(middle),
+        "y": [_bar_name(row) for row in rows], "x": short(middle),
         "marker": {"symbol": "diamond", "size": 12, "color": INK, "line": {"width": 1.5, "color": PAPER}},
-        "error_y": {"type": "data", "symmetric": False, "color": INK, "thickness": 2, "width": 8,
+        "error_x": {"type": "data", "symmetric": False, "color": INK, "thickness": 2, "width": 8,
                     "array": short(h - m for h, m in zip(high, middle, strict=True)),
                     "arrayminus": short(m - lo for m, lo in zip(middle, low, strict=True))},
         "text": [f"<b>published: median {percent(row['published'][1])} of Offline</b><br>"
