@@ -38,7 +38,8 @@ VIEW_KEYS = frozenset(  # what pages add to a link: how, not what, is shown
     (
         *("against", "among", "at_batch", "at_context", "axes", "batching", "bench", "devices", "extent"),
         *("fine", "from_s", "phases", "rows", "rules", "setup", "show", "shown", "span_s", "split"),
-        *("tuned", "vary"),
+        *("tuned", "valcolour", "valengine", "valfamily", "valkind", "valmetric", "valpart"),
+        *("valview", "vary"),
     )
 )
 DESCRIPTIVE = ("title", "story", "expected", "description", "source")

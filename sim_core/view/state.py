@@ -37,6 +37,17 @@ VIEW: Mapping[str, tuple[str, ...]] = {  # view settings and their choices, the 
     "against": ("tpot", "ttft"),
     "setup": ("best", "own"),
     "tuned": ("on", "off"),
+    "valview": ("points", "errors", "worst", "rows"),
+    "valmetric": ("tpot", "ttft", "throughput"),
+    "valcolour": ("family", "accelerator", "engine"),
+    "valkind": ("closed", "burst", "batch", "offline", "prefill", "server", "split", "every"),
+    "valfamily": ("all", "dense", "moe", "mla"),
+    "valengine": ("all", "tensorrt-llm", "vllm", "sglang", "mlperf"),
+    "valpart": (  # the accelerators of the table of published points
+        *("all", "a100-40-sxm", "a100-80-sxm", "arc-pro-b60", "b200", "b300", "gb200"),
+        *("gh200-96", "h100-sxm", "h200", "h200-nvl", "intel-max-1550", "l40s", "mi250"),
+        *("mi300x", "mi350x", "mi355x", "rtx-pro-6000"),
+    ),
 }
 
 
