@@ -16,7 +16,8 @@ PAGES = (
     ("1_Frontier.py", "Frontier"),
     ("2_Two_phases.py", "Two phases"),
     ("3_Batching.py", "Batching"),
-    ("4_Method.py", "Method"),
+    ("4_Scenarios.py", "Scenarios"),
+    ("6_Method.py", "Method"),
 )
 ANSWER = "answer"  # key of the fragment that holds a page's answer; a slider reruns only that
 _STYLE = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
