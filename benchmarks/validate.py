@@ -3,7 +3,7 @@
     python -m benchmarks.validate ../shared/reference             # scores all usable rows of the full tables
     python -m benchmarks.validate ../shared/reference --choose    # writes measured.csv and about.toml
     python -m benchmarks.validate ../shared/reference --folds     # fits without each group: folds.toml
-    python -m benchmarks.validate ../shared/reference --blind     # predicts each row unseen: blind.csv
+    python -m benchmarks.validate ../shared/reference --blind     # predicts rows unseen: blind.csv
 
 The folder holds `measured_serving.csv` and `mlperf_llm_results.csv`; everything is written to
 `presets/validation`. What a row needs to be used, and how rows are chosen, is said in `usable` and `choose`.
@@ -38,6 +38,13 @@ FEWEST_HELD_OUT = 10
 CELL_ROWS = 3  # rows chosen of one campaign and pair of lengths
 MOST_PER_CAMPAIGN = {"closed": 8, "burst": 2, "batch": 2, "offline": 2, "prefill": 1, "server": 1, "split": 3}
 MOST_NOT_MODELLED = 3
+RULE = (
+    "They are chosen by rule, not by error. Points form campaigns (kind of run, model, accelerator, "
+    "engine, precision), and within them to cells (lengths, parallelism). Of each cell the points of fewest, "
+    "middle and most clients are taken, the newest where one was measured more than once. Of each campaign "
+    "so many are taken, evenly spread over its cells: {closed} closed loops, {split} disaggregated ones, "
+    "{batch} batches, {offline} offline runs, {burst} bursts, {prefill} prefill, {server} MLPerf entry."
+)
 EVALUATIONS = 10
 KINDS = {
     "closed-loop concurrency": "closed",
@@ -399,8 +406,44 @@ def _blind(points: Sequence[Point], unseen: str, ratio: np.ndarray) -> list[dict
     ]
 
 
-def write_blind() -> None:
-    """Write the blind ratios of the table's points."""
+def error_tables(one: Sequence[Point]) -> str:
+    """Return `errors.toml`: errors over all usable closed loops of the full table, blind and in sample."""
+    folds = tomllib.loads((measured.FOLDER / "folds.toml").read_text(encoding="utf-8"))
+    fitted = [point for point in one if point.fitted]
+    bench = validation.bench_of(fitted)
+    lines = [
+        f"# Median errors over all {len(fitted)} closed loops of the full table; {datetime.date.today()}."
+    ]
+    for kind in ("model", "accelerator", "none"):
+        predicted = np.full((len(fitted), 3), np.nan)
+        for name, fold in folds.get(kind, {}).items():
+            inside = np.array([getattr(point, kind) == name for point in fitted])
+            predicted[inside] = validation.predict(bench.part(inside), base_of(fold["constants"]))
+        if kind == "none":
+            predicted = validation.predict(bench, calibration("typical").base)
+        lines += _error_lines(fitted, predicted, kind)
+    return "\n".join(lines) + "\n"
+
+
+def _error_lines(points: Sequence[Point], predicted: np.ndarray, kind: str) -> list[str]:
+    ratio = validation.ratios(points, predicted)
+    lines = []
+    for family in ("all", *measured.FAMILIES):
+        inside = np.array([family in ("all", point.family) for point in points])
+        inside &= np.isfinite(ratio[:, 1])
+        found = [validation.errors(ratio[inside, index]) for index in range(3)]
+        lines += ["", f"[{kind}.{family}]", f"rows = {int(inside.sum())}"]
+        for metric, error in zip(METRICS, found, strict=True):
+            lines += [f"{metric}_pct = {error.median_pct:.3g}", f"{metric}_bias_pct = {error.bias_pct:.3g}"]
+        chosen = [point for point, ok in zip(points, inside, strict=True) if ok]
+        observed = validation.measured(chosen)[:, 1]
+        lines.append(f"rank = {validation.rank(chosen, predicted[inside, 1], observed):.4g}")
+    return lines
+
+
+def write_blind(one: Sequence[Point]) -> None:
+    """Write the blind ratios of the table's points, and the errors over all usable ones."""
+    (measured.FOLDER / "errors.toml").write_text(error_tables(one), encoding="utf-8")
     out = io.StringIO()
     writer = csv.DictWriter(out, ["id", "unseen", *METRICS], lineterminator="\n")
     writer.writeheader()
@@ -410,12 +453,11 @@ def write_blind() -> None:
 
 def about_of(one: Sequence[Point], split: Sequence[Point], left_out: dict[str, int], chosen: int) -> str:
     """Return `about.toml`: how many rows there were, what was left out, and the rule."""
-    rule = " ".join((choose.__doc__ or "").split()).replace("`", "")
     lines = [
         f"chosen = {chosen}",
         f"usable = {len(one)}  # of one pool",
         f"disaggregated = {len(split)}",
-        f'rule = "{rule}"',
+        f'rule = "{RULE.format(**MOST_PER_CAMPAIGN)}"',
         "",
         "[noise]  # the same point measured on two versions of an engine",
         "median_pct = 2",
@@ -475,7 +517,7 @@ def usable(folder: Path) -> tuple[list[Point], list[Point], dict[str, int]]:
 @click.argument("folder", type=click.Path(path_type=Path, exists=True))
 @click.option("--choose", "choosing", is_flag=True, help="Write measured.csv and about.toml.")
 @click.option("--folds", is_flag=True, help="Fit without each accelerator and model; write folds.toml.")
-@click.option("--blind", is_flag=True, help="Predict the table's rows by these fits; write blind.csv.")
+@click.option("--blind", is_flag=True, help="Predict rows by these fits; write blind.csv and errors.toml.")
 def main(folder: Path, choosing: bool, folds: bool, blind: bool) -> None:
     """Score, choose or cross-validate."""
     pd.set_option("display.width", 200, "display.max_rows", 500)
@@ -495,7 +537,7 @@ def main(folder: Path, choosing: bool, folds: bool, blind: bool) -> None:
     if folds:
         write_folds(one)
     if blind:
-        write_blind()
+        write_blind(one)
 
 
 if __name__ == "__main__":

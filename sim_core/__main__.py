@@ -38,6 +38,7 @@ FRONTIER_TABLE = (
     "saturated",
     "meets_slo",
     "on_frontier",
+    "badge",
 )
 LONG_COLUMNS = ("source", "story", "expected", "query")  # in JSON, too long for a table
 
@@ -191,7 +192,7 @@ def cli(context: click.Context) -> None:
 @click.option("--steps-out", metavar="FILE", help="Write one CSV row per run of equal engine steps.")
 def run(form: str, requests_out: str, steps_out: str, **source: Any) -> None:
     inputs = Inputs(**source)
-    from sim_core import metrics, simulator  # after the inputs: a typing error is answered at once
+    from sim_core import metrics, simulator, trust  # after the inputs: a typing error is answered at once
 
     result = simulator.run(
         inputs.scenario,
@@ -207,6 +208,8 @@ def run(form: str, requests_out: str, steps_out: str, **source: Any) -> None:
         _write_csv(result.steps(), steps_out)
     summary = dict(metrics.summarize(requests, inputs.scenario))
     summary["warnings"] = [*inputs.notes, *summary.get("warnings", ())]
+    found = trust.with_load(inputs.scenario, profile=inputs.profile, trace=inputs.trace)
+    summary["trust"] = found.as_dict()
     emit(_report(summary, form))
 
 
@@ -218,11 +221,14 @@ def frontier(form: str, varied: tuple[str, ...], **source: Any) -> None:
     inputs = Inputs(**source)
     options = {"vary": _variations(varied)} if varied else {}
     from sim_core import frontier as sweep
+    from sim_core import trust
 
-    table = sweep(inputs.scenario, trace=inputs.trace, profile=inputs.profile, **options)
+    given = {"trace": inputs.trace, "profile": inputs.profile}
+    table = sweep(inputs.scenario, **given, **options)
     for note in inputs.notes:
         say(f"Note: {note}")
-    emit(_points(_rows(table), form, options.get("vary", {})))
+    rows = [row | trust.columns(inputs.scenario, row, **given) for row in _rows(table)]
+    emit(_points(rows, form, options.get("vary", {})))
 
 
 @cli.command(help=f"Find the highest stable request rate within the latency limits.\n\n{SCENARIO_HELP}")
@@ -270,10 +276,15 @@ def _tables(summary: Mapping[str, Any]) -> str:
     rest = dict(summary)
     point = dict(rest.pop("point", None) or {})
     metrics = dict(rest.pop("metrics", None) or point.pop("metrics", {}))
-    warnings = rest.pop("warnings", ())
+    warnings = list(rest.pop("warnings", ()))
+    trust = dict(rest.pop("trust", None) or {})
+    reasons, _ = trust.pop("reasons", ()), trust.pop("evidence", "")
+    warnings += reasons if trust.get("badge") != "validated region" else ()
     scenario = rest.pop("scenario", None)
     latencies = [{"latency": key} | metrics.pop(key) for key in LATENCIES if key in metrics]
-    numbers = report.flat(rest) | metrics | report.flat(point)
+    numbers = (
+        report.flat(rest) | metrics | report.flat(point) | report.flat({"trust": trust} if trust else {})
+    )
     blocks = [f"scenario  {to_query(Scenario(**scenario))}"] if scenario else []
     blocks += [report.table_text(latencies)] if latencies else []
     width = max(map(len, numbers))

@@ -14,7 +14,8 @@ family on its accelerator, else of its family, else all.
 - Inside, the ratios are those of fits without the row's model.
 - If the accelerator or the model is outside, they are those of fits without the row's accelerator or model.
   A part that was never fitted, but has points of its own (one batch, offline), takes those into account.
-- Every further input outside widens the band by half, in the logarithm.
+- Every other input outside widens the band by half, in the logarithm; so do a vendor without any part in
+  the fit, and figures that are only announced.
 
 The datasheet calibration is a bound and the `submission` one is checked on benchmark entries: neither has
 bands here, and a measured engine profile is evidence of its own.
@@ -118,14 +119,17 @@ def fingerprint() -> str:
 
 
 class Coverage(NamedTuple):
-    """What the published closed loops cover; sizes in parameters, lengths in tokens."""
+    """What the published closed loops cover; sizes in parameters, lengths in tokens.
+
+    `dtypes` holds the weights' precisions by accelerator and family.
+    """
 
     accelerators: Mapping[str, int]
     models: Mapping[str, int]
     sizes: Mapping[str, tuple[float, float]]
     tensor_parallel: Mapping[str, int]
     expert_parallel: int
-    dtypes: Mapping[str, frozenset[str]]
+    dtypes: Mapping[tuple[str, str], frozenset[str]]
     prompt_tokens: tuple[float, float]
     output_tokens: tuple[float, float]
     clients: int
@@ -146,8 +150,10 @@ def coverage() -> Coverage:
         tensor_parallel={family: max(p.tensor_parallel for p in of) for family, of in families.items()},
         expert_parallel=max(point.expert_parallel for point in rows),
         dtypes={
-            name: frozenset(_stored(p.model, weight_dtype(p)) for p in rows if p.accelerator == name)
+            (name, family): known
             for name in parts
+            for family, of in families.items()
+            if (known := frozenset(_stored(p) for p in of if p.accelerator == name))
         },
         prompt_tokens=_range(point.prompt_tokens for point in rows),
         output_tokens=_range(point.output_tokens for point in rows),
@@ -160,9 +166,10 @@ def _range(values: Iterable[float]) -> tuple[float, float]:
     return min(found), max(found)
 
 
-def _stored(model: str, dtype: str) -> str:
+def _stored(point: Point) -> str:
     """Return the precision of most weights: of the experts where there are any."""
-    return presets.model(model).stored_dtypes(dtype)[1 if presets.model(model).experts else 0]
+    model = presets.model(point.model)
+    return model.stored_dtypes(weight_dtype(point))[1 if model.experts else 0]
 
 
 class Outside(NamedTuple):
@@ -191,7 +198,11 @@ def outside(scenario: Scenario, trace: Any = None, load_frac: float | None = Non
 def _accelerator(scenario: Scenario, covered: Coverage) -> list[Outside]:
     name = presets.accelerator(scenario.accelerator).name
     if scenario.accelerator not in covered.accelerators:
-        return [Outside("accelerator", f"no published closed loop on {name} is in the table")]
+        found = [Outside("accelerator", f"no published closed loop on {name} is in the table")]
+        vendor = presets.accelerator(scenario.accelerator).vendor
+        if vendor not in {presets.accelerator(part).vendor for part in covered.accelerators}:
+            found.append(Outside("vendor", f"nor is one on any other part of {vendor}"))
+        return found
     part, sold = presets.accelerator_of(scenario), presets.accelerator(scenario.accelerator)
     names = (
         "bf16_tflop_per_s",
@@ -226,30 +237,34 @@ def _model(scenario: Scenario, model: presets.Model, covered: Coverage) -> list[
 
 
 def _layout(scenario: Scenario, family: str, covered: Coverage) -> list[Outside]:
-    most, found = covered.tensor_parallel[family], []
-    if scenario.tensor_parallel > most:
-        words = (
-            f"tensor_parallel is {scenario.tensor_parallel}; measured {FAMILY_WORDS[family]} use up to {most}"
-        )
-        found.append(Outside("tensor_parallel", words))
-    if scenario.expert_parallel > covered.expert_parallel:
-        words = f"expert_parallel is {scenario.expert_parallel}; measured up to {covered.expert_parallel}"
-        found.append(Outside("expert_parallel", words))
-    return found
+    limits = (
+        ("tensor_parallel", covered.tensor_parallel[family]),
+        ("expert_parallel", covered.expert_parallel),
+    )
+    return [
+        Outside(key, f"{asked} devices a group ({key}); measured {FAMILY_WORDS[family]} use up to {most}")
+        for key, most in limits
+        if (asked := getattr(scenario, key)) > most
+    ]
 
 
 def _precision(scenario: Scenario, covered: Coverage) -> list[Outside]:
-    if scenario.accelerator not in covered.dtypes:
+    """Return whether the family was not measured on the accelerator, or not in this precision."""
+    if scenario.accelerator not in covered.accelerators:
         return []
-    model = presets.model_of(scenario)
+    model, name = presets.model_of(scenario), presets.accelerator(scenario.accelerator).name
+    family = family_of(model)
+    known = covered.dtypes.get((scenario.accelerator, family))
+    if known is None:
+        return [
+            Outside("model", f"no published closed loop of {FAMILY_WORDS[family]} on {name} is in the table")
+        ]
     stored = model.stored_dtypes(scenario.weight_dtype)[1 if model.experts else 0]
-    known = covered.dtypes[scenario.accelerator]
     if stored in known:
         return []
-    name = presets.accelerator(scenario.accelerator).name
-    return [
-        Outside("weight_dtype", f"{stored} weights on {name}; measured there: {', '.join(sorted(known))}")
-    ]
+    measured = ", ".join(sorted(known))
+    words = f"weights of {FAMILY_WORDS[family]} in {stored} on {name} (weight_dtype); measured: {measured}"
+    return [Outside("weight_dtype", words)]
 
 
 def _lengths(scenario: Scenario, covered: Coverage, trace: Any) -> list[Outside]:
@@ -259,7 +274,8 @@ def _lengths(scenario: Scenario, covered: Coverage, trace: Any) -> list[Outside]
     for key, mean in zip(("prompt_tokens", "output_tokens"), mean_lengths(scenario, trace), strict=True):
         low, high = getattr(covered, key)
         if not low / SLACK <= mean <= high * SLACK:
-            words = f"{key} is {mean:,.0f} on average; measured {low:,.0f} to {high:,.0f}"
+            what = "prompt" if key == "prompt_tokens" else "answer"
+            words = f"the mean {what} has {mean:,.0f} tokens ({key}); measured {low:,.0f} to {high:,.0f}"
             found.append(Outside(key, words))
     return found
 
@@ -274,13 +290,13 @@ def _clients(scenario: Scenario, covered: Coverage) -> list[Outside]:
         return []
     if most <= covered.clients * SLACK:
         return []
-    return [Outside(key, f"{most:,} sequences at once; measured up to {covered.clients:,}")]
+    return [Outside(key, f"{most:,} sequences at once ({key}); measured up to {covered.clients:,}")]
 
 
 def _scheduling(scenario: Scenario) -> list[Outside]:
     found = []
     if scenario.policy == "static":
-        found.append(Outside("policy", "static batching; measured engines batch continuously"))
+        found.append(Outside("policy", "static batching (policy); measured engines batch continuously"))
     if scenario.calibration == "datasheet":
         found.append(
             Outside("calibration", "the datasheet calibration is a physical bound, not a prediction")
@@ -316,13 +332,10 @@ def trust(
     load_frac : float, optional
         Request rate as a share of the rate that saturates, where it is known.
     """
-    if trace is not None:
+    if trace is not None or profile is not None:
         return _trust(scenario, profile, trace, load_frac)
-    return _cached(
-        _neutral(scenario),
-        profile is not None,
-        load_frac is not None and load_frac > STEEP_LOAD and load_frac,
-    )
+    steep = load_frac if load_frac is not None and load_frac > STEEP_LOAD else None
+    return _cached(_neutral(scenario), steep)
 
 
 def _neutral(scenario: Scenario) -> Scenario:
@@ -334,8 +347,8 @@ def _neutral(scenario: Scenario) -> Scenario:
 
 
 @lru_cache(maxsize=1024)
-def _cached(scenario: Scenario, measured: bool, load_frac: float | bool) -> Trust:
-    return _trust(scenario, measured or None, None, load_frac or None)
+def _cached(scenario: Scenario, load_frac: float | None) -> Trust:
+    return _trust(scenario, None, None, load_frac)
 
 
 def _trust(scenario: Scenario, profile: Any, trace: Any, load_frac: float | None) -> Trust:
@@ -350,10 +363,11 @@ def _trust(scenario: Scenario, profile: Any, trace: Any, load_frac: float | None
         reasons = (f"The figures of {part.name} are announced, not measured by others.", *reasons)
     if any(item.what == "calibration" for item in found):
         return Trust(badge, reasons, NO_BAND, NO_BAND, NO_BAND, "none")
-    rows, words = _closest(scenario, {item.what for item in found})
+    missing = {item.what for item in found}
+    rows, words = _closest(scenario, missing)
     if not reasons:
         reasons = (f"Covered by {words}.",)
-    further = max(len(found) - 1, 0)
+    further = len(missing) - bool(missing & {"accelerator", "model"}) + part.announced
     bands = {metric: _band(rows, metric, further) for metric in ("tpot", "ttft", "throughput")}
     own = _own_band(scenario)
     if own is not None:

@@ -26,15 +26,17 @@ All points are priced together, one table over tokens for each, with the simulat
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from sim_core import presets
-from sim_core.measured import Point, points, weight_dtype
+from sim_core.measured import FOLDER, Point, points, weight_dtype
 from sim_core.scenario import Scenario
 
 METRICS = ("ttft", "tpot", "throughput")
@@ -357,16 +359,20 @@ def measured(points: Sequence[Point]) -> np.ndarray:
 def ratios(points: Sequence[Point], predicted: np.ndarray) -> np.ndarray:
     """Return predicted over measured, shape (points, 3); NaN where either is missing.
 
-    Where a closed loop's source prints no throughput, both sides are what a steady loop would give, clients x
-    output / (TTFT + (output - 1) x TPOT), which is no evidence beside TTFT and TPOT.
+    Where a closed loop's source prints no throughput, both sides are `steady_tok_per_s`, which is no evidence
+    beside TTFT and TPOT.
     """
     found = predicted / measured(points)
     for place, point in enumerate(points):
         if math.isnan(found[place, 2]) and point.traffic in ("closed", "burst"):
-            longer = (point.output_tokens - 1) * np.array([predicted[place, 1], point.tpot_ms])
-            ours, theirs = np.array([predicted[place, 0], point.ttft_ms]) + longer
-            found[place, 2] = theirs / ours
+            ours = steady_tok_per_s(point, *predicted[place, :2])
+            found[place, 2] = ours / steady_tok_per_s(point, point.ttft_ms, point.tpot_ms)
     return found
+
+
+def steady_tok_per_s(point: Point, ttft_ms: float, tpot_ms: float) -> float:
+    """Return what a steady closed loop with these latencies puts out [tok/s]: clients x output / E2E."""
+    return 1e3 * point.clients * point.output_tokens / (ttft_ms + (point.output_tokens - 1) * tpot_ms)
 
 
 # --- how far apart they are -----------------------------------------------------------------------
@@ -476,14 +482,42 @@ def _tuned(point: Point, calibration: str) -> bool:
 
 
 def as_rows(found: Scored) -> list[dict[str, Any]]:
-    """Return scored points as flat rows, for tables and files: facts, assumptions, predictions, errors."""
+    """Return scored points as flat rows, for tables and files: facts, assumptions, predictions, errors.
+
+    `throughput_tok_per_s` is the printed throughput, or where a closed loop's source prints none, the one
+    that follows from its latencies (`throughput_derived`); the predicted one is made alike.
+    """
     rows = []
     for place, point in enumerate(found.points):
-        row = {**point._asdict(), "family": point.family, "status": point.status}
-        row |= {"assumed_policy": policy(point), "assumed_kv_dtype": kv_dtype(point)}
-        for index, metric in enumerate(METRICS):
-            name = ("ttft_ms", "tpot_ms", "output_tok_per_s")[index]
-            row[f"predicted_{name}"] = float(found.predicted[place, index])
-            row[f"{metric}_error_pct"] = 100 * (float(found.ratio[place, index]) - 1)
-        rows.append(row)
+        predicted, ratio = found.predicted[place].tolist(), found.ratio[place].tolist()
+        derived = math.isnan(point.output_tok_per_s) and not math.isnan(ratio[2])
+        throughput = point.output_tok_per_s
+        if derived:
+            throughput = steady_tok_per_s(point, point.ttft_ms, point.tpot_ms)
+        rows.append(
+            {
+                **point._asdict(),
+                "family": point.family,
+                "status": point.status,
+                "assumed_policy": policy(point),
+                "assumed_kv_dtype": kv_dtype(point),
+                "assumed_token_budget": token_budget(point),
+                "throughput_tok_per_s": throughput,
+                "throughput_derived": derived,
+                "predicted_ttft_ms": predicted[0],
+                "predicted_tpot_ms": predicted[1],
+                "predicted_throughput_tok_per_s": throughput * ratio[2],
+                **{f"{name}_error_pct": 100 * (ratio[i] - 1) for i, name in enumerate(METRICS)},
+            }
+        )
     return rows
+
+
+@cache
+def error_tables() -> Mapping[str, Any]:
+    """Return the errors over all closed loops of the full table, from which the points here are chosen.
+
+    Tables ``model``, ``accelerator`` (each row predicted by a fit without its model or accelerator) and
+    ``none`` (in sample), in each one for ``all`` and for every family.
+    """
+    return MappingProxyType(tomllib.loads((FOLDER / "errors.toml").read_text(encoding="utf-8")))

@@ -1,0 +1,17 @@
+"""Validation: can I trust it?"""
+
+import streamlit as st
+
+from sim_core.view import actions, shell, state, validation
+
+
+@st.fragment(key=shell.ANSWER)
+def answer() -> None:
+    """Show predictions against published measurements."""
+    validation.show(st.session_state.scenario)
+    state.publish()
+
+
+validation.sidebar(shell.begin())
+actions.gallery()
+answer()

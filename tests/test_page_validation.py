@@ -1,0 +1,111 @@
+"""The Validation page, run as Streamlit runs it but without a browser."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from sim_core import load_scenario, measured, trust, validation
+from sim_core.__main__ import main
+from sim_core.view import state
+from sim_core.view import validation as page
+from tests.test_pages import ROOT, address, healthy
+
+PAGE = str(ROOT / "pages" / "5_Validation.py")
+
+
+def visit(**query: str) -> AppTest:
+    """Open the page at an address and return it after its first run."""
+    app = AppTest.from_file(PAGE, default_timeout=60)
+    for key, value in query.items():
+        app.query_params[key] = value
+    return app.run()
+
+
+def said(app: AppTest) -> str:
+    return " ".join(element.proto.body for element in app.get("html"))
+
+
+@pytest.mark.parametrize("view", state.VIEW["valview"])
+@pytest.mark.parametrize("kind", state.VIEW["valkind"])
+def test_every_view_of_every_kind_runs(view: str, kind: str) -> None:
+    """Oracle: no exception, a finding, a badge, and an address that holds the view."""
+    app = healthy(visit(valview=view, valkind=kind))
+    assert '<p class="bs-finding">' in said(app)
+    assert any(badge in said(app) for badge in trust.BADGES)
+    assert address(app).get("valview", "points") == view
+    assert address(app).get("valkind", "closed") == kind
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"valpart": "mi300x"},
+        {"valkind": "batch", "valmetric": "throughput", "valpart": "mi300x", "valcolour": "engine"},
+        {"valkind": "split", "valview": "rows", "valpart": "gb200"},
+        {"valview": "worst", "valfamily": "mla", "valengine": "sglang", "valmetric": "ttft"},
+        {"valview": "errors", "valkind": "server", "valcolour": "accelerator"},
+        {"valview": "errors", "valengine": "mlperf"},
+        {"valkind": "prefill", "valmetric": "tpot"},
+        {"model": "llama-3.1-405b", "tensor_parallel": "1"},
+        {"model": "custom"},
+        {"accelerator": "trainium3", "calibration": "datasheet"},
+        {"arrivals": "trace"},
+        {"tensor_parallel": "1024"},
+    ],
+)
+def test_extreme_links_are_answered(query: dict[str, str]) -> None:
+    """Oracle: no exception, and the finding."""
+    assert '<p class="bs-finding">' in said(healthy(visit(**query)))
+
+
+def test_wrong_choices_are_named() -> None:
+    """Oracle: the note names key and choices."""
+    app = healthy(visit(valmetric="speed", valpart="<script>"))
+    assert any("valmetric must be one of" in text.value for text in app.get("text"))
+
+
+def test_filters_choose_rows() -> None:
+    """Oracle: the table itself."""
+    app = healthy(visit(valview="rows", valpart="h200", valengine="vllm"))
+    shown = app.dataframe[0].value
+    expected = [p for p in measured.points()
+                if p.accelerator == "h200" and p.engine == "vLLM" and p.traffic == "closed"
+                and p.pools == "one" and p.tpot_ms > 0]  # fmt: skip
+    assert set(shown["Id"]) == {point.id for point in expected}
+
+
+def test_the_worst_cases_carry_their_source_and_a_link() -> None:
+    """Oracle: the rows with the largest factors; the link leads to the scenario that was simulated."""
+    rows = [row for row in page.every_row() if row["pools"] == "one" and row["tpot_ms"] > 0]
+    first = page.worst_of(rows, "tpot")[0]
+    ratio = validation.scored().ratio[:, 1]
+    assert abs(1 + first["tpot_error_pct"] / 100) in (
+        pytest.approx(ratio[~(ratio != ratio)].max()), pytest.approx(ratio[~(ratio != ratio)].min())
+    )  # fmt: skip
+    text = said(healthy(visit(valview="worst", valkind="every")))
+    assert first["entry"][:30] in text and 'href="./?v=1' in text
+
+
+def test_the_choices_of_accelerators_are_the_tables() -> None:
+    """Oracle: the table."""
+    parts = {point.accelerator for point in measured.points()}
+    assert set(state.VIEW["valpart"]) == {"all", *parts}
+    assert {"".join(page.ENGINES[name]) for name in state.VIEW["valengine"][1:]} == {
+        point.engine for point in measured.points()
+    }
+
+
+def test_the_command_line_says_how_far_to_trust(capsys) -> None:
+    """Oracle: the badge of the scenario; every point of a frontier has one."""
+    assert main(["run", "accelerator=mi300x&requests=300&arrival_per_s=1"]) == 0
+    found = json.loads(capsys.readouterr().out)["trust"]
+    expected = trust.trust(load_scenario("accelerator=mi300x"))
+    assert found["badge"] == expected.badge and found["reasons"] == list(expected.reasons)
+    assert found["tpot_band_low_frac"] == pytest.approx(expected.tpot_band.low)
+    assert main(["frontier", "requests=300", "--vary", "weight_dtype=bf16,fp4"]) == 0
+    points = json.loads(capsys.readouterr().out)
+    assert [point["badge"] for point in points] == [trust.VALIDATED, trust.EXTRAPOLATED]
+    assert all(point["tpot_band_low_frac"] < 1 < point["tpot_band_high_frac"] for point in points)
