@@ -157,9 +157,10 @@ def _citation(text: str) -> tuple[str, str]:
     for prefix, name in SOURCES.items():
         if text.startswith(prefix):
             rest = text.removeprefix(prefix).lstrip(" :")
-            place = re.search(r"id (\S+)$|@\w+,? (.*)$|\), (.*)$|: (.*)$", text)
-            entry = next((group for group in place.groups() if group), rest) if place else rest
-            return name, entry
+            where, _, row = text.rpartition(", id ")
+            place = re.search(r"\), (.*)$|: (.*)$", text)
+            entry = f"id {row}" if where else next(filter(None, place.groups()), rest) if place else rest
+            return name, entry.replace("), ", ", ")
     raise SystemExit(f"no source is known for {text!r}; add it to SOURCES and sources.toml.")
 
 

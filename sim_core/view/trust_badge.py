@@ -30,19 +30,20 @@ def badge(scenario: Scenario, *, profile: Any = None, load_frac: float | None = 
 
 
 def line(found: Trust) -> str:
-    """Return the badge line as HTML; all reasons stand behind the first."""
+    """Return the badge line as HTML: what is outside, and the bands; all reasons unfold beneath."""
     colour, mark = MARKS[found.badge]
     first, *more = found.reasons
-    rest = "".join(f"<br>{escape(reason)}" for reason in more)
-    bands = escape(bands_words(found))
+    parts = [] if found.badge == trust.VALIDATED else [first if not more else f"{first} (+{len(more)} more)"]
+    bands = bands_words(found)
+    summary = " ".join([*parts, f"{bands[0].upper()}{bands[1:]}." if bands else ""])
+    rest = "<br>".join(escape(reason) for reason in found.reasons)
     how = "" if found.evidence == "none" else f"<br>Bands from {escape(found.evidence)}."
-    words = f"{len(found.reasons)} inputs outside" if more and found.badge == trust.EXTRAPOLATED else first
     return (
         '<details style="font-size:0.85rem;max-width:68rem;margin:0.1rem 0 0">'
         '<summary style="cursor:pointer">'
         f'<b style="color:{colour};white-space:nowrap">{mark} {escape(found.badge)}</b> '
-        f'<span style="opacity:0.8">{bands or escape(words)}</span></summary>'
-        f'<span style="opacity:0.8">{escape(first)}{rest}{how} See the Validation page.</span></details>'
+        f'<span style="opacity:0.8">{escape(summary or first)}</span></summary>'
+        f'<span style="opacity:0.8">{rest}{how} See the Validation page.</span></details>'
     )
 
 

@@ -18,7 +18,7 @@ from sim_core.scenario import Scenario
 from sim_core.view import actions, controls, state, sweeps, trust_badge, validation_figures
 from sim_core.view.chart import chart
 from sim_core.view.figures import Row
-from sim_core.view.validation_figures import METRICS, Spread, Style, ratio_words, value_words
+from sim_core.view.validation_figures import METRICS, Spread, Style, inside, ratio_words, value_words
 from sim_core.view.words import number, percent
 
 VIEWS = {"points": "Predicted against measured", "errors": "Errors by group", "worst": "Worst cases",
@@ -32,7 +32,8 @@ KINDS = {
 FAMILY_NAMES = {"dense": "Dense", "moe": "Mixture of experts", "mla": "MLA with experts"}
 ENGINES = {"tensorrt-llm": "TensorRT-LLM", "vllm": "vLLM", "sglang": "SGLang", "mlperf": "MLPerf entry"}
 WORST = 12
-WIDE_CELLS = (0, 4)  # of the table of bad cases
+ERRATIC = ", ".join(sorted(measured.ERRATIC_VERSIONS))
+ERRATIC_WORDS = "there a token takes up to five times as long for two clients as for one"
 FEWEST = 3  # points that a spread needs
 
 
@@ -216,7 +217,7 @@ def points(rows: Sequence[Row], metric: str) -> None:
         key="validation",
         alt=validation_figures.against_sentence(rows, metric),
         height=620,
-        title=f"Predicted against measured {METRICS[metric][0]}",
+        title=f"Predicted against measured {inside(metric)}",
         subtitle=f"{KINDS[state.view('valkind')]} · published points · simulated by Batchscope",
         export=(1000, 800),
     )
@@ -232,7 +233,7 @@ def _nothing() -> None:
         count = sum(point.pools == "split" for point in measured.points())
         text = (
             f"{number(count)} points of disaggregated serving are kept here with their sources. They are "
-            "not simulated in this version, so nothing can be compared yet; All points lists them."
+            "not simulated in this version, so nothing can be compared yet."
         )
     else:
         text = "No published point passes these filters. Choose all models, all accelerators or all kinds."
@@ -251,8 +252,8 @@ def errors(rows: Sequence[Row], metric: str) -> None:
         validation_figures.spreads(found, metric, looks(by), revision=_revision(metric)),
         key="errors",
         alt=validation_figures.spreads_sentence(found, metric, looks(by)),
-        height=120 + 46 * len(found),
-        title=f"Predicted {METRICS[metric][0]} against measured, by {COLOURS_BY[by]}",
+        height=90 + 46 * len(found),
+        title=f"Predicted {inside(metric)} against measured, by {COLOURS_BY[by]}",
         subtitle=f"{KINDS[state.view('valkind')]} · pale: model not seen by the fit · by Batchscope",
     )
     st.caption(
@@ -297,7 +298,7 @@ def _error_table(rows: Sequence[Row], metric: str, by: str, groups: Sequence[str
     top = "".join(f'<th scope="col">{head}</th>' for head in heads)
     st.html(
         '<div style="overflow-x:auto"><table class="bs-compare"><caption>'
-        f"Errors of {METRICS[metric][0]} on points whose model the fit has not seen, by "
+        f"Errors of {inside(metric)} on points whose model the fit has not seen, by "
         f"{COLOURS_BY[by]}; bias is the median of the signed error</caption>"
         f"<thead><tr><td></td>{top}</tr></thead><tbody>{body}</tbody></table></div>"
     )
@@ -309,13 +310,13 @@ def worst(rows: Sequence[Row], metric: str) -> None:
     if not shown:
         _nothing()
         return
-    heads = ("Point", "Measured", "Predicted", f"Predicted {METRICS[metric][0]} is", "Source")
+    heads = ("Point and source", "Measured", "Predicted", f"Predicted {inside(metric)} is")
     top = "".join(
         f'<th scope="col" style="text-align:{_side(place)}">{head}</th>' for place, head in enumerate(heads)
     )
-    body = "".join(f"<tr>{''.join(map(_td, range(5), _worst_cells(row, metric)))}</tr>" for row in shown)
+    body = "".join(f"<tr>{''.join(map(_td, range(4), _worst_cells(row, metric)))}</tr>" for row in shown)
     st.html(
-        '<div style="overflow-x:auto"><table class="bs-compare" style="max-width:none"><caption>'
+        '<div style="overflow-x:auto"><table class="bs-compare" style="max-width:62rem"><caption>'
         f"The {len(shown)} points that the simulator misses by the largest factor, of those chosen</caption>"
         f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
     )
@@ -329,34 +330,36 @@ def worst_of(rows: Sequence[Row], metric: str) -> list[Row]:
 
 
 def _side(place: int) -> str:
-    return "left" if place in WIDE_CELLS else "right"
+    return "right" if place else "left"
 
 
 def _td(place: int, cell: str) -> str:
-    wide = ";overflow-wrap:anywhere;min-width:14rem" if place in WIDE_CELLS else ""
+    wide = "" if place else ";overflow-wrap:anywhere"
     return f'<td style="text-align:{_side(place)};white-space:normal;vertical-align:top{wide}">{cell}</td>'
 
 
 def _worst_cells(row: Row, metric: str) -> tuple[str, ...]:
     """Return the cells of one bad case, as HTML."""
     column = METRICS[metric][1]
-    small = "<small style='margin:0'>{}</small>".format
+    small = "<small style='display:block;margin:0'>{}</small>".format
     model, devices = escape(row["model_name"]), escape(validation_figures.devices_words(row))
-    source = f"{escape(row['source_title'])}<br>{small(escape(row['entry']))}<br>{_open_link(row)}"
+    url = escape(measured.sources()[row["source"]].url, quote=True)
+    cited = f'<a href="{url}" target="_blank">{escape(row["source_title"])}</a>, {escape(row["entry"])}'
+    source = small(f"{cited} · {_open_link(row)}")
     return (
-        f"<b>{model}</b> on {devices}<br>{small(escape(_run_words(row)))}",
+        f"<b>{model}</b> on {devices}{small(escape(_run_words(row)))}{source}",
         escape(value_words(metric, row[column])),
         escape(value_words(metric, row[f"predicted_{column}"])),
         escape(ratio_words(1 + row[f"{metric}_error_pct"] / 100)),
-        source,
     )
 
 
 def _run_words(row: Row) -> str:
     version = "" if row["engine_version"] == NOT_STATED else f" {row['engine_version']}"
-    words = f"{row['engine']}{version}, {row['precision']} weights, {validation_figures.load_words(row)}"
+    weights = f"weights {row['precision']}"
+    words = f"{row['engine']}{version}, {weights}, {validation_figures.load_words(row)}"
     if row["engine_version"] in measured.ERRATIC_VERSIONS:
-        words += "; not fitted: in these runs two clients wait up to five times as long as one"
+        words += f"; not fitted: {ERRATIC_WORDS}"
     return words + (f"; {row['status']}" if row["status"] else "")
 
 
@@ -376,6 +379,7 @@ def table(rows: Sequence[Row], metric: str) -> None:
         return
     columns = {key: name for key, name in TABLE.items() if not (split and key.startswith("predicted"))}
     shown = pd.DataFrame(list(rows))[list(columns)]
+    shown = shown.assign(**{key: shown[key].replace(0, np.nan) for key in ("devices", "clients")})
     values = shown.select_dtypes("float").columns
     shown[values] = shown[values].map(lambda value: float(f"{value:.4g}"))
     st.dataframe(shown.rename(columns=columns), hide_index=True, height=560)
@@ -411,6 +415,10 @@ def _caption(rows: Sequence[Row], metric: str) -> None:
             f"{number(found.rows)} points, as the app predicts them: median error "
             f"{_pct(found.median_pct)}, {percent(found.within_20_frac)} within 20 %."
         )
+    if state.view("valview") == "points" and found.rows:
+        words.append("The bands are 10, 20 and 30 % wide.")
+    if any(row["engine_version"] in measured.ERRATIC_VERSIONS for row in rows) and kind != "split":
+        words.append(f"TensorRT-LLM {ERRATIC} was not fitted: {ERRATIC_WORDS}.")
     if any(row["status"] for row in rows) and kind != "split":
         words.append("Hollow points have attention that is not modelled; they do not count.")
     if metric == "throughput" and any(row["throughput_derived"] for row in rows):

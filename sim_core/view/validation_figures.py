@@ -22,7 +22,11 @@ BANDS = ((0.3, 0.05), (0.2, 0.06), (0.1, 0.08))  # relative width, and how stron
 MARGIN = {"l": 8, "r": 16, "t": 40, "b": 8}
 LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"}
 LAYOUT = {"margin": MARGIN, "hovermode": "closest", "dragmode": "zoom", "legend": LEGEND}
-MANY_GROUPS = 7  # more do not fit above a chart
+
+
+def inside(metric: str) -> str:
+    """Return the name of a metric as it stands inside a sentence."""
+    return METRICS[metric][0] if metric != "throughput" else "throughput"
 
 
 def value_words(metric: str, value: float) -> str:
@@ -90,21 +94,21 @@ def against(
     revision : str
         While it stays the same the visitor's zoom is kept.
     """
-    name, column, unit = METRICS[metric]
+    _, column, unit = METRICS[metric]
     shown = drawable(rows, metric)
     values = [row[key] for row in shown for key in (column, f"predicted_{column}")] or [1.0, 100.0]
     low, high = min(values) / 1.6, max(values) * 1.6
     data = [*_bands(low, high), _equal(low, high)]
     for key, look in looks.items():
-        group = [row for row in shown if row[by] == key]
+        group = sorted((row for row in shown if row[by] == key), key=lambda row: row["status"])
         data += [_marks(group, metric, look)] if group else []
     span = [math.log10(low), math.log10(high)]
     ticks = _ticks(low, high)
     axis = {"type": "log", "range": span, "tickvals": ticks, "ticktext": [number(tick) for tick in ticks]}
     layout = LAYOUT | {
-        "xaxis": axis | {"title": {"text": f"Measured {name} [{unit}]"}},
-        "yaxis": axis | {"title": {"text": f"Predicted {name} [{unit}]"}},
-        "annotations": [*_band_words(low, high), *_sides(metric)],
+        "xaxis": axis | {"title": {"text": f"Measured {inside(metric)} [{unit}]"}},
+        "yaxis": axis | {"title": {"text": f"Predicted {inside(metric)} [{unit}]"}},
+        "annotations": _sides(metric),
         "uirevision": revision,
     }  # fmt: skip
     return {"data": data, "layout": layout}
@@ -200,15 +204,6 @@ def _ticks(low: float, high: float) -> list[float]:
     return [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
 
 
-def _band_words(low: float, high: float) -> list[dict]:
-    """Return the names of the bands, where they leave the frame above."""
-    word = {"showarrow": False, "yanchor": "top", "xanchor": "right", "textangle": 0,
-            "font": {"size": 11, "color": MUTED}, "yref": "paper", "y": 0.985, "name": "wide"}  # fmt: skip
-    return [
-        word | {"text": f"+{percent(width)}", "x": math.log10(high / (1 + width)) - 0.004} for width in (0.3,)
-    ]
-
-
 def _sides(metric: str) -> list[dict]:
     """Return what lies on which side of the line."""
     word = {"xref": "paper", "yref": "paper", "showarrow": False, "font": {"size": 13, "color": MUTED}}
@@ -223,13 +218,13 @@ def _sides(metric: str) -> list[dict]:
 
 def against_sentence(rows: Sequence[Row], metric: str) -> str:
     """Return the chart of predicted against measured in one sentence."""
-    name, column, _ = METRICS[metric]
+    name, column = inside(metric), METRICS[metric][1]
     shown = drawable(rows, metric)
     if not shown:
         return f"No published point has a {name} here."
-    inside = sum(abs(row[f"predicted_{column}"] / row[column] - 1) <= 0.2 for row in shown) / len(shown)
+    near = sum(abs(row[f"predicted_{column}"] / row[column] - 1) <= 0.2 for row in shown) / len(shown)
     points = "1 point" if len(shown) == 1 else f"{number(len(shown))} points"
-    return f"Predicted against measured {name} of {points}: {percent(inside)} lie within 20 %."
+    return f"Predicted against measured {name} of {points}: {percent(near)} lie within 20 %."
 
 
 # Errors by group
@@ -268,10 +263,11 @@ def spreads(rows: Sequence[Spread], metric: str, looks: Mapping[str, Style], *, 
     layout = LAYOUT | {
         "xaxis": {"type": "log", "range": [math.log10(low), math.log10(high)], "tickvals": ticks,
                   "ticktext": [_times(tick) for tick in ticks], "zeroline": False,
-                  "title": {"text": f"Predicted {METRICS[metric][0]} against measured"}},
+                  "title": {"text": f"Predicted {inside(metric)} against measured"}},
         "yaxis": {"autorange": "reversed", "automargin": True, "type": "category", "categoryorder": "array",
                   "categoryarray": names, "title": {"text": ""}},
         "shapes": _ratio_shapes(), "uirevision": revision, "showlegend": False,
+        "margin": MARGIN | {"t": 12},
     }  # fmt: skip
     return {"data": data, "layout": layout}
 
@@ -324,6 +320,6 @@ def _times(ratio: float) -> str:
 
 def spreads_sentence(rows: Sequence[Spread], metric: str, looks: Mapping[str, Style]) -> str:
     """Return the chart of errors by group in one sentence."""
-    name = METRICS[metric][0]
+    name = inside(metric)
     parts = [f"{looks[row.group].name} from {_times(row.blind[0])} to {_times(row.blind[2])}" for row in rows]
     return f"Four of five predictions of {name}, against measured, by group: {'; '.join(parts) or 'none'}."
