@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from sim_core.view import actions, controls, panels, shell, state, sweeps
+from sim_core.view import actions, controls, panels, shell, state, sweeps, trust_badge
 
 
 @st.fragment(key=shell.ANSWER)
@@ -12,6 +12,7 @@ def answer() -> None:
     found = actions.simulate(sweep)
 
     panels.headline(sweep, found)
+    trust_badge.badge(sweep.scenario)
     panels.key_figures(sweep, found)
     controls.above_chart(sweep, panels.leaves_frame(found))
     match state.view("show"):

@@ -17,6 +17,7 @@ PAGES = (
     ("2_Two_phases.py", "Two phases"),
     ("3_Batching.py", "Batching"),
     ("4_Scenarios.py", "Scenarios"),
+    ("5_Validation.py", "Validation"),
     ("6_Method.py", "Method"),
 )
 ANSWER = "answer"  # key of the fragment that holds a page's answer; a slider reruns only that
