@@ -7,7 +7,7 @@ printed. Everything a source leaves open is assumed here, alike for all rows (`s
   mix them with decodes (`chunked`). Clients are the only limit of the batch, 1,024 sequences where there
   are none.
 - The token budget is 8,192, as InferenceX sets it; in closed loops of fixed lengths, run by others, 2,048
-  under vLLM and TensorRT-LLM.
+  under vLLM and TensorRT-LLM. No source states the latter: of the budgets tried it fits best.
 - InferenceX serves DeepSeek by SGLang with an fp8 KV cache, looks for new requests every 10 steps (30 from
   16 clients on) and streams every 10 tokens: the first token is seen that much later.
 - A checkpoint whose precision is not stated has its native one; gpt-oss always does.
