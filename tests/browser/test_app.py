@@ -164,4 +164,4 @@ def test_controls_keep_their_values_from_page_to_page(visit):
         one.until(lambda: one.page.locator(".bs-finding").count() > 0)
         slider = one.slider("Prompt length")
         one.until(lambda slider=slider: "3,000" in (slider.get_attribute("aria-valuetext") or ""))
-        assert one.address() == {"v": "1", "prompt_tokens": "3000", "max_batch": "64"}
+        one.until(lambda: one.address() == {"v": "1", "prompt_tokens": "3000", "max_batch": "64"})
