@@ -12,7 +12,7 @@ import pytest
 from sim_core import batching
 from sim_core.scenario import Scenario
 from sim_core.view import batch_figures as figures
-from sim_core.view import experiments
+from sim_core.view import experiments, pieces
 from sim_core.view.figures import INK
 from sim_core.view.words import THIN
 
@@ -225,7 +225,7 @@ def test_the_endings_finding_states_both_losses() -> None:
 
 def test_differences_have_the_colour_of_their_meaning() -> None:
     """Oracle: less latency is good, less throughput is bad; nothing is said of no difference."""
-    faster, same = experiments.cells([10.0, 5.0, 10.0], str, False)[1:]
+    faster, same = pieces.cells([10.0, 5.0, 10.0], str, False)[1:]
     assert "bs-good" in faster and same == "10.0"
-    assert "bs-bad" in experiments.cells([10.0, 5.0], str, True)[1]
-    assert "3×" in experiments.cells([10.0, 30.0], str, True)[1]
+    assert "bs-bad" in pieces.cells([10.0, 5.0], str, True)[1]
+    assert "3×" in pieces.cells([10.0, 30.0], str, True)[1]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -12,8 +13,8 @@ import streamlit as st
 from sim_core import presets
 from sim_core.address import command_for
 from sim_core.scenario import Scenario, ScenarioError
-from sim_core.timeline import Timeline, logged_scenario, run_ends_s, timelines
-from sim_core.view import actions, controls, experiments, gantt, request_editor, shell, state
+from sim_core.timeline import POLICIES, Timeline, logged_scenario, run_ends_s, timelines
+from sim_core.view import actions, controls, experiments, gantt, panels, pieces, request_editor, shell, state
 from sim_core.view.chart import chart
 from sim_core.view.words import duration, number, percent, quantity
 
@@ -84,7 +85,7 @@ def timeline(scenario: Scenario) -> None:
         "Drag to zoom, double-click to see all; the player works with the space bar and the arrow keys."
     )
     rows = comparison(found)
-    st.html(comparison_table(rows))
+    show_comparison(rows)
     actions.take_away(
         "timeline", [*actions.table_files(rows, "timeline"), _log_file(found, scenario)], commands(chosen)
     )
@@ -122,13 +123,11 @@ def _revision(scenario: Scenario) -> str:
 
 def _story(scenario: Scenario) -> str:
     """Return the story of the ready example, if one is shown unchanged."""
-    for preset in _examples().values():
-        if preset.build() == scenario:
-            return (
-                f'<p class="bs-story"><b>{escape(preset.title)}.</b> {escape(preset.story)} '
-                f"{escape(preset.expected)}</p>"
-            )
-    return ""
+    preset = panels.ready().get(scenario)
+    if preset is None or preset.page != "Batching":
+        return ""
+    text = f"{escape(preset.story)} {escape(preset.expected)}"
+    return f'<p class="bs-story"><b>{escape(preset.title)}.</b> {text}</p>'
 
 
 def _examples() -> Mapping[str, presets.ScenarioPreset]:
@@ -172,22 +171,11 @@ def _window_slider(scenario: Scenario) -> None:
     steps = [float(f"{place * end_s / 200:.4g}") for place in range(201)]
     controls.dial("from_s", "Look from", steps, lambda value: duration(1e3 * value, 4))
     with st.container(horizontal=True):
-        st.button(
-            "",
-            icon=":material/chevron_left:",
-            on_click=_move,
-            args=(-width_s,),
-            help="One window back",
-            key="back",
-        )
-        st.button(
-            "",
-            icon=":material/chevron_right:",
-            on_click=_move,
-            args=(width_s,),
-            help="One window on",
-            key="on",
-        )
+        for by_s, key, icon, words in (
+            (-width_s, "back", "chevron_left", "One window back"),
+            (width_s, "on", "chevron_right", "One window on"),
+        ):
+            st.button("", icon=f":material/{icon}:", key=key, help=words, on_click=_move, args=(by_s,))
         for factor, icon, words in ((0.5, "zoom_in", "Half the time"), (2.0, "zoom_out", "Twice the time")):
             st.button(
                 "", icon=f":material/{icon}:", key=f"in_{icon}", help=words,
@@ -277,42 +265,21 @@ def comparison(found: Mapping[str, Timeline]) -> list[dict[str, Any]]:
     return rows
 
 
-def comparison_table(rows: list[dict[str, Any]]) -> str:
-    """Return the figures as an HTML table, one column a policy; differences are against the first one."""
-    heads = "".join(f'<th scope="col">{escape(gantt.policy_words(row["policy"]))}</th>' for row in rows)
+def show_comparison(rows: list[dict[str, Any]]) -> None:
+    """Show the figures as a table, one column a policy; differences are against the first one."""
     lines = [
-        _line(title, [row[f"{name}_{part}" if part else name] for row in rows], unit, more)
+        (title, pieces.cells([row[f"{name}_{part}" if part else name] for row in rows], _words(unit), more))
         for name, part, title, unit, more in FIGURES
     ]
-    lines.append(_plain("Padding", [percent(row["padding_frac"]) for row in rows]))
-    lines.append(_plain("Late tokens", [number(row["late_tokens"]) for row in rows]))
-    lines.append(_plain("Preemptions", [number(row["preemptions"]) for row in rows]))
-    return (
-        '<table class="bs-compare"><caption>The same requests, all of them counted; differences are against '
-        f"static</caption><thead><tr><td></td>{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
-    )
+    lines.append(("Padding", [percent(row["padding_frac"]) for row in rows]))
+    lines.append(("Late tokens", [number(row["late_tokens"]) for row in rows]))
+    lines.append(("Preemptions", [number(row["preemptions"]) for row in rows]))
+    caption = "The same requests, all of them counted; differences are against static"
+    pieces.table(caption, [gantt.policy_words(row["policy"]) for row in rows], lines)
 
 
-def _line(title: str, values: list[float], unit: str, more_is_better: bool) -> str:
-    cells = []
-    for value in values:
-        text = quantity(value, unit) if unit else duration(value)
-        cells.append(f"<td>{text}{_difference(value, values[0], more_is_better) if cells else ''}</td>")
-    return f'<tr><th scope="row">{escape(title)}</th>{"".join(cells)}</tr>'
-
-
-def _difference(value: float, base: float, more_is_better: bool) -> str:
-    """Return a coloured, signed percentage; nothing where there is no difference to speak of."""
-    if not (base > 0 and value == value) or abs(value / base - 1) < 0.005:
-        return ""
-    ratio = value / base
-    text = f"{number(ratio, 2)}×" if ratio >= 2 else f"{'+' if ratio > 1 else '−'}{percent(abs(ratio - 1))}"
-    kind = "bs-good" if (ratio > 1) == more_is_better else "bs-bad"
-    return f' <small class="{kind}">{text}</small>'
-
-
-def _plain(title: str, values: list[str]) -> str:
-    return f'<tr><th scope="row">{escape(title)}</th>{"".join(f"<td>{value}</td>" for value in values)}</tr>'
+def _words(unit: str) -> Callable[[float], str]:
+    return partial(quantity, unit=unit) if unit else duration
 
 
 # To take away
@@ -332,5 +299,5 @@ def commands(scenario: Scenario) -> str:
     """Return the shell commands that write the three step logs."""
     return "\n".join(
         f"{command_for(logged_scenario(scenario, policy))} --steps-out steps-{policy}.csv"
-        for policy in ("static", "prefill_first", "chunked")
+        for policy in POLICIES
     )

@@ -16,21 +16,15 @@ from sim_core.view import actions, batch_figures, controls, shell, state
 from sim_core.view.batch_figures import WAYS, policy_name, spread_words, way_words
 from sim_core.view.chart import chart
 from sim_core.view.figures import Row
+from sim_core.view.pieces import cells, say, table
 from sim_core.view.words import duration, number, percent, quantity
 
 LOADS = (0.3, 0.6, 0.9)
 SWITCHES_MS = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 50.0)
 CONTEXTS = (0, *(2**power for power in range(7, 18)))
-STILL = 0.005  # a relative difference below this is not worth showing
 
 
 # What the views share
-
-
-def say(finding: str, *notes: str) -> None:
-    """Show the finding, and beneath it what was assumed."""
-    lines = "".join(f'<p class="bs-story">{escape(note)}</p>' for note in notes if note)
-    st.html(f'<p class="bs-finding">{escape(finding)}</p>{lines}')
 
 
 def slider(
@@ -79,37 +73,6 @@ def titles(scenario: Scenario, what: str) -> dict[str, str]:
         "title": f"{what}: {presets.model_of(scenario).name} on {part}",
         "subtitle": f"{lengths} · {scenario.calibration} calibration · simulated by Batchscope",
     }
-
-
-def table(caption: str, heads: Sequence[str], lines: Sequence[tuple[str, Sequence[str]]]) -> None:
-    """Show a small table; cells are HTML, made by `cells`."""
-    top = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
-    body = "".join(
-        f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{cell}</td>" for cell in row)}</tr>'
-        for name, row in lines
-    )
-    st.html(
-        f'<table class="bs-compare"><caption>{escape(caption)}</caption>'
-        f"<thead><tr><td></td>{top}</tr></thead><tbody>{body}</tbody></table>"
-    )
-
-
-def cells(values: Sequence[float], format: Callable[[Any], str], more_is_better: bool | None) -> list[str]:
-    """Return values as cells, each with its difference from the first; None: neither way is better."""
-    found = []
-    for value in values:
-        base = values[0]
-        text = escape(format(value))
-        known = found and base > 0 and math.isfinite(value) and abs(value / base - 1) >= STILL
-        found.append(text + (_difference(value / base, more_is_better) if known else ""))
-    return found
-
-
-def _difference(ratio: float, more_is_better: bool | None) -> str:
-    text = f"{number(ratio, 2)}×" if ratio >= 2 else f"{'+' if ratio > 1 else '−'}{percent(abs(ratio - 1))}"
-    good = (ratio > 1) == more_is_better
-    kind = "" if more_is_better is None else f' class="{"bs-good" if good else "bs-bad"}"'
-    return f" <small{kind}>{text}</small>"
 
 
 def micro(value_us: float) -> str:

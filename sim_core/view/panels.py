@@ -10,7 +10,7 @@ import streamlit as st
 
 from sim_core import presets
 from sim_core.scenario import Scenario
-from sim_core.view import controls, figures, findings, state, sweeps
+from sim_core.view import controls, figures, findings, pieces, state, sweeps
 from sim_core.view.chart import chart
 from sim_core.view.figures import LIMITS, Row, limit_words
 from sim_core.view.sweeps import Result, Sweep
@@ -26,7 +26,6 @@ FIGURES = (  # of the present setting: column, name, unit, whether more is bette
     ("joule_per_tok", "Energy", "J/tok", False),
 )
 FEW_SAMPLES = 100
-STILL = 0.005  # a relative change below this is not worth showing
 
 
 REFINING = "refining with more requests …"
@@ -36,7 +35,7 @@ def headline(sweep: Sweep, found: Result) -> None:
     """Show the finding in words, and the story of the ready scenario if one is shown unchanged."""
     rows, along = found.rows, sweeps.ALONG[sweep.along]
     text = findings.finding(rows, sweeps.best(rows), sweeps.peak(rows), sweep.scenario, along)
-    preset, story = _ready().get(sweep.scenario), ""
+    preset, story = ready().get(sweep.scenario), ""
     if preset:
         story = (
             f'<details class="bs-story"><summary><b>{escape(preset.title)}.</b> {escape(preset.story)}'
@@ -46,7 +45,8 @@ def headline(sweep: Sweep, found: Result) -> None:
 
 
 @cache
-def _ready() -> dict[Scenario, presets.ScenarioPreset]:
+def ready() -> dict[Scenario, presets.ScenarioPreset]:
+    """Return the ready scenarios by what they are."""
     return {preset.build(): preset for preset in presets.scenarios().values()}
 
 
@@ -105,11 +105,8 @@ def _note(name: str, found: Result) -> str:
 
 def _cell(name: str, value: float, unit: str, change: str, note: str, kind: str) -> str:
     text = number(value) if unit else duration(value)
-    return (
-        f'<div class="bs-figure {kind}"><div class="name">{escape(name)}</div>'
-        f'<div class="value">{text} <small>{escape(unit)}</small></div>'
-        f'<div class="note">{change} {escape(note)}</div></div>'
-    )
+    value_text = f"{text} <small>{escape(unit)}</small>"
+    return pieces.figure(name, value_text, f"{change} {escape(note)}", kind=kind)
 
 
 def _change(value: float, before: float, more_is_better: bool) -> str:
@@ -117,7 +114,7 @@ def _change(value: float, before: float, more_is_better: bool) -> str:
     if not (math.isfinite(value) and math.isfinite(before)) or before == 0:
         return ""
     change = value / before - 1
-    if abs(change) < STILL:
+    if abs(change) < pieces.STILL:
         return ""
     good = (change > 0) == more_is_better
     text = f"{number(value / before, 2)}×" if change > 2 else percent(abs(change))

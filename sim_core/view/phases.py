@@ -14,7 +14,7 @@ from sim_core.address import to_query
 from sim_core.cost import memory
 from sim_core.phases import Setting
 from sim_core.scenario import Scenario, ScenarioError
-from sim_core.view import actions, controls, phase_figures, phase_words, state, sweeps
+from sim_core.view import actions, controls, phase_figures, phase_words, pieces, state, sweeps
 from sim_core.view.chart import chart
 from sim_core.view.figures import LIMITS, Row
 from sim_core.view.phase_figures import KINDS, PHASES, sequences, signed, tokens_short
@@ -36,14 +36,10 @@ def show(scenario: Scenario) -> None:
     try:
         view[state.view("phases")](scenario)
     except ScenarioError as error:
-        _finding(str(error))
+        pieces.say(str(error))
 
 
 # What the views share
-
-
-def _finding(text: str) -> None:
-    st.html(f'<p class="bs-finding">{escape(text)}</p>')
 
 
 def _setting(scenario: Scenario) -> Setting:
@@ -70,12 +66,7 @@ def _dials(scenario: Scenario, batch: bool = True, split: bool = False) -> None:
 
 def _numbers(cells: Iterable[tuple[str, str, str]]) -> None:
     """Show key numbers: name, value, note."""
-    text = "".join(
-        f'<div class="bs-figure"><div class="name">{escape(name)}</div>'
-        f'<div class="value">{escape(value)}</div><div class="note">{escape(note)}</div></div>'
-        for name, value, note in cells
-    )
-    st.html(f'<div class="bs-figures bs-row"><section class="here"><div>{text}</div></section></div>')
+    pieces.figures(pieces.figure(name, escape(value), escape(note)) for name, value, note in cells)
 
 
 def _titles(scenario: Scenario) -> dict[str, str]:
@@ -126,7 +117,7 @@ def roofline(scenario: Scenario) -> None:
     without = phases.compute_bound_batch(scenario, 0)
     there = phases.compute_bound_batch(scenario, at.context_tokens)
     edge = phases.compute_bound_context(scenario)
-    _finding(phase_words.roofline(prefill, decode, without, there, edge, at.context_tokens, room))
+    pieces.say(phase_words.roofline(prefill, decode, without, there, edge, at.context_tokens, room))
     _dials(scenario, split=True)
     top, typical = phases.roof(scenario), scenario.calibration
     figure = phase_figures.roofline(
@@ -182,7 +173,7 @@ def step(scenario: Scenario) -> None:
     both = phases.step_rows(
         scenario, [("prefill", at.prompt_tokens, 0.0), ("decode", at.batch, at.context_tokens)]
     )
-    _finding(phase_words.step(*both))
+    pieces.say(phase_words.step(*both))
     _dials(scenario)
     left, right = st.columns(2)
     left.html(_card(both[0], f"{number(at.prompt_tokens)} tokens of one prompt"))
@@ -282,7 +273,7 @@ def specs(scenario: Scenario) -> None:
         with st.spinner("Preparing the simulator."):
             sweeps.prepare()
     rows = whatif.returns(scenario, at)
-    _finding(phase_words.specs(rows))
+    pieces.say(phase_words.specs(rows))
     _factor_sliders(scenario, here)
     _dials(scenario)
     others = whatif.others(scenario)
@@ -355,9 +346,9 @@ def kv(scenario: Scenario) -> None:
     room_gb = memory(scenario)["kv_gb"]
     try:
         phases.require_fit(scenario)
-        _finding(phase_words.kv(rows, model.name, at.context_tokens, scenario.tensor_parallel))
+        pieces.say(phase_words.kv(rows, model.name, at.context_tokens, scenario.tensor_parallel))
     except ScenarioError as error:
-        _finding(str(error))
+        pieces.say(str(error))
     _dials(scenario)
     block = scenario.kv_block_tokens
     contexts = np.unique(np.ceil(np.geomspace(64, max(model.max_position, 128), 80) / block) * block)
@@ -424,7 +415,7 @@ def floor(scenario: Scenario) -> None:
     """Show the time per token that no engine can beat, for every accelerator, against interactive limits."""
     rows = whatif.floor_rows(scenario)
     model = presets.model_of(scenario)
-    _finding(phase_words.floor(rows, model.name, scenario.tensor_parallel, scenario.slo_tpot_ms))
+    pieces.say(phase_words.floor(rows, model.name, scenario.tensor_parallel, scenario.slo_tpot_ms))
     limits = tpot_limits(scenario)
     figure = phase_figures.floor_dots(rows, limits, revision=_revision(scenario))
     alt = phase_figures.floor_sentence(rows, scenario.slo_tpot_ms)

@@ -15,7 +15,7 @@ from sim_core.address import command_for
 from sim_core.mlperf import Answer, Limits
 from sim_core.presets import Benchmark, PublishedSpread
 from sim_core.scenario import Scenario, ScenarioError
-from sim_core.view import actions, controls, scenario_figures, state, sweeps
+from sim_core.view import actions, controls, pieces, scenario_figures, state, sweeps
 from sim_core.view.chart import chart
 from sim_core.view.figures import Row
 from sim_core.view.scenario_figures import BOUND, NAMES, RULES, Line, Mark, layout_words
@@ -56,7 +56,7 @@ def show(scenario: Scenario) -> None:
     try:
         found = study(scenario)
     except ScenarioError as error:
-        _finding(str(error))
+        pieces.say(str(error))
         return
     view(found, scenario)
 
@@ -162,10 +162,6 @@ def own_limits(scenario: Scenario) -> Limits:
 # What the views share
 
 
-def _finding(text: str) -> None:
-    st.html(f'<p class="bs-finding">{escape(text)}</p>')
-
-
 def _small_print(study: Study, extra: str = "") -> None:
     """Say what is simulated, what it assumes, and whose trademark it is."""
     base = study.options[0]
@@ -243,7 +239,7 @@ def limits(study: Study, scenario: Scenario) -> None:
     along = state.view("against")
     own = own_limits(scenario)
     shown = marks(study, own)
-    _finding(limit_finding(study, shown))
+    pieces.say(limit_finding(study, shown))
     with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
         controls.views("against", AGAINST, "Against")
         controls.own_limits()
@@ -310,20 +306,15 @@ def _numbers(study: Study, shown: Sequence[Mark]) -> None:
         cells.append(
             _cell(mark.rule, asked, mark.kept_frac * study.offline, mark.kept_frac, BOUND[mark.bound_by])
         )
-    st.html(
-        f'<div class="bs-figures bs-row"><section class="here"><div>{"".join(cells)}</div></section></div>'
-    )
+    pieces.figures(cells)
 
 
 def _cell(rule: str, asked: str, throughput: float, kept: float, note: str) -> str:
     name, colour = RULES[rule]
     speed, title = quantity(throughput, "tok/s"), f"{name[:1].upper()}{name[1:]} · {asked}"
-    bar = "" if rule == "own" else f' style="border-left: 3px solid {colour}; padding-left: 0.6rem"'
-    return (
-        f'<div class="bs-figure"{bar}><div class="name">{escape(title)}</div>'
-        f'<div class="value">{percent(kept)} <small>{speed} per accelerator</small></div>'
-        f'<div class="note" style="white-space: normal">{escape(note)}</div></div>'
-    )
+    edge = "" if rule == "own" else f"border-left: 3px solid {colour}; padding-left: 0.6rem"
+    value = f"{percent(kept)} <small>{speed} per accelerator</small>"
+    return pieces.figure(title, value, escape(note), wrap=True, style=edge)
 
 
 def setting_words(answer: Answer | None) -> str:
@@ -361,7 +352,7 @@ def bars(study: Study, scenario: Scenario) -> None:
     """Show the scenarios side by side, published ratios beside them."""
     own = own_limits(scenario)
     rows = scenario_rows(study, own)
-    _finding(bars_finding(rows))
+    pieces.say(bars_finding(rows))
     controls.own_limits_row()
     figure = scenario_figures.bars(rows)
     chart(figure, "bars", scenario_figures.bars_sentence(rows), height=400, **_titles(study))
@@ -445,7 +436,7 @@ def points(study: Study, scenario: Scenario) -> None:
     server = study.benchmark.limits_ms("server")
     extra = tuple(row["tpot_limit_ms"] for row in rows if row["tpot_limit_ms"])
     line = _curve(study.options, study.sizes, "tpot", server[0], extra)
-    _finding(points_finding(rows))
+    pieces.say(points_finding(rows))
     controls.own_limits_row()
     _, revision = state.frame(f"points {study.benchmark.id}", lambda: 0)
     figure = scenario_figures.points(line, rows, revision)
@@ -481,7 +472,7 @@ def published(benchmark: Benchmark) -> None:
     """Show published results of a benchmark by accelerator beside simulated ones, and the errors."""
     check = presets.check("mlperf")
     rows = published_rows(benchmark, check)
-    _finding(published_finding(benchmark, rows, check))
+    pieces.say(published_finding(benchmark, rows, check))
     if rows:
         height = 130 + 42 * len(rows)
         alt = scenario_figures.published_sentence(rows, benchmark.title)

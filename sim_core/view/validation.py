@@ -15,7 +15,7 @@ from sim_core import measured, presets, trust, validation
 from sim_core.address import to_query
 from sim_core.measured import FAMILIES, NOT_STATED
 from sim_core.scenario import Scenario
-from sim_core.view import actions, controls, state, sweeps, trust_badge, validation_figures
+from sim_core.view import actions, controls, pieces, state, sweeps, trust_badge, validation_figures
 from sim_core.view.chart import chart
 from sim_core.view.figures import Row
 from sim_core.view.validation_figures import METRICS, Spread, Style, inside, ratio_words, value_words
@@ -168,7 +168,7 @@ def headline() -> None:
         f"For a model that the fit has never seen, the median error of TPOT is {_pct(whole['tpot_pct'])} "
         f"({families}), of TTFT {_pct(whole['ttft_pct'])}, of throughput {_pct(whole['throughput_pct'])}."
     )
-    st.html(f'<p class="bs-finding">{escape(text)}</p>')
+    pieces.say(text)
 
 
 def _pct(value: float) -> str:
@@ -189,18 +189,12 @@ def numbers() -> None:
     noise = measured.about()["noise"]
     same = f"three of four within {_pct(noise['upper_quartile_pct'])}"
     cells.append(_cell("Noise of such data", _pct(noise["median_pct"]), same))
-    st.html(
-        '<div class="bs-figures bs-row"><section class="here"><h2>Closed loops, each predicted without its '
-        f"own model <b>{number(model['rows'])} points</b></h2><div>{''.join(cells)}</div></section></div>"
-    )
+    points = f"<b>{number(model['rows'])} points</b>"
+    pieces.figures(cells, f"Closed loops, each predicted without its own model {points}")
 
 
 def _cell(name: str, value: str, note: str) -> str:
-    return (
-        f'<div class="bs-figure"><div class="name">{escape(name)}</div>'
-        f'<div class="value">{escape(value)}</div>'
-        f'<div class="note" style="white-space:normal">{escape(note)}</div></div>'
-    )
+    return pieces.figure(name, escape(value), escape(note), wrap=True)
 
 
 # The views
@@ -284,24 +278,22 @@ def _spread(rows: Sequence[Row], metric: str, by: str, group: str) -> Spread:
 def _error_table(rows: Sequence[Row], metric: str, by: str, groups: Sequence[str]) -> None:
     """Show the error statistics of each group as a table."""
     heads = ("points", "median", "mean (MAPE)", "bias", "within 20 %", "median, in sample")
-    lines = [(looks(by)[group].name, group) for group in groups]
+    names = [(looks(by)[group].name, group) for group in groups]
     if len(groups) > 1:
-        lines.append(("all of them", None))
-    body = ""
-    for name, group in lines:
+        names.append(("all of them", None))
+    lines = []
+    for name, group in names:
         blind = validation.errors(_ratios(rows, by, group, f"{metric}_blind"))
         fitted = validation.errors(_fitted(rows, metric, by, group))
         bias = f"{'−' if blind.bias_pct < 0 else '+'}{_pct(abs(blind.bias_pct))}"
         cells = (number(blind.rows), _pct(blind.median_pct), _pct(blind.mean_pct), bias,
                  percent(blind.within_20_frac), _pct(fitted.median_pct))  # fmt: skip
-        body += f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
-    top = "".join(f'<th scope="col">{head}</th>' for head in heads)
-    st.html(
-        '<div style="overflow-x:auto"><table class="bs-compare"><caption>'
+        lines.append((name, cells))
+    caption = (
         f"Errors of {inside(metric)} on points whose model the fit has not seen, by "
-        f"{COLOURS_BY[by]}; bias is the median of the signed error</caption>"
-        f"<thead><tr><td></td>{top}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"{COLOURS_BY[by]}; bias is the median of the signed error"
     )
+    pieces.table(caption, heads, lines, scroll=True)
 
 
 def worst(rows: Sequence[Row], metric: str) -> None:
