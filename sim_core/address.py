@@ -19,8 +19,10 @@ from urllib.parse import parse_qsl, quote
 
 from sim_core.scenario import (
     DEFAULTS,
+    DIMENSIONS,
     FIELDS,
     SCHEMA_VERSION,
+    SPECS,
     FieldInfo,
     Scenario,
     ScenarioError,
@@ -46,8 +48,6 @@ DESCRIPTIVE = ("title", "story", "expected", "description", "source")
 FLAT_CLASS = "flat"
 FLAT_LENGTHS = frozenset({"prompt_tokens", "prompt_cv", "output_tokens", "output_cv"})
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
-_SPECS = tuple(key for key, info in FIELDS.items() if info.group == "accelerator" and info.optional)
-_DIMENSIONS = tuple(key for key, info in FIELDS.items() if info.group == "model" and info.optional)
 
 
 # Scenario to text
@@ -234,7 +234,7 @@ def with_changes(scenario: Scenario, /, **changes: Any) -> Scenario:
     implied: dict[str, Any] = {}
     if FLAT_LENGTHS & changes.keys() and FLAT_CLASS not in mix_classes(scenario.mix):
         implied["mix"] = ""
-    for key, overrides in (("accelerator", _SPECS), ("model", _DIMENSIONS)):
+    for key, overrides in (("accelerator", SPECS), ("model", DIMENSIONS)):
         if changes.get(key, getattr(scenario, key)) != getattr(scenario, key):
             implied |= dict.fromkeys(overrides)
     changed = scenario.replace(**(implied | changes))

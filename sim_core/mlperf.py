@@ -32,7 +32,7 @@ import numpy as np
 from sim_core import metrics, presets
 from sim_core.cost import price
 from sim_core.presets import Benchmark
-from sim_core.scenario import FIELDS, Scenario, ScenarioError
+from sim_core.scenario import DIMENSIONS, FIELDS, Scenario, ScenarioError
 from sim_core.simulator import run
 from sim_core.work import DoesNotFit
 from sim_core.workload import draw, mean_lengths
@@ -128,11 +128,8 @@ def precision(accelerator: presets.Accelerator, model: presets.Model) -> str:
 
 def system(benchmark: Benchmark, scenario: Scenario) -> Scenario:
     """Return a scenario with the benchmark's model and lengths; engine, layout and precision are its own."""
-    changes: dict[str, Any] = {
-        name: None for name, info in FIELDS.items() if info.group == "model" and info.optional
-    }
     return scenario.replace(
-        **changes,
+        **dict.fromkeys(DIMENSIONS),
         model=benchmark.model,
         mix=benchmark.workload,
         slo_percentile=benchmark.percentile,
@@ -206,7 +203,7 @@ def _tokens_held(mix: str) -> float:
 
 def _neutral(scenario: Scenario, **changes: Any) -> Scenario:
     """Return a scenario without what does not change its run, so that runs are shared."""
-    return scenario.replace(slo_ttft_ms=1.0, slo_tpot_ms=1.0, seed=scenario.seed, **changes)
+    return scenario.replace(slo_ttft_ms=1.0, slo_tpot_ms=1.0, **changes)
 
 
 def saturated(scenario: Scenario, batch: int, turns: int = FULL_TURNS) -> Saturated:

@@ -17,7 +17,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from sim_core.scenario import DTYPES, FIELDS, FieldInfo, Scenario, ScenarioError, did_you_mean, shown
+from sim_core.scenario import (
+    DIMENSIONS,
+    DTYPES,
+    SPECS,
+    FieldInfo,
+    Scenario,
+    ScenarioError,
+    did_you_mean,
+    shown,
+)
 from sim_core.scenario import check as check_value
 
 PRESETS = Path(__file__).parent.parent / "presets"
@@ -723,11 +732,8 @@ def model_of(scenario: Scenario) -> Model:
     return _changed_model(item, changes) if changes else item
 
 
-def _names(group: str) -> list[str]:
-    return [name for name, info in FIELDS.items() if info.group == group and info.optional]
-
-
-_OVERRIDES = {group: attrgetter(*_names(group)) for group in ("accelerator", "model")}
+_NAMES = {"accelerator": SPECS, "model": DIMENSIONS}
+_OVERRIDES = {group: attrgetter(*names) for group, names in _NAMES.items()}
 
 
 def _overrides(scenario: Scenario, group: str) -> dict[str, Any]:
@@ -735,7 +741,7 @@ def _overrides(scenario: Scenario, group: str) -> dict[str, Any]:
     values = _OVERRIDES[group](scenario)
     if not any(value is not None for value in values):
         return {}
-    return {name: value for name, value in zip(_names(group), values, strict=True) if value is not None}
+    return {name: value for name, value in zip(_NAMES[group], values, strict=True) if value is not None}
 
 
 def _custom_model(given: dict[str, Any]) -> Model:

@@ -295,3 +295,9 @@ FIELDS: MappingProxyType[str, FieldInfo] = MappingProxyType(
 DEFAULTS: MappingProxyType[str, Any] = MappingProxyType(
     {field.name: field.default for field in dataclasses.fields(Scenario)}
 )
+SPECS: tuple[str, ...] = tuple(  # overrides of the accelerator's datasheet
+    name for name, info in FIELDS.items() if info.group == "accelerator" and info.optional
+)
+DIMENSIONS: tuple[str, ...] = tuple(  # overrides of the model's dimensions
+    name for name, info in FIELDS.items() if info.group == "model" and info.optional
+)

@@ -19,12 +19,11 @@ from sim_core.cost import floor_step_s, memory
 from sim_core.frontier import capacity, pool
 from sim_core.phases import Setting, bench_of, decode, prefill, require_fit, roof, scaled, step_s
 from sim_core.presets import Model, accelerator_of, model_of
-from sim_core.scenario import FIELDS, Scenario, ScenarioError
+from sim_core.scenario import DEFAULTS, SPECS, Scenario, ScenarioError
 from sim_core.work import check_layout, kv_bytes_per_layer, layout_of
 
 FLOP_KEYS = ("bf16_tflop_per_s", "fp8_tflop_per_s", "fp4_tflop_per_s")
 BANDWIDTH_KEY = "hbm_gb_per_s"
-SPECS = tuple(key for key, info in FIELDS.items() if info.group == "accelerator" and info.optional)
 OCTAVES = tuple(2.0**power for power in range(-2, 4))  # a quarter to eight times
 LIMITS_REQUESTS = 2_000
 LIMITS_TOLERANCE = 0.01
@@ -147,11 +146,7 @@ def limits_scenario(scenario: Scenario) -> Scenario:
     keys = ["arrival_per_s", "concurrency", "requests", "batch_wait_ms"]
     keys = [key for key in keys if key != "batch_wait_ms" or scenario.policy != "static"]
     arrivals = {} if scenario.arrivals == "gamma" else {"arrivals": "poisson", "request_list": ""}
-    return scenario.replace(**{key: _default(key) for key in keys} | arrivals)
-
-
-def _default(key: str) -> Any:
-    return getattr(Scenario(), key)
+    return scenario.replace(**{key: DEFAULTS[key] for key in keys} | arrivals)
 
 
 def returns(scenario: Scenario, at: Setting, measures: Sequence[str] = MEASURES) -> list[dict[str, Any]]:

@@ -12,15 +12,14 @@ import streamlit as st
 from sim_core import presets, report
 from sim_core.address import command_for, to_toml
 from sim_core.frontier import REFINED_REQUESTS, default_vary
+from sim_core.scenario import SPECS
 from sim_core.view import buttons, shell, state, sweeps
 from sim_core.view.sweeps import Result, Sweep
 
 
 def simulate(sweep: Sweep) -> Result:
     """Return the sweep's points: quickly after a move, finely once the chart has rested on them."""
-    if not sweeps.is_ready():
-        with st.spinner("Preparing the simulator. This takes a few seconds, once after installation longer."):
-            sweeps.prepare()
+    sweeps.wait_until_ready()
     if state.is_settled(sweep) and state.view("show") != "load":
         return sweeps.refined(sweep)
     if state.view("show") != "load":
@@ -70,7 +69,7 @@ def frontier_command(sweep: Sweep, fine: bool) -> str:
     scenario = sweep.scenario
     if fine:
         scenario = scenario.replace(requests=max(scenario.requests, REFINED_REQUESTS))
-    sold = scenario.replace(**dict.fromkeys(sweeps.SPECS))
+    sold = scenario.replace(**dict.fromkeys(SPECS))
     others = tuple(value for value in sweep.values if value != scenario.accelerator)
     if sweep.by == "accelerator" and sold != scenario and others:
         parts = ((scenario, (scenario.accelerator,)), (sold, others))

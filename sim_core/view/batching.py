@@ -14,7 +14,18 @@ from sim_core import presets
 from sim_core.address import command_for
 from sim_core.scenario import Scenario, ScenarioError
 from sim_core.timeline import POLICIES, Timeline, logged_scenario, run_ends_s, timelines
-from sim_core.view import actions, controls, experiments, gantt, panels, pieces, request_editor, shell, state
+from sim_core.view import (
+    actions,
+    controls,
+    experiments,
+    gantt,
+    panels,
+    pieces,
+    request_editor,
+    shell,
+    state,
+    sweeps,
+)
 from sim_core.view.chart import chart
 from sim_core.view.words import duration, number, percent, quantity
 
@@ -45,6 +56,7 @@ FIGURES = (  # latency or rate, statistic, what it is called, unit, whether more
 def show(scenario: Scenario) -> None:
     """Show the view that was asked for."""
     controls.views("batching", VIEWS)
+    sweeps.wait_until_ready()
     try:
         match state.view("batching"):
             case "timeline":

@@ -14,7 +14,7 @@ import streamlit as st
 
 from sim_core import presets
 from sim_core.address import FLAT_CLASS, mix_classes
-from sim_core.scenario import FIELDS, Scenario, ScenarioError
+from sim_core.scenario import DIMENSIONS, FIELDS, Scenario, ScenarioError
 from sim_core.view import shell, state, sweeps
 from sim_core.view.words import duration, number, percent, quantity, rate
 
@@ -99,17 +99,13 @@ def _model(scenario: Scenario) -> None:
         select("weight_dtype", format=str)
     with right:
         select("kv_dtype", format=str)
-    if scenario.model == "custom" or any(getattr(scenario, key) is not None for key in _dimensions()):
+    if scenario.model == "custom" or any(getattr(scenario, key) is not None for key in DIMENSIONS):
         _model_dimensions()
-
-
-def _dimensions() -> list[str]:
-    return [key for key, info in FIELDS.items() if info.group == "model" and info.optional]
 
 
 def _model_dimensions() -> None:
     with st.expander("Dimensions", expanded=True):
-        for key in _dimensions():
+        for key in DIMENSIONS:
             count(key)
 
 
@@ -172,14 +168,13 @@ def _engine(scenario: Scenario) -> None:
 
 def _limits() -> None:
     heading("Latency limits")
-    ladder("slo_ttft_ms", _decades(E6, 50, 50_000), duration)
-    ladder("slo_tpot_ms", _decades(E12, 1, 1000), duration)
+    own_limits(on_page=False)
 
 
-def own_limits() -> None:
-    """Draw the latency limits beside a chart."""
-    ladder("slo_ttft_ms", _decades(E6, 50, 50_000), duration, on_page=True)
-    ladder("slo_tpot_ms", _decades(E12, 1, 1000), duration, on_page=True)
+def own_limits(on_page: bool = True) -> None:
+    """Draw the latency limits, beside a chart or in the sidebar."""
+    ladder("slo_ttft_ms", _decades(E6, 50, 50_000), duration, on_page)
+    ladder("slo_tpot_ms", _decades(E12, 1, 1000), duration, on_page)
 
 
 def own_limits_row() -> None:
@@ -221,7 +216,7 @@ def _advanced(scenario: Scenario) -> None:
         select("calibration")
         count("seed")
         if scenario.model != "custom":
-            for key in _dimensions():
+            for key in DIMENSIONS:
                 count(key)
 
 
@@ -460,7 +455,26 @@ def ladder(key: str, steps: Iterable[float], format: Callable[[Any], str], on_pa
     A slider `on_page` stands beside a chart, as a twin of the one in the sidebar, which follows it.
     """
     value = getattr(st.session_state.scenario, key)
-    _slider(key, value, _with_value(steps, value, format), format, on_page=on_page)
+    if on_page:
+        beside(key, steps, value, format)
+    else:
+        _slider(key, value, _with_value(steps, value, format), format)
+
+
+def beside(
+    key: str,
+    steps: Iterable[Any],
+    value: Any,
+    format: Callable[[Any], str],
+    label: str = "",
+    help: str = "",
+) -> None:
+    """Draw a slider beside a chart that writes a key and has its words from there or its own."""
+    _seed(f"page_{key}", value)
+    st.select_slider(
+        label or LABELS[key], _with_value(steps, value, format), format_func=format, key=f"page_{key}",
+        on_change=_write_beside, args=(key,), help=help or FIELDS[key].help,
+    )  # fmt: skip
 
 
 def spec(key: str, part: presets.Accelerator) -> None:
@@ -489,22 +503,20 @@ def _slider(
     options: list[Any],
     format: Callable[[Any], str],
     to_none: float | None = None,
-    on_page: bool = False,
 ) -> None:
-    widget = f"page_{key}" if on_page else f"in_{key}"
-    _seed(widget, value)
+    _seed(f"in_{key}", value)
     st.select_slider(
         LABELS[key],
         options,
         format_func=format,
-        key=widget,
-        on_change=_write_on_page if on_page else _write,
-        args=(key,) if on_page else (key, to_none),
+        key=f"in_{key}",
+        on_change=_write,
+        args=(key, to_none),
         help=FIELDS[key].help,
     )
 
 
-def _write_on_page(key: str) -> None:
+def _write_beside(key: str) -> None:
     """Write the value of a slider beside a chart; the whole page is drawn again, for its twin's sake."""
     state.change(**{key: st.session_state[f"page_{key}"]})
     shell.rerun_page()

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import Any
 
 import streamlit as st
 
 from sim_core import batching, presets
 from sim_core.address import command_for
-from sim_core.scenario import FIELDS, Scenario, ScenarioError
+from sim_core.scenario import Scenario, ScenarioError
 from sim_core.view import actions, batch_figures, controls, shell, state
 from sim_core.view.batch_figures import WAYS, policy_name, spread_words, way_words
 from sim_core.view.chart import chart
@@ -25,25 +24,6 @@ CONTEXTS = (0, *(2**power for power in range(7, 18)))
 
 
 # What the views share
-
-
-def slider(
-    key: str, label: str, options: Iterable[Any], value: Any, format: Callable[[Any], str], help: str = ""
-) -> None:
-    """Draw a slider beside the chart that writes a scenario key; the sidebar follows."""
-    steps = {format(option): option for option in options} | {format(value): value}
-    widget = f"page_{key}"
-    if st.session_state.get(widget) != value:
-        st.session_state[widget] = value
-    st.select_slider(
-        label, sorted(steps.values()), format_func=format, key=widget, on_change=_write, args=(key,),
-        help=help or FIELDS[key].help,
-    )  # fmt: skip
-
-
-def _write(key: str) -> None:
-    state.change(**{key: st.session_state[f"page_{key}"]})
-    shell.rerun_page()
 
 
 def dial_batch(label: str) -> None:
@@ -261,10 +241,9 @@ def preemption(scenario: Scenario) -> None:
 
 def _pressure_controls(scenario: Scenario, found: batching.Pressure) -> None:
     tokens = {row["kv_memory_frac"]: row.get("kv_tokens", 0) for row in found.curve("swap")}
-    slider(
-        "kv_memory_frac", "KV cache", tokens, scenario.kv_memory_frac,
-        lambda share: f"{tokens.get(share, 0):,} tokens",
-        help="Writes the share of the device's memory that the engine may use.",
+    controls.beside(
+        "kv_memory_frac", tokens, scenario.kv_memory_frac, lambda share: f"{tokens.get(share, 0):,} tokens",
+        label="KV cache", help="Writes the share of the device's memory that the engine may use.",
     )  # fmt: skip
 
 
@@ -422,7 +401,8 @@ def _switch_slider(scenario: Scenario) -> None:
         return f"{duration(ms)}, as calibrated" if ms == usual_ms else duration(ms)
 
     steps = [ms for ms in SWITCHES_MS if abs(ms - usual_ms) > 0.05]
-    slider("prefill_switch_ms", "Fixed cost of a prompt in a step", [*steps, usual_ms], value, words)
+    label = "Fixed cost of a prompt in a step"
+    controls.beside("prefill_switch_ms", [*steps, usual_ms], value, words, label)
 
 
 def own_way(scenario: Scenario, found: batching.Interference) -> batching.Shared:

@@ -9,7 +9,7 @@ from html import escape
 import streamlit as st
 
 from sim_core import presets
-from sim_core.scenario import Scenario
+from sim_core.scenario import SPECS, Scenario
 from sim_core.view import controls, figures, findings, pieces, state, sweeps
 from sim_core.view.chart import chart
 from sim_core.view.figures import LIMITS, Row, limit_words
@@ -226,7 +226,7 @@ def titles(sweep: Sweep) -> tuple[str, str]:
     model, part = presets.model_of(scenario), presets.accelerator(scenario.accelerator)
     changed = [
         f"{controls.LABELS[key].lower()} {controls.SPECS[key][0](value)}"
-        for key in sweeps.SPECS
+        for key in SPECS
         if (value := getattr(scenario, key)) is not None
     ]
     name = f"{part.name} with {', '.join(changed)}" if changed else part.name

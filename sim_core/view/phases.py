@@ -269,9 +269,7 @@ def specs(scenario: Scenario) -> None:
     """Show what more arithmetic and more bandwidth bring for decode, prefill, and within the limits."""
     phases.require_fit(scenario)
     at, here = _setting(scenario), whatif.factors(scenario)
-    if not sweeps.is_ready():
-        with st.spinner("Preparing the simulator."):
-            sweeps.prepare()
+    sweeps.wait_until_ready()
     rows = whatif.returns(scenario, at)
     pieces.say(phase_words.specs(rows))
     _factor_sliders(scenario, here)

@@ -93,9 +93,7 @@ def sidebar(scenario: Scenario) -> None:
 
 def study(scenario: Scenario) -> Study:
     """Return the system that scenario and view ask for, with its answers."""
-    if not sweeps.is_ready():
-        with st.spinner("Preparing the simulator. This takes a few seconds, once after installation longer."):
-            sweeps.prepare()
+    sweeps.wait_until_ready()
     if state.view("tuned") == "on":
         scenario = scenario.replace(calibration="submission")
     benchmark = presets.benchmark(state.view("bench"))

@@ -34,7 +34,7 @@ from sim_core.frontier import (
     sweep_points,
     tabulate,
 )
-from sim_core.scenario import FIELDS, Scenario, ScenarioError
+from sim_core.scenario import FIELDS, SPECS, Scenario, ScenarioError
 from sim_core.simulator import warm_up
 from sim_core.view import state
 from sim_core.view.figures import Row, X, Y, drawable
@@ -52,7 +52,6 @@ VARY = {  # what may tell curves apart, in words
     "accelerator": "accelerator",
     "max_batch": "batch limit",
 }
-SPECS = tuple(key for key, info in FIELDS.items() if info.group == "accelerator" and info.optional)
 REMEMBERED = 64
 
 
@@ -263,11 +262,6 @@ _compiling = threading.Lock()
 _compiled = False
 
 
-def is_ready() -> bool:
-    """Return whether the kernels are compiled."""
-    return _compiled
-
-
 def prepare() -> None:
     """Compile the kernels, once a process; whoever comes meanwhile waits."""
     global _compiled
@@ -275,3 +269,10 @@ def prepare() -> None:
         if not _compiled:
             warm_up()
             _compiled = True
+
+
+def wait_until_ready() -> None:
+    """Compile the kernels if that has not been done yet, and tell the visitor meanwhile."""
+    if not _compiled:
+        with st.spinner("Preparing the simulator. This takes a few seconds, once after installation longer."):
+            prepare()

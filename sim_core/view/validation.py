@@ -55,9 +55,7 @@ def sidebar(scenario: Scenario) -> None:
 
 def show(scenario: Scenario) -> None:
     """Show the view that was asked for."""
-    if not sweeps.is_ready():
-        with st.spinner("Preparing the simulator. This takes a few seconds, once after installation longer."):
-            sweeps.prepare()
+    sweeps.wait_until_ready()
     headline()
     numbers()
     with st.container(horizontal=True, vertical_alignment="center"):
