@@ -40,13 +40,10 @@ from sim_core.kernels import StepCost
 from sim_core.presets import accelerator_of, model_of
 from sim_core.scenario import DTYPES, Scenario
 from sim_core.simulator import run_engine
+from sim_core.validation import KV_MEMORY_FRAC, REQUESTS_PER_CLIENT, SEED, TOKEN_BUDGET, step_costs
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT.parent / "shared" / "reference" / "measured_serving.csv"
-GRID = np.unique(np.round(np.concatenate([np.arange(1, 65), np.geomspace(65, 16384, 110)])))
-TOKEN_BUDGET = 8192
-REQUESTS_PER_CLIENT = 10
-KV_MEMORY_FRAC = 0.95  # recipes set 0.90 to 0.95; some count it from what the weights leave
 TPOT_SCALE = 0.12  # log error at which the loss turns from squared to absolute
 TTFT_SCALE = 1.2
 FEWEST_ROWS_HELD_OUT = 10
@@ -173,50 +170,18 @@ def _traffic(row: Any) -> tuple[np.ndarray, np.ndarray]:
     count = row.clients if row.burst else row.clients * REQUESTS_PER_CLIENT
     share = np.ones((2, count))
     if row.drawn:
-        share = np.random.default_rng(7).uniform(0.8, 1.0, (2, count))
+        share = np.random.default_rng(SEED).uniform(0.8, 1.0, (2, count))
     prompt, output = np.round(share * [[row.prompt], [row.output]]).astype(np.int64)
     return np.maximum(prompt, 1), np.maximum(output, 2)
 
 
 def predict(bench: Bench, constants: Constants, smooth: bool = True) -> np.ndarray:
     """Return mean TTFT [s], mean TPOT [s] and output tokens per second of each row, shape (rows, 3)."""
-    tokens_s = np.broadcast_to(
-        sum(cost.token_parts(bench.work, constants, smooth, GRID).values()), (len(bench.rows), GRID.size)
-    )
-    rows_s = np.broadcast_to(
-        sum(cost.row_parts(bench.work, constants, smooth, GRID).values()), (len(bench.rows), GRID.size)
-    )
-    rates = [
-        np.broadcast_to(sum(np.asarray(seconds) for seconds in parts.values()), (len(bench.rows), 1))[:, 0]
-        for parts in cost.rate_parts(bench.work, constants, smooth)
-    ]
     out = np.empty((len(bench.rows), 3))
-    for i, row in enumerate(bench.rows.itertuples()):
-        step = _step_cost(row, tokens_s[i], rows_s[i], [float(rate[i]) for rate in rates], bench.windows[i])
+    steps = step_costs(bench.work, bench.windows, bench.rows.clients, constants, smooth)
+    for i, (row, step) in enumerate(zip(bench.rows.itertuples(), steps, strict=True)):
         out[i] = _closed_loop(row, step, bench, i, constants)
     return out
-
-
-def _step_cost(
-    row: Any, tokens_s: np.ndarray, rows_s: np.ndarray, rates: list[float], window: int
-) -> StepCost:
-    """Return the price list of a row from its tables on the grid."""
-    counts = cost.Rates(*rates)
-    token_s = np.interp(np.arange(TOKEN_BUDGET + 1.0), GRID, tokens_s)
-    row_s = np.interp(np.arange(row.clients + 1.0), GRID, rows_s)
-    token_s[0] = row_s[0] = 0.0
-    return StepCost(
-        token_s=token_s,
-        row_s=row_s,
-        token_slope_s=counts.extra_tokens,
-        decode_context_s=counts.context_tokens,
-        window_context_s=counts.window_tokens,
-        window_tokens=int(window),
-        prefill_pair_s=counts.prefill_pairs,
-        window_pair_s=counts.window_pairs,
-        prefill_request_s=counts.prefill_requests,
-        swap_token_s=counts.swapped_tokens,
-    )
 
 
 def _closed_loop(row: Any, step: StepCost, bench: Bench, i: int, constants: Constants) -> tuple[float, ...]:

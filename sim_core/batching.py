@@ -324,9 +324,7 @@ def _step_s(price: cost.Price, decodes: int, context: int, chunk: int = 0) -> fl
 
 def _pairs_s(price: cost.Price, tokens: int) -> float:
     """Return the time of a prompt's query-key pairs [s]; chunks share it out, but change nothing."""
-    window = price.step.window_tokens
-    inside = min(tokens, window)
-    seen = inside**2 / 2 + (tokens - inside) * window
+    seen = float(cost.window_pairs(0, tokens, price.step.window_tokens))
     return price.step.prefill_pair_s * tokens**2 / 2 + price.step.window_pair_s * seen
 
 

@@ -170,6 +170,11 @@ def row_parts(work: Work, constants: Constants, smooth: bool, rows: np.ndarray) 
     }
 
 
+def with_switch(constants: Constants, switch_ms: float | None) -> Constants:
+    """Return constants with another fixed time for each prompt of a step, if one is given."""
+    return constants if switch_ms is None else constants._replace(prefill_request_s=switch_ms * 1e-3)
+
+
 class Rates(NamedTuple):
     """One figure for each thing that a step counts beside its tokens and rows."""
 
@@ -305,14 +310,15 @@ def _table_tokens(engine: Engine) -> int:
 @lru_cache(maxsize=256)
 def _price(model: Model, accelerator: Accelerator, layout: Layout, engine: Engine, name: str) -> Price:
     tables = _tables(model, accelerator, layout, _table_tokens(engine), name)
-    constants = calibration(name).base
+    chosen = calibration(name)
+    constants = with_switch(chosen.base, engine.prefill_switch_ms)
     blocks = kv_blocks(model, accelerator, layout, engine)
     row_parts_s, row_needs_s = _row_tables(tables.work, name, engine.max_batch)
-    rate_parts_s = _with_switch(PARTS, tables.rate_parts_s, engine.prefill_switch_ms)
+    rate_parts_s = _by_heading(PARTS, rate_parts(tables.work, constants, chosen.smooth))
     ledger = Ledger(PARTS, tables.token_parts_s, row_parts_s, rate_parts_s)
     needs = Ledger(NEEDS, tables.token_needs_s, row_needs_s, tables.rate_needs_s)
     return Price(
-        step=_step_cost(ledger, tables.token_s, model.window_tokens if model.window_layers else 0),
+        step=_ledger_cost(ledger, tables.token_s, model.window_tokens if model.window_layers else 0),
         kv_blocks=blocks,
         kv_block_tokens=engine.kv_block_tokens,
         request_limit_tokens=min(blocks * engine.kv_block_tokens, model.max_position),
@@ -325,12 +331,11 @@ def _price(model: Model, accelerator: Accelerator, layout: Layout, engine: Engin
     )
 
 
-def _step_cost(ledger: Ledger, token_s: np.ndarray, window_tokens: int) -> StepCost:
-    """Return the kernel's price list; its figures are the sums of the ledger's headings."""
-    rates = Rates(*(float(value) for value in ledger.rate_s.sum(axis=0)))
+def step_cost(token_s: np.ndarray, row_s: np.ndarray, rates: Rates, window_tokens: int) -> StepCost:
+    """Return the kernel's price list: tables over tokens and rows [s], and seconds per unit of each rate."""
     return StepCost(
         token_s=token_s,
-        row_s=np.ascontiguousarray(ledger.row_s.sum(axis=0)),
+        row_s=row_s,
         token_slope_s=rates.extra_tokens,
         decode_context_s=rates.context_tokens,
         window_context_s=rates.window_tokens,
@@ -342,6 +347,12 @@ def _step_cost(ledger: Ledger, token_s: np.ndarray, window_tokens: int) -> StepC
     )
 
 
+def _ledger_cost(ledger: Ledger, token_s: np.ndarray, window_tokens: int) -> StepCost:
+    """Return the price list whose figures are the sums of a ledger's headings."""
+    rates = Rates(*(float(value) for value in ledger.rate_s.sum(axis=0)))
+    return step_cost(token_s, np.ascontiguousarray(ledger.row_s.sum(axis=0)), rates, window_tokens)
+
+
 class _Tables(NamedTuple):
     """The tables that do not depend on `max_batch` or on memory."""
 
@@ -349,7 +360,6 @@ class _Tables(NamedTuple):
     token_s: np.ndarray
     token_parts_s: np.ndarray
     token_needs_s: np.ndarray
-    rate_parts_s: np.ndarray
     rate_needs_s: np.ndarray
 
 
@@ -369,7 +379,6 @@ def _tables(model: Model, accelerator: Accelerator, layout: Layout, length: int,
         parts_s.sum(axis=0),
         parts_s,
         needs_s,
-        _by_heading(PARTS, rate_parts(load, chosen.base, chosen.smooth)),
         _by_heading(NEEDS, _rate_needs(load)),
     )
 
@@ -405,16 +414,6 @@ def _by_heading(headings: tuple[str, ...], rates: Rates) -> np.ndarray:
     return np.array([[float(rate.get(heading, 0.0)) for rate in rates] for heading in headings])
 
 
-def _with_switch(headings: tuple[str, ...], rate_s: np.ndarray, switch_ms: float | None) -> np.ndarray:
-    """Return the rates with another fixed time for each prompt of a step, if one is given."""
-    if switch_ms is None:
-        return rate_s
-    heading = "fixed" if "fixed" in headings else headings[0]
-    changed = rate_s.copy()
-    changed[headings.index(heading), Rates._fields.index("prefill_requests")] = switch_ms * 1e-3
-    return changed
-
-
 def _measured_price(scenario: Scenario, profile: Any) -> Price:
     """Return the price list of a measured engine profile; all its time stands under ``measured``."""
     engine_tokens = min(max(scenario.token_budget, scenario.max_batch), TABLE_TOKENS_MAX)
@@ -427,13 +426,14 @@ def _measured_price(scenario: Scenario, profile: Any) -> Price:
     token_s = np.interp(tokens, points, times_s) + slope_s * np.maximum(tokens - points[-1], 0.0)
     token_s[0] = 0.0
     context_s, pair_s = profile.decode_context_ms_per_token * 1e-3, profile.prefill_context_ms_per_pair * 1e-3
-    rates = Rates(slope_s, context_s, 0.0, pair_s, 0.0, profile.prefill_request_ms * 1e-3, 0.0)
-    rate_s = _with_switch(MEASURED, np.array([rates]), scenario.prefill_switch_ms)
-    ledger = Ledger(MEASURED, token_s[None, :], np.zeros((1, scenario.max_batch + 1)), rate_s)
+    switch_ms = scenario.prefill_switch_ms
+    prompt_ms = profile.prefill_request_ms if switch_ms is None else switch_ms
+    rates = Rates(slope_s, context_s, 0.0, pair_s, 0.0, prompt_ms * 1e-3, 0.0)
+    ledger = Ledger(MEASURED, token_s[None, :], np.zeros((1, scenario.max_batch + 1)), np.array([rates]))
     block_tokens = profile.kv_block_tokens or scenario.kv_block_tokens
     blocks = profile.kv_blocks or price(scenario.replace(kv_block_tokens=block_tokens)).kv_blocks
     return Price(
-        step=_step_cost(ledger, token_s, 0),
+        step=_ledger_cost(ledger, token_s, 0),
         kv_blocks=int(blocks),
         kv_block_tokens=int(block_tokens),
         request_limit_tokens=min(int(blocks * block_tokens), model_of(scenario).max_position),
@@ -514,7 +514,7 @@ def _one_step(
         context_tokens=decodes * context,
         window_tokens=decodes * min(context, step.window_tokens),
         prefill_pairs=chunk * (start + chunk / 2),
-        window_pairs=_window_pairs(start, start + chunk, step.window_tokens),
+        window_pairs=window_pairs(start, start + chunk, step.window_tokens),
         prefill_requests=prompts,
         swapped_tokens=0,
     )
@@ -523,11 +523,15 @@ def _one_step(
     return dict(zip(ledger.headings, seconds.tolist(), strict=True))
 
 
-def _window_pairs(start: float, end: float, window: float) -> float:
-    """Return the integral of min(x, window) from start to end."""
+def window_pairs(start: Any, end: Any, window: Any) -> Any:
+    """Return the query-key pairs of a chunk that sees at most a window: min(x, window) from start to end.
 
-    def below(x: float) -> float:
-        return x * x / 2 if x <= window else window * window / 2 + (x - window) * window
+    Of numbers, or of arrays that broadcast.
+    """
+
+    def below(x: Any) -> Any:
+        inside = np.minimum(x, window)
+        return inside * inside / 2 + (x - inside) * window
 
     return below(end) - below(start)
 
@@ -560,7 +564,7 @@ def floor_step_s(
     )
     end = prefill_start + prefill_tokens
     pairs = full * (end**2 - prefill_start**2) / 2
-    pairs += windowed * _window_pairs(prefill_start, end, model.window_tokens)
+    pairs += windowed * window_pairs(prefill_start, end, model.window_tokens)
     decode_flop, prefill_flop = attention_flop(model)
     seen_flop = decode_flop * decode_batch * seen + prefill_flop * pairs
     computed_s = (

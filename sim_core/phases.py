@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sim_core.calibration import Constants, calibration
-from sim_core.cost import PARTS, rate_parts, row_parts, slower, token_parts
+from sim_core.cost import PARTS, rate_parts, row_parts, slower, token_parts, window_pairs, with_switch
 from sim_core.presets import Accelerator, Model, accelerator_of, model_of
 from sim_core.scenario import DTYPES, Scenario
 from sim_core.work import (
@@ -122,13 +122,10 @@ def bench_of(scenario: Scenario, calibration_name: str = "") -> Bench:
 @lru_cache(maxsize=256)
 def _bench(model: Model, part: Accelerator, layout: Any, name: str, switch_ms: float | None) -> Bench:
     chosen = calibration(name)
-    constants = chosen.base
-    if switch_ms is not None:
-        constants = constants._replace(prefill_request_s=switch_ms * 1e-3)
     dense, expert, _ = precisions(model, layout.weight_dtype)
     return Bench(
         work(model, part, layout),
-        constants,
+        with_switch(chosen.base, switch_ms),
         chosen.smooth,
         model.window_tokens if model.window_layers else 0,
         part.flop_per_s(dense),
@@ -165,14 +162,8 @@ def _counts(bench: Bench, steps: Steps) -> Counts:
         steps.decodes * steps.context,
         steps.decodes * np.minimum(steps.context, window),
         (end**2 - steps.start**2) / 2,
-        _below(end, window) - _below(steps.start, window),
+        window_pairs(steps.start, end, window),
     )
-
-
-def _below(x: Any, window: float) -> Any:
-    """Return the integral of min(x, window) from 0 to x."""
-    inside = np.minimum(x, window)
-    return inside * inside / 2 + (x - inside) * window
 
 
 def seconds(bench: Bench, steps: Steps) -> dict[str, dict[str, Any]]:

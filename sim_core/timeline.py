@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from sim_core import kernels
+from sim_core import cost, kernels
 from sim_core.metrics import QUANTILES
 from sim_core.scenario import Scenario
 from sim_core.simulator import Run, run
@@ -296,8 +296,7 @@ class Story:
         end = start + tokens
         rows = _per_row(last, row, log.size).astype(np.int64)
         pairs = _per_row((end**2 - start**2) / 2, row, log.size)
-        window = price.window_tokens
-        window_pairs = _per_row(_below(end, window) - _below(start, window), row, log.size)
+        window_pairs = _per_row(cost.window_pairs(start, end, price.window_tokens), row, log.size)
         decodes = log["decodes"]
         return (
             _token_s(price, decodes + log["prefill_tokens"])
@@ -399,12 +398,6 @@ class Story:
 
 def _per_row(values: np.ndarray, row: np.ndarray, rows: int) -> np.ndarray:
     return np.bincount(row, weights=values, minlength=rows)
-
-
-def _below(x: np.ndarray, window: int) -> np.ndarray:
-    """Return the integral of min(t, window) from 0 to x."""
-    inside = np.minimum(x, window).astype(float)
-    return inside**2 / 2 + (x - inside) * window
 
 
 def _token_s(price: kernels.StepCost, tokens: np.ndarray) -> np.ndarray:

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from types import MappingProxyType
@@ -35,9 +35,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sim_core import presets
+from sim_core import cost, presets
+from sim_core.calibration import calibration as calibration_of
+from sim_core.kernels import StepCost
 from sim_core.measured import FOLDER, Point, points, weight_dtype
 from sim_core.scenario import Scenario
+from sim_core.simulator import run_engine
+from sim_core.work import Layout, Work, layout_of, work
+from sim_core.workload import draw, mean_lengths
 
 METRICS = ("ttft", "tpot", "throughput")
 SUBMISSION = "submission"
@@ -141,14 +146,11 @@ def _request_count(point: Point) -> int:
 
 def _with_layout(scenario: Scenario) -> Scenario:
     """Return a scenario on one replica's devices: the fewest that leave room for some requests."""
-    from sim_core.cost import memory
-    from sim_core.workload import mean_lengths
-
     devices = scenario.accelerators
     needed = SERVER_ROOM * sum(mean_lengths(scenario))
     for tp in (1, 2, 4, 8):
         found = scenario.replace(tensor_parallel=min(tp, devices), replicas=max(devices // tp, 1))
-        if tp >= devices or memory(found)["kv_tokens"] >= needed:
+        if tp >= devices or cost.memory(found)["kv_tokens"] >= needed:
             return found
     return found
 
@@ -166,8 +168,6 @@ class _Traffic(NamedTuple):
 def _traffic(point: Point, scenario: Scenario) -> _Traffic:
     """Return the requests of a point."""
     if point.traffic == "server":
-        from sim_core.workload import draw
-
         rate = scenario.arrival_per_s / scenario.replicas
         drawn = draw(scenario.replace(arrival_per_s=rate, replicas=1))
         return _Traffic(*drawn[:3], 0, 1)
@@ -225,8 +225,6 @@ class Bench:
 
 def bench_of(points: Sequence[Point]) -> Bench:
     """Return the bench of points of one pool."""
-    from sim_core.work import Work
-
     scenarios = tuple(map(scenario_of, points))
     works, blocks, windows = zip(*map(_described, scenarios), strict=True) if points else ((), (), ())
     columns = [np.array(column)[:, None] for column in zip(*works, strict=True)]
@@ -235,9 +233,6 @@ def bench_of(points: Sequence[Point]) -> Bench:
 
 def _described(scenario: Scenario) -> tuple[Any, int, int]:
     """Return the work of a scenario, its KV blocks and its window."""
-    from sim_core import cost
-    from sim_core.workload import mean_lengths
-
     model = presets.model_of(scenario)
     load = _work(scenario.model, scenario.accelerator, *_layout(scenario))
     held = cost.memory(scenario)["kv_tokens"] // scenario.kv_block_tokens
@@ -246,15 +241,11 @@ def _described(scenario: Scenario) -> tuple[Any, int, int]:
 
 
 def _layout(scenario: Scenario) -> tuple:
-    from sim_core.work import layout_of
-
     return tuple(layout_of(scenario))
 
 
 @lru_cache(maxsize=1024)
 def _work(model: str, accelerator: str, *layout: Any) -> Any:
-    from sim_core.work import Layout, work
-
     return work(presets.model(model), presets.accelerator(accelerator), Layout(*layout))
 
 
@@ -272,53 +263,37 @@ def predict(bench: Bench, constants: Any, smooth: bool = True) -> np.ndarray:
     ndarray of float, shape (points, 3)
         NaN where a point does not fit its devices, or has no such figure.
     """
-    from sim_core import cost
-
-    shape = (len(bench.points), GRID.size)
-    token_s, row_s = (
-        np.broadcast_to(sum(parts(bench.work, constants, smooth, GRID).values()), shape)
-        for parts in (cost.token_parts, cost.row_parts)
-    )
-    rates = [
-        np.broadcast_to(sum(np.asarray(seconds) for seconds in parts.values()), (shape[0], 1))[:, 0]
-        for parts in cost.rate_parts(bench.work, constants, smooth)
-    ]
-    found = np.full((shape[0], 3), np.nan)
-    for place, blocks in enumerate(bench.kv_blocks):
-        if blocks:
-            step = _step_cost(bench, place, token_s[place], row_s[place], [rate[place] for rate in rates])
+    found = np.full((len(bench.points), 3), np.nan)
+    batches = [scenario.max_batch for scenario in bench.scenarios]
+    for place, step in enumerate(step_costs(bench.work, bench.windows, batches, constants, smooth)):
+        if bench.kv_blocks[place]:
             found[place] = _simulated(bench, place, step, constants)
     return found
 
 
-def _step_cost(bench: Bench, place: int, token_s: np.ndarray, row_s: np.ndarray, rates: list) -> Any:
-    """Return the price list of one point from its tables on the grid."""
-    from sim_core.cost import Rates
-    from sim_core.kernels import StepCost
-
-    counts = Rates(*map(float, rates))
-    scenario = bench.scenarios[place]
-    tokens = np.interp(np.arange(TOKEN_BUDGET + 1.0), GRID, token_s)
-    rows = np.interp(np.arange(scenario.max_batch + 1.0), GRID, row_s)
-    tokens[0] = rows[0] = 0.0
-    return StepCost(
-        token_s=tokens,
-        row_s=rows,
-        token_slope_s=counts.extra_tokens,
-        decode_context_s=counts.context_tokens,
-        window_context_s=counts.window_tokens,
-        window_tokens=int(bench.windows[place]),
-        prefill_pair_s=counts.prefill_pairs,
-        window_pair_s=counts.window_pairs,
-        prefill_request_s=counts.prefill_requests,
-        swap_token_s=counts.swapped_tokens,
+def step_costs(
+    load: Work, windows: Sequence[int], batches: Sequence[int], constants: Any, smooth: bool
+) -> Iterator[StepCost]:
+    """Yield the price list of each row of `load`, whose fields are columns, up to its largest batch."""
+    shape = (len(windows), GRID.size)
+    token_s, row_s = (
+        np.broadcast_to(sum(parts(load, constants, smooth, GRID).values()), shape)
+        for parts in (cost.token_parts, cost.row_parts)
     )
+    rates = [
+        np.broadcast_to(sum(np.asarray(seconds) for seconds in parts.values()), (shape[0], 1))[:, 0]
+        for parts in cost.rate_parts(load, constants, smooth)
+    ]
+    for place, (window, batch) in enumerate(zip(windows, batches, strict=True)):
+        tokens = np.interp(np.arange(TOKEN_BUDGET + 1.0), GRID, token_s[place])
+        rows = np.interp(np.arange(batch + 1.0), GRID, row_s[place])
+        tokens[0] = rows[0] = 0.0
+        counts = cost.Rates(*(float(rate[place]) for rate in rates))
+        yield cost.step_cost(tokens, rows, counts, window)
 
 
 def _simulated(bench: Bench, place: int, step: Any, constants: Any) -> tuple[float, float, float]:
     """Return mean TTFT and TPOT [ms] and output tokens per second of one point."""
-    from sim_core.simulator import run_engine
-
     point, scenario = bench.points[place], bench.scenarios[place]
     given = _traffic(point, scenario)
     client = point.traffic in ("closed", "burst", "server")
@@ -463,14 +438,12 @@ def score(chosen: Sequence[Point], calibration: str = "typical") -> Scored:
     MLPerf entries, tuned for one model and one benchmark, are predicted under `SUBMISSION` where the
     calibration is the typical one.
     """
-    from sim_core.calibration import calibration as load
-
     chosen = tuple(chosen)
     names = [SUBMISSION if _tuned(point, calibration) else calibration for point in chosen]
     predicted = np.full((len(chosen), 3), np.nan)
     for name in sorted(set(names)):
         places = [place for place, other in enumerate(names) if other == name]
-        constants = load(name)
+        constants = calibration_of(name)
         predicted[places] = predict(
             bench_of([chosen[place] for place in places]), constants.base, constants.smooth
         )
