@@ -22,7 +22,7 @@ from sim_core.frontier import Point, evaluate, saturation_per_s, sweep_points
 from sim_core.presets import accelerator_of
 from sim_core.request_list import write_request_list
 from sim_core.scenario import DEFAULTS, FIELDS, Scenario, ScenarioError
-from sim_core.simulator import Run, run
+from sim_core.simulator import Run, Steps, each_step, run
 from sim_core.workload import draw
 
 Row = dict[str, Any]
@@ -583,7 +583,7 @@ def _share(scenario: Scenario, variant: Variant, plan: Plan) -> Shared:
     length = min(length, cost.price(base).request_limit_tokens - plan.context)
     crowd = [(0.0, plan.context, length)] * plan.decodes
     alone = listed(base, crowd)
-    quiet = Steps.of(run(alone, log=True), plan.decodes)
+    quiet = _full_steps(run(alone, log=True), plan.decodes)
     if quiet.end_s.size < LEAST_TOKENS:
         raise ScenarioError(
             f"{plan.decodes:,} sequences of {plan.context:,} tokens never decode together under a token "
@@ -615,24 +615,10 @@ def _prompts(scenario: Scenario, start_s: float) -> list[tuple[float, int, int]]
     return [(arrival, prompt, 1) for arrival, prompt in rows if prompt < limit]
 
 
-class Steps(NamedTuple):
-    """The steps of a log in which a whole crowd decodes, one entry a step, beside the log itself."""
-
-    start_s: np.ndarray
-    end_s: np.ndarray
-    log: np.ndarray
-
-    @classmethod
-    def of(cls, found: Run, decodes: int) -> Steps:
-        """Return them from a logged run."""
-        log = found.engine.log
-        count = log["count"].astype(np.int64)
-        place = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-        first_s = np.repeat(log["duration_s"] / count - log["growth_s"] * (count - 1) / 2, count)
-        growth_s = np.repeat(log["growth_s"], count)
-        start_s = np.repeat(log["start_s"], count) + place * first_s + growth_s * place * (place - 1) / 2
-        full = np.repeat(log["decodes"] == decodes, count)
-        return cls(start_s[full], (start_s + first_s + growth_s * place)[full], log)
+def _full_steps(found: Run, decodes: int) -> Steps:
+    """Return the steps of a logged run in which a whole crowd decodes."""
+    log = found.engine.log
+    return each_step(log).of(log["decodes"] == decodes)
 
 
 def _compared(
@@ -647,14 +633,15 @@ def _compared(
     From `start_s` until all prompts are served or the first decode ends, whatever comes first.
     """
     found = mixed[1]
-    steps = Steps.of(found, decodes)
+    steps = _full_steps(found, decodes)
     first = max(int(np.searchsorted(steps.start_s, start_s)), 1)
     served_s = float(found.engine.first_token_s[decodes:].max(initial=0.0))
     last = max(int(np.searchsorted(steps.start_s, served_s)) + 1, first + 1)
     ends = slice(first - 1, min(last, steps.end_s.size, alone[1].end_s.size))
     alone_ms, mixed_ms = (1e3 * np.diff(each.end_s[ends]) for each in (alone[1], steps))
     from_s, to_s = steps.end_s[ends][0], steps.end_s[ends][-1]
-    log = steps.log[(steps.log["start_s"] >= from_s) & (steps.log["start_s"] < to_s)]
+    log = found.engine.log
+    log = log[(log["start_s"] >= from_s) & (log["start_s"] < to_s)]
     counts = {name: int((log[name] * log["count"]).sum()) for name in ("prefill_tokens", "prompts")}
     extra_ms = float(mixed_ms.sum() - alone_ms.sum())
     switch_ms = 1e3 * counts["prompts"] * found.price.step.prefill_request_s

@@ -23,7 +23,7 @@ import pandas as pd
 from sim_core import cost, kernels
 from sim_core.metrics import QUANTILES
 from sim_core.scenario import Scenario
-from sim_core.simulator import Run, run
+from sim_core.simulator import Run, Steps, each_step, run
 
 POLICIES = ("static", "prefill_first", "chunked")
 KINDS = ("waiting", "prefill", "decode", "stalled", "paused", "swapped", "idle")
@@ -256,34 +256,21 @@ class Story:
     # Steps one by one
 
     @cached_property
-    def step_row(self) -> np.ndarray:
-        """The log row of each step."""
-        return np.repeat(np.arange(self.log.size), np.diff(self.steps_before))
+    def steps(self) -> Steps:
+        """The steps in which decodes advance."""
+        return each_step(self.log).of(self.log["decodes"] > 0)
 
     @cached_property
     def step_s(self) -> np.ndarray:
-        """The duration of each step [s]; those of a row grow by its `growth_s`."""
-        log, row = self.log, self.step_row
-        place = np.arange(row.size) - self.steps_before[row]
-        return log["duration_s"][row] / log["count"][row] + log["growth_s"][row] * (
-            place - (log["count"][row] - 1) / 2
-        )
-
-    @cached_property
-    def step_end_s(self) -> np.ndarray:
-        """The end of each step [s]; the last of a row ends with it."""
-        log, row = self.log, self.step_row
-        done = np.arange(row.size) - self.steps_before[row] + 1
-        first_s = log["duration_s"] / log["count"] - log["growth_s"] * (log["count"] - 1) / 2
-        passed_s = done * first_s[row] + log["growth_s"][row] * (done * (done - 1) / 2)
-        return np.where(done == log["count"][row], self.row_end_s[row], log["start_s"][row] + passed_s)
+        """The duration of each step [s]."""
+        return self.steps.end_s - self.steps.start_s
 
     @cached_property
     def stall_s(self) -> np.ndarray:
         """How long steps without decodes held up each step [s]; 0 for the first step of a stretch of work."""
-        start_s = self.step_end_s - self.step_s
+        _, start_s, end_s = self.steps
         gap_s = np.zeros(start_s.size)
-        gap_s[1:] = start_s[1:] - self.step_end_s[:-1]
+        gap_s[1:] = start_s[1:] - end_s[:-1]
         gap_s[np.abs(gap_s) < INSTANT_S + 1e-9 * self.step_s] = 0.0
         return gap_s
 
@@ -326,7 +313,7 @@ class Story:
             if chunk.last:
                 parts[chunk.request].append(self.row_end_s[chunk.row : chunk.row + 1])
         for decode in self.decodes:
-            parts[decode.request].append(self.step_end_s[decode.first : decode.last])
+            parts[decode.request].append(self.steps.end_s[decode.first : decode.last])
         return {request: np.sort(np.concatenate(times)) for request, times in parts.items()}
 
     # What a whole run comes to
@@ -351,7 +338,7 @@ class Story:
     @cached_property
     def late_steps(self) -> tuple[np.ndarray, np.ndarray]:
         """What prompts add to each step [s], with stalls before it; and what it takes without them [s]."""
-        row = self.step_row
+        row = self.steps.row
         with_prompts_s = self.prompt_s[row]
         return self.stall_s + with_prompts_s, self.step_s - with_prompts_s
 
@@ -453,7 +440,7 @@ def _shorten(story: Story, segments: np.ndarray, start_s: float, end_s: float) -
     segments["end_s"] = np.minimum(segments["end_s"], end_s)
     decodes = cut & (segments["kind"] == DECODE)
     until = (
-        np.searchsorted(story.step_end_s, segments[side][decodes] + INSTANT_S, "right")
+        np.searchsorted(story.steps.end_s, segments[side][decodes] + INSTANT_S, "right")
         for side in ("end_s", "start_s")
     )
     segments["tokens"][decodes] = np.subtract(*until)
@@ -506,7 +493,7 @@ def _stretch(story: Story, decode: Decode, stalls: np.ndarray) -> Iterator[tuple
     edges = [first, *own, last]
     from_s = decode.start_s
     for start, end in pairwise(edges):
-        start_s, end_s = story.step_end_s[start] - story.step_s[start], story.step_end_s[end - 1]
+        start_s, end_s = story.steps.start_s[start], story.steps.end_s[end - 1]
         if start_s - from_s > INSTANT_S + 1e-9 * story.step_s[start]:
             yield decode.request, STALLED, from_s, start_s, 0, 0, 0
             from_s = start_s
@@ -521,9 +508,9 @@ def _late(story: Story, start_s: float, end_s: float) -> Iterator[tuple[Any, ...
     usual_s = story.late_steps[1]
     request, tokens = story.biggest_chunk
     for decode, step, by_s, from_row in _late_places(story, start_s, end_s):
-        at = from_row + int(np.argmax(tokens[from_row : story.step_row[step] + 1]))
+        at = from_row + int(np.argmax(tokens[from_row : story.steps.row[step] + 1]))
         yield (
-            decode.request, decode.token + step - decode.first + 1, story.step_end_s[step],
+            decode.request, decode.token + step - decode.first + 1, story.steps.end_s[step],
             (usual_s[step] + by_s) * 1e3, usual_s[step] * 1e3, by_s * 1e3, request[at], tokens[at],
         )  # fmt: skip
 
@@ -535,16 +522,16 @@ def _late_places(story: Story, start_s: float, end_s: float) -> Iterator[tuple[D
     """
     delay_s, usual_s = story.late_steps
     slow = np.flatnonzero(delay_s >= (LATE_RATIO - 1) * usual_s)
-    inside = (story.step_end_s[slow] > start_s) & (story.step_end_s[slow] <= end_s)
+    inside = (story.steps.end_s[slow] > start_s) & (story.steps.end_s[slow] <= end_s)
     slow = slow[inside]
     own_delay_s, row, from_row = (
-        values.tolist() for values in (delay_s[slow], slow, story.step_row[slow - 1] + 1)
+        values.tolist() for values in (delay_s[slow], slow, story.steps.row[slow - 1] + 1)
     )
     for decode in story.decodes:
         if decode.end_s <= start_s or decode.start_s >= end_s:
             continue
         first = decode.first
-        if decode.fresh and start_s < story.step_end_s[first] <= end_s:
+        if decode.fresh and start_s < story.steps.end_s[first] <= end_s:
             by_s = _first_delay_s(story, decode)
             if by_s >= (LATE_RATIO - 1) * usual_s[first] > 0:
                 yield decode, first, by_s, decode.row + 1
@@ -555,9 +542,9 @@ def _late_places(story: Story, start_s: float, end_s: float) -> Iterator[tuple[D
 def _first_delay_s(story: Story, decode: Decode) -> float:
     """Return what prompts add to the first gap of a stretch [s], its own prompt left aside."""
     first = decode.first
-    stalled_s = story.step_end_s[first] - story.step_s[first] - decode.start_s
+    stalled_s = story.steps.start_s[first] - decode.start_s
     instant_s = INSTANT_S + 1e-9 * story.step_s[first]
-    return (stalled_s if stalled_s > instant_s else 0.0) + story.prompt_s[story.step_row[first]]
+    return (stalled_s if stalled_s > instant_s else 0.0) + story.prompt_s[story.steps.row[first]]
 
 
 # --- lanes ------------------------------------------------------------------------------------------
