@@ -18,7 +18,7 @@ import numpy as np
 
 from sim_core import cost, metrics
 from sim_core.address import with_changes
-from sim_core.frontier import Point, evaluate, saturation_per_s, sweep_points
+from sim_core.frontier import Point, evaluate, row_of, saturation_per_s, sweep_points
 from sim_core.presets import accelerator_of
 from sim_core.request_list import write_request_list
 from sim_core.scenario import DEFAULTS, FIELDS, Scenario, ScenarioError
@@ -169,7 +169,7 @@ def _static_row(point: Point) -> Row:
     if point.scenario is None:
         return evaluate(point)
     found = run(point.scenario)
-    row = {**point.keys, "feasible": True, "reason": "", **metrics.point_of(found)}
+    row = row_of(point.keys, found)
     sizes = batch_sizes(found)
     row["batches"], row["batch_requests"] = int(sizes.size), float(sizes.mean())
     work_frac = 1 - row["idle_frac"]
@@ -272,7 +272,7 @@ def _pressure_row(point: Point) -> Row:
         found = run(scenario, log=True)
     except ScenarioError as error:
         return {**point.keys, "feasible": False, "reason": str(error), "limit": "memory", "kv_tokens": 0}
-    row = {**point.keys, "feasible": True, "reason": "", **metrics.point_of(found)}
+    row = row_of(point.keys, found)
     row["kv_tokens"] = found.price.kv_blocks * found.price.kv_block_tokens
     row["rejected"] = int(found.rejected.sum())
     row["asked_tokens"] = int((found.prompt_tokens + found.output_tokens)[~found.rejected].sum())
@@ -769,7 +769,7 @@ def _ending_row(spread: float, scenario: Scenario) -> Row:
     except ScenarioError as error:
         return {**keys, "feasible": False, "reason": str(error)}
     outputs = found.output_tokens
-    row = {**keys, "feasible": True, "reason": "", **metrics.point_of(found)}
+    row = row_of(keys, found)
     row["mean_output_tokens"] = float(outputs.mean())
     row["longest_output_tokens"] = int(outputs.max())
     row["rejected"] = int(found.rejected.sum())

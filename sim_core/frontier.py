@@ -21,7 +21,7 @@ from sim_core import metrics
 from sim_core.address import with_changes
 from sim_core.cost import DoesNotFit, price
 from sim_core.scenario import FIELDS, FieldInfo, Scenario, ScenarioError, check, did_you_mean
-from sim_core.simulator import run
+from sim_core.simulator import Run, run
 from sim_core.workload import draw
 
 LOAD = "load_frac"
@@ -195,14 +195,13 @@ def evaluate(
         found = run(scenario, trace=trace, profile=profile)
     except ScenarioError as error:
         return {**point.keys, "feasible": False, "reason": str(error), "limit": _kind(error)}
-    row = {
-        **point.keys,
-        "feasible": True,
-        "reason": "",
-        **metrics.point_of(found),
-        "requests": scenario.requests,
-    }
+    row = row_of(point.keys, found) | {"requests": scenario.requests}
     return row | metrics.bands_of(found) if bands else row
+
+
+def row_of(keys: Mapping[str, Any], found: Run) -> dict[str, Any]:
+    """Return a run as a row of a sweep: the varied keys and all metrics."""
+    return {**keys, "feasible": True, "reason": "", **metrics.point_of(found)}
 
 
 def tabulate(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

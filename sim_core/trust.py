@@ -34,8 +34,10 @@ import numpy as np
 
 from sim_core import presets
 from sim_core.address import with_changes
+from sim_core.calibration import calibration
 from sim_core.measured import FOLDER, Point, family_of, points, weight_dtype
 from sim_core.scenario import Scenario, ScenarioError
+from sim_core.workload import mean_lengths
 
 VALIDATED, EXTRAPOLATED, ANNOUNCED = "validated region", "extrapolated", "announced hardware"
 BADGES = (VALIDATED, EXTRAPOLATED, ANNOUNCED)
@@ -109,8 +111,6 @@ def blind() -> tuple[Blind, ...]:
 
 def fingerprint() -> str:
     """Return a word that changes with the constants of the typical calibration."""
-    from sim_core.calibration import calibration
-
     text = repr(tuple(calibration("typical").base))
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
@@ -167,9 +167,12 @@ def _range(values: Iterable[float]) -> tuple[float, float]:
 
 
 def _stored(point: Point) -> str:
+    return _most_weights(presets.model(point.model), weight_dtype(point))
+
+
+def _most_weights(model: presets.Model, dtype: str) -> str:
     """Return the precision of most weights: of the experts where there are any."""
-    model = presets.model(point.model)
-    return model.stored_dtypes(weight_dtype(point))[1 if model.experts else 0]
+    return model.stored_dtypes(dtype)[1 if model.experts else 0]
 
 
 class Outside(NamedTuple):
@@ -259,7 +262,7 @@ def _precision(scenario: Scenario, covered: Coverage) -> list[Outside]:
         return [
             Outside("model", f"no published closed loop of {FAMILY_WORDS[family]} on {name} is in the table")
         ]
-    stored = model.stored_dtypes(scenario.weight_dtype)[1 if model.experts else 0]
+    stored = _most_weights(model, scenario.weight_dtype)
     if stored in known:
         return []
     measured = ", ".join(sorted(known))
@@ -268,8 +271,6 @@ def _precision(scenario: Scenario, covered: Coverage) -> list[Outside]:
 
 
 def _lengths(scenario: Scenario, covered: Coverage, trace: Any) -> list[Outside]:
-    from sim_core.workload import mean_lengths
-
     found = []
     for key, mean in zip(("prompt_tokens", "output_tokens"), mean_lengths(scenario, trace), strict=True):
         low, high = getattr(covered, key)

@@ -60,12 +60,17 @@ def specs_at(
     scenario: Scenario, flops: float | None = None, bandwidth: float | None = None
 ) -> dict[str, float | None]:
     """Return the scenario keys that put the peaks, or the bandwidth, at a multiple of the datasheet's."""
-    part, found = presets.accelerator(scenario.accelerator), {}
+    sheet, found = presets.accelerator(scenario.accelerator), {}
     for factor, keys in ((flops, FLOP_KEYS), (bandwidth, (BANDWIDTH_KEY,))):
-        for key in keys if factor is not None else ():
-            sheet = getattr(part, key)
-            found[key] = None if sheet is None or factor == 1 else float(f"{sheet * factor:.6g}")
+        if factor is not None:
+            found |= dict.fromkeys(keys) if factor == 1 else _times(sheet, keys, factor)
     return found
+
+
+def _times(part: presets.Accelerator, keys: Sequence[str], factor: float) -> dict[str, float | None]:
+    """Return specs of a part at a multiple; what it does not have stays so."""
+    values = {key: getattr(part, key) for key in keys}
+    return {key: None if value is None else float(f"{value * factor:.6g}") for key, value in values.items()}
 
 
 def factors(scenario: Scenario) -> Factors:
@@ -175,9 +180,8 @@ def _limits_times(scenario: Scenario, flops: float, bandwidth: float) -> float:
     """Return `within_limits` with multiples of the present specs; NaN where a spec leaves its limits."""
     part, changes = accelerator_of(scenario), {}
     for factor, keys in ((flops, FLOP_KEYS), (bandwidth, (BANDWIDTH_KEY,))):
-        for key in keys if factor != 1 else ():
-            now = getattr(part, key)
-            changes[key] = None if now is None else float(f"{now * factor:.6g}")
+        if factor != 1:
+            changes |= _times(part, keys, factor)
     try:
         return within_limits(scenario.replace(**changes))
     except ScenarioError:

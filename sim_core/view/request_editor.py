@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -46,13 +47,13 @@ def _editor(scenario: Scenario, followed: Scenario) -> None:
         rows, column_config=COLUMNS, num_rows="dynamic", hide_index=True, height=300,
         key=f"in_rows_{hash(write_request_list(rows.itertuples(index=False)))}",
     )  # fmt: skip
-    st.button("Use this table", on_click=_use_table, args=(edited,), type="primary")
+    st.button("Use this table", on_click=_take, args=(from_table, edited), type="primary")
     text = st.text_area(
         "Or paste requests", key="in_pasted",
         placeholder=f"{HEADER}\n0,1000,200\n0.5,4000,50\nor {REQUEST_LIST_EXAMPLE}",
         help="CSV, an Azure or Mooncake trace, or a list such as " + REQUEST_LIST_EXAMPLE,
     )  # fmt: skip
-    st.button("Use what is pasted", on_click=_use_text, args=(text,))
+    st.button("Use what is pasted", on_click=_take, args=(from_text, text))
     if scenario.arrivals == "trace":
         st.button(
             "Draw requests at random again", on_click=_draw_again, type="tertiary", icon=":material/shuffle:"
@@ -68,16 +69,10 @@ def table_of(scenario: Scenario) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _use_table(rows: pd.DataFrame) -> None:
+def _take(read: Callable[[Any], str], given: Any) -> None:
+    """Put what was edited or pasted in place of the scenario's traffic, or say why it cannot be."""
     try:
-        _use(from_table(rows))
-    except ScenarioError as error:
-        st.session_state.requests_problem = str(error)
-
-
-def _use_text(text: str) -> None:
-    try:
-        _use(from_text(text))
+        _use(read(given))
     except ScenarioError as error:
         st.session_state.requests_problem = str(error)
 
