@@ -13,13 +13,24 @@ from typing import Any
 import numpy as np
 
 from sim_core.scenario import FIELDS
-from sim_core.view.figures import INK, LIMITS, MUTED, Figure, Row, faded, short, style
+from sim_core.view.figures import (
+    INK,
+    LAYOUT,
+    LIMITS,
+    MUTED,
+    Figure,
+    Row,
+    faded,
+    log_ticks,
+    note,
+    short,
+    style,
+    ticks,
+    upright,
+)
 from sim_core.view.words import THIN, duration, number, percent, quantity
 
 WAYS = {"recompute": ("recompute", LIMITS["compute"][1]), "swap": ("swap out", LIMITS["communication"][1])}
-MARGIN = {"l": 8, "r": 16, "t": 34, "b": 8}
-LEGEND = {"orientation": "h", "x": 0, "y": 1.015, "xanchor": "left", "yanchor": "bottom"}
-LAYOUT = {"margin": MARGIN, "hovermode": "closest", "dragmode": "zoom", "legend": LEGEND}
 FLOP_DASHES = {0.5: "dot", 1.0: "solid", 2.0: "dash"}
 TAIL_POINTS = 160
 NO_WAIT = 1 / 3  # where on the logarithmic axis no wait stands, as a share of the shortest one
@@ -41,11 +52,8 @@ def log_axis(title: str, values: Iterable[float | None], room: float = 1.25, **m
     low, high = min(known) / room, max(known) * room
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     steps = (1.0,) if last - first > 3 else (1.0, 3.0) if last - first > 1 else (1.0, 2.0, 5.0)
-    ticks = [float(f"{step * 10.0**power:.1g}") for power in range(first, last + 1) for step in steps]
-    ticks = [tick for tick in ticks if low <= tick <= high]
-    words = {"tickvals": ticks, "ticktext": [number(tick) for tick in ticks]}
     span = {"type": "log", "range": [math.log10(low), math.log10(high)]}
-    return {"title": {"text": title}, **span, **words, **more}
+    return {"title": {"text": title}, **span, **ticks(log_ticks(low, high, steps)), **more}
 
 
 def axis(title: str, values: Iterable[float], **more: Any) -> dict:
@@ -55,11 +63,6 @@ def axis(title: str, values: Iterable[float], **more: Any) -> dict:
         "title": {"text": title}, "range": [0, top], "separatethousands": True, "exponentformat": "none",
         "nticks": 5, **more,
     }  # fmt: skip
-
-
-def note(text: str, x: float, y: float, **more: Any) -> dict:
-    """Return words in a figure, without an arrow."""
-    return {"text": text, "x": x, "y": y, "showarrow": False, "font": {"color": MUTED, "size": 12}} | more
 
 
 def line(name: str, x: Iterable[float], y: Iterable[float], colour: str, **more: Any) -> dict:
@@ -115,9 +118,9 @@ def wait_curves(
 
 
 def _wait_axis(waits: Sequence[float], shortest: float) -> dict:
-    ticks = sorted({10.0**power for power in range(7) if shortest <= 10.0**power <= max(waits)} | {0.0})
-    words = ["none", *(duration(tick) for tick in ticks[1:])]
-    places = [_place(tick, shortest) for tick in ticks]
+    steps = sorted({10.0**power for power in range(7) if shortest <= 10.0**power <= max(waits)} | {0.0})
+    words = ["none", *(duration(step) for step in steps[1:])]
+    places = [_place(step, shortest) for step in steps]
     found = log_axis("Longest wait for a batch to fill", [_place(wait, shortest) for wait in waits])
     return found | {"tickvals": places, "ticktext": words}
 
@@ -287,7 +290,7 @@ def crossing_contexts(found: Any, revision: str = "") -> Figure:
     layout = LAYOUT | {
         "xaxis": log_axis("Tokens that the preempted request holds", found.contexts, 1.1),
         "yaxis": log_axis("Time to bring it back [ms]", times),
-        "shapes": [_upright(found.tokens)], "uirevision": revision,
+        "shapes": [upright(found.tokens)], "uirevision": revision,
         "annotations": [_beside(found.tokens, f"{found.tokens:,} tokens")],
     }  # fmt: skip
     return {"data": data, "layout": layout}
@@ -315,7 +318,7 @@ def crossing_links(found: Any, links_gb_per_s: Sequence[float], revision: str = 
     layout = LAYOUT | {
         "xaxis": log_axis("Host link, one direction [GB/s]", [*links, *even.values()], 1.1),
         "yaxis": log_axis("Time to bring it back [ms]", times),
-        "shapes": [_upright(found.host_gb_per_s)],
+        "shapes": [upright(found.host_gb_per_s)],
         "annotations": [_beside(found.host_gb_per_s, "this device")], "uirevision": revision,
     }  # fmt: skip
     return {"data": data, "layout": layout}
@@ -332,11 +335,6 @@ def _crossing_line(name: str, x: Sequence[float], y: Sequence[float], way: str, 
         name, x, y, WAYS[way][1], mode="lines", dash=FLOP_DASHES[factor] if way == "recompute" else "solid",
         width=3 if way == "swap" else 2, hovertemplate=template,
     )  # fmt: skip
-
-
-def _upright(x: float) -> dict:
-    return {"type": "line", "xref": "x", "yref": "paper", "x0": x, "x1": x, "y0": 0, "y1": 1,
-            "line": {"color": MUTED, "width": 1.5, "dash": "dot"}, "layer": "below"}  # fmt: skip
 
 
 def _beside(x: float, text: str) -> dict:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -34,6 +34,11 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")  # 
 DASHES = ("solid", "dash", "dashdot", "dot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "hexagon")
 FAINT = 0.3
+MARGIN = {"l": 8, "r": 16, "t": 34, "b": 8}
+LEGEND = {"orientation": "h", "x": 0, "y": 1.015, "xanchor": "left", "yanchor": "bottom"}
+LAYOUT = {"margin": MARGIN, "hovermode": "closest", "dragmode": "zoom", "legend": LEGEND}
+TALL_MARGIN, TALL_LEGEND = MARGIN | {"t": 40}, LEGEND | {"y": 1.02}  # for a legend with large markers
+TALL_LAYOUT = LAYOUT | {"margin": TALL_MARGIN, "legend": TALL_LEGEND}
 LABELLED = 4  # points of the operating curve that carry a label
 LABELS_APART = 0.12
 LABEL = (0.045, 0.026)  # half the width and height of such a label, as a share of the frame
@@ -392,34 +397,48 @@ def short(values: Iterable[float], digits: int = 5) -> list[float | None]:
 def _axis(span: tuple[float, float], log: bool, title: str) -> dict:
     axis = {"title": {"text": title}, "range": list(span)}
     if log:
-        ticks = _log_ticks(span)
-        words = {"tickvals": ticks, "ticktext": [number(tick) for tick in ticks]}
-        return axis | words | {"type": "log", "range": [math.log10(end) for end in span]}
+        return axis | ticks(_log_ticks(span)) | {"type": "log", "range": [math.log10(end) for end in span]}
     return axis | {"separatethousands": True, "exponentformat": "none"}
 
 
 def _log_ticks(span: tuple[float, float]) -> list[float]:
     """Return 1, 2, 5, 10 and so on within a range; whole decades only where it is wide."""
-    first, last = math.floor(math.log10(span[0])), math.ceil(math.log10(span[1]))
-    steps = (1.0,) if last - first > 4 else (1.0, 2.0, 5.0)
-    ticks = [float(f"{step * 10.0**power:.1g}") for power in range(first, last + 1) for step in steps]
-    return [tick for tick in ticks if span[0] <= tick <= span[1]]
+    wide = math.ceil(math.log10(span[1])) - math.floor(math.log10(span[0])) > 4
+    return log_ticks(*span, (1.0,) if wide else (1.0, 2.0, 5.0))
+
+
+def log_ticks(low: float, high: float, steps: Sequence[float] = (1.0, 2.0, 5.0)) -> list[float]:
+    """Return the values of a decade series between two ends."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    values = (float(f"{step * 10.0**power:.1g}") for power in powers for step in steps)
+    return [value for value in values if low <= value <= high]
+
+
+def ticks(values: Iterable[float], text: Callable[[float], str] = number) -> dict:
+    """Return ticks at chosen values, said in words."""
+    values = list(values)
+    return {"tickvals": values, "ticktext": [text(value) for value in values]}
+
+
+def note(text: str, x: float, y: float, **more: Any) -> dict:
+    """Return words in a figure, without an arrow; `x` and `y` in the axes' own coordinates."""
+    return {"text": text, "x": x, "y": y, "showarrow": False, "font": {"color": MUTED, "size": 12}} | more
+
+
+def upright(x: float) -> dict:
+    """Return a dotted line over the whole height."""
+    return {
+        "type": "line", "xref": "x", "yref": "paper", "x0": x, "x1": x, "y0": 0, "y1": 1, "layer": "below",
+        "line": {"color": MUTED, "width": 1.5, "dash": "dot"},
+    }  # fmt: skip
 
 
 def _layout(frame: Frame) -> dict:
     return {
         "xaxis": _axis(frame.x, frame.log_x, "Interactivity [tok/s/user]"),
         "yaxis": _axis(frame.y, frame.log_y, "Throughput [tok/s per accelerator]"),
-        **_COMMON,
+        **LAYOUT,
     }
-
-
-_COMMON = {
-    "margin": {"l": 8, "r": 16, "t": 34, "b": 8},
-    "hovermode": "closest",
-    "dragmode": "zoom",
-    "legend": {"orientation": "h", "x": 0, "y": 1.015, "xanchor": "left", "yanchor": "bottom"},
-}
 
 
 def pareto_sentence(rows: Sequence[Row], best: Row | None, along: Along) -> str:
@@ -498,7 +517,7 @@ def load_curve(
     if here_per_s is not None:
         shapes.append(_rate_shape("line", here_per_s, here_per_s, {"line": {"color": INK, "width": 1.5}}))
         annotations.append(_rate_text(here_per_s, "this setting") | {"font": {"color": INK, "size": 13}})
-    layout = _COMMON | {
+    layout = LAYOUT | {
         "xaxis": _axis(frame.rate_per_s, False, "Request rate [req/s]") | {"anchor": "y"},
         "yaxis": _axis(frame.tpot_ms, True, "TPOT [ms]") | {"domain": [0, 0.47]},
         "yaxis2": _axis(frame.ttft_ms, True, "TTFT [ms]") | {"domain": [0.53, 1]},

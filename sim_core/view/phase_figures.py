@@ -6,7 +6,7 @@ Prefill is vermillion and decode blue throughout; the parts of a step have the c
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,14 +14,21 @@ import numpy as np
 from sim_core.view.figures import (
     COLOURS,
     INK,
+    LAYOUT,
+    LEGEND,
     LIMITS,
+    MARGIN,
     MUTED,
     PAPER,
     SHADE,
     Figure,
     Row,
     faded,
+    log_ticks,
+    note,
     short,
+    ticks,
+    upright,
     wrapped,
 )
 from sim_core.view.words import duration, number, percent, quantity, rate
@@ -30,9 +37,6 @@ PREFILL, DECODE = COLOURS[5], COLOURS[0]
 PHASES = {"prefill": PREFILL, "decode": DECODE}
 MEMORY, ARITHMETIC = LIMITS["weights"][1], LIMITS["compute"][1]
 PARTS = ("weights", "kv", "compute", "communication", "fixed")
-MARGIN = {"l": 8, "r": 16, "t": 34, "b": 8}
-LEGEND = {"orientation": "h", "x": 0, "y": 1.015, "xanchor": "left", "yanchor": "bottom"}
-LAYOUT = {"margin": MARGIN, "hovermode": "closest", "dragmode": "zoom", "legend": LEGEND}
 RING = {"symbol": "circle-open", "size": 19, "color": INK, "line": {"width": 2, "color": INK}}
 
 
@@ -40,17 +44,6 @@ def log_axis(title: str, low: float, high: float, **more: Any) -> dict:
     """Return a logarithmic axis with one tick a decade."""
     span = [math.log10(low), math.log10(high)]
     return {"type": "log", "title": {"text": title}, "range": span, "dtick": 1} | more
-
-
-def ticks(values: Iterable[float], text: Callable[[float], str] = number) -> dict:
-    """Return ticks at chosen values, said in words."""
-    values = list(values)
-    return {"tickvals": values, "ticktext": [text(value) for value in values]}
-
-
-def note(text: str, x: float, y: float, **more: Any) -> dict:
-    """Return words in a figure, without an arrow; `x` and `y` in the axes' own coordinates."""
-    return {"text": text, "x": x, "y": y, "showarrow": False, "font": {"color": MUTED, "size": 12}} | more
 
 
 def pointed(text: str, x: float, y: float, ax: float, ay: float) -> dict:
@@ -506,7 +499,7 @@ def kv_lines(
     values = [value for line in batch_gb.values() for value in line]
     low, high = min(values) / 1.5, max(*values, room_gb) * 1.8
     ends = contexts[0], contexts[-1]
-    shapes, annotations = [_upright(context)], [_upright_words(context)]
+    shapes, annotations = [upright(context)], [_upright_words(context)]
     if room_gb > 0:
         data.append(_kv_ends(rows, room_gb, contexts[-1]))
         shapes += _room_shapes(room_gb, high)
@@ -562,11 +555,6 @@ def _kv_ends(rows: Sequence[Row], room_gb: float, last: float) -> dict:
     }  # fmt: skip
 
 
-def _upright(context: float) -> dict:
-    return {"type": "line", "xref": "x", "yref": "paper", "x0": context, "x1": context, "y0": 0, "y1": 1,
-            "layer": "below", "line": {"color": MUTED, "width": 1.5, "dash": "dot"}}  # fmt: skip
-
-
 def _upright_words(context: float) -> dict:
     return note(f"{number(round(context))} tokens", math.log10(context), 0.015, yref="paper", xanchor="left",
                 yanchor="bottom", textangle=-90)  # fmt: skip
@@ -620,7 +608,7 @@ def floor_dots(rows: Sequence[Row], limits: Sequence[tuple[float, str, bool]], r
     names = [row["name"] for row in rows][::-1]
     layout = LAYOUT | {
         "margin": MARGIN | {"t": 12 + 16 * len(limits)}, "legend": LEGEND_LOW,
-        "xaxis": log_axis("Time per token, one sequence [ms]", low, high, **_ms_ticks(low, high)),
+        "xaxis": log_axis("Time per token, one sequence [ms]", low, high, **ticks(log_ticks(low, high))),
         "yaxis": {"type": "category", "categoryorder": "array", "categoryarray": names, "fixedrange": True,
                   "tickvals": names, "ticktext": [_bold(row) for row in rows][::-1],
                   "range": [-0.7, len(names) - 0.3], "tickfont": {"size": 11.5}},
@@ -635,11 +623,6 @@ LEGEND_LOW = LEGEND | {"y": -0.06, "yanchor": "top"}
 
 def _bold(row: Row) -> str:
     return f"<b>{row['name']}</b>" if row["own"] else row["name"]
-
-
-def _ms_ticks(low: float, high: float) -> dict:
-    values = [step * 10.0**power for power in range(-3, 6) for step in (1.0, 2.0, 5.0)]
-    return ticks([float(f"{value:.1g}") for value in values if low <= value <= high])
 
 
 def _spans(rows: Sequence[Row]) -> dict:

@@ -10,7 +10,22 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sim_core.view.figures import COLOURS, INK, MUTED, PAPER, SHADE, Figure, Row, faded, short
+from sim_core.view.figures import (
+    COLOURS,
+    INK,
+    MUTED,
+    PAPER,
+    SHADE,
+    TALL_LAYOUT,
+    TALL_LEGEND,
+    TALL_MARGIN,
+    Figure,
+    Row,
+    faded,
+    log_ticks,
+    short,
+    ticks,
+)
 from sim_core.view.words import duration, number, percent, quantity
 
 RULES = {  # words, colour
@@ -28,9 +43,6 @@ BOUND = {
     "": "no limit: the batch is always full",
 }
 NAMES = {"tpot": "TPOT", "ttft": "TTFT"}
-MARGIN = {"l": 8, "r": 16, "t": 40, "b": 8}
-LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"}
-LAYOUT = {"margin": MARGIN, "hovermode": "closest", "dragmode": "zoom", "legend": LEGEND}
 Y_TOP = 1.12
 
 
@@ -101,14 +113,14 @@ def kept(
         *_drops(marks, along), *_floor_shade(lines, along, low),
     ]  # fmt: skip
     other = NAMES["ttft" if along == "tpot" else "tpot"]
-    title, ticks = f"Limit on {NAMES[along]}, 99 % of requests [ms] · looser →", _log_ticks(low, high)
-    layout = LAYOUT | {
+    title = f"Limit on {NAMES[along]}, 99 % of requests [ms] · looser →"
+    layout = TALL_LAYOUT | {
         "xaxis": {"type": "log", "title": {"text": title}, "range": [math.log10(low), math.log10(high)],
-                  "tickvals": ticks, "ticktext": [number(tick) for tick in ticks]},
+                  **ticks(log_ticks(low, high))},
         "yaxis": {"title": {"text": "Throughput kept [share of Offline]"}, "range": [0, Y_TOP],
                   "tickformat": ".0%", "dtick": 0.2},
         "annotations": annotations, "shapes": shapes, "uirevision": revision,
-        "legend": LEGEND | {"title": {"text": f"{other} limit  "}},
+        "legend": TALL_LEGEND | {"title": {"text": f"{other} limit  "}},
     }  # fmt: skip
     return {"data": data, "layout": layout}
 
@@ -130,13 +142,6 @@ def _span(lines: Sequence[Line], along: str) -> tuple[float, float]:
 
 def _speed(row: Row) -> float:
     return row["output_tok_per_s_per_accelerator"]
-
-
-def _log_ticks(low: float, high: float) -> list[float]:
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    return [
-        step * 10.0**power for power in decades for step in (1, 2, 5) if low <= step * 10.0**power <= high
-    ]
 
 
 def _area(line: Line, offline: float, along: str) -> dict:
@@ -302,7 +307,7 @@ def bars(rows: Sequence[Row]) -> Figure:
     if shown:
         data.append(_bar_published(shown))
     most = 1.05 * max((row["published"][2] for row in shown), default=0)
-    layout = LAYOUT | {
+    layout = TALL_LAYOUT | {
         "yaxis": {"type": "category", "title": {"text": ""}, "autorange": "reversed"},
         "xaxis": {"title": {"text": "Share of Offline [bars: tok/s per acc.]"},
                   "tickformat": ".0%", "range": [0, max(1.05, most)]},
@@ -376,7 +381,7 @@ def points(line: Sequence[Row], rows: Sequence[Row], revision: str = "") -> Figu
     data += [_point(row) for row in rows]
     right = max([1000 / row["tpot_ms"] for row in line] + [1000 / row["tpot_ms_p99"] for row in rows])
     top = max([_speed(row) for row in line] + [_speed(row) for row in rows])
-    layout = LAYOUT | {
+    layout = TALL_LAYOUT | {
         "xaxis": {"title": {"text": "Speed that 99 % of the users get [tok/s/user]"},
                   "range": [0, 1.05 * right]},
         "yaxis": {"title": {"text": "Throughput [tok/s per accelerator]"}, "range": [0, 1.15 * top],
@@ -506,8 +511,8 @@ def _given(value: float | None) -> bool:
 
 
 def _dots_layout(rows: Sequence[Row], title: str, right: float) -> dict[str, Any]:
-    return LAYOUT | {
-        "margin": MARGIN | {"t": 64},
+    return TALL_LAYOUT | {
+        "margin": TALL_MARGIN | {"t": 64},
         "xaxis": {"title": {"text": title}, "range": [0, right], "tickformat": ".0%", "side": "bottom"},
         "yaxis": {"tickvals": list(range(len(rows))), "ticktext": [row["name"] for row in rows],
                   "range": [-0.6, len(rows) - 0.4], "showgrid": False, "title": {"text": ""}},

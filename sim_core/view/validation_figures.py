@@ -10,7 +10,20 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from sim_core.view.figures import COLOURS, INK, MUTED, SYMBOLS, Figure, Row, faded, short
+from sim_core.view.figures import (
+    COLOURS,
+    INK,
+    MUTED,
+    SYMBOLS,
+    TALL_LAYOUT,
+    TALL_MARGIN,
+    Figure,
+    Row,
+    faded,
+    log_ticks,
+    short,
+    ticks,
+)
 from sim_core.view.words import duration, number, percent, quantity
 
 METRICS = {  # name, column, unit of the axis
@@ -19,9 +32,6 @@ METRICS = {  # name, column, unit of the axis
     "throughput": ("Throughput", "throughput_tok_per_s", "tok/s"),
 }
 BANDS = ((0.3, 0.05), (0.2, 0.06), (0.1, 0.08))  # relative width, and how strongly it is drawn
-MARGIN = {"l": 8, "r": 16, "t": 40, "b": 8}
-LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"}
-LAYOUT = {"margin": MARGIN, "hovermode": "closest", "dragmode": "zoom", "legend": LEGEND}
 
 
 def inside(metric: str) -> str:
@@ -103,9 +113,8 @@ def against(
         group = sorted((row for row in shown if row[by] == key), key=lambda row: row["status"])
         data += [_marks(group, metric, look)] if group else []
     span = [math.log10(low), math.log10(high)]
-    ticks = _ticks(low, high)
-    axis = {"type": "log", "range": span, "tickvals": ticks, "ticktext": [number(tick) for tick in ticks]}
-    layout = LAYOUT | {
+    axis = {"type": "log", "range": span, **ticks(_ticks(low, high))}
+    layout = TALL_LAYOUT | {
         "xaxis": axis | {"title": {"text": f"Measured {inside(metric)} [{unit}]"}},
         "yaxis": axis | {"title": {"text": f"Predicted {inside(metric)} [{unit}]"}},
         "annotations": _sides(metric),
@@ -199,9 +208,7 @@ def _short(text: str, most: int = 90) -> str:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    steps = (1, 2, 5) if high / low < 200 else (1, 3) if high / low < 3000 else (1,)
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    return [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
+    return log_ticks(low, high, (1, 2, 5) if high / low < 200 else (1, 3) if high / low < 3000 else (1,))
 
 
 def _sides(metric: str) -> list[dict]:
@@ -259,15 +266,14 @@ def spreads(rows: Sequence[Spread], metric: str, looks: Mapping[str, Style], *, 
         colour = looks[row.group].colour
         data += [_span(name, row.blind, colour, 0.35, 13), _span(name, row.fitted, colour, 1.0, 4)]
     data += [_median(rows, names, looks, "blind"), _median(rows, names, looks, "fitted")]
-    ticks = _ratio_ticks(low, high)
-    layout = LAYOUT | {
-        "xaxis": {"type": "log", "range": [math.log10(low), math.log10(high)], "tickvals": ticks,
-                  "ticktext": [_times(tick) for tick in ticks], "zeroline": False,
+    layout = TALL_LAYOUT | {
+        "xaxis": {"type": "log", "range": [math.log10(low), math.log10(high)],
+                  **ticks(_ratio_ticks(low, high), _times), "zeroline": False,
                   "title": {"text": f"Predicted {inside(metric)} against measured"}},
         "yaxis": {"autorange": "reversed", "automargin": True, "type": "category", "categoryorder": "array",
                   "categoryarray": names, "title": {"text": ""}},
         "shapes": _ratio_shapes(), "uirevision": revision, "showlegend": False,
-        "margin": MARGIN | {"t": 12},
+        "margin": TALL_MARGIN | {"t": 12},
     }  # fmt: skip
     return {"data": data, "layout": layout}
 
@@ -308,10 +314,10 @@ def _ratio_shapes() -> list[dict]:
 
 def _ratio_ticks(low: float, high: float) -> list[float]:
     if high / low > 30:
-        ticks: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
+        steps: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
     else:
-        ticks = (0.1, 0.2, 0.3, 0.5, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0)
-    return [tick for tick in ticks if low <= tick <= high]
+        steps = (0.1, 0.2, 0.3, 0.5, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0)
+    return [tick for tick in steps if low <= tick <= high]
 
 
 def _times(ratio: float) -> str:
