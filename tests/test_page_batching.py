@@ -4,30 +4,18 @@ from __future__ import annotations
 
 import io
 import shlex
+from functools import partial
 
 import pandas as pd
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from sim_core import Scenario, ScenarioError, load_scenario, presets
 from sim_core.__main__ import main
 from sim_core.timeline import POLICIES, logged_scenario, timelines
 from sim_core.view import batching, request_editor, state
-from tests.test_pages import ROOT, address, healthy
+from tests.visits import APP, FINDING, address, healthy, open_page, said
 
-PAGE = str(ROOT / "pages" / "3_Batching.py")
-
-
-def visit(**query: str) -> AppTest:
-    """Open the page at an address and return it after its first run."""
-    app = AppTest.from_file(PAGE, default_timeout=60)
-    for key, value in query.items():
-        app.query_params[key] = value
-    return app.run()
-
-
-def said(app: AppTest) -> str:
-    return " ".join(element.proto.body for element in app.get("html"))
+visit = partial(open_page, "3_Batching.py")
 
 
 @pytest.mark.parametrize("view", state.VIEW["batching"])
@@ -37,7 +25,7 @@ def said(app: AppTest) -> str:
 def test_every_view_runs(view: str, name: str) -> None:
     """Oracle: no exception, a finding, and an address that holds the view."""
     app = healthy(visit(batching=view, **query_of(name)))
-    assert '<p class="bs-finding">' in said(app)
+    assert FINDING in said(app)
     assert address(app).get("batching", "timeline") == view
 
 
@@ -186,10 +174,7 @@ def test_at_most_sixty_requests_are_taken() -> None:
 @pytest.mark.parametrize("show", ["frontier", "load", "table"])
 def test_the_frontier_of_a_request_list(show: str) -> None:
     """Oracle: no exception: a list of requests is traffic like any other."""
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    for key, value in {"arrivals": "trace", "request_list": "0:300:20x3", "show": show}.items():
-        app.query_params[key] = value
-    healthy(app.run())
+    healthy(open_page(APP, arrivals="trace", request_list="0:300:20x3", show=show))
 
 
 @pytest.mark.parametrize(
@@ -207,4 +192,4 @@ def test_the_frontier_of_a_request_list(show: str) -> None:
 def test_extreme_inputs_are_answered(query: dict[str, str]) -> None:
     """Oracle: no exception; what cannot run is said."""
     app = healthy(visit(**query))
-    assert '<p class="bs-finding">' in said(app) or app.warning
+    assert FINDING in said(app) or app.warning

@@ -5,36 +5,21 @@ from __future__ import annotations
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from sim_core import presets
 from sim_core.view import phases, state
+from tests.visits import ROOT, finding, healthy, open_page
 
-ROOT = Path(__file__).parent.parent
-PAGE = str(ROOT / "pages" / "2_Two_phases.py")
+PAGE = "2_Two_phases.py"
 VIEWS = state.VIEW["phases"]
 
 
 def visit(**address: str) -> AppTest:
     """Open the page at an address and return it after its first run; fail if it shows an error."""
-    app = AppTest.from_file(PAGE, default_timeout=60)
-    for key, value in ({"requests": "300"} | address).items():
-        app.query_params[key] = value
-    return healthy(app.run())
-
-
-def healthy(app: AppTest) -> AppTest:
-    assert not app.exception, [error.value for error in app.exception]
-    return app
-
-
-def finding(app: AppTest) -> str:
-    """Return the finding that the page shows."""
-    bodies = [element.proto.body for element in app.get("html")]
-    return next(body for body in bodies if 'class="bs-finding"' in body)
+    return healthy(open_page(PAGE, **({"requests": "300"} | address)))
 
 
 @pytest.mark.parametrize("view", VIEWS)

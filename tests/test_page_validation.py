@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from sim_core import load_scenario, measured, trust, validation
 from sim_core.__main__ import main
 from sim_core.view import state
 from sim_core.view import validation as page
-from tests.test_pages import ROOT, address, healthy
+from tests.visits import FINDING, address, healthy, open_page, said
 
-PAGE = str(ROOT / "pages" / "5_Validation.py")
-
-
-def visit(**query: str) -> AppTest:
-    """Open the page at an address and return it after its first run."""
-    app = AppTest.from_file(PAGE, default_timeout=60)
-    for key, value in query.items():
-        app.query_params[key] = value
-    return app.run()
-
-
-def said(app: AppTest) -> str:
-    return " ".join(element.proto.body for element in app.get("html"))
+visit = partial(open_page, "5_Validation.py")
 
 
 @pytest.mark.parametrize("view", state.VIEW["valview"])
@@ -33,7 +21,7 @@ def said(app: AppTest) -> str:
 def test_every_view_of_every_kind_runs(view: str, kind: str) -> None:
     """Oracle: no exception, a finding, a badge, and an address that holds the view."""
     app = healthy(visit(valview=view, valkind=kind))
-    assert '<p class="bs-finding">' in said(app)
+    assert FINDING in said(app)
     assert any(badge in said(app) for badge in trust.BADGES)
     assert address(app).get("valview", "points") == view
     assert address(app).get("valkind", "closed") == kind
@@ -58,7 +46,7 @@ def test_every_view_of_every_kind_runs(view: str, kind: str) -> None:
 )
 def test_extreme_links_are_answered(query: dict[str, str]) -> None:
     """Oracle: no exception, and the finding."""
-    assert '<p class="bs-finding">' in said(healthy(visit(**query)))
+    assert FINDING in said(healthy(visit(**query)))
 
 
 def test_wrong_choices_are_named() -> None:

@@ -18,30 +18,15 @@ from sim_core.__main__ import main
 from sim_core.address import VIEW_KEYS, from_query, to_query
 from sim_core.scenario import Scenario
 from sim_core.view import actions, panels, server, state, sweeps
+from tests.visits import APP, ROOT, address, healthy, open_page
 
-ROOT = Path(__file__).parent.parent
-APP = str(ROOT / "app.py")
 PAGES = sorted((ROOT / "pages").glob("*.py"))
 SEED_ONLY = {"requests": "300"}  # small runs: these tests ask whether pages work, not what they say
 
 
 def visit(**address: str) -> AppTest:
     """Open the app at an address and return it after its first run."""
-    app = AppTest.from_file(APP, default_timeout=60)
-    for key, value in (SEED_ONLY | address).items():
-        app.query_params[key] = value
-    return app.run()
-
-
-def healthy(app: AppTest) -> AppTest:
-    """Return the app; fail if the page shows an error."""
-    assert not app.exception, [error.value for error in app.exception]
-    return app
-
-
-def address(app: AppTest) -> dict[str, str]:
-    """Return what the address bar holds."""
-    return {key: "".join(value) for key, value in app.query_params.items()}
+    return open_page(APP, **(SEED_ONLY | address))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
@@ -52,7 +37,7 @@ def test_every_page_runs_alone(page: Path) -> None:
 
 def test_the_app_opens_on_the_frontier() -> None:
     """Oracle: the landing page's finding, and a clean address for the defaults."""
-    app = healthy(AppTest.from_file(APP, default_timeout=60).run())
+    app = healthy(AppTest.from_file(str(APP), default_timeout=60).run())
     assert any("you keep" in element.proto.body for element in app.get("html"))
     assert address(app) == {}
 
@@ -61,7 +46,7 @@ def test_the_app_opens_on_the_frontier() -> None:
 def test_every_ready_scenario_opens_from_its_link(name: str) -> None:
     """Oracle: the preset itself; scenario to link to page to link is the identity."""
     scenario = presets.scenario_preset(name).build(requests=300)
-    app = AppTest.from_file(APP, default_timeout=60)
+    app = AppTest.from_file(str(APP), default_timeout=60)
     for part in to_query(scenario).split("&"):
         key, _, value = part.partition("=")
         app.query_params[key] = value
