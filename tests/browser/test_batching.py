@@ -82,7 +82,7 @@ def moments(found: dict[str, Timeline]) -> np.ndarray:
     """Return all boundaries between steps, of all policies [s]."""
     stories = [line.story for line in found.values()]
     return np.unique(np.concatenate(
-        [part for story in stories for part in (story.step_end_s, story.row_end_s, story.log["start_s"])]
+        [part for story in stories for part in (story.steps.end_s, story.row_end_s, story.log["start_s"])]
     ))  # fmt: skip
 
 
