@@ -45,6 +45,7 @@ VIEW_KEYS = frozenset(  # what pages add to a link: how, not what, is shown
     )
 )
 DESCRIPTIVE = ("title", "story", "expected", "description", "source")
+NO_SPEED = ("hbm_gb", "tdp_w", "price_usd_per_hour")  # specs on which the time of a step does not depend
 FLAT_CLASS = "flat"
 FLAT_LENGTHS = frozenset({"prompt_tokens", "prompt_cv", "output_tokens", "output_cv"})
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
@@ -183,6 +184,14 @@ def check_value(key: str, value: Any) -> None:
         from sim_core.request_list import parse_request_list
 
         parse_request_list(value)
+    if key == "constants" and value:
+        from sim_core.calibration import calibration, parse_constants, with_constants
+
+        with_constants(calibration("typical"), parse_constants(value))
+    if key == "step_profile" and value:
+        from sim_core.profile import parse_profile
+
+        parse_profile(value)
 
 
 def _check_ids(key: str, value: str) -> None:
@@ -215,12 +224,14 @@ def mix_classes(mix: str) -> list[str]:
 def with_changes(scenario: Scenario, /, **changes: Any) -> Scenario:
     """Return the scenario with some keys changed, as a person means it.
 
-    Two rules beyond `Scenario.replace`, both overruled by naming the key itself:
+    Three rules beyond `Scenario.replace`, all overruled by naming the key itself:
 
     - A flat length (`prompt_tokens`, `prompt_cv`, `output_tokens`, `output_cv`) is meant to count: a mix
       without the class `flat` is set back to the one flat class.
     - Another `accelerator` comes with its own specs, another `model` with its own dimensions: overrides
       of the old one are dropped.
+    - Measured step times hold for what they were measured on: another model, device, layout or precision
+      drops the `step_profile`, and the calibration predicts again.
 
     Raises
     ------
@@ -237,9 +248,18 @@ def with_changes(scenario: Scenario, /, **changes: Any) -> Scenario:
     for key, overrides in (("accelerator", SPECS), ("model", DIMENSIONS)):
         if changes.get(key, getattr(scenario, key)) != getattr(scenario, key):
             implied |= dict.fromkeys(overrides)
+    if scenario.step_profile and any(changes.get(key, old) != old for key, old in _measured_on(scenario)):
+        implied["step_profile"] = ""
     changed = scenario.replace(**(implied | changes))
     check_together(changed)
     return changed
+
+
+def _measured_on(scenario: Scenario) -> list[tuple[str, Any]]:
+    """Return the keys, with their values, that decide how long a step takes."""
+    keys = ("model", *DIMENSIONS, "accelerator", *(key for key in SPECS if key not in NO_SPEED))
+    keys += ("tensor_parallel", "expert_parallel", "weight_dtype", "kv_dtype", "calibration", "constants")
+    return [(key, getattr(scenario, key)) for key in keys]
 
 
 # Files

@@ -18,6 +18,7 @@ import numpy as np
 
 from sim_core import cost, metrics
 from sim_core.address import with_changes
+from sim_core.calibration import calibration_of
 from sim_core.frontier import Point, evaluate, row_of, saturation_per_s, sweep_points
 from sim_core.presets import accelerator_of
 from sim_core.request_list import write_request_list
@@ -795,7 +796,5 @@ def padding_frac(found: Run) -> float:
 
 def switch_sources(scenario: Scenario) -> tuple[float, str]:
     """Return the calibration's fixed cost of a prompt in a step [ms], and where it comes from."""
-    constant = next(
-        item for item in cost.calibration(scenario.calibration).constants if item.name == "prefill_request"
-    )
+    constant = next(item for item in calibration_of(scenario).constants if item.name == "prefill_request")
     return constant.value, constant.source

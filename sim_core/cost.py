@@ -50,6 +50,7 @@ import numpy as np
 from sim_core.calibration import Calibration, Constants, calibration
 from sim_core.kernels import StepCost
 from sim_core.presets import Accelerator, Model, accelerator_of, model_of
+from sim_core.profile import EngineProfile, parse_profile
 from sim_core.scenario import Scenario
 from sim_core.work import (
     BYTES_PER_VALUE,
@@ -273,7 +274,7 @@ class Price:
     needs: Ledger | None
 
 
-def price(scenario: Scenario, profile: Any = None) -> Price:
+def price(scenario: Scenario, profile: EngineProfile | None = None) -> Price:
     """Return the price list of a scenario's steps, from its calibration or from a measured engine profile.
 
     Prices are cached by the keys they depend on: a sweep over rates, lengths or limits computes one.
@@ -282,7 +283,7 @@ def price(scenario: Scenario, profile: Any = None) -> Price:
     ----------
     scenario : Scenario
     profile : EngineProfile, optional
-        Measured step times; they replace the calibration altogether.
+        Measured step times, by default the scenario's `step_profile`; they replace the calibration.
 
     Raises
     ------
@@ -291,6 +292,7 @@ def price(scenario: Scenario, profile: Any = None) -> Price:
     ScenarioError
         If the layout does not divide the model.
     """
+    profile = profile or measured_steps(scenario)
     if profile is not None:
         return _measured_price(scenario, profile)
     return _price(
@@ -298,8 +300,25 @@ def price(scenario: Scenario, profile: Any = None) -> Price:
         accelerator_of(scenario),
         layout_of(scenario),
         engine_of(scenario),
-        scenario.calibration,
+        method_of(scenario),
     )
+
+
+def measured_steps(scenario: Scenario) -> EngineProfile | None:
+    """Return the engine profile that a scenario carries in its `step_profile`, or None."""
+    return parse_profile(scenario.step_profile) if scenario.step_profile else None
+
+
+class Method(NamedTuple):
+    """What the seconds rest on: the name of a calibration, and constants in place of some of its own."""
+
+    name: str
+    constants: str
+
+
+def method_of(scenario: Scenario) -> Method:
+    """Return the calibration of a scenario and the constants of its own."""
+    return Method(scenario.calibration, scenario.constants)
 
 
 def _table_tokens(engine: Engine) -> int:
@@ -308,12 +327,12 @@ def _table_tokens(engine: Engine) -> int:
 
 
 @lru_cache(maxsize=256)
-def _price(model: Model, accelerator: Accelerator, layout: Layout, engine: Engine, name: str) -> Price:
-    tables = _tables(model, accelerator, layout, _table_tokens(engine), name)
-    chosen = calibration(name)
+def _price(model: Model, accelerator: Accelerator, layout: Layout, engine: Engine, method: Method) -> Price:
+    tables = _tables(model, accelerator, layout, _table_tokens(engine), method)
+    chosen = calibration(*method)
     constants = with_switch(chosen.base, engine.prefill_switch_ms)
     blocks = kv_blocks(model, accelerator, layout, engine)
-    row_parts_s, row_needs_s = _row_tables(tables.work, name, engine.max_batch)
+    row_parts_s, row_needs_s = _row_tables(tables.work, method, engine.max_batch)
     rate_parts_s = _by_heading(PARTS, rate_parts(tables.work, constants, chosen.smooth))
     ledger = Ledger(PARTS, tables.token_parts_s, row_parts_s, rate_parts_s)
     needs = Ledger(NEEDS, tables.token_needs_s, row_needs_s, tables.rate_needs_s)
@@ -364,8 +383,8 @@ class _Tables(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def _tables(model: Model, accelerator: Accelerator, layout: Layout, length: int, name: str) -> _Tables:
-    chosen = calibration(name)
+def _tables(model: Model, accelerator: Accelerator, layout: Layout, length: int, method: Method) -> _Tables:
+    chosen = calibration(*method)
     load = work(model, accelerator, layout)
     tokens = np.arange(1, length + 1, dtype=float)
     parts_s = np.zeros((len(PARTS), length + 1))
@@ -383,9 +402,9 @@ def _tables(model: Model, accelerator: Accelerator, layout: Layout, length: int,
     )
 
 
-def _row_tables(load: Work, name: str, max_batch: int) -> tuple[np.ndarray, np.ndarray]:
+def _row_tables(load: Work, method: Method, max_batch: int) -> tuple[np.ndarray, np.ndarray]:
     """Return time by part, and needed time, over sampled rows 0..max_batch [s]."""
-    chosen = calibration(name)
+    chosen = calibration(*method)
     rows = np.arange(1, max_batch + 1, dtype=float)
     parts_s = np.zeros((len(PARTS), max_batch + 1))
     for part, seconds in row_parts(load, chosen.base, chosen.smooth, rows).items():
@@ -414,7 +433,7 @@ def _by_heading(headings: tuple[str, ...], rates: Rates) -> np.ndarray:
     return np.array([[float(rate.get(heading, 0.0)) for rate in rates] for heading in headings])
 
 
-def _measured_price(scenario: Scenario, profile: Any) -> Price:
+def _measured_price(scenario: Scenario, profile: EngineProfile) -> Price:
     """Return the price list of a measured engine profile; all its time stands under ``measured``."""
     engine_tokens = min(max(scenario.token_budget, scenario.max_batch), TABLE_TOKENS_MAX)
     points = np.asarray(profile.step_tokens, dtype=float)
@@ -431,7 +450,8 @@ def _measured_price(scenario: Scenario, profile: Any) -> Price:
     rates = Rates(slope_s, context_s, 0.0, pair_s, 0.0, prompt_ms * 1e-3, 0.0)
     ledger = Ledger(MEASURED, token_s[None, :], np.zeros((1, scenario.max_batch + 1)), np.array([rates]))
     block_tokens = profile.kv_block_tokens or scenario.kv_block_tokens
-    blocks = profile.kv_blocks or price(scenario.replace(kv_block_tokens=block_tokens)).kv_blocks
+    bare = scenario.replace(kv_block_tokens=block_tokens, step_profile="")
+    blocks = profile.kv_blocks or price(bare).kv_blocks
     return Price(
         step=_ledger_cost(ledger, token_s, 0),
         kv_blocks=int(blocks),

@@ -20,11 +20,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sim_core.calibration import Constants, calibration
-from sim_core.cost import PARTS, rate_parts, row_parts, slower, token_parts, window_pairs, with_switch
+from sim_core.calibration import Constants, calibration, calibration_of
+from sim_core.cost import (
+    PARTS,
+    Method,
+    method_of,
+    rate_parts,
+    row_parts,
+    slower,
+    token_parts,
+    window_pairs,
+    with_switch,
+)
 from sim_core.presets import Accelerator, Model, accelerator_of, model_of
 from sim_core.scenario import DTYPES, Scenario
 from sim_core.work import (
+    Layout,
     Work,
     attention_flop_per_s,
     engine_of,
@@ -115,13 +126,14 @@ def bench_of(scenario: Scenario, calibration_name: str = "") -> Bench:
     ScenarioError
         If the layout does not divide the model, or the device has no figure for the precision.
     """
-    name, switch_ms = calibration_name or scenario.calibration, scenario.prefill_switch_ms
-    return _bench(model_of(scenario), accelerator_of(scenario), layout_of(scenario), name, switch_ms)
+    method = Method(calibration_name, "") if calibration_name else method_of(scenario)
+    layout, switch_ms = layout_of(scenario), scenario.prefill_switch_ms
+    return _bench(model_of(scenario), accelerator_of(scenario), layout, method, switch_ms)
 
 
 @lru_cache(maxsize=256)
-def _bench(model: Model, part: Accelerator, layout: Any, name: str, switch_ms: float | None) -> Bench:
-    chosen = calibration(name)
+def _bench(model: Model, part: Accelerator, layout: Layout, method: Method, switch_ms: float | None) -> Bench:
+    chosen = calibration(*method)
     dense, expert, _ = precisions(model, layout.weight_dtype)
     return Bench(
         work(model, part, layout),
@@ -301,7 +313,8 @@ def other_roofs(scenario: Scenario) -> list[Roof]:
 
 def reached_roof(scenario: Scenario, flop_per_byte: np.ndarray, calibration_name: str = "") -> np.ndarray:
     """Return the FLOP/s that a calibration's shares of peak leave at each intensity, overlap included."""
-    found, top = calibration(calibration_name or scenario.calibration), roof(scenario)
+    found = calibration(calibration_name) if calibration_name else calibration_of(scenario)
+    top = roof(scenario)
     compute_s = 1 / (top.flop_per_s * getattr(found.base, f"{top.dtype}_frac"))
     memory_s = 1 / (top.byte_per_s * found.base.weight_read_frac * np.asarray(flop_per_byte))
     return 1 / sum(slower(compute_s, memory_s, found.smooth))

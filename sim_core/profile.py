@@ -1,22 +1,30 @@
 """Engine profiles: the measured time of an engine's steps, in place of the computed one.
 
 A profile is a TOML file: a table of step times over the tokens of a step, linear between its points and
-with the last slope beyond, plus what contexts, prompts and requests add.
+with the last slope beyond, plus what contexts, prompts and requests add. A small one is also a line of text
+that a scenario and a link carry (`step_profile`): ``1:15.1,256:220,context:0.0003`` are TOKENS:MS pairs and
+the additions by their short names (`SHORT`).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from sim_core.address import read_text, read_toml, toml_text
-from sim_core.scenario import FieldInfo, ScenarioError, did_you_mean, shown
+from sim_core.scenario import FIELDS, STEP_PROFILE_EXAMPLE, FieldInfo, ScenarioError, did_you_mean, shown
 from sim_core.scenario import check as check_value
 
 MAX_POINTS = 10_000
+MAX_TEXT = FIELDS["step_profile"].longest
 REQUIRED = ("step_tokens", "step_time_ms")
 _TOKENS = FieldInfo(int, "", "Tokens of a step", unit="tokens", low=1, high=10_000_000)
 _TIME = FieldInfo(float, "", "Time of a step", unit="ms", low=1e-6, high=1e7)
@@ -150,3 +158,107 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, str):
         return toml_text(value)
     return repr(float(value)) if isinstance(value, float) else repr(value)
+
+
+# --- as one line of text --------------------------------------------------------------------------
+
+SHORT = MappingProxyType(
+    {
+        "context": "decode_context_ms_per_token",
+        "pair": "prefill_context_ms_per_pair",
+        "prompt": "prefill_request_ms",
+        "before": "request_before_ms",
+        "after": "request_after_ms",
+        "blocks": "kv_blocks",
+        "block_tokens": "kv_block_tokens",
+    }
+)
+
+
+@lru_cache(maxsize=64)
+def parse_profile(text: str) -> EngineProfile:
+    """Return the profile of a line of text such as ``1:15.1,256:220,context:0.0003``.
+
+    Raises
+    ------
+    ScenarioError
+        If an entry has another form, a key is unknown or given twice, or the profile cannot be.
+    """
+    times_ms: dict[int, float] = {}
+    added: dict[str, Any] = {}
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        key, mark, number = entry.partition(":")
+        value = _number(number)
+        if not mark or not math.isfinite(value):
+            raise ScenarioError(
+                f"step_profile has the entry {shown(entry)}; "
+                f"write TOKENS:MS, such as {STEP_PROFILE_EXAMPLE!r}."
+            )
+        tokens = _number(key) if key[:1].isdigit() else math.nan
+        if key not in SHORT and not tokens.is_integer():
+            raise ScenarioError(f"step_profile has the unknown key {shown(key)}. {did_you_mean(key, SHORT)}")
+        if key in added or tokens in times_ms:
+            raise ScenarioError(f"step_profile gives {shown(key)} twice; keep one.")
+        if key in SHORT:
+            added[key] = int(value) if INFO[SHORT[key]].kind is int and value.is_integer() else value
+        else:
+            times_ms[int(tokens)] = value
+    try:
+        return EngineProfile(
+            step_tokens=tuple(sorted(times_ms)),
+            step_time_ms=tuple(times_ms[tokens] for tokens in sorted(times_ms)),
+            **{SHORT[key]: value for key, value in added.items()},
+        )
+    except ScenarioError as error:
+        raise ScenarioError(f"step_profile: {error}") from None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text) if len(text) < 30 else math.nan
+    except ValueError:
+        return math.nan
+
+
+def write_profile(profile: EngineProfile) -> str:
+    """Return a profile as the line that `parse_profile` reads, five digits each, without name and source.
+
+    Raises
+    ------
+    ScenarioError
+        If the line is longer than a scenario may carry; `thinned` makes a shorter one.
+    """
+    parts = [f"{tokens}:{time:.5g}" for tokens, time in _table(profile)]
+    for short, name in SHORT.items():
+        value = getattr(profile, name)
+        if value:
+            parts.append(f"{short}:{value}" if isinstance(value, int) else f"{short}:{value:.5g}")
+    text = ",".join(parts)
+    if len(text) > MAX_TEXT:
+        raise ScenarioError(
+            f"the profile's {len(profile.step_tokens):,} points make {len(text):,} characters; the limit in "
+            f"a link is {MAX_TEXT:,}. Keep fewer points, or use the file with --profile."
+        )
+    return text
+
+
+def _table(profile: EngineProfile) -> list[tuple[int, float]]:
+    return list(zip(profile.step_tokens, profile.step_time_ms, strict=True))
+
+
+def thinned(profile: EngineProfile, points: int = 60) -> tuple[EngineProfile, float]:
+    """Return a profile with at most so many points, and the largest error that this makes, as a share.
+
+    From the two ends on, the point whose time is farthest (as a share) from the line so far comes in.
+    """
+    tokens = np.asarray(profile.step_tokens, dtype=float)
+    times = np.asarray(profile.step_time_ms)
+    chosen = [0, tokens.size - 1] if tokens.size > 1 else [0]
+    while True:
+        kept = np.unique(chosen)
+        error = np.abs(np.interp(tokens, tokens[kept], times[kept]) / times - 1)
+        if kept.size >= min(points, tokens.size) or error.max() < 1e-9:
+            break
+        chosen.append(int(np.argmax(error)))
+    table = {"step_tokens": tuple(int(t) for t in tokens[kept]), "step_time_ms": tuple(times[kept].tolist())}
+    return dataclasses.replace(profile, **table), float(error.max())

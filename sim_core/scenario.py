@@ -16,6 +16,8 @@ SCHEMA_VERSION = 1
 DTYPES = ("bf16", "fp8", "fp4")
 MIX_EXAMPLE = "chat:0.7,rag:0.3"
 REQUEST_LIST_EXAMPLE = "0:1000:200x8,0.5:4000:50"
+CONSTANTS_EXAMPLE = "layer:9.5,weight_read:0.71"
+STEP_PROFILE_EXAMPLE = "1:15.1,256:220,context:0.0003"
 
 
 class ScenarioError(ValueError):
@@ -180,6 +182,18 @@ class Scenario:
 
     calibration: str = _field(
         "typical", "method", "Step-time calibration", choices=("typical", "datasheet", "submission")
+    )
+    constants: str = _field(
+        "",
+        "method",
+        f"Constants of your own in the calibration, in its units, such as `{CONSTANTS_EXAMPLE}`",
+    )
+    step_profile: str = _field(
+        "",
+        "method",
+        "Measured step times in place of the calibration, TOKENS:MS each and what contexts and requests add, "
+        f"such as `{STEP_PROFILE_EXAMPLE}`",
+        longest=3000,
     )
     warmup_frac: float = _field(
         0.1, "method", "Share of first requests left out of statistics", low=0.0, high=0.9

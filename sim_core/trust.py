@@ -354,7 +354,7 @@ def _cached(scenario: Scenario, load_frac: float | None) -> Trust:
 
 def _trust(scenario: Scenario, profile: Any, trace: Any, load_frac: float | None) -> Trust:
     part = presets.accelerator_of(scenario)
-    if profile is not None:
+    if profile is not None or scenario.step_profile:
         words = ("step times are measured, on an engine and a device of your own",)
         return Trust(VALIDATED, words, NO_BAND, NO_BAND, NO_BAND, "your own measurement")
     found = outside(scenario, trace, load_frac)
@@ -362,6 +362,9 @@ def _trust(scenario: Scenario, profile: Any, trace: Any, load_frac: float | None
     badge = ANNOUNCED if part.announced else EXTRAPOLATED if found else VALIDATED
     if part.announced:
         reasons = (f"The figures of {part.name} are announced, not measured by others.", *reasons)
+    if scenario.constants:
+        words = ("Some constants are your own, not those that the published points test.", *reasons)
+        return Trust(badge, words, NO_BAND, NO_BAND, NO_BAND, "your own measurement")
     if any(item.what == "calibration" for item in found):
         return Trust(badge, reasons, NO_BAND, NO_BAND, NO_BAND, "none")
     missing = {item.what for item in found}

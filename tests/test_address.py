@@ -38,6 +38,10 @@ def values_of(key: str) -> st.SearchStrategy:
     if key == "request_list":
         rows = st.tuples(st.integers(0, 99), st.integers(1, 10**6), st.integers(1, 10**6))
         return st.lists(rows, max_size=9).map(lambda rows: ",".join(f"{a}:{p}:{o}" for a, p, o in rows))
+    if key == "constants":
+        return st.sampled_from(["", "layer:9.5", "weight_read:0.71,step:0.3,request_before:12"])
+    if key == "step_profile":
+        return st.sampled_from(["", "1:15.1", "1:15.1,256:220,context:0.0003,before:1.8,blocks:79"])
     if key == "mix":
         classes = st.sampled_from(["flat", *presets.preset_ids("workloads")])
         weights = st.floats(1e-6, 1e6)

@@ -14,6 +14,7 @@ import pandas as pd
 import streamlit as st
 
 from sim_core import cost, metrics, presets, workload
+from sim_core.calibration import calibration_of
 from sim_core.scenario import FIELDS, Scenario
 from sim_core.view.controls import LABELS
 from sim_core.view.figures import LIMITS
@@ -65,7 +66,7 @@ def _definitions() -> None:
 
 def _cost(scenario: Scenario) -> None:
     st.markdown(prose(cost))
-    chosen = cost.calibration(scenario.calibration)
+    chosen = calibration_of(scenario)
     st.subheader(f"Calibration: {chosen.title}")
     st.markdown(f"{chosen.description} Data: {chosen.data}. Date: {chosen.date}.")
     rows = [dataclasses.asdict(constant) for constant in chosen.constants]
