@@ -40,6 +40,7 @@ DeepSeek-AI (2024), "DeepSeek-V2", section 2.1 (multi-head latent attention and 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from functools import lru_cache
@@ -370,6 +371,15 @@ def _ledger_cost(ledger: Ledger, token_s: np.ndarray, window_tokens: int) -> Ste
     """Return the price list whose figures are the sums of a ledger's headings."""
     rates = Rates(*(float(value) for value in ledger.rate_s.sum(axis=0)))
     return step_cost(token_s, np.ascontiguousarray(ledger.row_s.sum(axis=0)), rates, window_tokens)
+
+
+def slowed(found: Price, factor: float) -> Price:
+    """Return a price list in which every step takes `factor` times as long; requests' overheads stay."""
+    own = found.ledger
+    ledger = Ledger(own.headings, factor * own.token_s, factor * own.row_s, factor * own.rate_s)
+    rates = Rates(*(float(value) for value in ledger.rate_s.sum(axis=0)))
+    step = step_cost(found.step.token_s * factor, found.step.row_s * factor, rates, found.step.window_tokens)
+    return dataclasses.replace(found, step=step, ledger=ledger)
 
 
 class _Tables(NamedTuple):

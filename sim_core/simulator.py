@@ -246,11 +246,15 @@ def run(
     *,
     trace: Any = None,
     profile: Any = None,
+    price: cost.Price | None = None,
     itl_max: bool = False,
     log: bool = False,
 ) -> Run:
-    """Simulate a scenario and return the run; `itl_max` and `log` cost extra time and are off by default."""
-    price = cost.price(scenario, profile)
+    """Simulate a scenario and return the run; `itl_max` and `log` cost extra time and are off by default.
+
+    A `price` stands in place of the scenario's own and of a profile.
+    """
+    price = price or cost.price(scenario, profile)
     traffic = workload.draw(scenario, trace)
     rejected = traffic.prompt_tokens + traffic.output_tokens > price.request_limit_tokens
     some_rejected = bool(rejected.any())

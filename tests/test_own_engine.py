@@ -21,6 +21,7 @@ from sim_core.profile import (
     write_profile,
 )
 from sim_core.scenario import Scenario
+from sim_core.simulator import run
 
 PROFILE = EngineProfile(
     step_tokens=(1, 2, 256),
@@ -171,3 +172,16 @@ def test_own_engines_are_no_evidence_of_the_published_points() -> None:
         assert found.evidence == "your own measurement"
         assert found.tpot_band == pytest.approx(trust.NO_BAND, nan_ok=True)
     assert trust.trust(Scenario(constants="layer:9.5", policy="static")).badge == trust.EXTRAPOLATED
+
+
+def test_slowed_steps_take_longer_and_nothing_else_changes() -> None:
+    """Oracle: by hand: without overheads, steps twice as long take every moment twice as far."""
+    scenario = Scenario(
+        arrivals="closed", concurrency=4, requests=40, step_profile="1:10,256:20,context:0.001"
+    )
+    usual = cost.price(scenario)
+    slow = cost.slowed(usual, 2.0)
+    first, second = (run(scenario, price=price) for price in (usual, slow))
+    assert second.finished_s == pytest.approx(2 * first.finished_s)
+    assert cost.shares(slow, second.engine.usage)["measured"] == pytest.approx(second.engine.usage.busy_s)
+    assert slow.kv_blocks == usual.kv_blocks
