@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -202,16 +202,15 @@ def parse_constants(text: str) -> dict[str, float]:
     return found
 
 
-def write_constants(own: Mapping[str, float] | Iterable[Constant]) -> str:
-    """Return constants as the text that `parse_constants` reads, four digits each.
+def write_constants(own: Mapping[str, float], digits: int = 4) -> str:
+    """Return constants as the text that `parse_constants` reads.
 
     Examples
     --------
     >>> write_constants({"layer": 9.5, "weight_read": 0.7123456})
     'layer:9.5,weight_read:0.7123'
     """
-    pairs = own.items() if isinstance(own, Mapping) else ((item.name, item.value) for item in own)
-    return ",".join(f"{name}:{value:.4g}" for name, value in pairs)
+    return ",".join(f"{name}:{value:.{digits}g}" for name, value in own.items())
 
 
 def _base_units(name: str, constants: tuple[Constant, ...]) -> Constants:

@@ -294,6 +294,9 @@ def price(scenario: Scenario, profile: EngineProfile | None = None) -> Price:
         If the layout does not divide the model.
     """
     profile = profile or measured_steps(scenario)
+    if profile is not None and profile.constants:
+        own = {"calibration": profile.calibration, "constants": profile.constants}
+        return price(scenario.replace(**own, step_profile=""))
     if profile is not None:
         return _measured_price(scenario, profile)
     return _price(

@@ -1,9 +1,14 @@
-"""Engine profiles: the measured time of an engine's steps, in place of the computed one.
+"""Engine profiles: an engine of one's own, as a file and as part of a scenario.
 
-A profile is a TOML file: a table of step times over the tokens of a step, linear between its points and
-with the last slope beyond, plus what contexts, prompts and requests add. A small one is also a line of text
-that a scenario and a link carry (`step_profile`): ``1:15.1,256:220,context:0.0003`` are TOKENS:MS pairs and
-the additions by their short names (`SHORT`).
+A profile is a TOML file of one of two kinds:
+
+- the measured time of its steps, in place of the computed one: a table over the tokens of a step, linear
+  between its points and with the last slope beyond, plus what contexts, prompts and requests add;
+- `constants` in place of some of a calibration's: then the time is computed, for any device and layout.
+
+Both also go into a scenario and its link (`carried_by`): `constants` as they are, steps as one line of text
+(`step_profile`), where ``1:15.1,256:220,context:0.0003`` are TOKENS:MS pairs and the additions by their short
+names (`SHORT`).
 """
 
 from __future__ import annotations
@@ -19,13 +24,34 @@ from typing import Any
 
 import numpy as np
 
-from sim_core.address import read_text, read_toml, toml_text
-from sim_core.scenario import FIELDS, STEP_PROFILE_EXAMPLE, FieldInfo, ScenarioError, did_you_mean, shown
+from sim_core.address import check_value as check_scenario_value
+from sim_core.address import read_text, read_toml, toml_text, with_changes
+from sim_core.scenario import (
+    FIELDS,
+    STEP_PROFILE_EXAMPLE,
+    FieldInfo,
+    Scenario,
+    ScenarioError,
+    did_you_mean,
+    shown,
+)
 from sim_core.scenario import check as check_value
 
 MAX_POINTS = 10_000
 MAX_TEXT = FIELDS["step_profile"].longest
-REQUIRED = ("step_tokens", "step_time_ms")
+STEPS = ("step_tokens", "step_time_ms")
+SHORT = MappingProxyType(
+    {
+        "context": "decode_context_ms_per_token",
+        "pair": "prefill_context_ms_per_pair",
+        "prompt": "prefill_request_ms",
+        "before": "request_before_ms",
+        "after": "request_after_ms",
+        "blocks": "kv_blocks",
+        "block_tokens": "kv_block_tokens",
+    }
+)
+CALIBRATIONS = FIELDS["calibration"].choices
 _TOKENS = FieldInfo(int, "", "Tokens of a step", unit="tokens", low=1, high=10_000_000)
 _TIME = FieldInfo(float, "", "Time of a step", unit="ms", low=1e-6, high=1e7)
 
@@ -41,7 +67,7 @@ def _added_ms(help: str) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineProfile:
-    """Measured step times of one engine, checked when made and hashable.
+    """Measured step times of one engine, or its own constants in a calibration; checked when made, hashable.
 
     Raises
     ------
@@ -64,11 +90,16 @@ class EngineProfile:
     request_after_ms: float = _added_ms("Engine to client")
     kv_blocks: int | None = _field(None, int, "KV blocks; else from memory", low=1, high=1_000_000_000)
     kv_block_tokens: int | None = _field(None, int, "Tokens per block; else the scenario's", low=1, high=4096)
+    calibration: str = _field("typical", str, "The calibration that `constants` change", choices=CALIBRATIONS)
+    constants: str = _field("", str, "Constants in place of the calibration's; then there are no steps")
     source: str = _field("", str, "Where, when and how it was measured")
 
     def __post_init__(self) -> None:
         for key, info in INFO.items():
             check_value(key, getattr(self, key), info)
+        if self.constants:
+            self._check_constants()
+            return
         for key, info in (("step_tokens", _TOKENS), ("step_time_ms", _TIME)):
             _check_list(key, getattr(self, key), info)
         if len(self.step_tokens) != len(self.step_time_ms):
@@ -79,6 +110,16 @@ class EngineProfile:
         for low, high in zip(self.step_tokens, self.step_tokens[1:], strict=False):
             if low >= high:
                 raise ScenarioError(f"step_tokens must rise, but {high} follows {low}; sort and merge them.")
+
+    def _check_constants(self) -> None:
+        """Raise a `ScenarioError` unless the constants are good, and stand alone."""
+        check_scenario_value("constants", self.constants)
+        given = [key for key in (*STEPS, *SHORT.values()) if getattr(self, key)]
+        if given:
+            raise ScenarioError(
+                f"constants and {given[0]} are both given: a profile holds measured steps or constants. "
+                "Leave one of them out."
+            )
 
 
 INFO = {field.name: field.metadata["info"] for field in dataclasses.fields(EngineProfile) if field.metadata}
@@ -135,9 +176,11 @@ def _from_table(table: dict[str, Any]) -> EngineProfile:
     for key in table:
         if key not in known:
             raise ScenarioError(f"unknown key {shown(key)}. {did_you_mean(key[:60], known)}")
-    for key in REQUIRED:
-        if key not in table:
-            raise ScenarioError(f"the key {key} is missing; give the list.")
+    for key in STEPS:
+        if key not in table and "constants" not in table:
+            raise ScenarioError(
+                f"the key {key} is missing; give the list (or constants, in a profile of these)."
+            )
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
     return EngineProfile(**values)
 
@@ -161,18 +204,6 @@ def _toml_value(value: Any) -> str:
 
 
 # --- as one line of text --------------------------------------------------------------------------
-
-SHORT = MappingProxyType(
-    {
-        "context": "decode_context_ms_per_token",
-        "pair": "prefill_context_ms_per_pair",
-        "prompt": "prefill_request_ms",
-        "before": "request_before_ms",
-        "after": "request_after_ms",
-        "blocks": "kv_blocks",
-        "block_tokens": "kv_block_tokens",
-    }
-)
 
 
 @lru_cache(maxsize=64)
@@ -262,3 +293,18 @@ def thinned(profile: EngineProfile, points: int = 60) -> tuple[EngineProfile, fl
         chosen.append(int(np.argmax(error)))
     table = {"step_tokens": tuple(int(t) for t in tokens[kept]), "step_time_ms": tuple(times[kept].tolist())}
     return dataclasses.replace(profile, **table), float(error.max())
+
+
+def carried_by(scenario: Scenario, profile: EngineProfile) -> tuple[Scenario, float]:
+    """Return the scenario with the profile in it, and the largest error that shortening its table made.
+
+    Raises
+    ------
+    ScenarioError
+        If the profile cannot be put into a scenario.
+    """
+    if profile.constants:
+        own = {"calibration": profile.calibration, "constants": profile.constants}
+        return with_changes(scenario, **own, step_profile=""), 0.0
+    short, error = thinned(profile)
+    return with_changes(scenario, constants="", step_profile=write_profile(short)), error

@@ -14,6 +14,7 @@ from sim_core.phases import bench_of
 from sim_core.profile import (
     MAX_TEXT,
     EngineProfile,
+    carried_by,
     parse_profile,
     read_profile,
     thinned,
@@ -163,6 +164,43 @@ def test_a_long_table_is_thinned_to_what_a_link_holds() -> None:
     assert len(write_profile(short)) < MAX_TEXT
     with pytest.raises(ScenarioError, match="Keep fewer points"):
         write_profile(curved)
+
+
+def test_a_profile_of_constants_predicts_as_the_constants_do() -> None:
+    """Oracle: the scenario with the same constants; the file's round trip is the identity."""
+    profile = EngineProfile(name="mine", constants="layer:9.5,weight_read:0.71", source="here")
+    assert read_profile(to_toml(profile).encode()) == profile
+    scenario = Scenario(arrivals="closed", concurrency=4, requests=60)
+    carried, error = carried_by(scenario, profile)
+    assert carried == scenario.replace(constants="layer:9.5,weight_read:0.71")
+    assert error == 0
+    assert np.array_equal(
+        simulate(scenario, profile=profile)["finished_s"], simulate(carried)["finished_s"], equal_nan=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('constants = "layers:9.5"', "'layers'. Did you mean layer"),
+        ('constants = "layer:9.5"\nstep_tokens = [1]\nstep_time_ms = [2.0]', "both given"),
+        ('constants = "layer:9.5"\nkv_blocks = 12', "both given"),
+        ('constants = "layer:9.5"\ncalibration = "mine"', "choose one of typical"),
+        ('name = "nothing"', "step_tokens is missing"),
+    ],
+)
+def test_a_profile_of_constants_that_cannot_be_is_refused(text: str, words: str) -> None:
+    """Oracle: the message names what is wrong."""
+    with pytest.raises(ScenarioError, match=words):
+        read_profile(text.encode())
+
+
+def test_steps_and_constants_are_carried_one_at_a_time() -> None:
+    """Oracle: measured steps replace the calibration altogether, so that constants beside them mean nothing."""
+    both, _ = carried_by(Scenario(constants="layer:9.5"), PROFILE)
+    assert (both.constants, both.step_profile) == ("", write_profile(PROFILE))
+    back, _ = carried_by(both, EngineProfile(constants="layer:9.5"))
+    assert (back.constants, back.step_profile) == ("layer:9.5", "")
 
 
 def test_own_engines_are_no_evidence_of_the_published_points() -> None:
