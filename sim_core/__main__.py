@@ -40,6 +40,19 @@ FRONTIER_TABLE = (
     "on_frontier",
     "badge",
 )
+CALIBRATE_TABLE = (
+    "name",
+    "arrivals",
+    "fitted",
+    "tpot_ms",
+    "tpot_ms_calibration_error_pct",
+    "tpot_ms_own_error_pct",
+    "tpot_ms_unseen_error_pct",
+    "ttft_ms",
+    "ttft_ms_own_error_pct",
+    "output_tok_per_s",
+    "output_tok_per_s_own_error_pct",
+)
 LONG_COLUMNS = ("source", "story", "expected", "query")  # in JSON, too long for a table
 
 SCENARIO_HELP = """SCENARIO is the id of a scenario preset (see `list scenarios`), the path of a TOML file,
@@ -243,6 +256,59 @@ def capacity(form: str, **source: Any) -> None:
     emit(_report(found, form))
 
 
+@cli.command(
+    help=f"""Fit an engine profile to files of your own measurements, and print how well it fits.
+
+{SCENARIO_HELP} It says which model, device, layout and engine were measured.
+
+FILES are results of benchmark tools, a CSV of requests or of engine steps; they are recognised by content."""
+)
+@click.argument("scenario")
+@click.argument("files", nargs=-1, required=True)
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help=SET_HELP)
+@click.option("--out", metavar="FILE", help="Write the profile, a TOML file for --profile.")
+@click.option("--format", "form", type=click.Choice(report.FORMATS), default="table", show_default=True)
+def calibrate(scenario: str, files: tuple[str, ...], settings: tuple[str, ...], out: str, form: str) -> None:
+    base = Inputs(scenario, settings, "").scenario
+    from sim_core import own_engine, uploads
+    from sim_core.profile import to_toml
+
+    read = [uploads.read_upload(_bytes_of(path), Path(path).name) for path in files]
+    for note in (f"{upload.name}: {note}" for upload in read for note in upload.notes):
+        say(f"Note: {note}")
+    engine = own_engine.calibrate(read, base)
+    if out:
+        _write_text(to_toml(engine.profile), out)
+    rows, summary = own_engine.rows(engine), own_engine.summary(engine)
+    if form == "csv":
+        emit(report.csv_text(rows))
+    elif form == "json":
+        emit(report.json_text(summary | {"points": rows}))
+    else:
+        blocks = [report.table_text(rows, CALIBRATE_TABLE)] if rows else []
+        emit("\n\n".join([*blocks, _lines(summary)]))
+
+
+def _bytes_of(path: str) -> bytes:
+    """Return a file of measurements, not more of it than may be read."""
+    from sim_core.uploads import MAX_BYTES
+
+    try:
+        with open(path, "rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ScenarioError(f"{path[:100]!r} cannot be read: {reason}.") from None
+
+
+def _write_text(text: str, path: str) -> None:
+    try:
+        Path(path).write_text(text, encoding="utf-8", newline="\n")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ScenarioError(f"{path[:100]!r} cannot be written: {reason}.") from None
+
+
 @cli.command("list")
 @click.argument("kind", type=click.Choice(LISTED), metavar="|".join(LISTED))
 @click.option("--format", "form", type=click.Choice(report.FORMATS), default="table", show_default=True)
@@ -287,10 +353,16 @@ def _tables(summary: Mapping[str, Any]) -> str:
     )
     blocks = [f"scenario  {to_query(Scenario(**scenario))}"] if scenario else []
     blocks += [report.table_text(latencies)] if latencies else []
-    width = max(map(len, numbers))
-    blocks.append("\n".join(f"{key:<{width}}  {report.cell(value)}" for key, value in numbers.items()))
+    blocks.append(_lines(numbers))
     blocks += ["\n".join(f"Note: {warning}" for warning in warnings)] if warnings else []
     return "\n\n".join(blocks)
+
+
+def _lines(values: Mapping[str, Any]) -> str:
+    """Return keys and values, one line each."""
+    numbers = report.flat(values)
+    width = max(map(len, numbers))
+    return "\n".join(f"{key:<{width}}  {report.cell(value)}" for key, value in numbers.items())
 
 
 def _rows(table: Any) -> list[dict[str, Any]]:

@@ -38,7 +38,8 @@ MAX_NOTE_CHARACTERS = 400
 RESERVED = frozenset({"embed", "embed_options"})  # Streamlit's own parameters
 VIEW_KEYS = frozenset(  # what pages add to a link: how, not what, is shown
     (
-        *("against", "among", "at_batch", "at_context", "axes", "batching", "bench", "devices", "extent"),
+        *("against", "among", "at_batch", "at_context", "axes", "batching", "bench", "calfrom"),
+        *("calmetric", "calview", "devices", "extent"),
         *("fine", "from_s", "phases", "rows", "rules", "setup", "show", "shown", "span_s", "split"),
         *("tuned", "valcolour", "valengine", "valfamily", "valkind", "valmetric", "valpart"),
         *("valview", "vary"),

@@ -196,7 +196,7 @@ def test_a_profile_of_constants_that_cannot_be_is_refused(text: str, words: str)
 
 
 def test_steps_and_constants_are_carried_one_at_a_time() -> None:
-    """Oracle: measured steps replace the calibration altogether, so that constants beside them mean nothing."""
+    """Oracle: measured steps replace the calibration, so that constants beside them mean nothing."""
     both, _ = carried_by(Scenario(constants="layer:9.5"), PROFILE)
     assert (both.constants, both.step_profile) == ("", write_profile(PROFILE))
     back, _ = carried_by(both, EngineProfile(constants="layer:9.5"))

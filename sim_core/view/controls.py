@@ -148,7 +148,7 @@ def _reset_specs() -> None:
 
 def _traffic(scenario: Scenario) -> None:
     heading("Traffic")
-    _mix(scenario)
+    lengths(scenario)
     select("arrivals", [name for name in FIELDS["arrivals"].choices if name != "trace"])
     if scenario.arrivals in ("poisson", "gamma"):
         ladder("arrival_per_s", _decades(E12, 0.1, 1000), lambda value: quantity(value, "req/s"))
@@ -364,7 +364,7 @@ def _write_axes() -> None:
 # Traffic classes
 
 
-def _mix(scenario: Scenario) -> None:
+def lengths(scenario: Scenario) -> None:
     """Draw the choice of one or two kinds of traffic, and the slider between them."""
     classes = _shares(scenario.mix)
     if len(classes) > 2:
@@ -556,7 +556,7 @@ def _write(key: str, to_none: Any = None) -> None:
     if key == "tensor_parallel" and value % before.expert_parallel:
         changes["expert_parallel"] = math.gcd(value, before.expert_parallel)
     quiet = key in QUIET and not st.session_state.problem
-    quiet = quiet and (getattr(before, key) is None) == (value is None)
+    quiet = quiet and (getattr(before, key) is None) == (value is None) and not before.step_profile
     if state.change(**changes) and quiet:
         shell.rerun_answer()
 

@@ -35,6 +35,7 @@ def show(scenario: Scenario) -> None:
         "Cost of a step": lambda: _cost(scenario),
         "Scheduler": _scheduler,
         "Timelines": lambda: st.markdown(section("Timelines and late tokens")),
+        "Your own engine": lambda: st.markdown(section("Your own engine")),
         "Controls": _controls,
         "Presets": _presets,
         "Limits": lambda: st.markdown(section("Limits")),

@@ -16,7 +16,7 @@ from sim_core.view.figures import LIMITS, Row, limit_words
 from sim_core.view.sweeps import Result, Sweep
 from sim_core.view.words import Along, duration, number, percent
 
-SHARES = ("weights", "kv", "compute", "communication", "fixed")
+SHARES = ("weights", "kv", "compute", "communication", "fixed", "measured")  # a row has some of them
 FIGURES = (  # of the present setting: column, name, unit, whether more is better
     ("output_tok_per_s_per_accelerator", "Throughput", "tok/s/acc.", True),
     ("ttft_ms_p99", "TTFT p99", "", False),
@@ -285,7 +285,8 @@ def limit_strip(sweep: Sweep, found: Result) -> None:
         return
     columns = "".join(_column(row, along) for row in rows)
     limits = {row["limit"] for row in rows}
-    used = [name for name in LIMITS if name in SHARES or name in limits]
+    known = {name for row in rows for name in shares_of(row)}
+    used = [name for name in LIMITS if name in known or name in limits]
     legend = "".join(
         f'<span><i style="background:{LIMITS[name][1]}"></i>{LIMITS[name][0]}</span>' for name in used
     )
@@ -298,6 +299,11 @@ def limit_strip(sweep: Sweep, found: Result) -> None:
     )
 
 
+def shares_of(row: Row) -> list[str]:
+    """Return the parts that a row's step time is split into: measured steps are not split."""
+    return [name for name in SHARES if math.isfinite(row.get(f"share_{name}", math.nan))]
+
+
 def _column(row: Row, along: Along) -> str:
     tick = f'<div class="tick">{number(row.get(along.column))}</div>'
     if not row["feasible"]:
@@ -306,10 +312,10 @@ def _column(row: Row, along: Along) -> str:
         )
     parts = "".join(
         f'<div style="height:{100 * row[f"share_{name}"]:.1f}%;background:{LIMITS[name][1]}"></div>'
-        for name in SHARES
+        for name in shares_of(row)
     )
     text, colour = LIMITS.get(row["limit"], (row["limit"], "transparent"))
-    shares = ", ".join(f"{LIMITS[name][0]} {percent(row[f'share_{name}'])}" for name in SHARES)
+    shares = ", ".join(f"{LIMITS[name][0]} {percent(row[f'share_{name}'])}" for name in shares_of(row))
     title = f"{along.text(row)}: limited by {text}. Step time: {shares}."
     return (
         f'<div class="column" title="{escape(title)}"><div class="limit" style="background:{colour}"></div>'

@@ -18,7 +18,8 @@ PAGES = (
     ("3_Batching.py", "Batching"),
     ("4_Scenarios.py", "Scenarios"),
     ("5_Validation.py", "Validation"),
-    ("6_Method.py", "Method"),
+    ("6_Calibrate.py", "Calibrate"),
+    ("7_Method.py", "Method"),
 )
 ANSWER = "answer"  # key of the fragment that holds a page's answer; a slider reruns only that
 _STYLE = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
@@ -69,7 +70,27 @@ def begin() -> Scenario:
             st.button("Got it", on_click=_dismiss, key="dismiss_notes")
     if st.session_state.problem:
         st.warning(st.session_state.problem, icon=":material/info:")
+    _own_engine(scenario)
     return scenario
+
+
+def _own_engine(scenario: Scenario) -> None:
+    """Say that predictions are those of the visitor's own engine, with the way back."""
+    if not (scenario.constants or scenario.step_profile):
+        return
+    words = (
+        "Predictions use **your own step times**, measured. Model, device and layout are those they were "
+        "measured on; change one, and the calibration predicts again."
+        if scenario.step_profile
+        else f"Predictions use **constants of your own** in the {scenario.calibration} calibration."
+    )
+    with st.container(horizontal=True, vertical_alignment="center", key="own_engine"):
+        st.markdown(f":material/tune: {words}")
+        st.button("Back to the calibration", on_click=_drop_own_engine, type="tertiary", key="own_engine_off")
+
+
+def _drop_own_engine() -> None:
+    state.change(constants="", step_profile="")
 
 
 def open_page(title: str) -> None:

@@ -37,6 +37,9 @@ VIEW: Mapping[str, tuple[str, ...]] = {  # view settings and their choices, the 
     "against": ("tpot", "ttft"),
     "setup": ("best", "own"),
     "tuned": ("on", "off"),
+    "calview": ("points", "constants", "steps", "table"),
+    "calmetric": ("tpot_ms", "ttft_ms", "itl_ms", "e2e_ms", "output_tok_per_s"),
+    "calfrom": ("auto", "points", "steps"),
     "valview": ("points", "errors", "worst", "rows"),
     "valmetric": ("tpot", "ttft", "throughput"),
     "valcolour": ("family", "accelerator", "engine"),
@@ -69,7 +72,12 @@ NUMBERS: Mapping[str, Dial] = {
 }
 AMONG = "among"  # accelerators that are compared, comma-separated; the one view setting without fixed choices
 AMONG_LIMIT = 6
-REFIT = {"model", "arrivals", "calibration"}  # changes after which the old axis ranges mean little
+# Changes after which the old axis ranges mean little:
+REFIT = {"model", "arrivals", "calibration", "constants", "step_profile"}
+STEPS_DROPPED = (
+    "Your measured step times hold for the model, device and layout they were measured on; the calibration "
+    "predicts again. The browser's back button returns to them."
+)
 
 
 def start() -> Scenario:
@@ -135,14 +143,16 @@ def _went_through_history() -> bool:
 
 def change(**changes: Any) -> bool:
     """Change the scenario; if the result is no valid scenario, keep the old one and say why."""
+    before = st.session_state.scenario
     try:
-        st.session_state.scenario = with_changes(st.session_state.scenario, **changes)
+        st.session_state.scenario = after = with_changes(before, **changes)
     except ScenarioError as error:
         st.session_state.problem = str(error)
         return False
-    if changes.keys() & REFIT:
+    dropped = before.step_profile and not after.step_profile and "step_profile" not in changes
+    if dropped or changes.keys() & REFIT:
         fit()
-    st.session_state.problem = ""
+    st.session_state.problem = STEPS_DROPPED if dropped else ""
     return True
 
 

@@ -108,12 +108,12 @@ def against(
     shown = drawable(rows, metric)
     values = [row[key] for row in shown for key in (column, f"predicted_{column}")] or [1.0, 100.0]
     low, high = min(values) / 1.6, max(values) * 1.6
-    data = [*_bands(low, high), _equal(low, high)]
+    data = [*bands(low, high), equal(low, high)]
     for key, look in looks.items():
         group = sorted((row for row in shown if row[by] == key), key=lambda row: row["status"])
         data += [_marks(group, metric, look)] if group else []
     span = [math.log10(low), math.log10(high)]
-    axis = {"type": "log", "range": span, **ticks(_ticks(low, high))}
+    axis = {"type": "log", "range": span, **ticks(square_ticks(low, high))}
     layout = TALL_LAYOUT | {
         "xaxis": axis | {"title": {"text": f"Measured {inside(metric)} [{unit}]"}},
         "yaxis": axis | {"title": {"text": f"Predicted {inside(metric)} [{unit}]"}},
@@ -129,7 +129,7 @@ def drawable(rows: Iterable[Row], metric: str) -> list[Row]:
     return [row for row in rows if row[column] > 0 and row[f"predicted_{column}"] > 0]
 
 
-def _bands(low: float, high: float) -> list[dict]:
+def bands(low: float, high: float) -> list[dict]:
     """Return the ground within some percent of equality, the widest first."""
     left, right = low / 10, high * 10
     return [
@@ -144,7 +144,8 @@ def _bands(low: float, high: float) -> list[dict]:
     ]  # fmt: skip
 
 
-def _equal(low: float, high: float) -> dict:
+def equal(low: float, high: float) -> dict:
+    """Return the line on which prediction and measurement are equal."""
     ends = short([low / 10, high * 10])
     return {
         "type": "scatter", "mode": "lines", "x": ends, "y": ends, "hoverinfo": "skip", "showlegend": False,
@@ -207,7 +208,7 @@ def _short(text: str, most: int = 90) -> str:
     return text if len(text) <= most else f"{text[: most - 25]} … {text[-20:]}"
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def square_ticks(low: float, high: float) -> list[float]:
     return log_ticks(low, high, (1, 2, 5) if high / low < 200 else (1, 3) if high / low < 3000 else (1,))
 
 

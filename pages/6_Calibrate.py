@@ -1,0 +1,17 @@
+"""Calibrate: what is my own engine like?"""
+
+import streamlit as st
+
+from sim_core.view import actions, calibrate, shell, state
+
+
+@st.fragment(key=shell.ANSWER)
+def answer() -> None:
+    """Show the visitor's measurements and the engine that they make."""
+    calibrate.show(st.session_state.scenario)
+    state.publish()
+
+
+calibrate.sidebar(shell.begin())
+actions.gallery()
+answer()
