@@ -289,6 +289,37 @@ def calibrate(scenario: str, files: tuple[str, ...], settings: tuple[str, ...], 
         emit("\n\n".join([*blocks, _lines(summary)]))
 
 
+@cli.command(
+    help="""Measure a running OpenAI-compatible server from outside, and write an engine profile.
+
+URL is its address, such as http://localhost:8000/v1. In about two minutes some hundred requests are sent:
+prompts of several lengths one by one, and some streams at once. Ctrl-C ends early and keeps what was
+measured. An API key is read from the environment."""
+)
+@click.argument("url")
+@click.option("--model", required=True, help="The model's name, as the server lists it.")
+@click.option(
+    "--out", required=True, metavar="FILE", help="Where the profile goes, a TOML file for --profile."
+)
+@click.option(
+    "--seconds", default=120.0, show_default=True, type=click.FloatRange(5, 3600), help="Time limit."
+)
+@click.option("--streams", default=32, show_default=True, type=click.IntRange(2, 512), help="Most at a time.")
+@click.option("--api-key-env", default="OPENAI_API_KEY", show_default=True, metavar="NAME")
+def measure(url: str, model: str, out: str, seconds: float, streams: int, api_key_env: str) -> None:
+    from sim_core import measure as measuring
+    from sim_core.profile import to_toml
+
+    server = measuring.OpenAIServer(url, model, os.environ.get(api_key_env, ""))
+    found = measuring.measure(
+        server, model, most_streams=streams, longest=server.longest, seconds=seconds, progress=say
+    )
+    _write_text(to_toml(found.profile), out)
+    emit(f"{out}: {measuring.speed_words(found)}.\n{found.profile.source}")
+    if not measuring.is_reliable(found):
+        say("Note: probes are predicted badly; the server may have been busy with other requests.")
+
+
 def _bytes_of(path: str) -> bytes:
     """Return a file of measurements, not more of it than may be read."""
     from sim_core.uploads import MAX_BYTES

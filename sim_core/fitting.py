@@ -466,25 +466,21 @@ def fit_steps(steps: OwnSteps) -> StepFit:
         )
     steps = OwnSteps(*(np.asarray(column, float)[:: -(-count // MAX_STEPS)] for column in steps))
     held = np.arange(steps.time_ms.size) % FOLDS == FOLDS - 1
-    seen = _line(OwnSteps(*(column[~held] for column in steps)))
+    rest = OwnSteps(*(column[~held] for column in steps))
+    seen = line_of(rest, _knots(rest.tokens))
     checked = OwnSteps(*(column[held] for column in steps))
-    line = _line(steps)
-    profile = EngineProfile(
-        step_tokens=tuple(int(knot) for knot in line.knots),
-        step_time_ms=tuple(float(max(time, 1e-6)) for time in line.times_ms),
-        decode_context_ms_per_token=line.context_ms,
-        prefill_context_ms_per_pair=line.pair_ms,
-    )
-    return StepFit(profile, checked.tokens, checked.time_ms, seen.at(checked), _untold(steps, line))
+    line = line_of(steps, _knots(steps.tokens))
+    return StepFit(line.profile(), checked.tokens, checked.time_ms, seen.at(checked), _untold(steps, line))
 
 
-class _Line(NamedTuple):
-    """Times at the knots, and per token of context and per pair. [ms]"""
+class Line(NamedTuple):
+    """Times at the knots, and per token of context, per pair and per request. [ms]"""
 
     knots: np.ndarray
     times_ms: np.ndarray
     context_ms: float
     pair_ms: float
+    request_ms: float
 
     def at(self, steps: OwnSteps) -> np.ndarray:
         """Return the time of each step. [ms]"""
@@ -495,14 +491,34 @@ class _Line(NamedTuple):
         found = np.interp(steps.tokens, self.knots, self.times_ms) + slope * beyond
         return found + self.context_ms * steps.decode_context + self.pair_ms * steps.prefill_pairs
 
+    def profile(self, **more: object) -> EngineProfile:
+        """Return the line as a step profile."""
+        return EngineProfile(
+            step_tokens=tuple(int(knot) for knot in self.knots),
+            step_time_ms=tuple(float(max(time, 1e-6)) for time in self.times_ms),
+            decode_context_ms_per_token=self.context_ms,
+            prefill_context_ms_per_pair=self.pair_ms,
+            **more,
+        )
 
-def _line(steps: OwnSteps) -> _Line:
-    """Return the best line by least squares of relative errors, far-off steps with less weight (Huber's)."""
+
+def line_of(steps: OwnSteps, knots: np.ndarray, requests: np.ndarray | None = None) -> Line:
+    """Return the best line by least squares of relative errors, far-off steps with less weight (Huber's).
+
+    Parameters
+    ----------
+    steps : OwnSteps
+    knots : ndarray
+        Where the line may bend, rising. [tokens]
+    requests : ndarray, optional
+        Requests whose way to the engine and back is part of each time; without, there are none.
+    """
     from scipy.optimize import nnls
 
-    knots = _knots(steps.tokens)
+    requests = np.zeros(steps.tokens.size) if requests is None else requests
     hats = np.column_stack([np.interp(steps.tokens, knots, unit) for unit in np.eye(knots.size)])
-    design = np.column_stack([hats, steps.decode_context, steps.prefill_pairs]) / steps.time_ms[:, None]
+    columns = [hats, steps.decode_context, steps.prefill_pairs, requests]
+    design = np.column_stack(columns) / steps.time_ms[:, None]
     norms = np.maximum(np.linalg.norm(design, axis=0), 1e-300)
     weights = np.ones(steps.time_ms.size)
     for _ in range(ROBUST_ROUNDS):
@@ -510,7 +526,7 @@ def _line(steps: OwnSteps) -> _Line:
         errors = np.abs(design @ found - 1)
         usual = max(2.0 * float(np.median(errors)), 1e-9)
         weights = np.sqrt(np.minimum(1.0, usual / np.maximum(errors, 1e-12)))
-    return _Line(knots, found[:-2], float(found[-2]), float(found[-1]))
+    return Line(knots, found[:-3], *(float(value) for value in found[-3:]))
 
 
 def _knots(tokens: np.ndarray) -> np.ndarray:
@@ -526,7 +542,7 @@ def _knots(tokens: np.ndarray) -> np.ndarray:
     return near[supported]
 
 
-def _untold(steps: OwnSteps, line: _Line) -> tuple[str, ...]:
+def _untold(steps: OwnSteps, line: Line) -> tuple[str, ...]:
     """Return what the steps cannot tell."""
     found = []
     if np.unique(steps.tokens).size < 3:

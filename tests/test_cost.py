@@ -12,6 +12,7 @@ import pytest
 
 from sim_core import calibration, cost, work
 from sim_core.presets import accelerator_of, model_of, preset_ids
+from sim_core.profile import EngineProfile
 from sim_core.scenario import Scenario, ScenarioError
 from sim_core.simulator import run
 
@@ -288,9 +289,9 @@ def test_prices_are_shared_between_scenarios_that_differ_in_traffic_alone():
     assert fewer.step.token_s is base.step.token_s
 
 
-PROFILE = SimpleNamespace(
-    step_tokens=[1, 2, 4, 8, 256],
-    step_time_ms=[15.0, 17.0, 16.0, 20.0, 268.0],
+PROFILE = EngineProfile(
+    step_tokens=(1, 2, 4, 8, 256),
+    step_time_ms=(15.0, 17.0, 16.0, 20.0, 268.0),
     decode_context_ms_per_token=0.0003,
     prefill_context_ms_per_pair=0.000001,
     prefill_request_ms=0.5,
@@ -317,7 +318,7 @@ def test_a_profile_replaces_the_step_time():
 
 def test_a_profile_without_blocks_takes_them_from_memory():
     """The same room as the analytic price finds for that block size."""
-    profile = SimpleNamespace(**vars(PROFILE) | {"kv_blocks": None, "kv_block_tokens": None})
+    profile = dataclasses.replace(PROFILE, kv_blocks=None, kv_block_tokens=None)
     assert cost.price(Scenario(), profile).kv_blocks == cost.price(Scenario()).kv_blocks
 
 
