@@ -249,8 +249,10 @@ def frontier(form: str, varied: tuple[str, ...], **source: Any) -> None:
 def capacity(form: str, **source: Any) -> None:
     inputs = Inputs(**source)
     from sim_core import capacity as search
+    from sim_core import trust
 
     found = dict(search(inputs.scenario, profile=inputs.profile))
+    found["trust"] = trust.trust(inputs.scenario, profile=inputs.profile).as_dict()
     if found["point"] is not None:
         found["point"] = _nested(found["point"])
     emit(_report(found, form))

@@ -9,7 +9,7 @@ import pytest
 
 from sim_core import load_scenario, measured, trust, validation
 from sim_core.__main__ import main
-from sim_core.view import state
+from sim_core.view import actions, state
 from sim_core.view import validation as page
 from tests.visits import FINDING, address, healthy, open_page, said
 
@@ -97,3 +97,40 @@ def test_the_command_line_says_how_far_to_trust(capsys) -> None:
     points = json.loads(capsys.readouterr().out)
     assert [point["badge"] for point in points] == [trust.VALIDATED, trust.EXTRAPOLATED]
     assert all(point["tpot_band_low_frac"] < 1 < point["tpot_band_high_frac"] for point in points)
+
+
+@pytest.mark.parametrize(
+    ("page", "query"),
+    [
+        *(("2_Two_phases.py", {"phases": name}) for name in state.VIEW["phases"]),
+        *(("3_Batching.py", {"batching": name, "requests": "200"}) for name in state.VIEW["batching"]),
+        *(("4_Scenarios.py", {"rules": name}) for name in ("limits", "bars", "points")),
+    ],
+)
+def test_every_view_with_predictions_has_a_badge(page: str, query: dict[str, str]) -> None:
+    """Oracle: the badge of an announced accelerator, whatever the view."""
+    app = healthy(open_page(page, accelerator="trainium3", **query))
+    assert trust.ANNOUNCED in said(app)
+
+
+def test_files_say_how_far_each_row_can_be_trusted() -> None:
+    """Oracle: the badge of each row's own accelerator; rows that are no predictions have none."""
+    app = healthy(open_page("2_Two_phases.py", phases="floor"))
+    rows = [{"accelerator": "h100-sxm", "tpot_ms": 1.0}, {"accelerator": "trainium3", "tpot_ms": 2.0}]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(actions.st, "session_state", app.session_state)
+        csv, predicted = (
+            files[0].make()
+            for files in (actions.table_files(rows, "x"), actions.table_files(rows, "x", load_scenario("")))
+        )
+    assert "badge" not in csv
+    lines = predicted.splitlines()
+    assert lines[0].endswith("badge,tpot_band_low_frac,tpot_band_high_frac")
+    assert trust.VALIDATED in lines[1]
+    assert trust.ANNOUNCED in lines[2]
+
+
+def test_capacity_says_how_far_to_trust(capsys) -> None:
+    """Oracle: the scenario's badge."""
+    assert main(["capacity", "requests=300"]) == 0
+    assert json.loads(capsys.readouterr().out)["trust"]["badge"] == trust.trust(load_scenario("")).badge

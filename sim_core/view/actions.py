@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import segno
 import streamlit as st
 
-from sim_core import presets, report
+from sim_core import presets, report, trust
 from sim_core.address import command_for, to_toml
 from sim_core.frontier import REFINED_REQUESTS, default_vary
-from sim_core.scenario import SPECS
+from sim_core.scenario import SPECS, Scenario
 from sim_core.view import buttons, shell, state, sweeps
 from sim_core.view.sweeps import Result, Sweep
 
@@ -52,12 +52,35 @@ def take_away(chart: str, files: Iterable[File], command: str, language: str = "
         st.code(command, language=language, wrap_lines=True)
 
 
-def table_files(rows: Iterable[Mapping[str, Any]], name: str) -> list[File]:
-    """Return a view's table as CSV and JSON, and the scenario as TOML."""
+SYSTEM = (  # the scenario keys by which the rows of a table may be other systems than the page's
+    *("model", "accelerator", "tensor_parallel", "expert_parallel", "replicas", "weight_dtype", "kv_dtype"),
+    *("policy", "max_batch", "concurrency"),
+)
+
+
+def table_files(
+    rows: Iterable[Mapping[str, Any]], name: str, predicted: Scenario | None = None
+) -> list[File]:
+    """Return a view's table as CSV and JSON, and the scenario as TOML.
+
+    Rows that are predictions say of which scenario (`predicted`): each gets its badge and band, by the system
+    that the row names where it is another one.
+    """
     rows, scenario = list(rows), st.session_state.scenario
+
+    def badged() -> list[Mapping[str, Any]]:
+        if predicted is None:
+            return rows
+        return [
+            row
+            if "badge" in row
+            else {**row} | trust.columns(predicted, {key: row[key] for key in SYSTEM if row.get(key)})
+            for row in rows
+        ]
+
     return [
-        File("CSV", f"batchscope-{name}.csv", "text/csv", lambda: report.csv_text(rows)),
-        File("JSON", f"batchscope-{name}.json", "application/json", lambda: report.json_text(rows)),
+        File("CSV", f"batchscope-{name}.csv", "text/csv", lambda: report.csv_text(badged())),
+        File("JSON", f"batchscope-{name}.json", "application/json", lambda: report.json_text(badged())),
         File("Scenario", "scenario.toml", "application/toml", lambda: to_toml(scenario)),
     ]
 

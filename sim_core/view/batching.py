@@ -25,6 +25,7 @@ from sim_core.view import (
     shell,
     state,
     sweeps,
+    trust_badge,
 )
 from sim_core.view.chart import chart
 from sim_core.view.words import duration, number, percent, quantity
@@ -78,6 +79,7 @@ def timeline(scenario: Scenario) -> None:
     chosen = followed(scenario)
     found = timelines(chosen, *window(chosen))
     st.html(f'<p class="bs-finding">{escape(finding(found))}</p>{_story(scenario)}')
+    trust_badge.badge(scenario)
     _choices(scenario)
     drawing = gantt.draw(found, rows=state.view("rows"), revision=_revision(chosen))
     count = found["chunked"].summary["requests"]["finished"]
@@ -99,7 +101,9 @@ def timeline(scenario: Scenario) -> None:
     rows = comparison(found)
     show_comparison(rows)
     actions.take_away(
-        "timeline", [*actions.table_files(rows, "timeline"), _log_file(found, scenario)], commands(chosen)
+        "timeline",
+        [*actions.table_files(rows, "timeline", scenario), _log_file(found, scenario)],
+        commands(chosen),
     )
 
 

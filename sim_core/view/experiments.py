@@ -11,7 +11,7 @@ import streamlit as st
 from sim_core import batching, presets
 from sim_core.address import command_for
 from sim_core.scenario import Scenario, ScenarioError
-from sim_core.view import actions, batch_figures, controls, shell, state
+from sim_core.view import actions, batch_figures, controls, shell, state, trust_badge
 from sim_core.view.batch_figures import WAYS, policy_name, spread_words, way_words
 from sim_core.view.chart import chart
 from sim_core.view.figures import Row
@@ -72,6 +72,7 @@ def wait(scenario: Scenario) -> None:
     """Show what waiting for a batch does to TTFT and throughput."""
     found = batching.waiting(scenario)
     say(wait_finding(found), load_note(found))
+    trust_badge.badge(scenario)
     _load_controls(scenario, found)
     curves = {batch: found.curve(batch) for batch in found.vary["max_batch"]}
     chart(
@@ -91,7 +92,7 @@ def wait(scenario: Scenario) -> None:
     reference = found.scenario.replace(policy="chunked")
     actions.take_away(
         "wait",
-        actions.table_files(rows, "wait"),
+        actions.table_files(rows, "wait", scenario),
         f"{command_for(found.scenario, 'frontier', vary=found.vary)}\n{command_for(reference)}",
     )
 
@@ -219,6 +220,7 @@ def preemption(scenario: Scenario) -> None:
     crossover = batching.crossover(scenario, tokens, decodes)
     here = found.at(scenario.kv_memory_frac)
     say(pressure_finding(found, here), crossover_finding(crossover), pressure_note(scenario))
+    trust_badge.badge(scenario)
     _pressure_controls(scenario, found)
     curves = {way: found.curve(way) for way in batching.WAYS}
     chart(
@@ -236,7 +238,9 @@ def preemption(scenario: Scenario) -> None:
     _pressure_table(tightest(found, here))
     _crossover(scenario, crossover, decodes)
     commands = [command_for(found.scenario, "frontier", vary=found.vary)]
-    actions.take_away("preemption", actions.table_files(found.rows, "preemption"), "\n".join(commands))
+    actions.take_away(
+        "preemption", actions.table_files(found.rows, "preemption", scenario), "\n".join(commands)
+    )
 
 
 def _pressure_controls(scenario: Scenario, found: batching.Pressure) -> None:
@@ -358,6 +362,7 @@ def interference(scenario: Scenario) -> None:
         raise
     own = own_way(scenario, found)
     say(interference_finding(found, own), interference_note(found))
+    trust_badge.badge(scenario)
     _interference_controls(scenario)
     drawn = [(way.variant.policy, way.variant.token_budget, way.mixed_ms) for way in found.ways]
     chart(
@@ -379,7 +384,7 @@ def interference(scenario: Scenario) -> None:
     )  # fmt: skip
     st.caption(switch_words(scenario, found))
     actions.take_away(
-        "interference", actions.table_files(rows, "interference"), interference_commands(found, own)
+        "interference", actions.table_files(rows, "interference", scenario), interference_commands(found, own)
     )
 
 
@@ -518,6 +523,7 @@ def endings(scenario: Scenario) -> None:
     """Show what the spread of answer lengths costs static batching."""
     found = batching.endings(scenario)
     say(endings_finding(found), endings_note(scenario, found))
+    trust_badge.badge(scenario)
     left, _ = st.columns(2)
     with left:
         controls.ladder("max_batch", controls.POWERS[:12], number, on_page=True)
@@ -537,7 +543,7 @@ def endings(scenario: Scenario) -> None:
         command_for(case, "frontier", vary={"policy": ("static", found.policy)})
         for case in found.scenarios.values()
     ]
-    actions.take_away("endings", actions.table_files(found.rows, "endings"), "\n".join(commands))
+    actions.take_away("endings", actions.table_files(found.rows, "endings", scenario), "\n".join(commands))
 
 
 def endings_note(scenario: Scenario, found: batching.Endings) -> str:

@@ -14,7 +14,7 @@ from sim_core.address import to_query
 from sim_core.cost import memory
 from sim_core.phases import Setting
 from sim_core.scenario import Scenario, ScenarioError
-from sim_core.view import actions, controls, phase_figures, phase_words, pieces, state, sweeps
+from sim_core.view import actions, controls, phase_figures, phase_words, pieces, state, sweeps, trust_badge
 from sim_core.view.chart import chart
 from sim_core.view.figures import LIMITS, Row
 from sim_core.view.phase_figures import KINDS, PHASES, sequences, signed, tokens_short
@@ -89,7 +89,7 @@ def _take_away(scenario: Scenario, key: str, rows: Sequence[Row], imports: str, 
         f"from sim_core import load_scenario\nfrom {imports}\n\n"
         f"scenario = load_scenario({to_query(scenario)!r})\nfor row in {call}:\n    print(row)"
     )
-    actions.take_away(key, actions.table_files(rows, key), code, "python")
+    actions.take_away(key, actions.table_files(rows, key, scenario), code, "python")
 
 
 def _caption(scenario: Scenario, text: str) -> None:
@@ -118,6 +118,7 @@ def roofline(scenario: Scenario) -> None:
     there = phases.compute_bound_batch(scenario, at.context_tokens)
     edge = phases.compute_bound_context(scenario)
     pieces.say(phase_words.roofline(prefill, decode, without, there, edge, at.context_tokens, room))
+    trust_badge.badge(scenario)
     _dials(scenario, split=True)
     top, typical = phases.roof(scenario), scenario.calibration
     figure = phase_figures.roofline(
@@ -174,6 +175,7 @@ def step(scenario: Scenario) -> None:
         scenario, [("prefill", at.prompt_tokens, 0.0), ("decode", at.batch, at.context_tokens)]
     )
     pieces.say(phase_words.step(*both))
+    trust_badge.badge(scenario)
     _dials(scenario)
     left, right = st.columns(2)
     left.html(_card(both[0], f"{number(at.prompt_tokens)} tokens of one prompt"))
@@ -272,6 +274,7 @@ def specs(scenario: Scenario) -> None:
     sweeps.wait_until_ready()
     rows = whatif.returns(scenario, at)
     pieces.say(phase_words.specs(rows))
+    trust_badge.badge(scenario)
     _factor_sliders(scenario, here)
     _dials(scenario)
     others = whatif.others(scenario)
@@ -345,6 +348,7 @@ def kv(scenario: Scenario) -> None:
     try:
         phases.require_fit(scenario)
         pieces.say(phase_words.kv(rows, model.name, at.context_tokens, scenario.tensor_parallel))
+        trust_badge.badge(scenario)
     except ScenarioError as error:
         pieces.say(str(error))
     _dials(scenario)
@@ -414,6 +418,7 @@ def floor(scenario: Scenario) -> None:
     rows = whatif.floor_rows(scenario)
     model = presets.model_of(scenario)
     pieces.say(phase_words.floor(rows, model.name, scenario.tensor_parallel, scenario.slo_tpot_ms))
+    trust_badge.badge(scenario)
     limits = tpot_limits(scenario)
     figure = phase_figures.floor_dots(rows, limits, revision=_revision(scenario))
     alt = phase_figures.floor_sentence(rows, scenario.slo_tpot_ms)

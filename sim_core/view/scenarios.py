@@ -15,7 +15,7 @@ from sim_core.address import command_for
 from sim_core.mlperf import Answer, Limits
 from sim_core.presets import Benchmark, PublishedSpread
 from sim_core.scenario import Scenario, ScenarioError
-from sim_core.view import actions, controls, pieces, scenario_figures, state, sweeps
+from sim_core.view import actions, controls, pieces, scenario_figures, state, sweeps, trust_badge
 from sim_core.view.chart import chart
 from sim_core.view.figures import Row
 from sim_core.view.scenario_figures import BOUND, NAMES, RULES, Line, Mark, layout_words
@@ -238,6 +238,7 @@ def limits(study: Study, scenario: Scenario) -> None:
     own = own_limits(scenario)
     shown = marks(study, own)
     pieces.say(limit_finding(study, shown))
+    trust_badge.badge(study.options[0])
     with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
         controls.views("against", AGAINST, "Against")
         controls.own_limits()
@@ -257,7 +258,7 @@ def limits(study: Study, scenario: Scenario) -> None:
     _cited(study)
     rows = [{"line": line.rule, **row, "kept_frac": row["output_tok_per_s_per_accelerator"] / study.offline}
             for line in lines for row in line.rows]  # fmt: skip
-    actions.take_away("kept", actions.table_files(rows, "limits"), commands(study, own))
+    actions.take_away("kept", actions.table_files(rows, "limits", study.options[0]), commands(study, own))
 
 
 def curves(study: Study, shown: Sequence[Mark], along: str) -> list[Line]:
@@ -351,13 +352,14 @@ def bars(study: Study, scenario: Scenario) -> None:
     own = own_limits(scenario)
     rows = scenario_rows(study, own)
     pieces.say(bars_finding(rows))
+    trust_badge.badge(study.options[0])
     controls.own_limits_row()
     figure = scenario_figures.bars(rows)
     chart(figure, "bars", scenario_figures.bars_sentence(rows), height=400, **_titles(study))
     _table(rows)
     _small_print(study, _DIAMONDS if spread_of(study) else "")
     _cited(study)
-    actions.take_away("bars", actions.table_files(rows, "scenarios"), commands(study, own))
+    actions.take_away("bars", actions.table_files(rows, "scenarios", study.options[0]), commands(study, own))
 
 
 def scenario_rows(study: Study, own: Limits) -> list[dict[str, Any]]:
@@ -435,6 +437,7 @@ def points(study: Study, scenario: Scenario) -> None:
     extra = tuple(row["tpot_limit_ms"] for row in rows if row["tpot_limit_ms"])
     line = _curve(study.options, study.sizes, "tpot", server[0], extra)
     pieces.say(points_finding(rows))
+    trust_badge.badge(study.options[0])
     controls.own_limits_row()
     _, revision = state.frame(f"points {study.benchmark.id}", lambda: 0)
     figure = scenario_figures.points(line, rows, revision)
@@ -444,7 +447,9 @@ def points(study: Study, scenario: Scenario) -> None:
         f"The line keeps the Server's TTFT limit, {duration(server[0])}; dotted: the TPOT limits. A point "
         "lies right of its limit where another limit, or a full batch, binds first. ",
     )
-    actions.take_away("points", actions.table_files([*rows, *line], "points"), commands(study, own))
+    actions.take_away(
+        "points", actions.table_files([*rows, *line], "points", study.options[0]), commands(study, own)
+    )
 
 
 def points_finding(rows: Sequence[Row]) -> str:
