@@ -51,7 +51,7 @@ def drawn(scenario: Scenario) -> Scenario:
 
 def continuous_policy(scenario: Scenario) -> str:
     """Return the scenario's policy, or chunked prefill if it is static."""
-    return "chunked" if scenario.policy == "static" else scenario.policy
+    return "prefill_first" if scenario.policy == "prefill_first" else "chunked"
 
 
 def rounded(value: float, digits: int = 3) -> float:

@@ -20,6 +20,7 @@ import pandas as pd
 from sim_core import metrics
 from sim_core.address import with_changes
 from sim_core.cost import DoesNotFit, price
+from sim_core.pools import decode_of
 from sim_core.scenario import FIELDS, FieldInfo, Scenario, ScenarioError, check, did_you_mean
 from sim_core.simulator import Run, run
 from sim_core.workload import draw
@@ -154,7 +155,7 @@ def saturation_per_s(scenario: Scenario, trace: Any = None, profile: Any = None)
 
 @lru_cache(maxsize=256)
 def _saturation_per_s(scenario: Scenario, trace: Any, profile: Any) -> float:
-    places = scenario.max_running * scenario.replicas * (2 if scenario.policy == "static" else 1)
+    places = scenario.max_running * scenario.engines * (2 if scenario.policy == "static" else 1)
     found = _closed_loop_per_s(scenario, places + max(8, places // 4), trace, profile)
     if scenario.policy == "static":
         return found
@@ -175,11 +176,11 @@ def _requests_held(scenario: Scenario, trace: Any, profile: Any) -> int:
 
     Answers count by their length: those that take long are met more often.
     """
-    found = price(scenario, profile)
+    found = price(decode_of(scenario) if scenario.split else scenario, profile)
     traffic = draw(scenario, trace)
     outputs = traffic.output_tokens.astype(float)
     tokens = np.average(traffic.prompt_tokens + outputs / 2, weights=outputs) + found.kv_block_tokens / 2
-    return max(1, int(0.9 * found.kv_blocks * found.kv_block_tokens / tokens)) * scenario.replicas
+    return max(1, int(0.9 * found.kv_blocks * found.kv_block_tokens / tokens)) * scenario.engines
 
 
 def evaluate(

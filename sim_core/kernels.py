@@ -37,6 +37,7 @@ REQUEST = np.dtype(
         ("finished_s", np.float64),
         ("last_token_s", np.float64),  # kept only while the request does not decode
         ("itl_max_s", np.float64),
+        ("joined_s", np.float64),  # start of the step in which it joined the decodes of another pool
         ("due", np.int64),  # tick of its last token, while it decodes
         ("since", np.int64),  # first tick whose common gap counts for this request
         ("prompt", np.int32),
@@ -70,6 +71,7 @@ STATE = np.dtype(
         ("partial", np.int64),  # running request whose prompt is unfinished
         ("joining", np.int64),  # first request that takes prompt tokens in this step
         ("released", np.int64),  # closed loop: next request to be released
+        ("done", np.int64),  # finished requests that a pool's driver has not seen yet, linked by `next`
         ("unfinished", np.int64),
         ("newest", np.int64),  # highest index admitted so far
         # the step being planned
@@ -174,6 +176,7 @@ class Rules(NamedTuple):
     measure_until: int
     track_itl_max: bool
     keep_log: bool
+    pooled: bool
 
 
 class Room(NamedTuple):
@@ -571,6 +574,9 @@ def finish(s, room, rules, i):
         room.requests[s.released].arrival_s = s.clock_s + rules.turnaround_s
         append_to_queue(s, room.requests, s.released)
         s.released += 1
+    elif rules.pooled:
+        r.next = s.done
+        s.done = i
 
 
 @inlined
@@ -841,8 +847,8 @@ def target_of(r):
 
 @inlined
 def is_returning_decode(r, rules):
-    """Return whether a waiting request is a decode whose KV cache lies in host memory."""
-    return rules.swap and r.left < r.output
+    """Return whether a waiting request is a decode: its KV cache lies in host memory, or came from a pool."""
+    return r.left < r.output and r.computed > 0
 
 
 @inlined
@@ -867,6 +873,8 @@ def plan_chunk(s, room, cost, i, r, chunk):
 def plan_return(s, room, cost, i, r):
     """Plan one token of a decode that comes back from host memory."""
     log_event(s, room, RETURNED, i, r.computed, 0)
+    if r.preemptions == 0:
+        r.joined_s = s.clock_s
     s.tokens += 1
     s.rows += 1
     s.returned += 1
@@ -884,7 +892,7 @@ def plan_admission(s, room, cost, rules, chunk):
     s.free_blocks -= blocks_of(r.computed + chunk, rules.block_tokens)
     if s.joining == NOBODY:
         s.joining = i
-    if rules.swap:
+    if rules.swap and r.preemptions > 0:
         s.swapped += r.computed
     if is_returning_decode(r, rules):
         plan_return(s, room, cost, i, r)
@@ -1121,6 +1129,7 @@ def load_requests(requests, arrival_s, prompt_tokens, output_tokens):
         r.finished_s = math.nan
         r.last_token_s = 0.0
         r.itl_max_s = 0.0
+        r.joined_s = math.nan
         r.prompt = prompt_tokens[i]
         r.output = output_tokens[i]
         r.left = output_tokens[i]
@@ -1135,7 +1144,7 @@ def open_engine(s, rules):
     s.free_blocks_low = rules.kv_blocks
     s.queue_head = s.queue_tail = NOBODY
     s.running_head = s.running_tail = NOBODY
-    s.partial = s.joining = s.newest = NOBODY
+    s.partial = s.joining = s.newest = s.done = NOBODY
 
 
 @compiled
@@ -1193,6 +1202,334 @@ def run_balanced(states, rooms, cost, rules, drain_rules, arrival_s, prompt_toke
         states[chosen].unfinished += 1
     for replica in range(states.size):
         advance(states[replica], room_of(rooms, replica), cost, drain_rules, math.inf)
+
+
+# --- two pools: prefill workers, a link each, decode workers ----------------------------------------
+
+
+class Transfer(NamedTuple):
+    """What sending a prompt's KV cache to the decode pool takes.
+
+    Without overlap a prompt of T tokens takes `token_s` x T after its step. Where layers are sent as they
+    are done, only what the step could not hide remains: the last layer, or more where the link is slower.
+    """
+
+    token_s: float
+    latency_s: float
+    layers: int
+    overlap: bool
+
+
+STAGE = np.dtype(
+    [
+        ("prefill_start_s", np.float64),
+        ("prefill_end_s", np.float64),
+        ("transfer_end_s", np.float64),
+        ("sender", np.int32),
+        ("receiver", np.int32),
+        ("following", np.int32),  # next one whose KV cache the sender holds
+        ("next_sent", np.int32),  # next one on the sender's link
+    ],
+    align=True,
+)
+
+SENDER = np.dtype(
+    [
+        ("free_s", np.float64),  # end of the worker's step
+        ("link_free_s", np.float64),
+        ("held_head", np.int64),  # prompts whose KV cache it holds, in no order
+        ("sent_head", np.int64),  # prompts on their way, in order of arrival
+        ("sent_tail", np.int64),
+    ],
+    align=True,
+)
+
+
+@inlined
+def sending_s(transfer, tokens, step_s):
+    """Return the time that sending a prompt's KV cache takes after the step of `step_s` that made it [s]."""
+    whole_s = transfer.token_s * tokens
+    if not transfer.overlap:
+        return whole_s
+    last_s = whole_s / transfer.layers
+    return max(last_s, whole_s - step_s * (transfer.layers - 1) / transfer.layers)
+
+
+@compiled
+def release_held(s, sender, requests, stages, rules, now_s):
+    """Give back the blocks of prompts that a decode worker has taken over by now."""
+    last = NOBODY
+    i = sender.held_head
+    while i != NOBODY:
+        following = stages[i].following
+        if requests[i].joined_s <= now_s:
+            s.free_blocks += blocks_of(requests[i].prompt, rules.block_tokens)
+            if last == NOBODY:
+                sender.held_head = following
+            else:
+                stages[last].following = following
+        else:
+            last = i
+        i = following
+
+
+@inlined
+def free_sender(states, senders, requests, stages, rules, first, now_s):
+    """Return the first worker that is free now and has room for the prompt at the head, or NOBODY."""
+    needed = blocks_of(requests[first].prompt, rules.block_tokens)
+    for p in range(senders.size):
+        if senders[p].free_s <= now_s:
+            release_held(states[p], senders[p], requests, stages, rules, now_s)
+            if needed <= states[p].free_blocks:
+                return p
+    return NOBODY
+
+
+@inlined
+def next_free_s(senders, now_s):
+    """Return when the next worker that is busy now becomes free [s]."""
+    found = math.inf
+    for p in range(senders.size):
+        if now_s < senders[p].free_s < found:
+            found = senders[p].free_s
+    return found
+
+
+@compiled
+def prefill_prompts(s, room, sender, stages, cost, rules, transfer, p, first, released, now_s):
+    """Run one step of whole prompts on a prefill worker and put them on its link; return the next one.
+
+    As many as have arrived, fit the token budget and the worker's memory; at least one.
+    """
+    wait_until(s, rules, max(now_s, s.clock_s))
+    clear_plan(s)
+    end = first
+    while end < released and room.requests[end].arrival_s <= now_s:
+        r = room.requests[end]
+        blocks = blocks_of(r.prompt, rules.block_tokens)
+        if s.tokens > 0 and (s.tokens + r.prompt > rules.token_budget or end - first >= rules.max_running):
+            break
+        if blocks > s.free_blocks:
+            break
+        s.free_blocks -= blocks
+        s.tokens += r.prompt
+        s.step_pairs += pairs_between(0, r.prompt)
+        if cost.window_tokens > 0:
+            s.step_window_pairs += window_pairs_between(0, r.prompt, cost.window_tokens)
+        end += 1
+    s.rows = s.prompts = s.running = end - first
+    s.newest = end - 1
+    duration_s = planned_time_s(s, cost)
+    report_steps(s, room, rules, 1, 0, 0, 0, duration_s)
+    s.clock_s += duration_s
+    sender.free_s = s.clock_s
+    for i in range(first, end):
+        send_prompt(s, room.requests, sender, stages, rules, transfer, p, i, now_s, duration_s)
+    s.running = 0
+    return end
+
+
+@inlined
+def send_prompt(s, requests, sender, stages, rules, transfer, p, i, start_s, step_s):
+    """Note a prompt's first token, and put its KV cache on the sender's link if there is more to make."""
+    r = requests[i]
+    stages[i].sender = p
+    stages[i].prefill_start_s = start_s
+    stages[i].prefill_end_s = s.clock_s
+    r.first_token_s = r.last_token_s = s.clock_s
+    r.left -= 1
+    r.computed = r.prompt
+    if r.left == 0:
+        r.finished_s = s.clock_s
+        s.free_blocks += blocks_of(r.prompt, rules.block_tokens)
+        r.next = s.done
+        s.done = i
+        return
+    began_s = max(s.clock_s, sender.link_free_s)
+    sender.link_free_s = began_s + transfer.latency_s + sending_s(transfer, r.prompt, step_s)
+    stages[i].transfer_end_s = sender.link_free_s
+    stages[i].following = sender.held_head
+    sender.held_head = i
+    stages[i].next_sent = NOBODY
+    if sender.sent_head == NOBODY:
+        sender.sent_head = i
+    else:
+        stages[sender.sent_tail].next_sent = i
+    sender.sent_tail = i
+
+
+@inlined
+def next_arriving(senders, stages):
+    """Return the worker whose next prompt is the first to arrive at the decode pool, or NOBODY."""
+    found = NOBODY
+    for p in range(senders.size):
+        i = senders[p].sent_head
+        if i != NOBODY and (
+            found == NOBODY or stages[i].transfer_end_s < stages[senders[found].sent_head].transfer_end_s
+        ):
+            found = p
+    return found
+
+
+@inlined
+def deliver(states, requests, senders, stages, p):
+    """Hand the next prompt on a link to the decode worker with the fewest unfinished requests."""
+    i = senders[p].sent_head
+    senders[p].sent_head = stages[i].next_sent
+    chosen = 0
+    for d in range(states.size):
+        if states[d].unfinished < states[chosen].unfinished:
+            chosen = d
+    stages[i].receiver = chosen
+    requests[i].arrival_s = stages[i].transfer_end_s
+    append_to_queue(states[chosen], requests, i)
+    states[chosen].unfinished += 1
+
+
+@inlined
+def push(heap, size, value):
+    """Add a value to a heap of `size` values."""
+    place = size
+    while place > 0 and heap[(place - 1) // 2] > value:
+        heap[place] = heap[(place - 1) // 2]
+        place = (place - 1) // 2
+    heap[place] = value
+
+
+@inlined
+def pop(heap, size):
+    """Take the smallest value off a heap of `size` values, which then has one less."""
+    last = heap[size - 1]
+    place = 0
+    while 2 * place + 1 < size - 1:
+        child = 2 * place + 1
+        if child + 1 < size - 1 and heap[child + 1] < heap[child]:
+            child += 1
+        if heap[child] >= last:
+            break
+        heap[place] = heap[child]
+        place = child
+    heap[place] = last
+
+
+@inlined
+def collect_done(s, requests, heap, size, turnaround_s):
+    """Move a worker's finished requests to the heap of moments at which their clients send again."""
+    i = s.done
+    while i != NOBODY:
+        push(heap, size, requests[i].finished_s + turnaround_s)
+        size += 1
+        i = requests[i].next
+    s.done = NOBODY
+    return size
+
+
+@inlined
+def next_step_s(s, requests):
+    """Return when a decode worker's next step starts [s]; infinite while it has nothing to do."""
+    if s.running > 0 or waiting_head(s, requests) != NOBODY:
+        return s.clock_s
+    return math.inf if s.queue_head == NOBODY else requests[s.queue_head].arrival_s
+
+
+@compiled
+def run_pools(
+    senders_states,
+    senders_rooms,
+    senders,
+    states,
+    rooms,
+    stages,
+    heap,
+    prefill_cost,
+    cost,
+    prefill_rules,
+    rules,
+    transfer,
+    sent_s,
+    prompt_tokens,
+    output_tokens,
+    concurrency,
+):
+    """Run prefill and decode workers side by side to the end; a concurrency of 0 means open loop.
+
+    Events in order of time: a client sends again, a prompt arrives at the decode pool, a prefill worker
+    starts; decode workers run all steps that start before. Where a decode step may cause an earlier event (a
+    client sends again, memory for which a sender waits), they run step by step, the one furthest behind
+    first. `sent_s` holds the arrivals; in a closed loop it is completed here.
+    """
+    requests = rooms.requests
+    load_requests(requests, sent_s, prompt_tokens, output_tokens)
+    count = requests.size
+    for p in range(senders.size):
+        open_engine(senders_states[p], prefill_rules)
+        senders[p].held_head = senders[p].sent_head = senders[p].sent_tail = NOBODY
+    for d in range(states.size):
+        open_engine(states[d], rules)
+        states[d].released = count
+    released = min(concurrency, count) if concurrency > 0 else count
+    taken = size = 0
+    now_s = 0.0
+    blocked = False
+    while True:
+        start_s = math.inf
+        if taken < released:
+            start_s = max(sent_s[taken], now_s)
+            if blocked:
+                start_s = next_free_s(senders, now_s)
+            else:
+                free_s = math.inf
+                for p in range(senders.size):
+                    free_s = min(free_s, senders[p].free_s)
+                start_s = max(start_s, free_s)
+        arriving = next_arriving(senders, stages)
+        arrival_s = math.inf if arriving == NOBODY else stages[senders[arriving].sent_head].transfer_end_s
+        release_s = heap[0] if size > 0 and released < count else math.inf
+        event_s = min(start_s, arrival_s, release_s)
+        careful = blocked or released < count
+        behind = NOBODY
+        for d in range(states.size):
+            if careful:
+                step_s = next_step_s(states[d], requests)
+                if step_s < event_s and (behind == NOBODY or step_s < next_step_s(states[behind], requests)):
+                    behind = d
+            else:
+                advance(states[d], room_of(rooms, d), cost, rules, event_s)
+        if behind != NOBODY:
+            now_s = max(now_s, next_step_s(states[behind], requests))
+            advance(states[behind], room_of(rooms, behind), cost, rules, math.nextafter(now_s, math.inf))
+            size = collect_done(states[behind], requests, heap, size, rules.turnaround_s)
+            blocked = False
+            continue
+        if event_s == math.inf:
+            break
+        now_s = max(now_s, event_s)
+        if release_s <= event_s:
+            pop(heap, size)
+            size -= 1
+            sent_s[released] = release_s
+            requests[released].arrival_s = release_s
+            released += 1
+        elif arrival_s <= event_s:
+            deliver(states, requests, senders, stages, arriving)
+        else:
+            p = free_sender(senders_states, senders, requests, stages, prefill_rules, taken, now_s)
+            blocked = p == NOBODY
+            if not blocked:
+                taken = prefill_prompts(
+                    senders_states[p],
+                    room_of(senders_rooms, p),
+                    senders[p],
+                    stages,
+                    prefill_cost,
+                    prefill_rules,
+                    transfer,
+                    p,
+                    taken,
+                    released,
+                    now_s,
+                )
+                size = collect_done(senders_states[p], requests, heap, size, rules.turnaround_s)
 
 
 # --- static batching ------------------------------------------------------------------------------

@@ -146,6 +146,7 @@ def _summary(
             "idle_frac": point["idle_frac"],
         },
         "cost": {"usd_per_mtok": point["usd_per_mtok"], "joule_per_tok": point["joule_per_tok"]},
+        **({"pools": pools_of(run)} if run is not None and run.split else {}),
         "warnings": warnings(scenario, point, rejected, run),
         "version": __version__,
     }
@@ -311,15 +312,59 @@ def _use(point: dict[str, Any], scenario: Scenario, run: Run | None) -> None:
         return
     usage: Usage = run.engine.usage
     elapsed_s = usage.elapsed_s
-    point["mfu_frac"], point["mbu_frac"] = cost.utilisation(run.price, usage, elapsed_s / scenario.replicas)
-    point["mean_batch"] = usage.running_s / elapsed_s * scenario.replicas
-    point["idle_frac"] = max(0.0, 1.0 - usage.busy_s / elapsed_s)
+    pools = _pools(run)
+    devices = sum(pool.price.accelerators for pool in pools)
+    for name, at in (("mfu_frac", 0), ("mbu_frac", 1)):
+        point[name] = sum(pool.use[at] * pool.price.accelerators for pool in pools) / devices
+    point["mean_batch"] = usage.running_s / elapsed_s * scenario.engines
+    idle = sum((1.0 - pool.busy_frac) * pool.price.accelerators for pool in pools) / devices
+    point["idle_frac"] = max(0.0, idle)
     point["kv_used_frac"] = usage.kv_used_s / elapsed_s / run.price.kv_blocks
     point["kv_blocked_frac"] = usage.kv_blocked_s / elapsed_s
     point["batch_blocked_frac"] = usage.batch_blocked_s / elapsed_s
     point["prefill_frac"] = prefill_frac(run)
-    for part, seconds in cost.shares(run.price, usage).items():
-        point[f"share_{part}"] = _ratio(seconds, usage.busy_s)
+    busy_s = sum(pool.usage.busy_s for pool in pools)
+    shares = [cost.shares(pool.price, pool.usage) for pool in pools]
+    for part in shares[0]:
+        point[f"share_{part}"] = _ratio(sum(seconds[part] for seconds in shares), busy_s)
+
+
+class Pool(NamedTuple):
+    """One pool of a run: prices, usage, MFU and MBU, and the share of the time its workers are busy."""
+
+    price: cost.Price
+    usage: Usage
+    use: tuple[float, float]
+    busy_frac: float
+
+
+def _pools(run: Run) -> list[Pool]:
+    """Return the one pool of a run, or prefill and decode pool."""
+    parts = [(run.split.prefill, run.split.usage)] if run.split else []
+    found = []
+    for price, usage in (*parts, (run.price, run.engine.usage)):
+        use = cost.utilisation(price, usage, usage.elapsed_s / price.replicas)
+        found.append(Pool(price, usage, use, _ratio(usage.busy_s, usage.elapsed_s)))
+    return found
+
+
+def pools_of(run: Run) -> dict[str, Any]:
+    """Return how two pools are used: busy shares of workers and links, MFU, MBU, mean times of the stages.
+
+    Empty for one pool.
+    """
+    if run.split is None:
+        return {}
+    prefill, decode = _pools(run)
+    span_s = float(run.engine.finished_s.max() - run.engine.arrival_s.min())
+    counted = counted_requests(run.scenario, run.engine.arrival_s.size)
+    stages = run.stages().iloc[slice(*counted) if counted else slice(None)]
+    return {
+        "prefill": {"busy_frac": prefill.busy_frac, "mfu_frac": prefill.use[0], "mbu_frac": prefill.use[1]},
+        "decode": {"busy_frac": decode.busy_frac, "mfu_frac": decode.use[0], "mbu_frac": decode.use[1]},
+        "link": {"busy_frac": _ratio(run.split.link_busy_s, span_s * prefill.price.replicas)},
+        "stage_ms": {name.replace(" ", "_"): 1e3 * float(stages[name].mean()) for name in stages},
+    }
 
 
 def binding(point: dict[str, Any]) -> str:
@@ -346,6 +391,8 @@ def prefill_frac(run: Run) -> float:
     """
     usage, step = run.engine.usage, run.price.step
     rows = usage.steps_by_rows.astype(float)
+    if run.split is not None:
+        return _ratio(run.split.usage.busy_s, run.split.usage.busy_s + run.engine.usage.busy_s)
     if run.scenario.policy != "chunked":
         alone = int(usage.steps_by_tokens[run.scenario.max_running + 1 :].sum())
         rows[min(round(usage.prefill_requests / max(alone, 1)), rows.size - 1)] -= alone

@@ -146,7 +146,10 @@ class Scenario:
     )
 
     policy: str = _field(
-        "chunked", "engine", "Scheduling policy", choices=("static", "prefill_first", "chunked")
+        "chunked",
+        "engine",
+        "Scheduling policy; `disaggregated` splits prefill and decode over two pools of workers",
+        choices=("static", "prefill_first", "chunked", "disaggregated"),
     )
     max_batch: int = _field(256, "engine", "Most sequences running at once", low=1, high=16_384)
     token_budget: int = _field(8192, "engine", "Most tokens in one step", unit="tokens", low=1, high=262_144)
@@ -172,6 +175,29 @@ class Scenario:
         low=0.0,
         high=10_000.0,
         zero=True,
+    )
+
+    prefill_workers: int = _field(1, "pools", "Workers that prefill (disaggregated)", low=1, high=256)
+    decode_workers: int = _field(1, "pools", "Workers that decode (disaggregated)", low=1, high=256)
+    prefill_tensor_parallel: int | None = _field(
+        None, "pools", "Devices of a prefill worker; empty = tensor_parallel", kind=int, low=1, high=1024
+    )
+    decode_tensor_parallel: int | None = _field(
+        None, "pools", "Devices of a decode worker; empty = tensor_parallel", kind=int, low=1, high=1024
+    )
+    kv_link_gb_per_s: float = _field(
+        50.0,
+        "pools",
+        "Link over which a prefill worker sends KV caches; 50 GB/s are a 400 Gb/s network card",
+        unit="GB/s",
+        low=1e-3,
+        high=1e6,
+    )
+    kv_link_latency_ms: float = _field(
+        1.0, "pools", "Fixed time of sending one KV cache", unit="ms", low=0.0, high=1e5
+    )
+    kv_overlap: str = _field(
+        "off", "pools", "Send layers while the prompt is still computed", choices=("off", "on")
     )
 
     slo_ttft_ms: float = _field(2000.0, "limits", "Limit on TTFT", unit="ms", low=0.01, high=1e8)
@@ -215,13 +241,28 @@ class Scenario:
 
     @property
     def max_running(self) -> int:
-        """Most sequences that can run at once: under `chunked`, each needs a token of the step's budget."""
-        return min(self.max_batch, self.token_budget) if self.policy == "chunked" else self.max_batch
+        """Most sequences that run at once; where prompts join decodes, each needs a token of the budget."""
+        shared = self.policy in ("chunked", "disaggregated")
+        return min(self.max_batch, self.token_budget) if shared else self.max_batch
+
+    @property
+    def split(self) -> bool:
+        """Whether prefill and decode have pools of their own; `replicas` and `router` then play no part."""
+        return self.policy == "disaggregated"
+
+    @property
+    def engines(self) -> int:
+        """Engines that decode: replicas, or the workers of the decode pool."""
+        return self.decode_workers if self.split else self.replicas
 
     @property
     def accelerators(self) -> int:
-        """Devices in use, all replicas together."""
-        return self.tensor_parallel * self.replicas
+        """Devices in use, all replicas or both pools together."""
+        if not self.split:
+            return self.tensor_parallel * self.replicas
+        sizes = (self.prefill_tensor_parallel, self.decode_tensor_parallel)
+        prefill, decode = (self.tensor_parallel if size is None else size for size in sizes)
+        return self.prefill_workers * prefill + self.decode_workers * decode
 
     def replace(self, **changes: Any) -> Scenario:
         """Return a copy with some keys changed; what has changed is checked (a sweep makes thousands)."""
@@ -270,11 +311,6 @@ def _check_text(name: str, value: Any, info: FieldInfo) -> None:
     if not isinstance(value, str):
         raise ScenarioError(f"{name} is {shown(value)}; it must be text.")
     if info.choices and value not in info.choices:
-        if name == "policy" and value == "disaggregated":
-            raise ScenarioError(
-                "policy 'disaggregated' is not available in this version. "
-                "Choose static, prefill_first or chunked."
-            )
         raise ScenarioError(f"{name} is {shown(value)}; choose one of {', '.join(info.choices)}.")
     if len(value) > info.longest:
         raise ScenarioError(f"{name} has {len(value):,} characters; the limit is {info.longest:,}.")

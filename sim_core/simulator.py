@@ -6,13 +6,14 @@ benchmarks. Both coerce every array to one dtype and layout, so that Numba compi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from sim_core import cost, kernels, workload
+from sim_core import pools as two_pools
 from sim_core.kernels import (
     CHUNK,
     CHUNKED,
@@ -24,6 +25,8 @@ from sim_core.kernels import (
     PREFILL_FIRST,
     REQUEST,
     RETURNED,
+    SENDER,
+    STAGE,
     STATE,
     STATIC,
     Room,
@@ -111,10 +114,39 @@ class EngineResult:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class SplitResult:
+    """What a run of two pools reports beside its decode pool's `EngineResult`.
+
+    Attributes
+    ----------
+    prefill : Price
+        Of a prefill worker; `Run.price` is a decode worker's.
+    usage : Usage
+        Of the prefill pool.
+    link_busy_s : float
+        Time in which the links of all prefill workers were sending.
+    stages : ndarray of `kernels.STAGE`, shape (n,)
+        When each request was prefilled and arrived at the decode pool, on the engines' clock, else NaN.
+    joined_s : ndarray, shape (n,)
+        Start of the decode step that took it over; NaN for answers of one token.
+    """
+
+    prefill: cost.Price
+    usage: Usage
+    link_busy_s: float
+    stages: np.ndarray
+    joined_s: np.ndarray
+
+
+STAGES = ("queue", "prefill", "transfer", "decode queue", "decode")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Run:
     """A simulated scenario: one entry a request in order of arrival, as the client sees it.
 
-    `price` is what the steps cost, `engine` what the engine reports.
+    `price` is what the steps cost, `engine` what the engine reports; where prefill and decode have pools of
+    their own, both are those of the decode pool, and `split` has the rest.
     """
 
     scenario: Scenario
@@ -128,6 +160,7 @@ class Run:
     preemptions: np.ndarray
     rejected: np.ndarray
     engine: EngineResult
+    split: SplitResult | None = None
 
     def __deepcopy__(self, memo: dict) -> Run:
         """Return itself: a run never changes, and pandas copies what is attached to a table."""
@@ -150,6 +183,22 @@ class Run:
         )
         table.attrs["run"] = self
         return table
+
+    def stages(self) -> pd.DataFrame | None:
+        """Return how long each served request spends in each of `STAGES` [s]; None for one pool.
+
+        The stages add up to its end-to-end time, but for the ways to the engine and back.
+        """
+        if self.split is None:
+            return None
+        stages, joined_s = self.split.stages, self.split.joined_s
+        arrived_s, ended_s = self.engine.arrival_s, self.engine.finished_s
+        alone = np.isnan(joined_s)  # answers of one token
+        sent_s = np.where(alone, stages["prefill_end_s"], stages["transfer_end_s"])
+        taken_s = np.where(alone, stages["prefill_end_s"], joined_s)
+        moments = (arrived_s, stages["prefill_start_s"], stages["prefill_end_s"], sent_s, taken_s, ended_s)
+        spans = np.diff(np.column_stack(moments), axis=1)
+        return pd.DataFrame(spans, columns=STAGES, index=np.flatnonzero(~self.rejected))
 
     def steps(self) -> pd.DataFrame:
         """Return the step log, one row per run of equal steps.
@@ -254,9 +303,12 @@ def run(
 
     A `price` stands in place of the scenario's own and of a profile.
     """
-    price = price or cost.price(scenario, profile)
+    split = two_pools.pools_of(scenario, profile) if scenario.split else None
+    price = price or (split.decode if split else cost.price(scenario, profile))
     traffic = workload.draw(scenario, trace)
     rejected = traffic.prompt_tokens + traffic.output_tokens > price.request_limit_tokens
+    if split:
+        rejected |= traffic.prompt_tokens > split.prefill.request_limit_tokens
     some_rejected = bool(rejected.any())
     arrival_s, prompt_tokens, output_tokens = traffic[:3]
     if some_rejected:
@@ -264,7 +316,12 @@ def run(
         arrival_s, prompt_tokens, output_tokens = (column[kept] for column in traffic[:3])
         if not kept.any():
             raise ScenarioError(_nothing_fits(traffic, price))
-    engine = _run_replicas(scenario, price, arrival_s, prompt_tokens, output_tokens, itl_max, log)
+    result = None
+    if split:
+        split = split._replace(decode=price)
+        engine, result = _run_split(scenario, split, arrival_s, prompt_tokens, output_tokens, itl_max, log)
+    else:
+        engine = _run_replicas(scenario, price, arrival_s, prompt_tokens, output_tokens, itl_max, log)
     columns = {
         "arrival_s": engine.arrival_s - price.request_before_s,
         "first_token_s": engine.first_token_s + price.request_after_s,
@@ -282,6 +339,7 @@ def run(
         output_tokens=traffic.output_tokens,
         rejected=rejected,
         engine=engine,
+        split=result,
         **columns,
     )
 
@@ -414,6 +472,7 @@ def run_engine(
         measure_until=count if whole else count - 1,
         track_itl_max=bool(itl_max),
         keep_log=bool(log),
+        pooled=False,
     )
     if replicas == 1:
         return _run_one(rules, step, traffic)
@@ -479,6 +538,140 @@ def _run_dealt(rules: Rules, replicas: int, step: StepCost, traffic: Traffic) ->
     return _merged(parts, total, replicas)
 
 
+def _run_split(
+    scenario: Scenario,
+    split: two_pools.Pools,
+    arrival_s: np.ndarray,
+    prompt_tokens: np.ndarray,
+    output_tokens: np.ndarray,
+    itl_max: bool,
+    log: bool,
+) -> tuple[EngineResult, SplitResult]:
+    """Run the requests through two pools; the first result is the decode pool's."""
+    if log:
+        raise ScenarioError(
+            "there is no step log of two pools; simulate one pool (policy=chunked), or leave --steps-out out."
+        )
+    closed = scenario.arrivals == "closed"
+    counted = counted_requests(scenario, arrival_s.size)
+    first = counted[0] if counted else 0
+    whole = counted is None or (not closed and arrival_s[first] == arrival_s[-1])
+    rules = {
+        "max_running": scenario.max_running,
+        "prefill_max_running": scenario.max_batch,
+        "token_budget": scenario.token_budget,
+        "kv_blocks": split.decode.kv_blocks,
+        "prefill_kv_blocks": split.prefill.kv_blocks,
+        "kv_block_tokens": split.decode.kv_block_tokens,
+        "preemption": scenario.preemption,
+        "concurrency": scenario.concurrency if closed else 0,
+        "turnaround_s": split.decode.request_before_s + split.decode.request_after_s,
+        "warm": first,
+        "itl_max": itl_max,
+        "prefill_workers": scenario.prefill_workers,
+        "decode_workers": scenario.decode_workers,
+    }
+    steps = (split.prefill.step, split.decode.step, split.transfer)
+    traffic = (arrival_s + split.decode.request_before_s, prompt_tokens, output_tokens)
+    found, result = run_split_engine(*steps, *traffic, **rules, whole=whole)
+    if found.usage.busy_s == 0 or result.usage.busy_s == 0:  # no step between the first and last admission
+        found, result = run_split_engine(*steps, *traffic, **rules, whole=True)
+    return found, replace(result, prefill=split.prefill)
+
+
+def run_split_engine(
+    prefill_step: StepCost,
+    step: StepCost,
+    transfer: kernels.Transfer,
+    arrival_s: np.ndarray,
+    prompt_tokens: np.ndarray,
+    output_tokens: np.ndarray,
+    *,
+    prefill_workers: int,
+    decode_workers: int,
+    max_running: int,
+    prefill_max_running: int,
+    token_budget: int,
+    kv_blocks: int,
+    prefill_kv_blocks: int,
+    kv_block_tokens: int,
+    preemption: str = "recompute",
+    concurrency: int = 0,
+    turnaround_s: float = 0.0,
+    warm: int = 0,
+    whole: bool = False,
+    itl_max: bool = False,
+) -> tuple[EngineResult, SplitResult]:
+    """Run requests through two pools (see `sim_core.pools`); parameters as in `run_engine`.
+
+    Every prompt fits a prefill worker alone, every request a decode worker. The second result has no price.
+    """
+    traffic = _traffic(arrival_s, prompt_tokens, output_tokens, concurrency)
+    count = traffic.arrival_s.size
+    rules = Rules(
+        policy=CHUNKED,
+        max_running=int(max_running),
+        token_budget=int(token_budget),
+        kv_blocks=int(kv_blocks),
+        block_tokens=int(kv_block_tokens),
+        swap=preemption == "swap",
+        turnaround_s=float(turnaround_s),
+        batch_wait_s=0.0,
+        measure_from=NOBODY if whole else int(warm),
+        measure_until=count if whole else count - 1,
+        track_itl_max=bool(itl_max),
+        keep_log=False,
+        pooled=True,
+    )
+    sending = rules._replace(max_running=int(prefill_max_running), kv_blocks=int(prefill_kv_blocks))
+    rooms = _room(rules, step, traffic, (0, 0), (int(decode_workers),))
+    sender_rooms = _room(sending, prefill_step, traffic, (0, 0), (int(prefill_workers),))
+    sender_rooms = sender_rooms._replace(requests=rooms.requests)
+    states, sender_states = np.zeros(decode_workers, STATE), np.zeros(prefill_workers, STATE)
+    stages = np.zeros(count, STAGE)
+    for name in ("prefill_start_s", "prefill_end_s", "transfer_end_s"):
+        stages[name] = np.nan
+    sent_s = traffic.arrival_s.copy()
+    kernels.run_pools(
+        sender_states,
+        sender_rooms,
+        np.zeros(prefill_workers, SENDER),
+        states,
+        rooms,
+        stages,
+        np.empty(count),
+        prefill_step,
+        step,
+        sending,
+        rules,
+        kernels.Transfer(
+            float(transfer.token_s), float(transfer.latency_s), int(transfer.layers), bool(transfer.overlap)
+        ),
+        sent_s,
+        *traffic[1:],
+    )
+    rooms.requests["arrival_s"] = sent_s
+    sent = np.isfinite(stages["transfer_end_s"])
+    busy_s = transfer.latency_s * sent.sum() + _sent_s(transfer, traffic.prompt_tokens, stages)[sent].sum()
+    result = SplitResult(
+        prefill=None,
+        usage=_result(sender_states, sender_rooms, sending).usage,
+        link_busy_s=float(busy_s),
+        stages=stages,
+        joined_s=rooms.requests["joined_s"].copy(),
+    )
+    return _result(states, rooms, rules), result
+
+
+def _sent_s(transfer: kernels.Transfer, prompt_tokens: np.ndarray, stages: np.ndarray) -> np.ndarray:
+    """Return how long each prompt's KV cache keeps its link busy after the step that made it [s]."""
+    whole_s = transfer.token_s * prompt_tokens
+    if not transfer.overlap:
+        return whole_s
+    hidden_s = (stages["prefill_end_s"] - stages["prefill_start_s"]) * (transfer.layers - 1) / transfer.layers
+    return np.maximum(whole_s / transfer.layers, whole_s - hidden_s)
+
+
 def _room(
     rules: Rules, step: StepCost, traffic: Traffic, log_sizes: tuple[int, int], replicas: tuple[int, ...] = ()
 ) -> Room:
@@ -507,7 +700,7 @@ def _room(
 def _result(states: np.ndarray, room: Room, rules: Rules) -> EngineResult:
     """Return the result of one engine, or of replicas, from its working memory."""
     tables = {name: getattr(room, name) for name in ("gap_counts", "steps_by_tokens", "steps_by_rows")}
-    if states.size > 1:
+    if room.gap_counts.ndim > 1:
         tables = {name: table.sum(axis=0) for name, table in tables.items()}
     totals = dict(zip(STATE.names, map(sum, zip(*states.tolist(), strict=True)), strict=True))
     gap_counts = tables.pop("gap_counts")

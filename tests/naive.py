@@ -30,6 +30,7 @@ class Request:
     finished_s: float = math.nan
     preemptions: int = 0
     itl_max_s: float = 0
+    joined_s: float = math.nan  # last admission to an engine
 
     def __post_init__(self):
         self.target = self.prompt
@@ -211,6 +212,7 @@ class Engine:
         (self.preempted.pop if self.preempted else self.arrivals.popleft)()
         self.running.append(request)
         self.newest = max(self.newest, request.index)
+        request.joined_s = self.clock_s
         if request.swapped:
             work.swapped_tokens += request.computed
             request.swapped = False

@@ -210,7 +210,7 @@ BAD_PARTS = {
     "accelerator=h10-sxm": ["accelerator", "'h10-sxm'", "h100-sxm"],
     "model=../../etc/passwd": ["model", "etc/passwd"],
     "policy=magic": ["policy is 'magic'", "chunked"],
-    "policy=disaggregated": ["not available in this version"],
+    "policy=merged": ["choose one of static, prefill_first, chunked, disaggregated"],
     "mix=chat:0.7,nonsense:0.3": ["mix", "'nonsense'"],
     "v=2": ["newer version", "v=2"],
     "v=x": ["v is 'x'"],

@@ -42,6 +42,10 @@ LABELS = {
     "kv_memory_frac": "Usable memory", "kv_block_tokens": "KV block",
     "preemption": "When KV runs out",
     "slo_ttft_ms": "First token within", "slo_tpot_ms": "Each token within", "slo_percentile": "Percentile",
+    "prefill_workers": "Prefill workers", "decode_workers": "Decode workers",
+    "prefill_tensor_parallel": "Devices of a prefill worker",
+    "decode_tensor_parallel": "Devices of a decode worker", "kv_link_gb_per_s": "KV link",
+    "kv_link_latency_ms": "KV latency", "kv_overlap": "Layer-wise sending",
     "calibration": "Calibration", "warmup_frac": "Warm-up left out",
 }  # fmt: skip
 
@@ -164,6 +168,25 @@ def _engine(scenario: Scenario) -> None:
     ladder("max_batch", POWERS[:12], number)
     if scenario.policy == "static":
         ladder("batch_wait_ms", (0.0, *_decades(E6, 10, 10_000)), duration)
+    if scenario.split:
+        pool_sizes(scenario)
+
+
+WORKERS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 32, 48, 64)
+LINKS = (1.0, 2.0, 5.0, 10.0, 12.5, 25.0, 50.0, 100.0, 200.0, 450.0, 900.0)
+
+
+def pool_sizes(scenario: Scenario) -> None:
+    """Draw the sizes of both pools and the way of the KV cache between them."""
+    ladder("prefill_workers", WORKERS, number)
+    ladder("decode_workers", WORKERS, number)
+    ladder("kv_link_gb_per_s", LINKS, lambda value: quantity(value, "GB/s"))
+    with st.expander("More on the pools", key="in_more_pools", on_change="rerun") as more:
+        if more.open:
+            ladder("kv_link_latency_ms", (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0), duration)
+            select("kv_overlap")
+            count("prefill_tensor_parallel")
+            count("decode_tensor_parallel")
 
 
 def _limits() -> None:
