@@ -18,13 +18,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from sim_core.uploads import OwnPoint
 
 from benchmarks.validate import usable
 from sim_core import fitting, validation
 from sim_core.fitting import METRICS, Case
 from sim_core.measured import Point
 from sim_core.scenario import ScenarioError
+from sim_core.uploads import OwnPoint
 
 DRAWN_CV = 0.0642  # of lengths drawn evenly between 80% and 100%
 REPORTED = ("ttft_ms", "tpot_ms", "output_tok_per_s")

@@ -2,18 +2,21 @@
 
     python -m benchmarks.validate ../shared/reference             # scores all usable rows of the full tables
     python -m benchmarks.validate ../shared/reference --choose    # writes measured.csv and about.toml
+    python -m benchmarks.validate ../shared/reference --fit       # fits typical.toml
     python -m benchmarks.validate ../shared/reference --folds     # fits without each group: folds.toml
     python -m benchmarks.validate ../shared/reference --blind     # predicts rows unseen: blind.csv
 
-The folder holds `measured_serving.csv` and `mlperf_llm_results.csv`; everything is written to
-`presets/validation`. What a row needs to be used, and how rows are chosen, is said in `usable` and `choose`.
-`--folds` needs SciPy and ten minutes. After every change of the `typical` calibration or of the assumptions
-in `sim_core.validation`, repeat `--folds --blind`; a test compares the constants' fingerprint.
+The folder holds `measured_serving.csv` and `mlperf_llm_results.csv`; everything is written to `presets`. What
+a row needs to be used, and how rows are chosen, is said in `usable` and `choose`. `--fit` takes two minutes,
+`--folds` ten. After every change of the cost model, of a bound or of the assumptions in
+`sim_core.validation`, repeat `--folds --fit --blind`. A fold knows nothing of the constants in
+`typical.toml`, only their bounds; after `--fit` alone, `--blind` is enough.
 """
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import datetime
 import io
 import math
@@ -28,9 +31,8 @@ import click
 import numpy as np
 import pandas as pd
 
-from benchmarks import fit_typical
 from sim_core import measured, presets, trust, validation
-from sim_core.calibration import UNITS, Constants, calibration
+from sim_core.calibration import CALIBRATIONS, UNITS, Calibration, Constants, calibration
 from sim_core.measured import NOT_STATED, Point
 from sim_core.validation import METRICS, Bench
 
@@ -46,6 +48,8 @@ RULE = (
     "{batch} batches, {offline} offline runs, {burst} bursts, {prefill} prefill, {server} MLPerf entry."
 )
 EVALUATIONS = 10
+TPOT_SCALE = 0.12  # log error at which the loss turns from squared to absolute
+TTFT_SCALE = 1.2
 KINDS = {
     "closed-loop concurrency": "closed",
     "static batch end-to-end latency": "batch",
@@ -316,26 +320,155 @@ def _cell(key: str, value: Any) -> str:
     return "" if value == 0 or math.isnan(value) else f"{value:.8g}"
 
 
-# --- predictions by fits that have not seen a row --------------------------------------------------
+# --- the fit of the typical calibration -----------------------------------------------------------
+
+
+def free_names(chosen: Calibration) -> list[str]:
+    """Return the constants to be fitted: those whose bounds leave room."""
+    return [constant.name for constant in chosen.constants if constant.low < constant.high]
+
+
+def with_position(chosen: Calibration, position: np.ndarray) -> Calibration:
+    """Return a calibration with its free constants placed between their bounds (0 = low, 1 = high)."""
+    places = dict(zip(free_names(chosen), position, strict=True))
+    constants, base = [], {}
+    for constant in chosen.constants:
+        if constant.name in places:
+            value = constant.low + places[constant.name] * (constant.high - constant.low)
+            constant = dataclasses.replace(constant, value=float(f"{value:.4g}"))
+        constants.append(constant)
+        field = f"{constant.name}_s" if constant.unit in ("us", "ms") else f"{constant.name}_{constant.unit}"
+        base[field] = constant.value * UNITS[constant.unit]
+    return dataclasses.replace(chosen, constants=tuple(constants), base=Constants(**base))
 
 
 def fit(bench: Bench, evaluations: int) -> dict[str, float]:
-    """Return the constants that fit a bench best, by `fit_typical`'s rule, in the calibration's units."""
+    """Return the constants that fit a bench best, in the calibration's units.
+
+    Every constant is global and bounded to its physical range; nothing is fitted per row, model, device or
+    engine. The robust loss (soft L1 of log errors) keeps odd runs from pulling; TTFT weighs less, because it
+    holds the history of a run: where all lengths are equal, requests march in waves. Every fit starts in the
+    middle of the bounds, so a fit that leaves rows out knows nothing of them.
+    """
     from scipy.optimize import least_squares
 
     bounds, seen = calibration("typical"), validation.measured(bench.points)
 
     def residuals(position: np.ndarray) -> np.ndarray:
-        constants = fit_typical.with_position(bounds, position).base
-        error = np.log(validation.predict(bench, constants) / seen)
-        return np.concatenate([error[:, 1] / fit_typical.TPOT_SCALE, error[:, 0] / fit_typical.TTFT_SCALE])
+        error = np.log(validation.predict(bench, with_position(bounds, position).base) / seen)
+        return np.concatenate([error[:, 1] / TPOT_SCALE, error[:, 0] / TTFT_SCALE])
 
-    start = np.full(len(fit_typical.free_names(bounds)), 0.5)
+    start = np.full(len(free_names(bounds)), 0.5)
     found = least_squares(residuals, start, bounds=(0.0, 1.0), loss="soft_l1", diff_step=0.02,
                           max_nfev=evaluations, xtol=1e-4, ftol=1e-4)  # fmt: skip
+    return {constant.name: constant.value for constant in with_position(bounds, found.x).constants}
+
+
+def write_typical(one: Sequence[Point], left_out: dict[str, int]) -> None:
+    """Fit `typical` to all usable closed loops, and write it with its errors."""
+    points = [point for point in one if point.fitted]
+    bench = validation.bench_of(points)
+    values = fit(bench, EVALUATIONS)
+    chosen = calibration("typical")
+    constants = tuple(dataclasses.replace(item, value=values[item.name]) for item in chosen.constants)
+    parts = sorted({presets.accelerator(point.accelerator).name for point in points})
+    data = (
+        f"{len(points)} closed-loop runs on {', '.join(parts[:-1])} and {parts[-1]} from "
+        "ai-dynamo/aiconfigurator (silicon_sample.csv: InferenceX runs and the vendor's own)"
+    )
+    found = dataclasses.replace(
+        chosen, constants=constants, base=base_of(values), date=str(datetime.date.today()), data=data,
+        errors=typical_errors(one, bench, values, left_out),
+    )  # fmt: skip
+    (CALIBRATIONS / "typical.toml").write_text(toml_of(found), encoding="utf-8")
+
+
+def typical_errors(
+    one: Sequence[Point], bench: Bench, values: dict[str, float], left_out: dict[str, int]
+) -> dict[str, Any]:
+    """Return the error tables of fitted constants: over all, by groups, and of runs that no fit uses."""
+    folds = tomllib.loads((measured.FOLDER / "folds.toml").read_text(encoding="utf-8"))
+    predicted = validation.predict(bench, base_of(values))
+    overall = {"in sample": _scores(bench.points, predicted)}
+    for kind in ("accelerator", "model"):
+        unseen = np.full((len(bench.points), 3), np.nan)
+        for name, fold in folds[kind].items():
+            inside = np.array([getattr(point, kind) == name for point in bench.points])
+            unseen[inside] = validation.predict(bench.part(inside), base_of(fold["constants"]))
+        overall[f"one {kind} left out"] = _scores(bench.points, unseen)
+    ideal = validation.predict(bench, calibration("datasheet").base, smooth=False)
+    overall["datasheet calibration"] = _scores(bench.points, ideal)
+    rest = [point for point in one if point.traffic in ("closed", "burst") and not point.fitted]
+    rest_bench = validation.bench_of(rest)
+    reasons = [
+        point.status or (point.traffic if point.traffic == "burst" else "erratic version") for point in rest
+    ]
     return {
-        constant.name: constant.value for constant in fit_typical.with_position(bounds, found.x).constants
+        "overall": overall,
+        "by_model": _by_group(bench.points, predicted, [presets.model(p.model).name for p in bench.points]),
+        "by_accelerator": _by_group(
+            bench.points, predicted, [presets.accelerator(p.accelerator).name for p in bench.points]
+        ),
+        "by_engine": _by_group(bench.points, predicted, [p.engine for p in bench.points]),
+        "not_fitted": _by_group(rest, validation.predict(rest_bench, base_of(values)), reasons),
+        "left_out": {reason: count for reason, count in left_out.items() if count},
     }
+
+
+def _scores(points: Sequence[Point], predicted: np.ndarray) -> dict[str, float]:
+    """Return rows, median absolute errors and biases in percent, and the rank correlation of TPOT."""
+    known = np.isfinite(predicted[:, 1])
+    chosen, found = [point for point, ok in zip(points, known, strict=True) if ok], predicted[known]
+    ratio = validation.ratios(chosen, found)
+    scores: dict[str, float] = {"rows": len(chosen)}
+    for index, metric in enumerate(METRICS):
+        errors = validation.errors(ratio[:, index])
+        scores |= {
+            f"{metric}_pct": round(errors.median_pct, 1), f"{metric}_bias_pct": round(errors.bias_pct, 1)
+        }  # fmt: skip
+    rank = validation.rank(chosen, found[:, 1], validation.measured(chosen)[:, 1])
+    return scores | ({"rank": round(rank, 3)} if math.isfinite(rank) else {})
+
+
+def _by_group(points: Sequence[Point], predicted: np.ndarray, groups: Sequence[str]) -> dict[str, Any]:
+    found = {}
+    for name in sorted(set(groups)):
+        inside = np.array([group == name for group in groups])
+        found[name] = _scores([p for p, ok in zip(points, inside, strict=True) if ok], predicted[inside])
+    return found
+
+
+def toml_of(chosen: Calibration) -> str:
+    """Return a calibration as TOML."""
+    lines = [
+        f'title = "{chosen.title}"',
+        f'description = "{chosen.description}"',
+        f'date = "{chosen.date}"',
+        f'data = "{chosen.data}"',
+        f"smooth = {'true' if chosen.smooth else 'false'}  # (a^4 + b^4)^(1/4) of compute and memory time",
+    ]
+    for constant in chosen.constants:
+        lines += ["", "[[constants]]"]
+        for field, value in dataclasses.asdict(constant).items():
+            lines.append(f"{field} = {_toml_value(value)}")
+    for table, entries in chosen.errors.items():
+        lines += ["", f"[errors.{table}]"]
+        for name, value in entries.items():
+            if isinstance(value, dict):
+                inner = ", ".join(f"{key} = {_toml_value(figure)}" for key, figure in value.items())
+                lines.append(f'"{name}" = {{ {inner} }}')
+            else:
+                lines.append(f'"{name}" = {_toml_value(value)}')
+    return "\n".join(lines) + "\n"
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, str):
+        return f'"{value}"'
+    return f"{value:.15g}"
+
+
+# --- predictions by fits that have not seen a row --------------------------------------------------
 
 
 def base_of(values: dict[str, float]) -> Constants:
@@ -354,7 +487,6 @@ def write_folds(points: Sequence[Point]) -> None:
     bench = validation.bench_of(fitted)
     lines = [
         f"# Constants of fits that have not seen one accelerator or model; {datetime.date.today()}.",
-        f'fingerprint = "{trust.fingerprint()}"  # of the constants of `typical` at that time',
         f"rows = {len(fitted)}",
     ]
     for kind in ("accelerator", "model"):
@@ -413,7 +545,8 @@ def error_tables(one: Sequence[Point]) -> str:
     fitted = [point for point in one if point.fitted]
     bench = validation.bench_of(fitted)
     lines = [
-        f"# Median errors over all {len(fitted)} closed loops of the full table; {datetime.date.today()}."
+        f"# Median errors over all {len(fitted)} closed loops of the full table; {datetime.date.today()}.",
+        f'fingerprint = "{trust.fingerprint()}"  # of the constants of `typical` at that time',
     ]
     for kind in ("model", "accelerator", "none"):
         predicted = np.full((len(fitted), 3), np.nan)
@@ -517,10 +650,11 @@ def usable(folder: Path) -> tuple[list[Point], list[Point], dict[str, int]]:
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True))
 @click.option("--choose", "choosing", is_flag=True, help="Write measured.csv and about.toml.")
+@click.option("--fit", "fitting", is_flag=True, help="Fit the typical calibration; write typical.toml.")
 @click.option("--folds", is_flag=True, help="Fit without each accelerator and model; write folds.toml.")
 @click.option("--blind", is_flag=True, help="Predict rows by these fits; write blind.csv and errors.toml.")
-def main(folder: Path, choosing: bool, folds: bool, blind: bool) -> None:
-    """Score, choose or cross-validate."""
+def main(folder: Path, choosing: bool, fitting: bool, folds: bool, blind: bool) -> None:
+    """Score, choose, fit or cross-validate."""
     pd.set_option("display.width", 200, "display.max_rows", 500)
     one, split, left_out = usable(folder)
     print(f"{len(one)} points of one pool, {len(split)} disaggregated; left out: {left_out}")
@@ -537,6 +671,9 @@ def main(folder: Path, choosing: bool, folds: bool, blind: bool) -> None:
         print(f"{len(chosen)} points chosen")
     if folds:
         write_folds(one)
+    if fitting:
+        write_typical(one, left_out)
+        calibration.cache_clear()
     if blind:
         write_blind(one)
 

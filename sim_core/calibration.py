@@ -1,7 +1,7 @@
 """Calibrations: the global constants that turn peak rates into a real engine's, with bounds and origin.
 
 Files in `presets/calibrations`: `datasheet`, where achieved = peak; `typical`, fitted once over all models
-and accelerators together by `benchmarks/fit_typical.py`, never per row; `submission`, for tuned benchmark
+and accelerators together by `benchmarks/validate.py --fit`, never per row; `submission`, for tuned benchmark
 entries. A scenario may put constants of its own in their place (`layer:9.5,weight_read:0.71`), within wider
 limits: an engine may be slower than any that the files rest on, but never faster than the datasheet.
 """

@@ -398,14 +398,6 @@ def test_typical_states_its_errors():
         assert in_sample < overall[name]["tpot_pct"] < ideal / 3
 
 
-def test_fitting_without_measurements_says_what_is_missing(tmp_path):
-    """Exit code 1 and one line that names the file and the option."""
-    from benchmarks import fit_typical
-
-    with pytest.raises(SystemExit, match=r"nothing\.csv is not there: .* --reference"):
-        fit_typical.main(["--reference", str(tmp_path / "nothing.csv")])
-
-
 def test_the_switch_cost_replaces_the_fitted_one():
     """Oracle: by hand: each prompt of a step adds it once, whatever the calibration; 0 takes it away."""
     scenario = Scenario()
