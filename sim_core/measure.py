@@ -446,6 +446,7 @@ def _read_events(response: Iterable[bytes]) -> tuple[list[float], dict[str, Any]
     """Return when pieces of text came, and the usage that the server counts at the end."""
     pieces: list[float] = []
     usage: dict[str, Any] = {}
+    closed_s = math.nan  # an empty last piece is a token of its own if the count says so
     for event in _events(response):
         now_s = time.perf_counter()
         counted = event.get("usage")
@@ -453,9 +454,13 @@ def _read_events(response: Iterable[bytes]) -> tuple[list[float], dict[str, Any]
         choices = event.get("choices")
         if isinstance(choices, list) and choices and isinstance(choices[0], dict):
             choice = choices[0]
-            # A token may be no text yet (half a character): it still counts, unless it is the closing piece.
             if choice.get("text") or (choice.get("text") == "" and not choice.get("finish_reason")):
                 pieces.append(now_s)
+            elif choice.get("finish_reason"):
+                closed_s = now_s
+    counted = usage.get("completion_tokens")
+    if math.isfinite(closed_s) and (not pieces or (isinstance(counted, int) and counted > len(pieces))):
+        pieces.append(closed_s)
     return pieces, usage
 
 
