@@ -71,6 +71,7 @@ STATE = np.dtype(
         ("partial", np.int64),  # running request whose prompt is unfinished
         ("joining", np.int64),  # first request that takes prompt tokens in this step
         ("released", np.int64),  # closed loop: next request to be released
+        ("joins", np.int64),  # requests from another pool that have joined the decodes
         ("done", np.int64),  # finished requests that a pool's driver has not seen yet, linked by `next`
         ("unfinished", np.int64),
         ("newest", np.int64),  # highest index admitted so far
@@ -875,6 +876,7 @@ def plan_return(s, room, cost, i, r):
     log_event(s, room, RETURNED, i, r.computed, 0)
     if r.preemptions == 0:
         r.joined_s = s.clock_s
+        s.joins += 1
     s.tokens += 1
     s.rows += 1
     s.returned += 1
@@ -1432,104 +1434,128 @@ def next_step_s(s, requests):
     return math.inf if s.queue_head == NOBODY else requests[s.queue_head].arrival_s
 
 
+class Pool(NamedTuple):
+    """The workers of one pool: their states and rooms, what their steps cost, and their rules."""
+
+    states: np.ndarray
+    rooms: Room
+    cost: StepCost
+    rules: Rules
+
+
+CLERK = np.dtype(
+    [
+        ("now_s", np.float64),  # time of the last event
+        ("taken", np.int64),  # requests that a prefill worker has taken
+        ("released", np.int64),  # requests that have been sent
+        ("returning", np.int64),  # clients in the heap of those that will send again
+        ("blocked", np.int64),  # 1 while no free prefill worker has room for the head of the queue
+    ],
+    align=True,
+)
+
+
+@inlined
+def next_start_s(c, senders, sent_s):
+    """Return when a prefill worker can start its next step as things stand [s]."""
+    if c.taken >= c.released:
+        return math.inf
+    if c.blocked == 1:
+        return next_free_s(senders, c.now_s)
+    free_s = math.inf
+    for p in range(senders.size):
+        free_s = min(free_s, senders[p].free_s)
+    return max(free_s, sent_s[c.taken], c.now_s)
+
+
 @compiled
-def run_pools(
-    senders_states,
-    senders_rooms,
-    senders,
-    states,
-    rooms,
-    stages,
-    heap,
-    prefill_cost,
-    cost,
-    prefill_rules,
-    rules,
-    transfer,
-    sent_s,
-    prompt_tokens,
-    output_tokens,
-    concurrency,
-):
-    """Run prefill and decode workers side by side to the end; a concurrency of 0 means open loop.
+def decode_until(c, decode, heap, event_s):
+    """Run the decode workers up to an event; return whether one step has run that may bring an earlier one.
+
+    Such steps, which let a client send again or make room for a waiting prompt, run one at a time, that of
+    the worker furthest behind first.
+    """
+    requests = decode.rooms.requests
+    behind = NOBODY
+    for d in range(decode.states.size):
+        s = decode.states[d]
+        if c.blocked == 0 and c.released == requests.size:
+            advance(s, room_of(decode.rooms, d), decode.cost, decode.rules, event_s)
+        elif next_step_s(s, requests) < event_s and (
+            behind == NOBODY or next_step_s(s, requests) < next_step_s(decode.states[behind], requests)
+        ):
+            behind = d
+    if behind == NOBODY:
+        return False
+    s = decode.states[behind]
+    c.now_s = max(c.now_s, next_step_s(s, requests))
+    joins = s.joins
+    just_after_s = math.nextafter(c.now_s, math.inf)
+    advance(s, room_of(decode.rooms, behind), decode.cost, decode.rules, just_after_s)
+    c.returning = collect_done(s, requests, heap, c.returning, decode.rules.turnaround_s)
+    if s.joins > joins:
+        c.blocked = 0
+    return True
+
+
+@inlined
+def send_again(c, requests, heap, sent_s):
+    """Let the next client send the next request of the list."""
+    sent_s[c.released] = requests[c.released].arrival_s = heap[0]
+    pop(heap, c.returning)
+    c.returning -= 1
+    c.released += 1
+
+
+@inlined
+def start_prefill(c, prefill, senders, stages, transfer, heap):
+    """Let a prefill worker take prompts, or note that none has room."""
+    requests = prefill.rooms.requests
+    p = free_sender(prefill.states, senders, requests, stages, prefill.rules, c.taken, c.now_s)
+    c.blocked = 1 if p == NOBODY else 0
+    if p == NOBODY:
+        return
+    s, room = prefill.states[p], room_of(prefill.rooms, p)
+    sender, taken, sent = senders[p], c.taken, c.released
+    c.taken = prefill_prompts(
+        s, room, sender, stages, prefill.cost, prefill.rules, transfer, p, taken, sent, c.now_s
+    )
+    c.returning = collect_done(s, requests, heap, c.returning, prefill.rules.turnaround_s)
+
+
+@compiled
+def run_pools(clerks, prefill, senders, decode, stages, heap, transfer, sent_s, prompts, outputs, clients):
+    """Run prefill and decode workers side by side to the end; no `clients` mean an open loop.
 
     Events in order of time: a client sends again, a prompt arrives at the decode pool, a prefill worker
-    starts; decode workers run all steps that start before. Where a decode step may cause an earlier event (a
-    client sends again, memory for which a sender waits), they run step by step, the one furthest behind
-    first. `sent_s` holds the arrivals; in a closed loop it is completed here.
+    starts; decode workers run all steps that start before. `sent_s` holds the arrivals; in a closed loop it
+    is completed here.
     """
-    requests = rooms.requests
-    load_requests(requests, sent_s, prompt_tokens, output_tokens)
-    count = requests.size
+    requests, c = decode.rooms.requests, clerks[0]
+    load_requests(requests, sent_s, prompts, outputs)
     for p in range(senders.size):
-        open_engine(senders_states[p], prefill_rules)
+        open_engine(prefill.states[p], prefill.rules)
         senders[p].held_head = senders[p].sent_head = senders[p].sent_tail = NOBODY
-    for d in range(states.size):
-        open_engine(states[d], rules)
-        states[d].released = count
-    released = min(concurrency, count) if concurrency > 0 else count
-    taken = size = 0
-    now_s = 0.0
-    blocked = False
+    for d in range(decode.states.size):
+        open_engine(decode.states[d], decode.rules)
+        decode.states[d].released = requests.size
+    c.released = min(clients, requests.size) if clients > 0 else requests.size
     while True:
-        start_s = math.inf
-        if taken < released:
-            start_s = max(sent_s[taken], now_s)
-            if blocked:
-                start_s = next_free_s(senders, now_s)
-            else:
-                free_s = math.inf
-                for p in range(senders.size):
-                    free_s = min(free_s, senders[p].free_s)
-                start_s = max(start_s, free_s)
         arriving = next_arriving(senders, stages)
         arrival_s = math.inf if arriving == NOBODY else stages[senders[arriving].sent_head].transfer_end_s
-        release_s = heap[0] if size > 0 and released < count else math.inf
-        event_s = min(start_s, arrival_s, release_s)
-        careful = blocked or released < count
-        behind = NOBODY
-        for d in range(states.size):
-            if careful:
-                step_s = next_step_s(states[d], requests)
-                if step_s < event_s and (behind == NOBODY or step_s < next_step_s(states[behind], requests)):
-                    behind = d
-            else:
-                advance(states[d], room_of(rooms, d), cost, rules, event_s)
-        if behind != NOBODY:
-            now_s = max(now_s, next_step_s(states[behind], requests))
-            advance(states[behind], room_of(rooms, behind), cost, rules, math.nextafter(now_s, math.inf))
-            size = collect_done(states[behind], requests, heap, size, rules.turnaround_s)
-            blocked = False
+        again_s = heap[0] if c.returning > 0 and c.released < requests.size else math.inf
+        event_s = min(next_start_s(c, senders, sent_s), arrival_s, again_s)
+        if decode_until(c, decode, heap, event_s):
             continue
         if event_s == math.inf:
             break
-        now_s = max(now_s, event_s)
-        if release_s <= event_s:
-            pop(heap, size)
-            size -= 1
-            sent_s[released] = release_s
-            requests[released].arrival_s = release_s
-            released += 1
+        c.now_s = max(c.now_s, event_s)
+        if again_s <= event_s:
+            send_again(c, requests, heap, sent_s)
         elif arrival_s <= event_s:
-            deliver(states, requests, senders, stages, arriving)
+            deliver(decode.states, requests, senders, stages, arriving)
         else:
-            p = free_sender(senders_states, senders, requests, stages, prefill_rules, taken, now_s)
-            blocked = p == NOBODY
-            if not blocked:
-                taken = prefill_prompts(
-                    senders_states[p],
-                    room_of(senders_rooms, p),
-                    senders[p],
-                    stages,
-                    prefill_cost,
-                    prefill_rules,
-                    transfer,
-                    p,
-                    taken,
-                    released,
-                    now_s,
-                )
-                size = collect_done(senders_states[p], requests, heap, size, rules.turnaround_s)
+            start_prefill(c, prefill, senders, stages, transfer, heap)
 
 
 # --- static batching ------------------------------------------------------------------------------

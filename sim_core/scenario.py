@@ -177,8 +177,8 @@ class Scenario:
         zero=True,
     )
 
-    prefill_workers: int = _field(1, "pools", "Workers that prefill (disaggregated)", low=1, high=256)
-    decode_workers: int = _field(1, "pools", "Workers that decode (disaggregated)", low=1, high=256)
+    prefill_workers: int = _field(4, "pools", "Workers that prefill (disaggregated)", low=1, high=256)
+    decode_workers: int = _field(4, "pools", "Workers that decode (disaggregated)", low=1, high=256)
     prefill_tensor_parallel: int | None = _field(
         None, "pools", "Devices of a prefill worker; empty = tensor_parallel", kind=int, low=1, high=1024
     )

@@ -17,6 +17,7 @@ from sim_core import pools as two_pools
 from sim_core.kernels import (
     CHUNK,
     CHUNKED,
+    CLERK,
     EVENT,
     GAP_BINS,
     LOG,
@@ -29,6 +30,7 @@ from sim_core.kernels import (
     STAGE,
     STATE,
     STATIC,
+    Pool,
     Room,
     Rules,
     StepCost,
@@ -476,9 +478,8 @@ def run_engine(
     )
     if replicas == 1:
         return _run_one(rules, step, traffic)
-    if router == "least_loaded" and concurrency == 0 and policy != "static":
-        return _run_balanced(rules, replicas, step, traffic)
-    return _run_dealt(rules, replicas, step, traffic)
+    balanced = router == "least_loaded" and concurrency == 0 and policy != "static"
+    return (_run_balanced if balanced else _run_dealt)(rules, replicas, step, traffic)
 
 
 def _traffic(arrival_s: Any, prompt_tokens: Any, output_tokens: Any, concurrency: int) -> Traffic:
@@ -624,43 +625,43 @@ def run_split_engine(
         pooled=True,
     )
     sending = rules._replace(max_running=int(prefill_max_running), kv_blocks=int(prefill_kv_blocks))
-    rooms = _room(rules, step, traffic, (0, 0), (int(decode_workers),))
-    sender_rooms = _room(sending, prefill_step, traffic, (0, 0), (int(prefill_workers),))
-    sender_rooms = sender_rooms._replace(requests=rooms.requests)
-    states, sender_states = np.zeros(decode_workers, STATE), np.zeros(prefill_workers, STATE)
+    decode = _pool(rules, step, traffic, int(decode_workers))
+    prefill = _pool(sending, prefill_step, traffic, int(prefill_workers))
+    return _run_pools(prefill, decode, transfer, traffic)
+
+
+def _pool(rules: Rules, step: StepCost, traffic: Traffic, workers: int) -> Pool:
+    """Return the working memory of a pool's workers."""
+    return Pool(np.zeros(workers, STATE), _room(rules, step, traffic, (0, 0), (workers,)), step, rules)
+
+
+def _run_pools(
+    prefill: Pool, decode: Pool, transfer: kernels.Transfer, traffic: Traffic
+) -> tuple[EngineResult, SplitResult]:
+    """Run two pools and return what each reports."""
+    count = traffic.arrival_s.size
+    prefill = prefill._replace(rooms=prefill.rooms._replace(requests=decode.rooms.requests))
     stages = np.zeros(count, STAGE)
     for name in ("prefill_start_s", "prefill_end_s", "transfer_end_s"):
         stages[name] = np.nan
     sent_s = traffic.arrival_s.copy()
-    kernels.run_pools(
-        sender_states,
-        sender_rooms,
-        np.zeros(prefill_workers, SENDER),
-        states,
-        rooms,
-        stages,
-        np.empty(count),
-        prefill_step,
-        step,
-        sending,
-        rules,
-        kernels.Transfer(
-            float(transfer.token_s), float(transfer.latency_s), int(transfer.layers), bool(transfer.overlap)
-        ),
-        sent_s,
-        *traffic[1:],
+    sending = kernels.Transfer(
+        float(transfer.token_s), float(transfer.latency_s), int(transfer.layers), bool(transfer.overlap)
     )
-    rooms.requests["arrival_s"] = sent_s
+    senders = np.zeros(prefill.states.size, SENDER)
+    clerk, heap = np.zeros(1, CLERK), np.empty(count)
+    kernels.run_pools(clerk, prefill, senders, decode, stages, heap, sending, sent_s, *traffic[1:])
+    decode.rooms.requests["arrival_s"] = sent_s
     sent = np.isfinite(stages["transfer_end_s"])
     busy_s = transfer.latency_s * sent.sum() + _sent_s(transfer, traffic.prompt_tokens, stages)[sent].sum()
     result = SplitResult(
         prefill=None,
-        usage=_result(sender_states, sender_rooms, sending).usage,
+        usage=_result(prefill.states, prefill.rooms, prefill.rules).usage,
         link_busy_s=float(busy_s),
         stages=stages,
-        joined_s=rooms.requests["joined_s"].copy(),
+        joined_s=decode.rooms.requests["joined_s"].copy(),
     )
-    return _result(states, rooms, rules), result
+    return _result(decode.states, decode.rooms, decode.rules), result
 
 
 def _sent_s(transfer: kernels.Transfer, prompt_tokens: np.ndarray, stages: np.ndarray) -> np.ndarray:
@@ -767,5 +768,6 @@ def _merged(parts: list[EngineResult], count: int, replicas: int) -> EngineResul
 def warm_up() -> None:
     """Compile, or load from the cache on disk, every kernel with the argument types that `run` uses."""
     base = Scenario(requests=4, arrivals="offline", prompt_cv=0.0, output_cv=0.0, output_tokens=2)
-    for changes in ({}, {"policy": "static"}, {"replicas": 2, "arrivals": "poisson"}):
+    split = {"policy": "disaggregated"}
+    for changes in ({}, {"policy": "static"}, {"replicas": 2, "arrivals": "poisson"}, split):
         run(base.replace(**changes))

@@ -298,6 +298,8 @@ def _scheduling(scenario: Scenario) -> list[Outside]:
     found = []
     if scenario.policy == "static":
         found.append(Outside("policy", "static batching (policy); measured engines batch continuously"))
+    if scenario.split:
+        found.append(Outside("policy", "two pools (policy); the measured engines that count here have one"))
     if scenario.calibration == "datasheet":
         found.append(
             Outside("calibration", "the datasheet calibration is a physical bound, not a prediction")

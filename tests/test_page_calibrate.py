@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sim_core.uploads import OwnSteps, Upload
 from streamlit.testing.v1 import AppTest
 
 from sim_core import fitting, own_engine, uploads
@@ -17,10 +16,11 @@ from sim_core.__main__ import main
 from sim_core.fitting import METRICS
 from sim_core.profile import read_profile
 from sim_core.scenario import Scenario, ScenarioError
+from sim_core.uploads import OwnSteps, Upload
 from sim_core.view import calibrate, calibrate_figures, state
 from tests.visits import FINDING, address, finding, healthy, open_page, said
 
-visit = partial(open_page, "6_Calibrate.py")
+visit = partial(open_page, "8_Calibrate.py")
 REQUESTS = "arrival_s,prompt_tokens,output_tokens,ttft_ms,e2e_ms\n" + "".join(
     f"{0.5 * row},{500 + 10 * row},{50 + row},{40 + row % 3},{700 + 9 * row}\n" for row in range(40)
 )
@@ -83,7 +83,7 @@ def test_other_pages_predict_the_engine_that_is_in_use() -> None:
 
 
 @pytest.mark.parametrize("page", ["1_Frontier.py", "2_Two_phases.py", "3_Batching.py", "4_Scenarios.py",
-                                  "5_Validation.py", "7_Method.py"])  # fmt: skip
+                                  "7_Validation.py", "9_Method.py"])  # fmt: skip
 @pytest.mark.parametrize("own", [{"constants": "layer:9.5"}, {"step_profile": "1:15.1,256:220,blocks:4000"}])
 def test_every_page_takes_an_own_engine(page: str, own: dict[str, str]) -> None:
     """Oracle: no exception, and a word about whose engine it is."""

@@ -13,7 +13,7 @@ from sim_core.view import actions, state
 from sim_core.view import validation as page
 from tests.visits import FINDING, address, healthy, open_page, said
 
-visit = partial(open_page, "5_Validation.py")
+visit = partial(open_page, "7_Validation.py")
 
 
 @pytest.mark.parametrize("view", state.VIEW["valview"])

@@ -222,7 +222,7 @@ def test_a_ready_scenario_opens_from_the_gallery() -> None:
 def test_the_state_survives_a_move_between_pages() -> None:
     """Oracle: the scenario before the move."""
     app = visit(hbm_gb_per_s="5000")
-    app.switch_page("pages/7_Method.py").run()
+    app.switch_page("pages/9_Method.py").run()
     assert healthy(app).session_state.scenario.hbm_gb_per_s == 5000
     assert address(app)["hbm_gb_per_s"] == "5000"
     app.switch_page("pages/1_Frontier.py").run()
@@ -247,7 +247,7 @@ def test_a_rested_chart_is_refined(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("section", ["Cost of a step", "Scheduler", "Controls", "Presets", "Limits"])
 def test_every_section_of_the_method_page_runs(section: str) -> None:
     """Oracle: no exception."""
-    app = AppTest.from_file(str(ROOT / "pages" / "7_Method.py"), default_timeout=60)
+    app = AppTest.from_file(str(ROOT / "pages" / "9_Method.py"), default_timeout=60)
     app.session_state.in_method = section
     healthy(app.run())
 

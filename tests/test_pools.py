@@ -18,7 +18,7 @@ from tests.naive_pools import Pools
 from tests.runs import listed, make_cost
 from tests.test_twin import costs, request_lists
 
-SPLIT = Scenario(policy="disaggregated")
+SPLIT = Scenario(policy="disaggregated", prefill_workers=1, decode_workers=1)
 RULES = {
     "prefill_workers": 1,
     "decode_workers": 1,

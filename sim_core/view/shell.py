@@ -17,9 +17,10 @@ PAGES = (
     ("2_Two_phases.py", "Two phases"),
     ("3_Batching.py", "Batching"),
     ("4_Scenarios.py", "Scenarios"),
-    ("5_Validation.py", "Validation"),
-    ("6_Calibrate.py", "Calibrate"),
-    ("7_Method.py", "Method"),
+    ("5_Disaggregation.py", "Disaggregation"),
+    ("7_Validation.py", "Validation"),
+    ("8_Calibrate.py", "Calibrate"),
+    ("9_Method.py", "Method"),
 )
 ANSWER = "answer"  # key of the fragment that holds a page's answer; a slider reruns only that
 _STYLE = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")

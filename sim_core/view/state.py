@@ -40,6 +40,7 @@ VIEW: Mapping[str, tuple[str, ...]] = {  # view settings and their choices, the 
     "calview": ("points", "constants", "steps", "table"),
     "calmetric": ("tpot_ms", "ttft_ms", "itl_ms", "e2e_ms", "output_tok_per_s"),
     "calfrom": ("auto", "points", "steps"),
+    "pools": ("ratio", "stages", "pays", "link"),
     "valview": ("points", "errors", "worst", "rows"),
     "valmetric": ("tpot", "ttft", "throughput"),
     "valcolour": ("family", "accelerator", "engine"),
@@ -69,6 +70,7 @@ NUMBERS: Mapping[str, Dial] = {
     "from_s": Dial(0.0, 0.0, 1e9),
     "span_s": Dial(0.0, 0.0, 1e9),  # 0: as much as fits the picture
     "devices": Dial(8, 1, 64),
+    "pool_load": Dial(0.8, 0.05, 1.5),
 }
 AMONG = "among"  # accelerators that are compared, comma-separated; the one view setting without fixed choices
 AMONG_LIMIT = 6

@@ -1,0 +1,17 @@
+"""Disaggregation: does splitting the phases pay?"""
+
+import streamlit as st
+
+from sim_core.view import actions, controls, disaggregation, shell, state
+
+
+@st.fragment(key=shell.ANSWER)
+def answer() -> None:
+    """Show one pool against two, for what the controls say."""
+    disaggregation.show(st.session_state.scenario)
+    state.publish()
+
+
+controls.sidebar(shell.begin())
+actions.gallery()
+answer()
