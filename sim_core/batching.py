@@ -776,22 +776,8 @@ def _ending_row(spread: float, scenario: Scenario) -> Row:
     row["rejected"] = int(found.rejected.sum())
     static = scenario.policy == "static"
     row["batch_requests"] = float(batch_sizes(found).mean()) if static else row["mean_batch"]
-    row["padding_frac"] = padding_frac(found) if static else 0.0
+    row["padding_frac"] = metrics.padding_frac(found)
     return row
-
-
-def padding_frac(found: Run) -> float:
-    """Return the share of the slot-steps of static batches that requests already finished hold.
-
-    A batch runs until its longest answer is done; a slot that has made its own is held until then.
-    """
-    served = ~found.rejected
-    first_s, outputs = found.first_token_s[served], found.output_tokens[served]
-    _, batch, sizes = np.unique(first_s, return_inverse=True, return_counts=True)
-    longest = np.zeros(sizes.size, np.int64)
-    np.maximum.at(longest, batch, outputs)
-    held = int((sizes * longest).sum())
-    return 1 - int(outputs.sum()) / held if held else 0.0
 
 
 def switch_sources(scenario: Scenario) -> tuple[float, str]:

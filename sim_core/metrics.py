@@ -402,6 +402,24 @@ def prefill_frac(run: Run) -> float:
     return min(max(1.0 - _ratio(decode_s, usage.busy_s), 0.0), 1.0)
 
 
+def padding_frac(run: Run) -> float:
+    """Return the share of the slot-steps of static batches that requests already finished hold.
+
+    A batch runs from the step that prefills it until its longest answer is done, and makes a token for each
+    of its requests in every one of these steps, the first included; a slot that has made its own is held until
+    then. 0 under the other policies, which give a slot away at once.
+    """
+    if run.scenario.policy != "static":
+        return 0.0
+    served = ~run.rejected
+    first_s, outputs = run.first_token_s[served], run.output_tokens[served]
+    _, batch, sizes = np.unique(first_s, return_inverse=True, return_counts=True)
+    longest = np.zeros(sizes.size, np.int64)
+    np.maximum.at(longest, batch, outputs)
+    held = int((sizes * longest).sum())
+    return 1 - int(outputs.sum()) / held if held else 0.0
+
+
 def band(values: np.ndarray, quantile: float) -> tuple[float, float]:
     """Return a 95% interval of a percentile of correlated values in order of arrival.
 

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from sim_core import cost, kernels
-from sim_core.metrics import QUANTILES
+from sim_core.metrics import QUANTILES, padding_frac
 from sim_core.scenario import Scenario
 from sim_core.simulator import Run, Steps, each_step, run
 
@@ -83,7 +83,7 @@ class Timeline:
     summary : dict
         Latencies and rates over all requests of the run (no warm-up is left out), as `summarize` nests them.
     padding_frac : float
-        Share of the decode steps' slots that finished requests held.
+        Share of the slot-steps of static batches that finished requests held, as in `metrics.padding_frac`.
     """
 
     scenario: Scenario
@@ -329,13 +329,6 @@ class Story:
         }
 
     @cached_property
-    def padding_frac(self) -> float:
-        """The share of the decode steps' slots that finished requests held."""
-        held = float(np.dot(self.log["decodes"], self.log["count"]))
-        made = sum(decode.last - decode.first for decode in self.decodes)
-        return 1 - made / held if held > 0 else 0.0
-
-    @cached_property
     def late_steps(self) -> tuple[np.ndarray, np.ndarray]:
         """What prompts add to each step [s], with stalls before it; and what it takes without them [s]."""
         row = self.steps.row
@@ -428,7 +421,7 @@ def _cut(story: Story, start_s: float, end_s: float) -> Timeline:
         requests=_requests(story, np.unique(segments["request"])),
         rejected=ids[(found.arrival_s[ids] >= start_s) & (found.arrival_s[ids] <= end_s)],
         summary=story.summary,
-        padding_frac=story.padding_frac if found.scenario.policy == "static" else 0.0,
+        padding_frac=padding_frac(found),
         story=story,
     )
 

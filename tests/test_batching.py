@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from sim_core import batching, cost, presets
+from sim_core import batching, cost, metrics, presets
 from sim_core.address import load_scenario, to_query
 from sim_core.calibration import calibration
 from sim_core.scenario import Scenario, ScenarioError
@@ -280,9 +280,9 @@ def test_padding_by_hand() -> None:
     scenario = Scenario(
         arrivals="trace", request_list="0:100:10,0:100:4,0:100:1", policy="static", max_batch=3
     )
-    assert batching.padding_frac(run(scenario)) == pytest.approx(0.5)
+    assert metrics.padding_frac(run(scenario)) == pytest.approx(0.5)
     two = scenario.replace(max_batch=2)  # batches (10, 4) and (1): 21 slot-steps, 15 used
-    assert batching.padding_frac(run(two)) == pytest.approx(6 / 21)
+    assert metrics.padding_frac(run(two)) == pytest.approx(6 / 21)
 
 
 def test_padding_is_what_the_engine_holds() -> None:
@@ -290,7 +290,7 @@ def test_padding_is_what_the_engine_holds() -> None:
     found = run(Scenario(arrivals="offline", policy="static", requests=200, max_batch=16))
     rows = found.engine.usage.steps_by_rows
     held = int(rows @ np.arange(rows.size))
-    assert batching.padding_frac(found) == pytest.approx(1 - found.output_tokens.sum() / held)
+    assert metrics.padding_frac(found) == pytest.approx(1 - found.output_tokens.sum() / held)
 
 
 def test_equal_answers_leave_no_padding() -> None:

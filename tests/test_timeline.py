@@ -150,7 +150,7 @@ def test_static_pads_to_the_longest_and_waits_for_company():
         1 idle    252 354 0 1   # done, but nobody may join
         2 prefill 354 457 3 0
     """)
-    assert found.padding_frac == pytest.approx(1 / 4)  # 2 slots x 2 steps, 3 tokens made
+    assert found.padding_frac == pytest.approx(1 / 7)  # 2 slots x 3 steps and 1 x 1, 6 tokens made
     assert late(found) == []
 
 
