@@ -453,3 +453,15 @@ def test_ready_scenarios_hold_together(name):
 def test_the_first_scenario_exists():
     """Contract: this id is the one every text uses."""
     assert presets.scenarios()["llama-3.1-8b-on-h100"].build(max_batch=64).max_batch == 64
+
+
+def test_bursts_are_bound_by_the_first_token():
+    """Oracle: the engine: at a low rate the limits hold; at one too high for them it is the TTFT that fails."""
+    from sim_core.metrics import point_of
+    from sim_core.simulator import run
+
+    base = presets.scenarios()["bursty-code-completion"].build()
+    low, high = (point_of(run(base.replace(arrival_per_s=rate))) for rate in (0.5, 8.0))
+    assert low["meets_slo"] and not high["meets_slo"]
+    assert high["slo_ttft_ms_reached"] > base.slo_ttft_ms
+    assert high["slo_tpot_ms_reached"] <= base.slo_tpot_ms
