@@ -16,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 from sim_core import load_scenario, presets
 from sim_core.__main__ import main
 from sim_core.address import VIEW_KEYS, from_query, to_query
-from sim_core.scenario import Scenario
+from sim_core.scenario import FIELDS, Scenario
 from sim_core.view import actions, panels, server, state, sweeps
 from tests.visits import APP, ROOT, address, healthy, open_page
 
@@ -306,3 +306,14 @@ def test_a_changed_accelerator_is_compared_with_others_as_sold_on_the_command_li
     assert title == "Llama-3.1-8B on H100-SXM with memory bandwidth 6.7\N{NARROW NO-BREAK SPACE}TB/s"
     shown = [row[key] for row in sweeps.quick(sweep).rows]
     assert shown == pytest.approx([point["metrics"][key] for point in points])
+
+
+@pytest.mark.parametrize("chosen", FIELDS["calibration"].choices)
+def test_the_method_page_knows_every_calibration(chosen: str) -> None:
+    """Oracle: the choices of the key; each is shown, the others than the present one as such."""
+    app = AppTest.from_file(str(ROOT / "pages" / "9_Method.py"), default_timeout=60)
+    app.session_state.in_method = "Cost of a step"
+    app.query_params["calibration"] = chosen
+    caption = next(text.value for text in healthy(app.run()).caption if "other calibrations" in text.value)
+    named = {name for name in FIELDS["calibration"].choices if f"**{name}**" in caption}
+    assert named == set(FIELDS["calibration"].choices) - {chosen}

@@ -14,7 +14,7 @@ import pandas as pd
 import streamlit as st
 
 from sim_core import cost, metrics, presets, workload
-from sim_core.calibration import calibration_of
+from sim_core.calibration import calibration, calibration_of
 from sim_core.scenario import FIELDS, Scenario
 from sim_core.view.controls import LABELS
 from sim_core.view.figures import LIMITS
@@ -50,7 +50,7 @@ def show(scenario: Scenario) -> None:
 def section(title: str) -> str:
     """Return one section of the written part."""
     text = _TEXT.split(f"## {title}\n", 1)[1].split("\n## ", 1)[0]
-    switch_ms = 1e3 * cost.calibration("typical").base.prefill_request_s
+    switch_ms = 1e3 * calibration("typical").base.prefill_request_s
     values = {"{stable}": f"{metrics.STABLE_FRAC:.0%}", "{switch}": quantity(switch_ms, "ms")}
     for name, value in values.items():
         text = text.replace(name, value)
@@ -76,8 +76,14 @@ def _cost(scenario: Scenario) -> None:
     for name, errors in chosen.errors.items():
         st.markdown(f"**Errors: {name.replace('_', ' ')}**")
         st.table(_error_table(errors), hide_index=True)
-    other = "datasheet" if scenario.calibration == "typical" else "typical"
-    st.caption(f"The other calibration, {other}: {cost.calibration(other).description}")
+    st.caption(_other_calibrations(scenario.calibration))
+
+
+def _other_calibrations(chosen: str) -> str:
+    """Return what the calibrations beside the chosen one are."""
+    others = {name: calibration(name) for name in FIELDS["calibration"].choices if name != chosen}
+    described = " ".join(f"**{name}**: {other.description}" for name, other in others.items())
+    return f"The other calibrations. {described}"
 
 
 def _error_table(errors: Any) -> pd.DataFrame:
