@@ -30,7 +30,7 @@ POOLS = {"one": "one pool", "split": "disaggregated"}
 LENGTHS = ("fixed", "80-100%")
 FAMILIES = {"dense": "dense", "moe": "mixture of experts", "mla": "MLA with experts"}
 NOT_STATED = "not stated"
-SIMULATED, NOT_MODELLED, SPLIT = "", "attention not modelled", "not simulated in this version"
+SIMULATED, NOT_MODELLED = "", "attention not modelled"
 
 
 # --- the table ------------------------------------------------------------------------------------
@@ -40,7 +40,7 @@ class Point(NamedTuple):
     """One measured operating point; a number that the source does not give is NaN, a count 0.
 
     `clients` are those of a closed loop, or the sequences of a batch; `statistic` says what the source's
-    latencies are. Latencies in ms, throughput in output tokens per second of all devices together.
+    latencies are. Of two pools, the workers of each and the devices of one worker are known. Latencies in ms, throughput in output tokens per second of all devices together.
     """
 
     id: str
@@ -54,6 +54,10 @@ class Point(NamedTuple):
     devices: int
     tensor_parallel: int
     expert_parallel: int
+    prefill_workers: int
+    prefill_devices: int
+    decode_workers: int
+    decode_devices: int
     precision: str
     prompt_tokens: int
     output_tokens: int
@@ -81,8 +85,6 @@ class Point(NamedTuple):
     @property
     def status(self) -> str:
         """Empty for a point that is simulated and counts, else why it does not."""
-        if self.pools == "split":
-            return SPLIT
         model = presets.model(self.model)
         return NOT_MODELLED if model.linear_attention_layers or self.model in SPARSE_ATTENTION else SIMULATED
 
@@ -90,7 +92,8 @@ class Point(NamedTuple):
     def fitted(self) -> bool:
         """Whether the fit of the typical calibration may have used the point."""
         steady = self.engine_version not in ERRATIC_VERSIONS
-        return self.traffic == "closed" and self.status == SIMULATED and steady
+        loop = self.pools == "one" and self.traffic == "closed"
+        return loop and self.status == SIMULATED and steady
 
 
 class Source(NamedTuple):
@@ -107,7 +110,8 @@ ERRATIC_VERSIONS = frozenset(
     {"1.3.0rc1"}
 )  # TPOT of two clients up to five times that of one: shown, not fitted
 _TEXTS = ("date", "engine", "engine_version", "precision", "statistic", "source", "entry")
-_COUNTS = ("devices", "tensor_parallel", "expert_parallel", "clients")
+_WORKERS = ("prefill_workers", "prefill_devices", "decode_workers", "decode_devices")
+_COUNTS = ("devices", "tensor_parallel", "expert_parallel", *_WORKERS, "clients")
 _LENGTHS = ("prompt_tokens", "output_tokens")
 _MEASURED = ("arrival_per_s", "ttft_ms", "tpot_ms", "output_tok_per_s")
 
@@ -124,6 +128,13 @@ def points() -> tuple[Point, ...]:
     """Return the project's own table of published operating points."""
     path = FOLDER / "measured.csv"
     return read_points(path.read_text(encoding="utf-8"), path.name, frozenset(sources()))
+
+
+@cache
+def accelerators() -> tuple[str, ...]:
+    """Return the accelerators of the table in alphabetical order; reads one column, without checking rows."""
+    with (FOLDER / "measured.csv").open(encoding="utf-8", newline="") as lines:
+        return tuple(sorted({row["accelerator"] for row in csv.DictReader(lines)}))
 
 
 @cache
@@ -187,15 +198,14 @@ def _point(values: Mapping[str, str], where: str, known_sources: frozenset[str] 
             raise ScenarioError(f"{where}: {key} is empty; {TRAFFIC[point.traffic]} needs it.")
     if point.traffic == "server" and not point.arrival_per_s > 0:
         raise ScenarioError(f"{where}: arrival_per_s is empty; an open loop needs it.")
-    if point.pools == "one":
-        weight_dtype(point, where)
+    weight_dtype(point, where)
     return point
 
 
 def _needed(point: Point) -> list[str]:
     """Return the counts that a point of its kind must have."""
     if point.pools == "split":
-        return [*_LENGTHS]
+        return [*_LENGTHS, *_WORKERS, "clients"]
     needed = [*_LENGTHS, "devices"]
     needed += [] if point.traffic in ("offline", "server") else ["clients"]
     return needed + ([] if point.traffic == "server" else ["tensor_parallel"])

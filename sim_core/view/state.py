@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from sim_core import presets
+from sim_core import measured, presets
 from sim_core.address import VIEW_KEYS, from_query, to_query, with_changes
 from sim_core.scenario import Scenario, ScenarioError
 
@@ -30,9 +30,7 @@ VIEW: Mapping[str, tuple[str, ...]] = {  # view settings and their choices, the 
     "batching": ("timeline", "wait", "preemption", "interference", "endings"),
     "rows": ("slots", "requests"),
     "extent": ("first", "run"),
-    "bench": (
-        *("llama2-70b", "llama3.1-8b", "llama3.1-405b", "mixtral-8x7b", "deepseek-r1", "gpt-oss-120b"),
-    ),
+    "bench": tuple(dict.fromkeys(("llama2-70b", *presets.preset_ids("benchmarks")))),
     "rules": ("limits", "bars", "points", "published"),
     "against": ("tpot", "ttft"),
     "setup": ("best", "own"),
@@ -47,11 +45,7 @@ VIEW: Mapping[str, tuple[str, ...]] = {  # view settings and their choices, the 
     "valkind": ("closed", "burst", "batch", "offline", "prefill", "server", "split", "every"),
     "valfamily": ("all", "dense", "moe", "mla"),
     "valengine": ("all", "tensorrt-llm", "vllm", "sglang", "mlperf"),
-    "valpart": (  # the accelerators of the table of published points
-        *("all", "a100-40-sxm", "a100-80-sxm", "arc-pro-b60", "b200", "b300", "gb200"),
-        *("gh200-96", "h100-sxm", "h200", "h200-nvl", "intel-max-1550", "l40s", "mi250"),
-        *("mi300x", "mi350x", "mi355x", "rtx-pro-6000"),
-    ),
+    "valpart": ("all", *measured.accelerators()),
 }
 
 
