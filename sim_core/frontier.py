@@ -197,6 +197,7 @@ def evaluate(
     except ScenarioError as error:
         return {**point.keys, "feasible": False, "reason": str(error), "limit": _kind(error)}
     row = row_of(point.keys, found) | {"requests": scenario.requests}
+    row["at_limit"] = metrics.at_limit(found, row)
     return row | metrics.bands_of(found) if bands else row
 
 
@@ -215,6 +216,8 @@ def tabulate(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         if name not in table:
             table[name] = math.nan
     table["reason"] = table["reason"].fillna("")
+    if "at_limit" in table:
+        table["at_limit"] = table["at_limit"].fillna("")
     table["on_frontier"] = on_frontier(
         table["tok_per_s_per_user"].to_numpy(float), table["output_tok_per_s_per_accelerator"].to_numpy(float)
     )
@@ -241,8 +244,8 @@ def frontier(
     DataFrame
         The varied keys; the metrics of `sim_core.metrics.measure` (`ttft_ms_p99`, `tok_per_s_per_user`,
         `output_tok_per_s_per_accelerator`, ...); `feasible` and `reason`; `saturated`; `meets_slo`;
-        `limit`, what binds the point; `on_frontier`, no other point has both more interactivity and more
-        throughput per accelerator.
+        `limit`, what binds the point; `at_limit`, the latency limit that it neither keeps nor breaks for
+        sure; `on_frontier`, no other point has both more interactivity and more throughput per accelerator.
     """
     points = sweep_points(scenario, vary, trace=trace, profile=profile)
     return tabulate([evaluate(point, trace=trace, profile=profile) for point in points])

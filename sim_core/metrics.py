@@ -26,6 +26,7 @@ STABLE_FRAC = 0.98
 STEADY_FRAC = 0.95
 GROWTH = 1.2
 DRIFT = 0.0005
+NEAR = 1.5  # further from a limit than this factor, no interval reaches it
 BLOCKS = 20
 STUDENT = 2.093  # 97.5th percentile of the t distribution with BLOCKS - 1 degrees of freedom
 FEW_SAMPLES = 100
@@ -450,6 +451,29 @@ def bands_of(run: Run) -> dict[str, float]:
     for name in ("ttft_ms", "tpot_ms"):
         found[f"{name}_p99_low"], found[f"{name}_p99_high"] = band(getattr(tally, name), 99.0)
     return found
+
+
+def at_limit(run: Run, point: dict[str, Any]) -> str:
+    """Return the latency limit that a run can neither keep nor break for sure; "" if there is none.
+
+    That is ``ttft``, ``tpot`` or ``both``: it lies inside the 95% interval of the percentile held against it, so
+    that more requests may decide either way.
+    """
+    scenario, names = run.scenario, []
+    if not any(_is_near(point, scenario, name) for name in ("ttft", "tpot")):
+        return ""
+    rows = _rows(run)
+    tally = tally_of(scenario, rows, window_of(scenario, rows))
+    for name in ("ttft", "tpot"):
+        low, high = band(getattr(tally, f"{name}_ms"), scenario.slo_percentile)
+        if _is_near(point, scenario, name) and low <= getattr(scenario, f"slo_{name}_ms") <= high:
+            names.append(name)
+    return "both" if len(names) > 1 else "".join(names)
+
+
+def _is_near(point: dict[str, Any], scenario: Scenario, name: str) -> bool:
+    reached, limit = point[f"slo_{name}_ms_reached"], getattr(scenario, f"slo_{name}_ms")
+    return limit / NEAR < reached < limit * NEAR
 
 
 def warnings(scenario: Scenario, point: dict[str, Any], rejected: int, run: Run | None) -> list[str]:

@@ -220,6 +220,16 @@ def test_the_finding_says_what_stands_in_the_way(after: dict, words: str) -> Non
     assert words in say([SWEEP[1], after], SWEEP[1], SWEEP[1])
 
 
+def test_the_finding_names_the_same_points_on_either_side_of_a_limit() -> None:
+    """Oracle: one point at the limit, found within it and beyond it: both findings name it and the sure one."""
+    sure = SWEEP[1] | {"at_limit": ""}
+    within = point(load=16, at_limit="tpot") | {Y: 2 * sure[Y]}
+    beyond = within | {"meets_slo": False}
+    for text in (say([sure, within], within, within), say([sure, beyond], sure, beyond)):
+        assert "TP 1 at 4 clients" in text and "TP 1 at 16 clients" in text
+        assert "at the limit on the time per token: it may lie just within or just beyond." in text
+
+
 def test_the_finding_when_nothing_meets_the_limits() -> None:
     """Oracle: the fastest of the rows, and the reason of the blocked one."""
     assert "No point stays within" in say(SWEEP, None, SWEEP[2])

@@ -418,3 +418,15 @@ def test_capacity_grows_with_the_limits():
     rates = [capacity(Scenario(slo_tpot_ms=limit))["arrival_per_s"] for limit in (15.0, 25.0, 40.0, 80.0)]
     assert rates == sorted(rates)
     assert rates[0] < rates[-1]
+
+
+def test_points_at_a_limit() -> None:
+    """Oracle: the intervals of `bands_of`: a limit inside one is at the limit, one outside of it is not."""
+    base = load_scenario("arrival_per_s=14")
+    found = metrics.bands_of(run(base))
+    inside = base.replace(slo_tpot_ms=0.5 * (found["tpot_ms_p99_low"] + found["tpot_ms_p99_high"]))
+    both = inside.replace(slo_ttft_ms=0.5 * (found["ttft_ms_p99_low"] + found["ttft_ms_p99_high"]))
+    beyond = base.replace(slo_tpot_ms=1.01 * found["tpot_ms_p99_high"], slo_ttft_ms=1e6)
+    asked = (inside.replace(slo_ttft_ms=1e6), both, beyond)
+    tables = [frontier(scenario, {"seed": (0,)}) for scenario in asked]
+    assert [table["at_limit"].item() for table in tables] == ["tpot", "both", ""]

@@ -45,8 +45,39 @@ def finding(rows: Sequence[Row], best: Row | None, peak: Row | None, scenario: S
     share = "all" if kept > 0.995 else percent(kept)
     return (
         f"Within {limits} you keep {share} of the unconstrained throughput: {number(best[Y])} tok/s per "
-        f"accelerator with {best['curve']} at {along.text(best)}. {_next_step(rows, best, scenario, along)}"
+        f"accelerator with {best['curve']} at {along.text(best)}"
+        f"{_at_the_limit(rows, best, along) or '. ' + _next_step(rows, best, scenario, along)}"
     )
+
+
+AT_LIMIT = {
+    "ttft": "at the limit on the first token",
+    "tpot": "at the limit on the time per token",
+    "both": "at both limits",
+}
+EITHER = "it may lie just within or just beyond"
+
+
+def _at_the_limit(rows: Sequence[Row], best: Row, along: Along) -> str:
+    """Return which point this run finds on one side of a limit, and another run perhaps on the other.
+
+    The words are the same wherever it came to lie, and name the best point that is within for sure; "" if no
+    such point matters.
+    """
+    if best.get("at_limit"):
+        sure = [row for row in drawable(rows) if row["meets_slo"] and not row.get("at_limit")]
+        within = max(sure, key=lambda row: row[Y], default=None)
+        words = f", {AT_LIMIT[best['at_limit']]}: {EITHER}."
+        return words + (f" {_named(within, along)} is within for sure." if within else "")
+    beyond = [row for row in drawable(rows) if row.get("at_limit") and row[Y] > best[Y]]
+    if not beyond:
+        return ""
+    first = max(beyond, key=lambda row: row[Y])
+    return f". {_named(first, along)} would give {number(first[Y])}, {AT_LIMIT[first['at_limit']]}: {EITHER}."
+
+
+def _named(row: Row, along: Along) -> str:
+    return f"{row['curve']} at {along.text(row)}"
 
 
 def limits_words(scenario: Scenario) -> str:
