@@ -38,7 +38,7 @@ from sim_core.validation import METRICS, Bench
 
 FEWEST_HELD_OUT = 10
 CELL_ROWS = 3  # rows chosen of one campaign and pair of lengths
-MOST_PER_CAMPAIGN = {"closed": 8, "burst": 2, "batch": 2, "offline": 2, "prefill": 1, "server": 1, "split": 3}
+MOST_PER_CAMPAIGN = {"closed": 8, "burst": 2, "batch": 2, "offline": 2, "prefill": 1, "server": 1, "split": 8}
 MOST_NOT_MODELLED = 3
 RULE = (
     "They are chosen by rule, not by error. Points form campaigns (kind of run, model, accelerator, "
@@ -81,7 +81,8 @@ def read_serving(path: Path) -> tuple[list[Point], dict[str, int]]:
     wide = rows["mode"].ne("disagg")
     known = rows.model.map(_model_id).isin(presets.preset_ids("models"))
     known &= rows.gpu.str.lower().isin(presets.preset_ids("accelerators"))
-    closed = kind.eq("closed") & wide
+    workers = ["prefill_workers", "prefill_gpus_per_worker", "decode_workers", "decode_gpus_per_worker"]
+    stated = rows[workers].gt(0).all(axis=1)
     latency = rows.tpot_ms_unspecified.fillna(rows.tpot_ms_mean).fillna(rows.tpot_ms_p50)
     reasons = {
         "model or accelerator without a preset": ~known,
@@ -89,9 +90,10 @@ def read_serving(path: Path) -> tuple[list[Point], dict[str, int]]:
         "speculative decoding suspected": rows.spec_decoding.eq("suspected"),
         "marked work in progress by its authors": notes.str.contains("work in progress"),
         "one replica on more than one node": rows["mode"].eq("multi-node"),
-        "data-parallel attention (no such layout here)": rows.dp_attention.astype(str).eq("True") & wide,
+        "data-parallel attention (no such layout here)": rows.dp_attention.astype(str).eq("True"),
         "pipeline parallelism (no such layout here)": rows.pp.gt(1) & wide,
-        "no TPOT or no concurrency": closed & (latency.isna() | rows.concurrency_or_qps.isna()),
+        "two pools, but not how many workers of how many devices": ~wide & ~stated,
+        "no TPOT or no concurrency": kind.eq("closed") & (latency.isna() | rows.concurrency_or_qps.isna()),
     }
     keep = pd.Series(True, rows.index)
     left_out = {}
@@ -120,14 +122,6 @@ def _serving_point(row: Any, traffic: str) -> Point:
     if statistic == "mean" and math.isnan(row.tpot_ms_mean) and not math.isnan(row.tpot_ms_p50):
         statistic = "median"
     clients = row.concurrency_or_qps
-    workers = ", ".join(
-        f"{int(count)} {name} worker{'s' if count > 1 else ''} of {int(size)}"
-        for name, count, size in (
-            ("prefill", row.prefill_workers, row.prefill_gpus_per_worker),
-            ("decode", row.decode_workers, row.decode_gpus_per_worker),
-        )
-        if count > 0 and size > 0
-    )
     return Point(
         id=row.row_id,
         traffic=traffic,
@@ -139,7 +133,11 @@ def _serving_point(row: Any, traffic: str) -> Point:
         accelerator=row.gpu.lower(),
         devices=0 if math.isnan(row.n_gpus) else int(row.n_gpus),
         tensor_parallel=tp,
-        expert_parallel=0 if split else _count(row.ep, 1),
+        expert_parallel=_count(row.ep, 1),
+        prefill_workers=int(row.prefill_workers) if split else 0,
+        prefill_devices=int(row.prefill_gpus_per_worker) if split else 0,
+        decode_workers=int(row.decode_workers) if split else 0,
+        decode_devices=int(row.decode_gpus_per_worker) if split else 0,
         precision=_text(row.precision),
         prompt_tokens=prompt,
         output_tokens=output,
@@ -152,7 +150,7 @@ def _serving_point(row: Any, traffic: str) -> Point:
         statistic=statistic,
         source=source,
         entry=entry,
-        note=workers or ("actual mean lengths" if actual else ""),
+        note="actual mean lengths" if actual else "",
     )
 
 
@@ -219,6 +217,10 @@ def _mlperf_point(row: Any) -> Point:
         devices=int(row.accelerators_total),
         tensor_parallel=0,
         expert_parallel=0,
+        prefill_workers=0,
+        prefill_devices=0,
+        decode_workers=0,
+        decode_devices=0,
         precision=row.label,
         prompt_tokens=round(bench.prompt_tokens_mean),
         output_tokens=round(bench.measured_output_tokens_mean),
@@ -257,6 +259,12 @@ def possible(bench: Bench) -> np.ndarray:
     return np.array(bench.kv_blocks, bool) & ~wrong & ~doubtful
 
 
+def not_too_fast(split: Sequence[Point]) -> np.ndarray:
+    """Return which points of two pools fit, and have a TPOT that the datasheet allows."""
+    floor = validation.predict_pools(split, "datasheet")
+    return validation.measured(split)[:, 1] >= floor[:, 1]
+
+
 def campaign(point: Point) -> tuple:
     """Return what the points of one series of measurements have in common."""
     kind = "split" if point.pools == "split" else point.traffic
@@ -277,7 +285,7 @@ def choose(points: Sequence[Point]) -> list[Point]:
     campaigns: dict[tuple, dict[tuple, list[Point]]] = {}
     for point in points:
         cell = (point.prompt_tokens, point.output_tokens, point.tensor_parallel, point.expert_parallel)
-        cell += (point.replicas, point.lengths)
+        cell += (point.replicas, point.lengths, point.prefill_devices, point.decode_devices)
         campaigns.setdefault(campaign(point), {}).setdefault(cell, []).append(point)
     found = []
     for key in sorted(campaigns):
@@ -512,11 +520,11 @@ def write_folds(points: Sequence[Point]) -> None:
 def blind_rows() -> list[dict[str, Any]]:
     """Return ratios predicted / measured of the table's points by constants that have not seen them.
 
-    `unseen` is what was left out of the fit: the point's ``accelerator``, its ``model``, or ``all`` of its
-    kind: rows that no fit has used are predicted with the final constants.
+    `unseen` is what was left out of the fit: the point's ``accelerator``, its ``model``, ``all`` of its
+    kind, or two ``pools``: rows that no fit has used are predicted with the final constants.
     """
     folds = tomllib.loads((measured.FOLDER / "folds.toml").read_text(encoding="utf-8"))
-    points = [point for point in measured.points() if point.pools == "one"]
+    points = measured.points()
     fitted = [point for point in points if point.fitted]
     rows = []
     for kind in ("accelerator", "model"):
@@ -525,7 +533,10 @@ def blind_rows() -> list[dict[str, Any]]:
             found = validation.predict(validation.bench_of(chosen), base_of(fold["constants"]))
             rows += _blind(chosen, kind, validation.ratios(chosen, found))
     rest = [point for point in points if point not in set(fitted)]
-    return rows + _blind(rest, "all", validation.score(rest).ratio)
+    for unseen, pools in (("all", "one"), ("pools", "split")):
+        chosen = [point for point in rest if point.pools == pools]
+        rows += _blind(chosen, unseen, validation.score(chosen).ratio)
+    return rows
 
 
 def _blind(points: Sequence[Point], unseen: str, ratio: np.ndarray) -> list[dict[str, Any]]:
@@ -639,10 +650,14 @@ def usable(folder: Path) -> tuple[list[Point], list[Point], dict[str, int]]:
     good = possible(bench)
     fits = np.array(bench.kv_blocks, bool)
     left_out["weights and one request do not fit the memory"] = int((~fits).sum())
-    left_out["faster than the datasheet allows, or of a campaign that mostly is"] = int((fits & ~good).sum())
+    split = [point for point in found if point.pools == "split"]
+    allowed = not_too_fast(split)
+    left_out["faster than the datasheet allows, or of a campaign that mostly is"] = int(
+        (fits & ~good).sum() + (~allowed).sum()
+    )
     return (
         [p for p, ok in zip(one, good, strict=True) if ok],
-        [p for p in found if p.pools != "one"],
+        [p for p, ok in zip(split, allowed, strict=True) if ok],
         left_out,
     )
 

@@ -40,7 +40,8 @@ class Point(NamedTuple):
     """One measured operating point; a number that the source does not give is NaN, a count 0.
 
     `clients` are those of a closed loop, or the sequences of a batch; `statistic` says what the source's
-    latencies are. Of two pools, the workers of each and the devices of one worker are known. Latencies in ms, throughput in output tokens per second of all devices together.
+    latencies are. Of two pools, the workers of each and the devices of one worker are known. Latencies in ms,
+    throughput in output tokens per second of all devices together.
     """
 
     id: str

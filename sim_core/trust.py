@@ -294,12 +294,27 @@ def _clients(scenario: Scenario, covered: Coverage) -> list[Outside]:
     return [Outside(key, f"{most:,} sequences at once ({key}); measured up to {covered.clients:,}")]
 
 
+@cache
+def pools_words() -> str:
+    """Return what the published points of two pools say of the predictions; no fit has used them."""
+    rows = [row for row in blind() if row.unseen == "pools"]
+    errors = {
+        metric: 100 * float(np.nanmedian([abs(getattr(row, metric) - 1) for row in rows]))
+        for metric in ("tpot", "throughput", "ttft")
+    }
+    tpot, throughput, ttft = (f"{error:.0f} %" for error in errors.values())
+    return (
+        f"{len(rows)} published points of two pools are off by {tpot} in TPOT, {throughput} in throughput "
+        f"and {ttft} in TTFT (medians), and the band does not hold them"
+    )
+
+
 def _scheduling(scenario: Scenario) -> list[Outside]:
     found = []
     if scenario.policy == "static":
         found.append(Outside("policy", "static batching (policy); measured engines batch continuously"))
     if scenario.split:
-        found.append(Outside("policy", "two pools (policy); the measured engines that count here have one"))
+        found.append(Outside("policy", f"two pools (policy); {pools_words()}"))
     if scenario.calibration == "datasheet":
         found.append(
             Outside("calibration", "the datasheet calibration is a physical bound, not a prediction")

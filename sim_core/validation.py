@@ -19,8 +19,11 @@ printed. Everything a source leaves open is assumed here, alike for all rows (`s
 - Batches, offline runs and single prefills are measured inside the engine: no request overhead.
 - MLPerf entries do not state their layout: the fewest devices for a replica that leave room for 64
   requests.
+- Two pools: prompts wait in one queue for whole-prompt steps of up to 8,192 tokens, each prefill worker has a
+  KV link of 50 GB/s, and a decode worker takes as many requests as its memory holds.
 
-All points are priced together, one table over tokens for each, with the simulator's own formulas and engine.
+Points of one pool are priced together, one table over tokens for each, with the simulator's own formulas and
+engine; those of two pools are run as any other scenario.
 """
 
 from __future__ import annotations
@@ -39,8 +42,9 @@ from sim_core import cost, presets
 from sim_core.calibration import calibration as calibration_of
 from sim_core.kernels import StepCost
 from sim_core.measured import FOLDER, Point, points, weight_dtype
-from sim_core.scenario import Scenario
-from sim_core.simulator import run_engine
+from sim_core.scenario import Scenario, ScenarioError
+from sim_core.simulator import run, run_engine
+from sim_core.trace import Trace
 from sim_core.work import Layout, Work, layout_of, work
 from sim_core.workload import draw, mean_lengths
 
@@ -70,7 +74,7 @@ RANKED = 5  # rows that a rank correlation needs
 def kv_dtype(point: Point) -> str:
     """Return the assumed precision of a point's KV cache."""
     narrow = point.model.startswith("gpt-oss") or point.precision in ("fp8", "fp4")
-    if point.engine == "SGLang":
+    if point.engine == "SGLang" and point.pools == "one":
         return "fp8" if polls_slowly(point) else "bf16"
     wide = point.engine == "vLLM" and point.accelerator not in BLACKWELL
     return "fp8" if narrow and not wide else "bf16"
@@ -90,7 +94,7 @@ def polls_slowly(point: Point) -> bool:
     SemiAnalysisAI/InferenceX, benchmarks/dsr1_fp4_b200_docker.sh and dsr1_fp8_b200_docker.sh:
     `--scheduler-recv-interval`, `--stream-interval`, `--kv-cache-dtype`.
     """
-    recipe = point.traffic == "closed" and point.lengths == "80-100%"
+    recipe = point.pools == "one" and point.traffic == "closed" and point.lengths == "80-100%"
     return recipe and point.engine == "SGLang" and point.model.startswith("deepseek")
 
 
@@ -108,14 +112,14 @@ def policy(point: Point) -> str:
 
 
 def scenario_of(point: Point) -> Scenario:
-    """Return the scenario of a point of one pool; lengths drawn between 80% and 100% stand as their mean."""
+    """Return the scenario of a point; lengths drawn between 80% and 100% stand as their mean."""
     share = 0.9 if point.lengths == "80-100%" else 1.0
     arrivals = {"server": "poisson", "closed": "closed", "burst": "closed"}.get(point.traffic, "offline")
     batch = point.clients or UNLIMITED_BATCH
     found = Scenario(
         model=point.model,
         accelerator=point.accelerator,
-        tensor_parallel=max(point.tensor_parallel, 1),
+        tensor_parallel=max(point.tensor_parallel, point.prefill_devices, point.decode_devices, 1),
         expert_parallel=max(point.expert_parallel, 1),
         replicas=point.replicas,
         weight_dtype=weight_dtype(point),
@@ -135,7 +139,22 @@ def scenario_of(point: Point) -> Scenario:
         kv_memory_frac=KV_MEMORY_FRAC,
         warmup_frac=SERVER_WARM_UP if point.traffic == "server" else 0.0,
     )
+    if point.pools == "split":
+        return _with_pools(found, point)
     return _with_layout(found) if point.traffic == "server" else found
+
+
+def _with_pools(scenario: Scenario, point: Point) -> Scenario:
+    """Return a scenario on a point's two pools."""
+    return scenario.replace(
+        policy="disaggregated",
+        replicas=1,
+        prefill_workers=point.prefill_workers,
+        prefill_tensor_parallel=point.prefill_devices,
+        decode_workers=point.decode_workers,
+        decode_tensor_parallel=point.decode_devices,
+        token_budget=TOKEN_BUDGET,
+    )
 
 
 def _request_count(point: Point) -> int:
@@ -324,6 +343,23 @@ def _simulated(bench: Bench, place: int, step: Any, constants: Any) -> tuple[flo
     return 1e3 * ttft_s.mean() + late_ms, tpot_ms, rate
 
 
+def predict_pools(points: Sequence[Point], calibration: str = "typical") -> np.ndarray:
+    """Return the same as `predict` for points of two pools, each run as a scenario of its own."""
+    return np.array([_run_pools(point, calibration) for point in points], dtype=float).reshape(-1, 3)
+
+
+def _run_pools(point: Point, calibration: str) -> tuple[float, float, float]:
+    scenario = scenario_of(point).replace(calibration=calibration)
+    prompt, output = _drawn_lengths(point, scenario.requests)
+    try:
+        found = run(scenario, trace=Trace(np.zeros(prompt.size), prompt, output, point.id))
+    except ScenarioError:  # it does not fit
+        return (math.nan,) * 3
+    ttft_s = found.first_token_s - found.arrival_s
+    tpot_s = (found.finished_s - found.first_token_s) / np.maximum(output - 1, 1)
+    return 1e3 * ttft_s.mean(), 1e3 * tpot_s.mean(), output.sum() / found.finished_s.max()
+
+
 def measured(points: Sequence[Point]) -> np.ndarray:
     """Return measured TTFT [ms], TPOT [ms] and throughput [tok/s], NaN where unknown, shape (points, 3)."""
     return np.array(
@@ -428,26 +464,31 @@ class Scored:
 
 @lru_cache(maxsize=4)
 def scored(calibration: str = "typical") -> Scored:
-    """Return all simulated points of the table under one calibration."""
-    return score(tuple(point for point in points() if point.pools == "one"), calibration)
+    """Return all points of the table under one calibration."""
+    return score(points(), calibration)
 
 
 def score(chosen: Sequence[Point], calibration: str = "typical") -> Scored:
-    """Return points of one pool with their predictions.
+    """Return points with their predictions.
 
     MLPerf entries, tuned for one model and one benchmark, are predicted under `SUBMISSION` where the
     calibration is the typical one.
     """
     chosen = tuple(chosen)
-    names = [SUBMISSION if _tuned(point, calibration) else calibration for point in chosen]
+    ways: dict[tuple[str, str], list[int]] = {}
+    for place, point in enumerate(chosen):
+        name = SUBMISSION if _tuned(point, calibration) else calibration
+        ways.setdefault((point.pools, name), []).append(place)
     predicted = np.full((len(chosen), 3), np.nan)
-    for name in sorted(set(names)):
-        places = [place for place, other in enumerate(names) if other == name]
-        constants = calibration_of(name)
-        predicted[places] = predict(
-            bench_of([chosen[place] for place in places]), constants.base, constants.smooth
-        )
+    for (pools, name), places in ways.items():
+        some = [chosen[place] for place in places]
+        predicted[places] = predict_pools(some, name) if pools == "split" else _predict_one(some, name)
     return Scored(chosen, predicted, measured(chosen), ratios(chosen, predicted))
+
+
+def _predict_one(points: Sequence[Point], calibration: str) -> np.ndarray:
+    constants = calibration_of(calibration)
+    return predict(bench_of(points), constants.base, constants.smooth)
 
 
 def _tuned(point: Point, calibration: str) -> bool:
@@ -472,7 +513,7 @@ def as_rows(found: Scored) -> list[dict[str, Any]]:
                 **point._asdict(),
                 "family": point.family,
                 "status": point.status,
-                "assumed_policy": policy(point),
+                "assumed_policy": "disaggregated" if point.pools == "split" else policy(point),
                 "assumed_kv_dtype": kv_dtype(point),
                 "assumed_token_budget": token_budget(point),
                 "throughput_tok_per_s": throughput,

@@ -14,6 +14,7 @@ import pytest
 from sim_core import Scenario, load_scenario, measured, presets, trust, validation
 from sim_core.measured import Point, read_points
 from sim_core.scenario import ScenarioError
+from sim_core.simulator import run
 from sim_core.trust import ANNOUNCED, EXTRAPOLATED, NO_BAND, VALIDATED, Band
 
 ROOT = Path(__file__).parent.parent
@@ -21,7 +22,8 @@ HEADER = ",".join(Point._fields)
 ROW = {
     "id": "A1", "traffic": "closed", "pools": "one", "date": "2026-01-02", "engine": "vLLM",
     "engine_version": "0.1", "model": "llama-3.1-8b", "accelerator": "h100-sxm", "devices": "1",
-    "tensor_parallel": "1", "expert_parallel": "1", "precision": "fp8", "prompt_tokens": "1024",
+    "tensor_parallel": "1", "expert_parallel": "1", "prefill_workers": "", "prefill_devices": "",
+    "decode_workers": "", "decode_devices": "", "precision": "fp8", "prompt_tokens": "1024",
     "output_tokens": "128", "lengths": "fixed", "clients": "8", "arrival_per_s": "", "ttft_ms": "100",
     "tpot_ms": "10", "output_tok_per_s": "", "statistic": "mean", "source": "argonne", "entry": "a row",
     "note": "",
@@ -59,6 +61,27 @@ def test_every_point_can_be_cited(point: Point) -> None:
         assert "closed division" in point.entry and "entry" in point.entry
 
 
+def test_a_point_of_two_pools_is_run_on_its_workers() -> None:
+    """Oracle: by hand: 2 x 4 devices prefill, 3 x 8 decode; one client: TTFT and TPOT of a run on these."""
+    workers = {"prefill_workers": "2", "prefill_devices": "4", "decode_workers": "3", "decode_devices": "8"}
+    (point,) = read_points(table({"pools": "split", "clients": "1"} | workers), "mine.csv")
+    scenario = validation.scenario_of(point)
+    assert (scenario.policy, scenario.accelerators, point.fitted) == ("disaggregated", 32, False)
+    done = run(scenario.replace(requests=3))
+    found = validation.score([point])
+    assert found.predicted[0, 0] == pytest.approx(1e3 * (done.first_token_s - done.arrival_s)[0])
+    steps_s = (done.finished_s - done.first_token_s)[0]
+    assert found.predicted[0, 1] == pytest.approx(1e3 * steps_s / (point.output_tokens - 1))
+
+
+def test_the_errors_of_two_pools_are_told() -> None:
+    """Oracle: medians over the table's own points, scored here; the badge of such a scenario says them."""
+    ratio = validation.score([point for point in measured.points() if point.pools == "split"]).ratio
+    tpot, throughput = (validation.errors(ratio[:, index]).median_pct for index in (1, 2))
+    words = " ".join(trust.trust(Scenario(policy="disaggregated")).reasons)
+    assert f"{tpot:.0f} % in TPOT, {throughput:.0f} % in throughput" in words
+
+
 def test_no_source_is_idle() -> None:
     """Oracle: the rows."""
     assert {point.source for point in measured.points()} == set(measured.sources())
@@ -88,9 +111,10 @@ def test_a_good_row_is_read() -> None:
         ({"entry": ""}, r"line 3 \(A2\): entry is empty"),
         ({"date": ""}, r"line 3 \(A2\): date is empty"),
         ({"ttft_ms": "", "tpot_ms": ""}, r"line 3 \(A2\): nothing is measured"),
+        ({"pools": "split"}, r"line 3 \(A2\): prefill_workers is empty"),
         ({"traffic": "server"}, r"line 3 \(A2\): arrival_per_s is empty"),
         ({"id": "A1"}, r"line 3: id 'A1' stands there twice"),
-        ({"note": "one, two"}, r"line 3 has 25 fields; the header has 24"),
+        ({"note": "one, two"}, r"line 3 has 29 fields; the header has 28"),
     ],
 )
 def test_bad_rows_are_refused_by_line_and_name(change: dict[str, str], words: str) -> None:
@@ -137,8 +161,6 @@ def test_ratios_by_hand() -> None:
 
 def test_a_point_is_predicted_as_the_simulator_runs_it() -> None:
     """Oracle: the simulator's own face on the point's scenario; its finer table of step times: 1%."""
-    from sim_core.simulator import run
-
     point = next(p for p in measured.points() if p.fitted and p.lengths == "fixed" and p.engine == "vLLM")
     found = run(validation.scenario_of(point))
     expected = (

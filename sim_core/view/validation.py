@@ -77,14 +77,6 @@ def every_row(calibration: str = "typical") -> tuple[dict[str, Any], ...]:
     """Return all points of the table as rows, with names, predictions, and blind ratios where known."""
     blind = {row.point.id: row for row in trust.blind() if row.unseen != "accelerator"}
     rows = validation.as_rows(validation.scored(calibration))
-    rows += [
-        {**point._asdict(), "family": point.family, "status": point.status}
-        | {"throughput_tok_per_s": point.output_tok_per_s, "throughput_derived": False}
-        | {f"predicted_{column}": float("nan") for _, column, _ in METRICS.values()}
-        | {f"{metric}_error_pct": float("nan") for metric in METRICS}
-        for point in measured.points()
-        if point.pools == "split"
-    ]
     for row in rows:
         row["model_name"] = presets.model(row["model"]).name
         row["accelerator_name"] = presets.accelerator(row["accelerator"]).name
@@ -104,14 +96,14 @@ def chosen(metric: str) -> list[dict[str, Any]]:
         and family in ("all", row["family"])
         and part in ("all", row["accelerator"])
         and (engine == "all" or row["engine"] == ENGINES[engine])
-        and (row[METRICS[metric][1]] > 0 or kind == "split")
+        and row[METRICS[metric][1]] > 0
     ]
 
 
 def _is_kind(row: Row, kind: str) -> bool:
     if kind == "split":
         return row["pools"] == "split"
-    return row["pools"] == "one" and kind in ("every", row["traffic"])
+    return kind == "every" or (row["pools"] == "one" and kind == row["traffic"])
 
 
 def metrics_of(kind: str) -> list[str]:
@@ -221,14 +213,7 @@ def _revision(metric: str) -> str:
 
 
 def _nothing() -> None:
-    if state.view("valkind") == "split":
-        count = sum(point.pools == "split" for point in measured.points())
-        text = (
-            f"{number(count)} points of disaggregated serving are kept here with their sources. They are "
-            "not simulated in this version, so nothing can be compared yet."
-        )
-    else:
-        text = "No published point passes these filters. Choose all models, all accelerators or all kinds."
+    text = "No published point passes these filters. Choose all models, all accelerators or all kinds."
     st.html(f'<p class="bs-story">{escape(text)}</p>')
 
 
@@ -362,17 +347,14 @@ def _open_link(row: Row) -> str:
 
 def table(rows: Sequence[Row], metric: str) -> None:
     """Show all points as a table."""
-    split = state.view("valkind") == "split"
-    if split or not rows:
-        _nothing()
     if not rows:
+        _nothing()
         return
-    columns = {key: name for key, name in TABLE.items() if not (split and key.startswith("predicted"))}
-    shown = pd.DataFrame(list(rows))[list(columns)]
+    shown = pd.DataFrame(list(rows))[list(TABLE)]
     shown = shown.assign(**{key: shown[key].replace(0, np.nan) for key in ("devices", "clients")})
     values = shown.select_dtypes("float").columns
     shown[values] = shown[values].map(lambda value: float(f"{value:.4g}"))
-    st.dataframe(shown.rename(columns=columns), hide_index=True, height=560)
+    st.dataframe(shown.rename(columns=TABLE), hide_index=True, height=560)
 
 
 TABLE = {
@@ -407,9 +389,9 @@ def _caption(rows: Sequence[Row], metric: str) -> None:
         )
     if state.view("valview") == "points" and found.rows:
         words.append("The bands are 10, 20 and 30 % wide.")
-    if any(row["engine_version"] in measured.ERRATIC_VERSIONS for row in rows) and kind != "split":
+    if any(row["engine_version"] in measured.ERRATIC_VERSIONS for row in rows):
         words.append(f"TensorRT-LLM {ERRATIC} was not fitted: {ERRATIC_WORDS}.")
-    if any(row["status"] for row in rows) and kind != "split":
+    if any(row["status"] for row in rows):
         words.append("Hollow points have attention that is not modelled; they do not count.")
     if metric == "throughput" and any(row["throughput_derived"] for row in rows):
         words.append(
@@ -426,6 +408,9 @@ KIND_NOTES = {
     "the waiting; they are simulated with the submission calibration. MLPerf is a trademark of MLCommons; "
     "simulated figures are not MLPerf results.",
     "batch": "Engines of 2024 on AMD and Intel parts were far from today's speed; no fit uses them.",
+    "split": "No fit uses points of two pools, and all but two are DeepSeek-R1. Most of these engines "
+    "decode quicker than predicted; their source does not rule out speculative decoding. Their first tokens "
+    "come far later, up to 38 s with four clients, which no prefill explains.",
     "burst": "A hundred requests at once and nothing after: no steady state, and no fit uses them.",
 }
 
@@ -455,5 +440,5 @@ def _take_away(rows: Sequence[Row]) -> None:
         '    print(row["id"], row["tpot_ms"], row["predicted_tpot_ms"], row["source"], row["entry"])'
     )
     key = {"points": "validation", "errors": "errors"}.get(state.view("valview"), "")
-    has_chart = bool(key) and bool(rows) and state.view("valkind") != "split"
+    has_chart = bool(key) and bool(rows)
     actions.take_away(key if has_chart else "", actions.table_files(rows, "validation"), code, "python")
