@@ -41,8 +41,13 @@ def one_engine(scenario: Scenario, requests: int) -> Scenario:
     )
 
 
+def replays(scenario: Scenario) -> bool:
+    """Return whether the scenario has requests of its own, a list or a trace, in place of drawn ones."""
+    return scenario.arrivals == "trace"
+
+
 def drawn(scenario: Scenario) -> Scenario:
-    """Return the scenario with drawn requests where it replays its own list."""
+    """Return the scenario with drawn requests where it `replays` its own."""
     changes = {"request_list": ""} if scenario.request_list else {}
     if scenario.arrivals == "trace":
         changes["arrivals"] = "poisson"
@@ -373,6 +378,22 @@ class Crossover:
     recompute_here_ms: dict[float, float]
     swap_here_ms: float
     even_gb_per_s: dict[float, float]
+
+    def rows(self) -> list[Row]:
+        """Return both charts as rows: the time over the length, then over the host link at one length."""
+        own = self.host_gb_per_s
+        lengths = [
+            {"host_gb_per_s": own, "tokens": tokens, "flops_times": factor}
+            | {"recompute_ms": again, "swap_ms": moved}
+            for factor, times in self.recompute_ms.items()
+            for tokens, again, moved in zip(self.contexts, times, self.swap_ms, strict=True)
+        ]
+        return lengths + [
+            {"host_gb_per_s": link, "tokens": self.tokens, "flops_times": factor}
+            | {"recompute_ms": again, "swap_ms": self.swap_here_ms * own / link}
+            for factor, again in self.recompute_here_ms.items()
+            for link in HOST_GB_PER_S
+        ]
 
 
 @lru_cache(maxsize=REMEMBERED)

@@ -407,8 +407,8 @@ def padding_frac(run: Run) -> float:
     """Return the share of the slot-steps of static batches that requests already finished hold.
 
     A batch runs from the step that prefills it until its longest answer is done, and makes a token for each
-    of its requests in every one of these steps, the first included; a slot that has made its own is held until
-    then. 0 under the other policies, which give a slot away at once.
+    of its requests in every one of these steps, the first included; a slot that has made its own is held
+    until then. 0 under the other policies, which give a slot away at once.
     """
     if run.scenario.policy != "static":
         return 0.0
@@ -456,8 +456,8 @@ def bands_of(run: Run) -> dict[str, float]:
 def at_limit(run: Run, point: dict[str, Any]) -> str:
     """Return the latency limit that a run can neither keep nor break for sure; "" if there is none.
 
-    That is ``ttft``, ``tpot`` or ``both``: it lies inside the 95% interval of the percentile held against it, so
-    that more requests may decide either way.
+    That is ``ttft``, ``tpot`` or ``both``: it lies inside the 95% interval of the percentile held against it,
+    so that more requests may decide either way.
     """
     scenario, names = run.scenario, []
     if not any(_is_near(point, scenario, name) for name in ("ttft", "tpot")):

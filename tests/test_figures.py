@@ -221,7 +221,7 @@ def test_the_finding_says_what_stands_in_the_way(after: dict, words: str) -> Non
 
 
 def test_the_finding_names_the_same_points_on_either_side_of_a_limit() -> None:
-    """Oracle: one point at the limit, found within it and beyond it: both findings name it and the sure one."""
+    """Oracle: a point at the limit, found within it and beyond it: both findings name it and the sure one."""
     sure = SWEEP[1] | {"at_limit": ""}
     within = point(load=16, at_limit="tpot") | {Y: 2 * sure[Y]}
     beyond = within | {"meets_slo": False}

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import shlex
+import subprocess
+import sys
 from functools import partial
 
 import pandas as pd
 import pytest
 
 from sim_core import Scenario, ScenarioError, load_scenario, presets
+from sim_core import batching as core
 from sim_core.__main__ import main
 from sim_core.timeline import POLICIES, logged_scenario, timelines
 from sim_core.view import batching, request_editor, state
-from tests.visits import APP, FINDING, address, healthy, open_page, said
+from tests.visits import APP, FINDING, ROOT, address, healthy, open_page, said
 
 visit = partial(open_page, "3_Batching.py")
 
@@ -193,3 +197,31 @@ def test_extreme_inputs_are_answered(query: dict[str, str]) -> None:
     """Oracle: no exception; what cannot run is said."""
     app = healthy(visit(**query))
     assert FINDING in said(app) or app.warning
+
+
+@pytest.mark.parametrize("view", ["wait", "preemption", "interference", "endings"])
+def test_an_experiment_says_that_it_draws_requests(view: str) -> None:
+    """Oracle: the note stands where the scenario replays a list, and nowhere else."""
+    own = {"arrivals": "trace", "request_list": "0:300:20x3"}
+    assert "list of requests is not replayed" in said(visit(batching=view, **own))
+    assert "list of requests is not replayed" not in said(visit(batching=view))
+
+
+def test_the_crossover_can_be_taken_away() -> None:
+    """Oracle: the curves that are drawn, from the code of the page run in a fresh interpreter."""
+    app = visit(batching="preemption", at_batch="8")
+    command = next(block.value for block in app.code if "crossover" in block.value).splitlines()[-1]
+    run = subprocess.run(
+        [sys.executable, *shlex.split(command)[1:]], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    rows = [ast.literal_eval(line) for line in run.stdout.splitlines()]
+    scenario = app.session_state.scenario
+    found = core.crossover(scenario, core.mean_context(scenario), 8)
+    own = [row for row in rows if row["flops_times"] == 1.0 and row["host_gb_per_s"] == found.host_gb_per_s]
+    assert [row["recompute_ms"] for row in own[: len(found.contexts)]] == pytest.approx(
+        found.recompute_ms[1.0]
+    )
+    assert [row["swap_ms"] for row in own[: len(found.contexts)]] == pytest.approx(found.swap_ms)
+    even = found.even_gb_per_s[1.0]
+    here = [row for row in rows[3 * len(found.contexts) :] if row["flops_times"] == 1.0]
+    assert all((row["swap_ms"] < row["recompute_ms"]) == (row["host_gb_per_s"] > even) for row in here)

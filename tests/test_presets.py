@@ -456,7 +456,7 @@ def test_the_first_scenario_exists():
 
 
 def test_bursts_are_bound_by_the_first_token():
-    """Oracle: the engine: at a low rate the limits hold; at one too high for them it is the TTFT that fails."""
+    """Oracle: the engine: at a low rate the limits hold; at one too high for them the TTFT fails."""
     from sim_core.metrics import point_of
     from sim_core.simulator import run
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 from html import escape
 
 import streamlit as st
 
-from sim_core import batching, presets
-from sim_core.address import command_for
+from sim_core import batching, presets, report
+from sim_core.address import command_for, to_query
 from sim_core.scenario import Scenario, ScenarioError
 from sim_core.view import actions, batch_figures, controls, shell, state, trust_badge
 from sim_core.view.batch_figures import WAYS, policy_name, spread_words, way_words
@@ -55,6 +56,18 @@ def titles(scenario: Scenario, what: str) -> dict[str, str]:
     }
 
 
+def drawn_note(scenario: Scenario, rate: bool = True) -> str:
+    """Return that requests were drawn where the scenario has a list of its own; "" where it has none."""
+    if not batching.replays(scenario):
+        return ""
+    lengths = scenario.mix or f"{scenario.prompt_tokens:,} → {scenario.output_tokens:,} tokens"
+    at = f", at {quantity(scenario.arrival_per_s, 'req/s')}" if rate else ""
+    return (
+        "This scenario's own list of requests is not replayed here: the experiment needs many requests, "
+        f"which are drawn from the scenario's lengths ({lengths}){at}."
+    )
+
+
 def micro(value_us: float) -> str:
     """Return a time given in microseconds."""
     return duration(value_us / 1e3) if value_us >= 1000 else quantity(value_us, "µs")
@@ -71,7 +84,7 @@ def rate_words(value: float) -> str:
 def wait(scenario: Scenario) -> None:
     """Show what waiting for a batch does to TTFT and throughput."""
     found = batching.waiting(scenario)
-    say(wait_finding(found), load_note(found))
+    say(wait_finding(found), drawn_note(scenario), load_note(found))
     trust_badge.badge(scenario)
     _load_controls(scenario, found)
     curves = {batch: found.curve(batch) for batch in found.vary["max_batch"]}
@@ -219,7 +232,12 @@ def preemption(scenario: Scenario) -> None:
     decodes = int(state.number("at_batch"))
     crossover = batching.crossover(scenario, tokens, decodes)
     here = found.at(scenario.kv_memory_frac)
-    say(pressure_finding(found, here), crossover_finding(crossover), pressure_note(scenario))
+    say(
+        pressure_finding(found, here),
+        crossover_finding(crossover),
+        drawn_note(scenario),
+        pressure_note(scenario),
+    )
     trust_badge.badge(scenario)
     _pressure_controls(scenario, found)
     curves = {way: found.curve(way) for way in batching.WAYS}
@@ -237,9 +255,24 @@ def preemption(scenario: Scenario) -> None:
     )
     _pressure_table(tightest(found, here))
     _crossover(scenario, crossover, decodes)
-    commands = [command_for(found.scenario, "frontier", vary=found.vary)]
-    actions.take_away(
-        "preemption", actions.table_files(found.rows, "preemption", scenario), "\n".join(commands)
+    rows = crossover.rows()
+    files = [
+        *actions.table_files(found.rows, "preemption", scenario),
+        actions.File("Crossover", "batchscope-crossover.csv", "text/csv", lambda: report.csv_text(rows)),
+    ]
+    actions.take_away("preemption", files, preemption_commands(found, crossover, decodes))
+
+
+def preemption_commands(found: batching.Pressure, crossover: batching.Crossover, decodes: int) -> str:
+    """Return the shell commands that give the points of the sweep and the curves of the crossover."""
+    query = to_query(found.scenario)
+    code = (
+        f"from sim_core import batching, load_scenario; scenario = load_scenario({query!r}); "
+        f"print(*batching.crossover(scenario, {crossover.tokens}, {decodes}).rows(), sep=chr(10))"
+    )
+    return (
+        f"{command_for(found.scenario, 'frontier', vary=found.vary)}\n"
+        f"# recompute or swap: where they cross\npython -c {shlex.quote(code)}"
     )
 
 
@@ -361,7 +394,7 @@ def interference(scenario: Scenario) -> None:
         _interference_controls(scenario)  # a smaller crowd may fit
         raise
     own = own_way(scenario, found)
-    say(interference_finding(found, own), interference_note(found))
+    say(interference_finding(found, own), drawn_note(scenario), interference_note(found))
     trust_badge.badge(scenario)
     _interference_controls(scenario)
     drawn = [(way.variant.policy, way.variant.token_budget, way.mixed_ms) for way in found.ways]
@@ -522,7 +555,7 @@ def interference_commands(found: batching.Interference, own: batching.Shared) ->
 def endings(scenario: Scenario) -> None:
     """Show what the spread of answer lengths costs static batching."""
     found = batching.endings(scenario)
-    say(endings_finding(found), endings_note(scenario, found))
+    say(endings_finding(found), drawn_note(scenario, rate=False), endings_note(scenario, found))
     trust_badge.badge(scenario)
     left, _ = st.columns(2)
     with left:
