@@ -33,14 +33,27 @@ from sim_core.simulator import STAGES, Run, run
 from sim_core.workload import mean_lengths
 
 LINKS_GB_PER_S = tuple(float(f"{10**power:.3g}") for power in np.linspace(-0.5, 3.0, 15))
-PROMPTS = (250, 500, 1000, 2000, 4000, 8000)
-OUTPUTS = (16, 32, 64, 128, 256, 512)
 FEWEST_REQUESTS = 4000  # many workers take long to reach a steady state
 MAP_REQUESTS, MAP_WARM_UP = 3000, 0.3
 LIVES = 6  # a trial on the map lasts at least so many times as long as a request is in the engine
 NEAR = (-1, 0, 1)  # splits tried about the matched one on the map
 SLOWEST, QUICKEST = 0.1, 1.5
 BISECTIONS = 6
+
+
+class Axes(NamedTuple):
+    """Two keys of the scenario and the values that a map takes of each, upwards and to the right."""
+
+    y: str
+    y_values: tuple[int, ...]
+    x: str
+    x_values: tuple[int, ...]
+
+
+LENGTHS = Axes(
+    "prompt_tokens", (250, 500, 1000, 2000, 4000, 8000), "output_tokens", (16, 32, 64, 128, 256, 512)
+)
+LIMITS = Axes("slo_ttft_ms", (125, 250, 500, 1000, 2000, 4000), "slo_tpot_ms", (10, 15, 20, 30, 45, 70))
 
 
 class Ways(NamedTuple):
@@ -214,13 +227,8 @@ def _decode_rate(price: cost.Price, split: Scenario, prompt: float, output: floa
 
 
 @lru_cache(maxsize=32)
-def gain_map(
-    scenario: Scenario,
-    prompts: tuple[int, ...] = PROMPTS,
-    outputs: tuple[int, ...] = OUTPUTS,
-    requests: int = MAP_REQUESTS,
-) -> list[dict[str, Any]]:
-    """Return how much more two pools can serve within the limits than one, for mean lengths.
+def gain_map(scenario: Scenario, axes: Axes = LENGTHS, requests: int = MAP_REQUESTS) -> list[dict[str, Any]]:
+    """Return how much more two pools can serve within the limits than one, over mean lengths or over limits.
 
     Every trial has as many `requests`, or more where they live long. The split is that of rate matching or
     one worker beside it, whichever keeps the limits best.
@@ -228,19 +236,19 @@ def gain_map(
     Returns
     -------
     list of dict
-        `prompt_tokens`, `output_tokens`, `one_per_s` and `two_per_s` (the highest Poisson rates at which the
-        stated percentile keeps both limits; 0 if none does), `prefill_workers`, and `gain_frac` (NaN where
-        neither way keeps the limits).
+        The two keys of the `axes`, `one_per_s` and `two_per_s` (the highest Poisson rates at which the stated
+        percentile keeps both limits; 0 if none does), `prefill_workers`, and `gain_frac` (NaN where neither
+        way keeps the limits).
     """
-    base = split_of(scenario).replace(
-        mix="", request_list="", requests=requests, warmup_frac=MAP_WARM_UP, arrivals="poisson"
-    )
-    return [_cell(base.replace(prompt_tokens=p, output_tokens=o)) for p in prompts for o in outputs]
+    base = split_of(scenario).replace(requests=requests, warmup_frac=MAP_WARM_UP, arrivals="poisson")
+    if axes.x == LENGTHS.x:
+        base = base.replace(mix="", request_list="")
+    cells = [{axes.y: y, axes.x: x} for y in axes.y_values for x in axes.x_values]
+    return [cell | _cell(base.replace(**cell)) for cell in cells]
 
 
 def _cell(two: Scenario) -> dict[str, Any]:
-    """Return one cell of the map."""
-    row: dict[str, Any] = {"prompt_tokens": two.prompt_tokens, "output_tokens": two.output_tokens}
+    """Return what one cell of the map holds."""
     one = one_pool_of(two)
     try:
         top = saturation_per_s(one)
@@ -253,14 +261,14 @@ def _cell(two: Scenario) -> dict[str, Any]:
         best = max(tried, key=lambda split: _point(run(split))["slo_attainment_frac"])
         theirs = highest_per_s(best, top)
     except ScenarioError as error:
-        return row | {"feasible": False, "reason": str(error), "gain_frac": math.nan}
+        return {"feasible": False, "reason": str(error), "gain_frac": math.nan}
     found = {"one_per_s": ours, "two_per_s": theirs, "prefill_workers": best.prefill_workers}
-    return row | {"feasible": True, "reason": ""} | found | {"gain_frac": gain_of(theirs, ours)}
+    return {"feasible": True, "reason": ""} | found | {"gain_frac": gain_of(theirs, ours)}
 
 
 def _enough(two: Scenario, top_per_s: float) -> int:
     """Return the requests of a trial; few would end before the engines are as full as they would be."""
-    running = top_per_s * two.output_tokens * two.slo_tpot_ms / 1e3
+    running = top_per_s * mean_lengths(two)[1] * two.slo_tpot_ms / 1e3
     running = min(running, two.max_batch * (two.prefill_workers + two.decode_workers))
     return max(two.requests, round(LIVES * running))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -104,11 +105,23 @@ def test_the_highest_rate_keeps_the_limits_and_a_higher_one_does_not() -> None:
 
 def test_the_map_compares_both_ways_cell_by_cell() -> None:
     """Oracle: the rates of one cell, searched for by themselves; the gain is their ratio."""
-    rows = disaggregation.gain_map(BASE, (1000, 4000), (32,), 1500)
+    axes = disaggregation.LENGTHS._replace(y_values=(1000, 4000), x_values=(32,))
+    rows = disaggregation.gain_map(BASE, axes, 1500)
     assert [(row["prompt_tokens"], row["output_tokens"]) for row in rows] == [(1000, 32), (4000, 32)]
     for row in rows:
         assert row["gain_frac"] == pytest.approx(row["two_per_s"] / row["one_per_s"] - 1)
     assert rows[1]["gain_frac"] > 0.1  # long prompts and short answers are what splitting is for
+
+
+def test_the_map_over_limits_rises_with_them() -> None:
+    """Oracle: a looser limit forbids nothing: the highest rates cannot fall, but for the 4% of the search."""
+    axes = disaggregation.LIMITS._replace(y_values=(500,), x_values=(12, 20, 70))
+    rows = disaggregation.gain_map(BASE, axes, 1500)
+    assert [row["slo_tpot_ms"] for row in rows] == [12, 20, 70]
+    for way in ("one_per_s", "two_per_s"):
+        rates = [row[way] for row in rows]
+        assert all(after >= 0.95 * before for before, after in pairwise(rates))
+        assert rates[-1] > 1.2 * rates[0]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +159,9 @@ def test_stage_rows_are_the_runs_own() -> None:
 
 
 @pytest.mark.parametrize("view", state.VIEW["pools"])
-@pytest.mark.parametrize("query", [{}, {"arrivals": "closed", "concurrency": "300"}, {"slo_tpot_ms": "1"}])
+@pytest.mark.parametrize(
+    "query", [{}, {"over": "limits"}, {"arrivals": "closed", "concurrency": "300"}, {"slo_tpot_ms": "1"}]
+)
 def test_every_view_runs(view: str, query: dict[str, str]) -> None:
     """Oracle: no exception, a finding, a badge that names the two pools, an address with the view."""
     app = healthy(visit(pools=view, **query))

@@ -11,7 +11,7 @@ import streamlit as st
 
 from sim_core import disaggregation, presets
 from sim_core.address import command_for
-from sim_core.disaggregation import Ways
+from sim_core.disaggregation import Axes, Ways
 from sim_core.pools import transfer_of
 from sim_core.scenario import Scenario, ScenarioError
 from sim_core.view import actions, controls, disaggregation_figures, pieces, state, sweeps, trust_badge
@@ -21,6 +21,7 @@ from sim_core.view.words import duration, number, percent, quantity
 from sim_core.workload import mean_lengths
 
 VIEWS = {"ratio": "The ratio", "stages": "One pool or two", "pays": "When it pays", "link": "The KV link"}
+OVER = {"lengths": "Over lengths", "limits": "Over limits"}
 LOADS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.1, 1.2)
 SAME = 0.02  # gains below this are no gain
 NOISE = 0.05  # and on the map, of few requests a cell
@@ -260,54 +261,61 @@ def _numbers(found: Ways) -> None:
 
 
 def pays(found: Ways, scenario: Scenario) -> None:
-    """Show the gain over lengths of prompts and answers."""
-    with st.spinner("Searching both ways over all lengths…"):
-        rows = disaggregation.gain_map(_for_map(scenario))
-    pieces.say(pays_finding(rows))
+    """Show the gain over lengths of prompts and answers, or over the latency limits."""
+    controls.views("over", OVER, "Map over")
+    axes = {"lengths": disaggregation.LENGTHS, "limits": disaggregation.LIMITS}[state.view("over")]
+    with st.spinner("Searching both ways in every cell…"):
+        rows = disaggregation.gain_map(_for_map(scenario, axes), axes)
+    pieces.say(pays_finding(rows, axes))
     trust_badge.badge(found.two)
     _dials(scenario)
-    here = mean_lengths(found.two)
+    over_lengths = axes == disaggregation.LENGTHS
+    here = mean_lengths(found.two) if over_lengths else (scenario.slo_ttft_ms, scenario.slo_tpot_ms)
     chart(
-        disaggregation_figures.gains(rows, here), "gains", disaggregation_figures.gains_sentence(rows),
+        disaggregation_figures.gains(rows, axes, here), "gains", disaggregation_figures.gains_sentence(rows),
         height=540, **_titles(found),
     )  # fmt: skip
+    ring = "mean of the sidebar's lengths" if over_lengths else "pair of limits in the sidebar"
     st.caption(
         "The highest request rate at which the stated percentile keeps both limits: two pools against one "
         "of the same devices, each searched for by itself, the two split as rate matching says or one worker "
         "beside it. Blue: two pools can take more. Orange: less. The line is where they are even; ×: neither "
-        "keeps the limits at any rate. The ring is the mean of the sidebar's lengths. Rates are found to "
-        "about 4 %, and whole workers make steps."
+        f"keeps the limits at any rate. The ring is the {ring}. Rates are found to about 4 %, and whole "
+        "workers make steps."
     )
     _take_away("gains", rows, found)
 
 
-def _for_map(scenario: Scenario) -> Scenario:
+def _for_map(scenario: Scenario, axes: Axes) -> Scenario:
     """Return a scenario without what the map does not depend on."""
     plain = _neutral(scenario).replace(arrivals="poisson", arrival_per_s=1.0, concurrency=1, requests=1)
-    return plain.replace(mix="", request_list="", prompt_tokens=1, output_tokens=1)
+    if axes == disaggregation.LENGTHS:
+        return plain.replace(mix="", request_list="", prompt_tokens=1, output_tokens=1)
+    return plain.replace(slo_ttft_ms=1.0, slo_tpot_ms=1.0)
 
 
-def pays_finding(rows: Sequence[dict[str, Any]]) -> str:
+def pays_finding(rows: Sequence[dict[str, Any]], axes: Axes) -> str:
     """Return where two pools pay most."""
     known = [row for row in rows if not math.isnan(row["gain_frac"])]
+    pairs = "lengths" if axes == disaggregation.LENGTHS else "limits"
     if not known:
-        return "Neither one pool nor two keep the limits at any of these lengths."
+        return f"Neither one pool nor two keep the limits at any of these {pairs}."
     better = [row for row in known if row["gain_frac"] > NOISE]
     worse = sum(row["gain_frac"] < -NOISE for row in known)
     if not better:
         return (
-            f"At none of these lengths can two pools take more requests than one; at {worse} of {len(known)} "
+            f"At none of these {pairs} can two pools take more requests than one; at {worse} of {len(known)} "
             "less."
         )
     most = max(better, key=lambda row: row["gain_frac"])
-    lengths = (
-        f"prompts of {number(most['prompt_tokens'])} and answers of {number(most['output_tokens'])} tokens"
-    )
+    y, x = (disaggregation_figures.SCALES[key].words(most[key]) for key in (axes.y, axes.x))
+    where = f"prompts of {y} and answers of {x} tokens"
+    if pairs == "limits":
+        where = f"first tokens within {y} and each token within {x}"
     much = "some, where one pool can take none" if math.isinf(most["gain_frac"]) else _more(most["gain_frac"])
     return (
         f"Within the limits two pools can take more requests than one at {len(better)} of {len(known)} pairs "
-        "of "
-        f"lengths and less at {worse}; most at {lengths}: {much}."
+        f"of {pairs} and less at {worse}; most at {where}: {much}."
     )
 
 

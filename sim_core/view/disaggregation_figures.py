@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from sim_core.disaggregation import Axes
 from sim_core.simulator import STAGES
 from sim_core.view.figures import (
     COLOURS,
@@ -172,21 +174,35 @@ def stages_sentence(rows: Sequence[Row]) -> str:
 # When it pays
 
 
-def gains(rows: Sequence[Row], here: tuple[float, float]) -> Figure:
-    """Draw the gain of two pools over lengths of prompts and answers; a line where it changes sign."""
-    prompts = sorted({row["prompt_tokens"] for row in rows})
-    outputs = sorted({row["output_tokens"] for row in rows})
-    by_cell = {(row["prompt_tokens"], row["output_tokens"]): row for row in rows}
-    cells = [[by_cell[prompt, output] for output in outputs] for prompt in prompts]
+class Scale(NamedTuple):
+    """How an axis of the map is called, and how its values are written."""
+
+    title: str
+    words: Callable[[float], str]
+
+
+SCALES = {
+    "prompt_tokens": Scale("Mean prompt [tokens]", number),
+    "output_tokens": Scale("Mean answer [tokens]", number),
+    "slo_ttft_ms": Scale("First token within", duration),
+    "slo_tpot_ms": Scale("Each token within", duration),
+}
+
+
+def gains(rows: Sequence[Row], axes: Axes, here: tuple[float, float]) -> Figure:
+    """Draw the gain of two pools over lengths or limits; a line where it changes sign, a ring at (y, x)."""
+    ys, xs = axes.y_values, axes.x_values
+    by_cell = {(row[axes.y], row[axes.x]): row for row in rows}
+    cells = [[by_cell[down, across] for across in xs] for down in ys]
     colour = [[_colour(row) for row in line] for line in cells]
-    x, y = list(range(len(outputs))), list(range(len(prompts)))
+    x, y = list(range(len(xs))), list(range(len(ys)))
     data = [
         {
             "type": "heatmap", "x": x, "y": y, "z": colour, "zmin": -1, "zmax": 1, "colorscale": SCALE,
             "showscale": False, "xgap": 2, "ygap": 2,
             "text": [[gain_text(row) for row in line] for line in cells], "texttemplate": "%{text}",
             "textfont": {"color": INK},
-            "customdata": [[gain_words(row) for row in line] for line in cells],
+            "customdata": [[gain_words(row, axes) for row in line] for line in cells],
             "hovertemplate": "%{customdata}<extra></extra>",
         }
     ]  # fmt: skip
@@ -204,15 +220,14 @@ def gains(rows: Sequence[Row], here: tuple[float, float]) -> Figure:
         {
             "type": "scatter", "mode": "markers", "hoverinfo": "skip", "showlegend": False,
             "cliponaxis": False,
-            "x": [_place(here[1], outputs)], "y": [_place(here[0], prompts)],
+            "x": [_place(here[1], xs)], "y": [_place(here[0], ys)],
             "marker": {"size": 16, "symbol": "circle-open", "color": INK, "line": {"width": 2, "color": INK}},
         }
     )  # fmt: skip
     layout = TALL_LAYOUT | {
-        "xaxis": {"tickvals": x, "ticktext": [number(value) for value in outputs], "showgrid": False,
-                  "title": {"text": "Mean answer [tokens]"}},
-        "yaxis": {"tickvals": y, "ticktext": [number(value) for value in prompts], "showgrid": False,
-                  "title": {"text": "Mean prompt [tokens]"}},
+        side: {"tickvals": places, "ticktext": [SCALES[key].words(value) for value in values],
+               "showgrid": False, "title": {"text": SCALES[key].title}}
+        for side, key, places, values in (("xaxis", axes.x, x, xs), ("yaxis", axes.y, y, ys))
     }  # fmt: skip
     return {"data": data, "layout": layout}
 
@@ -241,15 +256,18 @@ def gain_text(row: Row) -> str:
     return f"{'+' if gain > 0.005 else '−' if gain < -0.005 else '±'}{abs(100 * gain):.0f}%"
 
 
-def gain_words(row: Row) -> str:
+def gain_words(row: Row, axes: Axes) -> str:
     """Return the words over a cell."""
-    lengths = f"<b>{number(row['prompt_tokens'])} → {number(row['output_tokens'])} tokens</b><br>"
+    sides = (
+        f"{SCALES[key].title.partition(' [')[0]} {SCALES[key].words(row[key])}" for key in (axes.y, axes.x)
+    )
+    title = f"<b>{', '.join(sides)}</b><br>"
     if not row["feasible"]:
-        return lengths + row["reason"]
+        return title + row["reason"]
     if math.isnan(row["gain_frac"]):
-        return f"{lengths}neither one pool nor two keep the limits"
+        return f"{title}neither one pool nor two keep the limits"
     return (
-        f"{lengths}within the limits: one pool {quantity(row['one_per_s'], 'req/s')}, "
+        f"{title}within the limits: one pool {quantity(row['one_per_s'], 'req/s')}, "
         f"two pools {quantity(row['two_per_s'], 'req/s')}<br>{row['prefill_workers']} workers prefill"
     )
 
@@ -259,10 +277,7 @@ def gains_sentence(rows: Sequence[Row]) -> str:
     known = [row["gain_frac"] for row in rows if not math.isnan(row["gain_frac"])]
     better = sum(gain > 0.05 for gain in known)
     worse = sum(gain < -0.05 for gain in known)
-    return (
-        f"Of {len(rows)} pairs of lengths two pools serve more within the limits at {better}, less at "
-        f"{worse}."
-    )
+    return f"Of {len(rows)} cells two pools serve more within the limits at {better}, less at {worse}."
 
 
 # The link

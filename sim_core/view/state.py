@@ -39,6 +39,7 @@ VIEW: Mapping[str, tuple[str, ...]] = {  # view settings and their choices, the 
     "calmetric": ("tpot_ms", "ttft_ms", "itl_ms", "e2e_ms", "output_tok_per_s"),
     "calfrom": ("auto", "points", "steps"),
     "pools": ("ratio", "stages", "pays", "link"),
+    "over": ("lengths", "limits"),
     "valview": ("points", "errors", "worst", "rows"),
     "valmetric": ("tpot", "ttft", "throughput"),
     "valcolour": ("family", "accelerator", "engine"),
