@@ -250,9 +250,12 @@ def capacity(form: str, **source: Any) -> None:
     inputs = Inputs(**source)
     from sim_core import capacity as search
     from sim_core import trust
+    from sim_core.frontier import open_loop
 
     found = dict(search(inputs.scenario, profile=inputs.profile))
-    found["trust"] = trust.trust(inputs.scenario, profile=inputs.profile).as_dict()
+    asked = open_loop(inputs.scenario)
+    load_frac = found["arrival_per_s"] / found["saturation_per_s"] if found["saturation_per_s"] else None
+    found["trust"] = trust.trust(asked, profile=inputs.profile, load_frac=load_frac).as_dict()
     if found["point"] is not None:
         found["point"] = _nested(found["point"])
     emit(_report(found, form))

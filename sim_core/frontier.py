@@ -289,6 +289,11 @@ def refine(
             future.cancel()
 
 
+def open_loop(scenario: Scenario) -> Scenario:
+    """Return the scenario with requests that arrive at a rate: Poisson, or gamma if it says so."""
+    return scenario if scenario.arrivals == "gamma" else scenario.replace(arrivals="poisson")
+
+
 def capacity(
     scenario: Scenario, *, profile: Any = None, tolerance: float = 0.005, requests: int = CAPACITY_REQUESTS
 ) -> dict[str, Any]:
@@ -304,9 +309,7 @@ def capacity(
         fails just above: ``ttft``, ``tpot``, ``stability``, or ``rejected`` if too many requests can never
         fit), `point` (a row as in `frontier`) or None, `tolerance_frac`.
     """
-    if scenario.arrivals != "gamma":
-        scenario = scenario.replace(arrivals="poisson")
-    scenario = scenario.replace(requests=max(scenario.requests, requests))
+    scenario = open_loop(scenario).replace(requests=max(scenario.requests, requests))
     top = saturation_per_s(scenario, None, profile)
 
     def trial(rate: float) -> dict[str, Any]:

@@ -17,8 +17,9 @@ family on its accelerator, else of its family, else all.
 - Every other input outside widens the band by half, in the logarithm; so do a vendor without any part in
   the fit, and figures that are only announced.
 
-The datasheet calibration is a bound and the `submission` one is checked on benchmark entries: neither has
-bands here, and a measured engine profile is evidence of its own.
+The `submission` calibration is held against published benchmark entries (`sim_core.entries`); they state no
+latencies, so it has a band of throughput alone. The datasheet calibration is a bound and has no bands; a
+measured engine profile is evidence of its own.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sim_core import presets
+from sim_core import entries, presets
 from sim_core.address import with_changes
 from sim_core.calibration import calibration
 from sim_core.measured import FOLDER, Point, family_of, points, weight_dtype
@@ -73,15 +74,19 @@ class Trust(NamedTuple):
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as the command line prints it."""
-        found: dict[str, Any] = {
-            "badge": self.badge,
-            "reasons": list(self.reasons),
-            "evidence": self.evidence,
+        found = {"badge": self.badge, "reasons": list(self.reasons), "evidence": self.evidence}
+        return found | self._bands() | {"band_holds_frac": HELD_FRAC}
+
+    def columns(self) -> dict[str, Any]:
+        """Return it as the columns of a row in tables and files."""
+        return {"badge": self.badge, "badge_reasons": " ".join(self.reasons)} | self._bands()
+
+    def _bands(self) -> dict[str, float]:
+        return {
+            f"{name}_band_{side}_frac": getattr(getattr(self, f"{name}_band"), side)
+            for name in ("tpot", "ttft", "throughput")
+            for side in Band._fields
         }
-        for name in ("tpot", "ttft", "throughput"):
-            low, high = getattr(self, f"{name}_band")
-            found |= {f"{name}_band_low_frac": low, f"{name}_band_high_frac": high}
-        return found | {"band_holds_frac": HELD_FRAC}
 
 
 class Blind(NamedTuple):
@@ -132,6 +137,7 @@ class Coverage(NamedTuple):
     dtypes: Mapping[tuple[str, str], frozenset[str]]
     prompt_tokens: tuple[float, float]
     output_tokens: tuple[float, float]
+    context_tokens: float
     clients: int
 
 
@@ -157,6 +163,7 @@ def coverage() -> Coverage:
         },
         prompt_tokens=_range(point.prompt_tokens for point in rows),
         output_tokens=_range(point.output_tokens for point in rows),
+        context_tokens=max(point.prompt_tokens + point.output_tokens / 2 for point in rows),
         clients=max(point.clients // point.replicas for point in rows),
     )
 
@@ -182,15 +189,23 @@ class Outside(NamedTuple):
     words: str
 
 
-def outside(scenario: Scenario, trace: Any = None, load_frac: float | None = None) -> list[Outside]:
-    """Return the inputs of a scenario that the published points do not cover."""
+def outside(
+    scenario: Scenario,
+    trace: Any = None,
+    load_frac: float | None = None,
+    context_tokens: float | None = None,
+) -> list[Outside]:
+    """Return the inputs of a scenario that the published points do not cover.
+
+    Where one step is looked at, its context counts in place of the lengths of the traffic.
+    """
     covered, model = coverage(), presets.model_of(scenario)
     checks = (
         _accelerator(scenario, covered),
         _model(scenario, model, covered),
         _layout(scenario, family_of(model), covered),
         _precision(scenario, covered),
-        _lengths(scenario, covered, trace),
+        _lengths(scenario, covered, trace) if context_tokens is None else _context(covered, context_tokens),
         _clients(scenario, covered),
         _scheduling(scenario),
         _load(load_frac),
@@ -206,6 +221,11 @@ def _accelerator(scenario: Scenario, covered: Coverage) -> list[Outside]:
         if vendor not in {presets.accelerator(part).vendor for part in covered.accelerators}:
             found.append(Outside("vendor", f"nor is one on any other part of {vendor}"))
         return found
+    return _changed_specs(scenario)
+
+
+def _changed_specs(scenario: Scenario) -> list[Outside]:
+    """Return whether the accelerator is another one than is sold."""
     part, sold = presets.accelerator_of(scenario), presets.accelerator(scenario.accelerator)
     names = (
         "bf16_tflop_per_s",
@@ -217,7 +237,7 @@ def _accelerator(scenario: Scenario, covered: Coverage) -> list[Outside]:
     )
     changed = [key for key in names if getattr(part, key) != getattr(sold, key)]
     if changed:
-        return [Outside("accelerator", f"{name} is changed: {', '.join(changed)}")]
+        return [Outside("accelerator", f"{sold.name} is changed: {', '.join(changed)}")]
     return []
 
 
@@ -281,6 +301,15 @@ def _lengths(scenario: Scenario, covered: Coverage, trace: Any) -> list[Outside]
     return found
 
 
+def _context(covered: Coverage, tokens: float) -> list[Outside]:
+    """Return whether sequences hold more, or fewer, tokens than in any point half-way through its answers."""
+    low = covered.prompt_tokens[0] + covered.output_tokens[0] / 2
+    high = covered.context_tokens
+    if low / SLACK <= tokens <= high * SLACK:
+        return []
+    return [Outside("context", f"a context of {tokens:,.0f} tokens; measured {low:,.0f} to {high:,.0f}")]
+
+
 def _clients(scenario: Scenario, covered: Coverage) -> list[Outside]:
     """Return whether more sequences may run at once than were measured; in an open loop nobody can say."""
     if scenario.arrivals == "closed":
@@ -319,9 +348,6 @@ def _scheduling(scenario: Scenario) -> list[Outside]:
         found.append(
             Outside("calibration", "the datasheet calibration is a physical bound, not a prediction")
         )
-    elif scenario.calibration != "typical":
-        words = f"the {scenario.calibration} calibration is checked on benchmark entries, not on these points"
-        found.append(Outside("calibration", words))
     return found
 
 
@@ -356,6 +382,18 @@ def trust(
     return _cached(_neutral(scenario), steep)
 
 
+def of_step(scenario: Scenario, batch: int = 1, context_tokens: float | None = None) -> Trust:
+    """Return how far the time of one step can be trusted: of `batch` sequences with `context_tokens` each.
+
+    Without a context, the lengths of the scenario count. Traffic and policy do not matter to a single step.
+    """
+    changes: dict[str, Any] = {"arrivals": "closed", "concurrency": batch, "replicas": 1, "request_list": ""}
+    changes |= {"policy": "chunked", "max_batch": batch, "token_budget": max(batch, 8192)}
+    if context_tokens is not None:
+        changes |= {"mix": "", "prompt_tokens": 1, "output_tokens": 1, "prompt_cv": 0.0, "output_cv": 0.0}
+    return _cached(_neutral(scenario.replace(**changes)), None, context_tokens)
+
+
 def _neutral(scenario: Scenario) -> Scenario:
     """Return a scenario without what trust does not depend on, so that a sweep over it is one look-up."""
     changes: dict[str, Any] = {"seed": 0, "slo_ttft_ms": 1.0, "slo_tpot_ms": 1.0, "warmup_frac": 0.0}
@@ -365,16 +403,24 @@ def _neutral(scenario: Scenario) -> Scenario:
 
 
 @lru_cache(maxsize=1024)
-def _cached(scenario: Scenario, load_frac: float | None) -> Trust:
-    return _trust(scenario, None, None, load_frac)
+def _cached(scenario: Scenario, load_frac: float | None, context_tokens: float | None = None) -> Trust:
+    return _trust(scenario, None, None, load_frac, context_tokens)
 
 
-def _trust(scenario: Scenario, profile: Any, trace: Any, load_frac: float | None) -> Trust:
+def _trust(
+    scenario: Scenario,
+    profile: Any,
+    trace: Any,
+    load_frac: float | None,
+    context_tokens: float | None = None,
+) -> Trust:
     part = presets.accelerator_of(scenario)
     if profile is not None or scenario.step_profile:
         words = ("step times are measured, on an engine and a device of your own",)
         return Trust(VALIDATED, words, NO_BAND, NO_BAND, NO_BAND, "your own measurement")
-    found = outside(scenario, trace, load_frac)
+    if scenario.calibration == "submission" and not scenario.constants:
+        return _of_entries(scenario)
+    found = outside(scenario, trace, load_frac, context_tokens)
     reasons = tuple(_sentence(item.words) for item in found)
     badge = ANNOUNCED if part.announced else EXTRAPOLATED if found else VALIDATED
     if part.announced:
@@ -395,6 +441,35 @@ def _trust(scenario: Scenario, profile: Any, trace: Any, load_frac: float | None
         bands["throughput"] = _union(bands["throughput"], own)
         bands["tpot"] = _union(bands["tpot"], Band(1 / own.high, 1 / own.low))
     return Trust(badge, reasons, bands["tpot"], bands["ttft"], bands["throughput"], words)
+
+
+def _of_entries(scenario: Scenario) -> Trust:
+    """Return how far a prediction by the `submission` calibration can be trusted: what entries say."""
+    part, found = presets.accelerator_of(scenario), _beside_entries(scenario)
+    reasons = tuple(_sentence(item.words) for item in found)
+    if part.announced:
+        reasons = (f"The figures of {part.name} are announced, not measured by others.", *reasons)
+    badge = ANNOUNCED if part.announced else EXTRAPOLATED if found else VALIDATED
+    if not reasons:
+        name = presets.model_of(scenario).name
+        reasons = (f"Covered by published benchmark entries of {name} on {part.name}.",)
+    return Trust(badge, reasons, NO_BAND, NO_BAND, entry_band(scenario), entries.evidence(scenario.model))
+
+
+def _beside_entries(scenario: Scenario) -> list[Outside]:
+    found = [Outside(*item) for item in entries.outside(scenario)]
+    return [*found, *_changed_specs(scenario), *_scheduling(scenario)]
+
+
+def entry_band(scenario: Scenario, rule: str = "offline") -> Band:
+    """Return the band of throughput under a benchmark's rule, as `trust` has it for Offline.
+
+    Other calibrations than `submission` have one band of throughput, whatever the rule.
+    """
+    if scenario.calibration != "submission" or scenario.constants or scenario.step_profile:
+        return trust(scenario).throughput_band
+    further = len(_beside_entries(scenario)) + presets.accelerator_of(scenario).announced
+    return widened(interval(entries.ratios(scenario.model, rule)), further)
 
 
 def _sentence(words: str) -> str:
@@ -468,10 +543,16 @@ def with_load(scenario: Scenario, *, profile: Any = None, trace: Any = None) -> 
     return trust(scenario, profile=profile, trace=trace, load_frac=load_frac)
 
 
+NO_TRUST = Trust("", (), NO_BAND, NO_BAND, NO_BAND, "none")
+
+
 def columns(
     scenario: Scenario, row: Mapping[str, Any], *, profile: Any = None, trace: Any = None
 ) -> dict[str, Any]:
-    """Return badge and TPOT band of one point of a sweep, as its columns in tables and files."""
+    """Return badge, reasons and bands of one point of a sweep, as its columns in tables and files.
+
+    The row's own values of scenario keys, and its `load_frac`, count; a row that cannot be has a blank badge.
+    """
     keys = {
         key: value for key, value in row.items() if key in Scenario.__dataclass_fields__ and key != "requests"
     }
@@ -484,6 +565,5 @@ def columns(
             load_frac=None if load_frac is None else float(load_frac),
         )
     except ScenarioError:
-        return {"badge": "", "tpot_band_low_frac": math.nan, "tpot_band_high_frac": math.nan}
-    low, high = found.tpot_band
-    return {"badge": found.badge, "tpot_band_low_frac": low, "tpot_band_high_frac": high}
+        found = NO_TRUST
+    return found.columns()

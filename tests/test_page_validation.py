@@ -125,12 +125,16 @@ def test_files_say_how_far_each_row_can_be_trusted() -> None:
         )
     assert "badge" not in csv
     lines = predicted.splitlines()
-    assert lines[0].endswith("badge,tpot_band_low_frac,tpot_band_high_frac")
+    assert lines[0].split(",")[2:] == list(trust.NO_TRUST.columns())
     assert trust.VALIDATED in lines[1]
     assert trust.ANNOUNCED in lines[2]
 
 
 def test_capacity_says_how_far_to_trust(capsys) -> None:
-    """Oracle: the scenario's badge."""
+    """Oracle: the badge of the scenario at the rate that was found, which is a share of what saturates."""
     assert main(["capacity", "requests=300"]) == 0
-    assert json.loads(capsys.readouterr().out)["trust"]["badge"] == trust.trust(load_scenario("")).badge
+    found = json.loads(capsys.readouterr().out)
+    load_frac = found["arrival_per_s"] / found["saturation_per_s"]
+    assert found["trust"]["badge"] == trust.trust(load_scenario(""), load_frac=load_frac).badge
+    assert main(["capacity", "requests=300&slo_tpot_ms=0.001"]) == 0
+    assert json.loads(capsys.readouterr().out)["trust"]["badge"] == trust.VALIDATED

@@ -97,7 +97,7 @@ def test_plotly_accepts_bars_and_points():
 @pytest.mark.parametrize("name", presets.preset_ids("published"))
 def test_plotly_accepts_published_results(name):
     """Oracle: Plotly's own validation; every spread is drawn, its range about its median."""
-    rows = scenarios.published_rows(presets.benchmark(name), presets.check("mlperf"))
+    rows = scenarios.published_rows(presets.benchmark(name))
     for figure in (figures.published_ratios(rows), figures.published_offline(rows)):
         go.Figure(figure)
         for trace in figure["data"]:

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sim_core import Scenario, load_scenario, measured, presets, trust, validation
+from sim_core import Scenario, entries, load_scenario, measured, presets, trust, validation
+from sim_core.calibration import calibration
 from sim_core.measured import Point, read_points
 from sim_core.scenario import ScenarioError
 from sim_core.simulator import run
@@ -333,3 +334,77 @@ def test_columns_of_a_sweep() -> None:
     assert found["badge"] == EXTRAPOLATED and found["tpot_band_low_frac"] < 1 < found["tpot_band_high_frac"]
     assert trust.columns(Scenario(), {"tensor_parallel": 4, "load_frac": 0.5})["badge"] == VALIDATED
     assert trust.columns(Scenario(), {"tensor_parallel": 3, "expert_parallel": 2})["badge"] == ""
+
+
+def test_the_band_of_a_step() -> None:
+    """Oracle: batch and context are covered or not, traffic does not count; the band is the model's."""
+    static = Scenario(policy="static", arrivals="offline", requests=100_000, prompt_tokens=100_000)
+    found = trust.of_step(static, 32, 2000.0)
+    assert found.badge == VALIDATED
+    assert found.tpot_band == trust.trust(Scenario()).tpot_band
+    for batch, context, words in ((16_000, 2000.0, "sequences at once"), (32, 1e6, "context of 1,000,000")):
+        found = trust.of_step(static, batch, context)
+        assert found.badge == EXTRAPOLATED and words in found.reasons[0]
+    assert "100,000 tokens" in trust.of_step(static, 32).reasons[0]
+
+
+def test_the_columns_are_the_command_lines_words() -> None:
+    """Oracle: `as_dict`."""
+    found = trust.trust(Scenario(accelerator="trainium3"))
+    row, printed = found.columns(), found.as_dict()
+    assert row.pop("badge_reasons") == " ".join(printed["reasons"])
+    assert row == {key: printed[key] for key in row} and len(row) == 7
+    assert trust.NO_TRUST.columns().keys() == found.columns().keys()
+
+
+# Entries
+
+
+def test_entries_and_their_band() -> None:
+    """Oracle: the files of published and simulated figures, by hand for one pair; quantiles of all pairs."""
+    pair = next(p for p in entries.pairs() if (p.benchmark, p.accelerator) == ("llama2-70b", "h200"))
+    spread = next(row for row in presets.published("llama2-70b") if row.accelerator == "h200")
+    systems = [s for s in presets.check("mlperf").systems if s.benchmark == "llama2-70b"]
+    system = max((s for s in systems if s.accelerator == "h200"), key=lambda s: s.entries)
+    assert pair.offline == pytest.approx(spread.offline_median / system.offline)
+    assert pair.server / pair.offline == pytest.approx(spread.server_median / system.server_counted)
+    inside = Scenario(
+        model="llama-2-70b", accelerator="h200", weight_dtype="fp8", mix="mlperf-llama2-70b",
+        calibration="submission",
+    )  # fmt: skip
+    found = trust.trust(inside)
+    assert found.badge == VALIDATED and math.isnan(found.tpot_band.low)
+    ratios = [p.offline for p in entries.pairs() if p.benchmark == "llama2-70b"]
+    assert found.throughput_band == pytest.approx(tuple(np.percentile(ratios, [10, 90])))
+    assert trust.entry_band(inside) == found.throughput_band
+    assert (
+        trust.entry_band(inside.replace(calibration="typical"))
+        == trust.trust(inside.replace(calibration="typical")).throughput_band
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model": "gemma-7b"}, "no published entry of Gemma-7B"),
+        ({"accelerator": "l4"}, "no published entry of Llama 2 70B on L4"),
+        ({"weight_dtype": "bf16"}, "weights in bf16"),
+        ({"mix": ""}, "requests (mix)"),
+        ({"policy": "static"}, "static batching"),
+        ({"hbm_gb_per_s": 9000.0}, "is changed"),
+    ],
+)
+def test_what_entries_do_not_cover_is_named(changes: dict, words: str) -> None:
+    """Oracle: one input moved out of what is published; the band is wider than inside."""
+    inside = Scenario(
+        model="llama-2-70b", accelerator="h200", weight_dtype="fp8", mix="mlperf-llama2-70b",
+        calibration="submission",
+    )  # fmt: skip
+    found = trust.trust(inside.replace(**changes))
+    assert found.badge == EXTRAPOLATED and words.lower() in " ".join(found.reasons).lower()
+    assert found.throughput_band.high > trust.trust(inside).throughput_band.high
+
+
+def test_the_benchmark_fitted_to_is_the_calibrations() -> None:
+    """Oracle: what the calibration file says of its data."""
+    assert f"MLPerf {entries.FITTED_TO} alone" in calibration("submission").data

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import streamlit as st
 
-from sim_core import mlperf, presets
+from sim_core import entries, mlperf, presets
 from sim_core.address import command_for
 from sim_core.mlperf import Answer, Limits
 from sim_core.presets import Benchmark, PublishedSpread
@@ -474,7 +474,7 @@ def points_finding(rows: Sequence[Row]) -> str:
 def published(benchmark: Benchmark) -> None:
     """Show published results of a benchmark by accelerator beside simulated ones, and the errors."""
     check = presets.check("mlperf")
-    rows = published_rows(benchmark, check)
+    rows = published_rows(benchmark)
     pieces.say(published_finding(benchmark, rows, check))
     if rows:
         height = 130 + 42 * len(rows)
@@ -507,13 +507,11 @@ def published(benchmark: Benchmark) -> None:
     actions.take_away("published-ratios" if rows else "", files, check.command)
 
 
-def published_rows(benchmark: Benchmark, check: presets.Check) -> list[dict[str, Any]]:
+def published_rows(benchmark: Benchmark) -> list[dict[str, Any]]:
     """Return one row per accelerator: the published spread, and what was simulated for most entries."""
     rows = []
     for spread in presets.published(benchmark.id):
-        mine = [item for item in check.systems
-                if item.benchmark == benchmark.id and item.accelerator == spread.accelerator]  # fmt: skip
-        usual = max(mine, key=lambda item: item.entries, default=None)
+        usual = entries.usual_system(benchmark.id, spread.accelerator)
         row: dict[str, Any] = {"accelerator": spread.accelerator,
                                "name": presets.accelerator(spread.accelerator).name}  # fmt: skip
         for rule in mlperf.RULES:
