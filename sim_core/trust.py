@@ -27,7 +27,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
@@ -431,12 +431,13 @@ def _trust(
     if any(item.what == "calibration" for item in found):
         return Trust(badge, reasons, NO_BAND, NO_BAND, NO_BAND, "none")
     missing = {item.what for item in found}
-    rows, words = _closest(scenario, missing)
+    unseen = "accelerator" if "accelerator" in missing else "model"
+    held, words = _closest(family_of(presets.model_of(scenario)), scenario.accelerator, unseen)
     if not reasons:
         reasons = (f"Covered by {words}.",)
     further = len(missing) - bool(missing & {"accelerator", "model"}) + part.announced
-    bands = {metric: _band(rows, metric, further) for metric in ("tpot", "ttft", "throughput")}
-    own = _own_band(scenario)
+    bands = {metric: widened(band, further) for metric, band in held.items()}
+    own = _own_band(scenario.accelerator)
     if own is not None:
         bands["throughput"] = _union(bands["throughput"], own)
         bands["tpot"] = _union(bands["tpot"], Band(1 / own.high, 1 / own.low))
@@ -476,26 +477,22 @@ def _sentence(words: str) -> str:
     return f"{words[0].upper()}{words[1:]}."
 
 
-def _closest(scenario: Scenario, missing: set[str]) -> tuple[list[Blind], str]:
-    """Return the blind rows closest to a scenario, and what they are in words."""
-    family = family_of(presets.model_of(scenario))
-    unseen = "accelerator" if "accelerator" in missing else "model"
+@cache
+def _closest(family: str, accelerator: str, unseen: str) -> tuple[dict[str, Band], str]:
+    """Return what holds measured / predicted in 80% of the blind rows closest to a scenario, and their words."""
     rows = [row for row in blind() if row.unseen == unseen]
     same = [row for row in rows if row.point.family == family]
-    here = [row for row in same if row.point.accelerator == scenario.accelerator]
-    name = presets.accelerator(scenario.accelerator).name
+    here = [row for row in same if row.point.accelerator == accelerator]
+    name = presets.accelerator(accelerator).name
     left_out = f"each predicted without its {unseen}"
     if len(here) >= FEWEST_ROWS and unseen == "model":
-        return here, f"{len(here)} published points of {FAMILY_WORDS[family]} on {name}, {left_out}"
-    if len(same) >= FEWEST_ROWS:
-        return same, f"{len(same)} published points of {FAMILY_WORDS[family]}, {left_out}"
-    return rows, f"{len(rows)} published points, {left_out}"
-
-
-def _band(rows: Sequence[Blind], metric: str, further: int) -> Band:
-    """Return the interval that holds measured / predicted in 80% of rows, wider for inputs outside."""
-    ratios = np.array([1 / getattr(row, metric) for row in rows])
-    return widened(interval(ratios), further)
+        rows, words = here, f"{len(here)} published points of {FAMILY_WORDS[family]} on {name}, {left_out}"
+    elif len(same) >= FEWEST_ROWS:
+        rows, words = same, f"{len(same)} published points of {FAMILY_WORDS[family]}, {left_out}"
+    else:
+        words = f"{len(rows)} published points, {left_out}"
+    metrics = ("tpot", "ttft", "throughput")
+    return {name: interval(np.array([1 / getattr(row, name) for row in rows])) for name in metrics}, words
 
 
 def interval(ratios: np.ndarray) -> Band:
@@ -520,11 +517,12 @@ def widened(band: Band, steps: int) -> Band:
     return Band(math.exp(middle - half), math.exp(middle + half))
 
 
-def _own_band(scenario: Scenario) -> Band | None:
+@cache
+def _own_band(accelerator: str) -> Band | None:
     """Return the throughput band of a part that was never fitted, from points of its own."""
-    if scenario.accelerator in coverage().accelerators:
+    if accelerator in coverage().accelerators:
         return None
-    own = [row for row in blind() if row.unseen == "all" and row.point.accelerator == scenario.accelerator]
+    own = [row for row in blind() if row.unseen == "all" and row.point.accelerator == accelerator]
     ratios = np.array([1 / row.throughput for row in own])
     return interval(ratios) if np.isfinite(ratios).sum() >= FEWEST_OWN else None
 
