@@ -479,7 +479,7 @@ def _sentence(words: str) -> str:
 
 @cache
 def _closest(family: str, accelerator: str, unseen: str) -> tuple[dict[str, Band], str]:
-    """Return what holds measured / predicted in 80% of the blind rows closest to a scenario, and their words."""
+    """Return what holds measured / predicted in 80% of the closest blind rows, and which these are."""
     rows = [row for row in blind() if row.unseen == unseen]
     same = [row for row in rows if row.point.family == family]
     here = [row for row in same if row.point.accelerator == accelerator]

@@ -9,7 +9,7 @@ import pytest
 
 from sim_core import load_scenario, measured, trust, validation
 from sim_core.__main__ import main
-from sim_core.view import actions, state
+from sim_core.view import actions, figures, state, sweeps, trust_words
 from sim_core.view import validation as page
 from tests.visits import FINDING, address, healthy, open_page, said
 
@@ -138,3 +138,36 @@ def test_capacity_says_how_far_to_trust(capsys) -> None:
     assert found["trust"]["badge"] == trust.trust(load_scenario(""), load_frac=load_frac).badge
     assert main(["capacity", "requests=300&slo_tpot_ms=0.001"]) == 0
     assert json.loads(capsys.readouterr().out)["trust"]["badge"] == trust.VALIDATED
+
+
+def test_each_curve_of_the_frontier_has_its_own_badge() -> None:
+    """Oracle: the trust of each accelerator, in the rows that hover, table and files show."""
+    app = healthy(open_page("1_Frontier.py", vary="accelerator", among="h100-sxm,trainium3", requests="300"))
+    files = {button.label: button for button in app.get("download_button")}
+    assert {"CSV", "JSON"} <= files.keys()
+    scenario = app.session_state.scenario
+    sweep = sweeps.Sweep(scenario, "accelerator", ("h100-sxm", "trainium3"), "load_frac")
+    rows = sweeps.quick(sweep).rows
+    steep = trust.STEEP_LOAD
+    badges = {(row["accelerator"], row["load_frac"] > steep): row["badge"] for row in rows}
+    assert badges["h100-sxm", False] == trust.VALIDATED and badges["h100-sxm", True] == trust.EXTRAPOLATED
+    assert badges["trainium3", False] == trust.ANNOUNCED
+    drawn = figures.pareto(rows, figures.fit(rows, False, False), along=sweeps.ALONG["load_frac"], own="",
+                           slo_tpot_ms=40.0, here=None, best=None)  # fmt: skip
+    hovers = {
+        row[0].partition(" · ")[0]: row[-1] for trace in drawn["data"] for row in trace.get("customdata", [])
+    }
+    assert trust.ANNOUNCED in hovers["Trainium3"]
+
+
+def test_where_measured_values_lie() -> None:
+    """Oracle: arithmetic; a rate of a time has the inverse band."""
+    found = trust.trust(load_scenario(""))
+    low, high = found.tpot_band
+    text = trust_words.measured(10.0, found.tpot_band, lambda value: f"{value:.2f}")
+    assert text == f"measured: {10 * low:.2f} to {10 * high:.2f}"
+    assert trust_words.measured(10.0, trust.NO_BAND, str) == ""
+    assert f"{10 / high:.2f} to" in trust_words.measured(
+        10.0, found.tpot_band, lambda value: f"{value:.2f}", inverse=True
+    )
+    assert trust_words.caption(found).startswith("validated region · 80 % of measured values: TPOT")

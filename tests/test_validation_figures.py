@@ -9,7 +9,7 @@ import pytest
 
 from sim_core import measured, trust
 from sim_core.scenario import Scenario
-from sim_core.view import state, trust_badge, validation, validation_figures
+from sim_core.view import state, trust_badge, trust_words, validation, validation_figures
 from sim_core.view.validation_figures import METRICS, Spread
 from sim_core.view.words import THIN
 
@@ -107,5 +107,5 @@ def test_the_badge_says_badge_band_and_reasons() -> None:
     found = trust.trust(Scenario(accelerator="mi300x", policy="static"))
     text = trust_badge.line(found)
     assert found.badge in text and "MI300X" in text and "Static batching" in text and "TPOT" in text
-    assert trust_badge.band_words(trust.Band(0.875, 1.2)) == f"−12 to +20{NARROW}%"
-    assert trust_badge.band_words(trust.Band(0.4, 3.0)) == "0.4× to 3×"
+    assert trust_words.band_words(trust.Band(0.875, 1.2)) == f"−12 to +20{NARROW}%"
+    assert trust_words.band_words(trust.Band(0.4, 3.0)) == "0.4× to 3×"

@@ -13,6 +13,7 @@ from sim_core import presets, report, trust
 from sim_core.address import command_for, to_toml
 from sim_core.frontier import REFINED_REQUESTS, default_vary
 from sim_core.scenario import SPECS, Scenario
+from sim_core.trust import Trust
 from sim_core.view import buttons, shell, state, sweeps
 from sim_core.view.sweeps import Result, Sweep
 
@@ -59,30 +60,36 @@ SYSTEM = (  # the scenario keys by which the rows of a table may be other system
 
 
 def table_files(
-    rows: Iterable[Mapping[str, Any]], name: str, predicted: Scenario | None = None
+    rows: Iterable[Mapping[str, Any]],
+    name: str,
+    predicted: Scenario | Callable[[Mapping[str, Any]], Trust] | None = None,
 ) -> list[File]:
     """Return a view's table as CSV and JSON, and the scenario as TOML.
 
     Rows that are predictions say of which scenario (`predicted`): each gets its badge and band, by the system
-    that the row names where it is another one.
+    that the row names where it is another one. Or they have a function that says how far to trust each.
     """
     rows, scenario = list(rows), st.session_state.scenario
 
     def badged() -> list[Mapping[str, Any]]:
-        if predicted is None:
-            return rows
-        return [
-            row
-            if "badge" in row
-            else {**row} | trust.columns(predicted, {key: row[key] for key in SYSTEM if row.get(key)})
-            for row in rows
-        ]
+        return rows if predicted is None else [{**row} | _badge_of(row, predicted) for row in rows]
 
     return [
         File("CSV", f"batchscope-{name}.csv", "text/csv", lambda: report.csv_text(badged())),
         File("JSON", f"batchscope-{name}.json", "application/json", lambda: report.json_text(badged())),
         File("Scenario", "scenario.toml", "application/toml", lambda: to_toml(scenario)),
     ]
+
+
+def _badge_of(
+    row: Mapping[str, Any], predicted: Scenario | Callable[[Mapping[str, Any]], Trust]
+) -> dict[str, Any]:
+    """Return the columns that say how far a row can be trusted; none where the row has them already."""
+    if "badge" in row:
+        return {}
+    if not isinstance(predicted, Scenario):
+        return predicted(row).columns()
+    return trust.columns(predicted, {key: row[key] for key in SYSTEM if row.get(key)})
 
 
 def frontier_command(sweep: Sweep, fine: bool) -> str:

@@ -90,7 +90,8 @@ function savePng(chart) {
   const [width, height] = spec.export;
   figure.layout.title = { text: title, subtitle: { text: subtitle, font: { size: 13, color: theme.muted } },
                           x: 0.02, xanchor: "left", y: 1 - 26 / height, yanchor: "top", font: { size: 18 } };
-  figure.layout.margin = { ...figure.layout.margin, t: 62 + figure.layout.margin.t, l: 80, r: 40, b: 64 };
+  const lines = subtitle.split("<br>").length;
+  figure.layout.margin = { ...figure.layout.margin, t: 44 + 18 * lines + figure.layout.margin.t, l: 80, r: 40, b: 64 };
   figure.layout.paper_bgcolor = theme.paper;
   const size = { width, height, scale: 2, format: "png", filename: spec.filename };
   for (const axis of ["xaxis", "yaxis"]) {

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from sim_core.view.trust_words import hover
 from sim_core.view.words import Along, duration, number
 
 Row = Mapping[str, Any]
@@ -183,7 +184,7 @@ PARETO_HOVER = (
     "%{x:,.3~r} tok/s/user · %{y:,.3~r} tok/s per accelerator<br>"
     "TTFT p50 %{customdata[1]} · p99 %{customdata[2]}<br>"
     "TPOT p50 %{customdata[3]} · p99 %{customdata[4]}<br>"
-    "%{customdata[5]}<br>%{customdata[6]}<extra></extra>"
+    "%{customdata[5]}<br>%{customdata[6]}%{customdata[7]}<extra></extra>"
 )
 _BETTER = {
     "text": "better ↗", "xref": "paper", "yref": "paper", "x": 0.995, "y": 0.985, "xanchor": "right",
@@ -285,6 +286,7 @@ def _hover(row: Row, name: str, along: Along) -> list[str]:
         *(duration(row[latency]) for latency in latencies),
         f"limited by {limit_words(row['limit'])}",
         _verdict(row),
+        hover(row, reasons=False),
     ]
 
 

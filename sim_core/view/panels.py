@@ -10,7 +10,8 @@ import streamlit as st
 
 from sim_core import presets
 from sim_core.scenario import SPECS, Scenario
-from sim_core.view import controls, figures, findings, pieces, state, sweeps
+from sim_core.trust import Band
+from sim_core.view import controls, figures, findings, pieces, state, sweeps, trust_words
 from sim_core.view.chart import chart
 from sim_core.view.figures import LIMITS, Row, limit_words
 from sim_core.view.sweeps import Result, Sweep
@@ -62,7 +63,7 @@ def key_figures(sweep: Sweep, found: Result) -> None:
         name: _change(now[name], before.get(name, math.nan), better)
         for name, better in (("best", True), *((name, better) for name, _, _, better in FIGURES))
     }
-    main = _cell("", values["best"], "tok/s per accelerator", change["best"], "", "main")
+    main = _cell("", values["best"], "tok/s per accelerator", change["best"], _measured(best), "main")
     rest = "".join(
         _cell(title, values[name], unit, change[name], _note(name, found), "")
         for name, title, unit, _ in FIGURES
@@ -74,6 +75,14 @@ def key_figures(sweep: Sweep, found: Result) -> None:
         f"<section><h2>Best within the limits <b>{escape(label)}</b></h2>{main}</section>"
         f'<section class="here"><h2>This setting <b>{escape(here)}</b></h2><div>{rest}</div></section></div>'
     )
+
+
+def _measured(best: Row | None) -> str:
+    """Return where measured throughput lies beside that of the best point, where it has a band."""
+    if best is None:
+        return ""
+    band = Band(*(best[f"throughput_band_{side}_frac"] for side in Band._fields))
+    return trust_words.measured(best[figures.Y], band, lambda value: number(value, 2))
 
 
 def _values(found: Result) -> dict[str, float]:
@@ -236,7 +245,7 @@ def titles(sweep: Sweep) -> tuple[str, str]:
     return (
         f"{model.name} on {name}",
         f"{scenario.weight_dtype} weights · {scenario.policy.replace('_', ' ')} · {lengths} · "
-        f"{scenario.calibration} calibration · simulated by Batchscope",
+        f"{scenario.calibration} calibration · simulated by Batchscope<br>{trust_words.caption(scenario)}",
     )
 
 
@@ -270,6 +279,7 @@ TABLE = {
     "limit": "Limited by",
     "meets_slo": "Within limits",
     "saturated": "Overloaded",
+    "badge": "Badge",
     "reason": "Why not",
 }
 

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from sim_core import presets
+from sim_core import presets, trust
 from sim_core.cost import memory
 from sim_core.frontier import (
     BATCHES,
@@ -204,9 +204,10 @@ def _own_point(sweep: Sweep) -> Point:
 
 
 def _result(sweep: Sweep, rows: list[dict[str, Any]], fine: bool) -> Result:
-    """Return the rows as a result: labelled, with the frontier marked, the scenario's own row apart."""
+    """Return the rows as a result: labelled, badged, the frontier marked, the scenario's own row apart."""
     rows = [
         {"curve": sweep.label(row[sweep.by]), "look": look(sweep, row[sweep.by]), **_BLANK, **row}
+        | trust.columns(sweep.scenario, row)
         for row in rows
     ]
     places = np.array([(row[X], row[Y]) for row in rows[:-1]], float)
