@@ -1,0 +1,84 @@
+"""Two phases, Disaggregation and Calibrate in a real browser: what paints, moves, fits and is taken in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.browser.visit import PLOTTED, Visit
+
+pytestmark = pytest.mark.browser
+
+SAMPLES = Path(__file__).parent.parent / "samples"
+POOLS = "prefill_workers=3&decode_workers=1&prompt_tokens=4000"
+
+
+def finding(one: Visit) -> str:
+    return one.page.locator(".bs-finding").first.inner_text()
+
+
+def fits(one: Visit) -> bool:
+    """Return whether nothing is wider than a screen of 400 pixels."""
+    wide = one.page.evaluate("() => document.querySelector('.stMain').scrollWidth")
+    return wide <= 400 and one.chart("chart.getBoundingClientRect().right") <= 400
+
+
+@pytest.mark.parametrize("view", ["ratio", "stages", "pays", "link"])
+def test_every_view_of_the_pools_paints(visit: Callable[..., Visit], view: str) -> None:
+    """Oracle: a finding, a chart with a text alternative, and nothing wider than the screen."""
+    one = visit(f"/Disaggregation?{POOLS}&pools={view}", viewport={"width": 400, "height": 800})
+    assert finding(one)
+    assert one.chart("chart.getAttribute('aria-label')")
+    assert fits(one)
+
+
+def test_the_limit_moves_the_pools(visit: Callable[..., Visit]) -> None:
+    """Oracle: the address has the new limit, and the bars another height."""
+    one = visit(f"/Disaggregation?{POOLS}&slo_tpot_ms=15")
+    before = one.chart("Array.from(chart.data[0].y)")
+    slider = one.page.get_by_role("slider", name="Each token within").last
+    slider.focus()
+    for _ in range(3):
+        one.page.keyboard.press("ArrowRight")
+    one.until(lambda: one.chart("Array.from(chart.data[0].y)") != before)
+    one.until(lambda: float(one.address()["slo_tpot_ms"]) > 15)
+
+
+@pytest.mark.parametrize("view", ["roofline", "step", "specs", "kv", "floor"])
+def test_every_view_of_the_phases_fits_a_narrow_screen(visit: Callable[..., Visit], view: str) -> None:
+    """Oracle: a finding, and nothing wider than the 400 pixels there are."""
+    one = visit(f"/Two_phases?phases={view}", viewport={"width": 400, "height": 800})
+    assert finding(one)
+    assert fits(one)
+
+
+def test_an_upload_is_fitted_put_in_use_and_taken_back(visit: Callable[..., Visit]) -> None:
+    """Oracle: the sample's name and a chart; the address holds the constants until the banner's way back."""
+    one = visit("/?fine=off")
+    one.page.get_by_role("link", name="Calibrate", exact=True).click()
+    one.page.wait_for_selector("text=Try it with an example")
+    one.page.locator("input[type=file]").set_input_files(SAMPLES / "vllm.json")
+    one.page.wait_for_selector("text=Forget all files")
+    one.page.wait_for_selector(PLOTTED)
+    assert "vllm.json" in one.page.locator(".stMain").inner_text()
+    one.page.get_by_role("button", name="Use this engine on all pages").click()
+    one.until(lambda: "constants" in one.address())
+    one.page.get_by_role("link", name="Frontier", exact=True).click()
+    one.page.wait_for_selector(PLOTTED)
+    assert "constants" in one.address()
+    one.page.get_by_role("button", name="Back to the calibration").click()
+    one.until(lambda: "constants" not in one.address())
+
+
+def test_a_wrong_file_is_refused_in_words(visit: Callable[..., Visit]) -> None:
+    """Oracle: the message names the file; the page stays."""
+    one = visit("/?fine=off")
+    one.page.get_by_role("link", name="Calibrate", exact=True).click()
+    one.page.wait_for_selector("text=Try it with an example")
+    wrong = {"name": "picture.json", "mimeType": "application/json", "buffer": bytes(range(256))}
+    one.page.locator("input[type=file]").set_input_files(wrong)
+    one.page.wait_for_selector("[data-testid=stAlert]")
+    assert "picture.json" in one.page.locator("[data-testid=stAlert]").first.inner_text()
+    assert one.page.get_by_role("button", name="Try it with an example").count() == 1
