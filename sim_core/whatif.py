@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sim_core import presets
+from sim_core import presets, trust
 from sim_core.cost import floor_step_s, memory
 from sim_core.frontier import capacity, pool
 from sim_core.phases import Setting, bench_of, decode, prefill, require_fit, roof, scaled, step_s
@@ -25,6 +25,7 @@ from sim_core.work import check_layout, kv_bytes_per_layer, layout_of
 FLOP_KEYS = ("bf16_tflop_per_s", "fp8_tflop_per_s", "fp4_tflop_per_s")
 BANDWIDTH_KEY = "hbm_gb_per_s"
 OCTAVES = tuple(2.0**power for power in range(-2, 4))  # a quarter to eight times
+FINE = np.geomspace(0.25, 8, 21).round(9)  # of the maps that are arithmetic
 LIMITS_REQUESTS = 2_000
 LIMITS_TOLERANCE = 0.01
 MEASURES = ("decode", "ttft", "limits")
@@ -93,6 +94,7 @@ def others(scenario: Scenario) -> list[dict[str, Any]]:
             continue
         ratios = (found.flop_per_s / sheet.flop_per_s, found.byte_per_s / sheet.byte_per_s)
         row = {"id": name, "name": part.name, "dtype": found.dtype, "announced": part.announced}
+        row |= trust.trust(bare.replace(accelerator=name)).columns()
         rows.append(row | dict(zip(Factors._fields, ratios, strict=True)))
     return rows
 
@@ -130,6 +132,31 @@ def within_limits(scenario: Scenario) -> float:
     except ScenarioError:
         return math.nan
     return found["point"]["output_tok_per_s_per_accelerator"] if found["point"] else 0.0
+
+
+def specs_maps(scenario: Scenario, at: Setting) -> list[dict[str, Any]]:
+    """Return the three measures over arithmetic and bandwidth, multiples of the datasheet's, one row a place.
+
+    Returns
+    -------
+    list of dict
+        `measure` as in `returns`, `flops`, `bandwidth`, `value` (NaN where the scenario cannot run there).
+    """
+    return [
+        {"measure": measure, "flops": float(x), "bandwidth": float(y), "value": float(values[row, column])}
+        for measure in MEASURES
+        for steps, values in [measure_map(scenario, at, measure)]
+        for row, y in enumerate(steps)
+        for column, x in enumerate(steps)
+    ]
+
+
+def measure_map(scenario: Scenario, at: Setting, measure: str) -> tuple[Sequence[float], np.ndarray]:
+    """Return the factors along both sides of the map of one measure, and its values (bandwidth, flops)."""
+    if measure == "limits":
+        return OCTAVES, limits_map(scenario, OCTAVES, OCTAVES)
+    compute = decode_tok_per_s if measure == "decode" else ttft_s
+    return FINE, compute(as_sold(scenario), at, FINE[None, :], FINE[:, None])
 
 
 def limits_map(scenario: Scenario, flops: Sequence[float], bandwidth: Sequence[float]) -> np.ndarray:
@@ -304,9 +331,9 @@ def floor_rows(scenario: Scenario) -> list[dict[str, Any]]:
     list of dict
         `accelerator`, `name`, `own`, `floor_ms` (every weight read once at the peak bandwidth, or its
         arithmetic at the peak, whichever is longer), `typical_ms` (what the typical calibration predicts),
-        `fits` and `reason` (why it does not run at the scenario's tensor parallelism), `announced`. The
-        scenario's own accelerator keeps its changed specs, the others are as sold. A part whose arithmetic
-        is not known has no times.
+        `fits` and `reason` (why it does not run at the scenario's tensor parallelism), `announced`, and how
+        far to trust the prediction, as in `Trust.columns`. The scenario's own accelerator keeps its changed
+        specs, the others are as sold. A part whose arithmetic is not known has no times.
 
     Raises
     ------
@@ -320,7 +347,8 @@ def floor_rows(scenario: Scenario) -> list[dict[str, Any]]:
         own = name == scenario.accelerator
         there = scenario if own else sold.replace(accelerator=name)
         rows.append({"accelerator": name, "name": accelerator_of(there).name, "own": own} | _floor(there))
-        rows[-1]["announced"] = part.announced
+        typical = there.replace(calibration="typical", constants="", step_profile="")
+        rows[-1] |= {"announced": part.announced} | trust.of_step(typical).columns()
     return sorted(rows, key=lambda row: (not row["floor_ms"] < math.inf, row["floor_ms"]))
 
 

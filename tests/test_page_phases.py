@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import subprocess
 import sys
 import tomllib
@@ -9,9 +11,9 @@ import tomllib
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from sim_core import presets
+from sim_core import presets, trust
 from sim_core.view import phases, state
-from tests.visits import ROOT, finding, healthy, open_page
+from tests.visits import ROOT, finding, healthy, open_page, said
 
 PAGE = "2_Two_phases.py"
 VIEWS = state.VIEW["phases"]
@@ -108,3 +110,21 @@ def test_limits_come_from_files() -> None:
         ms for ms, _, own in phases.tpot_limits(presets.scenario_preset("kv-pressure").build()) if not own
     }
     assert drawn <= {float(ms) for ms in found}
+
+
+def test_the_badge_is_that_of_what_is_looked_at() -> None:
+    """Oracle: 16,384 sequences at once, and a context of 100,000 tokens, are outside, the traffic not."""
+    assert trust.VALIDATED in said(visit(phases="step"))
+    assert "16,384 sequences at once" in said(visit(phases="step", at_batch="16384"))
+    assert "context of 100,000 tokens" in said(visit(phases="roofline", at_context="100000"))
+
+
+def test_the_maps_can_be_taken_away() -> None:
+    """Oracle: three measures; only the datasheet's own place is validated."""
+    scenario = presets.scenario_preset("llama-3.1-8b-on-h100").build(requests=300)
+    text = phases._maps_text(scenario, phases.phases.setting(scenario, 32))
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert {row["measure"] for row in rows} == {"decode", "ttft", "limits"}
+    inside = [row for row in rows if row["badge"] == trust.VALIDATED]
+    assert inside and all(float(row["flops"]) == float(row["bandwidth"]) == 1 for row in inside)
+    assert all("is changed" in row["badge_reasons"] for row in rows if row not in inside and row["value"])

@@ -165,7 +165,7 @@ def test_where_measured_values_lie() -> None:
     found = trust.trust(load_scenario(""))
     low, high = found.tpot_band
     text = trust_words.measured(10.0, found.tpot_band, lambda value: f"{value:.2f}")
-    assert text == f"measured: {10 * low:.2f} to {10 * high:.2f}"
+    assert text == f"80 % band {10 * low:.2f} to {10 * high:.2f}"
     assert trust_words.measured(10.0, trust.NO_BAND, str) == ""
     assert f"{10 / high:.2f} to" in trust_words.measured(
         10.0, found.tpot_band, lambda value: f"{value:.2f}", inverse=True

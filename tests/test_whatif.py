@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from sim_core import cost, load_scenario, phases, presets, whatif
+from sim_core import cost, load_scenario, phases, presets, trust, whatif
 from sim_core.frontier import capacity
 from sim_core.scenario import ScenarioError
 from sim_core.simulator import run
@@ -207,3 +207,30 @@ def test_interactive_limits() -> None:
     for limit in presets.limits().values():
         assert limit.percentile == 99 and limit.source and limit.model in presets.models()
         assert dataclasses.is_dataclass(limit)
+
+
+def test_the_maps_as_rows_hold_the_drawn_values() -> None:
+    """Oracle: the measures themselves, at the datasheet's place and at a corner."""
+    scenario = load_scenario("accelerator=h200&arrival_per_s=2")
+    at = phases.setting(scenario, 16)
+    rows = {
+        (row["measure"], row["flops"], row["bandwidth"]): row["value"]
+        for row in whatif.specs_maps(scenario, at)
+    }
+    assert len(rows) == 2 * whatif.FINE.size**2 + len(whatif.OCTAVES) ** 2
+    assert rows["limits", 1.0, 1.0] == whatif.within_limits(whatif.limits_scenario(scenario))
+    corner = float(whatif.FINE[-1])
+    assert rows["decode", corner, corner] == pytest.approx(
+        whatif.decode_tok_per_s(scenario, at, corner, corner)
+    )
+    assert rows["ttft", corner, 0.25] == pytest.approx(float(whatif.ttft_s(scenario, at, corner, 0.25)))
+
+
+def test_each_part_of_the_floor_has_its_own_badge() -> None:
+    """Oracle: the trust of the typical calibration on each part, whatever the scenario's own is."""
+    rows = {row["accelerator"]: row for row in whatif.floor_rows(load_scenario("calibration=datasheet"))}
+    assert rows["h100-sxm"]["badge"] == trust.VALIDATED
+    assert rows["l4"]["badge"] == trust.EXTRAPOLATED and "L4" in rows["l4"]["badge_reasons"]
+    assert rows["trainium3"]["badge"] == trust.ANNOUNCED
+    others = {row["id"]: row["badge"] for row in whatif.others(load_scenario(""))}
+    assert others["l4"] == trust.EXTRAPOLATED and others["h100-sxm"] == trust.VALIDATED

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from sim_core.view import trust_words
 from sim_core.view.figures import (
     COLOURS,
     INK,
@@ -408,7 +409,9 @@ def _parts_as_dots(rows: Sequence[Row], named: Sequence[str]) -> dict:
         "marker": {"size": [8 if row["name"] in named else 5 for row in rows], "color": PAPER,
                    "line": {"width": 1.25, "color": INK}},
         "text": [row["name"] for row in rows],
-        "hovertemplate": "<b>%{text}</b><br>%{x:.3~g}× arithmetic, %{y:.3~g}× bandwidth<extra></extra>",
+        "customdata": [[trust_words.hover(row, reasons=False)] for row in rows],
+        "hovertemplate": "<b>%{text}</b><br>%{x:.3~g}× arithmetic, %{y:.3~g}× bandwidth%{customdata[0]}"
+                         "<extra></extra>",
     }  # fmt: skip
 
 
@@ -603,6 +606,7 @@ def floor_dots(rows: Sequence[Row], limits: Sequence[tuple[float, str, bool]], r
                 data.append(
                     _dots(members, key, f"{name}, {suffix}" if suffix else name, symbol, bool(suffix))
                 )
+                data[-1] |= _whiskers(members) if key == "typical_ms" else {}
     ends = [row[key] for row in timed for key in ("floor_ms", "typical_ms")] + [ms for ms, _, _ in limits]
     low, high = min(ends) / 1.4, max(ends) * 2
     names = [row["name"] for row in rows][::-1]
@@ -648,9 +652,26 @@ def _dots(rows: Sequence[Row], key: str, name: str, symbol: str, faint: bool) ->
     }  # fmt: skip
 
 
+def _whiskers(rows: Sequence[Row]) -> dict:
+    """Return the bars that hold measured values beside a prediction, where it has a band."""
+    ends = {
+        side: [row["typical_ms"] * row.get(f"tpot_band_{side}_frac", math.nan) for row in rows]
+        for side in ("low", "high")
+    }
+    beyond = {
+        side: short(abs(end - row["typical_ms"]) for end, row in zip(values, rows, strict=True))
+        for side, values in ends.items()
+    }
+    look = {"type": "data", "symmetric": False, "thickness": 1, "width": 3, "color": MUTED}
+    return {"error_x": look | {"array": beyond["high"], "arrayminus": beyond["low"]}}
+
+
 def _why_not(row: Row) -> str:
     text = f"<br>{wrapped(row['reason'])}" if row["reason"] else ""
-    return text + ("<br>announced figures, not measured by others" if row["announced"] else "")
+    return text + (
+        trust_words.hover(row)
+        or ("<br>announced figures, not measured by others" if row["announced"] else "")
+    )
 
 
 def _limit_line(ms: float, own: bool) -> dict:

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache, partial
 from html import escape
+from typing import Any
 
 import numpy as np
 import streamlit as st
 
-from sim_core import phases, presets, whatif
+from sim_core import phases, presets, report, trust, whatif
 from sim_core.address import to_query
 from sim_core.cost import memory
 from sim_core.phases import Setting
 from sim_core.scenario import Scenario, ScenarioError
-from sim_core.view import actions, controls, phase_figures, phase_words, pieces, state, sweeps, trust_badge
+from sim_core.view import (
+    actions,
+    controls,
+    phase_figures,
+    phase_words,
+    pieces,
+    state,
+    sweeps,
+    trust_badge,
+    trust_words,
+)
 from sim_core.view.chart import chart
 from sim_core.view.figures import LIMITS, Row
 from sim_core.view.phase_figures import KINDS, PHASES, sequences, signed, tokens_short
@@ -26,7 +37,6 @@ BATCHES = tuple(2**power for power in range(15))
 CONTEXTS = (0, *(2**power for power in range(7, 20)))
 PROMPTS = tuple(2**power for power in range(7, 16))
 LINE = 4096  # decode is drawn for batches up to this
-FINE = np.geomspace(0.25, 8, 21)  # of the maps that are arithmetic
 
 
 def show(scenario: Scenario) -> None:
@@ -44,6 +54,18 @@ def show(scenario: Scenario) -> None:
 
 def _setting(scenario: Scenario) -> Setting:
     return phases.setting(scenario, int(state.number("at_batch")), state.number("at_context"))
+
+
+def _trust(scenario: Scenario, at: Setting) -> trust.Trust:
+    """Return how far a step of what is looked at can be trusted."""
+    return trust.of_step(scenario, at.batch, at.context_tokens)
+
+
+def _step_trust(scenario: Scenario, row: Row) -> trust.Trust:
+    """Return how far the step of one row can be trusted: a prompt alone, or a batch at a context."""
+    if row["phase"] == "prefill":
+        return trust.of_step(scenario)
+    return trust.of_step(scenario, row.get("batch") or row["size"], row["context_tokens"])
 
 
 def _dials(scenario: Scenario, batch: bool = True, split: bool = False) -> None:
@@ -76,6 +98,7 @@ def _titles(scenario: Scenario) -> dict[str, str]:
     subtitle = (
         f"{lengths} · weights {scenario.weight_dtype}, KV cache {scenario.kv_dtype} · {scenario.calibration}"
     )
+    subtitle += f"<br>{trust_words.caption(scenario)}"
     return {"title": f"{model.name} on {_devices(scenario, part.name)}", "subtitle": subtitle}
 
 
@@ -83,13 +106,21 @@ def _devices(scenario: Scenario, name: str) -> str:
     return name if scenario.tensor_parallel == 1 else f"{scenario.tensor_parallel} × {name}"
 
 
-def _take_away(scenario: Scenario, key: str, rows: Sequence[Row], imports: str, call: str) -> None:
+def _take_away(
+    scenario: Scenario,
+    key: str,
+    rows: Sequence[Row],
+    imports: str,
+    call: str,
+    files: Sequence[actions.File] = (),
+    predicted: Callable[[Row], trust.Trust] | None = None,
+) -> None:
     """Draw what can be taken away: files of the rows, and the Python that gives the same rows."""
     code = (
         f"from sim_core import load_scenario\nfrom {imports}\n\n"
         f"scenario = load_scenario({to_query(scenario)!r})\nfor row in {call}:\n    print(row)"
     )
-    actions.take_away(key, actions.table_files(rows, key, scenario), code, "python")
+    actions.take_away(key, [*actions.table_files(rows, key, predicted or scenario), *files], code, "python")
 
 
 def _caption(scenario: Scenario, text: str) -> None:
@@ -118,7 +149,7 @@ def roofline(scenario: Scenario) -> None:
     there = phases.compute_bound_batch(scenario, at.context_tokens)
     edge = phases.compute_bound_context(scenario)
     pieces.say(phase_words.roofline(prefill, decode, without, there, edge, at.context_tokens, room))
-    trust_badge.badge(scenario)
+    trust_badge.badge(_trust(scenario, at))
     _dials(scenario, split=True)
     top, typical = phases.roof(scenario), scenario.calibration
     figure = phase_figures.roofline(
@@ -139,7 +170,8 @@ def roofline(scenario: Scenario) -> None:
         f"points do not fit. Points include all fixed latencies.{_one_device(scenario)}",
     )
     call = f"roofline(scenario, batches={batches}, context_tokens={at.context_tokens:g})"
-    _take_away(scenario, "roofline", rows, "sim_core.phases import roofline", call)
+    predicted = partial(_step_trust, scenario)
+    _take_away(scenario, "roofline", rows, "sim_core.phases import roofline", call, predicted=predicted)
 
 
 def _revision(scenario: Scenario) -> str:
@@ -175,12 +207,12 @@ def step(scenario: Scenario) -> None:
         scenario, [("prefill", at.prompt_tokens, 0.0), ("decode", at.batch, at.context_tokens)]
     )
     pieces.say(phase_words.step(*both))
-    trust_badge.badge(scenario)
+    trust_badge.badge(_trust(scenario, at))
     _dials(scenario)
     left, right = st.columns(2)
-    left.html(_card(both[0], f"{number(at.prompt_tokens)} tokens of one prompt"))
+    left.html(_card(scenario, both[0], f"{number(at.prompt_tokens)} tokens of one prompt"))
     where = f"{sequences(at.batch)}, {phase_words.tokens(at.context_tokens)} of context each"
-    right.html(_card(both[1], where))
+    right.html(_card(scenario, both[1], where))
     st.html(_legend(both))
     charts = _step_charts(scenario, at)
     rows = []
@@ -198,9 +230,8 @@ def step(scenario: Scenario) -> None:
         + _one_device(scenario),
     )
     steps = [(row["phase"], row["size"], row["context_tokens"]) for row in rows]
-    _take_away(
-        scenario, "step-batch", rows, "sim_core.phases import step_rows", f"step_rows(scenario, {steps})"
-    )
+    call, predicted = f"step_rows(scenario, {steps})", partial(_step_trust, scenario)
+    _take_away(scenario, "step-batch", rows, "sim_core.phases import step_rows", call, predicted=predicted)
 
 
 def _step_charts(scenario: Scenario, at: Setting) -> list[tuple[str, str, str, list[dict], list[str], int]]:
@@ -233,16 +264,20 @@ def _ladder(steps: Iterable[float], own: float, coarse: bool = False) -> list[fl
     return sorted({*(step for step in steps if abs(step - own) > 0.25 * own), own})
 
 
-def _card(row: Row, where: str) -> str:
+def _card(scenario: Scenario, row: Row, where: str) -> str:
     """Return one phase: how long a step takes, what works meanwhile, and what waits."""
     colour = PHASES[row["phase"]]
     rings = _ring("arithmetic", row["mfu_frac"]) + _ring("bandwidth", row["mbu_frac"])
     each = "the prompt" if row["phase"] == "prefill" else "a step, a token for each"
+    found = _step_trust(scenario, row)
+    band = found.ttft_band if row["phase"] == "prefill" else found.tpot_band
+    likely = trust_words.measured(row["time_ms"], band, partial(duration, digits=2))
     return (
         f'<section class="bs-phase" style="--phase:{colour}"><h2>{row["phase"].capitalize()}</h2>'
         f'<div class="where">{escape(where)}</div><div class="row"><div '
         f'class="time">{duration(row["time_ms"])}'
-        f"<small>{each}</small></div>{rings}</div><p>{escape(phase_words.waiting(row))}</p></section>"
+        f"<small>{each}</small></div>{rings}</div>"
+        f"<p>{escape(' · '.join(part for part in (likely, phase_words.waiting(row)) if part))}</p></section>"
     )
 
 
@@ -289,11 +324,30 @@ def specs(scenario: Scenario) -> None:
         "bandwidth alone, in "
         "the precision used; memory, links and everything else stay as they are here. The third map is "
         "simulated: the highest Poisson rate that keeps the latency limits, "
-        f"{number(whatif.LIMITS_REQUESTS)} requests a trial{_of_lengths(scenario)}.",
+        f"{number(whatif.LIMITS_REQUESTS)} requests a trial{_of_lengths(scenario)}. Everywhere but at 1× "
+        "of both the part is one that nobody has measured: extrapolated.",
     )
-    call = f"returns(scenario, setting(scenario, {at.batch}, {at.context_tokens:g}))"
-    imports = "sim_core.phases import setting\nfrom sim_core.whatif import returns"
-    _take_away(scenario, "specs-limits", rows, imports, call)
+    place = f"setting(scenario, {at.batch}, {at.context_tokens:g})"
+    call = f"[*returns(scenario, {place}), *specs_maps(scenario, {place})]"
+    imports = "sim_core.phases import setting\nfrom sim_core.whatif import returns, specs_maps"
+    maps = actions.File("Maps", "batchscope-specs-maps.csv", "text/csv", partial(_maps_text, scenario, at))
+    _take_away(scenario, "specs-limits", rows, imports, call, files=[maps])
+
+
+def _maps_text(scenario: Scenario, at: Setting) -> str:
+    """Return the three maps as CSV; all places but the datasheet's own are parts that nobody has measured."""
+    sold = whatif.as_sold(scenario)
+    return report.csv_text(
+        [row | _place_trust(sold, row["flops"], row["bandwidth"]) for row in whatif.specs_maps(scenario, at)]
+    )
+
+
+@lru_cache(maxsize=1024)
+def _place_trust(sold: Scenario, flops: float, bandwidth: float) -> dict[str, Any]:
+    try:
+        return trust.trust(whatif.with_factors(sold, flops, bandwidth)).columns()
+    except ScenarioError:
+        return trust.NO_TRUST.columns()
 
 
 def _of_lengths(scenario: Scenario) -> str:
@@ -311,6 +365,19 @@ def _bandwidth(scenario: Scenario, factor: float) -> dict[str, float | None]:
     return whatif.specs_at(scenario, bandwidth=factor)
 
 
+def _measured(scenario: Scenario, at: Setting, row: Row) -> str:
+    """Return where measured values of one measure lie; "" without a band."""
+    found = trust.of_step(scenario, at.batch, at.context_tokens)
+    bands = {
+        "decode": found.tpot_band,
+        "ttft": found.ttft_band,
+        "limits": trust.trust(scenario).throughput_band,
+    }
+    measure = row["measure"]
+    words = partial(phase_words.value, measure)
+    return trust_words.measured(row["value"], bands[measure], words, inverse=measure == "decode")
+
+
 def _returns(scenario: Scenario, at: Setting, row: Row, here: whatif.Factors, others: Sequence[Row]) -> None:
     """Show one measure: its value, what doubling brings, and the map."""
     measure, title = row["measure"], phase_words.MEASURES[row["measure"]]
@@ -318,19 +385,13 @@ def _returns(scenario: Scenario, at: Setting, row: Row, here: whatif.Factors, ot
     st.html(
         f'<div class="bs-figure"><div class="name">{title}</div><div class="value">{say(row["value"])}</div>'
         f'<div class="note">arithmetic × 2: <b>{signed(row["more_flops"])}</b> · bandwidth × 2: '
-        f"<b>{signed(row['more_bandwidth'])}</b></div></div>"
+        f"<b>{signed(row['more_bandwidth'])}</b></div>"
+        f'<div class="note">{_measured(scenario, at, row)}</div></div>'
     )
-    sold = whatif.as_sold(scenario)
-    if measure == "limits":
-        flops = bandwidth = whatif.OCTAVES
-        values = whatif.limits_map(scenario, flops, bandwidth)
-    else:
-        flops = bandwidth = FINE
-        compute = whatif.decode_tok_per_s if measure == "decode" else whatif.ttft_s
-        values = compute(sold, at, flops[None, :], bandwidth[:, None])
+    steps, values = whatif.measure_map(scenario, at, measure)
     colour = {"decode": PHASES["decode"], "ttft": PHASES["prefill"], "limits": "#009E73"}[measure]
     figure = phase_figures.returns_map(
-        values, flops, bandwidth, here=tuple(here), others=others, hover=say, colour=colour,
+        values, steps, steps, here=tuple(here), others=others, hover=say, colour=colour,
         less_is_better=measure == "ttft",
     )  # fmt: skip
     alt = phase_figures.map_sentence(title, say(row["value"]), row["more_flops"], row["more_bandwidth"])
@@ -418,7 +479,7 @@ def floor(scenario: Scenario) -> None:
     rows = whatif.floor_rows(scenario)
     model = presets.model_of(scenario)
     pieces.say(phase_words.floor(rows, model.name, scenario.tensor_parallel, scenario.slo_tpot_ms))
-    trust_badge.badge(scenario)
+    trust_badge.badge(trust.of_step(scenario.replace(calibration="typical", constants="", step_profile="")))
     limits = tpot_limits(scenario)
     figure = phase_figures.floor_dots(rows, limits, revision=_revision(scenario))
     alt = phase_figures.floor_sentence(rows, scenario.slo_tpot_ms)
@@ -433,7 +494,8 @@ def floor(scenario: Scenario) -> None:
         f"{_devices(scenario, 'each accelerator')} as "
         "sold; crosses mark parts whose memory does not hold the model so. A larger batch shares "
         "the reading but "
-        f"cannot speed up a single sequence. Dotted limits: {_limit_sources()}.",
+        f"cannot speed up a single sequence. Dotted limits: {_limit_sources()}. Bars on filled dots hold "
+        "four measured values in five; the badge of each accelerator stands in its hover text.",
     )
     _take_away(scenario, "floor", rows, "sim_core.whatif import floor_rows", "floor_rows(scenario)")
 

@@ -50,12 +50,12 @@ def measured(value: float, band: Band, words: Callable[[float], str], inverse: b
     Examples
     --------
     >>> measured(10.0, Band(0.8, 1.25), str), measured(10.0, Band(0.8, 1.25), str, inverse=True)
-    ('measured: 8.0 to 12.5', 'measured: 8.0 to 12.5')
+    ('80 % band 8.0 to 12.5', '80 % band 8.0 to 12.5')
     """
     if not (band.low > 0 and math.isfinite(value)):
         return ""
     low, high = (1 / band.high, 1 / band.low) if inverse else band
-    return f"measured: {words(value * low)} to {words(value * high)}"
+    return f"80 % band {words(value * low)} to {words(value * high)}"
 
 
 def caption(scenario: Scenario | Trust) -> str:
