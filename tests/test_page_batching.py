@@ -12,11 +12,11 @@ from functools import partial
 import pandas as pd
 import pytest
 
-from sim_core import Scenario, ScenarioError, load_scenario, presets
+from sim_core import Scenario, ScenarioError, load_scenario, presets, trust
 from sim_core import batching as core
 from sim_core.__main__ import main
 from sim_core.timeline import POLICIES, logged_scenario, timelines
-from sim_core.view import batching, request_editor, state
+from sim_core.view import batching, experiments, request_editor, state
 from tests.visits import APP, FINDING, ROOT, address, healthy, open_page, said
 
 visit = partial(open_page, "3_Batching.py")
@@ -225,3 +225,14 @@ def test_the_crossover_can_be_taken_away() -> None:
     even = found.even_gb_per_s[1.0]
     here = [row for row in rows[3 * len(found.contexts) :] if row["flops_times"] == 1.0]
     assert all((row["swap_ms"] < row["recompute_ms"]) == (row["host_gb_per_s"] > even) for row in here)
+
+
+def test_rows_of_experiments_have_the_badge_of_their_policy() -> None:
+    """Oracle: static batching is outside of what was measured, continuous batching is not."""
+    waiting, endings = core.waiting(Scenario(requests=300)), core.endings(Scenario(max_batch=16))
+    assert experiments._wait_trust(waiting, waiting.rows[0]).badge == trust.EXTRAPOLATED
+    assert experiments._wait_trust(waiting, waiting.continuous).badge == trust.VALIDATED
+    badges = {row["policy"]: experiments._ending_trust(endings, row).badge for row in endings.rows}
+    assert badges == {"static": trust.EXTRAPOLATED, "chunked": trust.VALIDATED}
+    shown = said(visit())
+    assert shown.count("Static batching (policy)") and f">{trust.VALIDATED}</span>" in shown

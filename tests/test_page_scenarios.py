@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from sim_core import presets
+from sim_core import presets, trust
 from sim_core.__main__ import main
 from sim_core.view import scenarios, state
-from tests.visits import finding, healthy, open_page
+from tests.visits import finding, healthy, open_page, said
 
 PAGE = "4_Scenarios.py"
 
@@ -133,3 +133,28 @@ def _tuned(benchmark: presets.Benchmark):
     from sim_core.scenario import Scenario
 
     return scenarios.mlperf.tuned(benchmark, Scenario(accelerator="h200", calibration="submission"))
+
+
+def test_rows_have_the_badge_and_band_of_their_rule() -> None:
+    """Oracle: the band of each rule from the entries; a limit that nothing keeps is no prediction."""
+    visit(bench="llama3.1-8b")
+    benchmark = presets.benchmark("llama3.1-8b")
+    study = scenarios._study(benchmark.id, _tuned(benchmark), 8, False)
+    rows = scenarios.scenario_rows(study, scenarios.own_limits(study.options[0].replace(slo_tpot_ms=0.01)))
+    for row in rows:
+        found = scenarios.row_trust(study, row)
+        if row["rule"] == "own":
+            assert found == trust.NO_TRUST
+        else:
+            assert found.badge == trust.VALIDATED
+            assert found.throughput_band == trust.entry_band(study.options[0], row["rule"])
+    assert len({scenarios.row_trust(study, row).throughput_band for row in rows}) == len(rows)
+
+
+@pytest.mark.parametrize("rules", ["limits", "bars"])
+def test_headline_numbers_have_a_band(rules: str) -> None:
+    """Oracle: the words of the band; the datasheet's bound has none."""
+    named = "80 % band"
+    assert said(visit(bench="llama3.1-8b", rules=rules)).count(named) >= 1
+    bare = said(visit(bench="llama3.1-8b", rules=rules, tuned="off", calibration="datasheet"))
+    assert "80 % band 1" not in bare and "tok/s to" not in bare

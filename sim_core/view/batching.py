@@ -10,7 +10,7 @@ from typing import Any
 
 import streamlit as st
 
-from sim_core import presets
+from sim_core import presets, trust
 from sim_core.address import command_for
 from sim_core.scenario import Scenario, ScenarioError
 from sim_core.timeline import POLICIES, Timeline, logged_scenario, run_ends_s, timelines
@@ -26,6 +26,7 @@ from sim_core.view import (
     state,
     sweeps,
     trust_badge,
+    trust_words,
 )
 from sim_core.view.chart import chart
 from sim_core.view.words import duration, number, percent, quantity
@@ -92,14 +93,15 @@ def timeline(scenario: Scenario) -> None:
         export=(1200, drawing.height + 60),
         title=f"{count:,} requests under three scheduling policies",
         subtitle=f"{presets.model_of(chosen).name} on {presets.accelerator_of(chosen).name}, "
-        f"batch limit {number(chosen.max_batch)}, token budget {number(chosen.token_budget)}",
+        f"batch limit {number(chosen.max_batch)}, token budget {number(chosen.token_budget)}"
+        f"<br>{trust_words.caption(scenario)}",
     )
     st.caption(
         "Each bar is read from the engine's step log. Point at a marked token to see what delayed it. "
         "Drag to zoom, double-click to see all; the player works with the space bar and the arrow keys."
     )
     rows = comparison(found)
-    show_comparison(rows)
+    show_comparison(chosen, rows)
     actions.take_away(
         "timeline",
         [*actions.table_files(rows, "timeline", scenario), _log_file(found, scenario)],
@@ -281,7 +283,14 @@ def comparison(found: Mapping[str, Timeline]) -> list[dict[str, Any]]:
     return rows
 
 
-def show_comparison(rows: list[dict[str, Any]]) -> None:
+def _badge(scenario: Scenario) -> str:
+    """Return a policy's badge and its band of TPOT as a cell; all reasons in its hint."""
+    found = trust.trust(scenario)
+    band = f"<small>TPOT {trust_words.band_words(found.tpot_band)}</small>" if found.tpot_band.low > 0 else ""
+    return f'<span title="{escape(" ".join(found.reasons))}">{escape(found.badge)}</span> {band}'
+
+
+def show_comparison(scenario: Scenario, rows: list[dict[str, Any]]) -> None:
     """Show the figures as a table, one column a policy; differences are against the first one."""
     lines = [
         (title, pieces.cells([row[f"{name}_{part}" if part else name] for row in rows], _words(unit), more))
@@ -290,6 +299,7 @@ def show_comparison(rows: list[dict[str, Any]]) -> None:
     lines.append(("Padding", [percent(row["padding_frac"]) for row in rows]))
     lines.append(("Late tokens", [number(row["late_tokens"]) for row in rows]))
     lines.append(("Preemptions", [number(row["preemptions"]) for row in rows]))
+    lines.append(("Badge", [_badge(scenario.replace(policy=row["policy"])) for row in rows]))
     caption = "The same requests, all of them counted; differences are against static"
     pieces.table(caption, [gantt.policy_words(row["policy"]) for row in rows], lines)
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Sequence
+from functools import partial
 from html import escape
 
 import streamlit as st
 
-from sim_core import batching, presets, report
+from sim_core import batching, presets, report, trust
 from sim_core.address import command_for, to_query
 from sim_core.scenario import Scenario, ScenarioError
-from sim_core.view import actions, batch_figures, controls, shell, state, trust_badge
+from sim_core.trust import Trust
+from sim_core.view import actions, batch_figures, controls, shell, state, trust_badge, trust_words
 from sim_core.view.batch_figures import WAYS, policy_name, spread_words, way_words
 from sim_core.view.chart import chart
 from sim_core.view.figures import Row
@@ -52,7 +54,8 @@ def titles(scenario: Scenario, what: str) -> dict[str, str]:
     lengths = scenario.mix or f"{scenario.prompt_tokens:,} → {scenario.output_tokens:,} tokens"
     return {
         "title": f"{what}: {presets.model_of(scenario).name} on {part}",
-        "subtitle": f"{lengths} · {scenario.calibration} calibration · simulated by Batchscope",
+        "subtitle": f"{lengths} · {scenario.calibration} calibration · simulated by Batchscope"
+        f"<br>{trust_words.caption(scenario)}",
     }
 
 
@@ -85,7 +88,7 @@ def wait(scenario: Scenario) -> None:
     """Show what waiting for a batch does to TTFT and throughput."""
     found = batching.waiting(scenario)
     say(wait_finding(found), drawn_note(scenario), load_note(found))
-    trust_badge.badge(scenario)
+    trust_badge.badge(found.scenario, load_frac=found.load_frac)
     _load_controls(scenario, found)
     curves = {batch: found.curve(batch) for batch in found.vary["max_batch"]}
     chart(
@@ -105,9 +108,16 @@ def wait(scenario: Scenario) -> None:
     reference = found.scenario.replace(policy="chunked")
     actions.take_away(
         "wait",
-        actions.table_files(rows, "wait", scenario),
+        actions.table_files(rows, "wait", partial(_wait_trust, found)),
         f"{command_for(found.scenario, 'frontier', vary=found.vary)}\n{command_for(reference)}",
     )
+
+
+def _wait_trust(found: batching.Waiting, row: Row) -> Trust:
+    """Return how far a point can be trusted; the load is known of static batching alone."""
+    if row.get("policy", "static") == "static":
+        return trust.trust(found.scenario.replace(max_batch=row["max_batch"]), load_frac=found.load_frac)
+    return trust.trust(found.scenario.replace(policy=row["policy"]))
 
 
 def _load_controls(scenario: Scenario, found: batching.Waiting) -> None:
@@ -238,7 +248,7 @@ def preemption(scenario: Scenario) -> None:
         drawn_note(scenario),
         pressure_note(scenario),
     )
-    trust_badge.badge(scenario)
+    trust_badge.badge(found.scenario)
     _pressure_controls(scenario, found)
     curves = {way: found.curve(way) for way in batching.WAYS}
     chart(
@@ -257,7 +267,7 @@ def preemption(scenario: Scenario) -> None:
     _crossover(scenario, crossover, decodes)
     rows = crossover.rows()
     files = [
-        *actions.table_files(found.rows, "preemption", scenario),
+        *actions.table_files(found.rows, "preemption", found.scenario),
         actions.File("Crossover", "batchscope-crossover.csv", "text/csv", lambda: report.csv_text(rows)),
     ]
     actions.take_away("preemption", files, preemption_commands(found, crossover, decodes))
@@ -395,7 +405,8 @@ def interference(scenario: Scenario) -> None:
         raise
     own = own_way(scenario, found)
     say(interference_finding(found, own), drawn_note(scenario), interference_note(found))
-    trust_badge.badge(scenario)
+    known = trust.of_step(own.alone, found.decodes, found.context)
+    trust_badge.badge(known)
     _interference_controls(scenario)
     drawn = [(way.variant.policy, way.variant.token_budget, way.mixed_ms) for way in found.ways]
     chart(
@@ -417,7 +428,9 @@ def interference(scenario: Scenario) -> None:
     )  # fmt: skip
     st.caption(switch_words(scenario, found))
     actions.take_away(
-        "interference", actions.table_files(rows, "interference", scenario), interference_commands(found, own)
+        "interference",
+        actions.table_files(rows, "interference", lambda row: known),
+        interference_commands(found, own),
     )
 
 
@@ -556,7 +569,7 @@ def endings(scenario: Scenario) -> None:
     """Show what the spread of answer lengths costs static batching."""
     found = batching.endings(scenario)
     say(endings_finding(found), drawn_note(scenario, rate=False), endings_note(scenario, found))
-    trust_badge.badge(scenario)
+    trust_badge.badge(_ending_trust(found, found.row("static", 1.0)))
     left, _ = st.columns(2)
     with left:
         controls.ladder("max_batch", controls.POWERS[:12], number, on_page=True)
@@ -576,7 +589,15 @@ def endings(scenario: Scenario) -> None:
         command_for(case, "frontier", vary={"policy": ("static", found.policy)})
         for case in found.scenarios.values()
     ]
-    actions.take_away("endings", actions.table_files(found.rows, "endings", scenario), "\n".join(commands))
+    actions.take_away(
+        "endings",
+        actions.table_files(found.rows, "endings", partial(_ending_trust, found)),
+        "\n".join(commands),
+    )
+
+
+def _ending_trust(found: batching.Endings, row: Row) -> Trust:
+    return trust.trust(found.scenarios[row["spread_cv"]].replace(policy=row["policy"]))
 
 
 def endings_note(scenario: Scenario, found: batching.Endings) -> str:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from html import escape
 from typing import Any, NamedTuple
 
 import streamlit as st
 
-from sim_core import entries, mlperf, presets
+from sim_core import entries, mlperf, presets, trust
 from sim_core.address import command_for
 from sim_core.mlperf import Answer, Limits
 from sim_core.presets import Benchmark, PublishedSpread
 from sim_core.scenario import Scenario, ScenarioError
-from sim_core.view import actions, controls, pieces, scenario_figures, state, sweeps, trust_badge
+from sim_core.trust import Band, Trust
+from sim_core.view import actions, controls, pieces, scenario_figures, state, sweeps, trust_badge, trust_words
 from sim_core.view.chart import chart
 from sim_core.view.figures import Row
 from sim_core.view.scenario_figures import BOUND, NAMES, RULES, Line, Mark, layout_words
@@ -190,10 +191,26 @@ def _cited(study: Study) -> None:
             st.markdown(citation(study.benchmark, spread) + mlperf.TRADEMARK)
 
 
+def row_trust(study: Study, row: Row) -> Trust:
+    """Return how far a row of the page's tables can be trusted: its layout, and the band of its rule."""
+    if not row["output_tok_per_s_per_accelerator"]:
+        return trust.NO_TRUST
+    layout = {key: row[key] for key in ("tensor_parallel", "expert_parallel", "replicas") if row.get(key)}
+    scenario = study.options[0].replace(**layout)
+    rule = row.get("rule") or row.get("line", "server")
+    return trust.trust(scenario)._replace(throughput_band=_band(scenario, rule))
+
+
+def _band(scenario: Scenario, rule: str) -> Band:
+    """Return the band of throughput under a rule; the visitor's own limits count as those of Server."""
+    return trust.entry_band(scenario, rule if rule in mlperf.RULES else "server")
+
+
 def _titles(study: Study) -> dict[str, str]:
     base = study.options[0]
     devices = base.accelerators
     subtitle = f"MLPerf-like, simulated · weights {base.weight_dtype}, KV cache {base.kv_dtype}"
+    subtitle += f"<br>{trust_words.caption(base)}"
     return {
         "title": f"{study.benchmark.title} on {devices} × {presets.accelerator_of(base).name}",
         "subtitle": subtitle,
@@ -258,7 +275,9 @@ def limits(study: Study, scenario: Scenario) -> None:
     _cited(study)
     rows = [{"line": line.rule, **row, "kept_frac": row["output_tok_per_s_per_accelerator"] / study.offline}
             for line in lines for row in line.rows]  # fmt: skip
-    actions.take_away("kept", actions.table_files(rows, "limits", study.options[0]), commands(study, own))
+    actions.take_away(
+        "kept", actions.table_files(rows, "limits", partial(row_trust, study)), commands(study, own)
+    )
 
 
 def curves(study: Study, shown: Sequence[Mark], along: str) -> list[Line]:
@@ -299,21 +318,33 @@ def limit_finding(study: Study, shown: Sequence[Mark]) -> str:
 def _numbers(study: Study, shown: Sequence[Mark]) -> None:
     """Show the scenarios in numbers: throughput, share, and what binds."""
     answer = study.answers["offline"]
-    cells = [_cell("offline", "no limit", study.offline, 1.0, setting_words(answer))]
+    cells = [_cell(study, "offline", "no limit", study.offline, 1.0, setting_words(answer))]
     for mark in shown:
         asked = f"TTFT {duration(mark.ttft_ms)}, TPOT {duration(mark.tpot_ms)}"
         cells.append(
-            _cell(mark.rule, asked, mark.kept_frac * study.offline, mark.kept_frac, BOUND[mark.bound_by])
+            _cell(
+                study, mark.rule, asked, mark.kept_frac * study.offline, mark.kept_frac, BOUND[mark.bound_by]
+            )
         )
     pieces.figures(cells)
 
 
-def _cell(rule: str, asked: str, throughput: float, kept: float, note: str) -> str:
+def _cell(study: Study, rule: str, asked: str, throughput: float, kept: float, note: str) -> str:
     name, colour = RULES[rule]
     speed, title = quantity(throughput, "tok/s"), f"{name[:1].upper()}{name[1:]} · {asked}"
     edge = "" if rule == "own" else f"border-left: 3px solid {colour}; padding-left: 0.6rem"
     value = f"{percent(kept)} <small>{speed} per accelerator</small>"
-    return pieces.figure(title, value, escape(note), wrap=True, style=edge)
+    band = _measured(study, rule, throughput)
+    notes = "<br>".join(escape(part) for part in (band, note) if part)
+    return pieces.figure(title, value, notes, wrap=True, style=edge)
+
+
+def _measured(study: Study, rule: str, throughput: float) -> str:
+    """Return where measured throughput lies beside a simulated one; "" without a band or a throughput."""
+    if not throughput:
+        return ""
+    words = partial(quantity, unit="tok/s", digits=2)
+    return trust_words.measured(throughput, _band(study.options[0], rule), words)
 
 
 def setting_words(answer: Answer | None) -> str:
@@ -356,10 +387,12 @@ def bars(study: Study, scenario: Scenario) -> None:
     controls.own_limits_row()
     figure = scenario_figures.bars(rows)
     chart(figure, "bars", scenario_figures.bars_sentence(rows), height=400, **_titles(study))
-    _table(rows)
+    _table(study, rows)
     _small_print(study, _DIAMONDS if spread_of(study) else "")
     _cited(study)
-    actions.take_away("bars", actions.table_files(rows, "scenarios", study.options[0]), commands(study, own))
+    actions.take_away(
+        "bars", actions.table_files(rows, "scenarios", partial(row_trust, study)), commands(study, own)
+    )
 
 
 def scenario_rows(study: Study, own: Limits) -> list[dict[str, Any]]:
@@ -399,14 +432,26 @@ def bars_finding(rows: Sequence[Row]) -> str:
     return " ".join(parts)
 
 
-def _table(rows: Sequence[Row]) -> None:
+def _table(study: Study, rows: Sequence[Row]) -> None:
     """Show the scenarios as a table."""
-    heads = ("", "Throughput", "of Offline", "TTFT p99", "TPOT p99", "Rate", "Setting", "What binds")
+    heads = (
+        "",
+        "Throughput",
+        "80 % band",
+        "of Offline",
+        "TTFT p99",
+        "TPOT p99",
+        "Rate",
+        "Setting",
+        "What binds",
+    )
     body = ""
     for row in rows:
         cells = (
             RULES[row["rule"]][0],
             quantity(row["output_tok_per_s_per_accelerator"], "tok/s"),
+            _measured(study, row["rule"], row["output_tok_per_s_per_accelerator"]).removeprefix("80 % band ")
+            or "–",
             percent(row["kept_frac"]),
             duration(row["ttft_ms_p99"]) if row["rule"] != "offline" else "–",
             duration(row["tpot_ms_p99"]),
@@ -448,7 +493,9 @@ def points(study: Study, scenario: Scenario) -> None:
         "lies right of its limit where another limit, or a full batch, binds first. ",
     )
     actions.take_away(
-        "points", actions.table_files([*rows, *line], "points", study.options[0]), commands(study, own)
+        "points",
+        actions.table_files([*rows, *line], "points", partial(row_trust, study)),
+        commands(study, own),
     )
 
 
