@@ -1288,11 +1288,11 @@ def free_sender(states, senders, requests, stages, rules, first, now_s):
 
 
 @inlined
-def next_free_s(senders, now_s):
-    """Return when the next worker that is busy now becomes free [s]."""
+def next_free_s(senders, after_s):
+    """Return when the next worker becomes free after a moment [s]."""
     found = math.inf
     for p in range(senders.size):
-        if now_s < senders[p].free_s < found:
+        if after_s < senders[p].free_s < found:
             found = senders[p].free_s
     return found
 
@@ -1450,6 +1450,7 @@ CLERK = np.dtype(
         ("released", np.int64),  # requests that have been sent
         ("returning", np.int64),  # clients in the heap of those that will send again
         ("blocked", np.int64),  # 1 while no free prefill worker has room for the head of the queue
+        ("blocked_s", np.float64),  # when that was found last
     ],
     align=True,
 )
@@ -1461,7 +1462,7 @@ def next_start_s(c, senders, sent_s):
     if c.taken >= c.released:
         return math.inf
     if c.blocked == 1:
-        return next_free_s(senders, c.now_s)
+        return next_free_s(senders, c.blocked_s)
     free_s = math.inf
     for p in range(senders.size):
         free_s = min(free_s, senders[p].free_s)
@@ -1514,6 +1515,7 @@ def start_prefill(c, prefill, senders, stages, transfer, heap):
     p = free_sender(prefill.states, senders, requests, stages, prefill.rules, c.taken, c.now_s)
     c.blocked = 1 if p == NOBODY else 0
     if p == NOBODY:
+        c.blocked_s = c.now_s
         return
     s, room = prefill.states[p], room_of(prefill.rooms, p)
     sender, taken, sent = senders[p], c.taken, c.released

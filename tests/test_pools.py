@@ -120,6 +120,22 @@ def split_run(requests, transfer=INSTANT, **rules):
     return run_split_engine(prefill, decode, transfer, *arrays, whole=True, **{**RULES, **rules})
 
 
+def test_a_worker_that_frees_as_a_prompt_arrives_takes_the_next() -> None:
+    """Oracle: by hand; four workers of one block each, 1 s a prompt or a token.
+
+    At 0 s they take four prompts. Two of them are answers of one token: their workers take the next two at
+    1 s. The third prompt goes to the decode worker at 1 s, which gives room for the seventh. The fourth is
+    held until 3 s. At 2 s the seventh arrives at the decode pool, and the first worker takes the last prompt.
+    """
+    cost = make_cost([0.0, 1.0])
+    columns = [np.array(values) for values in ([0.0] * 8, [1] * 8, [1, 1, 3, 2, 1, 1, 2, 1])]
+    rules = {**RULES, "prefill_workers": 4, "max_running": 1, "prefill_max_running": 1, "token_budget": 1,
+             "prefill_kv_blocks": 1, "kv_block_tokens": 1}  # fmt: skip
+    _, split = run_split_engine(cost, cost, INSTANT, *columns, whole=True, **rules)
+    assert split.stages["prefill_start_s"].tolist() == [0, 0, 0, 0, 1, 1, 1, 2]
+    assert split.joined_s[[2, 3]].tolist() == [1, 3]
+
+
 def test_a_request_passes_every_stage() -> None:
     """Oracle: by hand: a prompt of 10 takes 10 s, its KV cache 3 + 10 x 0.5 s, three more tokens 2 s each."""
     found, split = split_run([(1, 10, 4)], Transfer(0.5, 3.0, 1, False))
