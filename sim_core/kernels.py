@@ -28,6 +28,7 @@ CHUNK, PREEMPTED, RETURNED = 0, 1, 2
 GAP_BINS_PER_OCTAVE = 64
 GAP_EXPONENT_LOW = -40
 GAP_BINS = (70 - GAP_EXPONENT_LOW) * GAP_BINS_PER_OCTAVE
+PREFILLS, DECODES = 0, 1
 NOBODY = -1
 
 REQUEST = np.dtype(
@@ -70,6 +71,7 @@ STATE = np.dtype(
         ("running_tail", np.int64),
         ("partial", np.int64),  # running request whose prompt is unfinished
         ("joining", np.int64),  # first request that takes prompt tokens in this step
+        ("opens_s", np.float64),  # pooled: from when on it takes requests; infinite while it takes none
         ("released", np.int64),  # closed loop: next request to be released
         ("joins", np.int64),  # requests from another pool that have joined the decodes
         ("done", np.int64),  # finished requests that a pool's driver has not seen yet, linked by `next`
@@ -874,7 +876,7 @@ def plan_chunk(s, room, cost, i, r, chunk):
 def plan_return(s, room, cost, i, r):
     """Plan one token of a decode that comes back from host memory."""
     log_event(s, room, RETURNED, i, r.computed, 0)
-    if r.preemptions == 0:
+    if r.preemptions == 0 and math.isnan(r.joined_s):
         r.joined_s = s.clock_s
         s.joins += 1
     s.tokens += 1
@@ -1237,8 +1239,9 @@ STAGE = np.dtype(
 
 SENDER = np.dtype(
     [
-        ("free_s", np.float64),  # end of the worker's step
+        ("free_s", np.float64),  # end of the worker's step; infinite while it takes no prompts
         ("link_free_s", np.float64),
+        ("released_s", np.float64),  # when a decode worker last took over a KV cache that it held
         ("held_head", np.int64),  # prompts whose KV cache it holds, in no order
         ("sent_head", np.int64),  # prompts on their way, in order of arrival
         ("sent_tail", np.int64),
@@ -1265,6 +1268,7 @@ def release_held(s, sender, requests, stages, rules, now_s):
     while i != NOBODY:
         following = stages[i].following
         if requests[i].joined_s <= now_s:
+            sender.released_s = max(sender.released_s, requests[i].joined_s)
             s.free_blocks += blocks_of(requests[i].prompt, rules.block_tokens)
             if last == NOBODY:
                 sender.held_head = following
@@ -1347,11 +1351,16 @@ def send_prompt(s, requests, sender, stages, rules, transfer, p, i, start_s, ste
         r.next = s.done
         s.done = i
         return
-    began_s = max(s.clock_s, sender.link_free_s)
-    sender.link_free_s = began_s + transfer.latency_s + sending_s(transfer, r.prompt, step_s)
-    stages[i].transfer_end_s = sender.link_free_s
+    put_on_link(sender, stages, i, s.clock_s, transfer.latency_s + sending_s(transfer, r.prompt, step_s))
     stages[i].following = sender.held_head
     sender.held_head = i
+
+
+@inlined
+def put_on_link(sender, stages, i, ready_s, travel_s):
+    """Send a KV cache once it is ready and those before it on the link have gone."""
+    sender.link_free_s = max(ready_s, sender.link_free_s) + travel_s
+    stages[i].transfer_end_s = sender.link_free_s
     stages[i].next_sent = NOBODY
     if sender.sent_head == NOBODY:
         sender.sent_head = i
@@ -1374,13 +1383,15 @@ def next_arriving(senders, stages):
 
 
 @inlined
-def deliver(states, requests, senders, stages, p):
-    """Hand the next prompt on a link to the decode worker with the fewest unfinished requests."""
+def deliver(states, requests, senders, stages, p, now_s):
+    """Hand the next prompt on a link to the open decode worker with the fewest unfinished requests."""
     i = senders[p].sent_head
     senders[p].sent_head = stages[i].next_sent
-    chosen = 0
+    chosen = NOBODY
     for d in range(states.size):
-        if states[d].unfinished < states[chosen].unfinished:
+        if states[d].opens_s <= now_s and (
+            chosen == NOBODY or states[d].unfinished < states[chosen].unfinished
+        ):
             chosen = d
     stages[i].receiver = chosen
     requests[i].arrival_s = stages[i].transfer_end_s
@@ -1451,6 +1462,8 @@ CLERK = np.dtype(
         ("returning", np.int64),  # clients in the heap of those that will send again
         ("blocked", np.int64),  # 1 while no free prefill worker has room for the head of the queue
         ("blocked_s", np.float64),  # when that was found last
+        ("moves", np.int64),  # moves asked for so far
+        ("draining", np.int64),  # those whose worker has not yet given up its work
     ],
     align=True,
 )
@@ -1473,14 +1486,14 @@ def next_start_s(c, senders, sent_s):
 def decode_until(c, decode, heap, event_s):
     """Run the decode workers up to an event; return whether one step has run that may bring an earlier one.
 
-    Such steps, which let a client send again or make room for a waiting prompt, run one at a time, that of
-    the worker furthest behind first.
+    Such steps, which let a client send again, make room for a waiting prompt or end a worker's work in its
+    pool, run one at a time, that of the worker furthest behind first.
     """
     requests = decode.rooms.requests
     behind = NOBODY
     for d in range(decode.states.size):
         s = decode.states[d]
-        if c.blocked == 0 and c.released == requests.size:
+        if c.blocked == 0 and c.released == requests.size and c.draining == 0:
             advance(s, room_of(decode.rooms, d), decode.cost, decode.rules, event_s)
         elif next_step_s(s, requests) < event_s and (
             behind == NOBODY or next_step_s(s, requests) < next_step_s(decode.states[behind], requests)
@@ -1526,13 +1539,8 @@ def start_prefill(c, prefill, senders, stages, transfer, heap):
 
 
 @compiled
-def run_pools(clerks, prefill, senders, decode, stages, heap, transfer, sent_s, prompts, outputs, clients):
-    """Run prefill and decode workers side by side to the end; no `clients` mean an open loop.
-
-    Events in order of time: a client sends again, a prompt arrives at the decode pool, a prefill worker
-    starts; decode workers run all steps that start before. `sent_s` holds the arrivals; in a closed loop it
-    is completed here.
-    """
+def open_pools(clerks, prefill, senders, decode, sent_s, prompts, outputs, clients):
+    """Set both pools to their empty state at time 0, every worker open; no `clients` mean an open loop."""
     requests, c = decode.rooms.requests, clerks[0]
     load_requests(requests, sent_s, prompts, outputs)
     for p in range(senders.size):
@@ -1542,22 +1550,163 @@ def run_pools(clerks, prefill, senders, decode, stages, heap, transfer, sent_s, 
         open_engine(decode.states[d], decode.rules)
         decode.states[d].released = requests.size
     c.released = min(clients, requests.size) if clients > 0 else requests.size
+
+
+@compiled
+def advance_pools(clerks, prefill, senders, decode, stages, heap, moves, plan, transfer, sent_s, until_s):
+    """Run prefill and decode workers side by side, everything that happens before `until_s`.
+
+    Events in order of time: a client sends again, a prompt arrives at the decode pool, a prefill worker
+    starts; decode workers run all steps that start before. `sent_s` holds the arrivals; in a closed loop it
+    is completed here.
+    """
+    requests, c = decode.rooms.requests, clerks[0]
     while True:
+        if c.draining > 0:
+            finish_moves(c, senders, decode, stages, moves, plan)
         arriving = next_arriving(senders, stages)
         arrival_s = math.inf if arriving == NOBODY else stages[senders[arriving].sent_head].transfer_end_s
         again_s = heap[0] if c.returning > 0 and c.released < requests.size else math.inf
         event_s = min(next_start_s(c, senders, sent_s), arrival_s, again_s)
-        if decode_until(c, decode, heap, event_s):
+        if decode_until(c, decode, heap, min(event_s, until_s)):
             continue
-        if event_s == math.inf:
+        if event_s >= until_s:
             break
         c.now_s = max(c.now_s, event_s)
         if again_s <= event_s:
             send_again(c, requests, heap, sent_s)
         elif arrival_s <= event_s:
-            deliver(decode.states, requests, senders, stages, arriving)
+            deliver(decode.states, requests, senders, stages, arriving, c.now_s)
         else:
             start_prefill(c, prefill, senders, stages, transfer, heap)
+    if until_s < math.inf:
+        c.now_s = max(c.now_s, until_s)
+
+
+# --- workers that move between the pools ------------------------------------------------------------
+
+
+MOVE = np.dtype(
+    [
+        ("worker", np.int64),
+        ("to", np.int64),  # PREFILLS or DECODES
+        ("asked_s", np.float64),
+        ("step_end_s", np.float64),  # of the step it was in
+        ("drained_s", np.float64),  # when it had given up its work; NaN until then
+        ("ready_s", np.float64),  # when it takes work in the other pool
+    ],
+    align=True,
+)
+
+
+class Plan(NamedTuple):
+    """What a move takes: after the worker's work is done or sent away, so long it serves nobody.
+
+    Where decodes `migrate`, their KV caches travel over the worker's own link to the other decode workers.
+    An `instant` leave waits for no link and for nobody to take over what the worker holds.
+    """
+
+    reallocation_s: float
+    migrate: bool
+    instant: bool
+
+
+@compiled
+def ask_move(clerks, senders, decode, stages, moves, plan, transfer, worker, to, now_s):
+    """Let a worker leave its pool: it takes no more work and gives up what it has."""
+    c = clerks[0]
+    move = moves[c.moves]
+    move.worker = worker
+    move.to = to
+    move.asked_s = now_s
+    move.drained_s = move.ready_s = math.nan
+    sender = senders[worker]
+    if to == DECODES:
+        move.step_end_s = max(sender.free_s, now_s)
+        sender.free_s = math.inf
+    else:
+        s = decode.states[worker]
+        s.opens_s = math.inf
+        move.step_end_s = max(s.clock_s, now_s)
+        if plan.migrate:
+            send_away(s, room_of(decode.rooms, worker), decode, sender, stages, transfer, move.step_end_s)
+    c.moves += 1
+    c.draining += 1
+
+
+@compiled
+def send_away(s, room, decode, sender, stages, transfer, now_s):
+    """Send the KV caches of all of a decode worker's requests to the other decode workers."""
+    requests = room.requests
+    while s.running_head != NOBODY:
+        i = s.running_head
+        r = requests[i]
+        if i == s.partial:
+            s.partial = NOBODY
+            s.free_blocks += blocks_of(r.computed, decode.rules.block_tokens)
+            r.computed = 0
+        else:
+            r.left = left_to_generate(s, r)
+            r.computed = tokens_held(s, r)
+            r.last_token_s = s.last_decode_s
+            stop_decoding(s, room, decode.cost, i)
+            forget_due(room, i)
+            s.free_blocks += blocks_of(r.computed, decode.rules.block_tokens)
+        leave_running(s, requests, i)
+        put_on_link(sender, stages, i, now_s, transfer.latency_s + transfer.token_s * r.computed)
+    while s.queue_head != NOBODY:
+        i = s.queue_head
+        s.queue_head = requests[i].next
+        put_on_link(sender, stages, i, now_s, transfer.latency_s + transfer.token_s * requests[i].computed)
+    s.unfinished = 0
+
+
+@inlined
+def handed_over_s(sender, requests, stages):
+    """Return when the last KV cache that a prefill worker held was taken over; infinite if one is not yet."""
+    if sender.sent_head != NOBODY:
+        return math.inf
+    last_s = max(sender.released_s, sender.link_free_s)
+    i = sender.held_head
+    while i != NOBODY:
+        if math.isnan(requests[i].joined_s):
+            return math.inf
+        last_s = max(last_s, requests[i].joined_s)
+        i = stages[i].following
+    return last_s
+
+
+@inlined
+def given_up_s(move, senders, decode, stages, plan):
+    """Return when a leaving worker had no more work; infinite while it has."""
+    sender, s = senders[move.worker], decode.states[move.worker]
+    if plan.instant:
+        return move.step_end_s
+    if move.to == DECODES:
+        return max(move.step_end_s, handed_over_s(sender, decode.rooms.requests, stages))
+    if s.unfinished > 0:
+        return math.inf
+    return max(move.step_end_s, s.clock_s, sender.link_free_s)
+
+
+@compiled
+def finish_moves(c, senders, decode, stages, moves, plan):
+    """Open the workers that have given up their work in the other pool, from when they are ready."""
+    for m in range(c.moves):
+        move = moves[m]
+        if not math.isnan(move.drained_s):
+            continue
+        drained_s = given_up_s(move, senders, decode, stages, plan)
+        if drained_s == math.inf:
+            continue
+        move.drained_s = drained_s
+        move.ready_s = drained_s + plan.reallocation_s
+        c.draining -= 1
+        if move.to == DECODES:
+            decode.states[move.worker].opens_s = move.ready_s
+        else:
+            senders[move.worker].free_s = move.ready_s
+            c.blocked = 0
 
 
 # --- static batching ------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ benchmarks. Both coerce every array to one dtype and layout, so that Numba compi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -39,6 +40,7 @@ from sim_core.scenario import Scenario, ScenarioError
 
 POLICIES = {"chunked": CHUNKED, "prefill_first": PREFILL_FIRST, "static": STATIC}
 FINISHED, REJECTED = "finished", "rejected"
+STAY = kernels.Plan(0.0, False, False)  # of pools whose workers never move
 
 
 class Traffic(NamedTuple):
@@ -459,7 +461,7 @@ def run_engine(
     itl_max, log : bool
         Keep the longest gap of each request; keep the step log.
     """
-    traffic = _traffic(arrival_s, prompt_tokens, output_tokens, concurrency)
+    traffic = traffic_of(arrival_s, prompt_tokens, output_tokens, concurrency)
     count = traffic.arrival_s.size
     rules = Rules(
         policy=POLICIES[policy],
@@ -482,7 +484,7 @@ def run_engine(
     return (_run_balanced if balanced else _run_dealt)(rules, replicas, step, traffic)
 
 
-def _traffic(arrival_s: Any, prompt_tokens: Any, output_tokens: Any, concurrency: int) -> Traffic:
+def traffic_of(arrival_s: Any, prompt_tokens: Any, output_tokens: Any, concurrency: int) -> Traffic:
     """Return the traffic in the one dtype and layout that the kernels are compiled for."""
     return Traffic(
         np.ascontiguousarray(arrival_s, np.float64),
@@ -607,9 +609,36 @@ def run_split_engine(
 
     Every prompt fits a prefill worker alone, every request a decode worker. The second result has no price.
     """
-    traffic = _traffic(arrival_s, prompt_tokens, output_tokens, concurrency)
+    traffic = traffic_of(arrival_s, prompt_tokens, output_tokens, concurrency)
+    rules = pool_rules(
+        max_running, token_budget, kv_blocks, kv_block_tokens, preemption, turnaround_s, itl_max=itl_max
+    )
     count = traffic.arrival_s.size
-    rules = Rules(
+    rules = rules._replace(
+        measure_from=NOBODY if whole else int(warm), measure_until=count if whole else count - 1
+    )
+    sending = rules._replace(max_running=int(prefill_max_running), kv_blocks=int(prefill_kv_blocks))
+    engine = SplitEngine(
+        pool_of(sending, prefill_step, traffic, int(prefill_workers)),
+        pool_of(rules, step, traffic, int(decode_workers)),
+        transfer,
+        traffic,
+    )
+    engine.advance(math.inf)
+    return engine.results()
+
+
+def pool_rules(
+    max_running: int,
+    token_budget: int,
+    kv_blocks: int,
+    kv_block_tokens: int,
+    preemption: str,
+    turnaround_s: float = 0.0,
+    itl_max: bool = False,
+) -> Rules:
+    """Return the rules of a pool's workers, in the types that the kernels are compiled for; all counts."""
+    return Rules(
         policy=CHUNKED,
         max_running=int(max_running),
         token_budget=int(token_budget),
@@ -618,50 +647,89 @@ def run_split_engine(
         swap=preemption == "swap",
         turnaround_s=float(turnaround_s),
         batch_wait_s=0.0,
-        measure_from=NOBODY if whole else int(warm),
-        measure_until=count if whole else count - 1,
+        measure_from=NOBODY,
+        measure_until=np.iinfo(np.int64).max,
         track_itl_max=bool(itl_max),
         keep_log=False,
         pooled=True,
     )
-    sending = rules._replace(max_running=int(prefill_max_running), kv_blocks=int(prefill_kv_blocks))
-    decode = _pool(rules, step, traffic, int(decode_workers))
-    prefill = _pool(sending, prefill_step, traffic, int(prefill_workers))
-    return _run_pools(prefill, decode, transfer, traffic)
 
 
-def _pool(rules: Rules, step: StepCost, traffic: Traffic, workers: int) -> Pool:
+def pool_of(rules: Rules, step: StepCost, traffic: Traffic, workers: int) -> Pool:
     """Return the working memory of a pool's workers."""
     return Pool(np.zeros(workers, STATE), _room(rules, step, traffic, (0, 0), (workers,)), step, rules)
 
 
-def _run_pools(
-    prefill: Pool, decode: Pool, transfer: kernels.Transfer, traffic: Traffic
-) -> tuple[EngineResult, SplitResult]:
-    """Run two pools and return what each reports."""
-    count = traffic.arrival_s.size
-    prefill = prefill._replace(rooms=prefill.rooms._replace(requests=decode.rooms.requests))
-    stages = np.zeros(count, STAGE)
-    for name in ("prefill_start_s", "prefill_end_s", "transfer_end_s"):
-        stages[name] = np.nan
-    sent_s = traffic.arrival_s.copy()
-    sending = kernels.Transfer(
-        float(transfer.token_s), float(transfer.latency_s), int(transfer.layers), bool(transfer.overlap)
-    )
-    senders = np.zeros(prefill.states.size, SENDER)
-    clerk, heap = np.zeros(1, CLERK), np.empty(count)
-    kernels.run_pools(clerk, prefill, senders, decode, stages, heap, sending, sent_s, *traffic[1:])
-    decode.rooms.requests["arrival_s"] = sent_s
-    sent = np.isfinite(stages["transfer_end_s"])
-    busy_s = transfer.latency_s * sent.sum() + _sent_s(transfer, traffic.prompt_tokens, stages)[sent].sum()
-    result = SplitResult(
-        prefill=None,
-        usage=_result(prefill.states, prefill.rooms, prefill.rules).usage,
-        link_busy_s=float(busy_s),
-        stages=stages,
-        joined_s=decode.rooms.requests["joined_s"].copy(),
-    )
-    return _result(decode.states, decode.rooms, decode.rules), result
+class SplitEngine:
+    """Two pools that can be driven through time, and whose workers can move from one to the other.
+
+    Attributes
+    ----------
+    prefill, decode : Pool
+        Both share the request records. Where workers move, each has as many entries as there are workers,
+        and worker w is entry w of both.
+    senders, stages, moves : ndarray of `kernels.SENDER`, `kernels.STAGE`, `kernels.MOVE`
+        Moves that have been asked for come first; `moved` says how many.
+    """
+
+    def __init__(
+        self,
+        prefill: Pool,
+        decode: Pool,
+        transfer: kernels.Transfer,
+        traffic: Traffic,
+        plan: kernels.Plan = STAY,
+        most_moves: int = 0,
+    ) -> None:
+        count = traffic.arrival_s.size
+        self.traffic, self.decode = traffic, decode
+        self.prefill = prefill._replace(rooms=prefill.rooms._replace(requests=decode.rooms.requests))
+        self.transfer = kernels.Transfer(
+            float(transfer.token_s), float(transfer.latency_s), int(transfer.layers), bool(transfer.overlap)
+        )
+        self.plan = plan
+        self.stages = np.zeros(count, STAGE)
+        for name in ("prefill_start_s", "prefill_end_s", "transfer_end_s"):
+            self.stages[name] = np.nan
+        self.senders = np.zeros(prefill.states.size, SENDER)
+        self.moves = np.zeros(most_moves, kernels.MOVE)
+        self._clerk, self._heap = np.zeros(1, CLERK), np.empty(count)
+        self._sent_s = traffic.arrival_s.copy()
+        kernels.open_pools(self._clerk, self.prefill, self.senders, decode, self._sent_s, *traffic[1:])
+
+    @property
+    def moved(self) -> int:
+        """Number of moves asked for so far."""
+        return int(self._clerk["moves"][0])
+
+    def advance(self, until_s: float) -> None:
+        """Let everything happen that happens before a moment on the engines' clock [s]."""
+        kernels.advance_pools(
+            self._clerk, self.prefill, self.senders, self.decode, self.stages, self._heap, self.moves,
+            self.plan, self.transfer, self._sent_s, float(until_s),
+        )  # fmt: skip
+
+    def ask_move(self, worker: int, to: int, now_s: float) -> None:
+        """Let a worker leave its pool for the other one, `kernels.PREFILLS` or `kernels.DECODES`."""
+        kernels.ask_move(
+            self._clerk, self.senders, self.decode, self.stages, self.moves, self.plan, self.transfer,
+            int(worker), int(to), float(now_s),
+        )  # fmt: skip
+
+    def results(self) -> tuple[EngineResult, SplitResult]:
+        """Return what each pool reports; the second result has no price."""
+        transfer, stages, decode, prefill = self.transfer, self.stages, self.decode, self.prefill
+        decode.rooms.requests["arrival_s"] = self._sent_s
+        sent = np.isfinite(stages["transfer_end_s"])
+        travel_s = _sent_s(transfer, self.traffic.prompt_tokens, stages)[sent]
+        result = SplitResult(
+            prefill=None,
+            usage=_result(prefill.states, prefill.rooms, prefill.rules).usage,
+            link_busy_s=float(transfer.latency_s * sent.sum() + travel_s.sum()),
+            stages=stages,
+            joined_s=decode.rooms.requests["joined_s"].copy(),
+        )
+        return _result(decode.states, decode.rooms, decode.rules), result
 
 
 def _sent_s(transfer: kernels.Transfer, prompt_tokens: np.ndarray, stages: np.ndarray) -> np.ndarray:
