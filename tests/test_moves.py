@@ -38,7 +38,7 @@ def engine_of(prefill_cost, cost, transfer, requests, rules, plan, workers, firs
 
 @st.composite
 def cases(draw):
-    """Draw two pools in an open loop, what a move takes, and when which worker is asked to move."""
+    """Draw two pools in an open loop, what a move takes, and when (in % of the run) who is asked to move."""
     cost, prefill_cost, transfer, requests, rules = draw(test_pools.cases())
     rules = {key: value for key, value in rules.items() if not key.endswith("_workers")}
     rules |= {"concurrency": 0, "turnaround_s": 0.0}
@@ -47,8 +47,8 @@ def cases(draw):
     plan = Plan(
         float(draw(st.one_of(st.just(0), st.integers(0, 400)))), draw(st.booleans()), draw(st.booleans())
     )
-    moments = sorted(draw(st.lists(st.integers(1, 3000), max_size=12)))
-    wishes = [(float(moment), draw(st.integers(0, workers - 1))) for moment in moments]
+    parts = sorted(draw(st.lists(st.integers(1, 99), min_size=1, max_size=12)))
+    wishes = [(part, draw(st.integers(0, workers - 1))) for part in parts]
     return cost, prefill_cost, transfer, requests, rules, plan, workers, first_prefill, wishes
 
 
@@ -65,12 +65,16 @@ def agree(case):
     """Assert that twin and kernel say the same of every request and every move, exactly."""
     cost, prefill_cost, transfer, requests, rules, plan, workers, first_prefill, wishes = case
     columns = list(zip(*requests, strict=True))
+    still = engine_of(prefill_cost, cost, transfer, requests, rules, plan, workers, first_prefill)
+    still.advance(math.inf)
+    end_s = float(still.results()[0].finished_s.max())
     twin = MovingPools(
         listed(prefill_cost), listed(cost), transfer, *columns, workers=workers,
         first_prefill=first_prefill, **plan._asdict(), **rules,
     )  # fmt: skip
     engine = engine_of(prefill_cost, cost, transfer, requests, rules, plan, workers, first_prefill)
-    for now_s, worker in wishes:
+    for part, worker in wishes:
+        now_s = part * end_s // 100
         twin.run_until(now_s)
         engine.advance(now_s)
         to = may_leave([sender.free_s for sender in twin.senders], twin.opens_s, worker, now_s)
