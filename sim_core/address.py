@@ -179,7 +179,7 @@ def check_value(key: str, value: Any) -> None:
         raise ScenarioError(
             f"{key} is {shown(value)}; it must be at most {FIELDS[key].high:,.15g}."
         ) from None
-    if key in ("model", "accelerator", "mix"):
+    if key in ("model", "accelerator", "mix", "mix_other"):
         _check_ids(key, value)
     if key == "request_list" and value:
         from sim_core.request_list import parse_request_list
@@ -199,7 +199,7 @@ def _check_ids(key: str, value: str) -> None:
     """Raise a `ScenarioError` if `value` names a preset that does not exist, or is no mix."""
     from sim_core import presets
 
-    if key == "mix":
+    if key in ("mix", "mix_other"):
         mix_classes(value)
         return
     known = presets.preset_ids("accelerators" if key == "accelerator" else "models")

@@ -273,22 +273,22 @@ def _enough(two: Scenario, top_per_s: float) -> int:
     return max(two.requests, round(LIVES * running))
 
 
-def highest_per_s(scenario: Scenario, saturation: float) -> float:
+def highest_per_s(scenario: Scenario, saturation: float, trace: Any = None) -> float:
     """Return the highest Poisson rate that keeps the limits [1/s], to about 4%; 0 if none tried does.
 
     Rates from `SLOWEST` to `QUICKEST` times a known saturation are tried by bisection in the logarithm.
     """
     low, high = math.log(SLOWEST * saturation), math.log(QUICKEST * saturation)
-    if not _keeps(scenario, math.exp(low)):
+    if not _keeps(scenario, math.exp(low), trace):
         return 0.0
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        low, high = (middle, high) if _keeps(scenario, math.exp(middle)) else (low, middle)
+        low, high = (middle, high) if _keeps(scenario, math.exp(middle), trace) else (low, middle)
     return math.exp(low)
 
 
-def _keeps(scenario: Scenario, rate_per_s: float) -> bool:
-    return metrics.point_of(run(scenario.replace(arrival_per_s=rate_per_s)))["meets_slo"]
+def _keeps(scenario: Scenario, rate_per_s: float, trace: Any) -> bool:
+    return metrics.point_of(run(scenario.replace(arrival_per_s=rate_per_s), trace=trace))["meets_slo"]
 
 
 def gain_of(two: float, one: float) -> float:

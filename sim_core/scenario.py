@@ -15,6 +15,7 @@ from typing import Any
 SCHEMA_VERSION = 1
 DTYPES = ("bf16", "fp8", "fp4")
 MIX_EXAMPLE = "chat:0.7,rag:0.3"
+OTHER_MIX = "4000~0.5/50~0.5"  # read much, answer briefly: the other end of changing traffic
 REQUEST_LIST_EXAMPLE = "0:1000:200x8,0.5:4000:50"
 CONSTANTS_EXAMPLE = "layer:9.5,weight_read:0.71"
 STEP_PROFILE_EXAMPLE = "1:15.1,256:220,context:0.0003"
@@ -198,6 +199,87 @@ class Scenario:
     )
     kv_overlap: str = _field(
         "off", "pools", "Send layers while the prompt is still computed", choices=("off", "on")
+    )
+
+    demand: str = _field(
+        "markov",
+        "demand",
+        "How traffic changes over time (traffic shift): between the lengths above and those of mix_other",
+        choices=("steady", "daily", "step", "spike", "markov", "trace"),
+    )
+    demand_hours: float = _field(
+        2.0, "demand", "How long the traffic lasts", unit="h", low=0.001, high=1000.0
+    )
+    dwell_s: float = _field(
+        600.0,
+        "demand",
+        "Mean time in one state (markov), half a cycle (daily) or length of the spike",
+        unit="s",
+        low=0.1,
+        high=1e7,
+    )
+    mix_other: str = _field(
+        "",
+        "demand",
+        f"Lengths at the other end of the change, a mix; empty = {OTHER_MIX}",
+    )
+    mix_swing_frac: float = _field(
+        1.0, "demand", "How far the mix swings between both ends; 0 stays half-way", low=0.0, high=1.0
+    )
+    rate_swing_frac: float = _field(
+        0.0,
+        "demand",
+        "How far the load rises towards the other end and falls towards this one, as a share of its mean",
+        low=-0.95,
+        high=0.95,
+    )
+    demand_load_frac: float | None = _field(
+        0.8,
+        "demand",
+        "Share of the workers that the traffic needs, at any mix; empty = arrival_per_s, or the trace's rate",
+        kind=float,
+        low=0.0,
+        high=5.0,
+    )
+
+    drain: str = _field(
+        "finish",
+        "reallocation",
+        "What a worker that leaves the decode pool does with its requests",
+        choices=("finish", "migrate"),
+    )
+    init_s: float = _field(17.0, "reallocation", "Start of process and device", unit="s", low=0.0, high=1e5)
+    storage_gb_per_s: float = _field(
+        7.0, "reallocation", "Bandwidth at which a worker loads its weights", unit="GB/s", low=1e-3, high=1e6
+    )
+    warm_up_s: float = _field(
+        26.0, "reallocation", "Warm-up: graph capture, first kernels", unit="s", low=0.0, high=1e5
+    )
+    sync_s: float = _field(
+        2.5, "reallocation", "Joining the cluster: router, links", unit="s", low=0.0, high=1e5
+    )
+
+    control_s: float = _field(
+        5.0, "strategy", "How often a strategy looks and decides", unit="s", low=0.1, high=1e5
+    )
+    observe_s: float = _field(
+        60.0, "strategy", "Window over which the reactive strategy observes", unit="s", low=0.1, high=1e6
+    )
+    threshold_frac: float = _field(
+        0.9, "strategy", "Load of the busier pool above which a strategy looks for another split",
+        low=0.0, high=10.0,
+    )  # fmt: skip
+    hysteresis_frac: float = _field(
+        0.1, "strategy", "By how much another split must lower that load", low=0.0, high=10.0
+    )
+    cooldown_s: float = _field(
+        120.0, "strategy", "Least time between two decisions to move", unit="s", low=0.0, high=1e6
+    )
+    forecast_s: float = _field(
+        180.0, "strategy", "How far the predictive strategy looks ahead", unit="s", low=0.1, high=1e6
+    )
+    forecast_error_frac: float = _field(
+        0.2, "strategy", "Error of its forecast of each pool's load", low=0.0, high=10.0
     )
 
     slo_ttft_ms: float = _field(2000.0, "limits", "Limit on TTFT", unit="ms", low=0.01, high=1e8)

@@ -24,7 +24,7 @@ FLAT_CLASS = "flat"
 MAX_CLASSES = 8
 MAX_WEIGHT = 1e9
 CACHED_REQUESTS = 65_536
-GAPS, CLASSES, PROMPTS, OUTPUTS = range(4)
+GAPS, CLASSES, PROMPTS, OUTPUTS, KINDS = range(5)
 
 _Z_LIMIT = 8.5  # a standard normal lies beyond once in 10^16 draws
 _Z_PER_UNIT = 200
@@ -347,6 +347,16 @@ def _trace_rows(scenario: Scenario, trace: Any) -> int:
     return rows
 
 
+def unit_arrivals(seed: int, requests: int, cv: float) -> np.ndarray:
+    """Return arrival times at rate 1, read-only: what `draw` divides by a scenario's rate."""
+    return _unit(GAPS, seed, requests, cv)
+
+
+def unit_uniforms(seed: int, requests: int) -> np.ndarray:
+    """Return uniform numbers between 0 and 1, read-only, that no other draw uses."""
+    return _unit(KINDS, seed, requests)
+
+
 def _unit(stream: int, seed: int, requests: int, cv: float = 1.0) -> np.ndarray:
     """Return the unit draws of one stream, read-only; short ones are kept for the next scenario."""
     make = _unit_draws if requests <= CACHED_REQUESTS else _unit_draws.__wrapped__
@@ -361,7 +371,7 @@ def _unit_draws(stream: int, seed: int, requests: int, cv: float) -> np.ndarray:
         shape = 1 / cv**2
         gaps = random.standard_exponential(requests) if cv == 1 else random.standard_gamma(shape, requests)
         draws = np.cumsum(gaps / shape)
-    elif stream == CLASSES:
+    elif stream in (CLASSES, KINDS):
         draws = random.random(requests)
     else:
         draws = random.standard_normal(requests)
