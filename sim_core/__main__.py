@@ -1,4 +1,4 @@
-"""The command line: `python -m sim_core run|frontier|capacity|list`, the product without a browser.
+"""The command line: `python -m sim_core run|frontier|capacity|shift|...`, the product without a browser.
 
 Exit status 0, or 2 with one line on standard error for input that cannot be used.
 """
@@ -17,7 +17,7 @@ import click
 from sim_core import __version__, presets, report
 from sim_core.address import load_scenario, parse_value, to_query
 from sim_core.report import LATENCIES, RATES, STATISTICS
-from sim_core.scenario import FIELDS, Scenario, ScenarioError
+from sim_core.scenario import FIELDS, Scenario, ScenarioError, did_you_mean
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -53,6 +53,17 @@ CALIBRATE_TABLE = (
     "output_tok_per_s",
     "output_tok_per_s_own_error_pct",
 )
+SHIFT_TABLE = (
+    "strategy",
+    "goodput_per_s",
+    "slo_attainment_frac",
+    "benefit_frac",
+    "ttft_ms_p99",
+    "tpot_ms_p99",
+    "decisions",
+    "moves",
+    "accelerator_hours_away",
+)
 LONG_COLUMNS = ("source", "story", "expected", "query")  # in JSON, too long for a table
 
 SCENARIO_HELP = """SCENARIO is the id of a scenario preset (see `list scenarios`), the path of a TOML file,
@@ -60,6 +71,9 @@ a share link or a query string such as "max_batch=64&seed=3"; without it, the de
 SET_HELP = "Change one scenario key; may be repeated. A flat length (prompt_tokens, ...) switches a mix off."
 TRACE_HELP = (
     "Requests to replay: CSV with arrival_s,prompt_tokens,output_tokens, or an Azure or Mooncake file."
+)
+STRATEGY_HELP = (
+    "fixed, hindsight, reactive, predictive, oracle, free or one_pool; may be repeated. Default: all."
 )
 VARY_HELP = """Vary one scenario key, or load_frac, the share of the rate that saturates a point; may be
 repeated. Values of mix are separated by semicolons."""
@@ -259,6 +273,56 @@ def capacity(form: str, **source: Any) -> None:
     if found["point"] is not None:
         found["point"] = _nested(found["point"])
     emit(_report(found, form))
+
+
+@cli.command(
+    "shift",
+    help=f"""Serve traffic that changes over time with two pools whose workers move, by several strategies.
+
+{SCENARIO_HELP} Keys of the traffic are demand, demand_hours, dwell_s and others; see the Method page.""",
+)
+@click.argument("scenario", default="")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help=SET_HELP)
+@trace_option
+@click.option("--strategy", "names", multiple=True, metavar="NAME", help=STRATEGY_HELP)
+@click.option("--worth", is_flag=True, help="Work out what each decision to move brought.")
+@click.option("--volatility", is_flag=True, help="Compare the strategies over ever slower change instead.")
+@click.option("--timeline-out", metavar="FILE", help="Write one CSV row per strategy and stretch of time.")
+@click.option("--format", "form", type=click.Choice(report.FORMATS), default="json", show_default=True)
+def shift_traffic(
+    scenario: str,
+    settings: tuple[str, ...],
+    trace_path: str,
+    names: tuple[str, ...],
+    worth: bool,
+    volatility: bool,
+    timeline_out: str,
+    form: str,
+) -> None:
+    inputs = Inputs(scenario, settings, "", "")
+    from sim_core import shift, trust
+    from sim_core.trace import read_trace
+
+    for name in names:
+        if name not in shift.STRATEGIES:
+            raise ScenarioError(f"unknown strategy {name[:40]!r}. {did_you_mean(name, shift.STRATEGIES)}")
+    trace = read_trace(trace_path) if trace_path else None
+    if volatility:
+        rows = list(shift.sweep(inputs.scenario))
+        emit({"json": report.json_text, "csv": report.csv_text, "table": report.table_text}[form](rows))
+        return
+    found = shift.report(inputs.scenario, names or tuple(shift.STRATEGIES), trace, worth)
+    for note in trace.notes if trace is not None else ():
+        say(f"Note: {note}")
+    if timeline_out:
+        _write_text(report.csv_text(found.timeline) + "\n", timeline_out)
+    if form == "csv":
+        emit(report.csv_text(found.timeline))
+    elif form == "table":
+        emit("\n\n".join([_lines(found.traffic), report.table_text(found.strategies, SHIFT_TABLE)]))
+    else:
+        known = {"trust": trust.trust(shift.plain(inputs.scenario)).as_dict()}
+        emit(report.json_text(found.as_dict() | known))
 
 
 @cli.command(

@@ -41,7 +41,17 @@ VIEW_KEYS = frozenset(  # what pages add to a link: how, not what, is shown
         *("against", "among", "at_batch", "at_context", "axes", "batching", "bench", "calfrom"),
         *("calmetric", "calview", "devices", "extent", "over", "pool_load", "pools"),
         *("fine", "from_s", "phases", "rows", "rules", "setup", "show", "shown", "span_s", "split"),
-        *("tuned", "valcolour", "valengine", "valfamily", "valkind", "valmetric", "valpart"),
+        *(
+            "shift",
+            "strategy",
+            "tuned",
+            "valcolour",
+            "valengine",
+            "valfamily",
+            "valkind",
+            "valmetric",
+            "valpart",
+        ),
         *("valview", "vary"),
     )
 )

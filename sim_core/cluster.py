@@ -23,7 +23,7 @@ import numpy as np
 from sim_core.demand import Demand
 from sim_core.kernels import DECODES, PREFILLS, Plan, Transfer
 from sim_core.pools import Pools, prefill_of
-from sim_core.scenario import Scenario, ScenarioError
+from sim_core.scenario import DEFAULTS, Scenario, ScenarioError
 from sim_core.simulator import SplitEngine, pool_of, pool_rules, traffic_of
 from sim_core.work import memory
 
@@ -41,6 +41,27 @@ DEFAULT_SOURCES = {  # where the defaults of the reallocation keys come from
     "cooldown_s": "assumption; NVIDIA Dynamo's earlier planner waited 90 s, Kubernetes HPA 300 s before "
     "scaling down",
 }
+
+REALLOCATIONS = {  # what moving a worker may mean: name, and the keys it sets
+    "flip": ("Role flip, weights stay",
+             {"init_s": 0.0, "storage_gb_per_s": 1e6, "warm_up_s": 0.0, "sync_s": 0.4}),
+    "memory": ("Restart, weights in host memory", {"storage_gb_per_s": 20.0}),
+    "disk": ("Restart, weights on local disk", {}),
+    "node": ("New node, weights from storage",
+             {"init_s": 362.0, "storage_gb_per_s": 3.5, "warm_up_s": 145.0, "sync_s": 12.0}),
+}  # fmt: skip
+PHASE_KEYS = ("init_s", "storage_gb_per_s", "warm_up_s", "sync_s")
+
+
+def reallocation_keys(kind: str) -> dict[str, float]:
+    """Return the values of `PHASE_KEYS` for one of `REALLOCATIONS`; the rest are the defaults."""
+    return {key: DEFAULTS[key] for key in PHASE_KEYS} | REALLOCATIONS[kind][1]
+
+
+def kind_of(scenario: Scenario) -> str:
+    """Return which of `REALLOCATIONS` a scenario has, "" if it has values of its own."""
+    own = {key: getattr(scenario, key) for key in PHASE_KEYS}
+    return next((kind for kind in REALLOCATIONS if reallocation_keys(kind) == own), "")
 
 
 def phases_s(scenario: Scenario) -> dict[str, float]:

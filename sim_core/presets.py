@@ -571,6 +571,9 @@ class Check:
     systems: tuple[CheckedSystem, ...]
 
 
+PAGES_OF_PRESETS = ("Frontier", "Two phases", "Batching", "Disaggregation", "Traffic shift")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScenarioPreset:
     """A ready scenario with its one-line story and the finding to expect."""
@@ -579,7 +582,7 @@ class ScenarioPreset:
     title: str = _text("Name")
     story: str = _text("What happens")
     expected: str = _text("What to look for")
-    page: str = _text("Page that shows it best", "Frontier", ("Frontier", "Two phases", "Batching"))
+    page: str = _text("Page that shows it best", "Frontier", PAGES_OF_PRESETS)
     scenario: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def build(self, **changes: Any) -> Scenario:

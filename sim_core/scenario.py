@@ -208,7 +208,7 @@ class Scenario:
         choices=("steady", "daily", "step", "spike", "markov", "trace"),
     )
     demand_hours: float = _field(
-        2.0, "demand", "How long the traffic lasts", unit="h", low=0.001, high=1000.0
+        1.0, "demand", "How long the traffic lasts", unit="h", low=0.001, high=1000.0
     )
     dwell_s: float = _field(
         600.0,

@@ -13,6 +13,8 @@ were made, this one left out. The difference in requests within the limits is wh
 from __future__ import annotations
 
 import math
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -20,9 +22,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sim_core import __version__, strategies, workload
 from sim_core import demand as demands
-from sim_core import strategies, workload
-from sim_core.cluster import STATES, Cluster, Decision, Span, check_workers, reallocation_s, spans, state_s
+from sim_core.cluster import (
+    STATES,
+    Cluster,
+    Decision,
+    Span,
+    check_workers,
+    phases_s,
+    reallocation_s,
+    spans,
+    state_s,
+)
 from sim_core.demand import Demand
 from sim_core.kernels import MOVE
 from sim_core.needs import Needs, fitted, needs_of
@@ -45,7 +57,10 @@ STRATEGIES = {
 FIT_REQUESTS = 12_000
 BINS = 240  # of the timeline
 SERVING = ("prefill", "decode")
+UNUSED = ("replicas", "router", "batch_wait_ms", "concurrency", "request_list", "requests", "warmup_frac")
 STAGES = ("prefill_start_s", "prefill_end_s")
+REMEMBERED = 96  # outcomes
+LENGTHS = ("prompt_tokens", "output_tokens")
 PARTS = 100  # a run reports its progress so often
 SHUFFLE = 21  # stream of random numbers
 LOOK_AHEAD = (1.0, 3.0)  # horizons of the oracle's followers, in times of a reallocation
@@ -132,6 +147,49 @@ class Outcome:
         return sum(value for state, value in self.state_s.items() if state not in SERVING)
 
 
+class Prepared(NamedTuple):
+    """What does not depend on strategies and reallocations: prices, needs, traffic, load."""
+
+    pools: Pools
+    needs: Needs
+    demand: Demand
+    load: Load
+
+
+@lru_cache(maxsize=4)
+def _prepared(scenario: Scenario, trace: Any) -> Prepared:
+    workers = check_workers(scenario)
+    pools = pools_of(scenario)
+    needs = fitted_needs(_without(scenario, "demand", "reallocation", "strategy"), trace)
+    demand = demands.draw(scenario, needs, workers, trace)
+    load = Load(demand.arrival_s, *needs(demand.prompt_tokens, demand.output_tokens), workers)
+    return Prepared(pools, needs, demand, load)
+
+
+class _Memory:
+    """Outcomes of late, for all visitors: a slider that does not touch a strategy finds its outcome here."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._lock = most, threading.Lock()
+        self._known: OrderedDict[Any, Outcome] = OrderedDict()
+
+    def get(self, key: Any) -> Outcome | None:
+        with self._lock:
+            if key in self._known:
+                self._known.move_to_end(key)
+            return self._known.get(key)
+
+    def put(self, key: Any, found: Outcome) -> Outcome:
+        with self._lock:
+            self._known[key] = found
+            while len(self._known) > self._most:
+                self._known.popitem(last=False)
+        return found
+
+
+_outcomes = _Memory(REMEMBERED)
+
+
 class Study:
     """A scenario's changing traffic and its cluster, for strategies to be tried on.
 
@@ -149,14 +207,10 @@ class Study:
     """
 
     def __init__(self, scenario: Scenario, trace: Any = None) -> None:
-        self.scenario = scenario.replace(policy="disaggregated")
+        self.scenario, self.trace = plain(scenario), trace
         self.workers = check_workers(self.scenario)
-        self.pools: Pools = pools_of(self.scenario)
-        self.needs = fitted_needs(_timeless(self.scenario), trace)
-        self.demand: Demand = demands.draw(self.scenario, self.needs, self.workers, trace)
-        taken = self.needs(self.demand.prompt_tokens, self.demand.output_tokens)
-        self.load = Load(self.demand.arrival_s, *taken, self.workers)
-        self._known: dict[str, Outcome] = {}
+        made = _prepared(_without(self.scenario, "reallocation", "strategy"), trace)
+        self.pools, self.needs, self.demand, self.load = made
 
     @property
     def duration_s(self) -> float:
@@ -173,13 +227,23 @@ class Study:
 
         `progress` is called now and then with the share that is done; it may raise to stop the work.
         """
-        if name not in self._known:
-            self._known[name] = self._found(name, progress)
-        return self._known[name]
+        key = self._key(name)
+        return _outcomes.get(key) or _outcomes.put(key, self._found(name, progress))
 
-    def is_known(self, name: str) -> bool:
-        """Return whether a strategy's outcome is known already."""
-        return name in self._known
+    def known(self, name: str) -> Outcome | None:
+        """Return a strategy's outcome if it is known already."""
+        return _outcomes.get(self._key(name))
+
+    def _key(self, name: str) -> Any:
+        """Return what a strategy's outcome depends on."""
+        scenario = self.scenario
+        if name in ("fixed", "hindsight", "one_pool"):
+            scenario = _without(scenario, "reallocation", "strategy")
+        elif name == "reactive":
+            scenario = _without(scenario, keys=("forecast_s", "forecast_error_frac"))
+        elif name == "predictive":
+            scenario = _without(scenario, keys=("observe_s",))
+        return name, scenario, self.trace
 
     def _found(self, name: str, progress: Progress) -> Outcome:
         if name == "one_pool":
@@ -324,19 +388,24 @@ class Study:
 
 
 LENGTHS = ("prompt_tokens", "output_tokens")
-OF_TIME = ("demand", "reallocation", "strategy")  # groups of keys on which a request's need does not depend
 
 
-def _timeless(scenario: Scenario) -> Scenario:
-    """Return a scenario without what a request's need of workers does not depend on."""
-    reset = {
-        key: DEFAULTS[key] for key, info in FIELDS.items() if info.group in OF_TIME and key != "mix_other"
-    }
-    workers = scenario.prefill_workers + scenario.decode_workers
-    return scenario.replace(
-        **reset, prefill_workers=workers // 2, decode_workers=workers - workers // 2, arrival_per_s=1.0,
-        requests=1,
-    )  # fmt: skip
+def plain(scenario: Scenario) -> Scenario:
+    """Return a scenario as two pools, without keys that play no part here."""
+    found = _without(scenario.replace(policy="disaggregated"), keys=UNUSED)
+    workers = found.prefill_workers + found.decode_workers
+    found = found.replace(prefill_workers=workers // 2, decode_workers=workers - workers // 2)
+    if found.arrivals != "gamma":
+        found = _without(found.replace(arrivals="poisson"), keys=("arrival_cv",))
+    if found.demand_load_frac is not None:
+        found = _without(found, keys=("arrival_per_s",))
+    return found
+
+
+def _without(scenario: Scenario, *groups: str, keys: Iterable[str] = ()) -> Scenario:
+    """Return a scenario with some keys, or all of some groups, at their defaults; `mix_other` stays."""
+    reset = {key for key, info in FIELDS.items() if info.group in groups and key != "mix_other"} | {*keys}
+    return scenario.replace(**{key: DEFAULTS[key] for key in reset})
 
 
 @lru_cache(maxsize=32)
@@ -385,11 +454,13 @@ def _waiting(edges_s: np.ndarray, came_s: np.ndarray, went_s: np.ndarray) -> np.
 # --- was it worth it ------------------------------------------------------------------------------
 
 
-def without(study: Study, outcome: Outcome, skipped: int, free: bool = False) -> Outcome:
+def without(
+    study: Study, outcome: Outcome, skipped: int, free: bool = False, progress: Progress = _silent
+) -> Outcome:
     """Return the same run with one of its decisions left out (-1: none, the run as it was)."""
     kept = [decision for number, decision in enumerate(outcome.decisions) if number != skipped]
     plan = Planned(np.array([item.time_s for item in kept]), np.array([item.after for item in kept], int))
-    return study.drive(plan, outcome.name, start=outcome.start, free=free)
+    return study.drive(plan, outcome.name, progress, start=outcome.start, free=free)
 
 
 def brought(study: Study, outcome: Outcome) -> Iterator[int]:
@@ -486,6 +557,71 @@ def workers_over_time(outcome: Outcome, edges_s: np.ndarray) -> dict[str, np.nda
     return {state: total_s / np.diff(edges_s) for state, total_s in found.items()}
 
 
+class Report(NamedTuple):
+    """What `shift` on the command line says, as plain values.
+
+    `strategies` has one row each as `summary_row`, `decisions` the rows of `decision_rows` by strategy (with
+    what each `brought` if that was asked for), `timeline` the rows of `timeline_rows` of all strategies.
+    """
+
+    scenario: dict[str, Any]
+    traffic: dict[str, Any]
+    strategies: list[dict[str, Any]]
+    decisions: dict[str, list[dict[str, Any]]]
+    timeline: list[dict[str, Any]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report for JSON: each strategy with its decisions and its timeline."""
+        parts = []
+        for row in self.strategies:
+            name = row["strategy"]
+            mine = [
+                {key: value for key, value in line.items() if key != "strategy"}
+                for line in self.timeline
+                if line["strategy"] == name
+            ]
+            parts.append(row | {"decision_rows": self.decisions[name], "timeline": mine})
+        return {
+            "scenario": self.scenario,
+            "traffic": self.traffic,
+            "strategies": parts,
+            "version": __version__,
+        }
+
+
+def report(scenario: Scenario, names: Iterable[str], trace: Any = None, worth: bool = False) -> Report:
+    """Return what strategies make of a scenario's changing traffic."""
+    study = Study(scenario, trace)
+    outcomes = [study.outcome(name) for name in names]
+    decisions = {outcome.name: decision_rows(study, outcome) for outcome in outcomes}
+    if worth:
+        for outcome in outcomes:
+            for row, gained in zip(decisions[outcome.name], brought(study, outcome), strict=True):
+                row["brought"] = gained
+    return Report(
+        study.scenario.as_dict(), traffic_row(study), [summary_row(study, item) for item in outcomes],
+        decisions, [row for item in outcomes for row in timeline_rows(study, item)],
+    )  # fmt: skip
+
+
+def traffic_row(study: Study) -> dict[str, Any]:
+    """Return the traffic, what it needs and what a move takes, in numbers."""
+    need = study.load.between(0.0, study.duration_s)
+    return {
+        "requests": study.demand.arrival_s.size,
+        "duration_s": study.duration_s,
+        "mean_per_s": study.demand.arrival_s.size / study.duration_s,
+        "copies_of_trace": study.demand.copies,
+        "workers": study.workers,
+        "mean_prefill_workers_needed": float(need[0]),
+        "mean_decode_workers_needed": float(need[1]),
+        "prefill_factor": study.needs.prefill_factor,
+        "decode_factor": study.needs.decode_factor,
+        "reallocation_s": reallocation_s(study.scenario),
+        **{f"{name.replace('-', '_')}_s": value for name, value in phases_s(study.scenario).items()},
+    }
+
+
 # --- volatility -----------------------------------------------------------------------------------
 
 
@@ -503,23 +639,27 @@ def sweep(
         the attainment of each of `SWEEP_STRATEGIES` as `<strategy>_frac`; or `reason` where it cannot be.
     """
     dwells = tuple(dwells)
-    unit_s = max(reallocation_s(scenario), scenario.control_s)
     for number, times in enumerate(dwells):
-        row: dict[str, Any] = {"dwell_reallocations": times, "dwell_s": times * unit_s}
-        point = scenario.replace(
-            demand="markov", dwell_s=times * unit_s, demand_hours=times * unit_s * SWEEP_DWELLS / 3600
+        yield sweep_row(scenario, times, lambda done, number=number: progress((number + done) / len(dwells)))
+
+
+def sweep_row(scenario: Scenario, times: float, progress: Progress = _silent) -> dict[str, Any]:
+    """Return one point of `sweep`: traffic that changes every so many times of a reallocation."""
+    unit_s = max(reallocation_s(scenario), scenario.control_s)
+    dwell_s = times * unit_s
+    row: dict[str, Any] = {"dwell_reallocations": times, "dwell_s": dwell_s}
+    try:
+        study = Study(
+            scenario.replace(demand="markov", dwell_s=dwell_s, demand_hours=dwell_s * SWEEP_DWELLS / 3600)
         )
-        try:
-            study = Study(point)
-            row["requests"] = study.demand.arrival_s.size
-            for place, name in enumerate(SWEEP_STRATEGIES):
-                share = (number + place / len(SWEEP_STRATEGIES)) / len(dwells)
-                progress(share)
-                found = study.outcome(name, lambda done, share=share: progress(share))
-                row[f"{name}_frac"] = found.attainment_frac
-        except ScenarioError as error:
-            row["reason"] = str(error)
-        yield row
+        row["requests"] = study.demand.arrival_s.size
+        count = len(SWEEP_STRATEGIES)
+        for place, name in enumerate(SWEEP_STRATEGIES):
+            found = study.outcome(name, lambda done, place=place: progress((place + done) / count))
+            row[f"{name}_frac"] = found.attainment_frac
+    except ScenarioError as error:
+        row["reason"] = str(error)
+    return row
 
 
 def break_even(rows: Iterable[dict[str, Any]], name: str) -> float:

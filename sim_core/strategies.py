@@ -90,7 +90,13 @@ class Adaptive:
 
 
 class Reactive(Adaptive):
-    """Sees what has arrived lately."""
+    """Sees what has arrived lately; waits until its window is full."""
+
+    def target(self, now_s: float, prefill_workers: int) -> int:
+        """Return the split that it wants now."""
+        if now_s < self.scenario.observe_s:
+            return prefill_workers
+        return super().target(now_s, prefill_workers)
 
     def need(self, now_s: float) -> np.ndarray:
         """Return the workers that the last `observe_s` would have needed."""

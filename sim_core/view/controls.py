@@ -47,6 +47,13 @@ LABELS = {
     "decode_tensor_parallel": "Devices of a decode worker", "kv_link_gb_per_s": "KV link",
     "kv_link_latency_ms": "KV latency", "kv_overlap": "Layer-wise sending",
     "calibration": "Calibration", "warmup_frac": "Warm-up left out",
+    "demand": "Traffic over time", "demand_hours": "Lasts", "dwell_s": "Mean time in a state",
+    "mix_other": "Lengths at the other end", "mix_swing_frac": "Swing of the mix",
+    "rate_swing_frac": "Swing of the load", "demand_load_frac": "Load",
+    "drain": "Requests of a leaving worker", "init_s": "Start", "storage_gb_per_s": "Loading weights",
+    "warm_up_s": "Warm-up", "sync_s": "Joining", "control_s": "Decides every", "observe_s": "Observes",
+    "threshold_frac": "Moves above", "hysteresis_frac": "And gains", "cooldown_s": "Cool-down",
+    "forecast_s": "Looks ahead", "forecast_error_frac": "Forecast error",
 }  # fmt: skip
 
 CHOICES = {
@@ -55,6 +62,8 @@ CHOICES = {
     "recompute": "recompute", "swap": "swap out", "least_loaded": "least loaded",
     "round_robin": "round robin", "typical": "typical", "datasheet": "datasheet",
     "submission": "benchmark submission",
+    "steady": "steady", "daily": "cycle", "step": "step", "spike": "spike", "markov": "random switching",
+    "finish": "finish there", "migrate": "migrate",
 }  # fmt: skip
 
 SPECS: dict[str, tuple[Callable[[float], str], float]] = {  # format, and a start where no datasheet says
@@ -80,18 +89,24 @@ def sidebar(scenario: Scenario) -> None:
     """Draw all controls of the scenario in the sidebar."""
     with st.sidebar:
         st.button(
-            "Ready scenarios", icon=":material/apps:", width="stretch", on_click=_open_gallery, key="gallery"
+            "Ready scenarios", icon=":material/apps:", width="stretch", on_click=open_gallery, key="gallery"
         )
-        _model(scenario)
-        _accelerator(scenario)
+        system(scenario)
         _traffic(scenario)
         _engine(scenario)
-        _limits()
-        _advanced(scenario)
+        limits()
+        advanced(scenario)
 
 
-def _open_gallery() -> None:
+def open_gallery() -> None:
+    """Ask for the ready scenarios."""
     st.session_state.gallery_open = True
+
+
+def system(scenario: Scenario) -> None:
+    """Draw the model and the accelerator."""
+    _model(scenario)
+    _accelerator(scenario)
 
 
 def _model(scenario: Scenario) -> None:
@@ -189,7 +204,8 @@ def pool_sizes(scenario: Scenario) -> None:
             count("decode_tensor_parallel")
 
 
-def _limits() -> None:
+def limits() -> None:
+    """Draw the latency limits in the sidebar."""
     heading("Latency limits")
     own_limits(on_page=False)
 
@@ -218,7 +234,8 @@ def engine_setting(scenario: Scenario) -> None:
     ladder("token_budget", POWERS[6:], lambda value: quantity(value, "tokens"))
 
 
-def _advanced(scenario: Scenario) -> None:
+def advanced(scenario: Scenario) -> None:
+    """Draw the keys that are seldom changed, on demand."""
     with st.expander("Advanced", key="in_advanced", on_change="rerun") as more:
         if not more.open:
             return
@@ -470,6 +487,22 @@ def select(
         help=None if hide else FIELDS[key].help,
         label_visibility="collapsed" if hide else "visible",
     )
+
+
+def pick(
+    key: str,
+    label: str,
+    options: Sequence[str],
+    format: Callable[[str], str],
+    value: str,
+    write: Callable[[str], Any],
+) -> None:
+    """Draw a choice that stands for several scenario keys, which `write` sets."""
+    _seed(f"in_{key}", value)
+    st.selectbox(
+        label, options, format_func=format, key=f"in_{key}",
+        on_change=lambda: write(st.session_state[f"in_{key}"]),
+    )  # fmt: skip
 
 
 def ladder(key: str, steps: Iterable[float], format: Callable[[Any], str], on_page: bool = False) -> None:

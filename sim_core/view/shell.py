@@ -18,6 +18,7 @@ PAGES = (
     ("3_Batching.py", "Batching"),
     ("4_Scenarios.py", "Scenarios"),
     ("5_Disaggregation.py", "Disaggregation"),
+    ("6_Traffic_shift.py", "Traffic shift"),
     ("7_Validation.py", "Validation"),
     ("8_Calibrate.py", "Calibrate"),
     ("9_Method.py", "Method"),
@@ -106,6 +107,14 @@ def rerun_answer() -> None:
         st.rerun(ANSWER)
     except StreamlitAPIException:  # the answer has not been drawn yet: the whole page is
         return
+
+
+def draw_answer_again() -> None:
+    """Draw the page's answer again, with what has been worked out meanwhile."""
+    try:
+        st.rerun(ANSWER)
+    except StreamlitAPIException:  # it has not been drawn before: the whole page is
+        st.rerun()
 
 
 def rerun_page() -> None:

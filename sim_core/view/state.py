@@ -40,6 +40,8 @@ VIEW: Mapping[str, tuple[str, ...]] = {  # view settings and their choices, the 
     "calfrom": ("auto", "points", "steps"),
     "pools": ("ratio", "stages", "pays", "link"),
     "over": ("lengths", "limits"),
+    "shift": ("time", "pays", "strategies"),
+    "strategy": ("reactive", "fixed", "hindsight", "predictive", "oracle", "free", "one_pool"),
     "valview": ("points", "errors", "worst", "rows"),
     "valmetric": ("tpot", "ttft", "throughput"),
     "valcolour": ("family", "accelerator", "engine"),
