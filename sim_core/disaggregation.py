@@ -287,7 +287,7 @@ def highest_per_s(scenario: Scenario, saturation: float, trace: Any = None) -> f
     return math.exp(low)
 
 
-def _keeps(scenario: Scenario, rate_per_s: float, trace: Any) -> bool:
+def _keeps(scenario: Scenario, rate_per_s: float, trace: Any = None) -> bool:
     return metrics.point_of(run(scenario.replace(arrival_per_s=rate_per_s), trace=trace))["meets_slo"]
 
 

@@ -42,7 +42,7 @@ def values_of(key: str) -> st.SearchStrategy:
         return st.sampled_from(["", "layer:9.5", "weight_read:0.71,step:0.3,request_before:12"])
     if key == "step_profile":
         return st.sampled_from(["", "1:15.1", "1:15.1,256:220,context:0.0003,before:1.8,blocks:79"])
-    if key == "mix":
+    if key in ("mix", "mix_other"):
         classes = st.sampled_from(["flat", *presets.preset_ids("workloads")])
         weights = st.floats(1e-6, 1e6)
         parts = st.dictionaries(classes | inline_classes(), weights, max_size=4)
@@ -196,7 +196,7 @@ def test_odd_sources_never_raise(source: object) -> None:
 
 
 BAD_PARTS = {
-    "max_bacth=3": ["max_bacth", "Did you mean max_batch?"],
+    "max_bacth=3": ["max_bacth", "Did you mean max_batch"],
     "max_batch=abc": ["max_batch", "'abc'", "whole number", "256"],
     "max_batch=1.5": ["max_batch", "1.5", "whole number"],
     "max_batch=": ["max_batch", "''", "whole number"],
