@@ -15,7 +15,8 @@ import streamlit as st
 
 from sim_core import cost, metrics, presets, workload
 from sim_core.calibration import calibration, calibration_of
-from sim_core.scenario import FIELDS, Scenario
+from sim_core.cluster import DEFAULT_SOURCES
+from sim_core.scenario import DEFAULTS, FIELDS, Scenario
 from sim_core.view.controls import LABELS
 from sim_core.view.figures import LIMITS
 from sim_core.view.words import number, quantity
@@ -34,6 +35,8 @@ def show(scenario: Scenario) -> None:
         "Definitions": _definitions,
         "Cost of a step": lambda: _cost(scenario),
         "Scheduler": _scheduler,
+        "Two pools": lambda: st.markdown(section("Two pools")),
+        "Traffic that shifts": _shifting,
         "Timelines": lambda: st.markdown(section("Timelines and late tokens")),
         "Your own engine": lambda: st.markdown(section("Your own engine")),
         "Controls": _controls,
@@ -63,6 +66,21 @@ def _definitions() -> None:
     words = [(name, text) for name, (text, _) in LIMITS.items()]
     st.table(pd.DataFrame(words, columns=["Limit", "In words"]), hide_index=True)
     st.markdown("**Intervals.** " + prose(metrics.band))
+
+
+def _shifting() -> None:
+    st.markdown(section("Traffic that shifts"))
+    st.markdown("**Where the defaults come from**")
+    rows = [
+        (key, quantity(DEFAULTS[key], FIELDS[key].unit), source) for key, source in DEFAULT_SOURCES.items()
+    ]
+    st.table(pd.DataFrame(rows, columns=["Key", "Default", "Source"]), hide_index=True)
+    st.caption(
+        "They come from different machines and engines; together they are an assumption. Other kinds of "
+        "move: a role flip with the weights in place took 0.38 s (vllm-conf, pd_role_switch); weights from "
+        "host memory come at about 20 GB/s (vLLM sleep mode, 2025); a new node needs 60 to 90 s for its "
+        "machine and 4 to 5 minutes for its image (Anyscale, on autoscaling Llama-3-70B)."
+    )
 
 
 def _cost(scenario: Scenario) -> None:
@@ -110,7 +128,9 @@ def _controls() -> None:
             "Key": key,
             "Meaning": info.help,
             "Unit": info.unit,
-            "Default": "as the preset" if info.optional else str(getattr(defaults, key)) or "none",
+            "Default": "as the preset"
+            if getattr(defaults, key) is None
+            else str(getattr(defaults, key)) or "none",
             "Allowed": _allowed(info),
         }
         for key, info in FIELDS.items()
