@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim_core.kernels import DECODES, PREFILLS, Plan, Transfer
+from sim_core.kernels import DECODES, PREFILLS, Plan
 from sim_core.simulator import SplitEngine, pool_of, pool_rules, traffic_of
 from tests import test_pools
 from tests.naive_moves import MovingPools
-from tests.runs import listed, make_cost
+from tests.runs import listed
 
 
 def engine_of(prefill_cost, cost, transfer, requests, rules, plan, workers, first_prefill, most_moves=50):

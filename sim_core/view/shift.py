@@ -188,17 +188,22 @@ class Job(NamedTuple):
     work: Callable[[Callable[[float], None]], Any]
 
 
-def _work(job: Job, again: bool = True) -> None:
-    """Work on something with a progress bar and a stop button; then draw the page again."""
+def _work(job: Job) -> None:
+    """Work on something, with a stop button; then draw the page again."""
     key = hash((to_query(st.session_state.scenario), state.view("shift"), state.view("strategy")))
     if st.session_state.get("shift_stopped") == key:
         st.button("Go on", icon=":material/play_arrow:", on_click=_go_on, key="shift_go_on")
         st.caption("Stopped: not everything has been worked out.")
         return
     with st.container(horizontal=True, vertical_alignment="center"):
-        bar = st.progress(job.done / job.total, text=job.name)
-        if again:
-            st.button("Stop", icon=":material/stop:", on_click=_stop, args=(key,), key="shift_stop")
+        bar = st.progress(0.0)
+        st.button("Stop", icon=":material/stop:", on_click=_stop, args=(key,), key="shift_stop")
+    job.work(_shown_on(bar, job))
+    shell.draw_answer_again()
+
+
+def _shown_on(bar: Any, job: Job) -> Callable[[float], None]:
+    """Return what shows a job's progress; each time it shows some, a newer move may interrupt the work."""
     shown = -1
 
     def progress(done_frac: float) -> None:
@@ -208,10 +213,8 @@ def _work(job: Job, again: bool = True) -> None:
             shown = step
             bar.progress(min((job.done + done_frac) / job.total, 1.0), text=job.name)
 
-    job.work(progress)
-    if again:
-        shell.draw_answer_again()
-    bar.empty()
+    progress(0.0)
+    return progress
 
 
 def _stop(key: int) -> None:
@@ -256,8 +259,13 @@ def _known(study: Study) -> dict[str, Outcome]:
 def _first(study: Study, names: Sequence[str]) -> None:
     """Work out what a view cannot do without."""
     names = [name for name in dict.fromkeys(names) if study.known(name) is None]
+    if not names:
+        return
+    bar = st.progress(0.0)
     for place, name in enumerate(names):
-        _work(_job(study, name, place, len(names)), again=False)
+        job = _job(study, name, place, len(names))
+        job.work(_shown_on(bar, job))
+    bar.empty()
 
 
 def _rest(study: Study) -> Job | None:
@@ -288,6 +296,12 @@ def finding(study: Study, known: Mapping[str, Outcome]) -> str:
         text += f"; {verb + ': ' if verb else ''}{how} for {percent(share)}"
         text += " too" if not verb else ""
     text += "."
+    hindsight = known["hindsight"].attainment_frac if "hindsight" in known else fixed
+    if hindsight > fixed + SAME:
+        text = text.replace(
+            "A fixed split keeps",
+            f"The fixed split for the mean (another one would reach {percent(hindsight)}) keeps",
+        )
     if "one_pool" in known:
         one = known["one_pool"].attainment_frac
         most = max(known[name].attainment_frac for name in ("fixed", *adaptive))
@@ -502,7 +516,8 @@ def _sweep_key(scenario: Scenario, times: float) -> Any:
     return shift.plain(scenario).replace(demand="markov", dwell_s=1.0, demand_hours=1.0), times
 
 
-def _known_row(scenario: Scenario, times: float) -> dict[str, Any] | None:
+def known_row(scenario: Scenario, times: float) -> dict[str, Any] | None:
+    """Return a point of the sweep if it has been worked out."""
     with _rows_lock:
         return _rows.get(_sweep_key(scenario, times))
 
@@ -518,7 +533,7 @@ def pays(scenario: Scenario) -> None:
     """Show what adapting brings over how slowly traffic changes, filling in as it is worked out."""
     if scenario.demand == "trace":
         raise ScenarioError("A trace changes as it does: choose another kind of traffic to vary its speed.")
-    rows = [row for times in SWEEP if (row := _known_row(scenario, times))]
+    rows = [row for times in SWEEP if (row := known_row(scenario, times))]
     even = {name: shift.break_even(rows, name) for name in ("reactive", "predictive")}
     complete = len(rows) == len(SWEEP)
     pieces.say(pays_finding(scenario, rows, even, complete), move_words(scenario))
@@ -542,7 +557,7 @@ def pays(scenario: Scenario) -> None:
         "requests than the fixed split that is best for the mean."
     )
     actions.take_away("benefits", actions.table_files(rows, "shift-volatility"), _command_sweep(scenario))
-    missing = next((times for times in SWEEP if _known_row(scenario, times) is None), None)
+    missing = next((times for times in SWEEP if known_row(scenario, times) is None), None)
     if missing is not None:
         name = f"Traffic that changes every {_span(missing * reallocation_s(scenario))}"
         _work(

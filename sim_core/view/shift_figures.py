@@ -95,7 +95,7 @@ def _demand(rows: Sequence[Row], x: list[float]) -> list[dict]:
         data.append(
             {
                 "type": "scatter", "mode": "lines", "x": x, "y": short(row["other_frac"] for row in rows),
-                "yaxis": "y5", "name": "share of the other kind", "fill": "tozeroy",
+                "yaxis": "y5", "name": "other kind", "fill": "tozeroy", "showlegend": False,
                 "fillcolor": "rgba(204,121,167,0.16)",
                 "line": {"color": COLOURS[3], "width": 1, "shape": "hvh"},
                 "hovertemplate": "%{y:.0%}<extra>other kind</extra>",
@@ -188,7 +188,7 @@ def _queues(rows: Sequence[Row], x: list[float]) -> list[dict]:
     return [
         {
             "type": "scatter", "mode": "lines", "x": x, "y": [row[f"{pool}_queue"] for row in rows],
-            "yaxis": "y4", "name": f"waiting for {pool}", "showlegend": True,
+            "yaxis": "y4", "name": f"waiting for {pool}", "showlegend": False,
             "line": {"color": colour, "width": 1.5, "dash": dash},
             "hovertemplate": f"%{{y:,}}<extra>waiting for {pool}</extra>",
         }
@@ -259,11 +259,12 @@ def benefits(
     ]  # fmt: skip
     if here is not None and low < math.log10(here) < high:
         shapes.append(upright(here))
-        words.append(note(" this traffic", math.log10(here), 1, yref="paper", xanchor="left", yanchor="top"))
+        side = "right" if math.log10(here) > (low + high) / 2 else "left"
+        words.append(note(" this traffic ", math.log10(here), 1, yref="paper", xanchor=side, yanchor="top"))
     layout = LAYOUT | {
         "xaxis": {"type": "log", "range": [low, high], "tickvals": list(dwells),
                   "ticktext": [f"{number(value)}×" for value in dwells],
-                  "title": {"text": "Mean time until traffic changes, in times of a reallocation"}},
+                  "title": {"text": "Time between changes, in reallocation times"}},
         "yaxis": {"title": {"text": "Within limits, against the fixed split [points]"}, "zeroline": False},
         "shapes": shapes, "annotations": words,
     }  # fmt: skip
