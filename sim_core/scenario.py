@@ -41,9 +41,11 @@ class FieldInfo:
     longest: int = 1000  # characters of a text
 
 
-def _field(default: Any, group: str, help: str, *, kind: type | None = None, **limits: Any) -> Any:
+def _field(
+    default: Any, group: str, help: str, *, kind: type | None = None, optional: bool = False, **limits: Any
+) -> Any:
     """Return a dataclass field that carries its `FieldInfo`; a default of None means "as the preset"."""
-    info = FieldInfo(kind or type(default), group, help, optional=default is None, **limits)
+    info = FieldInfo(kind or type(default), group, help, optional=optional or default is None, **limits)
     return dataclasses.field(default=default, metadata={"info": info})
 
 
@@ -237,7 +239,7 @@ class Scenario:
         0.8,
         "demand",
         "Share of the workers that the traffic needs, at any mix; empty = arrival_per_s, or the trace's rate",
-        kind=float,
+        optional=True,
         low=0.0,
         high=5.0,
     )

@@ -1,0 +1,75 @@
+"""What requests take of the workers: against rate matching, by hand, and against the simulator."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from sim_core import disaggregation, load_scenario, metrics, needs, workload
+from sim_core.scenario import ScenarioError
+from sim_core.shift import fitted_needs, plain
+from sim_core.simulator import run
+from sim_core.trace import Trace
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "mix=1000/250:1", "mix=4000/50:1", "mix=2048/1:1", "mix=8000/100:1&slo_tpot_ms=15",
+        "mix=500/300:1&max_batch=16", "mix=1000/400:1&model=llama-3.1-70b&tensor_parallel=4&slo_tpot_ms=60",
+        "mix=2000/300:1&model=gemma-3-27b&tensor_parallel=2&slo_tpot_ms=80",
+    ],
+)  # fmt: skip
+def test_fixed_lengths_take_what_rate_matching_says(query: str) -> None:
+    """Oracle: `disaggregation.matched`, which works on means; batches differ by less than a request."""
+    scenario = load_scenario(query, policy="disaggregated")
+    lengths = [np.array([value]) for value in workload.mean_lengths(scenario)]
+    prefill, decode = (float(taken[0]) for taken in needs.needs_of(scenario)(*lengths))
+    theory = disaggregation.matched(scenario)
+    assert prefill == pytest.approx(theory.prefill_s, rel=0.02)
+    assert decode == pytest.approx(theory.decode_s, rel=0.03, abs=1e-9)
+
+
+def test_every_request_has_its_own_need() -> None:
+    """Oracle: one by one."""
+    found = needs.needs_of(load_scenario("", policy="disaggregated"))
+    prompts, outputs = np.array([10, 1000, 30_000]), np.array([1, 300, 20])
+    together = found(prompts, outputs)
+    for k in range(3):
+        alone = found(prompts[k : k + 1], outputs[k : k + 1])
+        assert [float(part[k]) for part in together] == [float(part[0]) for part in alone]
+    assert together[1][0] == 0  # one token: no decode worker
+
+
+def test_loads_of_the_busier_pool() -> None:
+    """Oracle: by hand: 2 and 3 workers' worth of work on 1 and 3, 2 and 2, 3 and 1 workers."""
+    loads = needs.utilisations(2.0, 3.0, 4)
+    assert loads.tolist() == [math.inf, 2.0, 1.5, 3.0, math.inf]
+
+
+@pytest.mark.parametrize("query", ["", "slo_ttft_ms=300", "slo_tpot_ms=20"])
+def test_a_split_that_has_what_it_needs_keeps_the_limits(query: str) -> None:
+    """Oracle: the simulator: at 85% of what the needs say the limits hold, at 1.5 times they break."""
+    scenario = load_scenario(query, policy="disaggregated", mix="1500/120:1")
+    scenario = plain(scenario.replace(mix_other="1500/120:1"))
+    found = fitted_needs(scenario)
+    assert found.prefill_factor >= 1 and found.decode_factor >= 1
+    prefill, decode = (float(part[0]) for part in found(np.array([1500]), np.array([120])))
+    split = disaggregation.split_of(scenario, 5)
+    carried = min(5 / prefill, 3 / decode)
+    lengths = Trace(np.arange(12_000.0), np.full(12_000, 1500), np.full(12_000, 120), "alike")
+    trial = split.replace(requests=12_000, warmup_frac=0.3)
+
+    def keeps(share: float) -> bool:
+        return metrics.point_of(run(trial.replace(arrival_per_s=share * carried), trace=lengths))["meets_slo"]
+
+    assert keeps(0.85)
+    assert not keeps(1.5)
+
+
+def test_limits_that_nothing_keeps_are_said() -> None:
+    """Oracle: by hand."""
+    with pytest.raises(ScenarioError, match="keeps the limits at no rate"):
+        fitted_needs(plain(load_scenario("slo_tpot_ms=1")))
