@@ -23,6 +23,7 @@ from sim_core import cost
 from sim_core.disaggregation import highest_per_s
 from sim_core.pools import decode_of, prefill_of
 from sim_core.scenario import Scenario, ScenarioError
+from sim_core.trace import Trace
 
 WARM_UP = 0.3  # share of a trial's first requests that find the workers emptier than later ones
 
@@ -105,6 +106,7 @@ def fitted(needs: Needs, lengths: Any) -> Needs:
     ScenarioError
         If the limits are kept at no rate at all.
     """
+    lengths = _fitting(needs, lengths)
     taken = [float(need.mean()) for need in needs(lengths.prompt_tokens, lengths.output_tokens)]
     scenario = needs.scenario
     workers = scenario.prefill_workers + scenario.decode_workers
@@ -126,6 +128,19 @@ def fitted(needs: Needs, lengths: Any) -> Needs:
             )
         factors.append(max(fluid_per_s / rate, 1.0))
     return replace(needs, prefill_factor=factors[0], decode_factor=factors[1])
+
+
+def _fitting(needs: Needs, lengths: Any) -> Trace:
+    """Return the requests that a worker of either pool can hold; the others are rejected at any rate."""
+    prompts, outputs = np.asarray(lengths.prompt_tokens), np.asarray(lengths.output_tokens)
+    fits = prompts + outputs <= needs.decode.request_limit_tokens
+    fits &= prompts <= needs.prefill.request_limit_tokens
+    if not fits.any():
+        raise ScenarioError(
+            f"no request fits: a worker can hold {needs.decode.request_limit_tokens:,} tokens. Shorten the "
+            "requests, or give the KV cache more memory."
+        )
+    return Trace(np.arange(float(fits.sum())), prompts[fits], outputs[fits], "requests that fit")
 
 
 def utilisations(need_prefill: float, need_decode: float, workers: int) -> np.ndarray:
