@@ -25,7 +25,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sim_core import cost, kernels, load_scenario, simulate, simulator, timeline, workload
+from sim_core import (
+    cost,
+    disaggregation,
+    kernels,
+    load_scenario,
+    shift,
+    simulate,
+    simulator,
+    strategies,
+    timeline,
+    workload,
+)
 from sim_core.frontier import evaluate, frontier, refine, saturation_per_s, sweep_points
 from sim_core.scenario import Scenario
 from tests.naive import simulate_naive
@@ -198,6 +209,36 @@ def frontier_rows(quick: bool) -> Iterator[Row]:
         yield Row(f"48 points x {LARGE:,}, {name}", s(found.best_s), s(found.median_s), ratio, "0.7 s")
 
 
+def pool_rows(quick: bool) -> Iterator[Row]:
+    """Time two pools: one point, all splits of 17 workers, and hours of shifting traffic."""
+    scenario = load_scenario("policy=disaggregated", arrival_per_s=100.0)
+    wide = scenario.replace(prefill_workers=8, decode_workers=9, arrival_per_s=200.0, requests=4000)
+    shifting = load_scenario("slo_tpot_ms=15", demand_hours=0.25 if quick else 3.5)
+    repeats = 5 if quick else 32
+
+    def splits(seed: int) -> None:
+        rows = disaggregation.ratios(wide.replace(seed=seed, arrivals="closed", concurrency=512), 0.8)
+        assert len(rows) == 16
+
+    point = timing(running(scenario), repeats)
+    map_of_16 = timing(splits, 1 if quick else 5)
+    yield Row("8 workers x 2,000 requests", ms(point.best_s), ms(point.median_s), "1", "5 ms")
+    ratio = f"{map_of_16.best_s / point.best_s:.0f} x a point"
+    yield Row(
+        "16 splits of 17 workers x 4,000", ms(map_of_16.best_s), ms(map_of_16.median_s), ratio, "200 ms"
+    )
+    study = shift.Study(shifting)
+    requests = study.demand.arrival_s.size
+    fixed = timing(lambda seed: study.fixed(study.mean_split), 1 if quick else 3)
+    moving = timing(
+        lambda seed: study.drive(strategies.Reactive(study.load, study.scenario), "reactive"),
+        1 if quick else 3,
+    )
+    yield Row(f"shifting traffic, {requests:,} requests", s(fixed.best_s), s(fixed.median_s), "1", "a few s")
+    ratio = f"{moving.best_s / fixed.best_s:.2f} x a fixed split"
+    yield Row("the same, workers move", s(moving.best_s), s(moving.median_s), ratio)
+
+
 def timeline_rows(quick: bool) -> Iterator[Row]:
     """Time the step log and the timelines read from it: 60 requests under three policies, and a long run."""
     few = load_scenario("", requests=60, arrival_per_s=40.0, max_batch=8, token_budget=512, prompt_tokens=900)
@@ -285,6 +326,7 @@ SECTIONS = {
     "Compiled engine alone": kernel_rows,
     "Against plain Python": twin_rows,
     "Frontier": frontier_rows,
+    "Two pools": pool_rows,
     "Timeline": timeline_rows,
     "A million requests": million_rows,
     "Start": start_rows,
