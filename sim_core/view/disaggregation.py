@@ -153,11 +153,9 @@ def ratio(found: Ways, scenario: Scenario) -> None:
     chart(figure, "ratio", alt, height=460, **_titles(found))
     _numbers(found)
     st.caption(
-        "Every bar gets the same requests; those that keep both limits count. A pale bar "
-        "breaks a "
-        f"limit at p{number(found.two.slo_percentile)}. Framed: the split in the sidebar. Theory: rate "
-        "matching, "
-        "which knows no waiting."
+        "Every bar gets the same requests; those that keep both limits count. A pale bar breaks a limit at "
+        f"p{number(found.two.slo_percentile)}. Framed: the split in the sidebar. Theory: rate matching, which "
+        "knows no waiting."
     )
     _take_away("ratio", rows, found)
 
@@ -191,10 +189,8 @@ def stages(found: Ways, scenario: Scenario) -> None:
         f"Both serve the same requests on {found.one.accelerators} accelerators: one pool as "
         f"{found.one.replicas} engines with chunked prefill behind a router, two pools as "
         f"{ratio_name(_sizes(found.two))}. The first token leaves the prefill pool before the KV cache "
-        "travels, so "
-        "the transfer shows in the gap before the second one. A decode worker counts as busy with one "
-        "request or "
-        "with a full batch alike; its share of memory bandwidth says more."
+        "travels, so the transfer shows in the gap before the second one. A decode worker counts as busy "
+        "with one request or with a full batch alike; its share of memory bandwidth says more."
     )
     _take_away("stages", comparison_rows(found), found)
 
@@ -334,10 +330,8 @@ def link(found: Ways, scenario: Scenario) -> None:
     chart(figure, "link", disaggregation_figures.link_sentence(rows, one, even), height=440, **_titles(found))
     st.caption(
         f"Each of {found.two.prefill_workers} prefill workers has a link of this bandwidth to the decode "
-        "pool and "
-        "sends one KV cache after the other. 12.5, 25 and 50 GB/s are network cards of 100, 200 and 400 "
-        "Gb/s; "
-        "450 GB/s is NVLink of one H100."
+        "pool and sends one KV cache after the other. 12.5, 25 and 50 GB/s are network cards of 100, 200 and "
+        "400 Gb/s; 450 GB/s is NVLink of one H100."
     )
     _take_away("link", rows, found)
 
@@ -363,8 +357,7 @@ def link_note(found: Ways) -> str:
     size_gb = transfer.token_s * two.kv_link_gb_per_s * prompt
     return (
         f"The KV cache of a mean prompt is {quantity(1e3 * size_gb, 'MB')}; over "
-        f"{quantity(two.kv_link_gb_per_s, 'GB/s')} "
-        f"it travels {duration(1e3 * (transfer.latency_s + transfer.token_s * prompt))}."
+        f"{quantity(two.kv_link_gb_per_s, 'GB/s')} it travels {duration(1e3 * (transfer.latency_s + transfer.token_s * prompt))}."
     )
 
 
