@@ -154,8 +154,8 @@ def ratio(found: Ways, scenario: Scenario) -> None:
     _numbers(found)
     st.caption(
         "Every bar gets the same requests; those that keep both limits count. A pale bar breaks a limit at "
-        f"p{number(found.two.slo_percentile)}. Framed: the split in the sidebar. Theory: rate matching, which "
-        "knows no waiting."
+        f"p{number(found.two.slo_percentile)}. Framed: the split in the sidebar. Theory: rate matching, "
+        "which knows no waiting."
     )
     _take_away("ratio", rows, found)
 
@@ -355,9 +355,10 @@ def link_note(found: Ways) -> str:
     prompt, _ = mean_lengths(two)
     transfer = transfer_of(two)
     size_gb = transfer.token_s * two.kv_link_gb_per_s * prompt
+    travel_ms = 1e3 * (transfer.latency_s + transfer.token_s * prompt)
     return (
         f"The KV cache of a mean prompt is {quantity(1e3 * size_gb, 'MB')}; over "
-        f"{quantity(two.kv_link_gb_per_s, 'GB/s')} it travels {duration(1e3 * (transfer.latency_s + transfer.token_s * prompt))}."
+        f"{quantity(two.kv_link_gb_per_s, 'GB/s')} it travels {duration(travel_ms)}."
     )
 
 
