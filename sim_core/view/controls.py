@@ -170,7 +170,7 @@ def _traffic(scenario: Scenario) -> None:
     lengths(scenario)
     select("arrivals", [name for name in FIELDS["arrivals"].choices if name != "trace"])
     if scenario.arrivals in ("poisson", "gamma"):
-        ladder("arrival_per_s", _decades(E12, 0.1, 1000), lambda value: quantity(value, "req/s"))
+        ladder("arrival_per_s", RATES, lambda value: quantity(value, "req/s"))
     if scenario.arrivals == "gamma":
         ladder("arrival_cv", (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0), number)
     if scenario.arrivals == "closed":
@@ -629,3 +629,6 @@ def _decades(series: Sequence[float], low: float, high: float) -> list[float]:
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     values = (float(f"{step * 10.0**power:.3g}") for power in range(first, last + 1) for step in series)
     return [value for value in values if low <= value <= high]
+
+
+RATES = tuple(_decades(E12, 0.1, 1000))

@@ -165,7 +165,12 @@ def _trace(scenario: Scenario) -> Any:
 def _dials(scenario: Scenario) -> None:
     """Draw the sliders beside the chart: strategy, load, speed of change, error of the forecast."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
-        controls.ladder("demand_load_frac", LOADS, percent, on_page=True)
+        if scenario.demand_load_frac is not None:
+            controls.ladder("demand_load_frac", LOADS, percent, on_page=True)
+        elif scenario.demand != "trace":
+            controls.ladder(
+                "arrival_per_s", controls.RATES, lambda value: quantity(value, "req/s"), on_page=True
+            )
         if scenario.demand in ("markov", "daily", "spike"):
             controls.ladder("dwell_s", DWELLS_S, _span, on_page=True)
         controls.ladder("forecast_error_frac", ERRORS, percent, on_page=True)
