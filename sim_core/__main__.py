@@ -547,12 +547,18 @@ def _scenarios() -> list[dict[str, Any]]:
     ]
 
 
+def _lessons() -> list[dict[str, Any]]:
+    from sim_core.lessons import as_dicts
+
+    return as_dicts()
+
+
 LISTS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "models": _models,
     "accelerators": _accelerators,
     "workloads": _workloads,
     "scenarios": _scenarios,
-    "lessons": list,
+    "lessons": _lessons,
 }
 
 

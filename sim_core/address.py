@@ -38,21 +38,11 @@ MAX_NOTE_CHARACTERS = 400
 RESERVED = frozenset({"embed", "embed_options"})  # Streamlit's own parameters
 VIEW_KEYS = frozenset(  # what pages add to a link: how, not what, is shown
     (
-        *("against", "among", "at_batch", "at_context", "axes", "batching", "bench", "calfrom"),
-        *("calmetric", "calview", "devices", "extent", "over", "pool_load", "pools"),
-        *("fine", "from_s", "phases", "rows", "rules", "setup", "show", "shown", "span_s", "split"),
-        *(
-            "shift",
-            "strategy",
-            "tuned",
-            "valcolour",
-            "valengine",
-            "valfamily",
-            "valkind",
-            "valmetric",
-            "valpart",
-        ),
-        *("valview", "vary"),
+        *("against", "among", "answers", "at_batch", "at_context", "axes", "batching", "bench", "calfrom"),
+        *("calmetric", "calview", "devices", "extent", "fine", "from_s", "lesson", "level", "over"),
+        *("phases", "pool_load", "pools", "rows", "rules", "setup", "shift", "show", "shown", "span_s"),
+        *("split", "step", "strategy", "tuned", "valcolour", "valengine", "valfamily", "valkind"),
+        *("valmetric", "valpart", "valview", "vary"),
     )
 )
 DESCRIPTIVE = ("title", "story", "expected", "description", "source")

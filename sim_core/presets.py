@@ -590,6 +590,84 @@ class ScenarioPreset:
         return Scenario(**self.scenario).replace(**changes)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LessonStep:
+    """One question of a lesson: a scenario, the one control to move, and what to predict.
+
+    Nothing is typed in that the simulator can say: `why` holds places for the figures at the start, where
+    the question asks and as a ratio, and `claim` is the range of that ratio in which the text is true.
+    """
+
+    id: str
+    title: str = _text("Name")
+    newcomer: str = _text("What to know, for newcomers")
+    engineer: str = _text("The same for engineers")
+    scenario: str = _text("Query of the scenario", "")
+    control: str = _text("Scenario key to move")
+    values: tuple[str, ...] = _texts("Its values, in order")
+    start: str = _text("The value one starts from")
+    ask: str = _text("The value at which to predict")
+    measure: str = _text("What is predicted, one of `lessons.MEASURES`")
+    question: str = _text("The question")
+    choices: tuple[str, ...] = _key(list, "Answers to choose from; none: a number is asked for", default=())
+    edges: tuple[float, ...] = _key(
+        tuple, "Ratios between which each choice is right", default=(), low=-100.0, high=1e9
+    )
+    claim: tuple[float, ...] = _key(
+        tuple, "Lowest and highest ratio for which the text is true", low=-100.0, high=1e9
+    )
+    why: str = _text("What it shows, with {start}, {truth} and {ratio}")
+    page: str = _text("Page on which to go on", "Frontier", PAGES_OF_PRESETS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """A lesson: a question and the steps that answer it."""
+
+    id: str
+    title: str = _text("Name")
+    question: str = _text("The question it answers")
+    minutes: int = _required_count("How long it takes", 120)
+    steps: tuple[LessonStep, ...] = ()
+
+
+@cache
+def lesson(name: str) -> Lesson:
+    """Return one lesson by id."""
+    data = _read("lessons", name)
+    with _named("lessons", name):
+        steps = _tables(LessonStep, name, data.pop("steps", []))
+        found = _build(Lesson, name, data)
+        for step in steps:
+            _check_step(step)
+    return dataclasses.replace(found, steps=steps)
+
+
+def _check_step(step: LessonStep) -> None:
+    """Raise a `ScenarioError` if the parts of a step contradict one another."""
+    for key in ("start", "ask"):
+        if getattr(step, key) not in step.values:
+            raise ScenarioError(
+                f"{step.title}: {key} is {getattr(step, key)!r}, which is not among its values."
+            )
+    if len(step.claim) != 2 or step.claim[0] >= step.claim[1]:
+        raise ScenarioError(f"{step.title}: claim must be the lowest and the highest ratio.")
+    if step.choices and len(step.edges) != len(step.choices) - 1:
+        raise ScenarioError(f"{step.title}: {len(step.choices)} choices have {len(step.choices) - 1} edges.")
+
+
+@cache
+def lessons() -> Mapping[str, Lesson]:
+    """Return all lessons by id, in their order."""
+    return MappingProxyType({name: lesson(name) for name in preset_ids("lessons")})
+
+
+@cache
+def glossary() -> Mapping[str, str]:
+    """Return the terms that lessons explain, each in a sentence."""
+    return MappingProxyType(tomllib.loads((PRESETS / "glossary.toml").read_text(encoding="utf-8")))
+
+
 def preset_ids(kind: str) -> tuple[str, ...]:
     """Return the ids of one kind of preset, from the file names alone, in alphabetical order."""
     return tuple(sorted(path.stem for path in (PRESETS / kind).glob("*.toml")))

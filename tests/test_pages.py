@@ -32,7 +32,9 @@ def visit(**address: str) -> AppTest:
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
 def test_every_page_runs_alone(page: Path) -> None:
     """Oracle: no exception."""
-    healthy(AppTest.from_file(str(page), default_timeout=60).run())
+    app = AppTest.from_file(str(page), default_timeout=60)
+    app.query_params["demand_hours"] = "0.03"
+    healthy(app.run())
 
 
 def test_the_app_opens_on_the_frontier() -> None:

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from sim_core import measured, presets
+from sim_core import lessons, measured, presets
 from sim_core.address import VIEW_KEYS, from_query, to_query, with_changes
 from sim_core.scenario import Scenario, ScenarioError
 
@@ -41,6 +41,8 @@ VIEW: Mapping[str, tuple[str, ...]] = {  # view settings and their choices, the 
     "pools": ("ratio", "stages", "pays", "link"),
     "over": ("lengths", "limits"),
     "shift": ("time", "pays", "strategies"),
+    "lesson": ("", *presets.preset_ids("lessons")),
+    "level": ("newcomer", "engineer"),
     "strategy": ("reactive", "fixed", "hindsight", "predictive", "oracle", "free", "one_pool"),
     "valview": ("points", "errors", "worst", "rows"),
     "valmetric": ("tpot", "ttft", "throughput"),
@@ -68,9 +70,11 @@ NUMBERS: Mapping[str, Dial] = {
     "span_s": Dial(0.0, 0.0, 1e9),  # 0: as much as fits the picture
     "devices": Dial(8, 1, 64),
     "pool_load": Dial(0.8, 0.05, 1.5),
+    "step": Dial(1, 1, 20),
 }
 AMONG = "among"  # accelerators that are compared, comma-separated; the one view setting without fixed choices
 AMONG_LIMIT = 6
+ANSWERS = "answers"  # of the learner, as `lessons.parse_answers` reads them
 # Changes after which the old axis ranges mean little:
 REFIT = {"model", "arrivals", "calibration", "constants", "step_profile"}
 STEPS_DROPPED = (
@@ -109,7 +113,16 @@ def _read_view(address: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
     if unknown:
         shown = ", ".join(repr(name[:40]) for name in unknown[:4])
         notes.append(f"{AMONG} names no accelerator with {shown}. Ignored.")
+    view[ANSWERS] = _read_answers(address, notes)
     return view
+
+
+def _read_answers(address: Mapping[str, Any], notes: list[str]) -> str:
+    """Return the learner's answers from an address; what makes no sense is noted."""
+    found, lost = lessons.parse_answers(str(address.get(ANSWERS, ""))[:4000])
+    if lost:
+        notes.append(f"{ANSWERS} has {lost} that are no answer such as 1.2=b or 1.1=5000. Ignored.")
+    return lessons.answers_text(found, presets.lessons().values())
 
 
 def _read_number(key: str, address: Mapping[str, Any], notes: list[str]) -> float:
@@ -233,7 +246,7 @@ def parameters() -> dict[str, str]:
     """Return what the address holds: `v` and every key of scenario and view that differs from its default."""
     scenario: Scenario = st.session_state.scenario
     found = dict(parse_qsl(to_query(scenario), keep_blank_values=True)) if scenario.changed() else {}
-    defaults = {key: choices[0] for key, choices in VIEW.items()} | {AMONG: ""}
+    defaults = {key: choices[0] for key, choices in VIEW.items()} | {AMONG: "", ANSWERS: ""}
     defaults |= {key: dial.default for key, dial in NUMBERS.items()}
     view: dict[str, Any] = st.session_state.view
     return found | {key: _text(value) for key, value in view.items() if value != defaults[key]}
