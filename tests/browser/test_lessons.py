@@ -13,7 +13,7 @@ pytestmark = pytest.mark.browser
 
 
 def test_a_step_by_keyboard_alone(visit: Callable[..., Visit]) -> None:
-    """Oracle: the address has the guess; the verdict comes once the control has arrived; reload keeps both."""
+    """Oracle: the address has the guess; the verdict comes with the control; reload keeps both."""
     one = visit("/Lessons?lesson=03-why-batching-works", viewport={"width": 400, "height": 800})
     field = one.page.get_by_role("spinbutton")
     field.focus()
