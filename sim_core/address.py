@@ -42,7 +42,7 @@ VIEW_KEYS = frozenset(  # what pages add to a link: how, not what, is shown
         *("calmetric", "calview", "devices", "extent", "fine", "from_s", "lesson", "level", "over"),
         *("phases", "pool_load", "pools", "rows", "rules", "setup", "shift", "show", "shown", "span_s"),
         *("split", "step", "strategy", "tuned", "valcolour", "valengine", "valfamily", "valkind"),
-        *("valmetric", "valpart", "valview", "vary"),
+        *("valmetric", "valpart", "valview", "vary", "versus"),
     )
 )
 DESCRIPTIVE = ("title", "story", "expected", "description", "source")
@@ -409,14 +409,28 @@ def from_query(
     notes: list[str] = []
     pairs = _pairs(source, notes)
     texts = _last_texts(pairs, RESERVED | frozenset(ignore), notes)
+    base = _ready(texts.pop("preset", ""), notes)
     values: dict[str, Any] = {}
     for key, text in texts.items():
         try:
             values[key] = parse_value(key, text)
         except ScenarioError as error:
             notes.append(f"{error} {_fallback(key)}")
-    scenario = _combined(values, notes)
+    scenario = _combined(values, notes, base)
     return scenario, [_printable(note) for note in notes]
+
+
+def _ready(name: str, notes: list[str]) -> Scenario:
+    """Return the ready scenario that a link begins with; the default one if it names none."""
+    from sim_core import presets
+
+    if not name:
+        return Scenario()
+    try:
+        return presets.scenario_preset(name).build()
+    except ScenarioError as error:
+        notes.append(f"{error} Ignored: the default scenario is used.")
+        return Scenario()
 
 
 def _pairs(source: Any, notes: list[str]) -> list[tuple[str, str]]:
@@ -481,7 +495,7 @@ def _last_texts(
     for key, text in pairs:
         if key in passed_over:
             continue
-        if key not in FIELDS and key != "v":
+        if key not in FIELDS and key not in ("v", "preset"):
             unknown[key] = None
         elif key in texts:
             repeated[key] = None
@@ -490,7 +504,7 @@ def _last_texts(
     notes += [f"Unknown key {shown(key)} was ignored. {did_you_mean(key[:60], FIELDS)}" for key in unknown]
     if "v" in texts:
         _check_version(texts.pop("v"), notes)
-    return {key: text for key, text in texts.items() if key in FIELDS}
+    return {key: text for key, text in texts.items() if key in FIELDS or key == "preset"}
 
 
 def _check_version(text: str, notes: list[str]) -> None:
@@ -506,37 +520,40 @@ def _check_version(text: str, notes: list[str]) -> None:
         )
 
 
-def _combined(values: dict[str, Any], notes: list[str]) -> Scenario:
+def _combined(values: dict[str, Any], notes: list[str], base: Scenario) -> Scenario:
     """Return the scenario of values that are good alone; those that contradict the others become notes."""
     try:
-        return _consistent(values)
+        return _consistent(values, base)
     except ScenarioError as error:
         reason = error
     for key in reversed(values):
         rest = {other: value for other, value in values.items() if other != key}
         try:
-            scenario = _consistent(rest)
+            scenario = _consistent(rest, base)
         except ScenarioError:
             continue
         notes.append(f"{reason} {_fallback(key)}")
         return scenario
-    return _accumulated(values, notes)
+    return _accumulated(values, notes, base)
 
 
-def _accumulated(values: dict[str, Any], notes: list[str]) -> Scenario:
+def _accumulated(values: dict[str, Any], notes: list[str], base: Scenario) -> Scenario:
     """Return the scenario of values taken one after the other, as far as they agree."""
     taken: dict[str, Any] = {}
     for key, value in values.items():
         try:
-            _consistent(taken | {key: value})
+            _consistent(taken | {key: value}, base)
         except ScenarioError as error:
             notes.append(f"{error} {_fallback(key)}")
         else:
             taken[key] = value
-    return Scenario(**taken)
+    return _consistent(taken, base)
 
 
-def _consistent(values: dict[str, Any]) -> Scenario:
+def _consistent(values: dict[str, Any], base: Scenario) -> Scenario:
+    """Return a link's scenario: its values alone, or a ready scenario changed as a person means it."""
+    if base.changed():
+        return with_changes(base, **values)
     scenario = Scenario(**values)
     check_together(scenario)
     return scenario

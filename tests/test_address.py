@@ -518,3 +518,25 @@ def test_reading_links_imports_no_compiler() -> None:
     code = "import sys, sim_core; sim_core.load_scenario('seed=3'); print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"numba", "pandas", "streamlit", "plotly"} & set(run.stdout.split())
+
+
+# --- ready scenarios by name ----------------------------------------------------------------------
+
+
+def test_a_link_may_begin_with_a_ready_scenario() -> None:
+    """Oracle: the preset, changed as `with_changes` does it; from the page and from the command line."""
+    base = presets.scenario_preset("chat-and-documents").build()
+    assert from_query("preset=chat-and-documents") == (base, [])
+    changed, notes = from_query("https://host/?preset=chat-and-documents&max_batch=32")
+    assert (changed, notes) == (base.replace(max_batch=32), [])
+    assert from_query("preset=chat-and-documents&prompt_tokens=77")[0].mix == ""
+    assert load_scenario("?preset=chat-and-documents&max_batch=32") == changed
+    assert from_query(to_query(changed)) == (changed, [])
+
+
+@pytest.mark.parametrize("name", ["no-such", "../../etc/passwd", "<script>", "x" * 2_000])
+def test_an_unknown_ready_scenario_is_noted(name: str) -> None:
+    """Oracle: the default scenario, and one printable note."""
+    scenario, notes = from_query({"preset": name, "max_batch": "8"})
+    assert scenario == Scenario(max_batch=8)
+    assert len(notes) >= 1 and all(note.isprintable() for note in notes)

@@ -134,7 +134,7 @@ def test_page_settings_in_a_link_are_known_to_the_command_line() -> None:
     from sim_core.address import VIEW_KEYS
     from sim_core.view import state
 
-    assert {*state.VIEW, *state.NUMBERS, state.AMONG, state.ANSWERS} == VIEW_KEYS
+    assert {*state.VIEW, *state.NUMBERS, state.AMONG, state.ANSWERS, state.VERSUS} == VIEW_KEYS
 
 
 def test_functions_stay_short():

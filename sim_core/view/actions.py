@@ -49,6 +49,11 @@ def take_away(chart: str, files: Iterable[File], command: str, language: str = "
             )
         if chart:
             buttons.png(chart)
+        if chart != "compare":
+            st.button(
+                "Add to compare", key="add_to_compare", icon=":material/ac_unit:", on_click=state.freeze,
+                type="tertiary", help="Keeps this scenario for the Compare page.",
+            )  # fmt: skip
     with st.expander("Reproduce this view on the command line"):
         st.code(command, language=language, wrap_lines=True)
 
@@ -142,7 +147,7 @@ def _gallery() -> None:
     for index, preset in enumerate(ready):
         with columns[index % 2].container(border=True):
             where = "" if preset.page == pages[0] else f" :gray-badge[{preset.page}]"
-            st.markdown(f"**{preset.title}**{where}  \n{preset.story}")
+            st.markdown(f"**{preset.title}**{where}  \n{preset.story}  \n:small[`?preset={preset.id}`]")
             key, build = f"ready_{preset.id}", preset.build()
             if st.button("Open", key=key, on_click=state.replace, args=(build,)):
                 shell.open_page(preset.page)

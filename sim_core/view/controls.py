@@ -365,14 +365,15 @@ def axes(outside: bool) -> None:
     if state.view("show") == "table":
         return
     if state.view("show") == "frontier":
-        _log_toggles()
+        scales()
     st.button(
         "Fit: points lie outside" if outside else "Fit", icon=":material/fit_screen:", on_click=state.fit,
         help="Fit the axes to the points", key="fit", type="primary" if outside else "secondary",
     )  # fmt: skip
 
 
-def _log_toggles() -> None:
+def scales() -> None:
+    """Draw the toggles of logarithmic axes."""
     scale = state.view("axes")
     _seed("in_log_x", scale in ("log-x", "log"))
     _seed("in_log_y", scale in ("log-y", "log"))

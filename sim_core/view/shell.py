@@ -19,6 +19,7 @@ PAGES = (
     ("4_Scenarios.py", "Scenarios"),
     ("5_Disaggregation.py", "Disaggregation"),
     ("6_Traffic_shift.py", "Traffic shift"),
+    ("11_Compare.py", "Compare"),
     ("10_Lessons.py", "Lessons"),
     ("7_Validation.py", "Validation"),
     ("8_Calibrate.py", "Calibrate"),

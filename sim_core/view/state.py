@@ -17,7 +17,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from sim_core import lessons, measured, presets
-from sim_core.address import VIEW_KEYS, from_query, to_query, with_changes
+from sim_core.address import MAX_CHARACTERS, VIEW_KEYS, from_query, to_query, with_changes
 from sim_core.scenario import Scenario, ScenarioError
 
 VIEW: Mapping[str, tuple[str, ...]] = {  # view settings and their choices, the first is the default
@@ -74,6 +74,8 @@ NUMBERS: Mapping[str, Dial] = {
 }
 AMONG = "among"  # accelerators that are compared, comma-separated; the one view setting without fixed choices
 AMONG_LIMIT = 6
+VERSUS = "versus"  # frozen scenarios, their queries separated by bars
+FROZEN_LIMIT = 2
 ANSWERS = "answers"  # of the learner, as `lessons.parse_answers` reads them
 # Changes after which the old axis ranges mean little:
 REFIT = {"model", "arrivals", "calibration", "constants", "step_profile"}
@@ -114,6 +116,7 @@ def _read_view(address: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
         shown = ", ".join(repr(name[:40]) for name in unknown[:4])
         notes.append(f"{AMONG} names no accelerator with {shown}. Ignored.")
     view[ANSWERS] = _read_answers(address, notes)
+    view[VERSUS] = _read_versus(str(address.get(VERSUS, "")), notes)
     return view
 
 
@@ -123,6 +126,46 @@ def _read_answers(address: Mapping[str, Any], notes: list[str]) -> str:
     if lost:
         notes.append(f"{ANSWERS} has {lost} that are no answer such as 1.2=b or 1.1=5000. Ignored.")
     return lessons.answers_text(found, presets.lessons().values())
+
+
+def _read_versus(text: str, notes: list[str]) -> str:
+    """Return frozen scenarios from an address, each as far as it can be used."""
+    parts = [part for part in text[:MAX_CHARACTERS].split("|") if part]
+    if len(parts) > FROZEN_LIMIT:
+        notes.append(f"{VERSUS} holds {len(parts)} scenarios; the first {FROZEN_LIMIT} are compared.")
+    found = [from_query(part, ignore=VIEW_KEYS) for part in parts[:FROZEN_LIMIT]]
+    notes += [note for _, more in found for note in more]
+    return "|".join(to_query(scenario) for scenario, _ in found)
+
+
+def frozen() -> list[Scenario]:
+    """Return the scenarios that are compared with the present one."""
+    return [from_query(part)[0] for part in view(VERSUS).split("|") if part]
+
+
+def freeze(scenario: Scenario | None = None) -> None:
+    """Keep a scenario, by default the present one, for comparison; the oldest makes room for it."""
+    sides = [*frozen(), scenario or st.session_state.scenario][-FROZEN_LIMIT:]
+    _freeze_all(sides)
+
+
+def thaw(place: int) -> None:
+    """Let the frozen scenario at a place (1 is the first) go."""
+    sides = frozen()
+    del sides[place - 1]
+    _freeze_all(sides)
+
+
+def swap(place: int) -> None:
+    """Exchange the present scenario for the frozen one at a place."""
+    sides = frozen()
+    sides[place - 1], mine = st.session_state.scenario, sides[place - 1]
+    _freeze_all(sides)
+    replace(mine)
+
+
+def _freeze_all(sides: list[Scenario]) -> None:
+    st.session_state.view = st.session_state.view | {VERSUS: "|".join(map(to_query, sides))}
 
 
 def _read_number(key: str, address: Mapping[str, Any], notes: list[str]) -> float:
@@ -246,7 +289,7 @@ def parameters() -> dict[str, str]:
     """Return what the address holds: `v` and every key of scenario and view that differs from its default."""
     scenario: Scenario = st.session_state.scenario
     found = dict(parse_qsl(to_query(scenario), keep_blank_values=True)) if scenario.changed() else {}
-    defaults = {key: choices[0] for key, choices in VIEW.items()} | {AMONG: "", ANSWERS: ""}
+    defaults = {key: choices[0] for key, choices in VIEW.items()} | {AMONG: "", ANSWERS: "", VERSUS: ""}
     defaults |= {key: dial.default for key, dial in NUMBERS.items()}
     view: dict[str, Any] = st.session_state.view
     return found | {key: _text(value) for key, value in view.items() if value != defaults[key]}

@@ -206,7 +206,7 @@ def _own_point(sweep: Sweep) -> Point:
 def _result(sweep: Sweep, rows: list[dict[str, Any]], fine: bool) -> Result:
     """Return the rows as a result: labelled, badged, the frontier marked, the scenario's own row apart."""
     rows = [
-        {"curve": sweep.label(row[sweep.by]), "look": look(sweep, row[sweep.by]), **_BLANK, **row}
+        {"curve": sweep.label(row[sweep.by]), "look": look(sweep, row[sweep.by]), **BLANK, **row}
         | trust.columns(sweep.scenario, row)
         for row in rows
     ]
@@ -216,7 +216,7 @@ def _result(sweep: Sweep, rows: list[dict[str, Any]], fine: bool) -> Result:
     return Result(rows[:-1], rows[-1], fine)
 
 
-_BLANK = {X: math.nan, Y: math.nan, "saturated": False, "meets_slo": False, "on_frontier": False, "limit": ""}
+BLANK = {X: math.nan, Y: math.nan, "saturated": False, "meets_slo": False, "on_frontier": False, "limit": ""}
 
 
 def refined(sweep: Sweep) -> Result:

@@ -1,0 +1,17 @@
+"""Compare: A or B?"""
+
+import streamlit as st
+
+from sim_core.view import actions, compare, controls, shell, state
+
+
+@st.fragment(key=shell.ANSWER)
+def answer() -> None:
+    """Show the present scenario beside the frozen ones."""
+    compare.show(st.session_state.scenario)
+    state.publish()
+
+
+controls.sidebar(shell.begin())
+actions.gallery()
+answer()

@@ -1,0 +1,215 @@
+"""The pieces of the Compare page: the present scenario beside up to two frozen ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import streamlit as st
+
+from sim_core import compare, presets
+from sim_core.address import VIEW_KEYS, command_for, from_query, value_text
+from sim_core.compare import Gain
+from sim_core.scenario import FIELDS, Scenario, ScenarioError
+from sim_core.view import actions, controls, figures, pieces, shell, state, sweeps, trust_badge
+from sim_core.view.chart import chart
+from sim_core.view.figures import Row
+from sim_core.view.words import duration, number, percent, quantity
+
+NAMES = ("A", "B", "C")
+LOOKS = (0, 1, 2)
+RESULTS = (
+    ("output_tok_per_s_per_accelerator", "Best within the limits [tok/s per accelerator]", number, True),
+    ("tok_per_s_per_user", "Interactivity there [tok/s/user]", number, True),
+    ("ttft_ms_p99", "TTFT p99 there", duration, False),
+    ("tpot_ms_p99", "TPOT p99 there", duration, False),
+    ("usd_per_mtok", "Cost [USD/Mtok]", number, False),
+    ("joule_per_tok", "Energy [J/tok]", number, False),
+)
+
+
+def show(scenario: Scenario) -> None:
+    """Show the present scenario (A) beside the frozen ones, or how to begin."""
+    sweeps.wait_until_ready()
+    sides = [scenario, *state.frozen()]
+    _sides(sides)
+    if len(sides) == 1:
+        pieces.say(
+            "Freeze this scenario, then change a control: both stay on the chart.",
+            "Up to three scenarios, from any page (Add to compare) or from a link. One link holds them all.",
+        )
+    else:
+        pieces.say(*(gain_words(NAMES[k], compare.gain(scenario, side)) for k, side in enumerate(sides) if k))
+    trust_badge.badge(scenario)
+    curves = [compare.curve(side) for side in sides]
+    rows = labelled(sides, curves)
+    if figures.drawable(rows):
+        _chart(scenario, rows, curves)
+    for name, points in zip(NAMES, curves, strict=False):
+        if not any(row["feasible"] for row in points):
+            st.caption(f"{name} cannot run: {points[0]['reason']}")
+    tables(sides, curves)
+    if len(sides) > 1:
+        what_it_takes(sides, curves)
+    commands = "\n".join(command_for(side, "frontier", vary=_vary(side)) for side in sides)
+    actions.take_away("compare", actions.table_files(rows, "compare"), commands)
+
+
+def _vary(side: Scenario) -> dict[str, Any]:
+    key = compare.sweep_key(side)
+    return {key: compare.LOADS if key == compare.LOAD else compare.BATCHES}
+
+
+def labelled(sides: Sequence[Scenario], curves: Sequence[Sequence[Row]]) -> list[dict[str, Any]]:
+    """Return all points with the name of their curve, and how to draw it."""
+    return [
+        {"curve": f"{NAMES[k]} {short_name(sides[k])}", "look": LOOKS[k], **sweeps.BLANK, **row}
+        for k, rows in enumerate(curves)
+        for row in rows
+    ]
+
+
+def short_name(side: Scenario) -> str:
+    """Return a scenario in a few words."""
+    try:
+        part = presets.accelerator_of(side).name
+    except ScenarioError:
+        part = side.accelerator
+    model = presets.model_of(side).name
+    return f"{model} on {side.accelerators} × {part}"
+
+
+def _sides(sides: Sequence[Scenario]) -> None:
+    """Draw who is compared, with what can be done with each."""
+    columns = st.columns(compare.MOST)
+    for k, side in enumerate(sides):
+        with columns[k].container(border=True):
+            st.markdown(f"**{NAMES[k]}** {short_name(side)}")
+            own = [key for key in side.changed() if key not in ("model", "accelerator")]
+            st.caption(", ".join(f"{_label(key)} {_value(side, key)}" for key in own[:6]) or "defaults")
+            with st.container(horizontal=True):
+                if k == 0:
+                    full = len(sides) == compare.MOST
+                    st.button(
+                        "Freeze", key="freeze", icon=":material/ac_unit:", on_click=state.freeze,
+                        disabled=full, help="Keeps this scenario while you change A.",
+                    )  # fmt: skip
+                else:
+                    st.button("Make it A", key=f"swap_{k}", on_click=_swap, args=(k,))
+                    st.button("Remove", key=f"remove_{k}", on_click=state.thaw, args=(k,), type="tertiary")
+    if len(sides) < compare.MOST:
+        with columns[len(sides)]:
+            st.text_input(
+                "Or paste a link", key="in_paste", on_change=_paste, placeholder="https://…?v=1&max_batch=64"
+            )
+
+
+def _swap(place: int) -> None:
+    state.swap(place)
+    shell.rerun_page()
+
+
+def _paste() -> None:
+    text = st.session_state.get("in_paste", "")
+    if not text.strip():
+        return
+    side, notes = from_query(text, ignore=VIEW_KEYS)
+    if notes:
+        st.session_state.problem = " ".join(notes[:3])
+    state.freeze(side)
+    st.session_state.in_paste = ""
+
+
+def _chart(scenario: Scenario, rows: list[dict[str, Any]], curves: Sequence[Sequence[Row]]) -> None:
+    scale = state.view("axes")
+    logs = scale in ("log-x", "log"), scale in ("log-y", "log")
+    along = sweeps.ALONG[compare.sweep_key(scenario)]
+    top = compare.best(curves[0])
+    best = None if top is None else rows[curves[0].index(top)]
+    figure = figures.pareto(
+        rows, figures.fit(rows, *logs), along=along, own=rows[0]["curve"], slo_tpot_ms=scenario.slo_tpot_ms,
+        best=best,
+    )  # fmt: skip
+    with st.container(horizontal=True):
+        controls.scales()
+    chart(
+        figure, "compare", figures.pareto_sentence(rows, best, along), title="Side by side",
+        subtitle="; ".join(dict.fromkeys(row["curve"] for row in rows)) + " · simulated by Batchscope",
+    )  # fmt: skip
+
+
+def gain_words(name: str, found: Gain) -> str:
+    """Return in one sentence how much better a scenario is than A."""
+    if math.isnan(found.gain_frac):
+        return f"{name} and A have no interactivity in common: they cannot be compared at the same speed."
+    where = f"At {quantity(found.interactivity, 'tok/s/user')}"
+    if not found.is_sure:
+        return (
+            f"{where} {name} and A give the same throughput per accelerator, as far as can be told "
+            f"(±{percent(found.error_frac)})."
+        )
+    sure = f" (±{percent(found.error_frac)})" if found.error_frac >= 0.005 else ""
+    if found.gain_frac >= 1:
+        return f"{where} {name} gives {number(1 + found.gain_frac, 2)} times the throughput of A{sure}."
+    way = "more" if found.gain_frac > 0 else "less"
+    return (
+        f"{where} {name} gives {percent(abs(found.gain_frac))} {way} throughput per accelerator than A{sure}."
+    )
+
+
+def tables(sides: Sequence[Scenario], curves: Sequence[Sequence[Row]]) -> None:
+    """Show in which inputs the scenarios differ, and in which results."""
+    heads = list(NAMES[: len(sides)])
+    lines = []
+    tops = [compare.best(rows) for rows in curves]
+    for key, label, words, more_is_better in RESULTS:
+        values = [math.nan if top is None or top[key] is None else top[key] for top in tops]
+        lines.append((label, pieces.cells(values, words, more_is_better)))
+    pieces.table("Results, at each one's best point within its limits", heads, lines, scroll=True)
+    found = compare.differences(sides)
+    if found:
+        rows = [(_label(key), [escape(_value(side, key)) for side in sides]) for key in found]
+        pieces.table("Inputs that differ", heads, rows, scroll=True)
+
+
+def what_it_takes(sides: Sequence[Scenario], curves: Sequence[Sequence[Row]]) -> None:
+    """Show, on demand, by how much one spec of the weakest would have to grow to match the best."""
+    tops = [compare.best(rows) for rows in curves]
+    known = [k for k, top in enumerate(tops) if top is not None]
+    if len(known) < 2:
+        return
+    best = max(known, key=lambda k: tops[k][compare.Y])
+    least = min(known, key=lambda k: tops[k][compare.Y])
+    what = f"What would {NAMES[least]} need to match {NAMES[best]}?"
+    with st.expander(what, key="in_needed", on_change="rerun") as more:
+        if not more.open or best == least:
+            return
+        with st.spinner("Looking for the smallest change…"):
+            found = compare.needed(sides[least], tops[best][compare.Y])
+        part = presets.accelerator_of(sides[least])
+        lines = [
+            (_label(key), [escape(_factor_words(key, factor, getattr(part, key)))])
+            for key, factor in found.items()
+        ]
+        pieces.table(f"One spec of {NAMES[least]} alone, everything else as it is", ["Needed"], lines)
+
+
+def _factor_words(key: str, factor: float, spec: float | None) -> str:
+    if math.isnan(factor):
+        return f"not enough, even at {number(compare.MOST_FACTOR)} times"
+    return f"{number(factor, 3)}×: {controls.SPECS[key][0](spec * factor)}"
+
+
+def _label(key: str) -> str:
+    return controls.LABELS.get(key, key.replace("_", " "))
+
+
+def _value(side: Scenario, key: str) -> str:
+    value = getattr(side, key)
+    if value is None:
+        return "as the preset"
+    if FIELDS[key].kind is str:
+        return controls.CHOICES.get(value, value)[:40] or "none"
+    return quantity(value, FIELDS[key].unit) if FIELDS[key].unit else value_text(key, value)
