@@ -19,7 +19,7 @@ from sim_core.scenario import FIELDS, Scenario, ScenarioError
 from sim_core.simulator import run
 from sim_core.view import lesson_figures
 from sim_core.view import lessons as view
-from tests.visits import address, finding, healthy, open_page, said
+from tests.visits import ROOT, address, finding, healthy, open_page, said
 
 PAGE = "10_Lessons.py"
 STEPS = [
@@ -224,3 +224,13 @@ def test_the_page_opens_from_the_app() -> None:
     """Oracle: all lessons stand on it."""
     app = healthy(open_page(PAGE))
     assert len([button for button in app.button if button.label == "Start"]) == len(presets.lessons())
+
+
+def test_the_workshop_plan_leads_to_what_exists() -> None:
+    """Oracle: the presets: every lesson and ready scenario that a link of the plan names."""
+    text = (ROOT / "docs" / "facilitator.md").read_text(encoding="utf-8")
+    named = re.findall(r"lesson=([\w.-]+)", text)
+    assert len(set(named)) >= 9
+    assert set(named) <= set(presets.preset_ids("lessons"))
+    scenarios = re.findall(r"preset=([\w.-]+)", text)
+    assert scenarios and set(scenarios) <= set(presets.preset_ids("scenarios"))
