@@ -153,7 +153,7 @@ function create(parent) {
   const frame = document.createElement("div");
   frame.className = "bs-chart";
   const host = document.createElement("div");
-  host.setAttribute("role", "img");
+  host.setAttribute("role", "figure");
   const mark = document.createElement("div");
   mark.className = "bs-chart-mark";
   mark.setAttribute("aria-live", "polite");

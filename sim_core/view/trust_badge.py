@@ -41,7 +41,8 @@ def line(found: Trust) -> str:
     return (
         '<details style="font-size:0.85rem;max-width:68rem;margin:0.1rem 0 0">'
         '<summary style="cursor:pointer">'
-        f'<b style="color:{colour};white-space:nowrap">{mark} {escape(found.badge)}</b> '
+        f'<b style="color:color-mix(in srgb, {colour} 70%, currentColor);white-space:nowrap">'
+        f"{mark} {escape(found.badge)}</b> "
         f'<span style="opacity:0.8">{escape(summary or first)}</span></summary>'
         f'<span style="opacity:0.8">{rest}{how} See the Validation page.</span></details>'
     )

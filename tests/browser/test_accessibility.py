@@ -1,0 +1,37 @@
+"""Every page in light and dark against axe: no serious finding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from tests.browser.visit import Visit
+
+pytestmark = pytest.mark.browser
+
+PAGES = (
+    "/?fine=off", "/Two_phases", "/Batching", "/Scenarios", "/Disaggregation",
+    "/Traffic_shift?demand_hours=0.03&slo_tpot_ms=20&shift=strategies", "/Compare?versus=max_batch%3D64",
+    "/Lessons?lesson=03-why-batching-works&answers=3.1=1000", "/Validation",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_has_a_serious_finding(visit: Callable[..., Visit], scheme: str) -> None:
+    """Oracle: axe: contrast, names of controls, roles, keyboard."""
+    one = visit(PAGES[0], color_scheme=scheme)
+    serious = {}
+    for path in PAGES:
+        one.open(path)
+        one.page.wait_for_timeout(1500)
+        found = Axe().run(one.page).response["violations"]
+        names = [(item["id"], item["nodes"][0]["html"][:200]) for item in found if is_serious(item)]
+        if names:
+            serious[path] = names
+    assert serious == {}
+
+
+def is_serious(item: dict) -> bool:
+    return item["impact"] in ("serious", "critical")
