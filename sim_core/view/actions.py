@@ -42,7 +42,7 @@ def take_away(chart: str, files: Iterable[File], command: str, language: str = "
     with st.container(horizontal=True):
         with st.popover("Share", icon=":material/link:", key="in_share_open", on_change="rerun") as share:
             if share.open:
-                share()
+                share_panel()
         for file in files:
             st.download_button(
                 file.label, file.make, file.name, file.mime, on_click="ignore", icon=":material/download:"
@@ -116,7 +116,7 @@ def frontier_command(sweep: Sweep, fine: bool) -> str:
     return command_for(scenario, "frontier", vary=vary)
 
 
-def share() -> None:
+def share_panel() -> None:
     """Show the link of the present state, as text and as a code for phones."""
     link = state.link()
     st.markdown("The address bar always holds this view. Copy it, or let a phone read it.")
