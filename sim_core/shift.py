@@ -13,8 +13,6 @@ were made, this one left out. The difference in requests within the limits is wh
 from __future__ import annotations
 
 import math
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -40,6 +38,7 @@ from sim_core.kernels import MOVE
 from sim_core.needs import Needs, fitted, needs_of
 from sim_core.pools import Pools, one_pool_of, pools_of
 from sim_core.presets import accelerator_of
+from sim_core.remembered import Remembered
 from sim_core.scenario import DEFAULTS, FIELDS, Scenario, ScenarioError
 from sim_core.simulator import Run, run
 from sim_core.strategies import Load, Planned, Predictive, Reactive
@@ -166,28 +165,8 @@ def _prepared(scenario: Scenario, trace: Any) -> Prepared:
     return Prepared(pools, needs, demand, load)
 
 
-class _Memory:
-    """Outcomes of late, for all visitors: a slider that does not touch a strategy finds its outcome here."""
-
-    def __init__(self, most: int) -> None:
-        self._most, self._lock = most, threading.Lock()
-        self._known: OrderedDict[Any, Outcome] = OrderedDict()
-
-    def get(self, key: Any) -> Outcome | None:
-        with self._lock:
-            if key in self._known:
-                self._known.move_to_end(key)
-            return self._known.get(key)
-
-    def put(self, key: Any, found: Outcome) -> Outcome:
-        with self._lock:
-            self._known[key] = found
-            while len(self._known) > self._most:
-                self._known.popitem(last=False)
-        return found
-
-
-_outcomes = _Memory(REMEMBERED)
+# a slider that does not touch a strategy finds its outcome here
+_outcomes: Remembered[Any, Outcome] = Remembered(REMEMBERED)
 
 
 class Study:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import math
 import shlex
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
@@ -19,6 +17,7 @@ import streamlit as st
 from sim_core import presets, shift
 from sim_core.address import to_query
 from sim_core.cluster import REALLOCATIONS, kind_of, phases_s, reallocation_keys, reallocation_s
+from sim_core.remembered import Remembered
 from sim_core.scenario import Scenario, ScenarioError
 from sim_core.shift import STRATEGIES, SWEEP, Outcome, Study
 from sim_core.trace import MAX_UPLOAD_BYTES, read_trace
@@ -461,27 +460,12 @@ def _seconds(value_s: float) -> str:
     return quantity(value_s, "s") if math.isfinite(value_s) else "not by the end"
 
 
-class _Worths:
-    """What decisions brought, of runs of late."""
-
-    def __init__(self) -> None:
-        self._lock, self._known = threading.Lock(), OrderedDict()
-
-    def of(self, key: Any) -> dict[int, int]:
-        with self._lock:
-            found = self._known.setdefault(key, {})
-            self._known.move_to_end(key)
-            while len(self._known) > 64:
-                self._known.popitem(last=False)
-            return found
-
-
-_worths = _Worths()
+_worths: Remembered[Any, dict[int, int]] = Remembered(64)
 
 
 def _worth(study: Study, outcome: Outcome) -> dict[int, int]:
     """Return what is known of what each decision brought; it grows as more is worked out."""
-    return _worths.of((study.scenario, id(study.trace), outcome.name))
+    return _worths.put((study.scenario, study.trace, outcome.name), {})
 
 
 # All strategies
@@ -513,8 +497,7 @@ def all_strategies(scenario: Scenario) -> None:
 # When adapting pays
 
 
-_rows: OrderedDict[Any, dict[str, Any]] = OrderedDict()
-_rows_lock = threading.Lock()
+_rows: Remembered[Any, dict[str, Any]] = Remembered(256)
 
 
 def _sweep_key(scenario: Scenario, times: float) -> Any:
@@ -523,15 +506,7 @@ def _sweep_key(scenario: Scenario, times: float) -> Any:
 
 def known_row(scenario: Scenario, times: float) -> dict[str, Any] | None:
     """Return a point of the sweep if it has been worked out."""
-    with _rows_lock:
-        return _rows.get(_sweep_key(scenario, times))
-
-
-def _keep_row(scenario: Scenario, times: float, row: dict[str, Any]) -> None:
-    with _rows_lock:
-        _rows[_sweep_key(scenario, times)] = row
-        while len(_rows) > 256:
-            _rows.popitem(last=False)
+    return _rows.get(_sweep_key(scenario, times))
 
 
 def pays(scenario: Scenario) -> None:
@@ -566,8 +541,8 @@ def pays(scenario: Scenario) -> None:
     if missing is not None:
         name = f"Traffic that changes every {_span(missing * reallocation_s(scenario))}"
         _work(
-            Job(name, len(rows), len(SWEEP), lambda progress: _keep_row(
-                scenario, missing, shift.sweep_row(scenario, missing, progress)
+            Job(name, len(rows), len(SWEEP), lambda progress: _rows.put(
+                _sweep_key(scenario, missing), shift.sweep_row(scenario, missing, progress)
             ))
         )  # fmt: skip
 

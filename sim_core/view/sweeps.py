@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -34,6 +33,7 @@ from sim_core.frontier import (
     sweep_points,
     tabulate,
 )
+from sim_core.remembered import Remembered
 from sim_core.scenario import FIELDS, SPECS, Scenario, ScenarioError
 from sim_core.simulator import warm_up
 from sim_core.view import state
@@ -158,28 +158,8 @@ def load_sweep(scenario: Scenario) -> Sweep:
     return Sweep(scenario.replace(arrivals=arrivals), "tensor_parallel", (scenario.tensor_parallel,), LOAD)
 
 
-class _Memory:
-    """Results of late, for all visitors."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._known: OrderedDict[Sweep, Result] = OrderedDict()
-
-    def get(self, sweep: Sweep) -> Result | None:
-        with self._lock:
-            if sweep in self._known:
-                self._known.move_to_end(sweep)
-            return self._known.get(sweep)
-
-    def put(self, sweep: Sweep, found: Result) -> Result:
-        with self._lock:
-            self._known[sweep] = found
-            while len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
-        return found
-
-
-_quick, _fine = _Memory(), _Memory()
+_quick: Remembered[Sweep, Result] = Remembered(REMEMBERED)
+_fine: Remembered[Sweep, Result] = Remembered(REMEMBERED)
 
 
 def result(sweep: Sweep) -> Result:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 
 from tests.browser.visit import Visit
 
@@ -21,6 +20,8 @@ PAGES = (
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_page_has_a_serious_finding(visit: Callable[..., Visit], scheme: str) -> None:
     """Oracle: axe: contrast, names of controls, roles, keyboard."""
+    from axe_playwright_python.sync_playwright import Axe  # a package of requirements-dev.txt
+
     one = visit(PAGES[0], color_scheme=scheme)
     serious = {}
     for path in PAGES:
