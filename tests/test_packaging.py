@@ -11,7 +11,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 OWN = {"sim_core", "pages", "tests", "benchmarks", "app"}
-COMES_WITH = {"starlette": "streamlit", "PIL": "streamlit"}  # what Streamlit itself stands on
+COMES_WITH = {
+    "axe_playwright_python": "axe-playwright-python",
+    "starlette": "streamlit",
+    "PIL": "streamlit",
+}  # what Streamlit itself stands on
 
 
 def read(name: str) -> str:
