@@ -96,7 +96,7 @@ def agree(case):
         np.testing.assert_array_equal(engine.moves[name][: engine.moved], expected, err_msg=name)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(cases())
 def test_moving_workers_agree_with_the_twin_exactly(case):
     """Oracle: the twin, bit for bit."""

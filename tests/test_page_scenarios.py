@@ -22,7 +22,10 @@ def captions(app: AppTest) -> str:
     return " ".join(element.value for element in app.caption)
 
 
-@pytest.mark.parametrize("bench", state.VIEW["bench"])
+@pytest.mark.parametrize(
+    "bench",
+    [pytest.param(name, marks=pytest.mark.slow if k else ()) for k, name in enumerate(state.VIEW["bench"])],
+)
 @pytest.mark.parametrize("rules", state.VIEW["rules"])
 def test_every_view_of_every_benchmark(bench: str, rules: str) -> None:
     """Oracle: no exception, a finding, and the words that MLCommons asks for."""
@@ -37,12 +40,17 @@ def test_benchmarks_of_the_page() -> None:
     assert set(state.VIEW["bench"]) == set(presets.preset_ids("benchmarks"))
 
 
+def slow(address: dict[str, str]):
+    """Return a case that takes seconds: it runs with the slow tests."""
+    return pytest.param(address, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     "address",
     [
         {"devices": "1"},
         {"devices": "7"},
-        {"devices": "64", "bench": "llama3.1-8b"},
+        slow({"devices": "64", "bench": "llama3.1-8b"}),
         {"accelerator": "l4", "bench": "llama3.1-405b"},
         {"accelerator": "cerebras-wse-3"},
         {"accelerator": "corsair"},
@@ -56,8 +64,8 @@ def test_benchmarks_of_the_page() -> None:
         },
         {"setup": "own", "tensor_parallel": "4", "policy": "prefill_first"},
         {"setup": "own", "tensor_parallel": "8", "max_batch": "1"},
-        {"tuned": "off", "calibration": "datasheet"},
-        {"slo_tpot_ms": "0.001", "slo_ttft_ms": "0.01"},
+        slow({"tuned": "off", "calibration": "datasheet"}),
+        slow({"slo_tpot_ms": "0.001", "slo_ttft_ms": "0.01"}),
         {"slo_tpot_ms": "10000000", "slo_ttft_ms": "100000000"},
         {"slo_percentile": "50", "model": "custom", "arrivals": "offline"},
         {"hbm_gb_per_s": "100", "against": "ttft"},
@@ -116,6 +124,7 @@ def test_the_commands_repeat_the_figures(capsys: pytest.CaptureFixture[str]) -> 
     assert found["scenario"]["mix"] == "mlperf-llama3.1-8b"
 
 
+@pytest.mark.slow
 def test_looser_limits_of_ones_own_never_cost() -> None:
     """Oracle: monotony of every drawn line, also of lines with a looser other limit."""
     visit(bench="llama3.1-8b")
