@@ -374,6 +374,7 @@ def check_with_bounds():
         same(tight(policy, "swap", 2))
 
 
+@pytest.mark.slow
 def test_no_index_leaves_its_array(request):
     """Oracle: Numba's own bounds checks, switched on in a process of its own, with a cache of its own."""
     cache = request.config.cache.mkdir("numba_boundscheck")
