@@ -121,7 +121,7 @@ def command_for(
     scenario : Scenario
         What the view shows.
     command : str
-        `run`, `frontier` or `capacity`.
+        `run`, `frontier`, `capacity` or `shift`.
     vary : mapping of key to values, optional
         Only for `frontier`: the scenario keys, or `load_frac`, that it varies.
     trace, profile : str

@@ -22,7 +22,7 @@ import numpy as np
 
 from sim_core.demand import Demand
 from sim_core.kernels import DECODES, PREFILLS, Plan, Transfer
-from sim_core.pools import Pools, prefill_of
+from sim_core.pools import Pools, decode_of, prefill_of
 from sim_core.scenario import DEFAULTS, Scenario, ScenarioError
 from sim_core.simulator import SplitEngine, pool_of, pool_rules, traffic_of
 from sim_core.work import memory
@@ -88,21 +88,16 @@ def check_workers(scenario: Scenario) -> int:
     Raises
     ------
     ScenarioError
-        If the workers of the two pools are of different sizes, or there is but one of a pool.
+        If the workers of the two pools are of different sizes.
     """
-    sizes = {size or scenario.tensor_parallel for size in _sizes(scenario)}
-    if len(sizes) > 1:
+    prefill, decode = (pool(scenario).tensor_parallel for pool in (prefill_of, decode_of))
+    if prefill != decode:
         raise ScenarioError(
-            f"prefill workers have {_sizes(scenario)[0]} devices and decode workers {_sizes(scenario)[1]}: a "
+            f"prefill workers have {prefill} devices and decode workers {decode}: a "
             "worker that moves between the pools keeps its devices. Leave prefill_tensor_parallel and "
             "decode_tensor_parallel empty."
         )
     return scenario.prefill_workers + scenario.decode_workers
-
-
-def _sizes(scenario: Scenario) -> tuple[int, int]:
-    sizes = (scenario.prefill_tensor_parallel, scenario.decode_tensor_parallel)
-    return tuple(scenario.tensor_parallel if size is None else size for size in sizes)
 
 
 class Decision(NamedTuple):
@@ -124,19 +119,9 @@ class Cluster:
         self, scenario: Scenario, pools: Pools, demand: Demand, prefill_workers: int, free: bool = False
     ) -> None:
         self.workers = check_workers(scenario)
-        self.demand, self.prices = demand, pools
-        limit = pools.decode.request_limit_tokens
-        self.kept = (demand.prompt_tokens + demand.output_tokens <= limit) & (
-            demand.prompt_tokens <= pools.prefill.request_limit_tokens
-        )
-        if not self.kept.any():
-            raise ScenarioError(
-                f"no request fits: a worker can hold {limit:,} tokens. Shorten the requests, or give the KV "
-                "cache more memory."
-            )
-        self._before_s = pools.decode.request_before_s
+        self.kept = pools.holds(demand.prompt_tokens, demand.output_tokens)
         traffic = traffic_of(
-            demand.arrival_s[self.kept] + self._before_s, demand.prompt_tokens[self.kept],
+            demand.arrival_s[self.kept] + pools.decode.request_before_s, demand.prompt_tokens[self.kept],
             demand.output_tokens[self.kept], 0,
         )  # fmt: skip
         decode = pool_rules(
@@ -144,12 +129,11 @@ class Cluster:
             pools.decode.kv_block_tokens, scenario.preemption,
         )  # fmt: skip
         prefill = decode._replace(max_running=scenario.max_batch, kv_blocks=pools.prefill.kv_blocks)
-        self._most_moves = 64
         self.engine = SplitEngine(
             pool_of(prefill, pools.prefill.step, traffic, self.workers),
             pool_of(decode, pools.decode.step, traffic, self.workers),
             Transfer(0.0, 0.0, 1, False) if free else pools.transfer, traffic, plan_of(scenario, free),
-            self._most_moves,
+            most_moves=64,
         )  # fmt: skip
         self.heading = np.where(np.arange(self.workers) < prefill_workers, PREFILLS, DECODES)
         self.start = self.heading.copy()
@@ -193,9 +177,8 @@ class Cluster:
         return workers[np.argsort(busy[workers], kind="stable")]
 
     def _move(self, worker: int, to: int, now_s: float) -> None:
-        if self.engine.moved == self._most_moves:
-            self._most_moves *= 2
-            self.engine.moves = np.resize(self.engine.moves, self._most_moves)
+        if self.engine.moved == self.engine.moves.size:
+            self.engine.moves = np.resize(self.engine.moves, 2 * self.engine.moves.size)
         self._way[worker] = self.engine.moved
         self.heading[worker] = to
         self.engine.ask_move(worker, to, now_s)

@@ -8,7 +8,6 @@ random numbers), with a 95% interval from their spread; a difference smaller tha
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Sequence
 from functools import lru_cache
@@ -16,9 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sim_core.frontier import BATCHES, LOAD, LOADS, evaluate, sweep_key, sweep_points
-from sim_core.presets import accelerator_of, model_of
-from sim_core.scenario import FIELDS, Scenario, ScenarioError
+from sim_core.frontier import evaluate, own_vary, sweep_points
+from sim_core.presets import accelerator_of, arithmetic_dtype
+from sim_core.scenario import FIELDS, Scenario
 
 SEEDS = 5
 T_95 = 2.776  # Student's t for 4 degrees of freedom, two-sided 95%
@@ -46,9 +45,7 @@ class Gain(NamedTuple):
 @lru_cache(maxsize=96)
 def curve(scenario: Scenario) -> tuple[dict[str, Any], ...]:
     """Return the points of a scenario's own curve, in order; not to be changed by readers."""
-    key = sweep_key(scenario)
-    points = sweep_points(scenario, {key: LOADS if key == LOAD else BATCHES})
-    return tuple(evaluate(point) for point in points)
+    return tuple(evaluate(point) for point in sweep_points(scenario, own_vary(scenario)))
 
 
 def best(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
@@ -116,15 +113,8 @@ def needed(scenario: Scenario, target: float) -> dict[str, float]:
         the spec is not enough or the spec is not known.
     """
     part = accelerator_of(scenario)
-    return {key: _factor(scenario, key, getattr(part, key), target) for key in arithmetic(scenario)}
-
-
-def arithmetic(scenario: Scenario) -> tuple[str, ...]:
-    """Return the specs that may limit a scenario: arithmetic at its precision, bandwidth, capacity, link."""
-    stored = model_of(scenario).stored_dtypes(scenario.weight_dtype)[0]
-    with contextlib.suppress(ScenarioError):
-        stored = accelerator_of(scenario).compute_dtype(stored)
-    return (f"{stored}_tflop_per_s", "hbm_gb_per_s", "hbm_gb", "link_gb_per_s")
+    keys = (f"{arithmetic_dtype(scenario, part)}_tflop_per_s", "hbm_gb_per_s", "hbm_gb", "link_gb_per_s")
+    return {key: _factor(scenario, key, getattr(part, key), target) for key in keys}
 
 
 def _factor(scenario: Scenario, key: str, spec: float | None, target: float) -> float:

@@ -67,6 +67,11 @@ def kinds(scenario: Scenario) -> tuple[Scenario, Scenario]:
     return scenario, scenario.replace(mix=scenario.mix_other or f"{OTHER_MIX}:1")
 
 
+def sample(kind: Scenario, requests: int) -> workload.Workload:
+    """Return so many requests of one kind; their arrivals mean nothing."""
+    return workload.draw(kind.replace(arrivals="poisson", requests=requests, request_list=""))
+
+
 def wave(scenario: Scenario) -> tuple[np.ndarray, np.ndarray]:
     """Return times over the whole stretch [s] and the wave there; between them it is linear."""
     end_s, dwell_s = 3600 * scenario.demand_hours, scenario.dwell_s
@@ -148,7 +153,7 @@ def _rate_per_s(
 
 def _mean_need_s(kind: Scenario, workers_per_request: Needed) -> float:
     """Return what a request of one kind takes of the workers of both pools, on average [s]."""
-    drawn = workload.draw(kind.replace(arrivals="poisson", requests=SAMPLE, request_list=""))
+    drawn = sample(kind, SAMPLE)
     return float(sum(need.mean() for need in workers_per_request(drawn.prompt_tokens, drawn.output_tokens)))
 
 
@@ -172,10 +177,7 @@ def _unit_arrivals(scenario: Scenario, total: float) -> np.ndarray:
 
 def _lengths(scenario: Scenario, other_frac: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return prompt and output tokens of requests, each of the other kind with its own probability."""
-    drawn = [
-        workload.draw(kind.replace(arrivals="poisson", requests=other_frac.size, request_list=""))
-        for kind in kinds(scenario)
-    ]
+    drawn = [sample(kind, other_frac.size) for kind in kinds(scenario)]
     chosen = workload.unit_uniforms(scenario.seed, other_frac.size) < other_frac
     return (
         np.where(chosen, drawn[1].prompt_tokens, drawn[0].prompt_tokens),
@@ -211,10 +213,10 @@ def _from_trace(scenario: Scenario, workers_per_request: Needed, workers: int, t
                 "demand_load_frac, demand_hours or the workers."
             )
         arrival_s, prompts, outputs = _repeated(scenario.seed, copies, arrival_s, prompts, outputs, end_s)
-    centres_s = np.linspace(0.0, end_s, 121)
-    counts = np.histogram(arrival_s, centres_s)[0] / (centres_s[1] - centres_s[0])
+    edges_s = np.linspace(0.0, end_s, 121)
+    counts = np.histogram(arrival_s, edges_s)[0] / (edges_s[1] - edges_s[0])
     rate = np.append(counts, counts[-1])
-    return Demand(arrival_s, prompts, outputs, end_s, centres_s, rate, np.full(rate.size, math.nan), copies)
+    return Demand(arrival_s, prompts, outputs, end_s, edges_s, rate, np.full(rate.size, math.nan), copies)
 
 
 def _repeated(

@@ -57,10 +57,20 @@ def sweep_key(scenario: Scenario) -> str:
     )
 
 
+def own_vary(scenario: Scenario) -> dict[str, Sequence[Any]]:
+    """Return the sweep along a scenario's own curve: its `sweep_key` with the default steps."""
+    key = sweep_key(scenario)
+    return {key: steps_of(key)}
+
+
+def steps_of(key: str) -> Sequence[Any]:
+    """Return the default steps along a curve: shares of the saturating rate, or powers of two."""
+    return LOADS if key == LOAD else BATCHES
+
+
 def default_vary(scenario: Scenario) -> dict[str, Sequence[Any]]:
     """Return the default sweep: curves by tensor parallelism over the scenario's `sweep_key`."""
-    key = sweep_key(scenario)
-    return {"tensor_parallel": TENSOR_PARALLEL, key: LOADS if key == LOAD else BATCHES}
+    return {"tensor_parallel": TENSOR_PARALLEL, **own_vary(scenario)}
 
 
 def sweep_points(

@@ -131,14 +131,13 @@ def compared(step: LessonStep, start: float, truth: float) -> float:
 
 def right_choice(step: LessonStep) -> int:
     """Return the number of the right choice."""
-    ratio = compared(step, figure_at(step, step.start), figure_at(step, step.ask))
-    return int(np.searchsorted(step.edges, ratio))
+    return int(np.searchsorted(step.edges, answered(step, None).ratio))
 
 
 def holds(step: LessonStep) -> bool:
     """Return whether what the step says is true in the simulator."""
     low, high = step.claim
-    return low <= compared(step, figure_at(step, step.start), figure_at(step, step.ask)) <= high
+    return low <= answered(step, None).ratio <= high
 
 
 def parse_answers(text: str) -> tuple[dict[tuple[int, int], float], int]:

@@ -19,9 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from sim_core import cost
 from sim_core.disaggregation import highest_per_s
-from sim_core.pools import decode_of, prefill_of
+from sim_core.pools import Pools, pools_of
 from sim_core.scenario import Scenario, ScenarioError
 from sim_core.trace import Trace
 
@@ -36,8 +35,7 @@ class Needs:
     """
 
     scenario: Scenario
-    prefill: cost.Price
-    decode: cost.Price
+    pools: Pools
     base_s: float
     token_s: float
     prefill_factor: float = 1.0
@@ -53,7 +51,7 @@ class Needs:
 
     def _prefill_s(self, prompts: np.ndarray) -> np.ndarray:
         """Return a prompt's share of the prefill step that it is part of [s]."""
-        step, budget = self.prefill.step, self.scenario.token_budget
+        step, budget = self.pools.prefill.step, self.scenario.token_budget
         together = np.clip(np.floor(budget / prompts), 1, self.scenario.max_batch)
         tokens = together * prompts
         last = step.token_s.size - 1
@@ -71,7 +69,7 @@ class Needs:
 
     def _decode_s(self, prompts: np.ndarray, outputs: np.ndarray) -> np.ndarray:
         """Return a request's share of the decode steps that it is part of [s]."""
-        step, price, limit_s = self.decode.step, self.decode, 1e-3 * self.scenario.slo_tpot_ms
+        step, price, limit_s = self.pools.decode.step, self.pools.decode, 1e-3 * self.scenario.slo_tpot_ms
         context = prompts + outputs / 2
         seen = np.minimum(context, step.window_tokens) if step.window_tokens else 0.0
         added_s = self.token_s + step.decode_context_s * context + step.window_context_s * seen
@@ -88,12 +86,12 @@ def needs_of(scenario: Scenario) -> Needs:
     ScenarioError
         If the model does not fit a worker.
     """
-    prefill, decode = cost.price(prefill_of(scenario)), cost.price(decode_of(scenario))
-    step = decode.step
+    pools = pools_of(scenario)
+    step = pools.decode.step
     most = min(scenario.max_running, step.row_s.size - 1, step.token_s.size - 1)
     one_s, all_s = (float(step.token_s[n] + step.row_s[n]) for n in (1, most))
     token_s = (all_s - one_s) / (most - 1) if most > 1 else 0.0
-    return Needs(scenario, prefill, decode, one_s - token_s, max(token_s, 1e-9))
+    return Needs(scenario, pools, one_s - token_s, max(token_s, 1e-9))
 
 
 def fitted(needs: Needs, lengths: Any) -> Needs:
@@ -106,7 +104,9 @@ def fitted(needs: Needs, lengths: Any) -> Needs:
     ScenarioError
         If the limits are kept at no rate at all.
     """
-    lengths = _fitting(needs, lengths)
+    prompts, outputs = np.asarray(lengths.prompt_tokens), np.asarray(lengths.output_tokens)
+    fits = needs.pools.holds(prompts, outputs)
+    lengths = Trace(np.arange(float(fits.sum())), prompts[fits], outputs[fits], "requests that fit")
     taken = [float(need.mean()) for need in needs(lengths.prompt_tokens, lengths.output_tokens)]
     scenario = needs.scenario
     workers = scenario.prefill_workers + scenario.decode_workers
@@ -128,19 +128,6 @@ def fitted(needs: Needs, lengths: Any) -> Needs:
             )
         factors.append(max(fluid_per_s / rate, 1.0))
     return replace(needs, prefill_factor=factors[0], decode_factor=factors[1])
-
-
-def _fitting(needs: Needs, lengths: Any) -> Trace:
-    """Return the requests that a worker of either pool can hold; the others are rejected at any rate."""
-    prompts, outputs = np.asarray(lengths.prompt_tokens), np.asarray(lengths.output_tokens)
-    fits = prompts + outputs <= needs.decode.request_limit_tokens
-    fits &= prompts <= needs.prefill.request_limit_tokens
-    if not fits.any():
-        raise ScenarioError(
-            f"no request fits: a worker can hold {needs.decode.request_limit_tokens:,} tokens. Shorten the "
-            "requests, or give the KV cache more memory."
-        )
-    return Trace(np.arange(float(fits.sum())), prompts[fits], outputs[fits], "requests that fit")
 
 
 def utilisations(need_prefill: float, need_decode: float, workers: int) -> np.ndarray:

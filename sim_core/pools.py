@@ -1,6 +1,6 @@
 """Two pools: prices of prefill and decode workers, and of the way of a KV cache between them.
 
-Rules of `disaggregated`, exact in `sim_core.kernels.run_pools` and its plain twin:
+Rules of `disaggregated`, exact in `sim_core.kernels.advance_pools` and its plain twin:
 
 - *Prefill.* One queue in order of arrival. A free worker (the first of them) takes whole prompts from its
   head: as many as have arrived, fit the token budget and the worker's memory, at least one, in one step. The
@@ -22,11 +22,13 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
+
 from sim_core import cost
 from sim_core.kernels import Transfer
 from sim_core.presets import model_of
 from sim_core.profile import EngineProfile
-from sim_core.scenario import Scenario
+from sim_core.scenario import Scenario, ScenarioError
 from sim_core.work import BYTES_PER_VALUE
 
 
@@ -36,6 +38,23 @@ class Pools(NamedTuple):
     prefill: cost.Price
     decode: cost.Price
     transfer: Transfer
+
+    def holds(self, prompt_tokens: np.ndarray, output_tokens: np.ndarray) -> np.ndarray:
+        """Return which requests a worker of either pool can hold; the others are rejected.
+
+        Raises
+        ------
+        ScenarioError
+            If there is none.
+        """
+        limit = self.decode.request_limit_tokens
+        fits = (prompt_tokens + output_tokens <= limit) & (prompt_tokens <= self.prefill.request_limit_tokens)
+        if not fits.any():
+            raise ScenarioError(
+                f"no request fits: a worker can hold {limit:,} tokens. Shorten the requests, or give the KV "
+                "cache more memory."
+            )
+        return fits
 
 
 def prefill_of(scenario: Scenario) -> Scenario:

@@ -825,6 +825,15 @@ def _overrides(scenario: Scenario, group: str) -> dict[str, Any]:
     return {name: value for name, value in zip(_NAMES[group], values, strict=True) if value is not None}
 
 
+def arithmetic_dtype(scenario: Scenario, part: Accelerator) -> str:
+    """Return the precision in which a part multiplies a scenario's weights; theirs where no peak is known."""
+    stored = model_of(scenario).stored_dtypes(scenario.weight_dtype)[0]
+    try:
+        return part.compute_dtype(stored)
+    except ScenarioError:
+        return stored
+
+
 def _custom_model(given: dict[str, Any]) -> Model:
     """Return a model made of the scenario's dimensions alone: every layer alike, gated, untied."""
     missing = [name for name in CUSTOM_NEEDS if name not in given]

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sim_core import __version__, strategies, workload
+from sim_core import __version__, strategies
 from sim_core import demand as demands
 from sim_core.cluster import (
     STATES,
@@ -36,7 +36,7 @@ from sim_core.cluster import (
 from sim_core.demand import Demand
 from sim_core.kernels import MOVE
 from sim_core.needs import Needs, fitted, needs_of
-from sim_core.pools import Pools, one_pool_of, pools_of
+from sim_core.pools import Pools, one_pool_of
 from sim_core.presets import accelerator_of
 from sim_core.remembered import Remembered
 from sim_core.scenario import DEFAULTS, FIELDS, Scenario, ScenarioError
@@ -126,9 +126,14 @@ class Outcome:
     duration_s: float
 
     @property
+    def served(self) -> int:
+        """Number of requests within both limits."""
+        return int(np.count_nonzero(self.within))
+
+    @property
     def goodput_per_s(self) -> float:
         """Requests within both limits per second."""
-        return float(np.count_nonzero(self.within)) / self.duration_s
+        return self.served / self.duration_s
 
     @property
     def attainment_frac(self) -> float:
@@ -147,9 +152,8 @@ class Outcome:
 
 
 class Prepared(NamedTuple):
-    """What does not depend on strategies and reallocations: prices, needs, traffic, load."""
+    """What does not depend on strategies and reallocations: needs with their prices, traffic, load."""
 
-    pools: Pools
     needs: Needs
     demand: Demand
     load: Load
@@ -158,11 +162,10 @@ class Prepared(NamedTuple):
 @lru_cache(maxsize=4)
 def _prepared(scenario: Scenario, trace: Any) -> Prepared:
     workers = check_workers(scenario)
-    pools = pools_of(scenario)
     needs = fitted_needs(_without(scenario, "demand", "reallocation", "strategy"), trace)
     demand = demands.draw(scenario, needs, workers, trace)
     load = Load(demand.arrival_s, *needs(demand.prompt_tokens, demand.output_tokens), workers)
-    return Prepared(pools, needs, demand, load)
+    return Prepared(needs, demand, load)
 
 
 # a slider that does not touch a strategy finds its outcome here
@@ -189,12 +192,22 @@ class Study:
         self.scenario, self.trace = plain(scenario), trace
         self.workers = check_workers(self.scenario)
         made = _prepared(_without(self.scenario, "reallocation", "strategy"), trace)
-        self.pools, self.needs, self.demand, self.load = made
+        self.needs, self.demand, self.load = made
+
+    @property
+    def pools(self) -> Pools:
+        """What the workers of both pools cost."""
+        return self.needs.pools
 
     @property
     def duration_s(self) -> float:
         """How long the traffic lasts [s]."""
         return self.demand.duration_s
+
+    @property
+    def edges_s(self) -> np.ndarray:
+        """Edges of the timeline's bins [s]."""
+        return np.linspace(0.0, self.duration_s, BINS + 1)
 
     @cached_property
     def mean_split(self) -> int:
@@ -270,7 +283,7 @@ class Study:
         joined_s = requests["joined_s"] - price.request_before_s
         within = np.zeros(kept.size, bool)
         within[kept] = self._within(ttft_s, tpot_s)
-        edges_s = np.linspace(0.0, self.duration_s, BINS + 1)
+        edges_s = self.edges_s
         arrivals_s = self.demand.arrival_s[kept]
         waiting = _waiting(edges_s, arrivals_s, started_s), _waiting(edges_s, prefilled_s, joined_s)
         return self._made(
@@ -294,8 +307,7 @@ class Study:
         **rest: Any,
     ) -> Outcome:
         """Return an outcome, with percentiles and the timeline worked out."""
-        edges_s = np.linspace(0.0, self.duration_s, BINS + 1)
-        arrival_s = self.demand.arrival_s
+        edges_s, arrival_s = self.edges_s, self.demand.arrival_s
         counts = [np.histogram(times_s, edges_s)[0] for times_s in (arrival_s, arrival_s[within])]
         return Outcome(
             name, start, within, _percentiles_ms(ttft_s), _percentiles_ms(tpot_s),
@@ -309,7 +321,7 @@ class Study:
         best: Outcome | None = None
         for number, job in enumerate(jobs):
             found = job(lambda done, number=number: progress((number + done) / len(jobs)))
-            if best is None or np.count_nonzero(found.within) > np.count_nonzero(best.within):
+            if best is None or found.served > best.served:
                 best = found
         return replace(best, name=name)
 
@@ -320,7 +332,7 @@ class Study:
             split = best.start + step
             while 0 < split < self.workers:
                 found = self.fixed(split, name, progress)
-                if np.count_nonzero(found.within) <= np.count_nonzero(best.within):
+                if found.served <= best.served:
                     break
                 best, split = found, split + step
         return replace(best, name=name)
@@ -335,7 +347,6 @@ class Study:
         if free:
             horizons_s = [self.scenario.control_s]
         plan = strategies.best_plan(self.load, self.scenario, self.duration_s, away_s)
-        planned, start = Planned(*plan), int(plan.splits[0])
 
         def follow(horizon_s: float) -> Callable[[Progress], Outcome]:
             keen = sure.replace(forecast_s=horizon_s)
@@ -344,7 +355,7 @@ class Study:
             return lambda progress: self.drive(Predictive(self.load, keen), "oracle", progress, free=free)
 
         return [
-            lambda progress: self.drive(planned, "oracle", progress, start=start, free=free),
+            lambda progress: self.drive(plan, "oracle", progress, start=int(plan.splits[0]), free=free),
             *(follow(horizon_s) for horizon_s in horizons_s),
             *(lambda progress, name=name: self.outcome(name, progress) for name in self._beaten(free)),
         ]
@@ -364,9 +375,6 @@ class Study:
             "one_pool", 0, self._within(ttft_s, tpot_s), ttft_s, tpot_s, (unknown, unknown), decisions=[],
             moves=np.zeros(0, MOVE), spans=[],
         )  # fmt: skip
-
-
-LENGTHS = ("prompt_tokens", "output_tokens")
 
 
 def plain(scenario: Scenario) -> Scenario:
@@ -393,10 +401,7 @@ def fitted_needs(scenario: Scenario, trace: Any = None) -> Needs:
     count = max(FIT_REQUESTS, 1500 * (scenario.prefill_workers + scenario.decode_workers))
     random = np.random.default_rng((scenario.seed, SHUFFLE))
     if trace is None:
-        drawn = [
-            workload.draw(kind.replace(arrivals="poisson", requests=count // 2, request_list=""))
-            for kind in demands.kinds(scenario)
-        ]
+        drawn = [demands.sample(kind, count // 2) for kind in demands.kinds(scenario)]
         order = random.permutation(2 * (count // 2))
         columns = (np.concatenate([getattr(part, key) for part in drawn])[order] for key in LENGTHS)
     else:
@@ -433,20 +438,21 @@ def _waiting(edges_s: np.ndarray, came_s: np.ndarray, went_s: np.ndarray) -> np.
 # --- was it worth it ------------------------------------------------------------------------------
 
 
-def without(
-    study: Study, outcome: Outcome, skipped: int, free: bool = False, progress: Progress = _silent
-) -> Outcome:
+def without(study: Study, outcome: Outcome, skipped: int, progress: Progress = _silent) -> Outcome:
     """Return the same run with one of its decisions left out (-1: none, the run as it was)."""
     kept = [decision for number, decision in enumerate(outcome.decisions) if number != skipped]
     plan = Planned(np.array([item.time_s for item in kept]), np.array([item.after for item in kept], int))
-    return study.drive(plan, outcome.name, progress, start=outcome.start, free=free)
+    return study.drive(plan, outcome.name, progress, start=outcome.start, free=outcome.name == "free")
+
+
+def brought_by(study: Study, outcome: Outcome, number: int, progress: Progress = _silent) -> int:
+    """Return how many requests within the limits a decision brought; a negative number is harm done."""
+    return outcome.served - without(study, outcome, number, progress).served
 
 
 def brought(study: Study, outcome: Outcome) -> Iterator[int]:
-    """Yield for each decision how many requests within the limits it brought; negative ones did harm."""
-    served = np.count_nonzero(outcome.within)
-    for number in range(len(outcome.decisions)):
-        yield int(served - np.count_nonzero(without(study, outcome, number, outcome.name == "free").within))
+    """Yield what each decision brought; see `brought_by`."""
+    return (brought_by(study, outcome, number) for number in range(len(outcome.decisions)))
 
 
 def decision_rows(study: Study, outcome: Outcome) -> list[dict[str, Any]]:
@@ -473,6 +479,11 @@ def decision_rows(study: Study, outcome: Outcome) -> list[dict[str, Any]]:
     return rows
 
 
+def key_of(state: str) -> str:
+    """Return the name of a state or phase as part of a key."""
+    return state.replace("-", "_")
+
+
 def summary_row(study: Study, outcome: Outcome) -> dict[str, Any]:
     """Return one strategy in numbers."""
     hours = study.scenario.tensor_parallel / 3600
@@ -490,10 +501,7 @@ def summary_row(study: Study, outcome: Outcome) -> dict[str, Any]:
         "decisions": len(outcome.decisions),
         "moves": len(outcome.moves),
         "accelerator_hours_away": outcome.away_s * hours,
-        **{
-            f"accelerator_hours_{state.replace('-', '_')}": value * hours
-            for state, value in outcome.state_s.items()
-        },
+        **{f"accelerator_hours_{key_of(state)}": value * hours for state, value in outcome.state_s.items()},
     }
 
 
@@ -517,7 +525,7 @@ def timeline_rows(study: Study, outcome: Outcome) -> list[dict[str, Any]]:
                 "other_frac": float(other[k]),
                 "needs_prefill_workers": float(need[k, 0]),
                 "needs_decode_workers": float(need[k, 1]),
-                **{f"workers_{state.replace('-', '_')}": float(workers[state][k]) for state in STATES},
+                **{f"workers_{key_of(state)}": float(workers[state][k]) for state in STATES},
                 "slo_attainment_frac": line.within[k] / arrived if arrived else math.nan,
                 "goodput_per_s": line.within[k] / width_s,
                 "prefill_queue": int(line.prefill_queue[k]),
@@ -597,7 +605,7 @@ def traffic_row(study: Study) -> dict[str, Any]:
         "prefill_factor": study.needs.prefill_factor,
         "decode_factor": study.needs.decode_factor,
         "reallocation_s": reallocation_s(study.scenario),
-        **{f"{name.replace('-', '_')}_s": value for name, value in phases_s(study.scenario).items()},
+        **{f"{key_of(name)}_s": value for name, value in phases_s(study.scenario).items()},
     }
 
 

@@ -4,7 +4,7 @@ All know what a request takes of the workers (`sim_core.needs`), and so which sp
 best: that in which the busier pool is least loaded. They differ in what they know of the traffic, and when:
 
 - *fixed*: the split that is best for the mean of the whole time; it never moves. *Best fixed in hindsight* is
-  the fixed split that serves most, found by trying all.
+  the fixed split that serves most, found by climbing from there.
 - *reactive*: sees what has arrived in the last `observe_s`.
 - *predictive*: sees what will arrive in the next `forecast_s`, each pool's load with an error: lognormal, of
   mean 1 and variation `forecast_error_frac`, drawn anew for each such stretch.
@@ -23,7 +23,7 @@ were known when a request comes.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -132,14 +132,7 @@ class Planned:
         return int(self.splits[place]) if place >= 0 else prefill_workers
 
 
-class Plan(NamedTuple):
-    """Times [s] and the number of prefill workers wanted from each of them on."""
-
-    times_s: np.ndarray
-    splits: np.ndarray
-
-
-def best_plan(load: Load, scenario: Scenario, duration_s: float, away_s: float) -> Plan:
+def best_plan(load: Load, scenario: Scenario, duration_s: float, away_s: float) -> Planned:
     """Return the plan that serves most if a worker is away for `away_s` whenever it moves.
 
     Dynamic programming backwards over time in slots of a control interval (longer if there would be more
@@ -179,7 +172,7 @@ def _served(need: np.ndarray, workers: int) -> np.ndarray:
     return np.clip(1 - LATE * (np.nan_to_num(loads, nan=0.0, posinf=1e9) - 1), 0.0, 1.0)
 
 
-def _followed(starts_s: np.ndarray, choice: np.ndarray, splits: np.ndarray, first: int, away: int) -> Plan:
+def _followed(starts_s: np.ndarray, choice: np.ndarray, splits: np.ndarray, first: int, away: int) -> Planned:
     """Return the plan that follows the choices from one split on."""
     times, found, present, slot = [0.0], [int(splits[first])], first, 0
     while slot < starts_s.size:
@@ -189,4 +182,4 @@ def _followed(starts_s: np.ndarray, choice: np.ndarray, splits: np.ndarray, firs
             found.append(int(splits[wanted]))
         slot += max(away, 1) if wanted != present else 1
         present = wanted
-    return Plan(np.array(times), np.array(found))
+    return Planned(np.array(times), np.array(found))

@@ -1,4 +1,4 @@
-"""Two pools in plain Python, one event after another: the oracle of the compiled `run_pools`.
+"""Two pools in plain Python, one event after another: the oracle of the compiled `advance_pools`.
 
 Every decode worker is the plain twin's `Engine`. Time goes on by the earliest thing that can happen; nothing
 runs ahead. Read `Pools.step`: it is the rules.

@@ -40,9 +40,7 @@ class File(NamedTuple):
 def take_away(chart: str, files: Iterable[File], command: str, language: str = "bash") -> None:
     """Draw what can be taken away: the link, the files, the chart as PNG ("" = no chart), the command."""
     with st.container(horizontal=True):
-        with st.popover("Share", icon=":material/link:", key="in_share_open", on_change="rerun") as share:
-            if share.open:
-                share_panel()
+        share()
         for file in files:
             st.download_button(
                 file.label, file.make, file.name, file.mime, on_click="ignore", icon=":material/download:"
@@ -116,13 +114,16 @@ def frontier_command(sweep: Sweep, fine: bool) -> str:
     return command_for(scenario, "frontier", vary=vary)
 
 
-def share_panel() -> None:
-    """Show the link of the present state, as text and as a code for phones."""
-    link = state.link()
-    st.markdown("The address bar always holds this view. Copy it, or let a phone read it.")
-    buttons.copy_link(link)
-    st.image(qr_code(link), width=180)
-    st.code(link, language=None, wrap_lines=True)
+def share() -> None:
+    """Draw the button that opens the link of the present state, as text and as a code for phones."""
+    with st.popover("Share", icon=":material/link:", key="in_share_open", on_change="rerun") as panel:
+        if not panel.open:
+            return
+        link = state.link()
+        st.markdown("The address bar always holds this view. Copy it, or let a phone read it.")
+        buttons.copy_link(link)
+        st.image(qr_code(link), width=180)
+        st.code(link, language=None, wrap_lines=True)
 
 
 def qr_code(text: str) -> str:

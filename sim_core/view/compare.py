@@ -12,6 +12,7 @@ import streamlit as st
 from sim_core import compare, presets
 from sim_core.address import VIEW_KEYS, command_for, from_query, value_text
 from sim_core.compare import Gain
+from sim_core.frontier import own_vary, sweep_key
 from sim_core.scenario import FIELDS, Scenario, ScenarioError
 from sim_core.view import actions, controls, figures, pieces, shell, state, sweeps, trust_badge
 from sim_core.view.chart import chart
@@ -53,13 +54,8 @@ def show(scenario: Scenario) -> None:
     tables(sides, curves)
     if len(sides) > 1:
         what_it_takes(sides, curves)
-    commands = "\n".join(command_for(side, "frontier", vary=_vary(side)) for side in sides)
+    commands = "\n".join(command_for(side, "frontier", vary=own_vary(side)) for side in sides)
     actions.take_away("compare", actions.table_files(rows, "compare"), commands)
-
-
-def _vary(side: Scenario) -> dict[str, Any]:
-    key = compare.sweep_key(side)
-    return {key: compare.LOADS if key == compare.LOAD else compare.BATCHES}
 
 
 def labelled(sides: Sequence[Scenario], curves: Sequence[Sequence[Row]]) -> list[dict[str, Any]]:
@@ -125,7 +121,7 @@ def _paste() -> None:
 def _chart(scenario: Scenario, rows: list[dict[str, Any]], curves: Sequence[Sequence[Row]]) -> None:
     scale = state.view("axes")
     logs = scale in ("log-x", "log"), scale in ("log-y", "log")
-    along = sweeps.ALONG[compare.sweep_key(scenario)]
+    along = sweeps.ALONG[sweep_key(scenario)]
     top = compare.best(curves[0])
     best = None if top is None else rows[curves[0].index(top)]
     figure = figures.pareto(

@@ -14,7 +14,7 @@ import streamlit as st
 
 from sim_core import presets
 from sim_core.address import FLAT_CLASS, mix_classes
-from sim_core.scenario import DIMENSIONS, FIELDS, Scenario, ScenarioError
+from sim_core.scenario import DIMENSIONS, FIELDS, Scenario
 from sim_core.view import shell, state, sweeps
 from sim_core.view.words import duration, number, percent, quantity, rate
 
@@ -88,9 +88,7 @@ QUIET = {  # keys whose change leaves all other controls as they are
 def sidebar(scenario: Scenario) -> None:
     """Draw all controls of the scenario in the sidebar."""
     with st.sidebar:
-        st.button(
-            "Ready scenarios", icon=":material/apps:", width="stretch", on_click=open_gallery, key="gallery"
-        )
+        gallery_button()
         system(scenario)
         _traffic(scenario)
         _engine(scenario)
@@ -98,8 +96,14 @@ def sidebar(scenario: Scenario) -> None:
         advanced(scenario)
 
 
-def open_gallery() -> None:
-    """Ask for the ready scenarios."""
+def gallery_button() -> None:
+    """Draw the button that opens the ready scenarios."""
+    st.button(
+        "Ready scenarios", icon=":material/apps:", width="stretch", on_click=_open_gallery, key="gallery"
+    )
+
+
+def _open_gallery() -> None:
     st.session_state.gallery_open = True
 
 
@@ -139,7 +143,7 @@ def _accelerator(scenario: Scenario) -> None:
 def specs(scenario: Scenario) -> None:
     """Draw the accelerator's specs as sliders: four in front, the others on demand."""
     part = presets.accelerator(scenario.accelerator)
-    dtype = _arithmetic(scenario, part)
+    dtype = presets.arithmetic_dtype(scenario, part)
     main = [f"{dtype}_tflop_per_s", "hbm_gb_per_s", "hbm_gb", "link_gb_per_s"]
     for key in main:
         spec(key, part)
@@ -150,15 +154,6 @@ def specs(scenario: Scenario) -> None:
                     spec(key, part)
     if any(getattr(scenario, key) is not None for key in SPECS):
         st.button("Reset to datasheet", on_click=_reset_specs, type="tertiary", icon=":material/undo:")
-
-
-def _arithmetic(scenario: Scenario, part: presets.Accelerator) -> str:
-    """Return the precision whose peak the scenario uses; its slider is the one in front."""
-    stored = presets.model_of(scenario).stored_dtypes(scenario.weight_dtype)[0]
-    try:
-        return part.compute_dtype(stored)
-    except ScenarioError:
-        return stored
 
 
 def _reset_specs() -> None:

@@ -245,9 +245,7 @@ def _navigation(item: Lesson, number: int) -> None:
             following = _after(item)
             if following:
                 st.button("Next lesson", icon=":material/chevron_right:", on_click=_open, args=(following, 1))
-        with st.popover("Share", icon=":material/link:", key="in_share_open", on_change="rerun") as share:
-            if share.open:
-                actions.share_panel()
+        actions.share()
 
 
 def _after(item: Lesson) -> str:

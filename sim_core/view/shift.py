@@ -7,7 +7,6 @@ bar, and draws itself again; the visitor's next move, or the stop button, interr
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 import streamlit as st
 
 from sim_core import presets, shift
-from sim_core.address import to_query
+from sim_core.address import command_for, to_query
 from sim_core.cluster import REALLOCATIONS, kind_of, phases_s, reallocation_keys, reallocation_s
 from sim_core.remembered import Remembered
 from sim_core.scenario import Scenario, ScenarioError
@@ -47,10 +46,7 @@ MOST_DECISIONS = 40  # whose worth is worked out
 def sidebar(scenario: Scenario) -> None:
     """Draw the controls: the cluster, both ends of the traffic, what a move takes, how strategies decide."""
     with st.sidebar:
-        st.button(
-            "Ready scenarios", icon=":material/apps:", width="stretch", on_click=controls.open_gallery,
-            key="gallery",
-        )  # fmt: skip
+        controls.gallery_button()
         controls.system(scenario)
         controls.heading("Cluster")
         for key in ("prefill_workers", "decode_workers"):
@@ -431,8 +427,7 @@ def moves(study: Study, outcome: Outcome) -> Job | None:
     place = missing[0]
 
     def work(progress: Callable[[float], None]) -> None:
-        without = shift.without(study, outcome, place, outcome.name == "free", progress)
-        worth[place] = int(outcome.within.sum()) - int(without.within.sum())
+        worth[place] = shift.brought_by(study, outcome, place, progress)
 
     total = min(len(rows), MOST_DECISIONS)
     return Job("What each move brought", total - len(missing), total, work)
@@ -576,14 +571,9 @@ def pays_finding(
 
 
 def _command(study: Study, name: str) -> str:
-    strategy = "" if name == "all" else f" --strategy {name}"
-    trace = " --trace FILE" if study.trace is not None else ""
-    return f"python -m sim_core shift {_quoted(study.scenario)}{strategy}{trace}"
+    command = command_for(study.scenario, "shift", trace="FILE" if study.trace is not None else "")
+    return command if name == "all" else f"{command} --strategy {name}"
 
 
 def _command_sweep(scenario: Scenario) -> str:
-    return f"python -m sim_core shift {_quoted(shift.plain(scenario))} --volatility"
-
-
-def _quoted(scenario: Scenario) -> str:
-    return shlex.quote(to_query(scenario))
+    return f"{command_for(shift.plain(scenario), 'shift')} --volatility"

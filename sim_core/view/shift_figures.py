@@ -9,7 +9,7 @@ from itertools import groupby
 import numpy as np
 
 from sim_core.cluster import STATES, Span
-from sim_core.shift import STRATEGIES, Outcome, Study, timeline_rows, workers_over_time
+from sim_core.shift import STRATEGIES, Outcome, Study, key_of, timeline_rows
 from sim_core.view.figures import COLOURS, INK, LAYOUT, MUTED, Figure, Row, faded, note, short, upright
 from sim_core.view.words import duration, number, percent
 
@@ -106,8 +106,7 @@ def _demand(rows: Sequence[Row], x: list[float]) -> list[dict]:
 
 def _workers(study: Study, outcome: Outcome, rows: Sequence[Row], x: list[float]) -> list[dict]:
     """Return the pools as a stack, on their way hatched, and the split that the traffic of the time wants."""
-    line = outcome.timeline
-    found = workers_over_time(outcome, line.edges_s)
+    found = {state: np.array([row[f"workers_{key_of(state)}"] for row in rows]) for state in STATES}
     away = sum(found[state] for state in AWAY)
     stack = {"shape": "hvh", "width": 0}
     layers = (
@@ -130,12 +129,12 @@ def _workers(study: Study, outcome: Outcome, rows: Sequence[Row], x: list[float]
         for row in rows
         for total in [row["needs_prefill_workers"] + row["needs_decode_workers"]]
     ]
-    middle_s = (line.edges_s[1:] + line.edges_s[:-1]) / 2
+    middle_s = [(row["start_s"] + row["end_s"]) / 2 for row in rows]
     data.append(
         {
             "type": "scatter", "mode": "lines", "x": x, "y": short(want), "yaxis": "y2",
             "name": "split that the traffic wants", "line": {"color": INK, "width": 1.5, "dash": "dot"},
-            "customdata": [doing(outcome.spans, moment) for moment in middle_s.tolist()],
+            "customdata": [doing(outcome.spans, moment) for moment in middle_s],
             "hovertemplate": "%{y:.2g} prefill workers<br>%{customdata}<extra>wanted</extra>",
         }
     )  # fmt: skip

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from sim_core import lessons, measured, presets
+from sim_core import compare, lessons, measured, presets
 from sim_core.address import MAX_CHARACTERS, VIEW_KEYS, from_query, to_query, with_changes
 from sim_core.scenario import Scenario, ScenarioError
 
@@ -75,7 +75,7 @@ NUMBERS: Mapping[str, Dial] = {
 AMONG = "among"  # accelerators that are compared, comma-separated; the one view setting without fixed choices
 AMONG_LIMIT = 6
 VERSUS = "versus"  # frozen scenarios, their queries separated by bars
-FROZEN_LIMIT = 2
+FROZEN_LIMIT = compare.MOST - 1
 ANSWERS = "answers"  # of the learner, as `lessons.parse_answers` reads them
 # Changes after which the old axis ranges mean little:
 REFIT = {"model", "arrivals", "calibration", "constants", "step_profile"}

@@ -20,15 +20,14 @@ import streamlit as st
 from sim_core import presets, trust
 from sim_core.cost import memory
 from sim_core.frontier import (
-    BATCHES,
     LOAD,
-    LOADS,
     TENSOR_PARALLEL,
     Point,
     evaluate,
     on_frontier,
     refine,
     saturation_per_s,
+    steps_of,
     sweep_key,
     sweep_points,
     tabulate,
@@ -67,8 +66,7 @@ class Sweep:
     @property
     def vary(self) -> dict[str, tuple[Any, ...]]:
         """The keys and values that `frontier` varies."""
-        steps = LOADS if self.along == LOAD else BATCHES
-        return {self.by: self.values, self.along: steps}
+        return {self.by: self.values, self.along: steps_of(self.along)}
 
     @property
     def own(self) -> str:
