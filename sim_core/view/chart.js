@@ -12,7 +12,7 @@ function loadPlotly(path) {
     const script = document.createElement("script");
     script.src = new URL("../../" + path, bundle ? bundle.src : document.baseURI).href;
     script.onload = () => resolve(window.Plotly);
-    script.onerror = () => { plotly = null; reject(new Error("plotly.js did not load from " + script.src)); };
+    script.onerror = () => { plotly = null; script.remove(); reject(new Error("plotly.js did not load")); };
     document.head.appendChild(script);
   });
   return plotly;
@@ -123,7 +123,7 @@ function rest(chart) {
 }
 
 async function draw(chart) {
-  const Plotly = await loadPlotly(chart.spec.plotly);
+  const Plotly = await loadPlotly(chart.spec.plotly).catch(() => loadPlotly(chart.spec.plotly));
   if (!chart.host.isConnected) return;
   const theme = readTheme(chart.host);
   const look = chart.text + JSON.stringify(theme) + isNarrow(chart);

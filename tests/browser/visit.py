@@ -31,9 +31,13 @@ class Visit:
         if address.scheme in ("http", "https", "ws", "wss") and address.hostname != "localhost":
             self.outside.append(request.url)
 
-    def open(self, path: str = "/") -> Visit:
+    def open(self, path: str = "/", shows: str = PLOTTED) -> Visit:
         self.page.goto(self.url + path)
-        self.page.wait_for_selector(PLOTTED, timeout=PATIENCE_MS)
+        try:
+            self.page.wait_for_selector(shows, timeout=PATIENCE_MS)
+        except Exception as error:
+            seen = self.page.inner_text("body")[:2000]
+            raise AssertionError(f"{path} shows no {shows}, but: {seen!r}; {self.complaints}") from error
         self.page.wait_for_timeout(300)
         return self
 
