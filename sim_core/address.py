@@ -43,6 +43,7 @@ VIEW_KEYS = frozenset(  # what pages add to a link: how, not what, is shown
         *("phases", "pool_load", "pools", "rows", "rules", "setup", "shift", "show", "shown", "span_s"),
         *("split", "step", "strategy", "tuned", "valcolour", "valengine", "valfamily", "valkind"),
         *("valmetric", "valpart", "valview", "vary", "versus"),
+        *("room", "host", "me"),  # of the Room page alone, never in a shared link
     )
 )
 DESCRIPTIVE = ("title", "story", "expected", "description", "source")

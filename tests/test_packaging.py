@@ -15,6 +15,7 @@ COMES_WITH = {
     "axe_playwright_python": "axe-playwright-python",
     "starlette": "streamlit",
     "PIL": "streamlit",
+    "websockets": "streamlit",
 }  # what Streamlit itself stands on
 
 

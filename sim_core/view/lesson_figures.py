@@ -29,7 +29,9 @@ def value_words(step: LessonStep, value: str) -> str:
     return quantity(int(found) if found.is_integer() else found, FIELDS[step.control].unit)
 
 
-def curve(step: LessonStep, shown: dict[str, float], guess: float | None) -> Figure:
+def curve(
+    step: LessonStep, shown: dict[str, float], guess: float | None, whose: str = "your prediction"
+) -> Figure:
     """Draw the figures that have been seen, over the control, and a guess where the question asks.
 
     Parameters
@@ -39,6 +41,8 @@ def curve(step: LessonStep, shown: dict[str, float], guess: float | None) -> Fig
         Figures by value of the control, those that the learner may see.
     guess : float, optional
         In the measure's unit; None for choices, and before one is made.
+    whose : str
+        Words at the guess.
     """
     names = [value for value in step.values if value in shown]
     x = [step.values.index(name) for name in names]
@@ -58,9 +62,9 @@ def curve(step: LessonStep, shown: dict[str, float], guess: float | None) -> Fig
         data.append(
             {
                 "type": "scatter", "mode": "markers+text", "x": [step.values.index(step.ask)],
-                "y": short([guess]), "name": "your prediction", "text": ["your prediction "],
+                "y": short([guess]), "name": whose, "text": [f"{whose} "],
                 "textposition": "middle left",
-                "hovertemplate": f"{figure_words(step, guess)}<extra>you</extra>",
+                "hovertemplate": f"{figure_words(step, guess)}<extra>{whose}</extra>",
                 "marker": {"color": GUESS, "size": 15, "symbol": "x", "line": {"color": INK, "width": 1}},
             }
         )  # fmt: skip
@@ -80,12 +84,14 @@ def curve(step: LessonStep, shown: dict[str, float], guess: float | None) -> Fig
     return {"data": data, "layout": layout}
 
 
-def curve_sentence(step: LessonStep, shown: dict[str, float], guess: float | None) -> str:
+def curve_sentence(
+    step: LessonStep, shown: dict[str, float], guess: float | None, whose: str = "your prediction"
+) -> str:
     """Return the figure in one sentence."""
     parts = [f"{figure_words(step, value)} at {value_words(step, name)}" for name, value in shown.items()]
     text = f"{MEASURES[step.measure].name} over {LABELS.get(step.control, step.control).lower()}: "
     text += ", ".join(parts)
-    return text + (f"; your prediction {figure_words(step, guess)}." if guess is not None else ".")
+    return text + (f"; {whose} {figure_words(step, guess)}." if guess is not None else ".")
 
 
 def seen(step: LessonStep, at: str) -> list[str]:

@@ -154,23 +154,35 @@ def one_step(item: Lesson, number: int) -> None:
 def _predict(item: Lesson, number: int, step: LessonStep) -> None:
     """Draw the field for a prediction."""
     with st.form(f"predict_{item.id}_{number}", border=False):
-        if step.choices:
-            st.radio("Your prediction", list(step.choices), index=None, key=f"guess_{item.id}_{number}")
-        else:
-            unit = MEASURES[step.measure].unit
-            st.number_input(
-                f"Your prediction [{unit}]", value=None, min_value=0.0, max_value=1e9, width=260,
-                key=f"guess_{item.id}_{number}", placeholder="a rough guess will do",
-            )  # fmt: skip
+        guess_field(step, f"guess_{item.id}_{number}")
         st.form_submit_button("Predict", type="primary", on_click=_take, args=(item, number))
+
+
+def guess_field(step: LessonStep, key: str) -> None:
+    """Draw the field for a prediction: a choice or a number."""
+    if step.choices:
+        st.radio("Your prediction", list(step.choices), index=None, key=key)
+        return
+    st.number_input(
+        f"Your prediction [{MEASURES[step.measure].unit}]", value=None, min_value=0.0, max_value=1e9,
+        width=260, key=key, placeholder="a rough guess will do",
+    )  # fmt: skip
+
+
+def guess_in(step: LessonStep, key: str) -> float | None:
+    """Return what a prediction's field holds: the number of a choice, or a figure; None if it is empty."""
+    given = st.session_state.get(key)
+    if given is None:
+        return None
+    return float(step.choices.index(given)) if step.choices else float(given)
 
 
 def _take(item: Lesson, number: int) -> None:
     """Keep the prediction, and let the control begin at its start."""
-    step, given = item.steps[number - 1], st.session_state.get(f"guess_{item.id}_{number}")
-    if given is None:
+    step = item.steps[number - 1]
+    guess = guess_in(step, f"guess_{item.id}_{number}")
+    if guess is None:
         return
-    guess = float(step.choices.index(given)) if step.choices else float(given)
     _keep(_answers() | {(lessons.number_of(item), number): guess})
     st.session_state.lesson_at = (item.id, number, step.start)
 

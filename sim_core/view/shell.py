@@ -21,6 +21,7 @@ PAGES = (
     ("6_Traffic_shift.py", "Traffic shift"),
     ("11_Compare.py", "Compare"),
     ("10_Lessons.py", "Lessons"),
+    ("12_Room.py", "Room"),
     ("7_Validation.py", "Validation"),
     ("8_Calibrate.py", "Calibrate"),
     ("9_Method.py", "Method"),

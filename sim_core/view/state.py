@@ -299,9 +299,9 @@ def _text(value: str | float) -> str:
     return value if isinstance(value, str) else f"{value:.12g}"
 
 
-def publish() -> None:
-    """Make the address bar hold the present state."""
-    wanted = parameters()
+def publish(**more: str) -> None:
+    """Make the address bar hold the present state, and what a page adds to it."""
+    wanted = parameters() | more
     if st.query_params.to_dict() != wanted:
         st.query_params.from_dict(wanted)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.visit import EXPECTED_NOISE, Visit
+from tests.browser.visit import EXPECTED_NOISE, PLOTTED, Visit
 
 ROOT = Path(__file__).parent.parent.parent
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
@@ -34,8 +34,9 @@ def app_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = tmp_path_factory.mktemp("server") / "log.txt"
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true",
                "--server.port", str(port)]  # fmt: skip
+    env = os.environ | {"BATCHSCOPE_ROOMS_URL": f"sqlite:///{log.parent}/rooms.sqlite"}
     with log.open("w") as out:
-        server = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
+        server = subprocess.Popen(command, cwd=ROOT, env=env, stdout=out, stderr=subprocess.STDOUT)
     url = f"http://localhost:{port}"
     try:
         _wait_until_up(url, server, log)
@@ -74,11 +75,11 @@ def visit(chromium: Any, app_url: str) -> Iterator[Callable[..., Visit]]:
     """Yield a function that opens the app for a new visitor; at the end, nobody may have complained."""
     visits, contexts = [], []
 
-    def start(path: str = "/", **options: Any) -> Visit:
+    def start(path: str = "/", shows: str = PLOTTED, **options: Any) -> Visit:
         context = chromium.new_context(**({"viewport": {"width": 1400, "height": 900}} | options))
         contexts.append(context)
         visits.append(Visit(context.new_page(), app_url))
-        return visits[-1].open(path)
+        return visits[-1].open(path, shows)
 
     yield start
     complaints = [text for one in visits for text in one.complaints if not EXPECTED_NOISE.search(text)]

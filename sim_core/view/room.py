@@ -1,0 +1,387 @@
+"""The pieces of the Room page: a host shows questions in large type, participants follow and predict.
+
+The host's key and the participant's word stand in the address of this page alone, so a reload loses nothing;
+shared links never hold them. A fragment that draws nothing asks the store every other second what the room
+shows; the page is drawn again only when something has changed, so a half-typed number stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import streamlit as st
+from sqlalchemy.exc import SQLAlchemyError
+
+from sim_core import lessons, presets
+from sim_core.rooms import STAGES, Room, RoomError, Rooms, new_participant, read_code
+from sim_core.view import actions, lesson_figures, pieces, room_figures, room_store, shell, state, sweeps
+from sim_core.view.chart import chart
+from sim_core.view.lessons import explained, filled, guess_field, guess_in, guess_words, verdict
+
+HOST_S, FOLLOW_S = 1.0, 2.0  # how often the store is asked
+COUNTDOWN_S = (30, 60, 120)
+NEXT = {"ask": "Reveal", "reveal": "Show the curve", "look": "Next question"}
+SMALL = 15  # type on participants' own screens [px]
+ROOMS_MIDDLE = "the room's middle"
+_countdown = st.components.v2.component(
+    "batchscope_countdown",
+    js=(Path(__file__).parent / "countdown.js").read_text(encoding="utf-8"),
+    css=".bs-countdown { font-size: 2.2rem; font-weight: 600; font-variant-numeric: tabular-nums; }",
+    isolate_styles=False,
+)
+
+
+class Place(NamedTuple):
+    """Which room a visitor is in, as its host (with its key) or as a participant (with their word)."""
+
+    code: str
+    key: str = ""
+    me: str = ""
+
+    def address(self) -> dict[str, str]:
+        """Return what the address holds of it."""
+        return {"room": self.code} | ({"host": self.key} if self.key else {"me": self.me})
+
+
+def show() -> None:
+    """Show the way in, the host's view or the participants'; where that cannot be, the reason."""
+    place = None
+    try:
+        store = room_store.rooms()
+        place = _place(store)
+        if place is None:
+            entrance(store)
+        elif place.key:
+            host(store, place)
+        else:
+            follow(store, place)
+    except RoomError as error:
+        pieces.say(str(error))
+        st.button("Another room", key="room_other", on_click=leave)
+    except SQLAlchemyError:
+        pieces.say(
+            "Rooms are not available: their database does not answer.",
+            f"All other pages work. {room_store.SETTING} names the database, else it is a file of the app.",
+        )
+    state.publish(**(place.address() if place else {}))
+
+
+def _place(store: Rooms) -> Place | None:
+    """Return where the visitor is: as the address says, else where they were last."""
+    asked, known = st.query_params, st.session_state.get("room_place")
+    if "room" in asked:
+        code = read_code(asked["room"])
+        if known is None or known.code != code:
+            key = asked.get("host", "")[:64]
+            known = Place(code, key if store.is_host(code, key) else "", asked.get("me") or new_participant())
+        st.session_state.room_place = known
+    return known
+
+
+def leave() -> None:
+    """Forget the room in this browser."""
+    st.session_state.pop("room_place", None)
+    st.query_params.clear()
+
+
+def hosted() -> Place | None:
+    """Return the room that this visitor hosts, if any."""
+    place = st.session_state.get("room_place")
+    return place if place and place.key else None
+
+
+# The way in
+
+
+def entrance(store: Rooms) -> None:
+    """Show how to join a room and how to open one."""
+    pieces.say(
+        "A room predicts together, then looks.",
+        "The host shows one question at a time; everybody sends a prediction from their own device, without "
+        "a name; then the simulator answers.",
+    )
+    left, right = st.columns(2)
+    with left.container(border=True), st.form("join_room", border=False):
+        st.markdown("**Join a room**")
+        st.text_input("Code", key="in_room_code", max_chars=12, placeholder="five letters", width=200)
+        if st.form_submit_button("Join", type="primary"):
+            code = read_code(st.session_state.in_room_code)
+            store.room(code)
+            _enter(Place(code, me=new_participant()))
+    with right.container(border=True):
+        st.markdown("**Open a room**")
+        st.markdown("The questions are those of the lessons. The room ends by itself after eight hours.")
+        if st.button("Open a room", key="open_room"):
+            _enter(Place(*store.open()))
+
+
+def _enter(place: Place) -> None:
+    st.session_state.room_place = place
+    st.query_params.from_dict(place.address())
+    st.rerun()
+
+
+# What both see
+
+
+def _heading(room: Room) -> None:
+    """Draw the question; what one should know to answer it goes with the answer."""
+    lesson, step = presets.lesson(room.lesson), room.question
+    st.caption(f"Lesson {lessons.number_of(lesson)}: {lesson.title} · {step.title}")
+    if room.stage == "ask":
+        st.html(f'<p class="bs-lesson">{explained(step.newcomer)}</p>')
+    st.html(f'<p class="bs-finding">{escape(filled(step.question, step, lessons.answered(step, None)))}</p>')
+
+
+def _answer(room: Room, words: str) -> None:
+    """Draw what the simulator says; with the curve, also why."""
+    step = room.question
+    st.html(f'<p class="bs-finding bs-answer">{escape(words)}</p>')
+    if room.stage == "look":
+        why = explained(filled(step.why, step, lessons.answered(step, None)))
+        st.html(f'<p class="bs-lesson">{why}</p>')
+
+
+def _predictions(room: Room, guesses: list[float], size: int) -> None:
+    """Draw what the room predicts; with the truth once that has been revealed."""
+    step, shown = room.question, room.stage != "ask"
+    chart(
+        room_figures.predictions(step, guesses, shown, size), "room",
+        room_figures.sentence(step, guesses, shown), height=20 * size, title=step.title,
+        subtitle="predictions of a room · simulated by Batchscope",
+    )  # fmt: skip
+
+
+def _curve(room: Room, guess: float | None, whose: str, size: int) -> None:
+    """Draw the figure asked for over the whole control."""
+    step = room.question
+    with st.spinner("Simulating…"):
+        shown = {value: lessons.figure_at(step, value) for value in step.values}
+    guess = None if step.choices else guess
+    figure = lesson_figures.curve(step, shown, guess, whose)
+    figure["layout"] |= {"font": {"size": size}}
+    chart(
+        figure, "room_curve", lesson_figures.curve_sentence(step, shown, guess, whose), height=20 * size,
+        title=step.title, subtitle="simulated by Batchscope",
+    )  # fmt: skip
+
+
+def _clock(store: Rooms, room: Room) -> None:
+    """Draw the countdown, if one runs."""
+    if room.stage == "ask" and room.closes_s is not None:
+        left_s = room.closes_s - store.now_s()
+        if left_s > 0:
+            data = {"id": str(room.closes_s), "left_s": left_s}
+            _countdown(data=data, key="room_clock", height="content", on_over_change=lambda: None)
+        else:
+            st.markdown("**Time is up.**")
+
+
+# The host
+
+
+def host(store: Rooms, place: Place) -> None:
+    """Show the present question in large type, with the room's predictions, and the controls."""
+    sweeps.wait_until_ready()
+    room = store.room(place.code)
+    st.html("<style>@media (min-width: 900px) { :root { font-size: 20px; } }</style>")
+    left, right = st.columns([4, 1], gap="large")
+    with right:
+        join = _join_address(place.code)
+        st.image(actions.qr_code(join), width=170)
+        st.html(f'<div class="bs-code" aria-label="Room code">{place.code}</div>')
+        _counts(store, place)
+        _clock(store, room)
+    with left:
+        _heading(room)
+        if room.stage == "ask":
+            _live(store, place)
+        else:
+            guesses = store.guesses(room)
+            _answer(room, room_figures.verdict(room.question, guesses))
+            if room.stage == "reveal":
+                _predictions(room, guesses, room_figures.LARGE)
+            else:
+                _curve(room, median(guesses) if guesses else None, ROOMS_MIDDLE, room_figures.LARGE)
+    _controls(store, place, room)
+    st.caption(f"Join at {join or 'the address of this app, page Room'}, code {place.code}.")
+    if "//localhost" in join or "//127." in join:
+        st.caption(
+            "Other devices cannot reach “localhost”. Start the app with `--server.address 0.0.0.0` and open "
+            "it by this machine's name or address."
+        )
+
+
+def _join_address(code: str) -> str:
+    base = (st.context.url or "").partition("?")[0]
+    return f"{base}?room={code}" if base else f"?room={code}"
+
+
+@st.fragment(run_every=HOST_S)
+def _counts(store: Rooms, place: Place) -> None:
+    """Say who is here and how many have predicted."""
+    here, sent = store.here(place.code), len(store.guesses(store.room(place.code)))
+    st.markdown(f"**{here}** here  \n**{sent}** predicted")
+
+
+@st.fragment(run_every=HOST_S)
+def _live(store: Rooms, place: Place) -> None:
+    """Draw the predictions as they come, unless the host hides them."""
+    if st.session_state.get("in_room_hide"):
+        st.caption("The predictions are hidden until they are revealed.")
+        return
+    room = store.room(place.code)
+    _predictions(room, store.guesses(room), room_figures.LARGE)
+
+
+def _controls(store: Rooms, place: Place, room: Room) -> None:
+    """Draw the ways on and back, by arrow keys too, the countdown, the choice of a question and the end."""
+    before, after = neighbour(room, -1), neighbour(room, 1)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.button(
+            "Back", key="room_back", shortcut="Left", disabled=before is None, on_click=_turn,
+            args=(store, place, before),
+        )  # fmt: skip
+        st.button(
+            NEXT[room.stage], key="room_next", shortcut="Right", type="primary", disabled=after is None,
+            on_click=_turn, args=(store, place, after),
+        )  # fmt: skip
+        if room.stage == "ask":
+            for seconds in COUNTDOWN_S:
+                st.button(
+                    f"{seconds} s", key=f"room_count_{seconds}", icon=":material/timer:", type="tertiary",
+                    on_click=_guarded, args=(lambda s=seconds: store.count_down(place.code, place.key, s),),
+                    help="Predictions close when the time is up.",
+                )  # fmt: skip
+        with st.popover("More"):
+            st.toggle("Hide predictions until they are revealed", key="in_room_hide")
+            _jump(store, place, room)
+            if room.view:
+                st.button("Stop showing the view", on_click=_guarded,
+                          args=(lambda: store.show_view(place.code, place.key, ""),))  # fmt: skip
+            st.button(
+                "End the room and delete its data", key="room_delete", icon=":material/delete:",
+                on_click=_end, args=(store, place),
+            )  # fmt: skip
+
+
+def _jump(store: Rooms, place: Place, room: Room) -> None:
+    """Draw the choice of a question."""
+
+    def name(place: tuple[str, int]) -> str:
+        item = presets.lesson(place[0])
+        return f"{lessons.number_of(item)}.{place[1]} {item.steps[place[1] - 1].title}"
+
+    st.session_state.in_room_step = (room.lesson, room.step)
+    st.selectbox(
+        "Question", every_step(), format_func=name, key="in_room_step",
+        on_change=lambda: _turn(store, place, (*st.session_state.in_room_step, "ask")),
+    )  # fmt: skip
+
+
+def every_step() -> list[tuple[str, int]]:
+    """Return lesson and number of every step, in order."""
+    return [(item.id, k) for item in presets.lessons().values() for k in range(1, len(item.steps) + 1)]
+
+
+def neighbour(room: Room, by: int) -> tuple[str, int, str] | None:
+    """Return lesson, step and stage so many places after what a room shows; None beyond the ends."""
+    every = [(*step, stage) for step in every_step() for stage in STAGES]
+    place = every.index((room.lesson, room.step, room.stage)) + by
+    return every[place] if 0 <= place < len(every) else None
+
+
+def _turn(store: Rooms, place: Place, to: tuple[str, int, str]) -> None:
+    _guarded(lambda: store.show(place.code, place.key, *to))
+
+
+def _end(store: Rooms, place: Place) -> None:
+    store.delete(place.code, place.key)
+    leave()
+
+
+def _guarded(act: Callable[[], None]) -> None:
+    """Do something with the room; if it is refused, say why at the top of the page."""
+    st.session_state.problem = ""
+    try:
+        act()
+    except RoomError as error:
+        st.session_state.problem = str(error)
+
+
+# The participants
+
+
+def follow(store: Rooms, place: Place) -> None:
+    """Show what the host shows, with a field for one's own prediction."""
+    room = store.attend(place.code, place.me)
+    st.caption(f"Room {place.code}. Nobody sees who predicts what.")
+    sweeps.wait_until_ready()
+    _heading(room)
+    guess = store.guess(room, place.me)
+    if room.stage == "ask":
+        _own(store, place, room, guess)
+    else:
+        guesses = store.guesses(room)
+        if guess is None:
+            _answer(room, room_figures.verdict(room.question, guesses))
+        else:
+            _answer(room, verdict(room.question, guess, lessons.answered(room.question, guess)))
+        if room.stage == "reveal":
+            _predictions(room, guesses, SMALL)
+        else:
+            _curve(room, guess, "your prediction", SMALL)
+    _explore(room)
+    _watch(store, place, room)
+
+
+def _own(store: Rooms, place: Place, room: Room, guess: float | None) -> None:
+    """Draw the field for a prediction, what was sent so far, and the time that is left."""
+    _clock(store, room)
+    if guess is not None:
+        st.markdown(f"You predicted **{guess_words(room.question, guess)}**.")
+    if not room.takes(store.now_s()):
+        st.caption("Predictions are closed. The host reveals the answer.")
+        return
+    key = f"in_room_guess_{room.lesson}_{room.step}"
+    with st.form("room_guess", border=False):
+        guess_field(room.question, key)
+        st.form_submit_button(
+            "Change it" if guess is not None else "Predict", type="primary", on_click=_send,
+            args=(store, place, room, key),
+        )  # fmt: skip
+
+
+def _send(store: Rooms, place: Place, room: Room, key: str) -> None:
+    guess = guess_in(room.question, key)
+    if guess is not None:
+        _guarded(lambda: store.send(place.code, place.me, (room.lesson, room.step), guess))
+
+
+def _explore(room: Room) -> None:
+    """Draw the ways off: the same step alone, and what the host shows beside it."""
+    base = (st.context.url or "").rpartition("/")[0]
+    with st.container(horizontal=True):
+        if room.view:
+            st.link_button("Open what the host shows", f"{base}/{room.view}", icon=":material/open_in_new:")
+        if room.stage == "look":
+            st.link_button(
+                "Explore it alone", f"{base}/Lessons?lesson={room.lesson}&step={room.step}", type="tertiary",
+                icon=":material/open_in_new:",
+            )  # fmt: skip
+        st.button("Leave the room", on_click=leave, type="tertiary")
+
+
+@st.fragment(run_every=FOLLOW_S)
+def _watch(store: Rooms, place: Place, drawn: Room) -> None:
+    """Draw the page again when the host has gone on, or the room has ended."""
+    try:
+        same = store.attend(place.code, place.me) == drawn
+    except RoomError:
+        same = False
+    if not same:
+        shell.rerun_page()

@@ -1,0 +1,77 @@
+"""A workshop in real browsers: a host with arrow keys, participants with phones, no key in what they see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.browser.test_own_and_pools import fits
+from tests.browser.visit import CHART, Visit
+
+pytestmark = pytest.mark.browser
+
+ROOM = ".bs-finding"
+PHONE = {"viewport": {"width": 400, "height": 800}}
+
+
+def text(one: Visit) -> str:
+    return one.page.locator(".stMain").inner_text()
+
+
+def predict(one: Visit, value: str) -> None:
+    """Type a prediction and send it, by keys alone."""
+    one.page.get_by_role("spinbutton").focus()
+    one.page.keyboard.type(value)
+    one.page.keyboard.press("Enter")
+    one.until(lambda: "You predicted" in text(one))
+
+
+def test_a_room_predicts_and_looks(visit: Callable[..., Visit]) -> None:
+    """Oracle: everybody's page follows the host's within a few seconds; the truth comes with the reveal."""
+    host = visit("/Room", ROOM)
+    host.page.get_by_role("button", name="Open a room").click()
+    host.page.wait_for_selector(".bs-code")
+    code = host.page.locator(".bs-code").inner_text()
+    assert host.address()["room"] == code and host.address()["host"]
+    one, other = (
+        visit(f"/Room?room={code}", ROOM, color_scheme=scheme, **PHONE) for scheme in ("light", "dark")
+    )
+    predict(one, "1000")
+    predict(other, "7000")
+    assert host.address()["host"] not in one.page.content()
+    host.until(lambda: "2\u00a0predicted" in text(host).replace(" ", "\u00a0"))
+    assert all("simulator says" not in text(visitor) for visitor in (host, one, other))
+    host.page.keyboard.press("ArrowRight")
+    for visitor in (host, one, other):
+        visitor.until(lambda visitor=visitor: "simulator says" in text(visitor))
+        visitor.page.wait_for_selector(f"{CHART} .main-svg")
+        assert visitor is host or fits(visitor)
+    other.page.reload()  # the prediction is still one's own
+    other.until(lambda: "you said 7" in text(other))
+    for _ in range(2):
+        before = text(host)
+        host.page.keyboard.press("ArrowRight")
+        host.until(lambda before=before: text(host) != before)
+    one.until(lambda: one.page.get_by_role("radio").count() > 1)
+    host.page.get_by_role("button", name="30 s").click()
+    host.page.wait_for_selector(".bs-countdown")
+    one.page.wait_for_selector(".bs-countdown")
+    host.page.get_by_test_id("stPopoverButton").click()
+    host.page.get_by_role("button", name="End the room").click()
+    one.until(lambda: "There is no room" in text(one))
+    host.until(lambda: "room" not in host.address())
+
+
+def test_a_half_typed_number_stays(visit: Callable[..., Visit]) -> None:
+    """Oracle: the field, over several polls of the room."""
+    host = visit("/Room", ROOM)
+    host.page.get_by_role("button", name="Open a room").click()
+    host.page.wait_for_selector(".bs-code")
+    one = visit(f"/Room?room={host.page.locator('.bs-code').inner_text()}", ROOM, **PHONE)
+    field = one.page.get_by_role("spinbutton")
+    field.focus()
+    one.page.keyboard.type("12")
+    one.page.wait_for_timeout(5000)
+    one.page.keyboard.type("34")
+    assert field.input_value().replace(",", "").startswith("1234")
