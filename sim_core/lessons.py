@@ -19,6 +19,7 @@ from sim_core import metrics
 from sim_core.address import load_scenario, parse_value, with_changes
 from sim_core.frontier import capacity
 from sim_core.presets import Lesson, LessonStep
+from sim_core.remembered import Remembered
 from sim_core.scenario import FIELDS, Scenario
 from sim_core.simulator import Run, run
 
@@ -91,11 +92,13 @@ def scenario_at(step: LessonStep, value: str) -> Scenario:
     return with_changes(load_scenario(step.scenario), **{step.control: parse_value(step.control, value)})
 
 
-@lru_cache(maxsize=512)
+_figures: Remembered[tuple[LessonStep, str], float] = Remembered(512)
+
+
 def figure_at(step: LessonStep, value: str) -> float:
     """Return the figure that a step asks for, with its control at a value, in the measure's unit."""
     measure = MEASURES[step.measure]
-    return measure.scale * measure.find(scenario_at(step, value))
+    return _figures.of((step, value), lambda: measure.scale * measure.find(scenario_at(step, value)))
 
 
 class Answered(NamedTuple):

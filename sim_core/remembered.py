@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key")
@@ -16,6 +17,7 @@ class Remembered(Generic[Key, Value]):
     def __init__(self, most: int) -> None:
         self._most, self._lock = most, threading.Lock()
         self._known: OrderedDict[Key, Value] = OrderedDict()
+        self._making: dict[Key, threading.Lock] = {}
 
     def get(self, key: Key) -> Value | None:
         """Return the value under a key, or None."""
@@ -32,3 +34,18 @@ class Remembered(Generic[Key, Value]):
             while len(self._known) > self._most:
                 self._known.popitem(last=False)
         return value
+
+    def of(self, key: Key, make: Callable[[], Value]) -> Value:
+        """Return the value under a key; where there is none, one of those who ask at once makes it."""
+        known = self.get(key)
+        if known is not None:
+            return known
+        with self._lock:
+            gate = self._making.setdefault(key, threading.Lock())
+        with gate:
+            known = self.get(key)
+            try:
+                return self.put(key, make()) if known is None else known
+            finally:
+                with self._lock:
+                    self._making.pop(key, None)

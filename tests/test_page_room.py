@@ -127,7 +127,7 @@ def test_a_wrong_key_hosts_nothing(store: Rooms) -> None:
 def test_shared_links_hold_no_key(store: Rooms) -> None:
     """Oracle: the address of another page, and the link to join."""
     _, code, key = hosts(store)
-    assert view.Place(code, key).address() == {"room": code, "host": key}
+    assert room_store.Place(code, key).address() == {"room": code, "host": key}
     app = healthy(open_page("1_Frontier.py", room=code, host=key, fine="off"))
     assert not {"room", "host"} & address(app).keys()
     assert key not in view._join_address(code)

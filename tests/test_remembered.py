@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 
 from sim_core.remembered import Remembered
 
@@ -23,3 +27,27 @@ def test_of_two_at_once_all_get_the_first() -> None:
     with ThreadPoolExecutor(50) as pool:
         found = list(pool.map(lambda k: kept.put("same", [k]), range(200)))
     assert all(value is found[0] for value in found)
+
+
+def test_of_many_who_ask_at_once_one_works() -> None:
+    """Oracle: a count of the work, over 50 threads; different keys do not wait for one another."""
+    kept: Remembered[str, list] = Remembered(4)
+    made, both = [], threading.Barrier(2)
+
+    def work() -> list:
+        time.sleep(0.05)
+        made.append(1)
+        return made
+
+    with ThreadPoolExecutor(50) as pool:
+        found = list(pool.map(lambda _: kept.of("same", work), range(50)))
+        assert len(made) == 1 and all(value is made for value in found)
+        assert list(pool.map(lambda key: kept.of(key, lambda: both.wait(5) + 1), "xy")) in ([1, 2], [2, 1])
+
+
+def test_work_that_fails_is_tried_by_the_next() -> None:
+    """By hand."""
+    kept: Remembered[str, int] = Remembered(4)
+    with pytest.raises(ZeroDivisionError):
+        kept.of("a", lambda: 1 // 0)
+    assert kept.of("a", lambda: 7) == kept.of("a", lambda: 8) == 7

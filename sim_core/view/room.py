@@ -7,11 +7,11 @@ shows; the page is drawn again only when something has changed, so a half-typed 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
 
 import streamlit as st
 from sqlalchemy.exc import SQLAlchemyError
@@ -21,6 +21,7 @@ from sim_core.rooms import STAGES, Room, RoomError, Rooms, new_participant, read
 from sim_core.view import actions, lesson_figures, pieces, room_figures, room_store, shell, state, sweeps
 from sim_core.view.chart import chart
 from sim_core.view.lessons import explained, filled, guess_field, guess_in, guess_words, verdict
+from sim_core.view.room_store import Place
 
 HOST_S, FOLLOW_S = 1.0, 2.0  # how often the store is asked
 COUNTDOWN_S = (30, 60, 120)
@@ -33,18 +34,6 @@ _countdown = st.components.v2.component(
     css=".bs-countdown { font-size: 2.2rem; font-weight: 600; font-variant-numeric: tabular-nums; }",
     isolate_styles=False,
 )
-
-
-class Place(NamedTuple):
-    """Which room a visitor is in, as its host (with its key) or as a participant (with their word)."""
-
-    code: str
-    key: str = ""
-    me: str = ""
-
-    def address(self) -> dict[str, str]:
-        """Return what the address holds of it."""
-        return {"room": self.code} | ({"host": self.key} if self.key else {"me": self.me})
 
 
 def show() -> None:
@@ -72,7 +61,7 @@ def show() -> None:
 
 def _place(store: Rooms) -> Place | None:
     """Return where the visitor is: as the address says, else where they were last."""
-    asked, known = st.query_params, st.session_state.get("room_place")
+    asked, known = st.query_params, room_store.place()
     if "room" in asked:
         code = read_code(asked["room"])
         if known is None or known.code != code:
@@ -86,12 +75,6 @@ def leave() -> None:
     """Forget the room in this browser."""
     st.session_state.pop("room_place", None)
     st.query_params.clear()
-
-
-def hosted() -> Place | None:
-    """Return the room that this visitor hosts, if any."""
-    place = st.session_state.get("room_place")
-    return place if place and place.key else None
 
 
 # The way in
@@ -224,8 +207,9 @@ def _join_address(code: str) -> str:
 @st.fragment(run_every=HOST_S)
 def _counts(store: Rooms, place: Place) -> None:
     """Say who is here and how many have predicted."""
-    here, sent = store.here(place.code), len(store.guesses(store.room(place.code)))
-    st.markdown(f"**{here}** here  \n**{sent}** predicted")
+    with _patience():
+        here, sent = store.here(place.code), len(store.guesses(store.room(place.code)))
+        st.markdown(f"**{here}** here  \n**{sent}** predicted")
 
 
 @st.fragment(run_every=HOST_S)
@@ -234,8 +218,9 @@ def _live(store: Rooms, place: Place) -> None:
     if st.session_state.get("in_room_hide"):
         st.caption("The predictions are hidden until they are revealed.")
         return
-    room = store.room(place.code)
-    _predictions(room, store.guesses(room), room_figures.LARGE)
+    with _patience():
+        room = store.room(place.code)
+        _predictions(room, store.guesses(room), room_figures.LARGE)
 
 
 def _controls(store: Rooms, place: Place, room: Room) -> None:
@@ -300,7 +285,7 @@ def _turn(store: Rooms, place: Place, to: tuple[str, int, str]) -> None:
 
 
 def _end(store: Rooms, place: Place) -> None:
-    store.delete(place.code, place.key)
+    _guarded(lambda: store.delete(place.code, place.key))
     leave()
 
 
@@ -311,6 +296,8 @@ def _guarded(act: Callable[[], None]) -> None:
         act()
     except RoomError as error:
         st.session_state.problem = str(error)
+    except SQLAlchemyError:
+        st.session_state.problem = "The room's database did not answer. Try again in a moment."
 
 
 # The participants
@@ -379,9 +366,17 @@ def _explore(room: Room) -> None:
 @st.fragment(run_every=FOLLOW_S)
 def _watch(store: Rooms, place: Place, drawn: Room) -> None:
     """Draw the page again when the host has gone on, or the room has ended."""
+    with _patience():
+        if store.attend(place.code, place.me) != drawn:
+            shell.rerun_page()
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Draw the page again if the room has ended; where the database is silent, wait for the next time."""
     try:
-        same = store.attend(place.code, place.me) == drawn
+        yield
     except RoomError:
-        same = False
-    if not same:
         shell.rerun_page()
+    except SQLAlchemyError:
+        st.caption("The room's database does not answer. This page keeps trying.")

@@ -1,9 +1,10 @@
-"""Where rooms are kept: a file beside the app, or any database that one setting names."""
+"""Where rooms are kept, a file beside the app or the database that one setting names, and who is in which."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import streamlit as st
 
@@ -24,3 +25,20 @@ def rooms() -> Rooms:
     """
     url = os.environ.get(SETTING) or f"sqlite:///{FILE}"
     return Rooms(st.connection("rooms", type="sql", url=url, pool_pre_ping=True).engine)
+
+
+class Place(NamedTuple):
+    """Which room a visitor is in, as its host (with its key) or as a participant (with their word)."""
+
+    code: str
+    key: str = ""
+    me: str = ""
+
+    def address(self) -> dict[str, str]:
+        """Return what the address holds of it."""
+        return {"room": self.code} | ({"host": self.key} if self.key else {"me": self.me})
+
+
+def place() -> Place | None:
+    """Return the room in which this visitor was last, if any."""
+    return st.session_state.get("room_place")

@@ -167,11 +167,12 @@ def result(sweep: Sweep) -> Result:
 
 def quick(sweep: Sweep) -> Result:
     """Return a sweep with the scenario's own number of requests a point."""
-    known = _quick.get(sweep)
-    if known is None:
-        rows = [evaluate(point) for point in (*sweep.points(), _own_point(sweep))]
-        known = _quick.put(sweep, _result(sweep, rows, fine=False))
-    return known
+    return _quick.of(sweep, lambda: _quickly(sweep))
+
+
+def _quickly(sweep: Sweep) -> Result:
+    rows = [evaluate(point) for point in (*sweep.points(), _own_point(sweep))]
+    return _result(sweep, rows, fine=False)
 
 
 def _own_point(sweep: Sweep) -> Point:
