@@ -2,20 +2,21 @@
 
 Each scenario's curve runs along its own load, number of clients or batch limit; all see the same seeds. A
 gain is stated where both curves have a throughput: at the interactivity that the first one's TPOT limit asks
-for, or in the middle of what both can do. It is the mean over `SEEDS` seeds, the same for both sides (common
-random numbers), with a 95% interval from their spread; a difference smaller than that is said to be none.
+for, or in the middle of what both can do; and within the same latency limits, the first one's. It is the mean
+over `SEEDS` seeds, the same for both sides (common random numbers), with a 95% interval from their spread; a
+difference smaller than that is said to be none.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sim_core.frontier import evaluate, own_vary, sweep_points
+from sim_core.frontier import LOAD, evaluate, own_vary, steps_of, sweep_key, sweep_points
 from sim_core.presets import accelerator_of, arithmetic_dtype
 from sim_core.scenario import FIELDS, Scenario
 
@@ -24,6 +25,32 @@ T_95 = 2.776  # Student's t for 4 degrees of freedom, two-sided 95%
 X, Y = "tok_per_s_per_user", "output_tok_per_s_per_accelerator"
 MOST = 3  # scenarios side by side
 MOST_FACTOR = 8.0  # by which a spec is thought to grow
+FINE_FRAC = 0.01  # of a load: the last point within the limits is found to this
+LIMIT_KEYS = ("slo_ttft_ms", "slo_tpot_ms", "slo_percentile")
+
+
+class Estimate(NamedTuple):
+    """A relative change, and half of its 95% interval; NaN where it is not known."""
+
+    frac: float
+    error_frac: float
+
+    @property
+    def is_sure(self) -> bool:
+        """Return whether the change is larger than its error."""
+        return abs(self.frac) > self.error_frac
+
+
+def estimate(changes: Sequence[float]) -> Estimate:
+    """Return the mean of the changes that `SEEDS` seeds gave, and its error by Student's t.
+
+    Examples
+    --------
+    >>> [round(value, 3) for value in estimate([0.1, 0.1, 0.1, 0.2, 0.2])]
+    [0.14, 0.068]
+    """
+    spread = float(np.std(changes, ddof=1))
+    return Estimate(float(np.mean(changes)), T_95 * spread / math.sqrt(SEEDS))
 
 
 class Gain(NamedTuple):
@@ -42,7 +69,27 @@ class Gain(NamedTuple):
         return abs(self.gain_frac) > self.error_frac
 
 
-@lru_cache(maxsize=96)
+class LimitsGain(NamedTuple):
+    """How much more throughput per accelerator the second has than the first within the same limits.
+
+    Attributes
+    ----------
+    first_keeps, second_keeps : int
+        In how many of `SEEDS` runs each side has a point within the limits.
+    gain : Estimate
+        NaN unless both keep them in every run.
+    usd_ratio, joule_ratio : float
+        Cost and energy of a token, the second's over the first's; NaN where one is not known.
+    """
+
+    first_keeps: int
+    second_keeps: int
+    gain: Estimate
+    usd_ratio: float
+    joule_ratio: float
+
+
+@lru_cache(maxsize=256)
 def curve(scenario: Scenario) -> tuple[dict[str, Any], ...]:
     """Return the points of a scenario's own curve, in order; not to be changed by readers."""
     return tuple(evaluate(point) for point in sweep_points(scenario, own_vary(scenario)))
@@ -93,18 +140,77 @@ def gain(first: Scenario, second: Scenario) -> Gain:
         sides = (scenario.replace(seed=scenario.seed + seed) for scenario in (first, second))
         ours, theirs = (throughput_at(curve(side), place) for side in sides)
         ratios.append(theirs / ours - 1 if ours > 0 else math.nan)
-    spread = float(np.std(ratios, ddof=1))
-    return Gain(place, float(np.mean(ratios)), T_95 * spread / math.sqrt(SEEDS))
+    return Gain(place, *estimate(ratios))
 
 
-def needed(scenario: Scenario, target: float) -> dict[str, float]:
-    """Return by which factor each spec alone must grow for the best point within the limits to reach it.
+@lru_cache(maxsize=512)
+def best_within(scenario: Scenario) -> dict[str, Any] | None:
+    """Return the point with the most throughput per accelerator within the limits, between steps, too.
+
+    Where the next step of the curve breaks the limits, the last load that keeps them is found by bisection:
+    to 1%, or to one client or batch place.
+    """
+    rows, key = curve(scenario), sweep_key(scenario)
+    top = best(rows)
+    if top is None or rows.index(top) + 1 == len(rows):
+        return top
+    place, steps = rows.index(top), steps_of(key)
+    if best(rows[place + 1 : place + 2]) is not None:  # the next step keeps the limits and gives less
+        return top
+    low, high = steps[place], steps[place + 1]
+    while high - low > (FINE_FRAC * high if key == LOAD else 1):
+        middle = (low + high) / 2 if key == LOAD else (low + high) // 2
+        found = best([evaluate(point) for point in sweep_points(scenario, {key: [middle]})])
+        low, high = (low, middle) if found is None else (middle, high)
+        top = max(top, found or top, key=lambda row: row[Y])
+    return top
+
+
+def throughput_within(scenario: Scenario, interactivity: float = 0.0) -> float:
+    """Return the most throughput per accelerator within the limits, at a speed for each user or a higher one.
+
+    NaN where no point within the limits is that fast.
+    """
+    top = best_within(scenario)
+    if top is None:
+        return math.nan
+    if not interactivity:
+        return top[Y]
+    return throughput_at([top, *(row for row in curve(scenario) if best([row]))], interactivity)
+
+
+@lru_cache(maxsize=64)
+def gain_within(first: Scenario, second: Scenario) -> LimitsGain:
+    """Return how much more the second gives than the first within the first one's limits, with its error."""
+    limits = {key: getattr(first, key) for key in LIMIT_KEYS}
+    pairs = []
+    for seed in range(SEEDS):
+        own = {"seed": first.seed + seed, **limits}
+        pairs.append([best_within(side.replace(**own)) for side in (first, second)])
+    keeps = [sum(pair[side] is not None for pair in pairs) for side in (0, 1)]
+    if min(keeps) < SEEDS:
+        return LimitsGain(*keeps, Estimate(math.nan, math.nan), math.nan, math.nan)
+    ratios = {
+        key: [theirs[key] / ours[key] for ours, theirs in pairs]
+        for key in (Y, "usd_per_mtok", "joule_per_tok")
+    }
+    gain = estimate([ratio - 1 for ratio in ratios[Y]])
+    return LimitsGain(
+        *keeps, gain, float(np.mean(ratios["usd_per_mtok"])), float(np.mean(ratios["joule_per_tok"]))
+    )
+
+
+@lru_cache(maxsize=32)
+def needed(scenario: Scenario, target: float, interactivity: float = 0.0) -> dict[str, float]:
+    """Return by which factor each spec alone must grow for a point within the limits to reach a target.
 
     Parameters
     ----------
     scenario : Scenario
     target : float
         Throughput per accelerator. [tok/s]
+    interactivity : float, optional
+        At this speed for each user, or a higher one. [tok/s/user]
 
     Returns
     -------
@@ -114,17 +220,20 @@ def needed(scenario: Scenario, target: float) -> dict[str, float]:
     """
     part = accelerator_of(scenario)
     keys = (f"{arithmetic_dtype(scenario, part)}_tflop_per_s", "hbm_gb_per_s", "hbm_gb", "link_gb_per_s")
-    return {key: _factor(scenario, key, getattr(part, key), target) for key in keys}
+
+    def reaches(changed: Scenario) -> bool:
+        return throughput_within(changed, interactivity) >= target
+
+    return {key: _factor(scenario, key, getattr(part, key), reaches) for key in keys}
 
 
-def _factor(scenario: Scenario, key: str, spec: float | None, target: float) -> float:
+def _factor(scenario: Scenario, key: str, spec: float | None, good: Callable[[Scenario], bool]) -> float:
+    """Return the smallest factor of a spec, from 1 to `MOST_FACTOR`, that is good enough; NaN if none is."""
     if spec is None:
         return math.nan
 
     def reaches(factor: float) -> bool:
-        value = min(spec * factor, FIELDS[key].high)
-        top = best(curve(scenario.replace(**{key: value})))
-        return top is not None and top[Y] >= target
+        return good(scenario.replace(**{key: min(spec * factor, FIELDS[key].high)}))
 
     if reaches(1.0):
         return 1.0

@@ -113,6 +113,11 @@ class Accelerator:
         return self.hbm_gb * GIGA
 
     @property
+    def memory_on_chip(self) -> bool:
+        """Whether the memory is the on-chip one: SRAM, and no HBM beside it."""
+        return self.sram_mb is not None and self.sram_mb >= 1000 * self.hbm_gb
+
+    @property
     def hbm_byte_per_s(self) -> float:
         """Memory bandwidth. [bytes/s]"""
         return self.hbm_gb_per_s * GIGA
@@ -717,6 +722,11 @@ def scenarios() -> Mapping[str, ScenarioPreset]:
 def accelerator(name: str) -> Accelerator:
     """Return one accelerator by id."""
     return _load("accelerators", name, Accelerator)
+
+
+def accelerator_of_table(name: str, data: dict[str, Any]) -> Accelerator:
+    """Return one accelerator from the keys of a preset file; unknown, missing and wrong keys are errors."""
+    return _build(Accelerator, name, data)
 
 
 @cache

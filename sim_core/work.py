@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from sim_core.presets import Accelerator, Model, accelerator_of, model_of
-from sim_core.scenario import DTYPES, Scenario, ScenarioError
+from sim_core.scenario import DTYPES, FIELDS, Scenario, ScenarioError
 
 # 4-bit weights carry an 8-bit scale per 32 values (OCP Microscaling formats, 2023); NVFP4, per 16, adds 6%.
 BYTES_PER_VALUE = MappingProxyType({"bf16": 2.0, "fp8": 1.0, "fp4": 0.5 + 1 / 32})
@@ -89,6 +89,12 @@ def check_layout(model: Model, layout: Layout) -> None:
         raise ScenarioError(
             f"expert_parallel is {ep}, but {model.name} has {model.experts} experts, which it must divide."
         )
+
+
+def group_sizes(model: Model, expert_parallel: int) -> list[int]:
+    """Return the numbers of devices over which tensor parallelism can divide a model, in order."""
+    most = min(model.heads, FIELDS["tensor_parallel"].high)
+    return [tp for tp in range(1, int(most) + 1) if model.heads % tp == 0 and tp % expert_parallel == 0]
 
 
 def _weight_bytes(model: Model, layout: Layout) -> tuple[float, float]:
@@ -369,11 +375,7 @@ def _what_would_fit(model: Model, accelerator: Accelerator, layout: Layout, engi
     def fits(candidate: Layout) -> bool:
         return _memory(model, accelerator, candidate, engine).kv_tokens >= engine.kv_block_tokens
 
-    wider = [
-        tp
-        for tp in range(layout.tensor_parallel + 1, min(model.heads, 1024) + 1)
-        if model.heads % tp == 0 and tp % layout.expert_parallel == 0
-    ]
+    wider = [tp for tp in group_sizes(model, layout.expert_parallel) if tp > layout.tensor_parallel]
     devices = next((tp for tp in wider if fits(layout._replace(tensor_parallel=tp))), None)
     total = _weight_bytes(model, layout)[0]
     lighter = [

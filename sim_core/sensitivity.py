@@ -1,0 +1,171 @@
+"""What matters most: by how much one figure changes when one spec or setting is 10% larger or smaller.
+
+Each lever is moved alone. Every pair of runs sees the same random draws (common random numbers), `SEEDS`
+pairs a lever; a change smaller than its 95% error is noise and is said to be. Levers that count things
+(tokens, the batch limit, clients) move by whole numbers; one that counts fewer than `FEWEST` cannot move by a
+tenth and is left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from sim_core.address import FLAT_CLASS, mix_classes
+from sim_core.compare import SEEDS, Estimate, Y, best_within, estimate
+from sim_core.frontier import Point, evaluate
+from sim_core.presets import accelerator_of, arithmetic_dtype
+from sim_core.remembered import Remembered
+from sim_core.scenario import FIELDS, SPECS, Scenario, ScenarioError
+
+MOVES = {"more": 1.1, "less": 0.9}
+FIGURES = {  # what may be looked at: the column of a row, in the operating point or in the best one
+    "throughput": Y,
+    "ttft": "ttft_ms_p99",
+    "tpot": "tpot_ms_p99",
+    "usd": "usd_per_mtok",
+    "joule": "joule_per_tok",
+}
+FEWEST = 5  # one more of five is a fifth
+LOADS = {"poisson": "arrival_per_s", "gamma": "arrival_per_s", "closed": "concurrency"}
+
+
+def levers(scenario: Scenario, figure: str) -> list[str]:
+    """Return the keys that are moved: those of `candidates` that are known and not too small a count."""
+    values = {key: _value(scenario, key) for key in candidates(scenario, figure)}
+    return [key for key, value in values.items() if value is not None and not _too_few(key, value)]
+
+
+def too_small(scenario: Scenario, figure: str) -> list[str]:
+    """Return the keys that are left out because they count too few things to move by a tenth."""
+    return [key for key in candidates(scenario, figure) if _too_few(key, _value(scenario, key))]
+
+
+def _too_few(key: str, value: float | None) -> bool:
+    return value is not None and FIELDS[key].kind is int and value < FEWEST
+
+
+def candidates(scenario: Scenario, figure: str) -> list[str]:
+    """Return the keys that could be moved: specs in use, lengths, batch limit, load, price or power.
+
+    The best throughput within the limits is sought over all loads, so no one load is a lever there.
+    """
+    part = accelerator_of(scenario)
+    keys = [f"{arithmetic_dtype(scenario, part)}_tflop_per_s", "hbm_gb_per_s", "hbm_gb"]
+    keys += ["link_gb_per_s"] if scenario.accelerators > scenario.replicas or scenario.split else []
+    if scenario.arrivals != "trace" and FLAT_CLASS in (mix_classes(scenario.mix) or [FLAT_CLASS]):
+        keys += ["prompt_tokens", "output_tokens"]
+    keys += ["max_batch"]
+    if figure != "throughput" and scenario.arrivals in LOADS:
+        keys += [LOADS[scenario.arrivals]]
+    if figure in ("usd", "joule"):
+        keys += [{"usd": "price_usd_per_hour", "joule": "tdp_w"}[figure]]
+    return keys
+
+
+def _value(scenario: Scenario, key: str) -> float | None:
+    return getattr(accelerator_of(scenario) if key in SPECS else scenario, key)
+
+
+def moved(scenario: Scenario, key: str, factor: float) -> float:
+    """Return a lever's value at a factor, within its limits; a count stays whole."""
+    info, found = FIELDS[key], _value(scenario, key) * factor
+    return min(max(round(found) if info.kind is int else float(f"{found:.9g}"), info.low), info.high)
+
+
+def measure(scenario: Scenario, figure: str) -> float:
+    """Return a figure of a scenario: at its operating point, or the best throughput within its limits.
+
+    NaN where it has none: the scenario cannot run, or no point keeps the limits.
+    """
+    if figure == "throughput":
+        row = best_within(scenario)
+    else:
+        row = evaluate(Point({}, scenario))
+        row = row if row["feasible"] else None
+    return math.nan if row is None else row[FIGURES[figure]]
+
+
+_known: Remembered[tuple[Scenario, str], list[dict[str, Any]]] = Remembered(64)
+
+
+def known(scenario: Scenario, figure: str) -> list[dict[str, Any]] | None:
+    """Return the rows of `tornado` where they have been worked out, or None."""
+    return _known.get((scenario, figure))
+
+
+def tornado(
+    scenario: Scenario, figure: str, progress: Callable[[float], None] = lambda done_frac: None
+) -> list[dict[str, Any]]:
+    """Return what moving each lever by 10% changes, one row a lever, the largest change first.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    figure : str
+        One of `FIGURES`.
+    progress : callable, optional
+        Told the share that is done.
+
+    Returns
+    -------
+    list of dict
+        `key`; `base`, the mean figure as it is; `value` of the lever and `more_value`, `less_value`;
+        `more_frac`, `more_error_frac`, `less_frac`, `less_error_frac`: the relative change of the figure and
+        its 95% error, NaN where there is none; `elasticity`, its relative change for that of the lever.
+        Not to be changed by readers.
+    """
+    found = known(scenario, figure)
+    if found is not None:
+        return found
+    bases = [measure(_seeded(scenario, seed), figure) for seed in range(SEEDS)]
+    keys, rows = levers(scenario, figure), []
+    for done, key in enumerate(keys):
+        progress(done / len(keys))
+        rows.append(_row(scenario, key, figure, bases))
+    return _known.put((scenario, figure), sorted(rows, key=size, reverse=True))
+
+
+def _seeded(scenario: Scenario, seed: int) -> Scenario:
+    return scenario.replace(seed=scenario.seed + seed)
+
+
+def _row(scenario: Scenario, key: str, figure: str, bases: list[float]) -> dict[str, Any]:
+    row = {"key": key, "base": sum(bases) / SEEDS, "value": _value(scenario, key)}
+    for move, factor in MOVES.items():
+        value = moved(scenario, key, factor)
+        change = _change(scenario, {key: value}, figure, bases)
+        row |= {f"{move}_value": value, f"{move}_frac": change.frac, f"{move}_error_frac": change.error_frac}
+    return row | {"elasticity": _elasticity(row)}
+
+
+def _change(scenario: Scenario, changes: dict[str, float], figure: str, bases: list[float]) -> Estimate:
+    """Return the relative change of a figure; NaN where the changed scenario cannot be or has none."""
+    try:
+        changed = scenario.replace(**changes)
+        figures = [measure(_seeded(changed, seed), figure) for seed in range(SEEDS)]
+    except ScenarioError:
+        return Estimate(math.nan, math.nan)
+    return estimate(
+        [now / base - 1 if base > 0 else math.nan for now, base in zip(figures, bases, strict=True)]
+    )
+
+
+def _elasticity(row: dict[str, Any]) -> float:
+    """Return d log(figure) / d log(lever) over both moves: 1 where they go together, -1 where one halves."""
+    span = math.log(row["more_value"] / row["less_value"]) if row["less_value"] > 0 else 0.0
+    low, high = 1 + row["less_frac"], 1 + row["more_frac"]
+    return math.log(high / low) / span if span and low > 0 and high > 0 else math.nan
+
+
+def is_sure(row: dict[str, Any], move: str) -> bool:
+    """Return whether the change of a move is larger than its error."""
+    return Estimate(row[f"{move}_frac"], row[f"{move}_error_frac"]).is_sure
+
+
+def size(row: dict[str, Any]) -> float:
+    """Return the larger change of a row's two moves; 0 where neither is known."""
+    return max(
+        (abs(row[f"{move}_frac"]) for move in MOVES if math.isfinite(row[f"{move}_frac"])), default=0.0
+    )
