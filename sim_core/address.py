@@ -39,10 +39,21 @@ RESERVED = frozenset({"embed", "embed_options"})  # Streamlit's own parameters
 VIEW_KEYS = frozenset(  # what pages add to a link: how, not what, is shown
     (
         *("against", "among", "answers", "at_batch", "at_context", "axes", "batching", "bench", "calfrom"),
-        *("calmetric", "calview", "devices", "extent", "fine", "from_s", "lesson", "level", "over"),
+        *(
+            "calmetric",
+            "calview",
+            "compare",
+            "devices",
+            "extent",
+            "fine",
+            "from_s",
+            "lesson",
+            "level",
+            "over",
+        ),
         *("phases", "pool_load", "pools", "rows", "rules", "setup", "shift", "show", "shown", "span_s"),
-        *("split", "step", "strategy", "tuned", "valcolour", "valengine", "valfamily", "valkind"),
-        *("valmetric", "valpart", "valview", "vary", "versus"),
+        *("sense", "split", "step", "strategy", "target_rate", "target_user", "tuned", "valcolour"),
+        *("valengine", "valfamily", "valkind", "valmetric", "valpart", "valview", "vary", "versus"),
         *("room", "host", "me"),  # of the Room page alone, never in a shared link
     )
 )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from sim_core import compare, load_scenario, presets
 from sim_core.address import to_query
-from sim_core.frontier import frontier
+from sim_core.frontier import LOAD, frontier, sweep_key
 from sim_core.view import compare as view
+from sim_core.view import compare_figures
 from sim_core.view.words import percent
 from tests.visits import address, finding, healthy, open_page, said
 
@@ -91,6 +93,69 @@ def test_the_best_point_keeps_the_limits() -> None:
     assert compare.best([point(1, 1, False)]) is None
 
 
+def test_what_a_speed_and_a_throughput_together_take() -> None:
+    """Oracle: the factor found reaches both, a step less does not; a speed beyond physics takes too much."""
+    base = H100.replace(arrivals="closed")
+    half = compare.throughput_within(base, 100.0)
+    found = compare.needed(base, 1.3 * half, 100.0)
+    factor, sheet = found["hbm_gb_per_s"], presets.accelerator("h100-sxm").hbm_gb_per_s
+    assert 1 < factor < 8
+    for share, enough in ((factor, True), (factor / 1.04, False)):
+        there = compare.throughput_within(base.replace(hbm_gb_per_s=sheet * share), 100.0)
+        assert (there >= 1.3 * half) == enough
+    assert all(math.isnan(value) for value in compare.needed(base, half, 1e5).values())
+
+
+@pytest.mark.parametrize("arrivals", ["poisson", "closed", "offline"])
+def test_the_best_point_between_the_steps(arrivals: str) -> None:
+    """Oracle: no worse than any step of the curve, and a load 3% higher (one client more) breaks a limit."""
+    side = H100.replace(arrivals=arrivals, slo_tpot_ms=20.0, slo_ttft_ms=60_000.0)
+    top, coarse = compare.best_within(side), compare.best(compare.curve(side))
+    assert top["meets_slo"] and top[compare.Y] >= coarse[compare.Y]
+    key = sweep_key(side)
+    step = 1.03 * top[key] if key == LOAD else top[key] + 1
+    beyond = frontier(side, {key: [step]}).iloc[0]
+    assert not beyond["meets_slo"] or beyond[compare.Y] < top[compare.Y]
+
+
+def test_gain_within_the_same_limits() -> None:
+    """Oracle: none against itself, whatever its own limits and seed; arithmetic: twice the price at the same
+    throughput costs twice as much; the reciprocal the other way round."""
+    same = compare.gain_within(H100, H100.replace(slo_tpot_ms=5.0, seed=99))
+    assert same.gain == (0, 0) and (same.usd_ratio, same.joule_ratio) == (1, 1)
+    assert not same.gain.is_sure
+    dear = compare.gain_within(H100, H100.replace(price_usd_per_hour=6.0))
+    assert (dear.gain.frac, dear.usd_ratio, dear.joule_ratio) == (0, pytest.approx(2), 1)
+    other = H100.replace(accelerator="h200")
+    there, back = compare.gain_within(H100, other), compare.gain_within(other, H100)
+    assert there.gain.is_sure
+    assert (1 + there.gain.frac) * (1 + back.gain.frac) == pytest.approx(1, rel=0.005)
+    power = presets.accelerator("h200").tdp_w / presets.accelerator("h100-sxm").tdp_w
+    assert there.joule_ratio == pytest.approx(power / (1 + there.gain.frac), rel=0.01)
+
+
+def test_a_side_that_cannot_keep_the_limits_is_named() -> None:
+    """Oracle: the physics floor: an A100 needs 15 GB / 2,039 GB/s = 7.4 ms for a token, an H200 3.1 ms."""
+    first = H100.replace(accelerator="h200", slo_tpot_ms=7.0)
+    found = compare.gain_within(first, first.replace(accelerator="a100-80-sxm"))
+    assert (found.first_keeps, found.second_keeps) == (5, 0)
+    assert "B cannot keep them" in view.limits_gain_words("B", found, first)
+    none = compare.gain_within(first.replace(slo_tpot_ms=1.0), first)
+    assert "Neither A nor B" in view.limits_gain_words("B", none, first)
+    seldom = found._replace(second_keeps=2)
+    assert "B in 2" in view.limits_gain_words("B", seldom, first)
+
+
+def test_words_of_the_gain_within_limits() -> None:
+    """By hand: a difference within its error is none; cost and energy only where both are known."""
+    sure = compare.LimitsGain(5, 5, compare.Estimate(0.34, 0.02), 1.3, math.nan)
+    text = view.limits_gain_words("B", sure, H100)
+    assert "34" in text and "±2" in text and "1.3× the cost per token" in text and "energy" not in text
+    noise = sure._replace(gain=compare.Estimate(0.01, 0.02), usd_ratio=math.nan)
+    text = view.limits_gain_words("B", noise, H100)
+    assert "the same throughput" in text and "cost" not in text
+
+
 # --- the page -------------------------------------------------------------------------------------
 
 
@@ -167,7 +232,7 @@ def test_what_it_takes() -> None:
     """Oracle: the smallest factor found reaches the target, and a step less does not; nothing is needed for
     what is there already; eight times is the end."""
     base = H100.replace(arrivals="closed")
-    top = compare.best(compare.curve(base))[compare.Y]
+    top = compare.best_within(base)[compare.Y]
     found = compare.needed(base, 1.2 * top)
     factor = found["bf16_tflop_per_s"]
     part = presets.accelerator("h100-sxm")
@@ -175,11 +240,62 @@ def test_what_it_takes() -> None:
 
     def reaches(share: float) -> bool:
         spec = base.replace(bf16_tflop_per_s=part.bf16_tflop_per_s * share)
-        return compare.best(compare.curve(spec))[compare.Y] >= 1.2 * top
+        return compare.best_within(spec)[compare.Y] >= 1.2 * top
 
     assert reaches(factor) and not reaches(factor / 1.04)
     assert set(compare.needed(base, 0.5 * top).values()) == {1.0}
     assert all(math.isnan(value) for value in compare.needed(base, 100 * top).values())
+
+
+def limit_batch(app: AppTest, most: int) -> None:
+    """Move the slider; the second run draws the sidebar again, which the first leaves alone."""
+    app.select_slider(key="in_max_batch").set_value(most).run()
+    app.run()
+
+
+def ghosts(app: AppTest) -> list[str]:
+    """Return the buttons that forget a curve: there is one while the curve is drawn."""
+    return [button.label for button in app.button if button.key == "forget"]
+
+
+def test_the_curve_before_a_change_stays_until_forgotten() -> None:
+    """Oracle: what A was; not another scenario, not a side that is drawn anyway, not in the link."""
+    app = healthy(open_page(PAGE, **QUICK))
+    assert not ghosts(app)
+    limit_batch(app, 64)
+    assert ghosts(healthy(app))
+    assert app.session_state["compared_before"].max_batch == 256
+    assert address(app) == {"v": "1", "requests": "400", "max_batch": "64"}
+    limit_batch(app, 16)
+    assert app.session_state["compared_before"].max_batch == 64
+    app.button(key="forget").click().run()
+    app.run()
+    assert not ghosts(healthy(app))
+    limit_batch(app, 32)
+    assert ghosts(app)
+    app.button(key="freeze").click().run()
+    app.run()
+    limit_batch(app, 64)
+    assert not ghosts(healthy(app))  # A before is B
+    app.button(key="swap_1").click().run()
+    assert not ghosts(healthy(app))  # another scenario is no change of this one
+
+
+def test_the_curve_before_is_drawn_and_named() -> None:
+    """Oracle: its points, and the key that has changed."""
+    rows = [{"curve": "A before: batch limit 64", **row} for row in compare.curve(H100)]
+    (trace,) = compare_figures.ghost(rows)
+    assert trace["line"]["dash"] == "dot" and trace["name"] == "A before: batch limit 64"
+    assert len(trace["x"]) == len(rows)
+    assert compare_figures.ghost([]) == [] and compare_figures.ghost_sentence([]) == ""
+
+
+def test_both_gains_are_said() -> None:
+    """Oracle: the core's."""
+    app = healthy(open_page(PAGE, **QUICK, versus="requests=400&accelerator=h200"))
+    found = compare.gain_within(H100, H100.replace(accelerator="h200"))
+    assert f"gives {percent(found.gain.frac)} more throughput per accelerator (" in said(app)
+    assert "per token." in said(app)
 
 
 def test_the_page_says_what_it_takes() -> None:

@@ -1,4 +1,7 @@
-"""The pieces of the Compare page: the present scenario beside up to two frozen ones."""
+"""The pieces of the Compare page: the present scenario beside up to two frozen ones.
+
+The page's other views, one's own accelerator and what matters most, are in `design` and `sensitivity`.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,30 @@ from typing import Any
 
 import streamlit as st
 
-from sim_core import compare, presets
+from sim_core import compare, presets, trust
 from sim_core.address import VIEW_KEYS, command_for, from_query, value_text
-from sim_core.compare import Gain
+from sim_core.compare import Gain, LimitsGain
 from sim_core.frontier import own_vary, sweep_key
 from sim_core.scenario import FIELDS, Scenario, ScenarioError
-from sim_core.view import actions, controls, figures, pieces, shell, state, sweeps, trust_badge
+from sim_core.view import (
+    actions,
+    compare_figures,
+    controls,
+    design,
+    figures,
+    pieces,
+    sensitivity,
+    shell,
+    state,
+    sweeps,
+    trust_badge,
+)
 from sim_core.view.chart import chart
 from sim_core.view.figures import Row
+from sim_core.view.findings import limits_words
 from sim_core.view.words import duration, number, percent, quantity
 
+VIEWS = {"sides": "A or B?", "design": "Design an accelerator", "sensitivity": "What matters most?"}
 NAMES = ("A", "B", "C")
 LOOKS = (0, 1, 2)
 RESULTS = (
@@ -32,8 +49,16 @@ RESULTS = (
 
 
 def show(scenario: Scenario) -> None:
-    """Show the present scenario (A) beside the frozen ones, or how to begin."""
+    """Show the view that was asked for."""
     sweeps.wait_until_ready()
+    controls.views("compare", VIEWS)
+    {"sides": side_by_side, "design": design.show, "sensitivity": sensitivity.show}[state.view("compare")](
+        scenario
+    )
+
+
+def side_by_side(scenario: Scenario) -> None:
+    """Show the present scenario (A) beside the frozen ones, or how to begin."""
     sides = [scenario, *state.frozen()]
     _sides(sides)
     if len(sides) == 1:
@@ -42,18 +67,18 @@ def show(scenario: Scenario) -> None:
             "Up to three scenarios, from any page (Add to compare) or from a link. One link holds them all.",
         )
     else:
-        pieces.say(*(gain_words(NAMES[k], compare.gain(scenario, side)) for k, side in enumerate(sides) if k))
+        pieces.say(*_gains(sides))
     trust_badge.badge(scenario)
     curves = [compare.curve(side) for side in sides]
     rows = labelled(sides, curves)
     if figures.drawable(rows):
-        _chart(scenario, rows, curves)
+        _chart(sides, rows)
     for name, points in zip(NAMES, curves, strict=False):
         if not any(row["feasible"] for row in points):
             st.caption(f"{name} cannot run: {points[0]['reason']}")
-    tables(sides, curves)
+    tables(sides)
     if len(sides) > 1:
-        what_it_takes(sides, curves)
+        what_it_takes(sides)
     commands = "\n".join(command_for(side, "frontier", vary=own_vary(side)) for side in sides)
     actions.take_away("compare", actions.table_files(rows, "compare"), commands)
 
@@ -62,6 +87,7 @@ def labelled(sides: Sequence[Scenario], curves: Sequence[Sequence[Row]]) -> list
     """Return all points with the name of their curve, and how to draw it."""
     return [
         {"curve": f"{NAMES[k]} {short_name(sides[k])}", "look": LOOKS[k], **sweeps.BLANK, **row}
+        | trust.columns(sides[k], row)
         for k, rows in enumerate(curves)
         for row in rows
     ]
@@ -118,22 +144,81 @@ def _paste() -> None:
     st.session_state.in_paste = ""
 
 
-def _chart(scenario: Scenario, rows: list[dict[str, Any]], curves: Sequence[Sequence[Row]]) -> None:
-    scale = state.view("axes")
+def _chart(sides: Sequence[Scenario], rows: list[dict[str, Any]]) -> None:
+    scenario, scale = sides[0], state.view("axes")
     logs = scale in ("log-x", "log"), scale in ("log-y", "log")
     along = sweeps.ALONG[sweep_key(scenario)]
-    top = compare.best(curves[0])
-    best = None if top is None else rows[curves[0].index(top)]
+    top = compare.best_within(scenario)
+    best = None if top is None else {**rows[0], **top}
+    ghost = _ghost(sides)
     figure = figures.pareto(
-        rows, figures.fit(rows, *logs), along=along, own=rows[0]["curve"], slo_tpot_ms=scenario.slo_tpot_ms,
-        best=best,
+        rows, figures.fit([*rows, *ghost], *logs), along=along, own=rows[0]["curve"],
+        slo_tpot_ms=scenario.slo_tpot_ms, best=best,
     )  # fmt: skip
-    with st.container(horizontal=True):
+    figure["data"][1:1] = compare_figures.ghost(ghost)
+    with st.container(horizontal=True, vertical_alignment="center"):
         controls.scales()
+        if ghost:
+            st.button("Forget A before", key="forget", on_click=state.forget_before, type="tertiary",
+                      icon=":material/close:", help="Takes the grey dotted curve off the chart.")  # fmt: skip
+    sentence = figures.pareto_sentence(rows, best, along) + compare_figures.ghost_sentence(ghost)
     chart(
-        figure, "compare", figures.pareto_sentence(rows, best, along), title="Side by side",
+        figure, "compare", sentence, title="Side by side",
         subtitle="; ".join(dict.fromkeys(row["curve"] for row in rows)) + " · simulated by Batchscope",
     )  # fmt: skip
+
+
+def _ghost(sides: Sequence[Scenario]) -> list[dict[str, Any]]:
+    """Return the points of A as it was before its last change; none where another curve shows the same."""
+    before = state.before()
+    if before is None or before in sides:
+        return []
+    changed = list(compare.differences([before, sides[0]]))
+    words = ", ".join(f"{_label(key).lower()} {_value(before, key)}" for key in changed[:2])
+    more = f" and {len(changed) - 2} more" if len(changed) > 2 else ""
+    rows = [{"curve": f"A before: {words}{more}", **row} for row in compare.curve(before)]
+    return figures.drawable(rows)
+
+
+def _gains(sides: Sequence[Scenario]) -> list[str]:
+    """Return how each frozen scenario compares with A: at the same speed, and within the same limits."""
+    first, *others = sides
+    named = list(zip(NAMES[1:], others, strict=False))
+    speed = [gain_words(name, compare.gain(first, side)) for name, side in named]
+    within = [limits_gain_words(name, compare.gain_within(first, side), first) for name, side in named]
+    return [text for pair in zip(speed, within, strict=True) for text in pair]
+
+
+def limits_gain_words(name: str, found: LimitsGain, first: Scenario) -> str:
+    """Return in words how much better a scenario is than A within A's limits, with cost and energy."""
+    limits = f"A’s {limits_words(first)}"
+    keeps = {"A": found.first_keeps, name: found.second_keeps}
+    never = [side for side, runs in keeps.items() if not runs]
+    if len(never) == 2:
+        return f"Neither A nor {name} can keep {limits}, at any load."
+    if never:
+        return f"Within {limits} there is nothing to compare: {never[0]} cannot keep them, at any load."
+    seldom = [side for side, runs in keeps.items() if runs < compare.SEEDS]
+    if seldom:
+        runs = ", ".join(f"{side} in {keeps[side]}" for side in seldom)
+        return f"{limits} are a close call: of {compare.SEEDS} runs each, {runs} keep them at some load."
+    price = _per_token_words(found)
+    error = f"±{percent(found.gain.error_frac)}"
+    if not found.gain.is_sure:
+        same = f"Within {limits} {name} and A give the same throughput per accelerator, as far as can be told"
+        return f"{same} ({error}){price}."
+    change = found.gain.frac
+    much = f"{number(1 + change, 2)} times the" if change >= 1 else f"{percent(abs(change))} "
+    much += "" if change >= 1 else "more" if change > 0 else "less"
+    sure = f" ({error})" if found.gain.error_frac >= 0.005 else ""
+    return f"Within {limits} {name} gives {much} throughput per accelerator{sure}{price}."
+
+
+def _per_token_words(found: LimitsGain) -> str:
+    """Return cost and energy of a token against A's, as far as they are known."""
+    known = [(found.usd_ratio, "cost"), (found.joule_ratio, "energy")]
+    words = [f"{number(ratio, 2)}× the {what}" for ratio, what in known if math.isfinite(ratio)]
+    return f", and {' and '.join(words)} per token" if words else ""
 
 
 def gain_words(name: str, found: Gain) -> str:
@@ -155,11 +240,11 @@ def gain_words(name: str, found: Gain) -> str:
     )
 
 
-def tables(sides: Sequence[Scenario], curves: Sequence[Sequence[Row]]) -> None:
+def tables(sides: Sequence[Scenario]) -> None:
     """Show in which inputs the scenarios differ, and in which results."""
     heads = list(NAMES[: len(sides)])
     lines = []
-    tops = [compare.best(rows) for rows in curves]
+    tops = [compare.best_within(side) for side in sides]
     for key, label, words, more_is_better in RESULTS:
         values = [math.nan if top is None or top[key] is None else top[key] for top in tops]
         lines.append((label, pieces.cells(values, words, more_is_better)))
@@ -170,9 +255,9 @@ def tables(sides: Sequence[Scenario], curves: Sequence[Sequence[Row]]) -> None:
         pieces.table("Inputs that differ", heads, rows, scroll=True)
 
 
-def what_it_takes(sides: Sequence[Scenario], curves: Sequence[Sequence[Row]]) -> None:
+def what_it_takes(sides: Sequence[Scenario]) -> None:
     """Show, on demand, by how much one spec of the weakest would have to grow to match the best."""
-    tops = [compare.best(rows) for rows in curves]
+    tops = [compare.best_within(side) for side in sides]
     known = [k for k, top in enumerate(tops) if top is not None]
     if len(known) < 2:
         return

@@ -347,12 +347,17 @@ def vary(sweep: sweeps.Sweep) -> None:
         on_change=_write_view, args=("vary",), label_visibility="collapsed", width=240,
     )  # fmt: skip
     if sweep.by == "accelerator":
-        names = {name: part.name for name, part in presets.accelerators().items()}
-        _seed("in_among", list(sweep.values))
-        st.multiselect(
-            "Accelerators", list(names), format_func=names.get, key="in_among", on_change=_write_among,
-            max_selections=state.AMONG_LIMIT, label_visibility="collapsed", width=520,
-        )  # fmt: skip
+        among(sweep.values, state.AMONG_LIMIT)
+
+
+def among(values: Iterable[str], most: int) -> None:
+    """Draw the choice of accelerators that are compared."""
+    names = {name: part.name for name, part in presets.accelerators().items()}
+    _seed("in_among", list(values))
+    st.multiselect(
+        "Accelerators", list(names), format_func=names.get, key="in_among", on_change=_write_among,
+        max_selections=most, label_visibility="collapsed", width=520,
+    )  # fmt: skip
 
 
 def axes(outside: bool) -> None:
@@ -498,6 +503,24 @@ def pick(
     st.selectbox(
         label, options, format_func=format, key=f"in_{key}",
         on_change=lambda: write(st.session_state[f"in_{key}"]),
+    )  # fmt: skip
+
+
+def kinds(key: str, label: str, names: Mapping[str, str], value: str, write: Callable[[str], Any]) -> None:
+    """Draw a choice that stands for several scenario keys, which `write` sets, one button a choice."""
+    _seed(f"in_{key}", value)
+    st.segmented_control(
+        label, list(names), required=True, format_func=names.get, key=f"in_{key}",
+        on_change=lambda: write(st.session_state[f"in_{key}"]),
+    )  # fmt: skip
+
+
+def amount(key: str, label: str, value: float | None, write: Callable[[str, float | None], Any]) -> None:
+    """Draw the field of a number that `write` sets with its key; an empty one is not known."""
+    _seed(f"in_own_{key}", value)
+    st.number_input(
+        label, value=None, key=f"in_own_{key}", help=FIELDS[key].help, format="%g", placeholder="not known",
+        on_change=lambda: write(key, st.session_state[f"in_own_{key}"]),
     )  # fmt: skip
 
 

@@ -38,6 +38,8 @@ VIEW: Mapping[str, tuple[str, ...]] = {  # view settings and their choices, the 
     "calview": ("points", "constants", "steps", "table"),
     "calmetric": ("tpot_ms", "ttft_ms", "itl_ms", "e2e_ms", "output_tok_per_s"),
     "calfrom": ("auto", "points", "steps"),
+    "compare": ("sides", "design", "sensitivity"),
+    "sense": ("throughput", "ttft", "tpot", "usd", "joule"),
     "pools": ("ratio", "stages", "pays", "link"),
     "over": ("lengths", "limits"),
     "shift": ("time", "pays", "strategies"),
@@ -71,6 +73,8 @@ NUMBERS: Mapping[str, Dial] = {
     "devices": Dial(8, 1, 64),
     "pool_load": Dial(0.8, 0.05, 1.5),
     "step": Dial(1, 1, 20),
+    "target_user": Dial(0.0, 0.0, 1e6),  # 0: the limit on TPOT
+    "target_rate": Dial(0.0, 0.0, 1e7),  # 0: half as much again as today
 }
 AMONG = "among"  # accelerators that are compared, comma-separated; the one view setting without fixed choices
 AMONG_LIMIT = 6
@@ -99,6 +103,7 @@ def adopt(address: Mapping[str, Any]) -> None:
     st.session_state.notes = notes
     st.session_state.view = _read_view(address, notes)
     st.session_state.problem = ""
+    _forget_compared()
 
 
 def _read_view(address: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
@@ -217,7 +222,31 @@ def replace(scenario: Scenario) -> None:
     st.session_state.problem = ""
     st.session_state.notes = []
     st.session_state.pop("values_now", None)  # another scenario is no change of this one
+    _forget_compared()
     fit()
+
+
+def before() -> Scenario | None:
+    """Return what the session's scenario was before its last change, as far as the Compare page has shown it.
+
+    None where it has not changed there, where it was put in place of another one, or when forgotten.
+    """
+    now = st.session_state.scenario
+    if st.session_state.get("compared_now", now) != now:
+        st.session_state.compared_before = st.session_state.compared_now
+    st.session_state.compared_now = now
+    return st.session_state.get("compared_before")
+
+
+def forget_before() -> None:
+    """Forget what the scenario was before its last change."""
+    st.session_state.pop("compared_before", None)
+
+
+def _forget_compared() -> None:
+    """Forget what the Compare page has shown: the scenario that comes is no change of that one."""
+    forget_before()
+    st.session_state.pop("compared_now", None)
 
 
 def frame(name: str, make: Callable[[], Any]) -> tuple[Any, str]:

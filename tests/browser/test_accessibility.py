@@ -13,6 +13,8 @@ pytestmark = pytest.mark.browser
 PAGES = (
     "/?fine=off", "/Two_phases", "/Batching", "/Scenarios", "/Disaggregation",
     "/Traffic_shift?demand_hours=0.03&slo_tpot_ms=20&shift=strategies", "/Compare?versus=max_batch%3D64",
+    "/Compare?compare=design&accelerator=corsair&bf16_tflop_per_s=1200&tensor_parallel=16",
+    "/Compare?compare=sensitivity&sense=tpot",
     "/Lessons?lesson=03-why-batching-works&answers=3.1=1000", "/Room", "/Validation",
 )  # fmt: skip
 WITHOUT_CHART = ("/Room",)

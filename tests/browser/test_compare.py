@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -34,4 +35,32 @@ def test_three_fit_a_narrow_screen(visit: Callable[..., Visit]) -> None:
     """Oracle: nothing is wider than the 400 pixels there are."""
     one = visit("/Compare?versus=max_batch%3D64%7Caccelerator%3Db200", viewport={"width": 400, "height": 800})
     assert finding(one)
+    assert fits(one)
+
+
+def test_design_an_accelerator(visit: Callable[..., Visit]) -> None:
+    """Oracle: the address holds the design, its curve is drawn, its file has a preset's keys; it fits."""
+    one = visit("/Compare?requests=400&compare=design")
+    one.page.get_by_text("SRAM type", exact=False).first.click()
+    one.until(lambda: one.address().get("accelerator") == "corsair")
+    field = one.page.get_by_role("spinbutton", name="On-chip SRAM [GB]")
+    field.fill("8")
+    field.press("Enter")
+    one.until(lambda: one.address().get("tensor_parallel") == "16")
+    names = "chart.data.map(trace => trace.name || '')"
+    one.until(lambda: any("your design" in name for name in one.chart(names)))
+    with one.page.expect_download() as download:
+        one.page.get_by_role("button", name="Accelerator", exact=False).last.click()
+    assert "hbm_gb = 8" in Path(download.value.path()).read_text(encoding="utf-8")
+    one.page.set_viewport_size({"width": 400, "height": 800})
+    assert fits(one)
+
+
+def test_what_matters_most(visit: Callable[..., Visit]) -> None:
+    """Oracle: a bar for each lever, the largest named in the finding; it fits a narrow screen."""
+    one = visit(
+        "/Compare?requests=400&compare=sensitivity&sense=tpot", viewport={"width": 400, "height": 800}
+    )
+    assert "depends most on memory bandwidth" in finding(one)
+    assert one.chart("chart.data[0].y.length") >= 6
     assert fits(one)

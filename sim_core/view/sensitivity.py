@@ -1,0 +1,192 @@
+"""What matters most: the view of the Compare page that moves each spec and setting by 10%."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Any, NamedTuple
+
+import streamlit as st
+
+from sim_core import presets, sensitivity
+from sim_core.address import to_query, value_text
+from sim_core.compare import SEEDS, best_within
+from sim_core.frontier import Point, evaluate
+from sim_core.scenario import FIELDS, Scenario
+from sim_core.sensitivity import MOVES, is_sure, size
+from sim_core.view import actions, compare_figures, controls, pieces, state, trust_badge
+from sim_core.view.chart import chart
+from sim_core.view.figures import Row
+from sim_core.view.findings import limits_words
+from sim_core.view.phase_figures import signed
+from sim_core.view.words import duration, number, percent, quantity
+
+
+class Figure(NamedTuple):
+    """A figure that may be looked at: its name on the button and in a sentence, and how to say a value."""
+
+    label: str
+    words: str
+    say: Callable[[float], str]
+
+
+FIGURES = {
+    "throughput": Figure("Throughput within the limits", "throughput per accelerator within the limits",
+                         lambda value: quantity(value, "tok/s")),
+    "ttft": Figure("TTFT p99", "TTFT p99", duration),
+    "tpot": Figure("TPOT p99", "TPOT p99", duration),
+    "usd": Figure("Cost", "the cost of a million tokens", lambda value: quantity(value, "USD")),
+    "joule": Figure("Energy", "the energy of a token", lambda value: quantity(value, "J")),
+}  # fmt: skip
+
+
+def show(scenario: Scenario) -> None:
+    """Show what changes one figure most."""
+    key = state.view("sense")
+    figure = FIGURES[key]
+    top = st.container()
+    controls.views("sense", {name: item.label for name, item in FIGURES.items()}, "Figure")
+    reason = _reason(scenario, key)
+    if reason:
+        with top:
+            pieces.say(reason)
+        return
+    rows = _worked_out(scenario, key)
+    with top:
+        pieces.say(finding(rows, figure), *_notes(scenario, key, rows))
+        trust_badge.badge(scenario)
+    chart(
+        compare_figures.tornado(rows, _label, figure.words), "sensitivity",
+        compare_figures.tornado_sentence(rows, _label, figure.words), height=90 + 62 * len(rows),
+        title=f"What changes {figure.words} most", subtitle=_subtitle(scenario),
+    )  # fmt: skip
+    st.caption(
+        f"Each bar: everything else as it is, one thing 10 % larger (▲) or smaller (▼). Mean of {SEEDS} "
+        "pairs of runs that see the same requests. A hollow bar is no larger than its 95 % error: noise."
+    )
+    _table(rows, figure)
+    code = (
+        "from sim_core import load_scenario\nfrom sim_core.sensitivity import tornado\n\n"
+        f"for row in tornado(load_scenario({to_query(scenario)!r}), {key!r}):\n    print(row)"
+    )
+    actions.take_away("sensitivity", actions.table_files(rows, "sensitivity", scenario), code, "python")
+
+
+def _worked_out(scenario: Scenario, key: str) -> list[dict[str, Any]]:
+    """Return the rows, with a progress bar where they are not known yet; a newer move may interrupt it."""
+    found = sensitivity.known(scenario, key)
+    if found is not None:
+        return found
+    bar = st.progress(0.0, "Moving one thing after the other…")
+    found = sensitivity.tornado(
+        scenario, key, lambda done_frac: bar.progress(done_frac, "Moving one thing after the other…")
+    )
+    bar.empty()
+    return found
+
+
+def _reason(scenario: Scenario, key: str) -> str:
+    """Return why a figure has no value; "" where it has one."""
+    words = FIGURES[key].words
+    row = evaluate(Point({}, scenario))
+    if not row["feasible"]:
+        return f"This scenario cannot run. {row['reason']}"
+    if key == "throughput" and best_within(scenario) is None:
+        return (
+            f"No point keeps the {limits_words(scenario)}, at any load: there is no throughput to change. "
+            "Choose another figure, or relax the limits."
+        )
+    if not sensitivity.measure(scenario, key) > 0:
+        spec = {"usd": "price", "joule": "power", "tpot": "second token of an answer"}.get(key, "value")
+        return f"There is no figure for {words}: no {spec} is known here."
+    return ""
+
+
+def finding(rows: Sequence[Row], figure: Figure) -> str:
+    """Return in a sentence or two what matters most, and what next."""
+    what = f"{figure.words[0].upper()}{figure.words[1:]} ({figure.say(rows[0]['base'])})"
+    sure = [row for row in rows if any(is_sure(row, move) for move in MOVES)]
+    if not sure:
+        return (
+            f"{what} does not change by more than noise, whichever one thing becomes 10 % larger or smaller."
+        )
+    first, *others = sure
+    text = f"{what} depends most on {_label(first['key']).lower()}: {_both(first)}."
+    if others:
+        more = [f"{_label(row['key']).lower()} ({percent(size(row))} at most)" for row in others[:2]]
+        text += f" Next {'comes' if len(more) == 1 else 'come'} {' and '.join(more)}."
+    return text
+
+
+def _both(row: Row) -> str:
+    """Return both changes of a row in words."""
+    parts = []
+    for move, words in (("more", "10 % more"), ("less", "10 % less")):
+        change = row[f"{move}_frac"]
+        if math.isfinite(change):
+            parts.append(f"{words} {'raises' if change > 0 else 'lowers'} it by {percent(abs(change))}")
+    return ", ".join(parts)
+
+
+def _notes(scenario: Scenario, key: str, rows: Sequence[Row]) -> list[str]:
+    """Return what no run could tell, what was left out, and what to know about the operating point."""
+    noise = [_label(row["key"]).lower() for row in rows if not any(is_sure(row, move) for move in MOVES)]
+    found = [f"No difference that {SEEDS} runs could tell: {', '.join(noise)}."] if noise else []
+    small = [_label(name).lower() for name in sensitivity.too_small(scenario, key)]
+    found += [f"Left out, too few to change by a tenth: {', '.join(small)}."] if small else []
+    if key == "throughput":
+        return [*found, f"Within the {limits_words(scenario)}, at the best load of each run."]
+    if evaluate(Point({}, scenario))["saturated"]:
+        found.append("The operating point is overloaded: its latencies grow with the length of the run.")
+    elif key in ("usd", "joule") and scenario.arrivals in ("poisson", "gamma"):
+        found.append(
+            "In an open loop the tokens a second are those that are asked for: a faster device stands idle "
+            "more, and a token costs the same. What it could serve is the throughput within the limits."
+        )
+    return found
+
+
+def _table(rows: Sequence[Row], figure: Figure) -> None:
+    """Show the changes with their errors, and the elasticity."""
+    lines = [(_label(row["key"]), [*_moves(row), escape(_number(row["elasticity"]))]) for row in rows]
+    heads = ["10 % more", "10 % less", "elasticity"]
+    pieces.table(f"Change of {figure.words}, ± 95 % error", heads, lines, scroll=True)
+
+
+def _moves(row: Row) -> list[str]:
+    """Return both changes of a row as cells: the change, its error, and what the lever becomes."""
+    found = []
+    for move in ("more", "less"):
+        change, error = row[f"{move}_frac"], row[f"{move}_error_frac"]
+        to = escape(f"{_value(row['key'], row['value'])} → {_value(row['key'], row[f'{move}_value'])}")
+        value = escape(f"{signed(change)} ± {percent(error)}" if math.isfinite(change) else "cannot run")
+        if change == error == 0:
+            value = "no change"
+        elif math.isfinite(change) and not is_sure(row, move):
+            value += " (noise)"
+        found.append(f"{value} <small>{to}</small>")
+    return found
+
+
+def _number(value: float) -> str:
+    return ("−" if value < 0 else "") + number(abs(value), 2) if abs(value) >= 0.005 else number(0.0)
+
+
+def _label(key: str) -> str:
+    return controls.LABELS[key]
+
+
+def _value(key: str, value: float) -> str:
+    if key in controls.SPECS:
+        return controls.SPECS[key][0](value)
+    unit = FIELDS[key].unit
+    return quantity(value, unit) if unit else value_text(key, value)
+
+
+def _subtitle(scenario: Scenario) -> str:
+    model, part = presets.model_of(scenario), presets.accelerator_of(scenario)
+    return (
+        f"{model.name} on {scenario.accelerators} × {part.name} · ▲ 10 % more, ▼ 10 % less · hollow: noise · "
+        "simulated by Batchscope"
+    )

@@ -1,0 +1,214 @@
+"""An accelerator of one's own: templates, spreading by hand, its file, its rivals, the view."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from sim_core import ScenarioError, compare, design, load_scenario, presets
+from sim_core.cost import floor_step_s, price, step_parts
+from sim_core.scenario import SPECS
+from sim_core.view import design_words
+from sim_core.work import group_sizes
+from tests.visits import address, finding, healthy, open_page, said
+
+PAGE = "11_Compare.py"
+BASE = load_scenario("requests=400")
+CHIP = BASE.replace(**design.start(BASE, "corsair"))
+
+
+def test_kinds_follow_the_part() -> None:
+    """Oracle: the notes of the presets: three parts have SRAM only."""
+    assert design.starts(design.SRAM) == ["cerebras-wse-3", "corsair", "groq-lpu-v1"]
+    assert "h100-sxm" in design.starts(design.GPU) and "sn40l" in design.starts(design.GPU)
+    assert (design.kind(BASE), design.kind(CHIP)) == (design.GPU, design.SRAM)
+
+
+def test_a_part_with_int8_alone_gets_assumed_peaks() -> None:
+    """By hand: fp8 as int8, bf16 half of it; printed peaks are left alone; nothing comes of nothing."""
+    assert design.assumed_peaks(presets.accelerator("corsair")) == {
+        "bf16_tflop_per_s": 1200.0, "fp8_tflop_per_s": 2400.0,
+    }  # fmt: skip
+    assert design.assumed_peaks(presets.accelerator("groq-lpu-v1")) == {}
+    assert design.assumed_peaks(presets.accelerator("cerebras-wse-3")) == {}
+    assert not design.is_own(CHIP) and design.is_own(CHIP.replace(hbm_gb=4.0))
+
+
+def test_spreading_by_hand() -> None:
+    """Arithmetic for Llama-3.1-8B: 8.03e9 parameters x 2 = 16.1 GB; 256 sequences of 1,250 tokens, in blocks
+    of 16 (1,264), x 131,072 bytes = 42.4 GB. Of 8 GB a device may use 7.2: 58.5 / 7.2 -> 9 devices. In
+    groups of 16 each of 8 KV heads is held twice: 1.0 + 5.3 GB and activations fit."""
+    found = design.spread(CHIP.replace(hbm_gb=8.0))
+    assert found.needed_gb == pytest.approx(16.06 + 256 * 1264 * 131_072 / 1e9, rel=0.001)
+    assert (found.usable_gb, found.at_least, found.devices) == (pytest.approx(7.2), 9, 16)
+    assert found.room >= found.sequences == 256
+    assert design.spread_out(CHIP.replace(hbm_gb=8.0)) == {"tensor_parallel": 16}
+    assert design.spread_out(BASE) == {}
+
+
+def test_the_smallest_group_holds_all_and_the_next_smaller_does_not() -> None:
+    """Oracle: rooms of all groups that divide the model."""
+    for gb in (4.0, 8.0, 20.0, 100.0):
+        chip = CHIP.replace(hbm_gb=gb, kv_dtype="fp8")
+        found = design.spread(chip)
+        groups = group_sizes(presets.model_of(chip), 1)
+        rooms = {
+            size: design._room(chip.replace(tensor_parallel=size), found.sequence_tokens) for size in groups
+        }
+        enough = [size for size in groups if rooms[size] >= found.sequences]
+        assert found.devices == (enough[0] if enough else 0)
+        assert found.devices == 0 or found.devices >= min(found.at_least, groups[-1])
+
+
+def test_what_is_impossible_is_said_with_its_reason() -> None:
+    """By hand: 32 attention heads are the end of tensor parallelism; a device as large as said would do."""
+    found = design.spread(CHIP)
+    assert (found.devices, found.most, found.at_least) == (0, 32, 33)
+    text = design_words.spread(CHIP, found)
+    assert "No group holds it all" in text and "32 attention heads" in text and "39 sequences" in text
+    larger = design.spread(CHIP.replace(hbm_gb=1.001 * found.device_gb))
+    assert larger.devices and not design.spread(CHIP.replace(hbm_gb=0.99 * found.device_gb)).devices
+    tiny = BASE.replace(**design.start(BASE, "groq-lpu-v1"))
+    assert "Not even the weights fit" in design_words.spread(tiny, design.spread(tiny))
+
+
+def test_nothing_is_faster_than_bytes_over_bandwidth() -> None:
+    """Oracle: the physics floor, for every group that an SRAM part can form."""
+    for size in group_sizes(presets.model_of(CHIP), 1):
+        chip = CHIP.replace(hbm_gb=80.0, tensor_parallel=size, calibration="datasheet")
+        assert sum(step_parts(price(chip), 1, 1000).values()) >= floor_step_s(chip, 1, 1000)
+
+
+def test_a_design_as_a_file_is_the_same_part(tmp_path, monkeypatch) -> None:
+    """Oracle: the step times of the scenario whose overrides it was, by the loader of presets."""
+    own = BASE.replace(
+        hbm_gb_per_s=5000.0, hbm_gb=123.0, bf16_tflop_per_s=1234.5, tdp_w=900.0, link_gb_per_s=600.0,
+        price_usd_per_hour=4.25, tensor_parallel=2,
+    )  # fmt: skip
+    part = design.part_of(own)
+    assert design.from_toml(design.to_toml(part)) == part
+    shutil.copytree(presets.PRESETS / "accelerators", tmp_path / "accelerators")
+    (tmp_path / "accelerators" / "saved-design.toml").write_text(design.to_toml(part), encoding="utf-8")
+    monkeypatch.setattr(presets, "PRESETS", tmp_path)
+    saved = own.replace(**dict.fromkeys(SPECS), accelerator="saved-design")
+    for name in ("token_s", "row_s", "decode_context_s", "prefill_pair_s"):
+        assert np.array_equal(getattr(price(saved).step, name), getattr(price(own).step, name))
+    assert price(saved).kv_blocks == price(own).kv_blocks
+
+
+def test_an_sram_design_stays_one_as_a_file() -> None:
+    """Oracle: its kind; what is not known stays out of the file."""
+    text = design.to_toml(design.part_of(CHIP.replace(hbm_gb=0.5)))
+    assert design.from_toml(text).memory_on_chip and "price_usd_per_hour" not in text
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("hbm_gb = -1", "hbm_gb is -1"), ("hbm_gb = 'much'", "must be a number"), ("hbm = 3", "unknown key"),
+        ("hbm_gb = ", "not valid TOML"), ("announced = 1", "true or false"), ("", "hbm_gb is missing"),
+    ],
+)  # fmt: skip
+def test_bad_files_are_answered_clearly(line: str, words: str) -> None:
+    """Oracle: the house's messages, with the file's name in front."""
+    text = design.to_toml(design.part_of(BASE)).replace("hbm_gb = 80.0", line)
+    text = text.replace("announced = true\n", "") if line.startswith("announced") else text
+    text = text + "hbm_gb = 80.0\n" if line.startswith(("hbm = ", "announced")) else text
+    with pytest.raises(ScenarioError, match=r"mine\.toml") as error:
+        design.from_toml(text, "mine.toml")
+    assert words in str(error.value)
+
+
+def test_rivals_are_real_parts_in_the_same_scenario() -> None:
+    """By hand: an unchanged design is no rival of itself; beside an SRAM part each has its smallest group."""
+    names = ["h100-sxm", "h200", "corsair"]
+    assert [side.accelerator for side in design.rivals(BASE, names)] == ["h200", "corsair"]
+    own = BASE.replace(hbm_gb_per_s=5000.0, tensor_parallel=2)
+    found = {side.accelerator: side for side in design.rivals(own, names)}
+    assert found["h100-sxm"].hbm_gb_per_s is None and found["h100-sxm"].tensor_parallel == 2
+    assert found["corsair"].tensor_parallel == 32
+    assert [side.tensor_parallel for side in design.rivals(CHIP, names)] == [1, 1]
+
+
+# --- the view -------------------------------------------------------------------------------------
+
+
+def test_a_template_and_a_spec() -> None:
+    """Oracle: the address holds the design; an SRAM part is spread over the group that holds it all."""
+    app = healthy(open_page(PAGE, requests="400", compare="design"))
+    app.button_group(key="in_template").set_value(design.SRAM).run()
+    found = address(healthy(app))
+    assert (found["accelerator"], found["tensor_parallel"]) == ("corsair", "32")
+    assert "No group holds it all" in " ".join(item.value for item in app.markdown)
+    app.number_input(key="in_own_hbm_gb").set_value(8.0).run()
+    assert address(healthy(app))["tensor_parallel"] == "16" and address(app)["hbm_gb"] == "8"
+    assert "extrapolation" in said(app)
+    app.button_group(key="in_template").set_value(design.GPU).run()
+    assert "hbm_gb" not in address(healthy(app)) and "tensor_parallel" not in address(app)
+
+
+def test_a_bad_spec_is_refused_with_the_house_message() -> None:
+    """Oracle: the scenario's own check; the design stays as it was."""
+    app = healthy(open_page(PAGE, requests="400", compare="design"))
+    app.number_input(key="in_own_hbm_gb_per_s").set_value(-5.0).run()
+    assert "hbm_gb_per_s is -5 GB/s; it must lie between" in app.warning[0].value
+    assert app.session_state["scenario"].hbm_gb_per_s is None
+
+
+def test_the_finding_and_the_table() -> None:
+    """Oracle: the core's best points."""
+    app = healthy(
+        open_page(PAGE, requests="400", compare="design", hbm_gb_per_s="6700", among="h100-sxm,b200")
+    )
+    own = compare.best_within(BASE.replace(hbm_gb_per_s=6700.0))[compare.Y]
+    assert f"{own:,.0f}"[:3] in finding(app) and "best real part shown (B200)" in finding(app)
+    assert "your design, from H100-SXM" in said(app) and "USD/Mtok" in said(app)
+
+
+@pytest.mark.parametrize(
+    "query", [{}, {"target_user": "80", "target_rate": "5000"}, {"target_user": "1000000"}]
+)
+def test_what_a_target_takes(query: dict[str, str]) -> None:
+    """Oracle: the core's factors, in words."""
+    app = open_page(PAGE, requests="400", compare="design", **query)
+    app.session_state["in_takes"] = True
+    healthy(app.run())
+    text = " ".join(item.value for item in app.markdown)
+    assert "The smallest change that reaches" in text or "No change of one spec alone is enough" in text
+    assert "One spec alone" in said(app)
+
+
+def test_words_of_a_target() -> None:
+    """By hand."""
+    found = {
+        "bf16_tflop_per_s": float("nan"),
+        "hbm_gb_per_s": 1.4,
+        "hbm_gb": 2.0,
+        "link_gb_per_s": float("nan"),
+    }
+    text = design_words.takes(BASE, found, 60.0, 3000.0)
+    assert "1.4 times the memory bandwidth" in text and "4.69" in text
+    assert "No change of bf16 arithmetic or link bandwidth alone is enough" in text
+    assert "as it is" in design_words.takes(BASE, dict.fromkeys(found, 1.0), 60.0, 3000.0)
+    none = design_words.takes(BASE, dict.fromkeys(found, float("nan")), 60.0, 3000.0)
+    assert "No change of one spec alone is enough" in none
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"accelerator": "groq-lpu-v1"}, {"accelerator": "cerebras-wse-3"}, {"model": "deepseek-v3"},
+        {"accelerator": "corsair", "model": "gpt-oss-120b", "weight_dtype": "native"},
+        {"arrivals": "offline"},
+        {"accelerator": "corsair", "model": "gemma-3-27b"}, {"model": "custom"}, {"slo_tpot_ms": "0.5"},
+        {"policy": "disaggregated"}, {"arrivals": "closed", "output_tokens": "1", "output_cv": "0"},
+        {"tensor_parallel": "3"}, {"tensor_parallel": "4", "expert_parallel": "4", "accelerator": "corsair"},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("shown", ["design", "sensitivity"])
+def test_odd_scenarios_are_answered(shown: str, query: dict[str, str]) -> None:
+    """Oracle: no exception, and a finding."""
+    app = open_page(PAGE, requests="300", compare=shown, **query)
+    assert finding(healthy(app))
