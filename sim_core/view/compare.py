@@ -67,7 +67,9 @@ def side_by_side(scenario: Scenario) -> None:
             "Up to three scenarios, from any page (Add to compare) or from a link. One link holds them all.",
         )
     else:
-        pieces.say(*_gains(sides))
+        with st.spinner("Running both on the same seeds…"):
+            found = _gains(sides)
+        pieces.say(*found)
     trust_badge.badge(scenario)
     curves = [compare.curve(side) for side in sides]
     rows = labelled(sides, curves)

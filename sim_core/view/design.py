@@ -200,7 +200,12 @@ def _what_it_takes(scenario: Scenario, rows: Sequence[Row]) -> None:
             (design_words.label(key, scenario), [escape(design_words.factor(key, value, getattr(part, key)))])
             for key, value in found.items()
         ]
-        pieces.table("One spec alone, everything else as it is", ["Needed"], lines, scroll=True)
+        pieces.table(
+            "One spec alone, everything else as it is; to 2%, on the requests of one seed",
+            ["Needed"],
+            lines,
+            scroll=True,
+        )
 
 
 def _dials(user: float, rate: float) -> tuple[tuple[str, str, Sequence[float], str], ...]:

@@ -51,7 +51,8 @@ def table(
         f'<table class="bs-compare"><caption>{escape(caption)}</caption>'
         f"<thead><tr><td></td>{top}</tr></thead><tbody>{body}</tbody></table>"
     )
-    st.html(f'<div style="overflow-x:auto">{text}</div>' if scroll else text)
+    region = f'tabindex="0" role="region" aria-label="{escape(caption)}"'  # for the keyboard to scroll it
+    st.html(f'<div style="overflow-x:auto" {region}>{text}</div>' if scroll else text)
 
 
 def cells(values: Sequence[float], format: Callable[[Any], str], more_is_better: bool | None) -> list[str]:
