@@ -231,10 +231,3 @@ def from_toml(text: str, name: str = "the accelerator file") -> Accelerator:
         return presets.accelerator_of_table("own-design", read_toml(text, name))
     except ScenarioError as error:
         raise ScenarioError(f"{name}: {error}") from None
-
-
-def overrides(scenario: Scenario, part: Accelerator) -> dict[str, float | None]:
-    """Return the keys by which a scenario's accelerator gets a part's specs; what is alike stays as sold."""
-    sheet = presets.accelerator(scenario.accelerator)
-    own = {key: getattr(part, key) for key in SPECS}
-    return {key: None if value == getattr(sheet, key) else value for key, value in own.items()}

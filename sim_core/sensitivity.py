@@ -27,6 +27,7 @@ FIGURES = {  # what may be looked at: the column of a row, in the operating poin
     "usd": "usd_per_mtok",
     "joule": "joule_per_tok",
 }
+SMALLEST = 1e-4  # a hundredth of a percent
 FEWEST = 5  # one more of five is a fifth
 LOADS = {"poisson": "arrival_per_s", "gamma": "arrival_per_s", "closed": "concurrency"}
 
@@ -160,8 +161,14 @@ def _elasticity(row: dict[str, Any]) -> float:
 
 
 def is_sure(row: dict[str, Any], move: str) -> bool:
-    """Return whether the change of a move is larger than its error."""
-    return Estimate(row[f"{move}_frac"], row[f"{move}_error_frac"]).is_sure
+    """Return whether the change of a move is larger than its error, and than what rounding may bring."""
+    change = Estimate(row[f"{move}_frac"], row[f"{move}_error_frac"])
+    return change.is_sure and not is_nothing(change.frac)
+
+
+def is_nothing(change: float) -> bool:
+    """Return whether a relative change is as good as none."""
+    return abs(change) < SMALLEST
 
 
 def size(row: dict[str, Any]) -> float:

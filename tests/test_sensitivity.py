@@ -68,6 +68,8 @@ def test_noise_is_no_change() -> None:
     """Oracle: Student's interval: 5 changes that scatter around nothing are not sure, 5 alike are."""
     row = {"more_frac": 0.01, "more_error_frac": 0.02, "less_frac": -0.03, "less_error_frac": 0.02}
     assert not is_sure(row, "more") and is_sure(row, "less")
+    rounding = {"more_frac": 1e-15, "more_error_frac": 0.0}
+    assert not is_sure(rounding, "more")
     exact = {"more_frac": 0.0, "more_error_frac": 0.0, "less_frac": math.nan, "less_error_frac": math.nan}
     assert not is_sure(exact, "more") and not is_sure(exact, "less")
 

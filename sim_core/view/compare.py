@@ -67,9 +67,7 @@ def side_by_side(scenario: Scenario) -> None:
             "Up to three scenarios, from any page (Add to compare) or from a link. One link holds them all.",
         )
     else:
-        with st.spinner("Running both on the same seeds…"):
-            found = _gains(sides)
-        pieces.say(*found)
+        pieces.say(*_gains(sides))
     trust_badge.badge(scenario)
     curves = [compare.curve(side) for side in sides]
     rows = labelled(sides, curves)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any, NamedTuple
@@ -14,13 +15,15 @@ from sim_core.address import to_query, value_text
 from sim_core.compare import SEEDS, best_within
 from sim_core.frontier import Point, evaluate
 from sim_core.scenario import FIELDS, Scenario
-from sim_core.sensitivity import MOVES, is_sure, size
+from sim_core.sensitivity import MOVES, is_nothing, is_sure, size
 from sim_core.view import actions, compare_figures, controls, pieces, state, trust_badge
 from sim_core.view.chart import chart
 from sim_core.view.figures import Row
 from sim_core.view.findings import limits_words
 from sim_core.view.phase_figures import signed
 from sim_core.view.words import duration, number, percent, quantity
+
+QUICK_S = 0.4  # an answer that comes within this needs no progress bar
 
 
 class Figure(NamedTuple):
@@ -74,16 +77,16 @@ def show(scenario: Scenario) -> None:
 
 
 def _worked_out(scenario: Scenario, key: str) -> list[dict[str, Any]]:
-    """Return the rows, with a progress bar where they are not known yet; a newer move may interrupt it."""
-    found = sensitivity.known(scenario, key)
-    if found is not None:
-        return found
-    bar = st.progress(0.0, "Moving one thing after the other…")
-    found = sensitivity.tornado(
-        scenario, key, lambda done_frac: bar.progress(done_frac, "Moving one thing after the other…")
-    )
-    bar.empty()
-    return found
+    """Return the rows; a bar shows the progress where that takes long, and a newer move may interrupt it."""
+    place, began_s = st.empty(), time.monotonic()
+
+    def progress(done_frac: float) -> None:
+        if time.monotonic() - began_s > QUICK_S:
+            place.progress(done_frac, "Moving one thing after the other…")
+
+    rows = sensitivity.tornado(scenario, key, progress)
+    place.empty()
+    return rows
 
 
 def _reason(scenario: Scenario, key: str) -> str:
@@ -151,7 +154,7 @@ def _table(rows: Sequence[Row], figure: Figure) -> None:
     """Show the changes with their errors, and the elasticity."""
     lines = [(_label(row["key"]), [*_moves(row), escape(_number(row["elasticity"]))]) for row in rows]
     heads = ["10 % more", "10 % less", "elasticity"]
-    pieces.table(f"Change of {figure.words}, ± 95 % error", heads, lines, scroll=True)
+    pieces.table(f"Change of {figure.words}, ± 95 % error where there is any", heads, lines, scroll=True)
 
 
 def _moves(row: Row) -> list[str]:
@@ -160,8 +163,9 @@ def _moves(row: Row) -> list[str]:
     for move in ("more", "less"):
         change, error = row[f"{move}_frac"], row[f"{move}_error_frac"]
         to = escape(f"{_value(row['key'], row['value'])} → {_value(row['key'], row[f'{move}_value'])}")
-        value = escape(f"{signed(change)} ± {percent(error)}" if math.isfinite(change) else "cannot run")
-        if change == error == 0:
+        sure = "" if is_nothing(error) else f" ± {percent(error)}"
+        value = escape(f"{signed(change)}{sure}" if math.isfinite(change) else "cannot run")
+        if is_nothing(change) and is_nothing(error):
             value = "no change"
         elif math.isfinite(change) and not is_sure(row, move):
             value += " (noise)"
