@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from sim_core.view import actions, compare, controls, shell, state
+from sim_core.view import compare, controls, shell, state
 
 
 @st.fragment(key=shell.ANSWER)
@@ -13,5 +13,4 @@ def answer() -> None:
 
 
 controls.sidebar(shell.begin())
-actions.gallery()
 answer()

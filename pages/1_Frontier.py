@@ -34,5 +34,4 @@ def answer() -> None:
 
 
 controls.sidebar(shell.begin())
-actions.gallery()
 answer()

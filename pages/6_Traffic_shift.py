@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from sim_core.view import actions, shell, shift, state
+from sim_core.view import shell, shift, state
 
 
 @st.fragment(key=shell.ANSWER)
@@ -13,5 +13,4 @@ def answer() -> None:
 
 
 shift.sidebar(shell.begin())
-actions.gallery()
 answer()

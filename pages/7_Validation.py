@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from sim_core.view import actions, shell, state, validation
+from sim_core.view import shell, state, validation
 
 
 @st.fragment(key=shell.ANSWER)
@@ -13,5 +13,4 @@ def answer() -> None:
 
 
 validation.sidebar(shell.begin())
-actions.gallery()
 answer()

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import segno
 import streamlit as st
 
-from sim_core import presets, report, trust
+from sim_core import report, trust
 from sim_core.address import command_for, to_toml
 from sim_core.frontier import REFINED_REQUESTS, default_vary
 from sim_core.scenario import SPECS, Scenario
 from sim_core.trust import Trust
-from sim_core.view import buttons, shell, state, sweeps
+from sim_core.view import buttons, state, sweeps
 from sim_core.view.sweeps import Result, Sweep
 
 
@@ -131,24 +131,3 @@ def qr_code(text: str) -> str:
     svg = io.BytesIO()
     segno.make(text, error="l").save(svg, kind="svg", scale=4, border=3, dark="#22262a", light="#ffffff")
     return svg.getvalue().decode()
-
-
-def gallery() -> None:
-    """Open the ready scenarios if they were asked for."""
-    if st.session_state.pop("gallery_open", False):
-        _gallery()
-
-
-@st.dialog("Ready scenarios", width="large")
-def _gallery() -> None:
-    st.markdown("Each one is a starting point with something to find. Every control stays yours.")
-    columns = st.columns(2)
-    pages = [title for _, title in shell.PAGES]
-    ready = sorted(presets.scenarios().values(), key=lambda preset: pages.index(preset.page))
-    for index, preset in enumerate(ready):
-        with columns[index % 2].container(border=True):
-            where = "" if preset.page == pages[0] else f" :gray-badge[{preset.page}]"
-            st.markdown(f"**{preset.title}**{where}  \n{preset.story}  \n:small[`?preset={preset.id}`]")
-            key, build = f"ready_{preset.id}", preset.build()
-            if st.button("Open", key=key, on_click=state.replace, args=(build,)):
-                shell.open_page(preset.page)

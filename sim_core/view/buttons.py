@@ -39,9 +39,9 @@ export default function ({ data, parentElement }) {
 _component = st.components.v2.component("batchscope_button", js=_JS, css=_CSS, isolate_styles=False)
 
 
-def copy_link(link: str) -> None:
+def copy_link(link: str, key: str = "copy_link") -> None:
     """Draw the button that copies a link."""
-    _component(data={"label": "Copy link", "link": link}, key="copy_link", width="content")
+    _component(data={"label": "Copy link", "link": link}, key=key, width="content")
 
 
 def png(chart: str) -> None:

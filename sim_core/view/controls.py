@@ -97,14 +97,9 @@ def sidebar(scenario: Scenario) -> None:
 
 
 def gallery_button() -> None:
-    """Draw the button that opens the ready scenarios."""
-    st.button(
-        "Ready scenarios", icon=":material/apps:", width="stretch", on_click=_open_gallery, key="gallery"
-    )
-
-
-def _open_gallery() -> None:
-    st.session_state.gallery_open = True
+    """Draw the button that goes to the ready scenarios."""
+    if st.button("Ready scenarios", icon=":material/apps:", width="stretch", key="gallery"):
+        shell.open_page("Gallery")
 
 
 def system(scenario: Scenario) -> None:

@@ -20,6 +20,7 @@ PAGES = (
     ("5_Disaggregation.py", "Disaggregation"),
     ("6_Traffic_shift.py", "Traffic shift"),
     ("11_Compare.py", "Compare"),
+    ("12_Gallery.py", "Gallery"),
     ("10_Lessons.py", "Lessons"),
     ("12_Room.py", "Room"),
     ("7_Validation.py", "Validation"),
@@ -102,6 +103,19 @@ def open_page(title: str) -> None:
     """Go to a page by its title, with the scenario as it is; a dialog or popover closes on the way."""
     file = next(file for file, name in PAGES if name == title)
     st.switch_page(ROOT / "pages" / file)
+
+
+def address_of(title: str) -> str:
+    """Return the address of a page without a query, absolute where the browser has told its own."""
+    here, _, _ = (st.context.url or "").partition("?")
+    root = here.removesuffix(path_of(st.session_state.get("shown_page", "")))
+    return root.rstrip("/") + "/" + path_of(title)
+
+
+def path_of(title: str) -> str:
+    """Return the path of a page beneath the app's: its file's name, as Streamlit has it; "" for the first."""
+    file = next((file for file, name in PAGES[1:] if name == title), "")
+    return file.partition("_")[2].removesuffix(".py")
 
 
 def rerun_answer() -> None:

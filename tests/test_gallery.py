@@ -1,0 +1,88 @@
+"""The Gallery page and its thumbnails."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from sim_core import compare, presets
+from sim_core.address import VIEW_KEYS, from_query
+from sim_core.view import gallery, shell, thumbnails
+from sim_core.view.figures import X, Y
+from tests.visits import healthy, open_page
+
+ROWS = [
+    {X: 100.0, Y: 500.0, "feasible": True, "meets_slo": True},
+    {X: 50.0, Y: 2000.0, "feasible": True, "meets_slo": True},
+    {X: 20.0, Y: 4000.0, "feasible": True, "meets_slo": False},
+    {X: float("nan"), Y: float("nan"), "feasible": False, "meets_slo": False},
+]
+
+
+def elements(svg: str, name: str) -> list[ElementTree.Element]:
+    return [item for item in ElementTree.fromstring(svg).iter() if item.tag == name]
+
+
+def test_a_thumbnail_shows_the_points_the_limit_and_the_best() -> None:
+    """Oracle: by hand: three points run, two keep the limits; 40 ms are 25 tok/s, of 106 that are drawn."""
+    svg = thumbnails.curve(ROWS, slo_tpot_ms=40.0)
+    *dots, ring = elements(svg, "circle")
+    assert [dot.get("fill") != "none" for dot in dots] == [True, True, False]
+    assert (ring.get("cx"), ring.get("cy")) == (dots[1].get("cx"), dots[1].get("cy"))
+    [shade] = elements(svg, "rect")
+    width = thumbnails.WIDTH - thumbnails.LEFT - thumbnails.RIGHT
+    assert float(shade.get("x")) == pytest.approx(thumbnails.LEFT + width * 25 / 106, abs=0.1)
+    assert "2,000" in ElementTree.fromstring(svg).get("aria-label")
+
+
+def test_a_thumbnail_without_a_point_says_so() -> None:
+    """Oracle: the words; texts are escaped."""
+    assert "does not fit" in thumbnails.curve(ROWS[3:], 40.0)
+    assert "no point keeps the limits" in thumbnails.curve(ROWS[2:3], 40.0)
+    assert elements(thumbnails.placeholder("<b> & more"), "text")[0].text == "<b> & more"
+
+
+def test_a_thumbnail_is_drawn_once_for_everybody() -> None:
+    """Oracle: the simulated curve: one dot a point that runs, and one ring."""
+    scenario = presets.scenario_preset("kv-pressure").build()
+    svg = thumbnails.of(scenario)
+    assert thumbnails.known(scenario) is svg
+    runs = sum(row["feasible"] for row in compare.curve(scenario))
+    assert len(elements(svg, "circle")) == runs + 1
+
+
+def test_every_ready_scenario_has_a_card_with_its_link() -> None:
+    """Oracle: the presets; the short link is the scenario, the page one of the app's."""
+    app = healthy(open_page("12_Gallery.py"))
+    ready = presets.scenarios()
+    assert {button.key for button in app.button if button.label == "Open"} == {f"ready_{id}" for id in ready}
+    for name, preset in ready.items():
+        assert from_query(f"?preset={name}", ignore=VIEW_KEYS) == (preset.build(), [])
+        assert preset.page in {title for _, title in shell.PAGES}
+    assert [group.value for group in app.subheader] == [
+        title for _, title in shell.PAGES if title in {preset.page for preset in ready.values()}
+    ]
+
+
+def test_the_filter_finds_words_of_title_and_story() -> None:
+    """Oracle: by hand: two words in any order; a word that nobody uses."""
+    app = open_page("12_Gallery.py")
+    app.text_input(key="page_filter").set_value("cache KV runs").run()
+    assert "ready_kv-pressure" in {button.key for button in healthy(app).button}
+    assert "ready_static-batching" not in {button.key for button in app.button}
+    app.text_input(key="page_filter").set_value("nonsense").run()
+    assert healthy(app).caption[0].value == "No ready scenario has these words."
+    assert len(gallery.matching(list(presets.scenarios().values()), " ")) == len(presets.scenarios())
+
+
+def test_pages_have_the_paths_that_streamlit_gives_them() -> None:
+    """Oracle: Streamlit's own rule for the files of pages."""
+    from streamlit.source_util import page_icon_and_name
+
+    for file, title in shell.PAGES[1:]:
+        _, name = page_icon_and_name(shell.ROOT / "pages" / file)
+        assert shell.path_of(title) == name
+    assert shell.path_of(shell.PAGES[0][1]) == ""
+    assert re.fullmatch(r"\w+", shell.path_of("Two phases"))
