@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from html import escape
 from typing import Any, NamedTuple
 
 import segno
 import streamlit as st
 
-from sim_core import report, trust
-from sim_core.address import command_for, to_toml
+from sim_core import __version__, report, trust
+from sim_core.address import command_for, to_query, to_toml
 from sim_core.frontier import REFINED_REQUESTS, default_vary
 from sim_core.scenario import SPECS, Scenario
 from sim_core.trust import Trust
-from sim_core.view import buttons, state, sweeps
+from sim_core.view import buttons, html_report, record, state, sweeps, trust_badge
 from sim_core.view.sweeps import Result, Sweep
 
 
@@ -35,18 +38,23 @@ class File(NamedTuple):
     name: str
     mime: str
     make: Callable[[], str]
+    rows: Callable[[], Sequence[Mapping[str, Any]]] | None = None  # of a table, as the report shows it
 
 
 def take_away(chart: str, files: Iterable[File], command: str, language: str = "bash") -> None:
-    """Draw what can be taken away: the link, the files, the chart as PNG ("" = no chart), the command."""
+    """Draw what can be taken away: the link, the files, the chart as image ("" = no chart), the command."""
+    if state.embedded():
+        return
+    files = list(files)
     with st.container(horizontal=True):
         share()
-        for file in files:
+        for file in (*files, _report(files, command)):
             st.download_button(
                 file.label, file.make, file.name, file.mime, on_click="ignore", icon=":material/download:"
             )
         if chart:
-            buttons.png(chart)
+            buttons.save(chart, "png")
+            buttons.save(chart, "svg")
         if chart != "compare":
             st.button(
                 "Add to compare", key="add_to_compare", icon=":material/ac_unit:", on_click=state.freeze,
@@ -54,6 +62,28 @@ def take_away(chart: str, files: Iterable[File], command: str, language: str = "
             )  # fmt: skip
     with st.expander("Reproduce this view on the command line"):
         st.code(command, language=language, wrap_lines=True)
+
+
+def _report(files: Sequence[File], command: str) -> File:
+    """Return the view as one HTML file: what was shown until now, and the first table among the files."""
+    shown, rows = record.now(), next((file.rows for file in files if file.rows), list)
+    page = st.session_state.get("shown_page", "")
+    view = html_report.Report(
+        page=page,
+        finding=shown.finding,
+        notes=shown.notes,
+        charts=shown.drawings,
+        badge="" if shown.badge is None else trust_badge.sentence(shown.badge),
+        toml=to_toml(st.session_state.scenario),
+        link=state.link(),
+        command=command,
+        version=__version__,
+        date=datetime.now(UTC).date().isoformat(),
+    )
+    name = f"batchscope-{page.lower().replace(' ', '-') or 'report'}.html"
+    return File(
+        "Report", name, "text/html", lambda: html_report.build(dataclasses.replace(view, rows=rows()))
+    )
 
 
 SYSTEM = (  # the scenario keys by which the rows of a table may be other systems than the page's
@@ -66,22 +96,37 @@ def table_files(
     rows: Iterable[Mapping[str, Any]],
     name: str,
     predicted: Scenario | Callable[[Mapping[str, Any]], Trust] | None = None,
+    *,
+    published: bool = False,
 ) -> list[File]:
     """Return a view's table as CSV and JSON, and the scenario as TOML.
 
-    Rows that are predictions say of which scenario (`predicted`): each gets its badge and band, by the system
-    that the row names where it is another one. Or they have a function that says how far to trust each.
+    Each row ends with the scenario it belongs to, as a query: its own, or the page's that its other columns
+    vary; `published` rows belong to none. Rows that are predictions say of which scenario (`predicted`): each
+    gets its badge and band, by the system that the row names where it is another one. Or they have a function
+    that says how far to trust each.
     """
     rows, scenario = list(rows), st.session_state.scenario
+    origin = {} if published else {"scenario": to_query(scenario)}
 
-    def badged() -> list[Mapping[str, Any]]:
-        return rows if predicted is None else [{**row} | _badge_of(row, predicted) for row in rows]
+    def whole() -> list[Mapping[str, Any]]:
+        badges = ({} if predicted is None else _badge_of(row, predicted) for row in rows)
+        return [_plain(row) | badge | (origin | _own(row)) for row, badge in zip(rows, badges, strict=True)]
 
     return [
-        File("CSV", f"batchscope-{name}.csv", "text/csv", lambda: report.csv_text(badged())),
-        File("JSON", f"batchscope-{name}.json", "application/json", lambda: report.json_text(badged())),
+        File("CSV", f"batchscope-{name}.csv", "text/csv", lambda: report.csv_text(whole()), whole),
+        File("JSON", f"batchscope-{name}.json", "application/json", lambda: report.json_text(whole())),
         File("Scenario", "scenario.toml", "application/toml", lambda: to_toml(scenario)),
     ]
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row without how its curve is drawn."""
+    return {key: value for key, value in row.items() if key != "look"}
+
+
+def _own(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {"scenario": row["scenario"]} if "scenario" in row else {}
 
 
 def _badge_of(
@@ -115,7 +160,7 @@ def frontier_command(sweep: Sweep, fine: bool) -> str:
 
 
 def share() -> None:
-    """Draw the button that opens the link of the present state, as text and as a code for phones."""
+    """Draw the button that opens the link of the present state: as text, as a code for phones, as a frame."""
     with st.popover("Share", icon=":material/link:", key="in_share_open", on_change="rerun") as panel:
         if not panel.open:
             return
@@ -124,6 +169,16 @@ def share() -> None:
         buttons.copy_link(link)
         st.image(qr_code(link), width=180)
         st.code(link, language=None, wrap_lines=True)
+        st.markdown("**Embed.** Finding and chart alone, for slides and pages that can hold a frame.")
+        framed = state.link(embed="true")
+        st.code(framed, language=None, wrap_lines=True)
+        st.code(iframe(framed), language="html", wrap_lines=True)
+
+
+def iframe(link: str) -> str:
+    """Return the HTML that shows a link in a frame."""
+    size = 'width="100%" height="600" style="border:0"'
+    return f'<iframe src="{escape(link)}" title="Batchscope" {size}></iframe>'
 
 
 def qr_code(text: str) -> str:

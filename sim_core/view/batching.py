@@ -79,7 +79,7 @@ def timeline(scenario: Scenario) -> None:
     """Show the same requests under each policy, step by step."""
     chosen = followed(scenario)
     found = timelines(chosen, *window(chosen))
-    st.html(f'<p class="bs-finding">{escape(finding(found))}</p>{_story(scenario)}')
+    pieces.say(finding(found), more=_story(scenario))
     trust_badge.badge(scenario)
     _choices(scenario)
     drawing = gantt.draw(found, rows=state.view("rows"), revision=_revision(chosen))

@@ -1,4 +1,4 @@
-"""Two buttons that act in the browser alone: copy the link, save the chart as PNG."""
+"""Buttons that act in the browser alone: copy the link, save the chart as PNG or SVG."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ export default function ({ data, parentElement }) {
   }
   button.textContent = data.label;
   button.onclick = async () => {
-    if (data.png) window.dispatchEvent(new CustomEvent("batchscope:png", { detail: data.png }));
+    if (data.save) window.dispatchEvent(new CustomEvent("batchscope:save", { detail: data.save }));
     if (data.link === undefined) return;
     await copy(data.link || window.location.href);
     button.textContent = "Copied";
@@ -44,6 +44,7 @@ def copy_link(link: str, key: str = "copy_link") -> None:
     _component(data={"label": "Copy link", "link": link}, key=key, width="content")
 
 
-def png(chart: str) -> None:
-    """Draw the button that saves a chart as PNG."""
-    _component(data={"label": "PNG", "png": chart}, key="png", width="content")
+def save(chart: str, format: str) -> None:
+    """Draw the button that saves a chart as `png` or `svg`."""
+    detail = {"chart": chart, "format": format}
+    _component(data={"label": format.upper(), "save": detail}, key=format, width="content")

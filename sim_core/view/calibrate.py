@@ -274,7 +274,7 @@ def points(engine: OwnEngine) -> None:
         calibrate_figures.before_after(rows, metric, revision=metric),
         key="own_points",
         alt=calibrate_figures.before_after_sentence(rows, metric),
-        title=finding(engine),
+        title="Predicted against measured, before and after the fit",
         subtitle=engine.profile.name,
     )
     st.caption(
@@ -319,7 +319,7 @@ def constants(engine: OwnEngine) -> None:
         calibrate_figures.levers(engine.levers, revision="levers"),
         key="own_constants",
         alt=calibrate_figures.levers_sentence(engine.levers),
-        title=finding(engine),
+        title="How the engine differs from the calibration",
         subtitle=engine.profile.name,
         height=120 + 46 * len(engine.levers),
     )
@@ -350,7 +350,7 @@ def steps(engine: OwnEngine) -> None:
         calibrate_figures.steps(engine.steps, revision="steps"),
         key="own_steps",
         alt=calibrate_figures.steps_sentence(engine.steps),
-        title=finding(engine),
+        title="Steps that were held out, measured and predicted",
         subtitle=engine.profile.name,
     )
     profile = engine.profile

@@ -15,11 +15,13 @@ from typing import Any
 
 import streamlit as st
 
-from sim_core.view import server
+from sim_core import __version__
+from sim_core.view import record, server, state
 
 REST_MS = 700  # the chart has rested when nothing was pressed for this long
 _HERE = Path(__file__).parent
-_JS = "\n".join((_HERE / name).read_text(encoding="utf-8") for name in ("player.js", "chart.js"))
+_PARTS = ("figure.js", "export.js", "player.js", "chart.js")
+_JS = "\n".join((_HERE / name).read_text(encoding="utf-8") for name in _PARTS)
 _CSS = """
 .bs-chart { position: relative; width: 100%; }
 .bs-chart-mark { position: absolute; right: 0.5rem; bottom: 0.25rem; font-size: 0.8rem; opacity: 0.65;
@@ -38,7 +40,7 @@ def chart(
     busy: str = "",
     on_settled: Callable[[], None] | None = None,
     player: dict[str, Any] | None = None,
-    export: tuple[int, int] = (1100, 660),
+    export: tuple[int, int] = (1100, 590),
 ) -> None:
     """Show `figure` in place.
 
@@ -53,7 +55,7 @@ def chart(
     height : int
         Height. [px]
     title, subtitle : str
-        Heading of the exported PNG.
+        Heading of the exported image, beside the page's finding and the version.
     busy : str
         A quiet mark shown in the chart from `on_settled` until the next figure.
     on_settled : callable, optional
@@ -61,8 +63,9 @@ def chart(
     player : dict, optional
         What `player.js` plays on the chart, as `gantt.draw` makes it.
     export : tuple of int
-        Width and height of the exported PNG, before it is doubled. [px]
+        Width of the exported image, and its height beneath the heading; a PNG has twice as many. [px]
     """
+    record.add_chart(key, record.Drawing(figure, alt, title, subtitle, height))
     if not server.serves_plotly():
         import plotly.graph_objects as go
 
@@ -76,6 +79,9 @@ def chart(
         "height": height,
         "title": title,
         "subtitle": subtitle,
+        "finding": record.now().finding,
+        "version": __version__,
+        "fill": state.embedded(),
         "filename": f"batchscope-{key}",
         "busy": busy,
         "settle_ms": REST_MS if on_settled else 0,

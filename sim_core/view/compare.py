@@ -13,7 +13,7 @@ from typing import Any
 import streamlit as st
 
 from sim_core import compare, presets, trust
-from sim_core.address import VIEW_KEYS, command_for, from_query, value_text
+from sim_core.address import VIEW_KEYS, command_for, from_query, to_query, value_text
 from sim_core.compare import Gain, LimitsGain
 from sim_core.frontier import own_vary, sweep_key
 from sim_core.scenario import FIELDS, Scenario, ScenarioError
@@ -88,6 +88,7 @@ def labelled(sides: Sequence[Scenario], curves: Sequence[Sequence[Row]]) -> list
     return [
         {"curve": f"{NAMES[k]} {short_name(sides[k])}", "look": LOOKS[k], **sweeps.BLANK, **row}
         | trust.columns(sides[k], row)
+        | {"scenario": to_query(sides[k])}
         for k, rows in enumerate(curves)
         for row in rows
     ]
@@ -164,7 +165,7 @@ def _chart(sides: Sequence[Scenario], rows: list[dict[str, Any]]) -> None:
     sentence = figures.pareto_sentence(rows, best, along) + compare_figures.ghost_sentence(ghost)
     chart(
         figure, "compare", sentence, title="Side by side",
-        subtitle="; ".join(dict.fromkeys(row["curve"] for row in rows)) + " · simulated by Batchscope",
+        subtitle="; ".join(dict.fromkeys(row["curve"] for row in rows)) + " · simulated",
     )  # fmt: skip
 
 

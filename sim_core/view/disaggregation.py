@@ -67,7 +67,7 @@ def _titles(found: Ways) -> dict[str, str]:
         "title": f"{model.name} on {two.accelerators} × {part.name}: one pool or two?",
         "subtitle": f"{_load_words(found)}, {number(round(prompt))} → {number(round(output))} tokens, "
         f"TTFT within {duration(two.slo_ttft_ms)}, TPOT within {duration(two.slo_tpot_ms)} · "
-        "simulated by Batchscope",
+        "simulated",
     }
 
 

@@ -54,7 +54,7 @@ def titles(scenario: Scenario, what: str) -> dict[str, str]:
     lengths = scenario.mix or f"{scenario.prompt_tokens:,} → {scenario.output_tokens:,} tokens"
     return {
         "title": f"{what}: {presets.model_of(scenario).name} on {part}",
-        "subtitle": f"{lengths} · {scenario.calibration} calibration · simulated by Batchscope"
+        "subtitle": f"{lengths} · {scenario.calibration} calibration · simulated"
         f"<br>{trust_words.caption(scenario)}",
     }
 

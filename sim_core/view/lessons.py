@@ -142,7 +142,7 @@ def one_step(item: Lesson, number: int) -> None:
     st.caption(f"Step {number} of {len(item.steps)}: {step.title}")
     found = lessons.answered(step, guess)
     st.html(f'<p class="bs-lesson">{explained(getattr(step, state.view("level")))}</p>')
-    st.html(f'<p class="bs-finding">{escape(filled(step.question, step, found))}</p>')
+    pieces.say(filled(step.question, step, found))
     if guess is None:
         _predict(item, number, step)
         _figure(step, [step.start], None)
@@ -242,7 +242,7 @@ def _figure(step: LessonStep, values: list[str], guess: float | None) -> None:
     chart(
         lesson_figures.curve(step, shown, guess), f"lesson_{step.id}",
         lesson_figures.curve_sentence(step, shown, guess), height=360, title=step.title,
-        subtitle="simulated by Batchscope",
+        subtitle="simulated",
     )  # fmt: skip
 
 

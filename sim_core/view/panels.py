@@ -42,7 +42,7 @@ def headline(sweep: Sweep, found: Result) -> None:
             f'<details class="bs-story"><summary><b>{escape(preset.title)}.</b> {escape(preset.story)}'
             f"</summary>What to expect: {escape(preset.expected)}</details>"
         )
-    st.html(f'<p class="bs-finding">{escape(text)}</p>{story}')
+    pieces.say(text, more=story)
 
 
 @cache
@@ -245,7 +245,7 @@ def titles(sweep: Sweep) -> tuple[str, str]:
     return (
         f"{model.name} on {name}",
         f"{scenario.weight_dtype} weights · {scenario.policy.replace('_', ' ')} · {lengths} · "
-        f"{scenario.calibration} calibration · simulated by Batchscope<br>{trust_words.caption(scenario)}",
+        f"{scenario.calibration} calibration · simulated<br>{trust_words.caption(scenario)}",
     )
 
 

@@ -284,6 +284,8 @@ def step_bars(
 ) -> Figure:
     """Draw the time of steps as stacked bars, one part a colour; the present setting is bold.
 
+    On the page one legend serves several charts; the chart has its own when it stands alone (`figure.js`).
+
     Parameters
     ----------
     rows : sequence of mappings
@@ -303,7 +305,7 @@ def step_bars(
             continue
         shown = [1.0 if place == here else 0.5 if row["fits"] else 0.2 for place, row in enumerate(rows)]
         data.append({
-            "type": "bar", "name": words, "x": list(labels), "y": short(values), "showlegend": False,
+            "type": "bar", "name": words, "x": list(labels), "y": short(values),
             "marker": {"color": colour, "opacity": shown, "line": {"width": 0}},
             "customdata": [
                 [duration(value), percent(value / row["time_ms"]), duration(row["time_ms"]),
@@ -319,7 +321,7 @@ def step_bars(
                   "tickfont": {"size": 11}},
         "yaxis": {"title": {"text": "One step [ms]"}, "rangemode": "tozero", "exponentformat": "none",
                   "separatethousands": True},
-        "uirevision": revision,
+        "uirevision": revision, "showlegend": False, "meta": {"legend_alone": True},
     }  # fmt: skip
     return {"data": data, "layout": layout}
 

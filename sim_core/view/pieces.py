@@ -9,14 +9,17 @@ from typing import Any
 
 import streamlit as st
 
+from sim_core.view import record
 from sim_core.view.words import number, percent
 
 STILL = 0.005  # a relative difference below this is not worth showing
 
 
-def say(finding: str, *notes: str) -> None:
-    """Show the finding, and beneath it what was assumed."""
-    lines = "".join(f'<p class="bs-story">{escape(note)}</p>' for note in notes if note)
+def say(finding: str, *notes: str, more: str = "") -> None:
+    """Show the finding, beneath it what was assumed, and `more` (HTML) that is on the page alone."""
+    notes = tuple(note for note in notes if note)
+    record.begin(finding, notes)
+    lines = "".join(f'<p class="bs-story">{escape(note)}</p>' for note in notes) + more
     st.html(f'<p class="bs-finding">{escape(finding)}</p>{lines}')
 
 

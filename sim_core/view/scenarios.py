@@ -546,7 +546,7 @@ def published(benchmark: Benchmark) -> None:
         f"{mlperf.TRADEMARK}"
     )
     files = [
-        *actions.table_files(rows, "published"),
+        *actions.table_files(rows, "published", published=True),
         actions.File(
             "Sources", "batchscope-sources.json", "application/json", lambda: sources_text(benchmark)
         ),

@@ -9,7 +9,7 @@ import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
 from sim_core.scenario import Scenario
-from sim_core.view import state
+from sim_core.view import record, state
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = (
@@ -28,7 +28,9 @@ PAGES = (
     ("9_Method.py", "Method"),
 )
 ANSWER = "answer"  # key of the fragment that holds a page's answer; a slider reruns only that
-_STYLE = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
+_STYLE, _EMBEDDED = (
+    (Path(__file__).parent / name).read_text(encoding="utf-8") for name in ("style.css", "embedded.css")
+)
 
 
 def run() -> None:
@@ -39,7 +41,7 @@ def run() -> None:
         for index, (file, title) in enumerate(PAGES)
     ]
     st.logo(_logo(), size="large")
-    page = st.navigation(pages, position="top")
+    page = st.navigation(pages, position="hidden" if state.embedded() else "top")
     _forget_widgets(page.title)
     page.run()
 
@@ -67,7 +69,8 @@ def _logo() -> str:
 
 def begin() -> Scenario:
     """Start a page: the style, the session's scenario, and what there is to say about the address."""
-    st.html(f"<style>{_STYLE}</style>")
+    st.html(f"<style>{_STYLE}{_EMBEDDED if state.embedded() else ''}</style>")
+    record.begin()
     scenario = state.start()
     if st.session_state.notes:
         with st.container(border=True):

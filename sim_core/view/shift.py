@@ -231,7 +231,7 @@ def _titles(study: Study, what: str) -> dict[str, str]:
     return {
         "title": f"{what}: {model.name} on {scenario.accelerators} × {part.name}",
         "subtitle": f"{_traffic_words(study)}, TTFT within {duration(scenario.slo_ttft_ms)}, TPOT within "
-        f"{duration(scenario.slo_tpot_ms)} · simulated by Batchscope",
+        f"{duration(scenario.slo_tpot_ms)} · simulated",
     }
 
 
@@ -521,7 +521,7 @@ def pays(scenario: Scenario) -> None:
         figure, "benefits", shift_figures.benefits_sentence(rows, even), height=480,
         title=f"When adapting pays: {model.name} on {part.name}",
         subtitle=f"random switching, reallocation {_span(reallocation_s(scenario))}, forecast error "
-        f"{percent(scenario.forecast_error_frac)} · simulated by Batchscope",
+        f"{percent(scenario.forecast_error_frac)} · simulated",
     )  # fmt: skip
     reasons = sorted({row["reason"] for row in rows if "reason" in row})
     if reasons:

@@ -335,10 +335,15 @@ def publish(**more: str) -> None:
         st.query_params.from_dict(wanted)
 
 
-def link() -> str:
+def embedded() -> bool:
+    """Return whether the page stands in a frame of another one (`embed=true`), to be looked at only."""
+    return bool(st.context.is_embedded)
+
+
+def link(**more: str) -> str:
     """Return the address of the present state, absolute where the browser has told its own."""
     base = (st.context.url or "").partition("?")[0]
-    query = "&".join(f"{key}={quote(value, safe=',:~/.')}" for key, value in parameters().items())
+    query = "&".join(f"{key}={quote(value, safe=',:~/.')}" for key, value in (parameters() | more).items())
     if base and not urlsplit(base).path:
         base += "/"
     return f"{base}?{query}" if query else base

@@ -10,6 +10,7 @@ import streamlit as st
 from sim_core import trust
 from sim_core.scenario import Scenario, ScenarioError
 from sim_core.trust import Trust
+from sim_core.view import record
 from sim_core.view.trust_words import bands_words
 
 MARKS = {
@@ -26,16 +27,26 @@ def badge(scenario: Scenario | Trust, *, profile: Any = None, load_frac: float |
         found = scenario if known else trust.trust(scenario, profile=profile, load_frac=load_frac)
     except ScenarioError:
         return
+    record.add_badge(found)
     st.html(line(found))
+
+
+def summary(found: Trust) -> str:
+    """Return what is outside of what was validated, and the bands, in one line without the badge's name."""
+    first, *more = found.reasons
+    parts = [] if found.badge == trust.VALIDATED else [first if not more else f"{first} (+{len(more)} more)"]
+    bands = bands_words(found)
+    return " ".join([*parts, *([f"{bands[0].upper()}{bands[1:]}."] if bands else [])]) or first
+
+
+def sentence(found: Trust) -> str:
+    """Return badge and summary as plain text."""
+    return f"{found.badge.capitalize()}. {summary(found)}"
 
 
 def line(found: Trust) -> str:
     """Return the badge line as HTML: what is outside, and the bands; all reasons unfold beneath."""
     colour, mark = MARKS[found.badge]
-    first, *more = found.reasons
-    parts = [] if found.badge == trust.VALIDATED else [first if not more else f"{first} (+{len(more)} more)"]
-    bands = bands_words(found)
-    summary = " ".join([*parts, f"{bands[0].upper()}{bands[1:]}." if bands else ""])
     rest = "<br>".join(escape(reason) for reason in found.reasons)
     how = "" if found.evidence == "none" else f"<br>Bands from {escape(found.evidence)}."
     return (
@@ -43,6 +54,6 @@ def line(found: Trust) -> str:
         '<summary style="cursor:pointer">'
         f'<b style="color:color-mix(in srgb, {colour} 70%, currentColor);white-space:nowrap">'
         f"{mark} {escape(found.badge)}</b> "
-        f'<span style="opacity:0.8">{escape(summary or first)}</span></summary>'
+        f'<span style="opacity:0.8">{escape(summary(found))}</span></summary>'
         f'<span style="opacity:0.8">{rest}{how} See the Validation page.</span></details>'
     )

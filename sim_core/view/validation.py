@@ -202,7 +202,7 @@ def points(rows: Sequence[Row], metric: str) -> None:
         alt=validation_figures.against_sentence(rows, metric),
         height=620,
         title=f"Predicted against measured {inside(metric)}",
-        subtitle=f"{KINDS[state.view('valkind')]} · published points · simulated by Batchscope",
+        subtitle=f"{KINDS[state.view('valkind')]} · published points · simulated",
         export=(1000, 800),
     )
 
@@ -231,7 +231,7 @@ def errors(rows: Sequence[Row], metric: str) -> None:
         alt=validation_figures.spreads_sentence(found, metric, looks(by)),
         height=90 + 46 * len(found),
         title=f"Predicted {inside(metric)} against measured, by {COLOURS_BY[by]}",
-        subtitle=f"{KINDS[state.view('valkind')]} · pale: model not seen by the fit · by Batchscope",
+        subtitle=f"{KINDS[state.view('valkind')]} · pale: model not seen by the fit",
     )
     st.caption(
         "A pale bar holds four of five points, each predicted by a fit that has not seen its model; the "
@@ -441,4 +441,6 @@ def _take_away(rows: Sequence[Row]) -> None:
     )
     key = {"points": "validation", "errors": "errors"}.get(state.view("valview"), "")
     has_chart = bool(key) and bool(rows)
-    actions.take_away(key if has_chart else "", actions.table_files(rows, "validation"), code, "python")
+    actions.take_away(
+        key if has_chart else "", actions.table_files(rows, "validation", published=True), code, "python"
+    )

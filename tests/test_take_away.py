@@ -1,0 +1,116 @@
+"""What a page offers to take away: it holds what the page has said and drawn, and the scenario."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from html import escape
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from sim_core import __version__
+from sim_core.address import to_query
+from sim_core.scenario import Scenario
+from sim_core.view import actions, compare, record, state
+from tests.visits import finding, healthy, open_page, said
+
+VIEWS = (
+    ("1_Frontier.py", {"requests": "300"}, 1),
+    ("1_Frontier.py", {"requests": "300", "show": "table"}, 0),
+    ("2_Two_phases.py", {}, 1),
+    ("2_Two_phases.py", {"phases": "step"}, 3),
+    ("3_Batching.py", {}, 1),
+    ("4_Scenarios.py", {"rules": "bars"}, 1),
+    ("5_Disaggregation.py", {"requests": "300"}, 1),
+    ("6_Traffic_shift.py", {"demand_hours": "0.03", "slo_tpot_ms": "20"}, 1),
+    ("7_Validation.py", {}, 1),
+    ("11_Compare.py", {"requests": "300", "versus": "max_batch=64&requests=300"}, 1),
+)
+
+
+@pytest.fixture
+def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
+    """Yield the Frontier page after its run, whose session the functions under test see."""
+    app = healthy(open_page("1_Frontier.py", requests="300", hbm_gb_per_s="5000"))
+    monkeypatch.setattr(actions.st, "session_state", app.session_state)
+    yield app
+
+
+@pytest.mark.parametrize(("page", "query", "charts"), VIEWS)
+def test_every_page_leaves_a_record(page: str, query: dict[str, str], charts: int) -> None:
+    """Oracle: what the page itself shows: finding, badge, and as many charts as the view has."""
+    app = healthy(open_page(page, **query))
+    shown = app.session_state.shown_now
+    assert shown.finding and escape(shown.finding) in finding(app)
+    assert shown.badge.badge in said(app)
+    assert len(shown.drawings) == charts
+    assert all(drawing.alt and drawing.title for drawing in shown.drawings)
+
+
+def test_a_run_begins_its_record_anew() -> None:
+    """Oracle: the charts of the view that is shown, after views with others."""
+    app = open_page("2_Two_phases.py", phases="step")
+    app.session_state.view = app.session_state.view | {"phases": "kv"}
+    app.run()
+    assert [key for key, _ in healthy(app).session_state.shown_now.charts] == ["kv"]
+
+
+def test_the_report_holds_the_view(session: AppTest) -> None:
+    """Oracle: the page: finding, badge, points, scenario, command, version."""
+    file = actions._report(actions.table_files([{"time_ms": 1.5}], "x"), "python -m sim_core <&>")
+    text = file.make()
+    shown = session.session_state.shown_now
+    for part in (
+        shown.finding, shown.badge.badge.capitalize(), "hbm_gb_per_s = 5000", "python -m sim_core <&>",
+        f"Batchscope {__version__}", "not an MLPerf result", "?v=1",
+    ):  # fmt: skip
+        assert escape(part) in text
+    assert "time_<wbr>ms" in text
+    assert text.count('<script type="application/json">') == 1
+    assert file.name.endswith(".html")
+
+
+def test_a_report_keeps_what_was_seen(session: AppTest) -> None:
+    """Oracle: the finding of the run in which the button was drawn, whatever is shown later."""
+    shown = session.session_state.shown_now.finding
+    file = actions._report([], "")
+    record.begin("Something else.")
+    assert escape(shown) in file.make()
+    assert "Something else." not in file.make()
+
+
+def test_rows_name_their_scenario(session: AppTest) -> None:
+    """Oracle: the page's scenario, the row's own before it, and none for published rows; no drawing keys."""
+    rows = [{"time_ms": 1.0, "look": 0}, {"time_ms": 2.0, "scenario": "v=1&max_batch=8"}]
+    text, words, _ = (file.make() for file in actions.table_files(rows, "x"))
+    query = to_query(session.session_state.scenario)
+    found = list(csv.DictReader(io.StringIO(text)))
+    assert [row["scenario"] for row in found] == [query, "v=1&max_batch=8"]
+    assert [row["scenario"] for row in json.loads(words)] == [query, "v=1&max_batch=8"]
+    assert list(found[0]) == ["time_ms", "scenario"]
+    assert "scenario" not in actions.table_files(rows[:1], "x", published=True)[0].make()
+
+
+def test_compared_rows_name_their_own_scenarios() -> None:
+    """Oracle: the two scenarios."""
+    sides = [Scenario(requests=300), Scenario(requests=300, max_batch=64)]
+    rows = compare.labelled(sides, [[{"feasible": True}], [{"feasible": True}]])
+    assert [row["scenario"] for row in rows] == [to_query(side) for side in sides]
+
+
+def test_an_embedded_page_offers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: the same page as a page of its own."""
+    assert open_page("1_Frontier.py", requests="300").get("download_button")
+    monkeypatch.setattr(state, "embedded", lambda: True)
+    app = healthy(open_page("1_Frontier.py", requests="300"))
+    assert not app.get("download_button")
+    assert finding(app)
+
+
+def test_the_frame_holds_the_link_whatever_it_has() -> None:
+    """Oracle: HTML: an ampersand and quotes of a link are escaped in an attribute."""
+    frame = actions.iframe('http://localhost/?v=1&mix="a"&embed=true')
+    assert 'src="http://localhost/?v=1&amp;mix=&quot;a&quot;&amp;embed=true"' in frame
