@@ -10,14 +10,15 @@ from tests.browser.visit import PLOTTED, Visit
 
 pytestmark = pytest.mark.browser
 
+GALLERY = "/Gallery"
 PAGES = (
     "/?fine=off", "/Two_phases", "/Batching", "/Scenarios", "/Disaggregation",
     "/Traffic_shift?demand_hours=0.03&slo_tpot_ms=20&shift=strategies", "/Compare?versus=max_batch%3D64",
     "/Compare?compare=design&accelerator=corsair&bf16_tflop_per_s=1200&tensor_parallel=16",
     "/Compare?compare=sensitivity&sense=tpot",
-    "/Lessons?lesson=03-why-batching-works&answers=3.1=1000", "/Room", "/Validation",
+    "/Lessons?lesson=03-why-batching-works&answers=3.1=1000", "/Room", "/Validation", GALLERY,
 )  # fmt: skip
-WITHOUT_CHART = ("/Room",)
+SHOWS = {"/Room": ".bs-finding", GALLERY: "svg.bs-thumbnail polyline"}  # others show a chart
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -28,7 +29,7 @@ def test_no_page_has_a_serious_finding(visit: Callable[..., Visit], scheme: str)
     one = visit(PAGES[0], color_scheme=scheme)
     serious = {}
     for path in PAGES:
-        one.open(path, ".bs-finding" if path in WITHOUT_CHART else PLOTTED)
+        one.open(path, SHOWS.get(path, PLOTTED))
         one.page.wait_for_timeout(1500)
         found = Axe().run(one.page).response["violations"]
         names = [(item["id"], item["nodes"][0]["html"][:200]) for item in found if is_serious(item)]

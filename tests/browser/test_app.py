@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
+from xml.etree import ElementTree
 
 import pytest
 
-from tests.browser.visit import PLOTTED, Visit
+import sim_core
+from tests.browser.visit import CHART, PLOTTED, Visit
 
 pytestmark = pytest.mark.browser
 
@@ -99,17 +103,94 @@ def test_a_narrow_screen_holds_everything(visit: Callable[..., Visit], scheme: s
     assert one.chart("chart.getBoundingClientRect().right") <= 400
 
 
+def saved(one: Visit, button: str) -> Any:
+    """Press a button of the take-away row and return the download that comes."""
+    with one.page.expect_download() as waiting:
+        one.page.get_by_role("button", name=button, exact=True).click()
+    return waiting.value
+
+
 def test_the_png_stands_alone(visit: Callable[..., Visit]) -> None:
-    """Oracle: 1100 x 660 at double resolution, opaque."""
+    """Oracle: 1100 pixels wide at double resolution, opaque, higher than the drawing by its heading."""
     from PIL import Image
 
-    one = visit("/?fine=off")
-    with one.page.expect_download() as waiting:
-        one.page.get_by_role("button", name="PNG", exact=True).click()
-    picture = Image.open(waiting.value.path())
-    assert waiting.value.suggested_filename == "batchscope-frontier.png"
-    assert picture.size == (2200, 1320)
+    file = saved(visit("/?fine=off"), "PNG")
+    picture = Image.open(file.path())
+    assert file.suggested_filename == "batchscope-frontier.png"
+    width, height = picture.size
+    assert (width, height > 2 * 590) == (2200, True)
     assert picture.convert("RGBA").getpixel((5, 5))[3] == 255
+
+
+def test_the_svg_says_what_the_page_says(visit: Callable[..., Visit]) -> None:
+    """Oracle: the page's finding, however it is broken into lines, its model, and the version."""
+    one = visit("/?fine=off")
+    file = saved(one, "SVG")
+    texts = [text.text or "" for text in ElementTree.parse(file.path()).iter() if text.tag.endswith("tspan")]
+    said = " ".join(" ".join(texts).split())
+    assert file.suggested_filename == "batchscope-frontier.svg"
+    assert " ".join(one.page.locator(".bs-finding").inner_text().split()) in said
+    assert "Llama-3.1-8B on H100-SXM" in " ".join(ElementTree.parse(file.path()).getroot().itertext())
+    assert f"Batchscope {sim_core.__version__}" in said
+
+
+@pytest.mark.parametrize("path", ["/?fine=off", "/Two_phases?phases=step", "/Batching"])
+def test_a_report_opens_without_a_network(
+    visit: Callable[..., Visit], chromium: Any, tmp_path: Path, path: str
+) -> None:
+    """Oracle: the page's finding and charts, drawn offline from the file, without a word on the console."""
+    one = visit(path)
+    one.page.wait_for_timeout(1500)
+    file = tmp_path / "report.html"
+    saved(one, "Report").save_as(file)
+    context = chromium.new_context(color_scheme="dark")
+    context.set_offline(True)
+    page, said = context.new_page(), []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(file.as_uri())
+    page.wait_for_selector(PLOTTED)
+    charts = one.page.locator(CHART).count()
+    page.wait_for_function(f"() => document.querySelectorAll('{CHART}').length === {charts}")
+    assert page.locator(".finding").inner_text() == one.page.locator(".bs-finding").inner_text()
+    assert page.evaluate("() => getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 26)"
+    assert said == []
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_frame_holds_finding_and_chart_alone(visit: Callable[..., Visit], scheme: str) -> None:
+    """Oracle: what can be seen: no control, no navigation; a chart down to the end of the frame; the link."""
+    size = {"width": 1280, "height": 720}
+    one = visit("/?embed=true&fine=off&hbm_gb_per_s=5000", viewport=size, color_scheme=scheme)
+    one.until(lambda: one.page.locator(".bs-finding").is_visible())
+    others = (
+        "button:not(.modebar-btn), .stMain a[href], .stApp header, input, .bs-story, .bs-figures, .bs-strip"
+    )
+    assert [item.inner_html() for item in one.page.locator(others).all() if item.is_visible()] == []
+    box = one.page.locator(CHART).bounding_box()
+    assert size["height"] - 40 < box["y"] + box["height"] <= size["height"]
+    assert one.address() == {"embed": "true", "v": "1", "hbm_gb_per_s": "5000", "fine": "off"}
+    one.page.set_viewport_size({"width": 1280, "height": 500})
+    one.until(lambda: one.page.locator(CHART).bounding_box()["height"] < box["height"] - 200)
+
+
+def test_the_gallery_draws_curves_and_opens_links(visit: Callable[..., Visit]) -> None:
+    """Oracle: a picture a card; the copied link opens the scenario on its page."""
+    one = visit("/Gallery", shows="svg.bs-thumbnail polyline")
+    cards = one.page.get_by_role("button", name="Open", exact=True)
+    one.until(lambda: one.page.locator("svg.bs-thumbnail").count() == cards.count())
+    one.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    one.page.get_by_label("Filter").fill("decode happily")
+    one.page.keyboard.press("Enter")
+    one.until(lambda: cards.count() == 1)
+    one.page.get_by_role("button", name="Copy link").click()
+    one.page.get_by_role("button", name="Copied").wait_for()
+    link = one.page.evaluate("() => navigator.clipboard.readText()")
+    assert link == f"{one.url}/Batching?preset=batching-a-long-prompt-arrives"
+    cards.click()
+    one.until(lambda: urlsplit(one.page.url).path == "/Batching")
+    one.until(lambda: "A long prompt arrives" in one.page.locator(".bs-story").inner_text())
 
 
 def test_the_data_can_be_taken_away(visit: Callable[..., Visit]) -> None:
@@ -120,6 +201,7 @@ def test_the_data_can_be_taken_away(visit: Callable[..., Visit]) -> None:
     lines = waiting.value.path().read_text(encoding="utf-8").splitlines()
     assert len(lines) == 1 + 4 * 12
     assert "output_tok_per_s_per_accelerator" in lines[0]
+    assert all(line.endswith(",v=1&hbm_gb_per_s=5000") for line in lines[1:])
     with one.page.expect_download() as waiting:
         one.page.get_by_role("button", name="Scenario", exact=True).click()
     assert "hbm_gb_per_s = 5000" in waiting.value.path().read_text(encoding="utf-8")
@@ -142,15 +224,17 @@ def test_the_share_panel_holds_link_and_code(visit: Callable[..., Visit]) -> Non
     one.page.get_by_role("button", name="Share").click()
     one.page.wait_for_selector("text=Copy link")
     one.page.wait_for_selector("[data-testid=stImage] img, [data-testid=stImage] svg")
-    code = one.page.get_by_test_id("stPopoverBody").locator("code")
-    assert code.inner_text() == f"{one.url}/?v=1&hbm_gb_per_s=5000&fine=off"
+    link, framed, frame = one.page.get_by_test_id("stPopoverBody").locator("code").all_inner_texts()
+    assert link == f"{one.url}/?v=1&hbm_gb_per_s=5000&fine=off"
+    assert framed == f"{link}&embed=true"
+    assert frame.startswith("<iframe") and framed.replace("&", "&amp;") in frame
 
 
 def test_a_ready_scenario_opens(visit: Callable[..., Visit]) -> None:
     """Oracle: the story of the scenario, and its address."""
     one = visit("/?fine=off")
     one.page.get_by_role("button", name="Ready scenarios").click()
-    one.page.wait_for_selector("text=Every control stays yours")
+    one.page.wait_for_selector("svg.bs-thumbnail polyline")
     one.page.locator(".st-key-ready_kv-pressure button").click()
     one.until(lambda: "When the KV cache runs out" in one.page.locator(".bs-story").inner_text())
     one.until(lambda: one.address().get("arrivals") == "closed")
