@@ -108,7 +108,8 @@ def to_toml(
     values = {"model": scenario.model, "accelerator": scenario.accelerator} | scenario.changed()
     for key in (key for key in FIELDS if key in values):
         kind, value = FIELDS[key].kind, values[key]
-        lines.append(f"{key} = {toml_text(value) if kind is str else repr(kind(value))}")
+        is_text = kind is str or value is None  # TOML has no null: "none", as in a link
+        lines.append(f"{key} = {toml_text(value_text(key, value)) if is_text else repr(kind(value))}")
     return "\n".join(lines) + "\n"
 
 
@@ -296,6 +297,9 @@ def from_toml(text: str, name: str = "the TOML text") -> Scenario:
     for key in (*DESCRIPTIVE, "page"):
         if not isinstance(table.pop(key, ""), str):
             raise ScenarioError(f"{name}: {key} must be text in quotes.")
+    for key in (key for key, value in table.items() if value == "none"):
+        if key in FIELDS and FIELDS[key].optional:
+            table[key] = None
     try:
         return with_changes(Scenario(), **table)
     except ScenarioError as error:

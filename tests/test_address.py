@@ -123,6 +123,13 @@ def test_single_values_round_trip(pair: tuple) -> None:
     assert type(read) is type(value)
 
 
+def test_a_key_without_a_value_survives_toml() -> None:
+    """Oracle: identity; a load that is set by the rate alone is None, and its default is not."""
+    scenario = Scenario(demand_load_frac=None)
+    assert 'demand_load_frac = "none"' in to_toml(scenario)
+    assert from_toml(to_toml(scenario)) == scenario
+
+
 def test_query_is_readable_and_leaves_defaults_out() -> None:
     """Oracle: the text by hand."""
     assert to_query(Scenario()) == "v=1"
