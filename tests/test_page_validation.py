@@ -125,7 +125,7 @@ def test_files_say_how_far_each_row_can_be_trusted() -> None:
         )
     assert "badge" not in csv
     lines = predicted.splitlines()
-    assert lines[0].split(",")[2:] == list(trust.NO_TRUST.columns())
+    assert lines[0].split(",")[2:] == [*trust.NO_TRUST.columns(), "scenario"]
     assert trust.VALIDATED in lines[1]
     assert trust.ANNOUNCED in lines[2]
 

@@ -72,16 +72,12 @@ def chart(
         st.plotly_chart(go.Figure(figure), key=key, height=height, alt=alt, config={"displaylogo": False})
         return
     drawing = json.dumps(figure, separators=(",", ":"))
-    spec = {
+    spec = _surroundings() | {
         "key": key,
-        "plotly": server.PLOTLY_PATH,
         "alt": alt,
         "height": height,
         "title": title,
         "subtitle": subtitle,
-        "finding": record.now().finding,
-        "version": __version__,
-        "fill": state.embedded(),
         "filename": f"batchscope-{key}",
         "busy": busy,
         "settle_ms": REST_MS if on_settled else 0,
@@ -92,3 +88,13 @@ def chart(
     callbacks = {"on_settled_change": on_settled} if on_settled else {}
     text = f'{{"figure":{drawing},{json.dumps(spec, separators=(",", ":"))[1:]}'
     _component(data=text.encode(), key=key, height="content", **callbacks)
+
+
+def _surroundings() -> dict[str, Any]:
+    """Return what a chart must know of the page it stands on."""
+    return {
+        "plotly": server.PLOTLY_PATH,
+        "finding": record.now().finding,
+        "version": __version__,
+        "fill": state.embedded(),
+    }

@@ -63,7 +63,7 @@ def _card(preset: ScenarioPreset) -> None:
     """Draw what a card says, and what can be done with it."""
     st.markdown(f"**{preset.title}**  \n{preset.story}")
     with st.container(horizontal=True, vertical_alignment="center"):
-        if st.button("Open", key=f"ready_{preset.id}", help=f"Opens on the {preset.page} page"):
+        if st.button("Open", key=f"ready_{preset.id}"):
             state.replace(preset.build())
             shell.open_page(preset.page)
         buttons.copy_link(f"{shell.address_of(preset.page)}?preset={preset.id}", f"copy_{preset.id}")
