@@ -9,6 +9,7 @@ import pytest
 
 from sim_core import compare, presets
 from sim_core.address import VIEW_KEYS, from_query
+from sim_core.scenario import Scenario
 from sim_core.view import gallery, shell, thumbnails
 from sim_core.view.figures import X, Y
 from tests.visits import healthy, open_page
@@ -42,6 +43,17 @@ def test_a_thumbnail_without_a_point_says_so() -> None:
     assert "does not fit" in thumbnails.curve(ROWS[3:], 40.0)
     assert "no point keeps the limits" in thumbnails.curve(ROWS[2:3], 40.0)
     assert elements(thumbnails.placeholder("<b> & more"), "text")[0].text == "<b> & more"
+
+
+def test_traffic_that_shifts_is_drawn_as_its_change() -> None:
+    """Oracle: by hand: a step in the middle of two hours, from none of the other lengths to all."""
+    svg = thumbnails.change(Scenario(demand="step", demand_hours=2.0, mix_swing_frac=1.0))
+    [line] = elements(svg, "polyline")
+    points = [tuple(map(float, point.split(","))) for point in line.get("points").split()]
+    middle = (thumbnails.LEFT + thumbnails.WIDTH - thumbnails.RIGHT) / 2
+    assert [across for across, _ in points[1:3]] == [middle, middle]
+    assert points[0][1] == points[1][1] > points[2][1] == points[3][1]
+    assert "over 2" in ElementTree.fromstring(svg).get("aria-label")
 
 
 def test_a_thumbnail_is_drawn_once_for_everybody() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 import streamlit as st
@@ -12,15 +13,14 @@ from sim_core.presets import ScenarioPreset
 from sim_core.view import buttons, pieces, shell, state, sweeps, thumbnails
 
 COLUMNS = 3
-NO_CURVE = {"Traffic shift": "Traffic changes over hours here: no single curve shows it."}
 
 
 def show() -> None:
     """Show the cards at once, and then the pictures, one after the other."""
     pieces.say(
         "Each ready scenario is a starting point with something to find. Every control stays yours.",
-        "A picture shows the scenario's own curve as simulated. Shaded is where each token comes within its "
-        "limit; filled points keep all limits, and the best of them is ringed.",
+        "Pictures show each scenario's own curve as simulated, or how its traffic shifts. Shaded is where "
+        "each token comes within its limit; filled points keep all limits, and the best of them is ringed.",
     )
     words = st.text_input(
         "Filter", key="page_filter", placeholder="a word of the title or the story", icon=":material/search:"
@@ -74,16 +74,26 @@ def _draw(slots: Sequence[tuple[ScenarioPreset, DeltaGenerator]]) -> None:
     """Fill the pictures in: first those known, then one by one as they are simulated."""
     unknown = []
     for preset, slot in slots:
-        if preset.page in NO_CURVE:
-            _picture(preset, slot, thumbnails.placeholder(NO_CURVE[preset.page]))
+        if preset.page == "Traffic shift":
+            _picture(preset, slot, thumbnails.change(preset.build()))
         elif svg := thumbnails.known(preset.build()):
             _picture(preset, slot, svg)
         else:
             slot.html('<div class="bs-thumbnail"></div>')
             unknown.append((preset, slot))
-    sweeps.prepare()
+    if unknown and not sweeps.is_ready():
+        threading.Thread(target=sweeps.prepare, name="compiling", daemon=True).start()
+        _come_back()
+        return
     for preset, slot in unknown:
         _picture(preset, slot, thumbnails.of(preset.build()))
+
+
+@st.fragment(run_every=1)
+def _come_back() -> None:
+    """Draw the page again once the kernels are compiled; a run that waited would keep old cards in place."""
+    if sweeps.is_ready():
+        st.rerun()
 
 
 def _picture(preset: ScenarioPreset, slot: DeltaGenerator, svg: str) -> None:

@@ -251,6 +251,11 @@ def prepare() -> None:
             _compiled = True
 
 
+def is_ready() -> bool:
+    """Return whether the kernels are compiled."""
+    return _compiled
+
+
 def wait_until_ready() -> None:
     """Compile the kernels if that has not been done yet, and tell the visitor meanwhile."""
     if not _compiled:

@@ -1,7 +1,8 @@
 """Thumbnails of scenarios: a scenario's own curve as a small SVG in the colours of the page's text.
 
 To the right are tokens a second per user, up is throughput per accelerator, both from nothing, as on the
-Frontier page; ticks have no room, so a thumbnail shows a shape and not figures.
+Frontier page; ticks have no room, so a thumbnail shows a shape and not figures. No single curve shows traffic
+that changes over hours; there the thumbnail is the change.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from html import escape
 
 import streamlit as st
 
-from sim_core import compare
+from sim_core import compare, demand
 from sim_core.remembered import Remembered
 from sim_core.scenario import Scenario
 from sim_core.view.figures import Row, X, Y
@@ -77,17 +78,34 @@ def curve(rows: Sequence[Row], slo_tpot_ms: float) -> str:
     return _svg(
         sentence(rows),
         f'<rect x="{edge:.1f}" y="{TOP}" width="{WIDTH - RIGHT - edge:.1f}" height="{HEIGHT - TOP - BOTTOM}" '
-        f'fill="#00875f" opacity="0.13"/>{_axes()}'
+        f'fill="#00875f" opacity="0.13"/>{_axes("faster for a user →", "more for a device →")}'
         f'<polyline points="{line}" fill="none" stroke="{ACCENT}" stroke-width="1.8"/>{dots}{ring}',
     )
 
 
-def _axes() -> str:
+def change(scenario: Scenario) -> str:
+    """Return how traffic changes over time as SVG: the share of requests with the other lengths."""
+    times_s, wave = demand.wave(scenario)
+    foot, high, end = HEIGHT - BOTTOM, TOP + 6, WIDTH - RIGHT
+    across = LEFT + (end - LEFT) * times_s / times_s[-1]
+    up = foot - (foot - high) * (0.5 + scenario.mix_swing_frac * (wave - 0.5))
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(across, up, strict=True))
+    span = quantity(scenario.demand_hours, "h")
+    return _svg(
+        f"Share of requests with the other lengths over {span}.",
+        f'<polygon points="{LEFT},{foot} {line} {end},{foot}" fill="{ACCENT}" opacity="0.15"/>'
+        f"{_axes(f'{span} →', 'other lengths →')}"
+        f'<polyline points="{line}" fill="none" stroke="{ACCENT}" stroke-width="1.8"/>',
+    )
+
+
+def _axes(right: str, up: str) -> str:
+    """Return both axes with what they mean."""
     foot, end = HEIGHT - BOTTOM, WIDTH - RIGHT
     return (
         f'<path d="M{LEFT} {TOP}V{foot}H{end}" fill="none" stroke="currentColor" opacity="0.35"/>'
-        f'<text x="{end}" y="{HEIGHT - 5}" text-anchor="end">faster for a user →</text>'
-        f'<text transform="translate(12 {foot}) rotate(-90)">more for a device →</text>'
+        f'<text x="{end}" y="{HEIGHT - 5}" text-anchor="end">{escape(right)}</text>'
+        f'<text transform="translate(12 {foot}) rotate(-90)">{escape(up)}</text>'
     )
 
 
