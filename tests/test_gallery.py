@@ -67,7 +67,7 @@ def test_a_thumbnail_is_drawn_once_for_everybody() -> None:
 
 def test_every_ready_scenario_has_a_card_with_its_link() -> None:
     """Oracle: the presets; the short link is the scenario, the page one of the app's."""
-    app = healthy(open_page("12_Gallery.py"))
+    app = healthy(open_page("13_Gallery.py"))
     ready = presets.scenarios()
     assert {button.key for button in app.button if button.label == "Open"} == {f"ready_{id}" for id in ready}
     for name, preset in ready.items():
@@ -80,7 +80,7 @@ def test_every_ready_scenario_has_a_card_with_its_link() -> None:
 
 def test_the_filter_finds_words_of_title_and_story() -> None:
     """Oracle: by hand: two words in any order; a word that nobody uses."""
-    app = open_page("12_Gallery.py")
+    app = open_page("13_Gallery.py")
     app.text_input(key="page_filter").set_value("cache KV runs").run()
     assert "ready_kv-pressure" in {button.key for button in healthy(app).button}
     assert "ready_static-batching" not in {button.key for button in app.button}

@@ -17,8 +17,7 @@ from sim_core.address import load_scenario
 from sim_core.presets import LessonStep
 from sim_core.scenario import FIELDS, Scenario, ScenarioError
 from sim_core.simulator import run
-from sim_core.view import lesson_figures
-from sim_core.view import lessons as view
+from sim_core.view import lesson_figures, lesson_summary, lesson_words
 from tests.visits import ROOT, address, finding, healthy, open_page, said
 
 PAGE = "10_Lessons.py"
@@ -82,8 +81,8 @@ def test_guesses_are_judged() -> None:
     assert lessons.answered(step, truth * 1.2).right
     far = lessons.answered(step, truth / 10)
     assert far.right is False and far.factor == pytest.approx(0.1)
-    assert "10 times too little" in view.verdict(step, truth / 10, far)
-    assert "Well predicted" in view.verdict(step, truth, lessons.answered(step, truth))
+    assert "10 times too little" in lesson_words.verdict(step, truth / 10, far)
+    assert "Well predicted" in lesson_words.verdict(step, truth, lessons.answered(step, truth))
 
 
 def test_choices_are_judged() -> None:
@@ -171,9 +170,12 @@ def test_next_and_back_and_the_summary() -> None:
     next(button for button in app.button if button.label == "All lessons").click().run()
     text = said(healthy(app))
     assert "500" in text and "1.1 A thousand tokens in" in text
-    rows = view.summary_rows({(1, 1): 500.0})
-    markdown = view.summary_text(rows)
+    found = lesson_summary.lines({(1, 1): 500.0}, "http://here/Lessons")
+    markdown = lesson_summary.markdown(found)
     assert "You: **500" in markdown and "python -m sim_core run" in markdown
+    assert "<http://here/Lessons?lesson=01-reading-and-writing&step=1&answers=1.1=500>" in markdown
+    printed = lesson_summary.page({(1, 1): 500.0}, found, "")
+    assert printed.count('class="chart"') == 1 and "your prediction" in printed
     app.button(key="forget_answers").click().run()
     assert "answers" not in address(healthy(app))
 
@@ -195,7 +197,7 @@ def test_hostile_links_are_answered(query: dict[str, str]) -> None:
 
 def test_terms_are_explained_once_where_they_first_appear() -> None:
     """Oracle: by hand; texts are escaped."""
-    html = view.explained("Prefill is not prefill <b>; a token and tokens, TTFT and KV cache.")
+    html = lesson_words.explained("Prefill is not prefill <b>; a token and tokens, TTFT and KV cache.")
     assert html.count('<abbr tabindex="0"') == 4
     assert "&lt;b&gt;" in html
     assert html.count("A piece of text") == 1

@@ -133,6 +133,21 @@ def test_shared_links_hold_no_key(store: Rooms) -> None:
     assert key not in view._join_address(code)
 
 
+def test_a_view_is_shown_to_the_room(store: Rooms) -> None:
+    """Oracle: the host's button, and the link that participants get: the page and its state, no key."""
+    host, code, key = hosts(store)
+    app = open_page("2_Two_phases.py", phases="step", max_batch="64")
+    app.session_state["room_place"] = room_store.Place(code, key)
+    app.session_state["in_share_open"] = True
+    press(healthy(app.run()), "share_to_room")
+    assert store.room(code).view.endswith("?v=1&max_batch=64&phases=step")
+    store.show_view(code, key, "Two phases?v=1&max_batch=64")
+    links = [element.proto.url for element in follows(code).get("link_button")]
+    assert links == ["/Two_phases?v=1&max_batch=64"]
+    press(healthy(host.run()), "room_hide_view")
+    assert not follows(code).get("link_button")
+
+
 def test_without_a_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Oracle: a folder that does not exist: the page says which setting to look at, and does not break."""
     monkeypatch.setenv(room_store.SETTING, f"sqlite:///{tmp_path}/none/rooms.sqlite")

@@ -17,7 +17,8 @@ from sim_core.address import command_for, to_query, to_toml
 from sim_core.frontier import REFINED_REQUESTS, default_vary
 from sim_core.scenario import SPECS, Scenario
 from sim_core.trust import Trust
-from sim_core.view import buttons, html_report, record, state, sweeps, trust_badge
+from sim_core.view import buttons, html_report, record, room_store, state, sweeps, trust_badge
+from sim_core.view.room_store import Place
 from sim_core.view.sweeps import Result, Sweep
 
 
@@ -169,10 +170,29 @@ def share() -> None:
         buttons.copy_link(link)
         st.image(qr_code(link), width=180)
         st.code(link, language=None, wrap_lines=True)
+        _offer_to_room(link)
         st.markdown("**Embed.** Finding and chart alone, for slides and pages that can hold a frame.")
         framed = state.link(embed="true")
         st.code(framed, language=None, wrap_lines=True)
         st.code(iframe(framed), language="html", wrap_lines=True)
+
+
+def _offer_to_room(link: str) -> None:
+    """Let the host of a room show this view to it."""
+    place = room_store.place()
+    if place is None or not place.key:
+        return
+    view = f"{st.session_state.get('shown_page', '')}?{link.partition('?')[2]}"
+    st.button(
+        f"Show this view to room {place.code}", icon=":material/groups:", key="share_to_room",
+        on_click=_show_to_room, args=(place, view),
+    )  # fmt: skip
+
+
+def _show_to_room(place: Place, view: str) -> None:
+    room_store.guarded(lambda: room_store.rooms().show_view(place.code, place.key, view))
+    if not st.session_state.problem:
+        st.toast(f"Room {place.code} has a button that opens this view.")
 
 
 def iframe(link: str) -> str:

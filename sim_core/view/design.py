@@ -159,7 +159,7 @@ def _chart(sides: Sequence[Scenario], rows: list[dict[str, Any]], names: Sequenc
     )
     chart(
         figure, "design", figures.pareto_sentence(rows, best, along), title="A design beside real parts",
-        subtitle=f"{presets.model_of(scenario).name} · simulated by Batchscope",
+        subtitle=f"{presets.model_of(scenario).name} · simulated",
     )  # fmt: skip
 
 

@@ -6,21 +6,18 @@ step shows is typed in: see `sim_core.lessons`.
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping
 from html import escape
 
 import streamlit as st
 
 from sim_core import lessons, presets
-from sim_core.address import command_for
 from sim_core.lessons import MEASURES, Answered
 from sim_core.presets import Lesson, LessonStep
-from sim_core.view import actions, controls, lesson_figures, pieces, shell, state, sweeps
-from sim_core.view.actions import File
+from sim_core.view import actions, controls, lesson_figures, lesson_summary, pieces, shell, state, sweeps
 from sim_core.view.chart import chart
-from sim_core.view.lesson_figures import figure_words, ratio_words, value_words
+from sim_core.view.lesson_figures import value_words
+from sim_core.view.lesson_words import explained, filled, verdict
 
 LEVELS = {"newcomer": "Newcomer", "engineer": "Engineer"}
 
@@ -67,65 +64,14 @@ def overview() -> None:
                 st.button(word, key=f"open_{item.id}", on_click=_open, args=(item.id, first))
                 st.caption(f"{item.minutes} minutes · {done} of {len(item.steps)} answered")
     if answers:
-        summary(answers)
+        lesson_summary.show(answers)
+        st.button("Forget all answers", on_click=_keep, args=({},), type="tertiary", key="forget_answers")
 
 
 def _open(name: str, step: int) -> None:
     state.set_view("lesson", name)
     state.set_number("step", step)
     st.session_state.pop("lesson_at", None)
-
-
-def summary(answers: Mapping[tuple[int, int], float]) -> None:
-    """Show all answers beside the truth, to take away."""
-    rows = summary_rows(answers)
-    st.subheader("Your answers")
-    lines = [(row["step"], [escape(row["you"]), escape(row["simulator"])]) for row in rows]
-    pieces.table("Predicted and simulated", ["You", "Simulator"], lines, scroll=True)
-    with st.container(horizontal=True):
-        file = File("Summary", "batchscope-lessons.md", "text/markdown", lambda: summary_text(rows))
-        st.download_button(
-            file.label, file.make, file.name, file.mime, on_click="ignore", icon=":material/download:"
-        )
-        st.button("Forget all answers", on_click=_keep, args=({},), type="tertiary", key="forget_answers")
-
-
-def summary_rows(answers: Mapping[tuple[int, int], float]) -> list[dict[str, str]]:
-    """Return one row for each answered step: question, answer, truth and why, as text."""
-    rows = []
-    for item in presets.lessons().values():
-        for number, step in enumerate(item.steps, 1):
-            guess = lessons.usable(answers, item, number)
-            if guess is None:
-                continue
-            found = lessons.answered(step, guess)
-            rows.append(
-                {
-                    "step": f"{lessons.number_of(item)}.{number} {step.title}",
-                    "question": filled(step.question, step, found),
-                    "you": guess_words(step, guess),
-                    "simulator": _truth_words(step, found),
-                    "why": filled(step.why, step, found),
-                    "command": command_for(lessons.scenario_at(step, step.ask)),
-                }
-            )
-    return rows
-
-
-def _truth_words(step: LessonStep, found: Answered) -> str:
-    truth = figure_words(step, found.truth)
-    return f"{step.choices[lessons.right_choice(step)]} ({truth})" if step.choices else truth
-
-
-def summary_text(rows: list[dict[str, str]]) -> str:
-    """Return the answers as Markdown that prints well."""
-    parts = ["# Batchscope lessons: your answers", ""]
-    for row in rows:
-        parts += [
-            f"## {row['step']}", "", row["question"], "", f"- You: **{row['you']}**",
-            f"- Simulator: **{row['simulator']}**", "", row["why"], "", f"    {row['command']}", "",
-        ]  # fmt: skip
-    return "\n".join(parts)
 
 
 # One step
@@ -264,54 +210,3 @@ def _after(item: Lesson) -> str:
     names = list(presets.lessons())
     place = names.index(item.id) + 1
     return names[place] if place < len(names) else ""
-
-
-# Words
-
-
-def filled(text: str, step: LessonStep, found: Answered) -> str:
-    """Return a text of a step with the simulator's figures in their places."""
-    values = {
-        "start": figure_words(step, found.start),
-        "truth": figure_words(step, found.truth),
-        "ratio": ratio_words(found.ratio),
-    }
-    return re.sub(r"\{(start|truth|ratio)\}", lambda match: values[match[1]], text)
-
-
-def guess_words(step: LessonStep, guess: float) -> str:
-    """Return a guess in words."""
-    return step.choices[int(guess)] if step.choices else figure_words(step, guess)
-
-
-def verdict(step: LessonStep, guess: float, found: Answered) -> str:
-    """Return how good a guess was, in one sentence."""
-    truth = figure_words(step, found.truth)
-    if step.choices:
-        right = step.choices[lessons.right_choice(step)]
-        right = right[0].lower() + right[1:]
-        if found.right:
-            return f"Right: {right}."
-        return f"You said: {guess_words(step, guess)}. The simulator says: {right} ({truth})."
-    if found.right:
-        return f"Well predicted: you said {figure_words(step, guess)}, the simulator says {truth}."
-    if math.isnan(found.factor):
-        return f"You said {figure_words(step, guess)}, the simulator says {truth}."
-    off = max(found.factor, 1 / found.factor)
-    way = "much" if found.factor > 1 else "little"
-    said = f"You said {figure_words(step, guess)}, the simulator says {truth}"
-    return f"{said}: {ratio_words(off)} times too {way}."
-
-
-def explained(text: str) -> str:
-    """Return a text as HTML in which each known term, where it first appears, carries its explanation."""
-    marked = escape(text)
-    for term in sorted(presets.glossary(), key=len, reverse=True):
-        note = escape(presets.glossary()[term], quote=True)
-        pattern = re.compile(
-            rf"(?<![\w>=\"]){re.escape(escape(term))}(?=s?(?![\w<]))(?![^<]*>)(?![^<]*</abbr>)"
-        )
-        marked = pattern.sub(
-            lambda match, note=note: f'<abbr tabindex="0" title="{note}">{match[0]}</abbr>', marked, count=1
-        )
-    return marked

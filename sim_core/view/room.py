@@ -7,7 +7,7 @@ shows; the page is drawn again only when something has changed, so a half-typed 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
 from pathlib import Path
@@ -20,8 +20,9 @@ from sim_core import lessons, presets
 from sim_core.rooms import STAGES, Room, RoomError, Rooms, new_participant, read_code
 from sim_core.view import actions, lesson_figures, pieces, room_figures, room_store, shell, state, sweeps
 from sim_core.view.chart import chart
-from sim_core.view.lessons import explained, filled, guess_field, guess_in, guess_words, verdict
-from sim_core.view.room_store import Place
+from sim_core.view.lesson_words import explained, filled, guess_words, verdict
+from sim_core.view.lessons import guess_field, guess_in
+from sim_core.view.room_store import Place, guarded
 
 HOST_S, FOLLOW_S = 1.0, 2.0  # how often the store is asked
 COUNTDOWN_S = (30, 60, 120)
@@ -117,7 +118,7 @@ def _heading(room: Room) -> None:
     st.caption(f"Lesson {lessons.number_of(lesson)}: {lesson.title} · {step.title}")
     if room.stage == "ask":
         st.html(f'<p class="bs-lesson">{explained(step.newcomer)}</p>')
-    st.html(f'<p class="bs-finding">{escape(filled(step.question, step, lessons.answered(step, None)))}</p>')
+    pieces.say(filled(step.question, step, lessons.answered(step, None)))
 
 
 def _answer(room: Room, words: str) -> None:
@@ -135,7 +136,7 @@ def _predictions(room: Room, guesses: list[float], size: int) -> None:
     chart(
         room_figures.predictions(step, guesses, shown, size), "room",
         room_figures.sentence(step, guesses, shown), height=20 * size, title=step.title,
-        subtitle="predictions of a room · simulated by Batchscope",
+        subtitle="predictions of a room · simulated",
     )  # fmt: skip
 
 
@@ -149,7 +150,7 @@ def _curve(room: Room, guess: float | None, whose: str, size: int) -> None:
     figure["layout"] |= {"font": {"size": size}}
     chart(
         figure, "room_curve", lesson_figures.curve_sentence(step, shown, guess, whose), height=20 * size,
-        title=step.title, subtitle="simulated by Batchscope",
+        title=step.title, subtitle="simulated",
     )  # fmt: skip
 
 
@@ -239,15 +240,17 @@ def _controls(store: Rooms, place: Place, room: Room) -> None:
             for seconds in COUNTDOWN_S:
                 st.button(
                     f"{seconds} s", key=f"room_count_{seconds}", icon=":material/timer:", type="tertiary",
-                    on_click=_guarded, args=(lambda s=seconds: store.count_down(place.code, place.key, s),),
+                    on_click=guarded, args=(lambda s=seconds: store.count_down(place.code, place.key, s),),
                     help="Predictions close when the time is up.",
                 )  # fmt: skip
         with st.popover("More"):
             st.toggle("Hide predictions until they are revealed", key="in_room_hide")
             _jump(store, place, room)
             if room.view:
-                st.button("Stop showing the view", on_click=_guarded,
-                          args=(lambda: store.show_view(place.code, place.key, ""),))  # fmt: skip
+                st.button(
+                    "Stop showing the shared view", key="room_hide_view", on_click=guarded,
+                    args=(lambda: store.show_view(place.code, place.key, ""),),
+                )  # fmt: skip
             st.button(
                 "End the room and delete its data", key="room_delete", icon=":material/delete:",
                 on_click=_end, args=(store, place),
@@ -281,23 +284,12 @@ def neighbour(room: Room, by: int) -> tuple[str, int, str] | None:
 
 
 def _turn(store: Rooms, place: Place, to: tuple[str, int, str]) -> None:
-    _guarded(lambda: store.show(place.code, place.key, *to))
+    guarded(lambda: store.show(place.code, place.key, *to))
 
 
 def _end(store: Rooms, place: Place) -> None:
-    _guarded(lambda: store.delete(place.code, place.key))
+    guarded(lambda: store.delete(place.code, place.key))
     leave()
-
-
-def _guarded(act: Callable[[], None]) -> None:
-    """Do something with the room; if it is refused, say why at the top of the page."""
-    st.session_state.problem = ""
-    try:
-        act()
-    except RoomError as error:
-        st.session_state.problem = str(error)
-    except SQLAlchemyError:
-        st.session_state.problem = "The room's database did not answer. Try again in a moment."
 
 
 # The participants
@@ -346,19 +338,20 @@ def _own(store: Rooms, place: Place, room: Room, guess: float | None) -> None:
 def _send(store: Rooms, place: Place, room: Room, key: str) -> None:
     guess = guess_in(room.question, key)
     if guess is not None:
-        _guarded(lambda: store.send(place.code, place.me, (room.lesson, room.step), guess))
+        guarded(lambda: store.send(place.code, place.me, (room.lesson, room.step), guess))
 
 
 def _explore(room: Room) -> None:
     """Draw the ways off: the same step alone, and what the host shows beside it."""
-    base = (st.context.url or "").rpartition("/")[0]
     with st.container(horizontal=True):
         if room.view:
-            st.link_button("Open what the host shows", f"{base}/{room.view}", icon=":material/open_in_new:")
+            title, _, query = room.view.partition("?")
+            link = f"{shell.address_of(title)}?{query}"
+            st.link_button("Open what the host shows", link, icon=":material/open_in_new:")
         if room.stage == "look":
             st.link_button(
-                "Explore it alone", f"{base}/Lessons?lesson={room.lesson}&step={room.step}", type="tertiary",
-                icon=":material/open_in_new:",
+                "Explore it alone", f"{shell.address_of('Lessons')}?lesson={room.lesson}&step={room.step}",
+                type="tertiary", icon=":material/open_in_new:",
             )  # fmt: skip
         st.button("Leave the room", on_click=leave, type="tertiary")
 

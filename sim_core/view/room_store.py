@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import streamlit as st
+from sqlalchemy.exc import SQLAlchemyError
 
-from sim_core.rooms import Rooms
+from sim_core.rooms import RoomError, Rooms
 
 SETTING = "BATCHSCOPE_ROOMS_URL"  # such as postgresql+psycopg://user:password@host/database
 FILE = Path(__file__).parent.parent.parent / "rooms.sqlite"
@@ -42,3 +44,14 @@ class Place(NamedTuple):
 def place() -> Place | None:
     """Return the room in which this visitor was last, if any."""
     return st.session_state.get("room_place")
+
+
+def guarded(act: Callable[[], None]) -> None:
+    """Do something with a room; where it is refused, the top of the page says why."""
+    st.session_state.problem = ""
+    try:
+        act()
+    except RoomError as error:
+        st.session_state.problem = str(error)
+    except SQLAlchemyError:
+        st.session_state.problem = "The room's database did not answer. Try again in a moment."

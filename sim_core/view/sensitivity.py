@@ -192,5 +192,5 @@ def _subtitle(scenario: Scenario) -> str:
     model, part = presets.model_of(scenario), presets.accelerator_of(scenario)
     return (
         f"{model.name} on {scenario.accelerators} × {part.name} · ▲ 10 % more, ▼ 10 % less · hollow: noise · "
-        "simulated by Batchscope"
+        "simulated"
     )

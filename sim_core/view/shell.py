@@ -20,7 +20,7 @@ PAGES = (
     ("5_Disaggregation.py", "Disaggregation"),
     ("6_Traffic_shift.py", "Traffic shift"),
     ("11_Compare.py", "Compare"),
-    ("12_Gallery.py", "Gallery"),
+    ("13_Gallery.py", "Gallery"),
     ("10_Lessons.py", "Lessons"),
     ("12_Room.py", "Room"),
     ("7_Validation.py", "Validation"),
