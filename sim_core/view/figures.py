@@ -399,11 +399,11 @@ def short(values: Iterable[float], digits: int = 5) -> list[float | None]:
 def _axis(span: tuple[float, float], log: bool, title: str) -> dict:
     axis = {"title": {"text": title}, "range": list(span)}
     if log:
-        return axis | ticks(_log_ticks(span)) | {"type": "log", "range": [math.log10(end) for end in span]}
+        return axis | ticks(round_values(span)) | {"type": "log", "range": [math.log10(end) for end in span]}
     return axis | {"separatethousands": True, "exponentformat": "none"}
 
 
-def _log_ticks(span: tuple[float, float]) -> list[float]:
+def round_values(span: tuple[float, float]) -> list[float]:
     """Return 1, 2, 5, 10 and so on within a range; whole decades only where it is wide."""
     wide = math.ceil(math.log10(span[1])) - math.floor(math.log10(span[0])) > 4
     return log_ticks(*span, (1.0,) if wide else (1.0, 2.0, 5.0))

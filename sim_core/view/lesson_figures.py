@@ -6,7 +6,7 @@ from sim_core.lessons import MEASURES, is_number
 from sim_core.presets import LessonStep
 from sim_core.scenario import FIELDS
 from sim_core.view.controls import CHOICES, LABELS
-from sim_core.view.figures import COLOURS, INK, LAYOUT, Figure, short
+from sim_core.view.figures import COLOURS, INK, LAYOUT, Figure, round_values, short, ticks
 from sim_core.view.words import duration, number, quantity
 
 TRUTH, GUESS = COLOURS[0], COLOURS[5]
@@ -77,8 +77,8 @@ def curve(
                   "ticktext": [value_words(step, value) for value in step.values],
                   "title": {"text": LABELS.get(step.control, step.control)}, "showgrid": False},
         "yaxis": {"title": {"text": f"{measure.name} [{measure.unit}]"}, "rangemode": "tozero",
-                  "type": "log" if log else "linear", "dtick": 1 if log else None, "separatethousands": True,
-                  "exponentformat": "none"},
+                  "type": "log" if log else "linear", "separatethousands": True, "exponentformat": "none",
+                  **(ticks(round_values((min(heights) / 1.3, 1.3 * max(heights)))) if log else {})},
         "showlegend": False,
     }  # fmt: skip
     return {"data": data, "layout": layout}

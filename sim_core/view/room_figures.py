@@ -13,7 +13,7 @@ import numpy as np
 from sim_core import lessons
 from sim_core.lessons import CLOSE, MEASURES
 from sim_core.presets import LessonStep
-from sim_core.view.figures import COLOURS, INK, LAYOUT, MUTED, Figure, short
+from sim_core.view.figures import COLOURS, INK, LAYOUT, MUTED, Figure, round_values, short, ticks
 from sim_core.view.lesson_figures import WIDE, figure_words, ratio_words
 
 ROOM, TRUTH = COLOURS[4], COLOURS[5]
@@ -107,12 +107,8 @@ def _ticks(edges: np.ndarray, log: bool) -> dict[str, Any]:
     """Return ticks at round values; a logarithmic axis is drawn over the exponents."""
     if not log:
         return {"separatethousands": True, "exponentformat": "none", "nticks": 6}
-    low, high = np.log10(edges[[0, -1]])
-    steps = (1, 2, 5) if high - low < 2 else (1, 3) if high - low < 3.5 else (1,)
-    values = [step * 10.0**decade for decade in range(int(np.floor(low)), int(high) + 1) for step in steps]
-    values = [value for value in values if edges[0] <= value <= edges[-1]]
-    names = [f"{value:,.10g}" for value in values]
-    return {"tickvals": [float(np.log10(value)) for value in values], "ticktext": names}
+    values = round_values((float(edges[0]), float(edges[-1])))
+    return ticks(values) | {"tickvals": np.log10(values).tolist()}
 
 
 def _counts(title: str, most: int) -> dict[str, Any]:
