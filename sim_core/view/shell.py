@@ -12,21 +12,20 @@ from sim_core.scenario import Scenario
 from sim_core.view import record, state
 
 ROOT = Path(__file__).parent.parent.parent
-PAGES = (
-    ("1_Frontier.py", "Frontier"),
-    ("2_Two_phases.py", "Two phases"),
-    ("3_Batching.py", "Batching"),
-    ("4_Scenarios.py", "Scenarios"),
-    ("5_Disaggregation.py", "Disaggregation"),
-    ("6_Traffic_shift.py", "Traffic shift"),
-    ("11_Compare.py", "Compare"),
-    ("13_Gallery.py", "Gallery"),
-    ("10_Lessons.py", "Lessons"),
-    ("12_Room.py", "Room"),
-    ("7_Validation.py", "Validation"),
-    ("8_Calibrate.py", "Calibrate"),
-    ("9_Method.py", "Method"),
-)
+SECTIONS = {  # of the navigation: pages by file and title; those of a named one are behind its name
+    "": (
+        ("1_Frontier.py", "Frontier"),
+        ("2_Two_phases.py", "Two phases"),
+        ("3_Batching.py", "Batching"),
+        ("4_Scenarios.py", "Scenarios"),
+        ("5_Disaggregation.py", "Disaggregation"),
+        ("6_Traffic_shift.py", "Traffic shift"),
+        ("11_Compare.py", "Compare"),
+    ),
+    "Learn": (("13_Gallery.py", "Gallery"), ("10_Lessons.py", "Lessons"), ("12_Room.py", "Room")),
+    "Trust": (("7_Validation.py", "Validation"), ("8_Calibrate.py", "Calibrate"), ("9_Method.py", "Method")),
+}
+PAGES = tuple(page for pages in SECTIONS.values() for page in pages)
 ANSWER = "answer"  # key of the fragment that holds a page's answer; a slider reruns only that
 _STYLE, _EMBEDDED = (
     (Path(__file__).parent / name).read_text(encoding="utf-8") for name in ("style.css", "embedded.css")
@@ -36,10 +35,13 @@ _STYLE, _EMBEDDED = (
 def run() -> None:
     """Draw the page that was asked for."""
     st.set_page_config("Batchscope", layout="wide", initial_sidebar_state="auto")
-    pages = [
-        st.Page(ROOT / "pages" / file, title=title, default=not index)
-        for index, (file, title) in enumerate(PAGES)
-    ]
+    pages = {
+        section: [
+            st.Page(ROOT / "pages" / file, title=title, default=(file, title) == PAGES[0])
+            for file, title in group
+        ]
+        for section, group in SECTIONS.items()
+    }
     st.logo(_logo(), size="large")
     page = st.navigation(pages, position="hidden" if state.embedded() else "top")
     _forget_widgets(page.title)

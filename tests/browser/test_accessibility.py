@@ -24,18 +24,38 @@ SHOWS = {"/Room": ".bs-finding", GALLERY: "svg.bs-thumbnail polyline"}  # others
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_page_has_a_serious_finding(visit: Callable[..., Visit], scheme: str) -> None:
     """Oracle: axe: contrast, names of controls, roles, keyboard."""
-    from axe_playwright_python.sync_playwright import Axe  # a package of requirements-dev.txt
-
     one = visit(PAGES[0], color_scheme=scheme)
     serious = {}
     for path in PAGES:
         one.open(path, SHOWS.get(path, PLOTTED))
         one.page.wait_for_timeout(1500)
-        found = Axe().run(one.page).response["violations"]
-        names = [(item["id"], item["nodes"][0]["html"][:200]) for item in found if is_serious(item)]
-        if names:
-            serious[path] = names
+        if found := serious_findings(one):
+            serious[path] = found
     assert serious == {}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_room_has_a_serious_finding(visit: Callable[..., Visit], scheme: str) -> None:
+    """Oracle: the same, of the host's and a participant's view, while predictions come and once revealed."""
+    host = visit("/Room", SHOWS["/Room"], color_scheme=scheme)
+    host.page.get_by_role("button", name="Open a room").click()
+    host.page.wait_for_selector(".bs-code")
+    code = host.page.locator(".bs-code").inner_text()
+    one = visit(f"/Room?room={code}", SHOWS["/Room"], color_scheme=scheme)
+    assert [serious_findings(visitor) for visitor in (host, one)] == [[], []]
+    host.page.keyboard.press("ArrowRight")
+    for visitor in (host, one):
+        visitor.page.wait_for_selector(".bs-answer")
+        visitor.page.wait_for_selector(PLOTTED)
+    assert [serious_findings(visitor) for visitor in (host, one)] == [[], []]
+
+
+def serious_findings(one: Visit) -> list[tuple[str, str]]:
+    """Return what axe finds serious on a page, each with the first element it concerns."""
+    from axe_playwright_python.sync_playwright import Axe  # a package of requirements-dev.txt
+
+    found = Axe().run(one.page).response["violations"]
+    return [(item["id"], item["nodes"][0]["html"][:200]) for item in found if is_serious(item)]
 
 
 def is_serious(item: dict) -> bool:

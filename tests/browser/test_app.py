@@ -210,10 +210,10 @@ def test_the_data_can_be_taken_away(visit: Callable[..., Visit]) -> None:
 def test_the_state_survives_a_move_between_pages(visit: Callable[..., Visit]) -> None:
     """Oracle: the address on both pages."""
     one = visit("/?fine=off&hbm_gb_per_s=5000")
-    one.page.get_by_role("link", name="Method").click()
+    one.turn_to("Method")
     one.page.wait_for_selector("text=Cost of a step")
     one.until(lambda: one.address().get("hbm_gb_per_s") == "5000")
-    one.page.get_by_role("link", name="Frontier").click()
+    one.turn_to("Frontier")
     one.page.wait_for_selector(PLOTTED)
     one.until(lambda: one.address().get("hbm_gb_per_s") == "5000")
 
@@ -244,7 +244,7 @@ def test_controls_keep_their_values_from_page_to_page(visit):
     """Oracle: the address: a changed setting shows on every page's slider, and going back changes nothing."""
     one = visit().open("/?prompt_tokens=3000&max_batch=64")
     for name in ("Batching", "Two phases", "Batching", "Frontier"):
-        one.page.get_by_role("link", name=name, exact=True).click()
+        one.turn_to(name)
         one.until(lambda: one.page.locator(".bs-finding").count() > 0)
         slider = one.slider("Prompt length")
         one.until(lambda slider=slider: "3,000" in (slider.get_attribute("aria-valuetext") or ""))

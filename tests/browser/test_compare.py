@@ -18,7 +18,7 @@ def test_freeze_change_compare_and_return(visit: Callable[..., Visit]) -> None:
     one = visit("/?requests=400&fine=off")
     one.page.get_by_role("button", name="Add to compare").click()
     one.until(lambda: "versus" in one.address())
-    one.page.get_by_role("link", name="Compare", exact=True).click()
+    one.turn_to("Compare")
     one.page.wait_for_selector(PLOTTED)
     one.slider("Batch limit").focus()
     one.page.keyboard.press("ArrowLeft")

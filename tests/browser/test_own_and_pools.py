@@ -57,7 +57,7 @@ def test_every_view_of_the_phases_fits_a_narrow_screen(visit: Callable[..., Visi
 def test_an_upload_is_fitted_put_in_use_and_taken_back(visit: Callable[..., Visit]) -> None:
     """Oracle: the sample's name and a chart; the address holds the constants until the banner's way back."""
     one = visit("/?fine=off")
-    one.page.get_by_role("link", name="Calibrate", exact=True).click()
+    one.turn_to("Calibrate")
     one.page.wait_for_selector("text=Try it with an example")
     one.page.locator("input[type=file]").set_input_files(SAMPLES / "vllm.json")
     one.page.wait_for_selector("text=Forget all files")
@@ -65,7 +65,7 @@ def test_an_upload_is_fitted_put_in_use_and_taken_back(visit: Callable[..., Visi
     assert "vllm.json" in one.page.locator(".stMain").inner_text()
     one.page.get_by_role("button", name="Use this engine on all pages").click()
     one.until(lambda: "constants" in one.address())
-    one.page.get_by_role("link", name="Frontier", exact=True).click()
+    one.turn_to("Frontier")
     one.page.wait_for_selector(PLOTTED)
     assert "constants" in one.address()
     one.page.get_by_role("button", name="Back to the calibration").click()
@@ -75,7 +75,7 @@ def test_an_upload_is_fitted_put_in_use_and_taken_back(visit: Callable[..., Visi
 def test_a_wrong_file_is_refused_in_words(visit: Callable[..., Visit]) -> None:
     """Oracle: the message names the file; the page stays."""
     one = visit("/?fine=off")
-    one.page.get_by_role("link", name="Calibrate", exact=True).click()
+    one.turn_to("Calibrate")
     one.page.wait_for_selector("text=Try it with an example")
     wrong = {"name": "picture.json", "mimeType": "application/json", "buffer": bytes(range(256))}
     one.page.locator("input[type=file]").set_input_files(wrong)

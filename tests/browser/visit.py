@@ -41,6 +41,18 @@ class Visit:
         self.page.wait_for_timeout(300)
         return self
 
+    def turn_to(self, title: str) -> None:
+        """Go to another page by its link, or by the section of the navigation behind which it is."""
+        link = self.page.get_by_role("link", name=title, exact=True)
+        hidden = self.page.get_by_role("menuitem", name=title, exact=True)
+        sections = self.page.get_by_test_id("stTopNavSection")
+        for section in range(sections.count()):
+            if link.count() or hidden.count():
+                break
+            sections.nth(section).click()
+            self.page.wait_for_timeout(300)
+        (link if link.count() else hidden).first.click()
+
     def chart(self, expression: str) -> Any:
         """Return a value of the chart; `chart` in the expression is Plotly's element."""
         find = f"const chart = document.querySelector('{CHART}')"
