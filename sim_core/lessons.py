@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sim_core import metrics
+from sim_core import metrics, presets
 from sim_core.address import load_scenario, parse_value, with_changes
 from sim_core.frontier import capacity
 from sim_core.presets import Lesson, LessonStep
@@ -146,36 +146,48 @@ def holds(step: LessonStep) -> bool:
 def parse_answers(text: str) -> tuple[dict[tuple[int, int], float], int]:
     """Return answers of a link such as ``1.1=5000,1.2=b`` by lesson and step, and how many make no sense.
 
-    A choice is its number from 0 on.
+    A choice is its number from 0 on. What answers no question, or not in its way, makes no sense.
     """
     found: dict[tuple[int, int], float] = {}
     parts = [part for part in text.split(",") if part]
     for part in parts[:MOST_ANSWERS]:
         match = _ANSWER.fullmatch(part)
-        if match:
-            place = int(match[1]), int(match[2])
-            found[place] = float(LETTERS.index(match[3])) if match[3] else float(match[4])
+        place = (int(match[1]), int(match[2])) if match else (0, 0)
+        guess = _read_answer(_steps().get(place), match)
+        if guess is not None:
+            found[place] = guess
     return found, len(parts) - len(found)
 
 
-def answers_text(answers: Mapping[tuple[int, int], float], all_lessons: Iterable[Lesson]) -> str:
-    """Return answers as a link holds them; those of steps that do not exist are left out."""
+def _read_answer(step: LessonStep | None, match: re.Match | None) -> float | None:
+    """Return a letter as the number of a choice, a figure as it is; None where the step asks for no such."""
+    if step is None or match is None:
+        return None
+    letter, figure = match[3], match[4]
+    if step.choices:
+        choice = LETTERS.index(letter) if letter else len(step.choices)
+        return float(choice) if choice < len(step.choices) else None
+    return float(figure) if figure and float(figure) >= 0 else None
+
+
+def answers_text(answers: Mapping[tuple[int, int], float]) -> str:
+    """Return answers by lesson and step as a link holds them, in order."""
     parts = []
-    for item in all_lessons:
-        for number, step in enumerate(item.steps, 1):
-            guess = answers.get((number_of(item), number))
-            if guess is not None:
-                text = LETTERS[int(guess)] if step.choices else f"{guess:.6f}".rstrip("0").rstrip(".")
-                parts.append(f"{number_of(item)}.{number}={text}")
+    for place, guess in sorted(answers.items()):
+        choice = _steps()[place].choices
+        text = LETTERS[int(guess)] if choice else f"{guess:.6f}".rstrip("0").rstrip(".")
+        parts.append(f"{place[0]}.{place[1]}={text}")
     return ",".join(parts)
 
 
-def usable(answers: Mapping[tuple[int, int], float], item: Lesson, number: int) -> float | None:
-    """Return the guess at a step of a lesson; None if there is none, or one that the step does not know."""
-    guess, step = answers.get((number_of(item), number)), item.steps[number - 1]
-    if guess is None or (step.choices and guess not in range(len(step.choices))):
-        return None
-    return guess
+@cache
+def _steps() -> Mapping[tuple[int, int], LessonStep]:
+    """Return every step by the numbers of lesson and step."""
+    return {
+        (number_of(item), number): step
+        for item in presets.lessons().values()
+        for number, step in enumerate(item.steps, 1)
+    }
 
 
 def is_number(step: LessonStep) -> bool:
@@ -190,12 +202,10 @@ def number_of(lesson: Lesson) -> int:
 
 def as_dicts() -> list[dict[str, Any]]:
     """Return all lessons as rows, for a list."""
-    from sim_core.presets import lessons
-
     return [
         {
             "id": item.id, "title": item.title, "question": item.question, "minutes": item.minutes,
             "steps": len(item.steps),
         }
-        for item in lessons().values()
+        for item in presets.lessons().values()
     ]  # fmt: skip

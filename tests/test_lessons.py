@@ -110,7 +110,7 @@ def test_wrong_steps_are_refused(changes: dict, words: str) -> None:
 def test_answers_survive_a_link() -> None:
     """Oracle: what was put in."""
     answers = {(1, 1): 5000.0, (1, 2): 1.0, (3, 1): 0.5}
-    text = lessons.answers_text(answers, presets.lessons().values())
+    text = lessons.answers_text(answers)
     assert text == "1.1=5000,1.2=b,3.1=0.5"
     assert lessons.parse_answers(text) == (answers, 0)
 
@@ -120,9 +120,19 @@ def test_answers_survive_a_link() -> None:
 def test_no_answers_break(text: str) -> None:
     """Oracle: no exception, and what is read can be written and read again."""
     found, _ = lessons.parse_answers(text)
-    written = lessons.answers_text(found, presets.lessons().values())
+    written = lessons.answers_text(found)
     again, lost = lessons.parse_answers(written)
-    assert lost == 0 and set(again) <= set(found)
+    assert lost == 0 and set(again) == set(found)
+
+
+@pytest.mark.parametrize(
+    "text", ["1.2=5000", "1.2=-3", "1.2=h", "1.1=b", "1.1=-5", "1.9=5", "99.1=5", "1.1=1e9", "1.1"]
+)
+def test_answers_that_answer_no_question(text: str) -> None:
+    """Oracle: 1.1 asks for a figure, 1.2 has three choices; each page opens and says that one is ignored."""
+    assert lessons.parse_answers(f"{text},3.1=7") == ({(3, 1): 7.0}, 1)
+    app = healthy(open_page("9_Method.py", answers=text))
+    assert "1 that are no answer" in app.text[0].value
 
 
 # --- the page -------------------------------------------------------------------------------------

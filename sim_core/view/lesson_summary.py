@@ -53,7 +53,7 @@ def show(answers: Mapping[tuple[int, int], float]) -> None:
 
 def lines(answers: Mapping[tuple[int, int], float], address: str) -> list[Line]:
     """Return every answered step in words, with its link at an address."""
-    kept = quote(lessons.answers_text(answers, presets.lessons().values()), safe=",=.")
+    kept = quote(lessons.answers_text(answers), safe=",=.")
     found = []
     for lesson, number, step, guess in _answered(answers):
         truth = lessons.answered(step, guess)
@@ -77,7 +77,7 @@ def _answered(answers: Mapping[tuple[int, int], float]) -> list[tuple[str, int, 
         (item.id, number, step, guess)
         for item in presets.lessons().values()
         for number, step in enumerate(item.steps, 1)
-        if (guess := lessons.usable(answers, item, number)) is not None
+        if (guess := answers.get((lessons.number_of(item), number))) is not None
     ]
 
 

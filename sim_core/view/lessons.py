@@ -39,7 +39,7 @@ def _answers() -> dict[tuple[int, int], float]:
 
 
 def _keep(answers: Mapping[tuple[int, int], float]) -> None:
-    state.set_view(state.ANSWERS, lessons.answers_text(answers, presets.lessons().values()))
+    state.set_view(state.ANSWERS, lessons.answers_text(answers))
 
 
 # All lessons
@@ -55,7 +55,7 @@ def overview() -> None:
     answers = _answers()
     columns = st.columns(2)
     for index, item in enumerate(presets.lessons().values()):
-        done = sum(lessons.usable(answers, item, step) is not None for step in range(1, len(item.steps) + 1))
+        done = sum((lessons.number_of(item), step) in answers for step in range(1, len(item.steps) + 1))
         with columns[index % 2].container(border=True):
             st.markdown(f"**{lessons.number_of(item)}. {item.title}**  \n{item.question}")
             with st.container(horizontal=True, vertical_alignment="center"):
@@ -80,7 +80,7 @@ def _open(name: str, step: int) -> None:
 def one_step(item: Lesson, number: int) -> None:
     """Show one step: text, question, prediction, then the control to move and what it shows."""
     step = item.steps[number - 1]
-    guess = lessons.usable(_answers(), item, number)
+    guess = _answers().get((lessons.number_of(item), number))
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button("All lessons", icon=":material/arrow_back:", on_click=_open, args=("", 1), type="tertiary")
         controls.views("level", LEVELS, "Level")

@@ -130,7 +130,7 @@ def _read_answers(address: Mapping[str, Any], notes: list[str]) -> str:
     found, lost = lessons.parse_answers(str(address.get(ANSWERS, ""))[:4000])
     if lost:
         notes.append(f"{ANSWERS} has {lost} that are no answer such as 1.2=b or 1.1=5000. Ignored.")
-    return lessons.answers_text(found, presets.lessons().values())
+    return lessons.answers_text(found)
 
 
 def _read_versus(text: str, notes: list[str]) -> str:
