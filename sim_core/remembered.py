@@ -17,7 +17,7 @@ class Remembered(Generic[Key, Value]):
     def __init__(self, most: int) -> None:
         self._most, self._lock = most, threading.Lock()
         self._known: OrderedDict[Key, Value] = OrderedDict()
-        self._making: dict[Key, threading.Lock] = {}
+        self._making: dict[Key, tuple[threading.Lock, int]] = {}  # a gate, and how many want through
 
     def get(self, key: Key) -> Value | None:
         """Return the value under a key, or None."""
@@ -41,11 +41,18 @@ class Remembered(Generic[Key, Value]):
         if known is not None:
             return known
         with self._lock:
-            gate = self._making.setdefault(key, threading.Lock())
-        with gate:
-            known = self.get(key)
-            try:
+            gate, askers = self._making.get(key, (threading.Lock(), 0))
+            self._making[key] = gate, askers + 1
+        try:
+            with gate:
+                known = self.get(key)
                 return self.put(key, make()) if known is None else known
-            finally:
-                with self._lock:
-                    self._making.pop(key, None)
+        finally:
+            self._leave(key)
+
+    def _leave(self, key: Key) -> None:
+        """Forget the gate before a key when the last one who asked has gone."""
+        with self._lock:
+            gate, askers = self._making.pop(key)
+            if askers > 1:
+                self._making[key] = gate, askers - 1

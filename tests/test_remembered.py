@@ -6,6 +6,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
 from sim_core.remembered import Remembered
@@ -45,7 +46,33 @@ def test_of_many_who_ask_at_once_one_works() -> None:
         assert list(pool.map(lambda key: kept.of(key, lambda: both.wait(5) + 1), "xy")) in ([1, 2], [2, 1])
 
 
-def test_work_that_fails_is_tried_by_the_next() -> None:
+def test_work_that_fails_is_tried_by_the_next_one_alone() -> None:
+    """Oracle: how many work at the same time: never two, though the first of ten fails."""
+    busy, most, tries = threading.Semaphore(1), [], []
+
+    def work() -> int:
+        most.append(busy.acquire(blocking=False))
+        tries.append(1)
+        time.sleep(0.02)
+        busy.release()
+        if len(tries) == 1:
+            raise ZeroDivisionError
+        return 7
+
+    def ask(delay_s: float) -> int:
+        time.sleep(delay_s)
+        try:
+            return kept.of("a", work)
+        except ZeroDivisionError:
+            return 0
+
+    kept: Remembered[str, int] = Remembered(4)
+    with ThreadPoolExecutor(10) as pool:
+        assert sorted(pool.map(ask, np.linspace(0, 0.04, 10))) == [0, *[7] * 9]
+    assert all(most) and len(tries) == 2
+
+
+def test_work_that_fails_leaves_nothing() -> None:
     """By hand."""
     kept: Remembered[str, int] = Remembered(4)
     with pytest.raises(ZeroDivisionError):
