@@ -75,7 +75,7 @@ def begin() -> Scenario:
     record.begin()
     scenario = state.start()
     if st.session_state.notes:
-        with st.container(border=True):
+        with st.container(border=True, key="link_notes"):
             st.markdown("**Not everything in this link could be used.**")
             st.text("\n".join(st.session_state.notes))
             st.button("Got it", on_click=_dismiss, key="dismiss_notes")
