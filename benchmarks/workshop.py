@@ -121,6 +121,10 @@ class Workshop:
         self._over = True
         await asyncio.gather(*people)
 
+    def end(self) -> None:
+        """Delete the room."""
+        self._store.delete(self.code, self._key)
+
     def _show(self, number: int, stage: str) -> None:
         self._number, self._asks, self._turned_s = number, stage == "ask", time.perf_counter()
         self._store.show(self.code, self._key, *QUESTIONS[number], stage)
@@ -208,7 +212,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         url = given.database or f"sqlite:///{folder}/rooms.sqlite"
         engine = sql.create_engine(url)
-        store, played = Rooms(engine), {}
+        store, played = Rooms(engine), []
         with app(url) as (host, process):
             for participants in (1, given.participants):
                 workshop = Workshop(host, store, participants)
@@ -217,11 +221,12 @@ def main() -> None:
                 share = (busy_s(process) - start_busy_s) / (time.perf_counter() - start_s)
                 counted = ", ".join(map(str, workshop.counted))
                 print(f"{participants:3} participants: {counted} predictions, {share:.0%} of a core")
-                played[participants] = workshop.times
+                played.append(workshop.times)
+                workshop.end()
         engine.dispose()
     print(f"\n{'':36}    alone      p50      p95      max    p50 : alone")
     for kind, words in KINDS.items():
-        alone, together = (sorted(times[kind]) for times in played.values())
+        alone, together = (sorted(times[kind]) for times in played)
         one, middle = statistics.median(alone), statistics.median(together)
         figures = (one, middle, together[int(0.95 * len(together))], together[-1])
         print(f"{words:36}", *(f"{1e3 * figure:6.0f} ms" for figure in figures), f"{middle / one:8.1f} x")

@@ -5,8 +5,8 @@ time; each participant sends one prediction and may change it until the host rev
 up. Nobody has a name: a participant is a random word of their own browser, a prediction is a number. A room
 ends by itself, and takes all it holds with it when it ends or is deleted.
 
-The store is any database that SQLAlchemy knows and in which a row can be locked; SQLite and PostgreSQL are
-tested. Every public method is one transaction, so several threads and several processes may share a store.
+The store is SQLite or PostgreSQL. Every public method is one transaction, so several threads and several
+processes may share a store.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ MOST_OPENED_PER_MIN = 20  # by all hosts together
 MOST_PARTICIPANTS = 200  # of one room
 PAUSE_S = 0.5  # between two predictions of one participant
 HERE_S = 15.0  # a participant who has been seen within so long is here
+GONE_S = 300.0  # who has not, for so long, and has predicted nothing, makes room for others
 MOST_COUNTDOWN_S = 3600
 MOST_VIEW_CHARACTERS = 8_000
 MOST_VALUE = 1e9
@@ -53,6 +54,7 @@ _ROOMS = sql.Table(
     sql.Column("stage", sql.String(8), nullable=False),
     sql.Column("closes_s", sql.Double),
     sql.Column("view", sql.String(MOST_VIEW_CHARACTERS), nullable=False),
+    sql.Column("hidden", sql.Boolean, nullable=False),
 )  # fmt: skip
 
 
@@ -76,6 +78,9 @@ _GUESSES = sql.Table(
 )  # fmt: skip
 
 
+_INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
 class RoomError(ScenarioError):
     """Something that a room does not take; the message says what, and the way out."""
 
@@ -95,7 +100,9 @@ class Room(NamedTuple):
     closes_s : float or None
         When predictions are taken no more, as the store's clock says. [s]
     view : str
-        A page of the app that the host shows, as the path and query of a link; "" for none.
+        A page of the app that the host shows: its title, a question mark, the query of a link; "" for none.
+    hidden : bool
+        Whether predictions are to be seen only once they are revealed.
     """
 
     code: str
@@ -104,6 +111,7 @@ class Room(NamedTuple):
     stage: str
     closes_s: float | None
     view: str
+    hidden: bool
 
     @property
     def question(self) -> LessonStep:
@@ -166,13 +174,22 @@ class Rooms:
     engine : sqlalchemy.Engine
     clock : callable
         Returns the time; that of all processes that share a store should agree within a second. [s]
+
+    Raises
+    ------
+    RoomError
+        If the database is of another kind.
+    sqlalchemy.exc.SQLAlchemyError
+        If it does not answer; from every method, too.
     """
 
     def __init__(self, engine: sql.Engine, clock: Callable[[], float] = time.time) -> None:
-        self._engine, self.now_s = engine, clock
-        if engine.dialect.name == "sqlite":
+        self._engine, self.now_s, kind = engine, clock, engine.dialect.name
+        if kind not in _INSERTS:
+            raise RoomError(f"Rooms are kept in SQLite or PostgreSQL, not in {kind}.")
+        if kind == "sqlite":
             _prepare_sqlite(engine)
-        self._insert = sqlite.insert if engine.dialect.name == "sqlite" else postgresql.insert
+        self._insert = _INSERTS[kind]
         _create(engine)
         self.end_old()
 
@@ -220,6 +237,7 @@ class Rooms:
         RoomError
             If there is no such room, or it is full.
         """
+        _check_participant(participant)
         with self._engine.begin() as store:
             room = self._room(store, code)
             seen_s = store.scalar(sql.select(_PEOPLE.c.seen_s).where(*_person(code, participant)))
@@ -248,6 +266,7 @@ class Rooms:
             If the room shows something else by now, takes no predictions any more or is full, if the value
             makes no sense, or if the participant's last one came a moment ago.
         """
+        _check_participant(participant)
         with self._engine.begin() as store:
             room = self._room(store, code, lock=True)
             if (room.lesson, room.step) != asked:
@@ -270,16 +289,27 @@ class Rooms:
 
     def _admit(self, store: sql.Connection, code: str, participant: str) -> None:
         """Add a participant, unless the room is full."""
-        if not _PARTICIPANT.fullmatch(participant):
-            raise RoomError("This link belongs to no participant. Join the room by its code.")
         self._room(store, code, lock=True)
-        count = store.scalar(sql.select(sql.func.count()).select_from(_PEOPLE).where(_PEOPLE.c.code == code))
-        if count >= MOST_PARTICIPANTS:
+        count = sql.select(sql.func.count()).select_from(_PEOPLE).where(_PEOPLE.c.code == code)
+        if store.scalar(count) >= MOST_PARTICIPANTS:
+            self._forget_the_gone(store, code)
+        if store.scalar(count) >= MOST_PARTICIPANTS:
             raise RoomError(
                 f"The room is full: it has {MOST_PARTICIPANTS} participants. Follow on the projector."
             )
         row = {"code": code, "participant": participant, "seen_s": self.now_s(), "sent_s": 0.0}
         store.execute(self._insert(_PEOPLE).values(**row).on_conflict_do_nothing())
+
+    def _forget_the_gone(self, store: sql.Connection, code: str) -> None:
+        """Forget participants who left long ago without a prediction."""
+        predicted = sql.select(_GUESSES.c.participant).where(_GUESSES.c.code == code)
+        store.execute(
+            sql.delete(_PEOPLE).where(
+                _PEOPLE.c.code == code,
+                _PEOPLE.c.seen_s < self.now_s() - GONE_S,
+                _PEOPLE.c.participant.not_in(predicted),
+            )
+        )
 
     # --- for hosts --------------------------------------------------------------------------------
 
@@ -306,7 +336,7 @@ class Rooms:
                 sql.insert(_ROOMS).values(
                     code=opened.code, key_hash=_hash(opened.key), opened_s=now_s,
                     expires_s=now_s + LIFETIME_S, lesson=next(iter(presets.lessons())), step=1, stage="ask",
-                    closes_s=None, view="",
+                    closes_s=None, view="", hidden=False,
                 )
             )  # fmt: skip
         return opened
@@ -341,6 +371,10 @@ class Rooms:
         if len(view) > MOST_VIEW_CHARACTERS:
             raise RoomError(f"This view's link has {len(view):,} characters; {MOST_VIEW_CHARACTERS:,} fit.")
         self._change(code, key, view=view)
+
+    def hide(self, code: str, key: str, hidden: bool) -> None:
+        """Show predictions only once they are revealed, or as they come."""
+        self._change(code, key, hidden=hidden)
 
     def delete(self, code: str, key: str) -> None:
         """Delete a room with all it holds."""
@@ -379,6 +413,12 @@ def _person(code: str, participant: str) -> tuple:
 
 def _asked(room: Room) -> tuple:
     return _GUESSES.c.code == room.code, _GUESSES.c.lesson == room.lesson, _GUESSES.c.step == room.step
+
+
+def _check_participant(participant: str) -> None:
+    """Raise a `RoomError` if this is no participant's word."""
+    if not _PARTICIPANT.fullmatch(participant):
+        raise RoomError("This link belongs to no participant. Join the room by its code.")
 
 
 def _hash(key: str) -> str:

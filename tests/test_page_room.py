@@ -39,13 +39,14 @@ def press(app: AppTest, key: str) -> AppTest:
 def hosts(store: Rooms) -> tuple[AppTest, str, str]:
     """Return a host's page with the code and key of its room."""
     app = press(healthy(open_page(PAGE)), "open_room")
-    found = address(app)
-    assert store.is_host(found["room"], found["host"])
-    return app, found["room"], found["host"]
+    place = app.session_state["room_place"]
+    assert store.is_host(place.code, place.key)
+    return app, place.code, place.key
 
 
-def follows(code: str, **more: str) -> AppTest:
-    return healthy(open_page(PAGE, room=code, **more))
+def follows(code: str, me: str = "", **more: str) -> AppTest:
+    """Return a participant's page; who they are stands in the address, since no browser can tell it."""
+    return healthy(open_page(PAGE, room=code, me=me or new_participant(), **more))
 
 
 def test_predict_reveal_look(store: Rooms) -> None:
@@ -81,9 +82,8 @@ def test_join_by_code(store: Rooms) -> None:
         app = healthy(open_page(PAGE))
         app.text_input(key="in_room_code").set_value(f" {code.lower()}")
         app = healthy(app.button(key="FormSubmitter:join_room-Join").click().run())
-        found = address(app)
-        assert found["room"] == code and "host" not in found
-        words.add(found["me"])
+        assert address(app) == {"room": code}
+        words.add(app.session_state["room_place"].me)
     assert len(words) == 2
     assert store.here(code) == 2
 
@@ -124,13 +124,34 @@ def test_a_wrong_key_hosts_nothing(store: Rooms) -> None:
     assert "no participant" in finding(follows(code, me="<script>"))
 
 
-def test_shared_links_hold_no_key(store: Rooms) -> None:
-    """Oracle: the address of another page, and the link to join."""
-    _, code, key = hosts(store)
-    assert room_store.Place(code, key).address() == {"room": code, "host": key}
-    app = healthy(open_page("1_Frontier.py", room=code, host=key, fine="off"))
-    assert not {"room", "host"} & address(app).keys()
-    assert key not in view._join_address(code)
+def test_the_address_tells_only_the_room(store: Rooms) -> None:
+    """Oracle: what the host's page shows, and its address: neither has the key, which a room could read."""
+    app, code, key = hosts(store)
+    shown = said(app) + " ".join(item.value for kind in (app.markdown, app.caption) for item in kind)
+    assert code in shown and key not in shown
+    assert address(app) == {"room": code}
+    assert address(follows(code)) == {"room": code}
+    moved = healthy(open_page("1_Frontier.py", room=code, host=key, me="x", fine="off"))
+    assert not {"room", "host", "me"} & address(moved).keys()
+
+
+def test_without_an_answer_of_the_browser(store: Rooms) -> None:
+    """Oracle: nobody is a participant before their browser has said who they are."""
+    code, _ = store.open()
+    app = healthy(open_page(PAGE, room=code))
+    assert "Joining" in app.caption[0].value
+    assert store.here(code) == 0
+
+
+def test_a_host_hides_the_predictions(store: Rooms) -> None:
+    """Oracle: the store, and a page opened anew: they stay hidden until they are revealed."""
+    app, code, key = hosts(store)
+    assert not store.room(code).hidden
+    healthy(app.toggle(key="in_room_hide").set_value(True).run())
+    assert store.room(code).hidden
+    anew = healthy(open_page(PAGE, room=code, host=key))
+    assert anew.toggle(key="in_room_hide").value
+    assert any("hidden until" in caption.value for caption in anew.caption)
 
 
 def test_a_view_is_shown_to_the_room(store: Rooms) -> None:
@@ -149,10 +170,25 @@ def test_a_view_is_shown_to_the_room(store: Rooms) -> None:
 
 
 def test_without_a_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Oracle: a folder that does not exist: the page says which setting to look at, and does not break."""
-    monkeypatch.setenv(room_store.SETTING, f"sqlite:///{tmp_path}/none/rooms.sqlite")
+    """Oracle: a folder that does not exist yet: the page keeps its address; once it is there, rooms work."""
+    monkeypatch.setenv(room_store.SETTING, f"sqlite:///{tmp_path}/later/rooms.sqlite")
     room_store.rooms.clear()
-    assert "not available" in finding(healthy(open_page(PAGE)))
+    app = healthy(open_page(PAGE, room="KWMTA", host="f" * 32))
+    assert "not available" in finding(app) and room_store.SETTING in said(app)
+    assert address(app) == {"room": "KWMTA", "host": "f" * 32}
+    (tmp_path / "later").mkdir()
+    assert "no room" in finding(healthy(app.run()))
+    assert healthy(open_page(PAGE)).button(key="open_room")
+    room_store.rooms()._engine.dispose()
+    room_store.rooms.clear()
+
+
+@pytest.mark.parametrize("url", ["mysql://here/rooms", "nonsense", "postgresql+nothing://here/rooms"])
+def test_a_wrong_setting(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: no exception; the page says what it needs."""
+    monkeypatch.setenv(room_store.SETTING, url)
+    room_store.rooms.clear()
+    assert "ooms" in finding(healthy(open_page(PAGE)))
     room_store.rooms.clear()
 
 
@@ -192,6 +228,18 @@ def test_what_is_said_of_a_room() -> None:
     words = room_figures.verdict(ASKED, [truth / 2, truth, 2 * truth])
     assert words.endswith("1 of 3 came within a quarter of it.") and "middle" not in words
     assert "2 times too much" in room_figures.verdict(ASKED, [2 * truth])
+    share = next(
+        step
+        for item in presets.lessons().values()
+        for step in item.steps
+        if not step.choices and lessons.answered(step, None).truth == 0
+    )
+    assert (
+        room_figures.verdict(share, [40.0, 50.0])
+        == "The simulator says 0\N{NARROW NO-BREAK SPACE}%. 0 of 2 came close to it."
+    )
+    assert room_figures.verdict(share, [2.0]).endswith("1 of 1 came close to it.")
+    assert "–" not in room_figures.verdict(ASKED, [0.0])
     right = lessons.right_choice(CHOSEN)
     assert "2 of 3 said so." in room_figures.verdict(CHOSEN, [right, right, (right + 1) % 3])
     assert room_figures.sentence(ASKED, [], True) == "Nobody has predicted anything yet."
@@ -199,10 +247,10 @@ def test_what_is_said_of_a_room() -> None:
 
 def test_the_order_of_a_workshop() -> None:
     """Oracle: every step of every lesson, each asked, revealed and looked at; on from an end is nothing."""
-    room = Room("KWMTA", *NUMBER, "ask", None, "")
+    room = Room("KWMTA", *NUMBER, "ask", None, "", False)
     assert view.neighbour(room, -1) is None
     seen = [(room.lesson, room.step, room.stage)]
     while (following := view.neighbour(room, 1)) is not None:
         seen.append(following)
-        room = Room("KWMTA", *following, None, "")
+        room = Room("KWMTA", *following, None, "", False)
     assert len(seen) == len(set(seen)) == 3 * sum(len(item.steps) for item in presets.lessons().values())

@@ -111,7 +111,7 @@ def at_once(work: Callable[[int], None], count: int = THREADS) -> list[BaseExcep
 def test_a_room_from_beginning_to_end(store: Rooms) -> None:
     """By hand: predict, change one's mind, reveal, go on, delete."""
     code, key = store.open()
-    assert store.room(code) == Room(code, *NUMBER, "ask", None, "")
+    assert store.room(code) == Room(code, *NUMBER, "ask", None, "", False)
     one, other = new_participant(), new_participant()
     store.attend(code, one)
     assert store.here(code) == 1
@@ -198,12 +198,13 @@ def test_only_the_host_may(store: Rooms) -> None:
             lambda wrong=wrong: store.show(code, wrong, *CHOICE),
             lambda wrong=wrong: store.count_down(code, wrong, 1),
             lambda wrong=wrong: store.show_view(code, wrong, "?v=1"),
+            lambda wrong=wrong: store.hide(code, wrong, True),
         ):
             with pytest.raises(RoomError, match="Only the host"):
                 act()
         store.delete(code, wrong)
     assert store.is_host(code, key)
-    assert store.room(code) == Room(code, *NUMBER, "ask", None, "")
+    assert store.room(code) == Room(code, *NUMBER, "ask", None, "", False)
 
 
 def test_the_key_is_not_stored(store: Rooms) -> None:
@@ -257,7 +258,9 @@ def test_what_is_no_choice(store: Rooms, value: float) -> None:
         store.send(code, new_participant(), CHOICE, value)
 
 
-@pytest.mark.parametrize("word", ["", "me", "<script>", "0" * 17, "G" * 16, "0" * 1_000_000], ids=range(6))
+@pytest.mark.parametrize(
+    "word", ["", "me", "<script>", "0" * 17, "G" * 16, "\x00", "0" * 1_000_000], ids=range(7)
+)
 def test_what_is_no_participant(store: Rooms, word: str) -> None:
     """Oracle: sixteen hexadecimal digits."""
     code, _ = store.open()
@@ -308,6 +311,29 @@ def test_a_flood_of_participants(store: Rooms) -> None:
     assert len(errors) == THREADS - 1
     assert all(isinstance(error, RoomError) and "full" in str(error) for error in errors)
     assert rows(store) == 1 + MOST_PARTICIPANTS
+
+
+def test_who_left_makes_room(store: Rooms, clock: Clock) -> None:
+    """By hand: a full room; after five minutes those who have gone make room, but no prediction is lost."""
+    code, _ = store.open()
+    stays = new_participant()
+    store.send(code, stays, NUMBER, 1.0)
+    for _ in range(MOST_PARTICIPANTS - 1):
+        store.attend(code, new_participant())
+    clock.now_s += rooms.GONE_S
+    with pytest.raises(RoomError, match="full"):
+        store.attend(code, new_participant())
+    clock.now_s += 1
+    store.attend(code, new_participant())
+    assert rows(store) == 1 + 2 + 1  # the room; who predicted, and who came; the prediction
+    assert store.guess(store.room(code), stays) == 1.0
+
+
+def test_other_databases_are_refused() -> None:
+    """Oracle: the sentence names what can be used."""
+    engine = sql.create_mock_engine("mysql://", lambda *_: None)
+    with pytest.raises(RoomError, match="SQLite or PostgreSQL, not in mysql"):
+        Rooms(engine)
 
 
 # --- many at once ---------------------------------------------------------------------------------

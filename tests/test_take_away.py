@@ -114,3 +114,12 @@ def test_the_frame_holds_the_link_whatever_it_has() -> None:
     """Oracle: HTML: an ampersand and quotes of a link are escaped in an attribute."""
     frame = actions.iframe('http://localhost/?v=1&mix="a"&embed=true')
     assert 'src="http://localhost/?v=1&amp;mix=&quot;a&quot;&amp;embed=true"' in frame
+
+
+def test_a_link_too_long_for_a_code() -> None:
+    """Oracle: a valid link of more than the 2,953 bytes that a QR code holds: the panel opens and says so."""
+    listed = ",".join(f"{k}:1000:{100 + k % 7}" for k in range(250))
+    app = open_page("1_Frontier.py", arrivals="trace", request_list=listed, fine="off")
+    app.session_state["in_share_open"] = True
+    app = healthy(app.run())
+    assert any("too long for a code" in caption.value for caption in app.caption)

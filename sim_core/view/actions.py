@@ -168,7 +168,10 @@ def share() -> None:
         link = state.link()
         st.markdown("The address bar always holds this view. Copy it, or let a phone read it.")
         buttons.copy_link(link)
-        st.image(qr_code(link), width=180)
+        try:
+            st.image(qr_code(link), width=180)
+        except segno.DataOverflowError:
+            st.caption("This link is too long for a code that a phone reads.")
         st.code(link, language=None, wrap_lines=True)
         _offer_to_room(link)
         st.markdown("**Embed.** Finding and chart alone, for slides and pages that can hold a frame.")
@@ -190,8 +193,7 @@ def _offer_to_room(link: str) -> None:
 
 
 def _show_to_room(place: Place, view: str) -> None:
-    room_store.guarded(lambda: room_store.rooms().show_view(place.code, place.key, view))
-    if not st.session_state.problem:
+    if room_store.guarded(lambda: room_store.rooms().show_view(place.code, place.key, view)):
         st.toast(f"Room {place.code} has a button that opens this view.")
 
 

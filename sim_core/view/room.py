@@ -1,8 +1,9 @@
 """The pieces of the Room page: a host shows questions in large type, participants follow and predict.
 
-The host's key and the participant's word stand in the address of this page alone, so a reload loses nothing;
-shared links never hold them. A fragment that draws nothing asks the store every other second what the room
-shows; the page is drawn again only when something has changed, so a half-typed number stays.
+The address names the room alone. Who a visitor is, the host with a key or a participant with a word, is kept
+by their browser (`identity.js`): a reload loses nothing, and a copied address gives nothing away. A fragment
+that draws nothing asks the store every other second what the room shows; the page is drawn again only when
+something has changed, so a half-typed number stays.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from sim_core.view.lesson_words import explained, filled, guess_words, verdict
 from sim_core.view.lessons import guess_field, guess_in
 from sim_core.view.room_store import Place, guarded
 
-HOST_S, FOLLOW_S = 1.0, 2.0  # how often the store is asked
+HOST_S, FOLLOW_S, AGAIN_S = 1.0, 2.0, 5.0  # how often the store is asked; when it is silent
 COUNTDOWN_S = (30, 60, 120)
 NEXT = {"ask": "Reveal", "reveal": "Show the curve", "look": "Next question"}
 SMALL = 15  # type on participants' own screens [px]
@@ -35,41 +36,75 @@ _countdown = st.components.v2.component(
     css=".bs-countdown { font-size: 2.2rem; font-weight: 600; font-variant-numeric: tabular-nums; }",
     isolate_styles=False,
 )
+_identity = st.components.v2.component(
+    "batchscope_identity", js=(Path(__file__).parent / "identity.js").read_text(encoding="utf-8")
+)
 
 
 def show() -> None:
     """Show the way in, the host's view or the participants'; where that cannot be, the reason."""
-    place = None
     try:
-        store = room_store.rooms()
-        place = _place(store)
-        if place is None:
-            entrance(store)
-        elif place.key:
-            host(store, place)
-        else:
-            follow(store, place)
+        _show(room_store.rooms())
     except RoomError as error:
         pieces.say(str(error))
         st.button("Another room", key="room_other", on_click=leave)
+        state.publish()
     except SQLAlchemyError:
         pieces.say(
-            "Rooms are not available: their database does not answer.",
+            "Rooms are not available: their database does not answer. This page keeps trying.",
             f"All other pages work. {room_store.SETTING} names the database, else it is a file of the app.",
         )
-    state.publish(**(place.address() if place else {}))
+        _try_again()
 
 
-def _place(store: Rooms) -> Place | None:
-    """Return where the visitor is: as the address says, else where they were last."""
-    asked, known = st.query_params, room_store.place()
+def _show(store: Rooms) -> None:
+    asked, place = st.query_params, room_store.place()
     if "room" in asked:
         code = read_code(asked["room"])
-        if known is None or known.code != code:
-            key = asked.get("host", "")[:64]
-            known = Place(code, key if store.is_host(code, key) else "", asked.get("me") or new_participant())
-        st.session_state.room_place = known
-    return known
+        if place is None or place.code != code:
+            place = _recognised(store, code)
+            if place is None:
+                st.caption("Joining…")
+                return
+        st.session_state.room_place = place
+    if place is None:
+        entrance(store)
+        state.publish()
+        return
+    (host if place.key else follow)(store, place)
+    _remember(place)
+    state.publish(room=place.code)
+
+
+def _recognised(store: Rooms, code: str) -> Place | None:
+    """Return who a visitor is, as the address or else their browser says; None before that has answered."""
+    asked = st.query_params
+    if store.is_host(code, asked.get("host", "")[:64]):
+        return Place(code, key=asked["host"])
+    if "me" in asked:
+        return Place(code, me=asked["me"][:64])
+    store.room(code)
+    found = _identity(data={"code": code}, key=f"room_who_{code}", on_kept_change=lambda: None).kept
+    if not found:
+        return None
+    who, _, word = str(found.get("who", ""))[:80].partition(" ")
+    st.session_state.room_host_again = str(found.get("host", ""))[:64]
+    return Place(code, key=word) if who == "host" and store.is_host(code, word) else Place(code, me=word)
+
+
+def _remember(place: Place) -> None:
+    """Let the visitor's browser keep who they are."""
+    _identity(data={"code": place.code, "who": place.who, "host": place.key}, key="room_who")
+
+
+@st.fragment(run_every=AGAIN_S)
+def _try_again() -> None:
+    """Draw the page again once the database answers."""
+    try:
+        room_store.rooms().end_old()
+    except SQLAlchemyError:
+        return
+    shell.rerun_page()
 
 
 def leave() -> None:
@@ -105,7 +140,7 @@ def entrance(store: Rooms) -> None:
 
 def _enter(place: Place) -> None:
     st.session_state.room_place = place
-    st.query_params.from_dict(place.address())
+    st.query_params.from_dict({"room": place.code})
     st.rerun()
 
 
@@ -216,11 +251,11 @@ def _counts(store: Rooms, place: Place) -> None:
 @st.fragment(run_every=HOST_S)
 def _live(store: Rooms, place: Place) -> None:
     """Draw the predictions as they come, unless the host hides them."""
-    if st.session_state.get("in_room_hide"):
-        st.caption("The predictions are hidden until they are revealed.")
-        return
     with _patience():
         room = store.room(place.code)
+        if room.hidden:
+            st.caption("The predictions are hidden until they are revealed.")
+            return
         _predictions(room, store.guesses(room), room_figures.LARGE)
 
 
@@ -244,7 +279,12 @@ def _controls(store: Rooms, place: Place, room: Room) -> None:
                     help="Predictions close when the time is up.",
                 )  # fmt: skip
         with st.popover("More"):
-            st.toggle("Hide predictions until they are revealed", key="in_room_hide")
+            st.session_state.in_room_hide = room.hidden
+            st.toggle(
+                "Hide predictions until they are revealed", key="in_room_hide", on_change=lambda: guarded(
+                    lambda: store.hide(place.code, place.key, st.session_state.in_room_hide)
+                ),
+            )  # fmt: skip
             _jump(store, place, room)
             if room.view:
                 st.button(
@@ -260,9 +300,9 @@ def _controls(store: Rooms, place: Place, room: Room) -> None:
 def _jump(store: Rooms, place: Place, room: Room) -> None:
     """Draw the choice of a question."""
 
-    def name(place: tuple[str, int]) -> str:
-        item = presets.lesson(place[0])
-        return f"{lessons.number_of(item)}.{place[1]} {item.steps[place[1] - 1].title}"
+    def name(step: tuple[str, int]) -> str:
+        item, number = presets.lesson(step[0]), step[1]
+        return f"{lessons.number_of(item)}.{number} {item.steps[number - 1].title}"
 
     st.session_state.in_room_step = (room.lesson, room.step)
     st.selectbox(
@@ -279,8 +319,8 @@ def every_step() -> list[tuple[str, int]]:
 def neighbour(room: Room, by: int) -> tuple[str, int, str] | None:
     """Return lesson, step and stage so many places after what a room shows; None beyond the ends."""
     every = [(*step, stage) for step in every_step() for stage in STAGES]
-    place = every.index((room.lesson, room.step, room.stage)) + by
-    return every[place] if 0 <= place < len(every) else None
+    wanted = every.index((room.lesson, room.step, room.stage)) + by
+    return every[wanted] if 0 <= wanted < len(every) else None
 
 
 def _turn(store: Rooms, place: Place, to: tuple[str, int, str]) -> None:
@@ -354,6 +394,17 @@ def _explore(room: Room) -> None:
                 type="tertiary", icon=":material/open_in_new:",
             )  # fmt: skip
         st.button("Leave the room", on_click=leave, type="tertiary")
+        if again := st.session_state.get("room_host_again"):
+            st.button(
+                "Host it again", key="room_host_back", on_click=_host_again, args=(room.code, again),
+                type="tertiary",
+            )  # fmt: skip
+
+
+def _host_again(code: str, key: str) -> None:
+    """Make the visitor, whose browser has opened the room, its host again."""
+    st.session_state.room_host_again = ""
+    st.session_state.room_place = Place(code, key=key)
 
 
 @st.fragment(run_every=FOLLOW_S)

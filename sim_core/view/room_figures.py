@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sim_core import lessons
-from sim_core.lessons import CLOSE, MEASURES
+from sim_core.lessons import MEASURES
 from sim_core.presets import LessonStep
 from sim_core.view.figures import COLOURS, INK, LAYOUT, MUTED, Figure, round_values, short, ticks
 from sim_core.view.lesson_figures import WIDE, figure_words, ratio_words
@@ -147,9 +148,10 @@ def verdict(step: LessonStep, guesses: Sequence[float]) -> str:
     if not guesses:
         return said
     close = sum(bool(lessons.answered(step, guess).right) for guess in guesses)
-    middle = lessons.answered(step, median(guesses)).factor
+    middle = lessons.answered(step, median(guesses))
     far = ""
-    if not 1 / CLOSE <= middle <= CLOSE:
-        way = "much" if middle > 1 else "little"
-        far = f" The room's middle is {ratio_words(max(middle, 1 / middle))} times too {way}."
-    return f"{said}{far} {close} of {len(guesses)} came within a quarter of it."
+    if not middle.right and math.isfinite(middle.factor):
+        way = "much" if middle.factor > 1 else "little"
+        far = f" The room's middle is {ratio_words(max(middle.factor, 1 / middle.factor))} times too {way}."
+    near = "came close to it" if MEASURES[step.measure].scale == 100 else "came within a quarter of it"
+    return f"{said}{far} {close} of {len(guesses)} {near}."

@@ -22,11 +22,21 @@ def rooms() -> Rooms:
 
     Raises
     ------
+    RoomError
+        If the setting names a database that cannot hold rooms, or one whose package is not installed.
     sqlalchemy.exc.SQLAlchemyError
         If the database cannot be reached.
     """
     url = os.environ.get(SETTING) or f"sqlite:///{FILE}"
-    return Rooms(st.connection("rooms", type="sql", url=url, pool_pre_ping=True).engine)
+    try:
+        connection = st.connection("rooms", type="sql", url=url, pool_pre_ping=True)
+    except ModuleNotFoundError as error:
+        raise RoomError(f"Rooms cannot be kept as {SETTING} says: {error}") from error
+    try:
+        return Rooms(connection.engine)
+    except SQLAlchemyError:
+        connection.reset()  # the next visitor opens it anew
+        raise
 
 
 class Place(NamedTuple):
@@ -36,9 +46,10 @@ class Place(NamedTuple):
     key: str = ""
     me: str = ""
 
-    def address(self) -> dict[str, str]:
-        """Return what the address holds of it."""
-        return {"room": self.code} | ({"host": self.key} if self.key else {"me": self.me})
+    @property
+    def who(self) -> str:
+        """Who the visitor is, as their browser keeps it."""
+        return f"host {self.key}" if self.key else f"me {self.me}"
 
 
 def place() -> Place | None:
@@ -46,12 +57,14 @@ def place() -> Place | None:
     return st.session_state.get("room_place")
 
 
-def guarded(act: Callable[[], None]) -> None:
-    """Do something with a room; where it is refused, the top of the page says why."""
-    st.session_state.problem = ""
+def guarded(act: Callable[[], None]) -> bool:
+    """Do something with a room, and return whether it was done; where it is refused, say why."""
     try:
         act()
     except RoomError as error:
-        st.session_state.problem = str(error)
+        st.toast(str(error), icon=":material/info:")
     except SQLAlchemyError:
-        st.session_state.problem = "The room's database did not answer. Try again in a moment."
+        st.toast("The room's database did not answer. Try again in a moment.", icon=":material/info:")
+    else:
+        return True
+    return False

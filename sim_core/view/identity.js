@@ -1,0 +1,28 @@
+// Who a visitor is in a room: {code, who, host}. The tab remembers it over a reload, so that nobody counts twice; the
+// browser remembers the host's key over closed tabs. Where Python does not know yet (no `who`), it is told: {who, host},
+// and for somebody new a random word.
+
+/** Return what a store has, "" where the browser keeps nothing. */
+function read(open, name) {
+  try { return open().getItem(name) ?? ""; } catch { return ""; }
+}
+
+function write(open, name, value) {
+  try { open().setItem(name, value); } catch { /* this browser keeps nothing */ }
+}
+
+function newWord() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+export default function ({ data, setStateValue }) {
+  const name = "batchscope-room-" + data.code, tab = () => sessionStorage, browser = () => localStorage;
+  if (data.who) {
+    write(tab, name, data.who);
+    if (data.host) write(browser, name, data.host);
+    return;
+  }
+  const who = read(tab, name) || "me " + newWord();
+  write(tab, name, who);
+  setStateValue("kept", { who, host: read(browser, name) });
+}
