@@ -53,6 +53,11 @@ def estimate(changes: Sequence[float]) -> Estimate:
     return Estimate(float(np.mean(changes)), T_95 * spread / math.sqrt(SEEDS))
 
 
+def seeded(scenario: Scenario, turn: int) -> Scenario:
+    """Return a scenario with the seed of the run at a turn; after the largest seed comes 0."""
+    return scenario.replace(seed=(scenario.seed + turn) % (int(FIELDS["seed"].high) + 1))
+
+
 class Gain(NamedTuple):
     """How much more throughput per accelerator the second has than the first, at one interactivity.
 
@@ -136,8 +141,8 @@ def gain(first: Scenario, second: Scenario) -> Gain:
     if math.isnan(place):
         return Gain(place, math.nan, math.nan)
     ratios = []
-    for seed in range(SEEDS):
-        sides = (scenario.replace(seed=scenario.seed + seed) for scenario in (first, second))
+    for turn in range(SEEDS):
+        sides = (seeded(scenario, turn) for scenario in (first, second))
         ours, theirs = (throughput_at(curve(side), place) for side in sides)
         ratios.append(theirs / ours - 1 if ours > 0 else math.nan)
     return Gain(place, *estimate(ratios))
@@ -182,11 +187,9 @@ def throughput_within(scenario: Scenario, interactivity: float = 0.0) -> float:
 @lru_cache(maxsize=64)
 def gain_within(first: Scenario, second: Scenario) -> LimitsGain:
     """Return how much more the second gives than the first within the first one's limits, with its error."""
-    limits = {key: getattr(first, key) for key in LIMIT_KEYS}
-    pairs = []
-    for seed in range(SEEDS):
-        own = {"seed": first.seed + seed, **limits}
-        pairs.append([best_within(side.replace(**own)) for side in (first, second)])
+    shared = {key: getattr(first, key) for key in ("seed", *LIMIT_KEYS)}
+    sides = [side.replace(**shared) for side in (first, second)]
+    pairs = [[best_within(seeded(side, turn)) for side in sides] for turn in range(SEEDS)]
     keeps = [sum(pair[side] is not None for pair in pairs) for side in (0, 1)]
     if min(keeps) < SEEDS:
         return LimitsGain(*keeps, Estimate(math.nan, math.nan), math.nan, math.nan)

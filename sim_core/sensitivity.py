@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sim_core.address import FLAT_CLASS, mix_classes
-from sim_core.compare import SEEDS, Estimate, Y, best_within, estimate
+from sim_core.compare import SEEDS, Estimate, Y, best_within, estimate, seeded
 from sim_core.frontier import Point, evaluate
 from sim_core.presets import accelerator_of, arithmetic_dtype
 from sim_core.remembered import Remembered
@@ -120,16 +120,12 @@ def tornado(
     found = known(scenario, figure)
     if found is not None:
         return found
-    bases = [measure(_seeded(scenario, seed), figure) for seed in range(SEEDS)]
+    bases = [measure(seeded(scenario, turn), figure) for turn in range(SEEDS)]
     keys, rows = levers(scenario, figure), []
     for done, key in enumerate(keys):
         progress(done / len(keys))
         rows.append(_row(scenario, key, figure, bases))
     return _known.put((scenario, figure), sorted(rows, key=size, reverse=True))
-
-
-def _seeded(scenario: Scenario, seed: int) -> Scenario:
-    return scenario.replace(seed=scenario.seed + seed)
 
 
 def _row(scenario: Scenario, key: str, figure: str, bases: list[float]) -> dict[str, Any]:
@@ -145,7 +141,7 @@ def _change(scenario: Scenario, changes: dict[str, float], figure: str, bases: l
     """Return the relative change of a figure; NaN where the changed scenario cannot be or has none."""
     try:
         changed = scenario.replace(**changes)
-        figures = [measure(_seeded(changed, seed), figure) for seed in range(SEEDS)]
+        figures = [measure(seeded(changed, turn), figure) for turn in range(SEEDS)]
     except ScenarioError:
         return Estimate(math.nan, math.nan)
     return estimate(

@@ -77,6 +77,17 @@ def test_noise_is_not_called_a_difference() -> None:
     assert "cannot be compared" in view.gain_words("B", compare.Gain(math.nan, math.nan, math.nan))
 
 
+def test_seeds_begin_anew_after_the_largest() -> None:
+    """By hand: 2^53 is the largest, then come 0, 1, ...; both gains can be had there."""
+    last = H100.replace(seed=2**53)
+    assert [compare.seeded(last.replace(seed=2**53 - 1), turn).seed for turn in range(4)] == [
+        2**53 - 1, 2**53, 0, 1,
+    ]  # fmt: skip
+    other = last.replace(max_batch=64)
+    assert math.isfinite(compare.gain(last, other).interactivity)
+    assert compare.gain_within(last, other).first_keeps == compare.SEEDS
+
+
 def test_what_differs() -> None:
     """By hand."""
     other = H100.replace(max_batch=64, weight_dtype="fp8")

@@ -101,6 +101,12 @@ def test_progress_reaches_from_nothing_and_is_remembered() -> None:
     assert tornado(scenario, "tpot") is rows is sensitivity.known(scenario, "tpot")
 
 
+def test_the_largest_seeds_are_no_end() -> None:
+    """Oracle: every change is known."""
+    rows = tornado(BASE.replace(seed=2**53 - 2), "tpot")
+    assert all(math.isfinite(row["more_frac"]) for row in rows)
+
+
 def test_the_figure_is_valid_and_noise_is_hollow() -> None:
     """Oracle: Plotly's own check; a clear fill for what is not sure; both moves have a mark of their own."""
     rows = tornado(BASE, "tpot")
