@@ -41,6 +41,9 @@ class Estimate(NamedTuple):
         return abs(self.frac) > self.error_frac
 
 
+UNKNOWN = Estimate(math.nan, math.nan)
+
+
 def estimate(changes: Sequence[float]) -> Estimate:
     """Return the mean of the changes that `SEEDS` seeds gave, and its error by Student's t.
 
@@ -61,17 +64,11 @@ def seeded(scenario: Scenario, turn: int) -> Scenario:
 class Gain(NamedTuple):
     """How much more throughput per accelerator the second has than the first, at one interactivity.
 
-    `gain_frac` and its `error_frac` (half of the 95% interval); NaN where one of them has no such point.
+    NaN where one of them has no such point.
     """
 
     interactivity: float
-    gain_frac: float
-    error_frac: float
-
-    @property
-    def is_sure(self) -> bool:
-        """Return whether the difference is larger than its error."""
-        return abs(self.gain_frac) > self.error_frac
+    gain: Estimate
 
 
 class LimitsGain(NamedTuple):
@@ -139,13 +136,13 @@ def gain(first: Scenario, second: Scenario) -> Gain:
     """Return how much more the second gives than the first, with its error."""
     place = common_interactivity(first, second)
     if math.isnan(place):
-        return Gain(place, math.nan, math.nan)
+        return Gain(place, UNKNOWN)
     ratios = []
     for turn in range(SEEDS):
         sides = (seeded(scenario, turn) for scenario in (first, second))
         ours, theirs = (throughput_at(curve(side), place) for side in sides)
         ratios.append(theirs / ours - 1 if ours > 0 else math.nan)
-    return Gain(place, *estimate(ratios))
+    return Gain(place, estimate(ratios))
 
 
 @lru_cache(maxsize=512)
@@ -192,7 +189,7 @@ def gain_within(first: Scenario, second: Scenario) -> LimitsGain:
     pairs = [[best_within(seeded(side, turn)) for side in sides] for turn in range(SEEDS)]
     keeps = [sum(pair[side] is not None for pair in pairs) for side in (0, 1)]
     if min(keeps) < SEEDS:
-        return LimitsGain(*keeps, Estimate(math.nan, math.nan), math.nan, math.nan)
+        return LimitsGain(*keeps, UNKNOWN, math.nan, math.nan)
     ratios = {
         key: [theirs[key] / ours[key] for ours, theirs in pairs]
         for key in (Y, "usd_per_mtok", "joule_per_tok")

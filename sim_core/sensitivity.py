@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sim_core.address import FLAT_CLASS, mix_classes
-from sim_core.compare import SEEDS, Estimate, Y, best_within, estimate, seeded
+from sim_core.compare import SEEDS, UNKNOWN, Estimate, Y, best_within, estimate, seeded
 from sim_core.frontier import Point, evaluate
 from sim_core.presets import accelerator_of, arithmetic_dtype
 from sim_core.remembered import Remembered
@@ -143,7 +143,7 @@ def _change(scenario: Scenario, changes: dict[str, float], figure: str, bases: l
         changed = scenario.replace(**changes)
         figures = [measure(seeded(changed, turn), figure) for turn in range(SEEDS)]
     except ScenarioError:
-        return Estimate(math.nan, math.nan)
+        return UNKNOWN
     return estimate(
         [now / base - 1 if base > 0 else math.nan for now, base in zip(figures, bases, strict=True)]
     )

@@ -11,7 +11,7 @@ from sim_core import compare, load_scenario, presets
 from sim_core.address import to_query
 from sim_core.frontier import LOAD, frontier, sweep_key
 from sim_core.view import compare as view
-from sim_core.view import compare_figures
+from sim_core.view import compare_figures, results
 from sim_core.view.words import percent
 from tests.visits import address, finding, healthy, open_page, said
 
@@ -44,8 +44,8 @@ def test_a_curve_is_the_frontiers() -> None:
 def test_a_scenario_is_as_good_as_itself() -> None:
     """Oracle: no gain, no error: common random numbers."""
     found = compare.gain(H100, H100.replace())
-    assert (found.gain_frac, found.error_frac) == (0, 0)
-    assert not found.is_sure
+    assert found.gain == (0, 0)
+    assert not found.gain.is_sure
 
 
 def test_twice_the_device_is_twice_as_good() -> None:
@@ -58,23 +58,26 @@ def test_twice_the_device_is_twice_as_good() -> None:
         link_gb_per_s=2.0 * part.link_gb_per_s,
     )  # fmt: skip
     found = compare.gain(base, double)
-    assert found.is_sure and found.gain_frac > 0.95
+    assert found.gain.is_sure and found.gain.frac > 0.95
     back = compare.gain(double, base)
     if back.interactivity == found.interactivity:
-        assert (1 + back.gain_frac) * (1 + found.gain_frac) == pytest.approx(1, rel=0.01)
+        assert (1 + back.gain.frac) * (1 + found.gain.frac) == pytest.approx(1, rel=0.01)
 
 
 def test_noise_is_not_called_a_difference() -> None:
     """Oracle: the same system under another seed: whatever differs is noise, and its words say so."""
     found = compare.gain(H100, H100.replace(seed=1000))
-    assert abs(found.gain_frac) < 0.1
-    assert found.is_sure == (abs(found.gain_frac) > found.error_frac)
-    sure = compare.Gain(25.0, 0.01, 0.02)
-    assert "same throughput" in view.gain_words("B", sure)
-    assert "15" in view.gain_words("B", compare.Gain(25.0, 0.15, 0.01))
-    assert "less" in view.gain_words("B", compare.Gain(25.0, -0.15, 0.01))
-    assert "2.5 times" in view.gain_words("B", compare.Gain(25.0, 1.5, 0.01))
-    assert "cannot be compared" in view.gain_words("B", compare.Gain(math.nan, math.nan, math.nan))
+    assert abs(found.gain.frac) < 0.1
+    assert found.gain.is_sure == (abs(found.gain.frac) > found.gain.error_frac)
+
+    def words(frac: float, error_frac: float) -> str:
+        return view.gain_words("B", compare.Gain(25.0, compare.Estimate(frac, error_frac)))
+
+    assert "same throughput" in words(0.01, 0.02)
+    assert "15" in words(0.15, 0.01)
+    assert "less" in words(-0.15, 0.01)
+    assert "2.5 times" in words(1.5, 0.01)
+    assert "cannot be compared" in view.gain_words("B", compare.Gain(math.nan, compare.UNKNOWN))
 
 
 def test_seeds_begin_anew_after_the_largest() -> None:
@@ -188,7 +191,7 @@ def test_the_gain_is_said() -> None:
     """Oracle: the core's gain."""
     app = healthy(open_page(PAGE, **QUICK, versus="requests=400&accelerator=h200"))
     found = compare.gain(H100, H100.replace(accelerator="h200"))
-    assert percent(found.gain_frac) in finding(app)
+    assert percent(found.gain.frac) in finding(app)
     top = compare.best(compare.curve(H100))
     assert top is not None and "h200" in said(app)
 
@@ -316,3 +319,11 @@ def test_the_page_says_what_it_takes() -> None:
     text = said(healthy(app.run()))
     assert "One spec of A alone" in text
     assert "Memory bandwidth" in text
+
+
+def test_words_of_a_factor() -> None:
+    """By hand: too much, nothing, some; a spec that is not known is not said to be too small."""
+    assert "no change of this spec alone is enough, even 8×" in results.factor("hbm_gb", math.nan, 80.0)
+    assert results.factor("hbm_gb", 1.0, 80.0) == "nothing: it is enough"
+    assert results.factor("hbm_gb", 1.5, 80.0).startswith("1.5×: 120")
+    assert results.factor("link_gb_per_s", math.nan, None) == "not known"

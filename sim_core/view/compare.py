@@ -24,6 +24,7 @@ from sim_core.view import (
     design,
     figures,
     pieces,
+    results,
     sensitivity,
     shell,
     state,
@@ -33,19 +34,11 @@ from sim_core.view import (
 from sim_core.view.chart import chart
 from sim_core.view.figures import Row
 from sim_core.view.findings import limits_words
-from sim_core.view.words import duration, number, percent, quantity
+from sim_core.view.words import number, percent, quantity
 
 VIEWS = {"sides": "A or B?", "design": "Design an accelerator", "sensitivity": "What matters most?"}
 NAMES = ("A", "B", "C")
 LOOKS = (0, 1, 2)
-RESULTS = (
-    ("output_tok_per_s_per_accelerator", "Best within the limits [tok/s per accelerator]", number, True),
-    ("tok_per_s_per_user", "Interactivity there [tok/s/user]", number, True),
-    ("ttft_ms_p99", "TTFT p99 there", duration, False),
-    ("tpot_ms_p99", "TPOT p99 there", duration, False),
-    ("usd_per_mtok", "Cost [USD/Mtok]", number, False),
-    ("joule_per_tok", "Energy [J/tok]", number, False),
-)
 
 
 def show(scenario: Scenario) -> None:
@@ -224,32 +217,26 @@ def _per_token_words(found: LimitsGain) -> str:
 
 def gain_words(name: str, found: Gain) -> str:
     """Return in one sentence how much better a scenario is than A."""
-    if math.isnan(found.gain_frac):
+    change, error_frac = found.gain
+    if math.isnan(change):
         return f"{name} and A have no interactivity in common: they cannot be compared at the same speed."
     where = f"At {quantity(found.interactivity, 'tok/s/user')}"
-    if not found.is_sure:
+    if not found.gain.is_sure:
         return (
             f"{where} {name} and A give the same throughput per accelerator, as far as can be told "
-            f"(±{percent(found.error_frac)})."
+            f"(±{percent(error_frac)})."
         )
-    sure = f" (±{percent(found.error_frac)})" if found.error_frac >= 0.005 else ""
-    if found.gain_frac >= 1:
-        return f"{where} {name} gives {number(1 + found.gain_frac, 2)} times the throughput of A{sure}."
-    way = "more" if found.gain_frac > 0 else "less"
-    return (
-        f"{where} {name} gives {percent(abs(found.gain_frac))} {way} throughput per accelerator than A{sure}."
-    )
+    sure = f" (±{percent(error_frac)})" if error_frac >= 0.005 else ""
+    if change >= 1:
+        return f"{where} {name} gives {number(1 + change, 2)} times the throughput of A{sure}."
+    way = "more" if change > 0 else "less"
+    return f"{where} {name} gives {percent(abs(change))} {way} throughput per accelerator than A{sure}."
 
 
 def tables(sides: Sequence[Scenario]) -> None:
     """Show in which inputs the scenarios differ, and in which results."""
-    heads = list(NAMES[: len(sides)])
-    lines = []
-    tops = [compare.best_within(side) for side in sides]
-    for key, label, words, more_is_better in RESULTS:
-        values = [math.nan if top is None or top[key] is None else top[key] for top in tops]
-        lines.append((label, pieces.cells(values, words, more_is_better)))
-    pieces.table("Results, at each one's best point within its limits", heads, lines, scroll=True)
+    heads = NAMES[: len(sides)]
+    results.side_by_side("Results, at each one's best point within its limits", heads, sides)
     found = compare.differences(sides)
     if found:
         rows = [(_label(key), [escape(_value(side, key)) for side in sides]) for key in found]
@@ -270,18 +257,7 @@ def what_it_takes(sides: Sequence[Scenario]) -> None:
             return
         with st.spinner("Looking for the smallest change…"):
             found = compare.needed(sides[least], tops[best][compare.Y])
-        part = presets.accelerator_of(sides[least])
-        lines = [
-            (_label(key), [escape(_factor_words(key, factor, getattr(part, key)))])
-            for key, factor in found.items()
-        ]
-        pieces.table(f"One spec of {NAMES[least]} alone, everything else as it is", ["Needed"], lines)
-
-
-def _factor_words(key: str, factor: float, spec: float | None) -> str:
-    if math.isnan(factor):
-        return f"not enough, even at {number(compare.MOST_FACTOR)} times"
-    return f"{number(factor, 3)}×: {controls.SPECS[key][0](spec * factor)}"
+        results.needed(f"One spec of {NAMES[least]} alone, everything else as it is", sides[least], found)
 
 
 def _label(key: str) -> str:

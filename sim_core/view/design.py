@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 import streamlit as st
@@ -14,22 +13,26 @@ from sim_core.address import command_for
 from sim_core.design import GPU, SRAM
 from sim_core.frontier import own_vary, sweep_key
 from sim_core.scenario import FIELDS, Scenario, ScenarioError
-from sim_core.view import actions, controls, design_words, figures, pieces, shell, state, sweeps, trust_badge
+from sim_core.view import (
+    actions,
+    controls,
+    design_words,
+    figures,
+    pieces,
+    results,
+    shell,
+    state,
+    sweeps,
+    trust_badge,
+)
 from sim_core.view.chart import chart
 from sim_core.view.figures import Row
-from sim_core.view.words import duration, number, quantity
+from sim_core.view.words import quantity
 
 KINDS = {GPU: "GPU type: HBM", SRAM: "SRAM type: all on chip"}
 SHOWN = (
     *("bf16_tflop_per_s", "fp8_tflop_per_s", "fp4_tflop_per_s", "link_gb_per_s"),
     *("hbm_gb_per_s", "hbm_gb", "tdp_w", "price_usd_per_hour"),
-)
-RESULTS = (
-    ("output_tok_per_s_per_accelerator", "Best within the limits [tok/s per accelerator]", number, True),
-    ("tok_per_s_per_user", "Interactivity there [tok/s/user]", number, True),
-    ("ttft_ms_p99", "TTFT p99 there", duration, False),
-    ("usd_per_mtok", "Cost [USD/Mtok]", number, False),
-    ("joule_per_tok", "Energy [J/tok]", number, False),
 )
 USERS = (0.0, *(10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 75.0, 100.0, 150.0, 200.0, 300.0, 500.0, 1000.0))
 RATES = (0.0, *(100.0, 200.0, 300.0, 500.0, 750.0, 1e3, 1.5e3, 2e3, 3e3, 5e3, 7.5e3, 1e4, 1.5e4, 2e4, 5e4))
@@ -49,7 +52,8 @@ def show(scenario: Scenario) -> None:
     for side, points in zip(sides, curves, strict=True):
         if not any(row["feasible"] for row in points):
             st.caption(f"{design_words.name(side, scenario)} cannot run: {points[0]['reason']}")
-    _table(sides)
+    heads = [design_words.name(side, scenario) for side in sides]
+    results.side_by_side("Each at its best point within the limits", heads, sides)
     _what_it_takes(scenario, curves[0])
     commands = "\n".join(command_for(side, "frontier", vary=own_vary(side)) for side in sides)
     actions.take_away("design", [*actions.table_files(rows, "design"), _file(scenario)], commands)
@@ -83,7 +87,7 @@ def _specs(scenario: Scenario) -> None:
         for keys in (SHOWN[:4], SHOWN[4:]):
             for column, key in zip(st.columns(4), keys, strict=True):
                 with column:
-                    label = f"{design_words.label(key, scenario)} [{FIELDS[key].unit}]"
+                    label = f"{results.spec_label(key, scenario)} [{FIELDS[key].unit}]"
                     controls.amount(key, label, getattr(part, key), _write_spec)
         if kind == SRAM:
             _spread(scenario)
@@ -170,16 +174,6 @@ def _best(sides: Sequence[Scenario]) -> dict[str, Any] | None:
     return max(named, key=lambda row: row[compare.Y], default=None)
 
 
-def _table(sides: Sequence[Scenario]) -> None:
-    """Show throughput, speed, cost and energy of each part at its best point."""
-    tops, lines = [compare.best_within(side) for side in sides], []
-    for key, label, words, more_is_better in RESULTS:
-        values = [math.nan if top is None or top[key] is None else top[key] for top in tops]
-        lines.append((label, pieces.cells(values, words, more_is_better)))
-    heads = [design_words.name(side, sides[0]) for side in sides]
-    pieces.table("Each at its best point within the limits", heads, lines, scroll=True)
-
-
 # What a target takes
 
 
@@ -195,16 +189,8 @@ def _what_it_takes(scenario: Scenario, rows: Sequence[Row]) -> None:
         with st.spinner("Looking for the smallest change…"):
             found = compare.needed(scenario, rate, user)
         st.markdown(design_words.takes(scenario, found, user, rate))
-        part = presets.accelerator_of(scenario)
-        lines = [
-            (design_words.label(key, scenario), [escape(design_words.factor(key, value, getattr(part, key)))])
-            for key, value in found.items()
-        ]
-        pieces.table(
-            "One spec alone, everything else as it is; to 2%, on the requests of one seed",
-            ["Needed"],
-            lines,
-            scroll=True,
+        results.needed(
+            "One spec alone, everything else as it is; to 2%, on the requests of one seed", scenario, found
         )
 
 

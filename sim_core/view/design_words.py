@@ -9,16 +9,10 @@ from sim_core import compare, cost, design, phases, presets
 from sim_core.calibration import calibration, calibration_of
 from sim_core.design import SRAM, Spread
 from sim_core.scenario import Scenario, ScenarioError
-from sim_core.view.controls import LABELS, SPECS
+from sim_core.view.controls import SPECS
 from sim_core.view.figures import Row, drawable
+from sim_core.view.results import spec_label
 from sim_core.view.words import number, percent, quantity
-
-ON_CHIP = {"hbm_gb_per_s": "SRAM bandwidth", "hbm_gb": "On-chip SRAM"}
-
-
-def label(key: str, scenario: Scenario) -> str:
-    """Return the name of a spec; the memory of an SRAM part is its SRAM."""
-    return ON_CHIP.get(key, LABELS[key]) if design.kind(scenario) == SRAM else LABELS[key]
 
 
 def name(side: Scenario, scenario: Scenario) -> str:
@@ -149,24 +143,13 @@ def takes(scenario: Scenario, found: Mapping[str, float], user: float, rate: flo
     part = presets.accelerator_of(scenario)
     enough = {key: factor for key, factor in found.items() if math.isfinite(factor)}
     unknown = [key for key in found if getattr(part, key) is None]
-    never = [label(key, scenario).lower() for key in found if key not in enough and key not in unknown]
+    never = [spec_label(key, scenario).lower() for key in found if key not in enough and key not in unknown]
     if not enough:
         most = number(compare.MOST_FACTOR)
         return f"No change of one spec alone is enough for **{goal}**, even {most} times as much."
     key = min(enough, key=enough.__getitem__)
     text = (
         f"The smallest change that reaches **{goal}** is {number(enough[key])} times the "
-        f"{label(key, scenario).lower()}: {SPECS[key][0](getattr(part, key) * enough[key])}."
+        f"{spec_label(key, scenario).lower()}: {SPECS[key][0](getattr(part, key) * enough[key])}."
     )
     return text + (f" No change of {' or '.join(never)} alone is enough." if never else "")
-
-
-def factor(key: str, value: float, spec: float | None) -> str:
-    """Return what one spec would have to be."""
-    if spec is None:
-        return "not known"
-    if math.isnan(value):
-        return f"no change of this spec alone is enough, even {number(compare.MOST_FACTOR)}×"
-    if value == 1:
-        return "nothing: it is enough"
-    return f"{number(value, 3)}×: {SPECS[key][0](spec * value)}"
