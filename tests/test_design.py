@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 
 import numpy as np
@@ -180,6 +181,14 @@ def test_what_a_target_takes(query: dict[str, str]) -> None:
     assert "One spec alone" in said(app)
 
 
+def test_a_design_without_rivals() -> None:
+    """By hand: nothing is said of real parts, with or without a price."""
+    for price in ("", "&price_usd_per_hour=4"):
+        side = load_scenario(f"requests=400{price}")
+        text = design_words.finding([side], [compare.curve(side)])
+        assert text.startswith("This design gives") and text.endswith(".") and "real part" not in text
+
+
 def test_words_of_a_target() -> None:
     """By hand."""
     found = {
@@ -192,6 +201,11 @@ def test_words_of_a_target() -> None:
     assert "1.4 times the memory bandwidth" in text and "4.69" in text
     assert "No change of bf16 arithmetic or link bandwidth alone is enough" in text
     assert "as it is" in design_words.takes(BASE, dict.fromkeys(found, 1.0), 60.0, 3000.0)
+    for name in ("l40s", "l4", "a10g", "rtx-4090"):  # no link is known
+        part = BASE.replace(accelerator=name, slo_ttft_ms=60_000.0, slo_tpot_ms=1000.0)
+        easy = compare.needed(part, 1.0)
+        assert math.isnan(easy["link_gb_per_s"])
+        assert "as it is" in design_words.takes(part, easy, 5.0, 1.0)
     none = design_words.takes(BASE, dict.fromkeys(found, float("nan")), 60.0, 3000.0)
     assert "No change of one spec alone is enough" in none
 

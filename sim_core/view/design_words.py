@@ -35,6 +35,8 @@ def finding(sides: Sequence[Scenario], curves: Sequence[Sequence[Row]]) -> str:
     text = f"This design gives {quantity(tops[0][compare.Y], 'tok/s')} per accelerator within the limits"
     if tops[0]["usd_per_mtok"] > 0:
         text += f", at {quantity(tops[0]['usd_per_mtok'], 'USD')} per million tokens"
+    if len(sides) == 1:
+        return f"{text}."
     others = [place for place in range(1, len(sides)) if tops[place] is not None]
     if not others:
         return f"{text}; none of the real parts shown keeps them."
@@ -138,7 +140,7 @@ def devices(count: int) -> str:
 def takes(scenario: Scenario, found: Mapping[str, float], user: float, rate: float) -> str:
     """Return the smallest change of one spec that reaches a target, and which specs alone are not enough."""
     goal = f"{quantity(user, 'tok/s/user')} at {quantity(rate, 'tok/s')} per accelerator within the limits"
-    if all(factor == 1 for factor in found.values()):
+    if any(factor == 1 for factor in found.values()):
         return f"**{goal}** is reached as it is."
     part = presets.accelerator_of(scenario)
     enough = {key: factor for key, factor in found.items() if math.isfinite(factor)}
