@@ -173,10 +173,10 @@ def rivals(scenario: Scenario, names: Sequence[str]) -> list[Scenario]:
     """Return real parts, as sold, in the same scenario; the design itself, where it is one, is left out.
 
     Beside a GPU-like design they have its layout; an SRAM part, or any part beside one, has the smallest
-    group that holds the model and its batch.
+    group that holds the model and its batch. Step times measured on the design are not theirs.
     """
     others = [name for name in names if name != scenario.accelerator or is_own(scenario)]
-    sold = scenario.replace(**dict.fromkeys(SPECS))
+    sold = scenario.replace(**dict.fromkeys(SPECS), step_profile="")
     found = [sold.replace(accelerator=name, **assumed_peaks(presets.accelerator(name))) for name in others]
     return [_laid_out(rival, kind(scenario)) for rival in found][:RIVALS]
 

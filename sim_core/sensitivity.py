@@ -14,6 +14,7 @@ from typing import Any
 
 from sim_core.address import FLAT_CLASS, mix_classes
 from sim_core.compare import SEEDS, UNKNOWN, Estimate, Y, best_within, estimate, seeded
+from sim_core.cost import measured_steps
 from sim_core.frontier import Point, evaluate
 from sim_core.presets import accelerator_of, arithmetic_dtype
 from sim_core.remembered import Remembered
@@ -52,9 +53,8 @@ def candidates(scenario: Scenario, figure: str) -> list[str]:
 
     The best throughput within the limits is sought over all loads, so no one load is a lever there.
     """
-    part = accelerator_of(scenario)
-    keys = [f"{arithmetic_dtype(scenario, part)}_tflop_per_s", "hbm_gb_per_s", "hbm_gb"]
-    keys += ["link_gb_per_s"] if scenario.accelerators > scenario.replicas or scenario.split else []
+    fixed = without_effect(scenario)
+    keys = [key for key in _specs(scenario) if key not in fixed]
     if scenario.arrivals != "trace" and FLAT_CLASS in (mix_classes(scenario.mix) or [FLAT_CLASS]):
         keys += ["prompt_tokens", "output_tokens"]
     keys += ["max_batch"]
@@ -63,6 +63,21 @@ def candidates(scenario: Scenario, figure: str) -> list[str]:
     if figure in ("usd", "joule"):
         keys += [{"usd": "price_usd_per_hour", "joule": "tdp_w"}[figure]]
     return keys
+
+
+def _specs(scenario: Scenario) -> list[str]:
+    """Return the specs in use for speed and room: the arithmetic and the memory, between devices the link."""
+    part = accelerator_of(scenario)
+    keys = [f"{arithmetic_dtype(scenario, part)}_tflop_per_s", "hbm_gb_per_s", "hbm_gb"]
+    return keys + (["link_gb_per_s"] if scenario.accelerators > scenario.replicas or scenario.split else [])
+
+
+def without_effect(scenario: Scenario) -> list[str]:
+    """Return the specs that measured step times do not follow; the capacity is one if KV blocks are given."""
+    profile = measured_steps(scenario)
+    if profile is None:
+        return []
+    return [key for key in _specs(scenario) if key != "hbm_gb" or profile.kv_blocks]
 
 
 def _value(scenario: Scenario, key: str) -> float | None:

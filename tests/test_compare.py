@@ -321,6 +321,20 @@ def test_the_page_says_what_it_takes() -> None:
     assert "Memory bandwidth" in text
 
 
+def test_what_measured_steps_would_take_is_not_offered() -> None:
+    """Oracle: a spec does nothing to measured step times; the side that is predicted has its answer."""
+    slow, fast = (f"1:20,256:{end},context:0.00003" for end in (90, 22))
+    app = healthy(open_page(PAGE, **QUICK, step_profile=slow, versus="requests=400"))
+    assert "in_needed" not in app.session_state
+    captions = [item.value for item in app.caption]
+    assert (
+        "What would A need to match B? That cannot be told: measured step times do not follow the specs."
+        in (captions)
+    )
+    app = healthy(open_page(PAGE, **QUICK, versus=f"requests=400&step_profile={fast}"))
+    assert not any("cannot be told" in item.value for item in app.caption)
+
+
 def test_words_of_a_factor() -> None:
     """By hand: too much, nothing, some; a spec that is not known is not said to be too small."""
     assert "no change of this spec alone is enough, even 8×" in results.factor("hbm_gb", math.nan, 80.0)

@@ -133,6 +133,13 @@ def test_rivals_are_real_parts_in_the_same_scenario() -> None:
     assert [side.tensor_parallel for side in design.rivals(CHIP, names)] == [1, 1]
 
 
+def test_rivals_have_no_step_times_of_the_design() -> None:
+    """Oracle: the curve of the part as the calibration predicts it."""
+    steps = "1:8,256:30,context:0.00003"
+    (rival,) = design.rivals(BASE.replace(step_profile=steps), ["h200"])
+    assert compare.curve(rival) == compare.curve(BASE.replace(accelerator="h200"))
+
+
 # --- the view -------------------------------------------------------------------------------------
 
 
@@ -183,10 +190,19 @@ def test_what_a_target_takes(query: dict[str, str]) -> None:
 
 def test_a_design_without_rivals() -> None:
     """By hand: nothing is said of real parts, with or without a price."""
-    for price in ("", "&price_usd_per_hour=4"):
-        side = load_scenario(f"requests=400{price}")
+    for side in (BASE, BASE.replace(accelerator="tpu-v7")):
         text = design_words.finding([side], [compare.curve(side)])
         assert text.startswith("This design gives") and text.endswith(".") and "real part" not in text
+
+
+def test_no_target_for_measured_steps() -> None:
+    """By hand: it is said why, and not offered."""
+    steps = "1:8,256:30,context:0.00003"
+    app = healthy(open_page(PAGE, requests="400", compare="design", step_profile=steps))
+    assert "measured step times do not follow the specs" in said(app)
+    assert "in_takes" not in app.session_state
+    app = healthy(open_page(PAGE, requests="400", compare="design"))
+    assert "do not follow the specs" not in said(app) and "in_takes" in app.session_state
 
 
 def test_words_of_a_target() -> None:

@@ -18,6 +18,7 @@ BASE = load_scenario("requests=400")
 ALONE = BASE.replace(
     calibration="datasheet", arrivals="closed", concurrency=1, prompt_cv=0.0, output_cv=0.0, requests=100
 )
+STEPS = "1:8,256:30,context:0.00003"
 
 
 def by_key(rows: list[dict]) -> dict[str, dict]:
@@ -101,6 +102,26 @@ def test_progress_reaches_from_nothing_and_is_remembered() -> None:
     assert tornado(scenario, "tpot") is rows is sensitivity.known(scenario, "tpot")
 
 
+@pytest.mark.parametrize(
+    ("profile", "fixed"),
+    [
+        (STEPS, ["bf16_tflop_per_s", "hbm_gb_per_s"]),
+        (f"{STEPS},blocks:2000", ["bf16_tflop_per_s", "hbm_gb_per_s", "hbm_gb"]),
+    ],
+)
+def test_measured_steps_do_not_follow_the_specs(profile: str, fixed: list[str]) -> None:
+    """Oracle: the same run with half of a spec; what makes a difference stays, as do price and power."""
+    scenario = BASE.replace(step_profile=profile, max_batch=1024, arrivals="offline", hbm_gb=40.0)
+    assert sensitivity.without_effect(scenario) == fixed and sensitivity.without_effect(BASE) == []
+    as_it_is = sensitivity.measure(scenario, "ttft")
+    for key in ("bf16_tflop_per_s", "hbm_gb_per_s", "hbm_gb"):
+        less = scenario.replace(**{key: sensitivity.moved(scenario, key, 0.5)})
+        assert (sensitivity.measure(less, "ttft") == as_it_is) == (key in fixed)
+        assert (key in sensitivity.levers(scenario, "ttft")) != (key in fixed)
+    assert "price_usd_per_hour" in sensitivity.levers(scenario, "usd")
+    assert "tdp_w" in sensitivity.levers(scenario, "joule")
+
+
 def test_the_largest_seeds_are_no_end() -> None:
     """Oracle: every change is known."""
     rows = tornado(BASE.replace(seed=2**53 - 2), "tpot")
@@ -135,6 +156,14 @@ def test_the_view_says_what_matters_most() -> None:
     assert address(app)["sense"] == "tpot"
     app.button_group(key="in_sense").set_value("usd").run()
     assert "open loop" in said(healthy(app))
+
+
+def test_the_view_says_what_measured_steps_leave_out() -> None:
+    """By hand: arithmetic and bandwidth are left out, not called noise."""
+    app = healthy(open_page(PAGE, requests="400", compare="sensitivity", step_profile=STEPS))
+    text = said(app)
+    assert "measured step times do not follow the specs: bf16 arithmetic, memory bandwidth." in text
+    assert text.lower().count("memory bandwidth") == 1
 
 
 @pytest.mark.parametrize(

@@ -252,6 +252,9 @@ def what_it_takes(sides: Sequence[Scenario]) -> None:
     best = max(known, key=lambda k: tops[k][compare.Y])
     least = min(known, key=lambda k: tops[k][compare.Y])
     what = f"What would {NAMES[least]} need to match {NAMES[best]}?"
+    if sides[least].step_profile:
+        st.caption(f"{what} That cannot be told: {results.MEASURED}.")
+        return
     with st.expander(what, key="in_needed", on_change="rerun") as more:
         if not more.open or best == least:
             return

@@ -54,7 +54,8 @@ def show(scenario: Scenario) -> None:
             st.caption(f"{design_words.name(side, scenario)} cannot run: {points[0]['reason']}")
     heads = [design_words.name(side, scenario) for side in sides]
     results.side_by_side("Each at its best point within the limits", heads, sides)
-    _what_it_takes(scenario, curves[0])
+    if not scenario.step_profile:
+        _what_it_takes(scenario, curves[0])
     commands = "\n".join(command_for(side, "frontier", vary=own_vary(side)) for side in sides)
     actions.take_away("design", [*actions.table_files(rows, "design"), _file(scenario)], commands)
     st.caption(

@@ -11,8 +11,13 @@ from sim_core.design import SRAM, Spread
 from sim_core.scenario import Scenario, ScenarioError
 from sim_core.view.controls import SPECS
 from sim_core.view.figures import Row, drawable
-from sim_core.view.results import spec_label
+from sim_core.view.results import MEASURED, spec_label
 from sim_core.view.words import number, percent, quantity
+
+MEASURED_STEPS = (
+    f"The step times of this design are those of an engine: {MEASURED}, so what a target would take cannot "
+    "be told. Real parts are predicted by the calibration."
+)
 
 
 def name(side: Scenario, scenario: Scenario) -> str:
@@ -66,6 +71,8 @@ def notes(sides: Sequence[Scenario]) -> list[str]:
     found = []
     if assumed:
         found.append(f"{', '.join(assumed)}: only int8 is printed; fp8 is taken as int8, bf16 as half of it.")
+    if scenario.step_profile:
+        return [*found, MEASURED_STEPS]
     if design.kind(scenario) == SRAM:
         found.append(_bounds(scenario))
     return [text for text in (*found, _collectives(scenario)) if text]

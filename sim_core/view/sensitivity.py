@@ -21,6 +21,7 @@ from sim_core.view.chart import chart
 from sim_core.view.figures import Row
 from sim_core.view.findings import limits_words
 from sim_core.view.phase_figures import signed
+from sim_core.view.results import MEASURED
 from sim_core.view.words import duration, number, percent, quantity
 
 QUICK_S = 0.4  # an answer that comes within this needs no progress bar
@@ -138,6 +139,8 @@ def _notes(scenario: Scenario, key: str, rows: Sequence[Row]) -> list[str]:
     found = [f"No difference that {SEEDS} runs could tell: {', '.join(noise)}."] if noise else []
     small = [_label(name).lower() for name in sensitivity.too_small(scenario, key)]
     found += [f"Left out, too few to change by a tenth: {', '.join(small)}."] if small else []
+    fixed = [_label(name).lower() for name in sensitivity.without_effect(scenario)]
+    found += [f"Left out, since {MEASURED}: {', '.join(fixed)}."] if fixed else []
     if key == "throughput":
         return [*found, f"Within the {limits_words(scenario)}, at the best load of each run."]
     if evaluate(Point({}, scenario))["saturated"]:
