@@ -9,7 +9,8 @@ tenth and is left out.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from sim_core.address import FLAT_CLASS, mix_classes
@@ -103,6 +104,12 @@ def measure(scenario: Scenario, figure: str) -> float:
     return math.nan if row is None else row[FIGURES[figure]]
 
 
+@lru_cache(maxsize=64)
+def bases(scenario: Scenario, figure: str) -> tuple[float, ...]:
+    """Return a figure of the scenario as it is in each of `SEEDS` runs, NaN where it has none."""
+    return tuple(measure(seeded(scenario, turn), figure) for turn in range(SEEDS))
+
+
 _known: Remembered[tuple[Scenario, str], list[dict[str, Any]]] = Remembered(64)
 
 
@@ -135,15 +142,15 @@ def tornado(
     found = known(scenario, figure)
     if found is not None:
         return found
-    bases = [measure(seeded(scenario, turn), figure) for turn in range(SEEDS)]
     keys, rows = levers(scenario, figure), []
     for done, key in enumerate(keys):
         progress(done / len(keys))
-        rows.append(_row(scenario, key, figure, bases))
+        rows.append(_row(scenario, key, figure, bases(scenario, figure)))
+    # not `of`: who waits for another visitor would see no progress and could not be interrupted
     return _known.put((scenario, figure), sorted(rows, key=size, reverse=True))
 
 
-def _row(scenario: Scenario, key: str, figure: str, bases: list[float]) -> dict[str, Any]:
+def _row(scenario: Scenario, key: str, figure: str, bases: Sequence[float]) -> dict[str, Any]:
     row = {"key": key, "base": sum(bases) / SEEDS, "value": _value(scenario, key)}
     for move, factor in MOVES.items():
         value = moved(scenario, key, factor)
@@ -152,7 +159,7 @@ def _row(scenario: Scenario, key: str, figure: str, bases: list[float]) -> dict[
     return row | {"elasticity": _elasticity(row)}
 
 
-def _change(scenario: Scenario, changes: dict[str, float], figure: str, bases: list[float]) -> Estimate:
+def _change(scenario: Scenario, changes: dict[str, float], figure: str, bases: Sequence[float]) -> Estimate:
     """Return the relative change of a figure; NaN where the changed scenario cannot be or has none."""
     try:
         changed = scenario.replace(**changes)

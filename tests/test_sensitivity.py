@@ -7,7 +7,7 @@ import math
 import plotly.graph_objects as go
 import pytest
 
-from sim_core import load_scenario, sensitivity
+from sim_core import compare, load_scenario, sensitivity
 from sim_core.sensitivity import FIGURES, SEEDS, is_sure, size, tornado
 from sim_core.view import compare_figures
 from sim_core.view import sensitivity as view
@@ -90,7 +90,7 @@ def test_a_change_that_does_not_fit_has_no_bar() -> None:
     tight = BASE.replace(hbm_gb=19.0, token_budget=512, max_batch=8)
     row = by_key(tornado(tight, "tpot"))["hbm_gb"]
     assert math.isfinite(row["more_frac"]) and math.isnan(row["less_frac"]) and math.isnan(row["elasticity"])
-    assert "cannot run" in view._moves(row)[1]
+    assert "cannot run" in view._moves(row, view.FIGURES["tpot"])[1]
 
 
 def test_progress_reaches_from_nothing_and_is_remembered() -> None:
@@ -156,6 +156,25 @@ def test_the_view_says_what_matters_most() -> None:
     assert address(app)["sense"] == "tpot"
     app.button_group(key="in_sense").set_value("usd").run()
     assert "open loop" in said(healthy(app))
+
+
+def test_a_close_call_is_said() -> None:
+    """Oracle: the core's best points: some of the runs have one, not all; no lever is called noise."""
+    close = BASE.replace(requests=300, slo_ttft_ms=81.0)
+    runs = sum(compare.best_within(compare.seeded(close, turn)) is not None for turn in range(SEEDS))
+    assert 1 < runs < SEEDS
+    app = healthy(open_page(PAGE, requests="300", slo_ttft_ms="81", compare="sensitivity"))
+    assert f"are a close call: of {SEEDS} runs, {runs} keep them at some load." in finding(app)
+    assert "noise" not in said(app)
+
+
+def test_a_lever_that_breaks_the_limits_is_no_noise() -> None:
+    """By hand: 10% less is not within the limits in all runs; 10% more changes nothing."""
+    row = {"key": "hbm_gb", "base": 100.0, "value": 80.0, "more_value": 88.0, "less_value": 72.0}
+    row |= {"more_frac": 0.0, "more_error_frac": 0.0, "less_frac": math.nan, "less_error_frac": math.nan}
+    assert "where it has a value" in view.finding([row], view.FIGURES["throughput"])
+    assert "not within the limits in all runs" in view._moves(row, view.FIGURES["throughput"])[1]
+    assert not any("No difference" in note for note in view._notes(BASE, "throughput", [row]))
 
 
 def test_the_view_says_what_measured_steps_leave_out() -> None:

@@ -12,7 +12,7 @@ import streamlit as st
 
 from sim_core import presets, sensitivity
 from sim_core.address import to_query, value_text
-from sim_core.compare import SEEDS, best_within
+from sim_core.compare import SEEDS
 from sim_core.frontier import Point, evaluate
 from sim_core.scenario import FIELDS, Scenario
 from sim_core.sensitivity import MOVES, is_nothing, is_sure, size
@@ -28,16 +28,20 @@ QUICK_S = 0.4  # an answer that comes within this needs no progress bar
 
 
 class Figure(NamedTuple):
-    """A figure that may be looked at: its name on the button and in a sentence, and how to say a value."""
+    """A figure that may be looked at.
+
+    Its name on the button and in a sentence, how to say a value, and what it means that there is none.
+    """
 
     label: str
     words: str
     say: Callable[[float], str]
+    lost: str = "cannot run"
 
 
 FIGURES = {
     "throughput": Figure("Throughput within the limits", "throughput per accelerator within the limits",
-                         lambda value: quantity(value, "tok/s")),
+                         lambda value: quantity(value, "tok/s"), "not within the limits in all runs"),
     "ttft": Figure("TTFT p99", "TTFT p99", duration),
     "tpot": Figure("TPOT p99", "TPOT p99", duration),
     "usd": Figure("Cost", "the cost of a million tokens", lambda value: quantity(value, "USD")),
@@ -96,15 +100,27 @@ def _reason(scenario: Scenario, key: str) -> str:
     row = evaluate(Point({}, scenario))
     if not row["feasible"]:
         return f"This scenario cannot run. {row['reason']}"
-    if key == "throughput" and best_within(scenario) is None:
-        return (
-            f"No point keeps the {limits_words(scenario)}, at any load: there is no throughput to change. "
-            "Choose another figure, or relax the limits."
-        )
-    if not sensitivity.measure(scenario, key) > 0:
+    known = sum(base > 0 for base in sensitivity.bases(scenario, key))
+    if known == SEEDS:
+        return ""
+    if key == "throughput":
+        return f"{_limits_reason(scenario, known)} Choose another figure, or relax the limits."
+    if not known:
         spec = {"usd": "price", "joule": "power", "tpot": "second token of an answer"}.get(key, "value")
         return f"There is no figure for {words}: no {spec} is known here."
-    return ""
+    return f"Only {known} of {SEEDS} runs have a figure for {words}: there is nothing to compare."
+
+
+def _limits_reason(scenario: Scenario, runs: int) -> str:
+    """Return that not all runs keep the limits, or none does."""
+    limits = limits_words(scenario)
+    if not runs:
+        return f"No point keeps the {limits}, at any load: there is no throughput to change."
+    return f"The {limits} are a close call: of {SEEDS} runs, {runs} {_keep(runs)} them at some load."
+
+
+def _keep(runs: int) -> str:
+    return "keeps" if runs == 1 else "keep"
 
 
 def finding(rows: Sequence[Row], figure: Figure) -> str:
@@ -112,9 +128,10 @@ def finding(rows: Sequence[Row], figure: Figure) -> str:
     what = f"{figure.words[0].upper()}{figure.words[1:]} ({figure.say(rows[0]['base'])})"
     sure = [row for row in rows if any(is_sure(row, move) for move in MOVES)]
     if not sure:
-        return (
-            f"{what} does not change by more than noise, whichever one thing becomes 10 % larger or smaller."
+        text = (
+            f"{what} does not change by more than noise, whichever one thing becomes 10 % larger or smaller"
         )
+        return f"{text}{'' if all(map(_is_whole, rows)) else ', where it has a value'}."
     first, *others = sure
     text = f"{what} depends most on {_label(first['key']).lower()}: {_both(first)}."
     if others:
@@ -135,7 +152,8 @@ def _both(row: Row) -> str:
 
 def _notes(scenario: Scenario, key: str, rows: Sequence[Row]) -> list[str]:
     """Return what no run could tell, what was left out, and what to know about the operating point."""
-    noise = [_label(row["key"]).lower() for row in rows if not any(is_sure(row, move) for move in MOVES)]
+    unsure = [row for row in rows if not any(is_sure(row, move) for move in MOVES)]
+    noise = [_label(row["key"]).lower() for row in unsure if _is_whole(row)]
     found = [f"No difference that {SEEDS} runs could tell: {', '.join(noise)}."] if noise else []
     small = [_label(name).lower() for name in sensitivity.too_small(scenario, key)]
     found += [f"Left out, too few to change by a tenth: {', '.join(small)}."] if small else []
@@ -153,21 +171,26 @@ def _notes(scenario: Scenario, key: str, rows: Sequence[Row]) -> list[str]:
     return found
 
 
+def _is_whole(row: Row) -> bool:
+    """Return whether both changes of a row are known."""
+    return all(math.isfinite(row[f"{move}_frac"]) for move in MOVES)
+
+
 def _table(rows: Sequence[Row], figure: Figure) -> None:
     """Show the changes with their errors, and the elasticity."""
-    lines = [(_label(row["key"]), [*_moves(row), escape(_number(row["elasticity"]))]) for row in rows]
+    lines = [(_label(row["key"]), [*_moves(row, figure), escape(_number(row["elasticity"]))]) for row in rows]
     heads = ["10 % more", "10 % less", "elasticity"]
     pieces.table(f"Change of {figure.words}, ± 95 % error where there is any", heads, lines, scroll=True)
 
 
-def _moves(row: Row) -> list[str]:
+def _moves(row: Row, figure: Figure) -> list[str]:
     """Return both changes of a row as cells: the change, its error, and what the lever becomes."""
     found = []
     for move in ("more", "less"):
         change, error = row[f"{move}_frac"], row[f"{move}_error_frac"]
         to = escape(f"{_value(row['key'], row['value'])} → {_value(row['key'], row[f'{move}_value'])}")
         sure = "" if is_nothing(error) else f" ± {percent(error)}"
-        value = escape(f"{signed(change)}{sure}" if math.isfinite(change) else "cannot run")
+        value = escape(f"{signed(change)}{sure}" if math.isfinite(change) else figure.lost)
         if is_nothing(change) and is_nothing(error):
             value = "no change"
         elif math.isfinite(change) and not is_sure(row, move):
