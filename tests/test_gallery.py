@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from xml.etree import ElementTree
 
 import pytest
 
-from sim_core import compare, presets
+from sim_core import compare, load_scenario, presets
 from sim_core.address import VIEW_KEYS, from_query
 from sim_core.scenario import Scenario
 from sim_core.view import gallery, shell, thumbnails
@@ -36,6 +38,22 @@ def test_a_thumbnail_shows_the_points_the_limit_and_the_best() -> None:
     width = thumbnails.WIDTH - thumbnails.LEFT - thumbnails.RIGHT
     assert float(shade.get("x")) == pytest.approx(thumbnails.LEFT + width * 25 / 106, abs=0.1)
     assert "2,000" in ElementTree.fromstring(svg).get("aria-label")
+
+
+def test_one_of_many_visitors_draws_a_thumbnail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: a count of drawings while all others wait; the same text for all."""
+    drawn = []
+
+    def slowly(rows: list, slo_tpot_ms: float) -> str:
+        drawn.append(slo_tpot_ms)
+        time.sleep(0.1)
+        return f"<svg>{len(drawn)}</svg>"
+
+    monkeypatch.setattr(thumbnails, "curve", slowly)
+    scenario = load_scenario("requests=123")
+    with ThreadPoolExecutor(8) as visitors:
+        found = list(visitors.map(thumbnails.of, [scenario] * 8))
+    assert len(drawn) == 1 and set(found) == {"<svg>1</svg>"} == {thumbnails.known(scenario)}
 
 
 def test_a_thumbnail_without_a_point_says_so() -> None:

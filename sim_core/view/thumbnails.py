@@ -41,7 +41,7 @@ def known(scenario: Scenario) -> str | None:
 
 def of(scenario: Scenario) -> str:
     """Return a scenario's thumbnail as SVG."""
-    return known(scenario) or _known.put(scenario, curve(compare.curve(scenario), scenario.slo_tpot_ms))
+    return _known.of(scenario, lambda: curve(compare.curve(scenario), scenario.slo_tpot_ms))
 
 
 def placeholder(words: str) -> str:
