@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sim_core import presets, trust
-from sim_core.address import read_toml, toml_text
+from sim_core.address import toml_text
 from sim_core.cost import DoesNotFit, memory
 from sim_core.phases import largest_batch
 from sim_core.presets import Accelerator, accelerator_of, model_of
@@ -217,17 +217,3 @@ def to_toml(part: Accelerator) -> str:
         text = toml_text(value) if isinstance(value, str) else str(value).lower()
         lines.append(f"{field.name} = {text}")
     return "\n".join(lines) + "\n"
-
-
-def from_toml(text: str, name: str = "the accelerator file") -> Accelerator:
-    """Return the part of a file of `presets/accelerators`.
-
-    Raises
-    ------
-    ScenarioError
-        If the text is no TOML, a key is unknown or missing, or a value is wrong.
-    """
-    try:
-        return presets.accelerator_of_table("own-design", read_toml(text, name))
-    except ScenarioError as error:
-        raise ScenarioError(f"{name}: {error}") from None

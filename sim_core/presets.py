@@ -724,11 +724,6 @@ def accelerator(name: str) -> Accelerator:
     return _load("accelerators", name, Accelerator)
 
 
-def accelerator_of_table(name: str, data: dict[str, Any]) -> Accelerator:
-    """Return one accelerator from the keys of a preset file; unknown, missing and wrong keys are errors."""
-    return _build(Accelerator, name, data)
-
-
 @cache
 def model(name: str) -> Model:
     """Return one model by id."""
