@@ -246,7 +246,19 @@ def test_a_rested_chart_is_refined(monkeypatch: pytest.MonkeyPatch) -> None:
     assert low < found.here["ttft_ms_p99"] < high
 
 
-@pytest.mark.parametrize("section", ["Cost of a step", "Scheduler", "Controls", "Presets", "Limits"])
+@pytest.mark.parametrize(
+    "section",
+    [
+        "Cost of a step",
+        "Scheduler",
+        "Traffic that shifts",
+        "Comparing",
+        "Lessons and rooms",
+        "Controls",
+        "Presets",
+        "Limits",
+    ],
+)
 def test_every_section_of_the_method_page_runs(section: str) -> None:
     """Oracle: no exception."""
     app = AppTest.from_file(str(ROOT / "pages" / "9_Method.py"), default_timeout=60)

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from sim_core import cost, metrics, presets, workload
+from sim_core import compare, cost, design, lessons, metrics, presets, rooms, sensitivity, workload
 from sim_core.calibration import calibration, calibration_of
 from sim_core.cluster import DEFAULT_SOURCES
 from sim_core.scenario import DEFAULTS, FIELDS, Scenario
@@ -37,8 +37,10 @@ def show(scenario: Scenario) -> None:
         "Scheduler": _scheduler,
         "Two pools": lambda: st.markdown(section("Two pools")),
         "Traffic that shifts": _shifting,
+        "Comparing": _comparing,
         "Timelines": lambda: st.markdown(section("Timelines and late tokens")),
         "Your own engine": lambda: st.markdown(section("Your own engine")),
+        "Lessons and rooms": _teaching,
         "Controls": _controls,
         "Presets": _presets,
         "Limits": lambda: st.markdown(section("Limits")),
@@ -81,6 +83,16 @@ def _shifting() -> None:
         "host memory come at about 20 GB/s (vLLM sleep mode, 2025); a new node needs 60 to 90 s for its "
         "machine and 4 to 5 minutes for its image (Anyscale, on autoscaling Llama-3-70B)."
     )
+
+
+def _comparing() -> None:
+    for title, part in (("Side by side", compare), ("A design", design), ("What matters most", sensitivity)):
+        st.markdown(f"**{title}.** {prose(part)}")
+
+
+def _teaching() -> None:
+    st.markdown(prose(lessons))
+    st.markdown(prose(rooms))
 
 
 def _cost(scenario: Scenario) -> None:
