@@ -10,6 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from sim_core import presets
 from sim_core.presets import ScenarioPreset
+from sim_core.scenario import Scenario
 from sim_core.view import buttons, pieces, shell, state, sweeps, thumbnails
 
 COLUMNS = 3
@@ -31,6 +32,7 @@ def show() -> None:
     slots = []
     for page in (title for _, title in shell.PAGES):
         group = [preset for preset in found if preset.page == page]
+        group.sort(key=lambda preset: preset.build() != Scenario())  # the default one is the first stop
         if group:
             st.subheader(page, anchor=False)
             slots += _cards(group)

@@ -34,13 +34,15 @@ def app_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = tmp_path_factory.mktemp("server") / "log.txt"
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true",
                "--server.port", str(port)]  # fmt: skip
-    env = os.environ | {"BATCHSCOPE_ROOMS_URL": f"sqlite:///{log.parent}/rooms.sqlite"}
+    rooms = f"sqlite:///{log.parent}/rooms.sqlite"
+    env = os.environ | {"BATCHSCOPE_ROOMS_URL": rooms, "PYTHONFAULTHANDLER": "1"}
     with log.open("w") as out:
         server = subprocess.Popen(command, cwd=ROOT, env=env, stdout=out, stderr=subprocess.STDOUT)
     url = f"http://localhost:{port}"
     try:
         _wait_until_up(url, server, log)
         yield url
+        assert server.poll() is None, f"the server stopped by itself: {log.read_text()[-4000:]}"
     finally:
         server.terminate()
         server.wait(10)
