@@ -2,6 +2,9 @@
 // Python sends one JSON text as bytes: {figure, plotly, title, filename, alt, height, settle_ms, revision, player, ...}.
 
 const LEAST_PX = 240;
+// Of two calls for one element that come close together, Streamlit may clean up the later one, which is on the page.
+// So nothing ends that still stands on the page a moment later.
+const LINGER_MS = 500;
 let plotly = null;
 
 /** Load plotly.js once a page, from the server the page came from (also below a base path). */
@@ -30,6 +33,7 @@ function rest(chart) {
   clearTimeout(chart.timer);
   if (!chart.spec.settle_ms || chart.settled === chart.spec.revision) return;
   chart.timer = setTimeout(() => {
+    if (!chart.host.isConnected) return;
     chart.settled = chart.spec.revision;
     chart.mark.textContent = chart.spec.busy;
     chart.send("settled", chart.spec.revision);
@@ -108,13 +112,18 @@ export default function (component) {
   chart.key = chart.spec.key;
   chart.send = setTriggerValue;
   draw(chart);
-  return () => {
-    clearTimeout(chart.timer);
-    if (chart.player) endPlayer(chart.player);
-    chart.stop.abort();
-    chart.resize.disconnect();
-    if (chart.host.data) window.Plotly.purge(chart.host);
-    chart.frame.remove();
-    delete parentElement.bsChart;
-  };
+  return () => setTimeout(() => { if (!parentElement.isConnected) end(parentElement); }, LINGER_MS);
+}
+
+/** End the chart of an element that has left the page. */
+function end(parentElement) {
+  const chart = parentElement.bsChart;
+  if (!chart) return;
+  clearTimeout(chart.timer);
+  if (chart.player) endPlayer(chart.player);
+  chart.stop.abort();
+  chart.resize.disconnect();
+  if (chart.host.data) window.Plotly.purge(chart.host);
+  chart.frame.remove();
+  delete parentElement.bsChart;
 }

@@ -18,14 +18,13 @@ export default function ({ data, parentElement, setTriggerValue }) {
   }
   const ends = performance.now() + 1000 * data.left_s;
   const show = () => {
-    const left_s = (ends - performance.now()) / 1000;
+    const left_s = (ends - performance.now()) / 1000, gone = !clock.isConnected;
     clock.textContent = words(left_s);
-    if (left_s > 0) return;
+    if (left_s > 0 && !gone) return;
     clearInterval(clock.bsTimer);
-    setTriggerValue("over", data.id);
+    if (!gone) setTriggerValue("over", data.id);
   };
   clearInterval(clock.bsTimer);
   clock.bsTimer = setInterval(show, PERIOD_MS);
   show();
-  return () => clearInterval(clock.bsTimer);
 }
