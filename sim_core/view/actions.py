@@ -169,7 +169,7 @@ def share() -> None:
         st.markdown("The address bar always holds this view. Copy it, or let a phone read it.")
         buttons.copy_link(link)
         try:
-            st.image(qr_code(link), width=180)
+            st.image(qr_code(link), width=180, alt="The link as a QR code")
         except segno.DataOverflowError:
             st.caption("This link is too long for a code that a phone reads.")
         st.code(link, language=None, wrap_lines=True)

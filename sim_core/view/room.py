@@ -211,7 +211,7 @@ def host(store: Rooms, place: Place) -> None:
     left, right = st.columns([4, 1], gap="large")
     with right:
         join = _join_address(place.code)
-        st.image(actions.qr_code(join), width=170)
+        st.image(actions.qr_code(join), width=170, alt="The address to join at, as a QR code")
         st.html(f'<div class="bs-code" aria-label="Room code">{place.code}</div>')
         _counts(store, place)
         _clock(store, room)
@@ -227,7 +227,7 @@ def host(store: Rooms, place: Place) -> None:
             else:
                 _curve(room, median(guesses) if guesses else None, ROOMS_MIDDLE, room_figures.LARGE)
     _controls(store, place, room)
-    st.caption(f"Join at {join or 'the address of this app, page Room'}, code {place.code}.")
+    st.markdown(f":small[Join at {join or 'the address of this app, page Room'}, code {place.code}.]")
     if "//localhost" in join or "//127." in join:
         st.caption(
             "Other devices cannot reach “localhost”. Start the app with `--server.address 0.0.0.0` and open "
