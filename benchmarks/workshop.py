@@ -27,7 +27,7 @@ import websockets
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
-from sim_core import presets
+from sim_core import lessons
 from sim_core.rooms import Rooms, new_participant
 from sim_core.view.room_store import SETTING
 
@@ -35,12 +35,7 @@ ROOT = Path(__file__).parent.parent
 JOINING_S = 10.0  # within so long all come
 THINKING_S = 8.0
 LOOKING_S = 5.0
-QUESTIONS = [
-    (item.id, number)
-    for item in presets.lessons().values()
-    for number, step in enumerate(item.steps, 1)
-    if not step.choices
-][:4]
+QUESTIONS = [(item.id, number) for item, number, step in lessons.every_step() if not step.choices][:4]
 KINDS = {
     "join": "joins: the page is drawn",
     "poll": "polls: the page answers",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
@@ -181,13 +181,19 @@ def answers_text(answers: Mapping[tuple[int, int], float]) -> str:
 
 
 @cache
-def _steps() -> Mapping[tuple[int, int], LessonStep]:
-    """Return every step by the numbers of lesson and step."""
-    return {
-        (number_of(item), number): step
+def every_step() -> Sequence[tuple[Lesson, int, LessonStep]]:
+    """Return lesson, number and step of every step, in order."""
+    return [
+        (item, number, step)
         for item in presets.lessons().values()
         for number, step in enumerate(item.steps, 1)
-    }
+    ]
+
+
+@cache
+def _steps() -> Mapping[tuple[int, int], LessonStep]:
+    """Return every step by the numbers of lesson and step."""
+    return {(number_of(item), number): step for item, number, step in every_step()}
 
 
 def is_number(step: LessonStep) -> bool:

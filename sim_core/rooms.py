@@ -242,6 +242,7 @@ class Rooms:
             room = self._room(store, code)
             seen_s = store.scalar(sql.select(_PEOPLE.c.seen_s).where(*_person(code, participant)))
             if seen_s is None:
+                self._room(store, code, lock=True)
                 self._admit(store, code, participant)
             elif seen_s < self.now_s() - HERE_S / 3:
                 store.execute(
@@ -288,8 +289,7 @@ class Rooms:
             store.execute(insert.on_conflict_do_update(index_elements=list(row), set_={"value": value}))
 
     def _admit(self, store: sql.Connection, code: str, participant: str) -> None:
-        """Add a participant, unless the room is full."""
-        self._room(store, code, lock=True)
+        """Add a participant to a locked room, unless it is full."""
         count = sql.select(sql.func.count()).select_from(_PEOPLE).where(_PEOPLE.c.code == code)
         if store.scalar(count) >= MOST_PARTICIPANTS:
             self._forget_the_gone(store, code)

@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 from sim_core import __version__
 from sim_core.address import to_query
 from sim_core.scenario import Scenario
-from sim_core.view import actions, compare, record, state
+from sim_core.view import actions, compare, design, record, state
 from tests.visits import finding, healthy, open_page, said
 
 VIEWS = (
@@ -97,8 +97,9 @@ def test_rows_name_their_scenario(session: AppTest) -> None:
 def test_compared_rows_name_their_own_scenarios() -> None:
     """Oracle: the two scenarios."""
     sides = [Scenario(requests=300), Scenario(requests=300, max_batch=64)]
-    rows = compare.labelled(sides, [[{"feasible": True}], [{"feasible": True}]])
-    assert [row["scenario"] for row in rows] == [to_query(side) for side in sides]
+    for view in (compare, design):
+        rows = view.labelled(sides, [[{"feasible": True}], [{"feasible": True}]])
+        assert [row["scenario"] for row in rows] == [to_query(side) for side in sides]
 
 
 def test_an_embedded_page_offers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

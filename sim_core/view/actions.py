@@ -49,10 +49,7 @@ def take_away(chart: str, files: Iterable[File], command: str, language: str = "
     files = list(files)
     with st.container(horizontal=True):
         share()
-        for file in (*files, _report(files, command)):
-            st.download_button(
-                file.label, file.make, file.name, file.mime, on_click="ignore", icon=":material/download:"
-            )
+        downloads([*files, _report(files, command)])
         if chart:
             buttons.save(chart, "png")
             buttons.save(chart, "svg")
@@ -63,6 +60,14 @@ def take_away(chart: str, files: Iterable[File], command: str, language: str = "
             )  # fmt: skip
     with st.expander("Reproduce this view on the command line"):
         st.code(command, language=language, wrap_lines=True)
+
+
+def downloads(files: Iterable[File]) -> None:
+    """Draw a button for each file."""
+    for file in files:
+        st.download_button(
+            file.label, file.make, file.name, file.mime, on_click="ignore", icon=":material/download:"
+        )
 
 
 def _report(files: Sequence[File], command: str) -> File:

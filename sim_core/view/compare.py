@@ -12,8 +12,8 @@ from typing import Any
 
 import streamlit as st
 
-from sim_core import compare, presets, trust
-from sim_core.address import VIEW_KEYS, command_for, from_query, to_query, value_text
+from sim_core import compare, presets
+from sim_core.address import VIEW_KEYS, command_for, from_query, value_text
 from sim_core.compare import Gain, LimitsGain
 from sim_core.frontier import own_vary, sweep_key
 from sim_core.scenario import FIELDS, Scenario, ScenarioError
@@ -38,7 +38,6 @@ from sim_core.view.words import number, percent, quantity
 
 VIEWS = {"sides": "A or B?", "design": "Design an accelerator", "sensitivity": "What matters most?"}
 NAMES = ("A", "B", "C")
-LOOKS = (0, 1, 2)
 
 
 def show(scenario: Scenario) -> None:
@@ -78,13 +77,8 @@ def side_by_side(scenario: Scenario) -> None:
 
 def labelled(sides: Sequence[Scenario], curves: Sequence[Sequence[Row]]) -> list[dict[str, Any]]:
     """Return all points with the name of their curve, and how to draw it."""
-    return [
-        {"curve": f"{NAMES[k]} {short_name(sides[k])}", "look": LOOKS[k], **sweeps.BLANK, **row}
-        | trust.columns(sides[k], row)
-        | {"scenario": to_query(sides[k])}
-        for k, rows in enumerate(curves)
-        for row in rows
-    ]
+    names = [f"{NAMES[k]} {short_name(side)}" for k, side in enumerate(sides)]
+    return results.labelled(names, sides, curves)
 
 
 def short_name(side: Scenario) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from sim_core import compare, design, presets, trust
+from sim_core import compare, design, presets
 from sim_core.address import command_for
 from sim_core.design import GPU, SRAM
 from sim_core.frontier import own_vary, sweep_key
@@ -139,12 +139,7 @@ def _spread(scenario: Scenario) -> None:
 
 def labelled(sides: Sequence[Scenario], curves: Sequence[Sequence[Row]]) -> list[dict[str, Any]]:
     """Return all points with the name of their curve, and how to draw it; the design comes first."""
-    return [
-        {"curve": design_words.name(side, sides[0]), "look": place, **sweeps.BLANK, **row}
-        | trust.columns(side, row)
-        for place, (side, rows) in enumerate(zip(sides, curves, strict=True))
-        for row in rows
-    ]
+    return results.labelled([design_words.name(side, sides[0]) for side in sides], sides, curves)
 
 
 def _chart(sides: Sequence[Scenario], rows: list[dict[str, Any]], names: Sequence[str]) -> None:

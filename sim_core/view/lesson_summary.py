@@ -15,7 +15,7 @@ from sim_core import __version__, lessons, presets
 from sim_core.address import command_for
 from sim_core.presets import LessonStep
 from sim_core.view import html_report, lesson_figures, pieces, shell, state
-from sim_core.view.actions import File
+from sim_core.view.actions import File, downloads
 from sim_core.view.lesson_words import filled, guess_words, truth_words
 from sim_core.view.record import Drawing
 
@@ -45,10 +45,7 @@ def show(answers: Mapping[tuple[int, int], float]) -> None:
         File("To print", "batchscope-lessons.html", "text/html", lambda: page(answers, found, link)),
     )
     with st.container(horizontal=True):
-        for file in files:
-            st.download_button(
-                file.label, file.make, file.name, file.mime, on_click="ignore", icon=":material/download:"
-            )
+        downloads(files)
 
 
 def lines(answers: Mapping[tuple[int, int], float], address: str) -> list[Line]:
@@ -75,8 +72,7 @@ def _answered(answers: Mapping[tuple[int, int], float]) -> list[tuple[str, int, 
     """Return lesson, number, step and guess of every answered step, in order."""
     return [
         (item.id, number, step, guess)
-        for item in presets.lessons().values()
-        for number, step in enumerate(item.steps, 1)
+        for item, number, step in lessons.every_step()
         if (guess := answers.get((lessons.number_of(item), number))) is not None
     ]
 
@@ -101,11 +97,10 @@ def page(answers: Mapping[tuple[int, int], float], found: Sequence[Line], link: 
         figure = lesson_figures.curve(step, shown, None if step.choices else guess)
         said = f"{line.step}. {line.question} You: {line.you}. Simulator: {line.simulator}. {line.why}"
         charts.append(Drawing(figure, said, height=300))
-    total = sum(len(item.steps) for item in presets.lessons().values())
     return html_report.build(
         html_report.Report(
             page="Lessons: your answers",
-            finding=f"{len(found)} of {total} questions answered.",
+            finding=f"{len(found)} of {len(lessons.every_step())} questions answered.",
             charts=charts,
             rows=[dataclasses.asdict(line) for line in found],
             link=link,

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
+from typing import Any
 
-from sim_core import compare, design, presets
+from sim_core import compare, design, presets, trust
+from sim_core.address import to_query
 from sim_core.design import SRAM
 from sim_core.scenario import Scenario
-from sim_core.view import pieces
+from sim_core.view import pieces, sweeps
 from sim_core.view.controls import LABELS, SPECS
+from sim_core.view.figures import Row
 from sim_core.view.words import duration, number
 
 RESULTS = (
@@ -23,6 +26,19 @@ RESULTS = (
 )
 MEASURED = "measured step times do not follow the specs"
 ON_CHIP = {"hbm_gb_per_s": "SRAM bandwidth", "hbm_gb": "On-chip SRAM"}
+
+
+def labelled(
+    names: Sequence[str], sides: Sequence[Scenario], curves: Sequence[Sequence[Row]]
+) -> list[dict[str, Any]]:
+    """Return all points with the name of their curve, its look, how far to trust it, and its scenario."""
+    return [
+        {"curve": name, "look": place, **sweeps.BLANK, **row}
+        | trust.columns(side, row)
+        | {"scenario": to_query(side)}
+        for place, (name, side, rows) in enumerate(zip(names, sides, curves, strict=True))
+        for row in rows
+    ]
 
 
 def side_by_side(caption: str, names: Sequence[str], sides: Sequence[Scenario]) -> None:

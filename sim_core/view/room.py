@@ -189,6 +189,17 @@ def _curve(room: Room, guess: float | None, whose: str, size: int) -> None:
     )  # fmt: skip
 
 
+def _revealed(
+    room: Room, guesses: list[float], words: str, mark: tuple[float | None, str], size: int
+) -> None:
+    """Draw the answer in words with the room's predictions, or later the curve with a mark (value, whose)."""
+    _answer(room, words)
+    if room.stage == "reveal":
+        _predictions(room, guesses, size)
+    else:
+        _curve(room, *mark, size)
+
+
 def _clock(store: Rooms, room: Room) -> None:
     """Draw the countdown, if one runs."""
     if room.stage == "ask" and room.closes_s is not None:
@@ -210,7 +221,7 @@ def host(store: Rooms, place: Place) -> None:
     st.html("<style>@media (min-width: 900px) { :root { font-size: 20px; } }</style>")
     left, right = st.columns([4, 1], gap="large")
     with right:
-        join = _join_address(place.code)
+        join = f"{shell.address_of('Room')}?room={place.code}"
         st.image(actions.qr_code(join), width=170, alt="The address to join at, as a QR code")
         st.html(f'<div class="bs-code" aria-label="Room code">{place.code}</div>')
         _counts(store, place)
@@ -221,23 +232,16 @@ def host(store: Rooms, place: Place) -> None:
             _live(store, place)
         else:
             guesses = store.guesses(room)
-            _answer(room, room_figures.verdict(room.question, guesses))
-            if room.stage == "reveal":
-                _predictions(room, guesses, room_figures.LARGE)
-            else:
-                _curve(room, median(guesses) if guesses else None, ROOMS_MIDDLE, room_figures.LARGE)
+            words = room_figures.verdict(room.question, guesses)
+            mark = median(guesses) if guesses else None, ROOMS_MIDDLE
+            _revealed(room, guesses, words, mark, room_figures.LARGE)
     _controls(store, place, room)
-    st.markdown(f":small[Join at {join or 'the address of this app, page Room'}, code {place.code}.]")
+    st.markdown(f":small[Join at {join}, code {place.code}.]")
     if "//localhost" in join or "//127." in join:
         st.caption(
             "Other devices cannot reach “localhost”. Start the app with `--server.address 0.0.0.0` and open "
             "it by this machine's name or address."
         )
-
-
-def _join_address(code: str) -> str:
-    base = (st.context.url or "").partition("?")[0]
-    return f"{base}?room={code}" if base else f"?room={code}"
 
 
 @st.fragment(run_every=HOST_S)
@@ -299,26 +303,20 @@ def _controls(store: Rooms, place: Place, room: Room) -> None:
 
 def _jump(store: Rooms, place: Place, room: Room) -> None:
     """Draw the choice of a question."""
-
-    def name(step: tuple[str, int]) -> str:
-        item, number = presets.lesson(step[0]), step[1]
-        return f"{lessons.number_of(item)}.{number} {item.steps[number - 1].title}"
-
+    titles = {
+        (item.id, number): f"{lessons.number_of(item)}.{number} {step.title}"
+        for item, number, step in lessons.every_step()
+    }
     st.session_state.in_room_step = (room.lesson, room.step)
     st.selectbox(
-        "Question", every_step(), format_func=name, key="in_room_step",
+        "Question", list(titles), format_func=titles.get, key="in_room_step",
         on_change=lambda: _turn(store, place, (*st.session_state.in_room_step, "ask")),
     )  # fmt: skip
 
 
-def every_step() -> list[tuple[str, int]]:
-    """Return lesson and number of every step, in order."""
-    return [(item.id, k) for item in presets.lessons().values() for k in range(1, len(item.steps) + 1)]
-
-
 def neighbour(room: Room, by: int) -> tuple[str, int, str] | None:
     """Return lesson, step and stage so many places after what a room shows; None beyond the ends."""
-    every = [(*step, stage) for step in every_step() for stage in STAGES]
+    every = [(item.id, number, stage) for item, number, _ in lessons.every_step() for stage in STAGES]
     wanted = every.index((room.lesson, room.step, room.stage)) + by
     return every[wanted] if 0 <= wanted < len(every) else None
 
@@ -345,15 +343,10 @@ def follow(store: Rooms, place: Place) -> None:
     if room.stage == "ask":
         _own(store, place, room, guess)
     else:
-        guesses = store.guesses(room)
-        if guess is None:
-            _answer(room, room_figures.verdict(room.question, guesses))
-        else:
-            _answer(room, verdict(room.question, guess, lessons.answered(room.question, guess)))
-        if room.stage == "reveal":
-            _predictions(room, guesses, SMALL)
-        else:
-            _curve(room, guess, "your prediction", SMALL)
+        step, guesses = room.question, store.guesses(room)
+        own = guess is not None and verdict(step, guess, lessons.answered(step, guess))
+        words = own or room_figures.verdict(step, guesses)
+        _revealed(room, guesses, words, (guess, "your prediction"), SMALL)
     _explore(room)
     _watch(store, place, room)
 
