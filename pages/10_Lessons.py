@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from sim_core.view import lessons, shell, state
+from sim_core.view.learn import lessons
+from sim_core.view.session import shell, state
 
 
 @st.fragment(key=shell.ANSWER)

@@ -2,7 +2,9 @@
 
 import streamlit as st
 
-from sim_core.view import actions, controls, panels, shell, state, sweeps, trust_badge
+from sim_core.view.frontier import page as panels
+from sim_core.view.parts import actions, controls, trust_badge
+from sim_core.view.session import shell, state, sweeps
 
 
 @st.fragment(key=shell.ANSWER)

@@ -2,7 +2,9 @@
 
 import streamlit as st
 
-from sim_core.view import controls, phases, shell, state
+from sim_core.view.parts import controls
+from sim_core.view.phases import page as phases
+from sim_core.view.session import shell, state
 
 
 @st.fragment(key=shell.ANSWER)

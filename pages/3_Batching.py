@@ -2,7 +2,9 @@
 
 import streamlit as st
 
-from sim_core.view import batching, controls, shell, state
+from sim_core.view.batching import page as batching
+from sim_core.view.parts import controls
+from sim_core.view.session import shell, state
 
 
 @st.fragment(key=shell.ANSWER)

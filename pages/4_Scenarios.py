@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from sim_core.view import scenarios, shell, state
+from sim_core.view.scenarios import page as scenarios
+from sim_core.view.session import shell, state
 
 
 @st.fragment(key=shell.ANSWER)

@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from sim_core.view import shell, shift, state
+from sim_core.view.session import shell, state
+from sim_core.view.shift import page as shift
 
 
 @st.fragment(key=shell.ANSWER)

@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from sim_core.view import shell, state, validation
+from sim_core.view.session import shell, state
+from sim_core.view.trust import validation
 
 
 @st.fragment(key=shell.ANSWER)

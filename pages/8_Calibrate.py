@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from sim_core.view import calibrate, shell, state
+from sim_core.view.session import shell, state
+from sim_core.view.trust import calibrate
 
 
 @st.fragment(key=shell.ANSWER)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-from types import ModuleType
 from typing import Any
 
 if sys.version_info < (3, 11):  # noqa: UP036  (older Pythons do read this line, and nothing after it)
@@ -16,13 +15,13 @@ if sys.version_info < (3, 11):  # noqa: UP036  (older Pythons do read this line,
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Scenario": "scenario",
-    "ScenarioError": "scenario",
-    "load_scenario": "address",
-    "simulate": "simulator",
-    "summarize": "metrics",
-    "frontier": "frontier",
-    "capacity": "frontier",
+    "Scenario": "scenario.scenario",
+    "ScenarioError": "scenario.scenario",
+    "load_scenario": "scenario.link.read",
+    "simulate": "engine.run",
+    "summarize": "results.metrics",
+    "frontier": "sweep.frontier",
+    "capacity": "sweep.frontier",
 }
 __all__ = ["Scenario", "ScenarioError", "__version__", "capacity", "frontier", "load_scenario"]
 __all__ += ["simulate", "summarize"]
@@ -36,15 +35,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-class _Package(ModuleType):
-    """The package, whose public functions are not hidden by modules of the same name."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        # Importing the module sim_core.frontier would put it in the place of the function `frontier`.
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

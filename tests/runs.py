@@ -25,7 +25,7 @@ RULES = {
 
 def make_cost(token_s, row_s=(0.0,) * 65, **prices):
     """Return a StepCost; a price that is not named is zero."""
-    from sim_core.kernels import StepCost
+    from sim_core.engine.kernels.one_pool import StepCost
 
     zero = dict.fromkeys(StepCost._fields, 0.0)
     arrays = {"token_s": np.array(token_s, float), "row_s": np.array(row_s, float)}
@@ -52,9 +52,9 @@ def listed(cost):
 
 def run_kernel(cost, arrival_s, prompt_tokens, output_tokens, **rules):
     """Return the kernel's result; rules that are not named are those of `RULES`."""
-    if importlib.util.find_spec("sim_core.simulator") is None:
+    if importlib.util.find_spec("sim_core.engine.run") is None:
         pytest.skip("the kernel does not exist yet")
-    from sim_core.simulator import run_engine
+    from sim_core.engine.run import run_engine
 
     arrays = (
         np.array(arrival_s, float),

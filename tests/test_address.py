@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim_core import address, presets
-from sim_core.address import (
+from sim_core.catalogue import reader as presets
+from sim_core.scenario.link import read as address
+from sim_core.scenario.link.read import (
     MAX_CHARACTERS,
     MAX_NOTE_CHARACTERS,
     command_for,
@@ -25,7 +26,7 @@ from sim_core.address import (
     to_toml,
     with_changes,
 )
-from sim_core.scenario import FIELDS, Scenario, ScenarioError
+from sim_core.scenario.scenario import FIELDS, Scenario, ScenarioError
 
 
 def values_of(key: str) -> st.SearchStrategy:

@@ -9,12 +9,12 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from sim_core import batching
-from sim_core.scenario import Scenario
-from sim_core.view import batch_figures as figures
-from sim_core.view import experiments, pieces
-from sim_core.view.figures import INK
-from sim_core.view.words import THIN
+from sim_core.questions.experiments import waiting as batching
+from sim_core.scenario.scenario import Scenario
+from sim_core.view.batching import experiments, figures
+from sim_core.view.drawing.figures import INK
+from sim_core.view.drawing.words import THIN
+from sim_core.view.parts import pieces
 
 BASE = Scenario(requests=300)
 

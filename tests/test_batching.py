@@ -7,11 +7,14 @@ import math
 import numpy as np
 import pytest
 
-from sim_core import batching, cost, metrics, presets
-from sim_core.address import load_scenario, to_query
-from sim_core.calibration import calibration
-from sim_core.scenario import Scenario, ScenarioError
-from sim_core.simulator import run
+from sim_core.catalogue import reader as presets
+from sim_core.catalogue.calibrations import calibration
+from sim_core.engine.run import run
+from sim_core.price import cost
+from sim_core.questions.experiments import waiting as batching
+from sim_core.results import metrics
+from sim_core.scenario.link.read import load_scenario, to_query
+from sim_core.scenario.scenario import Scenario, ScenarioError
 
 FIXED = Scenario(prompt_cv=0.0, output_cv=0.0)
 SMALL = FIXED.replace(requests=200, arrival_per_s=2.0, output_tokens=100)

@@ -18,11 +18,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sim_core import load_scenario, presets, report, simulate, summarize
-from sim_core.__main__ import LATENCIES, LISTED, LOAD, METRICS, STATISTICS, main
-from sim_core.address import command_for
-from sim_core.frontier import LOAD as ENGINE_LOAD
-from sim_core.scenario import FIELDS, Scenario
+from sim_core import load_scenario, simulate, summarize
+from sim_core.catalogue import reader as presets
+from sim_core.command.main import LATENCIES, LISTED, LOAD, METRICS, STATISTICS, main
+from sim_core.results import text as report
+from sim_core.scenario.link.read import command_for
+from sim_core.scenario.scenario import FIELDS, Scenario
+from sim_core.sweep.frontier import LOAD as ENGINE_LOAD
 
 ROOT = Path(__file__).parent.parent
 SMALL = ("--set", "requests=40")

@@ -9,13 +9,21 @@ import numpy as np
 import pytest
 
 from sim_core import load_scenario
-from sim_core.cluster import STATES, Cluster, check_workers, phases_s, reallocation_s, spans, state_s
-from sim_core.demand import Demand
-from sim_core.kernels import DECODES, PREFILLS, Plan, Transfer
-from sim_core.pools import pools_of
-from sim_core.scenario import ScenarioError
-from sim_core.shift import Study
-from sim_core.work import memory
+from sim_core.engine.kernels.one_pool import DECODES, PREFILLS, Plan, Transfer
+from sim_core.price.pools import pools_of
+from sim_core.price.work import memory
+from sim_core.questions.shift.cluster import (
+    STATES,
+    Cluster,
+    check_workers,
+    phases_s,
+    reallocation_s,
+    spans,
+    state_s,
+)
+from sim_core.questions.shift.study import Study
+from sim_core.scenario.scenario import ScenarioError
+from sim_core.traffic.demand import Demand
 from tests.runs import make_cost
 from tests.test_moves import engine_of
 

@@ -7,12 +7,15 @@ import math
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from sim_core import compare, load_scenario, presets
-from sim_core.address import to_query
-from sim_core.frontier import LOAD, frontier, sweep_key
-from sim_core.view import compare as view
-from sim_core.view import compare_figures, results
-from sim_core.view.words import percent
+from sim_core import load_scenario
+from sim_core.catalogue import reader as presets
+from sim_core.questions import compare
+from sim_core.scenario.link.read import to_query
+from sim_core.sweep.frontier import LOAD, frontier, sweep_key
+from sim_core.view.compare import figures as compare_figures
+from sim_core.view.compare import page as view
+from sim_core.view.compare.page import results
+from sim_core.view.drawing.words import percent
 from tests.visits import address, finding, healthy, open_page, said
 
 PAGE = "11_Compare.py"

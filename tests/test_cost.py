@@ -10,11 +10,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sim_core import calibration, cost, work
-from sim_core.presets import accelerator_of, model_of, preset_ids
-from sim_core.profile import EngineProfile
-from sim_core.scenario import Scenario, ScenarioError
-from sim_core.simulator import run
+from sim_core.catalogue import calibrations as calibration
+from sim_core.catalogue.reader import accelerator_of, model_of, preset_ids
+from sim_core.engine.run import run
+from sim_core.price import cost, work
+from sim_core.scenario.profiles import EngineProfile
+from sim_core.scenario.scenario import Scenario, ScenarioError
 
 H100_BANDWIDTH = 3.35e12
 

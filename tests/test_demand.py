@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from sim_core import demand
-from sim_core.scenario import Scenario, ScenarioError
-from sim_core.trace import Trace
+from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.traffic import demand
+from sim_core.traffic.traces import Trace
 
 WORKERS = 4
 BASE = Scenario(mix="100/10:1", mix_other="900/5:1", demand_hours=1.0, dwell_s=300.0)

@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sim_core import compare, design, load_scenario, presets
-from sim_core.cost import floor_step_s, price, step_parts
-from sim_core.scenario import SPECS
-from sim_core.view import design_words
-from sim_core.work import group_sizes
+from sim_core import load_scenario
+from sim_core.catalogue import reader as presets
+from sim_core.price.cost import floor_step_s, price, step_parts
+from sim_core.price.work import group_sizes
+from sim_core.questions import compare, design
+from sim_core.scenario.scenario import SPECS
+from sim_core.view.compare import design_words
 from tests.visits import address, finding, healthy, open_page, said
 
 PAGE = "11_Compare.py"

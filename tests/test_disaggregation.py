@@ -10,13 +10,16 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from sim_core import disaggregation, load_scenario, trust
-from sim_core.__main__ import main
-from sim_core.pools import one_pool_of
-from sim_core.scenario import Scenario
-from sim_core.simulator import run
-from sim_core.view import disaggregation as page
-from sim_core.view import disaggregation_figures, state
+from sim_core import load_scenario
+from sim_core.command.main import main
+from sim_core.engine.run import run
+from sim_core.evidence import trust
+from sim_core.price.pools import one_pool_of
+from sim_core.questions import disaggregation
+from sim_core.scenario.scenario import Scenario
+from sim_core.view.disaggregation import figures as disaggregation_figures
+from sim_core.view.disaggregation import page
+from sim_core.view.session import state
 from tests.visits import FINDING, address, finding, healthy, open_page, said
 
 visit = partial(open_page, "5_Disaggregation.py")

@@ -8,11 +8,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sim_core import cost, load_scenario, metrics, presets
-from sim_core.frontier import frontier, saturation_per_s
-from sim_core.request_list import parse_request_list, write_request_list
-from sim_core.scenario import Scenario, ScenarioError
-from sim_core.simulator import run
+from sim_core import load_scenario
+from sim_core.catalogue import reader as presets
+from sim_core.engine.run import run
+from sim_core.price import cost
+from sim_core.results import metrics
+from sim_core.scenario.request_lists import parse_request_list, write_request_list
+from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.sweep.frontier import frontier, saturation_per_s
 from tests.runs import make_cost, run_kernel
 
 SCENARIOS = sorted(presets.preset_ids("scenarios"))

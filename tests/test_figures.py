@@ -9,10 +9,11 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from sim_core.scenario import Scenario
-from sim_core.view import figures, findings, words
-from sim_core.view.figures import X, Y
-from sim_core.view.words import THIN, Along, duration, number, percent, quantity, rate
+from sim_core.scenario.scenario import Scenario
+from sim_core.view.drawing import figures, words
+from sim_core.view.drawing.figures import X, Y
+from sim_core.view.drawing.words import THIN, Along, duration, number, percent, quantity, rate
+from sim_core.view.frontier import words as findings
 
 CLIENTS = Along("concurrency", "{} clients", "clients", "Clients")
 RATES = Along("arrival_per_s", "{} req/s", "request rate", "Request rate [req/s]")

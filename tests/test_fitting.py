@@ -7,12 +7,13 @@ import math
 import numpy as np
 import pytest
 
-from sim_core import ScenarioError, fitting
-from sim_core.calibration import calibration, parse_constants
-from sim_core.fitting import METRICS, Case
-from sim_core.profile import EngineProfile
-from sim_core.scenario import Scenario
-from sim_core.uploads import OwnPoint, OwnRequests, OwnSteps
+from sim_core import ScenarioError
+from sim_core.catalogue.calibrations import calibration, parse_constants
+from sim_core.evidence.own import fit as fitting
+from sim_core.evidence.own.fit import METRICS, Case
+from sim_core.evidence.own.formats import OwnPoint, OwnRequests, OwnSteps
+from sim_core.scenario.profiles import EngineProfile
+from sim_core.scenario.scenario import Scenario
 
 BASE = Scenario(prompt_cv=0.0, output_cv=0.0)
 NOISE = 0.02

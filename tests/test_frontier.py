@@ -15,9 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim_core import capacity, frontier, load_scenario, metrics
-from sim_core.cost import price
-from sim_core.frontier import (
+from sim_core import capacity, frontier, load_scenario
+from sim_core.engine.run import run
+from sim_core.price.cost import price
+from sim_core.results import metrics
+from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.sweep.frontier import (
     LOADS,
     MAX_POINTS,
     default_vary,
@@ -29,12 +32,10 @@ from sim_core.frontier import (
     sweep_key,
     sweep_points,
 )
-from sim_core.scenario import Scenario, ScenarioError
-from sim_core.simulator import run
-from sim_core.trace import read_trace
-from sim_core.workload import draw
+from sim_core.traffic.draws import draw
+from sim_core.traffic.traces import read_trace
 
-module = importlib.import_module("sim_core.frontier")
+module = importlib.import_module("sim_core.sweep.frontier")
 
 
 # --- the Pareto set ---------------------------------------------------------------------------------

@@ -9,11 +9,14 @@ from xml.etree import ElementTree
 
 import pytest
 
-from sim_core import compare, load_scenario, presets
-from sim_core.address import VIEW_KEYS, from_query
-from sim_core.scenario import Scenario
-from sim_core.view import gallery, shell, thumbnails
-from sim_core.view.figures import X, Y
+from sim_core import load_scenario
+from sim_core.catalogue import reader as presets
+from sim_core.questions import compare
+from sim_core.scenario.link.read import VIEW_KEYS, from_query
+from sim_core.scenario.scenario import Scenario
+from sim_core.view.drawing.figures import X, Y
+from sim_core.view.learn import gallery, thumbnails
+from sim_core.view.session import shell
 from tests.visits import healthy, open_page
 
 ROWS = [

@@ -12,10 +12,11 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from sim_core.scenario import Scenario
-from sim_core.timeline import KINDS, LATE, POLICIES, QUEUED, SEGMENT, Timeline, timelines
-from sim_core.view import gantt, sweeps
-from sim_core.view.words import THIN
+from sim_core.results.timeline import KINDS, LATE, POLICIES, QUEUED, SEGMENT, Timeline, timelines
+from sim_core.scenario.scenario import Scenario
+from sim_core.view.batching import gantt
+from sim_core.view.drawing.words import THIN
+from sim_core.view.session import sweeps
 
 STEPS = ("start_s", "duration_s", "growth_s", "count", "decodes", "prefill_tokens", "prompts", "running",
          "kv_blocks_used", "step_tokens")  # fmt: skip
@@ -284,7 +285,7 @@ def test_kinds_differ_without_colour() -> None:
 
 def test_policies_look_as_on_the_frontier() -> None:
     """Oracle: the look that the Frontier page gives a policy's curve."""
-    from sim_core.view.figures import style
+    from sim_core.view.drawing.figures import style
 
     sweep = sweeps.Sweep(Scenario(), "policy", POLICIES, "max_batch")
     for policy in POLICIES:

@@ -10,9 +10,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from sim_core.view import html_report
-from sim_core.view.html_report import ON_PAPER, Report, build
-from sim_core.view.record import Drawing
+from sim_core.view.parts import html_report
+from sim_core.view.parts.html_report import ON_PAPER, Report, build
+from sim_core.view.session.record import Drawing
 from tests.visits import ROOT
 
 HOSTILE = "</script><script>alert(1)</script><!--<img src=https://evil.example/x onerror=alert(1)>"
@@ -110,13 +110,13 @@ def test_the_table_says_once_what_all_rows_share_and_stops() -> None:
 
 def test_paper_holds_as_many_columns_as_it_says() -> None:
     """Oracle: the style sheet."""
-    style = (ROOT / "sim_core" / "view" / "report.css").read_text(encoding="utf-8")
+    style = (ROOT / "sim_core" / "view" / "parts" / "assets" / "report.css").read_text(encoding="utf-8")
     assert f"nth-child(n + {ON_PAPER + 1})" in style
 
 
 def test_a_report_has_the_colours_of_the_app() -> None:
     """Oracle: .streamlit/config.toml, light and dark."""
-    style = (ROOT / "sim_core" / "view" / "report.css").read_text(encoding="utf-8")
+    style = (ROOT / "sim_core" / "view" / "parts" / "assets" / "report.css").read_text(encoding="utf-8")
     theme = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))["theme"]
     parts = dict(zip(("light", "dark"), style.split("prefers-color-scheme: dark"), strict=True))
     for scheme, part in parts.items():

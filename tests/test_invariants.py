@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim_core import Scenario, simulate
-from sim_core.simulator import run
+from sim_core.engine.run import run
 
 POLICIES = ("chunked", "prefill_first", "static")
 ROUNDING_S = 1e-9  # of clocks that reach some 1e3 s

@@ -14,13 +14,13 @@ import sim_core
 
 ROOT = Path(__file__).parent.parent
 VIEW = ROOT / "sim_core" / "view"
-CORE = sorted((ROOT / "sim_core").glob("*.py"))
+CORE = sorted({*(ROOT / "sim_core").rglob("*.py")} - {*VIEW.rglob("*.py")})
 PAGES = [ROOT / "app.py", *sorted((ROOT / "pages").glob("*.py"))]
 SOURCES = [*CORE, *sorted(VIEW.rglob("*.py")), *PAGES, *sorted((ROOT / "benchmarks").glob("*.py"))]
 SCREEN = {"streamlit", "plotly"}
 NETWORK = {"requests", "httpx", "aiohttp", "urllib3", "http", "socket", "ftplib", "smtplib", "urllib.request"}
 ONLINE = {
-    "measure.py",
+    "probe.py",
     "real_engine.py",
     "workshop.py",
 }  # they talk to servers that their user names or starts
@@ -52,16 +52,16 @@ def test_the_core_knows_no_screen(path: Path) -> None:
 @pytest.mark.parametrize("path", files(PAGES))
 def test_pages_compute_nothing(path: Path) -> None:
     """Oracle: a page calls the simulator's face, never the compiler or a kernel."""
-    assert not imported(path) & {"numba", "sim_core.kernels"}
+    assert not imported(path) & {"numba", "sim_core.engine.kernels"}
 
 
 @pytest.mark.parametrize("path", files(sorted(VIEW.rglob("*.py"))))
 def test_the_view_knows_no_kernels(path: Path) -> None:
     """Oracle: the view draws what the face returns."""
-    assert not imported(path) & {"numba", "sim_core.kernels"}
+    assert not imported(path) & {"numba", "sim_core.engine.kernels"}
 
 
-@pytest.mark.parametrize("path", files([path for path in CORE if path.name != "kernels.py"]))
+@pytest.mark.parametrize("path", files([path for path in CORE if "kernels" not in path.parts]))
 def test_one_file_is_compiled(path: Path) -> None:
     """Oracle: the cache on disk sees edits only in a function's own file, so kernels share one."""
     assert "numba" not in imported(path)
@@ -75,9 +75,9 @@ def test_nothing_reaches_the_network_or_unpickles(path: Path) -> None:
 
 def test_only_a_command_measures_over_the_network() -> None:
     """Oracle: `measure` talks to the server that its user names; no page and no other module imports it."""
-    assert not imported(ROOT / "sim_core" / "measure.py") & UNSAFE
-    users = [path for path in SOURCES if "sim_core.measure" in imported(path)]
-    assert {path.name for path in users} <= {"__main__.py", "real_engine.py"}
+    assert not imported(ROOT / "sim_core" / "evidence" / "own" / "probe.py") & UNSAFE
+    users = [path for path in SOURCES if "sim_core.evidence.own.probe" in imported(path)]
+    assert {path.name for path in users} <= {"main.py", "real_engine.py"}
 
 
 @pytest.mark.parametrize("path", files(SOURCES))
@@ -100,17 +100,20 @@ def modules_after(code: str) -> set[str]:
 
 def test_importing_the_core_loads_no_screen() -> None:
     """Oracle: the modules of a fresh interpreter that imported every module of the core."""
-    names = ", ".join(f"sim_core.{path.stem}" for path in CORE if not path.stem.startswith("__"))
+    paths = [path.relative_to(ROOT).with_suffix("") for path in CORE if not path.stem.startswith("__")]
+    names = ", ".join(".".join(path.parts) for path in paths)
     assert not modules_after(f"import {names}") & SCREEN
 
 
 def test_light_work_loads_no_compiler() -> None:
     """Oracle: the modules of a fresh interpreter after links, TOML and `list`."""
     links = "from sim_core import load_scenario, Scenario\nload_scenario('seed=3&mix=flat:1')"
-    assert not modules_after(links) & {"numba", "pandas", "sim_core.kernels"}
-    listing = "import io\nfrom sim_core.__main__ import main\nout, sys.stdout = sys.stdout, io.StringIO()\n"
+    assert not modules_after(links) & {"numba", "pandas", "sim_core.engine.kernels"}
+    listing = (
+        "import io\nfrom sim_core.command.main import main\nout, sys.stdout = sys.stdout, io.StringIO()\n"
+    )
     listing += "main(['list', 'accelerators'])\nsys.stdout = out"
-    assert not modules_after(listing) & {"numba", "pandas", "sim_core.kernels"}
+    assert not modules_after(listing) & {"numba", "pandas", "sim_core.engine.kernels"}
 
 
 def test_the_public_face() -> None:
@@ -135,8 +138,8 @@ def test_one_version() -> None:
 
 def test_page_settings_in_a_link_are_known_to_the_command_line() -> None:
     """Oracle: the keys that the pages themselves write into the address."""
-    from sim_core.address import VIEW_KEYS
-    from sim_core.view import state
+    from sim_core.scenario.link.read import VIEW_KEYS
+    from sim_core.view.session import state
 
     own = {*state.VIEW, *state.NUMBERS, state.AMONG, state.ANSWERS, state.VERSUS}
     assert own | {"room", "host", "me"} == VIEW_KEYS  # the last three are the Room page's alone

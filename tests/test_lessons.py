@@ -11,13 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim_core import lessons, metrics, presets
-from sim_core.__main__ import main
-from sim_core.address import load_scenario
-from sim_core.presets import LessonStep
-from sim_core.scenario import FIELDS, Scenario, ScenarioError
-from sim_core.simulator import run
-from sim_core.view import lesson_figures, lesson_summary, lesson_words
+from sim_core.catalogue import reader as presets
+from sim_core.catalogue.reader import LessonStep
+from sim_core.command.main import main
+from sim_core.engine.run import run
+from sim_core.questions.teaching import lessons
+from sim_core.results import metrics
+from sim_core.scenario.link.read import load_scenario
+from sim_core.scenario.scenario import FIELDS, Scenario, ScenarioError
+from sim_core.view.learn import lesson_figures, lesson_summary, lesson_words
 from tests.visits import ROOT, address, finding, healthy, open_page, said
 
 PAGE = "10_Lessons.py"

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sim_core import measure
-from sim_core.__main__ import main
-from sim_core.measure import Measured, OpenAIServer, Probe, Stream
-from sim_core.profile import EngineProfile, read_profile, write_profile
-from sim_core.request_list import write_request_list
-from sim_core.scenario import Scenario, ScenarioError
-from sim_core.simulator import each_step, run
+from sim_core.command.main import main
+from sim_core.engine.run import each_step, run
+from sim_core.evidence.own import probe as measure
+from sim_core.evidence.own.probe import Measured, OpenAIServer, Probe, Stream
+from sim_core.scenario.profiles import EngineProfile, read_profile, write_profile
+from sim_core.scenario.request_lists import write_request_list
+from sim_core.scenario.scenario import Scenario, ScenarioError
 
 PLANTED = EngineProfile(
     step_tokens=(1, 32, 128, 8192),

@@ -15,12 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim_core import load_scenario, metrics, presets, simulate, summarize
-from sim_core.frontier import saturation_per_s
-from sim_core.metrics import Rows, band, measure, percentiles, summary_of, tally_of, window_of
-from sim_core.report import plain
-from sim_core.scenario import Scenario, ScenarioError
-from sim_core.simulator import FINISHED, REJECTED, run
+from sim_core import load_scenario, simulate, summarize
+from sim_core.catalogue import reader as presets
+from sim_core.engine.run import FINISHED, REJECTED, run
+from sim_core.results import metrics
+from sim_core.results.metrics import Rows, band, measure, percentiles, summary_of, tally_of, window_of
+from sim_core.results.text import plain
+from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.sweep.frontier import saturation_per_s
 from tests.naive import simulate_naive
 from tests.runs import listed
 

@@ -10,10 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sim_core import load_scenario, metrics, mlperf, presets, workload
-from sim_core.mlperf import Limits
-from sim_core.scenario import Scenario, ScenarioError
-from sim_core.simulator import run
+from sim_core import load_scenario
+from sim_core.catalogue import reader as presets
+from sim_core.engine.run import run
+from sim_core.questions import benchmark_rules as mlperf
+from sim_core.questions.benchmark_rules import Limits
+from sim_core.results import metrics
+from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.traffic import draws as workload
 
 REFERENCE = Path(__file__).parent.parent.parent / "shared" / "reference"
 BENCHMARKS = presets.preset_ids("benchmarks")

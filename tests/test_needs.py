@@ -7,11 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from sim_core import disaggregation, load_scenario, metrics, needs, workload
-from sim_core.scenario import ScenarioError
-from sim_core.shift import fitted_needs, plain
-from sim_core.simulator import run
-from sim_core.trace import Trace
+from sim_core import load_scenario
+from sim_core.engine.run import run
+from sim_core.questions import disaggregation
+from sim_core.questions.shift import needs
+from sim_core.questions.shift.study import fitted_needs, plain
+from sim_core.results import metrics
+from sim_core.scenario.scenario import ScenarioError
+from sim_core.traffic import draws as workload
+from sim_core.traffic.traces import Trace
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from sim_core import ScenarioError, cost, load_scenario, simulate, trust
-from sim_core.address import from_query, to_query, with_changes
-from sim_core.calibration import calibration, calibration_of, parse_constants, write_constants
-from sim_core.phases import bench_of
-from sim_core.profile import (
+from sim_core import ScenarioError, load_scenario, simulate
+from sim_core.catalogue.calibrations import calibration, calibration_of, parse_constants, write_constants
+from sim_core.engine.run import run
+from sim_core.evidence import trust
+from sim_core.price import cost
+from sim_core.questions.phases import bench_of
+from sim_core.scenario.link.read import from_query, to_query, with_changes
+from sim_core.scenario.profiles import (
     MAX_TEXT,
     EngineProfile,
     carried_by,
@@ -21,8 +24,7 @@ from sim_core.profile import (
     to_toml,
     write_profile,
 )
-from sim_core.scenario import Scenario
-from sim_core.simulator import run
+from sim_core.scenario.scenario import Scenario
 
 PROFILE = EngineProfile(
     step_tokens=(1, 2, 256),

@@ -12,11 +12,15 @@ from functools import partial
 import pandas as pd
 import pytest
 
-from sim_core import Scenario, ScenarioError, load_scenario, presets, trust
-from sim_core import batching as core
-from sim_core.__main__ import main
-from sim_core.timeline import POLICIES, logged_scenario, timelines
-from sim_core.view import batching, experiments, request_editor, state
+from sim_core import Scenario, ScenarioError, load_scenario
+from sim_core.catalogue import reader as presets
+from sim_core.command.main import main
+from sim_core.evidence import trust
+from sim_core.questions.experiments import waiting as core
+from sim_core.results.timeline import POLICIES, logged_scenario, timelines
+from sim_core.view.batching import experiments, request_editor
+from sim_core.view.batching import page as batching
+from sim_core.view.session import state
 from tests.visits import APP, FINDING, ROOT, address, healthy, open_page, said
 
 visit = partial(open_page, "3_Batching.py")

@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from sim_core import fitting, own_engine, uploads
-from sim_core.__main__ import main
-from sim_core.fitting import METRICS
-from sim_core.profile import read_profile
-from sim_core.scenario import Scenario, ScenarioError
-from sim_core.uploads import OwnSteps, Upload
-from sim_core.view import calibrate, calibrate_figures, state
+from sim_core.command.main import main
+from sim_core.evidence.own import engine as own_engine
+from sim_core.evidence.own import fit as fitting
+from sim_core.evidence.own import formats as uploads
+from sim_core.evidence.own.fit import METRICS
+from sim_core.evidence.own.formats import OwnSteps, Upload
+from sim_core.scenario.profiles import read_profile
+from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.view.session import state
+from sim_core.view.trust import calibrate, calibrate_figures
 from tests.visits import FINDING, address, finding, healthy, open_page, said
 
 visit = partial(open_page, "8_Calibrate.py")

@@ -11,8 +11,10 @@ import tomllib
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from sim_core import presets, trust
-from sim_core.view import phases, state
+from sim_core.catalogue import reader as presets
+from sim_core.evidence import trust
+from sim_core.view.phases import page as phases
+from sim_core.view.session import state
 from tests.visits import ROOT, finding, healthy, open_page, said
 
 PAGE = "2_Two_phases.py"
@@ -31,7 +33,7 @@ def visit(**address: str) -> AppTest:
 )
 def test_every_view_of_every_ready_scenario(view: str, name: str) -> None:
     """Oracle: no exception, and a finding."""
-    from sim_core.address import to_query
+    from sim_core.scenario.link.read import to_query
 
     address = dict(part.split("=", 1) for part in to_query(presets.scenario_preset(name).build()).split("&"))
     assert finding(visit(**address, phases=view))

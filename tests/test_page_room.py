@@ -9,10 +9,12 @@ import plotly.graph_objects as go
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from sim_core import lessons, presets
-from sim_core.rooms import Room, Rooms, new_participant
-from sim_core.view import room as view
-from sim_core.view import room_figures, room_store
+from sim_core.catalogue import reader as presets
+from sim_core.questions.teaching import lessons
+from sim_core.questions.teaching.rooms import Room, Rooms, new_participant
+from sim_core.view.learn import room as view
+from sim_core.view.learn import room_figures
+from sim_core.view.session import room_store
 from tests.databases import sqlite_url
 from tests.visits import address, finding, healthy, open_page, said
 

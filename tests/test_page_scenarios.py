@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from sim_core import presets, trust
-from sim_core.__main__ import main
-from sim_core.view import scenarios, state
+from sim_core.catalogue import reader as presets
+from sim_core.command.main import main
+from sim_core.evidence import trust
+from sim_core.view.scenarios import page as scenarios
+from sim_core.view.session import state
 from tests.visits import finding, healthy, open_page, said
 
 PAGE = "4_Scenarios.py"
@@ -139,7 +141,7 @@ def test_looser_limits_of_ones_own_never_cost() -> None:
 
 
 def _tuned(benchmark: presets.Benchmark):
-    from sim_core.scenario import Scenario
+    from sim_core.scenario.scenario import Scenario
 
     return scenarios.mlperf.tuned(benchmark, Scenario(accelerator="h200", calibration="submission"))
 

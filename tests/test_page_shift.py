@@ -10,13 +10,14 @@ import shlex
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from sim_core import presets, shift
-from sim_core.__main__ import main
-from sim_core.address import from_query, to_query
-from sim_core.cluster import REALLOCATIONS
-from sim_core.view import shift as view
-from sim_core.view import state
-from sim_core.view.words import percent
+from sim_core.catalogue import reader as presets
+from sim_core.command.main import main
+from sim_core.questions.shift import study as shift
+from sim_core.questions.shift.cluster import REALLOCATIONS
+from sim_core.scenario.link.read import from_query, to_query
+from sim_core.view.drawing.words import percent
+from sim_core.view.session import state
+from sim_core.view.shift import page as view
 from tests.visits import ROOT, address, finding, healthy, open_page, said
 
 PAGE = "6_Traffic_shift.py"

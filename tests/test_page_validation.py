@@ -7,10 +7,15 @@ from functools import partial
 
 import pytest
 
-from sim_core import load_scenario, measured, trust, validation
-from sim_core.__main__ import main
-from sim_core.view import actions, figures, state, sweeps, trust_words
-from sim_core.view import validation as page
+from sim_core import load_scenario
+from sim_core.command.main import main
+from sim_core.evidence import predicted as validation
+from sim_core.evidence import published as measured
+from sim_core.evidence import trust
+from sim_core.view.drawing import figures, trust_words
+from sim_core.view.parts import actions
+from sim_core.view.session import state, sweeps
+from sim_core.view.trust import validation as page
 from tests.visits import FINDING, address, healthy, open_page, said
 
 visit = partial(open_page, "7_Validation.py")

@@ -13,11 +13,14 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from sim_core import load_scenario, presets
-from sim_core.__main__ import main
-from sim_core.address import VIEW_KEYS, from_query, to_query
-from sim_core.scenario import FIELDS, Scenario
-from sim_core.view import actions, panels, server, state, sweeps
+from sim_core import load_scenario
+from sim_core.catalogue import reader as presets
+from sim_core.command.main import main
+from sim_core.scenario.link.read import VIEW_KEYS, from_query, to_query
+from sim_core.scenario.scenario import FIELDS, Scenario
+from sim_core.view.frontier import page as panels
+from sim_core.view.parts import actions
+from sim_core.view.session import server, state, sweeps
 from tests.visits import APP, ROOT, address, healthy, open_page
 
 PAGES = sorted((ROOT / "pages").glob("*.py"))

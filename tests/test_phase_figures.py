@@ -9,12 +9,16 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from sim_core import load_scenario, phases, presets, whatif
-from sim_core.scenario import Scenario
-from sim_core.view import phase_figures, phase_words
-from sim_core.view.figures import LIMITS
-from sim_core.view.phases import tpot_limits
-from sim_core.view.words import THIN, number
+from sim_core import load_scenario
+from sim_core.catalogue import reader as presets
+from sim_core.questions import hardware as whatif
+from sim_core.questions import phases
+from sim_core.scenario.scenario import Scenario
+from sim_core.view.drawing.figures import LIMITS
+from sim_core.view.drawing.words import THIN, number
+from sim_core.view.phases import figures as phase_figures
+from sim_core.view.phases import words as phase_words
+from sim_core.view.phases.page import tpot_limits
 
 QUERIES = (
     "",

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim_core import load_scenario, pools, summarize
-from sim_core.kernels import Transfer
-from sim_core.scenario import Scenario, ScenarioError
-from sim_core.simulator import STAGES, run, run_split_engine, simulate
+from sim_core import load_scenario, summarize
+from sim_core.engine.kernels.one_pool import Transfer
+from sim_core.engine.run import STAGES, run, run_split_engine, simulate
+from sim_core.price import pools
+from sim_core.scenario.scenario import Scenario, ScenarioError
 from tests.naive import blocks_for
 from tests.naive_pools import Pools
 from tests.runs import listed, make_cost

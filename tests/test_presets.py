@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim_core import presets, workload
-from sim_core.presets import accelerator_of, model_of
-from sim_core.scenario import DTYPES, FIELDS, Scenario, ScenarioError
+from sim_core.catalogue import reader as presets
+from sim_core.catalogue.reader import accelerator_of, model_of
+from sim_core.scenario.scenario import DTYPES, FIELDS, Scenario, ScenarioError
+from sim_core.traffic import draws as workload
 
 REFERENCE = Path(__file__).parent.parent.parent / "shared" / "reference"
 WEIGHT_BYTES = {"bf16": 2.0, "fp8": 1.0, "fp4": 0.5}
@@ -457,8 +458,8 @@ def test_the_first_scenario_exists():
 
 def test_bursts_are_bound_by_the_first_token():
     """Oracle: the engine: at a low rate the limits hold; at one too high for them the TTFT fails."""
-    from sim_core.metrics import point_of
-    from sim_core.simulator import run
+    from sim_core.engine.run import run
+    from sim_core.results.metrics import point_of
 
     base = presets.scenarios()["bursty-code-completion"].build()
     low, high = (point_of(run(base.replace(arrival_per_s=rate))) for rate in (0.5, 8.0))

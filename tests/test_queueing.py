@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sim_core import Scenario, cost, simulate
+from sim_core import Scenario, simulate
+from sim_core.price import cost
 from tests.runs import make_cost, run_kernel
 
 POLICIES = ("chunked", "prefill_first", "static")

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from sim_core import Scenario, cost, load_scenario, simulate, summarize
-from sim_core.__main__ import main
-from sim_core.presets import accelerator_of, model_of
-from sim_core.profile import read_profile
+from sim_core import Scenario, load_scenario, simulate, summarize
+from sim_core.catalogue.reader import accelerator_of, model_of
+from sim_core.command.main import main
+from sim_core.price import cost
+from sim_core.scenario.profiles import read_profile
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -101,7 +102,8 @@ def test_the_accelerator_is_one(tmp_path: Path) -> None:
     text = block("toml", "# presets/accelerators/")
     path = tmp_path / text.split("\n")[0].removeprefix("# ")
     path.write_text(text, encoding="utf-8")
-    code = "from sim_core import cost, Scenario\nscenario = Scenario(accelerator={!r})\n"
+    code = "from sim_core import Scenario\nfrom sim_core.price import cost\n"
+    code += "scenario = Scenario(accelerator={!r})\n"
     code = code.format(path.stem) + "print(cost.price(scenario).kv_blocks)"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.stderr == ""

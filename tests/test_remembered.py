@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from sim_core.remembered import Remembered
+from sim_core.sweep.remembered import Remembered
 
 
 def test_what_was_used_longest_ago_is_forgotten() -> None:

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim_core import Scenario, ScenarioError, load_scenario, simulate
-from sim_core.address import to_query
-from sim_core.request_list import MAX_REQUESTS, parse_request_list, write_request_list
-from sim_core.scenario import FIELDS, REQUEST_LIST_EXAMPLE
-from sim_core.workload import mean_lengths
+from sim_core.scenario.link.read import to_query
+from sim_core.scenario.request_lists import MAX_REQUESTS, parse_request_list, write_request_list
+from sim_core.scenario.scenario import FIELDS, REQUEST_LIST_EXAMPLE
+from sim_core.traffic.draws import mean_lengths
 
 
 def test_the_example():

@@ -13,8 +13,17 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sql
 
-from sim_core import presets, rooms
-from sim_core.rooms import MOST_PARTICIPANTS, PAUSE_S, Room, RoomError, Rooms, new_participant, read_code
+from sim_core.catalogue import reader as presets
+from sim_core.questions.teaching import rooms
+from sim_core.questions.teaching.rooms import (
+    MOST_PARTICIPANTS,
+    PAUSE_S,
+    Room,
+    RoomError,
+    Rooms,
+    new_participant,
+    read_code,
+)
 from tests.databases import postgres_url, sqlite_url
 
 ROOT = Path(__file__).parent.parent
@@ -367,7 +376,7 @@ def test_one_participant_in_many_windows(store: Rooms) -> None:
 PROCESS = """
 import sys, threading
 import sqlalchemy as sql
-from sim_core.rooms import Rooms, new_participant
+from sim_core.questions.teaching.rooms import Rooms, new_participant
 url, code, first = sys.argv[1], sys.argv[2], int(sys.argv[3])
 store = Rooms(sql.create_engine(url))
 def predict(number):

@@ -7,10 +7,10 @@ import math
 import plotly.graph_objects as go
 import pytest
 
-from sim_core import presets
-from sim_core.view import scenario_figures as figures
-from sim_core.view import scenarios
-from sim_core.view.scenario_figures import BOUND, Line, Mark
+from sim_core.catalogue import reader as presets
+from sim_core.view.scenarios import figures
+from sim_core.view.scenarios import page as scenarios
+from sim_core.view.scenarios.figures import BOUND, Line, Mark
 
 SPEEDS = [0.0, 20.0, 60.0, 98.0]
 PUBLISHED = (0.5, 0.6, 0.7, 3)

@@ -7,10 +7,11 @@ import math
 import plotly.graph_objects as go
 import pytest
 
-from sim_core import compare, load_scenario, sensitivity
-from sim_core.sensitivity import FIGURES, SEEDS, is_sure, size, tornado
-from sim_core.view import compare_figures
-from sim_core.view import sensitivity as view
+from sim_core import load_scenario
+from sim_core.questions import compare, sensitivity
+from sim_core.questions.sensitivity import FIGURES, SEEDS, is_sure, size, tornado
+from sim_core.view.compare import figures as compare_figures
+from sim_core.view.compare import sensitivity as view
 from tests.visits import address, finding, healthy, open_page, said
 
 PAGE = "11_Compare.py"

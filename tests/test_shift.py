@@ -7,12 +7,14 @@ import math
 import numpy as np
 import pytest
 
-from sim_core import load_scenario, presets, shift
-from sim_core.cluster import Cluster
-from sim_core.pools import one_pool_of
-from sim_core.simulator import run
-from sim_core.strategies import Load, Planned, Predictive, Reactive, best_plan, forecast_error
-from sim_core.trace import Trace
+from sim_core import load_scenario
+from sim_core.catalogue import reader as presets
+from sim_core.engine.run import run
+from sim_core.price.pools import one_pool_of
+from sim_core.questions.shift import study as shift
+from sim_core.questions.shift.cluster import Cluster
+from sim_core.questions.shift.strategies import Load, Planned, Predictive, Reactive, best_plan, forecast_error
+from sim_core.traffic.traces import Trace
 
 SMALL = (
     "demand_hours=0.04&dwell_s=30&prefill_workers=2&decode_workers=2&slo_tpot_ms=20&cooldown_s=20&observe_s=10"

@@ -8,9 +8,10 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from sim_core import load_scenario, shift
-from sim_core.cluster import Span
-from sim_core.view import shift_figures
+from sim_core import load_scenario
+from sim_core.questions.shift import study as shift
+from sim_core.questions.shift.cluster import Span
+from sim_core.view.shift import figures as shift_figures
 
 SMALL = "demand_hours=0.03&dwell_s=30&prefill_workers=2&decode_workers=2&cooldown_s=20&observe_s=10&init_s=2"
 

@@ -12,9 +12,12 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from sim_core import __version__
-from sim_core.address import to_query
-from sim_core.scenario import Scenario
-from sim_core.view import actions, compare, design, record, state
+from sim_core.scenario.link.read import to_query
+from sim_core.scenario.scenario import Scenario
+from sim_core.view.compare import design
+from sim_core.view.compare import page as compare
+from sim_core.view.parts import actions
+from sim_core.view.session import record, state
 from tests.visits import finding, healthy, open_page, said
 
 VIEWS = (

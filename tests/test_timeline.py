@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 
 from sim_core import Scenario, ScenarioError
-from sim_core.simulator import Run, run
-from sim_core.timeline import (
+from sim_core.engine.run import Run, run
+from sim_core.results.timeline import (
     DECODE,
     IDLE,
     KINDS,

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim_core import trace as traces
-from sim_core.scenario import Scenario, ScenarioError
-from sim_core.trace import Trace, read_trace, with_trace
-from sim_core.workload import draw
+from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.traffic import traces
+from sim_core.traffic.draws import draw
+from sim_core.traffic.traces import Trace, read_trace, with_trace
 
 OWN = "arrival_s,prompt_tokens,output_tokens\n"
 AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens\n"

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba.core.dispatcher import Dispatcher
 
-from sim_core import kernels
+from sim_core.engine.kernels import one_pool as kernels
 from tests.naive import blocks_for
 from tests.runs import RULES, make_cost, run_kernel, run_twin
 

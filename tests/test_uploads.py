@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim_core import uploads
-from sim_core.scenario import ScenarioError
-from sim_core.uploads import OwnPoint, read_upload
+from sim_core.evidence.own import formats as uploads
+from sim_core.evidence.own.formats import OwnPoint, read_upload
+from sim_core.scenario.scenario import ScenarioError
 
 SAMPLES = Path(__file__).parent / "samples"
 

@@ -11,12 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sim_core import Scenario, entries, load_scenario, measured, presets, trust, validation
-from sim_core.calibration import calibration
-from sim_core.measured import Point, read_points
-from sim_core.scenario import ScenarioError
-from sim_core.simulator import run
-from sim_core.trust import ANNOUNCED, EXTRAPOLATED, NO_BAND, VALIDATED, Band
+from sim_core import Scenario, load_scenario
+from sim_core.catalogue import reader as presets
+from sim_core.catalogue.calibrations import calibration
+from sim_core.engine.run import run
+from sim_core.evidence import entries, trust
+from sim_core.evidence import predicted as validation
+from sim_core.evidence import published as measured
+from sim_core.evidence.published import Point, read_points
+from sim_core.evidence.trust import ANNOUNCED, EXTRAPOLATED, NO_BAND, VALIDATED, Band
+from sim_core.scenario.scenario import ScenarioError
 
 ROOT = Path(__file__).parent.parent
 HEADER = ",".join(Point._fields)
@@ -316,9 +320,10 @@ def test_the_evidence_is_inside_what_it_covers(point: Point) -> None:
 
 def test_trust_is_light() -> None:
     """Oracle: the modules of a fresh interpreter: a badge needs neither the compiler nor pandas."""
-    code = "import sys\nfrom sim_core import trust, Scenario\ntrust.trust(Scenario())\nprint(*sys.modules)"
+    code = "import sys\nfrom sim_core import Scenario\nfrom sim_core.evidence import trust\n"
+    code += "trust.trust(Scenario())\nprint(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert not set(run.stdout.split()) & {"numba", "sim_core.kernels", "streamlit"}
+    assert not set(run.stdout.split()) & {"numba", "sim_core.engine.kernels", "streamlit"}
 
 
 def test_every_scenario_preset_has_a_badge() -> None:

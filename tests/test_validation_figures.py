@@ -7,11 +7,15 @@ import math
 import plotly.graph_objects as go
 import pytest
 
-from sim_core import measured, trust
-from sim_core.scenario import Scenario
-from sim_core.view import state, trust_badge, trust_words, validation, validation_figures
-from sim_core.view.validation_figures import METRICS, Spread
-from sim_core.view.words import THIN
+from sim_core.evidence import published as measured
+from sim_core.evidence import trust
+from sim_core.scenario.scenario import Scenario
+from sim_core.view.drawing import trust_words
+from sim_core.view.drawing.words import THIN
+from sim_core.view.parts import trust_badge
+from sim_core.view.session import state
+from sim_core.view.trust import validation, validation_figures
+from sim_core.view.trust.validation_figures import METRICS, Spread
 
 NARROW = THIN
 

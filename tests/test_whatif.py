@@ -8,10 +8,15 @@ import math
 import numpy as np
 import pytest
 
-from sim_core import cost, load_scenario, phases, presets, trust, whatif
-from sim_core.frontier import capacity
-from sim_core.scenario import ScenarioError
-from sim_core.simulator import run
+from sim_core import load_scenario
+from sim_core.catalogue import reader as presets
+from sim_core.engine.run import run
+from sim_core.evidence import trust
+from sim_core.price import cost
+from sim_core.questions import hardware as whatif
+from sim_core.questions import phases
+from sim_core.scenario.scenario import ScenarioError
+from sim_core.sweep.frontier import capacity
 
 LLAMA = "model=llama-3.1-8b&accelerator=h100-sxm"
 

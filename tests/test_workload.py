@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim_core import presets
-from sim_core.scenario import Scenario, ScenarioError
-from sim_core.workload import (
+from sim_core.catalogue import reader as presets
+from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.traffic.draws import (
     MAX_CLASSES,
     Lognormal,
     Quantiles,

@@ -1,0 +1,1 @@
+"""The product in a browser: the only rooms that know Streamlit and Plotly."""

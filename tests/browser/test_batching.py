@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from sim_core import load_scenario
-from sim_core.timeline import POLICIES, Timeline, timelines
-from sim_core.view import gantt
+from sim_core.results.timeline import POLICIES, Timeline, timelines
+from sim_core.view.batching import gantt
 from tests.browser.visit import Visit
 
 pytestmark = pytest.mark.browser

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sim_core.view import chart
+from sim_core.view.parts import chart
 
 pytestmark = pytest.mark.browser
 

@@ -1,0 +1,230 @@
+"""Calibrations: the global constants that turn peak rates into a real engine's, with bounds and origin.
+
+Files in `presets/calibrations`: `datasheet`, where achieved = peak; `typical`, fitted once over all models
+and accelerators together by `benchmarks/validate.py --fit`, never per row; `submission`, for tuned benchmark
+entries. A scenario may put constants of its own in their place (`layer:9.5,weight_read:0.71`), within wider
+limits: an engine may be slower than any that the files rest on, but never faster than the datasheet.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from sim_core.scenario.scenario import CONSTANTS_EXAMPLE, Scenario, ScenarioError, did_you_mean, shown
+
+CALIBRATIONS = Path(__file__).parent.parent.parent / "presets" / "calibrations"
+UNITS = MappingProxyType({"us": 1e-6, "ms": 1e-3, "frac": 1.0, "tokens": 1.0, "passes": 1.0, "columns": 1.0})
+OWN_LIMITS = MappingProxyType(  # of constants of one's own, by unit; fractions stay at or below the datasheet
+    {
+        "frac": (0.01, 1.2),
+        "us": (0.0, 1e5),
+        "ms": (0.0, 1e4),
+        "tokens": (0.0, 4096.0),
+        "passes": (0.1, 100.0),
+        "columns": (0.0, 1e5),
+    }
+)
+
+
+class Constants(NamedTuple):
+    """The global constants of a calibration, in base units: fractions of peak, tokens, passes, seconds."""
+
+    weight_read_frac: float
+    kv_read_frac: float
+    bf16_frac: float
+    fp8_frac: float
+    fp4_frac: float
+    expert_half_width_columns: float
+    attention_frac: float
+    fill_tokens: float
+    activation_passes: float
+    link_frac: float
+    pcie_frac: float
+    expert_imbalance_frac: float
+    layer_s: float
+    latent_layer_s: float
+    moe_layer_s: float
+    expert_s: float
+    collective_s: float
+    step_s: float
+    sequence_s: float
+    prefill_request_s: float
+    request_before_s: float
+    request_after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """One constant as the calibration file states it, with its physical bounds and its origin."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    unit: str
+    meaning: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A named set of constants, with the data they rest on and their cross-validated errors.
+
+    Attributes
+    ----------
+    constants : tuple of Constant
+        For display, in the units of the file.
+    base : Constants
+        The same values in base units, for the formulas.
+    smooth : bool
+        True: (a^4 + b^4)^(1/4) of compute and memory time; False: the plain maximum.
+    errors : mapping of str to mapping
+        Error tables by name, as the file states them; empty when nothing was fitted.
+    """
+
+    name: str
+    title: str
+    description: str
+    date: str
+    data: str
+    smooth: bool
+    constants: tuple[Constant, ...]
+    base: Constants
+    errors: MappingProxyType[str, Any]
+
+
+@lru_cache(maxsize=64)
+def calibration(name: str, own: str = "") -> Calibration:
+    """Return a calibration from `presets/calibrations`, checked against its own bounds.
+
+    Parameters
+    ----------
+    name : str
+    own : str, optional
+        Constants in place of the file's, as a scenario's `constants` holds them.
+
+    Raises
+    ------
+    ScenarioError
+        If there is no such calibration, or its file misses a constant or breaks a bound, or `own` does.
+    """
+    if own:
+        return with_constants(calibration(name), parse_constants(own))
+    path = CALIBRATIONS / f"{name}.toml"
+    if not path.is_file():
+        raise ScenarioError(f"there is no calibration {name!r}. Choose typical, submission or datasheet.")
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    constants = tuple(Constant(**row) for row in table["constants"])
+    return Calibration(
+        name=name,
+        title=table["title"],
+        description=table["description"],
+        date=table["date"],
+        data=table["data"],
+        smooth=table["smooth"],
+        constants=constants,
+        base=_base_units(name, constants),
+        errors=MappingProxyType(table.get("errors", {})),
+    )
+
+
+def calibration_of(scenario: Scenario) -> Calibration:
+    """Return the calibration of a scenario, with the constants of its own."""
+    return calibration(scenario.calibration, scenario.constants)
+
+
+def with_constants(chosen: Calibration, own: Mapping[str, float]) -> Calibration:
+    """Return a calibration with some constants replaced, and with limits for one's own on these.
+
+    Raises
+    ------
+    ScenarioError
+        If a constant is unknown or its value lies outside `own_limits`.
+    """
+    names = [constant.name for constant in chosen.constants]
+    for name in own:
+        if name not in names:
+            raise ScenarioError(f"constants names {shown(name)}. {did_you_mean(name[:60], names)}")
+    constants = tuple(
+        _own(constant, own[constant.name]) if constant.name in own else constant
+        for constant in chosen.constants
+    )
+    base = _base_units(chosen.name, constants)
+    return dataclasses.replace(chosen, constants=constants, base=base)
+
+
+def _own(constant: Constant, value: float) -> Constant:
+    low, high = own_limits(constant)
+    if not low <= value <= high:
+        raise ScenarioError(
+            f"constants sets {constant.name} to {value:g} {constant.unit}; "
+            f"it must lie between {low:g} and {high:g} {constant.unit}."
+        )
+    return dataclasses.replace(constant, value=value, low=low, high=high, source="your own")
+
+
+def own_limits(constant: Constant) -> tuple[float, float]:
+    """Return the limits of a constant of one's own: those of its unit, a share of peak at most 1."""
+    low, high = OWN_LIMITS[constant.unit]
+    return low, max(constant.high, 1.0) if constant.unit == "frac" else high
+
+
+def parse_constants(text: str) -> dict[str, float]:
+    """Return the constants of a text such as `layer:9.5,weight_read:0.71`.
+
+    Raises
+    ------
+    ScenarioError
+        If an entry has another form, is no finite number, or stands there twice.
+    """
+    found: dict[str, float] = {}
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        name, mark, number = entry.partition(":")
+        try:
+            value = float(number) if len(number) < 30 else math.nan
+        except ValueError:
+            value = math.nan
+        if not mark or not math.isfinite(value):
+            raise ScenarioError(
+                f"constants has the entry {shown(entry)}; write NAME:NUMBER, such as {CONSTANTS_EXAMPLE!r}."
+            )
+        if name in found:
+            raise ScenarioError(f"constants sets {shown(name)} twice; keep one.")
+        found[name] = value
+    return found
+
+
+def write_constants(own: Mapping[str, float], digits: int = 4) -> str:
+    """Return constants as the text that `parse_constants` reads.
+
+    Examples
+    --------
+    >>> write_constants({"layer": 9.5, "weight_read": 0.7123456})
+    'layer:9.5,weight_read:0.7123'
+    """
+    return ",".join(f"{name}:{value:.{digits}g}" for name, value in own.items())
+
+
+def _base_units(name: str, constants: tuple[Constant, ...]) -> Constants:
+    """Return the constants in base units; each must be known, present and within its bounds."""
+    values = {}
+    for constant in constants:
+        if not constant.low <= constant.value <= constant.high:
+            raise ScenarioError(
+                f"calibration {name}: {constant.name} is {constant.value} {constant.unit}; "
+                f"its bounds are {constant.low} to {constant.high}."
+            )
+        field = f"{constant.name}_s" if constant.unit in ("us", "ms") else f"{constant.name}_{constant.unit}"
+        values[field] = constant.value * UNITS[constant.unit]
+    wrong = sorted(set(values) ^ set(Constants._fields))
+    if wrong:
+        raise ScenarioError(f"calibration {name}: {wrong[0]} is missing or unknown.")
+    return Constants(**values)

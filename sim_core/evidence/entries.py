@@ -1,0 +1,110 @@
+"""What published benchmark entries say of the `submission` calibration: what they cover, how far off it is.
+
+Entries state the throughput of whole systems and no latencies. They are compared as medians, one pair of a
+benchmark and an accelerator at a time, with what `presets/checks` says was simulated for the usual system
+of the pair. The constants were fitted to one benchmark (`FITTED_TO`); its pairs say nothing of the others.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+from sim_core.catalogue import reader as presets
+from sim_core.scenario.scenario import Scenario
+
+FITTED_TO = "llama2-70b"
+RULES = ("offline", "server", "interactive")
+
+
+class Pair(NamedTuple):
+    """A benchmark on an accelerator: published over simulated throughput by rule, NaN if missing."""
+
+    benchmark: str
+    accelerator: str
+    weight_dtype: str
+    offline: float
+    server: float
+    interactive: float
+
+
+@cache
+def usual_system(benchmark: str, accelerator: str) -> presets.CheckedSystem | None:
+    """Return what was simulated for most entries of a benchmark on an accelerator; None if nothing was."""
+    mine = [
+        item
+        for item in presets.check("mlperf").systems
+        if item.benchmark == benchmark and item.accelerator == accelerator
+    ]
+    return max(mine, key=lambda item: item.entries, default=None)
+
+
+@cache
+def pairs() -> tuple[Pair, ...]:
+    """Return all pairs that have been published and simulated."""
+    spreads = [(name, spread) for name in presets.benchmarks() for spread in presets.published(name)]
+    return tuple(
+        Pair(name, spread.accelerator, system.weight_dtype, *_ratios(spread, system))
+        for name, spread in spreads
+        if (system := usual_system(name, spread.accelerator)) is not None
+    )
+
+
+def _ratios(spread: presets.PublishedSpread, system: presets.CheckedSystem) -> list[float]:
+    """Return published over simulated throughput for each of `RULES`, counted as the benchmark counts."""
+    offline = _over(spread.offline_median, system.offline)
+    shares = [(spread.server_median, system.server_counted)]
+    shares += [(spread.interactive_median, system.interactive_counted)]
+    return [offline, *(offline * _over(*share) for share in shares)]
+
+
+def _over(published: float | None, simulated: float | None) -> float:
+    return published / simulated if published and simulated else math.nan
+
+
+def ratios(model: str, rule: str = "offline") -> np.ndarray:
+    """Return published over simulated throughput of the pairs that speak for a model, NaN left out.
+
+    The model of the benchmark that the constants were fitted to has its own pairs, any other all others.
+    """
+    fitted = model == presets.benchmark(FITTED_TO).model
+    found = [getattr(pair, rule) for pair in pairs() if (pair.benchmark == FITTED_TO) == fitted]
+    return np.array([ratio for ratio in found if math.isfinite(ratio)])
+
+
+def evidence(model: str) -> str:
+    """Return what the `ratios` of a model are, in words."""
+    count = ratios(model).size
+    title = presets.benchmark(FITTED_TO).title
+    which = (
+        f"of {title}" if model == presets.benchmark(FITTED_TO).model else f"of other benchmarks than {title}"
+    )
+    return (
+        f"the published Offline throughput {which} on {count} systems; the constants were fitted to {title} "
+        "alone, and entries state neither TPOT nor TTFT"
+    )
+
+
+def outside(scenario: Scenario) -> list[tuple[str, str]]:
+    """Return the inputs that published entries do not cover: which, and in words why."""
+    model, part = presets.model_of(scenario), presets.accelerator(scenario.accelerator)
+    by_model = {item.model: item for item in presets.benchmarks().values()}
+    benchmark = by_model.get(scenario.model) if model == presets.model(scenario.model) else None
+    here = [pair for pair in pairs() if pair.accelerator == scenario.accelerator]
+    if benchmark is None:
+        found = [("model", f"no published entry of {model.name} is stored")]
+        return found if here else [*found, ("accelerator", f"nor is one on {part.name}")]
+    pair = next((pair for pair in here if pair.benchmark == benchmark.id), None)
+    if pair is None:
+        words = f"no published entry of {benchmark.title} on {part.name} is stored"
+        found = [("accelerator", words)]
+    else:
+        asked, known = (model.stored_dtypes(name) for name in (scenario.weight_dtype, pair.weight_dtype))
+        words = f"weights in {scenario.weight_dtype} (weight_dtype); most entries on {part.name}: {known[1]}"
+        found = [] if asked == known else [("weight_dtype", words)]
+    if scenario.mix != benchmark.workload:
+        found.append(("mix", f"the requests (mix) are not those of {benchmark.title}"))
+    return found

@@ -1,0 +1,250 @@
+"""The project's own table of published operating points: facts, each with its source.
+
+In `presets/validation`, `measured.csv` holds one measured point of a real engine a row, `sources.toml` where
+they are printed, `about.toml` how they were chosen. `benchmarks/validate.py` writes the table by rule.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from sim_core.catalogue import reader as presets
+from sim_core.scenario.scenario import DTYPES, ScenarioError, shown
+
+FOLDER = presets.PRESETS / "validation"
+TRAFFIC = {
+    "closed": "closed loop",
+    "burst": "one burst of clients",
+    "batch": "one batch at once",
+    "offline": "everything at once",
+    "prefill": "a single prefill",
+    "server": "open loop",
+}
+POOLS = {"one": "one pool", "split": "disaggregated"}
+LENGTHS = ("fixed", "80-100%")
+FAMILIES = {"dense": "dense", "moe": "mixture of experts", "mla": "MLA with experts"}
+NOT_STATED = "not stated"
+SIMULATED, NOT_MODELLED = "", "attention not modelled"
+
+
+# --- the table ------------------------------------------------------------------------------------
+
+
+class Point(NamedTuple):
+    """One measured operating point; a number that the source does not give is NaN, a count 0.
+
+    `clients` are those of a closed loop, or the sequences of a batch; `statistic` says what the source's
+    latencies are. Of two pools, the workers of each and the devices of one worker are known. Latencies in ms,
+    throughput in output tokens per second of all devices together.
+    """
+
+    id: str
+    traffic: str
+    pools: str
+    date: str
+    engine: str
+    engine_version: str
+    model: str
+    accelerator: str
+    devices: int
+    tensor_parallel: int
+    expert_parallel: int
+    prefill_workers: int
+    prefill_devices: int
+    decode_workers: int
+    decode_devices: int
+    precision: str
+    prompt_tokens: int
+    output_tokens: int
+    lengths: str
+    clients: int
+    arrival_per_s: float
+    ttft_ms: float
+    tpot_ms: float
+    output_tok_per_s: float
+    statistic: str
+    source: str
+    entry: str
+    note: str
+
+    @property
+    def family(self) -> str:
+        """One of `FAMILIES`."""
+        return family_of(presets.model(self.model))
+
+    @property
+    def replicas(self) -> int:
+        """Independent copies that share the clients."""
+        return max(self.devices // max(self.tensor_parallel, 1), 1)
+
+    @property
+    def status(self) -> str:
+        """Empty for a point that is simulated and counts, else why it does not."""
+        model = presets.model(self.model)
+        return NOT_MODELLED if model.linear_attention_layers or self.model in SPARSE_ATTENTION else SIMULATED
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the fit of the typical calibration may have used the point."""
+        steady = self.engine_version not in ERRATIC_VERSIONS
+        loop = self.pools == "one" and self.traffic == "closed"
+        return loop and self.status == SIMULATED and steady
+
+
+class Source(NamedTuple):
+    """Where rows come from."""
+
+    title: str
+    url: str
+    commit: str
+    note: str
+
+
+SPARSE_ATTENTION = frozenset({"glm-5"})  # reads chosen parts of its KV cache: not modelled
+ERRATIC_VERSIONS = frozenset(
+    {"1.3.0rc1"}
+)  # TPOT of two clients up to five times that of one: shown, not fitted
+_TEXTS = ("date", "engine", "engine_version", "precision", "statistic", "source", "entry")
+_WORKERS = ("prefill_workers", "prefill_devices", "decode_workers", "decode_devices")
+_COUNTS = ("devices", "tensor_parallel", "expert_parallel", *_WORKERS, "clients")
+_LENGTHS = ("prompt_tokens", "output_tokens")
+_MEASURED = ("arrival_per_s", "ttft_ms", "tpot_ms", "output_tok_per_s")
+
+
+def family_of(model: presets.Model) -> str:
+    """Return the family of a model: ``dense``, ``moe``, or ``mla`` (latent attention, with experts)."""
+    if model.attention == "mla":
+        return "mla"
+    return "moe" if model.experts else "dense"
+
+
+@cache
+def points() -> tuple[Point, ...]:
+    """Return the project's own table of published operating points."""
+    path = FOLDER / "measured.csv"
+    return read_points(path.read_text(encoding="utf-8"), path.name, frozenset(sources()))
+
+
+@cache
+def accelerators() -> tuple[str, ...]:
+    """Return the accelerators of the table in alphabetical order; reads one column, without checking rows."""
+    with (FOLDER / "measured.csv").open(encoding="utf-8", newline="") as lines:
+        return tuple(sorted({row["accelerator"] for row in csv.DictReader(lines)}))
+
+
+@cache
+def sources() -> Mapping[str, Source]:
+    """Return the sources of the rows by their ids."""
+    table = tomllib.loads((FOLDER / "sources.toml").read_text(encoding="utf-8"))
+    return MappingProxyType({name: Source(**fields) for name, fields in table.items()})
+
+
+def read_points(text: str, name: str, known_sources: frozenset[str] | None = None) -> tuple[Point, ...]:
+    """Return the points of a table in the form of `measured.csv`.
+
+    Raises
+    ------
+    ScenarioError
+        If a column is missing or unknown, or a row cannot be right; the message names line, row and value.
+    """
+    lines = csv.reader(text.splitlines())
+    header = next(lines, [])
+    wrong = sorted(set(header) ^ set(Point._fields))
+    if wrong:
+        state = "missing" if wrong[0] in Point._fields else "unknown"
+        raise ScenarioError(f"{name} line 1: column {shown(wrong[0])} is {state}.")
+    found: dict[str, Point] = {}
+    for row in lines:
+        if not row:
+            continue
+        where = f"{name} line {lines.line_num}"
+        if len(row) != len(header):
+            raise ScenarioError(f"{where} has {len(row)} fields; the header has {len(header)}.")
+        values = dict(zip(header, row, strict=True))
+        point = _point(values, f"{where} ({values['id'] or 'no id'})", known_sources)
+        if point.id in found:
+            raise ScenarioError(f"{where}: id {shown(point.id)} stands there twice.")
+        found[point.id] = point
+    return tuple(found.values())
+
+
+def _point(values: Mapping[str, str], where: str, known_sources: frozenset[str] | None) -> Point:
+    """Return one checked point."""
+    for key in ("id", *_TEXTS):
+        if not values[key].strip():
+            raise ScenarioError(f"{where}: {key} is empty; a fact needs it (write {NOT_STATED!r} if so).")
+    for key, known in (
+        ("traffic", TRAFFIC),
+        ("pools", POOLS),
+        ("model", presets.preset_ids("models")),
+        ("accelerator", presets.preset_ids("accelerators")),
+        ("lengths", (*LENGTHS, *presets.preset_ids("workloads"))),
+        ("source", known_sources),
+    ):
+        if known is not None and values[key] not in known:
+            raise ScenarioError(f"{where}: {key} {shown(values[key])} is unknown.")
+    numbers = {key: _number(values[key], key, where) for key in (*_COUNTS, *_LENGTHS, *_MEASURED)}
+    whole = {key: _whole(numbers[key], key, where) for key in (*_COUNTS, *_LENGTHS)}
+    if not any(math.isfinite(numbers[key]) for key in _MEASURED[1:]):
+        raise ScenarioError(f"{where}: nothing is measured (ttft_ms, tpot_ms, output_tok_per_s are empty).")
+    point = Point(**{**values, **numbers, **whole})
+    for key in _needed(point):
+        if getattr(point, key) < 1:
+            raise ScenarioError(f"{where}: {key} is empty; {TRAFFIC[point.traffic]} needs it.")
+    if point.traffic == "server" and not point.arrival_per_s > 0:
+        raise ScenarioError(f"{where}: arrival_per_s is empty; an open loop needs it.")
+    weight_dtype(point, where)
+    return point
+
+
+def _needed(point: Point) -> list[str]:
+    """Return the counts that a point of its kind must have."""
+    if point.pools == "split":
+        return [*_LENGTHS, *_WORKERS, "clients"]
+    needed = [*_LENGTHS, "devices"]
+    needed += [] if point.traffic in ("offline", "server") else ["clients"]
+    return needed + ([] if point.traffic == "server" else ["tensor_parallel"])
+
+
+def _number(text: str, key: str, where: str) -> float:
+    """Return a number above 0, or NaN where the field is empty."""
+    if not text.strip():
+        return math.nan
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < 1e9:
+        raise ScenarioError(f"{where}: {key} is {shown(text)}; it must be a number above 0.")
+    return value
+
+
+def _whole(value: float, key: str, where: str) -> int:
+    if math.isnan(value):
+        return 0
+    if value != int(value):
+        raise ScenarioError(f"{where}: {key} is {value:g}; it must be a whole number.")
+    return int(value)
+
+
+def weight_dtype(point: Point, where: str = "") -> str:
+    """Return the weight precision of a point; an unknown label is an error, never a guess."""
+    label = point.precision
+    if label == NOT_STATED or point.model.startswith("gpt-oss"):
+        return "native"
+    found = {"bf16/fp16": "bf16", "fp16": "bf16"}.get(label, label)
+    if found not in DTYPES:
+        raise ScenarioError(f"{where or point.id}: precision {shown(label)} is unknown.")
+    return found
+
+
+@cache
+def about() -> Mapping[str, Any]:
+    """Return what `about.toml` says of the table: how it was chosen, and how noisy such data are."""
+    return MappingProxyType(tomllib.loads((FOLDER / "about.toml").read_text(encoding="utf-8")))

@@ -1,0 +1,623 @@
+"""The cost of one engine step: from a scenario to a price list, by arithmetic alone.
+
+Everything but attention depends on token counts alone, so a step is tabulated once over the tokens it
+processes and the rows it samples; attention adds terms that are linear in sums of context lengths.
+The simulator looks the price up and knows no physics; a measured engine profile is the same list.
+
+How a step is priced
+--------------------
+For each block of the model (dense matrices, experts, LM head, decode attention) the step takes the
+smooth maximum (a^4 + b^4)^(1/4) of its arithmetic and of its memory reading, each at the share of peak
+that the calibration states; an expert's product loses speed with the width of its slice on one device.
+Collectives and fixed latencies (per step, layer, expert and sequence) are added. Blocks follow one
+another, so their times add up. The result is split into `PARTS`:
+
+- ``weights``: reading weights (dense matrices, experts, LM head) from device memory;
+- ``kv``: reading the KV cache;
+- ``compute``: arithmetic, and the activations it moves through memory;
+- ``communication``: collectives between the devices of a tensor-parallel group, and swapping to the host;
+- ``fixed``: latencies of launches, of the host, of each sequence and of each prompt.
+
+Assumptions
+-----------
+- All devices of a group work alike; tensor parallelism divides every matrix but the router and MLA's
+  down-projections, which every device holds, as it holds at least one KV head or MLA's latent cache.
+- Under expert parallelism the activations are already on every device of the group (attention is
+  tensor-parallel), so experts add no all-to-all: the all-reduce after the layer combines them. The most
+  loaded device sets the pace.
+- A prompt chunk reads the KV cache of the tokens before it behind its own arithmetic (true from about
+  a hundred tokens per chunk).
+- Embedding and LM head stay in bf16 when weights are fp8 or fp4, as in the published checkpoints; under
+  `native` experts and the rest have the checkpoint's own precision.
+- Linear-attention layers count like attention without a cache; their recurrent state is not modelled.
+
+References
+----------
+Williams, Waterman, Patterson (2009), "Roofline: an insightful visual performance model".
+Pope et al. (2022), "Efficiently scaling transformer inference", sections 2 and 3.
+DeepSeek-AI (2024), "DeepSeek-V2", section 2.1 (multi-head latent attention and its absorbed form).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sim_core.catalogue.calibrations import Calibration, Constants, calibration
+from sim_core.catalogue.reader import Accelerator, Model, accelerator_of, model_of
+from sim_core.engine.kernels.one_pool import StepCost
+from sim_core.price.work import (
+    BYTES_PER_VALUE,
+    DoesNotFit,
+    Engine,
+    Layout,
+    Work,
+    attention_flop,
+    attention_flop_per_s,
+    engine_of,
+    kv_blocks,
+    kv_bytes_per_layer,
+    layout_of,
+    memory,
+    parameters,
+    precisions,
+    work,
+)
+from sim_core.scenario.profiles import EngineProfile, parse_profile
+from sim_core.scenario.scenario import Scenario
+
+__all__ = ["Calibration", "DoesNotFit", "Price", "calibration", "memory", "price", "shares", "utilisation"]
+
+PARTS = ("weights", "kv", "compute", "communication", "fixed")
+MEASURED = ("measured",)
+NEEDS = ("compute", "memory")
+TABLE_TOKENS_MIN = 2048
+TABLE_TOKENS_MAX = 32_768
+
+
+# --- from work to seconds -------------------------------------------------------------------------
+
+
+def slower(compute_s: Any, memory_s: Any, smooth: bool) -> tuple[Any, Any]:
+    """Return the time of two overlapping activities, split into the part each is to blame for.
+
+    The parts add up to (a^4 + b^4)^(1/4), in proportion a^4 : b^4; without `smooth` the slower takes it all.
+    """
+    if not smooth:
+        wins = np.asarray(compute_s) > np.asarray(memory_s)
+        return np.where(wins, compute_s, 0.0), np.where(wins, 0.0, memory_s)
+    compute4 = compute_s * compute_s
+    compute4 = compute4 * compute4
+    memory4 = memory_s * memory_s
+    memory4 = memory4 * memory4
+    both4 = compute4 + memory4
+    total = np.sqrt(np.sqrt(both4))
+    compute_part = total * (compute4 / np.maximum(both4, 1e-300))
+    return compute_part, total - compute_part
+
+
+def token_parts(work: Work, constants: Constants, smooth: bool, tokens: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the time by part [s] of what depends on the new tokens of a step; `tokens` must be positive."""
+    gemm_frac = product_fracs(constants)
+    fill = constants.fill_tokens
+    dense_compute, dense_read = slower(
+        work.dense_compute_s * (tokens + fill) / gemm_frac[work.dense_dtype],
+        work.dense_read_s / constants.weight_read_frac,
+        smooth,
+    )
+    load, touched = expert_load(work, constants.expert_imbalance_frac, tokens)
+    expert_compute, expert_read = slower(
+        work.expert_compute_s * (load + fill * work.expert_ratio * touched) / expert_frac(work, constants),
+        work.expert_read_s * touched / constants.weight_read_frac,
+        smooth,
+    )
+    activation_s = work.activation_s * constants.activation_passes / constants.weight_read_frac
+    fixed = (
+        constants.step_s
+        + work.layers * constants.layer_s
+        + work.latent_layers * constants.latent_layer_s
+        + work.moe_layers * constants.moe_layer_s
+        + work.expert_slots * constants.expert_s
+    )
+    return {
+        "weights": dense_read + expert_read,
+        "compute": dense_compute + expert_compute + activation_s * tokens,
+        "communication": work.collectives * constants.collective_s
+        + work.link_s * tokens / constants.link_frac,
+        "fixed": fixed + 0.0 * tokens,
+    }
+
+
+def product_fracs(constants: Constants) -> np.ndarray:
+    """Return the shares of peak that matrix products reach, in the order of `DTYPES`."""
+    return np.array([constants.bf16_frac, constants.fp8_frac, constants.fp4_frac])
+
+
+def expert_frac(work: Work, constants: Constants) -> Any:
+    """Return the share of peak that the experts' products reach: the narrower their slices, the less."""
+    narrow = work.expert_width / (work.expert_width + constants.expert_half_width_columns)
+    return product_fracs(constants)[work.expert_dtype] * narrow
+
+
+def expert_load(work: Work, imbalance_frac: float, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return tokens as the most loaded device sees them, and the share of its experts that they touch.
+
+    A token leaves an expert alone with chance 1 - k/E: T tokens touch E (1 - (1 - k/E)^T) on average.
+    """
+    load = np.minimum(
+        tokens + imbalance_frac * work.expert_spread * np.sqrt(tokens), work.expert_load_max * tokens
+    )
+    return load, -np.expm1(load * work.expert_miss_log)
+
+
+def row_parts(work: Work, constants: Constants, smooth: bool, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the time by part [s] of what depends on the sampled rows of a step; `rows` must be positive."""
+    gemm_frac = product_fracs(constants)
+    compute, read = slower(
+        work.head_compute_s * (rows + constants.fill_tokens) / gemm_frac[work.head_dtype],
+        work.head_read_s / constants.weight_read_frac,
+        smooth,
+    )
+    collective = np.where(work.collectives > 0, constants.collective_s, 0.0)
+    return {
+        "weights": read,
+        "compute": compute,
+        "communication": collective + work.head_link_s * rows / constants.link_frac,
+        "fixed": constants.sequence_s * rows,
+    }
+
+
+def with_switch(constants: Constants, switch_ms: float | None) -> Constants:
+    """Return constants with another fixed time for each prompt of a step, if one is given."""
+    return constants if switch_ms is None else constants._replace(prefill_request_s=switch_ms * 1e-3)
+
+
+class Rates(NamedTuple):
+    """One figure for each thing that a step counts beside its tokens and rows."""
+
+    extra_tokens: Any
+    context_tokens: Any
+    window_tokens: Any
+    prefill_pairs: Any
+    window_pairs: Any
+    prefill_requests: Any
+    swapped_tokens: Any
+
+
+def rate_parts(work: Work, constants: Constants, smooth: bool) -> Rates:
+    """Return for each linear term its seconds per unit, split by part (a dictionary each)."""
+    gemm_frac = product_fracs(constants)
+    attention = constants.attention_frac
+    extra_compute = work.dense_compute_s / gemm_frac[work.dense_dtype]
+    extra_compute = extra_compute + work.expert_compute_s / expert_frac(work, constants)
+    activation_s = work.activation_s * constants.activation_passes / constants.weight_read_frac
+    return Rates(
+        extra_tokens={
+            "compute": extra_compute + activation_s,
+            "communication": work.link_s / constants.link_frac,
+        },
+        context_tokens=_attention_parts(work.context_compute_s, work.context_read_s, constants, smooth),
+        window_tokens=_attention_parts(work.window_compute_s, work.window_read_s, constants, smooth),
+        prefill_pairs={"compute": work.pair_compute_s / attention},
+        window_pairs={"compute": work.window_pair_compute_s / attention},
+        prefill_requests={"fixed": constants.prefill_request_s},
+        swapped_tokens={"communication": work.swap_s / constants.pcie_frac},
+    )
+
+
+def _attention_parts(compute_s: float, read_s: float, constants: Constants, smooth: bool) -> dict[str, float]:
+    compute, read = slower(compute_s / constants.attention_frac, read_s / constants.kv_read_frac, smooth)
+    return {"compute": compute, "kv": read}
+
+
+# --- the price ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ledger:
+    """Seconds by heading: over the tokens of a step, over its sampled rows, and per unit of each rate.
+
+    Attributes
+    ----------
+    token_s : ndarray, shape (headings, table length)
+    row_s : ndarray, shape (headings, max_batch + 1)
+    rate_s : ndarray, shape (headings, len(Rates._fields))
+    """
+
+    headings: tuple[str, ...]
+    token_s: np.ndarray
+    row_s: np.ndarray
+    rate_s: np.ndarray
+
+    def total_s(self, steps_by_tokens: Any, steps_by_rows: Any, counts: Rates) -> np.ndarray:
+        """Return the seconds under each heading for histograms of steps and totals of the rates."""
+        tokens = self.token_s[:, : len(steps_by_tokens)] @ np.asarray(steps_by_tokens, dtype=float)
+        rows = self.row_s[:, : len(steps_by_rows)] @ np.asarray(steps_by_rows, dtype=float)
+        return tokens + rows + self.rate_s @ np.asarray(counts, dtype=float)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Price:
+    """What a scenario's steps cost, how much KV cache there is, and why. Compared and hashed by identity.
+
+    Attributes
+    ----------
+    step : StepCost
+        For the simulator's kernel.
+    kv_blocks, kv_block_tokens : int
+        KV cache of one replica.
+    request_limit_tokens : int
+        Longest prompt plus answer that one replica can ever hold.
+    request_before_s, request_after_s : float
+        From the client to the engine and back. [s]
+    accelerators, replicas : int
+        Devices of all replicas together, and the replicas.
+    ledger : Ledger
+        The same seconds as in `step`, split by `PARTS` (or all under ``measured``).
+    needs : Ledger or None
+        Seconds the model's FLOP and bytes take at the device's peaks; None for a measured profile.
+    """
+
+    step: StepCost
+    kv_blocks: int
+    kv_block_tokens: int
+    request_limit_tokens: int
+    request_before_s: float
+    request_after_s: float
+    accelerators: int
+    replicas: int
+    ledger: Ledger
+    needs: Ledger | None
+
+
+def price(scenario: Scenario, profile: EngineProfile | None = None) -> Price:
+    """Return the price list of a scenario's steps, from its calibration or from a measured engine profile.
+
+    Prices are cached by the keys they depend on: a sweep over rates, lengths or limits computes one.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    profile : EngineProfile, optional
+        Measured step times, by default the scenario's `step_profile`; they replace the calibration.
+
+    Raises
+    ------
+    DoesNotFit
+        If the weights and one KV block exceed the devices' memory.
+    ScenarioError
+        If the layout does not divide the model.
+    """
+    profile = profile or measured_steps(scenario)
+    if profile is not None and profile.constants:
+        own = {"calibration": profile.calibration, "constants": profile.constants}
+        return price(scenario.replace(**own, step_profile=""))
+    if profile is not None:
+        return _measured_price(scenario, profile)
+    return _price(
+        model_of(scenario),
+        accelerator_of(scenario),
+        layout_of(scenario),
+        engine_of(scenario),
+        method_of(scenario),
+    )
+
+
+def measured_steps(scenario: Scenario) -> EngineProfile | None:
+    """Return the engine profile that a scenario carries in its `step_profile`, or None."""
+    return parse_profile(scenario.step_profile) if scenario.step_profile else None
+
+
+class Method(NamedTuple):
+    """What the seconds rest on: the name of a calibration, and constants in place of some of its own."""
+
+    name: str
+    constants: str
+
+
+def method_of(scenario: Scenario) -> Method:
+    """Return the calibration of a scenario and the constants of its own."""
+    return Method(scenario.calibration, scenario.constants)
+
+
+def _table_tokens(engine: Engine) -> int:
+    """Return the last entry of the table over tokens; beyond it, a step grows by a constant slope."""
+    return min(max(engine.token_budget, engine.max_batch, TABLE_TOKENS_MIN), TABLE_TOKENS_MAX)
+
+
+@lru_cache(maxsize=256)
+def _price(model: Model, accelerator: Accelerator, layout: Layout, engine: Engine, method: Method) -> Price:
+    tables = _tables(model, accelerator, layout, _table_tokens(engine), method)
+    chosen = calibration(*method)
+    constants = with_switch(chosen.base, engine.prefill_switch_ms)
+    blocks = kv_blocks(model, accelerator, layout, engine)
+    row_parts_s, row_needs_s = _row_tables(tables.work, method, engine.max_batch)
+    rate_parts_s = _by_heading(PARTS, rate_parts(tables.work, constants, chosen.smooth))
+    ledger = Ledger(PARTS, tables.token_parts_s, row_parts_s, rate_parts_s)
+    needs = Ledger(NEEDS, tables.token_needs_s, row_needs_s, tables.rate_needs_s)
+    return Price(
+        step=_ledger_cost(ledger, tables.token_s, model.window_tokens if model.window_layers else 0),
+        kv_blocks=blocks,
+        kv_block_tokens=engine.kv_block_tokens,
+        request_limit_tokens=min(blocks * engine.kv_block_tokens, model.max_position),
+        request_before_s=constants.request_before_s,
+        request_after_s=constants.request_after_s,
+        accelerators=layout.tensor_parallel * engine.replicas,
+        replicas=engine.replicas,
+        ledger=ledger,
+        needs=needs,
+    )
+
+
+def step_cost(token_s: np.ndarray, row_s: np.ndarray, rates: Rates, window_tokens: int) -> StepCost:
+    """Return the kernel's price list: tables over tokens and rows [s], and seconds per unit of each rate."""
+    return StepCost(
+        token_s=token_s,
+        row_s=row_s,
+        token_slope_s=rates.extra_tokens,
+        decode_context_s=rates.context_tokens,
+        window_context_s=rates.window_tokens,
+        window_tokens=int(window_tokens),
+        prefill_pair_s=rates.prefill_pairs,
+        window_pair_s=rates.window_pairs,
+        prefill_request_s=rates.prefill_requests,
+        swap_token_s=rates.swapped_tokens,
+    )
+
+
+def _ledger_cost(ledger: Ledger, token_s: np.ndarray, window_tokens: int) -> StepCost:
+    """Return the price list whose figures are the sums of a ledger's headings."""
+    rates = Rates(*(float(value) for value in ledger.rate_s.sum(axis=0)))
+    return step_cost(token_s, np.ascontiguousarray(ledger.row_s.sum(axis=0)), rates, window_tokens)
+
+
+def slowed(found: Price, factor: float) -> Price:
+    """Return a price list in which every step takes `factor` times as long; requests' overheads stay."""
+    own = found.ledger
+    ledger = Ledger(own.headings, factor * own.token_s, factor * own.row_s, factor * own.rate_s)
+    rates = Rates(*(float(value) for value in ledger.rate_s.sum(axis=0)))
+    step = step_cost(found.step.token_s * factor, found.step.row_s * factor, rates, found.step.window_tokens)
+    return dataclasses.replace(found, step=step, ledger=ledger)
+
+
+class _Tables(NamedTuple):
+    """The tables that do not depend on `max_batch` or on memory."""
+
+    work: Work
+    token_s: np.ndarray
+    token_parts_s: np.ndarray
+    token_needs_s: np.ndarray
+    rate_needs_s: np.ndarray
+
+
+@lru_cache(maxsize=64)
+def _tables(model: Model, accelerator: Accelerator, layout: Layout, length: int, method: Method) -> _Tables:
+    chosen = calibration(*method)
+    load = work(model, accelerator, layout)
+    tokens = np.arange(1, length + 1, dtype=float)
+    parts_s = np.zeros((len(PARTS), length + 1))
+    for part, seconds in token_parts(load, chosen.base, chosen.smooth, tokens).items():
+        parts_s[PARTS.index(part), 1:] = seconds
+    needs_s = np.zeros((len(NEEDS), length + 1))
+    needs_s[0, 1:] = (load.dense_compute_s + load.expert_compute_s) * tokens
+    needs_s[1, 1:] = load.dense_read_s - load.expert_read_s * np.expm1(tokens * load.expert_miss_log)
+    return _Tables(
+        load,
+        parts_s.sum(axis=0),
+        parts_s,
+        needs_s,
+        _by_heading(NEEDS, _rate_needs(load)),
+    )
+
+
+def _row_tables(load: Work, method: Method, max_batch: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return time by part, and needed time, over sampled rows 0..max_batch [s]."""
+    chosen = calibration(*method)
+    rows = np.arange(1, max_batch + 1, dtype=float)
+    parts_s = np.zeros((len(PARTS), max_batch + 1))
+    for part, seconds in row_parts(load, chosen.base, chosen.smooth, rows).items():
+        parts_s[PARTS.index(part), 1:] = seconds
+    needs_s = np.zeros((len(NEEDS), max_batch + 1))
+    needs_s[0, 1:] = load.head_compute_s * rows
+    needs_s[1, 1:] = load.head_read_s
+    return parts_s, needs_s
+
+
+def _rate_needs(load: Work) -> Rates:
+    """Return the needed seconds per unit of each linear term, split by `NEEDS`."""
+    return Rates(
+        extra_tokens={"compute": load.dense_compute_s + load.expert_compute_s},
+        context_tokens={"compute": load.context_compute_s, "memory": load.context_read_s},
+        window_tokens={"compute": load.window_compute_s, "memory": load.window_read_s},
+        prefill_pairs={"compute": load.pair_compute_s},
+        window_pairs={"compute": load.window_pair_compute_s},
+        prefill_requests={},
+        swapped_tokens={},
+    )
+
+
+def _by_heading(headings: tuple[str, ...], rates: Rates) -> np.ndarray:
+    """Return dictionaries of seconds per unit as an array, shape (headings, rates)."""
+    return np.array([[float(rate.get(heading, 0.0)) for rate in rates] for heading in headings])
+
+
+def _measured_price(scenario: Scenario, profile: EngineProfile) -> Price:
+    """Return the price list of a measured engine profile; all its time stands under ``measured``."""
+    engine_tokens = min(max(scenario.token_budget, scenario.max_batch), TABLE_TOKENS_MAX)
+    points = np.asarray(profile.step_tokens, dtype=float)
+    times_s = np.asarray(profile.step_time_ms, dtype=float) * 1e-3
+    tokens = np.arange(engine_tokens + 1, dtype=float)
+    slope_s = (
+        max(float((times_s[-1] - times_s[-2]) / (points[-1] - points[-2])), 0.0) if len(points) > 1 else 0.0
+    )
+    token_s = np.interp(tokens, points, times_s) + slope_s * np.maximum(tokens - points[-1], 0.0)
+    token_s[0] = 0.0
+    context_s, pair_s = profile.decode_context_ms_per_token * 1e-3, profile.prefill_context_ms_per_pair * 1e-3
+    switch_ms = scenario.prefill_switch_ms
+    prompt_ms = profile.prefill_request_ms if switch_ms is None else switch_ms
+    rates = Rates(slope_s, context_s, 0.0, pair_s, 0.0, prompt_ms * 1e-3, 0.0)
+    ledger = Ledger(MEASURED, token_s[None, :], np.zeros((1, scenario.max_batch + 1)), np.array([rates]))
+    block_tokens = profile.kv_block_tokens or scenario.kv_block_tokens
+    bare = scenario.replace(kv_block_tokens=block_tokens, step_profile="")
+    blocks = profile.kv_blocks or price(bare).kv_blocks
+    return Price(
+        step=_ledger_cost(ledger, token_s, 0),
+        kv_blocks=int(blocks),
+        kv_block_tokens=int(block_tokens),
+        request_limit_tokens=min(int(blocks * block_tokens), model_of(scenario).max_position),
+        request_before_s=profile.request_before_ms * 1e-3,
+        request_after_s=profile.request_after_ms * 1e-3,
+        accelerators=scenario.accelerators,
+        replicas=scenario.replicas,
+        ledger=ledger,
+        needs=None,
+    )
+
+
+# --- reading a price ------------------------------------------------------------------------------
+
+
+def shares(price: Price, usage: Any) -> dict[str, float]:
+    """Return the busy seconds of a run by part; they add up to the run's busy time.
+
+    Parameters
+    ----------
+    usage : Usage
+        Histograms of steps over tokens and rows, and totals of the linear terms.
+    """
+    counts = Rates(*(getattr(usage, name) for name in Rates._fields))
+    seconds = price.ledger.total_s(usage.steps_by_tokens, usage.steps_by_rows, counts)
+    return dict(zip(price.ledger.headings, seconds.tolist(), strict=True))
+
+
+def utilisation(price: Price, usage: Any, elapsed_s: float) -> tuple[float, float]:
+    """Return the shares of peak FLOP/s and of memory bandwidth in use (MFU, MBU) over `elapsed_s`.
+
+    Both count what the model needs, not what the engine happened to move. Where layers of different precision
+    have different peaks, MFU is the share of time that the arithmetic takes at its peaks. NaN for a measured
+    profile, whose device is not known.
+    """
+    if price.needs is None or elapsed_s <= 0:
+        return math.nan, math.nan
+    counts = Rates(*(getattr(usage, name) for name in Rates._fields))
+    seconds = price.needs.total_s(usage.steps_by_tokens, usage.steps_by_rows, counts)
+    mfu_frac, mbu_frac = (seconds / (elapsed_s * price.replicas)).tolist()
+    return mfu_frac, mbu_frac
+
+
+def step_parts(
+    price: Price, decode_batch: int, context: float, prefill_tokens: int = 0, prefill_start: int = 0
+) -> dict[str, float]:
+    """Return the seconds of one step by part.
+
+    Parameters
+    ----------
+    decode_batch : int
+        Sequences that decode.
+    context : float
+        Tokens each of them has in its KV cache before the step.
+    prefill_tokens, prefill_start : int
+        One prompt's chunk in the step, taken as its last, and the position it starts at.
+    """
+    return _one_step(price.ledger, price.step, decode_batch, context, prefill_tokens, prefill_start)
+
+
+def step_needs(
+    price: Price, decode_batch: int, context: float, prefill_tokens: int = 0, prefill_start: int = 0
+) -> dict[str, float]:
+    """Return the seconds that one step's FLOP and bytes take at peak rates; see `step_parts`."""
+    if price.needs is None:
+        return dict.fromkeys(NEEDS, math.nan)
+    return _one_step(price.needs, price.step, decode_batch, context, prefill_tokens, prefill_start)
+
+
+def _one_step(
+    ledger: Ledger, step: StepCost, decodes: int, context: float, chunk: int, start: int
+) -> dict[str, float]:
+    prompts = 1 if chunk else 0
+    tokens, rows = decodes + chunk, decodes + prompts
+    last = ledger.token_s.shape[1] - 1
+    counts = Rates(
+        extra_tokens=max(tokens - last, 0),
+        context_tokens=decodes * context,
+        window_tokens=decodes * min(context, step.window_tokens),
+        prefill_pairs=chunk * (start + chunk / 2),
+        window_pairs=window_pairs(start, start + chunk, step.window_tokens),
+        prefill_requests=prompts,
+        swapped_tokens=0,
+    )
+    seconds = ledger.token_s[:, min(tokens, last)] + ledger.row_s[:, min(rows, ledger.row_s.shape[1] - 1)]
+    seconds = seconds + ledger.rate_s @ np.asarray(counts, dtype=float)
+    return dict(zip(ledger.headings, seconds.tolist(), strict=True))
+
+
+def window_pairs(start: Any, end: Any, window: Any) -> Any:
+    """Return the query-key pairs of a chunk that sees at most a window: min(x, window) from start to end.
+
+    Of numbers, or of arrays that broadcast.
+    """
+
+    def below(x: Any) -> Any:
+        inside = np.minimum(x, window)
+        return inside * inside / 2 + (x - inside) * window
+
+    return below(end) - below(start)
+
+
+def floor_step_s(
+    scenario: Scenario, decode_batch: int, context: float, prefill_tokens: int = 0, prefill_start: int = 0
+) -> float:
+    """Return the time no engine can beat for one step [s]: the larger of bytes / bandwidth and FLOP / peak.
+
+    Counted straight from the model's dimensions, all devices as one, and independent of the tables above.
+    Weights and KV cache are read once, nothing else moves; the embedding table is not read.
+    """
+    model, accelerator = model_of(scenario), accelerator_of(scenario)
+    dense, expert, head = precisions(model, scenario.weight_dtype)
+    count = parameters(model)
+    tokens = decode_batch + prefill_tokens
+    rows = decode_batch + (1 if prefill_tokens else 0)
+    always = count.shared + count.replicated + count.key_value
+    used = model.experts_per_token / model.experts if count.expert else 0.0
+    full, windowed = model.full_layers, model.window_layers
+    seen = full * context + windowed * min(context, model.window_tokens)
+    kv_bytes = (
+        decode_batch * seen * kv_bytes_per_layer(model, layout_of(scenario)._replace(tensor_parallel=1))
+    )
+    moved = (
+        always * BYTES_PER_VALUE[dense]
+        + count.expert * BYTES_PER_VALUE[expert] * (1 - (1 - used) ** tokens)
+        + (count.head * BYTES_PER_VALUE[head] if rows else 0)
+        + kv_bytes
+    )
+    end = prefill_start + prefill_tokens
+    pairs = full * (end**2 - prefill_start**2) / 2
+    pairs += windowed * window_pairs(prefill_start, end, model.window_tokens)
+    decode_flop, prefill_flop = attention_flop(model)
+    seen_flop = decode_flop * decode_batch * seen + prefill_flop * pairs
+    computed_s = (
+        2 * always * tokens / accelerator.flop_per_s(dense)
+        + 2 * count.expert * used * tokens / accelerator.flop_per_s(expert)
+        + 2 * count.head * rows / accelerator.attention_flop_per_s
+        + seen_flop / attention_flop_per_s(accelerator, scenario.kv_dtype)
+    )
+    return max(moved / accelerator.hbm_byte_per_s, computed_s) / scenario.tensor_parallel
+
+
+def usd_per_mtok(accelerators: int, price_usd_per_hour: float | None, output_tok_per_s: float) -> float:
+    """Return the price of a million output tokens [USD], devices rented by the hour; nan without a price."""
+    if not price_usd_per_hour or not output_tok_per_s > 0:
+        return math.nan
+    return accelerators * price_usd_per_hour / 3600 / output_tok_per_s * 1e6
+
+
+def joule_per_tok(accelerators: int, tdp_w: float | None, output_tok_per_s: float) -> float:
+    """Return the energy of one output token [J], an upper bound: every device at its rated power."""
+    if not tdp_w or not output_tok_per_s > 0:
+        return math.nan
+    return accelerators * tdp_w / output_tok_per_s

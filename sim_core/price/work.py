@@ -1,0 +1,413 @@
+"""What one device must do and hold for a model in a layout: FLOP, bytes and memory, before any efficiency.
+
+Assumptions stand in `sim_core.price.cost`, which turns this work into seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from types import MappingProxyType
+from typing import NamedTuple
+
+from sim_core.catalogue.reader import Accelerator, Model, accelerator_of, model_of
+from sim_core.scenario.scenario import DTYPES, FIELDS, Scenario, ScenarioError
+
+# 4-bit weights carry an 8-bit scale per 32 values (OCP Microscaling formats, 2023); NVFP4, per 16, adds 6%.
+BYTES_PER_VALUE = MappingProxyType({"bf16": 2.0, "fp8": 1.0, "fp4": 0.5 + 1 / 32})
+
+
+class DoesNotFit(ScenarioError):
+    """The weights, or weights and one KV block, exceed the memory of the devices."""
+
+
+# --- what the model holds -------------------------------------------------------------------------
+
+
+class Parameters(NamedTuple):
+    """Parameters by how tensor parallelism treats them; norms and biases, under 0.1%, are left out."""
+
+    shared: int  # divided among the devices
+    replicated: int  # the router and MLA's down-projections: on every device
+    key_value: int  # KV projections: divided by heads, at least one head per device
+    expert: int  # routed experts: divided
+    head: int  # LM head: divided by vocabulary
+    embedding: int  # embedding table, where it is not the LM head's matrix: divided, never read as a whole
+
+
+def parameters(model: Model) -> Parameters:
+    """Return the parameter counts of a model from its dimensions."""
+    latent = model.attention == "mla"
+    key_value = 0 if latent else 2 * model.hidden * model.kv_heads * model.head_dim
+    down = model.hidden * (model.mla_q_lora + model.kv_elements) if latent else 0
+    return Parameters(
+        shared=model.layers * (model.attention_params - key_value - down)
+        + model.dense_layers * model.dense_ffn_params
+        + model.moe_layers * model.shared_expert_params,
+        replicated=model.layers * down + model.moe_layers * model.router_params,
+        key_value=model.layers * key_value,
+        expert=model.moe_layers * model.experts * model.expert_params,
+        head=model.embedding_params,
+        embedding=0 if model.tied_embeddings else model.embedding_params,
+    )
+
+
+class Layout(NamedTuple):
+    """How a model is spread over devices: the part of a scenario that sets the work of one device."""
+
+    tensor_parallel: int
+    expert_parallel: int
+    weight_dtype: str
+    kv_dtype: str
+
+
+def layout_of(scenario: Scenario) -> Layout:
+    """Return the part of a scenario that sets the work of one device."""
+    return Layout(
+        scenario.tensor_parallel, scenario.expert_parallel, scenario.weight_dtype, scenario.kv_dtype
+    )
+
+
+def precisions(model: Model, weight_dtype: str) -> tuple[str, str, str]:
+    """Return the precision of the dense matrices, of the experts and of the LM head."""
+    return *model.stored_dtypes(weight_dtype), "bf16"
+
+
+def check_layout(model: Model, layout: Layout) -> None:
+    """Raise a `ScenarioError` if the model cannot be divided as asked."""
+    tp, ep = layout.tensor_parallel, layout.expert_parallel
+    if model.heads % tp:
+        choices = ", ".join(str(n) for n in range(1, min(model.heads, 64) + 1) if model.heads % n == 0)
+        raise ScenarioError(
+            f"tensor_parallel is {tp}, but {model.name} has {model.heads} attention heads, "
+            f"which it must divide. Choose one of {choices}."
+        )
+    if ep > 1 and not model.experts:
+        raise ScenarioError(
+            f"expert_parallel is {ep}, but {model.name} has no experts. Set expert_parallel to 1."
+        )
+    if ep > 1 and model.experts % ep:
+        raise ScenarioError(
+            f"expert_parallel is {ep}, but {model.name} has {model.experts} experts, which it must divide."
+        )
+
+
+def group_sizes(model: Model, expert_parallel: int) -> list[int]:
+    """Return the numbers of devices over which tensor parallelism can divide a model, in order."""
+    most = min(model.heads, FIELDS["tensor_parallel"].high)
+    return [tp for tp in range(1, int(most) + 1) if model.heads % tp == 0 and tp % expert_parallel == 0]
+
+
+def _weight_bytes(model: Model, layout: Layout) -> tuple[float, float]:
+    """Return the bytes of all weights [bytes], and of those one device holds [bytes]."""
+    count = parameters(model)
+    tp = layout.tensor_parallel
+    dense, expert, head = (BYTES_PER_VALUE[dtype] for dtype in precisions(model, layout.weight_dtype))
+    kv_copies = _kv_heads_per_device(model, tp) * tp / model.kv_heads if count.key_value else 1.0
+    divided = count.shared * dense + count.expert * expert + (count.head + count.embedding) * head
+    total = divided + (count.key_value + count.replicated) * dense
+    device = (divided + count.key_value * dense * kv_copies) / tp + count.replicated * dense
+    return total, device
+
+
+def _kv_heads_per_device(model: Model, tensor_parallel: int) -> int:
+    return math.ceil(model.kv_heads / tensor_parallel)
+
+
+def kv_bytes_per_layer(model: Model, layout: Layout) -> float:
+    """Return the KV cache of one token in one layer on one device [bytes]."""
+    values = model.kv_elements
+    if model.attention == "full":
+        values = 2 * _kv_heads_per_device(model, layout.tensor_parallel) * model.head_dim
+    return values * BYTES_PER_VALUE[layout.kv_dtype]
+
+
+def attention_flop(model: Model) -> tuple[float, float]:
+    """Return FLOP per layer and cached token of a decode, and per layer and pair of a prefill, all heads.
+
+    MLA decodes in its absorbed form (dot products in the latent space) and prefills in the plain form.
+    """
+    if model.attention == "mla":
+        decode = 2 * (2 * model.mla_kv_lora + model.mla_qk_rope)
+        prefill = 2 * (model.mla_qk_nope + model.mla_qk_rope + model.mla_v)
+        return decode * model.heads, prefill * model.heads
+    return 4 * model.head_dim * model.heads, 4 * model.head_dim * model.heads
+
+
+# --- the work of one device, before any efficiency ------------------------------------------------
+
+
+class Work(NamedTuple):
+    """What one device must do, in seconds at its peaks: times `_s` are FLOP / peak or bytes / bandwidth.
+
+    Scalars for one scenario; the fitting script stacks them to columns, one row a measurement.
+    `dense_dtype`, `expert_dtype`, `head_dtype` are positions in `DTYPES`.
+    """
+
+    dense_compute_s: float  # per token
+    dense_read_s: float  # per step
+    dense_dtype: int
+    expert_compute_s: float  # per token, all its experts
+    expert_read_s: float  # per step, if every expert is touched
+    expert_dtype: int
+    expert_ratio: float  # experts / experts per token
+    expert_miss_log: float  # log of the chance that a token leaves an expert alone
+    expert_spread: float  # relative excess of the most loaded device, times sqrt(tokens)
+    expert_load_max: float
+    expert_width: float  # columns of one expert on one device
+    head_compute_s: float  # per row
+    head_read_s: float  # per step that samples
+    head_dtype: int
+    head_link_s: float  # per row
+    activation_s: float  # per token
+    link_s: float  # per token
+    collectives: float  # per step
+    context_read_s: float  # per cached token of a decode, full layers
+    context_compute_s: float
+    window_read_s: float  # the same, sliding-window layers
+    window_compute_s: float
+    pair_compute_s: float  # per pair of a prefill, full layers
+    window_pair_compute_s: float
+    swap_s: float  # per token, to or from the host
+    layers: float
+    latent_layers: float  # layers with MLA
+    moe_layers: float
+    expert_slots: float  # experts of all MoE layers together
+
+
+def work(model: Model, accelerator: Accelerator, layout: Layout) -> Work:
+    """Return the work of one device for a model in a layout [s at peak rates].
+
+    Raises
+    ------
+    ScenarioError
+        If the layout does not divide the model.
+    """
+    check_layout(model, layout)
+    tp = layout.tensor_parallel
+    bandwidth = accelerator.hbm_byte_per_s
+    dense, _, head = precisions(model, layout.weight_dtype)
+    count = parameters(model)
+    kv_share = _kv_heads_per_device(model, tp) / model.kv_heads if count.key_value else 0.0
+    held = count.shared / tp + count.replicated + count.key_value * kv_share
+    linked = tp > 1
+    link = accelerator.link_byte_per_s
+    ring = 2 * (tp - 1) / tp if linked else 0.0
+    return Work(
+        dense_compute_s=2 * held / accelerator.flop_per_s(dense),
+        dense_read_s=held * BYTES_PER_VALUE[dense] / bandwidth,
+        dense_dtype=DTYPES.index(dense),
+        **_expert_work(model, accelerator, layout),
+        head_compute_s=2 * count.head / tp / accelerator.attention_flop_per_s,
+        head_read_s=count.head / tp * BYTES_PER_VALUE[head] / bandwidth,
+        head_dtype=DTYPES.index(head),
+        head_link_s=ring / 2 * model.vocab * 2 / link,
+        activation_s=_activation_bytes(model, layout) / bandwidth,
+        link_s=2 * model.layers * ring * model.hidden * 2 / link,
+        collectives=2.0 * model.layers if linked else 0.0,
+        **_attention_work(model, accelerator, layout),
+        layers=float(model.layers),
+        latent_layers=float(model.layers if model.attention == "mla" else 0),
+        moe_layers=float(model.moe_layers),
+        expert_slots=float(model.moe_layers * model.experts),
+    )
+
+
+def attention_flop_per_s(accelerator: Accelerator, kv_dtype: str) -> float:
+    """Return the peak of attention arithmetic [FLOP/s]: bf16, or on an fp8 cache fp8 where it exists."""
+    if kv_dtype == "fp8" and accelerator.fp8_tflop_per_s:
+        return max(accelerator.flop_per_s("fp8"), accelerator.attention_flop_per_s)
+    return accelerator.attention_flop_per_s
+
+
+def _expert_work(model: Model, accelerator: Accelerator, layout: Layout) -> dict[str, float]:
+    """Return the expert fields of `Work`; a model without experts has none to compute or read."""
+    dtype = precisions(model, layout.weight_dtype)[1]
+    fields = {"expert_compute_s": 0.0, "expert_read_s": 0.0, "expert_dtype": DTYPES.index(dtype)}
+    if not model.moe_layers:
+        return fields | {
+            "expert_ratio": 1.0,
+            "expert_miss_log": 0.0,
+            "expert_spread": 0.0,
+            "expert_load_max": 1.0,
+            "expert_width": 1.0,
+        }
+    held = parameters(model).expert / layout.tensor_parallel
+    experts, chosen, groups = model.experts, model.experts_per_token, layout.expert_parallel
+    # Balls in bins: the fullest of e bins exceeds its mean m by about sqrt(2 m (1 - 1/e) ln e)
+    # (Raab and Steger 1998, "Balls into bins", theorem 1), here relative to m = tokens * chosen / groups.
+    spread = math.sqrt(2 * (1 - 1 / groups) * math.log(groups) * groups / chosen)
+    missed = 1 - chosen / experts
+    return {
+        "expert_compute_s": 2 * held * chosen / experts / accelerator.flop_per_s(dtype),
+        "expert_read_s": held * BYTES_PER_VALUE[dtype] / accelerator.hbm_byte_per_s,
+        "expert_dtype": DTYPES.index(dtype),
+        "expert_ratio": experts / chosen,
+        "expert_miss_log": math.log(missed) if missed > 0 else -1e9,
+        "expert_spread": spread,
+        "expert_load_max": groups * min(chosen, experts / groups) / chosen,
+        "expert_width": model.expert_ffn_dim * groups / layout.tensor_parallel,
+    }
+
+
+def _attention_work(model: Model, accelerator: Accelerator, layout: Layout) -> dict[str, float]:
+    """Return the attention and KV fields of `Work`."""
+    full, windowed = model.full_layers, model.window_layers
+    token_bytes = kv_bytes_per_layer(model, layout)
+    decode, prefill = attention_flop(model)
+    flop_per_s = attention_flop_per_s(accelerator, layout.kv_dtype) * layout.tensor_parallel
+    bandwidth = accelerator.hbm_byte_per_s
+    return {
+        "context_read_s": full * token_bytes / bandwidth,
+        "context_compute_s": full * decode / flop_per_s,
+        "window_read_s": windowed * token_bytes / bandwidth,
+        "window_compute_s": windowed * decode / flop_per_s,
+        "pair_compute_s": full * prefill / flop_per_s,
+        "window_pair_compute_s": windowed * prefill / flop_per_s,
+        "swap_s": (full + windowed) * token_bytes / accelerator.pcie_byte_per_s,
+    }
+
+
+def _activation_bytes(model: Model, layout: Layout) -> float:
+    """Return the bytes one token moves through memory between kernels, all layers, on one device.
+
+    In bf16, written and read once each: the hidden state at two norms and two residual sums
+    (8 x hidden), queries and attention output, the feed-forward block's inner states, and the copies of
+    the hidden state that go to each chosen expert and come back (4 x hidden, on the expert's devices).
+    """
+    head_dim = model.mla_v if model.attention == "mla" else model.head_dim
+    wide = model.dense_layers * model.ffn_dim
+    wide += model.moe_layers * model.experts_per_token * model.expert_ffn_dim
+    wide += model.moe_layers * model.shared_experts * (model.shared_expert_ffn_dim or model.expert_ffn_dim)
+    inner = 4 * model.layers * model.heads * head_dim + 2 * (3 if model.gated_mlp else 2) * wide
+    copies = 4 * model.moe_layers * model.experts_per_token * model.hidden / layout.expert_parallel
+    return 2.0 * (8 * model.hidden * model.layers + copies + inner / layout.tensor_parallel)
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+
+class Engine(NamedTuple):
+    """The engine's keys that memory and the price tables depend on."""
+
+    kv_memory_frac: float
+    kv_block_tokens: int
+    token_budget: int
+    max_batch: int
+    replicas: int
+    prefill_switch_ms: float | None
+
+
+def engine_of(scenario: Scenario) -> Engine:
+    """Return the part of a scenario that sets memory and table sizes."""
+    return Engine(*(getattr(scenario, name) for name in Engine._fields))
+
+
+class Memory(NamedTuple):
+    """Memory of one device [bytes], and the tokens of KV cache that one replica holds."""
+
+    usable_bytes: float
+    weight_bytes: float
+    reserve_bytes: float
+    token_bytes: float
+    window_bytes: float
+    kv_tokens: int
+
+
+def _memory(model: Model, accelerator: Accelerator, layout: Layout, engine: Engine) -> Memory:
+    """Return how a device's memory is used.
+
+    Sliding-window layers keep only their window: that much is set aside for each of `max_batch` sequences,
+    unless caching every token in every layer leaves more room.
+    """
+    usable = accelerator.hbm_bytes * engine.kv_memory_frac
+    weights = _weight_bytes(model, layout)[1]
+    reserve = _activation_reserve_bytes(model, layout, engine)
+    full, windowed = model.full_layers, model.window_layers
+    layer_bytes = kv_bytes_per_layer(model, layout)
+    rest = usable - weights - reserve
+    token_bytes, window_bytes = (full + windowed) * layer_bytes, 0.0
+    if full and windowed:
+        set_aside = windowed * layer_bytes * engine.max_batch * model.window_tokens
+        if (rest - set_aside) / full > rest / (full + windowed):
+            token_bytes, window_bytes = full * layer_bytes, set_aside
+    tokens = math.floor(max(rest - window_bytes, 0.0) / token_bytes)
+    return Memory(usable, weights, reserve, token_bytes, window_bytes, tokens)
+
+
+def _activation_reserve_bytes(model: Model, layout: Layout, engine: Engine) -> float:
+    """Return the memory set aside for the activations of the largest step on one device.
+
+    One layer's hidden states (six copies) and inner states in bf16, and the logits of all rows in fp32.
+    """
+    tp = layout.tensor_parallel
+    wide = max(model.ffn_dim, model.experts_per_token * model.expert_ffn_dim)
+    per_token = 2.0 * (6 * model.hidden + 3 * wide / tp)
+    rows = min(engine.max_batch, engine.token_budget)
+    return per_token * engine.token_budget + 4.0 * rows * model.vocab / tp
+
+
+def kv_blocks(model: Model, accelerator: Accelerator, layout: Layout, engine: Engine) -> int:
+    """Return the KV blocks of one replica; raises `DoesNotFit` with what would help."""
+    found = _memory(model, accelerator, layout, engine)
+    blocks = found.kv_tokens // engine.kv_block_tokens
+    if blocks >= 1:
+        return blocks
+    total = _weight_bytes(model, layout)[0]
+    tp = layout.tensor_parallel
+    devices = f"{tp} x {accelerator.name} {'has' if tp == 1 else 'have'}"
+    usable, fitted = tp * found.usable_bytes / 1e9, tp * accelerator.hbm_gb
+    need = f"{model.name} needs {_figure(total / 1e9)} GB for weights"
+    if found.usable_bytes > found.weight_bytes:
+        need += f" and {_figure(tp * found.reserve_bytes / 1e9)} GB for activations, which leaves no KV block"
+    raise DoesNotFit(
+        f"{need}; {devices} {_figure(usable)} GB usable of {_figure(fitted)} GB. "
+        f"{_what_would_fit(model, accelerator, layout, engine)}"
+    )
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _what_would_fit(model: Model, accelerator: Accelerator, layout: Layout, engine: Engine) -> str:
+    """Return a computed way out: more devices, or fewer bytes per weight."""
+
+    def fits(candidate: Layout) -> bool:
+        return _memory(model, accelerator, candidate, engine).kv_tokens >= engine.kv_block_tokens
+
+    wider = [tp for tp in group_sizes(model, layout.expert_parallel) if tp > layout.tensor_parallel]
+    devices = next((tp for tp in wider if fits(layout._replace(tensor_parallel=tp))), None)
+    total = _weight_bytes(model, layout)[0]
+    lighter = [
+        dtype
+        for dtype in ("fp8", "fp4")
+        if _weight_bytes(model, layout._replace(weight_dtype=dtype))[0] < total
+    ]
+    dtype = next((name for name in lighter if fits(layout._replace(weight_dtype=name))), None)
+    ways = [f"raise tensor_parallel to at least {devices}"] if devices else []
+    ways += [f"choose weight_dtype={dtype}"] if dtype else []
+    if not ways:
+        return "Choose a smaller model or a device with more memory."
+    text = ", or ".join(ways)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def memory(scenario: Scenario) -> dict[str, float]:
+    """Return how one replica's memory is used: GB over its devices together, and tokens of KV cache.
+
+    Works for scenarios that do not fit, too: `kv_tokens` is then 0.
+    """
+    model, accelerator, layout = model_of(scenario), accelerator_of(scenario), layout_of(scenario)
+    check_layout(model, layout)
+    found = _memory(model, accelerator, layout, engine_of(scenario))
+    group_gb = layout.tensor_parallel / 1e9
+    kv_bytes = found.usable_bytes - found.weight_bytes - found.reserve_bytes
+    return {
+        "fitted_gb": accelerator.hbm_gb * layout.tensor_parallel,
+        "usable_gb": found.usable_bytes * group_gb,
+        "weights_gb": found.weight_bytes * group_gb,
+        "activations_gb": found.reserve_bytes * group_gb,
+        "kv_gb": max(kv_bytes, 0.0) * group_gb,
+        "kv_bytes_per_token": found.token_bytes * layout.tensor_parallel,
+        "kv_tokens": found.kv_tokens // scenario.kv_block_tokens * scenario.kv_block_tokens,
+    }

@@ -1,0 +1,1 @@
+"""What people ask: compare, design, split, explain. One module a question."""

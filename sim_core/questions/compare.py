@@ -1,0 +1,252 @@
+"""A or B? Frozen scenarios side by side: their frontiers, what differs, and by how much one is better.
+
+Each scenario's curve runs along its own load, number of clients or batch limit; all see the same seeds. A
+gain is stated where both curves have a throughput: at the interactivity that the first one's TPOT limit asks
+for, or in the middle of what both can do; and within the same latency limits, the first one's. It is the mean
+over `SEEDS` seeds, the same for both sides (common random numbers), with a 95% interval from their spread; a
+difference smaller than that is said to be none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sim_core.catalogue.reader import accelerator_of, arithmetic_dtype
+from sim_core.scenario.scenario import FIELDS, Scenario
+from sim_core.sweep.frontier import LOAD, evaluate, own_vary, steps_of, sweep_key, sweep_points
+
+SEEDS = 5
+T_95 = 2.776  # Student's t for 4 degrees of freedom, two-sided 95%
+X, Y = "tok_per_s_per_user", "output_tok_per_s_per_accelerator"
+MOST = 3  # scenarios side by side
+MOST_FACTOR = 8.0  # by which a spec is thought to grow
+FINE_FRAC = 0.01  # of a load: the last point within the limits is found to this
+LIMIT_KEYS = ("slo_ttft_ms", "slo_tpot_ms", "slo_percentile")
+
+
+class Estimate(NamedTuple):
+    """A relative change, and half of its 95% interval; NaN where it is not known."""
+
+    frac: float
+    error_frac: float
+
+    @property
+    def is_sure(self) -> bool:
+        """Return whether the change is larger than its error."""
+        return abs(self.frac) > self.error_frac
+
+
+UNKNOWN = Estimate(math.nan, math.nan)
+
+
+def estimate(changes: Sequence[float]) -> Estimate:
+    """Return the mean of the changes that `SEEDS` seeds gave, and its error by Student's t.
+
+    Examples
+    --------
+    >>> [round(value, 3) for value in estimate([0.1, 0.1, 0.1, 0.2, 0.2])]
+    [0.14, 0.068]
+    """
+    spread = float(np.std(changes, ddof=1))
+    return Estimate(float(np.mean(changes)), T_95 * spread / math.sqrt(SEEDS))
+
+
+def seeded(scenario: Scenario, turn: int) -> Scenario:
+    """Return a scenario with the seed of the run at a turn; after the largest seed comes 0."""
+    return scenario.replace(seed=(scenario.seed + turn) % (int(FIELDS["seed"].high) + 1))
+
+
+class Gain(NamedTuple):
+    """How much more throughput per accelerator the second has than the first, at one interactivity.
+
+    NaN where one of them has no such point.
+    """
+
+    interactivity: float
+    gain: Estimate
+
+
+class LimitsGain(NamedTuple):
+    """How much more throughput per accelerator the second has than the first within the same limits.
+
+    Attributes
+    ----------
+    first_keeps, second_keeps : int
+        In how many of `SEEDS` runs each side has a point within the limits.
+    gain : Estimate
+        NaN unless both keep them in every run.
+    usd_ratio, joule_ratio : float
+        Cost and energy of a token, the second's over the first's; NaN where one is not known.
+    """
+
+    first_keeps: int
+    second_keeps: int
+    gain: Estimate
+    usd_ratio: float
+    joule_ratio: float
+
+
+@lru_cache(maxsize=256)
+def curve(scenario: Scenario) -> tuple[dict[str, Any], ...]:
+    """Return the points of a scenario's own curve, in order; not to be changed by readers."""
+    return tuple(evaluate(point) for point in sweep_points(scenario, own_vary(scenario)))
+
+
+def best(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the point with the most throughput per accelerator within the limits."""
+    good = [row for row in rows if row["feasible"] and row["meets_slo"]]
+    return max(good, key=lambda row: row[Y], default=None)
+
+
+def throughput_at(rows: Sequence[dict[str, Any]], interactivity: float) -> float:
+    """Return the most throughput per accelerator that a curve has at an interactivity; NaN beyond its end.
+
+    Faster points serve, too: who is given more tokens a second than asked for is served.
+    """
+    known = sorted((row[X], row[Y]) for row in rows if row["feasible"] and row[X] > 0)
+    if not known:
+        return math.nan
+    x, y = (np.array(column) for column in zip(*known, strict=True))
+    if interactivity > x[-1]:
+        return math.nan
+    there = float(np.interp(interactivity, x, y)) if interactivity >= x[0] else 0.0
+    return max([there, *y[x >= interactivity].tolist()])
+
+
+def common_interactivity(first: Scenario, second: Scenario) -> float:
+    """Return where two curves are compared: the first one's TPOT limit, or the middle of what both can do."""
+    reach = min(
+        max((row[X] for row in curve(side) if row["feasible"]), default=0.0) for side in (first, second)
+    )
+    slow = max(
+        min((row[X] for row in curve(side) if row["feasible"]), default=0.0) for side in (first, second)
+    )
+    wanted = 1000 / first.slo_tpot_ms
+    if wanted <= reach:
+        return wanted
+    return math.sqrt(slow * reach) if 0 < slow < reach else math.nan
+
+
+def gain(first: Scenario, second: Scenario) -> Gain:
+    """Return how much more the second gives than the first, with its error."""
+    place = common_interactivity(first, second)
+    if math.isnan(place):
+        return Gain(place, UNKNOWN)
+    ratios = []
+    for turn in range(SEEDS):
+        sides = (seeded(scenario, turn) for scenario in (first, second))
+        ours, theirs = (throughput_at(curve(side), place) for side in sides)
+        ratios.append(theirs / ours - 1 if ours > 0 else math.nan)
+    return Gain(place, estimate(ratios))
+
+
+@lru_cache(maxsize=512)
+def best_within(scenario: Scenario) -> dict[str, Any] | None:
+    """Return the point with the most throughput per accelerator within the limits, between steps, too.
+
+    Where the next step of the curve breaks the limits, the last load that keeps them is found by bisection:
+    to 1%, or to one client or batch place.
+    """
+    rows, key = curve(scenario), sweep_key(scenario)
+    top = best(rows)
+    if top is None or rows.index(top) + 1 == len(rows):
+        return top
+    place, steps = rows.index(top), steps_of(key)
+    if best(rows[place + 1 : place + 2]) is not None:  # the next step keeps the limits and gives less
+        return top
+    low, high = steps[place], steps[place + 1]
+    while high - low > (FINE_FRAC * high if key == LOAD else 1):
+        middle = (low + high) / 2 if key == LOAD else (low + high) // 2
+        found = best([evaluate(point) for point in sweep_points(scenario, {key: [middle]})])
+        low, high = (low, middle) if found is None else (middle, high)
+        top = max(top, found or top, key=lambda row: row[Y])
+    return top
+
+
+def throughput_within(scenario: Scenario, interactivity: float = 0.0) -> float:
+    """Return the most throughput per accelerator within the limits, at a speed for each user or a higher one.
+
+    NaN where no point within the limits is that fast.
+    """
+    top = best_within(scenario)
+    if top is None:
+        return math.nan
+    if not interactivity:
+        return top[Y]
+    return throughput_at([top, *(row for row in curve(scenario) if best([row]))], interactivity)
+
+
+@lru_cache(maxsize=64)
+def gain_within(first: Scenario, second: Scenario) -> LimitsGain:
+    """Return how much more the second gives than the first within the first one's limits, with its error."""
+    shared = {key: getattr(first, key) for key in ("seed", *LIMIT_KEYS)}
+    sides = [side.replace(**shared) for side in (first, second)]
+    pairs = [[best_within(seeded(side, turn)) for side in sides] for turn in range(SEEDS)]
+    keeps = [sum(pair[side] is not None for pair in pairs) for side in (0, 1)]
+    if min(keeps) < SEEDS:
+        return LimitsGain(*keeps, UNKNOWN, math.nan, math.nan)
+    ratios = {
+        key: [theirs[key] / ours[key] for ours, theirs in pairs]
+        for key in (Y, "usd_per_mtok", "joule_per_tok")
+    }
+    gain = estimate([ratio - 1 for ratio in ratios[Y]])
+    return LimitsGain(
+        *keeps, gain, float(np.mean(ratios["usd_per_mtok"])), float(np.mean(ratios["joule_per_tok"]))
+    )
+
+
+@lru_cache(maxsize=32)
+def needed(scenario: Scenario, target: float, interactivity: float = 0.0) -> dict[str, float]:
+    """Return by which factor each spec alone must grow for a point within the limits to reach a target.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    target : float
+        Throughput per accelerator. [tok/s]
+    interactivity : float, optional
+        At this speed for each user, or a higher one. [tok/s/user]
+
+    Returns
+    -------
+    dict
+        By spec, the smallest factor found (to 2%), 1 where nothing is needed, NaN where `MOST_FACTOR` times
+        the spec is not enough or the spec is not known.
+    """
+    part = accelerator_of(scenario)
+    keys = (f"{arithmetic_dtype(scenario, part)}_tflop_per_s", "hbm_gb_per_s", "hbm_gb", "link_gb_per_s")
+
+    def reaches(changed: Scenario) -> bool:
+        return throughput_within(changed, interactivity) >= target
+
+    return {key: _factor(scenario, key, getattr(part, key), reaches) for key in keys}
+
+
+def _factor(scenario: Scenario, key: str, spec: float | None, good: Callable[[Scenario], bool]) -> float:
+    """Return the smallest factor of a spec, from 1 to `MOST_FACTOR`, that is good enough; NaN if none is."""
+    if spec is None:
+        return math.nan
+
+    def reaches(factor: float) -> bool:
+        return good(scenario.replace(**{key: min(spec * factor, FIELDS[key].high)}))
+
+    if reaches(1.0):
+        return 1.0
+    low, high = 0.0, math.log2(MOST_FACTOR)
+    if not reaches(MOST_FACTOR):
+        return math.nan
+    while high - low > math.log2(1.02):
+        middle = (low + high) / 2
+        low, high = (low, middle) if reaches(2**middle) else (middle, high)
+    return float(2**high)
+
+
+def differences(scenarios: Sequence[Scenario]) -> dict[str, list[Any]]:
+    """Return the keys in which scenarios differ, with the value of each."""
+    values = {key: [getattr(scenario, key) for scenario in scenarios] for key in FIELDS}
+    return {key: found for key, found in values.items() if any(value != found[0] for value in found)}

@@ -1,0 +1,1 @@
+"""Experiments with the scheduler: waiting for a batch, preemption, interference, endings."""

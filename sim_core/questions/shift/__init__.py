@@ -1,0 +1,1 @@
+"""Traffic that shifts, and workers that move between two pools."""

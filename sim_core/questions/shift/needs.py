@@ -1,0 +1,143 @@
+"""How many workers a stretch of traffic needs: each request in seconds of a prefill and of a decode worker.
+
+A prefill worker computes a prompt as part of a full step; its seconds are the prompt's share of the step. A
+decode worker runs the largest batch of requests like this one that its places, its KV cache and the limit on
+TPOT allow; the request's seconds are its share of that batch's steps, of which there are as many as it has
+tokens after the first.
+
+So the seconds of all requests add up, whatever the mix, and traffic that arrives at a rate needs rate x mean
+seconds of workers. That is what a fluid would need. Requests come at random and have to keep limits, so a
+worker carries less: each pool's seconds are multiplied by a factor, found once by simulating half of the
+workers as that pool with more than enough of the other, at the mean traffic.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from sim_core.price.pools import Pools, pools_of
+from sim_core.questions.disaggregation import highest_per_s
+from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.traffic.traces import Trace
+
+WARM_UP = 0.3  # share of a trial's first requests that find the workers emptier than later ones
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What requests take of the workers of each pool; the factors say how much more than a fluid would.
+
+    A decode step of n sequences takes `base_s` + n `token_s`, and what reading their contexts takes.
+    """
+
+    scenario: Scenario
+    pools: Pools
+    base_s: float
+    token_s: float
+    prefill_factor: float = 1.0
+    decode_factor: float = 1.0
+
+    def __call__(self, prompt_tokens: np.ndarray, output_tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the seconds that each request takes of a prefill worker and of a decode worker."""
+        prompts, outputs = np.asarray(prompt_tokens, float), np.asarray(output_tokens, float)
+        return (
+            self.prefill_factor * self._prefill_s(prompts),
+            self.decode_factor * self._decode_s(prompts, outputs),
+        )
+
+    def _prefill_s(self, prompts: np.ndarray) -> np.ndarray:
+        """Return a prompt's share of the prefill step that it is part of [s]."""
+        step, budget = self.pools.prefill.step, self.scenario.token_budget
+        together = np.clip(np.floor(budget / prompts), 1, self.scenario.max_batch)
+        tokens = together * prompts
+        last = step.token_s.size - 1
+        table_s = np.interp(tokens, np.arange(last + 1), step.token_s)
+        table_s += step.token_slope_s * np.maximum(tokens - last, 0)
+        rows_s = step.row_s[np.minimum(together, step.row_s.size - 1).astype(int)]
+        window = step.window_tokens
+        inside = prompts**2 / 2
+        if window:
+            inside_window = np.where(prompts <= window, inside, window * prompts - window**2 / 2)
+        else:
+            inside_window = 0.0
+        own_s = step.prefill_pair_s * inside + step.window_pair_s * inside_window + step.prefill_request_s
+        return (table_s + rows_s) / together + own_s
+
+    def _decode_s(self, prompts: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+        """Return a request's share of the decode steps that it is part of [s]."""
+        step, price, limit_s = self.pools.decode.step, self.pools.decode, 1e-3 * self.scenario.slo_tpot_ms
+        context = prompts + outputs / 2
+        seen = np.minimum(context, step.window_tokens) if step.window_tokens else 0.0
+        added_s = self.token_s + step.decode_context_s * context + step.window_context_s * seen
+        held = price.kv_blocks * price.kv_block_tokens / (prompts + outputs)
+        batch = np.minimum(np.minimum(held, (limit_s - self.base_s) / added_s), self.scenario.max_running)
+        return np.maximum(outputs - 1, 0) * (self.base_s / np.maximum(batch, 1) + added_s)
+
+
+def needs_of(scenario: Scenario) -> Needs:
+    """Return what requests take of the workers of a scenario's two pools, as a fluid would.
+
+    Raises
+    ------
+    ScenarioError
+        If the model does not fit a worker.
+    """
+    pools = pools_of(scenario)
+    step = pools.decode.step
+    most = min(scenario.max_running, step.row_s.size - 1, step.token_s.size - 1)
+    one_s, all_s = (float(step.token_s[n] + step.row_s[n]) for n in (1, most))
+    token_s = (all_s - one_s) / (most - 1) if most > 1 else 0.0
+    return Needs(scenario, pools, one_s - token_s, max(token_s, 1e-9))
+
+
+def fitted(needs: Needs, lengths: Any) -> Needs:
+    """Return the needs with the factors at which a pool that has what it needs keeps the limits.
+
+    `lengths` are requests of the mean traffic, in random order (as `sim_core.traffic.draws.draw` takes a
+    trace).
+
+    Raises
+    ------
+    ScenarioError
+        If the limits are kept at no rate at all.
+    """
+    prompts, outputs = np.asarray(lengths.prompt_tokens), np.asarray(lengths.output_tokens)
+    fits = needs.pools.holds(prompts, outputs)
+    lengths = Trace(np.arange(float(fits.sum())), prompts[fits], outputs[fits], "requests that fit")
+    taken = [float(need.mean()) for need in needs(lengths.prompt_tokens, lengths.output_tokens)]
+    scenario = needs.scenario
+    workers = scenario.prefill_workers + scenario.decode_workers
+    some, ample = max(workers // 2, 1), min(2 * workers, 256)
+    sizes = {"prefill": (some, ample), "decode": (ample, some)}
+    factors = []
+    for (pool, (prefill, decode)), need_s in zip(sizes.items(), taken, strict=True):
+        split = scenario.replace(
+            prefill_workers=prefill, decode_workers=decode, arrivals="poisson", request_list="",
+            requests=len(lengths.prompt_tokens), warmup_frac=WARM_UP, replicas=1,
+        )  # fmt: skip
+        fluid_per_s = some / need_s
+        rate = highest_per_s(split, fluid_per_s, lengths)
+        if rate == 0:
+            raise ScenarioError(
+                f"the {pool} pool keeps the limits at no rate: even alone, requests take longer. Allow more "
+                f"than {scenario.slo_ttft_ms:g} ms to the first token and {scenario.slo_tpot_ms:g} ms per "
+                "token, or choose a faster device."
+            )
+        factors.append(max(fluid_per_s / rate, 1.0))
+    return replace(needs, prefill_factor=factors[0], decode_factor=factors[1])
+
+
+def utilisations(need_prefill: float, need_decode: float, workers: int) -> np.ndarray:
+    """Return the load of the busier pool for each number of prefill workers from 0 on, as a share.
+
+    A pool without workers has infinite load, unless it needs none.
+    """
+    split = np.arange(workers + 1, dtype=float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        loads = np.maximum(need_prefill / split, need_decode / (workers - split))
+    loads[[0, -1]] = math.inf
+    return loads

@@ -1,0 +1,668 @@
+"""Traffic that shifts, served by a cluster that can move workers between its pools: what adapting brings.
+
+A `Study` holds a scenario's changing traffic and everything that does not depend on the strategy. Each of
+`STRATEGIES` serves the same requests and yields an `Outcome`: who was served within both limits, what every
+worker did, which moves were made. What counts is requests within the limits, as a share of all that arrive.
+
+Whether a decision to move paid is found by doing without it: the same traffic, all other decisions as they
+were made, this one left out. The difference in requests within the limits is what it brought.
+
+`sweep` repeats the comparison for traffic that changes ever more slowly, against the time of a reallocation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sim_core import __version__
+from sim_core.catalogue.reader import accelerator_of
+from sim_core.engine.kernels.one_pool import MOVE
+from sim_core.engine.run import Run, run
+from sim_core.price.pools import Pools, one_pool_of
+from sim_core.questions.shift import strategies
+from sim_core.questions.shift.cluster import (
+    STATES,
+    Cluster,
+    Decision,
+    Span,
+    check_workers,
+    phases_s,
+    reallocation_s,
+    spans,
+    state_s,
+)
+from sim_core.questions.shift.needs import Needs, fitted, needs_of
+from sim_core.questions.shift.strategies import Load, Planned, Predictive, Reactive
+from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario, ScenarioError
+from sim_core.sweep.remembered import Remembered
+from sim_core.traffic import demand as demands
+from sim_core.traffic.demand import Demand
+from sim_core.traffic.traces import Trace
+
+STRATEGIES = {
+    "fixed": "Fixed, best for the mean",
+    "hindsight": "Best fixed in hindsight",
+    "reactive": "Reactive",
+    "predictive": "Predictive",
+    "oracle": "Oracle",
+    "free": "Oracle, free moves",
+    "one_pool": "One pool, no split",
+}
+FIT_REQUESTS = 12_000
+BINS = 240  # of the timeline
+SERVING = ("prefill", "decode")
+UNUSED = ("replicas", "router", "batch_wait_ms", "concurrency", "request_list", "requests", "warmup_frac")
+STAGES = ("prefill_start_s", "prefill_end_s")
+REMEMBERED = 96  # outcomes
+LENGTHS = ("prompt_tokens", "output_tokens")
+PARTS = 100  # a run reports its progress so often
+SHUFFLE = 21  # stream of random numbers
+LOOK_AHEAD = (1.0, 3.0)  # horizons of the oracle's followers, in times of a reallocation
+SWEEP = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # mean dwell times, in times of a reallocation
+SWEEP_DWELLS = 8  # a point of the sweep lasts so many of them
+SWEEP_STRATEGIES = ("fixed", "reactive", "predictive", "oracle", "free", "one_pool")
+
+
+Progress = Callable[[float], None]
+
+
+def _silent(done_frac: float) -> None:
+    """Report progress to nobody."""
+
+
+class Timeline(NamedTuple):
+    """A run over time, in `BINS` equal bins.
+
+    Attributes
+    ----------
+    edges_s : ndarray of float64, shape (bins + 1,)
+    arrived, within : ndarray of int64, shape (bins,)
+        Requests that arrive in the bin, and those of them that keep both limits.
+    prefill_queue, decode_queue : ndarray of int64, shape (bins,)
+        Requests that wait, at the end of the bin: for a prefill worker, and, prefilled, for a decode worker.
+    """
+
+    edges_s: np.ndarray
+    arrived: np.ndarray
+    within: np.ndarray
+    prefill_queue: np.ndarray
+    decode_queue: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What one strategy made of the traffic; times are those of clients [s].
+
+    Attributes
+    ----------
+    name : str
+        One of `STRATEGIES`.
+    start : int
+        Prefill workers at the start; 0 for one pool.
+    within : ndarray of bool, shape (n,)
+        Requests that keep both limits.
+    ttft_ms, tpot_ms : dict
+        Their ``p50`` and ``p99`` [ms].
+    decisions : list of Decision
+    moves : ndarray of `kernels.MOVE`
+    spans : list of Span
+        What every worker did.
+    """
+
+    name: str
+    start: int
+    within: np.ndarray
+    ttft_ms: dict[str, float]
+    tpot_ms: dict[str, float]
+    timeline: Timeline
+    decisions: list[Decision]
+    moves: np.ndarray
+    spans: list[Span]
+    duration_s: float
+
+    @property
+    def served(self) -> int:
+        """Number of requests within both limits."""
+        return int(np.count_nonzero(self.within))
+
+    @property
+    def goodput_per_s(self) -> float:
+        """Requests within both limits per second."""
+        return self.served / self.duration_s
+
+    @property
+    def attainment_frac(self) -> float:
+        """Share of requests within both limits."""
+        return float(self.within.mean())
+
+    @cached_property
+    def state_s(self) -> dict[str, float]:
+        """Time that workers spent in each state, all together [s]."""
+        return state_s(self.spans)
+
+    @property
+    def away_s(self) -> float:
+        """Time that workers spent on their way, from the request to move on, all together [s]."""
+        return sum(value for state, value in self.state_s.items() if state not in SERVING)
+
+
+class Prepared(NamedTuple):
+    """What does not depend on strategies and reallocations: needs with their prices, traffic, load."""
+
+    needs: Needs
+    demand: Demand
+    load: Load
+
+
+@lru_cache(maxsize=4)
+def _prepared(scenario: Scenario, trace: Any) -> Prepared:
+    workers = check_workers(scenario)
+    needs = fitted_needs(_without(scenario, "demand", "reallocation", "strategy"), trace)
+    demand = demands.draw(scenario, needs, workers, trace)
+    load = Load(demand.arrival_s, *needs(demand.prompt_tokens, demand.output_tokens), workers)
+    return Prepared(needs, demand, load)
+
+
+# a slider that does not touch a strategy finds its outcome here
+_outcomes: Remembered[Any, Outcome] = Remembered(REMEMBERED)
+
+
+class Study:
+    """A scenario's changing traffic and its cluster, for strategies to be tried on.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        Its pools give the number of workers; how they are split there plays no part.
+    trace : optional
+        Requests of a trace, instead of drawn ones.
+
+    Raises
+    ------
+    ScenarioError
+        If the traffic or the cluster cannot be.
+    """
+
+    def __init__(self, scenario: Scenario, trace: Any = None) -> None:
+        self.scenario, self.trace = plain(scenario), trace
+        self.workers = check_workers(self.scenario)
+        made = _prepared(_without(self.scenario, "reallocation", "strategy"), trace)
+        self.needs, self.demand, self.load = made
+
+    @property
+    def pools(self) -> Pools:
+        """What the workers of both pools cost."""
+        return self.needs.pools
+
+    @property
+    def duration_s(self) -> float:
+        """How long the traffic lasts [s]."""
+        return self.demand.duration_s
+
+    @property
+    def edges_s(self) -> np.ndarray:
+        """Edges of the timeline's bins [s]."""
+        return np.linspace(0.0, self.duration_s, BINS + 1)
+
+    @cached_property
+    def mean_split(self) -> int:
+        """Prefill workers of the split that is best for the mean of the whole time."""
+        return self.load.best_split(self.load.between(0.0, self.duration_s))
+
+    def outcome(self, name: str, progress: Progress = _silent) -> Outcome:
+        """Return what a strategy of `STRATEGIES` makes of the traffic; known ones are kept.
+
+        `progress` is called now and then with the share that is done; it may raise to stop the work.
+        """
+        key = self._key(name)
+        return _outcomes.get(key) or _outcomes.put(key, self._found(name, progress))
+
+    def known(self, name: str) -> Outcome | None:
+        """Return a strategy's outcome if it is known already."""
+        return _outcomes.get(self._key(name))
+
+    def _key(self, name: str) -> Any:
+        """Return what a strategy's outcome depends on."""
+        scenario = self.scenario
+        if name in ("fixed", "hindsight", "one_pool"):
+            scenario = _without(scenario, "reallocation", "strategy")
+        elif name == "reactive":
+            scenario = _without(scenario, keys=("forecast_s", "forecast_error_frac"))
+        elif name == "predictive":
+            scenario = _without(scenario, keys=("observe_s",))
+        return name, scenario, self.trace
+
+    def _found(self, name: str, progress: Progress) -> Outcome:
+        if name == "one_pool":
+            return self._one_pool()
+        if name == "fixed":
+            return self.fixed(self.mean_split, name, progress)
+        if name == "hindsight":
+            return self._hindsight(name, progress)
+        if name == "reactive":
+            return self.drive(Reactive(self.load, self.scenario), name, progress)
+        if name == "predictive":
+            return self.drive(Predictive(self.load, self.scenario), name, progress)
+        return self._best(self._oracle_jobs(free=name == "free"), name, progress)
+
+    def fixed(self, split: int, name: str = "fixed", progress: Progress = _silent) -> Outcome:
+        """Return what a fixed split makes of the traffic."""
+        return self.drive(None, name, progress, start=split)
+
+    def drive(
+        self,
+        strategy: strategies.Strategy | None,
+        name: str,
+        progress: Progress = _silent,
+        start: int | None = None,
+        free: bool = False,
+    ) -> Outcome:
+        """Return what a strategy makes of the traffic, from a split on; without one, nobody moves."""
+        start = self.mean_split if start is None else start
+        cluster = Cluster(self.scenario, self.pools, self.demand, start, free)
+        step_s = self.scenario.control_s if strategy else self.duration_s / PARTS
+        for now_s in np.arange(step_s, self.duration_s, step_s).tolist():
+            cluster.advance(now_s)
+            if strategy:
+                cluster.ask(strategy.target(now_s, cluster.prefill_workers), now_s)
+            progress(now_s / self.duration_s)
+        cluster.advance(math.inf)
+        return self._outcome(cluster, name, start, free)
+
+    def _outcome(self, cluster: Cluster, name: str, start: int, free: bool) -> Outcome:
+        requests, stages = cluster.engine.decode.rooms.requests, cluster.engine.stages
+        price, kept = self.pools.decode, cluster.kept
+        ttft_s = requests["first_token_s"] + price.request_after_s - self.demand.arrival_s[kept]
+        tpot_s = _tpot_s(requests["first_token_s"], requests["finished_s"], requests["output"])
+        started_s, prefilled_s = (stages[key] - price.request_before_s for key in STAGES)
+        joined_s = requests["joined_s"] - price.request_before_s
+        within = np.zeros(kept.size, bool)
+        within[kept] = self._within(ttft_s, tpot_s)
+        edges_s = self.edges_s
+        arrivals_s = self.demand.arrival_s[kept]
+        waiting = _waiting(edges_s, arrivals_s, started_s), _waiting(edges_s, prefilled_s, joined_s)
+        return self._made(
+            name, start, within, ttft_s, tpot_s, waiting, decisions=cluster.decisions,
+            moves=cluster.moves().copy(), spans=spans(cluster, self.scenario, self.duration_s, free),
+        )  # fmt: skip
+
+    def _within(self, ttft_s: np.ndarray, tpot_s: np.ndarray) -> np.ndarray:
+        """Return which requests keep both limits; a rejected one (NaN) keeps none."""
+        late = (1e3 * ttft_s > self.scenario.slo_ttft_ms) | (1e3 * tpot_s > self.scenario.slo_tpot_ms)
+        return ~late & np.isfinite(ttft_s)
+
+    def _made(
+        self,
+        name: str,
+        start: int,
+        within: np.ndarray,
+        ttft_s: np.ndarray,
+        tpot_s: np.ndarray,
+        waiting: tuple[np.ndarray, np.ndarray],
+        **rest: Any,
+    ) -> Outcome:
+        """Return an outcome, with percentiles and the timeline worked out."""
+        edges_s, arrival_s = self.edges_s, self.demand.arrival_s
+        counts = [np.histogram(times_s, edges_s)[0] for times_s in (arrival_s, arrival_s[within])]
+        return Outcome(
+            name, start, within, _percentiles_ms(ttft_s), _percentiles_ms(tpot_s),
+            Timeline(edges_s, *counts, *waiting), duration_s=self.duration_s, **rest,
+        )  # fmt: skip
+
+    # the strategies that try several
+
+    def _best(self, jobs: list[Callable[[Progress], Outcome]], name: str, progress: Progress) -> Outcome:
+        """Return the outcome of the job that serves most, the first of equals."""
+        best: Outcome | None = None
+        for number, job in enumerate(jobs):
+            found = job(lambda done, number=number: progress((number + done) / len(jobs)))
+            if best is None or found.served > best.served:
+                best = found
+        return replace(best, name=name)
+
+    def _hindsight(self, name: str, progress: Progress) -> Outcome:
+        """Return the best fixed split, climbing from the one that is best for the mean."""
+        best = self.outcome("fixed", progress)
+        for step in (-1, 1):
+            split = best.start + step
+            while 0 < split < self.workers:
+                found = self.fixed(split, name, progress)
+                if found.served <= best.served:
+                    break
+                best, split = found, split + step
+        return replace(best, name=name)
+
+    def _oracle_jobs(self, free: bool) -> list[Callable[[Progress], Outcome]]:
+        """Return the plans of an oracle, each of which knows everything."""
+        sure = self.scenario.replace(
+            forecast_error_frac=0.0, threshold_frac=0.0, hysteresis_frac=0.0, cooldown_s=0.0
+        )
+        away_s = 0.0 if free else reallocation_s(self.scenario)
+        horizons_s = [max(more * away_s, self.scenario.control_s) for more in LOOK_AHEAD]
+        if free:
+            horizons_s = [self.scenario.control_s]
+        plan = strategies.best_plan(self.load, self.scenario, self.duration_s, away_s)
+
+        def follow(horizon_s: float) -> Callable[[Progress], Outcome]:
+            keen = sure.replace(forecast_s=horizon_s)
+            if not free:
+                keen = keen.replace(threshold_frac=1.0, cooldown_s=max(away_s, keen.control_s))
+            return lambda progress: self.drive(Predictive(self.load, keen), "oracle", progress, free=free)
+
+        return [
+            lambda progress: self.drive(plan, "oracle", progress, start=int(plan.splits[0]), free=free),
+            *(follow(horizon_s) for horizon_s in horizons_s),
+            *(lambda progress, name=name: self.outcome(name, progress) for name in self._beaten(free)),
+        ]
+
+    @staticmethod
+    def _beaten(free: bool) -> tuple[str, ...]:
+        """Return the strategies that an oracle could imitate, and therefore is never worse than."""
+        return ("oracle",) if free else ("fixed", "hindsight", "reactive", "predictive")
+
+    def _one_pool(self) -> Outcome:
+        """Return what one pool with chunked prefill on the same devices makes of the traffic."""
+        found = run_one_pool(self.scenario, self.demand)
+        ttft_s = found.first_token_s - found.arrival_s
+        tpot_s = _tpot_s(found.first_token_s, found.finished_s, found.output_tokens)
+        unknown = np.full(BINS, -1)
+        return self._made(
+            "one_pool", 0, self._within(ttft_s, tpot_s), ttft_s, tpot_s, (unknown, unknown), decisions=[],
+            moves=np.zeros(0, MOVE), spans=[],
+        )  # fmt: skip
+
+
+def plain(scenario: Scenario) -> Scenario:
+    """Return a scenario as two pools, without keys that play no part here."""
+    found = _without(scenario.replace(policy="disaggregated"), keys=UNUSED)
+    workers = found.prefill_workers + found.decode_workers
+    found = found.replace(prefill_workers=workers // 2, decode_workers=workers - workers // 2)
+    if found.arrivals != "gamma":
+        found = _without(found.replace(arrivals="poisson"), keys=("arrival_cv",))
+    if found.demand_load_frac is not None:
+        found = _without(found, keys=("arrival_per_s",))
+    return found
+
+
+def _without(scenario: Scenario, *groups: str, keys: Iterable[str] = ()) -> Scenario:
+    """Return a scenario with some keys, or all of some groups, at their defaults; `mix_other` stays."""
+    reset = {key for key, info in FIELDS.items() if info.group in groups and key != "mix_other"} | {*keys}
+    return scenario.replace(**{key: DEFAULTS[key] for key in reset})
+
+
+@lru_cache(maxsize=32)
+def fitted_needs(scenario: Scenario, trace: Any = None) -> Needs:
+    """Return what requests take of the workers, fitted to both kinds of traffic alike or to a trace."""
+    count = max(FIT_REQUESTS, 1500 * (scenario.prefill_workers + scenario.decode_workers))
+    random = np.random.default_rng((scenario.seed, SHUFFLE))
+    if trace is None:
+        drawn = [demands.sample(kind, count // 2) for kind in demands.kinds(scenario)]
+        order = random.permutation(2 * (count // 2))
+        columns = (np.concatenate([getattr(part, key) for part in drawn])[order] for key in LENGTHS)
+    else:
+        order = random.integers(0, len(trace.prompt_tokens), count)
+        columns = (np.asarray(getattr(trace, key))[order] for key in LENGTHS)
+    return fitted(needs_of(scenario), Trace(np.arange(float(order.size)), *columns, name="mean traffic"))
+
+
+def run_one_pool(scenario: Scenario, demand: Demand) -> Run:
+    """Return the same requests on as many devices in one pool."""
+    one = one_pool_of(scenario).replace(arrivals="trace", requests=demand.arrival_s.size, warmup_frac=0.0)
+    return run(one, trace=Trace(demand.arrival_s, demand.prompt_tokens, demand.output_tokens, "demand"))
+
+
+def _tpot_s(first_s: np.ndarray, finished_s: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """Return the time per output token after the first [s]; NaN for answers of one token."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(outputs > 1, (finished_s - first_s) / (outputs - 1), math.nan)
+
+
+def _percentiles_ms(values_s: np.ndarray) -> dict[str, float]:
+    known = values_s[np.isfinite(values_s)]
+    found = 1e3 * np.percentile(known, (50, 99)) if known.size else (math.nan, math.nan)
+    return {"p50": float(found[0]), "p99": float(found[1])}
+
+
+def _waiting(edges_s: np.ndarray, came_s: np.ndarray, went_s: np.ndarray) -> np.ndarray:
+    """Return how many have come and not gone at the end of each bin; who never goes on never waits."""
+    goes = np.isfinite(went_s)
+    came, went = np.sort(came_s[goes]), np.sort(went_s[goes])
+    return np.searchsorted(came, edges_s[1:]) - np.searchsorted(went, edges_s[1:])
+
+
+# --- was it worth it ------------------------------------------------------------------------------
+
+
+def without(study: Study, outcome: Outcome, skipped: int, progress: Progress = _silent) -> Outcome:
+    """Return the same run with one of its decisions left out (-1: none, the run as it was)."""
+    kept = [decision for number, decision in enumerate(outcome.decisions) if number != skipped]
+    plan = Planned(np.array([item.time_s for item in kept]), np.array([item.after for item in kept], int))
+    return study.drive(plan, outcome.name, progress, start=outcome.start, free=outcome.name == "free")
+
+
+def brought_by(study: Study, outcome: Outcome, number: int, progress: Progress = _silent) -> int:
+    """Return how many requests within the limits a decision brought; a negative number is harm done."""
+    return outcome.served - without(study, outcome, number, progress).served
+
+
+def brought(study: Study, outcome: Outcome) -> Iterator[int]:
+    """Yield what each decision brought; see `brought_by`."""
+    return (brought_by(study, outcome, number) for number in range(len(outcome.decisions)))
+
+
+def decision_rows(study: Study, outcome: Outcome) -> list[dict[str, Any]]:
+    """Return one row for each decision to move: when, what, how long, and what it costs."""
+    scenario = study.scenario
+    price = accelerator_of(scenario).price_usd_per_hour
+    rows = []
+    for decision in outcome.decisions:
+        moves = outcome.moves[list(decision.moves)]
+        away_s = float(np.minimum(moves["ready_s"], study.duration_s).sum() - moves["asked_s"].sum())
+        hours = away_s * scenario.tensor_parallel / 3600
+        rows.append(
+            {
+                "time_s": decision.time_s,
+                "prefill_workers_before": decision.before,
+                "prefill_workers_after": decision.after,
+                "workers": [int(worker) for worker in moves["worker"]],
+                "drained_after_s": float(moves["drained_s"].max() - decision.time_s),
+                "ready_after_s": float(moves["ready_s"].max() - decision.time_s),
+                "accelerator_hours": hours,
+                "cost_usd": math.nan if price is None else hours * price,
+            }
+        )
+    return rows
+
+
+def key_of(state: str) -> str:
+    """Return the name of a state or phase as part of a key."""
+    return state.replace("-", "_")
+
+
+def summary_row(study: Study, outcome: Outcome) -> dict[str, Any]:
+    """Return one strategy in numbers."""
+    hours = study.scenario.tensor_parallel / 3600
+    fixed = study.outcome("fixed")
+    return {
+        "strategy": outcome.name,
+        "goodput_per_s": outcome.goodput_per_s,
+        "slo_attainment_frac": outcome.attainment_frac,
+        "benefit_frac": outcome.attainment_frac - fixed.attainment_frac,
+        "ttft_ms_p50": outcome.ttft_ms["p50"],
+        "ttft_ms_p99": outcome.ttft_ms["p99"],
+        "tpot_ms_p50": outcome.tpot_ms["p50"],
+        "tpot_ms_p99": outcome.tpot_ms["p99"],
+        "prefill_workers_start": outcome.start,
+        "decisions": len(outcome.decisions),
+        "moves": len(outcome.moves),
+        "accelerator_hours_away": outcome.away_s * hours,
+        **{f"accelerator_hours_{key_of(state)}": value * hours for state, value in outcome.state_s.items()},
+    }
+
+
+def timeline_rows(study: Study, outcome: Outcome) -> list[dict[str, Any]]:
+    """Return a strategy's run over time, one row a bin."""
+    line = outcome.timeline
+    need = study.load.between(line.edges_s[:-1], line.edges_s[1:])
+    workers = workers_over_time(outcome, line.edges_s)
+    middle_s = (line.edges_s[1:] + line.edges_s[:-1]) / 2
+    other = np.interp(middle_s, study.demand.curve_s, study.demand.other_frac)
+    width_s = line.edges_s[1] - line.edges_s[0]
+    rows = []
+    for k in range(BINS):
+        arrived = int(line.arrived[k])
+        rows.append(
+            {
+                "strategy": outcome.name,
+                "start_s": float(line.edges_s[k]),
+                "end_s": float(line.edges_s[k + 1]),
+                "arrival_per_s": arrived / width_s,
+                "other_frac": float(other[k]),
+                "needs_prefill_workers": float(need[k, 0]),
+                "needs_decode_workers": float(need[k, 1]),
+                **{f"workers_{key_of(state)}": float(workers[state][k]) for state in STATES},
+                "slo_attainment_frac": line.within[k] / arrived if arrived else math.nan,
+                "goodput_per_s": line.within[k] / width_s,
+                "prefill_queue": int(line.prefill_queue[k]),
+                "decode_queue": int(line.decode_queue[k]),
+            }
+        )
+    return rows
+
+
+def workers_over_time(outcome: Outcome, edges_s: np.ndarray) -> dict[str, np.ndarray]:
+    """Return how many workers are in each state, on average over each bin."""
+    found = {state: np.zeros(edges_s.size - 1) for state in STATES}
+    for span in outcome.spans:
+        inside_s = np.minimum(span.end_s, edges_s[1:]) - np.maximum(span.start_s, edges_s[:-1])
+        found[span.state] += np.maximum(inside_s, 0.0)
+    return {state: total_s / np.diff(edges_s) for state, total_s in found.items()}
+
+
+class Report(NamedTuple):
+    """What `shift` on the command line says, as plain values.
+
+    `strategies` has one row each as `summary_row`, `decisions` the rows of `decision_rows` by strategy (with
+    what each `brought` if that was asked for), `timeline` the rows of `timeline_rows` of all strategies.
+    """
+
+    scenario: dict[str, Any]
+    traffic: dict[str, Any]
+    strategies: list[dict[str, Any]]
+    decisions: dict[str, list[dict[str, Any]]]
+    timeline: list[dict[str, Any]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report for JSON: each strategy with its decisions and its timeline."""
+        parts = []
+        for row in self.strategies:
+            name = row["strategy"]
+            mine = [
+                {key: value for key, value in line.items() if key != "strategy"}
+                for line in self.timeline
+                if line["strategy"] == name
+            ]
+            parts.append(row | {"decision_rows": self.decisions[name], "timeline": mine})
+        return {
+            "scenario": self.scenario,
+            "traffic": self.traffic,
+            "strategies": parts,
+            "version": __version__,
+        }
+
+
+def report(scenario: Scenario, names: Iterable[str], trace: Any = None, worth: bool = False) -> Report:
+    """Return what strategies make of a scenario's changing traffic."""
+    study = Study(scenario, trace)
+    outcomes = [study.outcome(name) for name in names]
+    decisions = {outcome.name: decision_rows(study, outcome) for outcome in outcomes}
+    if worth:
+        for outcome in outcomes:
+            for row, gained in zip(decisions[outcome.name], brought(study, outcome), strict=True):
+                row["brought"] = gained
+    return Report(
+        study.scenario.as_dict(), traffic_row(study), [summary_row(study, item) for item in outcomes],
+        decisions, [row for item in outcomes for row in timeline_rows(study, item)],
+    )  # fmt: skip
+
+
+def traffic_row(study: Study) -> dict[str, Any]:
+    """Return the traffic, what it needs and what a move takes, in numbers."""
+    need = study.load.between(0.0, study.duration_s)
+    return {
+        "requests": study.demand.arrival_s.size,
+        "duration_s": study.duration_s,
+        "mean_per_s": study.demand.arrival_s.size / study.duration_s,
+        "copies_of_trace": study.demand.copies,
+        "workers": study.workers,
+        "mean_prefill_workers_needed": float(need[0]),
+        "mean_decode_workers_needed": float(need[1]),
+        "prefill_factor": study.needs.prefill_factor,
+        "decode_factor": study.needs.decode_factor,
+        "reallocation_s": reallocation_s(study.scenario),
+        **{f"{key_of(name)}_s": value for name, value in phases_s(study.scenario).items()},
+    }
+
+
+# --- volatility -----------------------------------------------------------------------------------
+
+
+def sweep(
+    scenario: Scenario, progress: Progress = _silent, dwells: Iterable[float] = SWEEP
+) -> Iterator[dict[str, Any]]:
+    """Yield, for ever slower traffic, how many requests each strategy serves within the limits.
+
+    Each point lasts `SWEEP_DWELLS` mean dwell times of the same random switches, stretched.
+
+    Yields
+    ------
+    dict
+        `dwell_reallocations` (mean dwell time over the time of a reallocation), `dwell_s`, `requests`, and
+        the attainment of each of `SWEEP_STRATEGIES` as `<strategy>_frac`; or `reason` where it cannot be.
+    """
+    dwells = tuple(dwells)
+    for number, times in enumerate(dwells):
+        yield sweep_row(scenario, times, lambda done, number=number: progress((number + done) / len(dwells)))
+
+
+def sweep_row(scenario: Scenario, times: float, progress: Progress = _silent) -> dict[str, Any]:
+    """Return one point of `sweep`: traffic that changes every so many times of a reallocation."""
+    unit_s = max(reallocation_s(scenario), scenario.control_s)
+    dwell_s = times * unit_s
+    row: dict[str, Any] = {"dwell_reallocations": times, "dwell_s": dwell_s}
+    try:
+        study = Study(
+            scenario.replace(demand="markov", dwell_s=dwell_s, demand_hours=dwell_s * SWEEP_DWELLS / 3600)
+        )
+        row["requests"] = study.demand.arrival_s.size
+        count = len(SWEEP_STRATEGIES)
+        for place, name in enumerate(SWEEP_STRATEGIES):
+            found = study.outcome(name, lambda done, place=place: progress((place + done) / count))
+            row[f"{name}_frac"] = found.attainment_frac
+    except ScenarioError as error:
+        row["reason"] = str(error)
+    return row
+
+
+def break_even(rows: Iterable[dict[str, Any]], name: str) -> float:
+    """Return the dwell time, in reallocations, from which a strategy serves more than the fixed split.
+
+    NaN if it never does for good, 0 if it does from the shortest on; between two points by interpolation.
+    """
+    known = [row for row in rows if f"{name}_frac" in row]
+    gains = np.array([row[f"{name}_frac"] - row["fixed_frac"] for row in known])
+    dwells = np.array([row["dwell_reallocations"] for row in known])
+    below = np.flatnonzero(gains <= 0)
+    if below.size == 0:
+        return 0.0 if known else math.nan
+    last = int(below[-1])
+    if last == gains.size - 1:
+        return math.nan
+    share = -gains[last] / (gains[last + 1] - gains[last])
+    return float(dwells[last] * (dwells[last + 1] / dwells[last]) ** share)

@@ -1,0 +1,1 @@
+"""What a run says: latencies, rates, what binds, how sure; as text and as a timeline."""

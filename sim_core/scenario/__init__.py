@@ -1,0 +1,1 @@
+"""What is asked: the scenario, and the small languages of its texts."""

@@ -1,0 +1,1 @@
+"""Many scenarios at once: sweeps, the frontier, saturation, capacity."""

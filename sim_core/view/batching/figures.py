@@ -1,0 +1,551 @@
+"""Figures of the scheduler's experiments: pure functions from rows to Plotly's JSON, each with a sentence.
+
+Batch limits, policies and the ways to preempt keep their colours from chart to chart; what continuous
+batching gives, and what decodes alone would have, is drawn in the colour of the text.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sim_core.scenario.scenario import FIELDS
+from sim_core.view.drawing.figures import (
+    INK,
+    LAYOUT,
+    LIMITS,
+    MUTED,
+    Figure,
+    Row,
+    faded,
+    log_ticks,
+    note,
+    short,
+    style,
+    ticks,
+    upright,
+)
+from sim_core.view.drawing.words import THIN, duration, number, percent, quantity
+
+WAYS = {"recompute": ("recompute", LIMITS["compute"][1]), "swap": ("swap out", LIMITS["communication"][1])}
+FLOP_DASHES = {0.5: "dot", 1.0: "solid", 2.0: "dash"}
+TAIL_POINTS = 160
+NO_WAIT = 1 / 3  # where on the logarithmic axis no wait stands, as a share of the shortest one
+
+
+def policy_colour(policy: str) -> str:
+    """Return the colour of a scheduling policy."""
+    return style(FIELDS["policy"].choices.index(policy))[0]
+
+
+def policy_name(policy: str) -> str:
+    """Return the name of a scheduling policy."""
+    return policy.replace("_", " ")
+
+
+def log_axis(title: str, values: Iterable[float | None], room: float = 1.25, **more: Any) -> dict:
+    """Return a logarithmic axis over the positive values, with ticks in words."""
+    known = [value for value in values if value is not None and math.isfinite(value) and value > 0] or [1.0]
+    low, high = min(known) / room, max(known) * room
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    steps = (1.0,) if last - first > 3 else (1.0, 3.0) if last - first > 1 else (1.0, 2.0, 5.0)
+    span = {"type": "log", "range": [math.log10(low), math.log10(high)]}
+    return {"title": {"text": title}, **span, **ticks(log_ticks(low, high, steps)), **more}
+
+
+def axis(title: str, values: Iterable[float], **more: Any) -> dict:
+    """Return a linear axis from 0 that holds the values."""
+    top = max((value for value in values if math.isfinite(value)), default=1.0) * 1.12 or 1.0
+    return {
+        "title": {"text": title}, "range": [0, top], "separatethousands": True, "exponentformat": "none",
+        "nticks": 5, **more,
+    }  # fmt: skip
+
+
+def line(name: str, x: Iterable[float], y: Iterable[float], colour: str, **more: Any) -> dict:
+    """Return a line with markers."""
+    look = {"color": colour, "width": more.pop("width", 2.25), "dash": more.pop("dash", "solid")}
+    return {
+        "type": "scatter", "mode": "lines+markers", "name": name, "x": short(x), "y": short(y), "line": look,
+        "marker": {"color": colour, "size": 7},
+    } | more  # fmt: skip
+
+
+def column(rows: Sequence[Row], name: str) -> list[float]:
+    """Return a column of rows; nan where a point could not run."""
+    return [row.get(name, math.nan) if row["feasible"] else math.nan for row in rows]
+
+
+# Waiting for a batch
+
+
+def wait_curves(
+    curves: Mapping[int, Sequence[Row]], *, best: Row | None, continuous: Row, revision: str = ""
+) -> Figure:
+    """Draw TTFT and throughput against the wait, one curve a batch limit.
+
+    Parameters
+    ----------
+    curves : mapping of int to rows
+        By batch limit: its points, shortest wait first, as `batching.waiting` gives them.
+    best : mapping or None
+        The point to mark.
+    continuous : mapping
+        The same requests under continuous batching: a reference line in both panels.
+    """
+    waits = [row["batch_wait_ms"] for rows in curves.values() for row in rows]
+    shortest = min((wait for wait in waits if wait > 0), default=10.0)
+    data: list[dict] = []
+    for batch, rows in curves.items():
+        data += _wait_curve(batch, rows, shortest)
+    shown = [row for rows in curves.values() for row in rows if row["feasible"]]
+    calm = [row for row in shown if not row["saturated"]] or shown  # what is overloaded may leave the frame
+    latencies = [row["ttft_ms_mean"] for row in (*calm, continuous)] + [row["ttft_ms_p99"] for row in calm]
+    rates = [row[name] for row in shown for name in ("output_tok_per_s", "busy_tok_per_s")]
+    shapes, notes = _references(continuous, len(curves) > 0)
+    if best is not None:
+        data.append(_best(best, shortest))
+    layout = LAYOUT | {
+        "xaxis": _wait_axis(waits, shortest) | {"anchor": "y"},
+        "yaxis": axis("Output [tok/s]", [*rates, continuous["output_tok_per_s"]]) | {"domain": [0, 0.36]},
+        "yaxis2": log_axis("TTFT [ms]", latencies, 1.6) | {"domain": [0.44, 1]},
+        "shapes": shapes, "annotations": notes, "uirevision": revision,
+    }  # fmt: skip
+    return {"data": data, "layout": layout}
+
+
+def _wait_axis(waits: Sequence[float], shortest: float) -> dict:
+    steps = sorted({10.0**power for power in range(7) if shortest <= 10.0**power <= max(waits)} | {0.0})
+    words = ["none", *(duration(step) for step in steps[1:])]
+    places = [_place(step, shortest) for step in steps]
+    found = log_axis("Longest wait for a batch to fill", [_place(wait, shortest) for wait in waits])
+    return found | {"tickvals": places, "ticktext": words}
+
+
+def _place(wait_ms: float, shortest: float) -> float:
+    return wait_ms or shortest * NO_WAIT
+
+
+def batch_words(batch: int) -> str:
+    """Return a batch limit in words."""
+    return f"batch ≤ {number(batch)}"
+
+
+def _wait_curve(batch: int, rows: Sequence[Row], shortest: float) -> list[dict]:
+    """Return one batch limit: mean and p99 of TTFT, output per second and per second of work."""
+    colour, _, symbol = style(int(math.log2(batch)) // 2)
+    x = [_place(row["batch_wait_ms"], shortest) for row in rows]
+    name = batch_words(batch) + (", overloaded" if all(row.get("saturated") for row in rows) else "")
+    marks = [symbol + ("-open" if row.get("saturated") else "") for row in rows]
+    hover = {
+        "customdata": [_wait_hover(row) for row in rows],
+        "hovertemplate": WAIT_HOVER,
+        "legendgroup": name,
+    }
+    main = hover | {
+        "marker": {"color": colour, "size": 8, "symbol": marks, "line": {"width": 1.5, "color": colour}}
+    }
+    thin = hover | {"showlegend": False, "mode": "lines", "width": 1.25, "dash": "dot"}
+    quiet = main | {"showlegend": False}
+    return [
+        line(name, x, column(rows, "ttft_ms_mean"), colour, yaxis="y2", **main),
+        line(name, x, column(rows, "ttft_ms_p99"), colour, yaxis="y2", **thin),
+        line(name, x, column(rows, "output_tok_per_s"), colour, **quiet),
+        line(name, x, column(rows, "busy_tok_per_s"), colour, **thin),
+    ]
+
+
+WAIT_HOVER = (
+    "<b>%{customdata[0]}</b><br>TTFT mean %{customdata[1]} · p99 %{customdata[2]}<br>"
+    "%{customdata[3]} tok/s · %{customdata[4]} tok/s of work<br>"
+    "%{customdata[5]} requests in a batch%{customdata[6]}<extra></extra>"
+)
+
+
+def _wait_hover(row: Row) -> list[str]:
+    if not row["feasible"]:
+        return [""] * 7
+    wait = f"wait {duration(row['batch_wait_ms'])}" if row["batch_wait_ms"] else "no wait"
+    return [
+        f"{batch_words(row['max_batch'])}, {wait}",
+        duration(row["ttft_ms_mean"]),
+        duration(row["ttft_ms_p99"]),
+        number(row["output_tok_per_s"]),
+        number(row["busy_tok_per_s"]),
+        number(row["batch_requests"], 2),
+        "<br>overloaded: latencies grow with the length of the run" if row["saturated"] else "",
+    ]
+
+
+def _references(continuous: Row, drawn: bool) -> tuple[list[dict], list[dict]]:
+    """Return the lines and words of continuous batching in both panels."""
+    shapes, notes = [], []
+    for ref, name, text in (
+        ("y2", "ttft_ms_mean", f"continuous batching: mean {duration(continuous['ttft_ms_mean'])}"),
+        ("y", "output_tok_per_s", ""),
+    ):
+        value = continuous[name]
+        if not (drawn and value > 0):
+            continue
+        shapes.append({
+            "type": "line", "xref": "paper", "yref": ref, "x0": 0, "x1": 1, "y0": value, "y1": value,
+            "line": {"color": INK, "width": 1.5, "dash": "dash"}, "layer": "below",
+        })  # fmt: skip
+        if text:
+            place = {"xref": "paper", "yref": ref, "xanchor": "left", "yanchor": "bottom"}
+            notes.append(note(text, 0.004, math.log10(value), **place, font={"color": INK, "size": 12}))
+    return shapes, notes
+
+
+def _best(best: Row, shortest: float) -> dict:
+    wait = f"a wait of {duration(best['batch_wait_ms'])}" if best["batch_wait_ms"] else "no wait"
+    return {
+        "type": "scatter", "mode": "markers+text", "name": "best", "yaxis": "y2", "showlegend": False,
+        "x": [_place(best["batch_wait_ms"], shortest)], "y": short([best["ttft_ms_mean"]]),
+        "text": [f"  best: {wait}"], "textposition": "bottom right", "textfont": {"color": INK, "size": 13},
+        "marker": {"symbol": "star", "size": 16, "color": INK}, "hoverinfo": "skip", "cliponaxis": False,
+    }  # fmt: skip
+
+
+# Running out of KV cache
+
+
+def pressure_curves(curves: Mapping[str, Sequence[Row]], *, here_tokens: float, revision: str = "") -> Figure:
+    """Draw throughput, TPOT p99 and the tokens done again against the KV cache, a curve for each way.
+
+    `here_tokens` is the KV cache of the present setting. [tokens]
+    """
+    data: list[dict] = []
+    panels = (("y3", "output_tok_per_s"), ("y2", "tpot_ms_p99"), ("y", "again_frac"))
+    values: dict[str, list[float]] = {name: [] for _, name in panels}
+    places = [row["kv_tokens"] for rows in curves.values() for row in rows if row["feasible"]]
+    for way, points in curves.items():
+        rows = [row for row in points if row["feasible"]]
+        rows = [row | {"again_frac": 100 * again_frac(row)} for row in rows]
+        for ref, name in panels:
+            values[name] += column(rows, name)
+            data.append(_pressure_curve(way, rows, name, ref))
+    shape = {"type": "line", "xref": "x", "yref": "paper", "y0": 0, "y1": 1, "layer": "below",
+             "x0": here_tokens, "x1": here_tokens, "line": {"color": INK, "width": 1.5}}  # fmt: skip
+    words = note("this setting", math.log10(max(here_tokens, 1)), 1, yref="paper", xanchor="right",
+                 yanchor="bottom", xshift=6, font={"color": INK, "size": 13})  # fmt: skip
+    layout = LAYOUT | {
+        "xaxis": log_axis("KV cache [tokens]", places) | {"anchor": "y"},
+        "yaxis": axis("Done again [% of all]", values["again_frac"]) | {"domain": [0, 0.27]},
+        "yaxis2": axis("TPOT p99 [ms]", values["tpot_ms_p99"]) | {"domain": [0.35, 0.62]},
+        "yaxis3": axis("Output [tok/s]", values["output_tok_per_s"]) | {"domain": [0.7, 1]},
+        "shapes": [shape], "annotations": [words], "uirevision": revision,
+    }  # fmt: skip
+    return {"data": data, "layout": layout}
+
+
+def again_frac(row: Row) -> float:
+    """Return the tokens computed again, or moved out and in, as a share of all tokens of the requests."""
+    return row["extra_tokens"] / row["asked_tokens"]
+
+
+PRESSURE_HOVER = (
+    "<b>%{customdata[0]}, %{customdata[1]} KV tokens</b><br>"
+    "%{customdata[2]} tok/s · TPOT p99 %{customdata[3]}<br>"
+    "%{customdata[4]} preemptions · %{customdata[5]}<br>"
+    "about %{customdata[6]} for that%{customdata[7]}<extra></extra>"
+)
+
+
+def extra_words(row: Row) -> str:
+    """Return the tokens done again, in words."""
+    what = "computed again" if row["preemption"] == "recompute" else "moved out and in"
+    return f"{number(float(row['extra_tokens']))} tokens {what}"
+
+
+def _pressure_curve(way: str, rows: Sequence[Row], name: str, ref: str) -> dict:
+    text, colour = WAYS[way]
+    symbol = "circle" if way == "recompute" else "square"
+    hover = [
+        [text, number(row["kv_tokens"]), number(row["output_tok_per_s"]), duration(row["tpot_ms_p99"]),
+         number(row["preemptions"]), extra_words(row), duration(1e3 * row["extra_s"]),
+         "<br>overloaded" if row["saturated"] else ""]
+        for row in rows
+    ]  # fmt: skip
+    marks = [symbol + ("-open" if row["saturated"] else "") for row in rows]
+    return line(
+        text, column(rows, "kv_tokens"), column(rows, name), colour, yaxis=ref, legendgroup=way,
+        showlegend=ref == "y3", customdata=hover, hovertemplate=PRESSURE_HOVER,
+        dash="solid" if way == "recompute" else "dash",
+        marker={"color": colour, "size": 8, "symbol": marks, "line": {"width": 1.5, "color": colour}},
+    )  # fmt: skip
+
+
+def crossing_contexts(found: Any, revision: str = "") -> Figure:
+    """Draw the time to bring a preempted request back over its length; `found` is a `batching.Crossover`."""
+    data = []
+    for factor, times in found.recompute_ms.items():
+        data.append(_crossing_line(f"recompute, {flops(factor)}", found.contexts, times, "recompute", factor))
+    host = quantity(found.host_gb_per_s, "GB/s")
+    data.append(_crossing_line(f"swap over {host}", found.contexts, found.swap_ms, "swap", 1.0))
+    times = [value for trace in data for value in trace["y"]]
+    layout = LAYOUT | {
+        "xaxis": log_axis("Tokens that the preempted request holds", found.contexts, 1.1),
+        "yaxis": log_axis("Time to bring it back [ms]", times),
+        "shapes": [upright(found.tokens)], "uirevision": revision,
+        "annotations": [_beside(found.tokens, f"{found.tokens:,} tokens")],
+    }  # fmt: skip
+    return {"data": data, "layout": layout}
+
+
+def crossing_links(found: Any, links_gb_per_s: Sequence[float], revision: str = "") -> Figure:
+    """Draw the same over the host link for one length, with the links at which both take equally long."""
+    links = sorted({*links_gb_per_s, found.host_gb_per_s})
+    swap = [found.swap_here_ms * found.host_gb_per_s / link for link in links]
+    data = []
+    for factor, time in found.recompute_here_ms.items():
+        data.append(
+            _crossing_line(f"recompute, {flops(factor)}", links, [time] * len(links), "recompute", factor)
+        )
+    data.append(_crossing_line("swap", links, swap, "swap", 1.0))
+    even = {factor: link for factor, link in found.even_gb_per_s.items() if math.isfinite(link)}
+    data.append({
+        "type": "scatter", "mode": "markers+text", "x": short(even.values()), "showlegend": False,
+        "y": short(found.recompute_here_ms[factor] for factor in even), "hoverinfo": "skip",
+        "text": [f" {quantity(link, 'GB/s')}" for link in even.values()], "textposition": "top right",
+        "textfont": {"color": INK, "size": 12}, "cliponaxis": False,
+        "marker": {"symbol": "circle-open", "size": 11, "color": INK, "line": {"width": 2, "color": INK}},
+    })  # fmt: skip
+    times = [value for trace in data for value in trace["y"]]
+    layout = LAYOUT | {
+        "xaxis": log_axis("Host link, one direction [GB/s]", [*links, *even.values()], 1.1),
+        "yaxis": log_axis("Time to bring it back [ms]", times),
+        "shapes": [upright(found.host_gb_per_s)],
+        "annotations": [_beside(found.host_gb_per_s, "this device")], "uirevision": revision,
+    }  # fmt: skip
+    return {"data": data, "layout": layout}
+
+
+def flops(factor: float) -> str:
+    """Return a factor on the FLOP/s in words."""
+    return "FLOP/s as is" if factor == 1 else f"{number(factor)}× FLOP/s"
+
+
+def _crossing_line(name: str, x: Sequence[float], y: Sequence[float], way: str, factor: float) -> dict:
+    template = f"<b>{name}</b><br>%{{x:,.3~r}} · %{{y:,.3~r}} ms<extra></extra>"
+    return line(
+        name, x, y, WAYS[way][1], mode="lines", dash=FLOP_DASHES[factor] if way == "recompute" else "solid",
+        width=3 if way == "swap" else 2, hovertemplate=template,
+    )  # fmt: skip
+
+
+def _beside(x: float, text: str) -> dict:
+    return note(
+        text, math.log10(x), 0.01, yref="paper", xanchor="left", yanchor="bottom", textangle=-90, xshift=2
+    )
+
+
+# Prompts among decodes
+
+
+def gap_curves(
+    alone_ms: np.ndarray,
+    ways: Sequence[tuple[str, int, np.ndarray]],
+    own: tuple[str, int] = ("", 0),
+    revision: str = "",
+) -> Figure:
+    """Draw the share of tokens that come later than a time, for decodes alone and under each way to share.
+
+    `ways` holds policy, token budget and the gap before each token [ms]; the line of the `own` one is bold.
+    """
+    data = [_tail("decodes alone", alone_ms, INK, "dot", 2.5)]
+    budgets = sorted(budget for policy, budget, _ in ways if policy == "chunked")
+    for policy, budget, gaps in ways:
+        dash = (
+            ("solid", "dash", "dashdot", "longdash")[budgets.index(budget) % 4]
+            if policy == "chunked"
+            else "solid"
+        )
+        width = 3.5 if (policy, budget) == own else 1.75
+        data.append(_tail(way_words(policy, budget), gaps, policy_colour(policy), dash, width))
+    fewest = min(gaps.size for gaps in (alone_ms, *(gaps for *_, gaps in ways)))
+    times = [value for trace in data for value in trace["x"]]
+    rule = {"type": "line", "xref": "paper", "yref": "y", "x0": 0, "x1": 1, "y0": 1, "y1": 1,
+            "line": {"color": MUTED, "width": 1, "dash": "dot"}, "layer": "below"}  # fmt: skip
+    words = note("p99", 0.998, 0, xref="paper", xanchor="right", yanchor="top")
+    layout = LAYOUT | {
+        "xaxis": log_axis("Gap before a token, ITL [ms]", times),
+        "yaxis": log_axis("Tokens that wait longer [%]", [100 / max(fewest, 2), 100], 1.15),
+        "shapes": [rule], "annotations": [words], "uirevision": revision,
+    }  # fmt: skip
+    return {"data": data, "layout": layout}
+
+
+def way_words(policy: str, budget: int) -> str:
+    """Return a way to share the accelerator between the phases, in words."""
+    return f"chunked, {number(budget)} tokens" if policy == "chunked" else "prefill first"
+
+
+def _tail(name: str, gaps_ms: np.ndarray, colour: str, dash: str, width: float) -> dict:
+    """Return the share of gaps above each time, down to a single one."""
+    share = np.geomspace(1.0, 1 / gaps_ms.size, TAIL_POINTS)
+    times = np.quantile(gaps_ms, 1 - share + 0.5 / gaps_ms.size * share)
+    template = (
+        f"<b>{name}</b><br>%{{y:,.3~r}} % of the tokens wait longer than %{{x:,.3~r}} ms<extra></extra>"
+    )
+    return line(
+        name, times, 100 * share, colour, mode="lines", dash=dash, width=width, hovertemplate=template
+    )
+
+
+def cost_bars(rows: Sequence[Row], revision: str = "") -> Figure:
+    """Draw what a prompt token costs all decodes under each way to share: its work, and the fixed cost."""
+    names = [way_words(row["policy"], row["token_budget"]) for row in rows]
+    fixed = [row["extra_us_per_token"] * row["switch_frac"] for row in rows]
+    fixed = [value if math.isfinite(value) else 0.0 for value in fixed]
+    work = [max(row["extra_us_per_token"] - part, 0.0) for row, part in zip(rows, fixed, strict=True)]
+    parts = (
+        ("its own work", work, LIMITS["compute"][1]),
+        ("fixed cost of a switch", fixed, LIMITS["fixed"][1]),
+    )
+    data = [
+        {
+            "type": "bar", "orientation": "h", "name": name, "y": names, "x": short(values),
+            "marker": {"color": colour},
+            "hovertemplate": f"<b>%{{y}}</b><br>{name}: %{{x:,.3~r}} µs for each prompt token<extra></extra>",
+        }
+        for name, values, colour in parts
+    ]  # fmt: skip
+    totals = [a + b for a, b in zip(work, fixed, strict=True)]
+    layout = LAYOUT | {
+        "barmode": "stack", "bargap": 0.35, "uirevision": revision,
+        "xaxis": axis("Delay per prompt token [µs]", totals),
+        "yaxis": {"autorange": "reversed", "type": "category"},
+    }  # fmt: skip
+    return {"data": data, "layout": layout}
+
+
+# Answers that end at different times
+
+
+def spread_words(spread: float) -> str:
+    """Return a spread of answer lengths in words."""
+    return "all equal" if spread == 0 else f"cv {number(spread)}" + (", heavy tail" if spread > 2 else "")
+
+
+def ending_bars(rows: Sequence[Row], revision: str = "") -> Figure:
+    """Draw throughput with what padding wastes, and E2E, a group of bars for each spread."""
+    rows = [row for row in rows if row["feasible"]]
+    policies = list(dict.fromkeys(row["policy"] for row in rows))
+    data = [trace for policy in policies for trace in _ending_traces(policy, rows)]
+    tops = [row["output_tok_per_s"] + wasted_per_s(row) for row in rows]
+    times = [row[f"e2e_ms_{part}"] / 1e3 for row in rows for part in ("mean", "p99")]
+    layout = LAYOUT | {
+        "xaxis": {"type": "category", "title": {"text": "Spread of the answers, same mean"}, "anchor": "y"},
+        "yaxis": log_axis("E2E [s]", times) | {"domain": [0, 0.36]},
+        "yaxis2": axis("Output and padding [tok/s]", tops) | {"domain": [0.46, 1]},
+        "barmode": "group", "bargap": 0.3, "bargroupgap": 0.08, "uirevision": revision,
+    }  # fmt: skip
+    return {"data": data, "layout": layout}
+
+
+def wasted_per_s(row: Row) -> float:
+    """Return the tokens that held slots would have made in a second, had their answers gone on."""
+    padded = row["padding_frac"]
+    return row["output_tok_per_s"] * padded / (1 - padded)
+
+
+def _ending_traces(policy: str, rows: Sequence[Row]) -> list[dict]:
+    rows = [row for row in rows if row["policy"] == policy]
+    name, colour = policy_name(policy), policy_colour(policy)
+    x = [spread_words(row["spread_cv"]) for row in rows]
+    hover = [
+        [name, number(row["output_tok_per_s"]), percent(row["padding_frac"]), duration(row["ttft_ms_mean"]),
+         duration(row["e2e_ms_mean"]), duration(row["e2e_ms_p99"]), number(row["mean_output_tokens"]),
+         number(row["longest_output_tokens"])]
+        for row in rows
+    ]  # fmt: skip
+    common = {"type": "bar", "x": x, "offsetgroup": policy, "legendgroup": policy, "customdata": hover,
+              "hovertemplate": ENDING_HOVER}  # fmt: skip
+    solid = common | {
+        "name": name, "y": short(column(rows, "output_tok_per_s")), "yaxis": "y2",
+        "marker": {"color": colour},
+    }  # fmt: skip
+    padded = common | {
+        "name": f"{name}: padding", "y": short(wasted_per_s(row) for row in rows), "yaxis": "y2",
+        "base": solid["y"], "showlegend": policy == "static",
+        "marker": {"color": faded(colour, 0.18), "line": {"color": colour, "width": 1},
+                   "pattern": {"shape": "/", "fgcolor": colour, "size": 7, "solidity": 0.25}},
+    }  # fmt: skip
+    latency = {
+        "type": "scatter", "mode": "lines+markers", "name": f"{name}: E2E", "x": x, "showlegend": False,
+        "legendgroup": policy, "customdata": hover, "hovertemplate": ENDING_HOVER, "marker": {"size": 8},
+    }  # fmt: skip
+    lines = [
+        latency | {"y": short(row[f"e2e_ms_{part}"] / 1e3 for row in rows),
+                   "line": {"color": colour, "width": width, "dash": dash}}
+        for part, width, dash in (("mean", 2.25, "solid"), ("p99", 1.25, "dot"))
+    ]  # fmt: skip
+    return [solid, *([padded] if policy == "static" else []), *lines]
+
+
+ENDING_HOVER = (
+    "<b>%{customdata[0]}, %{x}</b><br>%{customdata[1]} tok/s · padding %{customdata[2]}<br>"
+    "TTFT mean %{customdata[3]} · E2E mean %{customdata[4]}, p99 %{customdata[5]}<br>"
+    "answers: mean %{customdata[6]}, longest %{customdata[7]} tokens<extra></extra>"
+)
+
+
+# In one sentence
+
+
+def wait_sentence(curves: Mapping[int, Sequence[Row]], best: Row | None, continuous: Row) -> str:
+    """Return the chart of waits in one sentence."""
+    limits = ", ".join(number(batch) for batch in curves)
+    text = f"TTFT and throughput of static batching against the wait, for batch limits of {limits}"
+    if best is None:
+        return f"{text}: no point keeps up with the requests."
+    wait = duration(best["batch_wait_ms"]) if best["batch_wait_ms"] else "none"
+    return (
+        f"{text}; the best wait is {wait}, with a mean TTFT of {duration(best['ttft_ms_mean'])}; "
+        f"continuous batching needs {duration(continuous['ttft_ms_mean'])}."
+    )
+
+
+def pressure_sentence(curves: Mapping[str, Sequence[Row]]) -> str:
+    """Return the chart of less and less KV cache in one sentence."""
+    parts = []
+    for way, points in curves.items():
+        rows = [row for row in points if row["feasible"]]
+        if rows:
+            low, high = (number(rows[place]["output_tok_per_s"]) for place in (0, -1))
+            parts.append(f"{WAYS[way][0]} from {high} down to {low} tok/s")
+    return f"Throughput, TPOT and work done again as the KV cache shrinks: {'; '.join(parts)}."
+
+
+def crossing_sentence(found: Any) -> str:
+    """Return where recomputing and swapping cross, in one sentence."""
+    again, moved = duration(found.recompute_here_ms[1.0]), duration(found.swap_here_ms)
+    return (
+        f"To bring a request of {found.tokens:,} tokens back takes {again} by recomputing and {moved} by "
+        f"swapping over {quantity(found.host_gb_per_s, 'GB/s')}."
+    )
+
+
+def gap_sentence(alone_ms: np.ndarray, ways: Sequence[tuple[str, int, np.ndarray]]) -> str:
+    """Return the chart of gaps in one sentence."""
+    parts = [f"{way_words(policy, budget)} {_p99(gaps)}" for policy, budget, gaps in ways]
+    return f"p99 of the gap before a token: decodes alone {_p99(alone_ms)}; with prompts {', '.join(parts)}."
+
+
+def _p99(gaps_ms: np.ndarray) -> str:
+    return duration(float(np.percentile(gaps_ms, 99)))
+
+
+def ending_sentence(rows: Sequence[Row]) -> str:
+    """Return the chart of endings in one sentence."""
+    parts = [
+        f"{spread_words(row['spread_cv'])} {number(row['output_tok_per_s'])}{THIN}tok/s, "
+        f"{percent(row['padding_frac'])} padding"
+        for row in rows
+        if row["feasible"] and row["policy"] == "static"
+    ]
+    return f"Static batching as answers spread: {'; '.join(parts)}."

@@ -1,0 +1,79 @@
+"""Tables that views of the Compare page share: results side by side, and what one spec would have to be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from sim_core.catalogue import reader as presets
+from sim_core.evidence import trust
+from sim_core.questions import compare, design
+from sim_core.questions.design import SRAM
+from sim_core.scenario.link.read import to_query
+from sim_core.scenario.scenario import Scenario
+from sim_core.view.drawing.figures import Row
+from sim_core.view.drawing.words import duration, number
+from sim_core.view.parts import pieces
+from sim_core.view.parts.controls import LABELS, SPECS
+from sim_core.view.session import sweeps
+
+RESULTS = (
+    ("output_tok_per_s_per_accelerator", "Best within the limits [tok/s per accelerator]", number, True),
+    ("tok_per_s_per_user", "Interactivity there [tok/s/user]", number, True),
+    ("ttft_ms_p99", "TTFT p99 there", duration, False),
+    ("tpot_ms_p99", "TPOT p99 there", duration, False),
+    ("usd_per_mtok", "Cost [USD/Mtok]", number, False),
+    ("joule_per_tok", "Energy [J/tok]", number, False),
+)
+MEASURED = "measured step times do not follow the specs"
+ON_CHIP = {"hbm_gb_per_s": "SRAM bandwidth", "hbm_gb": "On-chip SRAM"}
+
+
+def labelled(
+    names: Sequence[str], sides: Sequence[Scenario], curves: Sequence[Sequence[Row]]
+) -> list[dict[str, Any]]:
+    """Return all points with the name of their curve, its look, how far to trust it, and its scenario."""
+    return [
+        {"curve": name, "look": place, **sweeps.BLANK, **row}
+        | trust.columns(side, row)
+        | {"scenario": to_query(side)}
+        for place, (name, side, rows) in enumerate(zip(names, sides, curves, strict=True))
+        for row in rows
+    ]
+
+
+def side_by_side(caption: str, names: Sequence[str], sides: Sequence[Scenario]) -> None:
+    """Show what each side reaches at its best point within its limits, against the first."""
+    tops, lines = [compare.best_within(side) for side in sides], []
+    for key, label, words, more_is_better in RESULTS:
+        values = [math.nan if top is None or top[key] is None else top[key] for top in tops]
+        lines.append((label, pieces.cells(values, words, more_is_better)))
+    pieces.table(caption, names, lines, scroll=True)
+
+
+def needed(caption: str, scenario: Scenario, found: Mapping[str, float]) -> None:
+    """Show what each spec alone would have to be, as `compare.needed` found it."""
+    part = presets.accelerator_of(scenario)
+    lines = [
+        (spec_label(key, scenario), [escape(factor(key, value, getattr(part, key)))])
+        for key, value in found.items()
+    ]
+    pieces.table(caption, ["Needed"], lines, scroll=True)
+
+
+def spec_label(key: str, scenario: Scenario) -> str:
+    """Return the name of a spec; the memory of an SRAM part is its SRAM."""
+    return ON_CHIP.get(key, LABELS[key]) if design.kind(scenario) == SRAM else LABELS[key]
+
+
+def factor(key: str, value: float, spec: float | None) -> str:
+    """Return what one spec would have to be."""
+    if spec is None:
+        return "not known"
+    if math.isnan(value):
+        return f"no change of this spec alone is enough, even {number(compare.MOST_FACTOR)}×"
+    if value == 1:
+        return "nothing: it is enough"
+    return f"{number(value, 3)}×: {SPECS[key][0](spec * value)}"

@@ -1,0 +1,338 @@
+"""Figures of the Disaggregation page: pure functions from rows to Plotly's JSON, each with a sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from sim_core.engine.run import STAGES
+from sim_core.questions.disaggregation import Axes
+from sim_core.view.drawing.figures import (
+    COLOURS,
+    INK,
+    LAYOUT,
+    MUTED,
+    TALL_LAYOUT,
+    Figure,
+    Row,
+    faded,
+    log_ticks,
+    note,
+    short,
+    ticks,
+    upright,
+)
+from sim_core.view.drawing.words import duration, number, quantity
+
+ONE, TWO = COLOURS[1], COLOURS[0]
+STAGE_COLOURS = dict(zip(STAGES, (MUTED, COLOURS[1], COLOURS[3], "#c9ccd1", COLOURS[0]), strict=True))
+STAGE_NAMES = {
+    "queue": "waiting for prefill",
+    "prefill": "prefill",
+    "transfer": "KV transfer",
+    "decode queue": "waiting for decode",
+    "decode": "decode",
+}
+SCALE = [[0.0, ONE], [0.5, "rgba(128,134,139,0.12)"], [1.0, TWO]]
+MOST_GAIN = 1.0  # beyond it the colour says no more
+
+
+def ratio_name(row: Row) -> str:
+    """Return a split as people write it: 2P6D are two prefill and six decode workers."""
+    return f"{row['prefill_workers']}P{row['decode_workers']}D"
+
+
+# The ratio
+
+
+def ratios(
+    rows: Sequence[Row], one: Row, devices: int, best: Row | None, matched: float, here: int
+) -> Figure:
+    """Draw what each split of the workers serves within the limits, one pool as a line.
+
+    Parameters
+    ----------
+    rows : sequence of mappings
+        As `disaggregation.ratios` makes them.
+    one : mapping
+        The point of one pool on as many `devices`.
+    best : mapping, optional
+        The best of the rows.
+    matched : float
+        Prefill workers that rate matching asks for.
+    here : int
+        Prefill workers of the scenario.
+    """
+    places = list(range(1, len(rows) + 1))
+    heights = [row["served_per_s"] / row["accelerators"] if row["feasible"] else math.nan for row in rows]
+    colours = [TWO if row["feasible"] and row["meets_slo"] else faded(TWO, 0.35) for row in rows]
+    level = one["served_per_s"] / devices
+    data = [
+        {
+            "type": "bar", "x": places, "y": short(heights), "name": "Two pools", "showlegend": False,
+            "marker": {"color": colours, "line": {"width": [2.5 if row["prefill_workers"] == here else 0
+                                                           for row in rows], "color": INK}},
+            "customdata": [hover(row) for row in rows],
+            "hovertemplate": "<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{customdata[2]}<extra></extra>",
+        },
+        {
+            "type": "scatter", "mode": "lines", "x": [0.4, len(rows) + 0.6], "y": short([level, level]),
+            "name": "One pool, chunked prefill", "line": {"color": ONE, "width": 2.5, "dash": "dash"},
+            "hovertemplate": f"one pool: {number(level)} req/s per accelerator<extra></extra>",
+        },
+        _legend("Every limit kept", TWO), _legend("p99 over a limit", faded(TWO, 0.35)),
+    ]  # fmt: skip
+    top = max([level, *(height for height in heights if math.isfinite(height))], default=1.0)
+    words = [note(" theory", matched, 1.0, yref="paper", yanchor="top", xanchor="left")]
+    if best is not None:
+        words.append(
+            note(
+                "best", best["prefill_workers"] + 0.07, heights[best["prefill_workers"] - 1],
+                xanchor="left", yanchor="bottom",
+            )
+        )  # fmt: skip
+    layout = LAYOUT | {
+        "xaxis": {"tickvals": places, "ticktext": [ratio_name(row) for row in rows], "showgrid": False,
+                  "range": [0.4, len(rows) + 0.6],
+                  "title": {"text": "Workers that prefill (P) and decode (D)"}},
+        "yaxis": {"title": {"text": "Within the limits, per accelerator [req/s]"}, "range": [0, 1.15 * top],
+                  "rangemode": "tozero"},
+        "shapes": [upright(matched)], "annotations": words, "bargap": 0.25,
+    }  # fmt: skip
+    return {"data": data, "layout": layout}
+
+
+def _legend(name: str, colour: str) -> dict:
+    return {
+        "type": "scatter", "mode": "markers", "x": [None], "y": [None], "name": name,
+        "marker": {"color": colour, "size": 11, "symbol": "square"},
+    }  # fmt: skip
+
+
+def hover(row: Row) -> list[str]:
+    """Return the words over a split."""
+    if not row["feasible"]:
+        return [ratio_name(row), row["reason"], ""]
+    good = row["served_per_s"] / row["accelerators"]
+    return [
+        ratio_name(row),
+        f"{number(good)} req/s per accelerator within the limits",
+        f"TTFT p99 {duration(row['ttft_ms_p99'])}, TPOT p99 {duration(row['tpot_ms_p99'])}",
+    ]
+
+
+def ratios_sentence(rows: Sequence[Row], one: Row, devices: int, best: Row | None) -> str:
+    """Return the figure in one sentence."""
+    level = number(one["served_per_s"] / devices)
+    if best is None:
+        return (
+            f"No split of the workers meets the limits; one pool has {level} good requests a second per "
+            "accelerator."
+        )
+    good = number(best["served_per_s"] / best["accelerators"])
+    return (
+        f"Served within the limits, per accelerator, over {len(rows)} splits: best {good} req/s at "
+        f"{ratio_name(best)}; one pool "
+        f"{level}."
+    )
+
+
+# The stages
+
+
+def stages(rows: Sequence[Row]) -> Figure:
+    """Draw how long requests spend in each stage, as stacked bars: on average and near percentiles."""
+    names = [row["what"] for row in reversed(rows)]
+    data = [
+        {
+            "type": "bar", "orientation": "h", "y": names, "name": STAGE_NAMES[stage],
+            "x": short(row[stage] for row in reversed(rows)), "marker": {"color": STAGE_COLOURS[stage]},
+            "customdata": [duration(row[stage]) for row in reversed(rows)],
+            "hovertemplate": f"<b>%{{y}}</b>: {STAGE_NAMES[stage]} %{{customdata}}<extra></extra>",
+        }
+        for stage in STAGES
+    ]  # fmt: skip
+    layout = LAYOUT | {
+        "barmode": "stack", "bargap": 0.35,
+        "xaxis": {"title": {"text": "Time of a request [ms]"}, "rangemode": "tozero"},
+        "yaxis": {"type": "category", "showgrid": False},
+        "legend": {**LAYOUT["legend"], "traceorder": "normal"},
+    }  # fmt: skip
+    return {"data": data, "layout": layout}
+
+
+def stages_sentence(rows: Sequence[Row]) -> str:
+    """Return the figure in one sentence."""
+    mean = rows[0]
+    parts = [f"{STAGE_NAMES[stage]} {duration(mean[stage])}" for stage in STAGES]
+    return f"A request on two pools takes, on average: {', '.join(parts)}."
+
+
+# When it pays
+
+
+class Scale(NamedTuple):
+    """How an axis of the map is called, and how its values are written."""
+
+    title: str
+    words: Callable[[float], str]
+
+
+SCALES = {
+    "prompt_tokens": Scale("Mean prompt [tokens]", number),
+    "output_tokens": Scale("Mean answer [tokens]", number),
+    "slo_ttft_ms": Scale("First token within", duration),
+    "slo_tpot_ms": Scale("Each token within", duration),
+}
+
+
+def gains(rows: Sequence[Row], axes: Axes, here: tuple[float, float]) -> Figure:
+    """Draw the gain of two pools over lengths or limits; a line where it changes sign, a ring at (y, x)."""
+    ys, xs = axes.y_values, axes.x_values
+    by_cell = {(row[axes.y], row[axes.x]): row for row in rows}
+    cells = [[by_cell[down, across] for across in xs] for down in ys]
+    colour = [[_colour(row) for row in line] for line in cells]
+    x, y = list(range(len(xs))), list(range(len(ys)))
+    data = [
+        {
+            "type": "heatmap", "x": x, "y": y, "z": colour, "zmin": -1, "zmax": 1, "colorscale": SCALE,
+            "showscale": False, "xgap": 2, "ygap": 2,
+            "text": [[gain_text(row) for row in line] for line in cells], "texttemplate": "%{text}",
+            "textfont": {"color": INK},
+            "customdata": [[gain_words(row, axes) for row in line] for line in cells],
+            "hovertemplate": "%{customdata}<extra></extra>",
+        }
+    ]  # fmt: skip
+    if any(value < 0 for line in colour for value in line if value is not None) and any(
+        value > 0 for line in colour for value in line if value is not None
+    ):
+        data.append(
+            {
+                "type": "contour", "x": x, "y": y, "z": colour, "hoverinfo": "skip", "showscale": False,
+                "contours": {"coloring": "none", "start": 0, "end": 0, "size": 1},
+                "line": {"color": INK, "width": 2}, "connectgaps": True, "showlegend": False,
+            }
+        )  # fmt: skip
+    data.append(
+        {
+            "type": "scatter", "mode": "markers", "hoverinfo": "skip", "showlegend": False,
+            "cliponaxis": False,
+            "x": [_place(here[1], xs)], "y": [_place(here[0], ys)],
+            "marker": {"size": 16, "symbol": "circle-open", "color": INK, "line": {"width": 2, "color": INK}},
+        }
+    )  # fmt: skip
+    layout = TALL_LAYOUT | {
+        side: {"tickvals": places, "ticktext": [SCALES[key].words(value) for value in values],
+               "showgrid": False, "title": {"text": SCALES[key].title}}
+        for side, key, places, values in (("xaxis", axes.x, x, xs), ("yaxis", axes.y, y, ys))
+    }  # fmt: skip
+    return {"data": data, "layout": layout}
+
+
+def _colour(row: Row) -> float | None:
+    gain = row["gain_frac"]
+    if math.isnan(gain):
+        return None
+    return float(
+        np.clip(math.log2(1 + max(gain, -0.9)) if math.isfinite(gain) else 1.0, -MOST_GAIN, MOST_GAIN)
+    )
+
+
+def _place(value: float, steps: Sequence[float]) -> float:
+    """Return where a value lies among evenly drawn steps."""
+    return float(np.interp(math.log(value), np.log(steps), np.arange(len(steps))))
+
+
+def gain_text(row: Row) -> str:
+    """Return the gain as a cell shows it."""
+    gain = row["gain_frac"]
+    if math.isnan(gain):
+        return "×"
+    if gain >= 1.5:
+        return f"{number(1 + gain, 2)}×" if gain < 99 else ">100×"
+    return f"{'+' if gain > 0.005 else '−' if gain < -0.005 else '±'}{abs(100 * gain):.0f}%"
+
+
+def gain_words(row: Row, axes: Axes) -> str:
+    """Return the words over a cell."""
+    sides = (
+        f"{SCALES[key].title.partition(' [')[0]} {SCALES[key].words(row[key])}" for key in (axes.y, axes.x)
+    )
+    title = f"<b>{', '.join(sides)}</b><br>"
+    if not row["feasible"]:
+        return title + row["reason"]
+    if math.isnan(row["gain_frac"]):
+        return f"{title}neither one pool nor two keep the limits"
+    return (
+        f"{title}within the limits: one pool {quantity(row['one_per_s'], 'req/s')}, "
+        f"two pools {quantity(row['two_per_s'], 'req/s')}<br>{row['prefill_workers']} workers prefill"
+    )
+
+
+def gains_sentence(rows: Sequence[Row]) -> str:
+    """Return the figure in one sentence."""
+    known = [row["gain_frac"] for row in rows if not math.isnan(row["gain_frac"])]
+    better = sum(gain > 0.05 for gain in known)
+    worse = sum(gain < -0.05 for gain in known)
+    return f"Of {len(rows)} cells two pools serve more within the limits at {better}, less at {worse}."
+
+
+# The link
+
+
+def link(rows: Sequence[Row], one_served_per_s: float, break_even: float, here: float) -> Figure:
+    """Draw what two pools serve within the limits over the bandwidth of the KV link, one pool as a line."""
+    x = [row["kv_link_gb_per_s"] for row in rows]
+    span = [math.log10(x[0]), math.log10(x[-1])]
+    data = [
+        {
+            "type": "scatter", "mode": "lines+markers", "x": short(x),
+            "y": short(row["served_per_s"] for row in rows), "name": "Two pools",
+            "line": {"color": TWO, "width": 2.5}, "marker": {"size": 6},
+            "customdata": [
+                [duration(row.get(key)) for key in ("ttft_ms_p99", "tpot_ms_p99")] for row in rows
+            ],
+            "hovertemplate": "%{x:.3~g} GB/s: %{y:.3~g} req/s<br>TTFT p99 %{customdata[0]}, TPOT p99 "
+            "%{customdata[1]}<extra></extra>",
+        },
+        {
+            "type": "scatter", "mode": "lines", "x": short([x[0], x[-1]]),
+            "y": short([one_served_per_s, one_served_per_s]), "name": "One pool, chunked prefill",
+            "line": {"color": ONE, "width": 2.5, "dash": "dash"}, "hoverinfo": "skip",
+        },
+    ]  # fmt: skip
+    marks, words = [], []
+    if math.isfinite(break_even) and break_even > 0:
+        marks.append(upright(break_even))
+        words.append(
+            note(f" break-even {number(break_even)} GB/s", math.log10(break_even), 0.1, yref="paper",
+                 xanchor="left")
+        )  # fmt: skip
+    axis = {"type": "log", "range": span, **ticks(log_ticks(x[0], x[-1]))}
+    layout = LAYOUT | {
+        "xaxis": axis | {"title": {"text": "KV link of each prefill worker [GB/s]"}},
+        "yaxis": {"title": {"text": "Served within the limits [req/s]"}, "rangemode": "tozero"},
+        "shapes": marks, "annotations": words,
+    }  # fmt: skip
+    return {"data": data, "layout": layout}
+
+
+def link_sentence(rows: Sequence[Row], one_served_per_s: float, break_even: float) -> str:
+    """Return the figure in one sentence."""
+    top = max((row["served_per_s"] for row in rows if row["feasible"]), default=math.nan)
+    if math.isnan(break_even):
+        return (
+            f"No link makes two pools as good as one: at most {number(top)} against "
+            f"{number(one_served_per_s)} req/s."
+        )
+    if break_even == 0:
+        return (
+            f"Over the whole range two pools serve at least as much as one, {number(one_served_per_s)} req/s."
+        )
+    return (
+        f"Two pools are as good as one from {number(break_even)} GB/s on; with a quick link they serve "
+        f"{number(top)} req/s."
+    )

@@ -1,0 +1,373 @@
+"""The pieces of the Disaggregation page: does splitting prefill and decode over two pools pay?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import streamlit as st
+
+from sim_core.catalogue import reader as presets
+from sim_core.price.pools import transfer_of
+from sim_core.questions import disaggregation
+from sim_core.questions.disaggregation import Axes, Ways
+from sim_core.scenario.link.read import command_for
+from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.traffic.draws import mean_lengths
+from sim_core.view.disaggregation import figures as disaggregation_figures
+from sim_core.view.disaggregation.figures import ratio_name
+from sim_core.view.drawing.words import duration, number, percent, quantity
+from sim_core.view.parts import actions, controls, pieces, trust_badge
+from sim_core.view.parts.chart import chart
+from sim_core.view.session import state, sweeps
+
+VIEWS = {"ratio": "The ratio", "stages": "One pool or two", "pays": "When it pays", "link": "The KV link"}
+OVER = {"lengths": "Over lengths", "limits": "Over limits"}
+LOADS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.1, 1.2)
+SAME = 0.02  # gains below this are no gain
+NOISE = 0.05  # and on the map, of few requests a cell
+
+
+def show(scenario: Scenario) -> None:
+    """Show the view that was asked for; where it cannot be, the controls and the reason."""
+    controls.views("pools", VIEWS)
+    sweeps.wait_until_ready()
+    view = {"ratio": ratio, "stages": stages, "pays": pays, "link": link}[state.view("pools")]
+    try:
+        found = disaggregation.ways(_neutral(scenario), state.number("pool_load"))
+        view(found, scenario)
+    except ScenarioError as error:
+        pieces.say(str(error))
+        _dials(scenario)
+
+
+def _neutral(scenario: Scenario) -> Scenario:
+    """Return a scenario without what the page does not depend on, so that moves elsewhere find it cached."""
+    return disaggregation.split_of(scenario).replace(replicas=1, router="least_loaded")
+
+
+def _dials(scenario: Scenario) -> None:
+    """Draw the sliders beside the chart: load, workers, link."""
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
+        if scenario.arrivals not in ("closed", "offline"):
+            help = "Request rate, as a share of the rate at which one pool of the same devices saturates."
+            controls.dial("pool_load", "Load", LOADS, percent, help)
+        controls.ladder("prefill_workers", controls.WORKERS, number, on_page=True)
+        controls.ladder("decode_workers", controls.WORKERS, number, on_page=True)
+        controls.ladder(
+            "kv_link_gb_per_s", controls.LINKS, lambda value: quantity(value, "GB/s"), on_page=True
+        )
+    controls.own_limits_row()
+
+
+def _titles(found: Ways) -> dict[str, str]:
+    two = found.two
+    model, part = presets.model_of(two), presets.accelerator_of(two)
+    prompt, output = mean_lengths(two)
+    return {
+        "title": f"{model.name} on {two.accelerators} × {part.name}: one pool or two?",
+        "subtitle": f"{_load_words(found)}, {number(round(prompt))} → {number(round(output))} tokens, "
+        f"TTFT within {duration(two.slo_ttft_ms)}, TPOT within {duration(two.slo_tpot_ms)} · "
+        "simulated",
+    }
+
+
+def _load_words(found: Ways) -> str:
+    two = found.two
+    if two.arrivals == "closed":
+        return f"{two.concurrency:,} clients"
+    if two.arrivals == "offline":
+        return "all at once"
+    return quantity(two.arrival_per_s, "req/s")
+
+
+def gain(found: Ways) -> float:
+    """Return how much more two pools serve within the limits than one; NaN where neither does."""
+    return disaggregation.gain_of(found.two_point["served_per_s"], found.one_point["served_per_s"])
+
+
+def verdict(found: Ways, best: dict[str, Any] | None) -> str:
+    """Return in one sentence whether two pools pay here, and at which ratio."""
+    one = found.one_point["served_per_s"]
+    load = _load_words(found)
+    if best is None and one <= 0:
+        return f"At {load} neither one pool nor two keep the limits: give them fewer requests or more time."
+    if best is None:
+        return (
+            f"At {load} no split keeps the limits, while one pool serves {quantity(one, 'req/s')} within "
+            "them."
+        )
+    more = disaggregation.gain_of(best["served_per_s"], one)
+    name = ratio_name(best)
+    if more > SAME:
+        text = (
+            f"At {load} two pools pay: split as {name} they serve {_more(more)} within the limits than one "
+            "pool"
+        )
+    elif more < -SAME:
+        text = (
+            f"At {load} two pools do not pay: even split as {name} they serve {percent(-more)} less than one "
+            "pool"
+        )
+    else:
+        text = f"At {load} two pools, split as {name}, serve as much within the limits as one pool"
+    if best["prefill_workers"] != found.two.prefill_workers:
+        own = disaggregation.gain_of(found.two_point["served_per_s"], one)
+        text += f"; split as {ratio_name(_sizes(found.two))} it is {_against(own)}"
+    return text + "."
+
+
+def _sizes(scenario: Scenario) -> dict[str, int]:
+    return {"prefill_workers": scenario.prefill_workers, "decode_workers": scenario.decode_workers}
+
+
+def _more(gain: float) -> str:
+    if math.isinf(gain):
+        return "requests, and one pool none,"
+    return f"{number(1 + gain, 2)} times as much" if gain >= 1 else f"{percent(gain)} more"
+
+
+def _against(gain: float) -> str:
+    if math.isnan(gain):
+        return "nothing"
+    if abs(gain) <= SAME:
+        return "the same as one pool"
+    return f"{_more(gain)} than one pool" if gain > 0 else f"{percent(-gain)} less than one pool"
+
+
+# The ratio
+
+
+def ratio(found: Ways, scenario: Scenario) -> None:
+    """Show what every split of the workers serves within the limits."""
+    rows = disaggregation.ratios(_neutral(scenario), state.number("pool_load"))
+    best = disaggregation.best_of(rows)
+    matched = disaggregation.matched(found.two)
+    pieces.say(verdict(found, best), matched_words(matched, found))
+    trust_badge.badge(found.two)
+    _dials(scenario)
+    devices = found.one.accelerators
+    figure = disaggregation_figures.ratios(
+        rows, found.one_point, devices, best, matched.workers, found.two.prefill_workers
+    )
+    alt = disaggregation_figures.ratios_sentence(rows, found.one_point, devices, best)
+    chart(figure, "ratio", alt, height=460, **_titles(found))
+    _numbers(found)
+    st.caption(
+        "Every bar gets the same requests; those that keep both limits count. A pale bar breaks a limit at "
+        f"p{number(found.two.slo_percentile)}. Framed: the split in the sidebar. Theory: rate matching, "
+        "which knows no waiting."
+    )
+    _take_away("ratio", rows, found)
+
+
+def matched_words(matched: disaggregation.Matched, found: Ways) -> str:
+    """Return what rate matching says."""
+    workers = found.two.prefill_workers + found.two.decode_workers
+    return (
+        f"By rate matching a request takes {duration(1e3 * matched.prefill_s)} of a prefill worker and "
+        f"{duration(1e3 * matched.decode_s)} of a decode worker (at a batch of {number(matched.batch)}): "
+        f"{number(matched.workers, 2)} of {workers} workers should prefill."
+    )
+
+
+# One pool or two
+
+
+def stages(found: Ways, scenario: Scenario) -> None:
+    """Show both ways in numbers, and where a request spends its time on two pools."""
+    best = disaggregation.best_of(disaggregation.ratios(_neutral(scenario), state.number("pool_load")))
+    pieces.say(verdict(found, best))
+    trust_badge.badge(found.two)
+    _dials(scenario)
+    rows = disaggregation.stage_rows(found)
+    chart(
+        disaggregation_figures.stages(rows), "stages", disaggregation_figures.stages_sentence(rows),
+        height=300, **_titles(found),
+    )  # fmt: skip
+    comparison(found)
+    st.caption(
+        f"Both serve the same requests on {found.one.accelerators} accelerators: one pool as "
+        f"{found.one.replicas} engines with chunked prefill behind a router, two pools as "
+        f"{ratio_name(_sizes(found.two))}. The first token leaves the prefill pool before the KV cache "
+        "travels, so the transfer shows in the gap before the second one. A decode worker counts as busy "
+        "with one request or with a full batch alike; its share of memory bandwidth says more."
+    )
+    _take_away("stages", comparison_rows(found), found)
+
+
+METRICS = (
+    ("ttft_ms_p50", "TTFT p50", duration, False), ("ttft_ms_p99", "TTFT p99", duration, False),
+    ("tpot_ms_p50", "TPOT p50", duration, False), ("tpot_ms_p99", "TPOT p99", duration, False),
+    ("itl_ms_p99", "ITL p99", duration, False), ("served_per_s", "Within limits [req/s]", number, True),
+    ("slo_attainment_frac", "Within both limits", percent, True),
+    ("output_tok_per_s_per_accelerator", "Throughput per accelerator [tok/s]", number, True),
+    ("mfu_frac", "Arithmetic used (MFU)", percent, True), ("mbu_frac", "Bandwidth used (MBU)", percent, True),
+)  # fmt: skip
+
+
+def comparison(found: Ways) -> None:
+    """Show both ways side by side, and how the pools are used."""
+    lines = []
+    for key, name, words, more_is_better in METRICS:
+        values = [found.one_point[key], found.two_point[key]]
+        lines.append((name, pieces.cells(values, words, more_is_better)))
+    pieces.table("The same requests on as many devices", ["One pool", "Two pools"], lines)
+    used = found.pools
+    cells = []
+    for name, key in (("Prefill pool", "prefill"), ("Decode pool", "decode")):
+        part = used[key]
+        note = f"MFU {percent(part['mfu_frac'])} · MBU {percent(part['mbu_frac'])}"
+        cells.append(pieces.figure(f"{name}, busy", percent(part["busy_frac"]), escape(note)))
+    cells.append(
+        pieces.figure("KV links, busy", percent(used["link"]["busy_frac"]), "of the time, on average")
+    )
+    pieces.figures(cells)
+
+
+def comparison_rows(found: Ways) -> list[dict[str, Any]]:
+    """Return both ways as rows."""
+    used = found.pools
+    stages_ms = {f"{name}_ms": value for name, value in used["stage_ms"].items()}
+    busy = {f"{key}_busy_frac": used[key]["busy_frac"] for key in ("prefill", "decode", "link")}
+    return [
+        {"pools": "one", **_sizes_of(found.one), **found.one_point},
+        {"pools": "two", **_sizes_of(found.two), **found.two_point, **busy, **stages_ms},
+    ]
+
+
+def _sizes_of(scenario: Scenario) -> dict[str, Any]:
+    return {"accelerators": scenario.accelerators} | (_sizes(scenario) if scenario.split else {})
+
+
+def _numbers(found: Ways) -> None:
+    """Show both ways in a few numbers."""
+    cells = []
+    for name, key, words in (
+        ("TTFT p99", "ttft_ms_p99", duration),
+        ("TPOT p99", "tpot_ms_p99", duration),
+        ("ITL p99", "itl_ms_p99", duration),
+        ("Served within limits", "served_per_s", lambda value: quantity(value, "req/s")),
+    ):
+        value = words(found.two_point[key])
+        cells.append(pieces.figure(name, escape(value), escape(f"one pool {words(found.one_point[key])}")))
+    pieces.figures(cells, f"Two pools as in the sidebar, {ratio_name(_sizes(found.two))}")
+
+
+# When it pays
+
+
+def pays(found: Ways, scenario: Scenario) -> None:
+    """Show the gain over lengths of prompts and answers, or over the latency limits."""
+    controls.views("over", OVER, "Map over")
+    axes = {"lengths": disaggregation.LENGTHS, "limits": disaggregation.LIMITS}[state.view("over")]
+    with st.spinner("Searching both ways in every cell…"):
+        rows = disaggregation.gain_map(_for_map(scenario, axes), axes)
+    pieces.say(pays_finding(rows, axes))
+    trust_badge.badge(found.two)
+    _dials(scenario)
+    over_lengths = axes == disaggregation.LENGTHS
+    here = mean_lengths(found.two) if over_lengths else (scenario.slo_ttft_ms, scenario.slo_tpot_ms)
+    chart(
+        disaggregation_figures.gains(rows, axes, here), "gains", disaggregation_figures.gains_sentence(rows),
+        height=540, **_titles(found),
+    )  # fmt: skip
+    ring = "mean of the sidebar's lengths" if over_lengths else "pair of limits in the sidebar"
+    st.caption(
+        "The highest request rate at which the stated percentile keeps both limits: two pools against one "
+        "of the same devices, each searched for by itself, the two split as rate matching says or one worker "
+        "beside it. Blue: two pools can take more. Orange: less. The line is where they are even; ×: neither "
+        f"keeps the limits at any rate. The ring is the {ring}. Rates are found to about 4 %, and whole "
+        "workers make steps."
+    )
+    _take_away("gains", rows, found)
+
+
+def _for_map(scenario: Scenario, axes: Axes) -> Scenario:
+    """Return a scenario without what the map does not depend on."""
+    plain = _neutral(scenario).replace(arrivals="poisson", arrival_per_s=1.0, concurrency=1, requests=1)
+    if axes == disaggregation.LENGTHS:
+        return plain.replace(mix="", request_list="", prompt_tokens=1, output_tokens=1)
+    return plain.replace(slo_ttft_ms=1.0, slo_tpot_ms=1.0)
+
+
+def pays_finding(rows: Sequence[dict[str, Any]], axes: Axes) -> str:
+    """Return where two pools pay most."""
+    known = [row for row in rows if not math.isnan(row["gain_frac"])]
+    pairs = "lengths" if axes == disaggregation.LENGTHS else "limits"
+    if not known:
+        return f"Neither one pool nor two keep the limits at any of these {pairs}."
+    better = [row for row in known if row["gain_frac"] > NOISE]
+    worse = sum(row["gain_frac"] < -NOISE for row in known)
+    if not better:
+        return (
+            f"At none of these {pairs} can two pools take more requests than one; at {worse} of {len(known)} "
+            "less."
+        )
+    most = max(better, key=lambda row: row["gain_frac"])
+    y, x = (disaggregation_figures.SCALES[key].words(most[key]) for key in (axes.y, axes.x))
+    where = f"prompts of {y} and answers of {x} tokens"
+    if pairs == "limits":
+        where = f"first tokens within {y} and each token within {x}"
+    much = "some, where one pool can take none" if math.isinf(most["gain_frac"]) else _more(most["gain_frac"])
+    return (
+        f"Within the limits two pools can take more requests than one at {len(better)} of {len(known)} pairs "
+        f"of {pairs} and less at {worse}; most at {where}: {much}."
+    )
+
+
+# The link
+
+
+def link(found: Ways, scenario: Scenario) -> None:
+    """Show what two pools serve over the bandwidth of the KV link."""
+    one = found.one_point["served_per_s"]
+    rows = disaggregation.link_sweep(_neutral(scenario), state.number("pool_load"))
+    even = disaggregation.break_even_gb_per_s(rows, one)
+    pieces.say(link_finding(found, rows, even), link_note(found))
+    trust_badge.badge(found.two)
+    _dials(scenario)
+    figure = disaggregation_figures.link(rows, one, even, found.two.kv_link_gb_per_s)
+    chart(figure, "link", disaggregation_figures.link_sentence(rows, one, even), height=440, **_titles(found))
+    st.caption(
+        f"Each of {found.two.prefill_workers} prefill workers has a link of this bandwidth to the decode "
+        "pool and sends one KV cache after the other. 12.5, 25 and 50 GB/s are network cards of 100, 200 and "
+        "400 Gb/s; 450 GB/s is NVLink of one H100."
+    )
+    _take_away("link", rows, found)
+
+
+def link_finding(found: Ways, rows: Sequence[dict[str, Any]], even: float) -> str:
+    """Return the break-even bandwidth in words."""
+    name = ratio_name(_sizes(found.two))
+    if math.isnan(even):
+        return f"Split as {name}, no link makes two pools as good as one: look for a better ratio first."
+    if even == 0:
+        return (
+            f"Split as {name}, two pools are at least as good as one even at "
+            f"{quantity(rows[0]['kv_link_gb_per_s'], 'GB/s')}."
+        )
+    return f"Below {quantity(even, 'GB/s')} the transfer eats the gain of two pools, split as {name}."
+
+
+def link_note(found: Ways) -> str:
+    """Return what one prompt's KV cache weighs, and how long it travels."""
+    two = found.two
+    prompt, _ = mean_lengths(two)
+    transfer = transfer_of(two)
+    size_gb = transfer.token_s * two.kv_link_gb_per_s * prompt
+    travel_ms = 1e3 * (transfer.latency_s + transfer.token_s * prompt)
+    return (
+        f"The KV cache of a mean prompt is {quantity(1e3 * size_gb, 'MB')}; over "
+        f"{quantity(two.kv_link_gb_per_s, 'GB/s')} it travels {duration(travel_ms)}."
+    )
+
+
+def _take_away(key: str, rows: Sequence[dict[str, Any]], found: Ways) -> None:
+    """Draw what can be taken away; the commands run both ways."""
+    commands = [command_for(found.two), command_for(found.one)]
+    if key == "ratio":
+        commands.insert(0, "# each split: --set prefill_workers=P --set decode_workers=D")
+    actions.take_away(key, actions.table_files(rows, f"pools-{key}", found.two), "\n".join(commands))

@@ -1,0 +1,80 @@
+"""How far a prediction can be trusted, in words: for a line, a hover text, the caption of a picture."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sim_core.evidence import trust
+from sim_core.evidence.trust import Band, Trust
+from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.view.drawing.words import number
+
+_NAMES = (("tpot_band", "TPOT"), ("ttft_band", "TTFT"), ("throughput_band", "throughput"))
+
+
+def bands_words(found: Trust) -> str:
+    """Return the bands in words; empty where there are none."""
+    parts = _parts(found)
+    return f"measured values lie, four times in five, within {', '.join(parts)}" if parts else ""
+
+
+def _parts(found: Trust) -> list[str]:
+    bands = ((name, getattr(found, key)) for key, name in _NAMES)
+    return [f"{name} {band_words(band)}" for name, band in bands if band.low > 0]
+
+
+def band_words(band: Band) -> str:
+    """Return a band as signed percentages, or as factors where it is wide.
+
+    Examples
+    --------
+    >>> band_words(Band(0.875, 1.2)).replace("\\N{NARROW NO-BREAK SPACE}", " "), band_words(Band(0.4, 3.0))
+    ('−13 to +20 %', '0.4× to 3×')
+    """
+    if band.low < 0.5 or band.high > 2.0:
+        return f"{number(band.low, 2)}× to {number(band.high, 2)}×"
+    low, high = (_signed(edge - 1) for edge in band)
+    return f"{low} to {high}\N{NARROW NO-BREAK SPACE}%"
+
+
+def _signed(share: float) -> str:
+    return f"{'−' if share < 0 else '+'}{abs(round(100 * share))}"
+
+
+def measured(value: float, band: Band, words: Callable[[float], str], inverse: bool = False) -> str:
+    """Return where measured values lie beside a predicted one, "" without a band; `inverse` of a time's band.
+
+    Examples
+    --------
+    >>> measured(10.0, Band(0.8, 1.25), str), measured(10.0, Band(0.8, 1.25), str, inverse=True)
+    ('80 % band 8.0 to 12.5', '80 % band 8.0 to 12.5')
+    """
+    if not (band.low > 0 and math.isfinite(value)):
+        return ""
+    low, high = (1 / band.high, 1 / band.low) if inverse else band
+    return f"80 % band {words(value * low)} to {words(value * high)}"
+
+
+def caption(scenario: Scenario | Trust) -> str:
+    """Return badge and bands for the heading of a picture; "" where the scenario cannot be."""
+    try:
+        found = scenario if isinstance(scenario, Trust) else trust.trust(scenario)
+    except ScenarioError:
+        return ""
+    first = [] if found.badge == trust.VALIDATED else [found.reasons[0].rstrip(".")]
+    bands = ", ".join(_parts(found))
+    return " · ".join([found.badge, *first, *([f"80 % of measured values: {bands}"] if bands else [])])
+
+
+def hover(row: Mapping[str, Any], reasons: bool = True) -> str:
+    """Return the badge of a row with the columns of `Trust.columns`, as lines of a hover text, else ""."""
+    if not row.get("badge"):
+        return ""
+    low, high = row.get("tpot_band_low_frac", math.nan), row.get("tpot_band_high_frac", math.nan)
+    band = f" · TPOT {band_words(Band(low, high))}" if low > 0 else ""
+    said = reasons and row["badge"] != trust.VALIDATED
+    why = "".join(f"<br>{line}" for line in textwrap.wrap(row["badge_reasons"], 60)) if said else ""
+    return f"<br>{row['badge']}{band}{why}"

@@ -1,0 +1,367 @@
+"""The pieces of the Frontier page: headline, key figures, charts, and the strip of limits."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from html import escape
+
+import streamlit as st
+
+from sim_core.catalogue import reader as presets
+from sim_core.evidence.trust import Band
+from sim_core.scenario.scenario import SPECS, Scenario
+from sim_core.view.drawing import figures, trust_words
+from sim_core.view.drawing.figures import LIMITS, Row, limit_words
+from sim_core.view.drawing.words import Along, duration, number, percent
+from sim_core.view.frontier import words as findings
+from sim_core.view.parts import controls, pieces
+from sim_core.view.parts.chart import chart
+from sim_core.view.session import state, sweeps
+from sim_core.view.session.sweeps import Result, Sweep
+
+SHARES = ("weights", "kv", "compute", "communication", "fixed", "measured")  # a row has some of them
+FIGURES = (  # of the present setting: column, name, unit, whether more is better
+    ("output_tok_per_s_per_accelerator", "Throughput", "tok/s/acc.", True),
+    ("ttft_ms_p99", "TTFT p99", "", False),
+    ("tpot_ms_p99", "TPOT p99", "", False),
+    ("goodput_per_s", "Goodput", "req/s", True),
+    ("usd_per_mtok", "Cost", "USD/Mtok", False),
+    ("joule_per_tok", "Energy", "J/tok", False),
+)
+FEW_SAMPLES = 100
+
+
+REFINING = "refining with more requests …"
+
+
+def headline(sweep: Sweep, found: Result) -> None:
+    """Show the finding in words, and the story of the ready scenario if one is shown unchanged."""
+    rows, along = found.rows, sweeps.ALONG[sweep.along]
+    text = findings.finding(rows, sweeps.best(rows), sweeps.peak(rows), sweep.scenario, along)
+    preset, story = ready().get(sweep.scenario), ""
+    if preset:
+        story = (
+            f'<details class="bs-story"><summary><b>{escape(preset.title)}.</b> {escape(preset.story)}'
+            f"</summary>What to expect: {escape(preset.expected)}</details>"
+        )
+    pieces.say(text, more=story)
+
+
+@cache
+def ready() -> dict[Scenario, presets.ScenarioPreset]:
+    """Return the ready scenarios by what they are."""
+    return {preset.build(): preset for preset in presets.scenarios().values()}
+
+
+# Key figures
+
+
+def key_figures(sweep: Sweep, found: Result) -> None:
+    """Show the best point and the present setting in numbers, with the change against the last setting."""
+    values, now = _values(found), _values(sweeps.quick(sweep))
+    before = _values_before(sweep, now)
+    along, best = sweeps.ALONG[sweep.along], sweeps.best(found.rows)
+    change = {
+        name: _change(now[name], before.get(name, math.nan), better)
+        for name, better in (("best", True), *((name, better) for name, _, _, better in FIGURES))
+    }
+    main = _cell("", values["best"], "tok/s per accelerator", change["best"], _measured(best), "main")
+    rest = "".join(
+        _cell(title, values[name], unit, change[name], _note(name, found), "")
+        for name, title, unit, _ in FIGURES
+    )
+    label = "none" if best is None else f"{best['curve']}, {along.text(best)}"
+    here = f"{sweep.own}, {along.text(found.here)}" + ("" if found.here["feasible"] else ": does not run")
+    st.html(
+        '<div class="bs-figures">'
+        f"<section><h2>Best within the limits <b>{escape(label)}</b></h2>{main}</section>"
+        f'<section class="here"><h2>This setting <b>{escape(here)}</b></h2><div>{rest}</div></section></div>'
+    )
+
+
+def _measured(best: Row | None) -> str:
+    """Return where measured throughput lies beside that of the best point, where it has a band."""
+    if best is None:
+        return ""
+    band = Band(*(best[f"throughput_band_{side}_frac"] for side in Band._fields))
+    return trust_words.measured(best[figures.Y], band, lambda value: number(value, 2))
+
+
+def _values(found: Result) -> dict[str, float]:
+    best = sweeps.best(found.rows)
+    values = {"best": math.nan if best is None else best[figures.Y]}
+    return values | {name: found.here.get(name, math.nan) for name, *_ in FIGURES}
+
+
+def _values_before(sweep: Sweep, now: dict[str, float]) -> dict[str, float]:
+    """Return the figures of the setting before this one; quick against quick, so that only change shows."""
+    if st.session_state.get("sweep_now") != sweep:
+        st.session_state.values_before = st.session_state.get("values_now", {})
+        st.session_state.sweep_now, st.session_state.values_now = sweep, now
+    return st.session_state.values_before
+
+
+def _note(name: str, found: Result) -> str:
+    """Return what a reader of a percentile must know: its interval where known, else its sample count."""
+    if not name.endswith("_p99"):
+        return ""
+    low, high = found.here.get(f"{name}_low", math.nan), found.here.get(f"{name}_high", math.nan)
+    if math.isfinite(low) and math.isfinite(high) and number(low, 2) != number(high, 2):
+        return f"{number(low / 1000 if high >= 1000 else low, 2)}–{duration(high, 2)}"
+    count = found.here.get(name.replace("_p99", "_n"), 0)
+    if not count > 0:
+        return ""
+    return f"n = {number(count)}" + (", few" if count < FEW_SAMPLES else "")
+
+
+def _cell(name: str, value: float, unit: str, change: str, note: str, kind: str) -> str:
+    text = number(value) if unit else duration(value)
+    value_text = f"{text} <small>{escape(unit)}</small>"
+    return pieces.figure(name, value_text, f"{change} {escape(note)}", kind=kind)
+
+
+def _change(value: float, before: float, more_is_better: bool) -> str:
+    """Return the relative change as a coloured, signed percentage."""
+    if not (math.isfinite(value) and math.isfinite(before)) or before == 0:
+        return ""
+    change = value / before - 1
+    if abs(change) < pieces.STILL:
+        return ""
+    good = (change > 0) == more_is_better
+    text = f"{number(value / before, 2)}×" if change > 2 else percent(abs(change))
+    sign = "" if change > 2 else "+" if change > 0 else "−"
+    return f'<span class="{"bs-good" if good else "bs-bad"}">{sign}{text}</span>'
+
+
+# Charts
+
+
+def frontier(sweep: Sweep, found: Result) -> None:
+    """Show the Pareto chart."""
+    rows = found.rows
+    if not figures.drawable(rows):
+        _blocked(rows)
+        return
+    frame, revision = _frame(rows)
+    along, best = sweeps.ALONG[sweep.along], sweeps.best(rows)
+    figure = figures.pareto(
+        rows,
+        frame,
+        along=along,
+        own=sweep.own,
+        slo_tpot_ms=sweep.scenario.slo_tpot_ms,
+        here=found.here,
+        best=best,
+        revision=revision,
+    )
+    title, subtitle = titles(sweep)
+    chart(
+        figure,
+        key="frontier",
+        alt=figures.pareto_sentence(rows, best, along),
+        title=title,
+        subtitle=subtitle,
+        busy=REFINING,
+        on_settled=None if found.fine or state.view("fine") == "off" else settled,
+    )
+    _blocked(rows)
+
+
+def _frame(rows: list[Row]) -> tuple[figures.Frame, str]:
+    scale = state.view("axes")
+    logs = scale in ("log-x", "log"), scale in ("log-y", "log")
+    return state.frame(f"frontier {scale}", lambda: figures.fit(rows, *logs))
+
+
+def leaves_frame(found: Result) -> bool:
+    """Return whether the points that matter most, or a third of all, lie outside the axes."""
+    shown = figures.drawable(found.rows)
+    if state.view("show") != "frontier" or not shown:
+        return False
+    frame, _ = _frame(found.rows)
+    marked = [row for row in (sweeps.best(shown), found.here) if row and figures.drawable([row])]
+    inside = [frame.holds(row) for row in shown]
+    return not all(map(frame.holds, marked)) or sum(inside) < 2 / 3 * len(inside)
+
+
+def _blocked(rows: list[Row]) -> None:
+    """Name the curves that cannot run at all, with the reason."""
+    reasons = {
+        name: points[0]["reason"]
+        for name, points in figures.curves(rows).items()
+        if not any(row["feasible"] for row in points)
+    }
+    if reasons:
+        text = "".join(
+            f"<li><b>{escape(name)}</b>: {escape(reason)}</li>" for name, reason in reasons.items()
+        )
+        st.html(f'<ul class="bs-blocked">{text}</ul>')
+
+
+def load(sweep: Sweep, scenario: Scenario) -> Result:
+    """Show latency against request rate, up to the knee, and return what is shown."""
+    found = sweeps.refined(sweep) if state.is_settled(sweep) else sweeps.result(sweep)
+    state.shown(sweep)
+    limits = {"slo_ttft_ms": scenario.slo_ttft_ms, "slo_tpot_ms": scenario.slo_tpot_ms}
+    frame, revision = state.frame("load", lambda: figures.fit_load(found.rows, **limits))
+    knee = sweeps.knee(sweep)
+    open_loop = scenario.arrivals in ("poisson", "gamma")
+    figure = figures.load_curve(
+        found.rows,
+        frame,
+        **limits,
+        knee=knee,
+        here_per_s=scenario.arrival_per_s if open_loop else None,
+        revision=revision,
+    )
+    title, subtitle = titles(sweep)
+    chart(
+        figure,
+        key="load",
+        alt=figures.load_sentence(found.rows, knee),
+        height=560,
+        title=title,
+        subtitle=subtitle,
+        busy=REFINING,
+        on_settled=None if found.fine or state.view("fine") == "off" else settled,
+    )
+    _blocked(found.rows)
+    if not open_loop:
+        st.caption("The setting is no open loop; the load curve shows it under Poisson arrivals.")
+    return found
+
+
+def titles(sweep: Sweep) -> tuple[str, str]:
+    """Return title and subtitle under which an exported chart stands alone."""
+    scenario = sweep.scenario
+    model, part = presets.model_of(scenario), presets.accelerator(scenario.accelerator)
+    changed = [
+        f"{controls.LABELS[key].lower()} {controls.SPECS[key][0](value)}"
+        for key in SPECS
+        if (value := getattr(scenario, key)) is not None
+    ]
+    name = f"{part.name} with {', '.join(changed)}" if changed else part.name
+    if len(changed) > 3:  # more than a heading holds
+        name = presets.accelerator_of(scenario).name
+    lengths = scenario.mix or f"{scenario.prompt_tokens:,} → {scenario.output_tokens:,} tokens"
+    return (
+        f"{model.name} on {name}",
+        f"{scenario.weight_dtype} weights · {scenario.policy.replace('_', ' ')} · {lengths} · "
+        f"{scenario.calibration} calibration · simulated<br>{trust_words.caption(scenario)}",
+    )
+
+
+def settled() -> None:
+    """Note that the chart has rested, so that the next run may take its time."""
+    state.settle()
+
+
+def table(sweep: Sweep, found: Result) -> None:
+    """Show the points as a table."""
+    along = sweeps.ALONG[sweep.along]
+    columns = {"curve": sweeps.VARY[sweep.by].capitalize(), along.column: along.heading} | TABLE
+    shown = found.table().reindex(columns=list(columns))
+    shown["limit"] = [limit_words(limit) if limit in LIMITS else "" for limit in shown["limit"]]
+    numbers = shown.select_dtypes("number").columns
+    shown[numbers] = shown[numbers].map(lambda value: float(f"{value:.4g}"))
+    st.dataframe(shown.rename(columns=columns), hide_index=True, height=560)
+
+
+TABLE = {
+    figures.X: "tok/s/user",
+    figures.Y: "tok/s per acc.",
+    "ttft_ms_p50": "TTFT p50 [ms]",
+    "ttft_ms_p99": "TTFT p99 [ms]",
+    "tpot_ms_p50": "TPOT p50 [ms]",
+    "tpot_ms_p99": "TPOT p99 [ms]",
+    "goodput_per_s": "Goodput [req/s]",
+    "mean_batch": "Mean batch",
+    "usd_per_mtok": "USD/Mtok",
+    "joule_per_tok": "J/tok",
+    "limit": "Limited by",
+    "meets_slo": "Within limits",
+    "saturated": "Overloaded",
+    "badge": "Badge",
+    "reason": "Why not",
+}
+
+
+# What limits each point
+
+
+def limit_strip(sweep: Sweep, found: Result) -> None:
+    """Show where each point of one curve spends its step time, and above it what limits the point."""
+    along = sweeps.ALONG[sweep.along]
+    rows = figures.curves(found.rows).get(sweep.own, [])
+    if not figures.drawable(rows):
+        return
+    columns = "".join(_column(row, along) for row in rows)
+    limits = {row["limit"] for row in rows}
+    known = {name for row in rows for name in shares_of(row)}
+    used = [name for name in LIMITS if name in known or name in limits]
+    legend = "".join(
+        f'<span><i style="background:{LIMITS[name][1]}"></i>{LIMITS[name][0]}</span>' for name in used
+    )
+    sentence = escape(strip_sentence(rows, along, sweep.own))
+    title = f"What limits {sweep.own} at each {along.name}, and where the time of its steps goes"
+    st.html(
+        f'<div class="bs-strip-title">{escape(title)}</div>'
+        f'<div class="bs-strip" role="img" aria-label="{sentence}">{columns}</div>'
+        f'<div class="bs-legend">{legend}</div>'
+    )
+
+
+def shares_of(row: Row) -> list[str]:
+    """Return the parts that a row's step time is split into: measured steps are not split."""
+    return [name for name in SHARES if math.isfinite(row.get(f"share_{name}", math.nan))]
+
+
+def _column(row: Row, along: Along) -> str:
+    tick = f'<div class="tick">{number(row.get(along.column))}</div>'
+    if not row["feasible"]:
+        return (
+            f'<div class="column" title="{escape(row["reason"])}"><div class="bar none">×</div>{tick}</div>'
+        )
+    parts = "".join(
+        f'<div style="height:{100 * row[f"share_{name}"]:.1f}%;background:{LIMITS[name][1]}"></div>'
+        for name in shares_of(row)
+    )
+    text, colour = LIMITS.get(row["limit"], (row["limit"], "transparent"))
+    shares = ", ".join(f"{LIMITS[name][0]} {percent(row[f'share_{name}'])}" for name in shares_of(row))
+    title = f"{along.text(row)}: limited by {text}. Step time: {shares}."
+    return (
+        f'<div class="column" title="{escape(title)}"><div class="limit" style="background:{colour}"></div>'
+        f'<div class="bar">{parts}</div>{tick}</div>'
+    )
+
+
+def strip_sentence(rows: list[Row], along: Along, curve: str) -> str:
+    """Return what limits the points of a curve, in one sentence."""
+    runs = [row for row in rows if row["feasible"]]
+    if not runs:
+        return f"{curve}: no point can run."
+    parts, last = [], None
+    for row in runs:
+        if row["limit"] != last:
+            last = row["limit"]
+            parts.append(f"from {along.text(row)} {limit_words(last)}")
+    return f"What limits {curve}: {', '.join(parts)}."
+
+
+def reading_help(sweep: Sweep) -> None:
+    """Say how to read the chart, and under which assumptions it holds."""
+    scenario = sweep.scenario
+    words = {
+        "frontier": "Up and to the right is better: more tokens per accelerator, and more tokens per second "
+        "for a user. The pale band is the frontier over all curves; faint points are beaten by another one, "
+        "hollow ones are overloaded.",
+        "load": "Latency against load. Bands are 95 % intervals; hollow points are overloaded, and their "
+        "latencies grow with the length of the run.",
+        "table": "The files below hold all columns with all digits.",
+    }[state.view("show")]
+    notes = [*presets.accelerator_of(scenario).warnings, *presets.model_of(scenario).warnings]
+    st.caption(
+        f"{words} Simulated with the {scenario.calibration} calibration; definitions and limits are on the "
+        f"Method page. {' '.join(notes)}"
+    )

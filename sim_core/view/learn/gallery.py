@@ -1,0 +1,105 @@
+"""The Gallery page: all ready scenarios as cards, to open or to link to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from sim_core.catalogue import reader as presets
+from sim_core.catalogue.reader import ScenarioPreset
+from sim_core.scenario.scenario import Scenario
+from sim_core.view.learn import thumbnails
+from sim_core.view.parts import buttons, pieces
+from sim_core.view.session import shell, state, sweeps
+
+COLUMNS = 3
+
+
+def show() -> None:
+    """Show the cards at once, and then the pictures, one after the other."""
+    pieces.say(
+        "Each ready scenario is a starting point with something to find. Every control stays yours.",
+        "Pictures show each scenario's own curve as simulated, or how its traffic shifts. Shaded is where "
+        "each token comes within its limit; filled points keep all limits, and the best of them is ringed.",
+    )
+    words = st.text_input(
+        "Filter", key="page_filter", placeholder="a word of the title or the story", icon=":material/search:"
+    )
+    found = matching(list(presets.scenarios().values()), words)
+    if not found:
+        st.caption("No ready scenario has these words.")
+    slots = []
+    for page in (title for _, title in shell.PAGES):
+        group = [preset for preset in found if preset.page == page]
+        group.sort(key=lambda preset: preset.build() != Scenario())  # the default one is the first stop
+        if group:
+            st.subheader(page, anchor=False)
+            slots += _cards(group)
+    _draw(slots)
+
+
+def matching(ready: Sequence[ScenarioPreset], words: str) -> list[ScenarioPreset]:
+    """Return the scenarios whose texts hold all the words, in any order and case."""
+    wanted = words.lower().split()
+    return [
+        preset
+        for preset in ready
+        if all(word in f"{preset.id} {preset.title} {preset.story} {preset.page}".lower() for word in wanted)
+    ]
+
+
+def _cards(group: Sequence[ScenarioPreset]) -> list[tuple[ScenarioPreset, DeltaGenerator]]:
+    """Draw the cards of a page's scenarios, and return the places of their pictures."""
+    slots = []
+    for start in range(0, len(group), COLUMNS):
+        columns = st.columns(COLUMNS)
+        for column, preset in zip(columns, group[start : start + COLUMNS], strict=False):
+            with column.container(border=True, height="stretch"):
+                slots.append((preset, st.empty()))
+                _card(preset)
+    return slots
+
+
+def _card(preset: ScenarioPreset) -> None:
+    """Draw what a card says, and what can be done with it."""
+    st.markdown(f"**{preset.title}**  \n{preset.story}")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if st.button("Open", key=f"ready_{preset.id}"):
+            state.replace(preset.build())
+            shell.open_page(preset.page)
+        buttons.copy_link(f"{shell.address_of(preset.page)}?preset={preset.id}", f"copy_{preset.id}")
+    st.caption(f"`?preset={preset.id}`")
+
+
+def _draw(slots: Sequence[tuple[ScenarioPreset, DeltaGenerator]]) -> None:
+    """Fill the pictures in: first those known, then one by one as they are simulated."""
+    unknown = []
+    for preset, slot in slots:
+        if preset.page == "Traffic shift":
+            _picture(preset, slot, thumbnails.change(preset.build()))
+        elif svg := thumbnails.known(preset.build()):
+            _picture(preset, slot, svg)
+        else:
+            slot.html('<div class="bs-thumbnail"></div>')
+            unknown.append((preset, slot))
+    if unknown and not sweeps.is_ready():
+        threading.Thread(target=sweeps.prepare, name="compiling", daemon=True).start()
+        _come_back()
+        return
+    for preset, slot in unknown:
+        _picture(preset, slot, thumbnails.of(preset.build()))
+
+
+@st.fragment(run_every=1)
+def _come_back() -> None:
+    """Draw the page again once the kernels are compiled; a run that waited would keep old cards in place."""
+    if sweeps.is_ready():
+        st.rerun()
+
+
+def _picture(preset: ScenarioPreset, slot: DeltaGenerator, svg: str) -> None:
+    with slot:
+        thumbnails.draw(svg, f"curve_{preset.id}")

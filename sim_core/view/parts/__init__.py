@@ -1,0 +1,1 @@
+"""Pieces of pages: controls, charts, badges, things to take away."""

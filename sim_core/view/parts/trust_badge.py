@@ -1,0 +1,59 @@
+"""The badge: how far a scenario's predictions can be trusted, in one line under a page's finding."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import streamlit as st
+
+from sim_core.evidence import trust
+from sim_core.evidence.trust import Trust
+from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.view.drawing.trust_words import bands_words
+from sim_core.view.session import record
+
+MARKS = {
+    trust.VALIDATED: ("#00875f", "●"),
+    trust.EXTRAPOLATED: ("#c2571a", "◐"),
+    trust.ANNOUNCED: ("#80868b", "○"),
+}
+
+
+def badge(scenario: Scenario | Trust, *, profile: Any = None, load_frac: float | None = None) -> None:
+    """Show badge, bands and the first reason; nothing where the scenario cannot be."""
+    try:
+        known = isinstance(scenario, Trust)
+        found = scenario if known else trust.trust(scenario, profile=profile, load_frac=load_frac)
+    except ScenarioError:
+        return
+    record.add_badge(found)
+    st.html(line(found))
+
+
+def summary(found: Trust) -> str:
+    """Return what is outside of what was validated, and the bands, in one line without the badge's name."""
+    first, *more = found.reasons
+    parts = [] if found.badge == trust.VALIDATED else [first if not more else f"{first} (+{len(more)} more)"]
+    bands = bands_words(found)
+    return " ".join([*parts, *([f"{bands[0].upper()}{bands[1:]}."] if bands else [])]) or first
+
+
+def sentence(found: Trust) -> str:
+    """Return badge and summary as plain text."""
+    return f"{found.badge.capitalize()}. {summary(found)}"
+
+
+def line(found: Trust) -> str:
+    """Return the badge line as HTML: what is outside, and the bands; all reasons unfold beneath."""
+    colour, mark = MARKS[found.badge]
+    rest = "<br>".join(escape(reason) for reason in found.reasons)
+    how = "" if found.evidence == "none" else f"<br>Bands from {escape(found.evidence)}."
+    return (
+        '<details style="font-size:0.85rem;max-width:68rem;margin:0.1rem 0 0">'
+        '<summary style="cursor:pointer">'
+        f'<b style="color:color-mix(in srgb, {colour} 70%, currentColor);white-space:nowrap">'
+        f"{mark} {escape(found.badge)}</b> "
+        f'<span style="opacity:0.8">{escape(summary(found))}</span></summary>'
+        f'<span style="opacity:0.8">{rest}{how} See the Validation page.</span></details>'
+    )

@@ -1,0 +1,1 @@
+"""The Two phases page."""

@@ -1,0 +1,148 @@
+"""What all pages share: the frame of the window, the navigation, the style."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import streamlit as st
+from streamlit.errors import StreamlitAPIException
+
+from sim_core.scenario.scenario import Scenario
+from sim_core.view.session import record, state
+
+ROOT = Path(__file__).parent.parent.parent.parent
+SECTIONS = {  # of the navigation: pages by file and title; those of a named one are behind its name
+    "": (
+        ("1_Frontier.py", "Frontier"),
+        ("2_Two_phases.py", "Two phases"),
+        ("3_Batching.py", "Batching"),
+        ("4_Scenarios.py", "Scenarios"),
+        ("5_Disaggregation.py", "Disaggregation"),
+        ("6_Traffic_shift.py", "Traffic shift"),
+        ("11_Compare.py", "Compare"),
+    ),
+    "Learn": (("13_Gallery.py", "Gallery"), ("10_Lessons.py", "Lessons"), ("12_Room.py", "Room")),
+    "Trust": (("7_Validation.py", "Validation"), ("8_Calibrate.py", "Calibrate"), ("9_Method.py", "Method")),
+}
+PAGES = tuple(page for pages in SECTIONS.values() for page in pages)
+ANSWER = "answer"  # key of the fragment that holds a page's answer; a slider reruns only that
+_STYLE, _EMBEDDED = (
+    (Path(__file__).parent / name).read_text(encoding="utf-8") for name in ("style.css", "embedded.css")
+)
+
+
+def run() -> None:
+    """Draw the page that was asked for."""
+    st.set_page_config("Batchscope", layout="wide", initial_sidebar_state="auto")
+    pages = {
+        section: [
+            st.Page(ROOT / "pages" / file, title=title, default=(file, title) == PAGES[0])
+            for file, title in group
+        ]
+        for section, group in SECTIONS.items()
+    }
+    st.logo(_logo(), size="large")
+    page = st.navigation(pages, position="hidden" if state.embedded() else "top")
+    _forget_widgets(page.title)
+    page.run()
+
+
+def _forget_widgets(title: str) -> None:
+    """Let the widgets of another page start anew: Streamlit keeps their values, but the browser does not."""
+    if st.session_state.get("shown_page") != title:
+        for key in [key for key in st.session_state if str(key).startswith(("in_", "page_"))]:
+            del st.session_state[key]
+        st.session_state.shown_page = title
+
+
+@cache
+def _logo() -> str:
+    """Return the mark and name as SVG; its colour stands on light and dark."""
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="150" height="32" viewBox="0 0 150 32">'
+        '<g fill="none" stroke="#3a93ad" stroke-width="2.6" stroke-linecap="round">'
+        '<path d="M4 5 C6 17 13 24 27 27"/></g><g fill="#3a93ad"><circle cx="5.4" cy="10.5" r="3"/>'
+        '<circle cx="10.6" cy="18.8" r="3"/><circle cx="19" cy="24.6" r="3"/></g>'
+        '<text x="36" y="22.5" font-family="Source Sans, sans-serif" font-size="19" font-weight="600" '
+        'fill="#3a93ad">Batchscope</text></svg>'
+    )
+
+
+def begin() -> Scenario:
+    """Start a page: the style, the session's scenario, and what there is to say about the address."""
+    st.html(f"<style>{_STYLE}{_EMBEDDED if state.embedded() else ''}</style>")
+    record.begin()
+    scenario = state.start()
+    if st.session_state.notes:
+        with st.container(border=True, key="link_notes"):
+            st.markdown("**Not everything in this link could be used.**")
+            st.text("\n".join(st.session_state.notes))
+            st.button("Got it", on_click=_dismiss, key="dismiss_notes")
+    if st.session_state.problem:
+        st.warning(st.session_state.problem, icon=":material/info:")
+    _own_engine(scenario)
+    return scenario
+
+
+def _own_engine(scenario: Scenario) -> None:
+    """Say that predictions are those of the visitor's own engine, with the way back."""
+    if not (scenario.constants or scenario.step_profile):
+        return
+    words = (
+        "Predictions use **your own step times**, measured. Model, device and layout are those they were "
+        "measured on; change one, and the calibration predicts again."
+        if scenario.step_profile
+        else f"Predictions use **constants of your own** in the {scenario.calibration} calibration."
+    )
+    with st.container(horizontal=True, vertical_alignment="center", key="own_engine"):
+        st.markdown(f":material/tune: {words}")
+        st.button("Back to the calibration", on_click=_drop_own_engine, type="tertiary", key="own_engine_off")
+
+
+def _drop_own_engine() -> None:
+    state.change(constants="", step_profile="")
+
+
+def open_page(title: str) -> None:
+    """Go to a page by its title, with the scenario as it is; a dialog or popover closes on the way."""
+    file = next(file for file, name in PAGES if name == title)
+    st.switch_page(ROOT / "pages" / file)
+
+
+def address_of(title: str) -> str:
+    """Return the address of a page without a query, absolute where the browser has told its own."""
+    here, _, _ = (st.context.url or "").partition("?")
+    root = here.removesuffix(path_of(st.session_state.get("shown_page", "")))
+    return root.rstrip("/") + "/" + path_of(title)
+
+
+def path_of(title: str) -> str:
+    """Return the path of a page beneath the app's: its file's name, as Streamlit has it; "" for the first."""
+    file = next((file for file, name in PAGES[1:] if name == title), "")
+    return file.partition("_")[2].removesuffix(".py")
+
+
+def rerun_answer() -> None:
+    """End a callback so that only the page's answer is drawn again; the sidebar is left alone."""
+    try:
+        st.rerun(ANSWER)
+    except StreamlitAPIException:  # the answer has not been drawn yet: the whole page is
+        return
+
+
+def draw_answer_again() -> None:
+    """Draw the page's answer again, with what has been worked out meanwhile."""
+    try:
+        st.rerun(ANSWER)
+    except StreamlitAPIException:  # it has not been drawn before: the whole page is
+        st.rerun()
+
+
+def rerun_page() -> None:
+    """End a fragment's callback so that the whole page is drawn again: the sidebar shows what has changed."""
+    st.rerun("app")
+
+
+def _dismiss() -> None:
+    st.session_state.notes = []

@@ -1,0 +1,264 @@
+"""What the pages simulate: a sweep planned from scenario and view, first quickly, then finely.
+
+The first answer comes from about 2,000 requests a point and is remembered for all visitors. When the chart
+has rested, the same points are run with many more requests on the process-wide thread pool; the visitor's
+next move interrupts that.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from sim_core.catalogue import reader as presets
+from sim_core.engine.run import warm_up
+from sim_core.evidence import trust
+from sim_core.price.cost import memory
+from sim_core.scenario.scenario import FIELDS, SPECS, Scenario, ScenarioError
+from sim_core.sweep.frontier import (
+    LOAD,
+    TENSOR_PARALLEL,
+    Point,
+    evaluate,
+    on_frontier,
+    refine,
+    saturation_per_s,
+    steps_of,
+    sweep_key,
+    sweep_points,
+    tabulate,
+)
+from sim_core.sweep.remembered import Remembered
+from sim_core.view.drawing.figures import Row, X, Y, drawable
+from sim_core.view.drawing.words import Along, number
+from sim_core.view.session import state
+
+ALONG = {  # what runs along a curve: the column that tells its points apart, and how to say one
+    LOAD: Along("arrival_per_s", "{} req/s", "request rate", "Request rate [req/s]"),
+    "concurrency": Along("concurrency", "{} clients", "number of clients", "Clients"),
+    "max_batch": Along("max_batch", "batch limit {}", "batch limit", "Batch limit"),
+}
+VARY = {  # what may tell curves apart, in words
+    "tensor_parallel": "tensor parallel",
+    "policy": "scheduling",
+    "weight_dtype": "precision",
+    "accelerator": "accelerator",
+    "max_batch": "batch limit",
+}
+REMEMBERED = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """One set of curves: the scenario, what tells the curves apart, and what runs along them."""
+
+    scenario: Scenario
+    by: str
+    values: tuple[Any, ...]
+    along: str
+
+    @property
+    def vary(self) -> dict[str, tuple[Any, ...]]:
+        """The keys and values that `frontier` varies."""
+        return {self.by: self.values, self.along: steps_of(self.along)}
+
+    @property
+    def own(self) -> str:
+        """The label of the curve the scenario lies on."""
+        return self.label(getattr(self.scenario, self.by))
+
+    def label(self, value: Any) -> str:
+        """Return the name of a curve; an accelerator with other specs than its datasheet's is so called."""
+        if self.by == "accelerator" and value == self.scenario.accelerator:
+            return presets.accelerator_of(self.scenario).name
+        return curve_label(self.by, value)
+
+    def points(self) -> list[Point]:
+        """Return the points; a changed accelerator keeps its changes, the others are as sold."""
+        if self.by != "accelerator":
+            return sweep_points(self.scenario, self.vary)
+        sold = self.scenario.replace(**dict.fromkeys(SPECS))
+        points = []
+        for name in self.values:
+            base = self.scenario if name == self.scenario.accelerator else sold
+            points += sweep_points(base, self.vary | {"accelerator": (name,)})
+        return points
+
+
+class Result(NamedTuple):
+    """The points of a sweep and the scenario's own setting, one row each; not to be changed by readers."""
+
+    rows: list[dict[str, Any]]
+    here: dict[str, Any]
+    fine: bool
+
+    def table(self) -> pd.DataFrame:
+        """Return the points as a table."""
+        return tabulate(self.rows)
+
+
+def curve_label(key: str, value: Any) -> str:
+    """Return the name of a curve."""
+    if key == "tensor_parallel":
+        return f"TP {value}"
+    if key == "accelerator":
+        return presets.accelerator(value).name
+    if key == "max_batch":
+        return f"batch ≤ {number(value)}"
+    return str(value).replace("_", " ")
+
+
+def look(sweep: Sweep, value: Any) -> int:
+    """Return the look of a curve; it follows the entity from chart to chart."""
+    if sweep.by in ("tensor_parallel", "max_batch"):
+        return int(math.log2(value)) // (1 if sweep.by == "tensor_parallel" else 2)
+    known: tuple[Any, ...] = sweep.values if sweep.by == "accelerator" else FIELDS[sweep.by].choices
+    return known.index(value)
+
+
+def plan(scenario: Scenario) -> Sweep:
+    """Return the sweep that scenario and view ask for."""
+    by, along = state.view("vary"), sweep_key(scenario)
+    if by == along:
+        by = "tensor_parallel"
+    own = getattr(scenario, by)
+    values: dict[str, tuple[Any, ...]] = {
+        "tensor_parallel": TENSOR_PARALLEL,
+        "policy": ("chunked", "prefill_first", "static"),
+        "weight_dtype": ("bf16", "fp8", "fp4"),
+        "max_batch": (16, 64, 256, 1024),
+    }
+    chosen = tuple(state.among(scenario)) if by == "accelerator" else values[by]
+    if by == "tensor_parallel" and not fits(scenario, chosen[-1]):
+        chosen = next(((*chosen, n) for n in (16, 32, 64) if fits(scenario, n)), chosen)
+    if own not in chosen:
+        chosen = (*chosen, own)
+    return Sweep(scenario, by, tuple(sorted(chosen)) if isinstance(own, int) else chosen, along)
+
+
+def fits(scenario: Scenario, devices: int) -> bool:
+    """Return whether the scenario's model fits a tensor-parallel group of that many devices."""
+    try:
+        return memory(scenario.replace(tensor_parallel=devices, expert_parallel=1))["kv_tokens"] > 0
+    except ScenarioError:
+        return False
+
+
+def load_sweep(scenario: Scenario) -> Sweep:
+    """Return the sweep of the load curve: request rates up to saturation, Poisson unless bursty."""
+    arrivals = scenario.arrivals if scenario.arrivals == "gamma" else "poisson"
+    return Sweep(scenario.replace(arrivals=arrivals), "tensor_parallel", (scenario.tensor_parallel,), LOAD)
+
+
+_quick: Remembered[Sweep, Result] = Remembered(REMEMBERED)
+_fine: Remembered[Sweep, Result] = Remembered(REMEMBERED)
+
+
+def result(sweep: Sweep) -> Result:
+    """Return the fine result where it is known, else the quick one."""
+    return _fine.get(sweep) or quick(sweep)
+
+
+def quick(sweep: Sweep) -> Result:
+    """Return a sweep with the scenario's own number of requests a point."""
+    return _quick.of(sweep, lambda: _quickly(sweep))
+
+
+def _quickly(sweep: Sweep) -> Result:
+    rows = [evaluate(point) for point in (*sweep.points(), _own_point(sweep))]
+    return _result(sweep, rows, fine=False)
+
+
+def _own_point(sweep: Sweep) -> Point:
+    """Return the scenario itself as a point."""
+    keys = {sweep.by: getattr(sweep.scenario, sweep.by)}
+    column = ALONG[sweep.along].column
+    return Point(keys | {column: getattr(sweep.scenario, column)}, sweep.scenario)
+
+
+def _result(sweep: Sweep, rows: list[dict[str, Any]], fine: bool) -> Result:
+    """Return the rows as a result: labelled, badged, the frontier marked, the scenario's own row apart."""
+    rows = [
+        {"curve": sweep.label(row[sweep.by]), "look": look(sweep, row[sweep.by]), **BLANK, **row}
+        | trust.columns(sweep.scenario, row)
+        for row in rows
+    ]
+    places = np.array([(row[X], row[Y]) for row in rows[:-1]], float)
+    for row, chosen in zip(rows, on_frontier(places[:, 0], places[:, 1]).tolist(), strict=False):
+        row["on_frontier"] = chosen
+    return Result(rows[:-1], rows[-1], fine)
+
+
+BLANK = {X: math.nan, Y: math.nan, "saturated": False, "meets_slo": False, "on_frontier": False, "limit": ""}
+
+
+def refined(sweep: Sweep) -> Result:
+    """Return a sweep with many more requests and bands; the visitor's next move interrupts it."""
+    known = _fine.get(sweep)
+    if known is None:
+        points = [*sweep.points(), _own_point(sweep)]
+        rows: list[dict[str, Any]] = [{} for _ in points]
+        for index, row in _interruptible(refine(points)):
+            rows[index] = row
+        known = _fine.put(sweep, _result(sweep, rows, fine=True))
+    return known
+
+
+def _interruptible(items: Iterator[Any]) -> Iterator[Any]:
+    """Yield items; before each, give Streamlit the chance to stop this run for a newer one."""
+    try:
+        for item in items:
+            st.session_state.get("scenario")
+            yield item
+    finally:
+        items.close()
+
+
+def best(rows: Iterable[Row]) -> Row | None:
+    """Return the point with the most throughput per accelerator within the limits."""
+    return max((row for row in drawable(rows) if row["meets_slo"]), key=lambda row: row[Y], default=None)
+
+
+def peak(rows: Iterable[Row]) -> Row | None:
+    """Return the point with the most throughput per accelerator, limits or not."""
+    return max(drawable(rows), key=lambda row: row[Y], default=None)
+
+
+def knee(sweep: Sweep) -> float | None:
+    """Return the request rate at which the scenario saturates. [req/s]"""
+    try:
+        return saturation_per_s(sweep.scenario)
+    except ScenarioError:
+        return None
+
+
+_compiling = threading.Lock()
+_compiled = False
+
+
+def prepare() -> None:
+    """Compile the kernels, once a process; whoever comes meanwhile waits."""
+    global _compiled
+    with _compiling:
+        if not _compiled:
+            warm_up()
+            _compiled = True
+
+
+def is_ready() -> bool:
+    """Return whether the kernels are compiled."""
+    return _compiled
+
+
+def wait_until_ready() -> None:
+    """Compile the kernels if that has not been done yet, and tell the visitor meanwhile."""
+    if not _compiled:
+        with st.spinner("Preparing the simulator. This takes a few seconds, once after installation longer."):
+            prepare()

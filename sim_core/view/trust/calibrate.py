@@ -1,0 +1,586 @@
+"""The pieces of the Calibrate page: an engine of one's own, fitted to measurements that one already has.
+
+Files are read in memory and stay in the visitor's session: nothing is written to disk.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from html import escape
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from sim_core.catalogue import reader as presets
+from sim_core.catalogue.calibrations import calibration, parse_constants
+from sim_core.evidence.own import engine as own_engine
+from sim_core.evidence.own import fit as fitting
+from sim_core.evidence.own import formats as uploads
+from sim_core.evidence.own.engine import POINTS, STEPS, Entry, OwnEngine
+from sim_core.evidence.own.fit import METRICS
+from sim_core.evidence.own.formats import Upload
+from sim_core.scenario.link.read import command_for
+from sim_core.scenario.profiles import carried_by, read_profile, to_toml
+from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.view.drawing.words import duration, number, percent, quantity
+from sim_core.view.parts import actions, controls, pieces
+from sim_core.view.parts.chart import chart
+from sim_core.view.session import shell, state, sweeps
+from sim_core.view.trust import calibrate_figures
+from sim_core.view.trust.calibrate_figures import value_words
+
+VIEWS = {"points": "Before and after", "constants": "Constants", "steps": "Steps", "table": "All points"}
+KINDS = {POINTS: "Operating points", STEPS: "Measured steps"}
+SHOWN = ("tpot_ms", "ttft_ms", "output_tok_per_s")
+SAME = 0.1  # TTFT within this of the measured one: the schedule fits
+MOST_FILES = 20
+
+
+# The sidebar
+
+
+def sidebar(scenario: Scenario) -> None:
+    """Draw the controls: which engine was measured, on what."""
+    with st.sidebar:
+        controls.heading("What was measured")
+        names = {name: item.name for name, item in presets.models().items()}
+        controls.select("model", [*names, "custom"], lambda name: names.get(name, "custom dimensions"))
+        parts = {name: part.name for name, part in presets.accelerators().items()}
+        controls.select("accelerator", list(parts), parts.get)
+        controls.heading("How it was set up")
+        controls.engine_setting(scenario)
+        st.caption("Every point is simulated on this engine, so set it up as it was when you measured.")
+        controls.heading("Lengths, where a file states none")
+        controls.lengths(scenario)
+
+
+# The page
+
+
+def show(scenario: Scenario) -> None:
+    """Show what was uploaded and what follows from it, or how to begin."""
+    sweeps.wait_until_ready()
+    files = mine()
+    if not files:
+        introduction()
+        return
+    try:
+        engine = calibrated(scenario)
+    except ScenarioError as error:
+        pieces.say(str(error))
+        intake()
+        return
+    pieces.say(finding(engine), *notes(engine))
+    figures(engine)
+    use(engine, scenario)
+    controls_row(engine)
+    view = {"points": points, "constants": constants, "steps": steps, "table": table}
+    view[_view(engine)](engine)
+    intake()
+    take_away(engine, scenario)
+
+
+def introduction() -> None:
+    """Show what the page is for, and the ways to begin."""
+    pieces.say(
+        "Bring results of a benchmark of your own engine: a few points are enough to fit the model to it.",
+        "Then every page predicts that engine. Files stay in this session's memory; nothing is stored.",
+    )
+    intake()
+
+
+def finding(engine: OwnEngine) -> str:
+    """Return what the fit has gained, in one sentence."""
+    metric = next((name for name in SHOWN if math.isfinite(_error(engine.after, name))), "")
+    name = calibrate_figures.METRICS[metric][0] if metric else ""
+    if engine.steps is not None:
+        text = (
+            f"Your {engine.steps.tokens.size * fitting.FOLDS:,} steps make a step profile: those held out "
+            f"are predicted within {percent(engine.steps.error_frac)} in the median"
+        )
+        if metric:
+            text += f", and {name} of your {_many(_known(engine, metric))} within "
+            text += percent(_error(engine.after, metric))
+        return text + "."
+    before, after = _error(engine.before, metric), _error(engine.after, metric)
+    if not metric or not math.isfinite(before):
+        return "These points cannot be compared with the calibration: it predicts none of their figures."
+    unseen = _error(engine.unseen, metric)
+    way = "falls" if after < before else "goes"
+    text = f"Fitted to {_many(int(engine.fitted.sum()))}, the median error of {name} {way} "
+    text += f"from {percent(before)} to {percent(after)}"
+    if math.isfinite(unseen):
+        text += f"; on points that a fit has not seen it is {percent(unseen)}"
+    return text + "."
+
+
+def _many(count: int) -> str:
+    return f"{count:,} point" + ("s" if count != 1 else "")
+
+
+def _known(engine: OwnEngine, metric: str) -> int:
+    return int(np.isfinite(engine.after[:, METRICS.index(metric)]).sum())
+
+
+def _error(found: np.ndarray, metric: str) -> float:
+    return fitting.median_error(found, metric) if metric else math.nan
+
+
+def notes(engine: OwnEngine) -> list[str]:
+    """Return what must be known beside the finding: speed, schedule, saturation, what was no use."""
+    found = [speed_words(engine)]
+    steep = int(engine.steep.sum())
+    if steep:
+        found.append(
+            f"{_many(steep)} above 90 % of the rate that saturates: there, a few percent of speed decide the "
+            "waiting, and errors grow. Judge the engine by the others."
+        )
+    lost = [entry for entry in engine.entries if entry.problem]
+    if lost:
+        found.append(f"{_many(len(lost))} cannot be simulated: {lost[0].problem}")
+    if not all(row.told for row in engine.levers):
+        found.append(told_words(engine))
+    if engine.steps is not None:
+        found += engine.steps.untold
+    return found
+
+
+def speed_words(engine: OwnEngine) -> str:
+    """Return how fast the engine is against the calibration, and whether its schedule is as assumed."""
+    if not math.isfinite(engine.speed):
+        return ""
+    slower = "longer" if engine.speed > 1 else "shorter"
+    text = f"Speed factor {number(engine.speed)}: "
+    text += f"steps take {percent(abs(engine.speed - 1))} {slower} than calibrated."
+    if abs(engine.speed - 1) < 0.01:
+        text = "Speed factor 1: steps take as long as calibrated."
+    ttft = _error(engine.after[~engine.steep], "ttft_ms")
+    if not math.isfinite(ttft):
+        return text
+    if ttft <= SAME:
+        return f"{text} With the fit TTFT is right too: the schedule in the sidebar is your engine's."
+    return (
+        f"{text} With the fit, TTFT is still {percent(ttft)} off in the median: speed cannot explain that. "
+        "Check policy, token budget and batch limit in the sidebar, and what the tool counts into TTFT."
+    )
+
+
+def told_words(engine: OwnEngine) -> str:
+    """Return which constants the points tell, and what would tell more."""
+    told = [row.lever.title for row in engine.levers if row.told]
+    which = f"tell {len(told)} by themselves ({_listed(told)})" if told else "tell none by itself"
+    return (
+        f"Of {len(engine.levers)} kinds of constants the points {which}; the others stay near the "
+        "calibration, or only their sum is known. Points with other lengths and numbers of clients tell more."
+    )
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def figures(engine: OwnEngine) -> None:
+    """Show the errors before and after, and on points not seen."""
+    cells = []
+    for metric in SHOWN:
+        after = _error(engine.after, metric)
+        if not math.isfinite(after):
+            continue
+        unseen, before = _error(engine.unseen, metric), _error(engine.before, metric)
+        value = percent(unseen if math.isfinite(unseen) else after)
+        note = f"calibration {percent(before)}"
+        note += f" · seen by the fit {percent(after)}" if math.isfinite(unseen) and engine.levers else ""
+        name = calibrate_figures.METRICS[metric][0]
+        what = "points not seen" if math.isfinite(unseen) else "points of the fit"
+        cells.append(pieces.figure(f"{name}, median error on {what}", escape(value), escape(note), wrap=True))
+    if engine.steps is not None:
+        note = f"their total time {calibrate_figures.ratio_words(1 + engine.steps.bias_frac)}"
+        cells.append(
+            pieces.figure(
+                "Steps held out, median error",
+                escape(percent(engine.steps.error_frac)),
+                escape(note),
+                wrap=True,
+            )
+        )
+    if math.isfinite(engine.speed):
+        note = "steps, measured over calibrated"
+        cells.append(pieces.figure("Speed factor", f"{escape(number(engine.speed))}×", note, wrap=True))
+    pieces.figures(cells)
+
+
+def use(engine: OwnEngine, scenario: Scenario) -> None:
+    """Draw the button that puts the engine in use everywhere, or says that it is."""
+    wanted, shortened = carried_by(scenario, engine.profile)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if wanted == scenario:
+            st.badge("In use on all pages", icon=":material/check:", color="green")
+        else:
+            st.button(
+                "Use this engine on all pages", type="primary", on_click=_use, args=(wanted,), key="own_use",
+                icon=":material/check:",
+            )  # fmt: skip
+        if shortened > 0.001:
+            st.caption(
+                f"A link holds part of its table, at most {percent(shortened)} off; the file holds all."
+            )
+
+
+def _use(wanted: Scenario) -> None:
+    state.replace(wanted)
+    shell.rerun_page()
+
+
+def controls_row(engine: OwnEngine) -> None:
+    """Draw the choice of view and metric, and of what is fitted."""
+    names = dict(VIEWS)
+    if not engine.levers:
+        names.pop("constants")
+    if engine.steps is None:
+        names.pop("steps")
+    if not engine.entries:
+        names.pop("points"), names.pop("table")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        _valid("calview", names)
+        controls.views("calview", names)
+        if state.view("calview") == "points":
+            known = [name for name in calibrate_figures.METRICS if math.isfinite(_error(engine.after, name))]
+            _valid("calmetric", known)
+            titles = {name: calibrate_figures.METRICS[name][0] for name in known}
+            if known:
+                controls.views("calmetric", titles, "Metric")
+        kinds = own_engine.kinds_of(list(mine().values()))
+        if len(kinds) > 1:
+            controls.views("calfrom", {name: KINDS[name] for name in kinds}, "Fit to")
+
+
+def _valid(key: str, known: Sequence[str] | dict[str, str]) -> None:
+    """Let a view that these files do not have give way to one that they have."""
+    if known and state.view(key) not in known:
+        state.set_view(key, next(iter(known)))
+
+
+def _view(engine: OwnEngine) -> str:
+    return state.view("calview")
+
+
+# The views
+
+
+def points(engine: OwnEngine) -> None:
+    """Show predicted against measured, before and after."""
+    metric = state.view("calmetric")
+    rows = point_rows(engine, metric)
+    chart(
+        calibrate_figures.before_after(rows, metric, revision=metric),
+        key="own_points",
+        alt=calibrate_figures.before_after_sentence(rows, metric),
+        title="Predicted against measured, before and after the fit",
+        subtitle=engine.profile.name,
+    )
+    st.caption(
+        "Lines lead from the calibration's prediction to the fit's. The bands are 10, 20 and 30 % wide."
+    )
+
+
+def point_rows(engine: OwnEngine, metric: str) -> list[dict[str, Any]]:
+    """Return the rows of the figure of one metric."""
+    column = METRICS.index(metric)
+    return [
+        {
+            "name": entry.point.name,
+            "load": load_words(entry),
+            "fitted": bool(engine.fitted[place]) or not engine.levers,
+            "measured": getattr(entry.point, metric),
+            "before": engine.before[place, column] * getattr(entry.point, metric),
+            "after": engine.after[place, column] * getattr(entry.point, metric),
+        }
+        for place, entry in enumerate(engine.entries)
+    ]
+
+
+def load_words(entry: Entry) -> str:
+    """Return lengths and load of a point in words."""
+    point = entry.point
+    if entry.case is None:
+        return entry.problem
+    scenario = entry.case.scenario
+    load = {
+        "closed": f"{scenario.concurrency:,} client{'s' if scenario.concurrency > 1 else ''}",
+        "offline": "all at once",
+        "trace": f"{scenario.requests:,} requests replayed",
+    }.get(scenario.arrivals, quantity(scenario.arrival_per_s, "req/s"))
+    lengths = f"{number(round(point.prompt_tokens))} → {number(round(point.output_tokens))} tokens"
+    return f"{lengths}, {load}"
+
+
+def constants(engine: OwnEngine) -> None:
+    """Show the factors, and the constants that they make."""
+    chart(
+        calibrate_figures.levers(engine.levers, revision="levers"),
+        key="own_constants",
+        alt=calibrate_figures.levers_sentence(engine.levers),
+        title="How the engine differs from the calibration",
+        subtitle=engine.profile.name,
+        height=120 + 46 * len(engine.levers),
+    )
+    known = {item.name: item for item in calibration(engine.profile.calibration).constants}
+    lines = [
+        (
+            known[name].meaning,
+            [constant_words(amount, known[name].unit) for amount in (known[name].value, value)],
+        )
+        for name, value in parse_constants(engine.profile.constants).items()
+    ]
+    pieces.table("Constants that the factors make", ["Calibration", "This engine"], lines, scroll=True)
+    st.caption(
+        "Grey: how far engines usually differ; a factor is held near 1 unless the points speak against it. "
+        "Orange, hollow: the points take away less than half of that uncertainty. Constants that act alike "
+        "cannot be told apart by points of one model: reading weights and the fixed time of a step, say."
+    )
+
+
+def constant_words(value: float, unit: str) -> str:
+    """Return a constant in words."""
+    return percent(value) if unit == "frac" else quantity(value, {"us": "µs"}.get(unit, unit))
+
+
+def steps(engine: OwnEngine) -> None:
+    """Show the steps that were held out, measured and predicted."""
+    chart(
+        calibrate_figures.steps(engine.steps, revision="steps"),
+        key="own_steps",
+        alt=calibrate_figures.steps_sentence(engine.steps),
+        title="Steps that were held out, measured and predicted",
+        subtitle=engine.profile.name,
+    )
+    profile = engine.profile
+    st.caption(
+        f"Beside its tokens a step takes {duration(1e3 * profile.decode_context_ms_per_token)} per 1,000 "
+        f"tokens of decode context and {duration(1e6 * profile.prefill_context_ms_per_pair)} per million "
+        "query-key pairs of prompts; a request takes "
+        f"{duration(profile.request_before_ms + profile.request_after_ms)} to the engine and back."
+    )
+
+
+def table(engine: OwnEngine) -> None:
+    """Show every point, with the choice of which ones the fit may see."""
+    rows = table_rows(engine)
+    frame = pd.DataFrame(rows)
+    fitting_points = engine.kind == POINTS
+    edited = st.data_editor(
+        frame,
+        hide_index=True,
+        disabled=[name for name in frame.columns if name != "Fit"] if fitting_points else True,
+        key=f"own_table_{len(rows)}",
+        column_config={"Error": st.column_config.NumberColumn(format="%+.1f %%")},
+    )
+    if fitting_points:
+        chosen = tuple(int(place) for place in np.flatnonzero(edited["Fit"].to_numpy()))
+        if chosen != tuple(np.flatnonzero(engine.fitted)) and chosen != st.session_state.get("own_fit_to"):
+            st.session_state.own_fit_to = chosen
+            shell.rerun_answer()
+        st.caption(
+            "Untick points to leave them out of the fit; how well they are then predicted is the honest test."
+        )
+
+
+def table_rows(engine: OwnEngine) -> list[dict[str, Any]]:
+    """Return the rows of the table on the page."""
+    found = []
+    for place, entry in enumerate(engine.entries):
+        row: dict[str, Any] = {
+            "Fit": bool(engine.fitted[place]),
+            "Point": entry.point.name,
+            "Load": load_words(entry),
+        }
+        for metric in SHOWN:
+            name = calibrate_figures.METRICS[metric][0]
+            measured = getattr(entry.point, metric)
+            ratio = engine.after[place, METRICS.index(metric)]
+            row[name] = value_words(metric, measured)
+            row[f"{name}: own engine"] = calibrate_figures.ratio_words(ratio) if ratio > 0 else "–"
+        row["Remark"] = (
+            entry.problem or entry.case.assumed or ("near saturation" if engine.steep[place] else "")
+        )
+        row["File"] = entry.file
+        found.append(row)
+    return found
+
+
+# Files
+
+
+def mine() -> dict[str, Upload]:
+    """Return the visitor's uploads by name; they stay through moves between pages."""
+    return st.session_state.setdefault("own_uploads", {})
+
+
+def intake() -> None:
+    """Draw the place for files, what became of them, and what can be uploaded."""
+    turn = st.session_state.setdefault("own_turn", 0)
+    st.file_uploader(
+        "Results of your benchmark runs",
+        accept_multiple_files=True,
+        key=f"own_files_{turn}",
+        on_change=_take_in,
+        args=(turn,),
+        help="Recognised by their content, not by their names. Read in memory, never stored.",
+    )
+    for problem in st.session_state.pop("own_problems", []):
+        st.error(problem, icon=":material/error:")
+    for name, upload in mine().items():
+        _file_row(name, upload)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if not mine():
+            st.button(
+                "Try it with an example", on_click=_example, icon=":material/science:", key="own_example"
+            )
+        else:
+            st.button("Forget all files", on_click=_forget, type="tertiary", key="own_forget")
+    with st.expander("What can be uploaded, and how to get it"):
+        st.markdown(guide())
+
+
+def _file_row(name: str, upload: Upload) -> None:
+    what = [_many(len(upload.points))] if upload.points else []
+    what += [f"{upload.steps.time_ms.size:,} steps"] if upload.steps is not None else []
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"**{_plain(name)}** · {uploads.TOOLS.get(upload.tool, upload.tool)} · {', '.join(what)}")
+        st.button("Remove", key=f"own_drop_{name}", on_click=_drop, args=(name,), type="tertiary")
+    for note in upload.notes:
+        st.caption(_plain(note))
+
+
+def _plain(text: str) -> str:
+    """Return text that Markdown shows as it is."""
+    return "".join(f"\\{mark}" if mark in "\\`*_{}[]()#+-.!|<>$~:" else mark for mark in text)
+
+
+def _take_in(turn: int) -> None:
+    """Read the files that were just given, and empty the place for files."""
+    problems = []
+    for file in st.session_state.get(f"own_files_{turn}") or []:
+        if len(mine()) >= MOST_FILES:
+            problems.append(
+                f"{file.name}: there are {MOST_FILES} files already, the limit; remove one first."
+            )
+            continue
+        try:
+            _read(file.getvalue(), file.name)
+        except ScenarioError as error:
+            problems.append(str(error))
+    st.session_state.own_problems = problems
+    st.session_state.own_turn = turn + 1
+    st.session_state.pop("own_fit_to", None)
+
+
+def _read(data: bytes, name: str) -> None:
+    """Take a file in: measurements join the others, an engine profile is put in use at once."""
+    if uploads.is_profile(data):
+        profile = read_profile(data, name)
+        state.replace(carried_by(st.session_state.scenario, profile)[0])
+        return
+    mine()[_free_name(name)] = uploads.read_upload(data, name)
+
+
+def _free_name(name: str) -> str:
+    """Return a name that no other file has."""
+    found, count = name, 2
+    while found in mine():
+        found, count = f"{name} ({count})", count + 1
+    return found
+
+
+def _drop(name: str) -> None:
+    mine().pop(name, None)
+    st.session_state.pop("own_fit_to", None)
+
+
+def _forget() -> None:
+    mine().clear()
+    st.session_state.pop("own_fit_to", None)
+
+
+def _example() -> None:
+    mine()["example.csv"] = example(st.session_state.scenario.replace(constants="", step_profile=""))
+
+
+EXAMPLE_CLIENTS = (1, 2, 4, 8, 16, 32, 64, 128)
+EXAMPLE_FACTORS = {"layer": 1.8, "kv_read": 0.75, "prefill_request": 2.0}
+
+
+def example(scenario: Scenario) -> Upload:
+    """Return made-up points: the scenario's own engine with other constants and 2% of noise."""
+    known = {item.name: item for item in calibration(scenario.calibration).constants}
+    own = {name: known[name].value * factor for name, factor in EXAMPLE_FACTORS.items()}
+    text = ",".join(f"{name}:{value:.6g}" for name, value in own.items())
+    noise = np.random.default_rng(0)
+    found = []
+    for clients in EXAMPLE_CLIENTS:
+        point = uploads.OwnPoint(
+            name=f"{clients} client" + ("s" if clients > 1 else ""), tool="example", arrivals="closed",
+            concurrency=clients, arrival_per_s=math.nan, arrival_cv=1.0, requests=10 * clients,
+            prompt_tokens=1000.0, output_tokens=250.0, prompt_cv=0.0, output_cv=0.0, ttft_ms=math.nan,
+            tpot_ms=math.nan, itl_ms=math.nan, e2e_ms=math.nan, output_tok_per_s=math.nan,
+            request_per_s=math.nan, statistic="mean", rows=None,
+        )  # fmt: skip
+        values = fitting.predict([fitting.case_of(point, scenario)], text)[0]
+        values = values * np.exp(0.02 * noise.standard_normal(values.size))
+        known_values = dict(zip(METRICS, values.tolist(), strict=True))
+        found.append(point._replace(**{name: known_values[name] for name in SHOWN}))
+    note = (
+        "Made up, not measured: the engine in the sidebar with 1.8 times the time per layer, three quarters "
+        "of the bandwidth in attention, twice the fixed time of a prompt, and 2 % of noise."
+    )
+    return Upload("example.csv", "example", tuple(found), None, (note,))
+
+
+@lru_cache(maxsize=1)
+def guide() -> str:
+    """Return what can be uploaded, as Markdown."""
+    kinds = "\n".join(f"- {title}" for title in uploads.TOOLS.values())
+    kinds += "\n- An engine profile (TOML), to put it in use again"
+    return (
+        f"{kinds}\n\nA handful of runs with different numbers of clients and different lengths tells most. "
+        f"Files of up to {uploads.MAX_BYTES // 10**6} MB.\n\nNo file yet? `python -m sim_core measure "
+        "http://HOST:PORT/v1 --model NAME --out my_engine.toml` measures a running server from outside in "
+        "about two minutes. Steps logged by the engine itself say most: one line a step with "
+        "`tokens,decode_context,prefill_pairs,time_ms`."
+    )
+
+
+# The fit, and what can be taken away
+
+
+def calibrated(scenario: Scenario) -> OwnEngine:
+    """Return the engine of the visitor's files; kept until files, engine or choice change."""
+    files, fit_to = mine(), st.session_state.get("own_fit_to")
+    kinds = own_engine.kinds_of(list(files.values()))
+    kind = state.view("calfrom") if state.view("calfrom") in kinds else ""
+    bare = scenario.replace(constants="", step_profile="")
+    key = (tuple((name, id(upload)) for name, upload in files.items()), bare, kind, fit_to)
+    kept = st.session_state.get("own_kept")
+    if kept is None or kept[0] != key:
+        with st.spinner("Fitting…"):
+            found = own_engine.calibrate(list(files.values()), bare, kind=kind, fit_to=fit_to)
+        st.session_state.own_kept = kept = (key, found)
+    return kept[1]
+
+
+def take_away(engine: OwnEngine, scenario: Scenario) -> None:
+    """Draw what can be taken away: the profile, the table, the chart, the command."""
+    profile = engine.profile
+    files = [
+        actions.File("Engine profile", "my_engine.toml", "application/toml", lambda: to_toml(profile)),
+        *actions.table_files(own_engine.rows(engine), "own-engine"),
+    ]
+    view = {"points": "own_points", "constants": "own_constants", "steps": "own_steps"}
+    command = command_for(scenario.replace(constants="", step_profile=""), "calibrate")
+    names = " ".join(f"'{name}'" for name in mine())
+    text = f"{command} {names} --out my_engine.toml\n{command_for(scenario, 'run')} --profile my_engine.toml"
+    actions.take_away(view.get(_view(engine), ""), files, text)

@@ -1,0 +1,201 @@
+"""The Method page, made from the code it describes: docstrings, field limits, calibrations and presets."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from sim_core.catalogue import reader as presets
+from sim_core.catalogue.calibrations import calibration, calibration_of
+from sim_core.price import cost
+from sim_core.questions import compare, design, sensitivity
+from sim_core.questions.shift.cluster import DEFAULT_SOURCES
+from sim_core.questions.teaching import lessons, rooms
+from sim_core.results import metrics
+from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario
+from sim_core.traffic import draws as workload
+from sim_core.view.drawing.figures import LIMITS
+from sim_core.view.drawing.words import number, quantity
+from sim_core.view.parts.controls import LABELS
+
+_TEXT = (Path(__file__).parent / "method.md").read_text(encoding="utf-8")
+
+
+def show(scenario: Scenario) -> None:
+    """Draw the page."""
+    st.title("Method")
+    st.markdown(
+        "Batchscope draws requests, prices each step of the engine, and runs the scheduler's rules step by "
+        "step. Formulas, constants, limits and presets on this page come from the code and its files."
+    )
+    sections = {
+        "Definitions": _definitions,
+        "Cost of a step": lambda: _cost(scenario),
+        "Scheduler": _scheduler,
+        "Two pools": lambda: st.markdown(section("Two pools")),
+        "Traffic that shifts": _shifting,
+        "Comparing": _comparing,
+        "Timelines": lambda: st.markdown(section("Timelines and late tokens")),
+        "Your own engine": lambda: st.markdown(section("Your own engine")),
+        "Lessons and rooms": _teaching,
+        "Controls": _controls,
+        "Presets": _presets,
+        "Limits": lambda: st.markdown(section("Limits")),
+    }
+    tabs = st.tabs(list(sections), key="in_method", on_change="rerun")
+    for tab, draw in zip(tabs, sections.values(), strict=True):
+        if tab.open:
+            with tab:
+                draw()
+
+
+def section(title: str) -> str:
+    """Return one section of the written part."""
+    text = _TEXT.split(f"## {title}\n", 1)[1].split("\n## ", 1)[0]
+    switch_ms = 1e3 * calibration("typical").base.prefill_request_s
+    values = {"{stable}": f"{metrics.STABLE_FRAC:.0%}", "{switch}": quantity(switch_ms, "ms")}
+    for name, value in values.items():
+        text = text.replace(name, value)
+    return text.strip()
+
+
+def _definitions() -> None:
+    st.markdown(section("Definitions"))
+    st.markdown("**What limits a point.** " + prose(metrics.binding))
+    words = [(name, text) for name, (text, _) in LIMITS.items()]
+    st.table(pd.DataFrame(words, columns=["Limit", "In words"]), hide_index=True)
+    st.markdown("**Intervals.** " + prose(metrics.band))
+
+
+def _shifting() -> None:
+    st.markdown(section("Traffic that shifts"))
+    st.markdown("**Where the defaults come from**")
+    rows = [
+        (key, quantity(DEFAULTS[key], FIELDS[key].unit), source) for key, source in DEFAULT_SOURCES.items()
+    ]
+    st.table(pd.DataFrame(rows, columns=["Key", "Default", "Source"]), hide_index=True)
+    st.caption(
+        "They come from different machines and engines; together they are an assumption. Other kinds of "
+        "move: a role flip with the weights in place took 0.38 s (vllm-conf, pd_role_switch); weights from "
+        "host memory come at about 20 GB/s (vLLM sleep mode, 2025); a new node needs 60 to 90 s for its "
+        "machine and 4 to 5 minutes for its image (Anyscale, on autoscaling Llama-3-70B)."
+    )
+
+
+def _comparing() -> None:
+    for title, part in (("Side by side", compare), ("A design", design), ("What matters most", sensitivity)):
+        st.markdown(f"**{title}.** {prose(part)}")
+
+
+def _teaching() -> None:
+    st.markdown(prose(lessons))
+    st.markdown(prose(rooms))
+
+
+def _cost(scenario: Scenario) -> None:
+    st.markdown(prose(cost))
+    chosen = calibration_of(scenario)
+    st.subheader(f"Calibration: {chosen.title}")
+    st.markdown(f"{chosen.description} Data: {chosen.data}. Date: {chosen.date}.")
+    rows = [dataclasses.asdict(constant) for constant in chosen.constants]
+    table = pd.DataFrame(rows)[["meaning", "value", "unit", "low", "high", "source"]]
+    st.dataframe(table, hide_index=True, height="content")
+    for name, errors in chosen.errors.items():
+        st.markdown(f"**Errors: {name.replace('_', ' ')}**")
+        st.table(_error_table(errors), hide_index=True)
+    st.caption(_other_calibrations(scenario.calibration))
+
+
+def _other_calibrations(chosen: str) -> str:
+    """Return what the calibrations beside the chosen one are."""
+    others = {name: calibration(name) for name in FIELDS["calibration"].choices if name != chosen}
+    described = " ".join(f"**{name}**: {other.description}" for name, other in others.items())
+    return f"The other calibrations. {described}"
+
+
+def _error_table(errors: Any) -> pd.DataFrame:
+    """Return an error table of a calibration file, whatever its nesting."""
+    if isinstance(errors, dict) and any(isinstance(value, dict) for value in errors.values()):
+        rows = [{"what": name} | (value if isinstance(value, dict) else {"value": value})
+                for name, value in errors.items()]  # fmt: skip
+        return pd.DataFrame(rows).astype(str)
+    if isinstance(errors, dict):
+        return pd.DataFrame(errors.items(), columns=["what", "value"]).astype(str)
+    return pd.DataFrame({"value": [str(errors)]})
+
+
+def _scheduler() -> None:
+    st.markdown(section("Scheduler"))
+    st.markdown("**Traffic.** " + prose(workload))
+
+
+def _controls() -> None:
+    defaults = Scenario()
+    rows = [
+        {
+            "Control": LABELS.get(key, key.replace("_", " ")),
+            "Key": key,
+            "Meaning": info.help,
+            "Unit": info.unit,
+            "Default": "as the preset"
+            if getattr(defaults, key) is None
+            else str(getattr(defaults, key)) or "none",
+            "Allowed": _allowed(info),
+        }
+        for key, info in FIELDS.items()
+    ]
+    st.markdown("The key is the name in links, files and on the command line.")
+    st.dataframe(pd.DataFrame(rows), hide_index=True, height=620)
+
+
+def _allowed(info: Any) -> str:
+    if info.choices:
+        return ", ".join(info.choices)
+    if info.kind is str or not (math.isfinite(info.low) and math.isfinite(info.high)):
+        return ""
+    return f"{number(info.low)} to {number(info.high)}"
+
+
+def _presets() -> None:
+    st.markdown(
+        "Every preset is a file with its source; figures marked announced were not measured by others."
+    )
+    kinds: dict[str, Iterable[Any]] = {
+        "Accelerators": presets.accelerators().values(),
+        "Models": presets.models().values(),
+        "Workloads": presets.workloads().values(),
+    }
+    for title, items in kinds.items():
+        st.subheader(title)
+        st.dataframe(_preset_table(items), hide_index=True, height=420)
+
+
+def _preset_table(items: Iterable[Any]) -> pd.DataFrame:
+    """Return presets as a table, without columns that are empty for all, and without long number lists."""
+    rows = [
+        {
+            field.name: getattr(item, field.name)
+            for field in dataclasses.fields(item)
+            if field.name not in ("id", "probabilities", "prompt_quantiles", "output_quantiles")
+        }
+        for item in items
+    ]
+    table = pd.DataFrame(rows)
+    return table[[name for name in table if table[name].replace("", None).notna().any()]]
+
+
+def prose(item: Any) -> str:
+    """Return the docstring of a module or function as Markdown."""
+    text = inspect.getdoc(item) or ""
+    if text.startswith("Return "):
+        text = text[7].upper() + text[8:]
+    text = re.sub(r"^(.+)\n-{3,}$", r"**\1**\n", text, flags=re.MULTILINE)
+    return text.replace("``", "`")

@@ -1,0 +1,451 @@
+"""The pieces of the Validation page: predictions against published measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from html import escape
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from sim_core.catalogue import reader as presets
+from sim_core.evidence import predicted as validation
+from sim_core.evidence import published as measured
+from sim_core.evidence import trust
+from sim_core.evidence.published import FAMILIES, NOT_STATED
+from sim_core.scenario.link.read import to_query
+from sim_core.scenario.scenario import Scenario
+from sim_core.view.drawing.figures import Row
+from sim_core.view.drawing.words import number, percent
+from sim_core.view.parts import actions, controls, pieces, trust_badge
+from sim_core.view.parts.chart import chart
+from sim_core.view.session import state, sweeps
+from sim_core.view.trust import validation_figures
+from sim_core.view.trust.validation_figures import METRICS, Spread, Style, inside, ratio_words, value_words
+
+VIEWS = {"points": "Predicted against measured", "errors": "Errors by group", "worst": "Worst cases",
+         "rows": "All points"}  # fmt: skip
+COLOURS_BY = {"family": "model family", "accelerator": "accelerator", "engine": "engine"}
+KINDS = {
+    "closed": "Closed loop", "burst": "One burst of clients", "batch": "One batch (2024 engines)",
+    "offline": "Everything at once", "prefill": "A single prefill", "server": "Open loop (MLPerf entries)",
+    "split": "Disaggregated", "every": "All kinds",
+}  # fmt: skip
+FAMILY_NAMES = {"dense": "Dense", "moe": "Mixture of experts", "mla": "MLA with experts"}
+ENGINES = {"tensorrt-llm": "TensorRT-LLM", "vllm": "vLLM", "sglang": "SGLang", "mlperf": "MLPerf entry"}
+WORST = 12
+ERRATIC = ", ".join(sorted(measured.ERRATIC_VERSIONS))
+ERRATIC_WORDS = "there a token takes up to five times as long for two clients as for one"
+FEWEST = 3  # points that a spread needs
+
+
+def sidebar(scenario: Scenario) -> None:
+    """Draw the filters."""
+    with st.sidebar:
+        controls.heading("Published points")
+        controls.choose("valkind", KINDS, "Kind of run")
+        controls.choose("valfamily", {"all": "All models"} | FAMILY_NAMES, "Model family")
+        names = {name: presets.accelerator(name).name for name in state.VIEW["valpart"][1:]}
+        controls.choose("valpart", {"all": "All accelerators"} | names, "Accelerator")
+        controls.choose("valengine", {"all": "All engines"} | ENGINES, "Engine")
+        controls.heading("Colour")
+        controls.views("valcolour", {"family": "Family", "accelerator": "Part", "engine": "Engine"}, "Colour")
+        st.caption(
+            "Filters choose among published measurements; the scenario of the other pages is left as it is."
+        )
+
+
+def show(scenario: Scenario) -> None:
+    """Show the view that was asked for."""
+    sweeps.wait_until_ready()
+    headline()
+    numbers()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        controls.views("valview", VIEWS)
+        metric = _metric()
+    rows = chosen(metric)
+    view = {"points": points, "errors": errors, "worst": worst, "rows": table}[state.view("valview")]
+    view(rows, metric)
+    _scenario_line(scenario)
+    _caption(rows, metric)
+    _take_away(rows)
+
+
+# What is shown
+
+
+@lru_cache(maxsize=2)
+def every_row(calibration: str = "typical") -> tuple[dict[str, Any], ...]:
+    """Return all points of the table as rows, with names, predictions, and blind ratios where known."""
+    blind = {row.point.id: row for row in trust.blind() if row.unseen != "accelerator"}
+    rows = validation.as_rows(validation.scored(calibration))
+    for row in rows:
+        row["model_name"] = presets.model(row["model"]).name
+        row["accelerator_name"] = presets.accelerator(row["accelerator"]).name
+        row["source_title"] = measured.sources()[row["source"]].title
+        known = blind.get(row["id"])
+        row |= {f"{name}_blind": getattr(known, name) if known else float("nan") for name in METRICS}
+    return tuple(rows)
+
+
+def chosen(metric: str) -> list[dict[str, Any]]:
+    """Return the rows that pass the filters and have the metric measured."""
+    kind, family, part, engine = (state.view(key) for key in ("valkind", "valfamily", "valpart", "valengine"))
+    return [
+        row
+        for row in every_row()
+        if _is_kind(row, kind)
+        and family in ("all", row["family"])
+        and part in ("all", row["accelerator"])
+        and (engine == "all" or row["engine"] == ENGINES[engine])
+        and row[METRICS[metric][1]] > 0
+    ]
+
+
+def _is_kind(row: Row, kind: str) -> bool:
+    if kind == "split":
+        return row["pools"] == "split"
+    return kind == "every" or (row["pools"] == "one" and kind == row["traffic"])
+
+
+def metrics_of(kind: str) -> list[str]:
+    """Return the metrics that some point of a kind has."""
+    found = [
+        metric
+        for metric, (_, column, _) in METRICS.items()
+        if any(_is_kind(row, kind) and row[column] > 0 for row in every_row())
+    ]
+    return found or list(METRICS)
+
+
+def _metric() -> str:
+    """Draw the choice of the metric and return it; one that these runs do not print gives way."""
+    known = metrics_of(state.view("valkind"))
+    if state.view("valmetric") not in known:
+        state.set_view("valmetric", known[0])
+    controls.views("valmetric", {name: METRICS[name][0] for name in known}, "Metric")
+    return state.view("valmetric")
+
+
+@lru_cache(maxsize=4)
+def looks(by: str) -> dict[str, Style]:
+    """Return the look of every group of the table, those with most points first."""
+    names = {
+        "family": FAMILIES,
+        "engine": {name: name for name in ENGINES.values()},
+        "accelerator": {name: presets.accelerator(name).name for name in _parts()},
+    }[by]
+    return validation_figures.styles(names)
+
+
+def _parts() -> list[str]:
+    counts: dict[str, int] = {}
+    for point in measured.points():
+        counts[point.accelerator] = counts.get(point.accelerator, 0) + (point.pools == "one")
+    return sorted(counts, key=lambda name: (-counts[name], name))
+
+
+# The headline: errors on what the fit has not seen
+
+
+def headline() -> None:
+    """Show the finding."""
+    tables = validation.error_tables()["model"]
+    families = ", ".join(
+        f"{words} {_pct(tables[family]['tpot_pct'])}"
+        for family, words in (("dense", "dense"), ("moe", "mixtures of experts"), ("mla", "MLA"))
+    )
+    whole = tables["all"]
+    text = (
+        f"For a model that the fit has never seen, the median error of TPOT is {_pct(whole['tpot_pct'])} "
+        f"({families}), of TTFT {_pct(whole['ttft_pct'])}, of throughput {_pct(whole['throughput_pct'])}."
+    )
+    pieces.say(text)
+
+
+def _pct(value: float) -> str:
+    return percent(value / 100)
+
+
+def numbers() -> None:
+    """Show the errors in numbers, blind ones large and in-sample ones small."""
+    tables = validation.error_tables()
+    model, part, fitted = (tables[kind]["all"] for kind in ("model", "accelerator", "none"))
+    cells = []
+    for metric in METRICS:
+        key = f"{metric}_pct"
+        note = f"accelerator left out {_pct(part[key])} · in sample {_pct(fitted[key])}"
+        cells.append(_cell(f"{METRICS[metric][0]}, median error", _pct(model[key]), note))
+    ranks = f"accelerator left out {part['rank']:.3f} · in sample {fitted['rank']:.3f}"
+    cells.append(_cell("Order of points (rank correlation)", f"{model['rank']:.3f}", ranks))
+    noise = measured.about()["noise"]
+    same = f"three of four within {_pct(noise['upper_quartile_pct'])}"
+    cells.append(_cell("Noise of such data", _pct(noise["median_pct"]), same))
+    points = f"<b>{number(model['rows'])} points</b>"
+    pieces.figures(cells, f"Closed loops, each predicted without its own model {points}")
+
+
+def _cell(name: str, value: str, note: str) -> str:
+    return pieces.figure(name, escape(value), escape(note), wrap=True)
+
+
+# The views
+
+
+def points(rows: Sequence[Row], metric: str) -> None:
+    """Show predicted against measured values."""
+    by = state.view("valcolour")
+    if not validation_figures.drawable(rows, metric):
+        _nothing()
+        return
+    chart(
+        validation_figures.against(rows, metric, by, looks(by), revision=_revision(metric)),
+        key="validation",
+        alt=validation_figures.against_sentence(rows, metric),
+        height=620,
+        title=f"Predicted against measured {inside(metric)}",
+        subtitle=f"{KINDS[state.view('valkind')]} · published points · simulated",
+        export=(1000, 800),
+    )
+
+
+def _revision(metric: str) -> str:
+    keys = ("valkind", "valfamily", "valpart", "valengine", "valview")
+    return " ".join([metric, *(state.view(key) for key in keys)])
+
+
+def _nothing() -> None:
+    text = "No published point passes these filters. Choose all models, all accelerators or all kinds."
+    st.html(f'<p class="bs-story">{escape(text)}</p>')
+
+
+def errors(rows: Sequence[Row], metric: str) -> None:
+    """Show the errors of each group, blind and in sample."""
+    by = state.view("valcolour")
+    groups = [key for key in looks(by) if _ratios(rows, by, key, f"{metric}_blind").size >= FEWEST]
+    if not groups:
+        _nothing()
+        return
+    found = [_spread(rows, metric, by, key) for key in groups]
+    chart(
+        validation_figures.spreads(found, metric, looks(by), revision=_revision(metric)),
+        key="errors",
+        alt=validation_figures.spreads_sentence(found, metric, looks(by)),
+        height=90 + 46 * len(found),
+        title=f"Predicted {inside(metric)} against measured, by {COLOURS_BY[by]}",
+        subtitle=f"{KINDS[state.view('valkind')]} · pale: model not seen by the fit",
+    )
+    st.caption(
+        "A pale bar holds four of five points, each predicted by a fit that has not seen its model; the "
+        "diamond is their median. The thin bar and the tick are the same with all points fitted. Kinds of "
+        "run that no fit uses have one of both. The ground is within 20 %."
+    )
+    _error_table(rows, metric, by, groups)
+
+
+def _ratios(rows: Sequence[Row], by: str, group: str | None, column: str) -> np.ndarray:
+    """Return the known ratios of the points of a group that count."""
+    values = [row[column] for row in rows if group in (None, row[by]) and not row["status"]]
+    found = np.array(values, dtype=float)
+    return found[np.isfinite(found)]
+
+
+def _fitted(rows: Sequence[Row], metric: str, by: str, group: str | None) -> np.ndarray:
+    return 1 + _ratios(rows, by, group, f"{metric}_error_pct") / 100
+
+
+def _spread(rows: Sequence[Row], metric: str, by: str, group: str) -> Spread:
+    blind, fitted = _ratios(rows, by, group, f"{metric}_blind"), _fitted(rows, metric, by, group)
+    edges = [tuple(np.percentile(values, [10, 50, 90]).tolist()) for values in (blind, fitted)]
+    return Spread(group, blind.size, *edges)
+
+
+def _error_table(rows: Sequence[Row], metric: str, by: str, groups: Sequence[str]) -> None:
+    """Show the error statistics of each group as a table."""
+    heads = ("points", "median", "mean (MAPE)", "bias", "within 20 %", "median, in sample")
+    names = [(looks(by)[group].name, group) for group in groups]
+    if len(groups) > 1:
+        names.append(("all of them", None))
+    lines = []
+    for name, group in names:
+        blind = validation.errors(_ratios(rows, by, group, f"{metric}_blind"))
+        fitted = validation.errors(_fitted(rows, metric, by, group))
+        bias = f"{'−' if blind.bias_pct < 0 else '+'}{_pct(abs(blind.bias_pct))}"
+        cells = (number(blind.rows), _pct(blind.median_pct), _pct(blind.mean_pct), bias,
+                 percent(blind.within_20_frac), _pct(fitted.median_pct))  # fmt: skip
+        lines.append((name, cells))
+    caption = (
+        f"Errors of {inside(metric)} on points whose model the fit has not seen, by "
+        f"{COLOURS_BY[by]}; bias is the median of the signed error"
+    )
+    pieces.table(caption, heads, lines, scroll=True)
+
+
+def worst(rows: Sequence[Row], metric: str) -> None:
+    """Show the points that are furthest off, with their sources."""
+    shown = worst_of(rows, metric)
+    if not shown:
+        _nothing()
+        return
+    heads = ("Point and source", "Measured", "Predicted", f"Predicted {inside(metric)} is")
+    top = "".join(
+        f'<th scope="col" style="text-align:{_side(place)}">{head}</th>' for place, head in enumerate(heads)
+    )
+    body = "".join(f"<tr>{''.join(map(_td, range(4), _worst_cells(row, metric)))}</tr>" for row in shown)
+    st.html(
+        '<div style="overflow-x:auto"><table class="bs-compare" style="max-width:62rem"><caption>'
+        f"The {len(shown)} points that the simulator misses by the largest factor, of those chosen</caption>"
+        f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def worst_of(rows: Sequence[Row], metric: str) -> list[Row]:
+    """Return the rows whose predictions are off by the largest factors, worst first."""
+    column = f"{metric}_error_pct"
+    known = [row for row in rows if np.isfinite(row[column])]
+    return sorted(known, key=lambda row: -abs(np.log(1 + row[column] / 100)))[:WORST]
+
+
+def _side(place: int) -> str:
+    return "right" if place else "left"
+
+
+def _td(place: int, cell: str) -> str:
+    wide = "" if place else ";overflow-wrap:anywhere"
+    return f'<td style="text-align:{_side(place)};white-space:normal;vertical-align:top{wide}">{cell}</td>'
+
+
+def _worst_cells(row: Row, metric: str) -> tuple[str, ...]:
+    """Return the cells of one bad case, as HTML."""
+    column = METRICS[metric][1]
+    small = "<small style='display:block;margin:0'>{}</small>".format
+    model, devices = escape(row["model_name"]), escape(validation_figures.devices_words(row))
+    url = escape(measured.sources()[row["source"]].url, quote=True)
+    cited = f'<a href="{url}" target="_blank">{escape(row["source_title"])}</a>, {escape(row["entry"])}'
+    source = small(f"{cited} · {_open_link(row)}")
+    return (
+        f"<b>{model}</b> on {devices}{small(escape(_run_words(row)))}{source}",
+        escape(value_words(metric, row[column])),
+        escape(value_words(metric, row[f"predicted_{column}"])),
+        escape(ratio_words(1 + row[f"{metric}_error_pct"] / 100)),
+    )
+
+
+def _run_words(row: Row) -> str:
+    version = "" if row["engine_version"] == NOT_STATED else f" {row['engine_version']}"
+    weights = f"weights {row['precision']}"
+    words = f"{row['engine']}{version}, {weights}, {validation_figures.load_words(row)}"
+    if row["engine_version"] in measured.ERRATIC_VERSIONS:
+        words += f"; not fitted: {ERRATIC_WORDS}"
+    return words + (f"; {row['status']}" if row["status"] else "")
+
+
+def _open_link(row: Row) -> str:
+    """Return a link to the Frontier page with the point's scenario."""
+    point = next(point for point in measured.points() if point.id == row["id"])
+    query = to_query(validation.scenario_of(point))
+    return f'<a href="./?{escape(query, quote=True)}" target="_self">open this setting</a>'
+
+
+def table(rows: Sequence[Row], metric: str) -> None:
+    """Show all points as a table."""
+    if not rows:
+        _nothing()
+        return
+    shown = pd.DataFrame(list(rows))[list(TABLE)]
+    shown = shown.assign(**{key: shown[key].replace(0, np.nan) for key in ("devices", "clients")})
+    values = shown.select_dtypes("float").columns
+    shown[values] = shown[values].map(lambda value: float(f"{value:.4g}"))
+    st.dataframe(shown.rename(columns=TABLE), hide_index=True, height=560)
+
+
+TABLE = {
+    "model_name": "Model", "accelerator_name": "Accelerator", "devices": "Devices",
+    "prompt_tokens": "Prompt", "output_tokens": "Answer", "clients": "Clients",
+    "ttft_ms": "TTFT [ms]", "predicted_ttft_ms": "predicted TTFT", "tpot_ms": "TPOT [ms]",
+    "predicted_tpot_ms": "predicted TPOT", "throughput_tok_per_s": "tok/s",
+    "predicted_throughput_tok_per_s": "predicted tok/s", "engine": "Engine", "engine_version": "Version",
+    "date": "Date", "precision": "Weights", "status": "Remark", "note": "Note", "id": "Id",
+    "source_title": "Source", "entry": "Entry",
+}  # fmt: skip
+
+
+# Beneath
+
+
+def _scenario_line(scenario: Scenario) -> None:
+    """Show what the same evidence says of the visitor's own scenario."""
+    st.html('<div class="bs-strip-title" style="margin:0.6rem 0 0">Your scenario on the other pages</div>')
+    trust_badge.badge(scenario)
+
+
+def _caption(rows: Sequence[Row], metric: str) -> None:
+    """Say what is shown and what it rests on."""
+    kind = state.view("valkind")
+    found = validation.errors(_fitted(rows, metric, "family", None))
+    words = []
+    if found.rows:
+        words.append(
+            f"{number(found.rows)} points, as the app predicts them: median error "
+            f"{_pct(found.median_pct)}, {percent(found.within_20_frac)} within 20 %."
+        )
+    if state.view("valview") == "points" and found.rows:
+        words.append("The bands are 10, 20 and 30 % wide.")
+    if any(row["engine_version"] in measured.ERRATIC_VERSIONS for row in rows):
+        words.append(f"TensorRT-LLM {ERRATIC} was not fitted: {ERRATIC_WORDS}.")
+    if any(row["status"] for row in rows):
+        words.append("Hollow points have attention that is not modelled; they do not count.")
+    if metric == "throughput" and any(row["throughput_derived"] for row in rows):
+        words.append(
+            "Where a closed loop's source prints no throughput, both sides follow from TTFT and TPOT."
+        )
+    words += [text for name, text in KIND_NOTES.items() if kind in (name, "every")]
+    st.caption(" ".join(words))
+    with st.expander("How the points were chosen, and what is assumed"):
+        st.markdown(_rule())
+
+
+KIND_NOTES = {
+    "server": "MLPerf entries run just below what a system can serve, where a few percent of speed decide "
+    "the waiting; they are simulated with the submission calibration. MLPerf is a trademark of MLCommons; "
+    "simulated figures are not MLPerf results.",
+    "batch": "Engines of 2024 on AMD and Intel parts were far from today's speed; no fit uses them.",
+    "split": "No fit uses points of two pools, and all but two are DeepSeek-R1. Most of these engines "
+    "decode quicker than predicted; their source does not rule out speculative decoding. Their first tokens "
+    "come far later, up to 38 s with four clients, which no prefill explains.",
+    "burst": "A hundred requests at once and nothing after: no steady state, and no fit uses them.",
+}
+
+
+def _rule() -> str:
+    """Return how the table was made, as Markdown."""
+    about = measured.about()
+    usable = about["usable"] + about["disaggregated"]
+    left_out = "".join(f"\n- {count:,}: {reason}" for reason, count in about["left_out"].items())
+    noise = about["noise"]
+    return (
+        f"**{about['chosen']:,} of {usable:,} usable points.** {about['rule']}\n\n"
+        f"**Noise.** The same point measured on another version of an engine differs by "
+        f"{noise['median_pct']} % in the median and by {noise['upper_quartile_pct']} % at the upper "
+        "quartile. No model can be nearer than that.\n\n"
+        f"**Left out before the choice.**\n{left_out}\n\n"
+        f"**What sources leave open** is assumed alike for all rows.\n\n{ASSUMPTIONS}"
+    )
+
+
+ASSUMPTIONS = (validation.__doc__ or "").partition("(`scenario_of`):\n\n")[2].partition("\n\nAll points")[0]
+
+
+def _take_away(rows: Sequence[Row]) -> None:
+    code = (
+        "from sim_core.evidence.predicted import as_rows, scored\n\nfor row in as_rows(scored()):\n"
+        '    print(row["id"], row["tpot_ms"], row["predicted_tpot_ms"], row["source"], row["entry"])'
+    )
+    key = {"points": "validation", "errors": "errors"}.get(state.view("valview"), "")
+    has_chart = bool(key) and bool(rows)
+    actions.take_away(
+        key if has_chart else "", actions.table_files(rows, "validation", published=True), code, "python"
+    )
