@@ -20,9 +20,10 @@ from typing import Any
 import click
 import pandas as pd
 
-from sim_core.catalogue import reader as presets
+from sim_core import catalogue
+from sim_core.fields.errors import ScenarioError
 from sim_core.questions import benchmark_rules as mlperf
-from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.scenario.scenario import Scenario
 
 ROOT = Path(__file__).parent.parent
 CONSTANTS = {"server": 0.95, "interactive": 0.65}  # the best constant guesses to beat
@@ -45,8 +46,8 @@ def _known(table: pd.DataFrame) -> pd.DataFrame:
     table = table[table["division"].eq("closed")].copy()
     table["benchmark"] = table["model"].str.replace(r"-99(\.9)?$", "", regex=True)
     table["part"] = table["gpu"].fillna("").str.lower()
-    known = table["benchmark"].isin(presets.preset_ids("benchmarks"))
-    known &= table["part"].isin(presets.preset_ids("accelerators"))
+    known = table["benchmark"].isin(catalogue.preset_ids("benchmarks"))
+    known &= table["part"].isin(catalogue.preset_ids("accelerators"))
     table["devices"] = table["accelerators_total"].map(devices)
     table["dtype"] = table["weight_dtype"].where(table["weight_dtype"].isin(["fp8", "fp4"]), "")
     return table[known]
@@ -63,16 +64,16 @@ def simulate(rows: pd.DataFrame, calibration: str) -> dict[tuple, dict[str, Any]
     for key in sorted(set(system_keys(rows))):
         started = time.perf_counter()
         try:
-            answers = mlperf.answers(presets.benchmark(key[0]), options_of(key, calibration))
+            answers = mlperf.answers(catalogue.benchmark(key[0]), options_of(key, calibration))
         except ScenarioError as error:
             found[key] = {"reason": str(error)}
         else:
-            found[key] = figures(presets.benchmark(key[0]), answers)
+            found[key] = figures(catalogue.benchmark(key[0]), answers)
             found[key]["seconds"] = time.perf_counter() - started
     return found
 
 
-def figures(benchmark: presets.Benchmark, answers: dict[str, Any]) -> dict[str, float]:
+def figures(benchmark: catalogue.Benchmark, answers: dict[str, Any]) -> dict[str, float]:
     """Return Offline throughput per accelerator, and ratios to it: steady, and as LoadGen counts."""
     top = answers["offline"].output_tok_per_s_per_accelerator
     found = {"offline": top}
@@ -90,7 +91,10 @@ def system_keys(rows: pd.DataFrame) -> list[tuple]:
     """Return benchmark, part, devices and precision of each row; a label of fp8 or fp4 is believed."""
     keys = []
     for row in rows.itertuples():
-        part, model = presets.accelerator(row.part), presets.model(presets.benchmark(row.benchmark).model)
+        part, model = (
+            catalogue.accelerator(row.part),
+            catalogue.model(catalogue.benchmark(row.benchmark).model),
+        )
         own = mlperf.precision(part, model)
         keys.append((row.benchmark, row.part, row.devices, own if own == "native" else row.dtype or own))
     return keys
@@ -99,7 +103,9 @@ def system_keys(rows: pd.DataFrame) -> list[tuple]:
 def options_of(key: tuple, calibration: str) -> list[Scenario]:
     """Return the candidates of one system."""
     benchmark, part, count, dtype = key
-    scenario = mlperf.tuned(presets.benchmark(benchmark), Scenario(accelerator=part, calibration=calibration))
+    scenario = mlperf.tuned(
+        catalogue.benchmark(benchmark), Scenario(accelerator=part, calibration=calibration)
+    )
     return mlperf.candidates(scenario.replace(weight_dtype=dtype), count)
 
 

@@ -25,7 +25,7 @@ from sim_core.evidence.own import fit as fitting
 from sim_core.evidence.own.fit import METRICS, Case
 from sim_core.evidence.own.formats import OwnPoint
 from sim_core.evidence.published import Point
-from sim_core.scenario.scenario import ScenarioError
+from sim_core.fields.errors import ScenarioError
 
 DRAWN_CV = 0.0642  # of lengths drawn evenly between 80% and 100%
 REPORTED = ("ttft_ms", "tpot_ms", "output_tok_per_s")

@@ -35,7 +35,7 @@ from sim_core.questions.shift import study as shift
 from sim_core.results import timeline
 from sim_core.scenario.scenario import Scenario
 from sim_core.sweep.frontier import evaluate, frontier, refine, saturation_per_s, sweep_points
-from sim_core.traffic import draws as workload
+from sim_core.traffic import draws
 from tests.naive import simulate_naive
 from tests.runs import listed
 
@@ -163,7 +163,7 @@ def twin_rows(quick: bool) -> Iterator[Row]:
     rules = rules_of(scenario, cost.price(scenario))
 
     def requests(seed: int) -> tuple[np.ndarray, ...]:
-        return workload.draw(scenario.replace(seed=seed))[:3]
+        return draws.draw(scenario.replace(seed=seed))[:3]
 
     def naive(seed: int) -> np.ndarray:
         return np.array(simulate_naive(plain, *map(list, requests(seed)), **rules).finished_s)
@@ -287,7 +287,7 @@ def million_rows(quick: bool) -> Iterator[Row]:
 
 def memory_bytes(scenario: Scenario) -> dict[str, float]:
     """Return the most memory that a run holds at one time, beyond its requests."""
-    priced, requests = cost.price(scenario), workload.draw(scenario)[:3]
+    priced, requests = cost.price(scenario), draws.draw(scenario)[:3]
     rules = rules_of(scenario, priced)
     inputs = INPUT_BYTES * MILLION
     return {

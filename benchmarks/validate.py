@@ -31,7 +31,7 @@ import click
 import numpy as np
 import pandas as pd
 
-from sim_core.catalogue import reader as presets
+from sim_core import catalogue
 from sim_core.catalogue.calibrations import CALIBRATIONS, UNITS, Calibration, Constants, calibration
 from sim_core.evidence import predicted as validation
 from sim_core.evidence import published as measured
@@ -82,8 +82,8 @@ def read_serving(path: Path) -> tuple[list[Point], dict[str, int]]:
     kind = rows.metric_kind.map(KINDS)
     notes = rows.notes.astype(str)
     wide = rows["mode"].ne("disagg")
-    known = rows.model.map(_model_id).isin(presets.preset_ids("models"))
-    known &= rows.gpu.str.lower().isin(presets.preset_ids("accelerators"))
+    known = rows.model.map(_model_id).isin(catalogue.preset_ids("models"))
+    known &= rows.gpu.str.lower().isin(catalogue.preset_ids("accelerators"))
     workers = ["prefill_workers", "prefill_gpus_per_worker", "decode_workers", "decode_gpus_per_worker"]
     stated = rows[workers].gt(0).all(axis=1)
     latency = rows.tpot_ms_unspecified.fillna(rows.tpot_ms_mean).fillna(rows.tpot_ms_p50)
@@ -197,8 +197,8 @@ def read_mlperf(path: Path) -> list[Point]:
     rows["benchmark"] = rows.model.str.replace(r"-99(\.9)?$", "", regex=True)
     keep = rows.division.eq("closed") & rows.scenario.isin(["Server", "Interactive"])
     keep &= rows.scheduled_samples_per_s.gt(0) & rows.ttft_ms_mean.gt(0) & rows.tpot_ms_mean.gt(0)
-    keep &= rows.gpu.fillna("").str.lower().isin(presets.preset_ids("accelerators"))
-    keep &= rows.benchmark.isin(presets.preset_ids("benchmarks")) & rows.accelerators_total.le(8)
+    keep &= rows.gpu.fillna("").str.lower().isin(catalogue.preset_ids("accelerators"))
+    keep &= rows.benchmark.isin(catalogue.preset_ids("benchmarks")) & rows.accelerators_total.le(8)
     rows["label"] = rows.weight_dtype.replace(LABELS)
     keep &= rows.label.isin(["fp8", "fp4"]) & rows.run_valid.eq("VALID")
     rows = rows[keep].drop_duplicates(["round", "submitter", "system", "benchmark", "scenario", "result"])
@@ -206,7 +206,7 @@ def read_mlperf(path: Path) -> list[Point]:
 
 
 def _mlperf_point(row: Any) -> Point:
-    bench = presets.benchmark(row.benchmark)
+    bench = catalogue.benchmark(row.benchmark)
     place = row.entry_id if isinstance(row.entry_id, str) else row.source_path
     return Point(
         id=f"M{row.Index:05d}",
@@ -382,7 +382,7 @@ def write_typical(one: Sequence[Point], left_out: dict[str, int]) -> None:
     values = fit(bench, EVALUATIONS)
     chosen = calibration("typical")
     constants = tuple(dataclasses.replace(item, value=values[item.name]) for item in chosen.constants)
-    parts = sorted({presets.accelerator(point.accelerator).name for point in points})
+    parts = sorted({catalogue.accelerator(point.accelerator).name for point in points})
     data = (
         f"{len(points)} closed-loop runs on {', '.join(parts[:-1])} and {parts[-1]} from "
         "ai-dynamo/aiconfigurator (silicon_sample.csv: InferenceX runs and the vendor's own)"
@@ -416,9 +416,9 @@ def typical_errors(
     ]
     return {
         "overall": overall,
-        "by_model": _by_group(bench.points, predicted, [presets.model(p.model).name for p in bench.points]),
+        "by_model": _by_group(bench.points, predicted, [catalogue.model(p.model).name for p in bench.points]),
         "by_accelerator": _by_group(
-            bench.points, predicted, [presets.accelerator(p.accelerator).name for p in bench.points]
+            bench.points, predicted, [catalogue.accelerator(p.accelerator).name for p in bench.points]
         ),
         "by_engine": _by_group(bench.points, predicted, [p.engine for p in bench.points]),
         "not_fitted": _by_group(rest, validation.predict(rest_bench, base_of(values)), reasons),

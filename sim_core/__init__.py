@@ -16,8 +16,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Scenario": "scenario.scenario",
-    "ScenarioError": "scenario.scenario",
-    "load_scenario": "scenario.link.read",
+    "ScenarioError": "fields.errors",
+    "load_scenario": "scenario.link.load",
     "simulate": "engine.run",
     "summarize": "results.metrics",
     "frontier": "sweep.frontier",

@@ -7,14 +7,16 @@ import math
 import numpy as np
 import pytest
 
-from sim_core.catalogue import reader as presets
 from sim_core.catalogue.calibrations import calibration
 from sim_core.engine.run import run
+from sim_core.fields.errors import ScenarioError
 from sim_core.price import cost
 from sim_core.questions.experiments import waiting as batching
 from sim_core.results import metrics
-from sim_core.scenario.link.read import load_scenario, to_query
-from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.scenario.link.load import load_scenario
+from sim_core.scenario.link.write import to_query
+from sim_core.scenario.ready import ready_scenarios
+from sim_core.scenario.scenario import Scenario
 
 FIXED = Scenario(prompt_cv=0.0, output_cv=0.0)
 SMALL = FIXED.replace(requests=200, arrival_per_s=2.0, output_tokens=100)
@@ -36,7 +38,7 @@ EDGES = {
     "long prompts": {"prompt_tokens": 100_000, "prompt_cv": 2.0},
     "a mix": {"mix": "chat:0.7,rag:0.3"},
 }
-SCENARIOS = {name: preset.build() for name, preset in presets.scenarios().items()}
+SCENARIOS = {name: preset.build() for name, preset in ready_scenarios().items()}
 SCENARIOS |= {name: Scenario(requests=300).replace(**changes) for name, changes in EDGES.items()}
 PRESSED = {"llama-3.1-8b-on-h100", "kv-pressure", *EDGES}  # the others run the same code, more slowly
 

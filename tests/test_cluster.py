@@ -10,6 +10,7 @@ import pytest
 
 from sim_core import load_scenario
 from sim_core.engine.kernels.one_pool import DECODES, PREFILLS, Plan, Transfer
+from sim_core.fields.errors import ScenarioError
 from sim_core.price.pools import pools_of
 from sim_core.price.work import memory
 from sim_core.questions.shift.cluster import (
@@ -22,7 +23,6 @@ from sim_core.questions.shift.cluster import (
     state_s,
 )
 from sim_core.questions.shift.study import Study
-from sim_core.scenario.scenario import ScenarioError
 from sim_core.traffic.demand import Demand
 from tests.runs import make_cost
 from tests.test_moves import engine_of

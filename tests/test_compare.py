@@ -7,10 +7,9 @@ import math
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from sim_core import load_scenario
-from sim_core.catalogue import reader as presets
+from sim_core import catalogue, load_scenario
 from sim_core.questions import compare
-from sim_core.scenario.link.read import to_query
+from sim_core.scenario.link.write import to_query
 from sim_core.sweep.frontier import LOAD, frontier, sweep_key
 from sim_core.view.compare import figures as compare_figures
 from sim_core.view.compare import page as view
@@ -55,7 +54,7 @@ def test_twice_the_device_is_twice_as_good() -> None:
     """Oracle: arithmetic: everything twice as fast in the datasheet calibration gives twice as many tokens at
     twice the interactivity, so at the same interactivity more than twice as many."""
     base = H100.replace(calibration="datasheet", arrivals="closed")
-    part = presets.accelerator("h100-sxm")
+    part = catalogue.accelerator("h100-sxm")
     double = base.replace(
         hbm_gb_per_s=2 * part.hbm_gb_per_s, bf16_tflop_per_s=2.0 * part.bf16_tflop_per_s,
         link_gb_per_s=2.0 * part.link_gb_per_s,
@@ -115,7 +114,7 @@ def test_what_a_speed_and_a_throughput_together_take() -> None:
     base = H100.replace(arrivals="closed")
     half = compare.throughput_within(base, 100.0)
     found = compare.needed(base, 1.3 * half, 100.0)
-    factor, sheet = found["hbm_gb_per_s"], presets.accelerator("h100-sxm").hbm_gb_per_s
+    factor, sheet = found["hbm_gb_per_s"], catalogue.accelerator("h100-sxm").hbm_gb_per_s
     assert 1 < factor < 8
     for share, enough in ((factor, True), (factor / 1.04, False)):
         there = compare.throughput_within(base.replace(hbm_gb_per_s=sheet * share), 100.0)
@@ -147,7 +146,7 @@ def test_gain_within_the_same_limits() -> None:
     there, back = compare.gain_within(H100, other), compare.gain_within(other, H100)
     assert there.gain.is_sure
     assert (1 + there.gain.frac) * (1 + back.gain.frac) == pytest.approx(1, rel=0.005)
-    power = presets.accelerator("h200").tdp_w / presets.accelerator("h100-sxm").tdp_w
+    power = catalogue.accelerator("h200").tdp_w / catalogue.accelerator("h100-sxm").tdp_w
     assert there.joule_ratio == pytest.approx(power / (1 + there.gain.frac), rel=0.01)
 
 
@@ -252,7 +251,7 @@ def test_what_it_takes() -> None:
     top = compare.best_within(base)[compare.Y]
     found = compare.needed(base, 1.2 * top)
     factor = found["bf16_tflop_per_s"]
-    part = presets.accelerator("h100-sxm")
+    part = catalogue.accelerator("h100-sxm")
     assert 1 < factor < 8
 
     def reaches(share: float) -> bool:

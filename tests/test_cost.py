@@ -10,12 +10,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sim_core.catalogue import calibrations as calibration
-from sim_core.catalogue.reader import accelerator_of, model_of, preset_ids
+from sim_core.catalogue import calibrations
+from sim_core.catalogue.reader import preset_ids
 from sim_core.engine.run import run
+from sim_core.fields.errors import ScenarioError
 from sim_core.price import cost, work
 from sim_core.scenario.profiles import EngineProfile
-from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 
 H100_BANDWIDTH = 3.35e12
 
@@ -327,10 +328,10 @@ def test_a_profile_without_blocks_takes_them_from_memory():
 def test_calibrations_state_every_constant_within_its_bounds(name):
     """Each constant names its unit, physical bounds, meaning and source; datasheet is the ideal."""
     found = cost.calibration(name)
-    assert {len(found.constants)} == {len(calibration.Constants._fields)}
+    assert {len(found.constants)} == {len(calibrations.Constants._fields)}
     for constant in found.constants:
         assert constant.low <= constant.value <= constant.high
-        assert constant.unit in calibration.UNITS
+        assert constant.unit in calibrations.UNITS
         assert constant.meaning
         assert constant.source
     if name == "datasheet":
@@ -342,7 +343,7 @@ def test_a_calibration_outside_its_bounds_is_refused():
     found = cost.calibration("typical").constants
     broken = (dataclasses.replace(found[0], value=1.2), *found[1:])
     with pytest.raises(ScenarioError, match=f"{found[0].name} is 1.2 frac"):
-        calibration._base_units("typical", broken)
+        calibrations._base_units("typical", broken)
 
 
 def test_money_and_energy():
@@ -402,7 +403,7 @@ def test_typical_states_its_errors():
 def test_the_switch_cost_replaces_the_fitted_one():
     """Oracle: by hand: each prompt of a step adds it once, whatever the calibration; 0 takes it away."""
     scenario = Scenario()
-    fitted = calibration.calibration("typical").base.prefill_request_s
+    fitted = calibrations.calibration("typical").base.prefill_request_s
     assert cost.price(scenario).step.prefill_request_s == pytest.approx(fitted)
     for name in ("typical", "datasheet"):
         changed = scenario.replace(calibration=name, prefill_switch_ms=7.0)

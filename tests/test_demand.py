@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.fields.errors import ScenarioError
+from sim_core.scenario.scenario import Scenario
 from sim_core.traffic import demand
 from sim_core.traffic.traces import Trace
 

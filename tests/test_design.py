@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sim_core import load_scenario
-from sim_core.catalogue import reader as presets
+from sim_core import catalogue, load_scenario
+from sim_core.catalogue import reader
 from sim_core.price.cost import floor_step_s, price, step_parts
 from sim_core.price.work import group_sizes
 from sim_core.questions import compare, design
-from sim_core.scenario.scenario import SPECS
+from sim_core.scenario.scenario import SPECS, model_of
 from sim_core.view.compare import design_words
 from tests.visits import address, finding, healthy, open_page, said
 
@@ -33,11 +33,11 @@ def test_kinds_follow_the_part() -> None:
 
 def test_a_part_with_int8_alone_gets_assumed_peaks() -> None:
     """By hand: fp8 as int8, bf16 half of it; printed peaks are left alone; nothing comes of nothing."""
-    assert design.assumed_peaks(presets.accelerator("corsair")) == {
+    assert design.assumed_peaks(catalogue.accelerator("corsair")) == {
         "bf16_tflop_per_s": 1200.0, "fp8_tflop_per_s": 2400.0,
     }  # fmt: skip
-    assert design.assumed_peaks(presets.accelerator("groq-lpu-v1")) == {}
-    assert design.assumed_peaks(presets.accelerator("cerebras-wse-3")) == {}
+    assert design.assumed_peaks(catalogue.accelerator("groq-lpu-v1")) == {}
+    assert design.assumed_peaks(catalogue.accelerator("cerebras-wse-3")) == {}
     assert not design.is_own(CHIP) and design.is_own(CHIP.replace(hbm_gb=4.0))
 
 
@@ -58,7 +58,7 @@ def test_the_smallest_group_holds_all_and_the_next_smaller_does_not() -> None:
     for gb in (4.0, 8.0, 20.0, 100.0):
         chip = CHIP.replace(hbm_gb=gb, kv_dtype="fp8")
         found = design.spread(chip)
-        groups = group_sizes(presets.model_of(chip), 1)
+        groups = group_sizes(model_of(chip), 1)
         rooms = {
             size: design._room(chip.replace(tensor_parallel=size), found.sequence_tokens) for size in groups
         }
@@ -81,16 +81,16 @@ def test_what_is_impossible_is_said_with_its_reason() -> None:
 
 def test_nothing_is_faster_than_bytes_over_bandwidth() -> None:
     """Oracle: the physics floor, for every group that an SRAM part can form."""
-    for size in group_sizes(presets.model_of(CHIP), 1):
+    for size in group_sizes(model_of(CHIP), 1):
         chip = CHIP.replace(hbm_gb=80.0, tensor_parallel=size, calibration="datasheet")
         assert sum(step_parts(price(chip), 1, 1000).values()) >= floor_step_s(chip, 1, 1000)
 
 
-def save(part: presets.Accelerator, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def save(part: catalogue.Accelerator, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put a part beside the presets, in a copy of them."""
-    shutil.copytree(presets.PRESETS / "accelerators", folder / "accelerators")
+    shutil.copytree(reader.PRESETS / "accelerators", folder / "accelerators")
     (folder / "accelerators" / f"{part.id}.toml").write_text(design.to_toml(part), encoding="utf-8")
-    monkeypatch.setattr(presets, "PRESETS", folder)
+    monkeypatch.setattr(reader, "PRESETS", folder)
 
 
 def test_a_design_as_a_file_is_the_same_part(tmp_path, monkeypatch) -> None:
@@ -101,7 +101,7 @@ def test_a_design_as_a_file_is_the_same_part(tmp_path, monkeypatch) -> None:
     )  # fmt: skip
     part = dataclasses.replace(design.part_of(own), id="saved-gpu")
     save(part, tmp_path, monkeypatch)
-    assert presets.accelerator("saved-gpu") == part
+    assert catalogue.accelerator("saved-gpu") == part
     saved = own.replace(**dict.fromkeys(SPECS), accelerator="saved-gpu")
     for name in ("token_s", "row_s", "decode_context_s", "prefill_pair_s"):
         assert np.array_equal(getattr(price(saved).step, name), getattr(price(own).step, name))
@@ -112,7 +112,7 @@ def test_an_sram_design_stays_one_as_a_file(tmp_path, monkeypatch) -> None:
     """Oracle: its kind, by the loader of presets; what is not known stays out of the file."""
     part = dataclasses.replace(design.part_of(CHIP.replace(hbm_gb=0.5)), id="saved-chip")
     save(part, tmp_path, monkeypatch)
-    assert presets.accelerator("saved-chip").memory_on_chip
+    assert catalogue.accelerator("saved-chip").memory_on_chip
     assert "price_usd_per_hour" not in design.to_toml(part)
 
 

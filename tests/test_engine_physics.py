@@ -8,17 +8,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sim_core import load_scenario
-from sim_core.catalogue import reader as presets
+from sim_core import catalogue, load_scenario
 from sim_core.engine.run import run
+from sim_core.fields.errors import ScenarioError
 from sim_core.price import cost
 from sim_core.results import metrics
 from sim_core.scenario.request_lists import parse_request_list, write_request_list
-from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.scenario.scenario import Scenario
 from sim_core.sweep.frontier import frontier, saturation_per_s
 from tests.runs import make_cost, run_kernel
 
-SCENARIOS = sorted(presets.preset_ids("scenarios"))
+SCENARIOS = sorted(catalogue.preset_ids("scenarios"))
 POLICIES = ("chunked", "prefill_first", "static")
 SECOND = make_cost(token_s=[0.0] + [1.0] * 64)  # every step takes a second
 
@@ -36,7 +36,7 @@ def at_load(scenario, load):
 def fitting(accelerator, **changes):
     """Return one scenario for each model, on as few devices of a kind as hold it in bf16."""
     found = []
-    for model in sorted(presets.preset_ids("models")):
+    for model in sorted(catalogue.preset_ids("models")):
         for devices in (1, 2, 4, 8, 16):
             scenario = Scenario(model=model, accelerator=accelerator, tensor_parallel=devices, **changes)
             try:
@@ -65,7 +65,7 @@ def test_one_user_decodes_at_the_speed_of_memory(accelerator):
     scenarios = fitting(accelerator, token_budget=2048, **keys, **lengths)
     assert len(scenarios) > 15
     for scenario in scenarios:
-        model = presets.model(scenario.model)
+        model = catalogue.model(scenario.model)
         floor_ms = 1e3 * np.mean([cost.floor_step_s(scenario, 1, 500 + k) for k in range(59)])
         ratio = point(scenario, calibration="datasheet")["tpot_ms_p50"] / floor_ms
         held_once = scenario.tensor_parallel <= 8 and model.attention == "full"
@@ -108,7 +108,7 @@ def test_everything_twice_as_fast_halves_every_latency(name, policy):
     """Oracle: dimensional analysis. At datasheet peaks no time is fixed: with memory, arithmetic, links and
     the host link twice as fast, and requests twice as often, all times halve and all rates double."""
     scenario = load_scenario(name, policy=policy, calibration="datasheet", requests=300)
-    device = presets.accelerator(scenario.accelerator)
+    device = catalogue.accelerator(scenario.accelerator)
     specs = ("bf16_tflop_per_s", "fp8_tflop_per_s", "fp4_tflop_per_s")
     specs += ("hbm_gb_per_s", "link_gb_per_s", "pcie_gb_per_s")
     own = {spec: getattr(scenario, spec) or getattr(device, spec) for spec in specs}
@@ -135,7 +135,7 @@ def test_everything_twice_as_fast_halves_every_latency(name, policy):
 def test_a_faster_part_slows_no_step(name, spec):
     """Oracle: more bandwidth or more FLOP/s can only shorten a step, whatever it holds."""
     scenario = load_scenario(name)
-    value = getattr(scenario, spec) or getattr(presets.accelerator(scenario.accelerator), spec)
+    value = getattr(scenario, spec) or getattr(catalogue.accelerator(scenario.accelerator), spec)
     if not value:
         return
     for calibration in ("typical", "datasheet"):

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from sim_core import capacity, frontier, load_scenario
 from sim_core.engine.run import run
+from sim_core.fields.errors import ScenarioError
 from sim_core.price.cost import price
 from sim_core.results import metrics
-from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.scenario.scenario import Scenario
 from sim_core.sweep.frontier import (
     LOADS,
     MAX_POINTS,

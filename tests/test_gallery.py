@@ -10,9 +10,10 @@ from xml.etree import ElementTree
 import pytest
 
 from sim_core import load_scenario
-from sim_core.catalogue import reader as presets
 from sim_core.questions import compare
-from sim_core.scenario.link.read import VIEW_KEYS, from_query
+from sim_core.scenario.link.page_keys import VIEW_KEYS
+from sim_core.scenario.link.read import from_query
+from sim_core.scenario.ready import ready_scenario, ready_scenarios
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.drawing.figures import X, Y
 from sim_core.view.learn import gallery, thumbnails
@@ -79,7 +80,7 @@ def test_traffic_that_shifts_is_drawn_as_its_change() -> None:
 
 def test_a_thumbnail_is_drawn_once_for_everybody() -> None:
     """Oracle: the simulated curve: one dot a point that runs, and one ring."""
-    scenario = presets.scenario_preset("kv-pressure").build()
+    scenario = ready_scenario("kv-pressure").build()
     svg = thumbnails.of(scenario)
     assert thumbnails.known(scenario) is svg
     runs = sum(row["feasible"] for row in compare.curve(scenario))
@@ -89,7 +90,7 @@ def test_a_thumbnail_is_drawn_once_for_everybody() -> None:
 def test_every_ready_scenario_has_a_card_with_its_link() -> None:
     """Oracle: the presets; the short link is the scenario, the page one of the app's."""
     app = healthy(open_page("13_Gallery.py"))
-    ready = presets.scenarios()
+    ready = ready_scenarios()
     cards = [button.key for button in app.button if button.label == "Open"]
     assert sorted(cards) == sorted(f"ready_{id}" for id in ready)
     assert ready[cards[0].removeprefix("ready_")].build() == Scenario()  # the first stop comes first
@@ -109,7 +110,7 @@ def test_the_filter_finds_words_of_title_and_story() -> None:
     assert "ready_static-batching" not in {button.key for button in app.button}
     app.text_input(key="page_filter").set_value("nonsense").run()
     assert healthy(app).caption[0].value == "No ready scenario has these words."
-    assert len(gallery.matching(list(presets.scenarios().values()), " ")) == len(presets.scenarios())
+    assert len(gallery.matching(list(ready_scenarios().values()), " ")) == len(ready_scenarios())
 
 
 def test_pages_have_the_paths_that_streamlit_gives_them() -> None:

@@ -138,7 +138,7 @@ def test_one_version() -> None:
 
 def test_page_settings_in_a_link_are_known_to_the_command_line() -> None:
     """Oracle: the keys that the pages themselves write into the address."""
-    from sim_core.scenario.link.read import VIEW_KEYS
+    from sim_core.scenario.link.page_keys import VIEW_KEYS
     from sim_core.view.session import state
 
     own = {*state.VIEW, *state.NUMBERS, state.AMONG, state.ANSWERS, state.VERSUS}

@@ -11,21 +11,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim_core.catalogue import reader as presets
-from sim_core.catalogue.reader import LessonStep
+from sim_core import catalogue
+from sim_core.catalogue.lessons import LessonStep, check_step
 from sim_core.command.main import main
 from sim_core.engine.run import run
+from sim_core.fields.errors import ScenarioError
 from sim_core.questions.teaching import lessons
 from sim_core.results import metrics
-from sim_core.scenario.link.read import load_scenario
-from sim_core.scenario.scenario import FIELDS, Scenario, ScenarioError
+from sim_core.scenario.link.load import load_scenario
+from sim_core.scenario.scenario import FIELDS, Scenario
 from sim_core.view.learn import lesson_figures, lesson_summary, lesson_words
 from tests.visits import ROOT, address, finding, healthy, open_page, said
 
 PAGE = "10_Lessons.py"
 STEPS = [
     pytest.param(item, number, id=f"{item.id}-{number}")
-    for item in presets.lessons().values()
+    for item in catalogue.lessons().values()
     for number in range(1, len(item.steps) + 1)
 ]
 
@@ -65,14 +66,14 @@ def test_steps_are_well_made(item, number) -> None:
 
 def test_measures_are_the_metrics() -> None:
     """Oracle: the simulator's own point, in the measure's unit."""
-    step = presets.lesson("02-the-roofline").steps[0]
+    step = catalogue.lesson("02-the-roofline").steps[0]
     point = metrics.point_of(run(load_scenario(step.scenario, concurrency=64)))
     assert lessons.figure_at(step, "64") == pytest.approx(100 * point["mfu_frac"])
 
 
 def made(**changes) -> LessonStep:
     """Return a step with parts of it changed."""
-    step = presets.lesson("03-why-batching-works").steps[0]
+    step = catalogue.lesson("03-why-batching-works").steps[0]
     return dataclasses.replace(step, **changes)
 
 
@@ -89,7 +90,7 @@ def test_guesses_are_judged() -> None:
 
 def test_choices_are_judged() -> None:
     """By hand: the ratio 1.3 lies in the second of four."""
-    step = presets.lesson("03-why-batching-works").steps[1]
+    step = catalogue.lesson("03-why-batching-works").steps[1]
     assert lessons.right_choice(step) == 1
     assert [lessons.answered(step, choice).right for choice in range(4)] == [False, True, False, False]
 
@@ -102,7 +103,7 @@ def test_wrong_steps_are_refused(changes: dict, words: str) -> None:
     """Oracle: by hand: the message names the step and what is wrong."""
     step = made(**changes)
     with pytest.raises(ScenarioError, match=words) as caught:
-        presets._check_step(step)
+        check_step(step)
     assert step.title in str(caught.value)
 
 
@@ -231,13 +232,13 @@ def test_the_command_lists_lessons(capsys) -> None:
     """Oracle: the presets."""
     assert main(["list", "lessons"]) == 0
     text = capsys.readouterr().out
-    assert all(name in text for name in presets.preset_ids("lessons"))
+    assert all(name in text for name in catalogue.preset_ids("lessons"))
 
 
 def test_the_page_opens_from_the_app() -> None:
     """Oracle: all lessons stand on it."""
     app = healthy(open_page(PAGE))
-    assert len([button for button in app.button if button.label == "Start"]) == len(presets.lessons())
+    assert len([button for button in app.button if button.label == "Start"]) == len(catalogue.lessons())
 
 
 def test_the_workshop_plan_leads_to_what_exists() -> None:
@@ -245,6 +246,6 @@ def test_the_workshop_plan_leads_to_what_exists() -> None:
     text = (ROOT / "docs" / "facilitator.md").read_text(encoding="utf-8")
     named = re.findall(r"lesson=([\w.-]+)", text)
     assert len(set(named)) >= 9
-    assert set(named) <= set(presets.preset_ids("lessons"))
+    assert set(named) <= set(catalogue.preset_ids("lessons"))
     scenarios = re.findall(r"preset=([\w.-]+)", text)
-    assert scenarios and set(scenarios) <= set(presets.preset_ids("scenarios"))
+    assert scenarios and set(scenarios) <= set(catalogue.preset_ids("scenarios"))

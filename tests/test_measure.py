@@ -15,9 +15,10 @@ from sim_core.command.main import main
 from sim_core.engine.run import each_step, run
 from sim_core.evidence.own import probe as measure
 from sim_core.evidence.own.probe import Measured, OpenAIServer, Probe, Stream
+from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.profiles import EngineProfile, read_profile, write_profile
 from sim_core.scenario.request_lists import write_request_list
-from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.scenario.scenario import Scenario
 
 PLANTED = EngineProfile(
     step_tokens=(1, 32, 128, 8192),

@@ -15,13 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim_core import load_scenario, simulate, summarize
-from sim_core.catalogue import reader as presets
+from sim_core import catalogue, load_scenario, simulate, summarize
 from sim_core.engine.run import FINISHED, REJECTED, run
+from sim_core.fields.errors import ScenarioError
 from sim_core.results import metrics
 from sim_core.results.metrics import Rows, band, measure, percentiles, summary_of, tally_of, window_of
 from sim_core.results.text import plain
-from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.scenario.scenario import Scenario
 from sim_core.sweep.frontier import saturation_per_s
 from tests.naive import simulate_naive
 from tests.runs import listed
@@ -324,7 +324,7 @@ def test_rejected_requests_are_shown():
     assert any("can never fit" in note for note in found["warnings"])
 
 
-@pytest.mark.parametrize("name", sorted(presets.preset_ids("scenarios")))
+@pytest.mark.parametrize("name", sorted(catalogue.preset_ids("scenarios")))
 def test_shares_and_utilisation_of_every_ready_scenario(name):
     """Oracle: parts add up to the whole; nothing is used more than fully, least of all at datasheet peaks."""
     for calibration in ("typical", "datasheet"):
@@ -447,7 +447,7 @@ def flags(scenario, load, seeds=5):
     return sum(metrics.point_of(found)["saturated"] for found in runs)
 
 
-@pytest.mark.parametrize("name", sorted(presets.preset_ids("scenarios")))
+@pytest.mark.parametrize("name", sorted(catalogue.preset_ids("scenarios")))
 def test_saturation_is_seen_and_no_false_alarm_raised(name):
     """Oracle: half of what the engine can do is stable, half more is not. 2,000 requests, 5 seeds each.
 

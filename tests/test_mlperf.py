@@ -10,17 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sim_core import load_scenario
-from sim_core.catalogue import reader as presets
+from sim_core import catalogue, load_scenario
+from sim_core.catalogue import reader
 from sim_core.engine.run import run
+from sim_core.fields.errors import ScenarioError
 from sim_core.questions import benchmark_rules as mlperf
 from sim_core.questions.benchmark_rules import Limits
 from sim_core.results import metrics
-from sim_core.scenario.scenario import Scenario, ScenarioError
-from sim_core.traffic import draws as workload
+from sim_core.scenario.scenario import Scenario
+from sim_core.traffic import draws
 
 REFERENCE = Path(__file__).parent.parent.parent / "shared" / "reference"
-BENCHMARKS = presets.preset_ids("benchmarks")
+BENCHMARKS = catalogue.preset_ids("benchmarks")
 needs_reference = pytest.mark.skipif(not REFERENCE.is_dir(), reason="the reference tables are not here")
 
 
@@ -31,7 +32,7 @@ def rules() -> list[dict[str, str]]:
 
 def small(part: str = "h100-sxm", **changes) -> Scenario:
     """Return the 8B benchmark's system on one accelerator."""
-    benchmark = presets.benchmark("llama3.1-8b")
+    benchmark = catalogue.benchmark("llama3.1-8b")
     return mlperf.tuned(benchmark, Scenario(accelerator=part)).replace(**changes)
 
 
@@ -42,7 +43,7 @@ def small(part: str = "h100-sxm", **changes) -> Scenario:
 @pytest.mark.parametrize("row", rules() if REFERENCE.is_dir() else [], ids=lambda row: row["category"])
 def test_rules_are_those_of_the_reference_table(row):
     """Oracle: the table of rules, limit by limit; Mixtral has no Interactive."""
-    found = presets.benchmark(row["benchmark"])
+    found = catalogue.benchmark(row["benchmark"])
     assert found.dataset == row["dataset"]
     assert (found.samples, found.max_output_tokens) == (
         int(row["qsl_samples"]),
@@ -58,16 +59,16 @@ def test_rules_are_those_of_the_reference_table(row):
 
 def test_what_a_benchmark_lacks():
     """Oracle: Mixtral's rules have no interactive scenario, and Offline has no limits anywhere."""
-    assert presets.benchmark("mixtral-8x7b").limits_ms("interactive") is None
-    assert all(presets.benchmark(name).limits_ms("offline") is None for name in BENCHMARKS)
+    assert catalogue.benchmark("mixtral-8x7b").limits_ms("interactive") is None
+    assert all(catalogue.benchmark(name).limits_ms("offline") is None for name in BENCHMARKS)
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_lengths_have_the_means_of_the_data_set(name):
     """Oracle: the data set's mean prompt (3%: a table of 35 quantiles), and the answers' mean of submitted
     runs (12%: gpt-oss and DeepSeek runs differ from the stored answers)."""
-    benchmark = presets.benchmark(name)
-    prompt, output = workload.mean_lengths(Scenario(mix=benchmark.workload))
+    benchmark = catalogue.benchmark(name)
+    prompt, output = draws.mean_lengths(Scenario(mix=benchmark.workload))
     assert prompt == pytest.approx(benchmark.prompt_tokens_mean, rel=0.03)
     assert output == pytest.approx(benchmark.measured_output_tokens_mean, rel=0.12)
 
@@ -76,9 +77,9 @@ def test_a_wrong_benchmark_file_is_refused(monkeypatch, tmp_path):
     """Oracle: the message names file and key."""
     (tmp_path / "benchmarks").mkdir()
     (tmp_path / "benchmarks" / "x.toml").write_text('title = "X"\nlimit = 3\n', encoding="utf-8")
-    monkeypatch.setattr(presets, "PRESETS", tmp_path)
+    monkeypatch.setattr(reader, "PRESETS", tmp_path)
     with pytest.raises(ScenarioError, match=r"benchmarks/x.toml: unknown key 'limit'"):
-        presets._load("benchmarks", "x", presets.Benchmark)
+        reader.load_preset("benchmarks", "x", catalogue.Benchmark)
 
 
 # The search
@@ -154,7 +155,7 @@ def test_a_batch_limit_that_is_given_is_kept():
 
 @pytest.fixture(scope="module")
 def found():
-    benchmark = presets.benchmark("llama3.1-8b")
+    benchmark = catalogue.benchmark("llama3.1-8b")
     return mlperf.answers(benchmark, mlperf.candidates(small(), 4))
 
 
@@ -216,7 +217,7 @@ def test_counting_by_hand():
 
 def test_candidates_use_every_device():
     """Oracle: devices = tensor parallel x replicas; experts whole or divided."""
-    scenario = mlperf.tuned(presets.benchmark("gpt-oss-120b"), Scenario(accelerator="b200"))
+    scenario = mlperf.tuned(catalogue.benchmark("gpt-oss-120b"), Scenario(accelerator="b200"))
     options = mlperf.candidates(scenario, 8)
     assert {option.tensor_parallel * option.replicas for option in options} == {8}
     assert {option.expert_parallel for option in options} == {1, 2, 4, 8}
@@ -224,7 +225,7 @@ def test_candidates_use_every_device():
 
 def test_a_model_that_does_not_fit_says_so():
     """Oracle: the message of memory."""
-    scenario = mlperf.tuned(presets.benchmark("llama3.1-405b"), Scenario(accelerator="l4"))
+    scenario = mlperf.tuned(catalogue.benchmark("llama3.1-405b"), Scenario(accelerator="l4"))
     with pytest.raises(ScenarioError, match="needs"):
         mlperf.candidates(scenario, 1)
 
@@ -236,13 +237,13 @@ def test_a_model_that_does_not_fit_says_so():
 )  # fmt: skip
 def test_precision_of_a_submission(part, benchmark, dtype):
     """Oracle: the narrowest format the part computes in; gpt-oss stays as published."""
-    assert mlperf.tuned(presets.benchmark(benchmark), Scenario(accelerator=part)).weight_dtype == dtype
+    assert mlperf.tuned(catalogue.benchmark(benchmark), Scenario(accelerator=part)).weight_dtype == dtype
 
 
 def test_a_system_forgets_the_custom_model():
     """Oracle: no dimension of another model is left over."""
     custom = load_scenario("model=llama-3.1-8b&layers=2")
-    assert mlperf.system(presets.benchmark("llama2-70b"), custom).layers is None
+    assert mlperf.system(catalogue.benchmark("llama2-70b"), custom).layers is None
 
 
 def test_held_by_hand():
@@ -255,10 +256,10 @@ def test_held_by_hand():
 # Published facts
 
 
-@pytest.mark.parametrize("name", [name for name in BENCHMARKS if name in presets.preset_ids("published")])
+@pytest.mark.parametrize("name", [name for name in BENCHMARKS if name in catalogue.preset_ids("published")])
 def test_published_facts_can_be_cited(name):
     """Oracle: what MLCommons' messaging rules ask for: round, division, submitters, entries, date, source."""
-    spreads = presets.published(name)
+    spreads = catalogue.published(name)
     assert spreads
     for spread in spreads:
         assert spread.rounds and all(text.startswith("v") for text in spread.rounds)
@@ -266,7 +267,7 @@ def test_published_facts_can_be_cited(name):
         assert spread.submitters and spread.sources
         assert spread.entry_ids or spread.rounds == ("v4.1",) or "v4.0" in spread.rounds
         assert len(spread.retrieved) == 10
-        assert spread.accelerator in presets.preset_ids("accelerators")
+        assert spread.accelerator in catalogue.preset_ids("accelerators")
         for rule in mlperf.RULES:
             values = [getattr(spread, f"{rule}_{key}") for key in ("min", "median", "max")]
             count = getattr(spread, f"{rule}_count")
@@ -282,14 +283,14 @@ def test_published_spreads_against_the_table():
     table = table[table["model"].isin(["llama2-70b-99", "llama2-70b-99.9"])]
     keys = ["round", "submitter", "system", "accelerators_total", "offline", "server", "interactive"]
     ratios = table.drop_duplicates(keys)["interactive_over_offline"].dropna()
-    [spread] = [row for row in presets.published("llama2-70b") if row.accelerator == "h200"]
+    [spread] = [row for row in catalogue.published("llama2-70b") if row.accelerator == "h200"]
     assert spread.interactive_count == len(ratios)
     assert spread.interactive_median == pytest.approx(np.median(ratios), abs=1e-4)
 
 
 def test_the_stored_comparison():
     """Oracle: the goals; Offline and Interactive are met, Server is not, and both beat the best constant."""
-    check = presets.check("mlperf")
+    check = catalogue.published_check("mlperf")
     goals = {(goal.rule, goal.rows): goal for goal in check.goals}
     assert goals["offline", "all"].error <= 0.20
     assert goals["interactive counted", "all"].error <= 0.12
@@ -301,9 +302,9 @@ def test_the_stored_comparison():
 def test_the_stored_comparison_repeats():
     """Oracle: today's search of one stored system, within 1% (the searches take the same runs)."""
     key = ("llama3.1-8b", "h100-sxm", 1)
-    systems = presets.check("mlperf").systems
+    systems = catalogue.published_check("mlperf").systems
     [stored] = [row for row in systems if (row.benchmark, row.accelerator, row.devices) == key]
-    benchmark = presets.benchmark("llama3.1-8b")
+    benchmark = catalogue.benchmark("llama3.1-8b")
     found = mlperf.answers(benchmark, mlperf.candidates(small(calibration="submission"), 1))
     assert found["offline"].output_tok_per_s_per_accelerator == pytest.approx(stored.offline, rel=0.01)
     ratio = found["server"].output_tok_per_s_per_accelerator / stored.offline

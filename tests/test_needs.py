@@ -9,12 +9,12 @@ import pytest
 
 from sim_core import load_scenario
 from sim_core.engine.run import run
+from sim_core.fields.errors import ScenarioError
 from sim_core.questions import disaggregation
 from sim_core.questions.shift import needs
 from sim_core.questions.shift.study import fitted_needs, plain
 from sim_core.results import metrics
-from sim_core.scenario.scenario import ScenarioError
-from sim_core.traffic import draws as workload
+from sim_core.traffic import draws
 from sim_core.traffic.traces import Trace
 
 
@@ -29,7 +29,7 @@ from sim_core.traffic.traces import Trace
 def test_fixed_lengths_take_what_rate_matching_says(query: str) -> None:
     """Oracle: `disaggregation.matched`, which works on means; batches differ by less than a request."""
     scenario = load_scenario(query, policy="disaggregated")
-    lengths = [np.array([value]) for value in workload.mean_lengths(scenario)]
+    lengths = [np.array([value]) for value in draws.mean_lengths(scenario)]
     prefill, decode = (float(taken[0]) for taken in needs.needs_of(scenario)(*lengths))
     theory = disaggregation.matched(scenario)
     assert prefill == pytest.approx(theory.prefill_s, rel=0.02)

@@ -8,23 +8,25 @@ import numpy as np
 import pytest
 
 from sim_core import ScenarioError, load_scenario, simulate
-from sim_core.catalogue.calibrations import calibration, calibration_of, parse_constants, write_constants
+from sim_core.catalogue.calibrations import calibration, parse_constants, write_constants
 from sim_core.engine.run import run
 from sim_core.evidence import trust
 from sim_core.price import cost
 from sim_core.questions.phases import bench_of
-from sim_core.scenario.link.read import from_query, to_query, with_changes
+from sim_core.scenario.link.carry import carried_by
+from sim_core.scenario.link.changes import with_changes
+from sim_core.scenario.link.read import from_query
+from sim_core.scenario.link.write import to_query
 from sim_core.scenario.profiles import (
     MAX_TEXT,
     EngineProfile,
-    carried_by,
     parse_profile,
     read_profile,
     thinned,
     to_toml,
     write_profile,
 )
-from sim_core.scenario.scenario import Scenario
+from sim_core.scenario.scenario import Scenario, calibration_of
 
 PROFILE = EngineProfile(
     step_tokens=(1, 2, 256),

@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 
 from sim_core import Scenario, ScenarioError, load_scenario
-from sim_core.catalogue import reader as presets
 from sim_core.command.main import main
 from sim_core.evidence import trust
 from sim_core.questions.experiments import waiting as core
 from sim_core.results.timeline import POLICIES, logged_scenario, timelines
+from sim_core.scenario.ready import ready_scenario, ready_scenarios
 from sim_core.view.batching import experiments, request_editor
 from sim_core.view.batching import page as batching
 from sim_core.view.session import state
@@ -38,9 +38,7 @@ def test_every_view_runs(view: str, name: str) -> None:
 
 
 def query_of(name: str) -> dict[str, str]:
-    return {key: str(value) for key, value in presets.scenario_preset(name).scenario.items()} | {
-        "requests": "300"
-    }
+    return {key: str(value) for key, value in ready_scenario(name).scenario.items()} | {"requests": "300"}
 
 
 @pytest.mark.parametrize(
@@ -60,15 +58,15 @@ def test_the_token_budget_beside_the_chart_is_the_scenarios() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, item in presets.scenarios().items() if item.page == "Batching"]
+    "name", [name for name, item in ready_scenarios().items() if item.page == "Batching"]
 )
 def test_examples_keep_their_promise(name: str) -> None:
     """Oracle: the words of each example, as conditions on its timelines."""
-    found = timelines(presets.scenario_preset(name).build())
+    found = timelines(ready_scenario(name).build())
     delay = {policy: line.late["delay_ms"].max(initial=0) for policy, line in found.items()}
     if name == "batching-a-long-prompt-arrives":
         assert delay["chunked"] < 0.5 * delay["prefill_first"]
-        finer = timelines(presets.scenario_preset(name).build(token_budget=512))["chunked"]
+        finer = timelines(ready_scenario(name).build(token_budget=512))["chunked"]
         assert finer.late["delay_ms"].max() < delay["chunked"]
         ttft = [
             line.requests.set_index("request_id")["first_token_s"][8] for line in (found["chunked"], finer)
@@ -104,7 +102,7 @@ def test_the_commands_write_the_same_step_logs(tmp_path, capsys, monkeypatch) ->
 
 def test_the_finding_names_the_worst_delay() -> None:
     """Oracle: the log itself: eight decodes stand still for the whole document."""
-    found = timelines(presets.scenario_preset("batching-a-long-prompt-arrives").build())
+    found = timelines(ready_scenario("batching-a-long-prompt-arrives").build())
     words = batching.finding(found)
     policy, row = batching.worst_late(found)
     assert (policy, row["cause"], row["cause_tokens"]) == ("prefill_first", 8, 16_000)

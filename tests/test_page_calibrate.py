@@ -17,8 +17,9 @@ from sim_core.evidence.own import fit as fitting
 from sim_core.evidence.own import formats as uploads
 from sim_core.evidence.own.fit import METRICS
 from sim_core.evidence.own.formats import OwnSteps, Upload
+from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.profiles import read_profile
-from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.scenario.scenario import Scenario
 from sim_core.view.session import state
 from sim_core.view.trust import calibrate, calibrate_figures
 from tests.visits import FINDING, address, finding, healthy, open_page, said

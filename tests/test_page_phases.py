@@ -11,8 +11,9 @@ import tomllib
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from sim_core.catalogue import reader as presets
+from sim_core import catalogue
 from sim_core.evidence import trust
+from sim_core.scenario.ready import ready_scenario, ready_scenarios
 from sim_core.view.phases import page as phases
 from sim_core.view.session import state
 from tests.visits import ROOT, finding, healthy, open_page, said
@@ -29,13 +30,13 @@ def visit(**address: str) -> AppTest:
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize(
     "name",
-    [name for name, item in presets.scenarios().items() if item.page in ("Frontier", "Two phases")][::2],
+    [name for name, item in ready_scenarios().items() if item.page in ("Frontier", "Two phases")][::2],
 )
 def test_every_view_of_every_ready_scenario(view: str, name: str) -> None:
     """Oracle: no exception, and a finding."""
-    from sim_core.scenario.link.read import to_query
+    from sim_core.scenario.link.write import to_query
 
-    address = dict(part.split("=", 1) for part in to_query(presets.scenario_preset(name).build()).split("&"))
+    address = dict(part.split("=", 1) for part in to_query(ready_scenario(name).build()).split("&"))
     assert finding(visit(**address, phases=view))
 
 
@@ -86,7 +87,7 @@ def test_more_of_a_spec_is_written_to_the_scenario() -> None:
     app = visit(phases="specs")
     app.select_slider(key="in_more_flops").set_value(2.0)
     healthy(app.run())
-    scenario, sheet = app.session_state.scenario, presets.accelerator("h100-sxm")
+    scenario, sheet = app.session_state.scenario, catalogue.accelerator("h100-sxm")
     assert scenario.bf16_tflop_per_s == 2 * sheet.bf16_tflop_per_s
     assert scenario.fp8_tflop_per_s == 2 * sheet.fp8_tflop_per_s
     assert scenario.fp4_tflop_per_s is None and scenario.hbm_gb_per_s is None
@@ -111,9 +112,7 @@ def test_limits_come_from_files() -> None:
     """Oracle: the TOML files."""
     files = sorted((ROOT / "presets" / "limits").glob("*.toml"))
     found = {tomllib.loads(path.read_text(encoding="utf-8"))["tpot_ms"] for path in files}
-    drawn = {
-        ms for ms, _, own in phases.tpot_limits(presets.scenario_preset("kv-pressure").build()) if not own
-    }
+    drawn = {ms for ms, _, own in phases.tpot_limits(ready_scenario("kv-pressure").build()) if not own}
     assert drawn <= {float(ms) for ms in found}
 
 
@@ -126,7 +125,7 @@ def test_the_badge_is_that_of_what_is_looked_at() -> None:
 
 def test_the_maps_can_be_taken_away() -> None:
     """Oracle: three measures; only the datasheet's own place is validated."""
-    scenario = presets.scenario_preset("llama-3.1-8b-on-h100").build(requests=300)
+    scenario = ready_scenario("llama-3.1-8b-on-h100").build(requests=300)
     text = phases._maps_text(scenario, phases.phases.setting(scenario, 32))
     rows = list(csv.DictReader(io.StringIO(text)))
     assert {row["measure"] for row in rows} == {"decode", "ttft", "limits"}

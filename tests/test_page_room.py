@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from sim_core.catalogue import reader as presets
+from sim_core import catalogue
 from sim_core.questions.teaching import lessons
 from sim_core.questions.teaching.rooms import Room, Rooms, new_participant
 from sim_core.view.learn import room as view
@@ -55,7 +55,7 @@ def test_predict_reveal_look(store: Rooms) -> None:
     """Oracle: the store has the prediction; both pages say what the simulator says, but not before."""
     host, code, _ = hosts(store)
     one = follows(code)
-    step = presets.lesson(NUMBER[0]).steps[0]
+    step = catalogue.lesson(NUMBER[0]).steps[0]
     truth = lessons.answered(step, None).truth
     one.number_input[0].set_value(round(truth))
     one = healthy(one.button(key="FormSubmitter:room_guess-Predict").click().run())
@@ -196,8 +196,8 @@ def test_a_wrong_setting(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 # --- figures and words ----------------------------------------------------------------------------
 
-ASKED = presets.lesson(NUMBER[0]).steps[0]
-CHOSEN = presets.lesson(CHOICE[0]).steps[1]
+ASKED = catalogue.lesson(NUMBER[0]).steps[0]
+CHOSEN = catalogue.lesson(CHOICE[0]).steps[1]
 
 
 @pytest.mark.parametrize("shown", [False, True])
@@ -232,7 +232,7 @@ def test_what_is_said_of_a_room() -> None:
     assert "2 times too much" in room_figures.verdict(ASKED, [2 * truth])
     share = next(
         step
-        for item in presets.lessons().values()
+        for item in catalogue.lessons().values()
         for step in item.steps
         if not step.choices and lessons.answered(step, None).truth == 0
     )
@@ -255,4 +255,4 @@ def test_the_order_of_a_workshop() -> None:
     while (following := view.neighbour(room, 1)) is not None:
         seen.append(following)
         room = Room("KWMTA", *following, None, "", False)
-    assert len(seen) == len(set(seen)) == 3 * sum(len(item.steps) for item in presets.lessons().values())
+    assert len(seen) == len(set(seen)) == 3 * sum(len(item.steps) for item in catalogue.lessons().values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from sim_core.catalogue import reader as presets
+from sim_core import catalogue
 from sim_core.command.main import main
 from sim_core.evidence import trust
 from sim_core.view.scenarios import page as scenarios
@@ -39,7 +39,7 @@ def test_every_view_of_every_benchmark(bench: str, rules: str) -> None:
 
 def test_benchmarks_of_the_page() -> None:
     """Oracle: the preset files."""
-    assert set(state.VIEW["bench"]) == set(presets.preset_ids("benchmarks"))
+    assert set(state.VIEW["bench"]) == set(catalogue.preset_ids("benchmarks"))
 
 
 def slow(address: dict[str, str]):
@@ -130,7 +130,7 @@ def test_the_commands_repeat_the_figures(capsys: pytest.CaptureFixture[str]) -> 
 def test_looser_limits_of_ones_own_never_cost() -> None:
     """Oracle: monotony of every drawn line, also of lines with a looser other limit."""
     visit(bench="llama3.1-8b")
-    benchmark = presets.benchmark("llama3.1-8b")
+    benchmark = catalogue.benchmark("llama3.1-8b")
     options = tuple(scenarios.mlperf.candidates(_tuned(benchmark), 8))
     study = scenarios._study(benchmark.id, _tuned(benchmark), 8, False)
     shown = scenarios.marks(study._replace(options=options), None)
@@ -140,7 +140,7 @@ def test_looser_limits_of_ones_own_never_cost() -> None:
     assert all(tight <= loose for tight, loose in zip(*speeds, strict=True))
 
 
-def _tuned(benchmark: presets.Benchmark):
+def _tuned(benchmark: catalogue.Benchmark):
     from sim_core.scenario.scenario import Scenario
 
     return scenarios.mlperf.tuned(benchmark, Scenario(accelerator="h200", calibration="submission"))
@@ -149,7 +149,7 @@ def _tuned(benchmark: presets.Benchmark):
 def test_rows_have_the_badge_and_band_of_their_rule() -> None:
     """Oracle: the band of each rule from the entries; a limit that nothing keeps is no prediction."""
     visit(bench="llama3.1-8b")
-    benchmark = presets.benchmark("llama3.1-8b")
+    benchmark = catalogue.benchmark("llama3.1-8b")
     study = scenarios._study(benchmark.id, _tuned(benchmark), 8, False)
     rows = scenarios.scenario_rows(study, scenarios.own_limits(study.options[0].replace(slo_tpot_ms=0.01)))
     for row in rows:

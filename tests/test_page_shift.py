@@ -10,11 +10,13 @@ import shlex
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from sim_core.catalogue import reader as presets
+from sim_core import catalogue
 from sim_core.command.main import main
 from sim_core.questions.shift import study as shift
 from sim_core.questions.shift.cluster import REALLOCATIONS
-from sim_core.scenario.link.read import from_query, to_query
+from sim_core.scenario.link.read import from_query
+from sim_core.scenario.link.write import to_query
+from sim_core.scenario.ready import ready_scenario
 from sim_core.view.drawing.words import percent
 from sim_core.view.session import state
 from sim_core.view.shift import page as view
@@ -137,10 +139,10 @@ def test_the_reproduce_command_gives_the_same_numbers(capsys) -> None:
     assert percent(found["slo_attainment_frac"]) in said(app)
 
 
-@pytest.mark.parametrize("name", [n for n in presets.preset_ids("scenarios") if n.startswith("shift-")])
+@pytest.mark.parametrize("name", [n for n in catalogue.preset_ids("scenarios") if n.startswith("shift-")])
 def test_ready_scenarios_open_here(name: str) -> None:
     """Oracle: the presets say that this page shows them best."""
-    assert presets.scenario_preset(name).page == "Traffic shift"
+    assert ready_scenario(name).page == "Traffic shift"
 
 
 def test_the_command_writes_timeline_and_decisions(capsys, tmp_path) -> None:

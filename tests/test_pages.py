@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from sim_core import load_scenario
-from sim_core.catalogue import reader as presets
+from sim_core import catalogue, load_scenario
 from sim_core.command.main import main
-from sim_core.scenario.link.read import VIEW_KEYS, from_query, to_query
+from sim_core.scenario.link.page_keys import VIEW_KEYS
+from sim_core.scenario.link.read import from_query
+from sim_core.scenario.link.write import to_query
+from sim_core.scenario.ready import ready_scenario
 from sim_core.scenario.scenario import FIELDS, Scenario
 from sim_core.view.frontier import page as panels
 from sim_core.view.parts import actions
@@ -47,10 +49,10 @@ def test_the_app_opens_on_the_frontier() -> None:
     assert address(app) == {}
 
 
-@pytest.mark.parametrize("name", presets.preset_ids("scenarios"))
+@pytest.mark.parametrize("name", catalogue.preset_ids("scenarios"))
 def test_every_ready_scenario_opens_from_its_link(name: str) -> None:
     """Oracle: the preset itself; scenario to link to page to link is the identity."""
-    scenario = presets.scenario_preset(name).build(requests=300)
+    scenario = ready_scenario(name).build(requests=300)
     app = AppTest.from_file(str(APP), default_timeout=60)
     for part in to_query(scenario).split("&"):
         key, _, value = part.partition("=")
@@ -221,7 +223,7 @@ def test_a_ready_scenario_opens_from_the_gallery() -> None:
     app = visit()
     app.button(key="gallery").click().run()
     app.button(key="ready_kv-pressure").click().run()
-    assert healthy(app).session_state.scenario == presets.scenario_preset("kv-pressure").build()
+    assert healthy(app).session_state.scenario == ready_scenario("kv-pressure").build()
 
 
 def test_the_state_survives_a_move_between_pages() -> None:

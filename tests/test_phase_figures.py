@@ -9,8 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from sim_core import load_scenario
-from sim_core.catalogue import reader as presets
+from sim_core import catalogue, load_scenario
 from sim_core.questions import hardware as whatif
 from sim_core.questions import phases
 from sim_core.scenario.scenario import Scenario
@@ -130,7 +129,7 @@ def test_the_floor_keeps_every_accelerator() -> None:
     rows = whatif.floor_rows(scenario)
     figure = phase_figures.floor_dots(rows, tpot_limits(scenario))
     go.Figure(figure)
-    assert len(figure["layout"]["yaxis"]["categoryarray"]) == len(presets.accelerators())
+    assert len(figure["layout"]["yaxis"]["categoryarray"]) == len(catalogue.accelerators())
     assert "H100-SXM" in trace(figure, "floor, does not fit")["y"]
     assert "not known" in texts(figure)
     assert "your limit 25" in texts(figure) and f"MLPerf 15{THIN}ms" in texts(figure)

@@ -9,10 +9,11 @@ import pytest
 
 from sim_core import load_scenario
 from sim_core.catalogue.calibrations import calibration
+from sim_core.fields.errors import ScenarioError
 from sim_core.price import cost
 from sim_core.price.cost import PARTS, DoesNotFit
 from sim_core.questions import phases
-from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.scenario.scenario import Scenario
 
 LLAMA = "model=llama-3.1-8b&accelerator=h100-sxm"
 # 32 layers of (4096*4096*2 + 2*4096*1024 + 3*4096*14336) and a head of 128256*4096

@@ -5,18 +5,23 @@ from __future__ import annotations
 import csv
 import dataclasses
 import math
+import shutil
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim_core.catalogue import reader as presets
-from sim_core.catalogue.reader import accelerator_of, model_of
-from sim_core.scenario.scenario import DTYPES, FIELDS, Scenario, ScenarioError
-from sim_core.traffic import draws as workload
+from sim_core import catalogue
+from sim_core.catalogue import reader
+from sim_core.catalogue.accelerators import DTYPES
+from sim_core.fields.errors import ScenarioError
+from sim_core.scenario.ready import ready_scenario, ready_scenarios
+from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of, model_of
+from sim_core.traffic import draws
 
-REFERENCE = Path(__file__).parent.parent.parent / "shared" / "reference"
+ROOT = Path(__file__).parent.parent
+REFERENCE = ROOT.parent / "shared" / "reference"
 WEIGHT_BYTES = {"bf16": 2.0, "fp8": 1.0, "fp4": 0.5}
 
 needs_reference = pytest.mark.skipif(not REFERENCE.is_dir(), reason="the reference tables are not here")
@@ -39,7 +44,7 @@ def test_llama_8b_by_hand():
     """Arithmetic by hand: 32 layers of GQA (32 + 8 heads of 128) and SwiGLU, two vocabulary matrices."""
     attention = 4096 * 4096 * 2 + 4096 * 1024 * 2  # q and o, k and v
     feed_forward = 3 * 4096 * 14336
-    model = presets.models()["llama-3.1-8b"]
+    model = catalogue.models()["llama-3.1-8b"]
     assert model.total_params == 32 * (attention + feed_forward) + 2 * 128256 * 4096 == 8_029_995_008
     assert model.active_params == model.total_params
     assert model.kv_bytes_per_token() == 32 * 2 * 8 * 128 * 2 == 131_072
@@ -49,7 +54,7 @@ def test_llama_8b_by_hand():
 
 def test_weights_read_in_a_decode_step_by_hand():
     """Check value of the physics floor: 15.0 GB without the embedding table, 4.48 ms at 3.35 TB/s."""
-    model, part = presets.models()["llama-3.1-8b"], presets.accelerators()["h100-sxm"]
+    model, part = catalogue.models()["llama-3.1-8b"], catalogue.accelerators()["h100-sxm"]
     read_bytes = 2 * (model.total_params - model.embedding_params)
     assert read_bytes == pytest.approx(15.0e9, rel=0.002)
     assert read_bytes / part.hbm_byte_per_s == pytest.approx(4.48e-3, rel=0.001)
@@ -57,7 +62,7 @@ def test_weights_read_in_a_decode_step_by_hand():
 
 def test_deepseek_by_hand():
     """Arithmetic by hand: MLA keeps 512 + 64 numbers a layer; 58 MoE layers of 256 experts."""
-    model = presets.models()["deepseek-r1"]
+    model = catalogue.models()["deepseek-r1"]
     attention = (
         7168 * 1536  # query down
         + 1536 * 128 * (128 + 64)  # query up
@@ -85,7 +90,7 @@ def test_deepseek_by_hand():
 )
 def test_sizes_of_other_shapes(name, total_b, active_b, kv_bytes):
     """Parameter counts that follow from the published config files, to their last printed digit."""
-    model = presets.models()[name]
+    model = catalogue.models()[name]
     assert model.total_params / 1e9 == pytest.approx(total_b, abs=5e-4)
     assert model.active_params / 1e9 == pytest.approx(active_b, abs=5e-4)
     assert model.kv_bytes_per_token() == kv_bytes
@@ -93,7 +98,7 @@ def test_sizes_of_other_shapes(name, total_b, active_b, kv_bytes):
 
 def test_layer_patterns_by_hand():
     """Counting layers: Gemma 3 sees everything in every sixth, gpt-oss in every second."""
-    models = presets.models()
+    models = catalogue.models()
     assert models["gemma-3-27b"].full_layers == sum(layer % 6 == 0 for layer in range(1, 63)) == 10
     assert models["gemma-3-12b"].full_layers == 8
     assert models["gpt-oss-120b"].full_layers == models["gpt-oss-120b"].window_layers == 18
@@ -104,7 +109,7 @@ def test_layer_patterns_by_hand():
 
 def test_published_sizes_agree():
     """Published totals: within 1.5% of the computed ones (model cards round)."""
-    for model in presets.models().values():
+    for model in catalogue.models().values():
         assert model.total_params / 1e9 == pytest.approx(model.total_params_b, rel=0.015), model.name
 
 
@@ -115,9 +120,9 @@ def test_published_sizes_agree():
 def test_models_match_reference():
     """Reference table of models: every computed column, to its last printed digit."""
     rows = reference("models.csv")
-    assert {preset_id(row["model"]) for row in rows} == set(presets.models())
+    assert {preset_id(row["model"]) for row in rows} == set(catalogue.models())
     for row in rows:
-        model = presets.models()[preset_id(row["model"])]
+        model = catalogue.models()[preset_id(row["model"])]
         assert model.name == row["model"]
         assert model.kv_bytes_per_token() == float(row["kv_bytes_per_token_bf16"]), model.name
         if row["total_params_b_computed"]:
@@ -131,7 +136,7 @@ def test_models_match_reference():
 def test_accelerators_match_reference():
     """Reference table of accelerators: every figure, empty where the source is silent."""
     rows = reference("accelerators.csv")
-    assert {preset_id(row["name"]) for row in rows} == set(presets.accelerators())
+    assert {preset_id(row["name"]) for row in rows} == set(catalogue.accelerators())
     columns = {
         "bf16_tflop_per_s": ("bf16_dense_tflops", 1),
         "fp8_tflop_per_s": ("fp8_dense_tflops", 1),
@@ -144,7 +149,7 @@ def test_accelerators_match_reference():
         "sram_mb": ("l2_or_sram_mb", 1),
     }
     for row in rows:
-        part = presets.accelerators()[preset_id(row["name"])]
+        part = catalogue.accelerators()[preset_id(row["name"])]
         assert (part.name, part.vendor, str(part.year)) == (row["name"], row["vendor"], row["year"])
         for key, (column, factor) in columns.items():
             expected = pytest.approx(float(row[column]) * factor) if row[column] else None
@@ -156,7 +161,7 @@ def test_accelerators_match_reference():
 
 def test_every_part_is_usable_or_says_what_is_missing():
     """Invariant: a peak for each precision, never above a narrower one, or an error that names the key."""
-    for part in presets.accelerators().values():
+    for part in catalogue.accelerators().values():
         assert part.hbm_bytes > 0 and part.hbm_byte_per_s > 0 and part.link_byte_per_s > 0
         for dtype in DTYPES:
             try:
@@ -169,7 +174,7 @@ def test_every_part_is_usable_or_says_what_is_missing():
 
 def test_narrow_weights_are_widened_where_there_is_no_hardware():
     """Rule by hand: A100 multiplies everything in bf16, H100 fp4 in fp8, B200 each in its own."""
-    parts = presets.accelerators()
+    parts = catalogue.accelerators()
     assert [parts["a100-80-sxm"].compute_dtype(dtype) for dtype in DTYPES] == ["bf16"] * 3
     assert [parts["h100-sxm"].compute_dtype(dtype) for dtype in DTYPES] == ["bf16", "fp8", "fp8"]
     assert [parts["b200"].compute_dtype(dtype) for dtype in DTYPES] == list(DTYPES)
@@ -178,12 +183,12 @@ def test_narrow_weights_are_widened_where_there_is_no_hardware():
 
 def test_missing_peaks_are_named():
     """Message by hand: a part known only in fp4, one known in nothing, and one mended by the scenario."""
-    rubin = presets.accelerators()["rubin-(vr-nvl72)"]
+    rubin = catalogue.accelerators()["rubin-(vr-nvl72)"]
     assert rubin.flop_per_s("fp4") == 50e15
     with pytest.raises(ScenarioError, match=r"no bf16 figure; set bf16_tflop_per_s or choose .*=fp4"):
         rubin.flop_per_s("bf16")
     assert rubin.attention_flop_per_s == 50e15 and "optimistic" in rubin.warnings[1]
-    wafer = presets.accelerators()["cerebras-wse-3"]
+    wafer = catalogue.accelerators()["cerebras-wse-3"]
     with pytest.raises(ScenarioError, match=r"no fp8 figure; set fp8_tflop_per_s\."):
         wafer.flop_per_s("fp8")
     with pytest.raises(ScenarioError, match="set bf16_tflop_per_s"):
@@ -194,16 +199,16 @@ def test_missing_peaks_are_named():
 
 def test_link_falls_back_to_the_host_link():
     """Rule by hand: no link between L4s, so PCIe 4.0 x16 in one direction, and it follows its override."""
-    part = presets.accelerators()["l4"]
+    part = catalogue.accelerators()["l4"]
     assert (part.link_gb_per_s, part.link_byte_per_s) == (None, 32e9)
     assert "PCIe" in part.link_name
     assert accelerator_of(Scenario(accelerator="l4", pcie_gb_per_s=64.0)).link_byte_per_s == 64e9
-    assert presets.accelerators()["h100-sxm"].link_byte_per_s == 450e9
+    assert catalogue.accelerators()["h100-sxm"].link_byte_per_s == 450e9
 
 
 def test_native_precisions():
     """Published checkpoints: fp8 throughout, four-bit experts beside bf16, or bf16."""
-    models = presets.models()
+    models = catalogue.models()
     assert models["deepseek-v3"].stored_dtypes("native") == ("fp8", "fp8")
     assert models["gpt-oss-120b"].stored_dtypes("native") == ("bf16", "fp4")
     assert models["llama-3.1-8b"].stored_dtypes("native") == ("bf16", "bf16")
@@ -213,23 +218,24 @@ def test_native_precisions():
 
 def test_tables_are_sorted_and_read_only():
     """Invariants of the tables: ids are file names, order as promised, nobody can write."""
-    for kind in ("accelerators", "models", "workloads", "scenarios"):
-        table = getattr(presets, kind)()
-        assert sorted(table) == list(presets.preset_ids(kind))
+    tables = {"accelerators": catalogue.accelerators(), "models": catalogue.models()}
+    tables |= {"workloads": catalogue.workloads(), "scenarios": ready_scenarios()}
+    for kind, table in tables.items():
+        assert sorted(table) == list(catalogue.preset_ids(kind))
         assert all(name == preset.id for name, preset in table.items())
         with pytest.raises(TypeError):
             table["x"] = None
-    sizes = [(model.family.lower(), model.total_params) for model in presets.models().values()]
+    sizes = [(model.family.lower(), model.total_params) for model in catalogue.models().values()]
     assert sizes == sorted(sizes)
-    vendors = [(part.vendor.lower(), part.year) for part in presets.accelerators().values()]
+    vendors = [(part.vendor.lower(), part.year) for part in catalogue.accelerators().values()]
     assert vendors == sorted(vendors)
     with pytest.raises(dataclasses.FrozenInstanceError):
-        presets.models()["phi-4"].layers = 1
+        catalogue.models()["phi-4"].layers = 1
 
 
 def test_files_are_small_plain_text():
     """House rule: ids are lower case without spaces, files end in a newline, no carriage returns."""
-    for path in presets.PRESETS.glob("*/*.toml"):
+    for path in reader.PRESETS.glob("*/*.toml"):
         assert path.stem == preset_id(path.stem)
         content = path.read_bytes()
         assert content.endswith(b"\n") and b"\r" not in content, path
@@ -240,15 +246,15 @@ def test_files_are_small_plain_text():
 
 def test_without_overrides_the_preset_itself():
     """Identity: nothing set, nothing copied."""
-    assert model_of(Scenario()) is presets.models()["llama-3.1-8b"]
-    assert accelerator_of(Scenario()) is presets.accelerators()["h100-sxm"]
+    assert model_of(Scenario()) is catalogue.models()["llama-3.1-8b"]
+    assert accelerator_of(Scenario()) is catalogue.accelerators()["h100-sxm"]
 
 
 def test_overrides_replace_what_is_set_and_nothing_else():
     """Comparison with the preset, field by field."""
     part = accelerator_of(Scenario(hbm_gb_per_s=6700.0))
     assert part == dataclasses.replace(
-        presets.accelerators()["h100-sxm"], name="H100-SXM (changed)", hbm_gb_per_s=6700.0
+        catalogue.accelerators()["h100-sxm"], name="H100-SXM (changed)", hbm_gb_per_s=6700.0
     )
     model = model_of(Scenario(layers=16))
     assert (model.layers, model.hidden, model.total_params_b) == (16, 4096, None)
@@ -260,7 +266,7 @@ def test_layer_patterns_scale_with_layers():
     assert model_of(Scenario(model="gemma-3-27b", window_tokens=512)).window_layers == 62
     assert model_of(Scenario(model="qwen3.5-397b-a17b", window_tokens=512)).window_layers == 15
     assert model_of(Scenario(model="deepseek-r1", layers=2)).moe_layers == 0
-    for name in presets.preset_ids("models"):
+    for name in catalogue.preset_ids("models"):
         for layers in (1, 2, 3, 7, 1000):
             assert model_of(Scenario(model=name, layers=layers)).layers == layers
 
@@ -315,7 +321,7 @@ def test_hostile_ids(name):
             if info.group == "model" and info.optional
         },
     ),
-    st.sampled_from([*presets.preset_ids("models"), "custom"]),
+    st.sampled_from([*catalogue.preset_ids("models"), "custom"]),
 )
 def test_any_dimensions_make_a_model_or_an_error(changes, name):
     """Any overrides within their limits: finite positive sizes or a `ScenarioError`."""
@@ -353,7 +359,7 @@ TABLE = {
 @pytest.fixture
 def write(tmp_path, monkeypatch):
     """Return a function that writes one preset into an otherwise empty folder of presets."""
-    monkeypatch.setattr(presets, "PRESETS", tmp_path)
+    monkeypatch.setattr(reader, "PRESETS", tmp_path)
 
     def put(kind: str, keys: dict[str, str], **changes: str | None) -> None:
         lines = [f"{key} = {value}" for key, value in (keys | changes).items() if value is not None]
@@ -366,7 +372,7 @@ def write(tmp_path, monkeypatch):
 def test_a_minimal_part_loads(write):
     """By hand: defaults where keys are absent, floats where whole numbers stand."""
     write("accelerators", PART)
-    part = presets.accelerator.__wrapped__("x1")
+    part = catalogue.accelerator.__wrapped__("x1")
     assert (part.bf16_tflop_per_s, part.pcie_gb_per_s, part.tdp_w, part.announced) == (
         100.0,
         32.0,
@@ -394,7 +400,7 @@ def test_wrong_parts_are_refused(write, changes, message):
     """Messages by hand: file, key and way out in one line."""
     write("accelerators", PART, **changes)
     with pytest.raises(ScenarioError, match=message) as caught:
-        presets.accelerator.__wrapped__("x1")
+        catalogue.accelerator.__wrapped__("x1")
     assert "presets/accelerators/x1.toml" in str(caught.value)
 
 
@@ -415,27 +421,29 @@ def test_wrong_workloads_are_refused(write, changes, message):
     """Messages by hand."""
     write("workloads", TABLE, **changes)
     with pytest.raises(ScenarioError, match=message):
-        presets.workload.__wrapped__("x1")
+        catalogue.workload.__wrapped__("x1")
 
 
 def test_wrong_scenarios_are_refused(write):
     """Messages by hand: an unknown key, and a value out of range."""
     texts = {"title": '"T"', "story": '"S"', "expected": '"E"'}
+    for kind in ("models", "accelerators"):
+        shutil.copytree(ROOT / "presets" / kind, reader.PRESETS / kind)
     write("scenarios", texts, max_bach="4")
     with pytest.raises(ScenarioError, match=r"x1.toml: unknown key 'max_bach'. Did you mean max_batch"):
-        presets.scenario_preset.__wrapped__("x1")
+        ready_scenario.__wrapped__("x1")
     write("scenarios", texts, max_batch="0")
     with pytest.raises(ScenarioError, match=r"x1.toml: max_batch is 0"):
-        presets.scenario_preset.__wrapped__("x1")
+        ready_scenario.__wrapped__("x1")
 
 
 # Ready scenarios
 
 
-@pytest.mark.parametrize("name", presets.preset_ids("scenarios"))
+@pytest.mark.parametrize("name", catalogue.preset_ids("scenarios"))
 def test_ready_scenarios_hold_together(name):
     """Arithmetic: known ids, and weights that leave a tenth of the usable memory to the KV cache."""
-    preset = presets.scenarios()[name]
+    preset = ready_scenarios()[name]
     scenario = preset.build()
     model, part = model_of(scenario), accelerator_of(scenario)
     dense, expert = (WEIGHT_BYTES[dtype] for dtype in model.stored_dtypes(scenario.weight_dtype))
@@ -444,7 +452,7 @@ def test_ready_scenarios_hold_together(name):
     usable_bytes = scenario.tensor_parallel * part.hbm_bytes * scenario.kv_memory_frac
     spare = 1.0 if preset.page == "Batching" else 0.9  # a timeline of a few requests may want a tiny cache
     assert weight_bytes < spare * usable_bytes
-    prompt_tokens, output_tokens = workload.mean_lengths(scenario)
+    prompt_tokens, output_tokens = draws.mean_lengths(scenario)
     assert prompt_tokens + output_tokens < model.max_position
     assert preset.title and preset.story and preset.expected
     if "mlperf" in name:
@@ -453,7 +461,7 @@ def test_ready_scenarios_hold_together(name):
 
 def test_the_first_scenario_exists():
     """Contract: this id is the one every text uses."""
-    assert presets.scenarios()["llama-3.1-8b-on-h100"].build(max_batch=64).max_batch == 64
+    assert ready_scenarios()["llama-3.1-8b-on-h100"].build(max_batch=64).max_batch == 64
 
 
 def test_bursts_are_bound_by_the_first_token():
@@ -461,7 +469,7 @@ def test_bursts_are_bound_by_the_first_token():
     from sim_core.engine.run import run
     from sim_core.results.metrics import point_of
 
-    base = presets.scenarios()["bursty-code-completion"].build()
+    base = ready_scenarios()["bursty-code-completion"].build()
     low, high = (point_of(run(base.replace(arrival_per_s=rate))) for rate in (0.5, 8.0))
     assert low["meets_slo"] and not high["meets_slo"]
     assert high["slo_ttft_ms_reached"] > base.slo_ttft_ms

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.profiles import EngineProfile, read_profile, to_toml
-from sim_core.scenario.scenario import ScenarioError
 
 EXAMPLE = """
 name = "vLLM 0.32, my model, one CPU core"

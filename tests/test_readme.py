@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from sim_core import Scenario, load_scenario, simulate, summarize
-from sim_core.catalogue.reader import accelerator_of, model_of
 from sim_core.command.main import main
 from sim_core.price import cost
 from sim_core.scenario.profiles import read_profile
+from sim_core.scenario.scenario import accelerator_of, model_of
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"

@@ -8,9 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim_core import Scenario, ScenarioError, load_scenario, simulate
-from sim_core.scenario.link.read import to_query
-from sim_core.scenario.request_lists import MAX_REQUESTS, parse_request_list, write_request_list
-from sim_core.scenario.scenario import FIELDS, REQUEST_LIST_EXAMPLE
+from sim_core.scenario.link.write import to_query
+from sim_core.scenario.request_lists import (
+    MAX_REQUESTS,
+    REQUEST_LIST_EXAMPLE,
+    parse_request_list,
+    write_request_list,
+)
+from sim_core.scenario.scenario import FIELDS
 from sim_core.traffic.draws import mean_lengths
 
 

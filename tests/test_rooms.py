@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sql
 
-from sim_core.catalogue import reader as presets
+from sim_core import catalogue
 from sim_core.questions.teaching import rooms
 from sim_core.questions.teaching.rooms import (
     MOST_PARTICIPANTS,
@@ -260,7 +260,7 @@ def test_what_is_no_prediction(store: Rooms, value: object) -> None:
 @pytest.mark.parametrize("value", [3.0, 0.5, -1.0, 1e9])
 def test_what_is_no_choice(store: Rooms, value: float) -> None:
     """Oracle: the step has three choices."""
-    assert len(presets.lesson(CHOICE[0]).steps[CHOICE[1] - 1].choices) == 3
+    assert len(catalogue.lesson(CHOICE[0]).steps[CHOICE[1] - 1].choices) == 3
     code, key = store.open()
     store.show(code, key, *CHOICE)
     with pytest.raises(RoomError):

@@ -7,7 +7,7 @@ import math
 import plotly.graph_objects as go
 import pytest
 
-from sim_core.catalogue import reader as presets
+from sim_core import catalogue
 from sim_core.view.scenarios import figures
 from sim_core.view.scenarios import page as scenarios
 from sim_core.view.scenarios.figures import BOUND, Line, Mark
@@ -94,10 +94,10 @@ def test_plotly_accepts_bars_and_points():
     go.Figure(figures.points([], ROWS[:1]))
 
 
-@pytest.mark.parametrize("name", presets.preset_ids("published"))
+@pytest.mark.parametrize("name", catalogue.preset_ids("published"))
 def test_plotly_accepts_published_results(name):
     """Oracle: Plotly's own validation; every spread is drawn, its range about its median."""
-    rows = scenarios.published_rows(presets.benchmark(name))
+    rows = scenarios.published_rows(catalogue.benchmark(name))
     for figure in (figures.published_ratios(rows), figures.published_offline(rows)):
         go.Figure(figure)
         for trace in figure["data"]:

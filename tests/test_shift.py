@@ -7,13 +7,13 @@ import math
 import numpy as np
 import pytest
 
-from sim_core import load_scenario
-from sim_core.catalogue import reader as presets
+from sim_core import catalogue, load_scenario
 from sim_core.engine.run import run
 from sim_core.price.pools import one_pool_of
 from sim_core.questions.shift import study as shift
 from sim_core.questions.shift.cluster import Cluster
 from sim_core.questions.shift.strategies import Load, Planned, Predictive, Reactive, best_plan, forecast_error
+from sim_core.scenario.ready import ready_scenario
 from sim_core.traffic.traces import Trace
 
 SMALL = (
@@ -237,7 +237,7 @@ def test_decisions_cost_what_their_moves_take(study: shift.Study) -> None:
     """Oracle: sums by hand over the moves; the price of the device."""
     outcome = study.outcome("reactive")
     rows = shift.decision_rows(study, outcome)
-    price = presets.accelerator("h100-sxm").price_usd_per_hour
+    price = catalogue.accelerator("h100-sxm").price_usd_per_hour
     for row, decision in zip(rows, outcome.decisions, strict=True):
         hours = (
             sum(
@@ -358,7 +358,7 @@ def test_the_work_can_be_stopped() -> None:
 
 
 def shares(name: str, *strategies: str) -> list[float]:
-    one = shift.Study(presets.scenario_preset(name).build())
+    one = shift.Study(ready_scenario(name).build())
     return [one.outcome(strategy).attainment_frac for strategy in strategies]
 
 

@@ -12,7 +12,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from sim_core import __version__
-from sim_core.scenario.link.read import to_query
+from sim_core.scenario.link.write import to_query
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.compare import design
 from sim_core.view.compare import page as compare

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.fields.errors import ScenarioError
+from sim_core.scenario.scenario import Scenario
 from sim_core.traffic import traces
 from sim_core.traffic.draws import draw
 from sim_core.traffic.traces import Trace, read_trace, with_trace

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from sim_core.evidence.own import formats as uploads
 from sim_core.evidence.own.formats import OwnPoint, read_upload
-from sim_core.scenario.scenario import ScenarioError
+from sim_core.fields.errors import ScenarioError
 
 SAMPLES = Path(__file__).parent / "samples"
 

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sim_core import Scenario, load_scenario
-from sim_core.catalogue import reader as presets
+from sim_core import Scenario, catalogue, load_scenario
 from sim_core.catalogue.calibrations import calibration
 from sim_core.engine.run import run
 from sim_core.evidence import entries, trust
@@ -20,7 +19,8 @@ from sim_core.evidence import predicted as validation
 from sim_core.evidence import published as measured
 from sim_core.evidence.published import Point, read_points
 from sim_core.evidence.trust import ANNOUNCED, EXTRAPOLATED, NO_BAND, VALIDATED, Band
-from sim_core.scenario.scenario import ScenarioError
+from sim_core.fields.errors import ScenarioError
+from sim_core.scenario.ready import ready_scenarios
 
 ROOT = Path(__file__).parent.parent
 HEADER = ",".join(Point._fields)
@@ -328,7 +328,7 @@ def test_trust_is_light() -> None:
 
 def test_every_scenario_preset_has_a_badge() -> None:
     """Oracle: no exception, a known badge and a reason."""
-    for preset in presets.scenarios().values():
+    for preset in ready_scenarios().values():
         found = trust.trust(preset.build())
         assert found.badge in trust.BADGES and found.reasons
 
@@ -368,8 +368,8 @@ def test_the_columns_are_the_command_lines_words() -> None:
 def test_entries_and_their_band() -> None:
     """Oracle: the files of published and simulated figures, by hand for one pair; quantiles of all pairs."""
     pair = next(p for p in entries.pairs() if (p.benchmark, p.accelerator) == ("llama2-70b", "h200"))
-    spread = next(row for row in presets.published("llama2-70b") if row.accelerator == "h200")
-    systems = [s for s in presets.check("mlperf").systems if s.benchmark == "llama2-70b"]
+    spread = next(row for row in catalogue.published("llama2-70b") if row.accelerator == "h200")
+    systems = [s for s in catalogue.published_check("mlperf").systems if s.benchmark == "llama2-70b"]
     system = max((s for s in systems if s.accelerator == "h200"), key=lambda s: s.entries)
     assert pair.offline == pytest.approx(spread.offline_median / system.offline)
     assert pair.server / pair.offline == pytest.approx(spread.server_median / system.server_counted)

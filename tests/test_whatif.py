@@ -8,14 +8,13 @@ import math
 import numpy as np
 import pytest
 
-from sim_core import load_scenario
-from sim_core.catalogue import reader as presets
+from sim_core import catalogue, load_scenario
 from sim_core.engine.run import run
 from sim_core.evidence import trust
+from sim_core.fields.errors import ScenarioError
 from sim_core.price import cost
 from sim_core.questions import hardware as whatif
 from sim_core.questions import phases
-from sim_core.scenario.scenario import ScenarioError
 from sim_core.sweep.frontier import capacity
 
 LLAMA = "model=llama-3.1-8b&accelerator=h100-sxm"
@@ -101,7 +100,7 @@ def test_the_specs_of_a_factor() -> None:
     assert whatif.specs_at(scenario, flops=2) == {
         "bf16_tflop_per_s": 624.0, "fp8_tflop_per_s": None, "fp4_tflop_per_s": None
     }  # fmt: skip
-    sheet = presets.accelerator("a100-80-sxm").hbm_gb_per_s
+    sheet = catalogue.accelerator("a100-80-sxm").hbm_gb_per_s
     assert whatif.specs_at(scenario, bandwidth=0.5) == {"hbm_gb_per_s": sheet / 2}
 
 
@@ -135,10 +134,10 @@ def test_the_models_own_kind_is_the_simulators(query: str) -> None:
     assert own["largest_batch"] == phases.largest_batch(scenario, 4096)
 
 
-@pytest.mark.parametrize("name", presets.preset_ids("models"))
+@pytest.mark.parametrize("name", catalogue.preset_ids("models"))
 def test_every_model_takes_every_attention(name: str) -> None:
     """Oracle: fewer heads, windows and latent vectors never need more than all heads; one kind is its own."""
-    model = presets.model(name)
+    model = catalogue.model(name)
     assert whatif.with_attention(model, whatif.kind_of(model)) is model
     scenario = load_scenario(f"model={name}")
     sizes = {kind: float(whatif.sequence_bytes(scenario, kind, 8192)) for kind in whatif.KINDS}
@@ -153,7 +152,7 @@ def test_the_longest_context_fills_the_room() -> None:
         longest = row["longest_context"]
         assert 32 * float(whatif.sequence_bytes(scenario, row["kind"], longest)) <= room
         beyond = 32 * float(whatif.sequence_bytes(scenario, row["kind"], longest + 16))
-        assert beyond > room or longest == presets.model("llama-3.1-8b").max_position
+        assert beyond > room or longest == catalogue.model("llama-3.1-8b").max_position
 
 
 def test_no_room_holds_no_batch() -> None:
@@ -170,7 +169,7 @@ def test_the_floor_by_hand() -> None:
     assert found["h100-sxm"]["floor_ms"] == pytest.approx(4.48, abs=0.005)
     assert found["h200"]["floor_ms"] == pytest.approx(4.48 * 3350 / 4800, abs=0.005)
     assert all(row["typical_ms"] > row["floor_ms"] for row in found.values() if row["floor_ms"] > 0)
-    assert set(found) == set(presets.accelerators())
+    assert set(found) == set(catalogue.accelerators())
 
 
 def test_what_does_not_fit_is_kept() -> None:
@@ -204,13 +203,13 @@ def test_the_floor_of_a_layout_that_cannot_be() -> None:
 
 def test_interactive_limits() -> None:
     """Oracle: MLPerf's rules: 40, 80, 30, 15 and 15 ms per token at the 99th percentile."""
-    found = {limit.model: limit.tpot_ms for limit in presets.limits().values()}
+    found = {limit.model: limit.tpot_ms for limit in catalogue.limits().values()}
     assert found == {
         "llama-2-70b": 40.0, "llama-3.1-405b": 80.0, "llama-3.1-8b": 30.0, "deepseek-r1": 15.0,
         "gpt-oss-120b": 15.0,
     }  # fmt: skip
-    for limit in presets.limits().values():
-        assert limit.percentile == 99 and limit.source and limit.model in presets.models()
+    for limit in catalogue.limits().values():
+        assert limit.percentile == 99 and limit.source and limit.model in catalogue.models()
         assert dataclasses.is_dataclass(limit)
 
 

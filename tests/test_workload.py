@@ -15,18 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim_core.catalogue import reader as presets
-from sim_core.scenario.scenario import Scenario, ScenarioError
-from sim_core.traffic.draws import (
-    MAX_CLASSES,
-    Lognormal,
-    Quantiles,
-    UniformIntegers,
-    draw,
-    length_classes,
-    mean_lengths,
-    parse_mix,
-)
+from sim_core import catalogue
+from sim_core.fields.errors import ScenarioError
+from sim_core.scenario.lengths import Lognormal, Quantiles, UniformIntegers
+from sim_core.scenario.mixes import MAX_CLASSES, parse_mix
+from sim_core.scenario.scenario import Scenario
+from sim_core.traffic.draws import draw, length_classes, mean_lengths
 
 TRACES = Path(__file__).parent.parent.parent / "shared" / "traces"
 MANY = 200_000
@@ -130,10 +124,10 @@ def test_short_means_stay_at_one_token_or_more():
     assert drawn.prompt_tokens.min() == drawn.output_tokens.min() == 1
 
 
-@pytest.mark.parametrize("name", presets.preset_ids("workloads"))
+@pytest.mark.parametrize("name", catalogue.preset_ids("workloads"))
 def test_workloads_reproduce_their_tables(name):
     """The preset's own figures: mean, quantiles and rank correlation of 200,000 draws."""
-    preset = presets.workloads()[name]
+    preset = catalogue.workloads()[name]
     scenario = Scenario(mix=name, requests=MANY)
     drawn = draw(scenario)
     means = mean_lengths(scenario)
@@ -173,7 +167,7 @@ def test_tables_stand_for_their_traces(name, file, columns):
         rows = list(csv.DictReader(text))
     prompt, output = (np.array([float(row[column]) for row in rows]) for column in columns)
     assert mean_lengths(Scenario(mix=name)) == pytest.approx((prompt.mean(), output.mean()), rel=0.02)
-    assert presets.workloads()[name].rank_correlation == pytest.approx(spearman(prompt, output), abs=0.01)
+    assert catalogue.workloads()[name].rank_correlation == pytest.approx(spearman(prompt, output), abs=0.01)
 
 
 # Common random numbers

@@ -1,1 +1,47 @@
 """What is known: accelerators, models, workloads, benchmarks, calibrations, lessons; each with its source."""
+
+from sim_core.catalogue.accelerators import Accelerator, accelerator, accelerators
+from sim_core.catalogue.benchmarks import (
+    Benchmark,
+    Check,
+    CheckedSystem,
+    LatencyLimit,
+    PublishedSpread,
+    benchmark,
+    benchmarks,
+    limits,
+    published,
+    published_check,
+)
+from sim_core.catalogue.lessons import Lesson, LessonStep, glossary, lesson, lessons
+from sim_core.catalogue.models import Model, model, models
+from sim_core.catalogue.reader import preset_ids
+from sim_core.catalogue.workloads import WorkloadPreset, workload, workloads
+
+__all__ = [
+    "Accelerator",
+    "Benchmark",
+    "Check",
+    "CheckedSystem",
+    "LatencyLimit",
+    "Lesson",
+    "LessonStep",
+    "Model",
+    "PublishedSpread",
+    "WorkloadPreset",
+    "accelerator",
+    "accelerators",
+    "benchmark",
+    "benchmarks",
+    "glossary",
+    "lesson",
+    "lessons",
+    "limits",
+    "model",
+    "models",
+    "preset_ids",
+    "published",
+    "published_check",
+    "workload",
+    "workloads",
+]

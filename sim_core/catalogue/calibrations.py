@@ -18,8 +18,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from sim_core.scenario.scenario import CONSTANTS_EXAMPLE, Scenario, ScenarioError, did_you_mean, shown
+from sim_core.fields.errors import ScenarioError, did_you_mean, shown
 
+CONSTANTS_EXAMPLE = "layer:9.5,weight_read:0.71"
+NAMES = ("typical", "datasheet", "submission")
 CALIBRATIONS = Path(__file__).parent.parent.parent / "presets" / "calibrations"
 UNITS = MappingProxyType({"us": 1e-6, "ms": 1e-3, "frac": 1.0, "tokens": 1.0, "passes": 1.0, "columns": 1.0})
 OWN_LIMITS = MappingProxyType(  # of constants of one's own, by unit; fractions stay at or below the datasheet
@@ -136,11 +138,6 @@ def calibration(name: str, own: str = "") -> Calibration:
     )
 
 
-def calibration_of(scenario: Scenario) -> Calibration:
-    """Return the calibration of a scenario, with the constants of its own."""
-    return calibration(scenario.calibration, scenario.constants)
-
-
 def with_constants(chosen: Calibration, own: Mapping[str, float]) -> Calibration:
     """Return a calibration with some constants replaced, and with limits for one's own on these.
 
@@ -200,6 +197,12 @@ def parse_constants(text: str) -> dict[str, float]:
             raise ScenarioError(f"constants sets {shown(name)} twice; keep one.")
         found[name] = value
     return found
+
+
+@lru_cache(maxsize=64)
+def check_constants(text: str) -> None:
+    """Raise a `ScenarioError` unless a text holds constants that may stand in a calibration's place."""
+    with_constants(calibration("typical"), parse_constants(text))
 
 
 def write_constants(own: Mapping[str, float], digits: int = 4) -> str:

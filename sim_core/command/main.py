@@ -14,12 +14,15 @@ from typing import Any
 
 import click
 
-from sim_core import __version__
-from sim_core.catalogue import reader as presets
+from sim_core import __version__, catalogue
+from sim_core.fields.errors import ScenarioError, did_you_mean
 from sim_core.results import text as report
 from sim_core.results.text import LATENCIES, RATES, STATISTICS
-from sim_core.scenario.link.read import load_scenario, parse_value, to_query
-from sim_core.scenario.scenario import FIELDS, Scenario, ScenarioError, did_you_mean
+from sim_core.scenario.link.changes import parse_value
+from sim_core.scenario.link.load import load_scenario
+from sim_core.scenario.link.write import to_query
+from sim_core.scenario.ready import ready_scenarios
+from sim_core.scenario.scenario import FIELDS, Scenario
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -512,21 +515,21 @@ def _models() -> list[dict[str, Any]]:
             "weights": model.native_weight_dtype,
             "source": model.source,
         }
-        for model in presets.models().values()
+        for model in catalogue.models().values()
     ]
 
 
 def _accelerators() -> list[dict[str, Any]]:
     keys = ("bf16_tflop_per_s", "fp8_tflop_per_s", "fp4_tflop_per_s", "hbm_gb_per_s", "hbm_gb")
     keys = ("id", "name", "vendor", "year", *keys, "link_gb_per_s", "tdp_w", "price_usd_per_hour", "source")
-    return [{key: getattr(part, key) for key in keys} for part in presets.accelerators().values()]
+    return [{key: getattr(part, key) for key in keys} for part in catalogue.accelerators().values()]
 
 
 def _workloads() -> list[dict[str, Any]]:
     from sim_core.traffic.draws import length_classes
 
     rows = []
-    for name, item in presets.workloads().items():
+    for name, item in catalogue.workloads().items():
         lengths = length_classes(Scenario(mix=name))[0]
         rows.append(
             {
@@ -549,7 +552,7 @@ def _scenarios() -> list[dict[str, Any]]:
             "expected": item.expected,
             "query": to_query(item.build()),
         }
-        for name, item in presets.scenarios().items()
+        for name, item in ready_scenarios().items()
     ]
 
 

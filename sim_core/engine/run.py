@@ -35,10 +35,11 @@ from sim_core.engine.kernels.one_pool import (
     Rules,
     StepCost,
 )
+from sim_core.fields.errors import ScenarioError
 from sim_core.price import cost
 from sim_core.price import pools as two_pools
-from sim_core.scenario.scenario import Scenario, ScenarioError
-from sim_core.traffic import draws as workload
+from sim_core.scenario.scenario import Scenario
+from sim_core.traffic import draws
 
 POLICIES = {"chunked": CHUNKED, "prefill_first": PREFILL_FIRST, "static": STATIC}
 FINISHED, REJECTED = "finished", "rejected"
@@ -311,7 +312,7 @@ def run(
     """
     split = two_pools.pools_of(scenario, profile) if scenario.split else None
     price = price or (split.decode if split else cost.price(scenario, profile))
-    traffic = workload.draw(scenario, trace)
+    traffic = draws.draw(scenario, trace)
     rejected = traffic.prompt_tokens + traffic.output_tokens > price.request_limit_tokens
     if split:
         rejected |= traffic.prompt_tokens > split.prefill.request_limit_tokens
@@ -361,7 +362,7 @@ def counted_requests(scenario: Scenario, count: int) -> tuple[int, int] | None:
     return (first, last) if scenario.arrivals != "offline" and last > first else None
 
 
-def _nothing_fits(traffic: workload.Workload, price: cost.Price) -> str:
+def _nothing_fits(traffic: draws.Workload, price: cost.Price) -> str:
     shortest = int((traffic.prompt_tokens + traffic.output_tokens).min())
     return (
         f"no request fits: the shortest has {shortest:,} tokens (prompt and answer), the engine can hold "

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sim_core.catalogue import reader as presets
-from sim_core.scenario.scenario import Scenario
+from sim_core import catalogue
+from sim_core.scenario.scenario import Scenario, model_of
 
 FITTED_TO = "llama2-70b"
 RULES = ("offline", "server", "interactive")
@@ -32,11 +32,11 @@ class Pair(NamedTuple):
 
 
 @cache
-def usual_system(benchmark: str, accelerator: str) -> presets.CheckedSystem | None:
+def usual_system(benchmark: str, accelerator: str) -> catalogue.CheckedSystem | None:
     """Return what was simulated for most entries of a benchmark on an accelerator; None if nothing was."""
     mine = [
         item
-        for item in presets.check("mlperf").systems
+        for item in catalogue.published_check("mlperf").systems
         if item.benchmark == benchmark and item.accelerator == accelerator
     ]
     return max(mine, key=lambda item: item.entries, default=None)
@@ -45,7 +45,7 @@ def usual_system(benchmark: str, accelerator: str) -> presets.CheckedSystem | No
 @cache
 def pairs() -> tuple[Pair, ...]:
     """Return all pairs that have been published and simulated."""
-    spreads = [(name, spread) for name in presets.benchmarks() for spread in presets.published(name)]
+    spreads = [(name, spread) for name in catalogue.benchmarks() for spread in catalogue.published(name)]
     return tuple(
         Pair(name, spread.accelerator, system.weight_dtype, *_ratios(spread, system))
         for name, spread in spreads
@@ -53,7 +53,7 @@ def pairs() -> tuple[Pair, ...]:
     )
 
 
-def _ratios(spread: presets.PublishedSpread, system: presets.CheckedSystem) -> list[float]:
+def _ratios(spread: catalogue.PublishedSpread, system: catalogue.CheckedSystem) -> list[float]:
     """Return published over simulated throughput for each of `RULES`, counted as the benchmark counts."""
     offline = _over(spread.offline_median, system.offline)
     shares = [(spread.server_median, system.server_counted)]
@@ -70,7 +70,7 @@ def ratios(model: str, rule: str = "offline") -> np.ndarray:
 
     The model of the benchmark that the constants were fitted to has its own pairs, any other all others.
     """
-    fitted = model == presets.benchmark(FITTED_TO).model
+    fitted = model == catalogue.benchmark(FITTED_TO).model
     found = [getattr(pair, rule) for pair in pairs() if (pair.benchmark == FITTED_TO) == fitted]
     return np.array([ratio for ratio in found if math.isfinite(ratio)])
 
@@ -78,9 +78,11 @@ def ratios(model: str, rule: str = "offline") -> np.ndarray:
 def evidence(model: str) -> str:
     """Return what the `ratios` of a model are, in words."""
     count = ratios(model).size
-    title = presets.benchmark(FITTED_TO).title
+    title = catalogue.benchmark(FITTED_TO).title
     which = (
-        f"of {title}" if model == presets.benchmark(FITTED_TO).model else f"of other benchmarks than {title}"
+        f"of {title}"
+        if model == catalogue.benchmark(FITTED_TO).model
+        else f"of other benchmarks than {title}"
     )
     return (
         f"the published Offline throughput {which} on {count} systems; the constants were fitted to {title} "
@@ -90,9 +92,9 @@ def evidence(model: str) -> str:
 
 def outside(scenario: Scenario) -> list[tuple[str, str]]:
     """Return the inputs that published entries do not cover: which, and in words why."""
-    model, part = presets.model_of(scenario), presets.accelerator(scenario.accelerator)
-    by_model = {item.model: item for item in presets.benchmarks().values()}
-    benchmark = by_model.get(scenario.model) if model == presets.model(scenario.model) else None
+    model, part = model_of(scenario), catalogue.accelerator(scenario.accelerator)
+    by_model = {item.model: item for item in catalogue.benchmarks().values()}
+    benchmark = by_model.get(scenario.model) if model == catalogue.model(scenario.model) else None
     here = [pair for pair in pairs() if pair.accelerator == scenario.accelerator]
     if benchmark is None:
         found = [("model", f"no published entry of {model.name} is stored")]

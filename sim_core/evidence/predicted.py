@@ -38,14 +38,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sim_core.catalogue import reader as presets
+from sim_core import catalogue
 from sim_core.catalogue.calibrations import calibration as calibration_of
 from sim_core.engine.kernels.one_pool import StepCost
 from sim_core.engine.run import run, run_engine
 from sim_core.evidence.published import FOLDER, Point, points, weight_dtype
+from sim_core.fields.errors import ScenarioError
 from sim_core.price import cost
 from sim_core.price.work import Layout, Work, layout_of, work
-from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.scenario.scenario import Scenario, model_of
 from sim_core.traffic.draws import draw, mean_lengths
 from sim_core.traffic.traces import Trace
 
@@ -253,7 +254,7 @@ def bench_of(points: Sequence[Point]) -> Bench:
 
 def _described(scenario: Scenario) -> tuple[Any, int, int]:
     """Return the work of a scenario, its KV blocks and its window."""
-    model = presets.model_of(scenario)
+    model = model_of(scenario)
     load = _work(scenario.model, scenario.accelerator, *_layout(scenario))
     held = cost.memory(scenario)["kv_tokens"] // scenario.kv_block_tokens
     needed = -(-int(sum(mean_lengths(scenario))) // scenario.kv_block_tokens)
@@ -266,7 +267,7 @@ def _layout(scenario: Scenario) -> tuple:
 
 @lru_cache(maxsize=1024)
 def _work(model: str, accelerator: str, *layout: Any) -> Any:
-    return work(presets.model(model), presets.accelerator(accelerator), Layout(*layout))
+    return work(catalogue.model(model), catalogue.accelerator(accelerator), Layout(*layout))
 
 
 def predict(bench: Bench, constants: Any, smooth: bool = True) -> np.ndarray:

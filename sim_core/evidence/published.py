@@ -14,10 +14,12 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from sim_core.catalogue import reader as presets
-from sim_core.scenario.scenario import DTYPES, ScenarioError, shown
+from sim_core import catalogue
+from sim_core.catalogue.accelerators import DTYPES
+from sim_core.catalogue.reader import PRESETS
+from sim_core.fields.errors import ScenarioError, shown
 
-FOLDER = presets.PRESETS / "validation"
+FOLDER = PRESETS / "validation"
 TRAFFIC = {
     "closed": "closed loop",
     "burst": "one burst of clients",
@@ -76,7 +78,7 @@ class Point(NamedTuple):
     @property
     def family(self) -> str:
         """One of `FAMILIES`."""
-        return family_of(presets.model(self.model))
+        return family_of(catalogue.model(self.model))
 
     @property
     def replicas(self) -> int:
@@ -86,7 +88,7 @@ class Point(NamedTuple):
     @property
     def status(self) -> str:
         """Empty for a point that is simulated and counts, else why it does not."""
-        model = presets.model(self.model)
+        model = catalogue.model(self.model)
         return NOT_MODELLED if model.linear_attention_layers or self.model in SPARSE_ATTENTION else SIMULATED
 
     @property
@@ -117,7 +119,7 @@ _LENGTHS = ("prompt_tokens", "output_tokens")
 _MEASURED = ("arrival_per_s", "ttft_ms", "tpot_ms", "output_tok_per_s")
 
 
-def family_of(model: presets.Model) -> str:
+def family_of(model: catalogue.Model) -> str:
     """Return the family of a model: ``dense``, ``moe``, or ``mla`` (latent attention, with experts)."""
     if model.attention == "mla":
         return "mla"
@@ -182,9 +184,9 @@ def _point(values: Mapping[str, str], where: str, known_sources: frozenset[str] 
     for key, known in (
         ("traffic", TRAFFIC),
         ("pools", POOLS),
-        ("model", presets.preset_ids("models")),
-        ("accelerator", presets.preset_ids("accelerators")),
-        ("lengths", (*LENGTHS, *presets.preset_ids("workloads"))),
+        ("model", catalogue.preset_ids("models")),
+        ("accelerator", catalogue.preset_ids("accelerators")),
+        ("lengths", (*LENGTHS, *catalogue.preset_ids("workloads"))),
         ("source", known_sources),
     ):
         if known is not None and values[key] not in known:

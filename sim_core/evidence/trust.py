@@ -33,12 +33,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sim_core.catalogue import reader as presets
+from sim_core import catalogue
 from sim_core.catalogue.calibrations import calibration
 from sim_core.evidence import entries
 from sim_core.evidence.published import FOLDER, Point, family_of, points, weight_dtype
-from sim_core.scenario.link.read import with_changes
-from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.fields.errors import ScenarioError
+from sim_core.scenario.link.changes import with_changes
+from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 from sim_core.traffic.draws import mean_lengths
 
 VALIDATED, EXTRAPOLATED, ANNOUNCED = "validated region", "extrapolated", "announced hardware"
@@ -152,7 +153,8 @@ def coverage() -> Coverage:
         accelerators={name: sum(point.accelerator == name for point in rows) for name in parts},
         models={point.model: sum(other.model == point.model for other in rows) for point in rows},
         sizes={
-            family: _range(presets.model(p.model).total_params for p in of) for family, of in families.items()
+            family: _range(catalogue.model(p.model).total_params for p in of)
+            for family, of in families.items()
         },
         tensor_parallel={family: max(p.tensor_parallel for p in of) for family, of in families.items()},
         expert_parallel=max(point.expert_parallel for point in rows),
@@ -175,10 +177,10 @@ def _range(values: Iterable[float]) -> tuple[float, float]:
 
 
 def _stored(point: Point) -> str:
-    return _most_weights(presets.model(point.model), weight_dtype(point))
+    return _most_weights(catalogue.model(point.model), weight_dtype(point))
 
 
-def _most_weights(model: presets.Model, dtype: str) -> str:
+def _most_weights(model: catalogue.Model, dtype: str) -> str:
     """Return the precision of most weights: of the experts where there are any."""
     return model.stored_dtypes(dtype)[1 if model.experts else 0]
 
@@ -200,7 +202,7 @@ def outside(
 
     Where one step is looked at, its context counts in place of the lengths of the traffic.
     """
-    covered, model = coverage(), presets.model_of(scenario)
+    covered, model = coverage(), model_of(scenario)
     checks = (
         _accelerator(scenario, covered),
         _model(scenario, model, covered),
@@ -215,11 +217,11 @@ def outside(
 
 
 def _accelerator(scenario: Scenario, covered: Coverage) -> list[Outside]:
-    name = presets.accelerator(scenario.accelerator).name
+    name = catalogue.accelerator(scenario.accelerator).name
     if scenario.accelerator not in covered.accelerators:
         found = [Outside("accelerator", f"no published closed loop on {name} is in the table")]
-        vendor = presets.accelerator(scenario.accelerator).vendor
-        if vendor not in {presets.accelerator(part).vendor for part in covered.accelerators}:
+        vendor = catalogue.accelerator(scenario.accelerator).vendor
+        if vendor not in {catalogue.accelerator(part).vendor for part in covered.accelerators}:
             found.append(Outside("vendor", f"nor is one on any other part of {vendor}"))
         return found
     return _changed_specs(scenario)
@@ -227,7 +229,7 @@ def _accelerator(scenario: Scenario, covered: Coverage) -> list[Outside]:
 
 def _changed_specs(scenario: Scenario) -> list[Outside]:
     """Return whether the accelerator is another one than is sold."""
-    part, sold = presets.accelerator_of(scenario), presets.accelerator(scenario.accelerator)
+    part, sold = accelerator_of(scenario), catalogue.accelerator(scenario.accelerator)
     names = (
         "bf16_tflop_per_s",
         "fp8_tflop_per_s",
@@ -242,10 +244,10 @@ def _changed_specs(scenario: Scenario) -> list[Outside]:
     return []
 
 
-def _model(scenario: Scenario, model: presets.Model, covered: Coverage) -> list[Outside]:
+def _model(scenario: Scenario, model: catalogue.Model, covered: Coverage) -> list[Outside]:
     if model.linear_attention_layers or scenario.model == "glm-5":
         return [Outside("model", f"the attention of {model.name} is not modelled")]
-    if scenario.model in covered.models and model == presets.model(scenario.model):
+    if scenario.model in covered.models and model == catalogue.model(scenario.model):
         return []
     low, high = covered.sizes[family_of(model)]
     size, words = model.total_params, FAMILY_WORDS[family_of(model)]
@@ -276,7 +278,7 @@ def _precision(scenario: Scenario, covered: Coverage) -> list[Outside]:
     """Return whether the family was not measured on the accelerator, or not in this precision."""
     if scenario.accelerator not in covered.accelerators:
         return []
-    model, name = presets.model_of(scenario), presets.accelerator(scenario.accelerator).name
+    model, name = model_of(scenario), catalogue.accelerator(scenario.accelerator).name
     family = family_of(model)
     known = covered.dtypes.get((scenario.accelerator, family))
     if known is None:
@@ -415,7 +417,7 @@ def _trust(
     load_frac: float | None,
     context_tokens: float | None = None,
 ) -> Trust:
-    part = presets.accelerator_of(scenario)
+    part = accelerator_of(scenario)
     if profile is not None or scenario.step_profile:
         words = ("step times are measured, on an engine and a device of your own",)
         return Trust(VALIDATED, words, NO_BAND, NO_BAND, NO_BAND, "your own measurement")
@@ -433,7 +435,7 @@ def _trust(
         return Trust(badge, reasons, NO_BAND, NO_BAND, NO_BAND, "none")
     missing = {item.what for item in found}
     unseen = "accelerator" if "accelerator" in missing else "model"
-    held, words = _closest(family_of(presets.model_of(scenario)), scenario.accelerator, unseen)
+    held, words = _closest(family_of(model_of(scenario)), scenario.accelerator, unseen)
     if not reasons:
         reasons = (f"Covered by {words}.",)
     further = len(missing) - bool(missing & {"accelerator", "model"}) + part.announced
@@ -447,13 +449,13 @@ def _trust(
 
 def _of_entries(scenario: Scenario) -> Trust:
     """Return how far a prediction by the `submission` calibration can be trusted: what entries say."""
-    part, found = presets.accelerator_of(scenario), _beside_entries(scenario)
+    part, found = accelerator_of(scenario), _beside_entries(scenario)
     reasons = tuple(_sentence(item.words) for item in found)
     if part.announced:
         reasons = (f"The figures of {part.name} are announced, not measured by others.", *reasons)
     badge = ANNOUNCED if part.announced else EXTRAPOLATED if found else VALIDATED
     if not reasons:
-        name = presets.model_of(scenario).name
+        name = model_of(scenario).name
         reasons = (f"Covered by published benchmark entries of {name} on {part.name}.",)
     return Trust(badge, reasons, NO_BAND, NO_BAND, entry_band(scenario), entries.evidence(scenario.model))
 
@@ -470,7 +472,7 @@ def entry_band(scenario: Scenario, rule: str = "offline") -> Band:
     """
     if scenario.calibration != "submission" or scenario.constants or scenario.step_profile:
         return trust(scenario).throughput_band
-    further = len(_beside_entries(scenario)) + presets.accelerator_of(scenario).announced
+    further = len(_beside_entries(scenario)) + accelerator_of(scenario).announced
     return widened(interval(entries.ratios(scenario.model, rule)), further)
 
 
@@ -484,7 +486,7 @@ def _closest(family: str, accelerator: str, unseen: str) -> tuple[dict[str, Band
     rows = [row for row in blind() if row.unseen == unseen]
     same = [row for row in rows if row.point.family == family]
     here = [row for row in same if row.point.accelerator == accelerator]
-    name = presets.accelerator(accelerator).name
+    name = catalogue.accelerator(accelerator).name
     left_out = f"each predicted without its {unseen}"
     if len(here) >= FEWEST_ROWS and unseen == "model":
         rows, words = here, f"{len(here)} published points of {FAMILY_WORDS[family]} on {name}, {left_out}"

@@ -48,8 +48,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sim_core.catalogue.accelerators import Accelerator
 from sim_core.catalogue.calibrations import Calibration, Constants, calibration
-from sim_core.catalogue.reader import Accelerator, Model, accelerator_of, model_of
+from sim_core.catalogue.models import Model
 from sim_core.engine.kernels.one_pool import StepCost
 from sim_core.price.work import (
     BYTES_PER_VALUE,
@@ -69,7 +70,7 @@ from sim_core.price.work import (
     work,
 )
 from sim_core.scenario.profiles import EngineProfile, parse_profile
-from sim_core.scenario.scenario import Scenario
+from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 
 __all__ = ["Calibration", "DoesNotFit", "Price", "calibration", "memory", "price", "shares", "utilisation"]
 

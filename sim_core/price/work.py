@@ -9,8 +9,10 @@ import math
 from types import MappingProxyType
 from typing import NamedTuple
 
-from sim_core.catalogue.reader import Accelerator, Model, accelerator_of, model_of
-from sim_core.scenario.scenario import DTYPES, FIELDS, Scenario, ScenarioError
+from sim_core.catalogue.accelerators import DTYPES, Accelerator
+from sim_core.catalogue.models import Model
+from sim_core.fields.errors import ScenarioError
+from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of, model_of
 
 # 4-bit weights carry an 8-bit scale per 32 values (OCP Microscaling formats, 2023); NVFP4, per 16, adds 6%.
 BYTES_PER_VALUE = MappingProxyType({"bf16": 2.0, "fp8": 1.0, "fp4": 0.5 + 1 / 32})

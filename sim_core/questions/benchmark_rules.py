@@ -29,13 +29,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sim_core.catalogue import reader as presets
-from sim_core.catalogue.reader import Benchmark
+from sim_core import catalogue
+from sim_core.catalogue.benchmarks import Benchmark
 from sim_core.engine.run import run
+from sim_core.fields.errors import ScenarioError
 from sim_core.price.cost import price
 from sim_core.price.work import DoesNotFit
 from sim_core.results import metrics
-from sim_core.scenario.scenario import DIMENSIONS, FIELDS, Scenario, ScenarioError
+from sim_core.scenario.scenario import DIMENSIONS, FIELDS, Scenario, accelerator_of, model_of
 from sim_core.traffic.draws import draw, mean_lengths
 
 RULES = ("offline", "server", "interactive")
@@ -116,7 +117,7 @@ class Answer:
 # --- the system -----------------------------------------------------------------------------------
 
 
-def precision(accelerator: presets.Accelerator, model: presets.Model) -> str:
+def precision(accelerator: catalogue.Accelerator, model: catalogue.Model) -> str:
     """Return the weights' precision that a submission would choose.
 
     The narrowest the part computes in, 8 bit where it has no fp8 either; a checkpoint published with 4-bit
@@ -143,7 +144,7 @@ def system(benchmark: Benchmark, scenario: Scenario) -> Scenario:
 def tuned(benchmark: Benchmark, scenario: Scenario) -> Scenario:
     """Return the system as a submission would set it up: the narrowest precision, an 8-bit KV cache."""
     found = system(benchmark, scenario)
-    chosen = precision(presets.accelerator_of(found), presets.model_of(found))
+    chosen = precision(accelerator_of(found), model_of(found))
     return found.replace(weight_dtype=chosen, kv_dtype="fp8", policy="chunked", router="least_loaded")
 
 
@@ -159,7 +160,7 @@ def candidates(scenario: Scenario, devices: int) -> list[Scenario]:
     for tp in TENSOR_PARALLEL:
         if devices % tp:
             continue
-        experts = presets.model_of(scenario).experts
+        experts = model_of(scenario).experts
         for ep in sorted({1, tp}) if experts and experts % tp == 0 else (1,):
             layout = {"tensor_parallel": tp, "expert_parallel": ep, "replicas": devices // tp}
             try:
@@ -178,8 +179,8 @@ def _require_room(scenario: Scenario) -> None:
     """Raise a `ScenarioError` unless at least two average requests fit the KV cache of a replica."""
     if held(scenario.replace(max_batch=BATCHES[0])) < BATCHES[0]:
         raise DoesNotFit(
-            f"{presets.model_of(scenario).name} fits {scenario.tensor_parallel} x "
-            f"{presets.accelerator_of(scenario).name} but leaves no room for two requests. "
+            f"{model_of(scenario).name} fits {scenario.tensor_parallel} x "
+            f"{accelerator_of(scenario).name} but leaves no room for two requests. "
             "Use more devices or a narrower precision."
         )
 

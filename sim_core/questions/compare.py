@@ -16,8 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sim_core.catalogue.reader import accelerator_of, arithmetic_dtype
-from sim_core.scenario.scenario import FIELDS, Scenario
+from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of, arithmetic_dtype
 from sim_core.sweep.frontier import LOAD, evaluate, own_vary, steps_of, sweep_key, sweep_points
 
 SEEDS = 5

@@ -22,15 +22,16 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sim_core.catalogue import reader as presets
-from sim_core.catalogue.reader import Accelerator, accelerator_of, model_of
+from sim_core import catalogue
+from sim_core.catalogue.accelerators import Accelerator
 from sim_core.evidence import trust
+from sim_core.fields.errors import ScenarioError
+from sim_core.fields.texts import toml_text
 from sim_core.price.cost import DoesNotFit, memory
 from sim_core.price.work import group_sizes
 from sim_core.questions.hardware import kind_of, sequence_bytes
 from sim_core.questions.phases import largest_batch
-from sim_core.scenario.link.read import toml_text
-from sim_core.scenario.scenario import SPECS, Scenario, ScenarioError
+from sim_core.scenario.scenario import SPECS, Scenario, accelerator_of, model_of
 from sim_core.traffic.draws import mean_lengths
 
 GPU, SRAM = "gpu", "sram"
@@ -43,17 +44,17 @@ RIVALS = 5  # real parts beside a design
 
 def kind(scenario: Scenario) -> str:
     """Return which kind of part a design is: it follows the part that it started from."""
-    return SRAM if presets.accelerator(scenario.accelerator).memory_on_chip else GPU
+    return SRAM if catalogue.accelerator(scenario.accelerator).memory_on_chip else GPU
 
 
 def starts(kind: str) -> list[str]:
     """Return the parts from which a design of a kind can start."""
-    return [name for name, part in presets.accelerators().items() if part.memory_on_chip == (kind == SRAM)]
+    return [name for name, part in catalogue.accelerators().items() if part.memory_on_chip == (kind == SRAM)]
 
 
 def start(scenario: Scenario, name: str) -> dict[str, Any]:
     """Return the keys that make a part's datasheet the design; an SRAM part is spread as `spread` says."""
-    changes = {"accelerator": name} | dict.fromkeys(SPECS) | assumed_peaks(presets.accelerator(name))
+    changes = {"accelerator": name} | dict.fromkeys(SPECS) | assumed_peaks(catalogue.accelerator(name))
     return changes | spread_out(scenario.replace(**changes))
 
 
@@ -158,7 +159,7 @@ def _group(scenario: Scenario) -> dict[str, Any]:
 
 def is_own(scenario: Scenario) -> bool:
     """Return whether a design differs from the part that it started from."""
-    sheet = assumed_peaks(presets.accelerator(scenario.accelerator))
+    sheet = assumed_peaks(catalogue.accelerator(scenario.accelerator))
     return any(getattr(scenario, key) != sheet.get(key) for key in SPECS)
 
 
@@ -178,7 +179,7 @@ def rivals(scenario: Scenario, names: Sequence[str]) -> list[Scenario]:
     """
     others = [name for name in names if name != scenario.accelerator or is_own(scenario)]
     sold = scenario.replace(**dict.fromkeys(SPECS), step_profile="")
-    found = [sold.replace(accelerator=name, **assumed_peaks(presets.accelerator(name))) for name in others]
+    found = [sold.replace(accelerator=name, **assumed_peaks(catalogue.accelerator(name))) for name in others]
     return [_laid_out(rival, kind(scenario)) for rival in found][:RIVALS]
 
 
@@ -193,7 +194,7 @@ def _laid_out(rival: Scenario, beside: str) -> Scenario:
 
 def part_of(scenario: Scenario) -> Accelerator:
     """Return the design as a part of its own: its specs, and from what it started."""
-    base, part = presets.accelerator(scenario.accelerator), accelerator_of(scenario)
+    base, part = catalogue.accelerator(scenario.accelerator), accelerator_of(scenario)
     changed = [key for key in SPECS if getattr(scenario, key) is not None]
     return dataclasses.replace(
         part,

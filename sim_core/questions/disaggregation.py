@@ -26,10 +26,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sim_core.engine.run import STAGES, Run, run
+from sim_core.fields.errors import ScenarioError
 from sim_core.price import cost
 from sim_core.price.pools import decode_of, one_pool_of, prefill_of
 from sim_core.results import metrics
-from sim_core.scenario.scenario import FIELDS, Scenario, ScenarioError
+from sim_core.scenario.scenario import FIELDS, Scenario
 from sim_core.sweep.frontier import saturation_per_s
 from sim_core.traffic.draws import mean_lengths
 

@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sim_core.catalogue import reader as presets
-from sim_core.catalogue.reader import Model, accelerator_of, model_of
+from sim_core import catalogue
+from sim_core.catalogue.models import Model
 from sim_core.evidence import trust
+from sim_core.fields.errors import ScenarioError
 from sim_core.price.cost import floor_step_s, memory
 from sim_core.price.work import check_layout, kv_bytes_per_layer, layout_of
 from sim_core.questions.phases import Setting, bench_of, decode, prefill, require_fit, roof, scaled, step_s
-from sim_core.scenario.scenario import DEFAULTS, SPECS, Scenario, ScenarioError
+from sim_core.scenario.scenario import DEFAULTS, SPECS, Scenario, accelerator_of, model_of
 from sim_core.sweep.frontier import capacity, pool
 
 FLOP_KEYS = ("bf16_tflop_per_s", "fp8_tflop_per_s", "fp4_tflop_per_s")
@@ -62,14 +63,14 @@ def specs_at(
     scenario: Scenario, flops: float | None = None, bandwidth: float | None = None
 ) -> dict[str, float | None]:
     """Return the scenario keys that put the peaks, or the bandwidth, at a multiple of the datasheet's."""
-    sheet, found = presets.accelerator(scenario.accelerator), {}
+    sheet, found = catalogue.accelerator(scenario.accelerator), {}
     for factor, keys in ((flops, FLOP_KEYS), (bandwidth, (BANDWIDTH_KEY,))):
         if factor is not None:
             found |= dict.fromkeys(keys) if factor == 1 else _times(sheet, keys, factor)
     return found
 
 
-def _times(part: presets.Accelerator, keys: Sequence[str], factor: float) -> dict[str, float | None]:
+def _times(part: catalogue.Accelerator, keys: Sequence[str], factor: float) -> dict[str, float | None]:
     """Return specs of a part at a multiple; what it does not have stays so."""
     values = {key: getattr(part, key) for key in keys}
     return {key: None if value is None else float(f"{value * factor:.6g}") for key, value in values.items()}
@@ -88,7 +89,7 @@ def others(scenario: Scenario) -> list[dict[str, Any]]:
     """
     rows, sheet = [], roof(as_sold(scenario))
     bare = scenario.replace(**dict.fromkeys(SPECS))
-    for name, part in presets.accelerators().items():
+    for name, part in catalogue.accelerators().items():
         try:
             found = roof(bare.replace(accelerator=name))
         except ScenarioError:
@@ -238,13 +239,13 @@ def with_attention(model: Model, kind: str) -> Model:
     if kind == kind_of(model):
         return model
     if kind == "latent":
-        like = presets.model(LATENT_LIKE)
+        like = catalogue.model(LATENT_LIKE)
         ranks = ("mla_q_lora", "mla_kv_lora", "mla_qk_nope", "mla_qk_rope", "mla_v")
         changes = {name: getattr(like, name) for name in ranks}
         return dataclasses.replace(model, attention="mla", window_layers=0, window_tokens=0, **changes)
     changes = {"attention": "full", "window_layers": 0, "window_tokens": 0} | _heads(model, kind)
     if kind == "window":
-        like = presets.model(WINDOW_LIKE)
+        like = catalogue.model(WINDOW_LIKE)
         changes["window_layers"] = round(model.kv_layers * like.window_layers / like.layers)
         changes["window_tokens"] = like.window_tokens
     return dataclasses.replace(model, **changes)
@@ -344,7 +345,7 @@ def floor_rows(scenario: Scenario) -> list[dict[str, Any]]:
     check_layout(model_of(scenario), layout_of(scenario))
     sold = scenario.replace(**dict.fromkeys(SPECS))
     rows = []
-    for name, part in presets.accelerators().items():
+    for name, part in catalogue.accelerators().items():
         own = name == scenario.accelerator
         there = scenario if own else sold.replace(accelerator=name)
         rows.append({"accelerator": name, "name": accelerator_of(there).name, "own": own} | _floor(there))

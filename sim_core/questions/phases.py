@@ -20,8 +20,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sim_core.catalogue.calibrations import Constants, calibration, calibration_of
-from sim_core.catalogue.reader import Accelerator, Model, accelerator_of, model_of
+from sim_core.catalogue.accelerators import DTYPES, Accelerator
+from sim_core.catalogue.calibrations import Constants, calibration
+from sim_core.catalogue.models import Model
 from sim_core.price.cost import (
     PARTS,
     Method,
@@ -44,7 +45,7 @@ from sim_core.price.work import (
     precisions,
     work,
 )
-from sim_core.scenario.scenario import DTYPES, Scenario
+from sim_core.scenario.scenario import Scenario, accelerator_of, calibration_of, model_of
 from sim_core.traffic.draws import mean_lengths
 
 PIECES = ("weights", "attention", "rest")

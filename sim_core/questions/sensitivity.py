@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sim_core.catalogue.reader import accelerator_of, arithmetic_dtype
+from sim_core.fields.errors import ScenarioError
 from sim_core.price.cost import measured_steps
 from sim_core.questions.compare import SEEDS, UNKNOWN, Estimate, Y, best_within, estimate, seeded
-from sim_core.scenario.link.read import FLAT_CLASS, mix_classes
-from sim_core.scenario.scenario import FIELDS, SPECS, Scenario, ScenarioError
+from sim_core.scenario.mixes import has_flat_class
+from sim_core.scenario.scenario import FIELDS, SPECS, Scenario, accelerator_of, arithmetic_dtype
 from sim_core.sweep.frontier import Point, evaluate
 from sim_core.sweep.remembered import Remembered
 
@@ -56,7 +56,7 @@ def candidates(scenario: Scenario, figure: str) -> list[str]:
     """
     fixed = without_effect(scenario)
     keys = [key for key in _specs(scenario) if key not in fixed]
-    if scenario.arrivals != "trace" and FLAT_CLASS in (mix_classes(scenario.mix) or [FLAT_CLASS]):
+    if scenario.arrivals != "trace" and (not scenario.mix.strip() or has_flat_class(scenario.mix)):
         keys += ["prompt_tokens", "output_tokens"]
     keys += ["max_batch"]
     if figure != "throughput" and scenario.arrivals in LOADS:

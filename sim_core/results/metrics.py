@@ -14,13 +14,12 @@ import numpy as np
 import pandas as pd
 
 from sim_core import __version__
-from sim_core.catalogue.reader import accelerator_of, model_of
 from sim_core.engine.kernels import one_pool as kernels
 from sim_core.engine.kernels.one_pool import GAP_BINS_PER_OCTAVE, GAP_EXPONENT_LOW
 from sim_core.engine.run import Run, Usage, counted_requests
 from sim_core.price import cost
 from sim_core.results.text import metrics_of
-from sim_core.scenario.scenario import Scenario
+from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 
 QUANTILES = (50.0, 90.0, 95.0, 99.0)
 LABELS = tuple(f"_p{quantile:.0f}" for quantile in QUANTILES)

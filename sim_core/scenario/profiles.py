@@ -24,21 +24,15 @@ from typing import Any
 
 import numpy as np
 
-from sim_core.scenario.link.read import check_value as check_scenario_value
-from sim_core.scenario.link.read import read_text, read_toml, toml_text, with_changes
-from sim_core.scenario.scenario import (
-    FIELDS,
-    STEP_PROFILE_EXAMPLE,
-    FieldInfo,
-    Scenario,
-    ScenarioError,
-    did_you_mean,
-    shown,
-)
-from sim_core.scenario.scenario import check as check_value
+from sim_core.catalogue.calibrations import NAMES, check_constants
+from sim_core.fields.errors import ScenarioError, did_you_mean, shown
+from sim_core.fields.field import FieldInfo
+from sim_core.fields.field import check as check_value
+from sim_core.fields.texts import read_text, read_toml, toml_text
 
+STEP_PROFILE_EXAMPLE = "1:15.1,256:220,context:0.0003"
 MAX_POINTS = 10_000
-MAX_TEXT = FIELDS["step_profile"].longest
+MAX_TEXT = 3000
 STEPS = ("step_tokens", "step_time_ms")
 SHORT = MappingProxyType(
     {
@@ -51,7 +45,6 @@ SHORT = MappingProxyType(
         "block_tokens": "kv_block_tokens",
     }
 )
-CALIBRATIONS = FIELDS["calibration"].choices
 _TOKENS = FieldInfo(int, "", "Tokens of a step", unit="tokens", low=1, high=10_000_000)
 _TIME = FieldInfo(float, "", "Time of a step", unit="ms", low=1e-6, high=1e7)
 
@@ -90,7 +83,7 @@ class EngineProfile:
     request_after_ms: float = _added_ms("Engine to client")
     kv_blocks: int | None = _field(None, int, "KV blocks; else from memory", low=1, high=1_000_000_000)
     kv_block_tokens: int | None = _field(None, int, "Tokens per block; else the scenario's", low=1, high=4096)
-    calibration: str = _field("typical", str, "The calibration that `constants` change", choices=CALIBRATIONS)
+    calibration: str = _field("typical", str, "The calibration that `constants` change", choices=NAMES)
     constants: str = _field("", str, "Constants in place of the calibration's; then there are no steps")
     source: str = _field("", str, "Where, when and how it was measured")
 
@@ -113,7 +106,7 @@ class EngineProfile:
 
     def _check_constants(self) -> None:
         """Raise a `ScenarioError` unless the constants are good, and stand alone."""
-        check_scenario_value("constants", self.constants)
+        check_constants(self.constants)
         given = [key for key in (*STEPS, *SHORT.values()) if getattr(self, key)]
         if given:
             raise ScenarioError(
@@ -293,18 +286,3 @@ def thinned(profile: EngineProfile, points: int = 60) -> tuple[EngineProfile, fl
         chosen.append(int(np.argmax(error)))
     table = {"step_tokens": tuple(int(t) for t in tokens[kept]), "step_time_ms": tuple(times[kept].tolist())}
     return dataclasses.replace(profile, **table), float(error.max())
-
-
-def carried_by(scenario: Scenario, profile: EngineProfile) -> tuple[Scenario, float]:
-    """Return the scenario with the profile in it, and the largest error that shortening its table made.
-
-    Raises
-    ------
-    ScenarioError
-        If the profile cannot be put into a scenario.
-    """
-    if profile.constants:
-        own = {"calibration": profile.calibration, "constants": profile.constants}
-        return with_changes(scenario, **own, step_profile=""), 0.0
-    short, error = thinned(profile)
-    return with_changes(scenario, constants="", step_profile=write_profile(short)), error

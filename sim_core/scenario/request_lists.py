@@ -14,8 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sim_core.scenario.scenario import FIELDS, REQUEST_LIST_EXAMPLE, ScenarioError, shown
+from sim_core.fields.errors import ScenarioError, shown
+from sim_core.scenario.lengths import MOST_TOKENS
 
+REQUEST_LIST_EXAMPLE = "0:1000:200x8,0.5:4000:50"
 MAX_REQUESTS = 1_000
 MAX_ARRIVAL_S = 1e6
 _ENTRY = re.compile(
@@ -79,10 +81,9 @@ def _parse(entry: str) -> tuple[float, int, int, int]:
             f"request_list has an arrival at {arrival_s:,.15g} s; the limit is {MAX_ARRIVAL_S:,.0f} s."
         )
     for name, tokens in (("prompt", prompt), ("answer", output)):
-        high = FIELDS["prompt_tokens"].high
-        if not 1 <= tokens <= high:
+        if not 1 <= tokens <= MOST_TOKENS:
             raise ScenarioError(
-                f"request_list has a {name} of {tokens:,} tokens; it must lie between 1 and {high:,.0f}."
+                f"request_list has a {name} of {tokens:,} tokens; it must lie between 1 and {MOST_TOKENS:,}."
             )
     if count < 1:
         raise ScenarioError(f"request_list repeats {shown(entry)} no time; leave the entry out.")

@@ -7,38 +7,30 @@ widgets and the Method page read that same description, so they cannot disagree.
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
 
+from sim_core.catalogue.accelerators import DTYPES, Accelerator, accelerator
+from sim_core.catalogue.calibrations import (
+    CONSTANTS_EXAMPLE,
+    NAMES,
+    Calibration,
+    calibration,
+    check_constants,
+)
+from sim_core.catalogue.models import Model, changed_model, custom_model, model
+from sim_core.catalogue.reader import preset_ids
+from sim_core.fields.errors import ScenarioError, did_you_mean, shown
+from sim_core.fields.field import FieldInfo, check
+from sim_core.scenario.lengths import MOST_CV, MOST_TOKENS
+from sim_core.scenario.mixes import MIX_EXAMPLE, mix_classes
+from sim_core.scenario.profiles import MAX_TEXT, STEP_PROFILE_EXAMPLE, parse_profile
+from sim_core.scenario.request_lists import REQUEST_LIST_EXAMPLE, parse_request_list
+
 SCHEMA_VERSION = 1
-DTYPES = ("bf16", "fp8", "fp4")
-MIX_EXAMPLE = "chat:0.7,rag:0.3"
 OTHER_MIX = "4000~0.5/50~0.5"  # read much, answer briefly: the other end of changing traffic
-REQUEST_LIST_EXAMPLE = "0:1000:200x8,0.5:4000:50"
-CONSTANTS_EXAMPLE = "layer:9.5,weight_read:0.71"
-STEP_PROFILE_EXAMPLE = "1:15.1,256:220,context:0.0003"
-
-
-class ScenarioError(ValueError):
-    """A scenario, preset, link or file that cannot be used; the message says what to change."""
-
-
-@dataclass(frozen=True, slots=True)
-class FieldInfo:
-    """What is known about one scenario key."""
-
-    kind: type
-    group: str
-    help: str
-    unit: str = ""
-    low: float = -math.inf
-    high: float = math.inf
-    choices: tuple[str, ...] = ()
-    optional: bool = False
-    zero: bool = False  # whether an optional number may be 0
-    longest: int = 1000  # characters of a text
 
 
 def _field(
@@ -57,6 +49,20 @@ def _dimension(help: str, high: int) -> Any:
     return _field(None, "model", help, kind=int, low=1, high=high)
 
 
+def _known_model(name: str) -> None:
+    _check_id("model", name, ("custom", *preset_ids("models")))
+
+
+def _known_accelerator(name: str) -> None:
+    _check_id("accelerator", name, preset_ids("accelerators"))
+
+
+def _check_id(key: str, name: str, known: tuple[str, ...]) -> None:
+    """Raise a `ScenarioError` unless a name is a known id."""
+    if name not in known:
+        raise ScenarioError(f"unknown {key} {shown(name)}. {did_you_mean(name[:60], known)}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """One configuration to simulate: model, accelerator, layout, traffic, engine and limits.
@@ -69,7 +75,9 @@ class Scenario:
         If a value has the wrong type, lies outside its limits or contradicts another one.
     """
 
-    model: str = _field("llama-3.1-8b", "model", "Model preset, or `custom` with its dimensions")
+    model: str = _field(
+        "llama-3.1-8b", "model", "Model preset, or `custom` with its dimensions", reads=_known_model
+    )
     layers: int | None = _dimension("Transformer layers", 1000)
     hidden: int | None = _dimension("Hidden size", 200_000)
     heads: int | None = _dimension("Query heads", 4096)
@@ -82,7 +90,7 @@ class Scenario:
     expert_ffn_dim: int | None = _dimension("Width of one expert", 1_000_000)
     window_tokens: int | None = _dimension("Sliding window of every layer", 10_000_000)
 
-    accelerator: str = _field("h100-sxm", "accelerator", "Accelerator preset")
+    accelerator: str = _field("h100-sxm", "accelerator", "Accelerator preset", reads=_known_accelerator)
     bf16_tflop_per_s: float | None = _spec("Dense bf16 peak", "TFLOP/s", 1e7)
     fp8_tflop_per_s: float | None = _spec("Dense fp8 peak", "TFLOP/s", 1e7)
     fp4_tflop_per_s: float | None = _spec("Dense fp4 peak", "TFLOP/s", 1e7)
@@ -130,22 +138,26 @@ class Scenario:
         "traffic",
         f"Requests of arrivals=trace, ARRIVAL_S:PROMPT:OUTPUT each, such as `{REQUEST_LIST_EXAMPLE}`",
         longest=4000,
+        reads=parse_request_list,
+        empty=True,
     )
     requests: int = _field(2000, "traffic", "Requests to simulate", low=1, high=5_000_000)
     seed: int = _field(0, "traffic", "Seed of all random draws", low=0, high=2**53)
 
-    prompt_tokens: int = _field(1000, "lengths", "Mean prompt length", unit="tokens", low=1, high=1_000_000)
+    prompt_tokens: int = _field(1000, "lengths", "Mean prompt length", unit="tokens", low=1, high=MOST_TOKENS)
     prompt_cv: float = _field(
-        0.5, "lengths", "Variation of prompt length (0 = fixed, else lognormal)", low=0.0, high=10.0
+        0.5, "lengths", "Variation of prompt length (0 = fixed, else lognormal)", low=0.0, high=MOST_CV
     )
-    output_tokens: int = _field(250, "lengths", "Mean output length", unit="tokens", low=1, high=1_000_000)
+    output_tokens: int = _field(250, "lengths", "Mean output length", unit="tokens", low=1, high=MOST_TOKENS)
     output_cv: float = _field(
-        0.5, "lengths", "Variation of output length (0 = fixed, else lognormal)", low=0.0, high=10.0
+        0.5, "lengths", "Variation of output length (0 = fixed, else lognormal)", low=0.0, high=MOST_CV
     )
     mix: str = _field(
         "",
         "lengths",
         f"Traffic classes and weights, such as `{MIX_EXAMPLE}`; empty = the one class of the lengths above",
+        reads=mix_classes,
+        empty=True,
     )
 
     policy: str = _field(
@@ -224,6 +236,8 @@ class Scenario:
         "",
         "demand",
         f"Lengths at the other end of the change, a mix; empty = {OTHER_MIX}",
+        reads=mix_classes,
+        empty=True,
     )
     mix_swing_frac: float = _field(
         1.0, "demand", "How far the mix swings between both ends; 0 stays half-way", low=0.0, high=1.0
@@ -290,20 +304,22 @@ class Scenario:
         99.0, "limits", "Percentile that must meet the limits", unit="%", low=50.0, high=99.9
     )
 
-    calibration: str = _field(
-        "typical", "method", "Step-time calibration", choices=("typical", "datasheet", "submission")
-    )
+    calibration: str = _field("typical", "method", "Step-time calibration", choices=NAMES)
     constants: str = _field(
         "",
         "method",
         f"Constants of your own in the calibration, in its units, such as `{CONSTANTS_EXAMPLE}`",
+        reads=check_constants,
+        empty=True,
     )
     step_profile: str = _field(
         "",
         "method",
         "Measured step times in place of the calibration, TOKENS:MS each and what contexts and requests add, "
         f"such as `{STEP_PROFILE_EXAMPLE}`",
-        longest=3000,
+        longest=MAX_TEXT,
+        reads=parse_profile,
+        empty=True,
     )
     warmup_frac: float = _field(
         0.1, "method", "Share of first requests left out of statistics", low=0.0, high=0.9
@@ -322,6 +338,7 @@ class Scenario:
                 "the experts are spread over the devices of one tensor-parallel group. "
                 f"Choose a divisor of {self.tensor_parallel}."
             )
+        model_of(self)
 
     @property
     def max_running(self) -> int:
@@ -370,59 +387,6 @@ class Scenario:
         return {name: value for name, value in self.as_dict().items() if value != DEFAULTS[name]}
 
 
-def check(name: str, value: Any, info: FieldInfo) -> None:
-    """Raise a `ScenarioError` unless `value` has the right type and lies within its limits."""
-    if value is None and info.optional:
-        return
-    if info.kind is str:
-        _check_text(name, value, info)
-        return
-    if isinstance(value, bool) or not isinstance(value, int if info.kind is int else (int, float)):
-        kind = "a whole number" if info.kind is int else "a number"
-        raise ScenarioError(f"{name} is {shown(value)}; it must be {kind}.")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ScenarioError(f"{name} is {value}; it must be a finite number.")
-    above_zero = info.optional and not info.zero
-    if not info.low <= value <= info.high or (above_zero and value <= 0):
-        unit = f" {info.unit}" if info.unit else ""
-        low = "above 0" if above_zero and info.low <= 0 else f"{info.low:,.15g}"
-        raise ScenarioError(
-            f"{name} is {_number_text(value)}{unit}; it must lie between {low} and {info.high:,.15g}{unit}."
-        )
-
-
-def _check_text(name: str, value: Any, info: FieldInfo) -> None:
-    if not isinstance(value, str):
-        raise ScenarioError(f"{name} is {shown(value)}; it must be text.")
-    if info.choices and value not in info.choices:
-        raise ScenarioError(f"{name} is {shown(value)}; choose one of {', '.join(info.choices)}.")
-    if len(value) > info.longest:
-        raise ScenarioError(f"{name} has {len(value):,} characters; the limit is {info.longest:,}.")
-
-
-def _number_text(value: float) -> str:
-    return shown(value) if abs(value) > 1e300 else f"{value:,.15g}"
-
-
-def shown(value: Any, limit: int = 60) -> str:
-    """Return a value as short, printable text for a message."""
-    if isinstance(value, int) and value.bit_length() > 200:
-        return f"a whole number of about {value.bit_length() * 3 // 10:,} digits"
-    text = repr(value)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def did_you_mean(word: str, known: Any) -> str:
-    """Return a hint that names the closest known words, or all of them when few."""
-    import difflib
-
-    names = list(known)
-    close = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
-    if close:
-        return f"Did you mean {' or '.join(close)}?"
-    return f"Known: {', '.join(names)}." if len(names) <= 12 else f"{len(names)} are known."
-
-
 FIELDS: MappingProxyType[str, FieldInfo] = MappingProxyType(
     {field.name: field.metadata["info"] for field in dataclasses.fields(Scenario)}
 )
@@ -435,3 +399,60 @@ SPECS: tuple[str, ...] = tuple(  # overrides of the accelerator's datasheet
 DIMENSIONS: tuple[str, ...] = tuple(  # overrides of the model's dimensions
     name for name, info in FIELDS.items() if info.group == "model" and info.optional
 )
+
+
+# --- the records that a scenario names ------------------------------------------------------------
+
+
+def accelerator_of(scenario: Scenario) -> Accelerator:
+    """Return the scenario's accelerator with the scenario's own specs in place of the datasheet's.
+
+    Raises
+    ------
+    ScenarioError
+        If there is no preset of that id.
+    """
+    part = accelerator(scenario.accelerator)
+    changes = _overrides(scenario, "accelerator")
+    return dataclasses.replace(part, name=f"{part.name} (changed)", **changes) if changes else part
+
+
+def model_of(scenario: Scenario) -> Model:
+    """Return the scenario's model with the scenario's own dimensions in place of the preset's.
+
+    Raises
+    ------
+    ScenarioError
+        If there is no preset of that id, a custom model lacks a dimension, or dimensions disagree.
+    """
+    changes = _overrides(scenario, "model")
+    if scenario.model == "custom":
+        return custom_model(changes)
+    item = model(scenario.model)
+    return changed_model(item, changes) if changes else item
+
+
+_NAMES = {"accelerator": SPECS, "model": DIMENSIONS}
+_OVERRIDES = {group: attrgetter(*names) for group, names in _NAMES.items()}
+
+
+def _overrides(scenario: Scenario, group: str) -> dict[str, Any]:
+    """Return the set overrides of one group of scenario keys."""
+    values = _OVERRIDES[group](scenario)
+    if not any(value is not None for value in values):
+        return {}
+    return {name: value for name, value in zip(_NAMES[group], values, strict=True) if value is not None}
+
+
+def arithmetic_dtype(scenario: Scenario, part: Accelerator) -> str:
+    """Return the precision in which a part multiplies a scenario's weights; theirs where no peak is known."""
+    stored = model_of(scenario).stored_dtypes(scenario.weight_dtype)[0]
+    try:
+        return part.compute_dtype(stored)
+    except ScenarioError:
+        return stored
+
+
+def calibration_of(scenario: Scenario) -> Calibration:
+    """Return the calibration of a scenario, with the constants of its own."""
+    return calibration(scenario.calibration, scenario.constants)

@@ -18,11 +18,13 @@ import numpy as np
 import pandas as pd
 
 from sim_core.engine.run import Run, run
+from sim_core.fields.errors import ScenarioError, did_you_mean
+from sim_core.fields.field import FieldInfo, check
 from sim_core.price.cost import DoesNotFit, price
 from sim_core.price.pools import decode_of
 from sim_core.results import metrics
-from sim_core.scenario.link.read import with_changes
-from sim_core.scenario.scenario import FIELDS, FieldInfo, Scenario, ScenarioError, check, did_you_mean
+from sim_core.scenario.link.changes import with_changes
+from sim_core.scenario.scenario import FIELDS, Scenario
 from sim_core.traffic.draws import draw
 
 LOAD = "load_frac"

@@ -24,8 +24,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sim_core.scenario.scenario import OTHER_MIX, Scenario, ScenarioError
-from sim_core.traffic import draws as workload
+from sim_core.fields.errors import ScenarioError
+from sim_core.scenario.scenario import OTHER_MIX, Scenario
+from sim_core.traffic import draws
 
 MAX_REQUESTS = 2_000_000
 SWITCHES, COPIES = 10, 11  # streams of random numbers, beside those of `workload`
@@ -33,7 +34,6 @@ COPY_SPREAD_S = 5.0  # mean time by which a repeated request of a trace follows 
 SAMPLE = 4000  # requests whose mean need stands for a kind of traffic
 SPIKE_FROM = 0.4
 STEPS_PER_CYCLE = 200  # of the table of the cumulated rate
-
 Needed = Callable[[Any, Any], tuple[np.ndarray, np.ndarray]]
 
 
@@ -67,9 +67,9 @@ def kinds(scenario: Scenario) -> tuple[Scenario, Scenario]:
     return scenario, scenario.replace(mix=scenario.mix_other or f"{OTHER_MIX}:1")
 
 
-def sample(kind: Scenario, requests: int) -> workload.Workload:
+def sample(kind: Scenario, requests: int) -> draws.Workload:
     """Return so many requests of one kind; their arrivals mean nothing."""
-    return workload.draw(kind.replace(arrivals="poisson", requests=requests, request_list=""))
+    return draws.draw(kind.replace(arrivals="poisson", requests=requests, request_list=""))
 
 
 def wave(scenario: Scenario) -> tuple[np.ndarray, np.ndarray]:
@@ -166,7 +166,7 @@ def _unit_arrivals(scenario: Scenario, total: float) -> np.ndarray:
         )
     cv = scenario.arrival_cv if scenario.arrivals == "gamma" else 1.0
     count = math.ceil(total + 10 * max(cv, 1.0) * math.sqrt(total) + 20 * max(cv, 1.0) ** 2)
-    arrivals = workload.unit_arrivals(scenario.seed, count, cv)
+    arrivals = draws.unit_arrivals(scenario.seed, count, cv)
     arrivals = arrivals[: np.searchsorted(arrivals, total)]
     if arrivals.size == 0:
         raise ScenarioError(
@@ -178,7 +178,7 @@ def _unit_arrivals(scenario: Scenario, total: float) -> np.ndarray:
 def _lengths(scenario: Scenario, other_frac: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return prompt and output tokens of requests, each of the other kind with its own probability."""
     drawn = [sample(kind, other_frac.size) for kind in kinds(scenario)]
-    chosen = workload.unit_uniforms(scenario.seed, other_frac.size) < other_frac
+    chosen = draws.unit_uniforms(scenario.seed, other_frac.size) < other_frac
     return (
         np.where(chosen, drawn[1].prompt_tokens, drawn[0].prompt_tokens),
         np.where(chosen, drawn[1].output_tokens, drawn[0].output_tokens),

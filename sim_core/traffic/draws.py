@@ -8,38 +8,20 @@ alone, and more requests continue the same sequence.
 
 from __future__ import annotations
 
-import math
-import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sim_core.catalogue import reader as presets
-from sim_core.scenario.request_lists import parse_request_list
-from sim_core.scenario.scenario import (
-    FIELDS,
-    REQUEST_LIST_EXAMPLE,
-    Scenario,
-    ScenarioError,
-    did_you_mean,
-    shown,
-)
+from sim_core.fields.errors import ScenarioError
+from sim_core.scenario.lengths import LengthClass, Lognormal
+from sim_core.scenario.mixes import FLAT_CLASS, parse_mix
+from sim_core.scenario.request_lists import REQUEST_LIST_EXAMPLE, parse_request_list
+from sim_core.scenario.scenario import Scenario
 
-FLAT_CLASS = "flat"
-MAX_CLASSES = 8
-MAX_WEIGHT = 1e9
 CACHED_REQUESTS = 65_536
 GAPS, CLASSES, PROMPTS, OUTPUTS, KINDS = range(5)
-
-_Z_LIMIT = 8.5  # a standard normal lies beyond once in 10^16 draws
-_Z_PER_UNIT = 200
-_Z = np.linspace(-_Z_LIMIT, _Z_LIMIT, round(2 * _Z_LIMIT * _Z_PER_UNIT) + 1)
-_PHI = np.array([0.5 * math.erfc(-z / math.sqrt(2.0)) for z in _Z])
-_NUMBER = r"(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
-_LENGTH = re.compile(rf"(?P<low>[0-9]+)\.\.(?P<high>[0-9]+)|(?P<mean>{_NUMBER})(?:~(?P<cv>{_NUMBER}))?")
-_LENGTH_FORMS = "1024 (fixed), 512..1024 (uniform) or 1000~0.8 (lognormal, mean~cv)"
 
 
 class Workload(NamedTuple):
@@ -49,89 +31,6 @@ class Workload(NamedTuple):
     prompt_tokens: np.ndarray
     output_tokens: np.ndarray
     class_id: np.ndarray
-
-
-@dataclass(frozen=True, slots=True)
-class Lognormal:
-    """Lengths with a given mean and coefficient of variation; a cv of 0 is a fixed length."""
-
-    mean: float
-    cv: float
-
-    def at(self, z: np.ndarray) -> np.ndarray:
-        """Return the length at each standard normal value. [tokens]"""
-        if self.cv == 0:
-            return np.full(len(z), float(self.mean))
-        variance = math.log1p(self.cv**2)
-        return np.exp(z * math.sqrt(variance) + (math.log(self.mean) - variance / 2))
-
-
-@dataclass(frozen=True, slots=True)
-class UniformIntegers:
-    """Whole lengths from `low` to `high`, both included, all equally likely."""
-
-    low: int
-    high: int
-
-    @property
-    def mean(self) -> float:
-        """Mean length. [tokens]"""
-        return (self.low + self.high) / 2
-
-    def at(self, z: np.ndarray) -> np.ndarray:
-        """Return the length at each standard normal value. [tokens]"""
-        steps = np.floor(_look_up(_PHI, z) * (self.high - self.low + 1))
-        return np.minimum(self.low + steps, self.high)
-
-
-@dataclass(frozen=True, slots=True)
-class Quantiles:
-    """Lengths from a table of quantiles, linear between them."""
-
-    probabilities: tuple[float, ...]
-    values: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        """Mean length. [tokens]"""
-        centres = (np.array(self.values[1:]) + np.array(self.values[:-1])) / 2
-        return float(np.dot(np.diff(self.probabilities), centres))
-
-    def at(self, z: np.ndarray) -> np.ndarray:
-        """Return the length at each standard normal value. [tokens]"""
-        return _look_up(_quantile_table(self), z)
-
-
-Lengths = Lognormal | UniformIntegers | Quantiles
-
-
-@dataclass(frozen=True, slots=True)
-class LengthClass:
-    """One class of a mix: its share of the requests and how long they are.
-
-    `prompt` and `output` are None for the class `flat`, whose lengths are the scenario's flat keys.
-    """
-
-    name: str
-    weight: float
-    prompt: Lengths | None
-    output: Lengths | None
-    rank_correlation: float = 0.0
-
-    def draw(self, prompt_z: np.ndarray, output_z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return prompt and output tokens for pairs of independent standard normals.
-
-        A Gaussian copula ties the two: normals of correlation 2 sin(pi s / 6) have rank correlation s.
-
-        References
-        ----------
-        .. [1] Kruskal, "Ordinal measures of association", Journal of the American Statistical
-           Association 53, 1958, section 5.
-        """
-        if self.rank_correlation:
-            shared = 2 * math.sin(math.pi * self.rank_correlation / 6)
-            output_z = shared * prompt_z + math.sqrt(1 - shared**2) * output_z
-        return _whole(self.prompt.at(prompt_z)), _whole(self.output.at(output_z))
 
 
 def draw(scenario: Scenario, trace: Any = None) -> Workload:
@@ -197,96 +96,6 @@ def length_classes(scenario: Scenario) -> tuple[LengthClass, ...]:
     if not scenario.mix.strip():
         return (LengthClass(FLAT_CLASS, 1.0, **flat),)
     return tuple(replace(item, **flat) if item.prompt is None else item for item in parse_mix(scenario.mix))
-
-
-@lru_cache(maxsize=256)
-def parse_mix(text: str) -> tuple[LengthClass, ...]:
-    """Return the classes of a mix such as `chat:0.7,rag:0.3` or `1024/256:2,512..1024/100~0.5:1`.
-
-    Comma-separated `CLASS:WEIGHT`. A class is a workload preset, `flat` (the scenario's flat length
-    keys), or `PROMPT/OUTPUT`, where each is a fixed length, `LOW..HIGH` (uniform whole numbers) or
-    `MEAN~CV` (lognormal). Weights are relative; a single class needs none.
-
-    Raises
-    ------
-    ScenarioError
-        If the text does not follow that form, or names a preset that does not exist.
-    """
-    entries = text.split(",")
-    if len(entries) > MAX_CLASSES:
-        raise ScenarioError(f"mix has {len(entries)} classes; the limit is {MAX_CLASSES}.")
-    return tuple(_parse_class(entry.strip(), alone=len(entries) == 1) for entry in entries)
-
-
-def _parse_class(entry: str, alone: bool) -> LengthClass:
-    """Return one class of a mix."""
-    name, colon, weight = (part.strip() for part in entry.partition(":"))
-    if not name:
-        raise ScenarioError(f"mix has a class without a name in {shown(entry)}; write CLASS:WEIGHT.")
-    if not colon and not alone:
-        raise ScenarioError(f"mix class {shown(name)} has no weight; write {name[:60]}:1 or another weight.")
-    share = _parse_weight(name, weight) if colon else 1.0
-    if name == FLAT_CLASS:
-        return LengthClass(name, share, None, None)
-    if "/" in name:
-        prompt, _, output = name.partition("/")
-        return LengthClass(name, share, _parse_length(name, prompt), _parse_length(name, output))
-    known = presets.preset_ids("workloads")
-    if name not in known:
-        raise ScenarioError(
-            f"unknown class {shown(name)} in mix. {did_you_mean(name[:60], (FLAT_CLASS, *known))} "
-            "A class is a workload preset, flat, or PROMPT/OUTPUT such as 1024/256."
-        )
-    preset = presets.workload(name)
-    return LengthClass(name, share, _side(preset, "prompt"), _side(preset, "output"), preset.rank_correlation)
-
-
-def _parse_weight(name: str, text: str) -> float:
-    weight = float(text) if re.fullmatch(_NUMBER, text) else math.nan
-    if not 0 < weight <= MAX_WEIGHT:
-        raise ScenarioError(
-            f"mix class {shown(name)} has the weight {shown(text)}; it must be a number above 0 and "
-            f"at most {MAX_WEIGHT:,.0f}. Leave the class out to give it none."
-        )
-    return weight
-
-
-def _parse_length(name: str, text: str) -> Lengths:
-    """Return one side of an inline class."""
-    match = _LENGTH.fullmatch(text.strip())
-    if match is None:
-        raise ScenarioError(f"mix class {shown(name)}: {shown(text)} is no length; write {_LENGTH_FORMS}.")
-    if match["low"]:
-        low, high = int(match["low"]), int(match["high"])
-        _check_length(name, low, "prompt_tokens")
-        _check_length(name, high, "prompt_tokens")
-        if low > high:
-            raise ScenarioError(
-                f"mix class {shown(name)}: {low}..{high} runs backwards; write {high}..{low}."
-            )
-        return UniformIntegers(low, high)
-    mean, cv = float(match["mean"]), float(match["cv"] or 0)
-    _check_length(name, mean, "prompt_tokens")
-    _check_length(name, cv, "prompt_cv")
-    return Lognormal(mean, cv)
-
-
-def _check_length(name: str, value: float, key: str) -> None:
-    """Raise a `ScenarioError` unless a number of an inline class lies within the limits of a flat key."""
-    low, high = FIELDS[key].low, FIELDS[key].high
-    if not low <= value <= high:
-        what = "variation" if key.endswith("cv") else "length"
-        raise ScenarioError(
-            f"mix class {shown(name)} has the {what} {float(value):,.6g}; "
-            f"it must lie between {low:,g} and {high:,.0f}."
-        )
-
-
-def _side(preset: presets.WorkloadPreset, side: str) -> Lengths:
-    """Return the prompt or output lengths of a workload preset."""
-    if preset.is_empirical(side):
-        return Quantiles(preset.probabilities, getattr(preset, f"{side}_quantiles"))
-    return Lognormal(getattr(preset, f"{side}_tokens"), getattr(preset, f"{side}_cv"))
 
 
 def _class_ids(classes: tuple[LengthClass, ...], seed: int, requests: int) -> np.ndarray:
@@ -384,23 +193,3 @@ def _unit_draws(stream: int, seed: int, requests: int, cv: float) -> np.ndarray:
         draws = random.standard_normal(requests)
     draws.flags.writeable = False
     return draws
-
-
-@lru_cache(maxsize=64)
-def _quantile_table(lengths: Quantiles) -> np.ndarray:
-    """Return the lengths at the grid of standard normal values."""
-    return np.interp(_PHI, lengths.probabilities, lengths.values)
-
-
-def _look_up(table: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Return a function of a standard normal from its table over the even grid `_Z`, linear between."""
-    position = np.clip((z + _Z_LIMIT) * _Z_PER_UNIT, 0, len(table) - 1.000001)
-    left = position.astype(np.int32)
-    position -= left
-    return table[left] + position * (table[left + 1] - table[left])
-
-
-def _whole(lengths: np.ndarray) -> np.ndarray:
-    """Return lengths as whole tokens, at least 1."""
-    np.rint(lengths, out=lengths)
-    return np.maximum(lengths, 1.0, out=lengths).astype(np.int64)

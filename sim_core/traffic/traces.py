@@ -24,7 +24,8 @@ from typing import Any, BinaryIO, NamedTuple, NoReturn
 import numpy as np
 import pandas as pd
 
-from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario, ScenarioError, shown
+from sim_core.fields.errors import ScenarioError, shown
+from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario
 
 MAX_FILE_BYTES = 200_000_000
 MAX_UPLOAD_BYTES = 5_000_000

@@ -13,8 +13,10 @@ from sim_core.evidence.own import fit as fitting
 from sim_core.evidence.own.fit import METRICS, Case, FittedLever, StepFit
 from sim_core.evidence.own.formats import OwnPoint, OwnSteps, Upload
 from sim_core.evidence.trust import STEEP_LOAD
-from sim_core.scenario.profiles import EngineProfile, carried_by
-from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.fields.errors import ScenarioError
+from sim_core.scenario.link.carry import carried_by
+from sim_core.scenario.profiles import EngineProfile
+from sim_core.scenario.scenario import Scenario
 from sim_core.sweep.frontier import saturation_per_s
 
 POINTS, STEPS = "points", "steps"

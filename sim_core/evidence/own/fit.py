@@ -37,13 +37,13 @@ from typing import NamedTuple
 import numpy as np
 
 from sim_core.catalogue.calibrations import Constant, calibration, own_limits, write_constants
-from sim_core.catalogue.reader import accelerator_of, model_of
 from sim_core.engine.run import run
 from sim_core.evidence.own.formats import OwnPoint, OwnSteps
+from sim_core.fields.errors import ScenarioError
 from sim_core.price import cost
 from sim_core.price.work import precisions
 from sim_core.scenario.profiles import EngineProfile, thinned, write_profile
-from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 
 METRICS = ("ttft_ms", "tpot_ms", "itl_ms", "e2e_ms", "output_tok_per_s")
 SCALES: Mapping[str, float] = {  # log errors that such measurements have; see `measured.about`

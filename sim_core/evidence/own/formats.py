@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from sim_core.scenario.scenario import ScenarioError, shown
+from sim_core.fields.errors import ScenarioError, shown
 
 MAX_BYTES = 20_000_000  # a detailed result of a thousand answers of a thousand tokens
 MAX_ROWS = 200_000

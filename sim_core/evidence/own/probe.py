@@ -33,8 +33,8 @@ import numpy as np
 
 from sim_core.evidence.own.fit import Line, line_of
 from sim_core.evidence.own.formats import OwnSteps
+from sim_core.fields.errors import ScenarioError, shown
 from sim_core.scenario.profiles import EngineProfile
-from sim_core.scenario.scenario import ScenarioError, shown
 
 SECONDS = 120.0
 STREAMS = 32

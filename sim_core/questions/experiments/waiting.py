@@ -16,14 +16,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sim_core.catalogue.calibrations import calibration_of
-from sim_core.catalogue.reader import accelerator_of
 from sim_core.engine.run import Run, Steps, each_step, run
+from sim_core.fields.errors import ScenarioError
 from sim_core.price import cost
 from sim_core.results import metrics
-from sim_core.scenario.link.read import with_changes
+from sim_core.scenario.link.changes import with_changes
 from sim_core.scenario.request_lists import write_request_list
-from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario, ScenarioError
+from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario, accelerator_of, calibration_of
 from sim_core.sweep.frontier import Point, evaluate, row_of, saturation_per_s, sweep_points
 from sim_core.traffic.draws import draw
 

@@ -22,9 +22,10 @@ import numpy as np
 
 from sim_core.engine.kernels.one_pool import DECODES, PREFILLS, Plan, Transfer
 from sim_core.engine.run import SplitEngine, pool_of, pool_rules, traffic_of
+from sim_core.fields.errors import ScenarioError
 from sim_core.price.pools import Pools, decode_of, prefill_of
 from sim_core.price.work import memory
-from sim_core.scenario.scenario import DEFAULTS, Scenario, ScenarioError
+from sim_core.scenario.scenario import DEFAULTS, Scenario
 from sim_core.traffic.demand import Demand
 
 PHASES = ("init", "load", "warm-up", "sync")  # of a reallocation, after the drain

@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 
+from sim_core.fields.errors import ScenarioError
 from sim_core.price.pools import Pools, pools_of
 from sim_core.questions.disaggregation import highest_per_s
-from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.traces import Trace
 
 WARM_UP = 0.3  # share of a trial's first requests that find the workers emptier than later ones

@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sim_core import __version__
-from sim_core.catalogue.reader import accelerator_of
 from sim_core.engine.kernels.one_pool import MOVE
 from sim_core.engine.run import Run, run
+from sim_core.fields.errors import ScenarioError
 from sim_core.price.pools import Pools, one_pool_of
 from sim_core.questions.shift import strategies
 from sim_core.questions.shift.cluster import (
@@ -39,7 +39,7 @@ from sim_core.questions.shift.cluster import (
 )
 from sim_core.questions.shift.needs import Needs, fitted, needs_of
 from sim_core.questions.shift.strategies import Load, Planned, Predictive, Reactive
-from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario, ScenarioError
+from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario, accelerator_of
 from sim_core.sweep.remembered import Remembered
 from sim_core.traffic import demand as demands
 from sim_core.traffic.demand import Demand

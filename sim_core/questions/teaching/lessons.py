@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sim_core.catalogue import reader as presets
-from sim_core.catalogue.reader import Lesson, LessonStep
+from sim_core import catalogue
+from sim_core.catalogue.lessons import Lesson, LessonStep
 from sim_core.engine.run import Run, run
 from sim_core.results import metrics
-from sim_core.scenario.link.read import load_scenario, parse_value, with_changes
+from sim_core.scenario.link.changes import parse_value, with_changes
+from sim_core.scenario.link.load import load_scenario
 from sim_core.scenario.scenario import FIELDS, Scenario
 from sim_core.sweep.frontier import capacity
 from sim_core.sweep.remembered import Remembered
@@ -186,7 +187,7 @@ def every_step() -> Sequence[tuple[Lesson, int, LessonStep]]:
     """Return lesson, number and step of every step, in order."""
     return [
         (item, number, step)
-        for item in presets.lessons().values()
+        for item in catalogue.lessons().values()
         for number, step in enumerate(item.steps, 1)
     ]
 
@@ -214,5 +215,5 @@ def as_dicts() -> list[dict[str, Any]]:
             "id": item.id, "title": item.title, "question": item.question, "minutes": item.minutes,
             "steps": len(item.steps),
         }
-        for item in presets.lessons().values()
+        for item in catalogue.lessons().values()
     ]  # fmt: skip

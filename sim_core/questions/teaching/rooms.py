@@ -22,9 +22,9 @@ from typing import NamedTuple
 import sqlalchemy as sql
 from sqlalchemy.dialects import postgresql, sqlite
 
-from sim_core.catalogue import reader as presets
-from sim_core.catalogue.reader import LessonStep
-from sim_core.scenario.scenario import ScenarioError, shown
+from sim_core import catalogue
+from sim_core.catalogue.lessons import LessonStep
+from sim_core.fields.errors import ScenarioError, shown
 
 LIFETIME_S = 8 * 3600.0
 MOST_ROOMS = 200
@@ -116,7 +116,7 @@ class Room(NamedTuple):
     @property
     def question(self) -> LessonStep:
         """The step that the room shows."""
-        return presets.lesson(self.lesson).steps[self.step - 1]
+        return catalogue.lesson(self.lesson).steps[self.step - 1]
 
     def takes(self, now_s: float) -> bool:
         """Return whether predictions are taken at a time."""
@@ -335,7 +335,7 @@ class Rooms:
             store.execute(
                 sql.insert(_ROOMS).values(
                     code=opened.code, key_hash=_hash(opened.key), opened_s=now_s,
-                    expires_s=now_s + LIFETIME_S, lesson=next(iter(presets.lessons())), step=1, stage="ask",
+                    expires_s=now_s + LIFETIME_S, lesson=next(iter(catalogue.lessons())), step=1, stage="ask",
                     closes_s=None, view="", hidden=False,
                 )
             )  # fmt: skip
@@ -355,7 +355,7 @@ class Rooms:
         RoomError
             If there is no such step, or the key is not the host's.
         """
-        if lesson not in presets.lessons() or not 1 <= step <= len(presets.lesson(lesson).steps):
+        if lesson not in catalogue.lessons() or not 1 <= step <= len(catalogue.lesson(lesson).steps):
             raise RoomError(f"There is no step {step} of a lesson {shown(lesson)}.")
         if stage not in STAGES:
             raise RoomError(f"A room has no stage {shown(stage)}.")

@@ -10,13 +10,13 @@ from html import escape
 
 import streamlit as st
 
-from sim_core.catalogue import reader as presets
 from sim_core.evidence import trust
 from sim_core.evidence.trust import Trust
+from sim_core.fields.errors import ScenarioError
 from sim_core.questions.experiments import waiting as batching
 from sim_core.results import text as report
-from sim_core.scenario.link.read import command_for, to_query
-from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.scenario.link.write import command_for, to_query
+from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 from sim_core.view.batching import figures as batch_figures
 from sim_core.view.batching.figures import WAYS, policy_name, spread_words, way_words
 from sim_core.view.drawing import trust_words
@@ -56,10 +56,10 @@ def context_of(scenario: Scenario) -> int:
 
 def titles(scenario: Scenario, what: str) -> dict[str, str]:
     """Return title and subtitle under which an exported chart stands alone."""
-    part = presets.accelerator_of(scenario).name
+    part = accelerator_of(scenario).name
     lengths = scenario.mix or f"{scenario.prompt_tokens:,} → {scenario.output_tokens:,} tokens"
     return {
-        "title": f"{what}: {presets.model_of(scenario).name} on {part}",
+        "title": f"{what}: {model_of(scenario).name} on {part}",
         "subtitle": f"{lengths} · {scenario.calibration} calibration · simulated"
         f"<br>{trust_words.caption(scenario)}",
     }

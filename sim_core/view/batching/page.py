@@ -10,11 +10,12 @@ from typing import Any
 
 import streamlit as st
 
-from sim_core.catalogue import reader as presets
 from sim_core.evidence import trust
+from sim_core.fields.errors import ScenarioError
 from sim_core.results.timeline import POLICIES, Timeline, logged_scenario, run_ends_s, timelines
-from sim_core.scenario.link.read import command_for
-from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.scenario.link.write import command_for
+from sim_core.scenario.ready import ScenarioPreset, ready_scenarios
+from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 from sim_core.view.batching import experiments, gantt, request_editor
 from sim_core.view.drawing import trust_words
 from sim_core.view.drawing.words import duration, number, percent, quantity
@@ -84,7 +85,7 @@ def timeline(scenario: Scenario) -> None:
         player=drawing.player,
         export=(1200, drawing.height + 60),
         title=f"{count:,} requests under three scheduling policies",
-        subtitle=f"{presets.model_of(chosen).name} on {presets.accelerator_of(chosen).name}, "
+        subtitle=f"{model_of(chosen).name} on {accelerator_of(chosen).name}, "
         f"batch limit {number(chosen.max_batch)}, token budget {number(chosen.token_budget)}"
         f"<br>{trust_words.caption(scenario)}",
     )
@@ -133,15 +134,15 @@ def _revision(scenario: Scenario) -> str:
 
 def _story(scenario: Scenario) -> str:
     """Return the story of the ready example, if one is shown unchanged."""
-    preset = panels.ready().get(scenario)
+    preset = panels.ready_by_scenario().get(scenario)
     if preset is None or preset.page != "Batching":
         return ""
     text = f"{escape(preset.story)} {escape(preset.expected)}"
     return f'<p class="bs-story"><b>{escape(preset.title)}.</b> {text}</p>'
 
 
-def _examples() -> Mapping[str, presets.ScenarioPreset]:
-    return {name: preset for name, preset in presets.scenarios().items() if preset.page == "Batching"}
+def _examples() -> Mapping[str, ScenarioPreset]:
+    return {name: preset for name, preset in ready_scenarios().items() if preset.page == "Batching"}
 
 
 def _choices(scenario: Scenario) -> None:

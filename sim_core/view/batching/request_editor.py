@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from sim_core.scenario.request_lists import parse_request_list, write_request_list
-from sim_core.scenario.scenario import REQUEST_LIST_EXAMPLE, Scenario, ScenarioError
+from sim_core.fields.errors import ScenarioError
+from sim_core.scenario.request_lists import REQUEST_LIST_EXAMPLE, parse_request_list, write_request_list
+from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.draws import draw
 from sim_core.traffic.traces import read_trace
 from sim_core.view.session import shell, state

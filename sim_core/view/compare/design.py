@@ -8,11 +8,12 @@ from typing import Any
 
 import streamlit as st
 
-from sim_core.catalogue import reader as presets
+from sim_core import catalogue
+from sim_core.fields.errors import ScenarioError
 from sim_core.questions import compare, design
 from sim_core.questions.design import GPU, SRAM
-from sim_core.scenario.link.read import command_for
-from sim_core.scenario.scenario import FIELDS, Scenario, ScenarioError
+from sim_core.scenario.link.write import command_for
+from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of, model_of
 from sim_core.sweep.frontier import own_vary, sweep_key
 from sim_core.view.compare import design_words, results
 from sim_core.view.drawing import figures
@@ -70,8 +71,8 @@ def _file(scenario: Scenario) -> actions.File:
 
 def _specs(scenario: Scenario) -> None:
     """Draw where the design starts from, and its specs: fields beside the sidebar's sliders."""
-    kind, part = design.kind(scenario), presets.accelerator_of(scenario)
-    names = {name: presets.accelerator(name).name for name in design.starts(kind)}
+    kind, part = design.kind(scenario), accelerator_of(scenario)
+    names = {name: catalogue.accelerator(name).name for name in design.starts(kind)}
     with st.expander("The design", expanded=True):
         left, right = st.columns(2)
         with left:
@@ -91,7 +92,7 @@ def _specs(scenario: Scenario) -> None:
 
 def _write_spec(key: str, value: float | None) -> None:
     """Write a spec; the datasheet's own value, or none, is no override. An SRAM design is spread anew."""
-    sheet = getattr(presets.accelerator(st.session_state.scenario.accelerator), key)
+    sheet = getattr(catalogue.accelerator(st.session_state.scenario.accelerator), key)
     if state.change(**{key: None if value == sheet else value}):
         state.change(**design.spread_out(st.session_state.scenario))
     shell.rerun_page()
@@ -152,7 +153,7 @@ def _chart(sides: Sequence[Scenario], rows: list[dict[str, Any]], names: Sequenc
     )
     chart(
         figure, "design", figures.pareto_sentence(rows, best, along), title="A design beside real parts",
-        subtitle=f"{presets.model_of(scenario).name} · simulated",
+        subtitle=f"{model_of(scenario).name} · simulated",
     )  # fmt: skip
 
 

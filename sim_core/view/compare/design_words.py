@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from sim_core.catalogue import reader as presets
-from sim_core.catalogue.calibrations import calibration, calibration_of
+from sim_core import catalogue
+from sim_core.catalogue.calibrations import calibration
+from sim_core.fields.errors import ScenarioError
 from sim_core.price import cost
 from sim_core.questions import compare, design, phases
 from sim_core.questions.design import SRAM, Spread
-from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.scenario.scenario import Scenario, accelerator_of, calibration_of, model_of
 from sim_core.view.compare.results import MEASURED, spec_label
 from sim_core.view.drawing.figures import Row, drawable
 from sim_core.view.drawing.words import number, percent, quantity
@@ -25,7 +26,7 @@ MEASURED_STEPS = (
 def name(side: Scenario, scenario: Scenario) -> str:
     """Return what a curve is called: the part, and over how many devices."""
     own = side == scenario and design.is_own(side)
-    part = presets.accelerator(side.accelerator).name
+    part = catalogue.accelerator(side.accelerator).name
     return f"{side.accelerators} × {'your design, from ' if own else ''}{part}"
 
 
@@ -62,13 +63,13 @@ def _fastest(sides: Sequence[Scenario], curves: Sequence[Sequence[Row]]) -> str:
 
 
 def _part(side: Scenario) -> str:
-    return presets.accelerator(side.accelerator).name
+    return catalogue.accelerator(side.accelerator).name
 
 
 def notes(sides: Sequence[Scenario]) -> list[str]:
     """Return what is assumed about the parts, and where the design's prediction is an extrapolation."""
     scenario = sides[0]
-    parts = [presets.accelerator(side.accelerator) for side in sides]
+    parts = [catalogue.accelerator(side.accelerator) for side in sides]
     assumed = dict.fromkeys(part.name for part in parts if design.assumed_peaks(part))
     found = []
     if assumed:
@@ -108,7 +109,7 @@ def _collectives(scenario: Scenario) -> str:
         return ""
     latency_us = 1e6 * calibration_of(scenario).base.collective_s
     return (
-        f"A step has {2 * presets.model_of(scenario).layers} all-reduces. Each takes {number(latency_us)} µs "
+        f"A step has {2 * model_of(scenario).layers} all-reduces. Each takes {number(latency_us)} µs "
         f"however many devices there are, and its bytes over the link. That was fitted on up to {most} "
         f"devices; for {devices} it is an extrapolation, and an optimistic one: latency grows with the group."
     )
@@ -119,7 +120,7 @@ def _collectives(scenario: Scenario) -> str:
 
 def spread(scenario: Scenario, found: Spread) -> str:
     """Return over how many devices a model is spread, with the arithmetic, or what is impossible and why."""
-    model, part = presets.model_of(scenario), presets.accelerator_of(scenario)
+    model, part = model_of(scenario), accelerator_of(scenario)
     text = (
         f"{model.name} needs {quantity(found.needed_gb, 'GB')} for its weights and the KV cache of "
         f"{number(found.sequences)} sequences of {number(found.sequence_tokens)} tokens. A device has "
@@ -151,7 +152,7 @@ def takes(scenario: Scenario, found: Mapping[str, float], user: float, rate: flo
     goal = f"{quantity(user, 'tok/s/user')} at {quantity(rate, 'tok/s')} per accelerator within the limits"
     if any(factor == 1 for factor in found.values()):
         return f"**{goal}** is reached as it is."
-    part = presets.accelerator_of(scenario)
+    part = accelerator_of(scenario)
     enough = {key: factor for key, factor in found.items() if math.isfinite(factor)}
     unknown = [key for key in found if getattr(part, key) is None]
     never = [spec_label(key, scenario).lower() for key in found if key not in enough and key not in unknown]

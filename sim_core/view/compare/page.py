@@ -12,11 +12,13 @@ from typing import Any
 
 import streamlit as st
 
-from sim_core.catalogue import reader as presets
+from sim_core.fields.errors import ScenarioError
 from sim_core.questions import compare
 from sim_core.questions.compare import Gain, LimitsGain
-from sim_core.scenario.link.read import VIEW_KEYS, command_for, from_query, value_text
-from sim_core.scenario.scenario import FIELDS, Scenario, ScenarioError
+from sim_core.scenario.link.page_keys import VIEW_KEYS
+from sim_core.scenario.link.read import from_query
+from sim_core.scenario.link.write import command_for, value_text
+from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of, model_of
 from sim_core.sweep.frontier import own_vary, sweep_key
 from sim_core.view.compare import design, results, sensitivity
 from sim_core.view.compare import figures as compare_figures
@@ -76,10 +78,10 @@ def labelled(sides: Sequence[Scenario], curves: Sequence[Sequence[Row]]) -> list
 def short_name(side: Scenario) -> str:
     """Return a scenario in a few words."""
     try:
-        part = presets.accelerator_of(side).name
+        part = accelerator_of(side).name
     except ScenarioError:
         part = side.accelerator
-    model = presets.model_of(side).name
+    model = model_of(side).name
     return f"{model} on {side.accelerators} × {part}"
 
 

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from sim_core.catalogue import reader as presets
 from sim_core.evidence import trust
 from sim_core.questions import compare, design
 from sim_core.questions.design import SRAM
-from sim_core.scenario.link.read import to_query
-from sim_core.scenario.scenario import Scenario
+from sim_core.scenario.link.write import to_query
+from sim_core.scenario.scenario import Scenario, accelerator_of
 from sim_core.view.drawing.figures import Row
 from sim_core.view.drawing.words import duration, number
 from sim_core.view.parts import pieces
@@ -55,7 +54,7 @@ def side_by_side(caption: str, names: Sequence[str], sides: Sequence[Scenario]) 
 
 def needed(caption: str, scenario: Scenario, found: Mapping[str, float]) -> None:
     """Show what each spec alone would have to be, as `compare.needed` found it."""
-    part = presets.accelerator_of(scenario)
+    part = accelerator_of(scenario)
     lines = [
         (spec_label(key, scenario), [escape(factor(key, value, getattr(part, key)))])
         for key, value in found.items()

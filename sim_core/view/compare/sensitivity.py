@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 
 import streamlit as st
 
-from sim_core.catalogue import reader as presets
 from sim_core.questions import sensitivity
 from sim_core.questions.compare import SEEDS
 from sim_core.questions.sensitivity import MOVES, is_nothing, is_sure, size
-from sim_core.scenario.link.read import to_query, value_text
-from sim_core.scenario.scenario import FIELDS, Scenario
+from sim_core.scenario.link.write import to_query, value_text
+from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of, model_of
 from sim_core.sweep.frontier import Point, evaluate
 from sim_core.view.compare import figures as compare_figures
 from sim_core.view.compare.results import MEASURED
@@ -218,7 +217,7 @@ def _value(key: str, value: float) -> str:
 
 
 def _subtitle(scenario: Scenario) -> str:
-    model, part = presets.model_of(scenario), presets.accelerator_of(scenario)
+    model, part = model_of(scenario), accelerator_of(scenario)
     return (
         f"{model.name} on {scenario.accelerators} × {part.name} · ▲ 10 % more, ▼ 10 % less · hollow: noise · "
         "simulated"

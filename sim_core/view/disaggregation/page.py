@@ -9,12 +9,12 @@ from typing import Any
 
 import streamlit as st
 
-from sim_core.catalogue import reader as presets
+from sim_core.fields.errors import ScenarioError
 from sim_core.price.pools import transfer_of
 from sim_core.questions import disaggregation
 from sim_core.questions.disaggregation import Axes, Ways
-from sim_core.scenario.link.read import command_for
-from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.scenario.link.write import command_for
+from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 from sim_core.traffic.draws import mean_lengths
 from sim_core.view.disaggregation import figures as disaggregation_figures
 from sim_core.view.disaggregation.figures import ratio_name
@@ -64,7 +64,7 @@ def _dials(scenario: Scenario) -> None:
 
 def _titles(found: Ways) -> dict[str, str]:
     two = found.two
-    model, part = presets.model_of(two), presets.accelerator_of(two)
+    model, part = model_of(two), accelerator_of(two)
     prompt, output = mean_lengths(two)
     return {
         "title": f"{model.name} on {two.accelerators} × {part.name}: one pool or two?",

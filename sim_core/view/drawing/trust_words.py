@@ -9,7 +9,8 @@ from typing import Any
 
 from sim_core.evidence import trust
 from sim_core.evidence.trust import Band, Trust
-from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.fields.errors import ScenarioError
+from sim_core.scenario.scenario import Scenario
 from sim_core.view.drawing.words import number
 
 _NAMES = (("tpot_band", "TPOT"), ("ttft_band", "TTFT"), ("throughput_band", "throughput"))

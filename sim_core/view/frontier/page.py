@@ -8,9 +8,10 @@ from html import escape
 
 import streamlit as st
 
-from sim_core.catalogue import reader as presets
+from sim_core import catalogue
 from sim_core.evidence.trust import Band
-from sim_core.scenario.scenario import SPECS, Scenario
+from sim_core.scenario.ready import ScenarioPreset, ready_scenarios
+from sim_core.scenario.scenario import SPECS, Scenario, accelerator_of, model_of
 from sim_core.view.drawing import figures, trust_words
 from sim_core.view.drawing.figures import LIMITS, Row, limit_words
 from sim_core.view.drawing.words import Along, duration, number, percent
@@ -39,7 +40,7 @@ def headline(sweep: Sweep, found: Result) -> None:
     """Show the finding in words, and the story of the ready scenario if one is shown unchanged."""
     rows, along = found.rows, sweeps.ALONG[sweep.along]
     text = findings.finding(rows, sweeps.best(rows), sweeps.peak(rows), sweep.scenario, along)
-    preset, story = ready().get(sweep.scenario), ""
+    preset, story = ready_by_scenario().get(sweep.scenario), ""
     if preset:
         story = (
             f'<details class="bs-story"><summary><b>{escape(preset.title)}.</b> {escape(preset.story)}'
@@ -49,9 +50,9 @@ def headline(sweep: Sweep, found: Result) -> None:
 
 
 @cache
-def ready() -> dict[Scenario, presets.ScenarioPreset]:
+def ready_by_scenario() -> dict[Scenario, ScenarioPreset]:
     """Return the ready scenarios by what they are."""
-    return {preset.build(): preset for preset in presets.scenarios().values()}
+    return {preset.build(): preset for preset in ready_scenarios().values()}
 
 
 # Key figures
@@ -235,7 +236,7 @@ def load(sweep: Sweep, scenario: Scenario) -> Result:
 def titles(sweep: Sweep) -> tuple[str, str]:
     """Return title and subtitle under which an exported chart stands alone."""
     scenario = sweep.scenario
-    model, part = presets.model_of(scenario), presets.accelerator(scenario.accelerator)
+    model, part = model_of(scenario), catalogue.accelerator(scenario.accelerator)
     changed = [
         f"{controls.LABELS[key].lower()} {controls.SPECS[key][0](value)}"
         for key in SPECS
@@ -243,7 +244,7 @@ def titles(sweep: Sweep) -> tuple[str, str]:
     ]
     name = f"{part.name} with {', '.join(changed)}" if changed else part.name
     if len(changed) > 3:  # more than a heading holds
-        name = presets.accelerator_of(scenario).name
+        name = accelerator_of(scenario).name
     lengths = scenario.mix or f"{scenario.prompt_tokens:,} → {scenario.output_tokens:,} tokens"
     return (
         f"{model.name} on {name}",
@@ -360,7 +361,7 @@ def reading_help(sweep: Sweep) -> None:
         "latencies grow with the length of the run.",
         "table": "The files below hold all columns with all digits.",
     }[state.view("show")]
-    notes = [*presets.accelerator_of(scenario).warnings, *presets.model_of(scenario).warnings]
+    notes = [*accelerator_of(scenario).warnings, *model_of(scenario).warnings]
     st.caption(
         f"{words} Simulated with the {scenario.calibration} calibration; definitions and limits are on the "
         f"Method page. {' '.join(notes)}"

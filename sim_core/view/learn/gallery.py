@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from sim_core.catalogue import reader as presets
-from sim_core.catalogue.reader import ScenarioPreset
+from sim_core.scenario.ready import ScenarioPreset, ready_scenarios
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.learn import thumbnails
 from sim_core.view.parts import buttons, pieces
@@ -28,7 +27,7 @@ def show() -> None:
     words = st.text_input(
         "Filter", key="page_filter", placeholder="a word of the title or the story", icon=":material/search:"
     )
-    found = matching(list(presets.scenarios().values()), words)
+    found = matching(list(ready_scenarios().values()), words)
     if not found:
         st.caption("No ready scenario has these words.")
     slots = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sim_core.catalogue.reader import LessonStep
+from sim_core.catalogue.lessons import LessonStep
 from sim_core.questions.teaching.lessons import MEASURES, is_number
 from sim_core.scenario.scenario import FIELDS
 from sim_core.view.drawing.figures import COLOURS, INK, LAYOUT, Figure, round_values, short, ticks

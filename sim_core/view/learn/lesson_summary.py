@@ -11,11 +11,10 @@ from urllib.parse import quote
 
 import streamlit as st
 
-from sim_core import __version__
-from sim_core.catalogue import reader as presets
-from sim_core.catalogue.reader import LessonStep
+from sim_core import __version__, catalogue
+from sim_core.catalogue.lessons import LessonStep
 from sim_core.questions.teaching import lessons
-from sim_core.scenario.link.read import command_for
+from sim_core.scenario.link.write import command_for
 from sim_core.view.learn import lesson_figures
 from sim_core.view.learn.lesson_words import filled, guess_words, truth_words
 from sim_core.view.parts import html_report, pieces
@@ -60,7 +59,7 @@ def lines(answers: Mapping[tuple[int, int], float], address: str) -> list[Line]:
         truth = lessons.answered(step, guess)
         found.append(
             Line(
-                f"{lessons.number_of(presets.lesson(lesson))}.{number} {step.title}",
+                f"{lessons.number_of(catalogue.lesson(lesson))}.{number} {step.title}",
                 filled(step.question, step, truth),
                 guess_words(step, guess),
                 truth_words(step, truth),

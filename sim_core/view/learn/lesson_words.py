@@ -6,8 +6,8 @@ import math
 import re
 from html import escape
 
-from sim_core.catalogue import reader as presets
-from sim_core.catalogue.reader import LessonStep
+from sim_core import catalogue
+from sim_core.catalogue.lessons import LessonStep
 from sim_core.questions.teaching import lessons
 from sim_core.questions.teaching.lessons import Answered
 from sim_core.view.learn.lesson_figures import figure_words, ratio_words
@@ -50,8 +50,8 @@ def verdict(step: LessonStep, guess: float, found: Answered) -> str:
 def explained(text: str) -> str:
     """Return a text as HTML in which each known term, where it first appears, carries its explanation."""
     marked = escape(text)
-    for term in sorted(presets.glossary(), key=len, reverse=True):
-        note = escape(presets.glossary()[term], quote=True)
+    for term in sorted(catalogue.glossary(), key=len, reverse=True):
+        note = escape(catalogue.glossary()[term], quote=True)
         pattern = re.compile(
             rf"(?<![\w>=\"]){re.escape(escape(term))}(?=s?(?![\w<]))(?![^<]*>)(?![^<]*</abbr>)"
         )

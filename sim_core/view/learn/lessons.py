@@ -11,8 +11,8 @@ from html import escape
 
 import streamlit as st
 
-from sim_core.catalogue import reader as presets
-from sim_core.catalogue.reader import Lesson, LessonStep
+from sim_core import catalogue
+from sim_core.catalogue.lessons import Lesson, LessonStep
 from sim_core.questions.teaching import lessons
 from sim_core.questions.teaching.lessons import MEASURES, Answered
 from sim_core.view.learn import lesson_figures, lesson_summary
@@ -32,7 +32,7 @@ def show() -> None:
         overview()
         return
     sweeps.wait_until_ready()
-    item = presets.lesson(name)
+    item = catalogue.lesson(name)
     number = min(int(state.number("step")), len(item.steps))
     one_step(item, number)
 
@@ -57,7 +57,7 @@ def overview() -> None:
     )
     answers = _answers()
     columns = st.columns(2)
-    for index, item in enumerate(presets.lessons().values()):
+    for index, item in enumerate(catalogue.lessons().values()):
         done = sum((lessons.number_of(item), step) in answers for step in range(1, len(item.steps) + 1))
         with columns[index % 2].container(border=True):
             st.markdown(f"**{lessons.number_of(item)}. {item.title}**  \n{item.question}")
@@ -210,6 +210,6 @@ def _navigation(item: Lesson, number: int) -> None:
 
 
 def _after(item: Lesson) -> str:
-    names = list(presets.lessons())
+    names = list(catalogue.lessons())
     place = names.index(item.id) + 1
     return names[place] if place < len(names) else ""

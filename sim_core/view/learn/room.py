@@ -17,7 +17,7 @@ from statistics import median
 import streamlit as st
 from sqlalchemy.exc import SQLAlchemyError
 
-from sim_core.catalogue import reader as presets
+from sim_core import catalogue
 from sim_core.questions.teaching import lessons
 from sim_core.questions.teaching.rooms import STAGES, Room, RoomError, Rooms, new_participant, read_code
 from sim_core.view.learn import lesson_figures, room_figures
@@ -152,7 +152,7 @@ def _enter(place: Place) -> None:
 
 def _heading(room: Room) -> None:
     """Draw the question; what one should know to answer it goes with the answer."""
-    lesson, step = presets.lesson(room.lesson), room.question
+    lesson, step = catalogue.lesson(room.lesson), room.question
     st.caption(f"Lesson {lessons.number_of(lesson)}: {lesson.title} · {step.title}")
     if room.stage == "ask":
         st.html(f'<p class="bs-lesson">{explained(step.newcomer)}</p>')

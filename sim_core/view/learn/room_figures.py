@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sim_core.catalogue.reader import LessonStep
+from sim_core.catalogue.lessons import LessonStep
 from sim_core.questions.teaching import lessons
 from sim_core.questions.teaching.lessons import MEASURES
 from sim_core.view.drawing.figures import COLOURS, INK, LAYOUT, MUTED, Figure, round_values, short, ticks

@@ -12,9 +12,9 @@ from typing import Any
 
 import streamlit as st
 
-from sim_core.catalogue import reader as presets
-from sim_core.scenario.link.read import FLAT_CLASS, mix_classes
-from sim_core.scenario.scenario import DIMENSIONS, FIELDS, Scenario
+from sim_core import catalogue
+from sim_core.scenario.mixes import FLAT_CLASS, mix_classes
+from sim_core.scenario.scenario import DIMENSIONS, FIELDS, Scenario, arithmetic_dtype, model_of
 from sim_core.view.drawing.words import duration, number, percent, quantity, rate
 from sim_core.view.session import shell, state, sweeps
 
@@ -110,7 +110,7 @@ def system(scenario: Scenario) -> None:
 
 def _model(scenario: Scenario) -> None:
     heading("Model")
-    names = {name: item.name for name, item in presets.models().items()}
+    names = {name: item.name for name, item in catalogue.models().items()}
     select("model", [*names, "custom"], lambda name: names.get(name, "custom dimensions"), hide=True)
     left, right = st.columns(2)
     with left:
@@ -129,7 +129,7 @@ def _model_dimensions() -> None:
 
 def _accelerator(scenario: Scenario) -> None:
     heading("Accelerator")
-    names = {name: part.name for name, part in presets.accelerators().items()}
+    names = {name: part.name for name, part in catalogue.accelerators().items()}
     select("accelerator", list(names), names.get, hide=True)
     ladder("tensor_parallel", POWERS[:7], lambda value: f"{value} device{'s' if value > 1 else ''}")
     specs(scenario)
@@ -137,8 +137,8 @@ def _accelerator(scenario: Scenario) -> None:
 
 def specs(scenario: Scenario) -> None:
     """Draw the accelerator's specs as sliders: four in front, the others on demand."""
-    part = presets.accelerator(scenario.accelerator)
-    dtype = presets.arithmetic_dtype(scenario, part)
+    part = catalogue.accelerator(scenario.accelerator)
+    dtype = arithmetic_dtype(scenario, part)
     main = [f"{dtype}_tflop_per_s", "hbm_gb_per_s", "hbm_gb", "link_gb_per_s"]
     for key in main:
         spec(key, part)
@@ -237,7 +237,7 @@ def advanced(scenario: Scenario) -> None:
         ladder("replicas", POWERS[:7], number)
         if scenario.replicas > 1:
             select("router")
-        if presets.model_of(scenario).is_moe:
+        if model_of(scenario).is_moe:
             ladder("expert_parallel", [n for n in POWERS[:7] if scenario.tensor_parallel % n == 0], number)
         ladder("prompt_cv", (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0), number)
         ladder("output_cv", (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0), number)
@@ -347,7 +347,7 @@ def vary(sweep: sweeps.Sweep) -> None:
 
 def among(values: Iterable[str], most: int) -> None:
     """Draw the choice of accelerators that are compared."""
-    names = {name: part.name for name, part in presets.accelerators().items()}
+    names = {name: part.name for name, part in catalogue.accelerators().items()}
     _seed("in_among", list(values))
     st.multiselect(
         "Accelerators", list(names), format_func=names.get, key="in_among", on_change=_write_among,
@@ -409,7 +409,7 @@ def lengths(scenario: Scenario) -> None:
         return
     names = list(classes) or [FLAT_CLASS]
     titles = {name: name for name in names} | {FLAT_CLASS: "lengths set here"}
-    titles |= {name: item.title for name, item in presets.workloads().items()}
+    titles |= {name: item.title for name, item in catalogue.workloads().items()}
     second = names[1] if len(names) > 1 else ""
     _seed("in_first", names[0])
     help = "What is asked and answered: your own lengths, or those of a kind of traffic."
@@ -442,8 +442,7 @@ def lengths(scenario: Scenario) -> None:
 
 def _shares(mix: str) -> dict[str, float]:
     """Return the class weights of a mix."""
-    weights = [part.partition(":")[2] or "1" for part in mix.split(",")] if mix else []
-    return dict(zip(mix_classes(mix), map(float, weights), strict=True))
+    return {item.name: item.weight for item in mix_classes(mix)}
 
 
 def _write_mix() -> None:
@@ -547,7 +546,7 @@ def beside(
     )  # fmt: skip
 
 
-def spec(key: str, part: presets.Accelerator) -> None:
+def spec(key: str, part: catalogue.Accelerator) -> None:
     """Draw the slider of an accelerator spec, from a quarter to eight times what the datasheet says."""
     format, start = SPECS[key]
     sheet = getattr(part, key)

@@ -9,7 +9,8 @@ import streamlit as st
 
 from sim_core.evidence import trust
 from sim_core.evidence.trust import Trust
-from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.fields.errors import ScenarioError
+from sim_core.scenario.scenario import Scenario
 from sim_core.view.drawing.trust_words import bands_words
 from sim_core.view.session import record
 

@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from sim_core.catalogue import reader as presets
+from sim_core import catalogue
 from sim_core.evidence import trust
+from sim_core.fields.errors import ScenarioError
 from sim_core.price.cost import memory
 from sim_core.questions import hardware as whatif
 from sim_core.questions import phases
 from sim_core.questions.phases import Setting
 from sim_core.results import text as report
-from sim_core.scenario.link.read import to_query
-from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.scenario.link.write import to_query
+from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 from sim_core.view.drawing import trust_words
 from sim_core.view.drawing.figures import LIMITS, Row
 from sim_core.view.drawing.words import duration, number, percent, quantity, rate
@@ -69,7 +70,7 @@ def _step_trust(scenario: Scenario, row: Row) -> trust.Trust:
 def _dials(scenario: Scenario, batch: bool = True, split: bool = False) -> None:
     """Draw the sliders of batch and context."""
     mean = phases.setting(scenario).context_tokens
-    longest = presets.model_of(scenario).max_position
+    longest = model_of(scenario).max_position
 
     def context(value: float) -> str:
         return f"mean: {number(round(mean))}" if value == 0 else f"{tokens_short(value)} tokens"
@@ -91,7 +92,7 @@ def _numbers(cells: Iterable[tuple[str, str, str]]) -> None:
 
 def _titles(scenario: Scenario) -> dict[str, str]:
     """Return title and subtitle under which an exported chart stands alone."""
-    model, part = presets.model_of(scenario), presets.accelerator_of(scenario)
+    model, part = model_of(scenario), accelerator_of(scenario)
     lengths = scenario.mix or f"{scenario.prompt_tokens:,} → {scenario.output_tokens:,} tokens"
     subtitle = (
         f"{lengths} · weights {scenario.weight_dtype}, KV cache {scenario.kv_dtype} · {scenario.calibration}"
@@ -122,7 +123,7 @@ def _take_away(
 
 
 def _caption(scenario: Scenario, text: str) -> None:
-    notes = [*presets.accelerator_of(scenario).warnings, *presets.model_of(scenario).warnings]
+    notes = [*accelerator_of(scenario).warnings, *model_of(scenario).warnings]
     st.caption(f"{text} {' '.join(notes)}")
 
 
@@ -238,7 +239,7 @@ def step(scenario: Scenario) -> None:
 
 def _step_charts(scenario: Scenario, at: Setting) -> list[tuple[str, str, str, list[dict], list[str], int]]:
     """Return the three charts: key, title, axis, rows, labels, and which bar is the present one."""
-    longest, context = presets.model_of(scenario).max_position, at.context_tokens
+    longest, context = model_of(scenario).max_position, at.context_tokens
     batches = _ladder((2**power for power in range(9 if at.batch <= 256 else 15)), at.batch, at.batch > 256)
     contexts = _ladder((0, *(2**power for power in range(10, 18) if 2**power <= longest)), context)
     near = (own := at.prompt_tokens) / 10, min(10 * own, longest)
@@ -406,7 +407,7 @@ def _returns(scenario: Scenario, at: Setting, row: Row, here: whatif.Factors, ot
 
 def kv(scenario: Scenario) -> None:
     """Show the KV cache of a batch over the context, under four kinds of attention."""
-    at, model = _setting(scenario), presets.model_of(scenario)
+    at, model = _setting(scenario), model_of(scenario)
     rows = whatif.kv_rows(scenario, at.batch, at.context_tokens)
     room_gb = memory(scenario)["kv_gb"]
     try:
@@ -450,9 +451,11 @@ def _kv_numbers(rows: Sequence[Row]) -> None:
 def _kv_help(rows: Sequence[Row]) -> str:
     by_kind = {row["kind"]: row for row in rows}
     heads, window = by_kind["grouped"]["kv_heads"], by_kind["window"]["window_tokens"]
-    like = "its own" if by_kind["window"]["own"] else f"{presets.model(whatif.WINDOW_LIKE).name}'s"
+    like = "its own" if by_kind["window"]["own"] else f"{catalogue.model(whatif.WINDOW_LIKE).name}'s"
     latent = (
-        "" if by_kind["latent"]["own"] else f", latent takes {presets.model(whatif.LATENT_LIKE).name}'s ranks"
+        ""
+        if by_kind["latent"]["own"]
+        else f", latent takes {catalogue.model(whatif.LATENT_LIKE).name}'s ranks"
     )
     return (
         "Same layers, heads and weights in memory, another attention: grouped keeps "
@@ -462,7 +465,7 @@ def _kv_help(rows: Sequence[Row]) -> str:
     )
 
 
-def _window_note(scenario: Scenario, model: presets.Model) -> str:
+def _window_note(scenario: Scenario, model: catalogue.Model) -> str:
     if not (model.window_layers and model.full_layers):
         return "The window's line shows what windowing allows: no layer keeps more than it can see."
     return (
@@ -480,7 +483,7 @@ def _window_note(scenario: Scenario, model: presets.Model) -> str:
 def floor(scenario: Scenario) -> None:
     """Show the time per token that no engine can beat, for every accelerator, against interactive limits."""
     rows = whatif.floor_rows(scenario)
-    model = presets.model_of(scenario)
+    model = model_of(scenario)
     pieces.say(phase_words.floor(rows, model.name, scenario.tensor_parallel, scenario.slo_tpot_ms))
     trust_badge.badge(trust.of_step(scenario.replace(calibration="typical", constants="", step_profile="")))
     limits = tpot_limits(scenario)
@@ -507,7 +510,7 @@ def floor(scenario: Scenario) -> None:
 
 def tpot_limits(scenario: Scenario) -> list[tuple[float, str, bool]]:
     """Return the limits on TPOT to draw: the visitor's own, and those of interactive benchmarks. [ms]"""
-    by_ms = sorted({limit.tpot_ms for limit in presets.limits().values()})
+    by_ms = sorted({limit.tpot_ms for limit in catalogue.limits().values()})
     found = [(ms, f"MLPerf {duration(ms)}", False) for ms in by_ms]
     own = scenario.slo_tpot_ms
     return [*(limit for limit in found if limit[0] != own), (own, f"your limit {duration(own)}", True)]
@@ -515,7 +518,7 @@ def tpot_limits(scenario: Scenario) -> list[tuple[float, str, bool]]:
 
 def _limit_sources() -> str:
     texts = [
-        f"{presets.model(limit.model).name} {duration(limit.tpot_ms)}"
-        for limit in sorted(presets.limits().values(), key=lambda limit: limit.tpot_ms)
+        f"{catalogue.model(limit.model).name} {duration(limit.tpot_ms)}"
+        for limit in sorted(catalogue.limits().values(), key=lambda limit: limit.tpot_ms)
     ]
     return f"MLPerf Inference, interactive, p99 ({', '.join(texts)})"

@@ -10,14 +10,15 @@ from typing import Any, NamedTuple
 
 import streamlit as st
 
-from sim_core.catalogue import reader as presets
-from sim_core.catalogue.reader import Benchmark, PublishedSpread
+from sim_core import catalogue
+from sim_core.catalogue.benchmarks import Benchmark, PublishedSpread
 from sim_core.evidence import entries, trust
 from sim_core.evidence.trust import Band, Trust
+from sim_core.fields.errors import ScenarioError
 from sim_core.questions import benchmark_rules as mlperf
 from sim_core.questions.benchmark_rules import Answer, Limits
-from sim_core.scenario.link.read import command_for
-from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.scenario.link.write import command_for
+from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 from sim_core.view.drawing import trust_words
 from sim_core.view.drawing.figures import Row
 from sim_core.view.drawing.words import duration, number, percent, quantity
@@ -56,7 +57,7 @@ def show(scenario: Scenario) -> None:
     """Show the view that was asked for; where it cannot be, the controls and the reason."""
     controls.views("rules", VIEWS)
     if state.view("rules") == "published":
-        published(presets.benchmark(state.view("bench")))
+        published(catalogue.benchmark(state.view("bench")))
         return
     view = {"limits": limits, "bars": bars, "points": points}[state.view("rules")]
     try:
@@ -74,15 +75,15 @@ def sidebar(scenario: Scenario) -> None:
     """Draw the controls: the benchmark, the accelerator, and how the system is set up."""
     with st.sidebar:
         controls.heading("Benchmark")
-        names = {name: presets.benchmark(name).title for name in state.VIEW["bench"]}
+        names = {name: catalogue.benchmark(name).title for name in state.VIEW["bench"]}
         controls.choose("bench", names, "Benchmark")
         controls.heading("System")
-        parts = {name: part.name for name, part in presets.accelerators().items()}
+        parts = {name: part.name for name, part in catalogue.accelerators().items()}
         controls.select("accelerator", list(parts), parts.get, hide=True)
         best = state.view("setup") == "best"
         if best:
             controls.dial("devices", "Devices", DEVICES, number, "All of them serve this model.")
-        controls.specs(mlperf.tuned(presets.benchmark(state.view("bench")), scenario) if best else scenario)
+        controls.specs(mlperf.tuned(catalogue.benchmark(state.view("bench")), scenario) if best else scenario)
         controls.heading("Setup")
         controls.views("setup", {"best": "Best found", "own": "My setting"}, "Setup")
         if not best:
@@ -102,7 +103,7 @@ def study(scenario: Scenario) -> Study:
     sweeps.wait_until_ready()
     if state.view("tuned") == "on":
         scenario = scenario.replace(calibration="submission")
-    benchmark = presets.benchmark(state.view("bench"))
+    benchmark = catalogue.benchmark(state.view("bench"))
     own = state.view("setup") == "own"
     devices = scenario.accelerators if own else int(state.number("devices"))
     return _study(benchmark.id, _plain(scenario, own), devices, own)
@@ -126,7 +127,7 @@ def _plain(scenario: Scenario, own: bool) -> Scenario:
 @lru_cache(maxsize=128)
 def _study(name: str, scenario: Scenario, devices: int, own: bool) -> Study:
     """Return one system's answers; kept for all visitors."""
-    benchmark = presets.benchmark(name)
+    benchmark = catalogue.benchmark(name)
     if own:
         options, sizes = (mlperf.system(benchmark, scenario),), (scenario.max_batch,)
     else:
@@ -169,7 +170,7 @@ def own_limits(scenario: Scenario) -> Limits:
 def _small_print(study: Study, extra: str = "") -> None:
     """Say what is simulated, what it assumes, and whose trademark it is."""
     base = study.options[0]
-    notes = [*presets.accelerator_of(base).warnings, *presets.model_of(base).warnings]
+    notes = [*accelerator_of(base).warnings, *model_of(base).warnings]
     title = "benchmark submission" if base.calibration == "submission" else base.calibration
     rules = study.benchmark.interactive_speculative
     speculative = (
@@ -217,7 +218,7 @@ def _titles(study: Study) -> dict[str, str]:
     subtitle = f"MLPerf-like, simulated · weights {base.weight_dtype}, KV cache {base.kv_dtype}"
     subtitle += f"<br>{trust_words.caption(base)}"
     return {
-        "title": f"{study.benchmark.title} on {devices} × {presets.accelerator_of(base).name}",
+        "title": f"{study.benchmark.title} on {devices} × {accelerator_of(base).name}",
         "subtitle": subtitle,
     }
 
@@ -225,7 +226,7 @@ def _titles(study: Study) -> dict[str, str]:
 def spread_of(study: Study) -> PublishedSpread | None:
     """Return the published results of the study's benchmark on its accelerator, if there are any."""
     part = study.options[0].accelerator
-    return next((row for row in presets.published(study.benchmark.id) if row.accelerator == part), None)
+    return next((row for row in catalogue.published(study.benchmark.id) if row.accelerator == part), None)
 
 
 def published_ratio(spread: PublishedSpread | None, rule: str) -> tuple[float, float, float, int] | None:
@@ -306,7 +307,7 @@ def _speed(row: Row) -> float:
 
 def limit_finding(study: Study, shown: Sequence[Mark]) -> str:
     """Return what the benchmark's limits cost, in words."""
-    part = presets.accelerator_of(study.options[0]).name
+    part = accelerator_of(study.options[0]).name
     by_rule = {mark.rule: mark for mark in shown}
     server, tight = by_rule["server"], by_rule.get("interactive")
     text = (
@@ -525,7 +526,7 @@ def points_finding(rows: Sequence[Row]) -> str:
 
 def published(benchmark: Benchmark) -> None:
     """Show published results of a benchmark by accelerator beside simulated ones, and the errors."""
-    check = presets.check("mlperf")
+    check = catalogue.published_check("mlperf")
     rows = published_rows(benchmark)
     pieces.say(published_finding(benchmark, rows, check))
     if rows:
@@ -542,8 +543,10 @@ def published(benchmark: Benchmark) -> None:
     st.markdown("###### How close is it? All benchmarks, all entries")
     _goals(check)
     with st.expander(f"Sources of the {number(sum(row['offline_count'] for row in rows))} results"):
-        for spread in presets.published(benchmark.id):
-            st.markdown(f"**{presets.accelerator(spread.accelerator).name}.** {citation(benchmark, spread)}")
+        for spread in catalogue.published(benchmark.id):
+            st.markdown(
+                f"**{catalogue.accelerator(spread.accelerator).name}.** {citation(benchmark, spread)}"
+            )
     st.caption(
         "Published: MLPerf Inference, datacenter, closed division, from the repositories of results. Ratios "
         "are derived here and are not official metrics. Simulated figures are MLPerf-like, not MLPerf "
@@ -562,10 +565,10 @@ def published(benchmark: Benchmark) -> None:
 def published_rows(benchmark: Benchmark) -> list[dict[str, Any]]:
     """Return one row per accelerator: the published spread, and what was simulated for most entries."""
     rows = []
-    for spread in presets.published(benchmark.id):
+    for spread in catalogue.published(benchmark.id):
         usual = entries.usual_system(benchmark.id, spread.accelerator)
         row: dict[str, Any] = {"accelerator": spread.accelerator,
-                               "name": presets.accelerator(spread.accelerator).name}  # fmt: skip
+                               "name": catalogue.accelerator(spread.accelerator).name}  # fmt: skip
         for rule in mlperf.RULES:
             for key in ("count", "min", "median", "max"):
                 row[f"{rule}_{key}"] = getattr(spread, f"{rule}_{key}")
@@ -575,7 +578,7 @@ def published_rows(benchmark: Benchmark) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: row["offline_median"] or 0.0)
 
 
-def published_finding(benchmark: Benchmark, rows: Sequence[Row], check: presets.Check) -> str:
+def published_finding(benchmark: Benchmark, rows: Sequence[Row], check: catalogue.Check) -> str:
     """Return how close the simulation comes, in words."""
     if not rows:
         return f"No published results of {benchmark.title} are stored here."
@@ -600,7 +603,7 @@ GOAL_NAMES = {
 }
 
 
-def _goals(check: presets.Check) -> None:
+def _goals(check: catalogue.Check) -> None:
     """Show the errors against the goals and against the best constant guess."""
     heads = ("", "Rows", "Results", "Error", "Goal", "Best constant", "Bias")
     body = ""
@@ -654,6 +657,6 @@ def sources_text(benchmark: Benchmark) -> str:
     """Return every published spread with its entries and source paths, as JSON."""
     rows = [
         {name: getattr(spread, name) for name in PublishedSpread.__slots__ if name != "id"}
-        for spread in presets.published(benchmark.id)
+        for spread in catalogue.published(benchmark.id)
     ]
     return json.dumps({"benchmark": benchmark.id, "trademark": mlperf.TRADEMARK, "spreads": rows}, indent=1)

@@ -16,12 +16,16 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from sim_core.catalogue import reader as presets
+from sim_core import catalogue
 from sim_core.evidence import published as measured
+from sim_core.fields.errors import ScenarioError
 from sim_core.questions import compare
 from sim_core.questions.teaching import lessons
-from sim_core.scenario.link.read import MAX_CHARACTERS, VIEW_KEYS, from_query, to_query, with_changes
-from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.scenario.link.changes import with_changes
+from sim_core.scenario.link.page_keys import VIEW_KEYS
+from sim_core.scenario.link.read import MAX_CHARACTERS, from_query
+from sim_core.scenario.link.write import to_query
+from sim_core.scenario.scenario import Scenario
 
 VIEW: Mapping[str, tuple[str, ...]] = {  # view settings and their choices, the first is the default
     "vary": ("tensor_parallel", "policy", "weight_dtype", "accelerator", "max_batch"),
@@ -33,7 +37,7 @@ VIEW: Mapping[str, tuple[str, ...]] = {  # view settings and their choices, the 
     "batching": ("timeline", "wait", "preemption", "interference", "endings"),
     "rows": ("slots", "requests"),
     "extent": ("first", "run"),
-    "bench": tuple(dict.fromkeys(("llama2-70b", *presets.preset_ids("benchmarks")))),
+    "bench": tuple(dict.fromkeys(("llama2-70b", *catalogue.preset_ids("benchmarks")))),
     "rules": ("limits", "bars", "points", "published"),
     "against": ("tpot", "ttft"),
     "setup": ("best", "own"),
@@ -46,7 +50,7 @@ VIEW: Mapping[str, tuple[str, ...]] = {  # view settings and their choices, the 
     "pools": ("ratio", "stages", "pays", "link"),
     "over": ("lengths", "limits"),
     "shift": ("time", "pays", "strategies"),
-    "lesson": ("", *presets.preset_ids("lessons")),
+    "lesson": ("", *catalogue.preset_ids("lessons")),
     "level": ("newcomer", "engineer"),
     "strategy": ("reactive", "fixed", "hindsight", "predictive", "oracle", "free", "one_pool"),
     "valview": ("points", "errors", "worst", "rows"),
@@ -119,7 +123,7 @@ def _read_view(address: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
         view[key] = text
     asked = [name for name in address.get(AMONG, "").split(",") if name]
     view[AMONG] = ",".join(_known(asked))
-    unknown = [name for name in asked if name not in presets.preset_ids("accelerators")]
+    unknown = [name for name in asked if name not in catalogue.preset_ids("accelerators")]
     if unknown:
         shown = ", ".join(repr(name[:40]) for name in unknown[:4])
         notes.append(f"{AMONG} names no accelerator with {shown}. Ignored.")
@@ -195,7 +199,7 @@ def _read_number(key: str, address: Mapping[str, Any], notes: list[str]) -> floa
 
 
 def _known(names: list[str]) -> list[str]:
-    known = presets.preset_ids("accelerators")
+    known = catalogue.preset_ids("accelerators")
     return [name for name in dict.fromkeys(names) if name in known][:AMONG_LIMIT]
 
 

@@ -17,11 +17,12 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from sim_core.catalogue import reader as presets
+from sim_core import catalogue
 from sim_core.engine.run import warm_up
 from sim_core.evidence import trust
+from sim_core.fields.errors import ScenarioError
 from sim_core.price.cost import memory
-from sim_core.scenario.scenario import FIELDS, SPECS, Scenario, ScenarioError
+from sim_core.scenario.scenario import FIELDS, SPECS, Scenario, accelerator_of
 from sim_core.sweep.frontier import (
     LOAD,
     TENSOR_PARALLEL,
@@ -77,7 +78,7 @@ class Sweep:
     def label(self, value: Any) -> str:
         """Return the name of a curve; an accelerator with other specs than its datasheet's is so called."""
         if self.by == "accelerator" and value == self.scenario.accelerator:
-            return presets.accelerator_of(self.scenario).name
+            return accelerator_of(self.scenario).name
         return curve_label(self.by, value)
 
     def points(self) -> list[Point]:
@@ -109,7 +110,7 @@ def curve_label(key: str, value: Any) -> str:
     if key == "tensor_parallel":
         return f"TP {value}"
     if key == "accelerator":
-        return presets.accelerator(value).name
+        return catalogue.accelerator(value).name
     if key == "max_batch":
         return f"batch ≤ {number(value)}"
     return str(value).replace("_", " ")

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import streamlit as st
 
-from sim_core.catalogue import reader as presets
+from sim_core import catalogue
+from sim_core.fields.errors import ScenarioError
 from sim_core.questions.shift import study as shift
 from sim_core.questions.shift.cluster import (
     REALLOCATIONS,
@@ -23,8 +24,8 @@ from sim_core.questions.shift.cluster import (
     reallocation_s,
 )
 from sim_core.questions.shift.study import STRATEGIES, SWEEP, Outcome, Study
-from sim_core.scenario.link.read import command_for, to_query
-from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.scenario.link.write import command_for, to_query
+from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 from sim_core.sweep.remembered import Remembered
 from sim_core.traffic.traces import MAX_UPLOAD_BYTES, read_trace
 from sim_core.view.drawing.words import duration, number, percent, quantity
@@ -78,7 +79,7 @@ def sidebar(scenario: Scenario) -> None:
 
 def _other_end(scenario: Scenario) -> None:
     """Draw the choice of the lengths at the other end of the change."""
-    names = OTHER_ENDS | {f"{name}:1": item.title for name, item in presets.workloads().items()}
+    names = OTHER_ENDS | {f"{name}:1": item.title for name, item in catalogue.workloads().items()}
     own = scenario.mix_other
     options = list(names) if own in names else [*names, own]
     controls.select("mix_other", options, lambda value: names.get(value, value))
@@ -236,7 +237,7 @@ def _go_on() -> None:
 
 def _titles(study: Study, what: str) -> dict[str, str]:
     scenario = study.scenario
-    model, part = presets.model_of(scenario), presets.accelerator_of(scenario)
+    model, part = model_of(scenario), accelerator_of(scenario)
     return {
         "title": f"{what}: {model.name} on {scenario.accelerators} × {part.name}",
         "subtitle": f"{_traffic_words(study)}, TTFT within {duration(scenario.slo_ttft_ms)}, TPOT within "
@@ -525,7 +526,7 @@ def pays(scenario: Scenario) -> None:
     _dials(scenario)
     here = scenario.dwell_s / max(reallocation_s(scenario), scenario.control_s)
     figure = shift_figures.benefits(rows, SWEEP, even, here if scenario.demand == "markov" else None)
-    model, part = presets.model_of(scenario), presets.accelerator_of(scenario)
+    model, part = model_of(scenario), accelerator_of(scenario)
     chart(
         figure, "benefits", shift_figures.benefits_sentence(rows, even), height=480,
         title=f"When adapting pays: {model.name} on {part.name}",

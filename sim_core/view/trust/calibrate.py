@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from sim_core.catalogue import reader as presets
+from sim_core import catalogue
 from sim_core.catalogue.calibrations import calibration, parse_constants
 from sim_core.evidence.own import engine as own_engine
 from sim_core.evidence.own import fit as fitting
@@ -23,9 +23,11 @@ from sim_core.evidence.own import formats as uploads
 from sim_core.evidence.own.engine import POINTS, STEPS, Entry, OwnEngine
 from sim_core.evidence.own.fit import METRICS
 from sim_core.evidence.own.formats import Upload
-from sim_core.scenario.link.read import command_for
-from sim_core.scenario.profiles import carried_by, read_profile, to_toml
-from sim_core.scenario.scenario import Scenario, ScenarioError
+from sim_core.fields.errors import ScenarioError
+from sim_core.scenario.link.carry import carried_by
+from sim_core.scenario.link.write import command_for
+from sim_core.scenario.profiles import read_profile, to_toml
+from sim_core.scenario.scenario import Scenario
 from sim_core.view.drawing.words import duration, number, percent, quantity
 from sim_core.view.parts import actions, controls, pieces
 from sim_core.view.parts.chart import chart
@@ -47,9 +49,9 @@ def sidebar(scenario: Scenario) -> None:
     """Draw the controls: which engine was measured, on what."""
     with st.sidebar:
         controls.heading("What was measured")
-        names = {name: item.name for name, item in presets.models().items()}
+        names = {name: item.name for name, item in catalogue.models().items()}
         controls.select("model", [*names, "custom"], lambda name: names.get(name, "custom dimensions"))
-        parts = {name: part.name for name, part in presets.accelerators().items()}
+        parts = {name: part.name for name, part in catalogue.accelerators().items()}
         controls.select("accelerator", list(parts), parts.get)
         controls.heading("How it was set up")
         controls.engine_setting(scenario)

@@ -13,15 +13,15 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from sim_core.catalogue import reader as presets
-from sim_core.catalogue.calibrations import calibration, calibration_of
+from sim_core import catalogue
+from sim_core.catalogue.calibrations import calibration
 from sim_core.price import cost
 from sim_core.questions import compare, design, sensitivity
 from sim_core.questions.shift.cluster import DEFAULT_SOURCES
 from sim_core.questions.teaching import lessons, rooms
 from sim_core.results import metrics
-from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario
-from sim_core.traffic import draws as workload
+from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario, calibration_of
+from sim_core.traffic import draws
 from sim_core.view.drawing.figures import LIMITS
 from sim_core.view.drawing.words import number, quantity
 from sim_core.view.parts.controls import LABELS
@@ -134,7 +134,7 @@ def _error_table(errors: Any) -> pd.DataFrame:
 
 def _scheduler() -> None:
     st.markdown(section("Scheduler"))
-    st.markdown("**Traffic.** " + prose(workload))
+    st.markdown("**Traffic.** " + prose(draws))
 
 
 def _controls() -> None:
@@ -169,9 +169,9 @@ def _presets() -> None:
         "Every preset is a file with its source; figures marked announced were not measured by others."
     )
     kinds: dict[str, Iterable[Any]] = {
-        "Accelerators": presets.accelerators().values(),
-        "Models": presets.models().values(),
-        "Workloads": presets.workloads().values(),
+        "Accelerators": catalogue.accelerators().values(),
+        "Models": catalogue.models().values(),
+        "Workloads": catalogue.workloads().values(),
     }
     for title, items in kinds.items():
         st.subheader(title)

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from sim_core.catalogue import reader as presets
+from sim_core import catalogue
 from sim_core.evidence import predicted as validation
 from sim_core.evidence import published as measured
 from sim_core.evidence import trust
 from sim_core.evidence.published import FAMILIES, NOT_STATED
-from sim_core.scenario.link.read import to_query
+from sim_core.scenario.link.write import to_query
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.drawing.figures import Row
 from sim_core.view.drawing.words import number, percent
@@ -48,7 +48,7 @@ def sidebar(scenario: Scenario) -> None:
         controls.heading("Published points")
         controls.choose("valkind", KINDS, "Kind of run")
         controls.choose("valfamily", {"all": "All models"} | FAMILY_NAMES, "Model family")
-        names = {name: presets.accelerator(name).name for name in state.VIEW["valpart"][1:]}
+        names = {name: catalogue.accelerator(name).name for name in state.VIEW["valpart"][1:]}
         controls.choose("valpart", {"all": "All accelerators"} | names, "Accelerator")
         controls.choose("valengine", {"all": "All engines"} | ENGINES, "Engine")
         controls.heading("Colour")
@@ -83,8 +83,8 @@ def every_row(calibration: str = "typical") -> tuple[dict[str, Any], ...]:
     blind = {row.point.id: row for row in trust.blind() if row.unseen != "accelerator"}
     rows = validation.as_rows(validation.scored(calibration))
     for row in rows:
-        row["model_name"] = presets.model(row["model"]).name
-        row["accelerator_name"] = presets.accelerator(row["accelerator"]).name
+        row["model_name"] = catalogue.model(row["model"]).name
+        row["accelerator_name"] = catalogue.accelerator(row["accelerator"]).name
         row["source_title"] = measured.sources()[row["source"]].title
         known = blind.get(row["id"])
         row |= {f"{name}_blind": getattr(known, name) if known else float("nan") for name in METRICS}
@@ -136,7 +136,7 @@ def looks(by: str) -> dict[str, Style]:
     names = {
         "family": FAMILIES,
         "engine": {name: name for name in ENGINES.values()},
-        "accelerator": {name: presets.accelerator(name).name for name in _parts()},
+        "accelerator": {name: catalogue.accelerator(name).name for name in _parts()},
     }[by]
     return validation_figures.styles(names)
 

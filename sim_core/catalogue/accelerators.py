@@ -1,0 +1,140 @@
+"""Accelerators as their datasheets print them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
+
+from sim_core.catalogue.reader import key_of, load_preset, preset_ids, rate_key, text_key
+from sim_core.fields.errors import ScenarioError
+
+DTYPES = ("bf16", "fp8", "fp4")
+GIGA = 1e9
+TERA = 1e12
+CONFIDENCES = ("high", "medium", "low")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accelerator:
+    """One accelerator as its datasheet prints it: dense peaks, decimal units, one device.
+
+    A spec the source does not give is None. `flop_per_s` says what is used instead, or that a figure
+    is missing.
+    """
+
+    id: str
+    name: str = text_key("Name")
+    vendor: str = text_key("Vendor")
+    bf16_tflop_per_s: float | None = rate_key("Dense bf16 peak", "TFLOP/s", 1e7)
+    fp8_tflop_per_s: float | None = rate_key("Dense fp8 peak", "TFLOP/s", 1e7)
+    fp4_tflop_per_s: float | None = rate_key("Dense fp4 peak", "TFLOP/s", 1e7)
+    int8_top_per_s: float | None = rate_key("Dense int8 peak", "TOP/s", 1e7)
+    hbm_gb_per_s: float = rate_key("Memory bandwidth", "GB/s", 1e8, default=dataclasses.MISSING)
+    hbm_gb: float = rate_key("Memory capacity", "GB", 1e6, default=dataclasses.MISSING)
+    link_gb_per_s: float | None = rate_key("Link bandwidth, one direction, per device", "GB/s", 1e6)
+    interconnect: str = text_key("Link between devices", "")
+    pcie_gb_per_s: float = rate_key("Host link bandwidth, one direction", "GB/s", 1e5, default=32.0)
+    tdp_w: float | None = rate_key("Power per device", "W", 1e6)
+    year: int = key_of(int, "Year of introduction", low=2000, high=2100)
+    price_usd_per_hour: float | None = rate_key("Price per device and hour", "USD/h", 1e5)
+    price_note: str = text_key("Where the price comes from", "")
+    sram_mb: float | None = rate_key("Cache or on-chip memory", "MB", 1e9)
+    confidence: str = text_key("How well the figures are known", choices=CONFIDENCES)
+    announced: bool = key_of(bool, "Figures announced, not measured by others", default=False)
+    source: str = text_key("Where the figures come from")
+    notes: str = text_key("What to know", "")
+
+    @property
+    def hbm_bytes(self) -> float:
+        """Memory capacity. [bytes]"""
+        return self.hbm_gb * GIGA
+
+    @property
+    def memory_on_chip(self) -> bool:
+        """Whether the memory is the on-chip one: SRAM, and no HBM beside it."""
+        return self.sram_mb is not None and self.sram_mb >= 1000 * self.hbm_gb
+
+    @property
+    def hbm_byte_per_s(self) -> float:
+        """Memory bandwidth. [bytes/s]"""
+        return self.hbm_gb_per_s * GIGA
+
+    @property
+    def pcie_byte_per_s(self) -> float:
+        """Host link bandwidth, one direction. [bytes/s]"""
+        return self.pcie_gb_per_s * GIGA
+
+    @property
+    def link_byte_per_s(self) -> float:
+        """Link bandwidth per device, one direction; over the host link where no other is known. [bytes/s]"""
+        return (self.link_gb_per_s or self.pcie_gb_per_s) * GIGA
+
+    @property
+    def link_name(self) -> str:
+        """What carries traffic between devices, in words."""
+        return (self.interconnect or "direct link") if self.link_gb_per_s else "PCIe (no direct link known)"
+
+    def compute_dtype(self, dtype: str) -> str:
+        """Return the precision in which weights of `dtype` are multiplied here.
+
+        Without hardware for a narrow format its weights are widened first: fp4 to fp8, fp8 to bf16.
+
+        Raises
+        ------
+        ScenarioError
+            If no peak is known for `dtype` or any wider format.
+        """
+        for wider in reversed(DTYPES[: DTYPES.index(dtype) + 1]):
+            if getattr(self, f"{wider}_tflop_per_s") is not None:
+                return wider
+        known = [narrow for narrow in DTYPES if getattr(self, f"{narrow}_tflop_per_s") is not None]
+        other = f" or choose weight_dtype={known[0]}" if known else ""
+        raise ScenarioError(f"{self.name} has no {dtype} figure; set {dtype}_tflop_per_s{other}.")
+
+    def flop_per_s(self, dtype: str) -> float:
+        """Return the dense peak at which weights of `dtype` are multiplied. [FLOP/s]"""
+        return getattr(self, f"{self.compute_dtype(dtype)}_tflop_per_s") * TERA
+
+    @property
+    def attention_dtype(self) -> str:
+        """Precision of attention arithmetic: bf16, or the widest format with a known peak."""
+        for dtype in DTYPES:
+            if getattr(self, f"{dtype}_tflop_per_s") is not None:
+                return dtype
+        return self.compute_dtype("bf16")
+
+    @property
+    def attention_flop_per_s(self) -> float:
+        """Dense peak of attention arithmetic. [FLOP/s]"""
+        return getattr(self, f"{self.attention_dtype}_tflop_per_s") * TERA
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of a prediction for this part should know."""
+        found = []
+        if self.announced:
+            found.append(f"{self.name}: figures are announced, not measured by others.")
+        peaks = [getattr(self, f"{dtype}_tflop_per_s") for dtype in DTYPES]
+        if peaks[0] is None and any(peaks):
+            found.append(
+                f"{self.name} has no bf16 figure: attention is computed at its {self.attention_dtype} peak, "
+                "an optimistic bound."
+            )
+        return tuple(found)
+
+
+@cache
+def accelerators() -> Mapping[str, Accelerator]:
+    """Return all accelerators by id: by vendor, then year, then name."""
+    found = [accelerator(name) for name in preset_ids("accelerators")]
+    found.sort(key=lambda part: (part.vendor.lower(), part.year, part.name.lower()))
+    return MappingProxyType({part.id: part for part in found})
+
+
+@cache
+def accelerator(name: str) -> Accelerator:
+    """Return one accelerator by id."""
+    return load_preset("accelerators", name, Accelerator)

@@ -1,0 +1,294 @@
+"""Models by their dimensions; parameter counts and KV sizes follow."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
+from typing import Any
+
+from sim_core.catalogue.accelerators import CONFIDENCES, DTYPES
+from sim_core.catalogue.reader import (
+    count_key,
+    key_of,
+    load_preset,
+    preset_ids,
+    rate_key,
+    required_count,
+    text_key,
+)
+from sim_core.fields.errors import ScenarioError
+
+UNKNOWN_MAX_POSITION = 10_000_000
+CUSTOM_NEEDS = ("layers", "hidden", "heads", "ffn_dim", "vocab")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """One transformer by its dimensions; parameter and KV sizes are computed from them.
+
+    A count of 0 means "has none": `experts` = 0 is a dense model, `window_layers` = 0 has no sliding
+    window. Attention is `full` (every key and value head cached: MHA, GQA, MQA) or `mla` (one latent
+    vector per token).
+
+    References
+    ----------
+    .. [1] DeepSeek-AI, "DeepSeek-V2: A strong, economical, and efficient mixture-of-experts language
+       model", 2024, section 2.1 (multi-head latent attention).
+    """
+
+    id: str
+    name: str = text_key("Name")
+    family: str = text_key("Family")
+    layers: int = required_count("Transformer layers", 1000)
+    hidden: int = required_count("Hidden size", 200_000)
+    heads: int = required_count("Query heads", 4096)
+    kv_heads: int = count_key("Key/value heads (full attention)", 4096)
+    head_dim: int = count_key("Size of one head (full attention)", 4096)
+    ffn_dim: int = count_key("Width of the dense feed-forward block")
+    vocab: int = required_count("Vocabulary size", 10_000_000)
+    tied_embeddings: bool = key_of(bool, "One matrix for embedding and LM head", default=False)
+    attention: str = text_key("Kind of attention", "full", ("full", "mla"))
+    gated_mlp: bool = key_of(bool, "Three matrices (SwiGLU, GeGLU) instead of two", default=True)
+    window_tokens: int = count_key("Sliding window or chunk of attention")
+    window_layers: int = count_key("Layers with that window", 1000)
+    linear_attention_layers: int = count_key("Layers with linear attention, without a KV cache", 1000)
+    experts: int = count_key("Experts per MoE layer", 10_000)
+    experts_per_token: int = count_key("Experts each token visits", 1000)
+    shared_experts: int = count_key("Experts every token visits", 1000)
+    expert_ffn_dim: int = count_key("Width of one expert", 1_000_000)
+    shared_expert_ffn_dim: int = count_key("Width of one shared expert; 0 = as the others", 1_000_000)
+    first_dense_layers: int = count_key("Layers before the first MoE layer", 1000)
+    moe_every: int = count_key("Every n-th of the other layers is MoE", 1000, low=1, default=1)
+    mla_q_lora: int = count_key("MLA: rank of the query projection; 0 = full rank", 200_000)
+    mla_kv_lora: int = count_key("MLA: rank of the latent KV vector", 200_000)
+    mla_qk_nope: int = count_key("MLA: head size of the compressed part of queries and keys", 4096)
+    mla_qk_rope: int = count_key("MLA: head size of the rotary part of queries and keys", 4096)
+    mla_v: int = count_key("MLA: head size of values", 4096)
+    max_position: int = required_count("Longest sequence", 100_000_000)
+    total_params_b: float | None = rate_key("Published parameters", "10^9", 1e6)
+    active_params_b: float | None = rate_key("Published active parameters", "10^9", 1e6)
+    native_weight_dtype: str = text_key("What the published checkpoint stores", "bf16", DTYPES)
+    native_expert_dtype: str = text_key("What it stores for experts", "bf16", DTYPES)
+    confidence: str = text_key("How well the dimensions are known", choices=CONFIDENCES)
+    not_modelled: str = text_key("What predictions leave out", "")
+    source: str = text_key("Where the dimensions come from")
+    notes: str = text_key("What to know", "")
+
+    def __post_init__(self) -> None:
+        _check_attention(self)
+        _check_feed_forward(self)
+
+    @property
+    def is_moe(self) -> bool:
+        """Whether any layer has experts."""
+        return self.experts > 0
+
+    @property
+    def moe_layers(self) -> int:
+        """Layers with experts."""
+        return (self.layers - self.first_dense_layers) // self.moe_every if self.is_moe else 0
+
+    @property
+    def dense_layers(self) -> int:
+        """Layers with a dense feed-forward block."""
+        return self.layers - self.moe_layers
+
+    @property
+    def kv_layers(self) -> int:
+        """Layers that keep a KV cache."""
+        return self.layers - self.linear_attention_layers
+
+    @property
+    def full_layers(self) -> int:
+        """Layers whose attention sees the whole context."""
+        return self.kv_layers - self.window_layers
+
+    @property
+    def attention_params(self) -> int:
+        """Parameters of the attention projections of one layer."""
+        if self.attention == "full":
+            return 2 * self.hidden * (self.heads + self.kv_heads) * self.head_dim
+        query_dim = self.heads * (self.mla_qk_nope + self.mla_qk_rope)
+        query = self.mla_q_lora * (self.hidden + query_dim) if self.mla_q_lora else self.hidden * query_dim
+        latent = self.hidden * self.kv_elements
+        expand = self.mla_kv_lora * self.heads * (self.mla_qk_nope + self.mla_v)
+        return query + latent + expand + self.heads * self.mla_v * self.hidden
+
+    @property
+    def dense_ffn_params(self) -> int:
+        """Parameters of the feed-forward block of one dense layer."""
+        return self._ffn_matrices * self.hidden * self.ffn_dim
+
+    @property
+    def expert_params(self) -> int:
+        """Parameters of one routed expert of one layer."""
+        return self._ffn_matrices * self.hidden * self.expert_ffn_dim
+
+    @property
+    def shared_expert_params(self) -> int:
+        """Parameters of all shared experts of one MoE layer."""
+        width = self.shared_expert_ffn_dim or self.expert_ffn_dim
+        return self._ffn_matrices * self.hidden * width * self.shared_experts
+
+    @property
+    def router_params(self) -> int:
+        """Parameters of the router of one MoE layer."""
+        return self.hidden * self.experts
+
+    @property
+    def embedding_params(self) -> int:
+        """Parameters of one vocabulary matrix: the embedding table, and as many in the LM head."""
+        return self.vocab * self.hidden
+
+    @property
+    def total_params(self) -> int:
+        """All parameters, biases and norms left out."""
+        return self._common_params + self.moe_layers * self.experts * self.expert_params
+
+    @property
+    def active_params(self) -> int:
+        """Parameters one token uses, the embedding table included, biases and norms left out."""
+        return self._common_params + self.moe_layers * self.experts_per_token * self.expert_params
+
+    @property
+    def kv_elements(self) -> int:
+        """Numbers one token adds to the KV cache of one layer."""
+        if self.attention == "mla":
+            return self.mla_kv_lora + self.mla_qk_rope
+        return 2 * self.kv_heads * self.head_dim
+
+    def kv_bytes_per_token(self, element_bytes: float = 2) -> float:
+        """Return what one token adds to the KV cache of all layers, windows not yet cut off. [bytes]"""
+        return self.kv_layers * self.kv_elements * element_bytes
+
+    def stored_dtypes(self, weight_dtype: str) -> tuple[str, str]:
+        """Return the precision of the weights, and of the routed experts, under `weight_dtype`."""
+        if weight_dtype == "native":
+            return self.native_weight_dtype, self.native_expert_dtype
+        return weight_dtype, weight_dtype
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of a prediction for this model should know."""
+        return (f"{self.name}: not modelled: {self.not_modelled}.",) if self.not_modelled else ()
+
+    @property
+    def _ffn_matrices(self) -> int:
+        return 3 if self.gated_mlp else 2
+
+    @property
+    def _common_params(self) -> int:
+        """Parameters every token uses: all but the routed experts."""
+        moe_layer = self.shared_expert_params + self.router_params
+        return (
+            self.embedding_params * (1 if self.tied_embeddings else 2)
+            + self.layers * self.attention_params
+            + self.dense_layers * self.dense_ffn_params
+            + self.moe_layers * moe_layer
+        )
+
+
+def _check_attention(model: Model) -> None:
+    """Raise a `ScenarioError` where the dimensions of attention contradict one another."""
+    needs = ("mla_kv_lora", "mla_qk_nope", "mla_qk_rope", "mla_v")
+    needs = needs if model.attention == "mla" else ("kv_heads", "head_dim")
+    missing = [name for name in needs if not getattr(model, name)]
+    if missing:
+        raise ScenarioError(f"{model.name} has {model.attention} attention but no {missing[0]}; give it.")
+    if model.attention == "full" and model.heads % model.kv_heads:
+        raise ScenarioError(
+            f"{model.name} has {model.heads} heads and {model.kv_heads} kv_heads; each key/value head serves "
+            f"the same number of query heads. Choose kv_heads that divides {model.heads}."
+        )
+    if bool(model.window_tokens) != bool(model.window_layers):
+        raise ScenarioError(f"{model.name} needs both window_tokens and window_layers, or neither.")
+    if model.window_layers + model.linear_attention_layers > model.layers:
+        raise ScenarioError(
+            f"{model.name} has {model.layers} layers but {model.window_layers} with a window and "
+            f"{model.linear_attention_layers} with linear attention; lower those."
+        )
+
+
+def _check_feed_forward(model: Model) -> None:
+    """Raise a `ScenarioError` where the dimensions of the feed-forward blocks contradict one another."""
+    for name in ("experts_per_token", "expert_ffn_dim"):
+        if bool(getattr(model, name)) != model.is_moe:
+            raise ScenarioError(
+                f"{model.name} needs experts, experts_per_token and expert_ffn_dim all given, or none."
+            )
+    if model.experts_per_token > model.experts:
+        raise ScenarioError(
+            f"{model.name}: experts_per_token is {model.experts_per_token} but there are {model.experts} "
+            f"experts. Choose at most {model.experts}."
+        )
+    if model.first_dense_layers > model.layers:
+        raise ScenarioError(
+            f"{model.name} has {model.layers} layers but first_dense_layers is {model.first_dense_layers}."
+        )
+    if model.dense_layers and not model.ffn_dim:
+        raise ScenarioError(f"{model.name} has {model.dense_layers} dense layers but no ffn_dim; give it.")
+
+
+@cache
+def models() -> Mapping[str, Model]:
+    """Return all models by id: by family, then size."""
+    found = [model(name) for name in preset_ids("models")]
+    found.sort(key=lambda item: (item.family.lower(), item.total_params, item.name.lower()))
+    return MappingProxyType({item.id: item for item in found})
+
+
+@cache
+def model(name: str) -> Model:
+    """Return one model by id."""
+    return load_preset("models", name, Model)
+
+
+def custom_model(given: dict[str, Any]) -> Model:
+    """Return a model made of the scenario's dimensions alone: every layer alike, gated, untied."""
+    missing = [name for name in CUSTOM_NEEDS if name not in given]
+    if missing:
+        raise ScenarioError(f"model is custom, which also needs {', '.join(missing)}; set them.")
+    defaults = {"kv_heads": given["heads"], "head_dim": max(1, given["hidden"] // given["heads"])}
+    if "experts" in given:
+        defaults["expert_ffn_dim"] = given["ffn_dim"]
+    if "window_tokens" in given:
+        defaults["window_layers"] = given["layers"]
+    return Model(
+        id="custom",
+        name="custom model",
+        family="custom",
+        max_position=UNKNOWN_MAX_POSITION,
+        confidence="low",
+        source="dimensions of the scenario",
+        **(defaults | given),
+    )
+
+
+def changed_model(item: Model, changes: dict[str, Any]) -> Model:
+    """Return a preset model with some dimensions changed; layer patterns keep their proportions."""
+    lost = [name for name in ("kv_heads", "head_dim") if name in changes and item.attention == "mla"]
+    if lost:
+        raise ScenarioError(
+            f"{lost[0]} is set but {item.name} caches one latent vector per token (MLA). "
+            f"Leave {lost[0]} unset, or use model=custom."
+        )
+    layers = changes.get("layers", item.layers)
+    patterns = {
+        name: round(getattr(item, name) * layers / item.layers)
+        for name in ("window_layers", "linear_attention_layers")
+    }
+    patterns["first_dense_layers"] = min(item.first_dense_layers, layers)
+    if item.window_tokens and not patterns["window_layers"]:
+        patterns["window_layers"] = 1
+    if "window_tokens" in changes:
+        patterns["window_layers"] = layers - patterns["linear_attention_layers"]
+    return dataclasses.replace(
+        item,
+        name=f"{item.name} (changed)",
+        total_params_b=None,
+        active_params_b=None,
+        **(patterns | changes),
+    )

@@ -1,0 +1,28 @@
+"""The error that a person's input raises, and the words such errors share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class ScenarioError(ValueError):
+    """A scenario, preset, link or file that cannot be used; the message says what to change."""
+
+
+def shown(value: Any, limit: int = 60) -> str:
+    """Return a value as short, printable text for a message."""
+    if isinstance(value, int) and value.bit_length() > 200:
+        return f"a whole number of about {value.bit_length() * 3 // 10:,} digits"
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def did_you_mean(word: str, known: Any) -> str:
+    """Return a hint that names the closest known words, or all of them when few."""
+    import difflib
+
+    names = list(known)
+    close = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
+    if close:
+        return f"Did you mean {' or '.join(close)}?"
+    return f"Known: {', '.join(names)}." if len(names) <= 12 else f"{len(names)} are known."

@@ -1,0 +1,87 @@
+"""Changes of a scenario: values from text, checked, and what else a change means."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from sim_core.fields.errors import ScenarioError, did_you_mean, shown
+from sim_core.fields.field import FieldInfo, check
+from sim_core.scenario.mixes import has_flat_class
+from sim_core.scenario.scenario import DIMENSIONS, FIELDS, SPECS, Scenario
+
+NO_SPEED = ("hbm_gb", "tdp_w", "price_usd_per_hour")  # specs on which the time of a step does not depend
+FLAT_LENGTHS = frozenset({"prompt_tokens", "prompt_cv", "output_tokens", "output_cv"})
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+
+
+# Text to values, strictly
+
+
+def parse_value(key: str, text: str) -> Any:
+    """Return the value of one key from text, checked; `none` takes an override back to the preset's value.
+
+    Raises
+    ------
+    ScenarioError
+        If the key is unknown, or the value is not of its type, outside its limits or an unknown id.
+    """
+    if key not in FIELDS:
+        raise ScenarioError(f"unknown key {shown(key)}. {did_you_mean(key[:60], FIELDS)}")
+    value = _typed(text, FIELDS[key])
+    check(key, value, FIELDS[key])
+    return value
+
+
+def _typed(text: str, info: FieldInfo) -> Any:
+    """Return text as the kind the key wants; text that is no number stays text, for the check to refuse."""
+    if info.kind is str:
+        return text
+    word = text.strip()
+    if info.optional and word == "none":
+        return None
+    if len(word) > 40 or not _NUMBER.fullmatch(word):
+        return float(word) if word.lower().lstrip("+-") in ("nan", "inf", "infinity") else text
+    number = float(word)
+    if info.kind is int and number.is_integer():
+        return int(word) if word.lstrip("+-").isdigit() else int(number)
+    return number
+
+
+def with_changes(scenario: Scenario, /, **changes: Any) -> Scenario:
+    """Return the scenario with some keys changed, as a person means it.
+
+    Three rules beyond `Scenario.replace`, all overruled by naming the key itself:
+
+    - A flat length (`prompt_tokens`, `prompt_cv`, `output_tokens`, `output_cv`) is meant to count: a mix
+      without the class `flat` is set back to the one flat class.
+    - Another `accelerator` comes with its own specs, another `model` with its own dimensions: overrides
+      of the old one are dropped.
+    - Measured step times hold for what they were measured on: another model, device, layout or precision
+      drops the `step_profile`, and the calibration predicts again.
+
+    Raises
+    ------
+    ScenarioError
+        If a key is unknown or a value cannot be used.
+    """
+    for key, value in changes.items():
+        if key not in FIELDS:
+            raise ScenarioError(f"unknown key {shown(key)}. {did_you_mean(key[:60], FIELDS)}")
+        check(key, value, FIELDS[key])
+    implied: dict[str, Any] = {}
+    if FLAT_LENGTHS & changes.keys() and not has_flat_class(scenario.mix):
+        implied["mix"] = ""
+    for key, overrides in (("accelerator", SPECS), ("model", DIMENSIONS)):
+        if changes.get(key, getattr(scenario, key)) != getattr(scenario, key):
+            implied |= dict.fromkeys(overrides)
+    if scenario.step_profile and any(changes.get(key, old) != old for key, old in _measured_on(scenario)):
+        implied["step_profile"] = ""
+    return scenario.replace(**(implied | changes))
+
+
+def _measured_on(scenario: Scenario) -> list[tuple[str, Any]]:
+    """Return the keys, with their values, that decide how long a step takes."""
+    keys = ("model", *DIMENSIONS, "accelerator", *(key for key in SPECS if key not in NO_SPEED))
+    keys += ("tensor_parallel", "expert_parallel", "weight_dtype", "kv_dtype", "calibration", "constants")
+    return [(key, getattr(scenario, key)) for key in keys]

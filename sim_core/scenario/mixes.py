@@ -1,0 +1,132 @@
+"""Mixes: traffic classes and their weights as one line of text, such as `chat:0.7,rag:0.3`."""
+
+from __future__ import annotations
+
+import math
+import re
+from functools import lru_cache
+
+from sim_core import catalogue
+from sim_core.fields.errors import ScenarioError, did_you_mean, shown
+from sim_core.scenario.lengths import (
+    MOST_CV,
+    MOST_TOKENS,
+    LengthClass,
+    Lengths,
+    Lognormal,
+    Quantiles,
+    UniformIntegers,
+)
+
+MIX_EXAMPLE = "chat:0.7,rag:0.3"
+FLAT_CLASS = "flat"
+MAX_CLASSES = 8
+MAX_WEIGHT = 1e9
+_NUMBER = r"(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+_LENGTH = re.compile(rf"(?P<low>[0-9]+)\.\.(?P<high>[0-9]+)|(?P<mean>{_NUMBER})(?:~(?P<cv>{_NUMBER}))?")
+_LENGTH_FORMS = "1024 (fixed), 512..1024 (uniform) or 1000~0.8 (lognormal, mean~cv)"
+
+
+def mix_classes(text: str) -> tuple[LengthClass, ...]:
+    """Return the classes of a mix, none for a blank one (the one class of the flat lengths).
+
+    Raises
+    ------
+    ScenarioError
+        As `parse_mix`.
+    """
+    return parse_mix(text) if text.strip() else ()
+
+
+def has_flat_class(text: str) -> bool:
+    """Return whether a mix has the class of the flat lengths."""
+    return any(item.name == FLAT_CLASS for item in mix_classes(text))
+
+
+@lru_cache(maxsize=256)
+def parse_mix(text: str) -> tuple[LengthClass, ...]:
+    """Return the classes of a mix such as `chat:0.7,rag:0.3` or `1024/256:2,512..1024/100~0.5:1`.
+
+    Comma-separated `CLASS:WEIGHT`. A class is a workload preset, `flat` (the scenario's flat length
+    keys), or `PROMPT/OUTPUT`, where each is a fixed length, `LOW..HIGH` (uniform whole numbers) or
+    `MEAN~CV` (lognormal). Weights are relative; a single class needs none.
+
+    Raises
+    ------
+    ScenarioError
+        If the text does not follow that form, or names a preset that does not exist.
+    """
+    entries = text.split(",")
+    if len(entries) > MAX_CLASSES:
+        raise ScenarioError(f"mix has {len(entries)} classes; the limit is {MAX_CLASSES}.")
+    return tuple(_parse_class(entry.strip(), alone=len(entries) == 1) for entry in entries)
+
+
+def _parse_class(entry: str, alone: bool) -> LengthClass:
+    """Return one class of a mix."""
+    name, colon, weight = (part.strip() for part in entry.partition(":"))
+    if not name:
+        raise ScenarioError(f"mix has a class without a name in {shown(entry)}; write CLASS:WEIGHT.")
+    if not colon and not alone:
+        raise ScenarioError(f"mix class {shown(name)} has no weight; write {name[:60]}:1 or another weight.")
+    share = _parse_weight(name, weight) if colon else 1.0
+    if name == FLAT_CLASS:
+        return LengthClass(name, share, None, None)
+    if "/" in name:
+        prompt, _, output = name.partition("/")
+        return LengthClass(name, share, _parse_length(name, prompt), _parse_length(name, output))
+    known = catalogue.preset_ids("workloads")
+    if name not in known:
+        raise ScenarioError(
+            f"unknown class {shown(name)} in mix. {did_you_mean(name[:60], (FLAT_CLASS, *known))} "
+            "A class is a workload preset, flat, or PROMPT/OUTPUT such as 1024/256."
+        )
+    preset = catalogue.workload(name)
+    return LengthClass(name, share, _side(preset, "prompt"), _side(preset, "output"), preset.rank_correlation)
+
+
+def _parse_weight(name: str, text: str) -> float:
+    weight = float(text) if re.fullmatch(_NUMBER, text) else math.nan
+    if not 0 < weight <= MAX_WEIGHT:
+        raise ScenarioError(
+            f"mix class {shown(name)} has the weight {shown(text)}; it must be a number above 0 and "
+            f"at most {MAX_WEIGHT:,.0f}. Leave the class out to give it none."
+        )
+    return weight
+
+
+def _parse_length(name: str, text: str) -> Lengths:
+    """Return one side of an inline class."""
+    match = _LENGTH.fullmatch(text.strip())
+    if match is None:
+        raise ScenarioError(f"mix class {shown(name)}: {shown(text)} is no length; write {_LENGTH_FORMS}.")
+    if match["low"]:
+        low, high = int(match["low"]), int(match["high"])
+        _check_length(name, low, "length")
+        _check_length(name, high, "length")
+        if low > high:
+            raise ScenarioError(
+                f"mix class {shown(name)}: {low}..{high} runs backwards; write {high}..{low}."
+            )
+        return UniformIntegers(low, high)
+    mean, cv = float(match["mean"]), float(match["cv"] or 0)
+    _check_length(name, mean, "length")
+    _check_length(name, cv, "variation")
+    return Lognormal(mean, cv)
+
+
+def _check_length(name: str, value: float, what: str) -> None:
+    """Raise a `ScenarioError` unless a number of an inline class lies within its limits."""
+    low, high = (0.0, MOST_CV) if what == "variation" else (1, MOST_TOKENS)
+    if not low <= value <= high:
+        raise ScenarioError(
+            f"mix class {shown(name)} has the {what} {float(value):,.6g}; "
+            f"it must lie between {low:,g} and {high:,.0f}."
+        )
+
+
+def _side(preset: catalogue.WorkloadPreset, side: str) -> Lengths:
+    """Return the prompt or output lengths of a workload preset."""
+    if preset.is_empirical(side):
+        return Quantiles(preset.probabilities, getattr(preset, f"{side}_quantiles"))
+    return Lognormal(getattr(preset, f"{side}_tokens"), getattr(preset, f"{side}_cv"))

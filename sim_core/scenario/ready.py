@@ -1,0 +1,47 @@
+"""Ready scenarios: TOML files of scenario keys, each with its story and what to look for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
+from typing import Any
+
+from sim_core.catalogue.lessons import PAGES_OF_PRESETS
+from sim_core.catalogue.reader import build_preset, naming_file, preset_ids, read_preset, text_key
+from sim_core.scenario.scenario import Scenario
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScenarioPreset:
+    """A ready scenario with its one-line story and the finding to expect."""
+
+    id: str
+    title: str = text_key("Name")
+    story: str = text_key("What happens")
+    expected: str = text_key("What to look for")
+    page: str = text_key("Page that shows it best", "Frontier", PAGES_OF_PRESETS)
+    scenario: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def build(self, **changes: Any) -> Scenario:
+        """Return the scenario with `changes` on top."""
+        return Scenario(**self.scenario).replace(**changes)
+
+
+@cache
+def ready_scenarios() -> Mapping[str, ScenarioPreset]:
+    """Return all ready scenarios by id, in alphabetical order."""
+    return MappingProxyType({name: ready_scenario(name) for name in preset_ids("scenarios")})
+
+
+@cache
+def ready_scenario(name: str) -> ScenarioPreset:
+    """Return one ready scenario by id."""
+    data = read_preset("scenarios", name)
+    with naming_file("scenarios", name):
+        texts = {key: data.pop(key) for key in ("title", "story", "expected", "page") if key in data}
+        preset = build_preset(ScenarioPreset, name, texts)
+        Scenario().replace(**data)
+    return dataclasses.replace(preset, scenario=MappingProxyType(data))
