@@ -27,7 +27,7 @@ import numpy as np
 
 from sim_core import load_scenario, simulate
 from sim_core.engine import run as simulator
-from sim_core.engine.kernels import one_pool as kernels
+from sim_core.engine.kernels import one_pool
 from sim_core.price import cost
 from sim_core.questions import disaggregation
 from sim_core.questions.shift import strategies
@@ -81,18 +81,18 @@ class Timing(NamedTuple):
 def kernel_clock() -> Iterator[list[float]]:
     """Collect the seconds of every call of the compiled engine."""
     spent_s: list[float] = []
-    engine = kernels.run_continuous
+    engine = one_pool.run_continuous
 
     def timed(*arguments: Any) -> None:
         start_s = time.perf_counter()
         engine(*arguments)
         spent_s.append(time.perf_counter() - start_s)
 
-    kernels.run_continuous = timed
+    one_pool.run_continuous = timed
     try:
         yield spent_s
     finally:
-        kernels.run_continuous = engine
+        one_pool.run_continuous = engine
 
 
 def timing(job: Callable[[int], Any], repeats: int, calls: int = 1) -> Timing:

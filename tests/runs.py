@@ -25,7 +25,7 @@ RULES = {
 
 def make_cost(token_s, row_s=(0.0,) * 65, **prices):
     """Return a StepCost; a price that is not named is zero."""
-    from sim_core.engine.kernels.one_pool import StepCost
+    from sim_core.price.step_cost import StepCost
 
     zero = dict.fromkeys(StepCost._fields, 0.0)
     arrays = {"token_s": np.array(token_s, float), "row_s": np.array(row_s, float)}

@@ -61,10 +61,10 @@ def test_the_view_knows_no_kernels(path: Path) -> None:
     assert not imported(path) & {"numba", "sim_core.engine.kernels"}
 
 
-@pytest.mark.parametrize("path", files([path for path in CORE if "kernels" not in path.parts]))
-def test_one_file_is_compiled(path: Path) -> None:
-    """Oracle: the cache on disk sees edits only in a function's own file, so kernels share one."""
-    assert "numba" not in imported(path)
+def test_one_room_is_compiled() -> None:
+    """Oracle: the folder of the cache, which follows from the kernels' room alone."""
+    users = {path.relative_to(ROOT / "sim_core") for path in CORE if "numba" in imported(path)}
+    assert users == {Path("engine", "compiling.py")}
 
 
 @pytest.mark.parametrize("path", files([path for path in SOURCES if path.name not in ONLINE]))

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim_core.engine.kernels.one_pool import DECODES, PREFILLS, Plan
+from sim_core.engine.kernels.pools.moves import Plan
+from sim_core.engine.kernels.records import DECODES, PREFILLS
 from sim_core.engine.run import SplitEngine, pool_of, pool_rules, traffic_of
 from tests import test_pools
 from tests.naive_moves import MovingPools

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim_core import load_scenario, summarize
-from sim_core.engine.kernels.one_pool import Transfer
 from sim_core.engine.run import STAGES, run, run_split_engine, simulate
 from sim_core.fields.errors import ScenarioError
 from sim_core.price import pools
+from sim_core.price.step_cost import Transfer
 from sim_core.scenario.scenario import Scenario
 from tests.naive import blocks_for
 from tests.naive_pools import Pools

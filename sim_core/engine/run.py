@@ -13,37 +13,37 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from sim_core.engine.kernels import one_pool as kernels
-from sim_core.engine.kernels.one_pool import (
+from sim_core.engine.kernels.gaps import GAP_BINS
+from sim_core.engine.kernels.one_pool import run_balanced, run_continuous
+from sim_core.engine.kernels.pools import moves
+from sim_core.engine.kernels.pools.links import SENDER, STAGE
+from sim_core.engine.kernels.pools.two_pools import CLERK, Pool, advance_pools, open_pools
+from sim_core.engine.kernels.records import (
     CHUNK,
     CHUNKED,
-    CLERK,
     EVENT,
-    GAP_BINS,
     LOG,
     NOBODY,
     PREEMPTED,
     PREFILL_FIRST,
     REQUEST,
     RETURNED,
-    SENDER,
-    STAGE,
     STATE,
     STATIC,
-    Pool,
     Room,
     Rules,
-    StepCost,
 )
+from sim_core.engine.kernels.static import run_static
 from sim_core.fields.errors import ScenarioError
-from sim_core.price import cost
+from sim_core.price import cost, step_cost
 from sim_core.price import pools as two_pools
+from sim_core.price.step_cost import StepCost
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic import draws
 
 POLICIES = {"chunked": CHUNKED, "prefill_first": PREFILL_FIRST, "static": STATIC}
 FINISHED, REJECTED = "finished", "rejected"
-STAY = kernels.Plan(0.0, False, False)  # of pools whose workers never move
+STAY = moves.Plan(0.0, False, False)  # of pools whose workers never move
 
 
 class Traffic(NamedTuple):
@@ -499,7 +499,7 @@ def traffic_of(arrival_s: Any, prompt_tokens: Any, output_tokens: Any, concurren
 
 def _run_one(rules: Rules, step: StepCost, traffic: Traffic) -> EngineResult:
     """Run one engine; a run to be logged is run twice, first to count its rows."""
-    kernel = kernels.run_static if rules.policy == STATIC else kernels.run_continuous
+    kernel = run_static if rules.policy == STATIC else run_continuous
     sizes = (0, 0)
     for _ in range(1 + rules.keep_log):
         states = np.zeros(1, STATE)
@@ -522,7 +522,7 @@ def _run_balanced(rules: Rules, replicas: int, step: StepCost, traffic: Traffic)
     for _ in range(1 + rules.keep_log):
         states = np.zeros(replicas, STATE)
         rooms = _room(rules, step, traffic, sizes, (replicas,))
-        kernels.run_balanced(states, rooms, step, rules, drain_rules, *traffic[:3])
+        run_balanced(states, rooms, step, rules, drain_rules, *traffic[:3])
         sizes = _log_sizes(states)
     return _result(states, rooms, rules)
 
@@ -588,7 +588,7 @@ def _run_split(
 def run_split_engine(
     prefill_step: StepCost,
     step: StepCost,
-    transfer: kernels.Transfer,
+    transfer: step_cost.Transfer,
     arrival_s: np.ndarray,
     prompt_tokens: np.ndarray,
     output_tokens: np.ndarray,
@@ -679,15 +679,15 @@ class SplitEngine:
         self,
         prefill: Pool,
         decode: Pool,
-        transfer: kernels.Transfer,
+        transfer: step_cost.Transfer,
         traffic: Traffic,
-        plan: kernels.Plan = STAY,
+        plan: moves.Plan = STAY,
         most_moves: int = 0,
     ) -> None:
         count = traffic.arrival_s.size
         self.traffic, self.decode = traffic, decode
         self.prefill = prefill._replace(rooms=prefill.rooms._replace(requests=decode.rooms.requests))
-        self.transfer = kernels.Transfer(
+        self.transfer = step_cost.Transfer(
             float(transfer.token_s), float(transfer.latency_s), int(transfer.layers), bool(transfer.overlap)
         )
         self.plan = plan
@@ -695,10 +695,10 @@ class SplitEngine:
         for name in ("prefill_start_s", "prefill_end_s", "transfer_end_s"):
             self.stages[name] = np.nan
         self.senders = np.zeros(prefill.states.size, SENDER)
-        self.moves = np.zeros(most_moves, kernels.MOVE)
+        self.moves = np.zeros(most_moves, moves.MOVE)
         self._clerk, self._heap = np.zeros(1, CLERK), np.empty(count)
         self._sent_s = traffic.arrival_s.copy()
-        kernels.open_pools(self._clerk, self.prefill, self.senders, decode, self._sent_s, *traffic[1:])
+        open_pools(self._clerk, self.prefill, self.senders, decode, self._sent_s, *traffic[1:])
 
     @property
     def moved(self) -> int:
@@ -707,14 +707,14 @@ class SplitEngine:
 
     def advance(self, until_s: float) -> None:
         """Let everything happen that happens before a moment on the engines' clock [s]."""
-        kernels.advance_pools(
+        advance_pools(
             self._clerk, self.prefill, self.senders, self.decode, self.stages, self._heap, self.moves,
             self.plan, self.transfer, self._sent_s, float(until_s),
         )  # fmt: skip
 
     def ask_move(self, worker: int, to: int, now_s: float) -> None:
         """Let a worker leave its pool for the other one, `kernels.PREFILLS` or `kernels.DECODES`."""
-        kernels.ask_move(
+        moves.ask_move(
             self._clerk, self.senders, self.decode, self.stages, self.moves, self.plan, self.transfer,
             int(worker), int(to), float(now_s),
         )  # fmt: skip
@@ -735,7 +735,7 @@ class SplitEngine:
         return _result(decode.states, decode.rooms, decode.rules), result
 
 
-def _sent_s(transfer: kernels.Transfer, prompt_tokens: np.ndarray, stages: np.ndarray) -> np.ndarray:
+def _sent_s(transfer: step_cost.Transfer, prompt_tokens: np.ndarray, stages: np.ndarray) -> np.ndarray:
     """Return how long each prompt's KV cache keeps its link busy after the step that made it [s]."""
     whole_s = transfer.token_s * prompt_tokens
     if not transfer.overlap:

@@ -40,11 +40,11 @@ import numpy as np
 
 from sim_core import catalogue
 from sim_core.catalogue.calibrations import calibration as calibration_of
-from sim_core.engine.kernels.one_pool import StepCost
 from sim_core.engine.run import run, run_engine
 from sim_core.evidence.published import FOLDER, Point, points, weight_dtype
 from sim_core.fields.errors import ScenarioError
 from sim_core.price import cost
+from sim_core.price.step_cost import StepCost
 from sim_core.price.work import Layout, Work, layout_of, work
 from sim_core.scenario.scenario import Scenario, model_of
 from sim_core.traffic.draws import draw, mean_lengths

@@ -51,7 +51,7 @@ import numpy as np
 from sim_core.catalogue.accelerators import Accelerator
 from sim_core.catalogue.calibrations import Calibration, Constants, calibration
 from sim_core.catalogue.models import Model
-from sim_core.engine.kernels.one_pool import StepCost
+from sim_core.price.step_cost import StepCost
 from sim_core.price.work import (
     BYTES_PER_VALUE,
     DoesNotFit,

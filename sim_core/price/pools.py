@@ -24,9 +24,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sim_core.engine.kernels.one_pool import Transfer
 from sim_core.fields.errors import ScenarioError
 from sim_core.price import cost
+from sim_core.price.step_cost import Transfer
 from sim_core.price.work import BYTES_PER_VALUE
 from sim_core.scenario.profiles import EngineProfile
 from sim_core.scenario.scenario import Scenario, model_of

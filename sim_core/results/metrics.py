@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from sim_core import __version__
-from sim_core.engine.kernels import one_pool as kernels
-from sim_core.engine.kernels.one_pool import GAP_BINS_PER_OCTAVE, GAP_EXPONENT_LOW
+from sim_core.engine.kernels.gaps import GAP_BINS_PER_OCTAVE, GAP_EXPONENT_LOW
+from sim_core.engine.kernels.sweep.tally import tally
 from sim_core.engine.run import Run, Usage, counted_requests
 from sim_core.price import cost
 from sim_core.results.text import metrics_of
@@ -162,21 +162,21 @@ def point_of(run: Run) -> dict[str, Any]:
 def measure(scenario: Scenario, rows: Rows, rejected: int, run: Run | None) -> dict[str, Any]:
     """Return all metrics of the finished requests of a run as one flat row."""
     window = window_of(scenario, rows)
-    tally = tally_of(scenario, rows, window)
+    held = tally_of(scenario, rows, window)
     point: dict[str, Any] = {}
     served_frac = rows.arrival_s.size / (rows.arrival_s.size + rejected)
     slo_percentile = scenario.slo_percentile / served_frac  # who is rejected waits for ever
-    slo_ttft_ms = _latency(point, "ttft_ms", tally.ttft_ms, slo_percentile)
-    slo_tpot_ms = _latency(point, "tpot_ms", tally.tpot_ms, slo_percentile)
-    _latency(point, "e2e_ms", tally.e2e_ms)
-    _gap_latency(point, tally, run)
-    point["slo_attainment_frac"] = _ratio(tally.met, tally.ttft_ms.size) * served_frac
+    slo_ttft_ms = _latency(point, "ttft_ms", held.ttft_ms, slo_percentile)
+    slo_tpot_ms = _latency(point, "tpot_ms", held.tpot_ms, slo_percentile)
+    _latency(point, "e2e_ms", held.e2e_ms)
+    _gap_latency(point, held, run)
+    point["slo_attainment_frac"] = _ratio(held.met, held.ttft_ms.size) * served_frac
     point["slo_ttft_ms_reached"] = slo_ttft_ms
     point["slo_tpot_ms_reached"] = slo_tpot_ms
-    _rates(point, scenario, tally, window)
+    _rates(point, scenario, held, window)
     _use(point, scenario, run)
     point["preemptions"] = int(run.preemptions.sum()) if run is not None else math.nan
-    point["saturated"] = is_saturated(scenario, tally, window)
+    point["saturated"] = is_saturated(scenario, held, window)
     within = slo_ttft_ms <= scenario.slo_ttft_ms and not slo_tpot_ms > scenario.slo_tpot_ms
     point["meets_slo"] = bool(within and not point["saturated"])
     point["limit"] = binding(point)
@@ -187,7 +187,7 @@ def tally_of(scenario: Scenario, rows: Rows, window: Window) -> Tally:
     """Return the latencies of the requests in the window and what was made in it."""
     used = window.last - window.first
     ttft_ms, tpot_ms, e2e_ms = np.empty(used), np.empty(used), np.empty(used)
-    many, *counts = kernels.tally(
+    many, *counts = tally(
         *rows, *window, scenario.slo_ttft_ms, scenario.slo_tpot_ms, ttft_ms, tpot_ms, e2e_ms
     )
     return Tally(ttft_ms, tpot_ms[:many], e2e_ms, *counts)
@@ -215,7 +215,7 @@ def window_of(scenario: Scenario, rows: Rows) -> Window:
     return Window(0, count, float(rows.arrival_s.min()), float(np.nanmax(rows.finished_s)))
 
 
-def is_saturated(scenario: Scenario, tally: Tally, window: Window) -> bool:
+def is_saturated(scenario: Scenario, held: Tally, window: Window) -> bool:
     """Return whether requests arrive faster than they finish, and wait longer and longer (open loop).
 
     Fewer than 98% finish; and the median TTFT grows over the thirds of the requests: by a fifth, and by half
@@ -224,9 +224,9 @@ def is_saturated(scenario: Scenario, tally: Tally, window: Window) -> bool:
     arrived = window.last - window.first
     if scenario.arrivals in ("closed", "offline") or arrived < 20:
         return False
-    if tally.finished >= STABLE_FRAC * arrived:
+    if held.finished >= STABLE_FRAC * arrived:
         return False
-    early, middle, late = (np.median(third) for third in np.array_split(tally.ttft_ms, 3))
+    early, middle, late = (np.median(third) for third in np.array_split(held.ttft_ms, 3))
     grown_s = (late - early) / 1e3
     growing = early < middle < late and late > GROWTH * early
     return bool(growing and grown_s > DRIFT * (window.end_s - window.start_s))
@@ -264,13 +264,13 @@ def _ranks(count: int, wanted: tuple[float, ...]) -> tuple[np.ndarray, list[floa
     return np.array([low, np.minimum(low + 1, count - 1)]), (ranks - low).tolist()
 
 
-def _gap_latency(point: dict[str, Any], tally: Tally, run: Run | None) -> None:
+def _gap_latency(point: dict[str, Any], held: Tally, run: Run | None) -> None:
     """Enter the statistics of the gaps between tokens; percentiles from bins 1% wide."""
     counts = run.engine.gap_counts if run is not None else np.zeros(1, np.int64)
     (bins,) = (counts != 0).nonzero()  # of 7,000 bins, some hundreds are used
     cumulated = np.cumsum(counts[bins])
-    decode_ms = np.add.reduce(tally.e2e_ms) - np.add.reduce(tally.ttft_ms)
-    point["itl_ms_mean"] = _ratio(decode_ms, tally.gaps)
+    decode_ms = np.add.reduce(held.e2e_ms) - np.add.reduce(held.ttft_ms)
+    point["itl_ms_mean"] = _ratio(decode_ms, held.gaps)
     for label, gap_ms in zip(LABELS, _gap_percentiles_ms(bins, cumulated), strict=True):
         point["itl_ms" + label] = gap_ms
     point["itl_ms_n"] = int(cumulated[-1]) if bins.size else 0
@@ -291,17 +291,17 @@ def _gap_percentiles_ms(bins: np.ndarray, cumulated: np.ndarray) -> list[float]:
     return gaps_ms
 
 
-def _rates(point: dict[str, Any], scenario: Scenario, tally: Tally, window: Window) -> None:
+def _rates(point: dict[str, Any], scenario: Scenario, held: Tally, window: Window) -> None:
     """Enter throughput, request rate, goodput, cost and energy."""
     window_s = window.end_s - window.start_s
     devices = scenario.accelerators
     accelerator = accelerator_of(scenario)
-    throughput = _ratio(tally.tokens, window_s)
+    throughput = _ratio(held.tokens, window_s)
     point["window_s"] = window_s
     point["output_tok_per_s"] = throughput
     point["output_tok_per_s_per_accelerator"] = throughput / devices
-    point["request_per_s"] = _ratio(tally.finished, window_s)
-    point["goodput_per_s"] = _ratio(tally.good, window_s)
+    point["request_per_s"] = _ratio(held.finished, window_s)
+    point["goodput_per_s"] = _ratio(held.good, window_s)
     point["tok_per_s_per_user"] = _ratio(1e3, point["tpot_ms_p50"])
     point["usd_per_mtok"] = cost.usd_per_mtok(devices, accelerator.price_usd_per_hour, throughput)
     point["joule_per_tok"] = cost.joule_per_tok(devices, accelerator.tdp_w, throughput)
@@ -447,10 +447,10 @@ def band(values: np.ndarray, quantile: float) -> tuple[float, float]:
 def bands_of(run: Run) -> dict[str, float]:
     """Return 95% intervals of the p99 of TTFT and TPOT of a run [ms]."""
     rows = _rows(run)
-    tally = tally_of(run.scenario, rows, window_of(run.scenario, rows))
+    held = tally_of(run.scenario, rows, window_of(run.scenario, rows))
     found = {}
     for name in ("ttft_ms", "tpot_ms"):
-        found[f"{name}_p99_low"], found[f"{name}_p99_high"] = band(getattr(tally, name), 99.0)
+        found[f"{name}_p99_low"], found[f"{name}_p99_high"] = band(getattr(held, name), 99.0)
     return found
 
 
@@ -464,9 +464,9 @@ def at_limit(run: Run, point: dict[str, Any]) -> str:
     if not any(_is_near(point, scenario, name) for name in ("ttft", "tpot")):
         return ""
     rows = _rows(run)
-    tally = tally_of(scenario, rows, window_of(scenario, rows))
+    held = tally_of(scenario, rows, window_of(scenario, rows))
     for name in ("ttft", "tpot"):
-        low, high = band(getattr(tally, f"{name}_ms"), scenario.slo_percentile)
+        low, high = band(getattr(held, f"{name}_ms"), scenario.slo_percentile)
         if _is_near(point, scenario, name) and low <= getattr(scenario, f"slo_{name}_ms") <= high:
             names.append(name)
     return "both" if len(names) > 1 else "".join(names)

@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from sim_core.engine.kernels import one_pool as kernels
+from sim_core.engine.kernels import records
 from sim_core.engine.run import Run, Steps, each_step, run
-from sim_core.price import cost
+from sim_core.price import cost, step_cost
 from sim_core.results.metrics import QUANTILES, padding_frac
 from sim_core.scenario.scenario import Scenario
 
@@ -225,7 +225,7 @@ class Story:
         kind, target, made, decoding = WAITING, prompt, 0, None
         in_queue = True
         for row, event, request, computed, tokens in events:
-            if event == kernels.PREEMPTED:
+            if event == records.PREEMPTED:
                 if decoding is not None:
                     made += self._close(request, decoding, int(self.steps_before[row]), start_s[row])
                     target = prompt + made
@@ -234,7 +234,7 @@ class Story:
             if in_queue:
                 self.waits.append((request, kind, queued_s, start_s[row]))
                 in_queue = False
-            if event == kernels.RETURNED:
+            if event == records.RETURNED:
                 decoding = (row - 1, start_s[row], made, False)
                 continue
             whole = computed + tokens == target
@@ -300,7 +300,7 @@ class Story:
     def biggest_chunk(self) -> tuple[np.ndarray, np.ndarray]:
         """The request with the largest chunk of each log row (-1 without one), and the chunk's tokens."""
         request, tokens = np.full(self.log.size, -1), np.zeros(self.log.size, np.int64)
-        chunks = self.events[self.events["kind"] == kernels.CHUNK]
+        chunks = self.events[self.events["kind"] == records.CHUNK]
         chunks = chunks[
             np.lexsort((-np.arange(chunks.size), chunks["tokens"]))
         ]  # the first of the largest wins
@@ -381,7 +381,7 @@ def _per_row(values: np.ndarray, row: np.ndarray, rows: int) -> np.ndarray:
     return np.bincount(row, weights=values, minlength=rows)
 
 
-def _token_s(price: kernels.StepCost, tokens: np.ndarray) -> np.ndarray:
+def _token_s(price: step_cost.StepCost, tokens: np.ndarray) -> np.ndarray:
     last = price.token_s.size - 1
     return price.token_s[np.minimum(tokens, last)] + price.token_slope_s * np.maximum(tokens - last, 0)
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sim_core import __version__
-from sim_core.engine.kernels.one_pool import MOVE
+from sim_core.engine.kernels.pools.moves import MOVE
 from sim_core.engine.run import Run, run
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.pools import Pools, one_pool_of

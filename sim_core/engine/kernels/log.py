@@ -1,0 +1,94 @@
+"""What a run reports: counters of its steps, and the log of steps and events where one is kept."""
+
+from __future__ import annotations
+
+from sim_core.engine.compiling import inlined, inner
+from sim_core.engine.kernels.blocks import blocks_of
+from sim_core.engine.kernels.queue import target_of
+from sim_core.engine.kernels.records import CHUNKED, NOBODY
+
+
+@inlined
+def report_steps(s, room, rules, steps, context, window, blocks, duration_s):
+    """Add `steps` equal steps to the counters.
+
+    `context` and `window` are sums over the steps, `blocks` the new KV blocks they took one after another.
+    """
+    s.free_blocks_low = min(s.free_blocks_low, s.free_blocks)
+    s.measured = rules.measure_from <= s.newest < rules.measure_until
+    if not s.measured:
+        return
+    last = room.steps_by_tokens.size - 1
+    room.steps_by_tokens[min(s.tokens, last)] += steps
+    room.steps_by_rows[s.rows] += steps
+    s.extra_tokens += max(s.tokens - last, 0) * steps
+    s.steps += steps
+    s.context_tokens += context
+    s.window_tokens += window
+    s.prefill_pairs += s.step_pairs
+    s.window_pairs += s.step_window_pairs
+    s.prefill_requests += s.prompts
+    s.swapped_tokens += s.swapped
+    s.busy_s += duration_s
+    s.elapsed_s += duration_s
+    s.running_s += duration_s * s.running
+    s.kv_used_s += duration_s * (rules.kv_blocks - s.free_blocks - blocks * (steps - 1) / (2.0 * steps))
+    report_blocked(s, room, rules, duration_s)
+
+
+@inlined
+def report_blocked(s, room, rules, duration_s):
+    """Count the time in which the head of the queue waited for a place in the batch, or for KV blocks.
+
+    A head that waits for its turn in the token budget alone is not blocked: the steps are merely full.
+    """
+    if s.queue_head == NOBODY:
+        return
+    r = room.requests[s.queue_head]
+    waited_s = min(s.clock_s + duration_s - r.arrival_s, duration_s)
+    if waited_s <= 0.0:
+        return
+    if s.running >= rules.max_running:
+        s.batch_blocked_s += waited_s
+        return
+    chunk = target_of(r) - r.computed
+    if rules.policy == CHUNKED:
+        chunk = min(chunk, rules.token_budget)
+    if s.shortage == 1 or blocks_of(r.computed + chunk, rules.block_tokens) > s.free_blocks:
+        s.kv_blocked_s += waited_s
+
+
+@inner
+def log_steps(s, room, rules, steps, decodes, duration_s, growth_s):
+    """Append one row to the step log if it has room; count it in any case.
+
+    The contexts are those of the first step, the KV blocks those of the last.
+    """
+    if s.log_rows < room.log.size:
+        row = room.log[s.log_rows]
+        row.start_s = s.clock_s
+        row.duration_s = duration_s
+        row.growth_s = growth_s
+        row.count = steps
+        row.decodes = decodes
+        row.prefill_tokens = s.tokens - decodes
+        row.prompts = s.prompts
+        row.running = s.running
+        row.kv_blocks_used = rules.kv_blocks - s.free_blocks
+        row.context_tokens = s.step_context
+        row.admitted = s.newest + 1
+        row.swapped_tokens = s.swapped
+    s.log_rows += 1
+
+
+@inlined
+def log_event(s, room, kind, i, computed, tokens):
+    """Note what happens to a request in the step being planned, if the log has room; count it in any case."""
+    if s.log_events < room.events.size:
+        event = room.events[s.log_events]
+        event.row = s.log_rows
+        event.kind = kind
+        event.request = i
+        event.computed = computed
+        event.tokens = tokens
+    s.log_events += 1

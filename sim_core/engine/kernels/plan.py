@@ -1,0 +1,147 @@
+"""Planning one step: who takes how many tokens, by the scheduler's rules."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from sim_core.engine.compiling import inlined, inner
+from sim_core.engine.kernels.batch import preempt
+from sim_core.engine.kernels.blocks import blocks_of
+from sim_core.engine.kernels.clock import phase_of
+from sim_core.engine.kernels.log import log_event
+from sim_core.engine.kernels.queue import admit, is_returning_decode, target_of, waiting_head
+from sim_core.engine.kernels.records import CHUNK, CHUNKED, NOBODY, RETURNED, ZERO
+from sim_core.engine.kernels.step_time import pairs_between, window_pairs_between
+
+
+@inlined
+def clear_plan(s):
+    """Start the plan of a step with nothing in it."""
+    s.tokens = 0
+    s.rows = 0
+    s.prompts = 0
+    s.returned = 0
+    s.step_context = 0
+    s.step_window = 0
+    s.swapped = 0
+    s.shortage = 0
+    s.step_pairs = 0.0
+    s.step_window_pairs = 0.0
+    s.joining = NOBODY
+
+
+@inlined
+def plan_decodes(s, room, cost, rules):
+    """Give every decode one token, and a block where it needs one; preempt from the tail if none is left."""
+    block_tokens = rules.block_tokens
+    phase = s.tick % block_tokens
+    if room.phases[phase] <= s.free_blocks:
+        s.free_blocks -= room.phases[phase]
+    else:
+        take_blocks_in_order(s, room, cost, rules, phase)
+    s.tokens += s.decodes
+    s.rows += s.decodes
+    s.step_context += s.context
+    s.step_window += s.window
+
+
+@inner
+def take_blocks_in_order(s, room, cost, rules, phase):
+    """Give blocks to decodes in admission order, preempting from the tail; stop if one preempts itself."""
+    i = s.running_head
+    while i != NOBODY and i != s.partial:
+        if phase_of(s, room.requests[i], rules.block_tokens) == phase:
+            while s.free_blocks == 0:
+                victim = s.running_tail
+                preempt(s, room, cost, rules, victim)
+                if victim == i:
+                    return
+            s.free_blocks -= 1
+        i = room.requests[i].next
+
+
+@inlined
+def plan_chunk(s, room, cost, i, r, chunk):
+    """Plan the next `chunk` tokens of a prompt; its last one yields an output token."""
+    start = np.int64(r.computed)
+    end = start + chunk
+    log_event(s, room, CHUNK, i, start, chunk)
+    s.tokens += chunk
+    s.prompts += 1
+    s.step_pairs += pairs_between(start, end)
+    if cost.window_tokens > 0:
+        s.step_window_pairs += window_pairs_between(start, end, cost.window_tokens)
+    r.computed = end
+    if end == target_of(r):
+        s.rows += 1
+        s.partial = NOBODY
+    else:
+        s.partial = i
+
+
+@inlined
+def plan_return(s, room, cost, i, r):
+    """Plan one token of a decode that comes back from host memory."""
+    log_event(s, room, RETURNED, i, np.int64(r.computed), ZERO)
+    if r.preemptions == 0 and math.isnan(r.joined_s):
+        r.joined_s = s.clock_s
+        s.joins += 1
+    s.tokens += 1
+    s.rows += 1
+    s.returned += 1
+    s.step_context += r.computed
+    if cost.window_tokens > 0:
+        s.step_window += min(r.computed, cost.window_tokens)
+    r.computed += 1
+
+
+@inlined
+def plan_admission(s, room, cost, rules, chunk):
+    """Admit the head of the queue and plan its first `chunk` tokens."""
+    i = admit(s, room.requests)
+    r = room.requests[i]
+    s.free_blocks -= blocks_of(r.computed + chunk, rules.block_tokens)
+    if s.joining == NOBODY:
+        s.joining = i
+    if rules.swap and r.preemptions > 0:
+        s.swapped += r.computed
+    if is_returning_decode(r, rules):
+        plan_return(s, room, cost, i, r)
+    else:
+        plan_chunk(s, room, cost, i, r, chunk)
+
+
+@inner
+def continue_prompt(s, room, cost, rules):
+    """Plan the next chunk of the unfinished prompt; without blocks for it, it is preempted itself."""
+    i = s.partial
+    r = room.requests[i]
+    chunk = min(target_of(r) - r.computed, rules.token_budget - s.tokens)
+    start = np.int64(r.computed)
+    needed = blocks_of(start + chunk, rules.block_tokens) - blocks_of(start, rules.block_tokens)
+    if needed > s.free_blocks:
+        preempt(s, room, cost, rules, i)
+        return
+    s.free_blocks -= needed
+    s.joining = i
+    plan_chunk(s, room, cost, i, r, chunk)
+
+
+@inlined
+def tokens_to_join(s, room, rules, tokens, free_blocks):
+    """Return the tokens that the head of the queue takes in a step of `tokens` so far, 0 if it cannot join.
+
+    Under `prefill_first` only a decode that comes back from host memory joins a step of decodes.
+    """
+    i = waiting_head(s, room.requests)
+    if i == NOBODY or s.running >= rules.max_running:
+        return 0
+    r = room.requests[i]
+    chunk = target_of(r) - r.computed
+    if rules.policy == CHUNKED:
+        chunk = min(chunk, rules.token_budget - tokens)
+    elif not is_returning_decode(r, rules):
+        return 0
+    return chunk if blocks_of(r.computed + chunk, rules.block_tokens) <= free_blocks else 0

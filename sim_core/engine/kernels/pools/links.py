@@ -1,0 +1,190 @@
+"""Prefill workers: steps of whole prompts, and the links over which their KV caches are sent."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from sim_core.engine.compiling import inlined, inner
+from sim_core.engine.kernels.blocks import blocks_of
+from sim_core.engine.kernels.log import report_steps
+from sim_core.engine.kernels.plan import clear_plan
+from sim_core.engine.kernels.queue import append_to_queue
+from sim_core.engine.kernels.records import NOBODY, ONE, ZERO
+from sim_core.engine.kernels.step_time import pairs_between, planned_time_s, window_pairs_between
+from sim_core.engine.kernels.steps import wait_until
+
+STAGE = np.dtype(
+    [
+        ("prefill_start_s", np.float64),
+        ("prefill_end_s", np.float64),
+        ("transfer_end_s", np.float64),
+        ("sender", np.int32),
+        ("receiver", np.int32),
+        ("following", np.int32),  # next one whose KV cache the sender holds
+        ("next_sent", np.int32),  # next one on the sender's link
+    ],
+    align=True,
+)
+SENDER = np.dtype(
+    [
+        ("free_s", np.float64),  # end of the worker's step; infinite while it takes no prompts
+        ("link_free_s", np.float64),
+        ("released_s", np.float64),  # when a decode worker last took over a KV cache that it held
+        ("held_head", np.int64),  # prompts whose KV cache it holds, in no order
+        ("sent_head", np.int64),  # prompts on their way, in order of arrival
+        ("sent_tail", np.int64),
+    ],
+    align=True,
+)
+
+
+@inlined
+def sending_s(transfer, tokens, step_s):
+    """Return the time that sending a prompt's KV cache takes after the step of `step_s` that made it [s]."""
+    whole_s = transfer.token_s * tokens
+    if not transfer.overlap:
+        return whole_s
+    last_s = whole_s / transfer.layers
+    return max(last_s, whole_s - step_s * (transfer.layers - 1) / transfer.layers)
+
+
+@inner
+def release_held(s, sender, requests, stages, rules, now_s):
+    """Give back the blocks of prompts that a decode worker has taken over by now."""
+    last = NOBODY
+    i = sender.held_head
+    while i != NOBODY:
+        following = stages[i].following
+        if requests[i].joined_s <= now_s:
+            sender.released_s = max(sender.released_s, requests[i].joined_s)
+            s.free_blocks += blocks_of(np.int64(requests[i].prompt), rules.block_tokens)
+            if last == NOBODY:
+                sender.held_head = following
+            else:
+                stages[last].following = following
+        else:
+            last = i
+        i = following
+
+
+@inlined
+def free_sender(states, senders, requests, stages, rules, first, now_s):
+    """Return the first worker that is free now and has room for the prompt at the head, or NOBODY."""
+    needed = blocks_of(np.int64(requests[first].prompt), rules.block_tokens)
+    for p in range(senders.size):
+        if senders[p].free_s <= now_s:
+            release_held(states[p], senders[p], requests, stages, rules, now_s)
+            if needed <= states[p].free_blocks:
+                return p
+    return NOBODY
+
+
+@inlined
+def next_free_s(senders, after_s):
+    """Return when the next worker becomes free after a moment [s]."""
+    found = math.inf
+    for p in range(senders.size):
+        if after_s < senders[p].free_s < found:
+            found = senders[p].free_s
+    return found
+
+
+@inner
+def prefill_prompts(s, room, sender, stages, cost, rules, transfer, p, first, released, now_s):
+    """Run one step of whole prompts on a prefill worker and put them on its link; return the next one.
+
+    As many as have arrived, fit the token budget and the worker's memory; at least one.
+    """
+    wait_until(s, rules, max(now_s, s.clock_s))
+    clear_plan(s)
+    end = first
+    while end < released and room.requests[end].arrival_s <= now_s:
+        r = room.requests[end]
+        prompt = np.int64(r.prompt)
+        blocks = blocks_of(prompt, rules.block_tokens)
+        if s.tokens > 0 and (s.tokens + prompt > rules.token_budget or end - first >= rules.max_running):
+            break
+        if blocks > s.free_blocks:
+            break
+        s.free_blocks -= blocks
+        s.tokens += prompt
+        s.step_pairs += pairs_between(ZERO, prompt)
+        if cost.window_tokens > 0:
+            s.step_window_pairs += window_pairs_between(ZERO, prompt, cost.window_tokens)
+        end += 1
+    s.rows = s.prompts = s.running = end - first
+    s.newest = end - 1
+    duration_s = planned_time_s(s, cost)
+    report_steps(s, room, rules, ONE, ZERO, ZERO, ZERO, duration_s)
+    s.clock_s += duration_s
+    sender.free_s = s.clock_s
+    for i in range(first, end):
+        send_prompt(s, room.requests, sender, stages, rules, transfer, p, i, now_s, duration_s)
+    s.running = 0
+    return end
+
+
+@inlined
+def send_prompt(s, requests, sender, stages, rules, transfer, p, i, start_s, step_s):
+    """Note a prompt's first token, and put its KV cache on the sender's link if there is more to make."""
+    r = requests[i]
+    stages[i].sender = p
+    stages[i].prefill_start_s = start_s
+    stages[i].prefill_end_s = s.clock_s
+    r.first_token_s = r.last_token_s = s.clock_s
+    r.left -= 1
+    r.computed = r.prompt
+    if r.left == 0:
+        r.finished_s = s.clock_s
+        s.free_blocks += blocks_of(np.int64(r.prompt), rules.block_tokens)
+        r.next = s.done
+        s.done = i
+        return
+    put_on_link(sender, stages, i, s.clock_s, transfer.latency_s + sending_s(transfer, r.prompt, step_s))
+    stages[i].following = sender.held_head
+    sender.held_head = i
+
+
+@inlined
+def put_on_link(sender, stages, i, ready_s, travel_s):
+    """Send a KV cache once it is ready and those before it on the link have gone."""
+    sender.link_free_s = max(ready_s, sender.link_free_s) + travel_s
+    stages[i].transfer_end_s = sender.link_free_s
+    stages[i].next_sent = NOBODY
+    if sender.sent_head == NOBODY:
+        sender.sent_head = i
+    else:
+        stages[sender.sent_tail].next_sent = i
+    sender.sent_tail = i
+
+
+@inlined
+def next_arriving(senders, stages):
+    """Return the worker whose next prompt is the first to arrive at the decode pool, or NOBODY."""
+    found = NOBODY
+    for p in range(senders.size):
+        i = senders[p].sent_head
+        if i != NOBODY and (
+            found == NOBODY or stages[i].transfer_end_s < stages[senders[found].sent_head].transfer_end_s
+        ):
+            found = p
+    return found
+
+
+@inlined
+def deliver(states, requests, senders, stages, p, now_s):
+    """Hand the next prompt on a link to the open decode worker with the fewest unfinished requests."""
+    i = senders[p].sent_head
+    senders[p].sent_head = stages[i].next_sent
+    chosen = NOBODY
+    for d in range(states.size):
+        if states[d].opens_s <= now_s and (
+            chosen == NOBODY or states[d].unfinished < states[chosen].unfinished
+        ):
+            chosen = d
+    stages[i].receiver = chosen
+    requests[i].arrival_s = stages[i].transfer_end_s
+    append_to_queue(states[chosen], requests, i)
+    states[chosen].unfinished += 1

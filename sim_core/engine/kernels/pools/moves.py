@@ -1,0 +1,137 @@
+"""Workers that move between the pools: what they give up, and when they take work again."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from sim_core.engine.compiling import Entry, inlined, inner
+from sim_core.engine.kernels.blocks import blocks_of
+from sim_core.engine.kernels.clock import forget_due, left_to_generate, stop_decoding, tokens_held
+from sim_core.engine.kernels.pools.links import put_on_link
+from sim_core.engine.kernels.queue import leave_running
+from sim_core.engine.kernels.records import DECODES, NOBODY, room_of
+
+MOVE = np.dtype(
+    [
+        ("worker", np.int64),
+        ("to", np.int64),  # PREFILLS or DECODES
+        ("asked_s", np.float64),
+        ("step_end_s", np.float64),  # of the step it was in
+        ("drained_s", np.float64),  # when it had given up its work; NaN until then
+        ("ready_s", np.float64),  # when it takes work in the other pool
+    ],
+    align=True,
+)
+
+
+class Plan(NamedTuple):
+    """What a move takes: after the worker's work is done or sent away, so long it serves nobody.
+
+    Where decodes `migrate`, their KV caches travel over the worker's own link to the other decode workers.
+    An `instant` leave waits for no link and for nobody to take over what the worker holds.
+    """
+
+    reallocation_s: float
+    migrate: bool
+    instant: bool
+
+
+@Entry
+def ask_move(clerks, senders, decode, stages, moves, plan, transfer, worker, to, now_s):
+    """Let a worker leave its pool: it takes no more work and gives up what it has."""
+    c = clerks[0]
+    move = moves[c.moves]
+    move.worker = worker
+    move.to = to
+    move.asked_s = now_s
+    move.drained_s = move.ready_s = math.nan
+    sender = senders[worker]
+    if to == DECODES:
+        move.step_end_s = max(sender.free_s, now_s)
+        sender.free_s = math.inf
+    else:
+        s = decode.states[worker]
+        s.opens_s = math.inf
+        move.step_end_s = max(s.clock_s, now_s)
+        if plan.migrate:
+            send_away(s, room_of(decode.rooms, worker), decode, sender, stages, transfer, move.step_end_s)
+    c.moves += 1
+    c.draining += 1
+
+
+@inner
+def send_away(s, room, decode, sender, stages, transfer, now_s):
+    """Send the KV caches of all of a decode worker's requests to the other decode workers."""
+    requests = room.requests
+    while s.running_head != NOBODY:
+        i = s.running_head
+        r = requests[i]
+        if i == s.partial:
+            s.partial = NOBODY
+            s.free_blocks += blocks_of(np.int64(r.computed), decode.rules.block_tokens)
+            r.computed = 0
+        else:
+            r.left = left_to_generate(s, r)
+            r.computed = tokens_held(s, r)
+            r.last_token_s = s.last_decode_s
+            stop_decoding(s, room, decode.cost, i)
+            forget_due(room, i)
+            s.free_blocks += blocks_of(np.int64(r.computed), decode.rules.block_tokens)
+        leave_running(s, requests, i)
+        put_on_link(sender, stages, i, now_s, transfer.latency_s + transfer.token_s * r.computed)
+    while s.queue_head != NOBODY:
+        i = s.queue_head
+        s.queue_head = requests[i].next
+        put_on_link(sender, stages, i, now_s, transfer.latency_s + transfer.token_s * requests[i].computed)
+    s.unfinished = 0
+
+
+@inlined
+def handed_over_s(sender, requests, stages):
+    """Return when the last KV cache that a prefill worker held was taken over; infinite if one is not yet."""
+    if sender.sent_head != NOBODY:
+        return math.inf
+    last_s = max(sender.released_s, sender.link_free_s)
+    i = sender.held_head
+    while i != NOBODY:
+        if math.isnan(requests[i].joined_s):
+            return math.inf
+        last_s = max(last_s, requests[i].joined_s)
+        i = stages[i].following
+    return last_s
+
+
+@inlined
+def given_up_s(move, senders, decode, stages, plan):
+    """Return when a leaving worker had no more work; infinite while it has."""
+    sender, s = senders[move.worker], decode.states[move.worker]
+    if plan.instant:
+        return move.step_end_s
+    if move.to == DECODES:
+        return max(move.step_end_s, handed_over_s(sender, decode.rooms.requests, stages))
+    if s.unfinished > 0:
+        return math.inf
+    return max(move.step_end_s, s.clock_s, sender.link_free_s)
+
+
+@inner
+def finish_moves(c, senders, decode, stages, moves, plan):
+    """Open the workers that have given up their work in the other pool, from when they are ready."""
+    for m in range(c.moves):
+        move = moves[m]
+        if not math.isnan(move.drained_s):
+            continue
+        drained_s = given_up_s(move, senders, decode, stages, plan)
+        if drained_s == math.inf:
+            continue
+        move.drained_s = drained_s
+        move.ready_s = drained_s + plan.reallocation_s
+        c.draining -= 1
+        if move.to == DECODES:
+            decode.states[move.worker].opens_s = move.ready_s
+        else:
+            senders[move.worker].free_s = move.ready_s
+            c.blocked = 0

@@ -1,0 +1,206 @@
+"""Two pools in time: prefill workers, a link each, decode workers, and clients that send again."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from sim_core.engine.compiling import Entry, inlined, inner
+from sim_core.engine.kernels.one_pool import advance, load_requests, open_engine
+from sim_core.engine.kernels.pools.links import (
+    deliver,
+    free_sender,
+    next_arriving,
+    next_free_s,
+    prefill_prompts,
+)
+from sim_core.engine.kernels.pools.moves import finish_moves
+from sim_core.engine.kernels.queue import waiting_head
+from sim_core.engine.kernels.records import NOBODY, Room, Rules, room_of
+from sim_core.price.step_cost import StepCost
+
+
+@inlined
+def push(heap, size, value):
+    """Add a value to a heap of `size` values."""
+    place = size
+    while place > 0 and heap[(place - 1) // 2] > value:
+        heap[place] = heap[(place - 1) // 2]
+        place = (place - 1) // 2
+    heap[place] = value
+
+
+@inlined
+def pop(heap, size):
+    """Take the smallest value off a heap of `size` values, which then has one less."""
+    last = heap[size - 1]
+    place = 0
+    while 2 * place + 1 < size - 1:
+        child = 2 * place + 1
+        if child + 1 < size - 1 and heap[child + 1] < heap[child]:
+            child += 1
+        if heap[child] >= last:
+            break
+        heap[place] = heap[child]
+        place = child
+    heap[place] = last
+
+
+@inlined
+def collect_done(s, requests, heap, size, turnaround_s):
+    """Move a worker's finished requests to the heap of moments at which their clients send again."""
+    i = s.done
+    while i != NOBODY:
+        push(heap, size, requests[i].finished_s + turnaround_s)
+        size += 1
+        i = requests[i].next
+    s.done = NOBODY
+    return size
+
+
+@inlined
+def next_step_s(s, requests):
+    """Return when a decode worker's next step starts [s]; infinite while it has nothing to do."""
+    if s.running > 0 or waiting_head(s, requests) != NOBODY:
+        return s.clock_s
+    return math.inf if s.queue_head == NOBODY else requests[s.queue_head].arrival_s
+
+
+class Pool(NamedTuple):
+    """The workers of one pool: their states and rooms, what their steps cost, and their rules."""
+
+    states: np.ndarray
+    rooms: Room
+    cost: StepCost
+    rules: Rules
+
+
+CLERK = np.dtype(
+    [
+        ("now_s", np.float64),  # time of the last event
+        ("taken", np.int64),  # requests that a prefill worker has taken
+        ("released", np.int64),  # requests that have been sent
+        ("returning", np.int64),  # clients in the heap of those that will send again
+        ("blocked", np.int64),  # 1 while no free prefill worker has room for the head of the queue
+        ("blocked_s", np.float64),  # when that was found last
+        ("moves", np.int64),  # moves asked for so far
+        ("draining", np.int64),  # those whose worker has not yet given up its work
+    ],
+    align=True,
+)
+
+
+@inlined
+def next_start_s(c, senders, sent_s):
+    """Return when a prefill worker can start its next step as things stand [s]."""
+    if c.taken >= c.released:
+        return math.inf
+    if c.blocked == 1:
+        return next_free_s(senders, c.blocked_s)
+    free_s = math.inf
+    for p in range(senders.size):
+        free_s = min(free_s, senders[p].free_s)
+    return max(free_s, sent_s[c.taken], c.now_s)
+
+
+@inner
+def decode_until(c, decode, heap, event_s):
+    """Run the decode workers up to an event; return whether one step has run that may bring an earlier one.
+
+    Such steps, which let a client send again, make room for a waiting prompt or end a worker's work in its
+    pool, run one at a time, that of the worker furthest behind first.
+    """
+    requests = decode.rooms.requests
+    behind = NOBODY
+    for d in range(decode.states.size):
+        s = decode.states[d]
+        if c.blocked == 0 and c.released == requests.size and c.draining == 0:
+            advance(s, room_of(decode.rooms, d), decode.cost, decode.rules, event_s)
+        elif next_step_s(s, requests) < event_s and (
+            behind == NOBODY or next_step_s(s, requests) < next_step_s(decode.states[behind], requests)
+        ):
+            behind = d
+    if behind == NOBODY:
+        return False
+    s = decode.states[behind]
+    c.now_s = max(c.now_s, next_step_s(s, requests))
+    joins = s.joins
+    just_after_s = math.nextafter(c.now_s, math.inf)
+    advance(s, room_of(decode.rooms, behind), decode.cost, decode.rules, just_after_s)
+    c.returning = collect_done(s, requests, heap, c.returning, decode.rules.turnaround_s)
+    if s.joins > joins:
+        c.blocked = 0
+    return True
+
+
+@inlined
+def send_again(c, requests, heap, sent_s):
+    """Let the next client send the next request of the list."""
+    sent_s[c.released] = requests[c.released].arrival_s = heap[0]
+    pop(heap, c.returning)
+    c.returning -= 1
+    c.released += 1
+
+
+@inlined
+def start_prefill(c, prefill, senders, stages, transfer, heap):
+    """Let a prefill worker take prompts, or note that none has room."""
+    requests = prefill.rooms.requests
+    p = free_sender(prefill.states, senders, requests, stages, prefill.rules, c.taken, c.now_s)
+    c.blocked = 1 if p == NOBODY else 0
+    if p == NOBODY:
+        c.blocked_s = c.now_s
+        return
+    s, room = prefill.states[p], room_of(prefill.rooms, p)
+    sender, taken, sent = senders[p], c.taken, c.released
+    c.taken = prefill_prompts(
+        s, room, sender, stages, prefill.cost, prefill.rules, transfer, p, taken, sent, c.now_s
+    )
+    c.returning = collect_done(s, requests, heap, c.returning, prefill.rules.turnaround_s)
+
+
+@Entry
+def open_pools(clerks, prefill, senders, decode, sent_s, prompts, outputs, clients):
+    """Set both pools to their empty state at time 0, every worker open; no `clients` mean an open loop."""
+    requests, c = decode.rooms.requests, clerks[0]
+    load_requests(requests, sent_s, prompts, outputs)
+    for p in range(senders.size):
+        open_engine(prefill.states[p], prefill.rules)
+        senders[p].held_head = senders[p].sent_head = senders[p].sent_tail = NOBODY
+    for d in range(decode.states.size):
+        open_engine(decode.states[d], decode.rules)
+        decode.states[d].released = requests.size
+    c.released = min(clients, requests.size) if clients > 0 else requests.size
+
+
+@Entry
+def advance_pools(clerks, prefill, senders, decode, stages, heap, moves, plan, transfer, sent_s, until_s):
+    """Run prefill and decode workers side by side, everything that happens before `until_s`.
+
+    Events in order of time: a client sends again, a prompt arrives at the decode pool, a prefill worker
+    starts; decode workers run all steps that start before. `sent_s` holds the arrivals; in a closed loop it
+    is completed here.
+    """
+    requests, c = decode.rooms.requests, clerks[0]
+    while True:
+        if c.draining > 0:
+            finish_moves(c, senders, decode, stages, moves, plan)
+        arriving = next_arriving(senders, stages)
+        arrival_s = math.inf if arriving == NOBODY else stages[senders[arriving].sent_head].transfer_end_s
+        again_s = heap[0] if c.returning > 0 and c.released < requests.size else math.inf
+        event_s = min(next_start_s(c, senders, sent_s), arrival_s, again_s)
+        if decode_until(c, decode, heap, min(event_s, until_s)):
+            continue
+        if event_s >= until_s:
+            break
+        c.now_s = max(c.now_s, event_s)
+        if again_s <= event_s:
+            send_again(c, requests, heap, sent_s)
+        elif arrival_s <= event_s:
+            deliver(decode.states, requests, senders, stages, arriving, c.now_s)
+        else:
+            start_prefill(c, prefill, senders, stages, transfer, heap)
+    if until_s < math.inf:
+        c.now_s = max(c.now_s, until_s)

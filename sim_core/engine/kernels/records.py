@@ -1,0 +1,178 @@
+"""The records of the engine: a request, its state, its log, its rules, and the arrays it works in."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sim_core.engine.compiling import inlined
+
+CHUNKED, PREFILL_FIRST, STATIC = 0, 1, 2
+ZERO, ONE = np.int64(0), np.int64(1)  # a bare 0 or 1 is a type of its own, and compiles its callee again
+CHUNK, PREEMPTED, RETURNED = np.int64(0), np.int64(1), np.int64(2)
+PREFILLS, DECODES = 0, 1
+NOBODY = np.int64(-1)
+REQUEST = np.dtype(
+    [
+        ("arrival_s", np.float64),
+        ("first_token_s", np.float64),
+        ("finished_s", np.float64),
+        ("last_token_s", np.float64),  # kept only while the request does not decode
+        ("itl_max_s", np.float64),
+        ("joined_s", np.float64),  # start of the step in which it joined the decodes of another pool
+        ("due", np.int64),  # tick of its last token, while it decodes
+        ("since", np.int64),  # first tick whose common gap counts for this request
+        ("prompt", np.int32),
+        ("output", np.int32),
+        ("left", np.int32),  # output tokens to go, while it does not decode
+        ("computed", np.int32),  # tokens in the KV cache, while it does not decode
+        ("next", np.int32),  # in the queue or among the running
+        ("previous", np.int32),  # among the running
+        ("chain", np.int32),  # next request due at the same tick
+        ("preemptions", np.int32),
+    ],
+    align=True,
+)
+STATE = np.dtype(
+    [
+        ("clock_s", np.float64),
+        ("last_decode_s", np.float64),  # end of the last step in which decodes advanced
+        ("tick", np.int64),
+        ("context", np.int64),  # tokens in the KV caches of all decodes
+        ("window", np.int64),  # the same, each at most window_tokens
+        ("growing", np.int64),  # decodes still within the window
+        ("decodes", np.int64),
+        ("running", np.int64),
+        ("fresh", np.int64),  # decodes at the tail that have not yet taken a decode step (prefill_first)
+        ("free_blocks", np.int64),
+        ("queue_head", np.int64),
+        ("queue_tail", np.int64),
+        ("running_head", np.int64),
+        ("running_tail", np.int64),
+        ("partial", np.int64),  # running request whose prompt is unfinished
+        ("joining", np.int64),  # first request that takes prompt tokens in this step
+        ("opens_s", np.float64),  # pooled: from when on it takes requests; infinite while it takes none
+        ("released", np.int64),  # closed loop: next request to be released
+        ("joins", np.int64),  # requests from another pool that have joined the decodes
+        ("done", np.int64),  # finished requests that a pool's driver has not seen yet, linked by `next`
+        ("unfinished", np.int64),
+        ("newest", np.int64),  # highest index admitted so far
+        # the step being planned
+        ("tokens", np.int64),
+        ("rows", np.int64),
+        ("prompts", np.int64),
+        ("returned", np.int64),  # decodes that come back from host memory
+        ("step_context", np.int64),
+        ("step_window", np.int64),
+        ("swapped", np.int64),
+        ("shortage", np.int64),  # 1 once something was preempted in this step
+        ("measured", np.int64),  # 1 while the step counts in the statistics
+        ("step_pairs", np.float64),
+        ("step_window_pairs", np.float64),
+        # what the run reports
+        ("elapsed_s", np.float64),
+        ("busy_s", np.float64),
+        ("running_s", np.float64),
+        ("kv_used_s", np.float64),
+        ("kv_blocked_s", np.float64),
+        ("batch_blocked_s", np.float64),
+        ("steps", np.int64),
+        ("context_tokens", np.int64),
+        ("window_tokens", np.int64),
+        ("prefill_pairs", np.float64),
+        ("window_pairs", np.float64),
+        ("prefill_requests", np.int64),
+        ("extra_tokens", np.int64),
+        ("swapped_tokens", np.int64),
+        ("free_blocks_low", np.int64),
+        ("gap_first", np.int64),
+        ("gap_last", np.int64),
+        ("log_rows", np.int64),
+        ("log_events", np.int64),
+    ],
+    align=True,
+)
+LOG = np.dtype(
+    [
+        ("start_s", np.float64),
+        ("duration_s", np.float64),
+        ("growth_s", np.float64),  # each of the equal steps lasts this much longer than the one before
+        ("count", np.int64),
+        ("decodes", np.int64),
+        ("prefill_tokens", np.int64),
+        ("prompts", np.int64),
+        ("running", np.int64),
+        ("kv_blocks_used", np.int64),
+        ("context_tokens", np.int64),
+        ("admitted", np.int64),
+        ("swapped_tokens", np.int64),
+    ],
+    align=True,
+)
+EVENT = np.dtype(
+    [
+        ("row", np.int64),  # of the log: the step in which it happens
+        ("kind", np.int64),  # CHUNK, PREEMPTED or RETURNED
+        ("request", np.int64),
+        ("computed", np.int64),  # tokens in its KV cache before
+        ("tokens", np.int64),  # prompt tokens of the chunk
+    ],
+    align=True,
+)
+
+
+class Rules(NamedTuple):
+    """Limits of one engine, the traffic loop around it, and what to measure."""
+
+    policy: int
+    max_running: int
+    token_budget: int
+    kv_blocks: int
+    block_tokens: int
+    swap: bool
+    turnaround_s: float
+    batch_wait_s: float
+    measure_from: int
+    measure_until: int
+    track_itl_max: bool
+    keep_log: bool
+    pooled: bool
+
+
+class Room(NamedTuple):
+    """The arrays of one engine: the requests, its rings of coming events and its counters."""
+
+    requests: np.ndarray  # REQUEST, one each
+    due_first: np.ndarray  # first request due at a tick, by tick modulo the ring
+    due_bits: np.ndarray  # uint64 words: which ticks of the ring are due
+    crossings: np.ndarray  # decodes whose context reaches the window at a tick
+    crossing_bits: np.ndarray
+    phases: np.ndarray  # decodes by the phase in which they take a new block
+    gap_ticks: np.ndarray  # monotone stack of common gaps, for itl_max_s
+    gap_values_s: np.ndarray
+    gap_counts: np.ndarray  # histogram of all gaps
+    steps_by_tokens: np.ndarray
+    steps_by_rows: np.ndarray
+    log: np.ndarray  # LOG
+    events: np.ndarray  # EVENT
+
+
+@inlined
+def room_of(rooms, replica):
+    """Return one replica's room; all replicas share the requests."""
+    return Room(
+        rooms.requests,
+        rooms.due_first[replica],
+        rooms.due_bits[replica],
+        rooms.crossings[replica],
+        rooms.crossing_bits[replica],
+        rooms.phases[replica],
+        rooms.gap_ticks[replica],
+        rooms.gap_values_s[replica],
+        rooms.gap_counts[replica],
+        rooms.steps_by_tokens[replica],
+        rooms.steps_by_rows[replica],
+        rooms.log[replica],
+        rooms.events[replica],
+    )

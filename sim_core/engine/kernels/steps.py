@@ -1,0 +1,136 @@
+"""The three kinds of step: planned ones, whole prompts alone, and runs of equal decode steps."""
+
+from __future__ import annotations
+
+import math
+
+from sim_core.engine.compiling import inlined
+from sim_core.engine.kernels.batch import complete_joining, finish_due
+from sim_core.engine.kernels.blocks import blocks_of, blocks_taken, steps_with_blocks
+from sim_core.engine.kernels.clock import move_on, ticks_to_next
+from sim_core.engine.kernels.gaps import count_decode_gaps
+from sim_core.engine.kernels.log import log_steps, report_steps
+from sim_core.engine.kernels.plan import (
+    clear_plan,
+    continue_prompt,
+    plan_admission,
+    plan_decodes,
+    tokens_to_join,
+)
+from sim_core.engine.kernels.queue import is_returning_decode, target_of, waiting_head
+from sim_core.engine.kernels.records import NOBODY, ONE, PREFILL_FIRST, ZERO
+from sim_core.engine.kernels.step_time import decode_time_s, planned_time_s, series_s, steps_until
+
+
+@inlined
+def planned_step(s, room, cost, rules):
+    """Run one step of decodes, the unfinished prompt and whoever can join."""
+    clear_plan(s)
+    plan_decodes(s, room, cost, rules)
+    if s.partial != NOBODY:
+        continue_prompt(s, room, cost, rules)
+    while s.shortage == 0:
+        chunk = tokens_to_join(s, room, rules, s.tokens, s.free_blocks)
+        if chunk <= 0:
+            break
+        plan_admission(s, room, cost, rules, chunk)
+    if s.tokens == 0:
+        return
+    duration_s = planned_time_s(s, cost)
+    stalled_s = s.clock_s - s.last_decode_s if rules.policy == PREFILL_FIRST else 0.0
+    report_steps(s, room, rules, ONE, s.step_context, s.step_window, ZERO, duration_s)
+    log_steps(s, room, rules, ONE, s.decodes + s.returned, duration_s, 0.0)
+    move_on(s, room, ONE, duration_s)
+    if s.decodes > 0:
+        count_decode_gaps(s, room, rules, stalled_s, duration_s, 0.0, ONE)
+    finish_due(s, room, cost, rules)
+    complete_joining(s, room, cost, rules)
+    s.last_decode_s = s.clock_s
+
+
+@inlined
+def prefill_step(s, room, cost, rules):
+    """Run one step of whole prompts, at least one and up to the token budget; decodes wait."""
+    clear_plan(s)
+    while s.running < rules.max_running:
+        i = waiting_head(s, room.requests)
+        if i == NOBODY or is_returning_decode(room.requests[i], rules):
+            break
+        target = target_of(room.requests[i])
+        over_budget = s.tokens > 0 and s.tokens + target > rules.token_budget
+        if over_budget or blocks_of(target, rules.block_tokens) > s.free_blocks:
+            break
+        plan_admission(s, room, cost, rules, target)
+    duration_s = planned_time_s(s, cost)
+    report_steps(s, room, rules, ONE, ZERO, ZERO, ZERO, duration_s)
+    log_steps(s, room, rules, ONE, ZERO, duration_s, 0.0)
+    s.clock_s += duration_s
+    complete_joining(s, room, cost, rules)
+
+
+@inlined
+def decode_run(s, room, cost, rules, limit, until_s):
+    """Run up to `limit` equal steps of decodes alone; stop where somebody who could join arrives."""
+    clear_plan(s)
+    s.tokens = s.rows = s.decodes
+    s.step_context = s.context
+    first_s = decode_time_s(cost, s.decodes, s.context, s.window)
+    growth_s = cost.decode_context_s * s.decodes + cost.window_context_s * s.growing
+    stop_s = until_s
+    if s.queue_head != NOBODY and s.running < rules.max_running:
+        arrival_s = room.requests[s.queue_head].arrival_s
+        if arrival_s > s.clock_s:
+            stop_s = min(stop_s, arrival_s)
+    steps = limit if stop_s == math.inf else steps_until(first_s, growth_s, stop_s - s.clock_s, limit)
+    duration_s = series_s(first_s, growth_s, steps)
+    blocks = blocks_taken(s, room, steps)
+    s.free_blocks -= blocks
+    more = steps * (steps - 1) // 2
+    context = steps * s.context + more * s.decodes
+    window = steps * s.window + more * s.growing
+    stalled_s = s.clock_s - s.last_decode_s if rules.policy == PREFILL_FIRST else 0.0
+    report_steps(s, room, rules, steps, context, window, blocks, duration_s)
+    log_steps(s, room, rules, steps, s.decodes, duration_s, growth_s)
+    move_on(s, room, steps, duration_s)
+    count_decode_gaps(s, room, rules, stalled_s, first_s, growth_s, steps)
+    finish_due(s, room, cost, rules)
+    s.last_decode_s = s.clock_s
+
+
+@inlined
+def run_limit(s, room, cost):
+    """Return the steps until something changes: a finish, a context at the window, a block shortage."""
+    limit = ticks_to_next(room.due_bits, s.tick) + 1
+    if cost.window_tokens > 0 and s.growing > 0:
+        limit = min(limit, max(ticks_to_next(room.crossing_bits, s.tick), 1))
+    return steps_with_blocks(s, room, limit)
+
+
+# --- which of them comes next ----------------------------------------------------------------------
+
+
+@inlined
+def wants_planned_step(s, room, rules):
+    """Return whether prompt tokens, or a decode from host memory, go into the next step of decodes."""
+    if s.partial != NOBODY:
+        return True
+    free_blocks = s.free_blocks - room.phases[s.tick % rules.block_tokens]
+    return tokens_to_join(s, room, rules, s.decodes, free_blocks) > 0
+
+
+@inlined
+def wants_prefill_step(s, room, rules):
+    """Return whether `prefill_first` stops the decodes for whole prompts now."""
+    i = waiting_head(s, room.requests)
+    if rules.policy != PREFILL_FIRST or i == NOBODY or s.running >= rules.max_running:
+        return False
+    r = room.requests[i]
+    return not is_returning_decode(r, rules) and blocks_of(target_of(r), rules.block_tokens) <= s.free_blocks
+
+
+@inlined
+def wait_until(s, rules, arrival_s):
+    """Let the idle engine wait for the next arrival."""
+    if rules.measure_from <= s.newest < rules.measure_until:
+        s.elapsed_s += arrival_s - s.clock_s
+    s.clock_s = arrival_s

@@ -1,0 +1,44 @@
+"""The price list that a scenario's steps are looked up in, and the price of sending a KV cache."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class StepCost(NamedTuple):
+    """Price list of one engine step; every time in seconds, tables C-contiguous float64.
+
+    `token_s[T]` prices the T new tokens of the step, `row_s[R]` the R rows it samples; the rest are
+    coefficients of sums over the step: KV tokens read by decodes (`decode_context_s`, and
+    `window_context_s` where each context counts at most `window_tokens`), query-key pairs of prompt
+    chunks (`prefill_pair_s`, `window_pair_s`), prompts given a chunk, tokens swapped to or from the host.
+    """
+
+    token_s: np.ndarray
+    row_s: np.ndarray
+    token_slope_s: float
+    decode_context_s: float
+    window_context_s: float
+    window_tokens: int
+    prefill_pair_s: float
+    window_pair_s: float
+    prefill_request_s: float
+    swap_token_s: float
+
+
+# --- two pools: prefill workers, a link each, decode workers ----------------------------------------
+
+
+class Transfer(NamedTuple):
+    """What sending a prompt's KV cache to the decode pool takes.
+
+    Without overlap a prompt of T tokens takes `token_s` x T after its step. Where layers are sent as they
+    are done, only what the step could not hide remains: the last layer, or more where the link is slower.
+    """
+
+    token_s: float
+    latency_s: float
+    layers: int
+    overlap: bool
