@@ -22,7 +22,8 @@ import pandas as pd
 
 from sim_core import catalogue
 from sim_core.fields.errors import ScenarioError
-from sim_core.questions import benchmark_rules as mlperf
+from sim_core.questions import benchmark_rules
+from sim_core.questions.benchmark_search import candidates, precision, tuned
 from sim_core.scenario.scenario import Scenario
 
 ROOT = Path(__file__).parent.parent
@@ -64,7 +65,7 @@ def simulate(rows: pd.DataFrame, calibration: str) -> dict[tuple, dict[str, Any]
     for key in sorted(set(system_keys(rows))):
         started = time.perf_counter()
         try:
-            answers = mlperf.answers(catalogue.benchmark(key[0]), options_of(key, calibration))
+            answers = benchmark_rules.answers(catalogue.benchmark(key[0]), options_of(key, calibration))
         except ScenarioError as error:
             found[key] = {"reason": str(error)}
         else:
@@ -82,7 +83,7 @@ def figures(benchmark: catalogue.Benchmark, answers: dict[str, Any]) -> dict[str
         if rule in answers:
             found[rule] = answer.output_tok_per_s_per_accelerator / top if answer else 0.0
             found[f"{rule} counted"] = (
-                mlperf.counted(answer, benchmark.min_duration_s) / top if answer else 0.0
+                benchmark_rules.counted(answer, benchmark.min_duration_s) / top if answer else 0.0
             )
     return found
 
@@ -95,7 +96,7 @@ def system_keys(rows: pd.DataFrame) -> list[tuple]:
             catalogue.accelerator(row.part),
             catalogue.model(catalogue.benchmark(row.benchmark).model),
         )
-        own = mlperf.precision(part, model)
+        own = precision(part, model)
         keys.append((row.benchmark, row.part, row.devices, own if own == "native" else row.dtype or own))
     return keys
 
@@ -103,10 +104,8 @@ def system_keys(rows: pd.DataFrame) -> list[tuple]:
 def options_of(key: tuple, calibration: str) -> list[Scenario]:
     """Return the candidates of one system."""
     benchmark, part, count, dtype = key
-    scenario = mlperf.tuned(
-        catalogue.benchmark(benchmark), Scenario(accelerator=part, calibration=calibration)
-    )
-    return mlperf.candidates(scenario.replace(weight_dtype=dtype), count)
+    scenario = tuned(catalogue.benchmark(benchmark), Scenario(accelerator=part, calibration=calibration))
+    return candidates(scenario.replace(weight_dtype=dtype), count)
 
 
 def compare(folder: Path, calibration: str) -> tuple[pd.DataFrame, dict[tuple, dict[str, Any]]]:

@@ -20,10 +20,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.validate import usable
-from sim_core.evidence import predicted as validation
-from sim_core.evidence.own import fit as fitting
-from sim_core.evidence.own.fit import METRICS, Case
-from sim_core.evidence.own.formats import OwnPoint
+from sim_core.evidence.assumed import policy, scenario_of, token_budget
+from sim_core.evidence.errors import steady_tok_per_s
+from sim_core.evidence.own.cases import METRICS, Case, case_of, median_error, predict, ratios
+from sim_core.evidence.own.fit import fit
+from sim_core.evidence.own.formats.points import OwnPoint
 from sim_core.evidence.published import Point
 from sim_core.fields.errors import ScenarioError
 
@@ -35,20 +36,20 @@ FEWEST = 8
 def engine_of(point: Point) -> tuple[object, ...]:
     """Return what is the same for all points of one engine on one layout."""
     layout = (point.devices, point.tensor_parallel, point.expert_parallel)
-    engine = (point.engine, point.engine_version, point.source, validation.policy(point))
-    return (point.model, point.accelerator, point.precision, *layout, *engine, validation.token_budget(point))
+    engine = (point.engine, point.engine_version, point.source, policy(point))
+    return (point.model, point.accelerator, point.precision, *layout, *engine, token_budget(point))
 
 
 def case(point: Point) -> Case:
     """Return a published point as a user's own; lengths between 80% and 100% as their mean and variation."""
-    scenario = validation.scenario_of(point).replace(
+    scenario = scenario_of(point).replace(
         prompt_cv=DRAWN_CV if point.lengths == "80-100%" else 0.0,
         output_cv=DRAWN_CV if point.lengths == "80-100%" else 0.0,
         max_batch=1024,
     )
     rate = point.output_tok_per_s
     if math.isnan(rate):
-        rate = validation.steady_tok_per_s(point, point.ttft_ms, point.tpot_ms)
+        rate = steady_tok_per_s(point, point.ttft_ms, point.tpot_ms)
     own = OwnPoint(
         name=point.id,
         tool="reference",
@@ -70,7 +71,7 @@ def case(point: Point) -> Case:
         statistic="mean",
         rows=None,
     )
-    return fitting.case_of(own, scenario)
+    return case_of(own, scenario)
 
 
 def groups(points: Sequence[Point]) -> list[list[Point]]:
@@ -87,9 +88,9 @@ def scored(rows: Sequence[Point], count: int, draw: np.random.Generator) -> tupl
     cases = [case(point) for point in rows]
     chosen = set(draw.permutation(len(cases))[:count].tolist())
     rest = [item for place, item in enumerate(cases) if place not in chosen]
-    found = fitting.fit([cases[place] for place in sorted(chosen)], hold_out=False)
-    before, after = fitting.predict(rest), fitting.predict(rest, found.constants)
-    return fitting.ratios(rest, before), fitting.ratios(rest, after)
+    found = fit([cases[place] for place in sorted(chosen)], hold_out=False)
+    before, after = predict(rest), predict(rest, found.constants)
+    return ratios(rest, before), ratios(rest, after)
 
 
 def main() -> None:
@@ -111,7 +112,7 @@ def main() -> None:
                 print(f"left out: {error}")
         before, after = (np.concatenate(side) for side in zip(*pairs, strict=True))
         cells = [
-            f"{fitting.median_error(before, name):>12.1%} -> {fitting.median_error(after, name):>6.1%} "
+            f"{median_error(before, name):>12.1%} -> {median_error(after, name):>6.1%} "
             f"(mean {_mean_error(after, name):>5.1%})"
             for name in REPORTED
         ]

@@ -27,9 +27,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sim_core.engine.run import run
-from sim_core.evidence.own import fit as fitting
-from sim_core.evidence.own import formats as uploads
-from sim_core.evidence.own import probe as measure
+from sim_core.evidence.own.formats.read import read_upload
+from sim_core.evidence.own.probe import measure, speed_words
+from sim_core.evidence.own.server import OpenAIServer, Probe, Stream
+from sim_core.evidence.own.steps import fit_steps
 from sim_core.scenario.profiles import EngineProfile
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.traces import Trace
@@ -160,13 +161,13 @@ def loads(count: int, busy_per_s: float) -> list[Load]:
 
 def replay(address: str, load: Load) -> dict[str, np.ndarray]:
     """Send the requests and return TTFT, TPOT, E2E of each, and all gaps. [ms]"""
-    client = measure.OpenAIServer(address, "tiny")
-    seen: dict[int, measure.Stream] = {}
+    client = OpenAIServer(address, "tiny")
+    seen: dict[int, Stream] = {}
     queue, lock = iter(range(load.prompt_tokens.size)), threading.Lock()
     started_s = time.perf_counter()
 
     def send(place: int) -> None:
-        probe = measure.Probe(1, int(load.prompt_tokens[place]), int(load.output_tokens[place]))
+        probe = Probe(1, int(load.prompt_tokens[place]), int(load.output_tokens[place]))
         seen[place] = client.run(probe)[0]
 
     def work() -> None:
@@ -245,16 +246,16 @@ def main() -> None:
         folder = Path(place)
         log = given.steps.absolute() if given.steps else None
         with server(given.python, folder, log) as address:
-            client = measure.OpenAIServer(address, "tiny")
-            found = measure.measure(
+            client = OpenAIServer(address, "tiny")
+            found = measure(
                 client, "tiny", most_streams=SEQUENCES, longest=client.longest, seconds=given.seconds,
                 progress=lambda line: None,
             )  # fmt: skip
-            print(f"measured from outside: {measure.speed_words(found)}\n{found.profile.source}", flush=True)
+            print(f"measured from outside: {speed_words(found)}\n{found.profile.source}", flush=True)
             profiles = {"outside": found.profile}
             if log:
-                steps = uploads.read_upload(log.read_bytes(), log.name).steps
-                fit = fitting.fit_steps(steps)
+                steps = read_upload(log.read_bytes(), log.name).steps
+                fit = fit_steps(steps)
                 print(f"from {steps.time_ms.size:,} logged steps: held-out error {fit.error_frac:.1%}")
                 half = found.profile.request_before_ms
                 profiles["steps"] = dataclasses.replace(

@@ -28,13 +28,15 @@ import numpy as np
 from sim_core import load_scenario, simulate
 from sim_core.engine import run as simulator
 from sim_core.engine.kernels import one_pool
-from sim_core.price import cost
+from sim_core.price.price import Price, price_of
 from sim_core.questions import disaggregation
 from sim_core.questions.shift import strategies
-from sim_core.questions.shift import study as shift
+from sim_core.questions.shift.study import Study
 from sim_core.results import timeline
 from sim_core.scenario.scenario import Scenario
-from sim_core.sweep.frontier import evaluate, frontier, refine, saturation_per_s, sweep_points
+from sim_core.sweep.frontier import evaluate, frontier, refine
+from sim_core.sweep.points import sweep_points
+from sim_core.sweep.saturation import saturation_per_s
 from sim_core.traffic import draws
 from tests.naive import simulate_naive
 from tests.runs import listed
@@ -119,7 +121,7 @@ def running(scenario: Scenario) -> Callable[[int], Any]:
     return lambda seed: simulator.run(scenario.replace(seed=seed))
 
 
-def rules_of(scenario: Scenario, priced: cost.Price) -> dict[str, Any]:
+def rules_of(scenario: Scenario, priced: Price) -> dict[str, Any]:
     """Return the engine's rules, as `run_engine` and the twin take them."""
     return {
         "policy": scenario.policy,
@@ -159,8 +161,8 @@ def kernel_rows(quick: bool) -> Iterator[Row]:
 def twin_rows(quick: bool) -> Iterator[Row]:
     """Time the plain-Python twin of the tests and the engine on 1,000 requests."""
     scenario = at_load(0.7, requests=1_000)
-    step, plain = cost.price(scenario).step, listed(cost.price(scenario).step)
-    rules = rules_of(scenario, cost.price(scenario))
+    step, plain = price_of(scenario).step, listed(price_of(scenario).step)
+    rules = rules_of(scenario, price_of(scenario))
 
     def requests(seed: int) -> tuple[np.ndarray, ...]:
         return draws.draw(scenario.replace(seed=seed))[:3]
@@ -224,7 +226,7 @@ def pool_rows(quick: bool) -> Iterator[Row]:
     yield Row(
         "16 splits of 17 workers x 4,000", ms(map_of_16.best_s), ms(map_of_16.median_s), ratio, "200 ms"
     )
-    study = shift.Study(shifting)
+    study = Study(shifting)
     requests = study.demand.arrival_s.size
     fixed = timing(lambda seed: study.fixed(study.mean_split), 1 if quick else 3)
     moving = timing(
@@ -287,7 +289,7 @@ def million_rows(quick: bool) -> Iterator[Row]:
 
 def memory_bytes(scenario: Scenario) -> dict[str, float]:
     """Return the most memory that a run holds at one time, beyond its requests."""
-    priced, requests = cost.price(scenario), draws.draw(scenario)[:3]
+    priced, requests = price_of(scenario), draws.draw(scenario)[:3]
     rules = rules_of(scenario, priced)
     inputs = INPUT_BYTES * MILLION
     return {

@@ -33,10 +33,11 @@ import pandas as pd
 
 from sim_core import catalogue
 from sim_core.catalogue.calibrations import CALIBRATIONS, UNITS, Calibration, Constants, calibration
-from sim_core.evidence import predicted as validation
+from sim_core.evidence import errors as evidence_errors
 from sim_core.evidence import published as measured
-from sim_core.evidence import trust
-from sim_core.evidence.predicted import METRICS, Bench
+from sim_core.evidence.bands import fingerprint
+from sim_core.evidence.errors import METRICS
+from sim_core.evidence.predicted import Bench, bench_of, predict, predict_pools
 from sim_core.evidence.published import NOT_STATED, Point
 
 FEWEST_HELD_OUT = 10
@@ -252,8 +253,8 @@ def possible(bench: Bench) -> np.ndarray:
     campaign are impossible, its others are not trusted either.
     """
     chosen = calibration("datasheet")
-    floor = validation.predict(bench, chosen.base, chosen.smooth)
-    seen = validation.measured(bench.points)
+    floor = predict(bench, chosen.base, chosen.smooth)
+    seen = evidence_errors.measured(bench.points)
     output = np.array([point.output_tokens for point in bench.points])
     whole = seen[:, 0] + (output - 1) * seen[:, 1] < floor[:, 0] + (output - 1) * floor[:, 1]
     wrong = (seen[:, 1] < floor[:, 1]) | (seen[:, 0] < 0) | whole | (seen[:, 2] > floor[:, 2])
@@ -264,8 +265,8 @@ def possible(bench: Bench) -> np.ndarray:
 
 def not_too_fast(split: Sequence[Point]) -> np.ndarray:
     """Return which points of two pools fit, and have a TPOT that the datasheet allows."""
-    floor = validation.predict_pools(split, "datasheet")
-    return validation.measured(split)[:, 1] >= floor[:, 1]
+    floor = predict_pools(split, "datasheet")
+    return evidence_errors.measured(split)[:, 1] >= floor[:, 1]
 
 
 def campaign(point: Point) -> tuple:
@@ -363,10 +364,10 @@ def fit(bench: Bench, evaluations: int) -> dict[str, float]:
     """
     from scipy.optimize import least_squares
 
-    bounds, seen = calibration("typical"), validation.measured(bench.points)
+    bounds, seen = calibration("typical"), evidence_errors.measured(bench.points)
 
     def residuals(position: np.ndarray) -> np.ndarray:
-        error = np.log(validation.predict(bench, with_position(bounds, position).base) / seen)
+        error = np.log(predict(bench, with_position(bounds, position).base) / seen)
         return np.concatenate([error[:, 1] / TPOT_SCALE, error[:, 0] / TTFT_SCALE])
 
     start = np.full(len(free_names(bounds)), 0.5)
@@ -378,7 +379,7 @@ def fit(bench: Bench, evaluations: int) -> dict[str, float]:
 def write_typical(one: Sequence[Point], left_out: dict[str, int]) -> None:
     """Fit `typical` to all usable closed loops, and write it with its errors."""
     points = [point for point in one if point.fitted]
-    bench = validation.bench_of(points)
+    bench = bench_of(points)
     values = fit(bench, EVALUATIONS)
     chosen = calibration("typical")
     constants = tuple(dataclasses.replace(item, value=values[item.name]) for item in chosen.constants)
@@ -399,18 +400,18 @@ def typical_errors(
 ) -> dict[str, Any]:
     """Return the error tables of fitted constants: over all, by groups, and of runs that no fit uses."""
     folds = tomllib.loads((measured.FOLDER / "folds.toml").read_text(encoding="utf-8"))
-    predicted = validation.predict(bench, base_of(values))
+    predicted = predict(bench, base_of(values))
     overall = {"in sample": _scores(bench.points, predicted)}
     for kind in ("accelerator", "model"):
         unseen = np.full((len(bench.points), 3), np.nan)
         for name, fold in folds[kind].items():
             inside = np.array([getattr(point, kind) == name for point in bench.points])
-            unseen[inside] = validation.predict(bench.part(inside), base_of(fold["constants"]))
+            unseen[inside] = predict(bench.part(inside), base_of(fold["constants"]))
         overall[f"one {kind} left out"] = _scores(bench.points, unseen)
-    ideal = validation.predict(bench, calibration("datasheet").base, smooth=False)
+    ideal = predict(bench, calibration("datasheet").base, smooth=False)
     overall["datasheet calibration"] = _scores(bench.points, ideal)
     rest = [point for point in one if point.traffic in ("closed", "burst") and not point.fitted]
-    rest_bench = validation.bench_of(rest)
+    rest_bench = bench_of(rest)
     reasons = [
         point.status or (point.traffic if point.traffic == "burst" else "erratic version") for point in rest
     ]
@@ -421,7 +422,7 @@ def typical_errors(
             bench.points, predicted, [catalogue.accelerator(p.accelerator).name for p in bench.points]
         ),
         "by_engine": _by_group(bench.points, predicted, [p.engine for p in bench.points]),
-        "not_fitted": _by_group(rest, validation.predict(rest_bench, base_of(values)), reasons),
+        "not_fitted": _by_group(rest, predict(rest_bench, base_of(values)), reasons),
         "left_out": {reason: count for reason, count in left_out.items() if count},
     }
 
@@ -430,14 +431,14 @@ def _scores(points: Sequence[Point], predicted: np.ndarray) -> dict[str, float]:
     """Return rows, median absolute errors and biases in percent, and the rank correlation of TPOT."""
     known = np.isfinite(predicted[:, 1])
     chosen, found = [point for point, ok in zip(points, known, strict=True) if ok], predicted[known]
-    ratio = validation.ratios(chosen, found)
+    ratio = evidence_errors.ratios(chosen, found)
     scores: dict[str, float] = {"rows": len(chosen)}
     for index, metric in enumerate(METRICS):
-        errors = validation.errors(ratio[:, index])
+        errors = evidence_errors.errors(ratio[:, index])
         scores |= {
             f"{metric}_pct": round(errors.median_pct, 1), f"{metric}_bias_pct": round(errors.bias_pct, 1)
         }  # fmt: skip
-    rank = validation.rank(chosen, found[:, 1], validation.measured(chosen)[:, 1])
+    rank = evidence_errors.rank(chosen, found[:, 1], evidence_errors.measured(chosen)[:, 1])
     return scores | ({"rank": round(rank, 3)} if math.isfinite(rank) else {})
 
 
@@ -495,7 +496,7 @@ def base_of(values: dict[str, float]) -> Constants:
 def write_folds(points: Sequence[Point]) -> None:
     """Fit without each accelerator and each model, and write the constants."""
     fitted = [point for point in points if point.fitted]
-    bench = validation.bench_of(fitted)
+    bench = bench_of(fitted)
     lines = [
         f"# Constants of fits that have not seen one accelerator or model; {datetime.date.today()}.",
         f"rows = {len(fitted)}",
@@ -508,9 +509,9 @@ def write_folds(points: Sequence[Point]) -> None:
                 continue
             values = fit(bench.part(~inside), EVALUATIONS)
             part = bench.part(inside)
-            ratio = validation.ratios(part.points, validation.predict(part, base_of(values)))
+            ratio = evidence_errors.ratios(part.points, predict(part, base_of(values)))
             medians = {
-                f"{metric}_pct": round(validation.errors(ratio[:, index]).median_pct, 1)
+                f"{metric}_pct": round(evidence_errors.errors(ratio[:, index]).median_pct, 1)
                 for index, metric in enumerate(METRICS)
             }
             print(kind, name, int(inside.sum()), medians, flush=True)
@@ -533,12 +534,12 @@ def blind_rows() -> list[dict[str, Any]]:
     for kind in ("accelerator", "model"):
         for name, fold in folds[kind].items():
             chosen = [point for point in fitted if getattr(point, kind) == name]
-            found = validation.predict(validation.bench_of(chosen), base_of(fold["constants"]))
-            rows += _blind(chosen, kind, validation.ratios(chosen, found))
+            found = predict(bench_of(chosen), base_of(fold["constants"]))
+            rows += _blind(chosen, kind, evidence_errors.ratios(chosen, found))
     rest = [point for point in points if point not in set(fitted)]
     for unseen, pools in (("all", "one"), ("pools", "split")):
         chosen = [point for point in rest if point.pools == pools]
-        rows += _blind(chosen, unseen, validation.score(chosen).ratio)
+        rows += _blind(chosen, unseen, evidence_errors.score(chosen).ratio)
     return rows
 
 
@@ -557,35 +558,35 @@ def error_tables(one: Sequence[Point]) -> str:
     """Return `errors.toml`: errors over all usable closed loops of the full table, blind and in sample."""
     folds = tomllib.loads((measured.FOLDER / "folds.toml").read_text(encoding="utf-8"))
     fitted = [point for point in one if point.fitted]
-    bench = validation.bench_of(fitted)
+    bench = bench_of(fitted)
     lines = [
         f"# Median errors over all {len(fitted)} closed loops of the full table; {datetime.date.today()}.",
-        f'fingerprint = "{trust.fingerprint()}"  # of the constants of `typical` at that time',
+        f'fingerprint = "{fingerprint()}"  # of the constants of `typical` at that time',
     ]
     for kind in ("model", "accelerator", "none"):
         predicted = np.full((len(fitted), 3), np.nan)
         for name, fold in folds.get(kind, {}).items():
             inside = np.array([getattr(point, kind) == name for point in fitted])
-            predicted[inside] = validation.predict(bench.part(inside), base_of(fold["constants"]))
+            predicted[inside] = predict(bench.part(inside), base_of(fold["constants"]))
         if kind == "none":
-            predicted = validation.predict(bench, calibration("typical").base)
+            predicted = predict(bench, calibration("typical").base)
         lines += _error_lines(fitted, predicted, kind)
     return "\n".join(lines) + "\n"
 
 
 def _error_lines(points: Sequence[Point], predicted: np.ndarray, kind: str) -> list[str]:
-    ratio = validation.ratios(points, predicted)
+    ratio = evidence_errors.ratios(points, predicted)
     lines = []
     for family in ("all", *measured.FAMILIES):
         inside = np.array([family in ("all", point.family) for point in points])
         inside &= np.isfinite(ratio[:, 1])
-        found = [validation.errors(ratio[inside, index]) for index in range(3)]
+        found = [evidence_errors.errors(ratio[inside, index]) for index in range(3)]
         lines += ["", f"[{kind}.{family}]", f"rows = {int(inside.sum())}"]
         for metric, error in zip(METRICS, found, strict=True):
             lines += [f"{metric}_pct = {error.median_pct:.3g}", f"{metric}_bias_pct = {error.bias_pct:.3g}"]
         chosen = [point for point, ok in zip(points, inside, strict=True) if ok]
-        observed = validation.measured(chosen)[:, 1]
-        lines.append(f"rank = {validation.rank(chosen, predicted[inside, 1], observed):.4g}")
+        observed = evidence_errors.measured(chosen)[:, 1]
+        lines.append(f"rank = {evidence_errors.rank(chosen, predicted[inside, 1], observed):.4g}")
     return lines
 
 
@@ -628,7 +629,7 @@ def table(points: Sequence[Point], ratio: np.ndarray, keys: dict[str, Any]) -> p
         for group in sorted(set(groups)):
             row: dict[str, Any] = {"by": name, "group": group}
             for index, metric in enumerate(METRICS):
-                found = validation.errors(ratio[groups == group, index])
+                found = evidence_errors.errors(ratio[groups == group, index])
                 row |= {f"{metric}_n": found.rows, f"{metric}_pct": round(found.median_pct, 1),
                         f"{metric}_bias": round(found.bias_pct, 1)}  # fmt: skip
             rows.append(row)
@@ -649,7 +650,7 @@ def usable(folder: Path) -> tuple[list[Point], list[Point], dict[str, int]]:
     found, left_out = read_serving(folder / "measured_serving.csv")
     found += read_mlperf(folder / "mlperf_llm_results.csv")
     one = [point for point in found if point.pools == "one"]
-    bench = validation.bench_of(one)
+    bench = bench_of(one)
     good = possible(bench)
     fits = np.array(bench.kv_blocks, bool)
     left_out["weights and one request do not fit the memory"] = int((~fits).sum())
@@ -677,7 +678,7 @@ def main(folder: Path, choosing: bool, fitting: bool, folds: bool, blind: bool) 
     one, split, left_out = usable(folder)
     print(f"{len(one)} points of one pool, {len(split)} disaggregated; left out: {left_out}")
     started = time.perf_counter()
-    found = validation.score(one)
+    found = evidence_errors.score(one)
     print(f"scored in {time.perf_counter() - started:.2f} s")
     counted = [place for place, point in enumerate(one) if not point.status]
     print(table([one[i] for i in counted], found.ratio[counted], KEYS).to_string())

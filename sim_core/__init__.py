@@ -21,10 +21,21 @@ _HOMES = {
     "simulate": "engine.run",
     "summarize": "results.metrics",
     "frontier": "sweep.frontier",
-    "capacity": "sweep.frontier",
+    "capacity": "sweep.capacity",
+    # what pages hand out to be run without a browser
+    "roofline": "questions.phases",
+    "step_rows": "questions.phases",
+    "setting": "questions.phases",
+    "returns": "questions.hardware",
+    "specs_maps": "questions.hardware",
+    "kv_rows": "questions.hardware",
+    "floor_rows": "questions.hardware",
+    "tornado": "questions.sensitivity",
+    "crossover": "questions.experiments.preemption",
+    "scored": "evidence.errors",
+    "as_rows": "evidence.errors",
 }
-__all__ = ["Scenario", "ScenarioError", "__version__", "capacity", "frontier", "load_scenario"]
-__all__ += ["simulate", "summarize"]
+__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:

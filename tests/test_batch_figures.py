@@ -9,7 +9,10 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from sim_core.questions.experiments import waiting as batching
+from sim_core.questions.experiments import endings as endings_experiment
+from sim_core.questions.experiments import interference as interference_experiment
+from sim_core.questions.experiments import preemption
+from sim_core.questions.experiments import waiting as waiting_experiment
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.batching import experiments, figures
 from sim_core.view.drawing.figures import INK
@@ -20,28 +23,28 @@ BASE = Scenario(requests=300)
 
 
 @cache
-def waiting() -> batching.Waiting:
-    return batching.waiting(BASE)
+def waiting() -> waiting_experiment.Waiting:
+    return waiting_experiment.waiting(BASE)
 
 
 @cache
-def pressure() -> batching.Pressure:
-    return batching.pressure(BASE)
+def pressure() -> preemption.Pressure:
+    return preemption.pressure(BASE)
 
 
 @cache
-def crossover() -> batching.Crossover:
-    return batching.crossover(BASE, 1000, 32)
+def crossover() -> preemption.Crossover:
+    return preemption.crossover(BASE, 1000, 32)
 
 
 @cache
-def interference() -> batching.Interference:
-    return batching.interference(BASE, 8, 500)
+def interference() -> interference_experiment.Interference:
+    return interference_experiment.interference(BASE, 8, 500)
 
 
 @cache
-def endings() -> batching.Endings:
-    return batching.endings(BASE.replace(max_batch=16))
+def endings() -> endings_experiment.Endings:
+    return endings_experiment.endings(BASE.replace(max_batch=16))
 
 
 def wait_figure() -> dict:
@@ -52,7 +55,7 @@ def wait_figure() -> dict:
 
 def pressure_figure() -> dict:
     found = pressure()
-    return figures.pressure_curves({way: found.curve(way) for way in batching.WAYS}, here_tokens=400_000)
+    return figures.pressure_curves({way: found.curve(way) for way in preemption.WAYS}, here_tokens=400_000)
 
 
 def gaps() -> list:
@@ -63,7 +66,7 @@ FIGURES = {
     "wait": wait_figure,
     "pressure": pressure_figure,
     "crossing length": lambda: figures.crossing_contexts(crossover()),
-    "crossing link": lambda: figures.crossing_links(crossover(), batching.HOST_GB_PER_S),
+    "crossing link": lambda: figures.crossing_links(crossover(), preemption.HOST_GB_PER_S),
     "gaps": lambda: figures.gap_curves(interference().ways[0].alone_ms, gaps()),
     "cost": lambda: figures.cost_bars([way.row for way in interference().ways]),
     "endings": lambda: figures.ending_bars(endings().rows),
@@ -124,7 +127,7 @@ def test_overloaded_points_are_hollow() -> None:
 
 def test_rings_mark_equal_times() -> None:
     """Oracle: the swap line passes through each ring: time x bandwidth is the same on all of it."""
-    figure = figures.crossing_links(crossover(), batching.HOST_GB_PER_S)
+    figure = figures.crossing_links(crossover(), preemption.HOST_GB_PER_S)
     swap, rings = figure["data"][-2], figure["data"][-1]
     for x, y in zip(rings["x"], rings["y"], strict=True):
         assert x * y == pytest.approx(swap["x"][0] * swap["y"][0], rel=1e-3)
@@ -186,7 +189,7 @@ def test_the_wait_finding_says_why() -> None:
     assert "best not to wait" in text and f"batch limit of {found.best['max_batch']}" in text
     assert "60" in text and "more requests arrive" in text and "Continuous batching" in text
     assert "more than static batching can serve" in experiments.load_note(found)
-    assert "Poisson" in experiments.load_note(batching.waiting(BASE.replace(arrivals="closed")))
+    assert "Poisson" in experiments.load_note(waiting_experiment.waiting(BASE.replace(arrivals="closed")))
 
 
 def test_the_pressure_finding_names_the_break_even_link() -> None:
@@ -219,7 +222,7 @@ def test_the_endings_finding_states_both_losses() -> None:
     found = endings()
     text = experiments.endings_finding(found)
     assert experiments.percent(found.row("static", 1.0)["padding_frac"]) in text and "Continuous" in text
-    alone = batching.endings(BASE.replace(max_batch=1))
+    alone = endings_experiment.endings(BASE.replace(max_batch=1))
     assert "batch of one" in experiments.endings_finding(alone)
 
 

@@ -10,9 +10,13 @@ import pytest
 from sim_core.catalogue.calibrations import calibration
 from sim_core.engine.run import run
 from sim_core.fields.errors import ScenarioError
-from sim_core.price import cost
-from sim_core.questions.experiments import waiting as batching
-from sim_core.results import metrics
+from sim_core.price.memory import memory
+from sim_core.price.price import Price, price_of
+from sim_core.questions.experiments import preemption
+from sim_core.questions.experiments.endings import SPREADS, endings
+from sim_core.questions.experiments.interference import interference
+from sim_core.questions.experiments.waiting import waiting
+from sim_core.results.use import padding_frac
 from sim_core.scenario.link.load import load_scenario
 from sim_core.scenario.link.write import to_query
 from sim_core.scenario.ready import ready_scenarios
@@ -43,7 +47,7 @@ SCENARIOS |= {name: Scenario(requests=300).replace(**changes) for name, changes 
 PRESSED = {"llama-3.1-8b-on-h100", "kv-pressure", *EDGES}  # the others run the same code, more slowly
 
 
-def step_s(price: cost.Price, tokens: int, rows: int, context: int = 0, pairs: float = 0.0, prompts: int = 0):
+def step_s(price: Price, tokens: int, rows: int, context: int = 0, pairs: float = 0.0, prompts: int = 0):
     """Return the time of one step straight from the price list [s]."""
     step = price.step
     return (
@@ -60,8 +64,8 @@ def step_s(price: cost.Price, tokens: int, rows: int, context: int = 0, pairs: f
 
 def test_a_lone_request_waits_out_the_whole_wait() -> None:
     """Oracle: arithmetic: the way there, the wait, one prefill step from the price list, the way back."""
-    found = batching.waiting(FIXED.replace(requests=1, arrival_per_s=0.1, max_batch=8))
-    price = cost.price(found.scenario)
+    found = waiting(FIXED.replace(requests=1, arrival_per_s=0.1, max_batch=8))
+    price = price_of(found.scenario)
     bare_s = (
         price.request_before_s + step_s(price, 1000, 1, pairs=1000**2 / 2, prompts=1) + price.request_after_s
     )
@@ -75,19 +79,19 @@ def test_a_lone_request_waits_out_the_whole_wait() -> None:
 
 def test_the_load_is_the_scenarios_own_if_it_can_be_served() -> None:
     """Oracle: the rule: the scenario's rate (of one engine), else 60 % of what static batching can serve."""
-    own = batching.waiting(SMALL)
+    own = waiting(SMALL)
     assert own.scenario.arrival_per_s == SMALL.arrival_per_s and not own.lowered
-    assert batching.waiting(SMALL.replace(replicas=2)).scenario.arrival_per_s == SMALL.arrival_per_s / 2
-    flood = batching.waiting(SMALL.replace(arrival_per_s=1e4))
+    assert waiting(SMALL.replace(replicas=2)).scenario.arrival_per_s == SMALL.arrival_per_s / 2
+    flood = waiting(SMALL.replace(arrival_per_s=1e4))
     assert flood.lowered and flood.load_frac == pytest.approx(0.6, rel=0.01)
-    closed = batching.waiting(SMALL.replace(arrivals="closed"))
+    closed = waiting(SMALL.replace(arrivals="closed"))
     assert closed.asked_per_s is None and not closed.lowered
     assert closed.scenario.arrivals == "poisson" and closed.load_frac == pytest.approx(0.6, rel=0.01)
 
 
 def test_a_wait_longer_than_the_gaps_fills_every_batch() -> None:
     """Oracle: a limit: whoever waits for ever starts full batches only (but the last)."""
-    found = batching.waiting(SMALL.replace(max_batch=4, arrival_per_s=1.0))
+    found = waiting(SMALL.replace(max_batch=4, arrival_per_s=1.0))
     patient = found.curve(4)[-1]
     assert patient["batch_wait_ms"] == 30_000 and patient["batches"] == math.ceil(200 / 4)
     assert found.curve(4)[0]["batches"] > patient["batches"]
@@ -95,7 +99,7 @@ def test_a_wait_longer_than_the_gaps_fills_every_batch() -> None:
 
 def test_waiting_makes_each_second_of_work_yield_more() -> None:
     """Oracle: a step reads the weights once, however many share it: larger batches make more per second."""
-    found = batching.waiting(SMALL)
+    found = waiting(SMALL)
     curve = found.curve(SMALL.max_batch)
     assert curve[-1]["batch_requests"] > 2 * curve[0]["batch_requests"]
     assert curve[-1]["busy_tok_per_s"] > 1.2 * curve[0]["busy_tok_per_s"]
@@ -109,7 +113,7 @@ def test_swapping_is_priced_by_hand() -> None:
     """Oracle: arithmetic: 32 layers x 2 x 8 heads x 128 x 2 bytes = 131,072 bytes a token, out and in, over
     75 % of 64 GB/s: 1,000 tokens take 2 x 1000 x 131,072 / 48e9 s = 5.461 ms.
     """
-    assert batching.swap_s(cost.price(Scenario()), 1000) == pytest.approx(5.461e-3, rel=1e-3)
+    assert preemption.swap_s(price_of(Scenario()), 1000) == pytest.approx(5.461e-3, rel=1e-3)
 
 
 @pytest.mark.parametrize(("tokens", "chunks"), [(1000, [1000]), (1500, [992, 508]), (1984, [992, 992])])
@@ -117,20 +121,20 @@ def test_recomputing_is_priced_by_hand(tokens: int, chunks: list[int]) -> None:
     """Oracle: the price list: beside 32 decodes a budget of 1,024 (1,032) leaves 992 (1,000)."""
     budget = 1024 if len(chunks) > 1 else 1032
     scenario = Scenario(token_budget=budget)
-    price = cost.price(scenario)
+    price = price_of(scenario)
     added_s = sum(price.step.token_s[32 + chunk] - price.step.token_s[32] for chunk in chunks)
     added_s -= price.step.token_s[33] - price.step.token_s[32]  # it would have decoded in the last of them
     added_s += len(chunks) * price.step.prefill_request_s + price.step.prefill_pair_s * tokens**2 / 2
     added_s -= price.step.decode_context_s * tokens
-    assert batching.recompute_s(price, scenario, tokens, 32) == pytest.approx(added_s)
+    assert preemption.recompute_s(price, scenario, tokens, 32) == pytest.approx(added_s)
 
 
 def test_prompts_that_go_first_are_recomputed_in_a_step_of_their_own() -> None:
     """Oracle: the price list: the whole step is extra."""
     scenario = Scenario(policy="prefill_first")
-    price = cost.price(scenario)
+    price = price_of(scenario)
     alone_s = step_s(price, 3000, 1, pairs=3000**2 / 2, prompts=1)
-    assert batching.recompute_s(price, scenario, 3000, 32) == pytest.approx(alone_s)
+    assert preemption.recompute_s(price, scenario, 3000, 32) == pytest.approx(alone_s)
 
 
 def test_the_engine_pays_the_prices_of_the_crossover() -> None:
@@ -139,14 +143,14 @@ def test_the_engine_pays_the_prices_of_the_crossover() -> None:
     token's cache: the engine also computes the token that a swapped request has yet to feed in).
     """
     base = Scenario(arrivals="trace", request_list="0:1000:200x2", warmup_frac=0.0)
-    memory = cost.memory(base)
-    needed_gb = memory["weights_gb"] + memory["activations_gb"] + 2200 * memory["kv_bytes_per_token"] / 1e9
-    base = base.replace(kv_memory_frac=round(needed_gb / memory["fitted_gb"], 6))
-    again, moved = (run(base.replace(preemption=way), log=True) for way in batching.WAYS)
+    held = memory(base)
+    needed_gb = held["weights_gb"] + held["activations_gb"] + 2200 * held["kv_bytes_per_token"] / 1e9
+    base = base.replace(kv_memory_frac=round(needed_gb / held["fitted_gb"], 6))
+    again, moved = (run(base.replace(preemption=way), log=True) for way in preemption.WAYS)
     assert again.preemptions.sum() == moved.preemptions.sum() == 1
     held = int(moved.engine.log["swapped_tokens"].sum()) // 2
-    assert batching.extra_work(again)["extra_tokens"] == held + 1
-    differ_s = batching.recompute_s(again.price, base, held + 1, 0) - batching.swap_s(moved.price, held)
+    assert preemption.extra_work(again)["extra_tokens"] == held + 1
+    differ_s = preemption.recompute_s(again.price, base, held + 1, 0) - preemption.swap_s(moved.price, held)
     assert again.finished_s.max() - moved.finished_s.max() == pytest.approx(differ_s, rel=1e-5)
 
 
@@ -154,20 +158,20 @@ def test_extra_work_is_the_engines_own_account() -> None:
     """Oracle: the engine's counters, which count every step if all requests are there at once."""
     scenario = Scenario(arrivals="offline", requests=300, kv_memory_frac=0.24)
     moved = run(scenario.replace(preemption="swap"), log=True)
-    assert batching.extra_work(moved)["extra_tokens"] == moved.engine.usage.swapped_tokens > 0
+    assert preemption.extra_work(moved)["extra_tokens"] == moved.engine.usage.swapped_tokens > 0
     again = run(scenario, log=True)
     usage = again.engine.usage
     tokens = int(usage.steps_by_tokens @ np.arange(usage.steps_by_tokens.size)) + usage.extra_tokens
     first, decoded = again.prompt_tokens.sum(), usage.steps_by_rows @ np.arange(usage.steps_by_rows.size)
     decoded -= 300 + again.preemptions.sum()  # rows of prompts: each samples one when it is done
-    extra = batching.extra_work(again)["extra_tokens"]
+    extra = preemption.extra_work(again)["extra_tokens"]
     assert extra > 0 and tokens - first - decoded == pytest.approx(extra, rel=0.02)
 
 
 def test_less_cache_preempts_and_costs() -> None:
     """Oracle: limits: with the full share nobody leaves; with room for one request, throughput falls."""
-    found = batching.pressure(Scenario(requests=500, arrival_per_s=12.0))
-    for way in batching.WAYS:
+    found = preemption.pressure(Scenario(requests=500, arrival_per_s=12.0))
+    for way in preemption.WAYS:
         curve = found.curve(way)
         assert curve[-1]["preemptions"] == curve[-1]["extra_tokens"] == curve[-1]["extra_s"] == 0
         assert curve[0]["preemptions"] > 0 and curve[0]["extra_s"] > 0
@@ -179,7 +183,7 @@ def test_less_cache_preempts_and_costs() -> None:
 def test_the_smallest_cache_just_fits_the_longest_request() -> None:
     """Oracle: the engine: with the smallest share nobody is turned away, with a little less somebody is."""
     scenario = Scenario(requests=300)
-    least = batching.kv_shares(scenario)[0]
+    least = preemption.kv_shares(scenario)[0]
     assert not run(scenario.replace(kv_memory_frac=least)).rejected.any()
     assert run(scenario.replace(kv_memory_frac=least - 2e-4)).rejected.any()
 
@@ -187,22 +191,22 @@ def test_the_smallest_cache_just_fits_the_longest_request() -> None:
 def test_the_slider_keeps_its_ends() -> None:
     """Oracle: the steps must not depend on the step that is chosen."""
     scenario = Scenario(requests=300)
-    assert batching.kv_shares(scenario) == batching.kv_shares(scenario.replace(kv_memory_frac=0.3))
+    assert preemption.kv_shares(scenario) == preemption.kv_shares(scenario.replace(kv_memory_frac=0.3))
 
 
 def test_where_recompute_and_swap_cross() -> None:
     """Oracle: definition: over the break-even link, swapping takes as long as recomputing."""
-    found = batching.crossover(Scenario(), 2000, 32)
+    found = preemption.crossover(Scenario(), 2000, 32)
     assert found.host_gb_per_s == 64
     for factor, even in found.even_gb_per_s.items():
-        price = cost.price(Scenario(pcie_gb_per_s=even))
-        assert 1e3 * batching.swap_s(price, 2000) == pytest.approx(found.recompute_here_ms[factor])
+        price = price_of(Scenario(pcie_gb_per_s=even))
+        assert 1e3 * preemption.swap_s(price, 2000) == pytest.approx(found.recompute_here_ms[factor])
     assert found.even_gb_per_s[0.5] < found.even_gb_per_s[1.0] < found.even_gb_per_s[2.0]
 
 
 def test_twice_the_flops_halve_the_arithmetic() -> None:
     """Oracle: under the datasheet calibration a long prompt is arithmetic alone: half the time."""
-    found = batching.crossover(Scenario(calibration="datasheet"), 4000, 1)
+    found = preemption.crossover(Scenario(calibration="datasheet"), 4000, 1)
     assert found.recompute_here_ms[2.0] / found.recompute_here_ms[1.0] == pytest.approx(0.5, rel=0.15)
 
 
@@ -211,10 +215,10 @@ def test_twice_the_flops_halve_the_arithmetic() -> None:
 
 def test_one_prompt_delays_all_decodes_by_its_own_step() -> None:
     """Oracle: the price list: under `prefill_first` a gap grows by the step of the prompts in it."""
-    found = batching.interference(FIXED.replace(arrival_per_s=2.0), 8, 500)
+    found = interference(FIXED.replace(arrival_per_s=2.0), 8, 500)
     first = found.ways[0]
     assert first.variant.policy == "prefill_first"
-    price = cost.price(first.mixed)
+    price = price_of(first.mixed)
     one_ms = 1e3 * step_s(price, 1000, 1, pairs=1000**2 / 2, prompts=1)
     delay_ms = first.mixed_ms - first.alone_ms
     alone = delay_ms[delay_ms > 1e-6].min()
@@ -227,9 +231,9 @@ def test_one_prompt_delays_all_decodes_by_its_own_step() -> None:
 
 def test_a_chunk_delays_decodes_by_what_it_adds_to_their_step() -> None:
     """Oracle: the price list: a step of 8 decodes and the prompt, less the step of the 8 alone."""
-    found = batching.interference(FIXED.replace(arrival_per_s=2.0), 8, 500)
+    found = interference(FIXED.replace(arrival_per_s=2.0), 8, 500)
     chunked = next(way for way in found.ways if way.variant == ("chunked", 8192))
-    price = cost.price(chunked.mixed)
+    price = price_of(chunked.mixed)
     added_s = step_s(price, 1008, 9, pairs=1000**2 / 2, prompts=1) - step_s(price, 8, 8)
     delay_ms = chunked.mixed_ms - chunked.alone_ms
     assert delay_ms[delay_ms > 1e-6].min() == pytest.approx(1e3 * added_s)
@@ -237,7 +241,7 @@ def test_a_chunk_delays_decodes_by_what_it_adds_to_their_step() -> None:
 
 def test_gaps_are_the_engines_own() -> None:
     """Oracle: the longest gap that the engine keeps for each request, where all decodes begin together."""
-    found = batching.interference(FIXED.replace(arrival_per_s=4.0), 8, 500)
+    found = interference(FIXED.replace(arrival_per_s=4.0), 8, 500)
     for way in (found.ways[0], found.ways[-1]):
         engine = run(way.mixed, itl_max=True)
         assert way.row["itl_ms_max"] == pytest.approx(1e3 * engine.itl_max_s[:8].max())
@@ -246,7 +250,7 @@ def test_gaps_are_the_engines_own() -> None:
 
 def test_small_budgets_cap_the_gap_and_cost_the_prompts() -> None:
     """Oracle: a step of 512 tokens is shorter than one of 8,192; the prompt needs more of them."""
-    found = batching.interference(Scenario(arrival_per_s=4.0, prompt_tokens=4000), 16, 1000)
+    found = interference(Scenario(arrival_per_s=4.0, prompt_tokens=4000), 16, 1000)
     small, large = (
         next(way.row for way in found.ways if way.variant == ("chunked", budget)) for budget in (512, 8192)
     )
@@ -257,21 +261,21 @@ def test_small_budgets_cap_the_gap_and_cost_the_prompts() -> None:
 def test_the_switch_cost_is_the_scenarios() -> None:
     """Oracle: without a fixed cost its share is 0; else the calibration's own."""
     fitted_ms = 1e3 * calibration("typical").base.prefill_request_s
-    assert batching.interference(SMALL, 8, 500).switch_ms == pytest.approx(fitted_ms)
-    found = batching.interference(SMALL.replace(prefill_switch_ms=0.0), 8, 500)
+    assert interference(SMALL, 8, 500).switch_ms == pytest.approx(fitted_ms)
+    found = interference(SMALL.replace(prefill_switch_ms=0.0), 8, 500)
     assert found.switch_ms == 0 and {way.row["switch_frac"] for way in found.ways} == {0.0}
 
 
 def test_a_link_reproduces_the_run() -> None:
     """Oracle: the log of the scenario that the query of the command gives."""
-    way = batching.interference(Scenario(), 8, 500).ways[1]
+    way = interference(Scenario(), 8, 500).ways[1]
     again = run(load_scenario(to_query(way.mixed)), log=True)
     assert np.array_equal(again.engine.log, run(way.mixed, log=True).engine.log)
 
 
 def test_more_decodes_than_fit_are_fewer() -> None:
     """Oracle: the memory: all of them and a prompt fit the cache, and nobody is preempted."""
-    found = batching.interference(Scenario(), 5000, 4000)
+    found = interference(Scenario(), 5000, 4000)
     assert found.asked == 5000 > found.decodes > 1
     for way in found.ways:
         assert run(way.mixed).preemptions.sum() == 0
@@ -285,9 +289,9 @@ def test_padding_by_hand() -> None:
     scenario = Scenario(
         arrivals="trace", request_list="0:100:10,0:100:4,0:100:1", policy="static", max_batch=3
     )
-    assert metrics.padding_frac(run(scenario)) == pytest.approx(0.5)
+    assert padding_frac(run(scenario)) == pytest.approx(0.5)
     two = scenario.replace(max_batch=2)  # batches (10, 4) and (1): 21 slot-steps, 15 used
-    assert metrics.padding_frac(run(two)) == pytest.approx(6 / 21)
+    assert padding_frac(run(two)) == pytest.approx(6 / 21)
 
 
 def test_padding_is_what_the_engine_holds() -> None:
@@ -295,20 +299,20 @@ def test_padding_is_what_the_engine_holds() -> None:
     found = run(Scenario(arrivals="offline", policy="static", requests=200, max_batch=16))
     rows = found.engine.usage.steps_by_rows
     held = int(rows @ np.arange(rows.size))
-    assert metrics.padding_frac(found) == pytest.approx(1 - found.output_tokens.sum() / held)
+    assert padding_frac(found) == pytest.approx(1 - found.output_tokens.sum() / held)
 
 
 def test_equal_answers_leave_no_padding() -> None:
     """Oracle: a limit: answers that end together pad nothing; the more they differ, the more is padded."""
-    found = batching.endings(Scenario(max_batch=16))
-    padding = [found.row("static", spread)["padding_frac"] for spread in batching.SPREADS]
+    found = endings(Scenario(max_batch=16))
+    padding = [found.row("static", spread)["padding_frac"] for spread in SPREADS]
     assert padding[0] == 0 and padding == sorted(padding) and padding[-1] > 0.5
-    assert {found.row("chunked", spread)["padding_frac"] for spread in batching.SPREADS} == {0.0}
+    assert {found.row("chunked", spread)["padding_frac"] for spread in SPREADS} == {0.0}
 
 
 def test_the_samples_have_one_mean() -> None:
     """Oracle: the samples themselves: within 1 % of one another, and all policies see the same requests."""
-    found = batching.endings(Scenario(max_batch=16))
+    found = endings(Scenario(max_batch=16))
     means = [row["mean_output_tokens"] for row in found.rows]
     assert max(means) < 1.01 * min(means)
     assert all(row["rejected"] == 0 for row in found.rows)
@@ -316,7 +320,7 @@ def test_the_samples_have_one_mean() -> None:
 
 def test_spread_costs_static_batching_only() -> None:
     """Oracle: a freed slot is used at once under continuous batching; the mean alone counts."""
-    found = batching.endings(Scenario(max_batch=16))
+    found = endings(Scenario(max_batch=16))
     lost = {
         policy: 1 - found.row(policy, 1.0)["output_tok_per_s"] / found.row(policy, 0.0)["output_tok_per_s"]
         for policy in ("static", "chunked")
@@ -331,29 +335,31 @@ def test_spread_costs_static_batching_only() -> None:
 def test_every_scenario_gives_numbers_or_a_reason(name: str) -> None:
     """Oracle: each experiment returns sane numbers or says what to change; warnings are errors."""
     scenario = SCENARIOS[name]
-    found = batching.waiting(scenario)
+    found = waiting(scenario)
     assert found.best is None or found.best["ttft_ms_mean"] > 0
     assert found.load_frac > 0
     if name in PRESSED:
-        assert all(row["output_tok_per_s"] > 0 for row in batching.pressure(scenario).rows if row["feasible"])
-    crossover = batching.crossover(scenario, batching.mean_context(scenario), 32)
+        assert all(
+            row["output_tok_per_s"] > 0 for row in preemption.pressure(scenario).rows if row["feasible"]
+        )
+    crossover = preemption.crossover(scenario, preemption.mean_context(scenario), 32)
     assert crossover.swap_here_ms > 0 and crossover.contexts
     try:
-        shared = batching.interference(scenario, 8, batching.mean_context(scenario))
+        shared = interference(scenario, 8, preemption.mean_context(scenario))
     except ScenarioError as error:
         assert name in ("little cache", "long prompts"), error
     else:
         assert all(way.row["itl_ms_mean"] >= 0.99 * way.row["alone_ms_mean"] for way in shared.ways)
-    ends = batching.endings(scenario)
+    ends = endings(scenario)
     assert all(0 <= row["padding_frac"] < 1 for row in ends.rows if row["feasible"])
 
 
-@pytest.mark.parametrize("experiment", [batching.waiting, batching.pressure, batching.endings])
+@pytest.mark.parametrize("experiment", [waiting, preemption.pressure, endings])
 def test_a_model_that_does_not_fit_says_so(experiment) -> None:
     """Oracle: the message of the memory, which names the sizes."""
     with pytest.raises(ScenarioError, match="GB"):
         experiment(Scenario(model="llama-3.1-405b"))
     with pytest.raises(ScenarioError, match="GB"):
-        batching.interference(Scenario(model="llama-3.1-405b"), 8, 500)
+        interference(Scenario(model="llama-3.1-405b"), 8, 500)
     with pytest.raises(ScenarioError, match="GB"):
-        batching.crossover(Scenario(model="llama-3.1-405b"), 500, 8)
+        preemption.crossover(Scenario(model="llama-3.1-405b"), 500, 8)

@@ -24,7 +24,7 @@ from sim_core.results import text as report
 from sim_core.scenario.link.write import command_for
 from sim_core.scenario.ready import ready_scenarios
 from sim_core.scenario.scenario import FIELDS, Scenario
-from sim_core.sweep.frontier import LOAD as ENGINE_LOAD
+from sim_core.sweep.points import LOAD as ENGINE_LOAD
 
 ROOT = Path(__file__).parent.parent
 SMALL = ("--set", "requests=40")

@@ -12,9 +12,9 @@ from sim_core import load_scenario
 from sim_core.engine.kernels.pools.moves import Plan
 from sim_core.engine.kernels.records import DECODES, PREFILLS
 from sim_core.fields.errors import ScenarioError
+from sim_core.price.memory import memory
 from sim_core.price.pools import pools_of
 from sim_core.price.step_cost import Transfer
-from sim_core.price.work import memory
 from sim_core.questions.shift.cluster import (
     STATES,
     Cluster,

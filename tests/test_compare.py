@@ -10,7 +10,8 @@ from streamlit.testing.v1 import AppTest
 from sim_core import catalogue, load_scenario
 from sim_core.questions import compare
 from sim_core.scenario.link.write import to_query
-from sim_core.sweep.frontier import LOAD, frontier, sweep_key
+from sim_core.sweep.frontier import frontier
+from sim_core.sweep.points import LOAD, sweep_key
 from sim_core.view.compare import figures as compare_figures
 from sim_core.view.compare import page as view
 from sim_core.view.compare.page import results

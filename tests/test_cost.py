@@ -14,7 +14,13 @@ from sim_core.catalogue import calibrations
 from sim_core.catalogue.reader import preset_ids
 from sim_core.engine.run import run
 from sim_core.fields.errors import ScenarioError
-from sim_core.price import cost, work
+from sim_core.price.floor import floor_step_s
+from sim_core.price.memory import DoesNotFit, memory
+from sim_core.price.one_step import step_needs, step_parts
+from sim_core.price.parts import PARTS, expert_load
+from sim_core.price.price import price_of
+from sim_core.price.use import joule_per_tok, shares, usd_per_mtok, utilisation
+from sim_core.price.work import Layout, parameters, work
 from sim_core.scenario.profiles import EngineProfile
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 
@@ -39,42 +45,42 @@ def usage_of(rng, price, steps=200):
 
 
 def step_s(price, **step):
-    return sum(cost.step_parts(price, **step).values())
+    return sum(step_parts(price, **step).values())
 
 
 def test_one_decode_step_of_llama_8b_on_h100_reads_its_weights():
     """By hand: per layer attention 2*4096*4096 + 2*4096*1024 and MLP 3*4096*14336 = 218.1 M parameters;
     32 of them and the LM head 128256*4096 = 7.505 G parameters = 15.01 GB; / 3.35 TB/s = 4.48 ms.
     """
-    price = cost.price(Scenario(calibration="datasheet"))
-    parameters = 32 * (2 * 4096 * 4096 + 2 * 4096 * 1024 + 3 * 4096 * 14336) + 128256 * 4096
-    assert step_s(price, decode_batch=1, context=0) == pytest.approx(2 * parameters / H100_BANDWIDTH)
+    price = price_of(Scenario(calibration="datasheet"))
+    counted = 32 * (2 * 4096 * 4096 + 2 * 4096 * 1024 + 3 * 4096 * 14336) + 128256 * 4096
+    assert step_s(price, decode_batch=1, context=0) == pytest.approx(2 * counted / H100_BANDWIDTH)
     assert step_s(price, decode_batch=1, context=0) == pytest.approx(4.48e-3, abs=5e-6)
 
 
 def test_a_long_prompt_of_llama_8b_is_bound_by_arithmetic():
-    """By hand: 8192 tokens x 2 x 6.98 G parameters, attention 4*4096 FLOP x 32 layers x 8192^2/2 pairs,
+    """By hand: 8192 tokens x 2 x 6.98 G counted, attention 4*4096 FLOP x 32 layers x 8192^2/2 pairs,
     at 989 TFLOP/s; one sampled row reads the LM head (1.05 GB).
     """
-    price = cost.price(Scenario(calibration="datasheet"))
+    price = price_of(Scenario(calibration="datasheet"))
     body = 32 * (2 * 4096 * 4096 + 2 * 4096 * 1024 + 3 * 4096 * 14336)
     flop = 8192 * 2 * body + 4 * 4096 * 32 * 8192**2 / 2
     head = 2 * 128256 * 4096
     expected = flop / 989e12 + head / H100_BANDWIDTH
-    parts = cost.step_parts(price, 0, 0, prefill_tokens=8192)
+    parts = step_parts(price, 0, 0, prefill_tokens=8192)
     assert sum(parts.values()) == pytest.approx(expected)
     assert parts["compute"] == pytest.approx(flop / 989e12)
 
 
 def test_context_is_priced_by_its_kv_bytes():
     """By hand: Llama-3.1-8B caches 2 x 8 heads x 128 x 2 bytes x 32 layers = 131,072 bytes per token."""
-    price = cost.price(Scenario(calibration="datasheet"))
+    price = price_of(Scenario(calibration="datasheet"))
     assert price.step.decode_context_s == pytest.approx(131072 / H100_BANDWIDTH)
 
 
 def test_sliding_windows_move_to_the_window_term():
     """By hand: gpt-oss-120b: 18 full layers, 18 with a window of 128; a token is 2*8*64*2 bytes a layer."""
-    price = cost.price(Scenario(model="gpt-oss-120b", weight_dtype="native", calibration="datasheet"))
+    price = price_of(Scenario(model="gpt-oss-120b", weight_dtype="native", calibration="datasheet"))
     assert price.step.window_tokens == 128
     assert price.step.decode_context_s == pytest.approx(18 * 2048 / H100_BANDWIDTH)
     assert price.step.window_context_s == pytest.approx(18 * 2048 / H100_BANDWIDTH)
@@ -85,9 +91,9 @@ def test_latent_attention_is_bound_by_arithmetic_on_one_device_only():
     Tensor parallelism over 8 divides the FLOP (278,528 / 8 / 989e12 = 35 ps), not the bytes (240 ps).
     """
     base = Scenario(model="deepseek-r1", accelerator="h200", weight_dtype="fp8", calibration="datasheet")
-    eight = cost.price(base.replace(tensor_parallel=8))
+    eight = price_of(base.replace(tensor_parallel=8))
     assert eight.step.decode_context_s == pytest.approx(61 * 1152 / 4.8e12)
-    one = work.work(model_of(base), accelerator_of(base), work.Layout(1, 1, "fp8", "bf16"))
+    one = work(model_of(base), accelerator_of(base), Layout(1, 1, "fp8", "bf16"))
     assert one.context_compute_s == pytest.approx(61 * 128 * 2 * 1088 / 989e12)
     assert one.context_compute_s > one.context_read_s
 
@@ -96,19 +102,19 @@ def test_latent_attention_is_bound_by_arithmetic_on_one_device_only():
 def test_experts_are_read_when_touched(tokens, touched):
     """By hand: 256 experts, 8 per token: T tokens touch 256 (1 - (31/32)^T) of them."""
     base = Scenario(model="deepseek-r1", tensor_parallel=8)
-    load = work.work(model_of(base), accelerator_of(base), work.Layout(8, 1, "fp8", "bf16"))
-    assert cost.expert_load(load, 1.0, np.array([float(tokens)]))[1][0] * 256 == pytest.approx(touched)
+    load = work(model_of(base), accelerator_of(base), Layout(8, 1, "fp8", "bf16"))
+    assert expert_load(load, 1.0, np.array([float(tokens)]))[1][0] * 256 == pytest.approx(touched)
 
 
 def test_the_most_loaded_expert_group_agrees_with_throwing_balls():
     """Monte Carlo: 64 tokens choose 8 of 256 experts in 8 groups; the fullest group against its mean."""
     base = Scenario(model="deepseek-r1", tensor_parallel=8)
-    load = work.work(model_of(base), accelerator_of(base), work.Layout(8, 8, "fp8", "bf16"))
+    load = work(model_of(base), accelerator_of(base), Layout(8, 8, "fp8", "bf16"))
     rng = np.random.default_rng(1)
     chosen = np.argsort(rng.random((400, 64, 256)), axis=2)[:, :, :8] // 32
     counts = np.stack([(chosen == group).sum(axis=(1, 2)) for group in range(8)])
     simulated = counts.max(axis=0).mean() / counts.mean()
-    modelled = cost.expert_load(load, 1.0, np.array([64.0]))[0][0] / 64
+    modelled = expert_load(load, 1.0, np.array([64.0]))[0][0] / 64
     assert modelled == pytest.approx(simulated, rel=0.1)
 
 
@@ -116,7 +122,7 @@ def test_the_most_loaded_expert_group_agrees_with_throwing_balls():
 def test_parameter_counts_match_the_published_ones(name):
     """Published counts from the model cards; GLM-4.5's marketing figures are rounded, hence 1%."""
     model = model_of(Scenario(model=name))
-    count = sum(work.parameters(model))
+    count = sum(parameters(model))
     assert count == model.total_params
     if model.total_params_b and not model.linear_attention_layers:
         assert count / 1e9 == pytest.approx(model.total_params_b, rel=0.01)
@@ -150,24 +156,22 @@ def test_nothing_is_faster_than_physics_or_than_the_datasheet(accelerator):
             )
         )
         try:
-            typical = cost.price(scenario)
+            typical = price_of(scenario)
         except ScenarioError as error:
             assert "figure" in str(error)  # a device without a printed peak in that precision
             continue
-        datasheet = cost.price(scenario.replace(calibration="datasheet"))
+        datasheet = price_of(scenario.replace(calibration="datasheet"))
         for step in STEPS:
-            floor_s = cost.floor_step_s(scenario, *step) * (1 - 1e-9)
-            assert 0 < floor_s <= sum(cost.step_parts(datasheet, *step).values())
-            assert sum(cost.step_parts(datasheet, *step).values()) <= sum(
-                cost.step_parts(typical, *step).values()
-            )
+            floor_s = floor_step_s(scenario, *step) * (1 - 1e-9)
+            assert 0 < floor_s <= sum(step_parts(datasheet, *step).values())
+            assert sum(step_parts(datasheet, *step).values()) <= sum(step_parts(typical, *step).values())
 
 
 @pytest.mark.parametrize("calibration", ["typical", "datasheet"])
 @pytest.mark.parametrize("model", ["llama-3.1-8b", "gpt-oss-120b", "deepseek-r1"])
 def test_more_work_never_takes_less_time(calibration, model):
     """Monotonicity of the cost (not of the schedule) in tokens, rows and every linear term."""
-    price = cost.price(big_enough(Scenario(model=model, calibration=calibration, tensor_parallel=2)))
+    price = price_of(big_enough(Scenario(model=model, calibration=calibration, tensor_parallel=2)))
     assert (np.diff(price.step.token_s[1:]) >= 0).all()
     assert (np.diff(price.step.row_s) >= 0).all()
     last_slope = price.step.token_s[-1] - price.step.token_s[-2]
@@ -180,7 +184,7 @@ def test_more_work_never_takes_less_time(calibration, model):
 )
 def test_shares_add_up_to_the_busy_time(changes):
     """The kernel's formula, summed step by step, against the sum of the parts."""
-    price = cost.price(Scenario(**changes))
+    price = price_of(Scenario(**changes))
     usage = usage_of(np.random.default_rng(3), price)
     step = price.step
     busy_s = (
@@ -193,8 +197,8 @@ def test_shares_add_up_to_the_busy_time(changes):
         + usage.prefill_requests * step.prefill_request_s
         + usage.swapped_tokens * step.swap_token_s
     )
-    found = cost.shares(price, usage)
-    assert tuple(found) == cost.PARTS
+    found = shares(price, usage)
+    assert tuple(found) == PARTS
     assert sum(found.values()) == pytest.approx(busy_s, rel=1e-12)
     assert min(found.values()) >= 0
 
@@ -203,15 +207,15 @@ def test_utilisation_never_exceeds_one():
     """Needs / time <= 1 for every kind of step at datasheet speed, hence for any mix of steps."""
     for model, kv in itertools.product(["llama-3.1-8b", "gpt-oss-120b", "deepseek-r1"], ["bf16", "fp8"]):
         scenario = big_enough(Scenario(model=model, calibration="datasheet", weight_dtype="fp8", kv_dtype=kv))
-        price = cost.price(scenario)
+        price = price_of(scenario)
         for step in STEPS:
-            seconds = sum(cost.step_parts(price, *step).values())
-            needs = cost.step_needs(price, *step)
+            seconds = sum(step_parts(price, *step).values())
+            needs = step_needs(price, *step)
             assert max(needs.values()) <= seconds * (1 + 1e-12)
-            assert max(needs.values()) == pytest.approx(cost.floor_step_s(scenario, *step), rel=1e-9)
+            assert max(needs.values()) == pytest.approx(floor_step_s(scenario, *step), rel=1e-9)
         usage = usage_of(np.random.default_rng(4), price)
-        elapsed_s = sum(cost.shares(price, usage).values())
-        assert all(0 < share <= 1 for share in cost.utilisation(price, usage, elapsed_s))
+        elapsed_s = sum(shares(price, usage).values())
+        assert all(0 < share <= 1 for share in utilisation(price, usage, elapsed_s))
 
 
 def test_a_model_that_does_not_fit_says_what_would():
@@ -219,29 +223,29 @@ def test_a_model_that_does_not_fit_says_what_would():
     activations of 8,192 tokens, 4 x 72 GB are enough; in fp8 68.5 + 2 x 2.1 GB is still over 72 GB.
     """
     scenario = Scenario(model="llama-3.1-70b")
-    with pytest.raises(cost.DoesNotFit) as caught:
-        cost.price(scenario)
+    with pytest.raises(DoesNotFit) as caught:
+        price_of(scenario)
     text = str(caught.value)
     assert "needs 141 GB for weights; 1 x H100-SXM has 72 GB usable of 80 GB" in text
     assert "Raise tensor_parallel to at least 4, or choose weight_dtype=fp4." in text
-    assert cost.price(scenario.replace(tensor_parallel=4)).kv_blocks > 0
-    assert cost.price(scenario.replace(weight_dtype="fp4")).kv_blocks > 0
+    assert price_of(scenario.replace(tensor_parallel=4)).kv_blocks > 0
+    assert price_of(scenario.replace(weight_dtype="fp4")).kv_blocks > 0
     for changes in ({"tensor_parallel": 2}, {"weight_dtype": "fp8"}):
-        with pytest.raises(cost.DoesNotFit):
-            cost.price(scenario.replace(**changes))
-    assert cost.memory(scenario)["kv_tokens"] == 0
+        with pytest.raises(DoesNotFit):
+            price_of(scenario.replace(**changes))
+    assert memory(scenario)["kv_tokens"] == 0
 
 
 def test_memory_of_llama_8b_on_h100():
     """By hand: 72 GB usable - 16.06 GB of weights - activations (8192 x 2 x (6 x 4096 + 3 x 14336) bytes and
     256 x 128256 x 4 bytes of logits = 1.24 GB) = 54.7 GB; / 131,072 bytes = 417,000 tokens.
     """
-    found = cost.memory(Scenario())
+    found = memory(Scenario())
     assert found["weights_gb"] == pytest.approx(16.06, abs=0.005)
     assert found["activations_gb"] == pytest.approx(1.24, abs=0.005)
     assert found["kv_bytes_per_token"] == 131072
     assert found["kv_tokens"] == pytest.approx(54.70e9 / 131072, rel=1e-3)
-    price = cost.price(Scenario())
+    price = price_of(Scenario())
     assert price.kv_blocks * price.kv_block_tokens == found["kv_tokens"]
     assert price.request_limit_tokens == 131072  # the model's longest sequence, less than the cache holds
 
@@ -251,16 +255,16 @@ def test_kv_heads_and_latent_caches_are_replicated():
     stands on all devices.
     """
     llama = Scenario(tensor_parallel=16)
-    assert cost.memory(llama)["kv_bytes_per_token"] == 2 * 131072
+    assert memory(llama)["kv_bytes_per_token"] == 2 * 131072
     deepseek = Scenario(model="deepseek-r1", weight_dtype="native", accelerator="h200", tensor_parallel=8)
-    assert cost.memory(deepseek)["kv_bytes_per_token"] == 8 * 61 * 576 * 2
+    assert memory(deepseek)["kv_bytes_per_token"] == 8 * 61 * 576 * 2
 
 
 def test_native_precision_is_the_checkpoints():
     """By hand: gpt-oss-120b has 114.66 G expert parameters at 4.25 bits and 2.13 G others in bf16 = 65.2 GB;
     the published checkpoint is 65 GB.
     """
-    found = cost.memory(Scenario(model="gpt-oss-120b", weight_dtype="native"))
+    found = memory(Scenario(model="gpt-oss-120b", weight_dtype="native"))
     assert found["weights_gb"] == pytest.approx(65.2, abs=0.1)
 
 
@@ -278,15 +282,15 @@ def test_native_precision_is_the_checkpoints():
 def test_layouts_that_do_not_divide_are_refused(changes, says):
     """The message names the value, the limit and the way out."""
     with pytest.raises(ScenarioError, match=says):
-        cost.price(Scenario(**changes))
+        price_of(Scenario(**changes))
 
 
 def test_prices_are_shared_between_scenarios_that_differ_in_traffic_alone():
     """Rates, lengths, seeds and limits do not change what a step costs; the price is the same object."""
-    base = cost.price(Scenario())
+    base = price_of(Scenario())
     other = Scenario(arrival_per_s=3.0, prompt_tokens=7, seed=4, slo_tpot_ms=9.0, requests=10)
-    assert cost.price(other) is base
-    fewer = cost.price(Scenario(max_batch=64))
+    assert price_of(other) is base
+    fewer = price_of(Scenario(max_batch=64))
     assert fewer is not base
     assert fewer.step.token_s is base.step.token_s
 
@@ -306,28 +310,28 @@ PROFILE = EngineProfile(
 
 def test_a_profile_replaces_the_step_time():
     """By hand: 6 tokens lie between 16 and 20 ms; beyond 256 the slope is (268 - 20) / 248 = 1 ms a token."""
-    price = cost.price(Scenario(), PROFILE)
+    price = price_of(Scenario(), PROFILE)
     assert price.step.token_s[[1, 2, 3, 6, 256]] == pytest.approx([0.015, 0.017, 0.0165, 0.018, 0.268])
     assert price.step.token_s[300] == pytest.approx(0.268 + 0.044)
     assert price.step.token_slope_s == pytest.approx(0.001)
     assert not price.step.row_s.any()
     assert (price.kv_blocks, price.kv_block_tokens, price.request_limit_tokens) == (79, 32, 79 * 32)
     assert (price.request_before_s, price.request_after_s) == pytest.approx((1.8e-3, 1.2e-3))
-    parts = cost.step_parts(price, 2, 1000, prefill_tokens=2)
+    parts = step_parts(price, 2, 1000, prefill_tokens=2)
     assert parts == {"measured": pytest.approx(0.016 + 0.0006 + 0.000002e-3 + 0.0005)}
-    assert math.isnan(cost.utilisation(price, usage_of(np.random.default_rng(0), price), 1.0)[0])
+    assert math.isnan(utilisation(price, usage_of(np.random.default_rng(0), price), 1.0)[0])
 
 
 def test_a_profile_without_blocks_takes_them_from_memory():
     """The same room as the analytic price finds for that block size."""
     profile = dataclasses.replace(PROFILE, kv_blocks=None, kv_block_tokens=None)
-    assert cost.price(Scenario(), profile).kv_blocks == cost.price(Scenario()).kv_blocks
+    assert price_of(Scenario(), profile).kv_blocks == price_of(Scenario()).kv_blocks
 
 
 @pytest.mark.parametrize("name", ["typical", "datasheet"])
 def test_calibrations_state_every_constant_within_its_bounds(name):
     """Each constant names its unit, physical bounds, meaning and source; datasheet is the ideal."""
-    found = cost.calibration(name)
+    found = calibrations.calibration(name)
     assert {len(found.constants)} == {len(calibrations.Constants._fields)}
     for constant in found.constants:
         assert constant.low <= constant.value <= constant.high
@@ -340,7 +344,7 @@ def test_calibrations_state_every_constant_within_its_bounds(name):
 
 def test_a_calibration_outside_its_bounds_is_refused():
     """A constant pushed over its physical bound names itself."""
-    found = cost.calibration("typical").constants
+    found = calibrations.calibration("typical").constants
     broken = (dataclasses.replace(found[0], value=1.2), *found[1:])
     with pytest.raises(ScenarioError, match=f"{found[0].name} is 1.2 frac"):
         calibrations._base_units("typical", broken)
@@ -348,10 +352,10 @@ def test_a_calibration_outside_its_bounds_is_refused():
 
 def test_money_and_energy():
     """By hand: 8 devices x 3 USD/h at 10,000 tok/s: 24/3600/10,000 x 1e6 = 0.667 USD; 8 x 700/10,000 J."""
-    assert cost.usd_per_mtok(8, 3.0, 10_000) == pytest.approx(2 / 3)
-    assert cost.joule_per_tok(8, 700, 10_000) == pytest.approx(0.56)
-    assert math.isnan(cost.usd_per_mtok(8, None, 10_000))
-    assert math.isnan(cost.joule_per_tok(8, 700, 0.0))
+    assert usd_per_mtok(8, 3.0, 10_000) == pytest.approx(2 / 3)
+    assert joule_per_tok(8, 700, 10_000) == pytest.approx(0.56)
+    assert math.isnan(usd_per_mtok(8, None, 10_000))
+    assert math.isnan(joule_per_tok(8, 700, 0.0))
 
 
 SILICON = "ai-dynamo/aiconfigurator: aic-core/src/aiconfigurator_core/systems/silicon_sample.csv, id "
@@ -394,7 +398,7 @@ def test_typical_steps_agree_with_published_runs(source, layout, prompt, output,
 
 def test_typical_states_its_errors():
     """The figures it shows: cross-validated errors lie above those in sample, both far below ideal's."""
-    overall = cost.calibration("typical").errors["overall"]
+    overall = calibrations.calibration("typical").errors["overall"]
     in_sample, ideal = overall["in sample"]["tpot_pct"], overall["datasheet calibration"]["tpot_pct"]
     for name in ("one accelerator left out", "one model left out"):
         assert in_sample < overall[name]["tpot_pct"] < ideal / 3
@@ -404,11 +408,11 @@ def test_the_switch_cost_replaces_the_fitted_one():
     """Oracle: by hand: each prompt of a step adds it once, whatever the calibration; 0 takes it away."""
     scenario = Scenario()
     fitted = calibrations.calibration("typical").base.prefill_request_s
-    assert cost.price(scenario).step.prefill_request_s == pytest.approx(fitted)
+    assert price_of(scenario).step.prefill_request_s == pytest.approx(fitted)
     for name in ("typical", "datasheet"):
         changed = scenario.replace(calibration=name, prefill_switch_ms=7.0)
-        assert cost.price(changed).step.prefill_request_s == pytest.approx(0.007)
-    dear, free = (cost.price(scenario.replace(prefill_switch_ms=ms)) for ms in (7.0, 0.0))
-    dear, free = (cost.step_parts(price, 8, 500, 256) for price in (dear, free))
+        assert price_of(changed).step.prefill_request_s == pytest.approx(0.007)
+    dear, free = (price_of(scenario.replace(prefill_switch_ms=ms)) for ms in (7.0, 0.0))
+    dear, free = (step_parts(price, 8, 500, 256) for price in (dear, free))
     assert dear["fixed"] - free["fixed"] == pytest.approx(0.007)
     assert all(dear[name] == free[name] for name in dear if name != "fixed")

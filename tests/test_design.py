@@ -12,7 +12,9 @@ import pytest
 
 from sim_core import catalogue, load_scenario
 from sim_core.catalogue import reader
-from sim_core.price.cost import floor_step_s, price, step_parts
+from sim_core.price.floor import floor_step_s
+from sim_core.price.one_step import step_parts
+from sim_core.price.price import price_of
 from sim_core.price.work import group_sizes
 from sim_core.questions import compare, design
 from sim_core.scenario.scenario import SPECS, model_of
@@ -83,7 +85,7 @@ def test_nothing_is_faster_than_bytes_over_bandwidth() -> None:
     """Oracle: the physics floor, for every group that an SRAM part can form."""
     for size in group_sizes(model_of(CHIP), 1):
         chip = CHIP.replace(hbm_gb=80.0, tensor_parallel=size, calibration="datasheet")
-        assert sum(step_parts(price(chip), 1, 1000).values()) >= floor_step_s(chip, 1, 1000)
+        assert sum(step_parts(price_of(chip), 1, 1000).values()) >= floor_step_s(chip, 1, 1000)
 
 
 def save(part: catalogue.Accelerator, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,8 +106,8 @@ def test_a_design_as_a_file_is_the_same_part(tmp_path, monkeypatch) -> None:
     assert catalogue.accelerator("saved-gpu") == part
     saved = own.replace(**dict.fromkeys(SPECS), accelerator="saved-gpu")
     for name in ("token_s", "row_s", "decode_context_s", "prefill_pair_s"):
-        assert np.array_equal(getattr(price(saved).step, name), getattr(price(own).step, name))
-    assert price(saved).kv_blocks == price(own).kv_blocks
+        assert np.array_equal(getattr(price_of(saved).step, name), getattr(price_of(own).step, name))
+    assert price_of(saved).kv_blocks == price_of(own).kv_blocks
 
 
 def test_an_sram_design_stays_one_as_a_file(tmp_path, monkeypatch) -> None:

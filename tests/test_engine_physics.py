@@ -11,11 +11,15 @@ import pytest
 from sim_core import catalogue, load_scenario
 from sim_core.engine.run import run
 from sim_core.fields.errors import ScenarioError
-from sim_core.price import cost
-from sim_core.results import metrics
+from sim_core.price.floor import floor_step_s
+from sim_core.price.memory import memory
+from sim_core.price.one_step import step_parts
+from sim_core.price.price import price_of
+from sim_core.results.metrics import point_of
 from sim_core.scenario.request_lists import parse_request_list, write_request_list
 from sim_core.scenario.scenario import Scenario
-from sim_core.sweep.frontier import frontier, saturation_per_s
+from sim_core.sweep.frontier import frontier
+from sim_core.sweep.saturation import saturation_per_s
 from tests.runs import make_cost, run_kernel
 
 SCENARIOS = sorted(catalogue.preset_ids("scenarios"))
@@ -25,7 +29,7 @@ SECOND = make_cost(token_s=[0.0] + [1.0] * 64)  # every step takes a second
 
 def point(scenario, **changes):
     """Return the metrics of a run."""
-    return metrics.point_of(run(scenario.replace(**changes)))
+    return point_of(run(scenario.replace(**changes)))
 
 
 def at_load(scenario, load):
@@ -40,7 +44,7 @@ def fitting(accelerator, **changes):
         for devices in (1, 2, 4, 8, 16):
             scenario = Scenario(model=model, accelerator=accelerator, tensor_parallel=devices, **changes)
             try:
-                cost.price(scenario)
+                price_of(scenario)
             except ScenarioError:
                 continue
             found.append(scenario)
@@ -66,7 +70,7 @@ def test_one_user_decodes_at_the_speed_of_memory(accelerator):
     assert len(scenarios) > 15
     for scenario in scenarios:
         model = catalogue.model(scenario.model)
-        floor_ms = 1e3 * np.mean([cost.floor_step_s(scenario, 1, 500 + k) for k in range(59)])
+        floor_ms = 1e3 * np.mean([floor_step_s(scenario, 1, 500 + k) for k in range(59)])
         ratio = point(scenario, calibration="datasheet")["tpot_ms_p50"] / floor_ms
         held_once = scenario.tensor_parallel <= 8 and model.attention == "full"
         assert 1 - 1e-9 <= ratio <= (1.15 if held_once else 1.6), scenario.model
@@ -79,7 +83,7 @@ def test_one_user_decodes_at_the_speed_of_memory(accelerator):
 def test_nothing_beats_the_datasheet(name):
     """Oracle: peaks. Less than the time of its FLOP and bytes no step takes, so typical steps take longer."""
     scenario = load_scenario(name, requests=400)
-    ideal, typical = (cost.price(scenario.replace(calibration=c)).step for c in ("datasheet", "typical"))
+    ideal, typical = (price_of(scenario.replace(calibration=c)).step for c in ("datasheet", "typical"))
     assert (typical.token_s >= ideal.token_s).all()
     assert (typical.row_s >= ideal.row_s).all()
     for rate in ("decode_context_s", "window_context_s", "prefill_pair_s", "window_pair_s"):
@@ -90,7 +94,7 @@ def test_nothing_beats_the_datasheet(name):
             if not row["prefill_tokens"]:
                 # of contexts under and over a window the mean says too much; none is a bound, too
                 context = 0 if ideal.window_tokens else row["context_tokens"] / row["decodes"]
-                floor_s = cost.floor_step_s(scenario, row["decodes"], context)
+                floor_s = floor_step_s(scenario, row["decodes"], context)
                 assert row["duration_s"] / row["count"] >= floor_s * (1 - 1e-9)
 
 
@@ -140,7 +144,7 @@ def test_a_faster_part_slows_no_step(name, spec):
         return
     for calibration in ("typical", "datasheet"):
         slow, fast = (
-            cost.price(scenario.replace(calibration=calibration, **{spec: factor * value})).step
+            price_of(scenario.replace(calibration=calibration, **{spec: factor * value})).step
             for factor in (1, 2)
         )
         for name_ in slow._fields:
@@ -162,7 +166,7 @@ def test_more_devices_shorten_a_step_and_waste_some_of_it(model, accelerator):
     times_s, shares = [], []
     for devices in (1, 2, 4, 8):
         scenario = Scenario(model=model, accelerator=accelerator, tensor_parallel=devices, token_budget=2048)
-        parts = cost.step_parts(cost.price(scenario.replace(kv_memory_frac=0.95)), 32, 1000)
+        parts = step_parts(price_of(scenario.replace(kv_memory_frac=0.95)), 32, 1000)
         times_s.append(sum(parts.values()))
         shares.append(parts["communication"] / times_s[-1])
     ratios = np.divide(times_s[1:], times_s[:-1])
@@ -356,11 +360,11 @@ def test_recomputing_costs_more_than_swapping_here():
 def test_windows_and_latents_spare_the_cache():
     """Oracle: layer counts: of 48 layers of Gemma-3-12B, 40 see a window. DeepSeek's latent cache has 576
     values a layer, Llama-3.1-405B's has 8 heads x 128 x 2 = 2,048, in 126 layers instead of 61."""
-    windowed = cost.price(Scenario(model="gemma-3-12b", max_batch=16)).step
+    windowed = price_of(Scenario(model="gemma-3-12b", max_batch=16)).step
     assert windowed.window_tokens == 1024
     assert windowed.window_context_s == pytest.approx(5 * windowed.decode_context_s)
-    latent = cost.memory(Scenario(model="deepseek-r1", tensor_parallel=16))["kv_bytes_per_token"] / 16
-    heads = cost.memory(Scenario(model="llama-3.1-405b", tensor_parallel=8, weight_dtype="fp8"))
+    latent = memory(Scenario(model="deepseek-r1", tensor_parallel=16))["kv_bytes_per_token"] / 16
+    heads = memory(Scenario(model="llama-3.1-405b", tensor_parallel=8, weight_dtype="fp8"))
     assert latent == 576 * 61 * 2
     assert heads["kv_bytes_per_token"] == 2048 * 126 * 2
 
@@ -405,11 +409,11 @@ def test_the_part_that_binds_is_the_part_that_helps():
     for users, answer, limit in ((1, 250, "weights"), (200, 50, "compute")):
         scenario = Scenario(arrivals="closed", concurrency=users, output_tokens=answer, requests=1000)
         base = point(scenario)
-        memory = point(scenario, hbm_gb_per_s=6700.0)["output_tok_per_s"]
+        faster_memory = point(scenario, hbm_gb_per_s=6700.0)["output_tok_per_s"]
         arithmetic = point(scenario, bf16_tflop_per_s=1978.0)["output_tok_per_s"]
         assert base["limit"] == limit
-        assert (memory > arithmetic) == (limit == "weights")
-        assert max(memory, arithmetic) > 1.2 * base["output_tok_per_s"]
+        assert (faster_memory > arithmetic) == (limit == "weights")
+        assert max(faster_memory, arithmetic) > 1.2 * base["output_tok_per_s"]
 
 
 def blocked(arrival_s, prompts, outputs, **rules):

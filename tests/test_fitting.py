@@ -9,9 +9,10 @@ import pytest
 
 from sim_core import ScenarioError
 from sim_core.catalogue.calibrations import calibration, parse_constants
-from sim_core.evidence.own import fit as fitting
-from sim_core.evidence.own.fit import METRICS, Case
-from sim_core.evidence.own.formats import OwnPoint, OwnRequests, OwnSteps
+from sim_core.evidence.own.cases import METRICS, Case, case_of, counted, median_error, predict, ratios
+from sim_core.evidence.own.fit import Fit, FittedLever, fit, levers_of, speed_factor
+from sim_core.evidence.own.formats.points import OwnPoint, OwnRequests, OwnSteps
+from sim_core.evidence.own.steps import fit_steps, with_overhead
 from sim_core.scenario.profiles import EngineProfile
 from sim_core.scenario.scenario import Scenario
 
@@ -54,15 +55,15 @@ def planted(
     cases = []
     for count in clients:
         bare = point(arrivals="closed", concurrency=count, requests=10 * count, **lengths)
-        case = fitting.case_of(bare, BASE)
-        values = fitting.predict([case], constants, steps_take)[0]
+        case = case_of(bare, BASE)
+        values = predict([case], constants, steps_take)[0]
         values = values * np.exp(NOISE * noise.standard_normal(values.size))
         known = dict(zip(METRICS, values.tolist(), strict=True)) | {"itl_ms": math.nan, "e2e_ms": math.nan}
         cases.append(case._replace(point=bare._replace(**known)))
     return cases
 
 
-def factors(found: fitting.Fit) -> dict[str, fitting.FittedLever]:
+def factors(found: Fit) -> dict[str, FittedLever]:
     return {item.lever.name: item for item in found.levers}
 
 
@@ -84,28 +85,28 @@ def test_planted_constants_come_back(lever: str, constant: str, factor: float, l
     """Oracle: the factor that the points were made with, where clients and lengths can show it."""
     usual = {item.name: item.value for item in calibration("typical").constants}
     cases = planted(f"{constant}:{factor * usual[constant]:.6g}", (1, 2, 4, 8, 16, 32, 64, 128), **lengths)
-    found = fitting.fit(cases)
+    found = fit(cases)
     levers = factors(found)
     assert levers[lever].factor == pytest.approx(factor, rel=0.2)
     assert levers[lever].told
     for metric in ("tpot_ms", "output_tok_per_s"):
-        assert fitting.median_error(found.after, metric) < 1.5 * NOISE
-        assert fitting.median_error(found.held_out, metric) < 2 * NOISE
+        assert median_error(found.after, metric) < 1.5 * NOISE
+        assert median_error(found.held_out, metric) < 2 * NOISE
 
 
 def test_the_fit_predicts_points_it_has_not_seen() -> None:
     """Oracle: the planted engine at other lengths and clients, without noise."""
     text = "weight_read:0.6,layer:80,sequence:40"
-    found = fitting.fit(planted(text), hold_out=False)
+    found = fit(planted(text), hold_out=False)
     others = planted(text, (2, 8, 32), prompt_tokens=300.0, output_tokens=400.0)
-    before = fitting.ratios(others, fitting.predict(others))
-    after = fitting.ratios(others, fitting.predict(others, found.constants))
-    assert fitting.median_error(after, "tpot_ms") < 0.04 < fitting.median_error(before, "tpot_ms")
+    before = ratios(others, predict(others))
+    after = ratios(others, predict(others, found.constants))
+    assert median_error(after, "tpot_ms") < 0.04 < median_error(before, "tpot_ms")
 
 
 def test_what_the_points_cannot_tell_stays_with_the_calibration() -> None:
     """Oracle: one client with a short context reads hardly any KV cache and collects no batch."""
-    found = fitting.fit(planted("", (1,), prompt_tokens=16.0))
+    found = fit(planted("", (1,), prompt_tokens=16.0))
     levers = factors(found)
     for name in ("kv", "sequences", "compute"):
         assert not levers[name].told, name
@@ -115,22 +116,22 @@ def test_what_the_points_cannot_tell_stays_with_the_calibration() -> None:
 def test_nothing_fitted_is_faster_than_the_datasheet() -> None:
     """Oracle: shares of peak end at 1, even for points that claim to be far quicker."""
     cases = [case._replace(point=case.point._replace(tpot_ms=case.point.tpot_ms / 5)) for case in planted("")]
-    own = parse_constants(fitting.fit(cases, hold_out=False).constants)
+    own = parse_constants(fit(cases, hold_out=False).constants)
     assert max(own[name] for name in ("weight_read", "kv_read", "bf16")) <= 1
 
 
 def test_few_points_are_not_held_out() -> None:
     """Oracle: with three points a fold would fit two: the held-out errors are left empty."""
-    found = fitting.fit(planted("layer:80", (1, 8, 64)))
+    found = fit(planted("layer:80", (1, 8, 64)))
     assert np.isnan(found.held_out).all()
     assert np.isfinite(found.after[:, 1]).all()
 
 
 def test_the_levers_are_those_that_act() -> None:
     """Oracle: by the model: collectives act between devices only; fp8 weights are multiplied in fp8."""
-    assert "links" not in {lever.name for lever in fitting.levers_of(BASE)}
+    assert "links" not in {lever.name for lever in levers_of(BASE)}
     wide = BASE.replace(tensor_parallel=2, weight_dtype="fp8")
-    levers = {lever.name: lever for lever in fitting.levers_of(wide)}
+    levers = {lever.name: lever for lever in levers_of(wide)}
     assert levers["links"].constants == ("collective",)
     assert levers["compute"].constants == ("fp8",)
 
@@ -139,21 +140,21 @@ def test_the_levers_are_those_that_act() -> None:
 def test_the_speed_factor_is_the_planted_one(planted_factor: float) -> None:
     """Oracle: the factor by which every step was made longer."""
     cases = planted("", (1, 8, 32), steps_take=planted_factor)
-    assert fitting.speed_factor(cases) == pytest.approx(planted_factor, rel=0.03)
+    assert speed_factor(cases) == pytest.approx(planted_factor, rel=0.03)
 
 
 def test_a_wrong_schedule_is_no_matter_of_speed() -> None:
     """Oracle: points of an engine with four places: TTFT stays off once the factor has made TPOT right."""
     cases = [_measured_with_four_places(case) for case in planted("", (16,))]
-    factor = fitting.speed_factor(cases)
-    left = fitting.ratios(cases, fitting.predict(cases, "", factor))
-    assert fitting.median_error(left, "tpot_ms") < 0.01
-    assert fitting.median_error(left, "ttft_ms") > 0.5
+    factor = speed_factor(cases)
+    left = ratios(cases, predict(cases, "", factor))
+    assert median_error(left, "tpot_ms") < 0.01
+    assert median_error(left, "ttft_ms") > 0.5
 
 
 def _measured_with_four_places(case: Case) -> Case:
     small = case._replace(scenario=case.scenario.replace(max_batch=4))
-    ttft_ms, tpot_ms = fitting.predict([small])[0, :2].tolist()
+    ttft_ms, tpot_ms = predict([small])[0, :2].tolist()
     return case._replace(point=case.point._replace(ttft_ms=ttft_ms, tpot_ms=tpot_ms))
 
 
@@ -162,7 +163,7 @@ def _measured_with_four_places(case: Case) -> Case:
 
 def test_clients_follow_from_rate_and_time() -> None:
     """Oracle: Little's law: 4 requests a second that take 2 s each are 8 open at a time."""
-    case = fitting.case_of(point(request_per_s=4.0, e2e_ms=2000.0, tpot_ms=10.0), BASE)
+    case = case_of(point(request_per_s=4.0, e2e_ms=2000.0, tpot_ms=10.0), BASE)
     assert (case.scenario.arrivals, case.scenario.concurrency) == ("closed", 8)
     assert "Little" in case.assumed
 
@@ -176,20 +177,20 @@ def test_a_point_with_rows_is_replayed() -> None:
         np.array([9.0, 9.0, 9.0]),
         np.array([50.0, 60.0, 70.0]),
     )
-    case = fitting.case_of(point(rows=rows, requests=3, ttft_ms=9.0), BASE)
+    case = case_of(point(rows=rows, requests=3, ttft_ms=9.0), BASE)
     assert (case.scenario.arrivals, case.scenario.requests) == ("trace", 3)
-    assert np.isfinite(fitting.predict([case])[0]).all()
+    assert np.isfinite(predict([case])[0]).all()
 
 
 def test_open_and_offline_points_keep_their_traffic() -> None:
     """Oracle: the point's own words."""
-    gamma = fitting.case_of(point(arrivals="gamma", arrival_per_s=3.0, arrival_cv=2.0, requests=50), BASE)
+    gamma = case_of(point(arrivals="gamma", arrival_per_s=3.0, arrival_cv=2.0, requests=50), BASE)
     assert (gamma.scenario.arrivals, gamma.scenario.arrival_per_s, gamma.scenario.arrival_cv) == (
         "gamma",
         3,
         2,
     )
-    assert fitting.case_of(point(arrivals="offline", requests=50), BASE).scenario.arrivals == "offline"
+    assert case_of(point(arrivals="offline", requests=50), BASE).scenario.arrivals == "offline"
 
 
 @pytest.mark.parametrize(
@@ -202,32 +203,32 @@ def test_open_and_offline_points_keep_their_traffic() -> None:
 def test_a_point_that_does_not_say_what_was_sent_is_refused(fields: dict, words: str) -> None:
     """Oracle: the message names what is missing, or the limit."""
     with pytest.raises(ScenarioError, match=words):
-        fitting.case_of(point(**fields), BASE)
+        case_of(point(**fields), BASE)
 
 
 def test_lengths_that_the_file_does_not_state_are_the_scenarios() -> None:
     """Oracle: a LoadGen summary has no prompt length: the scenario's mix is simulated, and it says so."""
     base = BASE.replace(mix="chat:1")
-    case = fitting.case_of(point(arrivals="offline", requests=50, prompt_tokens=math.nan), base)
+    case = case_of(point(arrivals="offline", requests=50, prompt_tokens=math.nan), base)
     assert case.scenario.mix == "chat:1"
     assert "lengths as in the scenario" in case.assumed
-    assert fitting.case_of(point(arrivals="offline", requests=50), base).scenario.mix == ""
+    assert case_of(point(arrivals="offline", requests=50), base).scenario.mix == ""
 
 
 def test_points_without_a_figure_cannot_be_fitted() -> None:
     """Oracle: nothing measured, nothing to explain."""
-    case = fitting.case_of(point(arrivals="closed", concurrency=4), BASE)
+    case = case_of(point(arrivals="closed", concurrency=4), BASE)
     with pytest.raises(ScenarioError, match="no point can be fitted"):
-        fitting.fit([case])
+        fit([case])
 
 
 def test_evidence_is_counted_once() -> None:
     """Oracle: by hand: gaps repeat TPOT, end-to-end time both, an open loop's rate is what was sent."""
     every = {"ttft_ms": 9.0, "tpot_ms": 9.0, "itl_ms": 9.0, "e2e_ms": 9.0, "output_tok_per_s": 9.0}
-    closed = fitting.case_of(point(arrivals="closed", concurrency=4, **every), BASE)
-    open_loop = fitting.case_of(point(arrivals="poisson", arrival_per_s=4.0, **every), BASE)
-    only = fitting.case_of(point(arrivals="closed", concurrency=4, e2e_ms=9.0), BASE)
-    assert fitting.counted([closed, open_loop, only]).tolist() == [
+    closed = case_of(point(arrivals="closed", concurrency=4, **every), BASE)
+    open_loop = case_of(point(arrivals="poisson", arrival_per_s=4.0, **every), BASE)
+    only = case_of(point(arrivals="closed", concurrency=4, e2e_ms=9.0), BASE)
+    assert counted([closed, open_loop, only]).tolist() == [
         [True, True, False, False, True],
         [True, True, False, False, False],
         [False, False, False, True, False],
@@ -251,7 +252,7 @@ def steps(count: int, noise: float = NOISE, odd_frac: float = 0.0) -> OwnSteps:
 @pytest.mark.parametrize("odd_frac", [0.0, 0.03])
 def test_planted_steps_come_back(odd_frac: float) -> None:
     """Oracle: the line the steps were made with, also when some of them were interrupted."""
-    found = fitting.fit_steps(steps(3000, odd_frac=odd_frac))
+    found = fit_steps(steps(3000, odd_frac=odd_frac))
     profile = found.profile
     assert profile.decode_context_ms_per_token == pytest.approx(4e-4, rel=0.03)
     assert profile.prefill_context_ms_per_pair == pytest.approx(2e-6, rel=0.15)
@@ -263,7 +264,7 @@ def test_planted_steps_come_back(odd_frac: float) -> None:
 
 def test_exact_steps_are_predicted_exactly() -> None:
     """Oracle: a line without noise is its own fit, on steps held out."""
-    found = fitting.fit_steps(steps(500, noise=0.0))
+    found = fit_steps(steps(500, noise=0.0))
     assert found.predicted_ms == pytest.approx(found.measured_ms, rel=1e-6)
     assert found.bias_frac == pytest.approx(0.0, abs=1e-6)
 
@@ -274,19 +275,19 @@ def test_steps_that_cannot_tell_say_so() -> None:
     alike = OwnSteps(
         np.arange(1.0, count + 1), np.full(count, 500.0), np.zeros(count), 10 + np.arange(count) / 10
     )
-    found = fitting.fit_steps(alike)
+    found = fit_steps(alike)
     assert len(found.untold) == 2
     assert "decode contexts do not vary" in found.untold[0]
     with pytest.raises(ScenarioError, match="at least 10"):
-        fitting.fit_steps(OwnSteps(*(column[:5] for column in alike)))
+        fit_steps(OwnSteps(*(column[:5] for column in alike)))
 
 
 def test_a_quiet_point_tells_the_time_between_client_and_engine() -> None:
     """Oracle: 30 ms planted on top of what the profile predicts, half each way."""
     profile = EngineProfile(step_tokens=(1, 1000), step_time_ms=(10.0, 60.0))
-    bare = fitting.case_of(point(arrivals="closed", concurrency=1, requests=5), BASE)
+    bare = case_of(point(arrivals="closed", concurrency=1, requests=5), BASE)
     on_profile = bare._replace(scenario=bare.scenario.replace(step_profile="1:10,1000:60"))
-    ttft_ms = fitting.predict([on_profile])[0, 0] + 30.0
+    ttft_ms = predict([on_profile])[0, 0] + 30.0
     case = bare._replace(point=bare.point._replace(ttft_ms=ttft_ms))
-    found = fitting.with_overhead(profile, [case])
+    found = with_overhead(profile, [case])
     assert (found.request_before_ms, found.request_after_ms) == pytest.approx((15.0, 15.0))

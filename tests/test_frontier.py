@@ -18,21 +18,14 @@ from hypothesis import strategies as st
 from sim_core import capacity, frontier, load_scenario
 from sim_core.engine.run import run
 from sim_core.fields.errors import ScenarioError
-from sim_core.price.cost import price
-from sim_core.results import metrics
+from sim_core.price.price import price_of
+from sim_core.results.limits import bands_of
+from sim_core.results.metrics import point_of
+from sim_core.results.window import request_per_s
 from sim_core.scenario.scenario import Scenario
-from sim_core.sweep.frontier import (
-    LOADS,
-    MAX_POINTS,
-    default_vary,
-    evaluate,
-    on_frontier,
-    pool,
-    refine,
-    saturation_per_s,
-    sweep_key,
-    sweep_points,
-)
+from sim_core.sweep.frontier import evaluate, on_frontier, pool, refine
+from sim_core.sweep.points import LOADS, MAX_POINTS, default_vary, sweep_key, sweep_points
+from sim_core.sweep.saturation import saturation_per_s
 from sim_core.traffic.draws import draw
 from sim_core.traffic.traces import read_trace
 
@@ -83,7 +76,7 @@ def test_table_agrees_with_single_runs():
     table = frontier(scenario, {"policy": ["chunked", "static"], "arrival_per_s": [2.0, 8.0]})
     for row in table.to_dict("records"):
         alone = run(scenario.replace(policy=row["policy"], arrival_per_s=row["arrival_per_s"]))
-        for name, value in metrics.point_of(alone).items():
+        for name, value in point_of(alone).items():
             np.testing.assert_equal(row[name], value, err_msg=name)
     assert table["feasible"].all()
 
@@ -126,15 +119,13 @@ def test_what_saturates_is_what_an_overloaded_engine_finishes(policy, changes):
     scenario = Scenario(policy=policy, requests=4000, **changes)
     top = saturation_per_s(scenario)
     overloaded = run(scenario.replace(arrival_per_s=2 * top, warmup_frac=0.3))
-    assert metrics.request_per_s(overloaded) == pytest.approx(top, rel=0.08)
+    assert request_per_s(overloaded) == pytest.approx(top, rel=0.08)
 
 
 def test_saturation_does_not_stop_where_preemptions_begin():
     """Oracle: runs. With the batch full this engine thrashes; with fewer clients it does much more."""
     scenario = load_scenario("kv-pressure")
-    rates = [
-        metrics.request_per_s(run(scenario.replace(concurrency=clients))) for clients in (8, 16, 24, 32, 48)
-    ]
+    rates = [request_per_s(run(scenario.replace(concurrency=clients))) for clients in (8, 16, 24, 32, 48)]
     assert saturation_per_s(scenario) >= 0.95 * max(rates)
     assert max(rates) > 1.5 * rates[-1]
 
@@ -303,7 +294,7 @@ ONE_PLACE = Scenario(
 
 def service_s(scenario):
     """Return the time of a prompt alone, the only step a request of `ONE_PLACE` needs [s]."""
-    step, prompt = price(scenario).step, scenario.prompt_tokens
+    step, prompt = price_of(scenario).step, scenario.prompt_tokens
     return step.token_s[prompt] + step.row_s[1] + step.prefill_pair_s * prompt**2 / 2 + step.prefill_request_s
 
 
@@ -317,7 +308,7 @@ def lindley_p99_s(scenario, per_s):
     for before_s, at_s in zip([arrival_s[0], *arrival_s], arrival_s, strict=False):
         wait_s = max(0.0, wait_s + duration_s - (at_s - before_s)) if ttfts_s else 0.0
         ttfts_s.append(wait_s + duration_s)
-    offsets_s = price(scenario).request_before_s + price(scenario).request_after_s
+    offsets_s = price_of(scenario).request_before_s + price_of(scenario).request_after_s
     return np.percentile(ttfts_s[len(ttfts_s) // 10 :], 99) + offsets_s
 
 
@@ -377,10 +368,10 @@ def test_capacity_meets_the_limits_and_two_percent_more_does_not(changes, bound_
     rate = found["arrival_per_s"]
     assert found["bound_by"] == bound_by
     full = scenario.replace(requests=20_000, arrival_per_s=rate)
-    np.testing.assert_equal(metrics.point_of(run(full)), found["point"])
+    np.testing.assert_equal(point_of(run(full)), found["point"])
     assert found["point"]["meets_slo"] is True
     above = 1.05 if scenario.policy == "static" else 1.02
-    assert metrics.point_of(run(full.replace(arrival_per_s=above * rate)))["meets_slo"] is False
+    assert point_of(run(full.replace(arrival_per_s=above * rate)))["meets_slo"] is False
 
 
 def test_no_capacity_where_even_a_trickle_misses():
@@ -403,7 +394,7 @@ def test_capacity_beyond_what_a_full_batch_sustains():
     scenario = load_scenario("kv-pressure", requests=20_000)
     found = capacity(scenario.replace(slo_tpot_ms=1e5, slo_ttft_ms=1e7))
     full = scenario.replace(concurrency=128, requests=2000)
-    assert found["arrival_per_s"] > 1.1 * metrics.request_per_s(run(full))
+    assert found["arrival_per_s"] > 1.1 * request_per_s(run(full))
     assert found["bound_by"] == "stability"
 
 
@@ -425,7 +416,7 @@ def test_capacity_grows_with_the_limits():
 def test_points_at_a_limit() -> None:
     """Oracle: the intervals of `bands_of`: a limit inside one is at the limit, one outside of it is not."""
     base = load_scenario("arrival_per_s=14")
-    found = metrics.bands_of(run(base))
+    found = bands_of(run(base))
     inside = base.replace(slo_tpot_ms=0.5 * (found["tpot_ms_p99_low"] + found["tpot_ms_p99_high"]))
     both = inside.replace(slo_ttft_ms=0.5 * (found["ttft_ms_p99_low"] + found["ttft_ms_p99_high"]))
     beyond = base.replace(slo_tpot_ms=1.01 * found["tpot_ms_p99_high"], slo_ttft_ms=1e6)

@@ -12,7 +12,8 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from sim_core.results.timeline import KINDS, LATE, POLICIES, QUEUED, SEGMENT, Timeline, timelines
+from sim_core.results.story import KINDS, QUEUED
+from sim_core.results.timeline import LATE, POLICIES, SEGMENT, Timeline, timelines
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.batching import gantt
 from sim_core.view.drawing.words import THIN

@@ -17,7 +17,7 @@ from sim_core.command.main import main
 from sim_core.engine.run import run
 from sim_core.fields.errors import ScenarioError
 from sim_core.questions.teaching import lessons
-from sim_core.results import metrics
+from sim_core.results.metrics import point_of
 from sim_core.scenario.link.load import load_scenario
 from sim_core.scenario.scenario import FIELDS, Scenario
 from sim_core.view.learn import lesson_figures, lesson_summary, lesson_words
@@ -67,7 +67,7 @@ def test_steps_are_well_made(item, number) -> None:
 def test_measures_are_the_metrics() -> None:
     """Oracle: the simulator's own point, in the measure's unit."""
     step = catalogue.lesson("02-the-roofline").steps[0]
-    point = metrics.point_of(run(load_scenario(step.scenario, concurrency=64)))
+    point = point_of(run(load_scenario(step.scenario, concurrency=64)))
     assert lessons.figure_at(step, "64") == pytest.approx(100 * point["mfu_frac"])
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from sim_core.command.main import main
 from sim_core.engine.run import each_step, run
-from sim_core.evidence.own import probe as measure
-from sim_core.evidence.own.probe import Measured, OpenAIServer, Probe, Stream
+from sim_core.evidence.own.probe import PROMPTS, Measured, measure, observe, plan
+from sim_core.evidence.own.server import OpenAIServer, Probe, Stream
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.profiles import EngineProfile, read_profile, write_profile
 from sim_core.scenario.request_lists import write_request_list
@@ -61,7 +61,7 @@ class Simulated:
 
 
 def measured(noise: float = 0.0, **options: object) -> Measured:
-    return measure.measure(Simulated(noise), "planted", clock=lambda: 0.0, **options)
+    return measure(Simulated(noise), "planted", clock=lambda: 0.0, **options)
 
 
 def times_ms(profile: EngineProfile, tokens: list[int]) -> np.ndarray:
@@ -75,7 +75,7 @@ def times_ms(profile: EngineProfile, tokens: list[int]) -> np.ndarray:
 @pytest.mark.parametrize("longest", [20, 100, 2048, 100_000])
 def test_the_plan_keeps_to_its_bounds(most: int, longest: int) -> None:
     """Oracle: the arguments: streams, lengths; prompts and batches both occur; a few dozen probes."""
-    probes = measure.plan(most, longest)
+    probes = plan(most, longest)
     assert max(probe.streams for probe in probes) <= most
     assert max(probe.prompt_tokens + probe.output_tokens for probe in probes) <= max(longest, 3)
     assert {probe.output_tokens > 1 for probe in probes} == {True, False}
@@ -84,9 +84,9 @@ def test_the_plan_keeps_to_its_bounds(most: int, longest: int) -> None:
 
 def test_an_early_end_has_a_bit_of_everything() -> None:
     """Oracle: the first third of the plan."""
-    probes = measure.plan(32, 8192)
+    probes = plan(32, 8192)
     early = probes[: len(probes) // 3]
-    assert {probe.prompt_tokens for probe in early} >= set(measure.PROMPTS)
+    assert {probe.prompt_tokens for probe in early} >= set(PROMPTS)
     assert max(probe.streams for probe in early) >= 8
 
 
@@ -128,7 +128,7 @@ def test_a_run_that_was_not_measured_is_predicted() -> None:
 def test_pieces_of_several_tokens_are_counted() -> None:
     """Oracle: by hand: 5 pieces 30 ms apart carry 15 tokens: 10 ms a token."""
     stream = Stream(0.0, (0.1, 0.13, 0.16, 0.19, 0.22), 100, 15)
-    observation = measure.observe(Probe(2, 100, 15), [stream, stream])
+    observation = observe(Probe(2, 100, 15), [stream, stream])
     assert observation.time_ms == pytest.approx(10.0)
     assert observation.tokens == 2
 
@@ -136,7 +136,7 @@ def test_pieces_of_several_tokens_are_counted() -> None:
 def test_streams_that_hardly_overlap_tell_nothing() -> None:
     """Oracle: one ends as the other begins."""
     early, late = (Stream(0.0, tuple(start + 0.01 * k for k in range(10)), 5, 10) for start in (0.0, 0.085))
-    assert measure.observe(Probe(2, 5, 10), [early, late]) is None
+    assert observe(Probe(2, 5, 10), [early, late]) is None
 
 
 # --- limits and interruption ----------------------------------------------------------------------
@@ -145,7 +145,7 @@ def test_streams_that_hardly_overlap_tell_nothing() -> None:
 def test_the_time_limit_ends_the_run() -> None:
     """Oracle: a clock that advances 10 s a probe: 15 of 42 probes in 150 s."""
     clock, lines = iter(range(0, 10_000, 10)), []
-    found = measure.measure(Simulated(), "x", seconds=150.0, clock=lambda: next(clock), progress=lines.append)
+    found = measure(Simulated(), "x", seconds=150.0, clock=lambda: next(clock), progress=lines.append)
     assert not found.finished
     assert "Stopped early" in found.profile.source
     assert "150 s is over" in lines[-1]
@@ -153,11 +153,11 @@ def test_the_time_limit_ends_the_run() -> None:
 
 def test_an_interruption_keeps_what_was_measured() -> None:
     """Oracle: 20 probes before Ctrl-C make a profile; 5 do not, and it says what is missing."""
-    found = measure.measure(Simulated(fails_after=20), "x", clock=lambda: 0.0)
+    found = measure(Simulated(fails_after=20), "x", clock=lambda: 0.0)
     assert not found.finished
     assert found.profile.step_tokens[0] == 1
     with pytest.raises(ScenarioError, match="a profile needs at least 8"):
-        measure.measure(Simulated(fails_after=5), "x", clock=lambda: 0.0)
+        measure(Simulated(fails_after=5), "x", clock=lambda: 0.0)
 
 
 # --- over HTTP ------------------------------------------------------------------------------------

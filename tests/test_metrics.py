@@ -18,11 +18,14 @@ from hypothesis import strategies as st
 from sim_core import catalogue, load_scenario, simulate, summarize
 from sim_core.engine.run import FINISHED, REJECTED, run
 from sim_core.fields.errors import ScenarioError
-from sim_core.results import metrics
-from sim_core.results.metrics import Rows, band, measure, percentiles, summary_of, tally_of, window_of
+from sim_core.results.limits import LIMITS, bands_of
+from sim_core.results.metrics import measure, point_of, summary_of
+from sim_core.results.percentiles import QUANTILES, band, percentiles
 from sim_core.results.text import plain
+from sim_core.results.use import prefill_frac
+from sim_core.results.window import Rows, tally_of, window_of
 from sim_core.scenario.scenario import Scenario
-from sim_core.sweep.frontier import saturation_per_s
+from sim_core.sweep.saturation import saturation_per_s
 from tests.naive import simulate_naive
 from tests.runs import listed
 
@@ -200,9 +203,9 @@ def test_itl_percentiles_follow_the_exact_gaps(policy):
         warm=8,
     )
     gaps_ms = 1e3 * np.array(twin.kept[0].gaps_s)
-    point = metrics.point_of(found)
+    point = point_of(found)
     assert point["itl_ms_n"] == gaps_ms.size
-    for quantile in metrics.QUANTILES:
+    for quantile in QUANTILES:
         exact = np.percentile(gaps_ms, quantile, method="inverted_cdf")
         assert point[f"itl_ms_p{quantile:.0f}"] == pytest.approx(exact, rel=0.016)
 
@@ -219,7 +222,7 @@ def coverage(scenario, name, truth, seeds):
     """Return how many of the intervals of the p99 hold the true value."""
     hits = 0
     for seed in range(seeds):
-        found = metrics.bands_of(run(scenario.replace(seed=seed)))
+        found = bands_of(run(scenario.replace(seed=seed)))
         hits += found[f"{name}_p99_low"] <= truth <= found[f"{name}_p99_high"]
     return hits
 
@@ -233,7 +236,7 @@ def test_band_holds_the_value_of_a_long_run():
     scenario = Scenario(max_batch=1, requests=50_000)
     scenario = scenario.replace(arrival_per_s=0.7 * saturation_per_s(scenario))
     long = run(scenario.replace(requests=2_000_000, seed=1000))
-    truth = metrics.point_of(long)["ttft_ms_p99"]
+    truth = point_of(long)["ttft_ms_p99"]
     assert coverage(scenario, "ttft_ms", truth, 60) >= 51
 
 
@@ -243,7 +246,7 @@ def test_band_holds_the_value_of_a_long_run_of_a_full_engine(load, name, least):
     """Oracle: a run of 4,000,000 requests, 100 intervals; TPOT is correlated over whole busy hours."""
     scenario = Scenario(requests=50_000, prompt_cv=1.0, output_cv=1.0)
     scenario = scenario.replace(arrival_per_s=load * saturation_per_s(scenario))
-    truth = metrics.point_of(run(scenario.replace(requests=4_000_000, seed=1000)))[f"{name}_p99"]
+    truth = point_of(run(scenario.replace(requests=4_000_000, seed=1000)))[f"{name}_p99"]
     assert coverage(scenario, name, truth, 100) >= least
 
 
@@ -376,12 +379,12 @@ def test_mean_batch_counts_idle_replicas(replicas, concurrency):
 def test_figures_make_sense_whatever_the_scenario(scenario):
     """Oracle: shares lie between 0 and 1 and exist; parts make a whole; percentiles are in order."""
     try:
-        found = metrics.point_of(run(scenario))
+        found = point_of(run(scenario))
     except ScenarioError:  # does not fit, or no request does
         return
     for name, value in found.items():
         assert not name.endswith("_frac") or 0 <= value <= 1 + 1e-9, (name, value)
-    assert found["limit"] in metrics.LIMITS
+    assert found["limit"] in LIMITS
     assert sum(value for name, value in found.items() if name.startswith("share_")) == pytest.approx(1)
     assert found["kv_blocked_frac"] + found["batch_blocked_frac"] + found["idle_frac"] <= 1 + 1e-9
     assert 0 < found["mean_batch"] <= scenario.max_running * scenario.replicas * (1 + 1e-9)
@@ -444,7 +447,7 @@ def flags(scenario, load, seeds=5):
     """Return how many of the runs at a load are called saturated."""
     per_s = load * saturation_per_s(scenario)
     runs = (run(scenario.replace(arrival_per_s=per_s, seed=seed)) for seed in range(seeds))
-    return sum(metrics.point_of(found)["saturated"] for found in runs)
+    return sum(point_of(found)["saturated"] for found in runs)
 
 
 @pytest.mark.parametrize("name", sorted(catalogue.preset_ids("scenarios")))
@@ -533,9 +536,9 @@ def test_prefill_share_by_hand():
     decode_s = 249 * (step.token_s[1] + step.row_s[1] + step.decode_context_s * (1000 + 124))
     extra_s = prefill_s - step.token_s[1] - step.row_s[1]
     expected = extra_s / (prefill_s + decode_s)
-    assert metrics.prefill_frac(found) == pytest.approx(expected, rel=0.06)  # the last request is left out
+    assert prefill_frac(found) == pytest.approx(expected, rel=0.06)  # the last request is left out
     whole = run(scenario.replace(policy="prefill_first"))
-    assert metrics.prefill_frac(whole) == pytest.approx(prefill_s / (prefill_s + decode_s), rel=0.06)
+    assert prefill_frac(whole) == pytest.approx(prefill_s / (prefill_s + decode_s), rel=0.06)
 
 
 def test_tally_ignores_what_lies_outside():

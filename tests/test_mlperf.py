@@ -14,9 +14,9 @@ from sim_core import catalogue, load_scenario
 from sim_core.catalogue import reader
 from sim_core.engine.run import run
 from sim_core.fields.errors import ScenarioError
-from sim_core.questions import benchmark_rules as mlperf
-from sim_core.questions.benchmark_rules import Limits
-from sim_core.results import metrics
+from sim_core.questions import benchmark_rules
+from sim_core.questions.benchmark_search import Limits, candidates, held, highest_rate, system, tuned
+from sim_core.results.metrics import point_of
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic import draws
 
@@ -33,7 +33,7 @@ def rules() -> list[dict[str, str]]:
 def small(part: str = "h100-sxm", **changes) -> Scenario:
     """Return the 8B benchmark's system on one accelerator."""
     benchmark = catalogue.benchmark("llama3.1-8b")
-    return mlperf.tuned(benchmark, Scenario(accelerator=part)).replace(**changes)
+    return tuned(benchmark, Scenario(accelerator=part)).replace(**changes)
 
 
 # Rules as data
@@ -116,11 +116,11 @@ def test_bisection_finds_the_capacity_of_a_queue_that_theory_knows(load):
         max_batch=1, prompt_cv=0.0, output_cv=0.0, prompt_tokens=400, output_tokens=40, requests=60_000,
         warmup_frac=0.0, slo_tpot_ms=1e6,
     )  # fmt: skip
-    alone = metrics.point_of(run(scenario.replace(arrival_per_s=1e-3, requests=50)))
+    alone = point_of(run(scenario.replace(arrival_per_s=1e-3, requests=50)))
     price = run(scenario.replace(requests=2)).price
     service_s = (alone["e2e_ms_p50"] / 1e3) - price.request_before_s - price.request_after_s
     limit_ms = alone["ttft_ms_p50"] + 1e3 * service_s * queue_quantile(load, 0.99)
-    rate, point, bound_by = mlperf.highest_rate(
+    rate, point, bound_by = highest_rate(
         scenario.replace(slo_ttft_ms=limit_ms), 0.5 / service_s, 1 / service_s
     )
     assert rate * service_s == pytest.approx(load, rel=0.03)
@@ -136,27 +136,27 @@ def test_the_queue_quantile_by_hand():
 def test_bisection_from_far_away():
     """Oracle: guesses a hundred times too low or too high lead to the same rate."""
     scenario = small(requests=3000, slo_ttft_ms=500.0, slo_tpot_ms=15.0, max_batch=256)
-    rates = [mlperf.highest_rate(scenario, guess)[0] for guess in (0.2, 20.0, 2000.0)]
+    rates = [highest_rate(scenario, guess)[0] for guess in (0.2, 20.0, 2000.0)]
     assert max(rates) / min(rates) < 1.015
 
 
 def test_no_rate_within_impossible_limits():
     """Oracle: less than one request's own prefill."""
-    assert mlperf.within([small()], Limits(0.01, 1.0)) is None
-    assert mlperf.highest_rate(small(requests=500, slo_ttft_ms=0.01), 1.0)[:2] == (0.0, None)
+    assert benchmark_rules.within([small()], Limits(0.01, 1.0)) is None
+    assert highest_rate(small(requests=500, slo_ttft_ms=0.01), 1.0)[:2] == (0.0, None)
 
 
 def test_a_batch_limit_that_is_given_is_kept():
     """Oracle: the setting found."""
-    answer = mlperf.within([small()], Limits(2000.0, 100.0), sizes=(96,))
+    answer = benchmark_rules.within([small()], Limits(2000.0, 100.0), sizes=(96,))
     assert answer.scenario.max_batch == 96
-    assert mlperf.offline([small()], sizes=(96,)).scenario.max_batch == 96
+    assert benchmark_rules.offline([small()], sizes=(96,)).scenario.max_batch == 96
 
 
 @pytest.fixture(scope="module")
 def found():
     benchmark = catalogue.benchmark("llama3.1-8b")
-    return mlperf.answers(benchmark, mlperf.candidates(small(), 4))
+    return benchmark_rules.answers(benchmark, candidates(small(), 4))
 
 
 def test_answers_keep_their_limits(found):
@@ -165,12 +165,12 @@ def test_answers_keep_their_limits(found):
         answer = found[rule]
         assert answer.point["ttft_ms_p99"] <= answer.limits.ttft_ms
         assert answer.point["tpot_ms_p99"] <= answer.limits.tpot_ms
-        assert metrics.point_of(run(answer.scenario)) == pytest.approx(answer.point, nan_ok=True)
+        assert point_of(run(answer.scenario)) == pytest.approx(answer.point, nan_ok=True)
 
 
 def test_scenarios_are_ordered(found):
     """Oracle: tighter limits never give more; Offline is not beaten by more than its drain, 2%."""
-    offline, server, tight = (found[rule].output_tok_per_s_per_accelerator for rule in mlperf.RULES)
+    offline, server, tight = (found[rule].output_tok_per_s_per_accelerator for rule in benchmark_rules.RULES)
     assert tight <= server <= 1.02 * offline
 
 
@@ -179,7 +179,7 @@ def test_offline_is_long_enough(found):
     answer = found["offline"]
     assert answer.scenario.requests >= 10 * answer.scenario.max_batch
     twice = run(answer.scenario.replace(requests=2 * answer.scenario.requests))
-    longer = metrics.point_of(twice)["output_tok_per_s_per_accelerator"]
+    longer = point_of(twice)["output_tok_per_s_per_accelerator"]
     assert longer == pytest.approx(answer.output_tok_per_s_per_accelerator, rel=0.015)
 
 
@@ -187,7 +187,7 @@ def test_the_layout_found_is_as_good_as_any(found):
     """Oracle: each candidate searched alone; the quick runs may misjudge by 3%."""
     limits = found["interactive"].limits
     alone = [
-        mlperf.within([option], limits, min_duration_s=600.0) for option in mlperf.candidates(small(), 4)
+        benchmark_rules.within([option], limits, min_duration_s=600.0) for option in candidates(small(), 4)
     ]
     best = max(answer.output_tok_per_s_per_accelerator for answer in alone if answer)
     assert found["interactive"].output_tok_per_s_per_accelerator >= 0.97 * best
@@ -196,9 +196,11 @@ def test_the_layout_found_is_as_good_as_any(found):
 @pytest.mark.parametrize("along", ["tpot", "ttft"])
 def test_a_looser_limit_never_costs(along, found):
     """Oracle: monotony, 0 at a limit that nothing keeps, and the answer at the benchmark's own limit."""
-    options, limits = mlperf.candidates(small(), 4), found["interactive"].limits
+    options, limits = candidates(small(), 4), found["interactive"].limits
     own, other = (limits.tpot_ms, limits.ttft_ms) if along == "tpot" else (limits.ttft_ms, limits.tpot_ms)
-    rows = mlperf.limit_curve(options, (0.1, own / 4, own / 2, own, 2 * own), along=along, other_ms=other)
+    rows = benchmark_rules.limit_curve(
+        options, (0.1, own / 4, own / 2, own, 2 * own), along=along, other_ms=other
+    )
     speeds = [row["output_tok_per_s_per_accelerator"] for row in rows]
     assert speeds[0] == 0.0 and rows[0]["bound_by"] == "floor"
     assert speeds == sorted(speeds)
@@ -207,9 +209,9 @@ def test_a_looser_limit_never_costs(along, found):
 
 def test_counting_by_hand():
     """Arithmetic by hand: 600 s and 60 s for the last answer leave 600/660 of the rate."""
-    answer = mlperf.Answer("server", None, Scenario(), {"e2e_ms_mean": 60_000.0}, 110.0, "")
-    assert mlperf.counted(answer, 600.0) == pytest.approx(100.0)
-    assert mlperf.counted(dataclasses.replace(answer, rule="offline"), 600.0) == 110.0
+    answer = benchmark_rules.Answer("server", None, Scenario(), {"e2e_ms_mean": 60_000.0}, 110.0, "")
+    assert benchmark_rules.counted(answer, 600.0) == pytest.approx(100.0)
+    assert benchmark_rules.counted(dataclasses.replace(answer, rule="offline"), 600.0) == 110.0
 
 
 # Systems
@@ -217,17 +219,17 @@ def test_counting_by_hand():
 
 def test_candidates_use_every_device():
     """Oracle: devices = tensor parallel x replicas; experts whole or divided."""
-    scenario = mlperf.tuned(catalogue.benchmark("gpt-oss-120b"), Scenario(accelerator="b200"))
-    options = mlperf.candidates(scenario, 8)
+    scenario = tuned(catalogue.benchmark("gpt-oss-120b"), Scenario(accelerator="b200"))
+    options = candidates(scenario, 8)
     assert {option.tensor_parallel * option.replicas for option in options} == {8}
     assert {option.expert_parallel for option in options} == {1, 2, 4, 8}
 
 
 def test_a_model_that_does_not_fit_says_so():
     """Oracle: the message of memory."""
-    scenario = mlperf.tuned(catalogue.benchmark("llama3.1-405b"), Scenario(accelerator="l4"))
+    scenario = tuned(catalogue.benchmark("llama3.1-405b"), Scenario(accelerator="l4"))
     with pytest.raises(ScenarioError, match="needs"):
-        mlperf.candidates(scenario, 1)
+        candidates(scenario, 1)
 
 
 @pytest.mark.parametrize(
@@ -237,20 +239,20 @@ def test_a_model_that_does_not_fit_says_so():
 )  # fmt: skip
 def test_precision_of_a_submission(part, benchmark, dtype):
     """Oracle: the narrowest format the part computes in; gpt-oss stays as published."""
-    assert mlperf.tuned(catalogue.benchmark(benchmark), Scenario(accelerator=part)).weight_dtype == dtype
+    assert tuned(catalogue.benchmark(benchmark), Scenario(accelerator=part)).weight_dtype == dtype
 
 
 def test_a_system_forgets_the_custom_model():
     """Oracle: no dimension of another model is left over."""
     custom = load_scenario("model=llama-3.1-8b&layers=2")
-    assert mlperf.system(catalogue.benchmark("llama2-70b"), custom).layers is None
+    assert system(catalogue.benchmark("llama2-70b"), custom).layers is None
 
 
 def test_held_by_hand():
     """Arithmetic by hand: KV tokens / (prompt + half the answer + half a block), lengths fixed."""
     scenario = Scenario(mix="1000/200")
     room = run(scenario.replace(requests=2)).price.kv_blocks * 16
-    assert mlperf.held(scenario) == int(room / (1000 + 100 + 8))
+    assert held(scenario) == int(room / (1000 + 100 + 8))
 
 
 # Published facts
@@ -268,7 +270,7 @@ def test_published_facts_can_be_cited(name):
         assert spread.entry_ids or spread.rounds == ("v4.1",) or "v4.0" in spread.rounds
         assert len(spread.retrieved) == 10
         assert spread.accelerator in catalogue.preset_ids("accelerators")
-        for rule in mlperf.RULES:
+        for rule in benchmark_rules.RULES:
             values = [getattr(spread, f"{rule}_{key}") for key in ("min", "median", "max")]
             count = getattr(spread, f"{rule}_count")
             assert all(value is None for value in values) if not count else values == sorted(values)
@@ -305,7 +307,7 @@ def test_the_stored_comparison_repeats():
     systems = catalogue.published_check("mlperf").systems
     [stored] = [row for row in systems if (row.benchmark, row.accelerator, row.devices) == key]
     benchmark = catalogue.benchmark("llama3.1-8b")
-    found = mlperf.answers(benchmark, mlperf.candidates(small(calibration="submission"), 1))
+    found = benchmark_rules.answers(benchmark, candidates(small(calibration="submission"), 1))
     assert found["offline"].output_tok_per_s_per_accelerator == pytest.approx(stored.offline, rel=0.01)
     ratio = found["server"].output_tok_per_s_per_accelerator / stored.offline
     assert ratio == pytest.approx(stored.server, rel=0.01)

@@ -13,7 +13,7 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.questions import disaggregation
 from sim_core.questions.shift import needs
 from sim_core.questions.shift.study import fitted_needs, plain
-from sim_core.results import metrics
+from sim_core.results.metrics import point_of
 from sim_core.traffic import draws
 from sim_core.traffic.traces import Trace
 
@@ -67,7 +67,7 @@ def test_a_split_that_has_what_it_needs_keeps_the_limits(query: str) -> None:
     trial = split.replace(requests=12_000, warmup_frac=0.3)
 
     def keeps(share: float) -> bool:
-        return metrics.point_of(run(trial.replace(arrival_per_s=share * carried), trace=lengths))["meets_slo"]
+        return point_of(run(trial.replace(arrival_per_s=share * carried), trace=lengths))["meets_slo"]
 
     assert keeps(0.85)
     assert not keeps(1.5)

@@ -11,7 +11,9 @@ from sim_core import ScenarioError, load_scenario, simulate
 from sim_core.catalogue.calibrations import calibration, parse_constants, write_constants
 from sim_core.engine.run import run
 from sim_core.evidence import trust
-from sim_core.price import cost
+from sim_core.evidence.blind import NO_BAND
+from sim_core.price.price import price_of, slowed
+from sim_core.price.use import shares
 from sim_core.questions.phases import bench_of
 from sim_core.scenario.link.carry import carried_by
 from sim_core.scenario.link.changes import with_changes
@@ -61,7 +63,7 @@ def test_own_constants_price_steps_everywhere_alike() -> None:
     base = Scenario(constants="layer:9.5")
     more = base.replace(constants="layer:10.5")
     layers = 32  # Llama 3.1 8B
-    first, second = cost.price(base), cost.price(more)
+    first, second = price_of(base), price_of(more)
     assert second.step.token_s[1:] - first.step.token_s[1:] == pytest.approx(layers * 1e-6)
     difference = bench_of(more).constants.layer_s - bench_of(base).constants.layer_s
     assert difference == pytest.approx(1e-6)
@@ -212,7 +214,7 @@ def test_own_engines_are_no_evidence_of_the_published_points() -> None:
     for scenario in (Scenario(constants="layer:9.5"), Scenario(step_profile="1:15.1")):
         found = trust.trust(scenario)
         assert found.evidence == "your own measurement"
-        assert found.tpot_band == pytest.approx(trust.NO_BAND, nan_ok=True)
+        assert found.tpot_band == pytest.approx(NO_BAND, nan_ok=True)
     assert trust.trust(Scenario(constants="layer:9.5", policy="static")).badge == trust.EXTRAPOLATED
 
 
@@ -221,9 +223,9 @@ def test_slowed_steps_take_longer_and_nothing_else_changes() -> None:
     scenario = Scenario(
         arrivals="closed", concurrency=4, requests=40, step_profile="1:10,256:20,context:0.001"
     )
-    usual = cost.price(scenario)
-    slow = cost.slowed(usual, 2.0)
+    usual = price_of(scenario)
+    slow = slowed(usual, 2.0)
     first, second = (run(scenario, price=price) for price in (usual, slow))
     assert second.finished_s == pytest.approx(2 * first.finished_s)
-    assert cost.shares(slow, second.engine.usage)["measured"] == pytest.approx(second.engine.usage.busy_s)
+    assert shares(slow, second.engine.usage)["measured"] == pytest.approx(second.engine.usage.busy_s)
     assert slow.kv_blocks == usual.kv_blocks

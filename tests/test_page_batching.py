@@ -15,7 +15,9 @@ import pytest
 from sim_core import Scenario, ScenarioError, load_scenario
 from sim_core.command.main import main
 from sim_core.evidence import trust
-from sim_core.questions.experiments import waiting as core
+from sim_core.questions.experiments import endings as endings_experiment
+from sim_core.questions.experiments import waiting as waiting_experiment
+from sim_core.questions.experiments.preemption import crossover, mean_context
 from sim_core.results.timeline import POLICIES, logged_scenario, timelines
 from sim_core.scenario.ready import ready_scenario, ready_scenarios
 from sim_core.view.batching import experiments, request_editor
@@ -218,7 +220,7 @@ def test_the_crossover_can_be_taken_away() -> None:
     )
     rows = [ast.literal_eval(line) for line in run.stdout.splitlines()]
     scenario = app.session_state.scenario
-    found = core.crossover(scenario, core.mean_context(scenario), 8)
+    found = crossover(scenario, mean_context(scenario), 8)
     own = [row for row in rows if row["flops_times"] == 1.0 and row["host_gb_per_s"] == found.host_gb_per_s]
     assert [row["recompute_ms"] for row in own[: len(found.contexts)]] == pytest.approx(
         found.recompute_ms[1.0]
@@ -231,7 +233,10 @@ def test_the_crossover_can_be_taken_away() -> None:
 
 def test_rows_of_experiments_have_the_badge_of_their_policy() -> None:
     """Oracle: static batching is outside of what was measured, continuous batching is not."""
-    waiting, endings = core.waiting(Scenario(requests=300)), core.endings(Scenario(max_batch=16))
+    waiting, endings = (
+        waiting_experiment.waiting(Scenario(requests=300)),
+        endings_experiment.endings(Scenario(max_batch=16)),
+    )
     assert experiments._wait_trust(waiting, waiting.rows[0]).badge == trust.EXTRAPOLATED
     assert experiments._wait_trust(waiting, waiting.continuous).badge == trust.VALIDATED
     badges = {row["policy"]: experiments._ending_trust(endings, row).badge for row in endings.rows}

@@ -13,10 +13,9 @@ from streamlit.testing.v1 import AppTest
 
 from sim_core.command.main import main
 from sim_core.evidence.own import engine as own_engine
-from sim_core.evidence.own import fit as fitting
-from sim_core.evidence.own import formats as uploads
-from sim_core.evidence.own.fit import METRICS
-from sim_core.evidence.own.formats import OwnSteps, Upload
+from sim_core.evidence.own.cases import METRICS, median_error
+from sim_core.evidence.own.formats.points import OwnSteps, Upload
+from sim_core.evidence.own.formats.read import read_upload
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.profiles import read_profile
 from sim_core.scenario.scenario import Scenario
@@ -62,8 +61,8 @@ def test_every_view_of_the_example_runs(view: str) -> None:
 def test_the_example_finds_what_was_planted() -> None:
     """Oracle: the made-up points: their errors fall to the noise, and steps take longer."""
     engine = own_engine.calibrate([calibrate.example(Scenario())], Scenario())
-    assert fitting.median_error(engine.before, "tpot_ms") > 0.1
-    assert fitting.median_error(engine.after, "tpot_ms") < 0.03
+    assert median_error(engine.before, "tpot_ms") > 0.1
+    assert median_error(engine.after, "tpot_ms") < 0.03
     assert engine.speed > 1.05
     assert engine.speed_left == pytest.approx(1.0, abs=0.03)
 
@@ -110,14 +109,14 @@ def test_points_are_left_out_of_the_fit_when_unticked() -> None:
     assert np.flatnonzero(engine.fitted).tolist() == [0, 2, 4, 6]
     column = METRICS.index("tpot_ms")
     assert engine.unseen[1, column] == engine.after[1, column]
-    assert fitting.median_error(engine.unseen, "tpot_ms") < 0.05
+    assert median_error(engine.unseen, "tpot_ms") < 0.05
 
 
 # --- files ----------------------------------------------------------------------------------------
 
 
 def read(text: str, name: str = "mine.csv") -> Upload:
-    return uploads.read_upload(text.encode(), name)
+    return read_upload(text.encode(), name)
 
 
 def test_requests_are_replayed() -> None:
@@ -201,7 +200,7 @@ def test_the_command_writes_a_profile_that_runs(tmp_path: Path, capsys: pytest.C
     engine = own_engine.calibrate([read(REQUESTS)], Scenario(max_batch=64))
     assert printed["constants"] == engine.profile.constants == read_profile(out).constants
     assert printed["median_error_pct"]["tpot_ms"]["own_engine"] == pytest.approx(
-        100 * fitting.median_error(engine.after, "tpot_ms")
+        100 * median_error(engine.after, "tpot_ms")
     )
     assert main(["run", "requests=50", "--profile", str(out)]) == 0
     assert json.loads(capsys.readouterr().out)["trust"]["evidence"] == "your own measurement"

@@ -8,6 +8,7 @@ from streamlit.testing.v1 import AppTest
 from sim_core import catalogue
 from sim_core.command.main import main
 from sim_core.evidence import trust
+from sim_core.questions import benchmark_search
 from sim_core.view.scenarios import page as scenarios
 from sim_core.view.session import state
 from tests.visits import finding, healthy, open_page, said
@@ -143,7 +144,7 @@ def test_looser_limits_of_ones_own_never_cost() -> None:
 def _tuned(benchmark: catalogue.Benchmark):
     from sim_core.scenario.scenario import Scenario
 
-    return scenarios.mlperf.tuned(benchmark, Scenario(accelerator="h200", calibration="submission"))
+    return benchmark_search.tuned(benchmark, Scenario(accelerator="h200", calibration="submission"))
 
 
 def test_rows_have_the_badge_and_band_of_their_rule() -> None:

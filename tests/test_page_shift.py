@@ -12,8 +12,10 @@ from streamlit.testing.v1 import AppTest
 
 from sim_core import catalogue
 from sim_core.command.main import main
-from sim_core.questions.shift import study as shift
 from sim_core.questions.shift.cluster import REALLOCATIONS
+from sim_core.questions.shift.report import decision_rows
+from sim_core.questions.shift.study import BINS, Study, brought
+from sim_core.questions.shift.volatility import SWEEP, SWEEP_STRATEGIES
 from sim_core.scenario.link.read import from_query
 from sim_core.scenario.link.write import to_query
 from sim_core.scenario.ready import ready_scenario
@@ -42,7 +44,7 @@ def scenario_of(app: AppTest):
 def test_every_strategy_over_time(strategy: str) -> None:
     """Oracle: the strategy's own outcome stands in the table; nothing is left to work out."""
     app = visit(strategy=strategy)
-    study = shift.Study(scenario_of(app))
+    study = Study(scenario_of(app))
     assert percent(study.outcome(strategy).attainment_frac) in said(app)
     assert "…" not in said(app)
 
@@ -69,7 +71,7 @@ def test_no_input_breaks_a_view(shown: str, changes: dict[str, str]) -> None:
 def test_the_finding_names_the_shares() -> None:
     """Oracle: the outcomes."""
     app = visit(shift="strategies")
-    study = shift.Study(scenario_of(app))
+    study = Study(scenario_of(app))
     words = finding(app)
     for name in ("fixed", "one_pool"):
         assert percent(study.outcome(name).attainment_frac) in words
@@ -78,12 +80,12 @@ def test_the_finding_names_the_shares() -> None:
 def test_every_move_is_in_the_table() -> None:
     """Oracle: the outcome's decisions, and what each brought by doing without it."""
     app = visit(strategy="predictive", forecast_s="10")
-    study = shift.Study(scenario_of(app))
+    study = Study(scenario_of(app))
     outcome = study.outcome("predictive")
     assert len(outcome.decisions) >= 1
     text = said(app)
-    rows = shift.decision_rows(study, outcome)
-    for row, gained in zip(rows, shift.brought(study, outcome), strict=True):
+    rows = decision_rows(study, outcome)
+    for row, gained in zip(rows, brought(study, outcome), strict=True):
         before, after = row["prefill_workers_before"], row["prefill_workers_after"]
         assert f"{before}P{4 - before}D → {after}P{4 - after}D" in text
         assert f"{abs(gained):,}" in text
@@ -92,18 +94,18 @@ def test_every_move_is_in_the_table() -> None:
 def test_the_sweep_fills_in_completely() -> None:
     """Oracle: one point for each dwell time in the file to take away, with every strategy."""
     app = visit(shift="pays", init_s="0", warm_up_s="0", storage_gb_per_s="1000000", control_s="2")
-    known = [view.known_row(scenario_of(app), times) for times in shift.SWEEP]
-    assert all(row is not None and f"{name}_frac" in row for row in known for name in shift.SWEEP_STRATEGIES)
+    known = [view.known_row(scenario_of(app), times) for times in SWEEP]
+    assert all(row is not None and f"{name}_frac" in row for row in known for name in SWEEP_STRATEGIES)
 
 
 def test_the_load_slider_moves_the_traffic() -> None:
     """Oracle: the address holds the new load, and the traffic has fewer requests."""
     app = visit(shift="strategies")
-    before = shift.Study(scenario_of(app)).demand.arrival_s.size
+    before = Study(scenario_of(app)).demand.arrival_s.size
     app.select_slider(key="page_demand_load_frac").set_value(0.5).run()
     healthy(app)
     assert address(app)["demand_load_frac"] == "0.5"
-    assert shift.Study(scenario_of(app)).demand.arrival_s.size < 0.8 * before
+    assert Study(scenario_of(app)).demand.arrival_s.size < 0.8 * before
 
 
 def test_a_kind_of_move_sets_its_phases() -> None:
@@ -155,7 +157,7 @@ def test_the_command_writes_timeline_and_decisions(capsys, tmp_path) -> None:
     assert [part["strategy"] for part in found["strategies"]] == ["fixed", "reactive"]
     assert all("brought" in row for part in found["strategies"] for row in part["decision_rows"])
     rows = list(csv.DictReader(io.StringIO(out.read_text(encoding="utf-8"))))
-    assert len(rows) == 2 * shift.BINS
+    assert len(rows) == 2 * BINS
     for row in rows:
         assert sum(float(row[key]) for key in row if key.startswith("workers_")) == pytest.approx(4)
 
@@ -184,4 +186,4 @@ def test_the_command_sweeps_volatility(capsys) -> None:
     query = "init_s=0&warm_up_s=0&storage_gb_per_s=1000000&control_s=2&prefill_workers=1&decode_workers=1"
     assert main(["shift", query, "--volatility", "--format", "csv"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert [float(row["dwell_reallocations"]) for row in rows] == list(shift.SWEEP)
+    assert [float(row["dwell_reallocations"]) for row in rows] == list(SWEEP)

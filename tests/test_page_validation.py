@@ -9,9 +9,11 @@ import pytest
 
 from sim_core import load_scenario
 from sim_core.command.main import main
-from sim_core.evidence import predicted as validation
 from sim_core.evidence import published as measured
 from sim_core.evidence import trust
+from sim_core.evidence.blind import NO_BAND
+from sim_core.evidence.coverage import STEEP_LOAD
+from sim_core.evidence.errors import scored
 from sim_core.view.drawing import figures, trust_words
 from sim_core.view.parts import actions
 from sim_core.view.session import state, sweeps
@@ -74,7 +76,7 @@ def test_the_worst_cases_carry_their_source_and_a_link() -> None:
     """Oracle: the rows with the largest factors; the link leads to the scenario that was simulated."""
     rows = [row for row in page.every_row() if row["pools"] == "one" and row["tpot_ms"] > 0]
     first = page.worst_of(rows, "tpot")[0]
-    ratio = validation.scored().ratio[:, 1]
+    ratio = scored().ratio[:, 1]
     assert abs(1 + first["tpot_error_pct"] / 100) in (
         pytest.approx(ratio[~(ratio != ratio)].max()), pytest.approx(ratio[~(ratio != ratio)].min())
     )  # fmt: skip
@@ -153,7 +155,7 @@ def test_each_curve_of_the_frontier_has_its_own_badge() -> None:
     scenario = app.session_state.scenario
     sweep = sweeps.Sweep(scenario, "accelerator", ("h100-sxm", "trainium3"), "load_frac")
     rows = sweeps.quick(sweep).rows
-    steep = trust.STEEP_LOAD
+    steep = STEEP_LOAD
     badges = {(row["accelerator"], row["load_frac"] > steep): row["badge"] for row in rows}
     assert badges["h100-sxm", False] == trust.VALIDATED and badges["h100-sxm", True] == trust.EXTRAPOLATED
     assert badges["trainium3", False] == trust.ANNOUNCED
@@ -171,7 +173,7 @@ def test_where_measured_values_lie() -> None:
     low, high = found.tpot_band
     text = trust_words.measured(10.0, found.tpot_band, lambda value: f"{value:.2f}")
     assert text == f"80 % band {10 * low:.2f} to {10 * high:.2f}"
-    assert trust_words.measured(10.0, trust.NO_BAND, str) == ""
+    assert trust_words.measured(10.0, NO_BAND, str) == ""
     assert f"{10 / high:.2f} to" in trust_words.measured(
         10.0, found.tpot_band, lambda value: f"{value:.2f}", inverse=True
     )

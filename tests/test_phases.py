@@ -10,8 +10,10 @@ import pytest
 from sim_core import load_scenario
 from sim_core.catalogue.calibrations import calibration
 from sim_core.fields.errors import ScenarioError
-from sim_core.price import cost
-from sim_core.price.cost import PARTS, DoesNotFit
+from sim_core.price.memory import DoesNotFit
+from sim_core.price.one_step import step_needs, step_parts
+from sim_core.price.parts import PARTS
+from sim_core.price.price import price_of
 from sim_core.questions import phases
 from sim_core.scenario.scenario import Scenario
 
@@ -40,10 +42,10 @@ def test_a_decode_step_is_the_simulators(query: str, batch: int, context: float)
     """Oracle: `cost.step_parts` and `cost.step_needs`, which look the step up in the simulator's tables."""
     scenario = load_scenario(query)
     bench, step = phases.bench_of(scenario), phases.decode(batch, context)
-    expected = cost.step_parts(cost.price(scenario), batch, context)
+    expected = step_parts(price_of(scenario), batch, context)
     found = {part: float(value) for part, value in phases.parts(bench, step).items()}
     assert found == pytest.approx(expected, rel=1e-9, abs=1e-15)
-    needed = cost.step_needs(cost.price(scenario), batch, context)
+    needed = step_needs(price_of(scenario), batch, context)
     pieces = phases.needs(bench, step).values()
     assert float(sum(need.compute_s for need in pieces)) == pytest.approx(needed["compute"], rel=1e-9)
     assert float(sum(n.bytes for n in pieces)) / bench.byte_per_s == pytest.approx(needed["memory"], rel=1e-9)
@@ -54,12 +56,12 @@ def test_a_decode_step_is_the_simulators(query: str, batch: int, context: float)
 def test_a_prefill_is_the_simulators(query: str, prompt: int) -> None:
     """Oracle: `cost.step_parts` of each chunk, less the sampled row where the prompt is not yet done."""
     scenario = load_scenario(query)
-    price, size = cost.price(scenario), scenario.token_budget
+    price, size = price_of(scenario), scenario.token_budget
     expected = dict.fromkeys(PARTS, 0.0)
     for start in range(0, prompt, size):
         chunk = min(size, prompt - start)
         last = start + chunk == prompt
-        for part, value in cost.step_parts(price, 0, 0.0, chunk, start).items():
+        for part, value in step_parts(price, 0, 0.0, chunk, start).items():
             expected[part] += value - (0.0 if last else price.ledger.row_s[PARTS.index(part), 1])
     found = phases.parts(phases.bench_of(scenario), phases.prefill(scenario, prompt))
     assert {part: float(np.sum(value)) for part, value in found.items()} == pytest.approx(
@@ -152,7 +154,7 @@ def test_the_parts_of_a_step_add_up(query: str) -> None:
 def test_what_fits_is_what_the_simulator_holds() -> None:
     """Oracle: its KV blocks, a sequence of 1,125 tokens taking 71 of 16."""
     scenario = load_scenario(LLAMA)
-    assert phases.largest_batch(scenario, 1125) == cost.price(scenario).kv_blocks // 71
+    assert phases.largest_batch(scenario, 1125) == price_of(scenario).kv_blocks // 71
     rows = phases.roofline(scenario, [1, 4096], 1125)
     assert row(rows, "decode")["fits"] and not row(rows, "decode", batch=4096)["fits"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sim_core import Scenario, simulate
-from sim_core.price import cost
+from sim_core.price.price import price_of
 from tests.runs import make_cost, run_kernel
 
 POLICIES = ("chunked", "prefill_first", "static")
@@ -116,7 +116,7 @@ def test_light_load_gives_the_bare_service_time(policy):
     """
     lone = {"arrival_per_s": 1e-4, "requests": 200, "prompt_cv": 0.0, "output_cv": 0.0, "output_tokens": 50}
     scenario = Scenario(policy=policy, max_batch=1, **lone)
-    price = cost.price(scenario)
+    price = price_of(scenario)
     step = price.step
     first_s = step.token_s[1000] + step.row_s[1] + step.prefill_pair_s * 1000**2 / 2 + step.prefill_request_s
     later_s = 49 * (step.token_s[1] + step.row_s[1] + 1024 * step.decode_context_s)

@@ -16,7 +16,7 @@ import pytest
 
 from sim_core import Scenario, load_scenario, simulate, summarize
 from sim_core.command.main import main
-from sim_core.price import cost
+from sim_core.price.price import price_of
 from sim_core.scenario.profiles import read_profile
 from sim_core.scenario.scenario import accelerator_of, model_of
 
@@ -92,7 +92,7 @@ def test_the_profile_is_one() -> None:
     """Oracle: the reader of profiles."""
     profile = read_profile(block("toml", "name ="))
     assert len(profile.step_tokens) == len(profile.step_time_ms) == 5
-    assert cost.price(Scenario(), profile).step.decode_context_s == pytest.approx(5e-8)
+    assert price_of(Scenario(), profile).step.decode_context_s == pytest.approx(5e-8)
 
 
 def test_the_accelerator_is_one(tmp_path: Path) -> None:
@@ -102,9 +102,9 @@ def test_the_accelerator_is_one(tmp_path: Path) -> None:
     text = block("toml", "# presets/accelerators/")
     path = tmp_path / text.split("\n")[0].removeprefix("# ")
     path.write_text(text, encoding="utf-8")
-    code = "from sim_core import Scenario\nfrom sim_core.price import cost\n"
+    code = "from sim_core import Scenario\nfrom sim_core.price.price import price_of\n"
     code += "scenario = Scenario(accelerator={!r})\n"
-    code = code.format(path.stem) + "print(cost.price(scenario).kv_blocks)"
+    code = code.format(path.stem) + "print(price_of(scenario).kv_blocks)"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.stderr == ""
     assert int(done.stdout) > 0

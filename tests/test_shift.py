@@ -10,9 +10,12 @@ import pytest
 from sim_core import catalogue, load_scenario
 from sim_core.engine.run import run
 from sim_core.price.pools import one_pool_of
-from sim_core.questions.shift import study as shift
+from sim_core.questions.shift import cluster as cluster_module
 from sim_core.questions.shift.cluster import Cluster
+from sim_core.questions.shift.report import decision_rows, timeline_rows
 from sim_core.questions.shift.strategies import Load, Planned, Predictive, Reactive, best_plan, forecast_error
+from sim_core.questions.shift.study import STRATEGIES, Outcome, Study, _waiting, brought, without
+from sim_core.questions.shift.volatility import SWEEP_DWELLS, break_even, sweep
 from sim_core.scenario.ready import ready_scenario
 from sim_core.traffic.traces import Trace
 
@@ -23,18 +26,18 @@ SMALL = (
 
 
 @pytest.fixture(scope="module")
-def study() -> shift.Study:
-    return shift.Study(load_scenario(SMALL))
+def study() -> Study:
+    return Study(load_scenario(SMALL))
 
 
-def count(outcome: shift.Outcome) -> int:
+def count(outcome: Outcome) -> int:
     return int(outcome.within.sum())
 
 
 # --- bounds ---------------------------------------------------------------------------------------
 
 
-def test_instant_knowledge_and_free_moves_are_the_bound(study: shift.Study) -> None:
+def test_instant_knowledge_and_free_moves_are_the_bound(study: Study) -> None:
     """Oracle: a plain loop that each time moves to the split in which the busier pool is least loaded by the
     requests of the next interval; the predictive strategy with these powers does the same, to the request."""
     scenario = study.scenario.replace(
@@ -69,7 +72,7 @@ def test_instant_knowledge_and_free_moves_are_the_bound(study: shift.Study) -> N
 
 def test_with_a_steady_mix_nobody_moves() -> None:
     """Oracle: the fixed split, request by request."""
-    steady = shift.Study(load_scenario(SMALL, demand="steady", demand_load_frac=0.7, forecast_error_frac=0.0))
+    steady = Study(load_scenario(SMALL, demand="steady", demand_load_frac=0.7, forecast_error_frac=0.0))
     fixed = steady.outcome("fixed")
     for name in ("reactive", "predictive"):
         found = steady.outcome(name)
@@ -77,20 +80,20 @@ def test_with_a_steady_mix_nobody_moves() -> None:
         np.testing.assert_array_equal(found.within, fixed.within)
 
 
-def test_who_knows_more_serves_no_less(study: shift.Study) -> None:
+def test_who_knows_more_serves_no_less(study: Study) -> None:
     """Oracle: order: an oracle can do what all others did, and free moves can do what it did."""
-    known = {name: count(study.outcome(name)) for name in shift.STRATEGIES}
+    known = {name: count(study.outcome(name)) for name in STRATEGIES}
     assert known["oracle"] >= max(known[name] for name in ("fixed", "hindsight", "reactive", "predictive"))
     assert known["free"] >= known["oracle"]
     assert known["hindsight"] >= known["fixed"]
 
 
-def test_the_best_fixed_split_is_found(study: shift.Study) -> None:
+def test_the_best_fixed_split_is_found(study: Study) -> None:
     """Oracle: all of them tried."""
     assert count(study.outcome("hindsight")) == max(count(study.fixed(split)) for split in (1, 2, 3))
 
 
-def test_one_pool_is_the_simulators(study: shift.Study) -> None:
+def test_one_pool_is_the_simulators(study: Study) -> None:
     """Oracle: `run` on the same requests, limits applied one by one."""
     demand, scenario = study.demand, study.scenario
     n = demand.arrival_s.size
@@ -107,7 +110,7 @@ def test_one_pool_is_the_simulators(study: shift.Study) -> None:
 
 def test_what_fits_nowhere_is_not_served() -> None:
     """Oracle: requests that exceed the KV cache of a worker, counted."""
-    tight = shift.Study(
+    tight = Study(
         load_scenario(SMALL, hbm_gb=20.0, kv_memory_frac=0.95, mix_other="12000~1/50:1", slo_ttft_ms=20_000.0)
     )
     demand = tight.demand
@@ -213,30 +216,30 @@ def test_the_plan_serves_most_by_its_own_count() -> None:
 # --- what it brought ------------------------------------------------------------------------------
 
 
-def test_a_run_can_be_played_again(study: shift.Study) -> None:
+def test_a_run_can_be_played_again(study: Study) -> None:
     """Oracle: the run itself."""
     for name in ("reactive", "predictive"):
         outcome = study.outcome(name)
-        again = shift.without(study, outcome, -1)
+        again = without(study, outcome, -1)
         np.testing.assert_array_equal(again.within, outcome.within)
         np.testing.assert_array_equal(again.moves, outcome.moves)
 
 
-def test_what_a_decision_brought(study: shift.Study) -> None:
+def test_what_a_decision_brought(study: Study) -> None:
     """Oracle: the run without it, as a plan written out by hand."""
     outcome = study.outcome("reactive")
     assert len(outcome.decisions) >= 2
-    found = list(shift.brought(study, outcome))
+    found = list(brought(study, outcome))
     for k, gained in enumerate(found):
         rest = [d for i, d in enumerate(outcome.decisions) if i != k]
         plan = Planned(np.array([d.time_s for d in rest]), np.array([d.after for d in rest]))
         assert gained == count(outcome) - count(study.drive(plan, "x", start=outcome.start))
 
 
-def test_decisions_cost_what_their_moves_take(study: shift.Study) -> None:
+def test_decisions_cost_what_their_moves_take(study: Study) -> None:
     """Oracle: sums by hand over the moves; the price of the device."""
     outcome = study.outcome("reactive")
-    rows = shift.decision_rows(study, outcome)
+    rows = decision_rows(study, outcome)
     price = catalogue.accelerator("h100-sxm").price_usd_per_hour
     for row, decision in zip(rows, outcome.decisions, strict=True):
         hours = (
@@ -252,7 +255,7 @@ def test_decisions_cost_what_their_moves_take(study: shift.Study) -> None:
     assert sum(row["accelerator_hours"] for row in rows) == pytest.approx(outcome.away_s / 3600)
 
 
-def test_the_timeline_adds_up(study: shift.Study) -> None:
+def test_the_timeline_adds_up(study: Study) -> None:
     """Oracle: counting requests by hand in some bins."""
     outcome = study.outcome("reactive")
     line, arrival_s = outcome.timeline, study.demand.arrival_s
@@ -262,7 +265,7 @@ def test_the_timeline_adds_up(study: shift.Study) -> None:
         inside = (arrival_s >= line.edges_s[k]) & (arrival_s < line.edges_s[k + 1])
         assert line.arrived[k] == inside.sum()
         assert line.within[k] == (inside & outcome.within).sum()
-    rows = shift.timeline_rows(study, outcome)
+    rows = timeline_rows(study, outcome)
     assert sum(row["goodput_per_s"] for row in rows) / len(rows) == pytest.approx(outcome.goodput_per_s)
 
 
@@ -270,17 +273,17 @@ def test_queues_by_counting() -> None:
     """Oracle: by hand: three come, two go, one of them later."""
     edges_s = np.array([0.0, 1.0, 2.0, 3.0])
     came, went = np.array([0.5, 0.6, 1.5, np.nan]), np.array([0.7, 2.5, 1.6, np.nan])
-    assert shift._waiting(edges_s, came, went).tolist() == [1, 1, 0]
+    assert _waiting(edges_s, came, went).tolist() == [1, 1, 0]
 
 
-def test_known_outcomes_are_not_worked_out_again(study: shift.Study) -> None:
+def test_known_outcomes_are_not_worked_out_again(study: Study) -> None:
     """Oracle: identity, also where a setting of another strategy has changed."""
     fixed, reactive = study.outcome("fixed"), study.outcome("reactive")
-    other = shift.Study(study.scenario.replace(forecast_error_frac=0.7))
+    other = Study(study.scenario.replace(forecast_error_frac=0.7))
     assert other.known("fixed") is fixed
     assert other.known("reactive") is reactive
     assert other.known("predictive") is None
-    slower = shift.Study(study.scenario.replace(warm_up_s=9.0))
+    slower = Study(study.scenario.replace(warm_up_s=9.0))
     assert slower.known("fixed") is fixed
     assert slower.known("reactive") is None
 
@@ -289,7 +292,7 @@ def test_a_trace_is_studied_as_it_comes() -> None:
     """Oracle: its requests, all of them, at its own rate."""
     n = 600
     trace = Trace(np.sort(np.random.default_rng(1).uniform(0, 60, n)), np.full(n, 500), np.full(n, 40), "own")
-    own = shift.Study(load_scenario(SMALL, demand="trace", demand_load_frac=None), trace)
+    own = Study(load_scenario(SMALL, demand="trace", demand_load_frac=None), trace)
     np.testing.assert_array_equal(own.demand.prompt_tokens, trace.prompt_tokens)
     assert own.outcome("reactive").within.size == n
     assert own.outcome("one_pool").attainment_frac == 1.0  # ten short requests a second on four devices
@@ -317,7 +320,7 @@ def gains(*values: float) -> list[dict]:
 )
 def test_break_even(rows: list[dict], expected: float) -> None:
     """Oracle: by hand."""
-    assert shift.break_even(rows, "reactive") == pytest.approx(expected, nan_ok=True)
+    assert break_even(rows, "reactive") == pytest.approx(expected, nan_ok=True)
 
 
 QUICK = "prefill_workers=1&decode_workers=1&init_s=0&warm_up_s=0&storage_gb_per_s=1e6&sync_s=2"
@@ -326,14 +329,12 @@ QUICK = "prefill_workers=1&decode_workers=1&init_s=0&warm_up_s=0&storage_gb_per_
 def test_the_sweep_has_a_point_for_each_speed() -> None:
     """Oracle: the dwell times asked for, and a study of one of them."""
     scenario = load_scenario(QUICK.replace("1e6", "1000000"))
-    rows = list(shift.sweep(scenario, dwells=(0.5, 2.0)))
+    rows = list(sweep(scenario, dwells=(0.5, 2.0)))
     assert [row["dwell_reallocations"] for row in rows] == [0.5, 2.0]
-    unit_s = max(shift.reallocation_s(scenario), scenario.control_s)
+    unit_s = max(cluster_module.reallocation_s(scenario), scenario.control_s)
     assert [row["dwell_s"] for row in rows] == pytest.approx([0.5 * unit_s, 2 * unit_s])
-    one = shift.Study(
-        scenario.replace(
-            dwell_s=rows[1]["dwell_s"], demand_hours=rows[1]["dwell_s"] * shift.SWEEP_DWELLS / 3600
-        )
+    one = Study(
+        scenario.replace(dwell_s=rows[1]["dwell_s"], demand_hours=rows[1]["dwell_s"] * SWEEP_DWELLS / 3600)
     )
     assert rows[1]["reactive_frac"] == one.outcome("reactive").attainment_frac
 
@@ -348,7 +349,7 @@ def test_the_work_can_be_stopped() -> None:
         if done_frac > 0.3:
             raise Enough
 
-    one = shift.Study(load_scenario(SMALL, seed=99))
+    one = Study(load_scenario(SMALL, seed=99))
     with pytest.raises(Enough):
         one.outcome("reactive", stop)
     assert one.known("reactive") is None
@@ -358,7 +359,7 @@ def test_the_work_can_be_stopped() -> None:
 
 
 def shares(name: str, *strategies: str) -> list[float]:
-    one = shift.Study(ready_scenario(name).build())
+    one = Study(ready_scenario(name).build())
     return [one.outcome(strategy).attainment_frac for strategy in strategies]
 
 

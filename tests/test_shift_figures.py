@@ -9,20 +9,21 @@ import plotly.graph_objects as go
 import pytest
 
 from sim_core import load_scenario
-from sim_core.questions.shift import study as shift
 from sim_core.questions.shift.cluster import Span
+from sim_core.questions.shift.study import STRATEGIES, Study
+from sim_core.questions.shift.volatility import break_even
 from sim_core.view.shift import figures as shift_figures
 
 SMALL = "demand_hours=0.03&dwell_s=30&prefill_workers=2&decode_workers=2&cooldown_s=20&observe_s=10&init_s=2"
 
 
 @pytest.fixture(scope="module")
-def study() -> shift.Study:
-    return shift.Study(load_scenario(SMALL, slo_tpot_ms=20.0))
+def study() -> Study:
+    return Study(load_scenario(SMALL, slo_tpot_ms=20.0))
 
 
-@pytest.mark.parametrize("name", shift.STRATEGIES)
-def test_plotly_accepts_every_run(study: shift.Study, name: str) -> None:
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_plotly_accepts_every_run(study: Study, name: str) -> None:
     """Oracle: Plotly's own validation."""
     go.Figure(shift_figures.over_time(study, study.outcome(name), study.outcome("fixed")))
 
@@ -30,11 +31,11 @@ def test_plotly_accepts_every_run(study: shift.Study, name: str) -> None:
 @pytest.mark.parametrize("demand", ["steady", "daily", "step", "spike"])
 def test_plotly_accepts_every_shape(demand: str) -> None:
     """Oracle: Plotly's own validation."""
-    one = shift.Study(load_scenario(SMALL, demand=demand))
+    one = Study(load_scenario(SMALL, demand=demand))
     go.Figure(shift_figures.over_time(one, one.outcome("reactive"), one.outcome("fixed")))
 
 
-def test_the_pools_add_up_to_all_workers(study: shift.Study) -> None:
+def test_the_pools_add_up_to_all_workers(study: Study) -> None:
     """Oracle: four workers, whatever they do."""
     outcome = study.outcome("reactive")
     assert outcome.decisions
@@ -43,7 +44,7 @@ def test_the_pools_add_up_to_all_workers(study: shift.Study) -> None:
     np.testing.assert_allclose(np.sum(stack, axis=0), 4.0, rtol=1e-4)
 
 
-def test_the_share_within_limits_is_the_runs(study: shift.Study) -> None:
+def test_the_share_within_limits_is_the_runs(study: Study) -> None:
     """Oracle: the mean over time, weighted by arrivals, is the run's attainment."""
     outcome = study.outcome("reactive")
     figure = shift_figures.over_time(study, outcome, None)
@@ -81,7 +82,7 @@ ROWS = [
 
 def test_the_benefit_is_in_points() -> None:
     """Oracle: differences by hand; a point that cannot be is left out of the lines."""
-    even = {name: shift.break_even(ROWS, name) for name in ("reactive", "predictive")}
+    even = {name: break_even(ROWS, name) for name in ("reactive", "predictive")}
     figure = shift_figures.benefits(ROWS, (1.0, 4.0, 8.0), even, 2.0)
     go.Figure(figure)
     lines = {trace["name"]: trace for trace in figure["data"]}
@@ -94,7 +95,7 @@ def test_the_benefit_is_in_points() -> None:
     assert "from 2 reallocation times on" in shift_figures.benefits_sentence(ROWS, even)
 
 
-def test_bars_wait_for_what_is_not_known(study: shift.Study) -> None:
+def test_bars_wait_for_what_is_not_known(study: Study) -> None:
     """Oracle: known shares are drawn, the others are empty and say so."""
     known = {"fixed": study.outcome("fixed")}
     figure = shift_figures.strategies(known)
@@ -102,4 +103,4 @@ def test_bars_wait_for_what_is_not_known(study: shift.Study) -> None:
     bars = dict(zip(figure["data"][0]["y"], figure["data"][0]["x"], strict=True))
     assert bars["Fixed, best for the mean"] == pytest.approx(known["fixed"].attainment_frac, rel=1e-4)
     assert bars["Oracle"] is None
-    assert figure["data"][0]["text"].count("…") == len(shift.STRATEGIES) - 1
+    assert figure["data"][0]["text"].count("…") == len(STRATEGIES) - 1

@@ -14,22 +14,8 @@ from hypothesis import given, settings
 
 from sim_core import Scenario, ScenarioError
 from sim_core.engine.run import Run, run
-from sim_core.results.timeline import (
-    DECODE,
-    IDLE,
-    KINDS,
-    POLICIES,
-    PREFILL,
-    QUEUED,
-    STALLED,
-    WAITING,
-    Story,
-    Timeline,
-    _cut,
-    logged_scenario,
-    timeline,
-    timelines,
-)
+from sim_core.results.story import DECODE, IDLE, KINDS, PREFILL, QUEUED, STALLED, WAITING, Story
+from sim_core.results.timeline import POLICIES, Timeline, _cut, logged_scenario, timeline, timelines
 from tests.runs import RULES, make_cost, run_kernel
 from tests.test_invariants import scenarios
 

@@ -15,18 +15,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim_core.evidence.own import formats as uploads
-from sim_core.evidence.own.formats import OwnPoint, read_upload
+from sim_core.evidence.own.formats.points import MAX_ROWS, TOOLS, OwnPoint, Upload
+from sim_core.evidence.own.formats.read import MAX_BYTES, is_profile, read_upload
 from sim_core.fields.errors import ScenarioError
 
 SAMPLES = Path(__file__).parent / "samples"
 
 
-def sample(name: str) -> uploads.Upload:
+def sample(name: str) -> Upload:
     return read_upload((SAMPLES / name).read_bytes(), name)
 
 
-def only(upload: uploads.Upload) -> OwnPoint:
+def only(upload: Upload) -> OwnPoint:
     assert len(upload.points) == 1
     return upload.points[0]
 
@@ -145,7 +145,7 @@ def test_steps() -> None:
 
 def test_every_known_kind_has_a_sample() -> None:
     """Oracle: the list of kinds that the page shows."""
-    assert {sample(path.name).tool for path in SAMPLES.iterdir()} == set(uploads.TOOLS)
+    assert {sample(path.name).tool for path in SAMPLES.iterdir()} == set(TOOLS)
 
 
 def test_names_do_not_decide() -> None:
@@ -163,9 +163,9 @@ def test_marks_of_encodings_are_read(encoding: str) -> None:
 
 def test_a_profile_is_known_as_one() -> None:
     """Oracle: its keys."""
-    assert uploads.is_profile(b'name = "mine"\nstep_tokens = [1]\nstep_time_ms = [2.0]\n')
-    assert uploads.is_profile(b'constants = "layer:9.5"\n')
-    assert not any(uploads.is_profile(path.read_bytes()) for path in SAMPLES.iterdir())
+    assert is_profile(b'name = "mine"\nstep_tokens = [1]\nstep_time_ms = [2.0]\n')
+    assert is_profile(b'constants = "layer:9.5"\n')
+    assert not any(is_profile(path.read_bytes()) for path in SAMPLES.iterdir())
 
 
 # --- what cannot be used --------------------------------------------------------------------------
@@ -181,7 +181,7 @@ def zipped() -> bytes:
 BAD = {
     "empty": (b"", "is empty"),
     "blank": (b" \n\t", "is empty"),
-    "too large": (b"x" * (uploads.MAX_BYTES + 1), "the limit is 20 MB"),
+    "too large": (b"x" * (MAX_BYTES + 1), "the limit is 20 MB"),
     "zip": (zipped(), "a ZIP archive or a spreadsheet. Unpack it"),
     "gzip": (gzip.compress(b"x"), "a gzip archive"),
     "pdf": (b"%PDF-1.7 ...", "a PDF"),
@@ -263,9 +263,9 @@ def test_entries_without_figures_are_counted() -> None:
 
 def test_rows_beyond_the_limit_are_left_out() -> None:
     """Oracle: the limit."""
-    text = "tokens,decode_context,prefill_pairs,time_ms\n" + "1,1,1,1\n" * (uploads.MAX_ROWS + 10)
+    text = "tokens,decode_context,prefill_pairs,time_ms\n" + "1,1,1,1\n" * (MAX_ROWS + 10)
     upload = read_upload(text.encode(), "x")
-    assert upload.steps.tokens.size == uploads.MAX_ROWS
+    assert upload.steps.tokens.size == MAX_ROWS
     assert "Only the first 200,000 rows" in upload.notes[0]
 
 

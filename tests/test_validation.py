@@ -14,11 +14,13 @@ import pytest
 from sim_core import Scenario, catalogue, load_scenario
 from sim_core.catalogue.calibrations import calibration
 from sim_core.engine.run import run
-from sim_core.evidence import entries, trust
-from sim_core.evidence import predicted as validation
+from sim_core.evidence import entries, errors, trust
 from sim_core.evidence import published as measured
+from sim_core.evidence.assumed import late_steps, polls_slowly, scenario_of
+from sim_core.evidence.bands import fingerprint, widened
+from sim_core.evidence.blind import HELD_FRAC, NO_BAND, Band, blind, interval
 from sim_core.evidence.published import Point, read_points
-from sim_core.evidence.trust import ANNOUNCED, EXTRAPOLATED, NO_BAND, VALIDATED, Band
+from sim_core.evidence.trust import ANNOUNCED, EXTRAPOLATED, VALIDATED
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.ready import ready_scenarios
 
@@ -70,10 +72,10 @@ def test_a_point_of_two_pools_is_run_on_its_workers() -> None:
     """Oracle: by hand: 2 x 4 devices prefill, 3 x 8 decode; one client: TTFT and TPOT of a run on these."""
     workers = {"prefill_workers": "2", "prefill_devices": "4", "decode_workers": "3", "decode_devices": "8"}
     (point,) = read_points(table({"pools": "split", "clients": "1"} | workers), "mine.csv")
-    scenario = validation.scenario_of(point)
+    scenario = scenario_of(point)
     assert (scenario.policy, scenario.accelerators, point.fitted) == ("disaggregated", 32, False)
     done = run(scenario.replace(requests=3))
-    found = validation.score([point])
+    found = errors.score([point])
     assert found.predicted[0, 0] == pytest.approx(1e3 * (done.first_token_s - done.arrival_s)[0])
     steps_s = (done.finished_s - done.first_token_s)[0]
     assert found.predicted[0, 1] == pytest.approx(1e3 * steps_s / (point.output_tokens - 1))
@@ -81,8 +83,8 @@ def test_a_point_of_two_pools_is_run_on_its_workers() -> None:
 
 def test_the_errors_of_two_pools_are_told() -> None:
     """Oracle: medians over the table's own points, scored here; the badge of such a scenario says them."""
-    ratio = validation.score([point for point in measured.points() if point.pools == "split"]).ratio
-    tpot, throughput = (validation.errors(ratio[:, index]).median_pct for index in (1, 2))
+    ratio = errors.score([point for point in measured.points() if point.pools == "split"]).ratio
+    tpot, throughput = (errors.errors(ratio[:, index]).median_pct for index in (1, 2))
     words = " ".join(trust.trust(Scenario(policy="disaggregated")).reasons)
     assert f"{tpot:.0f} % in TPOT, {throughput:.0f} % in throughput" in words
 
@@ -143,23 +145,23 @@ def test_bad_columns_are_refused() -> None:
 
 def test_errors_by_hand() -> None:
     """Oracle: errors of -10, 0, 10, 30, 50%: median 10, mean 20, bias 10, three of five within 20%."""
-    found = validation.errors([0.9, 1.0, 1.1, 1.3, 1.5, math.nan])
-    assert found == validation.Errors(5, 10.0, 20.0, 10.0, 0.6)
-    assert validation.errors([]).rows == 0
+    found = errors.errors([0.9, 1.0, 1.1, 1.3, 1.5, math.nan])
+    assert found == errors.Errors(5, 10.0, 20.0, 10.0, 0.6)
+    assert errors.errors([]).rows == 0
 
 
 def test_rank_by_hand() -> None:
     """Oracle: 1 - 6 sum(d^2) / (n (n^2 - 1)): two neighbours swapped of five give 1 - 12 / 120 = 0.9."""
     points = read_points(table(*({"id": f"A{n}", "clients": str(n)} for n in range(1, 6))), "mine.csv")
     measured_ms = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
-    assert validation.rank(points, [1, 2, 3, 5, 4], measured_ms) == pytest.approx(0.9)
-    assert math.isnan(validation.rank(points[:4], [1, 2, 3, 4], measured_ms[:4]))
+    assert errors.rank(points, [1, 2, 3, 5, 4], measured_ms) == pytest.approx(0.9)
+    assert math.isnan(errors.rank(points[:4], [1, 2, 3, 4], measured_ms[:4]))
 
 
 def test_ratios_by_hand() -> None:
     """Oracle: 110 / 100 and 8 / 10; without a printed throughput, (100 + 127 x 10) / (110 + 127 x 8)."""
     points = read_points(table({}, {"id": "A2", "output_tok_per_s": "500"}), "mine.csv")
-    found = validation.ratios(points, np.array([[110.0, 8.0, 600.0]] * 2))
+    found = errors.ratios(points, np.array([[110.0, 8.0, 600.0]] * 2))
     assert found[0] == pytest.approx([1.1, 0.8, 1370 / 1126])
     assert found[1] == pytest.approx([1.1, 0.8, 1.2])
 
@@ -167,30 +169,30 @@ def test_ratios_by_hand() -> None:
 def test_a_point_is_predicted_as_the_simulator_runs_it() -> None:
     """Oracle: the simulator's own face on the point's scenario; its finer table of step times: 1%."""
     point = next(p for p in measured.points() if p.fitted and p.lengths == "fixed" and p.engine == "vLLM")
-    found = run(validation.scenario_of(point))
+    found = run(scenario_of(point))
     expected = (
         1e3 * (found.first_token_s - found.arrival_s).mean(),
         1e3 * ((found.finished_s - found.first_token_s) / (found.output_tokens - 1)).mean(),
         found.output_tokens.sum() / (found.finished_s.max() - found.arrival_s.min()),
     )
-    predicted = validation.score([point]).predicted[0]
+    predicted = errors.score([point]).predicted[0]
     assert predicted == pytest.approx(expected, rel=0.01)
 
 
 def test_late_first_tokens_are_those_of_the_recipe() -> None:
     """Oracle: half of 10 or 30 steps between looks for requests, and 10 tokens a parcel."""
-    chosen = {p.clients: p for p in measured.points() if validation.polls_slowly(p)}
-    assert {validation.late_steps(p) for c, p in chosen.items() if c < 16} == {15.0}
-    assert {validation.late_steps(p) for c, p in chosen.items() if c >= 16} == {25.0}
+    chosen = {p.clients: p for p in measured.points() if polls_slowly(p)}
+    assert {late_steps(p) for c, p in chosen.items() if c < 16} == {15.0}
+    assert {late_steps(p) for c, p in chosen.items() if c >= 16} == {25.0}
     other = next(p for p in measured.points() if p.engine == "vLLM")
-    assert validation.late_steps(other) == 0
+    assert late_steps(other) == 0
 
 
 @pytest.mark.parametrize("point", [p for p in measured.points() if p.pools == "one"][::7], ids=lambda p: p.id)
 def test_nothing_is_faster_than_the_datasheet(point: Point) -> None:
     """Oracle: the typical prediction is slower than the datasheet's bound, in every figure."""
-    typical = validation.score([point]).predicted[0]
-    bound = validation.score([point], "datasheet").predicted[0]
+    typical = errors.score([point]).predicted[0]
+    bound = errors.score([point], "datasheet").predicted[0]
     if point.traffic == "server":  # their calibration has no request overhead
         return
     assert not (typical[:2] < bound[:2]).any() and not typical[2] > bound[2]
@@ -198,7 +200,7 @@ def test_nothing_is_faster_than_the_datasheet(point: Point) -> None:
 
 def test_the_goals_on_points_whose_model_was_not_seen() -> None:
     """Oracle: the goals: TPOT 12, 16 and 16%, TTFT 28%, throughput 12%."""
-    tables = validation.error_tables()["model"]
+    tables = errors.error_tables()["model"]
     assert tables["dense"]["tpot_pct"] <= 12
     assert tables["moe"]["tpot_pct"] <= 16
     assert tables["mla"]["tpot_pct"] <= 16
@@ -210,21 +212,21 @@ def test_the_goals_on_points_whose_model_was_not_seen() -> None:
 def test_the_whole_table_is_quick() -> None:
     """Oracle: 2,000 points in 3 s on two cores leave 1.5 ms each; generous for a slow machine."""
     points = [point for point in measured.points() if point.pools == "one"]
-    validation.score(points)
+    errors.score(points)
     started = time.perf_counter()
-    validation.score(points)
+    errors.score(points)
     assert time.perf_counter() - started < 1.5e-3 * len(points) * 2
 
 
 def test_blind_predictions_belong_to_the_calibration() -> None:
     """Oracle: the fingerprint of the constants. If it differs: benchmarks.validate FOLDER --blind."""
-    assert validation.error_tables()["fingerprint"] == trust.fingerprint()
+    assert errors.error_tables()["fingerprint"] == fingerprint()
 
 
 def test_blind_predictions_are_repeated() -> None:
     """Oracle: rows that no fit used, predicted again with the present code."""
-    rows = [row for row in trust.blind() if row.unseen == "all"][::5]
-    found = validation.score([row.point for row in rows]).ratio
+    rows = [row for row in blind() if row.unseen == "all"][::5]
+    found = errors.score([row.point for row in rows]).ratio
     stored = np.array([row[2:] for row in rows])
     np.testing.assert_allclose(found, stored, rtol=2e-3)
 
@@ -235,18 +237,18 @@ def test_blind_predictions_are_repeated() -> None:
 def test_bands_hold_four_of_five() -> None:
     """Oracle: the share of rows whose measured value lies in the band of their own group."""
     for family in measured.FAMILIES:
-        rows = [row for row in trust.blind() if row.unseen == "model" and row.point.family == family]
-        for metric in validation.METRICS:
+        rows = [row for row in blind() if row.unseen == "model" and row.point.family == family]
+        for metric in errors.METRICS:
             ratios = np.array([1 / getattr(row, metric) for row in rows])
-            low, high = trust.interval(ratios)
+            low, high = interval(ratios)
             inside = np.mean((ratios >= low) & (ratios <= high))
-            assert inside == pytest.approx(trust.HELD_FRAC, abs=1.5 / len(rows))
+            assert inside == pytest.approx(HELD_FRAC, abs=1.5 / len(rows))
 
 
 def test_bands_widen_by_half_a_step() -> None:
     """Oracle: by hand: 0.5 to 2 is one octave each way; a step makes it one and a half: 2^-1.5 to 2^1.5."""
-    assert trust.widened(Band(0.5, 2.0), 1) == pytest.approx(Band(2**-1.5, 2**1.5))
-    assert trust.widened(Band(0.9, 1.2), 0) == pytest.approx(Band(0.9, 1.2))
+    assert widened(Band(0.5, 2.0), 1) == pytest.approx(Band(2**-1.5, 2**1.5))
+    assert widened(Band(0.9, 1.2), 0) == pytest.approx(Band(0.9, 1.2))
 
 
 BADGES = [
@@ -299,7 +301,7 @@ def test_more_outside_is_wider() -> None:
 
 def test_own_points_of_a_part_that_was_never_fitted_count() -> None:
     """Oracle: MI300X runs of 2024 are several times slower than predicted; the band must say so."""
-    own = [row for row in trust.blind() if row.unseen == "all" and row.point.accelerator == "mi300x"]
+    own = [row for row in blind() if row.unseen == "all" and row.point.accelerator == "mi300x"]
     ratios = [1 / row.throughput for row in own if math.isfinite(row.throughput)]
     low = trust.trust(Scenario(accelerator="mi300x")).throughput_band.low
     assert low <= np.percentile(ratios, 10) * 1.001
@@ -314,7 +316,7 @@ def test_a_bound_and_an_own_measurement_have_no_band() -> None:
 @pytest.mark.parametrize("point", [p for p in measured.points() if p.fitted][::9], ids=lambda p: p.id)
 def test_the_evidence_is_inside_what_it_covers(point: Point) -> None:
     """Oracle: a point that was fitted lies in the validated region."""
-    found = trust.trust(validation.scenario_of(point))
+    found = trust.trust(scenario_of(point))
     assert found.badge == VALIDATED, found.reasons
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from sim_core.evidence import published as measured
 from sim_core.evidence import trust
+from sim_core.evidence.blind import Band
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.drawing import trust_words
 from sim_core.view.drawing.words import THIN
@@ -111,5 +112,5 @@ def test_the_badge_says_badge_band_and_reasons() -> None:
     found = trust.trust(Scenario(accelerator="mi300x", policy="static"))
     text = trust_badge.line(found)
     assert found.badge in text and "MI300X" in text and "Static batching" in text and "TPOT" in text
-    assert trust_words.band_words(trust.Band(0.875, 1.2)) == f"−12 to +20{NARROW}%"
-    assert trust_words.band_words(trust.Band(0.4, 3.0)) == "0.4× to 3×"
+    assert trust_words.band_words(Band(0.875, 1.2)) == f"−12 to +20{NARROW}%"
+    assert trust_words.band_words(Band(0.4, 3.0)) == "0.4× to 3×"

@@ -12,10 +12,10 @@ from sim_core import catalogue, load_scenario
 from sim_core.engine.run import run
 from sim_core.evidence import trust
 from sim_core.fields.errors import ScenarioError
-from sim_core.price import cost
+from sim_core.price.memory import memory
 from sim_core.questions import hardware as whatif
 from sim_core.questions import phases
-from sim_core.sweep.frontier import capacity
+from sim_core.sweep.capacity import capacity
 
 LLAMA = "model=llama-3.1-8b&accelerator=h100-sxm"
 
@@ -130,7 +130,7 @@ def test_the_models_own_kind_is_the_simulators(query: str) -> None:
     """Oracle: the KV blocks of the price, and `cost.memory`."""
     scenario = load_scenario(query)
     own = next(row for row in whatif.kv_rows(scenario, 1, 4096) if row["own"])
-    assert own["kb_per_token"] == pytest.approx(cost.memory(scenario)["kv_bytes_per_token"] / 1e3)
+    assert own["kb_per_token"] == pytest.approx(memory(scenario)["kv_bytes_per_token"] / 1e3)
     assert own["largest_batch"] == phases.largest_batch(scenario, 4096)
 
 
@@ -147,7 +147,7 @@ def test_every_model_takes_every_attention(name: str) -> None:
 def test_the_longest_context_fills_the_room() -> None:
     """Oracle: one block more would not fit."""
     scenario = load_scenario(LLAMA)
-    room = cost.memory(scenario)["kv_gb"] * 1e9
+    room = memory(scenario)["kv_gb"] * 1e9
     for row in whatif.kv_rows(scenario, 32, 1000):
         longest = row["longest_context"]
         assert 32 * float(whatif.sequence_bytes(scenario, row["kind"], longest)) <= room

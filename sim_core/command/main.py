@@ -226,7 +226,7 @@ def run(form: str, requests_out: str, steps_out: str, **source: Any) -> None:
     inputs = Inputs(**source)
     from sim_core.engine import run as simulator  # after the inputs: a typing error is answered at once
     from sim_core.evidence import trust
-    from sim_core.results import metrics
+    from sim_core.results.metrics import summarize
 
     result = simulator.run(
         inputs.scenario,
@@ -240,7 +240,7 @@ def run(form: str, requests_out: str, steps_out: str, **source: Any) -> None:
         _write_csv(requests, requests_out)
     if steps_out:
         _write_csv(result.steps(), steps_out)
-    summary = dict(metrics.summarize(requests, inputs.scenario))
+    summary = dict(summarize(requests, inputs.scenario))
     summary["warnings"] = [*inputs.notes, *summary.get("warnings", ())]
     found = trust.with_load(inputs.scenario, profile=inputs.profile, trace=inputs.trace)
     summary["trust"] = found.as_dict()
@@ -271,7 +271,7 @@ def capacity(form: str, **source: Any) -> None:
     inputs = Inputs(**source)
     from sim_core import capacity as search
     from sim_core.evidence import trust
-    from sim_core.sweep.frontier import open_loop
+    from sim_core.sweep.capacity import open_loop
 
     found = dict(search(inputs.scenario, profile=inputs.profile))
     asked = open_loop(inputs.scenario)
@@ -308,18 +308,20 @@ def shift_traffic(
 ) -> None:
     inputs = Inputs(scenario, settings, "", "")
     from sim_core.evidence import trust
-    from sim_core.questions.shift import study as shift
+    from sim_core.questions.shift import report as shift_report
+    from sim_core.questions.shift import volatility as slower
+    from sim_core.questions.shift.study import STRATEGIES, plain
     from sim_core.traffic.traces import read_trace
 
     for name in names:
-        if name not in shift.STRATEGIES:
-            raise ScenarioError(f"unknown strategy {name[:40]!r}. {did_you_mean(name, shift.STRATEGIES)}")
+        if name not in STRATEGIES:
+            raise ScenarioError(f"unknown strategy {name[:40]!r}. {did_you_mean(name, STRATEGIES)}")
     trace = read_trace(trace_path) if trace_path else None
     if volatility:
-        rows = list(shift.sweep(inputs.scenario))
+        rows = list(slower.sweep(inputs.scenario))
         emit({"json": report.json_text, "csv": report.csv_text, "table": report.table_text}[form](rows))
         return
-    found = shift.report(inputs.scenario, names or tuple(shift.STRATEGIES), trace, worth)
+    found = shift_report.report(inputs.scenario, names or tuple(STRATEGIES), trace, worth)
     for note in trace.notes if trace is not None else ():
         say(f"Note: {note}")
     if timeline_out:
@@ -329,7 +331,7 @@ def shift_traffic(
     elif form == "table":
         emit("\n\n".join([_lines(found.traffic), report.table_text(found.strategies, SHIFT_TABLE)]))
     else:
-        known = {"trust": trust.trust(shift.plain(inputs.scenario)).as_dict()}
+        known = {"trust": trust.trust(plain(inputs.scenario)).as_dict()}
         emit(report.json_text(found.as_dict() | known))
 
 
@@ -348,10 +350,10 @@ FILES are results of benchmark tools, a CSV of requests or of engine steps; they
 def calibrate(scenario: str, files: tuple[str, ...], settings: tuple[str, ...], out: str, form: str) -> None:
     base = Inputs(scenario, settings, "").scenario
     from sim_core.evidence.own import engine as own_engine
-    from sim_core.evidence.own import formats as uploads
+    from sim_core.evidence.own.formats.read import read_upload
     from sim_core.scenario.profiles import to_toml
 
-    read = [uploads.read_upload(_bytes_of(path), Path(path).name) for path in files]
+    read = [read_upload(_bytes_of(path), Path(path).name) for path in files]
     for note in (f"{upload.name}: {note}" for upload in read for note in upload.notes):
         say(f"Note: {note}")
     engine = own_engine.calibrate(read, base)
@@ -385,22 +387,23 @@ measured. An API key is read from the environment."""
 @click.option("--streams", default=32, show_default=True, type=click.IntRange(2, 512), help="Most at a time.")
 @click.option("--api-key-env", default="OPENAI_API_KEY", show_default=True, metavar="NAME")
 def measure(url: str, model: str, out: str, seconds: float, streams: int, api_key_env: str) -> None:
-    from sim_core.evidence.own import probe as measuring
+    from sim_core.evidence.own import probe
+    from sim_core.evidence.own.server import OpenAIServer
     from sim_core.scenario.profiles import to_toml
 
-    server = measuring.OpenAIServer(url, model, os.environ.get(api_key_env, ""))
-    found = measuring.measure(
+    server = OpenAIServer(url, model, os.environ.get(api_key_env, ""))
+    found = probe.measure(
         server, model, most_streams=streams, longest=server.longest, seconds=seconds, progress=say
     )
     _write_text(to_toml(found.profile), out)
-    emit(f"{out}: {measuring.speed_words(found)}.\n{found.profile.source}")
-    if not measuring.is_reliable(found):
+    emit(f"{out}: {probe.speed_words(found)}.\n{found.profile.source}")
+    if not probe.is_reliable(found):
         say("Note: probes are predicted badly; the server may have been busy with other requests.")
 
 
 def _bytes_of(path: str) -> bytes:
     """Return a file of measurements, not more of it than may be read."""
-    from sim_core.evidence.own.formats import MAX_BYTES
+    from sim_core.evidence.own.formats.read import MAX_BYTES
 
     try:
         with open(path, "rb") as file:

@@ -35,8 +35,9 @@ from sim_core.engine.kernels.records import (
 )
 from sim_core.engine.kernels.static import run_static
 from sim_core.fields.errors import ScenarioError
-from sim_core.price import cost, step_cost
 from sim_core.price import pools as two_pools
+from sim_core.price import step_cost
+from sim_core.price.price import Price, price_of
 from sim_core.price.step_cost import StepCost
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic import draws
@@ -138,7 +139,7 @@ class SplitResult:
         Start of the decode step that took it over; NaN for answers of one token.
     """
 
-    prefill: cost.Price
+    prefill: Price
     usage: Usage
     link_busy_s: float
     stages: np.ndarray
@@ -157,7 +158,7 @@ class Run:
     """
 
     scenario: Scenario
-    price: cost.Price
+    price: Price
     arrival_s: np.ndarray
     prompt_tokens: np.ndarray
     output_tokens: np.ndarray
@@ -302,7 +303,7 @@ def run(
     *,
     trace: Any = None,
     profile: Any = None,
-    price: cost.Price | None = None,
+    price: Price | None = None,
     itl_max: bool = False,
     log: bool = False,
 ) -> Run:
@@ -311,7 +312,7 @@ def run(
     A `price` stands in place of the scenario's own and of a profile.
     """
     split = two_pools.pools_of(scenario, profile) if scenario.split else None
-    price = price or (split.decode if split else cost.price(scenario, profile))
+    price = price or (split.decode if split else price_of(scenario, profile))
     traffic = draws.draw(scenario, trace)
     rejected = traffic.prompt_tokens + traffic.output_tokens > price.request_limit_tokens
     if split:
@@ -362,7 +363,7 @@ def counted_requests(scenario: Scenario, count: int) -> tuple[int, int] | None:
     return (first, last) if scenario.arrivals != "offline" and last > first else None
 
 
-def _nothing_fits(traffic: draws.Workload, price: cost.Price) -> str:
+def _nothing_fits(traffic: draws.Workload, price: Price) -> str:
     shortest = int((traffic.prompt_tokens + traffic.output_tokens).min())
     return (
         f"no request fits: the shortest has {shortest:,} tokens (prompt and answer), the engine can hold "
@@ -389,7 +390,7 @@ def _rejected_arrivals(scenario: Scenario, arrival_s: np.ndarray, drawn_s: np.nd
 
 def _run_replicas(
     scenario: Scenario,
-    price: cost.Price,
+    price: Price,
     arrival_s: np.ndarray,
     prompt_tokens: np.ndarray,
     output_tokens: np.ndarray,

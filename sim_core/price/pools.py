@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sim_core.fields.errors import ScenarioError
-from sim_core.price import cost
+from sim_core.price.price import Price, price_of
 from sim_core.price.step_cost import Transfer
 from sim_core.price.work import BYTES_PER_VALUE
 from sim_core.scenario.profiles import EngineProfile
@@ -35,8 +35,8 @@ from sim_core.scenario.scenario import Scenario, model_of
 class Pools(NamedTuple):
     """What the workers of both pools cost, and sending from one to the other."""
 
-    prefill: cost.Price
-    decode: cost.Price
+    prefill: Price
+    decode: Price
     transfer: Transfer
 
     def holds(self, prompt_tokens: np.ndarray, output_tokens: np.ndarray) -> np.ndarray:
@@ -95,8 +95,8 @@ def pools_of(scenario: Scenario, profile: EngineProfile | None = None) -> Pools:
         If the weights and one KV block exceed the memory of a worker of either pool.
     """
     return Pools(
-        cost.price(prefill_of(scenario), profile),
-        cost.price(decode_of(scenario), profile),
+        price_of(prefill_of(scenario), profile),
+        price_of(decode_of(scenario), profile),
         transfer_of(scenario),
     )
 

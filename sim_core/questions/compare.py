@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of, arithmetic_dtype
-from sim_core.sweep.frontier import LOAD, evaluate, own_vary, steps_of, sweep_key, sweep_points
+from sim_core.sweep.frontier import evaluate
+from sim_core.sweep.points import LOAD, own_vary, steps_of, sweep_key, sweep_points
 
 SEEDS = 5
 T_95 = 2.776  # Student's t for 4 degrees of freedom, two-sided 95%

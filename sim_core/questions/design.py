@@ -24,10 +24,10 @@ from typing import Any, NamedTuple
 
 from sim_core import catalogue
 from sim_core.catalogue.accelerators import Accelerator
-from sim_core.evidence import trust
+from sim_core.evidence.coverage import coverage
 from sim_core.fields.errors import ScenarioError
 from sim_core.fields.texts import toml_text
-from sim_core.price.cost import DoesNotFit, memory
+from sim_core.price.memory import DoesNotFit, memory
 from sim_core.price.work import group_sizes
 from sim_core.questions.hardware import kind_of, sequence_bytes
 from sim_core.questions.phases import largest_batch
@@ -165,7 +165,7 @@ def is_own(scenario: Scenario) -> bool:
 
 def fitted_devices() -> int:
     """Return the largest tensor-parallel group among the measurements the calibration was fitted to."""
-    return max(trust.coverage().tensor_parallel.values())
+    return max(coverage().tensor_parallel.values())
 
 
 # --- its rivals -----------------------------------------------------------------------------------

@@ -27,11 +27,12 @@ import numpy as np
 
 from sim_core.engine.run import STAGES, Run, run
 from sim_core.fields.errors import ScenarioError
-from sim_core.price import cost
 from sim_core.price.pools import decode_of, one_pool_of, prefill_of
-from sim_core.results import metrics
+from sim_core.price.price import Price, price_of
+from sim_core.results.metrics import point_of
+from sim_core.results.use import pool_use
 from sim_core.scenario.scenario import FIELDS, Scenario
-from sim_core.sweep.frontier import saturation_per_s
+from sim_core.sweep.saturation import saturation_per_s
 from sim_core.traffic.draws import mean_lengths
 
 LINKS_GB_PER_S = tuple(float(f"{10**power:.3g}") for power in np.linspace(-0.5, 3.0, 15))
@@ -72,7 +73,7 @@ class Ways(NamedTuple):
     @property
     def pools(self) -> dict[str, Any]:
         """How busy the pools and links are, and the mean times of the stages; see `metrics.pools_of`."""
-        return metrics.pools_of(self.two_run)
+        return pool_use(self.two_run)
 
 
 def split_of(scenario: Scenario, prefill_workers: int | None = None) -> Scenario:
@@ -119,7 +120,7 @@ def ways(scenario: Scenario, load_frac: float) -> Ways:
 
 def _point(found: Run) -> dict[str, Any]:
     """Return a run's point, with what it serves within the limits as `served_per_s`; see the module."""
-    point, scenario = metrics.point_of(found), found.scenario
+    point, scenario = point_of(found), found.scenario
     open_loop = scenario.arrivals in ("poisson", "gamma")
     served = point["slo_attainment_frac"] * scenario.arrival_per_s if open_loop else point["goodput_per_s"]
     return point | {"served_per_s": served}
@@ -191,7 +192,7 @@ def matched(scenario: Scenario) -> Matched:
     """Return what theory says of the right split; see the module."""
     split = split_of(scenario)
     prompt, output = mean_lengths(split)
-    prefill, decode = (cost.price(pool(split)) for pool in (prefill_of, decode_of))
+    prefill, decode = (price_of(pool(split)) for pool in (prefill_of, decode_of))
     together = max(int(split.token_budget // max(prompt, 1)), 1)
     together = min(together, split.max_batch)
     tokens = min(round(together * prompt), prefill.step.token_s.size - 1)
@@ -209,7 +210,7 @@ def matched(scenario: Scenario) -> Matched:
     return Matched(prefill_s, decode_s, batch, workers * prefill_s / (prefill_s + decode_s))
 
 
-def _decode_rate(price: cost.Price, split: Scenario, prompt: float, output: float) -> tuple[int, float]:
+def _decode_rate(price: Price, split: Scenario, prompt: float, output: float) -> tuple[int, float]:
     """Return the batch of a decode worker, and the seconds that a request takes of it."""
     step, context = price.step, prompt + output / 2
     held = max(int(price.kv_blocks * price.kv_block_tokens / (prompt + output)), 1)
@@ -290,7 +291,7 @@ def highest_per_s(scenario: Scenario, saturation: float, trace: Any = None) -> f
 
 
 def _keeps(scenario: Scenario, rate_per_s: float, trace: Any = None) -> bool:
-    return metrics.point_of(run(scenario.replace(arrival_per_s=rate_per_s), trace=trace))["meets_slo"]
+    return point_of(run(scenario.replace(arrival_per_s=rate_per_s), trace=trace))["meets_slo"]
 
 
 def gain_of(two: float, one: float) -> float:

@@ -18,11 +18,13 @@ from sim_core import catalogue
 from sim_core.catalogue.models import Model
 from sim_core.evidence import trust
 from sim_core.fields.errors import ScenarioError
-from sim_core.price.cost import floor_step_s, memory
+from sim_core.price.floor import floor_step_s
+from sim_core.price.memory import memory
 from sim_core.price.work import check_layout, kv_bytes_per_layer, layout_of
 from sim_core.questions.phases import Setting, bench_of, decode, prefill, require_fit, roof, scaled, step_s
 from sim_core.scenario.scenario import DEFAULTS, SPECS, Scenario, accelerator_of, model_of
-from sim_core.sweep.frontier import capacity, pool
+from sim_core.sweep.capacity import capacity
+from sim_core.sweep.frontier import pool
 
 FLOP_KEYS = ("bf16_tflop_per_s", "fp8_tflop_per_s", "fp4_tflop_per_s")
 BANDWIDTH_KEY = "hbm_gb_per_s"

@@ -1,6 +1,6 @@
 """The two phases of serving taken apart: what prefill and decode compute, read and wait for.
 
-Everything rests on the work and the constants that price a simulated step (`sim_core.price.cost`), evaluated
+Everything rests on the work and the constants that price a simulated step (`sim_core.price.price`), evaluated
 for any batch and context, whether or not the KV cache has room for it. FLOP, bytes and rates are those of one
 device of a tensor-parallel group; all devices of a group work alike.
 
@@ -23,28 +23,11 @@ import numpy as np
 from sim_core.catalogue.accelerators import DTYPES, Accelerator
 from sim_core.catalogue.calibrations import Constants, calibration
 from sim_core.catalogue.models import Model
-from sim_core.price.cost import (
-    PARTS,
-    Method,
-    method_of,
-    rate_parts,
-    row_parts,
-    slower,
-    token_parts,
-    window_pairs,
-    with_switch,
-)
-from sim_core.price.work import (
-    Layout,
-    Work,
-    attention_flop_per_s,
-    engine_of,
-    kv_blocks,
-    layout_of,
-    parameters,
-    precisions,
-    work,
-)
+from sim_core.price.memory import engine_of, kv_blocks
+from sim_core.price.one_step import window_pairs
+from sim_core.price.parts import PARTS, rate_parts, row_parts, slower, token_parts, with_switch
+from sim_core.price.price import Method, method_of
+from sim_core.price.work import Layout, Work, attention_flop_per_s, layout_of, parameters, precisions, work
 from sim_core.scenario.scenario import Scenario, accelerator_of, calibration_of, model_of
 from sim_core.traffic.draws import mean_lengths
 

@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from sim_core.evidence.own import fit as fitting
-from sim_core.evidence.own.fit import METRICS, Case, FittedLever, StepFit
-from sim_core.evidence.own.formats import OwnPoint, OwnSteps, Upload
-from sim_core.evidence.trust import STEEP_LOAD
+from sim_core.evidence.coverage import STEEP_LOAD
+from sim_core.evidence.own.cases import MAX_POINTS, METRICS, Case, case_of, median_error, predict, ratios
+from sim_core.evidence.own.fit import FittedLever, fit, speed_factor
+from sim_core.evidence.own.formats.points import OwnPoint, OwnSteps, Upload
+from sim_core.evidence.own.steps import StepFit, fit_steps, with_overhead
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.link.carry import carried_by
 from sim_core.scenario.profiles import EngineProfile
 from sim_core.scenario.scenario import Scenario
-from sim_core.sweep.frontier import saturation_per_s
+from sim_core.sweep.saturation import saturation_per_s
 
 POINTS, STEPS = "points", "steps"
 FIT_POINTS = 24
@@ -93,10 +94,10 @@ def entries_of(uploads: Sequence[Upload], base: Scenario) -> tuple[Entry, ...]:
     for upload in uploads:
         for point in upload.points:
             try:
-                found.append(Entry(upload.name, point, fitting.case_of(point, bare), ""))
+                found.append(Entry(upload.name, point, case_of(point, bare), ""))
             except ScenarioError as error:
                 found.append(Entry(upload.name, point, None, str(error)))
-    return tuple(found[: fitting.MAX_POINTS])
+    return tuple(found[:MAX_POINTS])
 
 
 def fitted_by_default(entries: Sequence[Entry]) -> tuple[int, ...]:
@@ -153,7 +154,7 @@ def _from_points(entries: tuple[Entry, ...], chosen: tuple[int, ...], base: Scen
     if not places:
         reasons = {entry.problem for entry in entries if entry.problem}
         raise ScenarioError("no point is left to fit. " + (next(iter(reasons)) if reasons else "Choose one."))
-    found = fitting.fit([entries[place].case for place in places])
+    found = fit([entries[place].case for place in places])
     profile = EngineProfile(name=_name(base), calibration=base.calibration, constants=_short(found.constants))
     engine = _compared(entries, base, profile, POINTS)
     held_out = np.full(engine.before.shape, np.nan)
@@ -165,9 +166,9 @@ def _from_points(entries: tuple[Entry, ...], chosen: tuple[int, ...], base: Scen
 def _from_steps(uploads: Sequence[Upload], entries: tuple[Entry, ...], base: Scenario) -> OwnEngine:
     """Return the engine of measured steps."""
     columns = zip(*(upload.steps for upload in uploads if upload.steps is not None), strict=True)
-    found = fitting.fit_steps(OwnSteps(*(np.concatenate(column) for column in columns)))
+    found = fit_steps(OwnSteps(*(np.concatenate(column) for column in columns)))
     cases = [entry.case for entry in entries if entry.case is not None]
-    profile = replace(fitting.with_overhead(found.profile, cases), name=_name(base))
+    profile = replace(with_overhead(found.profile, cases), name=_name(base))
     return _stated(replace(_compared(entries, base, profile, STEPS), steps=found))
 
 
@@ -179,8 +180,8 @@ def _compared(entries: tuple[Entry, ...], base: Scenario, profile: EngineProfile
     before, after = (np.full((len(entries), len(METRICS)), np.nan) for _ in range(2))
     load_frac = np.full(len(entries), np.nan)
     if cases:
-        before[places] = fitting.ratios(cases, fitting.predict(cases))
-        after[places] = fitting.ratios(own, fitting.predict(own))
+        before[places] = ratios(cases, predict(cases))
+        after[places] = ratios(own, predict(own))
         load_frac[places] = [_load(case.scenario) for case in own]
     return OwnEngine(
         profile=profile,
@@ -192,8 +193,8 @@ def _compared(entries: tuple[Entry, ...], base: Scenario, profile: EngineProfile
         held_out=np.full(before.shape, np.nan),
         levers=(),
         steps=None,
-        speed=fitting.speed_factor(cases),
-        speed_left=fitting.speed_factor(own),
+        speed=speed_factor(cases),
+        speed_left=speed_factor(own),
         load_frac=load_frac,
     )
 
@@ -237,7 +238,7 @@ def goodness(engine: OwnEngine) -> str:
         words.append(f"Fitted to {int(engine.fitted.sum())} operating points.")
     errors = []
     for name, title in STATED.items():
-        unseen, seen = (fitting.median_error(found, name) for found in (engine.unseen, engine.after))
+        unseen, seen = (median_error(found, name) for found in (engine.unseen, engine.after))
         if math.isfinite(unseen):
             errors.append(f"{title} {unseen:.1%}")
         elif math.isfinite(seen):
@@ -289,7 +290,7 @@ def summary(engine: OwnEngine) -> dict[str, Any]:
     errors = {}
     for name in METRICS:
         found = (engine.before, engine.after, engine.unseen)
-        values = [100 * fitting.median_error(ratio, name) for ratio in found]
+        values = [100 * median_error(ratio, name) for ratio in found]
         if any(map(math.isfinite, values)):
             errors[name] = dict(zip(("calibration", "own_engine", "unseen_points"), values, strict=True))
     levers = {

@@ -24,9 +24,9 @@ from sim_core.engine.kernels.pools.moves import Plan
 from sim_core.engine.kernels.records import DECODES, PREFILLS
 from sim_core.engine.run import SplitEngine, pool_of, pool_rules, traffic_of
 from sim_core.fields.errors import ScenarioError
+from sim_core.price.memory import memory
 from sim_core.price.pools import Pools, decode_of, prefill_of
 from sim_core.price.step_cost import Transfer
-from sim_core.price.work import memory
 from sim_core.scenario.scenario import DEFAULTS, Scenario
 from sim_core.traffic.demand import Demand
 

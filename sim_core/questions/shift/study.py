@@ -20,26 +20,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sim_core import __version__
 from sim_core.engine.kernels.pools.moves import MOVE
 from sim_core.engine.run import Run, run
-from sim_core.fields.errors import ScenarioError
 from sim_core.price.pools import Pools, one_pool_of
 from sim_core.questions.shift import strategies
 from sim_core.questions.shift.cluster import (
-    STATES,
     Cluster,
     Decision,
     Span,
     check_workers,
-    phases_s,
     reallocation_s,
     spans,
     state_s,
 )
 from sim_core.questions.shift.needs import Needs, fitted, needs_of
 from sim_core.questions.shift.strategies import Load, Planned, Predictive, Reactive
-from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario, accelerator_of
+from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario
 from sim_core.sweep.remembered import Remembered
 from sim_core.traffic import demand as demands
 from sim_core.traffic.demand import Demand
@@ -64,15 +60,10 @@ LENGTHS = ("prompt_tokens", "output_tokens")
 PARTS = 100  # a run reports its progress so often
 SHUFFLE = 21  # stream of random numbers
 LOOK_AHEAD = (1.0, 3.0)  # horizons of the oracle's followers, in times of a reallocation
-SWEEP = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # mean dwell times, in times of a reallocation
-SWEEP_DWELLS = 8  # a point of the sweep lasts so many of them
-SWEEP_STRATEGIES = ("fixed", "reactive", "predictive", "oracle", "free", "one_pool")
-
-
 Progress = Callable[[float], None]
 
 
-def _silent(done_frac: float) -> None:
+def silent(done_frac: float) -> None:
     """Report progress to nobody."""
 
 
@@ -215,7 +206,7 @@ class Study:
         """Prefill workers of the split that is best for the mean of the whole time."""
         return self.load.best_split(self.load.between(0.0, self.duration_s))
 
-    def outcome(self, name: str, progress: Progress = _silent) -> Outcome:
+    def outcome(self, name: str, progress: Progress = silent) -> Outcome:
         """Return what a strategy of `STRATEGIES` makes of the traffic; known ones are kept.
 
         `progress` is called now and then with the share that is done; it may raise to stop the work.
@@ -251,7 +242,7 @@ class Study:
             return self.drive(Predictive(self.load, self.scenario), name, progress)
         return self._best(self._oracle_jobs(free=name == "free"), name, progress)
 
-    def fixed(self, split: int, name: str = "fixed", progress: Progress = _silent) -> Outcome:
+    def fixed(self, split: int, name: str = "fixed", progress: Progress = silent) -> Outcome:
         """Return what a fixed split makes of the traffic."""
         return self.drive(None, name, progress, start=split)
 
@@ -259,7 +250,7 @@ class Study:
         self,
         strategy: strategies.Strategy | None,
         name: str,
-        progress: Progress = _silent,
+        progress: Progress = silent,
         start: int | None = None,
         free: bool = False,
     ) -> Outcome:
@@ -439,14 +430,14 @@ def _waiting(edges_s: np.ndarray, came_s: np.ndarray, went_s: np.ndarray) -> np.
 # --- was it worth it ------------------------------------------------------------------------------
 
 
-def without(study: Study, outcome: Outcome, skipped: int, progress: Progress = _silent) -> Outcome:
+def without(study: Study, outcome: Outcome, skipped: int, progress: Progress = silent) -> Outcome:
     """Return the same run with one of its decisions left out (-1: none, the run as it was)."""
     kept = [decision for number, decision in enumerate(outcome.decisions) if number != skipped]
     plan = Planned(np.array([item.time_s for item in kept]), np.array([item.after for item in kept], int))
     return study.drive(plan, outcome.name, progress, start=outcome.start, free=outcome.name == "free")
 
 
-def brought_by(study: Study, outcome: Outcome, number: int, progress: Progress = _silent) -> int:
+def brought_by(study: Study, outcome: Outcome, number: int, progress: Progress = silent) -> int:
     """Return how many requests within the limits a decision brought; a negative number is harm done."""
     return outcome.served - without(study, outcome, number, progress).served
 
@@ -456,213 +447,6 @@ def brought(study: Study, outcome: Outcome) -> Iterator[int]:
     return (brought_by(study, outcome, number) for number in range(len(outcome.decisions)))
 
 
-def decision_rows(study: Study, outcome: Outcome) -> list[dict[str, Any]]:
-    """Return one row for each decision to move: when, what, how long, and what it costs."""
-    scenario = study.scenario
-    price = accelerator_of(scenario).price_usd_per_hour
-    rows = []
-    for decision in outcome.decisions:
-        moves = outcome.moves[list(decision.moves)]
-        away_s = float(np.minimum(moves["ready_s"], study.duration_s).sum() - moves["asked_s"].sum())
-        hours = away_s * scenario.tensor_parallel / 3600
-        rows.append(
-            {
-                "time_s": decision.time_s,
-                "prefill_workers_before": decision.before,
-                "prefill_workers_after": decision.after,
-                "workers": [int(worker) for worker in moves["worker"]],
-                "drained_after_s": float(moves["drained_s"].max() - decision.time_s),
-                "ready_after_s": float(moves["ready_s"].max() - decision.time_s),
-                "accelerator_hours": hours,
-                "cost_usd": math.nan if price is None else hours * price,
-            }
-        )
-    return rows
-
-
 def key_of(state: str) -> str:
     """Return the name of a state or phase as part of a key."""
     return state.replace("-", "_")
-
-
-def summary_row(study: Study, outcome: Outcome) -> dict[str, Any]:
-    """Return one strategy in numbers."""
-    hours = study.scenario.tensor_parallel / 3600
-    fixed = study.outcome("fixed")
-    return {
-        "strategy": outcome.name,
-        "goodput_per_s": outcome.goodput_per_s,
-        "slo_attainment_frac": outcome.attainment_frac,
-        "benefit_frac": outcome.attainment_frac - fixed.attainment_frac,
-        "ttft_ms_p50": outcome.ttft_ms["p50"],
-        "ttft_ms_p99": outcome.ttft_ms["p99"],
-        "tpot_ms_p50": outcome.tpot_ms["p50"],
-        "tpot_ms_p99": outcome.tpot_ms["p99"],
-        "prefill_workers_start": outcome.start,
-        "decisions": len(outcome.decisions),
-        "moves": len(outcome.moves),
-        "accelerator_hours_away": outcome.away_s * hours,
-        **{f"accelerator_hours_{key_of(state)}": value * hours for state, value in outcome.state_s.items()},
-    }
-
-
-def timeline_rows(study: Study, outcome: Outcome) -> list[dict[str, Any]]:
-    """Return a strategy's run over time, one row a bin."""
-    line = outcome.timeline
-    need = study.load.between(line.edges_s[:-1], line.edges_s[1:])
-    workers = workers_over_time(outcome, line.edges_s)
-    middle_s = (line.edges_s[1:] + line.edges_s[:-1]) / 2
-    other = np.interp(middle_s, study.demand.curve_s, study.demand.other_frac)
-    width_s = line.edges_s[1] - line.edges_s[0]
-    rows = []
-    for k in range(BINS):
-        arrived = int(line.arrived[k])
-        rows.append(
-            {
-                "strategy": outcome.name,
-                "start_s": float(line.edges_s[k]),
-                "end_s": float(line.edges_s[k + 1]),
-                "arrival_per_s": arrived / width_s,
-                "other_frac": float(other[k]),
-                "needs_prefill_workers": float(need[k, 0]),
-                "needs_decode_workers": float(need[k, 1]),
-                **{f"workers_{key_of(state)}": float(workers[state][k]) for state in STATES},
-                "slo_attainment_frac": line.within[k] / arrived if arrived else math.nan,
-                "goodput_per_s": line.within[k] / width_s,
-                "prefill_queue": int(line.prefill_queue[k]),
-                "decode_queue": int(line.decode_queue[k]),
-            }
-        )
-    return rows
-
-
-def workers_over_time(outcome: Outcome, edges_s: np.ndarray) -> dict[str, np.ndarray]:
-    """Return how many workers are in each state, on average over each bin."""
-    found = {state: np.zeros(edges_s.size - 1) for state in STATES}
-    for span in outcome.spans:
-        inside_s = np.minimum(span.end_s, edges_s[1:]) - np.maximum(span.start_s, edges_s[:-1])
-        found[span.state] += np.maximum(inside_s, 0.0)
-    return {state: total_s / np.diff(edges_s) for state, total_s in found.items()}
-
-
-class Report(NamedTuple):
-    """What `shift` on the command line says, as plain values.
-
-    `strategies` has one row each as `summary_row`, `decisions` the rows of `decision_rows` by strategy (with
-    what each `brought` if that was asked for), `timeline` the rows of `timeline_rows` of all strategies.
-    """
-
-    scenario: dict[str, Any]
-    traffic: dict[str, Any]
-    strategies: list[dict[str, Any]]
-    decisions: dict[str, list[dict[str, Any]]]
-    timeline: list[dict[str, Any]]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the report for JSON: each strategy with its decisions and its timeline."""
-        parts = []
-        for row in self.strategies:
-            name = row["strategy"]
-            mine = [
-                {key: value for key, value in line.items() if key != "strategy"}
-                for line in self.timeline
-                if line["strategy"] == name
-            ]
-            parts.append(row | {"decision_rows": self.decisions[name], "timeline": mine})
-        return {
-            "scenario": self.scenario,
-            "traffic": self.traffic,
-            "strategies": parts,
-            "version": __version__,
-        }
-
-
-def report(scenario: Scenario, names: Iterable[str], trace: Any = None, worth: bool = False) -> Report:
-    """Return what strategies make of a scenario's changing traffic."""
-    study = Study(scenario, trace)
-    outcomes = [study.outcome(name) for name in names]
-    decisions = {outcome.name: decision_rows(study, outcome) for outcome in outcomes}
-    if worth:
-        for outcome in outcomes:
-            for row, gained in zip(decisions[outcome.name], brought(study, outcome), strict=True):
-                row["brought"] = gained
-    return Report(
-        study.scenario.as_dict(), traffic_row(study), [summary_row(study, item) for item in outcomes],
-        decisions, [row for item in outcomes for row in timeline_rows(study, item)],
-    )  # fmt: skip
-
-
-def traffic_row(study: Study) -> dict[str, Any]:
-    """Return the traffic, what it needs and what a move takes, in numbers."""
-    need = study.load.between(0.0, study.duration_s)
-    return {
-        "requests": study.demand.arrival_s.size,
-        "duration_s": study.duration_s,
-        "mean_per_s": study.demand.arrival_s.size / study.duration_s,
-        "copies_of_trace": study.demand.copies,
-        "workers": study.workers,
-        "mean_prefill_workers_needed": float(need[0]),
-        "mean_decode_workers_needed": float(need[1]),
-        "prefill_factor": study.needs.prefill_factor,
-        "decode_factor": study.needs.decode_factor,
-        "reallocation_s": reallocation_s(study.scenario),
-        **{f"{key_of(name)}_s": value for name, value in phases_s(study.scenario).items()},
-    }
-
-
-# --- volatility -----------------------------------------------------------------------------------
-
-
-def sweep(
-    scenario: Scenario, progress: Progress = _silent, dwells: Iterable[float] = SWEEP
-) -> Iterator[dict[str, Any]]:
-    """Yield, for ever slower traffic, how many requests each strategy serves within the limits.
-
-    Each point lasts `SWEEP_DWELLS` mean dwell times of the same random switches, stretched.
-
-    Yields
-    ------
-    dict
-        `dwell_reallocations` (mean dwell time over the time of a reallocation), `dwell_s`, `requests`, and
-        the attainment of each of `SWEEP_STRATEGIES` as `<strategy>_frac`; or `reason` where it cannot be.
-    """
-    dwells = tuple(dwells)
-    for number, times in enumerate(dwells):
-        yield sweep_row(scenario, times, lambda done, number=number: progress((number + done) / len(dwells)))
-
-
-def sweep_row(scenario: Scenario, times: float, progress: Progress = _silent) -> dict[str, Any]:
-    """Return one point of `sweep`: traffic that changes every so many times of a reallocation."""
-    unit_s = max(reallocation_s(scenario), scenario.control_s)
-    dwell_s = times * unit_s
-    row: dict[str, Any] = {"dwell_reallocations": times, "dwell_s": dwell_s}
-    try:
-        study = Study(
-            scenario.replace(demand="markov", dwell_s=dwell_s, demand_hours=dwell_s * SWEEP_DWELLS / 3600)
-        )
-        row["requests"] = study.demand.arrival_s.size
-        count = len(SWEEP_STRATEGIES)
-        for place, name in enumerate(SWEEP_STRATEGIES):
-            found = study.outcome(name, lambda done, place=place: progress((place + done) / count))
-            row[f"{name}_frac"] = found.attainment_frac
-    except ScenarioError as error:
-        row["reason"] = str(error)
-    return row
-
-
-def break_even(rows: Iterable[dict[str, Any]], name: str) -> float:
-    """Return the dwell time, in reallocations, from which a strategy serves more than the fixed split.
-
-    NaN if it never does for good, 0 if it does from the shortest on; between two points by interpolation.
-    """
-    known = [row for row in rows if f"{name}_frac" in row]
-    gains = np.array([row[f"{name}_frac"] - row["fixed_frac"] for row in known])
-    dwells = np.array([row["dwell_reallocations"] for row in known])
-    below = np.flatnonzero(gains <= 0)
-    if below.size == 0:
-        return 0.0 if known else math.nan
-    last = int(below[-1])
-    if last == gains.size - 1:
-        return math.nan
-    share = -gains[last] / (gains[last + 1] - gains[last])
-    return float(dwells[last] * (dwells[last + 1] / dwells[last]) ** share)

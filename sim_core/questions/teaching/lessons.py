@@ -18,11 +18,11 @@ import numpy as np
 from sim_core import catalogue
 from sim_core.catalogue.lessons import Lesson, LessonStep
 from sim_core.engine.run import Run, run
-from sim_core.results import metrics
+from sim_core.results.metrics import point_of
 from sim_core.scenario.link.changes import parse_value, with_changes
 from sim_core.scenario.link.load import load_scenario
 from sim_core.scenario.scenario import FIELDS, Scenario
-from sim_core.sweep.frontier import capacity
+from sim_core.sweep.capacity import capacity
 from sim_core.sweep.remembered import Remembered
 
 CLOSE = 1.25  # a guess within this factor of the truth is close
@@ -48,7 +48,7 @@ class Measure(NamedTuple):
 
 
 def _point(key: str) -> Callable[[Scenario], float]:
-    return lambda scenario: float(metrics.point_of(_run(scenario))[key])
+    return lambda scenario: float(point_of(_run(scenario))[key])
 
 
 @lru_cache(maxsize=64)

@@ -13,7 +13,11 @@ import streamlit as st
 from sim_core.evidence import trust
 from sim_core.evidence.trust import Trust
 from sim_core.fields.errors import ScenarioError
-from sim_core.questions.experiments import waiting as batching
+from sim_core.questions.experiments import endings as uneven
+from sim_core.questions.experiments import interference as mixed_phases
+from sim_core.questions.experiments import preemption as no_blocks
+from sim_core.questions.experiments.common import replays, rounded
+from sim_core.questions.experiments.waiting import Waiting, waiting
 from sim_core.results import text as report
 from sim_core.scenario.link.write import command_for, to_query
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
@@ -51,7 +55,7 @@ def dial_context(label: str, own: int) -> None:
 
 def context_of(scenario: Scenario) -> int:
     """Return the length that the view is about. [tokens]"""
-    return int(state.number("at_context")) or batching.mean_context(scenario)
+    return int(state.number("at_context")) or no_blocks.mean_context(scenario)
 
 
 def titles(scenario: Scenario, what: str) -> dict[str, str]:
@@ -67,7 +71,7 @@ def titles(scenario: Scenario, what: str) -> dict[str, str]:
 
 def drawn_note(scenario: Scenario, rate: bool = True) -> str:
     """Return that requests were drawn where the scenario has a list of its own; "" where it has none."""
-    if not batching.replays(scenario):
+    if not replays(scenario):
         return ""
     lengths = scenario.mix or f"{scenario.prompt_tokens:,} → {scenario.output_tokens:,} tokens"
     at = f", at {quantity(scenario.arrival_per_s, 'req/s')}" if rate else ""
@@ -92,7 +96,7 @@ def rate_words(value: float) -> str:
 
 def wait(scenario: Scenario) -> None:
     """Show what waiting for a batch does to TTFT and throughput."""
-    found = batching.waiting(scenario)
+    found = waiting(scenario)
     say(wait_finding(found), drawn_note(scenario), load_note(found))
     trust_badge.badge(found.scenario, load_frac=found.load_frac)
     _load_controls(scenario, found)
@@ -119,21 +123,21 @@ def wait(scenario: Scenario) -> None:
     )
 
 
-def _wait_trust(found: batching.Waiting, row: Row) -> Trust:
+def _wait_trust(found: Waiting, row: Row) -> Trust:
     """Return how far a point can be trusted; the load is known of static batching alone."""
     if row.get("policy", "static") == "static":
         return trust.trust(found.scenario.replace(max_batch=row["max_batch"]), load_frac=found.load_frac)
     return trust.trust(found.scenario.replace(policy=row["policy"]))
 
 
-def _load_controls(scenario: Scenario, found: batching.Waiting) -> None:
+def _load_controls(scenario: Scenario, found: Waiting) -> None:
     left, right = st.columns(2, vertical_alignment="bottom")
     with left:
         controls.ladder("max_batch", controls.POWERS[:12], number, on_page=True)
     with right, st.container(horizontal=True, vertical_alignment="center"):
         st.caption("Load, of what static batching serves", width="content")
         for load in LOADS:
-            rate = batching.rounded(load * found.saturation_per_s * scenario.replicas)
+            rate = rounded(load * found.saturation_per_s * scenario.replicas)
             st.button(
                 percent(load), key=f"load_{load}", on_click=_set_rate, args=(rate,),
                 help=f"Poisson arrivals at {quantity(rate, 'req/s')}",
@@ -147,7 +151,7 @@ def _set_rate(rate_per_s: float) -> None:
     shell.rerun_page()
 
 
-def load_note(found: batching.Waiting) -> str:
+def load_note(found: Waiting) -> str:
     """Return what was assumed about the load, if anything was."""
     share = f"{percent(found.load_frac)} of what static batching can serve"
     if found.lowered:
@@ -159,7 +163,7 @@ def load_note(found: batching.Waiting) -> str:
     return ""
 
 
-def wait_finding(found: batching.Waiting) -> str:
+def wait_finding(found: Waiting) -> str:
     """Return the best wait, and why it is where it is."""
     best = found.best
     load = f"At {quantity(found.scenario.arrival_per_s, 'req/s')}, {percent(found.load_frac)} of what static "
@@ -185,7 +189,7 @@ def _ttft(row: Row) -> str:
     return f"{duration(row['ttft_ms_mean'])} on average ({duration(row['ttft_ms_p99'])} at p99)"
 
 
-def _why_not(found: batching.Waiting, best: Row) -> str:
+def _why_not(found: Waiting, best: Row) -> str:
     """Return why no wait is best: the next batch fills by itself, or there is no company to wait for."""
     arriving = (1 - best["idle_frac"]) * best["batch_requests"]
     batch_s = arriving / found.scenario.arrival_per_s
@@ -197,7 +201,7 @@ def _why_not(found: batching.Waiting, best: Row) -> str:
     return f"{while_busy}: there is hardly any company to wait for."
 
 
-def _beyond(found: batching.Waiting, curve: Sequence[Row]) -> str:
+def _beyond(found: Waiting, curve: Sequence[Row]) -> str:
     """Return what a longer wait costs, with a space before it."""
     longest = curve[-1]
     if found.harmless_ms >= longest["batch_wait_ms"]:
@@ -209,7 +213,7 @@ def _beyond(found: batching.Waiting, curve: Sequence[Row]) -> str:
     )
 
 
-def _wait_table(found: batching.Waiting) -> None:
+def _wait_table(found: Waiting) -> None:
     best = found.best
     if best is None:
         return
@@ -243,10 +247,10 @@ def _around(curve: Sequence[Row], best: Row, scenario: Scenario) -> list[Row]:
 
 def preemption(scenario: Scenario) -> None:
     """Show what less KV cache does, and whether to recompute or to swap."""
-    found = batching.pressure(scenario)
+    found = no_blocks.pressure(scenario)
     tokens = context_of(scenario)
     decodes = int(state.number("at_batch"))
-    crossover = batching.crossover(scenario, tokens, decodes)
+    crossover = no_blocks.crossover(scenario, tokens, decodes)
     here = found.at(scenario.kv_memory_frac)
     say(
         pressure_finding(found, here),
@@ -256,7 +260,7 @@ def preemption(scenario: Scenario) -> None:
     )
     trust_badge.badge(found.scenario)
     _pressure_controls(scenario, found)
-    curves = {way: found.curve(way) for way in batching.WAYS}
+    curves = {way: found.curve(way) for way in no_blocks.WAYS}
     chart(
         batch_figures.pressure_curves(curves, here_tokens=here["swap"].get("kv_tokens", 0)),
         key="preemption",
@@ -279,12 +283,11 @@ def preemption(scenario: Scenario) -> None:
     actions.take_away("preemption", files, preemption_commands(found, crossover, decodes))
 
 
-def preemption_commands(found: batching.Pressure, crossover: batching.Crossover, decodes: int) -> str:
+def preemption_commands(found: no_blocks.Pressure, crossover: no_blocks.Crossover, decodes: int) -> str:
     """Return the shell commands that give the points of the sweep and the curves of the crossover."""
     query = to_query(found.scenario)
     code = (
-        "from sim_core import load_scenario; from sim_core.questions.experiments.waiting import crossover; "
-        f"scenario = load_scenario({query!r}); "
+        f"from sim_core import crossover, load_scenario; scenario = load_scenario({query!r}); "
         f"print(*crossover(scenario, {crossover.tokens}, {decodes}).rows(), sep=chr(10))"
     )
     return (
@@ -293,7 +296,7 @@ def preemption_commands(found: batching.Pressure, crossover: batching.Crossover,
     )
 
 
-def _pressure_controls(scenario: Scenario, found: batching.Pressure) -> None:
+def _pressure_controls(scenario: Scenario, found: no_blocks.Pressure) -> None:
     tokens = {row["kv_memory_frac"]: row.get("kv_tokens", 0) for row in found.curve("swap")}
     controls.beside(
         "kv_memory_frac", tokens, scenario.kv_memory_frac, lambda share: f"{tokens.get(share, 0):,} tokens",
@@ -308,7 +311,7 @@ def pressure_note(scenario: Scenario) -> str:
     return ""
 
 
-def pressure_finding(found: batching.Pressure, here: dict[str, Row]) -> str:
+def pressure_finding(found: no_blocks.Pressure, here: dict[str, Row]) -> str:
     """Return what preemption costs at this setting, or from where on there is any."""
     if not all(row["feasible"] for row in here.values()):
         return f"Nothing runs with this KV cache. {next(iter(here.values()))['reason']}"
@@ -340,7 +343,7 @@ def _times(row: Row) -> str:
     return "1 preemption" if row["preemptions"] == 1 else f"{row['preemptions']:,} preemptions"
 
 
-def crossover_finding(found: batching.Crossover) -> str:
+def crossover_finding(found: no_blocks.Crossover) -> str:
     """Return which way back is cheaper, and the host link at which that changes."""
     again, moved, even = found.recompute_here_ms[1.0], found.swap_here_ms, found.even_gb_per_s[1.0]
     text = (
@@ -352,7 +355,7 @@ def crossover_finding(found: batching.Crossover) -> str:
     return f"{text}below a host link of {quantity(even, 'GB/s')} recomputing is cheaper, above it swapping."
 
 
-def tightest(found: batching.Pressure, here: dict[str, Row]) -> dict[str, Row]:
+def tightest(found: no_blocks.Pressure, here: dict[str, Row]) -> dict[str, Row]:
     """Return the points of this setting, or with the least KV cache if nobody is preempted here."""
     pressed = [row for row in found.rows if row["feasible"] and row["preemptions"]]
     if not pressed or any(row.get("preemptions") for row in here.values()):
@@ -361,13 +364,13 @@ def tightest(found: batching.Pressure, here: dict[str, Row]) -> dict[str, Row]:
 
 
 def _pressure_table(points: dict[str, Row]) -> None:
-    ways = [points[way] for way in batching.WAYS]
+    ways = [points[way] for way in no_blocks.WAYS]
     if not all(row["feasible"] for row in ways):
         return
     rejected = f"; {ways[0]['rejected']:,} requests never fit" if ways[0]["rejected"] else ""
     table(
         f"With {ways[0]['kv_tokens']:,} KV tokens; differences are against recomputing{rejected}",
-        [WAYS[way][0] for way in batching.WAYS],
+        [WAYS[way][0] for way in no_blocks.WAYS],
         [
             ("Preemptions", cells([row["preemptions"] for row in ways], number, False)),
             ("Tokens done again", [escape(batch_figures.extra_words(row)) for row in ways]),
@@ -379,11 +382,11 @@ def _pressure_table(points: dict[str, Row]) -> None:
     )
 
 
-def _crossover(scenario: Scenario, found: batching.Crossover, decodes: int) -> None:
+def _crossover(scenario: Scenario, found: no_blocks.Crossover, decodes: int) -> None:
     st.markdown("##### Recompute or swap: where they cross")
     left, right = st.columns(2)
     with left:
-        dial_context("Tokens that the preempted request holds", batching.mean_context(scenario))
+        dial_context("Tokens that the preempted request holds", no_blocks.mean_context(scenario))
         chart(
             batch_figures.crossing_contexts(found), key="crossing_length", height=380,
             alt=batch_figures.crossing_sentence(found), **titles(scenario, "The way back, by length"),
@@ -391,7 +394,7 @@ def _crossover(scenario: Scenario, found: batching.Crossover, decodes: int) -> N
     with right:
         dial_batch("Sequences that decode meanwhile")
         chart(
-            batch_figures.crossing_links(found, batching.HOST_GB_PER_S), key="crossing_link", height=380,
+            batch_figures.crossing_links(found, no_blocks.HOST_GB_PER_S), key="crossing_link", height=380,
             alt=crossover_finding(found), **titles(scenario, "The way back, by host link"),
         )  # fmt: skip
     st.caption(
@@ -406,7 +409,7 @@ def _crossover(scenario: Scenario, found: batching.Crossover, decodes: int) -> N
 def interference(scenario: Scenario) -> None:
     """Show what prompts do to the decodes beside them, and the share of the fixed cost of a switch."""
     try:
-        found = batching.interference(scenario, int(state.number("at_batch")), context_of(scenario))
+        found = mixed_phases.interference(scenario, int(state.number("at_batch")), context_of(scenario))
     except ScenarioError:
         _interference_controls(scenario)  # a smaller crowd may fit
         raise
@@ -446,13 +449,13 @@ def _interference_controls(scenario: Scenario) -> None:
     with left:
         dial_batch("Sequences that decode")
     with middle:
-        dial_context("Tokens that each holds at first", batching.mean_context(scenario))
+        dial_context("Tokens that each holds at first", no_blocks.mean_context(scenario))
     with right:
         _switch_slider(scenario)
 
 
 def _switch_slider(scenario: Scenario) -> None:
-    usual_ms, _ = batching.switch_sources(scenario)
+    usual_ms, _ = mixed_phases.switch_sources(scenario)
     value = usual_ms if scenario.prefill_switch_ms is None else scenario.prefill_switch_ms
 
     def words(ms: float) -> str:
@@ -463,13 +466,13 @@ def _switch_slider(scenario: Scenario) -> None:
     controls.beside("prefill_switch_ms", [*steps, usual_ms], value, words, label)
 
 
-def own_way(scenario: Scenario, found: batching.Interference) -> batching.Shared:
+def own_way(scenario: Scenario, found: mixed_phases.Interference) -> mixed_phases.Shared:
     """Return the scenario's own way to share; whole prompts first where it is static."""
     wanted = (scenario.policy, scenario.token_budget)
     return next((way for way in found.ways if way.variant == wanted), found.ways[0])
 
 
-def interference_note(found: batching.Interference) -> str:
+def interference_note(found: mixed_phases.Interference) -> str:
     """Return what was assumed about the sequences and the prompts, if anything was."""
     notes = []
     if found.decodes < found.asked:
@@ -482,7 +485,7 @@ def interference_note(found: batching.Interference) -> str:
     return " ".join(notes)
 
 
-def interference_finding(found: batching.Interference, own: batching.Shared) -> str:
+def interference_finding(found: mixed_phases.Interference, own: mixed_phases.Shared) -> str:
     """Return what prompts cost the decodes, under the scenario's way to share and the gentlest one."""
     row = own.row
     crowd = f"{found.decodes:,} sequences decode" if found.decodes > 1 else "One sequence decodes"
@@ -508,7 +511,7 @@ def interference_finding(found: batching.Interference, own: batching.Shared) -> 
     )
 
 
-def _interference_table(found: batching.Interference) -> None:
+def _interference_table(found: mixed_phases.Interference) -> None:
     rows = [way.row for way in found.ways]
     alone = [rows[0]["alone_ms_mean"], rows[0]["alone_ms_p99"], rows[0]["alone_ms_max"]]
     heads = ["decodes alone", *(way_words(*way.variant) for way in found.ways)]
@@ -538,9 +541,9 @@ def cost_sentence(rows: Sequence[Row]) -> str:
     return f"Each prompt token makes every decode later by: {', '.join(parts)}."
 
 
-def switch_words(scenario: Scenario, found: batching.Interference) -> str:
+def switch_words(scenario: Scenario, found: mixed_phases.Interference) -> str:
     """Return where the fixed cost of a switch comes from."""
-    usual_ms, source = batching.switch_sources(scenario)
+    usual_ms, source = mixed_phases.switch_sources(scenario)
     source = source.replace("fitted;", "fitted once on published measurements;")
     setting = (
         f"It is set to {duration(found.switch_ms)} here; the {scenario.calibration} calibration says "
@@ -555,7 +558,7 @@ def switch_words(scenario: Scenario, found: batching.Interference) -> str:
     )
 
 
-def interference_commands(found: batching.Interference, own: batching.Shared) -> str:
+def interference_commands(found: mixed_phases.Interference, own: mixed_phases.Shared) -> str:
     """Return the commands that write both step logs of the scenario's own way, and how to get the others."""
     others = [way.variant for way in found.ways if way is not own]
     lines = [
@@ -574,7 +577,7 @@ def interference_commands(found: batching.Interference, own: batching.Shared) ->
 
 def endings(scenario: Scenario) -> None:
     """Show what the spread of answer lengths costs static batching."""
-    found = batching.endings(scenario)
+    found = uneven.endings(scenario)
     say(endings_finding(found), drawn_note(scenario, rate=False), endings_note(scenario, found))
     trust_badge.badge(_ending_trust(found, found.row("static", 1.0)))
     left, _ = st.columns(2)
@@ -603,11 +606,11 @@ def endings(scenario: Scenario) -> None:
     )
 
 
-def _ending_trust(found: batching.Endings, row: Row) -> Trust:
+def _ending_trust(found: uneven.Endings, row: Row) -> Trust:
     return trust.trust(found.scenarios[row["spread_cv"]].replace(policy=row["policy"]))
 
 
-def endings_note(scenario: Scenario, found: batching.Endings) -> str:
+def endings_note(scenario: Scenario, found: uneven.Endings) -> str:
     """Return what was assumed about the traffic."""
     case = found.scenarios[0.0]
     mean = number(found.rows[0]["mean_output_tokens"]) if found.rows[0]["feasible"] else "–"
@@ -625,7 +628,7 @@ def endings_note(scenario: Scenario, found: batching.Endings) -> str:
     return text
 
 
-def endings_finding(found: batching.Endings) -> str:
+def endings_finding(found: uneven.Endings) -> str:
     """Return what spread costs static batching, and what it costs continuous batching."""
     name = policy_name(found.policy)
     rows = {spread: found.row("static", spread) for spread in (0.0, 1.0)}
@@ -644,7 +647,7 @@ def endings_finding(found: batching.Endings) -> str:
     )
 
 
-def _loss(policy: str, found: batching.Endings) -> float:
+def _loss(policy: str, found: uneven.Endings) -> float:
     """Return the share of throughput that a spread of cv 1 costs."""
     base, spread = (found.row(policy, cv)["output_tok_per_s"] for cv in (0.0, 1.0))
     return 1 - spread / base
@@ -654,7 +657,7 @@ def _signed(change: float) -> str:
     return f"{'+' if change > 0 else '−'}{percent(abs(change))}"
 
 
-def _endings_table(found: batching.Endings) -> None:
+def _endings_table(found: uneven.Endings) -> None:
     spreads = [cv for cv in found.scenarios if found.row("static", cv)["feasible"]]
     if not spreads:
         return

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sim_core.results.timeline import DECODE, IDLE, KINDS, PREFILL, QUEUED, STALLED, Timeline
+from sim_core.results.story import DECODE, IDLE, KINDS, PREFILL, QUEUED, STALLED
+from sim_core.results.timeline import Timeline
 from sim_core.scenario.scenario import FIELDS
 from sim_core.view.drawing.figures import INK, MUTED, PAPER, Figure, style
 from sim_core.view.drawing.words import duration, number

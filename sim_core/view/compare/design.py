@@ -14,7 +14,7 @@ from sim_core.questions import compare, design
 from sim_core.questions.design import GPU, SRAM
 from sim_core.scenario.link.write import command_for
 from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of, model_of
-from sim_core.sweep.frontier import own_vary, sweep_key
+from sim_core.sweep.points import own_vary, sweep_key
 from sim_core.view.compare import design_words, results
 from sim_core.view.drawing import figures
 from sim_core.view.drawing.figures import Row

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from sim_core import catalogue
 from sim_core.catalogue.calibrations import calibration
 from sim_core.fields.errors import ScenarioError
-from sim_core.price import cost
+from sim_core.price.one_step import step_parts
+from sim_core.price.price import price_of
 from sim_core.questions import compare, design, phases
 from sim_core.questions.design import SRAM, Spread
 from sim_core.scenario.scenario import Scenario, accelerator_of, calibration_of, model_of
@@ -99,7 +100,7 @@ def _bounds(scenario: Scenario) -> str:
 def _token_s(scenario: Scenario) -> float:
     """Return the time per token of one user whose context is the mean prompt. [s]"""
     context = phases.setting(scenario).prompt_tokens
-    return sum(cost.step_parts(cost.price(scenario), 1, context).values())
+    return sum(step_parts(price_of(scenario), 1, context).values())
 
 
 def _collectives(scenario: Scenario) -> str:

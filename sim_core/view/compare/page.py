@@ -19,7 +19,7 @@ from sim_core.scenario.link.page_keys import VIEW_KEYS
 from sim_core.scenario.link.read import from_query
 from sim_core.scenario.link.write import command_for, value_text
 from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of, model_of
-from sim_core.sweep.frontier import own_vary, sweep_key
+from sim_core.sweep.points import own_vary, sweep_key
 from sim_core.view.compare import design, results, sensitivity
 from sim_core.view.compare import figures as compare_figures
 from sim_core.view.drawing import figures

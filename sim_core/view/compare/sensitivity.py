@@ -15,7 +15,8 @@ from sim_core.questions.compare import SEEDS
 from sim_core.questions.sensitivity import MOVES, is_nothing, is_sure, size
 from sim_core.scenario.link.write import to_query, value_text
 from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of, model_of
-from sim_core.sweep.frontier import Point, evaluate
+from sim_core.sweep.frontier import evaluate
+from sim_core.sweep.points import Point
 from sim_core.view.compare import figures as compare_figures
 from sim_core.view.compare.results import MEASURED
 from sim_core.view.drawing.figures import Row
@@ -77,7 +78,7 @@ def show(scenario: Scenario) -> None:
     )
     _table(rows, figure)
     code = (
-        "from sim_core import load_scenario\nfrom sim_core.questions.sensitivity import tornado\n\n"
+        "from sim_core import load_scenario, tornado\n\n"
         f"for row in tornado(load_scenario({to_query(scenario)!r}), {key!r}):\n    print(row)"
     )
     actions.take_away("sensitivity", actions.table_files(rows, "sensitivity", scenario), code, "python")

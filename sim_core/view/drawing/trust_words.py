@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sim_core.evidence import trust
-from sim_core.evidence.trust import Band, Trust
+from sim_core.evidence.blind import Band
+from sim_core.evidence.trust import Trust
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.drawing.words import number

@@ -9,7 +9,7 @@ from html import escape
 import streamlit as st
 
 from sim_core import catalogue
-from sim_core.evidence.trust import Band
+from sim_core.evidence.blind import Band
 from sim_core.scenario.ready import ScenarioPreset, ready_scenarios
 from sim_core.scenario.scenario import SPECS, Scenario, accelerator_of, model_of
 from sim_core.view.drawing import figures, trust_words

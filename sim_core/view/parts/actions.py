@@ -18,7 +18,8 @@ from sim_core.evidence.trust import Trust
 from sim_core.results import text as report
 from sim_core.scenario.link.write import command_for, to_query, to_toml
 from sim_core.scenario.scenario import SPECS, Scenario
-from sim_core.sweep.frontier import REFINED_REQUESTS, default_vary
+from sim_core.sweep.frontier import REFINED_REQUESTS
+from sim_core.sweep.points import default_vary
 from sim_core.view.parts import buttons, html_report, trust_badge
 from sim_core.view.session import record, room_store, state, sweeps
 from sim_core.view.session.room_store import Place

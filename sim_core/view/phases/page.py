@@ -13,7 +13,7 @@ import streamlit as st
 from sim_core import catalogue
 from sim_core.evidence import trust
 from sim_core.fields.errors import ScenarioError
-from sim_core.price.cost import memory
+from sim_core.price.memory import memory
 from sim_core.questions import hardware as whatif
 from sim_core.questions import phases
 from sim_core.questions.phases import Setting
@@ -116,7 +116,7 @@ def _take_away(
 ) -> None:
     """Draw what can be taken away: files of the rows, and the Python that gives the same rows."""
     code = (
-        f"from sim_core import load_scenario\nfrom {imports}\n\n"
+        f"from sim_core import {imports}\n\n"
         f"scenario = load_scenario({to_query(scenario)!r})\nfor row in {call}:\n    print(row)"
     )
     actions.take_away(key, [*actions.table_files(rows, key, predicted or scenario), *files], code, "python")
@@ -170,9 +170,7 @@ def roofline(scenario: Scenario) -> None:
     )
     call = f"roofline(scenario, batches={batches}, context_tokens={at.context_tokens:g})"
     predicted = partial(_step_trust, scenario)
-    _take_away(
-        scenario, "roofline", rows, "sim_core.questions.phases import roofline", call, predicted=predicted
-    )
+    _take_away(scenario, "roofline", rows, "load_scenario, roofline", call, predicted=predicted)
 
 
 def _revision(scenario: Scenario) -> str:
@@ -232,9 +230,7 @@ def step(scenario: Scenario) -> None:
     )
     steps = [(row["phase"], row["size"], row["context_tokens"]) for row in rows]
     call, predicted = f"step_rows(scenario, {steps})", partial(_step_trust, scenario)
-    _take_away(
-        scenario, "step-batch", rows, "sim_core.questions.phases import step_rows", call, predicted=predicted
-    )
+    _take_away(scenario, "step-batch", rows, "load_scenario, step_rows", call, predicted=predicted)
 
 
 def _step_charts(scenario: Scenario, at: Setting) -> list[tuple[str, str, str, list[dict], list[str], int]]:
@@ -332,8 +328,7 @@ def specs(scenario: Scenario) -> None:
     )
     place = f"setting(scenario, {at.batch}, {at.context_tokens:g})"
     call = f"[*returns(scenario, {place}), *specs_maps(scenario, {place})]"
-    imports = "sim_core.questions.phases import setting\n"
-    imports += "from sim_core.questions.hardware import returns, specs_maps"
+    imports = "load_scenario, returns, setting, specs_maps"
     maps = actions.File("Maps", "batchscope-specs-maps.csv", "text/csv", partial(_maps_text, scenario, at))
     _take_away(scenario, "specs-limits", rows, imports, call, files=[maps])
 
@@ -436,7 +431,7 @@ def kv(scenario: Scenario) -> None:
     _kv_numbers(rows)
     _caption(scenario, f"{_kv_help(rows)} {_window_note(scenario, model)}")
     call = f"kv_rows(scenario, batch={at.batch}, context_tokens={at.context_tokens:g})"
-    _take_away(scenario, "kv", rows, "sim_core.questions.hardware import kv_rows", call)
+    _take_away(scenario, "kv", rows, "kv_rows, load_scenario", call)
 
 
 def _kv_numbers(rows: Sequence[Row]) -> None:
@@ -503,9 +498,7 @@ def floor(scenario: Scenario) -> None:
         f"cannot speed up a single sequence. Dotted limits: {_limit_sources()}. Bars on filled dots hold "
         "four measured values in five; the badge of each accelerator stands in its hover text.",
     )
-    _take_away(
-        scenario, "floor", rows, "sim_core.questions.hardware import floor_rows", "floor_rows(scenario)"
-    )
+    _take_away(scenario, "floor", rows, "floor_rows, load_scenario", "floor_rows(scenario)")
 
 
 def tpot_limits(scenario: Scenario) -> list[tuple[float, str, bool]]:

@@ -13,10 +13,12 @@ import streamlit as st
 from sim_core import catalogue
 from sim_core.catalogue.benchmarks import Benchmark, PublishedSpread
 from sim_core.evidence import entries, trust
-from sim_core.evidence.trust import Band, Trust
+from sim_core.evidence.blind import Band
+from sim_core.evidence.trust import Trust
 from sim_core.fields.errors import ScenarioError
-from sim_core.questions import benchmark_rules as mlperf
-from sim_core.questions.benchmark_rules import Answer, Limits
+from sim_core.questions import benchmark_rules
+from sim_core.questions.benchmark_rules import Answer
+from sim_core.questions.benchmark_search import Limits, candidates, system, tuned
 from sim_core.scenario.link.write import command_for
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 from sim_core.view.drawing import trust_words
@@ -83,7 +85,7 @@ def sidebar(scenario: Scenario) -> None:
         best = state.view("setup") == "best"
         if best:
             controls.dial("devices", "Devices", DEVICES, number, "All of them serve this model.")
-        controls.specs(mlperf.tuned(catalogue.benchmark(state.view("bench")), scenario) if best else scenario)
+        controls.specs(tuned(catalogue.benchmark(state.view("bench")), scenario) if best else scenario)
         controls.heading("Setup")
         controls.views("setup", {"best": "Best found", "own": "My setting"}, "Setup")
         if not best:
@@ -129,17 +131,17 @@ def _study(name: str, scenario: Scenario, devices: int, own: bool) -> Study:
     """Return one system's answers; kept for all visitors."""
     benchmark = catalogue.benchmark(name)
     if own:
-        options, sizes = (mlperf.system(benchmark, scenario),), (scenario.max_batch,)
+        options, sizes = (system(benchmark, scenario),), (scenario.max_batch,)
     else:
-        options, sizes = tuple(mlperf.candidates(mlperf.tuned(benchmark, scenario), devices)), ()
-    return Study(benchmark, options, sizes, mlperf.answers(benchmark, options, sizes))
+        options, sizes = tuple(candidates(tuned(benchmark, scenario), devices)), ()
+    return Study(benchmark, options, sizes, benchmark_rules.answers(benchmark, options, sizes))
 
 
 @lru_cache(maxsize=512)
 def _within(
     options: tuple[Scenario, ...], sizes: tuple[int, ...], asked: Limits, min_duration_s: float
 ) -> Answer | None:
-    return mlperf.within(options, asked, "own", sizes, min_duration_s)
+    return benchmark_rules.within(options, asked, "own", sizes, min_duration_s)
 
 
 def own_answer(study: Study, asked: Limits) -> Answer | None:
@@ -155,8 +157,8 @@ def _curve(
     other_ms: float,
     extra: tuple[float, ...],
 ) -> list[Row]:
-    steps = mlperf.TPOT_STEPS_MS if along == "tpot" else mlperf.TTFT_STEPS_MS
-    return mlperf.limit_curve(options, (*steps, *extra), along=along, other_ms=other_ms, sizes=sizes)
+    steps = benchmark_rules.TPOT_STEPS_MS if along == "tpot" else benchmark_rules.TTFT_STEPS_MS
+    return benchmark_rules.limit_curve(options, (*steps, *extra), along=along, other_ms=other_ms, sizes=sizes)
 
 
 def own_limits(scenario: Scenario) -> Limits:
@@ -180,7 +182,7 @@ def _small_print(study: Study, extra: str = "") -> None:
         f"**{SIMULATED}** Weights {base.weight_dtype}, KV cache {base.kv_dtype}, calibration {title}; "
         f"lengths of {study.benchmark.dataset}; limits hold at the "
         f"{number(study.benchmark.percentile)}th percentile. {extra}{speculative} "
-        f"{' '.join(notes)} {mlperf.TRADEMARK}"
+        f"{' '.join(notes)} {benchmark_rules.TRADEMARK}"
     )
 
 
@@ -194,7 +196,7 @@ def _cited(study: Study) -> None:
     spread = spread_of(study)
     if spread is not None:
         with st.expander("Sources of the published ratios"):
-            st.markdown(citation(study.benchmark, spread) + mlperf.TRADEMARK)
+            st.markdown(citation(study.benchmark, spread) + benchmark_rules.TRADEMARK)
 
 
 def row_trust(study: Study, row: Row) -> Trust:
@@ -209,7 +211,7 @@ def row_trust(study: Study, row: Row) -> Trust:
 
 def _band(scenario: Scenario, rule: str) -> Band:
     """Return the band of throughput under a rule; the visitor's own limits count as those of Server."""
-    return trust.entry_band(scenario, rule if rule in mlperf.RULES else "server")
+    return trust.entry_band(scenario, rule if rule in benchmark_rules.RULES else "server")
 
 
 def _titles(study: Study) -> dict[str, str]:
@@ -551,7 +553,7 @@ def published(benchmark: Benchmark) -> None:
         "Published: MLPerf Inference, datacenter, closed division, from the repositories of results. Ratios "
         "are derived here and are not official metrics. Simulated figures are MLPerf-like, not MLPerf "
         "results; they stand beside published ones to test this model, not to rank anything. "
-        f"{mlperf.TRADEMARK}"
+        f"{benchmark_rules.TRADEMARK}"
     )
     files = [
         *actions.table_files(rows, "published", published=True),
@@ -569,7 +571,7 @@ def published_rows(benchmark: Benchmark) -> list[dict[str, Any]]:
         usual = entries.usual_system(benchmark.id, spread.accelerator)
         row: dict[str, Any] = {"accelerator": spread.accelerator,
                                "name": catalogue.accelerator(spread.accelerator).name}  # fmt: skip
-        for rule in mlperf.RULES:
+        for rule in benchmark_rules.RULES:
             for key in ("count", "min", "median", "max"):
                 row[f"{rule}_{key}"] = getattr(spread, f"{rule}_{key}")
             row[f"{rule}_simulated"] = getattr(usual, rule if rule == "offline" else f"{rule}_counted", None)
@@ -659,4 +661,6 @@ def sources_text(benchmark: Benchmark) -> str:
         {name: getattr(spread, name) for name in PublishedSpread.__slots__ if name != "id"}
         for spread in catalogue.published(benchmark.id)
     ]
-    return json.dumps({"benchmark": benchmark.id, "trademark": mlperf.TRADEMARK, "spreads": rows}, indent=1)
+    return json.dumps(
+        {"benchmark": benchmark.id, "trademark": benchmark_rules.TRADEMARK, "spreads": rows}, indent=1
+    )

@@ -21,22 +21,12 @@ from sim_core import catalogue
 from sim_core.engine.run import warm_up
 from sim_core.evidence import trust
 from sim_core.fields.errors import ScenarioError
-from sim_core.price.cost import memory
+from sim_core.price.memory import memory
 from sim_core.scenario.scenario import FIELDS, SPECS, Scenario, accelerator_of
-from sim_core.sweep.frontier import (
-    LOAD,
-    TENSOR_PARALLEL,
-    Point,
-    evaluate,
-    on_frontier,
-    refine,
-    saturation_per_s,
-    steps_of,
-    sweep_key,
-    sweep_points,
-    tabulate,
-)
+from sim_core.sweep.frontier import evaluate, on_frontier, refine, tabulate
+from sim_core.sweep.points import LOAD, TENSOR_PARALLEL, Point, steps_of, sweep_key, sweep_points
 from sim_core.sweep.remembered import Remembered
+from sim_core.sweep.saturation import saturation_per_s
 from sim_core.view.drawing.figures import Row, X, Y, drawable
 from sim_core.view.drawing.words import Along, number
 from sim_core.view.session import state

@@ -9,7 +9,8 @@ from itertools import groupby
 import numpy as np
 
 from sim_core.questions.shift.cluster import STATES, Span
-from sim_core.questions.shift.study import STRATEGIES, Outcome, Study, key_of, timeline_rows
+from sim_core.questions.shift.report import timeline_rows
+from sim_core.questions.shift.study import STRATEGIES, Outcome, Study, key_of
 from sim_core.view.drawing.figures import (
     COLOURS,
     INK,

@@ -15,7 +15,6 @@ import streamlit as st
 
 from sim_core import catalogue
 from sim_core.fields.errors import ScenarioError
-from sim_core.questions.shift import study as shift
 from sim_core.questions.shift.cluster import (
     REALLOCATIONS,
     kind_of,
@@ -23,7 +22,9 @@ from sim_core.questions.shift.cluster import (
     reallocation_keys,
     reallocation_s,
 )
-from sim_core.questions.shift.study import STRATEGIES, SWEEP, Outcome, Study
+from sim_core.questions.shift.report import decision_rows, summary_row, timeline_rows
+from sim_core.questions.shift.study import STRATEGIES, Outcome, Study, brought_by, plain
+from sim_core.questions.shift.volatility import SWEEP, SWEEP_DWELLS, break_even, sweep_row
 from sim_core.scenario.link.write import command_for, to_query
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 from sim_core.sweep.remembered import Remembered
@@ -352,7 +353,7 @@ def over_time(scenario: Scenario) -> None:
     comparison(study, known)
     _caption(study)
     worth = moves(study, outcome)
-    rows = shift.timeline_rows(study, outcome)
+    rows = timeline_rows(study, outcome)
     actions.take_away(
         "over_time", actions.table_files(rows, f"shift-{name}", study.scenario), _command(study, name)
     )
@@ -391,7 +392,7 @@ def comparison(study: Study, known: Mapping[str, Outcome]) -> None:
         if item is None:
             lines.append((title, ["…"] * len(heads)))
             continue
-        row = shift.summary_row(study, item)
+        row = summary_row(study, item)
         hours = row["accelerator_hours_away"]
         gain = row["benefit_frac"]
         mark = ""
@@ -416,7 +417,7 @@ def moves(study: Study, outcome: Outcome) -> Job | None:
         if outcome.spans:
             st.caption("Nobody moved.")
         return None
-    rows = shift.decision_rows(study, outcome)
+    rows = decision_rows(study, outcome)
     worth = _worth(study, outcome)
     lines = []
     for number_, row in enumerate(rows):
@@ -437,7 +438,7 @@ def moves(study: Study, outcome: Outcome) -> Job | None:
     place = missing[0]
 
     def work(progress: Callable[[float], None]) -> None:
-        worth[place] = shift.brought_by(study, outcome, place, progress)
+        worth[place] = brought_by(study, outcome, place, progress)
 
     total = min(len(rows), MOST_DECISIONS)
     return Job("What each move brought", total - len(missing), total, work)
@@ -490,7 +491,7 @@ def all_strategies(scenario: Scenario) -> None:
     )  # fmt: skip
     comparison(study, known)
     _caption(study)
-    rows = [shift.summary_row(study, outcome) for outcome in known.values()]
+    rows = [summary_row(study, outcome) for outcome in known.values()]
     actions.take_away(
         "strategies", actions.table_files(rows, "shift-strategies", study.scenario), _command(study, "all")
     )
@@ -506,7 +507,7 @@ _rows: Remembered[Any, dict[str, Any]] = Remembered(256)
 
 
 def _sweep_key(scenario: Scenario, times: float) -> Any:
-    return shift.plain(scenario).replace(demand="markov", dwell_s=1.0, demand_hours=1.0), times
+    return plain(scenario).replace(demand="markov", dwell_s=1.0, demand_hours=1.0), times
 
 
 def known_row(scenario: Scenario, times: float) -> dict[str, Any] | None:
@@ -519,10 +520,10 @@ def pays(scenario: Scenario) -> None:
     if scenario.demand == "trace":
         raise ScenarioError("A trace changes as it does: choose another kind of traffic to vary its speed.")
     rows = [row for times in SWEEP if (row := known_row(scenario, times))]
-    even = {name: shift.break_even(rows, name) for name in ("reactive", "predictive")}
+    even = {name: break_even(rows, name) for name in ("reactive", "predictive")}
     complete = len(rows) == len(SWEEP)
     pieces.say(pays_finding(scenario, rows, even, complete), move_words(scenario))
-    trust_badge.badge(shift.plain(scenario))
+    trust_badge.badge(plain(scenario))
     _dials(scenario)
     here = scenario.dwell_s / max(reallocation_s(scenario), scenario.control_s)
     figure = shift_figures.benefits(rows, SWEEP, even, here if scenario.demand == "markov" else None)
@@ -537,7 +538,7 @@ def pays(scenario: Scenario) -> None:
     if reasons:
         st.caption(" ".join(reasons))
     st.caption(
-        f"Traffic switches at random between both ends. Every point lasts {shift.SWEEP_DWELLS} mean times "
+        f"Traffic switches at random between both ends. Every point lasts {SWEEP_DWELLS} mean times "
         "between switches, the same switches stretched. Above the line a strategy keeps the limits for more "
         "requests than the fixed split that is best for the mean."
     )
@@ -547,7 +548,7 @@ def pays(scenario: Scenario) -> None:
         name = f"Traffic that changes every {_span(missing * reallocation_s(scenario))}"
         _work(
             Job(name, len(rows), len(SWEEP), lambda progress: _rows.put(
-                _sweep_key(scenario, missing), shift.sweep_row(scenario, missing, progress)
+                _sweep_key(scenario, missing), sweep_row(scenario, missing, progress)
             ))
         )  # fmt: skip
 
@@ -586,4 +587,4 @@ def _command(study: Study, name: str) -> str:
 
 
 def _command_sweep(scenario: Scenario) -> str:
-    return f"{command_for(shift.plain(scenario), 'shift')} --volatility"
+    return f"{command_for(plain(scenario), 'shift')} --volatility"

@@ -18,11 +18,11 @@ import streamlit as st
 from sim_core import catalogue
 from sim_core.catalogue.calibrations import calibration, parse_constants
 from sim_core.evidence.own import engine as own_engine
-from sim_core.evidence.own import fit as fitting
-from sim_core.evidence.own import formats as uploads
+from sim_core.evidence.own.cases import METRICS, case_of, median_error, predict
 from sim_core.evidence.own.engine import POINTS, STEPS, Entry, OwnEngine
-from sim_core.evidence.own.fit import METRICS
-from sim_core.evidence.own.formats import Upload
+from sim_core.evidence.own.fit import FOLDS
+from sim_core.evidence.own.formats.points import TOOLS, OwnPoint, Upload
+from sim_core.evidence.own.formats.read import MAX_BYTES, is_profile, read_upload
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.link.carry import carried_by
 from sim_core.scenario.link.write import command_for
@@ -101,7 +101,7 @@ def finding(engine: OwnEngine) -> str:
     name = calibrate_figures.METRICS[metric][0] if metric else ""
     if engine.steps is not None:
         text = (
-            f"Your {engine.steps.tokens.size * fitting.FOLDS:,} steps make a step profile: those held out "
+            f"Your {engine.steps.tokens.size * FOLDS:,} steps make a step profile: those held out "
             f"are predicted within {percent(engine.steps.error_frac)} in the median"
         )
         if metric:
@@ -129,7 +129,7 @@ def _known(engine: OwnEngine, metric: str) -> int:
 
 
 def _error(found: np.ndarray, metric: str) -> float:
-    return fitting.median_error(found, metric) if metric else math.nan
+    return median_error(found, metric) if metric else math.nan
 
 
 def notes(engine: OwnEngine) -> list[str]:
@@ -452,7 +452,7 @@ def _file_row(name: str, upload: Upload) -> None:
     what = [_many(len(upload.points))] if upload.points else []
     what += [f"{upload.steps.time_ms.size:,} steps"] if upload.steps is not None else []
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"**{_plain(name)}** · {uploads.TOOLS.get(upload.tool, upload.tool)} · {', '.join(what)}")
+        st.markdown(f"**{_plain(name)}** · {TOOLS.get(upload.tool, upload.tool)} · {', '.join(what)}")
         st.button("Remove", key=f"own_drop_{name}", on_click=_drop, args=(name,), type="tertiary")
     for note in upload.notes:
         st.caption(_plain(note))
@@ -483,11 +483,11 @@ def _take_in(turn: int) -> None:
 
 def _read(data: bytes, name: str) -> None:
     """Take a file in: measurements join the others, an engine profile is put in use at once."""
-    if uploads.is_profile(data):
+    if is_profile(data):
         profile = read_profile(data, name)
         state.replace(carried_by(st.session_state.scenario, profile)[0])
         return
-    mine()[_free_name(name)] = uploads.read_upload(data, name)
+    mine()[_free_name(name)] = read_upload(data, name)
 
 
 def _free_name(name: str) -> str:
@@ -524,14 +524,14 @@ def example(scenario: Scenario) -> Upload:
     noise = np.random.default_rng(0)
     found = []
     for clients in EXAMPLE_CLIENTS:
-        point = uploads.OwnPoint(
+        point = OwnPoint(
             name=f"{clients} client" + ("s" if clients > 1 else ""), tool="example", arrivals="closed",
             concurrency=clients, arrival_per_s=math.nan, arrival_cv=1.0, requests=10 * clients,
             prompt_tokens=1000.0, output_tokens=250.0, prompt_cv=0.0, output_cv=0.0, ttft_ms=math.nan,
             tpot_ms=math.nan, itl_ms=math.nan, e2e_ms=math.nan, output_tok_per_s=math.nan,
             request_per_s=math.nan, statistic="mean", rows=None,
         )  # fmt: skip
-        values = fitting.predict([fitting.case_of(point, scenario)], text)[0]
+        values = predict([case_of(point, scenario)], text)[0]
         values = values * np.exp(0.02 * noise.standard_normal(values.size))
         known_values = dict(zip(METRICS, values.tolist(), strict=True))
         found.append(point._replace(**{name: known_values[name] for name in SHOWN}))
@@ -545,11 +545,11 @@ def example(scenario: Scenario) -> Upload:
 @lru_cache(maxsize=1)
 def guide() -> str:
     """Return what can be uploaded, as Markdown."""
-    kinds = "\n".join(f"- {title}" for title in uploads.TOOLS.values())
+    kinds = "\n".join(f"- {title}" for title in TOOLS.values())
     kinds += "\n- An engine profile (TOML), to put it in use again"
     return (
         f"{kinds}\n\nA handful of runs with different numbers of clients and different lengths tells most. "
-        f"Files of up to {uploads.MAX_BYTES // 10**6} MB.\n\nNo file yet? `python -m sim_core measure "
+        f"Files of up to {MAX_BYTES // 10**6} MB.\n\nNo file yet? `python -m sim_core measure "
         "http://HOST:PORT/v1 --model NAME --out my_engine.toml` measures a running server from outside in "
         "about two minutes. Steps logged by the engine itself say most: one line a step with "
         "`tokens,decode_context,prefill_pairs,time_ms`."

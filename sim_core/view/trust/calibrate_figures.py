@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sim_core.evidence.own.fit import FittedLever, StepFit
+from sim_core.evidence.own.fit import FittedLever
+from sim_core.evidence.own.steps import StepFit
 from sim_core.view.drawing.figures import (
     COLOURS,
     INK,

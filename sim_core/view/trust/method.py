@@ -15,11 +15,13 @@ import streamlit as st
 
 from sim_core import catalogue
 from sim_core.catalogue.calibrations import calibration
-from sim_core.price import cost
+from sim_core.price import price as prices
 from sim_core.questions import compare, design, sensitivity
 from sim_core.questions.shift.cluster import DEFAULT_SOURCES
 from sim_core.questions.teaching import lessons, rooms
-from sim_core.results import metrics
+from sim_core.results.limits import binding
+from sim_core.results.percentiles import band
+from sim_core.results.window import STABLE_FRAC
 from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario, calibration_of
 from sim_core.traffic import draws
 from sim_core.view.drawing.figures import LIMITS
@@ -61,7 +63,7 @@ def section(title: str) -> str:
     """Return one section of the written part."""
     text = _TEXT.split(f"## {title}\n", 1)[1].split("\n## ", 1)[0]
     switch_ms = 1e3 * calibration("typical").base.prefill_request_s
-    values = {"{stable}": f"{metrics.STABLE_FRAC:.0%}", "{switch}": quantity(switch_ms, "ms")}
+    values = {"{stable}": f"{STABLE_FRAC:.0%}", "{switch}": quantity(switch_ms, "ms")}
     for name, value in values.items():
         text = text.replace(name, value)
     return text.strip()
@@ -69,10 +71,10 @@ def section(title: str) -> str:
 
 def _definitions() -> None:
     st.markdown(section("Definitions"))
-    st.markdown("**What limits a point.** " + prose(metrics.binding))
+    st.markdown("**What limits a point.** " + prose(binding))
     words = [(name, text) for name, (text, _) in LIMITS.items()]
     st.table(pd.DataFrame(words, columns=["Limit", "In words"]), hide_index=True)
-    st.markdown("**Intervals.** " + prose(metrics.band))
+    st.markdown("**Intervals.** " + prose(band))
 
 
 def _shifting() -> None:
@@ -101,7 +103,7 @@ def _teaching() -> None:
 
 
 def _cost(scenario: Scenario) -> None:
-    st.markdown(prose(cost))
+    st.markdown(prose(prices))
     chosen = calibration_of(scenario)
     st.subheader(f"Calibration: {chosen.title}")
     st.markdown(f"{chosen.description} Data: {chosen.data}. Date: {chosen.date}.")

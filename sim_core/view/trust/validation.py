@@ -12,9 +12,10 @@ import pandas as pd
 import streamlit as st
 
 from sim_core import catalogue
-from sim_core.evidence import predicted as validation
+from sim_core.evidence import assumed, bands
+from sim_core.evidence import errors as evidence_errors
 from sim_core.evidence import published as measured
-from sim_core.evidence import trust
+from sim_core.evidence.assumed import scenario_of
 from sim_core.evidence.published import FAMILIES, NOT_STATED
 from sim_core.scenario.link.write import to_query
 from sim_core.scenario.scenario import Scenario
@@ -80,8 +81,8 @@ def show(scenario: Scenario) -> None:
 @lru_cache(maxsize=2)
 def every_row(calibration: str = "typical") -> tuple[dict[str, Any], ...]:
     """Return all points of the table as rows, with names, predictions, and blind ratios where known."""
-    blind = {row.point.id: row for row in trust.blind() if row.unseen != "accelerator"}
-    rows = validation.as_rows(validation.scored(calibration))
+    blind = {row.point.id: row for row in bands.blind() if row.unseen != "accelerator"}
+    rows = evidence_errors.as_rows(evidence_errors.scored(calibration))
     for row in rows:
         row["model_name"] = catalogue.model(row["model"]).name
         row["accelerator_name"] = catalogue.accelerator(row["accelerator"]).name
@@ -153,7 +154,7 @@ def _parts() -> list[str]:
 
 def headline() -> None:
     """Show the finding."""
-    tables = validation.error_tables()["model"]
+    tables = evidence_errors.error_tables()["model"]
     families = ", ".join(
         f"{words} {_pct(tables[family]['tpot_pct'])}"
         for family, words in (("dense", "dense"), ("moe", "mixtures of experts"), ("mla", "MLA"))
@@ -172,7 +173,7 @@ def _pct(value: float) -> str:
 
 def numbers() -> None:
     """Show the errors in numbers, blind ones large and in-sample ones small."""
-    tables = validation.error_tables()
+    tables = evidence_errors.error_tables()
     model, part, fitted = (tables[kind]["all"] for kind in ("model", "accelerator", "none"))
     cells = []
     for metric in METRICS:
@@ -271,8 +272,8 @@ def _error_table(rows: Sequence[Row], metric: str, by: str, groups: Sequence[str
         names.append(("all of them", None))
     lines = []
     for name, group in names:
-        blind = validation.errors(_ratios(rows, by, group, f"{metric}_blind"))
-        fitted = validation.errors(_fitted(rows, metric, by, group))
+        blind = evidence_errors.errors(_ratios(rows, by, group, f"{metric}_blind"))
+        fitted = evidence_errors.errors(_fitted(rows, metric, by, group))
         bias = f"{'−' if blind.bias_pct < 0 else '+'}{_pct(abs(blind.bias_pct))}"
         cells = (number(blind.rows), _pct(blind.median_pct), _pct(blind.mean_pct), bias,
                  percent(blind.within_20_frac), _pct(fitted.median_pct))  # fmt: skip
@@ -346,7 +347,7 @@ def _run_words(row: Row) -> str:
 def _open_link(row: Row) -> str:
     """Return a link to the Frontier page with the point's scenario."""
     point = next(point for point in measured.points() if point.id == row["id"])
-    query = to_query(validation.scenario_of(point))
+    query = to_query(scenario_of(point))
     return f'<a href="./?{escape(query, quote=True)}" target="_self">open this setting</a>'
 
 
@@ -385,7 +386,7 @@ def _scenario_line(scenario: Scenario) -> None:
 def _caption(rows: Sequence[Row], metric: str) -> None:
     """Say what is shown and what it rests on."""
     kind = state.view("valkind")
-    found = validation.errors(_fitted(rows, metric, "family", None))
+    found = evidence_errors.errors(_fitted(rows, metric, "family", None))
     words = []
     if found.rows:
         words.append(
@@ -436,12 +437,12 @@ def _rule() -> str:
     )
 
 
-ASSUMPTIONS = (validation.__doc__ or "").partition("(`scenario_of`):\n\n")[2].partition("\n\nAll points")[0]
+ASSUMPTIONS = (assumed.__doc__ or "").partition("(`scenario_of`):\n\n")[2].rstrip()
 
 
 def _take_away(rows: Sequence[Row]) -> None:
     code = (
-        "from sim_core.evidence.predicted import as_rows, scored\n\nfor row in as_rows(scored()):\n"
+        "from sim_core import as_rows, scored\n\nfor row in as_rows(scored()):\n"
         '    print(row["id"], row["tpot_ms"], row["predicted_tpot_ms"], row["source"], row["entry"])'
     )
     key = {"points": "validation", "errors": "errors"}.get(state.view("valview"), "")

@@ -41,7 +41,6 @@ DeepSeek-AI (2024), "DeepSeek-V2", section 2.1 (multi-head latent attention and 
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -49,171 +48,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sim_core.catalogue.accelerators import Accelerator
-from sim_core.catalogue.calibrations import Calibration, Constants, calibration
+from sim_core.catalogue.calibrations import calibration
 from sim_core.catalogue.models import Model
+from sim_core.price.memory import Engine, engine_of, kv_blocks
+from sim_core.price.parts import PARTS, Rates, rate_parts, row_parts, token_parts, with_switch
 from sim_core.price.step_cost import StepCost
-from sim_core.price.work import (
-    BYTES_PER_VALUE,
-    DoesNotFit,
-    Engine,
-    Layout,
-    Work,
-    attention_flop,
-    attention_flop_per_s,
-    engine_of,
-    kv_blocks,
-    kv_bytes_per_layer,
-    layout_of,
-    memory,
-    parameters,
-    precisions,
-    work,
-)
+from sim_core.price.work import Layout, Work, layout_of, work
 from sim_core.scenario.profiles import EngineProfile, parse_profile
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 
-__all__ = ["Calibration", "DoesNotFit", "Price", "calibration", "memory", "price", "shares", "utilisation"]
-
-PARTS = ("weights", "kv", "compute", "communication", "fixed")
 MEASURED = ("measured",)
 NEEDS = ("compute", "memory")
 TABLE_TOKENS_MIN = 2048
 TABLE_TOKENS_MAX = 32_768
-
-
-# --- from work to seconds -------------------------------------------------------------------------
-
-
-def slower(compute_s: Any, memory_s: Any, smooth: bool) -> tuple[Any, Any]:
-    """Return the time of two overlapping activities, split into the part each is to blame for.
-
-    The parts add up to (a^4 + b^4)^(1/4), in proportion a^4 : b^4; without `smooth` the slower takes it all.
-    """
-    if not smooth:
-        wins = np.asarray(compute_s) > np.asarray(memory_s)
-        return np.where(wins, compute_s, 0.0), np.where(wins, 0.0, memory_s)
-    compute4 = compute_s * compute_s
-    compute4 = compute4 * compute4
-    memory4 = memory_s * memory_s
-    memory4 = memory4 * memory4
-    both4 = compute4 + memory4
-    total = np.sqrt(np.sqrt(both4))
-    compute_part = total * (compute4 / np.maximum(both4, 1e-300))
-    return compute_part, total - compute_part
-
-
-def token_parts(work: Work, constants: Constants, smooth: bool, tokens: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the time by part [s] of what depends on the new tokens of a step; `tokens` must be positive."""
-    gemm_frac = product_fracs(constants)
-    fill = constants.fill_tokens
-    dense_compute, dense_read = slower(
-        work.dense_compute_s * (tokens + fill) / gemm_frac[work.dense_dtype],
-        work.dense_read_s / constants.weight_read_frac,
-        smooth,
-    )
-    load, touched = expert_load(work, constants.expert_imbalance_frac, tokens)
-    expert_compute, expert_read = slower(
-        work.expert_compute_s * (load + fill * work.expert_ratio * touched) / expert_frac(work, constants),
-        work.expert_read_s * touched / constants.weight_read_frac,
-        smooth,
-    )
-    activation_s = work.activation_s * constants.activation_passes / constants.weight_read_frac
-    fixed = (
-        constants.step_s
-        + work.layers * constants.layer_s
-        + work.latent_layers * constants.latent_layer_s
-        + work.moe_layers * constants.moe_layer_s
-        + work.expert_slots * constants.expert_s
-    )
-    return {
-        "weights": dense_read + expert_read,
-        "compute": dense_compute + expert_compute + activation_s * tokens,
-        "communication": work.collectives * constants.collective_s
-        + work.link_s * tokens / constants.link_frac,
-        "fixed": fixed + 0.0 * tokens,
-    }
-
-
-def product_fracs(constants: Constants) -> np.ndarray:
-    """Return the shares of peak that matrix products reach, in the order of `DTYPES`."""
-    return np.array([constants.bf16_frac, constants.fp8_frac, constants.fp4_frac])
-
-
-def expert_frac(work: Work, constants: Constants) -> Any:
-    """Return the share of peak that the experts' products reach: the narrower their slices, the less."""
-    narrow = work.expert_width / (work.expert_width + constants.expert_half_width_columns)
-    return product_fracs(constants)[work.expert_dtype] * narrow
-
-
-def expert_load(work: Work, imbalance_frac: float, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return tokens as the most loaded device sees them, and the share of its experts that they touch.
-
-    A token leaves an expert alone with chance 1 - k/E: T tokens touch E (1 - (1 - k/E)^T) on average.
-    """
-    load = np.minimum(
-        tokens + imbalance_frac * work.expert_spread * np.sqrt(tokens), work.expert_load_max * tokens
-    )
-    return load, -np.expm1(load * work.expert_miss_log)
-
-
-def row_parts(work: Work, constants: Constants, smooth: bool, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the time by part [s] of what depends on the sampled rows of a step; `rows` must be positive."""
-    gemm_frac = product_fracs(constants)
-    compute, read = slower(
-        work.head_compute_s * (rows + constants.fill_tokens) / gemm_frac[work.head_dtype],
-        work.head_read_s / constants.weight_read_frac,
-        smooth,
-    )
-    collective = np.where(work.collectives > 0, constants.collective_s, 0.0)
-    return {
-        "weights": read,
-        "compute": compute,
-        "communication": collective + work.head_link_s * rows / constants.link_frac,
-        "fixed": constants.sequence_s * rows,
-    }
-
-
-def with_switch(constants: Constants, switch_ms: float | None) -> Constants:
-    """Return constants with another fixed time for each prompt of a step, if one is given."""
-    return constants if switch_ms is None else constants._replace(prefill_request_s=switch_ms * 1e-3)
-
-
-class Rates(NamedTuple):
-    """One figure for each thing that a step counts beside its tokens and rows."""
-
-    extra_tokens: Any
-    context_tokens: Any
-    window_tokens: Any
-    prefill_pairs: Any
-    window_pairs: Any
-    prefill_requests: Any
-    swapped_tokens: Any
-
-
-def rate_parts(work: Work, constants: Constants, smooth: bool) -> Rates:
-    """Return for each linear term its seconds per unit, split by part (a dictionary each)."""
-    gemm_frac = product_fracs(constants)
-    attention = constants.attention_frac
-    extra_compute = work.dense_compute_s / gemm_frac[work.dense_dtype]
-    extra_compute = extra_compute + work.expert_compute_s / expert_frac(work, constants)
-    activation_s = work.activation_s * constants.activation_passes / constants.weight_read_frac
-    return Rates(
-        extra_tokens={
-            "compute": extra_compute + activation_s,
-            "communication": work.link_s / constants.link_frac,
-        },
-        context_tokens=_attention_parts(work.context_compute_s, work.context_read_s, constants, smooth),
-        window_tokens=_attention_parts(work.window_compute_s, work.window_read_s, constants, smooth),
-        prefill_pairs={"compute": work.pair_compute_s / attention},
-        window_pairs={"compute": work.window_pair_compute_s / attention},
-        prefill_requests={"fixed": constants.prefill_request_s},
-        swapped_tokens={"communication": work.swap_s / constants.pcie_frac},
-    )
-
-
-def _attention_parts(compute_s: float, read_s: float, constants: Constants, smooth: bool) -> dict[str, float]:
-    compute, read = slower(compute_s / constants.attention_frac, read_s / constants.kv_read_frac, smooth)
-    return {"compute": compute, "kv": read}
 
 
 # --- the price ------------------------------------------------------------------------------------
@@ -276,7 +123,7 @@ class Price:
     needs: Ledger | None
 
 
-def price(scenario: Scenario, profile: EngineProfile | None = None) -> Price:
+def price_of(scenario: Scenario, profile: EngineProfile | None = None) -> Price:
     """Return the price list of a scenario's steps, from its calibration or from a measured engine profile.
 
     Prices are cached by the keys they depend on: a sweep over rates, lengths or limits computes one.
@@ -297,7 +144,7 @@ def price(scenario: Scenario, profile: EngineProfile | None = None) -> Price:
     profile = profile or measured_steps(scenario)
     if profile is not None and profile.constants:
         own = {"calibration": profile.calibration, "constants": profile.constants}
-        return price(scenario.replace(**own, step_profile=""))
+        return price_of(scenario.replace(**own, step_profile=""))
     if profile is not None:
         return _measured_price(scenario, profile)
     return _price(
@@ -338,7 +185,7 @@ def _price(model: Model, accelerator: Accelerator, layout: Layout, engine: Engin
     constants = with_switch(chosen.base, engine.prefill_switch_ms)
     blocks = kv_blocks(model, accelerator, layout, engine)
     row_parts_s, row_needs_s = _row_tables(tables.work, method, engine.max_batch)
-    rate_parts_s = _by_heading(PARTS, rate_parts(tables.work, constants, chosen.smooth))
+    rate_parts_s = by_heading(PARTS, rate_parts(tables.work, constants, chosen.smooth))
     ledger = Ledger(PARTS, tables.token_parts_s, row_parts_s, rate_parts_s)
     needs = Ledger(NEEDS, tables.token_needs_s, row_needs_s, tables.rate_needs_s)
     return Price(
@@ -412,7 +259,7 @@ def _tables(model: Model, accelerator: Accelerator, layout: Layout, length: int,
         parts_s.sum(axis=0),
         parts_s,
         needs_s,
-        _by_heading(NEEDS, _rate_needs(load)),
+        by_heading(NEEDS, _rate_needs(load)),
     )
 
 
@@ -442,7 +289,7 @@ def _rate_needs(load: Work) -> Rates:
     )
 
 
-def _by_heading(headings: tuple[str, ...], rates: Rates) -> np.ndarray:
+def by_heading(headings: tuple[str, ...], rates: Rates) -> np.ndarray:
     """Return dictionaries of seconds per unit as an array, shape (headings, rates)."""
     return np.array([[float(rate.get(heading, 0.0)) for rate in rates] for heading in headings])
 
@@ -465,7 +312,7 @@ def _measured_price(scenario: Scenario, profile: EngineProfile) -> Price:
     ledger = Ledger(MEASURED, token_s[None, :], np.zeros((1, scenario.max_batch + 1)), np.array([rates]))
     block_tokens = profile.kv_block_tokens or scenario.kv_block_tokens
     bare = scenario.replace(kv_block_tokens=block_tokens, step_profile="")
-    blocks = profile.kv_blocks or price(bare).kv_blocks
+    blocks = profile.kv_blocks or price_of(bare).kv_blocks
     return Price(
         step=_ledger_cost(ledger, token_s, 0),
         kv_blocks=int(blocks),
@@ -478,147 +325,3 @@ def _measured_price(scenario: Scenario, profile: EngineProfile) -> Price:
         ledger=ledger,
         needs=None,
     )
-
-
-# --- reading a price ------------------------------------------------------------------------------
-
-
-def shares(price: Price, usage: Any) -> dict[str, float]:
-    """Return the busy seconds of a run by part; they add up to the run's busy time.
-
-    Parameters
-    ----------
-    usage : Usage
-        Histograms of steps over tokens and rows, and totals of the linear terms.
-    """
-    counts = Rates(*(getattr(usage, name) for name in Rates._fields))
-    seconds = price.ledger.total_s(usage.steps_by_tokens, usage.steps_by_rows, counts)
-    return dict(zip(price.ledger.headings, seconds.tolist(), strict=True))
-
-
-def utilisation(price: Price, usage: Any, elapsed_s: float) -> tuple[float, float]:
-    """Return the shares of peak FLOP/s and of memory bandwidth in use (MFU, MBU) over `elapsed_s`.
-
-    Both count what the model needs, not what the engine happened to move. Where layers of different precision
-    have different peaks, MFU is the share of time that the arithmetic takes at its peaks. NaN for a measured
-    profile, whose device is not known.
-    """
-    if price.needs is None or elapsed_s <= 0:
-        return math.nan, math.nan
-    counts = Rates(*(getattr(usage, name) for name in Rates._fields))
-    seconds = price.needs.total_s(usage.steps_by_tokens, usage.steps_by_rows, counts)
-    mfu_frac, mbu_frac = (seconds / (elapsed_s * price.replicas)).tolist()
-    return mfu_frac, mbu_frac
-
-
-def step_parts(
-    price: Price, decode_batch: int, context: float, prefill_tokens: int = 0, prefill_start: int = 0
-) -> dict[str, float]:
-    """Return the seconds of one step by part.
-
-    Parameters
-    ----------
-    decode_batch : int
-        Sequences that decode.
-    context : float
-        Tokens each of them has in its KV cache before the step.
-    prefill_tokens, prefill_start : int
-        One prompt's chunk in the step, taken as its last, and the position it starts at.
-    """
-    return _one_step(price.ledger, price.step, decode_batch, context, prefill_tokens, prefill_start)
-
-
-def step_needs(
-    price: Price, decode_batch: int, context: float, prefill_tokens: int = 0, prefill_start: int = 0
-) -> dict[str, float]:
-    """Return the seconds that one step's FLOP and bytes take at peak rates; see `step_parts`."""
-    if price.needs is None:
-        return dict.fromkeys(NEEDS, math.nan)
-    return _one_step(price.needs, price.step, decode_batch, context, prefill_tokens, prefill_start)
-
-
-def _one_step(
-    ledger: Ledger, step: StepCost, decodes: int, context: float, chunk: int, start: int
-) -> dict[str, float]:
-    prompts = 1 if chunk else 0
-    tokens, rows = decodes + chunk, decodes + prompts
-    last = ledger.token_s.shape[1] - 1
-    counts = Rates(
-        extra_tokens=max(tokens - last, 0),
-        context_tokens=decodes * context,
-        window_tokens=decodes * min(context, step.window_tokens),
-        prefill_pairs=chunk * (start + chunk / 2),
-        window_pairs=window_pairs(start, start + chunk, step.window_tokens),
-        prefill_requests=prompts,
-        swapped_tokens=0,
-    )
-    seconds = ledger.token_s[:, min(tokens, last)] + ledger.row_s[:, min(rows, ledger.row_s.shape[1] - 1)]
-    seconds = seconds + ledger.rate_s @ np.asarray(counts, dtype=float)
-    return dict(zip(ledger.headings, seconds.tolist(), strict=True))
-
-
-def window_pairs(start: Any, end: Any, window: Any) -> Any:
-    """Return the query-key pairs of a chunk that sees at most a window: min(x, window) from start to end.
-
-    Of numbers, or of arrays that broadcast.
-    """
-
-    def below(x: Any) -> Any:
-        inside = np.minimum(x, window)
-        return inside * inside / 2 + (x - inside) * window
-
-    return below(end) - below(start)
-
-
-def floor_step_s(
-    scenario: Scenario, decode_batch: int, context: float, prefill_tokens: int = 0, prefill_start: int = 0
-) -> float:
-    """Return the time no engine can beat for one step [s]: the larger of bytes / bandwidth and FLOP / peak.
-
-    Counted straight from the model's dimensions, all devices as one, and independent of the tables above.
-    Weights and KV cache are read once, nothing else moves; the embedding table is not read.
-    """
-    model, accelerator = model_of(scenario), accelerator_of(scenario)
-    dense, expert, head = precisions(model, scenario.weight_dtype)
-    count = parameters(model)
-    tokens = decode_batch + prefill_tokens
-    rows = decode_batch + (1 if prefill_tokens else 0)
-    always = count.shared + count.replicated + count.key_value
-    used = model.experts_per_token / model.experts if count.expert else 0.0
-    full, windowed = model.full_layers, model.window_layers
-    seen = full * context + windowed * min(context, model.window_tokens)
-    kv_bytes = (
-        decode_batch * seen * kv_bytes_per_layer(model, layout_of(scenario)._replace(tensor_parallel=1))
-    )
-    moved = (
-        always * BYTES_PER_VALUE[dense]
-        + count.expert * BYTES_PER_VALUE[expert] * (1 - (1 - used) ** tokens)
-        + (count.head * BYTES_PER_VALUE[head] if rows else 0)
-        + kv_bytes
-    )
-    end = prefill_start + prefill_tokens
-    pairs = full * (end**2 - prefill_start**2) / 2
-    pairs += windowed * window_pairs(prefill_start, end, model.window_tokens)
-    decode_flop, prefill_flop = attention_flop(model)
-    seen_flop = decode_flop * decode_batch * seen + prefill_flop * pairs
-    computed_s = (
-        2 * always * tokens / accelerator.flop_per_s(dense)
-        + 2 * count.expert * used * tokens / accelerator.flop_per_s(expert)
-        + 2 * count.head * rows / accelerator.attention_flop_per_s
-        + seen_flop / attention_flop_per_s(accelerator, scenario.kv_dtype)
-    )
-    return max(moved / accelerator.hbm_byte_per_s, computed_s) / scenario.tensor_parallel
-
-
-def usd_per_mtok(accelerators: int, price_usd_per_hour: float | None, output_tok_per_s: float) -> float:
-    """Return the price of a million output tokens [USD], devices rented by the hour; nan without a price."""
-    if not price_usd_per_hour or not output_tok_per_s > 0:
-        return math.nan
-    return accelerators * price_usd_per_hour / 3600 / output_tok_per_s * 1e6
-
-
-def joule_per_tok(accelerators: int, tdp_w: float | None, output_tok_per_s: float) -> float:
-    """Return the energy of one output token [J], an upper bound: every device at its rated power."""
-    if not tdp_w or not output_tok_per_s > 0:
-        return math.nan
-    return accelerators * tdp_w / output_tok_per_s

@@ -1,0 +1,259 @@
+"""What published points cover, and which inputs of a scenario lie outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sim_core import catalogue
+from sim_core.evidence.blind import blind
+from sim_core.evidence.published import Point, family_of, points, weight_dtype
+from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
+from sim_core.traffic.draws import mean_lengths
+
+SLACK = 1.25  # lengths and batches this far beyond the measured ones still count as covered
+SIZE_SLACK = 1.5  # and models
+STEEP_LOAD = 0.9
+FAMILY_WORDS = {"dense": "dense models", "moe": "mixtures of experts", "mla": "models with latent attention"}
+
+
+# --- what is covered ------------------------------------------------------------------------------
+
+
+class Coverage(NamedTuple):
+    """What the published closed loops cover; sizes in parameters, lengths in tokens.
+
+    `dtypes` holds the weights' precisions by accelerator and family.
+    """
+
+    accelerators: Mapping[str, int]
+    models: Mapping[str, int]
+    sizes: Mapping[str, tuple[float, float]]
+    tensor_parallel: Mapping[str, int]
+    expert_parallel: int
+    dtypes: Mapping[tuple[str, str], frozenset[str]]
+    prompt_tokens: tuple[float, float]
+    output_tokens: tuple[float, float]
+    context_tokens: float
+    clients: int
+
+
+@cache
+def coverage() -> Coverage:
+    """Return what the points cover that the fit may have used."""
+    rows = [point for point in points() if point.fitted]
+    families = {family: [point for point in rows if point.family == family] for family in FAMILY_WORDS}
+    parts = sorted({point.accelerator for point in rows})
+    return Coverage(
+        accelerators={name: sum(point.accelerator == name for point in rows) for name in parts},
+        models={point.model: sum(other.model == point.model for other in rows) for point in rows},
+        sizes={
+            family: _range(catalogue.model(p.model).total_params for p in of)
+            for family, of in families.items()
+        },
+        tensor_parallel={family: max(p.tensor_parallel for p in of) for family, of in families.items()},
+        expert_parallel=max(point.expert_parallel for point in rows),
+        dtypes={
+            (name, family): known
+            for name in parts
+            for family, of in families.items()
+            if (known := frozenset(_stored(p) for p in of if p.accelerator == name))
+        },
+        prompt_tokens=_range(point.prompt_tokens for point in rows),
+        output_tokens=_range(point.output_tokens for point in rows),
+        context_tokens=max(point.prompt_tokens + point.output_tokens / 2 for point in rows),
+        clients=max(point.clients // point.replicas for point in rows),
+    )
+
+
+def _range(values: Iterable[float]) -> tuple[float, float]:
+    found = list(values)
+    return min(found), max(found)
+
+
+def _stored(point: Point) -> str:
+    return _most_weights(catalogue.model(point.model), weight_dtype(point))
+
+
+def _most_weights(model: catalogue.Model, dtype: str) -> str:
+    """Return the precision of most weights: of the experts where there are any."""
+    return model.stored_dtypes(dtype)[1 if model.experts else 0]
+
+
+class Outside(NamedTuple):
+    """One input that is not covered: which, and in words why."""
+
+    what: str
+    words: str
+
+
+def outside(
+    scenario: Scenario,
+    trace: Any = None,
+    load_frac: float | None = None,
+    context_tokens: float | None = None,
+) -> list[Outside]:
+    """Return the inputs of a scenario that the published points do not cover.
+
+    Where one step is looked at, its context counts in place of the lengths of the traffic.
+    """
+    covered, model = coverage(), model_of(scenario)
+    checks = (
+        _accelerator(scenario, covered),
+        _model(scenario, model, covered),
+        _layout(scenario, family_of(model), covered),
+        _precision(scenario, covered),
+        _lengths(scenario, covered, trace) if context_tokens is None else _context(covered, context_tokens),
+        _clients(scenario, covered),
+        scheduling(scenario),
+        _load(load_frac),
+    )
+    return [item for found in checks for item in found]
+
+
+def _accelerator(scenario: Scenario, covered: Coverage) -> list[Outside]:
+    name = catalogue.accelerator(scenario.accelerator).name
+    if scenario.accelerator not in covered.accelerators:
+        found = [Outside("accelerator", f"no published closed loop on {name} is in the table")]
+        vendor = catalogue.accelerator(scenario.accelerator).vendor
+        if vendor not in {catalogue.accelerator(part).vendor for part in covered.accelerators}:
+            found.append(Outside("vendor", f"nor is one on any other part of {vendor}"))
+        return found
+    return changed_specs(scenario)
+
+
+def changed_specs(scenario: Scenario) -> list[Outside]:
+    """Return whether the accelerator is another one than is sold."""
+    part, sold = accelerator_of(scenario), catalogue.accelerator(scenario.accelerator)
+    names = (
+        "bf16_tflop_per_s",
+        "fp8_tflop_per_s",
+        "fp4_tflop_per_s",
+        "hbm_gb_per_s",
+        "hbm_gb",
+        "link_gb_per_s",
+    )
+    changed = [key for key in names if getattr(part, key) != getattr(sold, key)]
+    if changed:
+        return [Outside("accelerator", f"{sold.name} is changed: {', '.join(changed)}")]
+    return []
+
+
+def _model(scenario: Scenario, model: catalogue.Model, covered: Coverage) -> list[Outside]:
+    if model.linear_attention_layers or scenario.model == "glm-5":
+        return [Outside("model", f"the attention of {model.name} is not modelled")]
+    if scenario.model in covered.models and model == catalogue.model(scenario.model):
+        return []
+    low, high = covered.sizes[family_of(model)]
+    size, words = model.total_params, FAMILY_WORDS[family_of(model)]
+    if low / SIZE_SLACK <= size <= high * SIZE_SLACK:
+        return []
+    return [
+        Outside(
+            "model",
+            f"{model.name} has {size / 1e9:.3g} billion parameters; measured {words} have "
+            f"{low / 1e9:.3g} to {high / 1e9:.3g}",
+        )
+    ]
+
+
+def _layout(scenario: Scenario, family: str, covered: Coverage) -> list[Outside]:
+    limits = (
+        ("tensor_parallel", covered.tensor_parallel[family]),
+        ("expert_parallel", covered.expert_parallel),
+    )
+    return [
+        Outside(key, f"{asked} devices a group ({key}); measured {FAMILY_WORDS[family]} use up to {most}")
+        for key, most in limits
+        if (asked := getattr(scenario, key)) > most
+    ]
+
+
+def _precision(scenario: Scenario, covered: Coverage) -> list[Outside]:
+    """Return whether the family was not measured on the accelerator, or not in this precision."""
+    if scenario.accelerator not in covered.accelerators:
+        return []
+    model, name = model_of(scenario), catalogue.accelerator(scenario.accelerator).name
+    family = family_of(model)
+    known = covered.dtypes.get((scenario.accelerator, family))
+    if known is None:
+        return [
+            Outside("model", f"no published closed loop of {FAMILY_WORDS[family]} on {name} is in the table")
+        ]
+    stored = _most_weights(model, scenario.weight_dtype)
+    if stored in known:
+        return []
+    measured = ", ".join(sorted(known))
+    words = f"weights of {FAMILY_WORDS[family]} in {stored} on {name} (weight_dtype); measured: {measured}"
+    return [Outside("weight_dtype", words)]
+
+
+def _lengths(scenario: Scenario, covered: Coverage, trace: Any) -> list[Outside]:
+    found = []
+    for key, mean in zip(("prompt_tokens", "output_tokens"), mean_lengths(scenario, trace), strict=True):
+        low, high = getattr(covered, key)
+        if not low / SLACK <= mean <= high * SLACK:
+            what = "prompt" if key == "prompt_tokens" else "answer"
+            words = f"the mean {what} has {mean:,.0f} tokens ({key}); measured {low:,.0f} to {high:,.0f}"
+            found.append(Outside(key, words))
+    return found
+
+
+def _context(covered: Coverage, tokens: float) -> list[Outside]:
+    """Return whether sequences hold more, or fewer, tokens than in any point half-way through its answers."""
+    low = covered.prompt_tokens[0] + covered.output_tokens[0] / 2
+    high = covered.context_tokens
+    if low / SLACK <= tokens <= high * SLACK:
+        return []
+    return [Outside("context", f"a context of {tokens:,.0f} tokens; measured {low:,.0f} to {high:,.0f}")]
+
+
+def _clients(scenario: Scenario, covered: Coverage) -> list[Outside]:
+    """Return whether more sequences may run at once than were measured; in an open loop nobody can say."""
+    if scenario.arrivals == "closed":
+        key, most = "concurrency", min(-(-scenario.concurrency // scenario.replicas), scenario.max_running)
+    elif scenario.arrivals == "offline":
+        key, most = "max_batch", min(scenario.max_running, scenario.requests)
+    else:
+        return []
+    if most <= covered.clients * SLACK:
+        return []
+    return [Outside(key, f"{most:,} sequences at once ({key}); measured up to {covered.clients:,}")]
+
+
+def scheduling(scenario: Scenario) -> list[Outside]:
+    found = []
+    if scenario.policy == "static":
+        found.append(Outside("policy", "static batching (policy); measured engines batch continuously"))
+    if scenario.split:
+        found.append(Outside("policy", f"two pools (policy); {pools_words()}"))
+    if scenario.calibration == "datasheet":
+        found.append(
+            Outside("calibration", "the datasheet calibration is a physical bound, not a prediction")
+        )
+    return found
+
+
+def _load(load_frac: float | None) -> list[Outside]:
+    if load_frac is None or load_frac <= STEEP_LOAD:
+        return []
+    words = f"the load is {load_frac:.0%} of what saturates: there, a few percent of speed decide the waiting"
+    return [Outside("load", words)]
+
+
+@cache
+def pools_words() -> str:
+    """Return what the published points of two pools say of the predictions; no fit has used them."""
+    rows = [row for row in blind() if row.unseen == "pools"]
+    errors = {
+        metric: 100 * float(np.nanmedian([abs(getattr(row, metric) - 1) for row in rows]))
+        for metric in ("tpot", "throughput", "ttft")
+    }
+    tpot, throughput, ttft = (f"{error:.0f} %" for error in errors.values())
+    return (
+        f"{len(rows)} published points of two pools are off by {tpot} in TPOT, {throughput} in throughput "
+        f"and {ttft} in TTFT (medians), and the band does not hold them"
+    )

@@ -1,0 +1,200 @@
+"""How far predictions are from measurements: ratios, errors, ranks, tables."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sim_core.catalogue.calibrations import calibration as calibration_of
+from sim_core.evidence.assumed import kv_dtype, policy, token_budget
+from sim_core.evidence.predicted import bench_of, predict, predict_pools
+from sim_core.evidence.published import FOLDER, Point, points
+
+METRICS = ("ttft", "tpot", "throughput")
+SUBMISSION = "submission"
+BANDS = (0.1, 0.2, 0.3)
+RANKED = 5  # rows that a rank correlation needs
+
+
+def measured(points: Sequence[Point]) -> np.ndarray:
+    """Return measured TTFT [ms], TPOT [ms] and throughput [tok/s], NaN where unknown, shape (points, 3)."""
+    return np.array(
+        [(point.ttft_ms, point.tpot_ms, point.output_tok_per_s) for point in points], dtype=float
+    ).reshape(-1, 3)
+
+
+def ratios(points: Sequence[Point], predicted: np.ndarray) -> np.ndarray:
+    """Return predicted over measured, shape (points, 3); NaN where either is missing.
+
+    Where a closed loop's source prints no throughput, both sides are `steady_tok_per_s`, which is no evidence
+    beside TTFT and TPOT.
+    """
+    found = predicted / measured(points)
+    for place, point in enumerate(points):
+        if math.isnan(found[place, 2]) and point.traffic in ("closed", "burst"):
+            ours = steady_tok_per_s(point, *predicted[place, :2])
+            found[place, 2] = ours / steady_tok_per_s(point, point.ttft_ms, point.tpot_ms)
+    return found
+
+
+def steady_tok_per_s(point: Point, ttft_ms: float, tpot_ms: float) -> float:
+    """Return what a steady closed loop with these latencies puts out [tok/s]: clients x output / E2E."""
+    return 1e3 * point.clients * point.output_tokens / (ttft_ms + (point.output_tokens - 1) * tpot_ms)
+
+
+# --- how far apart they are -----------------------------------------------------------------------
+
+
+class Errors(NamedTuple):
+    """How predictions compare with measurements. Percentages of the measured value.
+
+    `median_pct` and `mean_pct` of the absolute error, `bias_pct` the median of the signed one (negative:
+    predicted too low), `within_20_frac` the share of rows within 20%.
+    """
+
+    rows: int
+    median_pct: float
+    mean_pct: float
+    bias_pct: float
+    within_20_frac: float
+
+
+def errors(ratio: Any) -> Errors:
+    """Return the errors of ratios predicted / measured; NaN are left out.
+
+    Examples
+    --------
+    >>> errors([0.9, 1.0, 1.1, 1.3, 1.5])
+    Errors(rows=5, median_pct=10.0, mean_pct=20.0, bias_pct=10.0, within_20_frac=0.6)
+    """
+    values = np.asarray(ratio, dtype=float)
+    error = values[np.isfinite(values)] - 1.0
+    if not error.size:
+        return Errors(0, math.nan, math.nan, math.nan, math.nan)
+    size = np.abs(error)
+    percents = (float(np.median(size)), float(size.mean()), float(np.median(error)))
+    inside = float((size <= 0.2 + 1e-12).mean())
+    return Errors(error.size, *(round(100 * value, 6) for value in percents), inside)
+
+
+def rank(points: Sequence[Point], predicted: Any, observed: Any) -> float:
+    """Return the median rank correlation (Spearman) within groups of one model, lengths and traffic.
+
+    Groups of fewer than five rows are left out; NaN if there are no others.
+    """
+    groups: dict[tuple, list[int]] = {}
+    predicted, observed = np.asarray(predicted, float), np.asarray(observed, float)
+    for place, point in enumerate(points):
+        if np.isfinite(predicted[place]) and np.isfinite(observed[place]):
+            key = (point.model, point.prompt_tokens, point.output_tokens, point.lengths, point.traffic)
+            groups.setdefault(key, []).append(place)
+    found = [
+        _spearman(predicted[places], observed[places]) for places in groups.values() if len(places) >= RANKED
+    ]
+    return float(np.median(found)) if found else math.nan
+
+
+def _spearman(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the correlation of ranks; equal values share their mean rank."""
+
+    def ranks(values: np.ndarray) -> np.ndarray:
+        ordered = np.sort(values)
+        low, high = (np.searchsorted(ordered, values, side=side) for side in ("left", "right"))
+        return 0.5 * (low + high)
+
+    a, b = ranks(first), ranks(second)
+    a, b = a - a.mean(), b - b.mean()
+    spread = math.sqrt(float(a @ a) * float(b @ b))
+    return float(a @ b) / spread if spread else math.nan
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """Points with their predictions, in the same order; all arrays have shape (points, 3)."""
+
+    points: tuple[Point, ...]
+    predicted: np.ndarray
+    measured: np.ndarray
+    ratio: np.ndarray
+
+
+@lru_cache(maxsize=4)
+def scored(calibration: str = "typical") -> Scored:
+    """Return all points of the table under one calibration."""
+    return score(points(), calibration)
+
+
+def score(chosen: Sequence[Point], calibration: str = "typical") -> Scored:
+    """Return points with their predictions.
+
+    MLPerf entries, tuned for one model and one benchmark, are predicted under `SUBMISSION` where the
+    calibration is the typical one.
+    """
+    chosen = tuple(chosen)
+    ways: dict[tuple[str, str], list[int]] = {}
+    for place, point in enumerate(chosen):
+        name = SUBMISSION if _tuned(point, calibration) else calibration
+        ways.setdefault((point.pools, name), []).append(place)
+    predicted = np.full((len(chosen), 3), np.nan)
+    for (pools, name), places in ways.items():
+        some = [chosen[place] for place in places]
+        predicted[places] = predict_pools(some, name) if pools == "split" else _predict_one(some, name)
+    return Scored(chosen, predicted, measured(chosen), ratios(chosen, predicted))
+
+
+def _predict_one(points: Sequence[Point], calibration: str) -> np.ndarray:
+    constants = calibration_of(calibration)
+    return predict(bench_of(points), constants.base, constants.smooth)
+
+
+def _tuned(point: Point, calibration: str) -> bool:
+    return point.traffic == "server" and calibration == "typical"
+
+
+def as_rows(found: Scored) -> list[dict[str, Any]]:
+    """Return scored points as flat rows, for tables and files: facts, assumptions, predictions, errors.
+
+    `throughput_tok_per_s` is the printed throughput, or where a closed loop's source prints none, the one
+    that follows from its latencies (`throughput_derived`); the predicted one is made alike.
+    """
+    rows = []
+    for place, point in enumerate(found.points):
+        predicted, ratio = found.predicted[place].tolist(), found.ratio[place].tolist()
+        derived = math.isnan(point.output_tok_per_s) and not math.isnan(ratio[2])
+        throughput = point.output_tok_per_s
+        if derived:
+            throughput = steady_tok_per_s(point, point.ttft_ms, point.tpot_ms)
+        rows.append(
+            {
+                **point._asdict(),
+                "family": point.family,
+                "status": point.status,
+                "assumed_policy": "disaggregated" if point.pools == "split" else policy(point),
+                "assumed_kv_dtype": kv_dtype(point),
+                "assumed_token_budget": token_budget(point),
+                "throughput_tok_per_s": throughput,
+                "throughput_derived": derived,
+                "predicted_ttft_ms": predicted[0],
+                "predicted_tpot_ms": predicted[1],
+                "predicted_throughput_tok_per_s": throughput * ratio[2],
+                **{f"{name}_error_pct": 100 * (ratio[i] - 1) for i, name in enumerate(METRICS)},
+            }
+        )
+    return rows
+
+
+@cache
+def error_tables() -> Mapping[str, Any]:
+    """Return the errors over all closed loops of the full table, from which the points here are chosen.
+
+    Tables ``model``, ``accelerator`` (each row predicted by a fit without its model or accelerator) and
+    ``none`` (in sample), in each one for ``all`` and for every family.
+    """
+    return MappingProxyType(tomllib.loads((FOLDER / "errors.toml").read_text(encoding="utf-8")))

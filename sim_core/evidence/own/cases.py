@@ -1,0 +1,175 @@
+"""A measured point as a scenario, and what the simulator says of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from sim_core.engine.run import run
+from sim_core.evidence.own.formats.points import OwnPoint
+from sim_core.fields.errors import ScenarioError
+from sim_core.price.price import price_of, slowed
+from sim_core.scenario.scenario import Scenario
+
+METRICS = ("ttft_ms", "tpot_ms", "itl_ms", "e2e_ms", "output_tok_per_s")
+SCALES: Mapping[str, float] = {  # log errors that such measurements have; see `measured.about`
+    "ttft_ms": 0.3,
+    "tpot_ms": 0.05,
+    "itl_ms": 0.05,
+    "e2e_ms": 0.08,
+    "output_tok_per_s": 0.06,
+}
+MAX_POINTS = 200
+MAX_REQUESTS = 5_000
+
+
+# --- what is simulated ----------------------------------------------------------------------------
+
+
+class Case(NamedTuple):
+    """A measured point, ready to be simulated, and what had to be assumed for it."""
+
+    point: OwnPoint
+    scenario: Scenario
+    assumed: str
+
+
+def case_of(point: OwnPoint, base: Scenario) -> Case:
+    """Return a point as a scenario: model, device and engine of `base`, traffic of the point.
+
+    A point with rows is replayed request by request. A closed loop whose clients are not stated has as many
+    as requests are open on average: rate x end-to-end time (Little's law).
+
+    Raises
+    ------
+    ScenarioError
+        If the point does not say what was sent, or a value lies outside the scenario's limits.
+    """
+    changes, assumed = _traffic(point)
+    lengths, more = _lengths(point)
+    rows = min(len(point.rows.prompt_tokens), MAX_REQUESTS) if point.rows is not None else 0
+    count = rows or min(point.requests, MAX_REQUESTS) or 10 * changes.get("concurrency", 100)
+    changes |= lengths | {"requests": int(count), "request_list": "", "warmup_frac": 0.0}
+    return Case(point, base.replace(**changes), "; ".join(filter(None, (assumed, more))))
+
+
+def _lengths(point: OwnPoint) -> tuple[dict[str, object], str]:
+    """Return the lengths of a point, and what was assumed about them; without any, those of `base` stay."""
+    prompt, output = point.prompt_tokens, point.output_tokens
+    if not (prompt > 0 and output > 0):
+        return {}, "lengths as in the scenario; the file does not state them"
+    found = {"prompt_tokens": max(round(prompt), 1), "output_tokens": max(round(output), 1), "mix": ""}
+    return found | {"prompt_cv": point.prompt_cv, "output_cv": point.output_cv}, ""
+
+
+def _traffic(point: OwnPoint) -> tuple[dict[str, object], str]:
+    """Return the arrivals of a point, and what was assumed about them."""
+    if point.arrivals == "closed" and point.concurrency:
+        return {"arrivals": "closed", "concurrency": point.concurrency}, ""
+    if point.arrivals in ("poisson", "gamma") and point.arrival_per_s > 0:
+        changes = {"arrivals": point.arrivals, "arrival_per_s": point.arrival_per_s}
+        return changes | ({"arrival_cv": point.arrival_cv} if point.arrivals == "gamma" else {}), ""
+    if point.arrivals == "offline":
+        return {"arrivals": "offline"}, ""
+    if point.rows is not None and np.isfinite(point.rows.arrival_s).all():
+        return {"arrivals": "trace"}, ""
+    clients = _little(point)
+    if not clients:
+        raise ScenarioError(
+            f"{point.name} does not say how requests were sent: give the clients or the request rate."
+        )
+    words = f"{clients:,} clients, from rate and end-to-end time (Little's law); the file does not state them"
+    return {"arrivals": "closed", "concurrency": clients}, words
+
+
+def _little(point: OwnPoint) -> int:
+    """Return the requests open on average, 0 where the point does not tell."""
+    open_requests = point.request_per_s * point.e2e_ms * 1e-3
+    return max(round(open_requests), 1) if math.isfinite(open_requests) else 0
+
+
+def predict(cases: Sequence[Case], constants: str = "", steps_take: float = 1.0) -> np.ndarray:
+    """Return what each case comes out at, shape (cases, METRICS): ms, and output tokens per second.
+
+    Parameters
+    ----------
+    constants : str
+        In place of the calibration's; empty for each case's own.
+    steps_take : float
+        Factor on the time of every step.
+    """
+    found = np.full((len(cases), len(METRICS)), np.nan)
+    for place, case in enumerate(cases):
+        scenario = case.scenario.replace(constants=constants) if constants else case.scenario
+        try:
+            found[place] = _simulated(case, scenario, steps_take)
+        except ScenarioError:  # does not fit the memory, or no request does
+            continue
+    return found
+
+
+def _simulated(case: Case, scenario: Scenario, steps_take: float) -> tuple[float, ...]:
+    """Return the metrics of one case; means or medians as its point has them, of all requests."""
+    price = price_of(scenario)
+    done = run(
+        scenario,
+        trace=case.point.rows,
+        price=price if steps_take == 1.0 else slowed(price, steps_take),
+    )
+    served = ~done.rejected
+    first_s, finished_s = done.first_token_s[served], done.finished_s[served]
+    outputs, arrival_s = done.output_tokens[served], done.arrival_s[served]
+    middle = np.median if case.point.statistic == "median" else np.mean
+    many = outputs > 1
+    decoding_s, gaps = (finished_s - first_s)[many], outputs[many] - 1
+    tpot_ms = itl_ms = math.nan
+    if many.any():
+        tpot_ms, itl_ms = 1e3 * middle(decoding_s / gaps), 1e3 * decoding_s.sum() / gaps.sum()
+    return (
+        1e3 * middle(first_s - arrival_s),
+        tpot_ms,
+        itl_ms,
+        1e3 * middle(finished_s - arrival_s),
+        outputs.sum() / (finished_s.max() - arrival_s.min()),
+    )
+
+
+def measured(cases: Sequence[Case]) -> np.ndarray:
+    """Return what was measured, in the shape of `predict`; NaN where a file does not give it."""
+    return np.array([[getattr(case.point, name) for name in METRICS] for case in cases], dtype=float).reshape(
+        -1, len(METRICS)
+    )
+
+
+def ratios(cases: Sequence[Case], predicted: np.ndarray) -> np.ndarray:
+    """Return predicted over measured, NaN where either is missing."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = predicted / measured(cases)
+    return np.where(np.isfinite(found) & (found > 0), found, np.nan)
+
+
+def counted(cases: Sequence[Case]) -> np.ndarray:
+    """Return which metrics are evidence, shape (cases, METRICS).
+
+    TTFT and TPOT; gaps where there is no TPOT, end-to-end time where there is neither; throughput only in a
+    closed loop or offline, where the engine sets it.
+    """
+    known = np.isfinite(measured(cases))
+    ttft, tpot, itl, e2e, _ = (known[:, place] for place in range(len(METRICS)))
+    driven = np.array([case.scenario.arrivals in ("closed", "offline") for case in cases], dtype=bool)
+    return known & np.column_stack(
+        [np.full(len(cases), True), tpot, itl & ~tpot, e2e & ~(ttft & (tpot | itl)), driven]
+    )
+
+
+# --- errors ---------------------------------------------------------------------------------------
+
+
+def median_error(found: np.ndarray, metric: str) -> float:
+    """Return the median absolute error of predicted over measured, as a share; NaN where there is none."""
+    column = found[:, METRICS.index(metric)]
+    known = column[np.isfinite(column)]
+    return float(np.median(np.abs(known - 1))) if known.size else math.nan

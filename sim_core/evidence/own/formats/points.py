@@ -1,0 +1,165 @@
+"""What a file of measurements holds: points, requests, steps; and how numbers are read from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sim_core.fields.errors import ScenarioError
+
+TOOLS = MappingProxyType(
+    {
+        "vllm": "vLLM `bench serve`: the result JSON",
+        "sglang": "SGLang `bench_serving`: the JSON lines",
+        "guidellm": "GuideLLM: the benchmarks JSON",
+        "aiperf": "AIPerf: `profile_export_aiperf.json` or `.csv`",
+        "mlperf": "MLPerf LoadGen: `mlperf_log_summary.txt`",
+        "requests": "A CSV of requests: `arrival_s,prompt_tokens,output_tokens,ttft_ms,e2e_ms`",
+        "steps": "A CSV of engine steps: `tokens,decode_context,prefill_pairs,time_ms`",
+    }
+)
+
+MAX_ROWS = 200_000
+MAX_POINTS = 200
+MAX_NOTES = 5
+LARGEST = 1e12
+NAN = math.nan
+
+
+class OwnRequests(NamedTuple):
+    """Requests as they were measured, in order of arrival; latencies are NaN where unknown."""
+
+    arrival_s: np.ndarray
+    prompt_tokens: np.ndarray
+    output_tokens: np.ndarray
+    ttft_ms: np.ndarray
+    e2e_ms: np.ndarray
+
+
+class OwnPoint(NamedTuple):
+    """One measured operating point; a number that the file does not give is NaN, a count 0.
+
+    `arrivals` is empty where the file does not say how requests were sent; `statistic` says whether latencies
+    are means or medians.
+    """
+
+    name: str
+    tool: str
+    arrivals: str = ""
+    concurrency: int = 0
+    arrival_per_s: float = NAN
+    arrival_cv: float = 1.0
+    requests: int = 0
+    prompt_tokens: float = NAN
+    output_tokens: float = NAN
+    prompt_cv: float = 0.0
+    output_cv: float = 0.0
+    ttft_ms: float = NAN
+    tpot_ms: float = NAN
+    itl_ms: float = NAN
+    e2e_ms: float = NAN
+    output_tok_per_s: float = NAN
+    request_per_s: float = NAN
+    statistic: str = "mean"
+    rows: OwnRequests | None = None
+
+
+class OwnSteps(NamedTuple):
+    """Engine steps: new tokens, the sum of the decodes' contexts, the prompts' pairs, and the time."""
+
+    tokens: np.ndarray
+    decode_context: np.ndarray
+    prefill_pairs: np.ndarray
+    time_ms: np.ndarray
+
+
+class Upload(NamedTuple):
+    """What a file holds, and in `notes` what of it was left out or assumed."""
+
+    name: str
+    tool: str
+    points: tuple[OwnPoint, ...]
+    steps: OwnSteps | None
+    notes: tuple[str, ...]
+
+
+def finished(name: str, tool: str, points: list[OwnPoint], notes: list[str]) -> Upload:
+    """Return the upload of the points that say something; without any, the file is refused."""
+    useful = [point for point in points if _says_something(point)]
+    if not useful:
+        why = f" {notes[0]}" if notes else ""
+        raise ScenarioError(
+            f"{name} is a result of {TOOLS[tool].partition(':')[0]} without any latency or throughput.{why} "
+            "Upload one of a finished run."
+        )
+    if len(useful) < len(points):
+        notes.append(f"{len(points) - len(useful)} entries without latency and throughput were left out.")
+    if len(useful) > MAX_POINTS:
+        notes.append(f"Only the first {MAX_POINTS} of {len(useful)} points are used.")
+    if len(notes) > MAX_NOTES:
+        notes = [*notes[:MAX_NOTES], f"{len(notes) - MAX_NOTES} more notes are not shown."]
+    return Upload(name, tool, tuple(useful[:MAX_POINTS]), None, tuple(notes))
+
+
+def _says_something(point: OwnPoint) -> bool:
+    values = (point.ttft_ms, point.tpot_ms, point.itl_ms, point.e2e_ms, point.output_tok_per_s)
+    return any(math.isfinite(value) for value in values)
+
+
+def number_of(entry: Any, *keys: str, low: float = 0.0) -> float:
+    """Return the first of some keys that is a finite number of at least `low`, else NaN."""
+    for key in keys:
+        value = entry.get(key) if isinstance(entry, Mapping) else None
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            continue
+        if isinstance(value, int) and value.bit_length() > 60:
+            continue
+        if math.isfinite(value) and low <= value <= LARGEST:
+            return float(value)
+    return NAN
+
+
+def above_zero(entry: Any, *keys: str) -> float:
+    """Return the same for a number above 0."""
+    return number_of(entry, *keys, low=1e-12)
+
+
+def whole(value: float) -> int:
+    return round(value) if math.isfinite(value) and value >= 0.5 else 0
+
+
+def spread(entry: Mapping[str, Any], key: str) -> float:
+    """Return the coefficient of variation of a list of lengths, 0 without one."""
+    values = entry.get(key)
+    if not isinstance(values, list):
+        return 0.0
+    known = [value for value in values[:MAX_ROWS] if isinstance(value, int) and 0 < value < 10**7]
+    if len(known) < 2:
+        return 0.0
+    return min(float(np.std(known) / np.mean(known)), 10.0)
+
+
+def point_name(arrivals: str, clients: int, rate: float) -> str:
+    if arrivals == "closed" and clients:
+        return f"{clients:,} client" + ("s" if clients > 1 else "")
+    if math.isfinite(rate):
+        return f"{rate:g} req/s"
+    return "all at once" if arrivals == "offline" else "a run"
+
+
+def as_object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def first_object(*places: Any, key: str, other: str = "") -> dict[str, Any]:
+    """Return the object under a key in the first of some places that has one."""
+    for place in places:
+        for name in (key, other):
+            found = as_object(as_object(place).get(name))
+            if found:
+                return found
+    return {}

@@ -1,0 +1,189 @@
+"""Measurements that people already have: results of benchmark tools, and CSVs of requests or engine steps.
+
+A file is recognised by its content. Everything is read in memory, nothing is executed or written, and what
+cannot be used is refused with a message, or left out with a note.
+
+References
+----------
+vllm-project/vllm, vllm/benchmarks/serve.py (`--save-result`).
+sgl-project/sglang, python/sglang/bench_serving.py (`--output-file`).
+vllm-project/guidellm, src/guidellm/benchmark/schemas and src/guidellm/schemas/statistics.py.
+ai-dynamo/aiperf, docs/reference/json-export-schema.md and docs/tutorials/working-with-profile-exports.md.
+mlcommons/inference, loadgen/results.cc (mlperf_log_summary.txt).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from sim_core.evidence.own.formats.aiperf import aiperf, aiperf_csv, aiperf_load, aiperf_values
+from sim_core.evidence.own.formats.guidellm import guidellm
+from sim_core.evidence.own.formats.mlperf import mlperf
+from sim_core.evidence.own.formats.points import TOOLS, OwnRequests, OwnSteps, Upload, finished
+from sim_core.evidence.own.formats.serving import serving
+from sim_core.evidence.own.formats.tables import csv_requests, csv_steps
+from sim_core.fields.errors import ScenarioError, shown
+
+MAX_BYTES = 20_000_000  # a detailed result of a thousand answers of a thousand tokens
+MAX_CONTAINERS = 400_000  # lists and objects of a JSON file: each takes far more memory than its text
+
+
+def read_upload(data: bytes, name: str) -> Upload:
+    """Return the measurements of a file.
+
+    Parameters
+    ----------
+    data : bytes
+        The file's content.
+    name : str
+        What messages call it.
+
+    Raises
+    ------
+    ScenarioError
+        If the file is too large, no text, of none of the known kinds (`TOOLS`), or holds nothing usable.
+    """
+    name = "".join(mark if mark.isprintable() else "?" for mark in name)[:100] or "the file"
+    text = _text(data, name)
+    if text[0] in "{[":
+        return _from_json(text, name)
+    if "MLPerf Results Summary" in text[:10_000]:
+        return finished(name, "mlperf", [mlperf(text, name)], [])
+    return _from_csv(text, name)
+
+
+def is_profile(data: bytes) -> bool:
+    """Return whether a file is an engine profile rather than a measurement: TOML with one of its keys."""
+    head = data[:MAX_BYTES].lstrip(b"\xef\xbb\xbf \t\r\n")[:200_000]
+    return re.search(rb"^(step_tokens|constants)\s*=", head, re.MULTILINE) is not None
+
+
+# --- from bytes to text ---------------------------------------------------------------------------
+
+_PACKED = (
+    (b"PK\x03\x04", "a ZIP archive or a spreadsheet", "Unpack it, or save the sheet as CSV"),
+    (b"\x1f\x8b", "a gzip archive", "Unpack it"),
+    (b"BZh", "a bzip2 archive", "Unpack it"),
+    (b"\xfd7zXZ", "an xz archive", "Unpack it"),
+    (b"7z\xbc\xaf", "a 7z archive", "Unpack it"),
+    (b"\x28\xb5\x2f\xfd", "a zstd archive", "Unpack it"),
+    (b"%PDF", "a PDF", "Export the numbers as CSV or JSON"),
+    (b"PAR1", "a Parquet file", "Export it as CSV"),
+    (b"\x89PNG", "a picture", "Upload the numbers behind it"),
+)
+
+
+def _text(data: bytes, name: str) -> str:
+    """Return the text of a file without leading blanks."""
+    if len(data) > MAX_BYTES:
+        raise ScenarioError(
+            f"{name} has {len(data) / 1e6:,.1f} MB; the limit is {MAX_BYTES / 1e6:,.0f} MB. "
+            "Upload the summary without the details of each token, or fewer requests."
+        )
+    for magic, what, way_out in _PACKED:
+        if data.startswith(magic):
+            raise ScenarioError(f"{name} is {what}. {way_out}, and upload the text file.")
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        text = data.decode(encoding).lstrip()
+    except UnicodeDecodeError:
+        raise ScenarioError(f"{name} is not text (UTF-8). {_known()}") from None
+    if not text:
+        raise ScenarioError(f"{name} is empty. {_known()}")
+    if "\x00" in text[:4096]:
+        raise ScenarioError(f"{name} is a binary file. {_known()}")
+    if text[0] == "<":
+        raise ScenarioError(f"{name} is HTML or XML. {_known()}")
+    return text
+
+
+def _known() -> str:
+    kinds = "; ".join(title.replace("`", "") for title in TOOLS.values())
+    return f"Known are: {kinds}."
+
+
+# --- JSON -----------------------------------------------------------------------------------------
+
+
+def _from_json(text: str, name: str) -> Upload:
+    """Return the measurements of a JSON file, or of one object a line."""
+    if text.count("{") + text.count("[") > MAX_CONTAINERS:
+        raise ScenarioError(
+            f"{name} has more than {MAX_CONTAINERS:,} lists and objects, the limit. "
+            "Upload the summary without the details of each request."
+        )
+    entries = list(_objects(text, name))
+    if not entries:
+        raise ScenarioError(f"{name} holds no JSON object. {_known()}")
+    first = entries[0]
+    if isinstance(first.get("benchmarks"), list):
+        return guidellm(first, name)
+    if isinstance(first.get("time_to_first_token"), dict) or isinstance(first.get("request_latency"), dict):
+        points = [aiperf(aiperf_values(entry), aiperf_load(entry)) for entry in entries]
+        return finished(name, "aiperf", points, [])
+    if any(key in first for key in ("mean_ttft_ms", "median_ttft_ms", "output_throughput", "mean_tpot_ms")):
+        return serving(entries, name)
+    keys = ", ".join(shown(key, 30) for key in list(first)[:4])
+    raise ScenarioError(f"{name} is JSON of an unknown kind (its first keys: {keys or 'none'}). {_known()}")
+
+
+def _objects(text: str, name: str) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a JSON text: one, a list of them, or one a line."""
+    try:
+        found = json.loads(text)
+    except RecursionError:
+        raise ScenarioError(f"{name} is nested too deeply to be a benchmark's result. {_known()}") from None
+    except ValueError as error:
+        found = _lines(text, name, error)
+    for entry in found if isinstance(found, list) else [found]:
+        if isinstance(entry, dict):
+            yield entry
+
+
+def _lines(text: str, name: str, whole: ValueError) -> list[Any]:
+    """Return the objects of JSON lines; `whole` is why the text is no single JSON value."""
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            found.append(json.loads(line))
+        except (ValueError, RecursionError):
+            reason = str(whole) if number == 1 else f"line {number} is no JSON value"
+            raise ScenarioError(
+                f"{name} is not valid JSON: {reason[:120]}. It may have been cut off; upload the whole file."
+            ) from None
+    return found
+
+
+# --- CSV ------------------------------------------------------------------------------------------
+
+
+def _from_csv(text: str, name: str) -> Upload:
+    """Return the measurements of a CSV."""
+    line = text.partition("\n")[0]
+    if len(line) > 10_000:
+        raise ScenarioError(
+            f"{name}: its first line has {len(line):,} characters; a CSV's header is short. {_known()}"
+        )
+    heads = [head.strip().strip('"') for head in line.split(",")]
+    if heads[0] == "Metric":
+        return aiperf_csv(text, name)
+    if set(OwnSteps._fields) <= set(heads):
+        return csv_steps(text, name)
+    if set(OwnRequests._fields) <= set(heads):
+        return csv_requests(text, name)
+    if is_profile(text.encode("utf-8", "replace")):
+        raise ScenarioError(f"{name} is an engine profile, not a measurement. Give it with --profile.")
+    if {"arrival_s", "prompt_tokens", "output_tokens"} <= set(heads):
+        raise ScenarioError(
+            f"{name} is a trace: it has no ttft_ms and e2e_ms. Add them, or replay it with --trace."
+        )
+    for wanted in (OwnRequests._fields, OwnSteps._fields):
+        missing = [key for key in wanted if key not in heads]
+        if len(missing) <= 2:
+            raise ScenarioError(f"{name} lacks the column {missing[0]}; its header needs {','.join(wanted)}.")
+    raise ScenarioError(f"{name} is of no known kind; it begins {shown(line[:60])}. {_known()}")

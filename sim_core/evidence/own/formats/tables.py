@@ -1,0 +1,112 @@
+"""CSV tables: one row a request, or one row a step of the engine."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pandas as pd
+
+from sim_core.evidence.own.formats.points import (
+    LARGEST,
+    MAX_ROWS,
+    NAN,
+    OwnPoint,
+    OwnRequests,
+    OwnSteps,
+    Upload,
+    finished,
+)
+from sim_core.fields.errors import ScenarioError
+
+
+def _columns(text: str, names: tuple[str, ...], name: str) -> tuple[pd.DataFrame, list[str]]:
+    """Return some columns as numbers, at most `MAX_ROWS` rows, and notes; what is no number becomes NaN."""
+    try:
+        frame = pd.read_csv(
+            io.StringIO(text), skipinitialspace=True, nrows=MAX_ROWS + 1, on_bad_lines="skip", dtype=str,
+            usecols=lambda head: head.strip() in names, engine="c",
+        )  # fmt: skip
+    except (ValueError, OverflowError, pd.errors.ParserError) as error:
+        raise ScenarioError(f"{name} is no CSV that can be read: {str(error)[:120]}.") from None
+    frame.columns = [head.strip() for head in frame.columns]
+    notes = []
+    if len(frame) > MAX_ROWS:
+        notes.append(f"Only the first {MAX_ROWS:,} rows are used, the limit.")
+    numbers = frame[list(names)].head(MAX_ROWS).apply(pd.to_numeric, errors="coerce").astype(float)
+    return numbers, notes
+
+
+def _kept(frame: pd.DataFrame, good: pd.Series, name: str, what: str, notes: list[str]) -> pd.DataFrame:
+    """Return the good rows; the others are noted with the first of their lines."""
+    bad = int((~good).sum())
+    if bad:
+        line = int(np.flatnonzero(~good.to_numpy())[0]) + 2
+        notes.append(f"{bad:,} of {len(frame):,} rows were left out, the first near line {line:,}: {what}.")
+    if not good.any():
+        raise ScenarioError(f"{name} has no usable row: {what}. Correct it.")
+    return frame[good]
+
+
+def csv_steps(text: str, name: str) -> Upload:
+    """Return the steps of a CSV."""
+    frame, notes = _columns(text, OwnSteps._fields, name)
+    finite = np.isfinite(frame).all(axis=1) & (frame <= LARGEST).all(axis=1)
+    good = finite & (frame.tokens >= 1) & (frame.decode_context >= 0) & (frame.prefill_pairs >= 0)
+    good &= frame.time_ms > 0
+    what = "tokens at least 1, time_ms above 0 and no negative number are needed"
+    frame = _kept(frame, good, name, what, notes)
+    steps = OwnSteps(*(frame[key].to_numpy() for key in OwnSteps._fields))
+    return Upload(name, "steps", (), steps, tuple(notes))
+
+
+def csv_requests(text: str, name: str) -> Upload:
+    """Return the requests of a CSV as one point that can be replayed."""
+    frame, notes = _columns(text, OwnRequests._fields, name)
+    lengths = (frame.prompt_tokens.round() >= 1) & (frame.output_tokens.round() >= 1)
+    lengths &= (frame.prompt_tokens <= 1e6) & (frame.output_tokens <= 1e6)
+    good = lengths & (frame.arrival_s >= 0) & (frame.arrival_s <= 1e8)
+    what = "arrival_s of at least 0 and lengths of 1 to 1,000,000 tokens are needed"
+    frame = _kept(frame, good, name, what, notes).sort_values("arrival_s", kind="stable")
+    for key in ("ttft_ms", "e2e_ms"):
+        frame[key] = frame[key].where((frame[key] > 0) & (frame[key] <= LARGEST))
+    wrong = frame.e2e_ms < frame.ttft_ms
+    if wrong.any():
+        notes.append(f"{int(wrong.sum()):,} rows have an e2e_ms below their ttft_ms; both were left out.")
+        frame.loc[wrong, ["ttft_ms", "e2e_ms"]] = NAN
+    return finished(name, "requests", [_requests_point(frame)], notes)
+
+
+def _requests_point(frame: pd.DataFrame) -> OwnPoint:
+    rows = OwnRequests(
+        frame.arrival_s.to_numpy() - frame.arrival_s.iloc[0],
+        frame.prompt_tokens.round().to_numpy(np.int64),
+        frame.output_tokens.round().to_numpy(np.int64),
+        frame.ttft_ms.to_numpy(),
+        frame.e2e_ms.to_numpy(),
+    )
+    many = rows.output_tokens > 1
+    gaps_ms = (rows.e2e_ms - rows.ttft_ms)[many]
+    tpot = gaps_ms / (rows.output_tokens[many] - 1)
+    finished_s = rows.arrival_s + 1e-3 * rows.e2e_ms
+    known = np.isfinite(finished_s)
+    span_s = float(finished_s[known].max()) if known.any() else NAN
+    return OwnPoint(
+        name=f"{len(frame):,} requests",
+        tool="requests",
+        arrivals="trace",
+        requests=len(frame),
+        prompt_tokens=float(rows.prompt_tokens.mean()),
+        output_tokens=float(rows.output_tokens.mean()),
+        ttft_ms=_mean(rows.ttft_ms),
+        tpot_ms=_mean(tpot),
+        e2e_ms=_mean(rows.e2e_ms),
+        output_tok_per_s=float(rows.output_tokens[known].sum()) / span_s if known.any() else NAN,
+        request_per_s=float(known.sum()) / span_s if known.any() else NAN,
+        rows=rows,
+    )
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else NAN

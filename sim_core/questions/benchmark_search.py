@@ -1,0 +1,245 @@
+"""Systems for a benchmark: layouts that fit, what each can do flat out, and the highest rate within
+limits."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sim_core import catalogue
+from sim_core.catalogue.benchmarks import Benchmark
+from sim_core.engine.run import run
+from sim_core.fields.errors import ScenarioError
+from sim_core.price.memory import DoesNotFit
+from sim_core.price.price import price_of
+from sim_core.results.metrics import point_of
+from sim_core.scenario.scenario import DIMENSIONS, Scenario, accelerator_of, model_of
+from sim_core.traffic.draws import draw
+
+QUICK_S = 400.0  # least time that a quick run covers: close to saturation queues build up slowly
+
+TENSOR_PARALLEL = (1, 2, 4, 8, 16)
+BATCHES = tuple(sorted({round(2 * 1.15**power) for power in range(57)}))  # 2 .. 5,000, in steps of 15 %
+LEVELS = (0.1, 0.3, 0.5, 0.64, 0.74, 0.82, 0.88, 0.92, 0.95, 0.97, 0.985, 1.0)  # of the saturated rate
+ABOVE = 3  # batch limits tried above the largest whose full batch keeps the TPOT limit
+BELOW = 3  # and below: where the KV cache is short, a full batch may be slower than a smaller one
+HALVING = 5  # places from a batch limit to about half of it
+OFFLINE_BATCHES = 100  # requests of an Offline run, in full batches
+BUDGETS = (2048, 8192)  # tokens a step
+TURNS = 10  # requests of a quick run, in full batches
+FULL_TURNS = 20  # the same where the batch is always full
+SURE_TURNS = 80  # the same where that bounds an answer
+FEWEST, QUICK_MOST, MOST, OFFLINE_MOST = 3_000, 40_000, 60_000, 150_000  # requests of a run
+TOLERANCE = 0.005
+WARM_UP = 0.2
+
+
+class Limits(NamedTuple):
+    """What latencies a scenario allows, at its percentile. [ms]"""
+
+    ttft_ms: float
+    tpot_ms: float
+
+
+class Saturated(NamedTuple):
+    """One replica with its batch always full."""
+
+    request_per_s: float
+    output_tok_per_s: float
+    tpot_ms: float  # at the percentile of the limits
+
+
+class Loaded(NamedTuple):
+    """A system at one request rate: the latencies at the percentile of the limits."""
+
+    ttft_ms: float
+    tpot_ms: float
+    stable: bool
+
+
+# --- the system -----------------------------------------------------------------------------------
+
+
+def precision(accelerator: catalogue.Accelerator, model: catalogue.Model) -> str:
+    """Return the weights' precision that a submission would choose.
+
+    The narrowest the part computes in, 8 bit where it has no fp8 either; a checkpoint published with 4-bit
+    experts stays as it is.
+    """
+    if model.native_expert_dtype == "fp4":
+        return "native"
+    return "fp4" if accelerator.fp4_tflop_per_s else "fp8"
+
+
+def system(benchmark: Benchmark, scenario: Scenario) -> Scenario:
+    """Return a scenario with the benchmark's model and lengths; engine, layout and precision are its own."""
+    return scenario.replace(
+        **dict.fromkeys(DIMENSIONS),
+        model=benchmark.model,
+        mix=benchmark.workload,
+        slo_percentile=benchmark.percentile,
+        warmup_frac=0.1,
+        arrivals="poisson",
+        request_list="",
+    )
+
+
+def tuned(benchmark: Benchmark, scenario: Scenario) -> Scenario:
+    """Return the system as a submission would set it up: the narrowest precision, an 8-bit KV cache."""
+    found = system(benchmark, scenario)
+    chosen = precision(accelerator_of(found), model_of(found))
+    return found.replace(weight_dtype=chosen, kv_dtype="fp8", policy="chunked", router="least_loaded")
+
+
+def candidates(scenario: Scenario, devices: int) -> list[Scenario]:
+    """Return the ways to use a number of devices that hold the model.
+
+    Raises
+    ------
+    ScenarioError
+        If none does; the message is that of the largest group.
+    """
+    found, reason = [], ScenarioError(f"{devices} devices cannot be divided among replicas.")
+    for tp in TENSOR_PARALLEL:
+        if devices % tp:
+            continue
+        experts = model_of(scenario).experts
+        for ep in sorted({1, tp}) if experts and experts % tp == 0 else (1,):
+            layout = {"tensor_parallel": tp, "expert_parallel": ep, "replicas": devices // tp}
+            try:
+                trial = scenario.replace(**layout)
+                require_room(trial)
+            except ScenarioError as error:
+                reason = error
+            else:
+                found.append(trial)
+    if not found:
+        raise reason
+    return found
+
+
+def require_room(scenario: Scenario) -> None:
+    """Raise a `ScenarioError` unless at least two average requests fit the KV cache of a replica."""
+    if held(scenario.replace(max_batch=BATCHES[0])) < BATCHES[0]:
+        raise DoesNotFit(
+            f"{model_of(scenario).name} fits {scenario.tensor_parallel} x "
+            f"{accelerator_of(scenario).name} but leaves no room for two requests. "
+            "Use more devices or a narrower precision."
+        )
+
+
+def held(scenario: Scenario) -> int:
+    """Return how many requests a replica's KV cache holds, on average half-way through their answers."""
+    found = price_of(scenario)
+    room = found.kv_blocks * found.kv_block_tokens
+    return int(room / (_tokens_held(scenario.mix) + found.kv_block_tokens / 2))
+
+
+@lru_cache(maxsize=64)
+def _tokens_held(mix: str) -> float:
+    """Return the mean tokens of a request in the batch; long answers count for as long as they stay."""
+    traffic = draw(Scenario(mix=mix, requests=8000))
+    outputs = traffic.output_tokens.astype(float)
+    return float(np.average(traffic.prompt_tokens + outputs / 2, weights=outputs))
+
+
+# --- runs, each kept for all ----------------------------------------------------------------------
+
+
+def _neutral(scenario: Scenario, **changes: Any) -> Scenario:
+    """Return a scenario without what does not change its run, so that runs are shared."""
+    return scenario.replace(slo_ttft_ms=1.0, slo_tpot_ms=1.0, **changes)
+
+
+def saturated(scenario: Scenario, batch: int, turns: int = FULL_TURNS) -> Saturated:
+    """Return what one replica does when its batch is always full, over so many full batches of requests."""
+    requests = min(max(FEWEST, turns * batch), MOST)
+    return _saturated(_neutral(scenario, max_batch=batch, replicas=1, arrival_per_s=1.0, requests=requests))
+
+
+@lru_cache(maxsize=8192)
+def _saturated(scenario: Scenario) -> Saturated:
+    clients = scenario.max_batch + max(2, scenario.max_batch // 8)
+    full = scenario.replace(
+        arrivals="closed",
+        concurrency=clients,
+        requests=max(scenario.requests, 3 * clients),
+        warmup_frac=WARM_UP,
+    )
+    found = point_of(run(full))
+    return Saturated(found["request_per_s"], found["output_tok_per_s"], found["slo_tpot_ms_reached"])
+
+
+def loaded(scenario: Scenario, batch: int, level: float) -> Loaded:
+    """Return the latencies of a system at a share of the rate that saturates it."""
+    rate = level * saturated(scenario, batch).request_per_s * scenario.replicas
+    places = batch * scenario.replicas
+    requests = min(max(FEWEST, TURNS * places, round(QUICK_S * rate)), QUICK_MOST)
+    return _loaded(
+        _neutral(scenario, max_batch=batch, arrival_per_s=rate, requests=requests, warmup_frac=WARM_UP)
+    )
+
+
+@lru_cache(maxsize=32768)
+def _loaded(scenario: Scenario) -> Loaded:
+    point = point_of(run(scenario))
+    return Loaded(point["slo_ttft_ms_reached"], point["slo_tpot_ms_reached"], not point["saturated"])
+
+
+def bound_by(found: Loaded, limits: Limits) -> str:
+    """Return what a run that fails breaks: the limit it exceeds by the larger factor."""
+    over_ttft, over_tpot = found.ttft_ms / limits.ttft_ms, found.tpot_ms / limits.tpot_ms
+    if max(over_ttft, over_tpot) <= 1:
+        return "stability"
+    return "tpot" if over_tpot > over_ttft else "ttft"
+
+
+def share_of(below: float, above: float, limit: float) -> float:
+    """Return how far from `below` to `above` a latency meets its limit, in the logarithm."""
+    if not above > limit or not above > below > 0:
+        return 1.0
+    return min(max(math.log(limit / below) / math.log(above / below), 0.0), 1.0)
+
+
+def highest_rate(
+    scenario: Scenario, guess_per_s: float, most_per_s: float = math.inf, tolerance: float = TOLERANCE
+) -> tuple[float, dict[str, Any] | None, str]:
+    """Return the highest rate within the scenario's limits [req/s], its point, and what binds just above.
+
+    Bisection, from a bracket that opens around a guess until it holds the answer. More than `most_per_s`,
+    what a full batch can keep up, is never right: it only looks so where a run ends before the queue grows.
+    """
+
+    def trial(rate: float) -> dict[str, Any]:
+        return point_of(run(scenario.replace(arrival_per_s=rate)))
+
+    best, failed = None, None
+    low, high, width = 0.0, math.inf, 0.02
+    rate = min(guess_per_s, most_per_s)
+    while math.isinf(high) or (high - low > tolerance * high and high > 1e-3 * guess_per_s):
+        point = trial(rate)
+        if point["meets_slo"]:
+            low, best = rate, point
+            if rate >= most_per_s:
+                return rate, best, "stability"
+        else:
+            high, failed = rate, point
+        if math.isinf(high):
+            rate = min(low * (1 + width), most_per_s)
+        elif low == 0.0:
+            rate = high / (1 + width)
+        else:
+            rate = 0.5 * (low + high)
+        width *= 2 if math.isinf(high) or low == 0.0 else 1
+    limits = Limits(scenario.slo_ttft_ms, scenario.slo_tpot_ms)
+    reached = Loaded(failed["slo_ttft_ms_reached"], failed["slo_tpot_ms_reached"], True)
+    return (
+        low,
+        best,
+        "stability"
+        if failed["saturated"] and reached.ttft_ms <= limits.ttft_ms
+        else bound_by(reached, limits),
+    )

@@ -1,0 +1,125 @@
+"""How an engine was used: utilisation, the mean batch, where the time went, what was wasted."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sim_core.engine.run import Run, Usage, counted_requests
+from sim_core.price.price import Price
+from sim_core.price.use import shares, utilisation
+from sim_core.results.window import ratio
+from sim_core.scenario.scenario import Scenario
+
+USE = (
+    "mfu_frac",
+    "mbu_frac",
+    "mean_batch",
+    "idle_frac",
+    "kv_used_frac",
+    "kv_blocked_frac",
+    "batch_blocked_frac",
+    "prefill_frac",
+)
+
+
+def enter_use(point: dict[str, Any], scenario: Scenario, run: Run | None) -> None:
+    """Enter utilisation, mean batch, and where the time of the steps went."""
+    if run is None or run.engine.usage.elapsed_s <= 0:
+        point.update(dict.fromkeys(USE, math.nan))
+        return
+    usage: Usage = run.engine.usage
+    elapsed_s = usage.elapsed_s
+    pools = _pools(run)
+    devices = sum(pool.price.accelerators for pool in pools)
+    for name, at in (("mfu_frac", 0), ("mbu_frac", 1)):
+        point[name] = sum(pool.use[at] * pool.price.accelerators for pool in pools) / devices
+    point["mean_batch"] = usage.running_s / elapsed_s * scenario.engines
+    idle = sum((1.0 - pool.busy_frac) * pool.price.accelerators for pool in pools) / devices
+    point["idle_frac"] = max(0.0, idle)
+    point["kv_used_frac"] = usage.kv_used_s / elapsed_s / run.price.kv_blocks
+    point["kv_blocked_frac"] = usage.kv_blocked_s / elapsed_s
+    point["batch_blocked_frac"] = usage.batch_blocked_s / elapsed_s
+    point["prefill_frac"] = prefill_frac(run)
+    busy_s = sum(pool.usage.busy_s for pool in pools)
+    spent = [shares(pool.price, pool.usage) for pool in pools]
+    for part in spent[0]:
+        point[f"share_{part}"] = ratio(sum(seconds[part] for seconds in spent), busy_s)
+
+
+class PoolUse(NamedTuple):
+    """One pool of a run: prices, usage, MFU and MBU, and the share of the time its workers are busy."""
+
+    price: Price
+    usage: Usage
+    use: tuple[float, float]
+    busy_frac: float
+
+
+def _pools(run: Run) -> list[PoolUse]:
+    """Return the one pool of a run, or prefill and decode pool."""
+    parts = [(run.split.prefill, run.split.usage)] if run.split else []
+    found = []
+    for price, usage in (*parts, (run.price, run.engine.usage)):
+        use = utilisation(price, usage, usage.elapsed_s / price.replicas)
+        found.append(PoolUse(price, usage, use, ratio(usage.busy_s, usage.elapsed_s)))
+    return found
+
+
+def pool_use(run: Run) -> dict[str, Any]:
+    """Return how two pools are used: busy shares of workers and links, MFU, MBU, mean times of the stages.
+
+    Empty for one pool.
+    """
+    if run.split is None:
+        return {}
+    prefill, decode = _pools(run)
+    span_s = float(run.engine.finished_s.max() - run.engine.arrival_s.min())
+    counted = counted_requests(run.scenario, run.engine.arrival_s.size)
+    stages = run.stages().iloc[slice(*counted) if counted else slice(None)]
+    return {
+        "prefill": {"busy_frac": prefill.busy_frac, "mfu_frac": prefill.use[0], "mbu_frac": prefill.use[1]},
+        "decode": {"busy_frac": decode.busy_frac, "mfu_frac": decode.use[0], "mbu_frac": decode.use[1]},
+        "link": {"busy_frac": ratio(run.split.link_busy_s, span_s * prefill.price.replicas)},
+        "stage_ms": {name.replace(" ", "_"): 1e3 * float(stages[name].mean()) for name in stages},
+    }
+
+
+def prefill_frac(run: Run) -> float:
+    """Return the share of the step time that prompts cost: what steps of the same decodes would not need.
+
+    A step that holds prompts costs its tokens, pairs and prompts beyond what its sampled rows alone
+    would. Where prompts have steps of their own, those steps count as a whole (steps with more tokens than
+    decodes there can be; short prompts are missed).
+    """
+    usage, step = run.engine.usage, run.price.step
+    rows = usage.steps_by_rows.astype(float)
+    if run.split is not None:
+        return ratio(run.split.usage.busy_s, run.split.usage.busy_s + run.engine.usage.busy_s)
+    if run.scenario.policy != "chunked":
+        alone = int(usage.steps_by_tokens[run.scenario.max_running + 1 :].sum())
+        rows[min(round(usage.prefill_requests / max(alone, 1)), rows.size - 1)] -= alone
+    decode_s = rows @ (step.token_s[: rows.size] + step.row_s)
+    decode_s += step.decode_context_s * usage.context_tokens + step.window_context_s * usage.window_tokens
+    decode_s += step.swap_token_s * usage.swapped_tokens
+    return min(max(1.0 - ratio(decode_s, usage.busy_s), 0.0), 1.0)
+
+
+def padding_frac(run: Run) -> float:
+    """Return the share of the slot-steps of static batches that requests already finished hold.
+
+    A batch runs from the step that prefills it until its longest answer is done, and makes a token for each
+    of its requests in every one of these steps, the first included; a slot that has made its own is held
+    until then. 0 under the other policies, which give a slot away at once.
+    """
+    if run.scenario.policy != "static":
+        return 0.0
+    served = ~run.rejected
+    first_s, outputs = run.first_token_s[served], run.output_tokens[served]
+    _, batch, sizes = np.unique(first_s, return_inverse=True, return_counts=True)
+    longest = np.zeros(sizes.size, np.int64)
+    np.maximum.at(longest, batch, outputs)
+    held = int((sizes * longest).sum())
+    return 1 - int(outputs.sum()) / held if held else 0.0

@@ -1,0 +1,56 @@
+"""What a reader of a run's numbers must know, one sentence each."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from sim_core.engine.run import Run
+from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
+
+STEADY_FRAC = 0.95
+FEW_SAMPLES = 100
+PREEMPTED_FRAC = 0.1
+
+
+def warnings(scenario: Scenario, point: dict[str, Any], rejected: int, run: Run | None) -> list[str]:
+    """Return what a reader of the numbers must know, one sentence each."""
+    notes = []
+    if point["saturated"]:
+        notes.append(
+            "Saturated: requests arrive faster than they finish; latencies grow with the length of the run."
+        )
+    elif _is_unsteady(scenario, point):
+        notes.append(
+            "Not steady: the engine held more and more requests during the run. Raise `requests` to see "
+            "whether it keeps up."
+        )
+    if rejected:
+        limit = f" (at most {run.price.request_limit_tokens:,} tokens each)" if run is not None else ""
+        notes.append(f"{rejected:,} requests can never fit{limit} and were rejected.")
+    if 0 < point["ttft_ms_n"] < FEW_SAMPLES:
+        notes.append(f"The p99 rests on only {point['ttft_ms_n']} requests. Raise `requests`.")
+    if scenario.arrivals == "closed" and scenario.warmup_frac * scenario.requests < scenario.concurrency:
+        needed = math.ceil(scenario.concurrency / max(scenario.warmup_frac, 0.1))
+        also = " and `warmup_frac` to 0.1" if scenario.warmup_frac < 0.1 else ""
+        notes.append(
+            f"The start-up burst of {scenario.concurrency:,} clients lies in the statistics. "
+            f"Raise `requests` to {needed:,}{also}."
+        )
+    if point["preemptions"] > PREEMPTED_FRAC * point["ttft_ms_n"]:
+        notes.append(
+            f"{point['preemptions']:,} preemptions: more requests were let in than the KV cache can hold. "
+            "Lower `max_batch`, or give the KV cache more memory."
+        )
+    if scenario.max_running < scenario.max_batch:
+        notes.append(f"token_budget limits the running sequences to {scenario.max_running:,}.")
+    if scenario.policy == "static" and scenario.replicas > 1:
+        notes.append("Static batches: requests are dealt to the replicas in turn.")
+    return [*notes, *accelerator_of(scenario).warnings, *model_of(scenario).warnings]
+
+
+def _is_unsteady(scenario: Scenario, point: dict[str, Any]) -> bool:
+    """Return whether clearly fewer requests finished in the window than arrived in it (open loop)."""
+    finished = point["request_per_s"] * point["window_s"]
+    is_open = scenario.arrivals not in ("closed", "offline")
+    return is_open and point["ttft_ms_n"] >= FEW_SAMPLES and finished < STEADY_FRAC * point["ttft_ms_n"]

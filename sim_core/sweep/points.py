@@ -1,0 +1,130 @@
+"""The points of a sweep: what is varied, in which steps, and which points cannot be."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sim_core.fields.errors import ScenarioError, did_you_mean
+from sim_core.fields.field import FieldInfo, check
+from sim_core.price.memory import DoesNotFit
+from sim_core.scenario.link.changes import with_changes
+from sim_core.scenario.scenario import FIELDS, Scenario
+from sim_core.sweep.saturation import saturation_per_s
+
+LOAD = "load_frac"
+LOADS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.7, 0.8, 0.88, 0.95, 1.02)
+BATCHES = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 512)
+TENSOR_PARALLEL = (1, 2, 4, 8)
+REQUESTS_PER_CLIENT = 10
+MAX_POINTS = 10_000
+LOAD_INFO = FieldInfo(float, "traffic", "Request rate as a share of what saturates", low=1e-4, high=100.0)
+
+
+class Point(NamedTuple):
+    """One point of a sweep: what was varied, and the scenario, or why there is none.
+
+    `limit` is ``memory`` where the model does not fit, ``scenario`` where keys contradict each other.
+    """
+
+    keys: dict[str, Any]
+    scenario: Scenario | None
+    reason: str = ""
+    limit: str = ""
+
+
+def sweep_key(scenario: Scenario) -> str:
+    """Return what runs along a curve: clients in a closed loop, the batch limit offline, else the load."""
+    return {"closed": "concurrency", "offline": "max_batch", "trace": "max_batch"}.get(
+        scenario.arrivals, LOAD
+    )
+
+
+def own_vary(scenario: Scenario) -> dict[str, Sequence[Any]]:
+    """Return the sweep along a scenario's own curve: its `sweep_key` with the default steps."""
+    key = sweep_key(scenario)
+    return {key: steps_of(key)}
+
+
+def steps_of(key: str) -> Sequence[Any]:
+    """Return the default steps along a curve: shares of the saturating rate, or powers of two."""
+    return LOADS if key == LOAD else BATCHES
+
+
+def default_vary(scenario: Scenario) -> dict[str, Sequence[Any]]:
+    """Return the default sweep: curves by tensor parallelism over the scenario's `sweep_key`."""
+    return {"tensor_parallel": TENSOR_PARALLEL, **own_vary(scenario)}
+
+
+def sweep_points(
+    scenario: Scenario,
+    vary: Mapping[str, Sequence[Any]] | None = None,
+    *,
+    trace: Any = None,
+    profile: Any = None,
+) -> list[Point]:
+    """Return the points of a sweep, the last key running fastest.
+
+    `load_frac` is the request rate as a share of the rate at which a curve saturates; it becomes
+    `arrival_per_s`. A combination that cannot be is kept, with its reason.
+
+    Raises
+    ------
+    ScenarioError
+        If a key is unknown, has no values, or the sweep has more than 10,000 points.
+    """
+    vary = {key: _values(values) for key, values in (vary or default_vary(scenario)).items()}
+    for key, values in vary.items():
+        if key != LOAD and key not in FIELDS:
+            raise ScenarioError(f"cannot vary {key!r}: unknown key. {did_you_mean(key, [*FIELDS, LOAD])}")
+        if not values:
+            raise ScenarioError(f"cannot vary {key!r}: no values were given.")
+    count = math.prod(len(values) for values in vary.values())
+    if count > MAX_POINTS:
+        raise ScenarioError(
+            f"the sweep has {count:,} points; the limit is {MAX_POINTS:,}. Give fewer values."
+        )
+    names = list(vary)
+    combinations = (dict(zip(names, row, strict=True)) for row in itertools.product(*vary.values()))
+    return [_point(scenario, keys, trace, profile) for keys in combinations]
+
+
+def _values(values: Any) -> list[Any]:
+    """Return the values of a key as a list, one value as a list of one, NumPy's scalars as Python's own."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        values = [values]
+    return [value.item() if isinstance(value, np.generic) else value for value in values]
+
+
+def _point(scenario: Scenario, keys: dict[str, Any], trace: Any, profile: Any) -> Point:
+    changes = {key: value for key, value in keys.items() if key != LOAD}
+    try:
+        varied = with_changes(scenario, **changes)
+        if LOAD in keys:
+            rate = _rate(keys[LOAD], varied, trace, profile)
+            keys = {**keys, "arrival_per_s": rate}
+            varied = varied.replace(arrival_per_s=rate)
+        if varied.arrivals == "closed":
+            varied = varied.replace(requests=max(varied.requests, REQUESTS_PER_CLIENT * varied.concurrency))
+        return Point(keys, varied)
+    except ScenarioError as error:
+        return Point(keys, None, str(error), kind_of_failure(error))
+
+
+def kind_of_failure(error: ScenarioError) -> str:
+    return "memory" if isinstance(error, DoesNotFit) else "scenario"
+
+
+def _rate(load_frac: Any, scenario: Scenario, trace: Any, profile: Any) -> float:
+    """Return the request rate of a load, for traffic that has one [1/s]."""
+    check(LOAD, load_frac, LOAD_INFO)
+    if scenario.arrivals not in ("poisson", "gamma"):
+        raise ScenarioError(
+            f"{LOAD} sets a request rate, but arrivals is {scenario.arrivals}. "
+            f"Vary {sweep_key(scenario)}, or set arrivals=poisson."
+        )
+    return load_frac * saturation_per_s(scenario, trace, profile)

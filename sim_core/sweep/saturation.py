@@ -1,0 +1,67 @@
+"""Saturation: the request rate at which a scenario can keep up no more."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from sim_core.engine.run import run
+from sim_core.price.pools import decode_of
+from sim_core.price.price import price_of
+from sim_core.results.window import request_per_s
+from sim_core.scenario.scenario import FIELDS, Scenario
+from sim_core.traffic.draws import draw
+
+SATURATION_REQUESTS = 2_000
+
+
+def saturation_per_s(scenario: Scenario, trace: Any = None, profile: Any = None) -> float:
+    """Return the highest request rate that the engine can keep up [1/s].
+
+    That is its rate in a closed loop with the batch always full; or, where the KV cache cannot hold a full
+    batch and preemptions cost time, with as many clients as it can hold, if that is faster.
+    """
+    closed = scenario.replace(
+        arrivals="closed",
+        warmup_frac=0.2,
+        requests=SATURATION_REQUESTS,  # so that a refined sweep keeps its rates
+        # these do not matter in a closed loop
+        arrival_per_s=1.0,
+        arrival_cv=1.0,
+        slo_ttft_ms=1.0,
+        slo_tpot_ms=1.0,
+        slo_percentile=99.0,
+    )
+    return _saturation_per_s(closed, trace, profile)
+
+
+@lru_cache(maxsize=256)
+def _saturation_per_s(scenario: Scenario, trace: Any, profile: Any) -> float:
+    places = scenario.max_running * scenario.engines * (2 if scenario.policy == "static" else 1)
+    found = _closed_loop_per_s(scenario, places + max(8, places // 4), trace, profile)
+    if scenario.policy == "static":
+        return found
+    held = _requests_held(scenario, trace, profile)
+    return max(found, _closed_loop_per_s(scenario, held, trace, profile)) if held < places else found
+
+
+def _closed_loop_per_s(scenario: Scenario, clients: int, trace: Any, profile: Any) -> float:
+    """Return the rate at which requests finish if there are always as many as there are clients [1/s]."""
+    clients = min(clients, FIELDS["concurrency"].high)
+    requests = min(max(scenario.requests, 6 * clients), FIELDS["requests"].high)
+    found = run(scenario.replace(concurrency=clients, requests=requests), trace=trace, profile=profile)
+    return request_per_s(found)
+
+
+def _requests_held(scenario: Scenario, trace: Any, profile: Any) -> int:
+    """Return how many requests, on average half-way through their answers, nine tenths of the KV cache hold.
+
+    Answers count by their length: those that take long are met more often.
+    """
+    found = price_of(decode_of(scenario) if scenario.split else scenario, profile)
+    traffic = draw(scenario, trace)
+    outputs = traffic.output_tokens.astype(float)
+    tokens = np.average(traffic.prompt_tokens + outputs / 2, weights=outputs) + found.kv_block_tokens / 2
+    return max(1, int(0.9 * found.kv_blocks * found.kv_block_tokens / tokens)) * scenario.engines
