@@ -3,7 +3,7 @@
 import streamlit as st
 
 from sim_core.view.compare import page as compare
-from sim_core.view.parts import controls
+from sim_core.view.parts.sidebar import sidebar
 from sim_core.view.session import shell, state
 
 
@@ -14,5 +14,5 @@ def answer() -> None:
     state.publish()
 
 
-controls.sidebar(shell.begin())
+sidebar(shell.begin())
 answer()

@@ -3,7 +3,9 @@
 import streamlit as st
 
 from sim_core.view.frontier import page as panels
-from sim_core.view.parts import actions, controls, trust_badge
+from sim_core.view.parts import actions, trust_badge
+from sim_core.view.parts.sidebar import sidebar
+from sim_core.view.parts.views import above_chart
 from sim_core.view.session import shell, state, sweeps
 
 
@@ -16,7 +18,7 @@ def answer() -> None:
     panels.headline(sweep, found)
     trust_badge.badge(sweep.scenario)
     panels.key_figures(sweep, found)
-    controls.above_chart(sweep, panels.leaves_frame(found))
+    above_chart(sweep, panels.leaves_frame(found))
     match state.view("show"):
         case "frontier":
             panels.frontier(sweep, found)
@@ -35,5 +37,5 @@ def answer() -> None:
     state.publish()
 
 
-controls.sidebar(shell.begin())
+sidebar(shell.begin())
 answer()

@@ -2,17 +2,17 @@
 
 import streamlit as st
 
-from sim_core.view.parts import controls
-from sim_core.view.phases import page as phases
+from sim_core.view.parts.sidebar import sidebar
+from sim_core.view.phases.page import show
 from sim_core.view.session import shell, state
 
 
 @st.fragment(key=shell.ANSWER)
 def answer() -> None:
     """Show the two phases of what the controls say."""
-    phases.show(st.session_state.scenario)
+    show(st.session_state.scenario)
     state.publish()
 
 
-controls.sidebar(shell.begin())
+sidebar(shell.begin())
 answer()

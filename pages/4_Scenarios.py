@@ -2,16 +2,16 @@
 
 import streamlit as st
 
-from sim_core.view.scenarios import page as scenarios
+from sim_core.view.scenarios.page import show, sidebar
 from sim_core.view.session import shell, state
 
 
 @st.fragment(key=shell.ANSWER)
 def answer() -> None:
     """Show what limits cost the system that the controls say."""
-    scenarios.show(st.session_state.scenario)
+    show(st.session_state.scenario)
     state.publish()
 
 
-scenarios.sidebar(shell.begin())
+sidebar(shell.begin())
 answer()

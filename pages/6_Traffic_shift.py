@@ -3,15 +3,16 @@
 import streamlit as st
 
 from sim_core.view.session import shell, state
-from sim_core.view.shift import page as shift
+from sim_core.view.shift.page import show
+from sim_core.view.shift.sidebar import sidebar
 
 
 @st.fragment(key=shell.ANSWER)
 def answer() -> None:
     """Show what adapting the pools brings, for what the controls say."""
-    shift.show(st.session_state.scenario)
+    show(st.session_state.scenario)
     state.publish()
 
 
-shift.sidebar(shell.begin())
+sidebar(shell.begin())
 answer()

@@ -3,15 +3,15 @@
 import streamlit as st
 
 from sim_core.view.session import shell, state
-from sim_core.view.trust import calibrate
+from sim_core.view.trust.calibrate import show, sidebar
 
 
 @st.fragment(key=shell.ANSWER)
 def answer() -> None:
     """Show the visitor's measurements and the engine that they make."""
-    calibrate.show(st.session_state.scenario)
+    show(st.session_state.scenario)
     state.publish()
 
 
-calibrate.sidebar(shell.begin())
+sidebar(shell.begin())
 answer()

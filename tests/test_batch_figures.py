@@ -14,7 +14,33 @@ from sim_core.questions.experiments import interference as interference_experime
 from sim_core.questions.experiments import preemption
 from sim_core.questions.experiments import waiting as waiting_experiment
 from sim_core.scenario.scenario import Scenario
-from sim_core.view.batching import experiments, figures
+from sim_core.view.batching.endings import endings_finding
+from sim_core.view.batching.experiments import micro
+from sim_core.view.batching.figures import (
+    cost_bars,
+    ending_bars,
+    ending_sentence,
+    gap_curves,
+    gap_sentence,
+    wait_curves,
+    wait_sentence,
+)
+from sim_core.view.batching.interference import (
+    interference_commands,
+    interference_finding,
+    own_way,
+    switch_words,
+)
+from sim_core.view.batching.memory_figures import (
+    crossing_contexts,
+    crossing_links,
+    crossing_sentence,
+    pressure_curves,
+    pressure_sentence,
+)
+from sim_core.view.batching.preemption import crossover_finding, pressure_finding
+from sim_core.view.batching.waiting import load_note, wait_finding
+from sim_core.view.drawing import words
 from sim_core.view.drawing.figures import INK
 from sim_core.view.drawing.words import THIN
 from sim_core.view.parts import pieces
@@ -50,12 +76,12 @@ def endings() -> endings_experiment.Endings:
 def wait_figure() -> dict:
     found = waiting()
     curves = {batch: found.curve(batch) for batch in found.vary["max_batch"]}
-    return figures.wait_curves(curves, best=found.best, continuous=found.continuous)
+    return wait_curves(curves, best=found.best, continuous=found.continuous)
 
 
 def pressure_figure() -> dict:
     found = pressure()
-    return figures.pressure_curves({way: found.curve(way) for way in preemption.WAYS}, here_tokens=400_000)
+    return pressure_curves({way: found.curve(way) for way in preemption.WAYS}, here_tokens=400_000)
 
 
 def gaps() -> list:
@@ -65,11 +91,11 @@ def gaps() -> list:
 FIGURES = {
     "wait": wait_figure,
     "pressure": pressure_figure,
-    "crossing length": lambda: figures.crossing_contexts(crossover()),
-    "crossing link": lambda: figures.crossing_links(crossover(), preemption.HOST_GB_PER_S),
-    "gaps": lambda: figures.gap_curves(interference().ways[0].alone_ms, gaps()),
-    "cost": lambda: figures.cost_bars([way.row for way in interference().ways]),
-    "endings": lambda: figures.ending_bars(endings().rows),
+    "crossing length": lambda: crossing_contexts(crossover()),
+    "crossing link": lambda: crossing_links(crossover(), preemption.HOST_GB_PER_S),
+    "gaps": lambda: gap_curves(interference().ways[0].alone_ms, gaps()),
+    "cost": lambda: cost_bars([way.row for way in interference().ways]),
+    "endings": lambda: ending_bars(endings().rows),
 }
 
 
@@ -127,7 +153,7 @@ def test_overloaded_points_are_hollow() -> None:
 
 def test_rings_mark_equal_times() -> None:
     """Oracle: the swap line passes through each ring: time x bandwidth is the same on all of it."""
-    figure = figures.crossing_links(crossover(), preemption.HOST_GB_PER_S)
+    figure = crossing_links(crossover(), preemption.HOST_GB_PER_S)
     swap, rings = figure["data"][-2], figure["data"][-1]
     for x, y in zip(rings["x"], rings["y"], strict=True):
         assert x * y == pytest.approx(swap["x"][0] * swap["y"][0], rel=1e-3)
@@ -136,7 +162,7 @@ def test_rings_mark_equal_times() -> None:
 def test_the_tail_holds_the_percentiles() -> None:
     """Oracle: NumPy's percentile: at 1 % of the tokens the curve shows the p99."""
     gaps_ms = np.random.default_rng(1).lognormal(3, 1, 5000)
-    trace = figures.gap_curves(gaps_ms, [])["data"][0]
+    trace = gap_curves(gaps_ms, [])["data"][0]
     at_p99 = np.interp(math.log(1.0), np.log(trace["y"][::-1]), trace["x"][::-1])
     assert at_p99 == pytest.approx(np.percentile(gaps_ms, 99), rel=0.03)
     assert trace["y"][0] == 100 and min(trace["y"]) == pytest.approx(100 / 5000, rel=1e-3)
@@ -145,7 +171,7 @@ def test_the_tail_holds_the_percentiles() -> None:
 def test_bars_of_a_prompt_token_add_up() -> None:
     """Oracle: the rows: work and fixed cost together are the delay for each prompt token."""
     rows = [way.row for way in interference().ways]
-    work, fixed = (trace["x"] for trace in figures.cost_bars(rows)["data"])
+    work, fixed = (trace["x"] for trace in cost_bars(rows)["data"])
     for row, *parts in zip(rows, work, fixed, strict=True):
         assert sum(parts) == pytest.approx(row["extra_us_per_token"], rel=1e-3)
 
@@ -153,7 +179,7 @@ def test_bars_of_a_prompt_token_add_up() -> None:
 def test_hatched_padding_stands_on_the_output() -> None:
     """Oracle: arithmetic: a padding of p leaves 1 - p of what the slots could make."""
     rows = [row for row in endings().rows if row["policy"] == "static"]
-    solid, padded = figures.ending_bars(endings().rows)["data"][:2]
+    solid, padded = ending_bars(endings().rows)["data"][:2]
     assert padded["base"] == solid["y"]
     for row, useful, wasted in zip(rows, solid["y"], padded["y"], strict=True):
         assert wasted / (useful + wasted) == pytest.approx(row["padding_frac"], abs=1e-3)
@@ -162,21 +188,21 @@ def test_hatched_padding_stands_on_the_output() -> None:
 def test_points_that_cannot_run_leave_a_gap() -> None:
     """Oracle: a row without numbers draws nothing, and breaks nothing."""
     blocked = {"preemption": "swap", "kv_memory_frac": 0.1, "feasible": False, "reason": "no", "kv_tokens": 0}
-    go.Figure(figures.pressure_curves({"swap": [blocked, *pressure().curve("swap")]}, here_tokens=0))
+    go.Figure(pressure_curves({"swap": [blocked, *pressure().curve("swap")]}, here_tokens=0))
     ends = [{"policy": "static", "spread_cv": 3.0, "feasible": False, "reason": "no"}, *endings().rows]
-    go.Figure(figures.ending_bars(ends))
+    go.Figure(ending_bars(ends))
 
 
 def test_sentences_tell_the_numbers_of_the_chart() -> None:
     """Oracle: the rows; three digits, as everywhere."""
     found = crossover()
-    text = figures.crossing_sentence(found).replace(THIN, " ")
+    text = crossing_sentence(found).replace(THIN, " ")
     assert "1,000 tokens" in text and "5.46 ms" in text and "64 GB/s" in text
-    assert "best wait is none" in figures.wait_sentence({4: []}, waiting().best, waiting().continuous)
-    assert "no point" in figures.wait_sentence({4: []}, None, waiting().continuous)
-    assert "recompute" in figures.pressure_sentence({"recompute": pressure().curve("recompute")})
-    assert "chunked, 512 tokens" in figures.gap_sentence(interference().ways[0].alone_ms, gaps())
-    assert "heavy tail" in figures.ending_sentence(endings().rows)
+    assert "best wait is none" in wait_sentence({4: []}, waiting().best, waiting().continuous)
+    assert "no point" in wait_sentence({4: []}, None, waiting().continuous)
+    assert "recompute" in pressure_sentence({"recompute": pressure().curve("recompute")})
+    assert "chunked, 512 tokens" in gap_sentence(interference().ways[0].alone_ms, gaps())
+    assert "heavy tail" in ending_sentence(endings().rows)
 
 
 # The findings
@@ -185,45 +211,45 @@ def test_sentences_tell_the_numbers_of_the_chart() -> None:
 def test_the_wait_finding_says_why() -> None:
     """Oracle: the rows: the load, the best batch limit, what arrives meanwhile, continuous batching."""
     found = waiting()
-    text = experiments.wait_finding(found)
+    text = wait_finding(found)
     assert "best not to wait" in text and f"batch limit of {found.best['max_batch']}" in text
     assert "60" in text and "more requests arrive" in text and "Continuous batching" in text
-    assert "more than static batching can serve" in experiments.load_note(found)
-    assert "Poisson" in experiments.load_note(waiting_experiment.waiting(BASE.replace(arrivals="closed")))
+    assert "more than static batching can serve" in load_note(found)
+    assert "Poisson" in load_note(waiting_experiment.waiting(BASE.replace(arrivals="closed")))
 
 
 def test_the_pressure_finding_names_the_break_even_link() -> None:
     """Oracle: the crossover's own number."""
-    even = experiments.quantity(crossover().even_gb_per_s[1.0], "GB/s")
-    assert f"below a host link of {even} recomputing is cheaper" in experiments.crossover_finding(crossover())
+    even = words.quantity(crossover().even_gb_per_s[1.0], "GB/s")
+    assert f"below a host link of {even} recomputing is cheaper" in crossover_finding(crossover())
     found = pressure()
-    text = experiments.pressure_finding(found, found.at(BASE.kv_memory_frac))
+    text = pressure_finding(found, found.at(BASE.kv_memory_frac))
     assert "nobody is preempted" in text and "preemptions" in text
     tight = found.curve("swap")[0]
     here = found.at(tight["kv_memory_frac"])
-    assert experiments.pressure_finding(found, here).startswith(f"With {tight['kv_tokens']:,} KV tokens")
+    assert pressure_finding(found, here).startswith(f"With {tight['kv_tokens']:,} KV tokens")
 
 
 def test_the_interference_finding_and_commands() -> None:
     """Oracle: the row of the scenario's own way; the commands name both runs."""
     found = interference()
-    own = experiments.own_way(BASE, found)
+    own = own_way(BASE, found)
     assert own.variant == ("chunked", 8192)
-    text = experiments.interference_finding(found, own)
-    assert experiments.micro(own.row["extra_us_per_token"]) in text
-    commands = experiments.interference_commands(found, own).split("\n")
+    text = interference_finding(found, own)
+    assert micro(own.row["extra_us_per_token"]) in text
+    commands = interference_commands(found, own).split("\n")
     assert "--steps-out alone.csv" in commands[0] and "--steps-out mixed.csv" in commands[1]
-    assert "calibration" in experiments.switch_words(BASE, found)
-    assert "set to" in experiments.switch_words(BASE.replace(prefill_switch_ms=1.0), found)
+    assert "calibration" in switch_words(BASE, found)
+    assert "set to" in switch_words(BASE.replace(prefill_switch_ms=1.0), found)
 
 
 def test_the_endings_finding_states_both_losses() -> None:
     """Oracle: the padding of the row with cv 1."""
     found = endings()
-    text = experiments.endings_finding(found)
-    assert experiments.percent(found.row("static", 1.0)["padding_frac"]) in text and "Continuous" in text
+    text = endings_finding(found)
+    assert words.percent(found.row("static", 1.0)["padding_frac"]) in text and "Continuous" in text
     alone = endings_experiment.endings(BASE.replace(max_batch=1))
-    assert "batch of one" in experiments.endings_finding(alone)
+    assert "batch of one" in endings_finding(alone)
 
 
 def test_differences_have_the_colour_of_their_meaning() -> None:

@@ -19,7 +19,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sim_core import catalogue, load_scenario, simulate, summarize
-from sim_core.command.main import LATENCIES, LISTED, LOAD, METRICS, STATISTICS, main
+from sim_core.command.inputs import LOAD
+from sim_core.command.lists import LISTED
+from sim_core.command.main import main
+from sim_core.command.output import LATENCIES, METRICS, STATISTICS
 from sim_core.results import text as report
 from sim_core.scenario.link.write import command_for
 from sim_core.scenario.ready import ready_scenarios

@@ -11,9 +11,10 @@ import pytest
 
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.drawing import figures, words
-from sim_core.view.drawing.figures import X, Y
+from sim_core.view.drawing.figures import X, Y, envelope
 from sim_core.view.drawing.words import THIN, Along, duration, number, percent, quantity, rate
 from sim_core.view.frontier import words as findings
+from sim_core.view.frontier.figures import fit_load, load_curve, load_sentence, pareto, pareto_sentence
 
 CLIENTS = Along("concurrency", "{} clients", "clients", "Clients")
 RATES = Along("arrival_per_s", "{} req/s", "request rate", "Request rate [req/s]")
@@ -60,7 +61,7 @@ CASES = {
 
 def draw(rows: list[dict], frame: figures.Frame | None = None, **changes) -> dict:
     options = {"along": CLIENTS, "own": "TP 1", "slo_tpot_ms": 40.0, "here": rows[0], "best": rows[-1]}
-    return figures.pareto(rows, frame or figures.fit(rows), **(options | changes))
+    return pareto(rows, frame or figures.fit(rows), **(options | changes))
 
 
 @pytest.mark.parametrize("log_x", [False, True])
@@ -77,8 +78,8 @@ def test_plotly_accepts_the_pareto_chart(case: str, log_x: bool, log_y: bool) ->
 def test_plotly_accepts_the_load_curve(case: str, knee: float | None) -> None:
     """Oracle: Plotly's own schema."""
     rows = [row | {"ttft_ms_p99_low": 60.0, "ttft_ms_p99_high": 90.0} for row in CASES[case]]
-    frame = figures.fit_load(rows, 2000.0, 40.0)
-    go.Figure(figures.load_curve(rows, frame, slo_ttft_ms=2000, slo_tpot_ms=40, knee=knee, here_per_s=4.0))
+    frame = fit_load(rows, 2000.0, 40.0)
+    go.Figure(load_curve(rows, frame, slo_ttft_ms=2000, slo_tpot_ms=40, knee=knee, here_per_s=4.0))
 
 
 def test_axes_stay_where_the_frame_puts_them() -> None:
@@ -148,7 +149,7 @@ def test_the_envelope_is_the_highest_of_all_curves() -> None:
     for _ in range(5):
         x = np.sort(generator.uniform(0, 10, 6))
         lines.append((x, np.sort(generator.uniform(0, 5, 6))[::-1]))
-    x, y = figures.envelope(lines)
+    x, y = envelope(lines)
     assert (np.diff(x) > 0).all()
     for place in generator.uniform(x[0], x[-1], 200):
         heights = [np.interp(place, *line, left=-math.inf, right=-math.inf) for line in lines]
@@ -259,10 +260,10 @@ def test_the_finding_when_there_is_no_time_per_token() -> None:
 
 def test_every_figure_has_its_sentence() -> None:
     """Oracle: the extremes of the rows, by hand."""
-    text = figures.pareto_sentence(SWEEP, SWEEP[1], CLIENTS)
+    text = pareto_sentence(SWEEP, SWEEP[1], CLIENTS)
     assert "from 900 tok/s per accelerator at one end to 160 tok/s per user" in text
     assert "TP 1 at 4 clients" in text
-    assert "no point meets" in figures.pareto_sentence(SWEEP, None, CLIENTS)
-    assert "no point can run" in figures.pareto_sentence([blocked()], None, CLIENTS)
-    assert "rises to 16 per second" in figures.load_sentence(SWEEP[:3], 20.0)
-    assert "no rate can be served" in figures.load_sentence([blocked()], None)
+    assert "no point meets" in pareto_sentence(SWEEP, None, CLIENTS)
+    assert "no point can run" in pareto_sentence([blocked()], None, CLIENTS)
+    assert "rises to 16 per second" in load_sentence(SWEEP[:3], 20.0)
+    assert "no rate can be served" in load_sentence([blocked()], None)

@@ -77,7 +77,7 @@ def test_only_a_command_measures_over_the_network() -> None:
     """Oracle: `measure` talks to the server that its user names; no page and no other module imports it."""
     assert not imported(ROOT / "sim_core" / "evidence" / "own" / "probe.py") & UNSAFE
     users = [path for path in SOURCES if "sim_core.evidence.own.probe" in imported(path)]
-    assert {path.name for path in users} <= {"main.py", "real_engine.py"}
+    assert {path.name for path in users} <= {"own.py", "real_engine.py"}
 
 
 @pytest.mark.parametrize("path", files(SOURCES))

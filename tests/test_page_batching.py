@@ -20,8 +20,10 @@ from sim_core.questions.experiments import waiting as waiting_experiment
 from sim_core.questions.experiments.preemption import crossover, mean_context
 from sim_core.results.timeline import POLICIES, logged_scenario, timelines
 from sim_core.scenario.ready import ready_scenario, ready_scenarios
-from sim_core.view.batching import experiments, request_editor
 from sim_core.view.batching import page as batching
+from sim_core.view.batching import request_editor
+from sim_core.view.batching.endings import _ending_trust
+from sim_core.view.batching.waiting import _wait_trust
 from sim_core.view.session import state
 from tests.visits import APP, FINDING, ROOT, address, healthy, open_page, said
 
@@ -237,9 +239,9 @@ def test_rows_of_experiments_have_the_badge_of_their_policy() -> None:
         waiting_experiment.waiting(Scenario(requests=300)),
         endings_experiment.endings(Scenario(max_batch=16)),
     )
-    assert experiments._wait_trust(waiting, waiting.rows[0]).badge == trust.EXTRAPOLATED
-    assert experiments._wait_trust(waiting, waiting.continuous).badge == trust.VALIDATED
-    badges = {row["policy"]: experiments._ending_trust(endings, row).badge for row in endings.rows}
+    assert _wait_trust(waiting, waiting.rows[0]).badge == trust.EXTRAPOLATED
+    assert _wait_trust(waiting, waiting.continuous).badge == trust.VALIDATED
+    badges = {row["policy"]: _ending_trust(endings, row).badge for row in endings.rows}
     assert badges == {"static": trust.EXTRAPOLATED, "chunked": trust.VALIDATED}
     shown = said(visit())
     assert shown.count("Static batching (policy)") and f">{trust.VALIDATED}</span>" in shown

@@ -20,7 +20,9 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.profiles import read_profile
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.session import state
-from sim_core.view.trust import calibrate, calibrate_figures
+from sim_core.view.trust import calibrate_figures
+from sim_core.view.trust.calibrate import VIEWS, notes, point_rows
+from sim_core.view.trust.uploads import example
 from tests.visits import FINDING, address, finding, healthy, open_page, said
 
 visit = partial(open_page, "8_Calibrate.py")
@@ -60,7 +62,7 @@ def test_every_view_of_the_example_runs(view: str) -> None:
 
 def test_the_example_finds_what_was_planted() -> None:
     """Oracle: the made-up points: their errors fall to the noise, and steps take longer."""
-    engine = own_engine.calibrate([calibrate.example(Scenario())], Scenario())
+    engine = own_engine.calibrate([example(Scenario())], Scenario())
     assert median_error(engine.before, "tpot_ms") > 0.1
     assert median_error(engine.after, "tpot_ms") < 0.03
     assert engine.speed > 1.05
@@ -104,7 +106,7 @@ def test_measured_steps_leave_with_a_word() -> None:
 
 def test_points_are_left_out_of_the_fit_when_unticked() -> None:
     """Oracle: the engine itself: fitted to the chosen ones only, the others predicted unseen."""
-    upload = calibrate.example(Scenario())
+    upload = example(Scenario())
     engine = own_engine.calibrate([upload], Scenario(), fit_to=(0, 2, 4, 6))
     assert np.flatnonzero(engine.fitted).tolist() == [0, 2, 4, 6]
     column = METRICS.index("tpot_ms")
@@ -151,7 +153,7 @@ def test_files_that_allow_no_fit_say_so(files: list[str], kind: str, words: str)
 
 def test_of_many_points_some_are_left_out() -> None:
     """Oracle: by hand: 24 of 50, from the first to the last."""
-    point = calibrate.example(Scenario()).points[0]
+    point = example(Scenario()).points[0]
     many = Upload("x", "example", tuple(point for _ in range(50)), None, ())
     chosen = own_engine.fitted_by_default(own_engine.entries_of([many], Scenario()))
     assert len(chosen) == own_engine.FIT_POINTS
@@ -163,10 +165,10 @@ def test_of_many_points_some_are_left_out() -> None:
 
 def test_figures_have_a_sentence_and_no_markup_of_the_file() -> None:
     """Oracle: the file's own words appear as text."""
-    upload = calibrate.example(Scenario())
+    upload = example(Scenario())
     bad = upload._replace(points=(upload.points[0]._replace(name="<img src=x>"), *upload.points[1:]))
     engine = own_engine.calibrate([bad], Scenario())
-    rows = calibrate.point_rows(engine, "tpot_ms")
+    rows = point_rows(engine, "tpot_ms")
     figure = calibrate_figures.before_after(rows, "tpot_ms")
     assert "<img" not in json.dumps(figure)
     assert "8 points" in calibrate_figures.before_after_sentence(rows, "tpot_ms")
@@ -184,7 +186,7 @@ def test_the_figure_of_steps_shows_those_held_out() -> None:
 
 def test_the_link_knows_every_view() -> None:
     """Oracle: the page's own choices."""
-    assert set(calibrate.VIEWS) == set(state.VIEW["calview"])
+    assert set(VIEWS) == set(state.VIEW["calview"])
     assert set(calibrate_figures.METRICS) == set(METRICS) == set(state.VIEW["calmetric"])
 
 
@@ -234,12 +236,12 @@ def test_the_command_refuses_with_one_line(
 
 def test_a_point_says_what_it_lacks() -> None:
     """Oracle: a point without traffic stays in the table with its reason, and is not fitted."""
-    upload = calibrate.example(Scenario())
+    upload = example(Scenario())
     lost = upload.points[0]._replace(arrivals="", concurrency=0, e2e_ms=math.nan)
     engine = own_engine.calibrate([upload._replace(points=(lost, *upload.points[1:]))], Scenario())
     rows = own_engine.rows(engine)
     assert "how requests were sent" in rows[0]["note"]
     assert not engine.fitted[0]
-    assert "cannot be simulated" in " ".join(calibrate.notes(engine))
+    assert "cannot be simulated" in " ".join(notes(engine))
     assert OwnSteps._fields == ("tokens", "decode_context", "prefill_pairs", "time_ms")
     assert FINDING in said(with_example())

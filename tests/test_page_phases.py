@@ -11,10 +11,10 @@ import tomllib
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from sim_core import catalogue
+from sim_core import catalogue, questions
 from sim_core.evidence import trust
 from sim_core.scenario.ready import ready_scenario, ready_scenarios
-from sim_core.view.phases import page as phases
+from sim_core.view.phases.hardware import _maps_text, tpot_limits
 from sim_core.view.session import state
 from tests.visits import ROOT, finding, healthy, open_page, said
 
@@ -112,7 +112,7 @@ def test_limits_come_from_files() -> None:
     """Oracle: the TOML files."""
     files = sorted((ROOT / "presets" / "limits").glob("*.toml"))
     found = {tomllib.loads(path.read_text(encoding="utf-8"))["tpot_ms"] for path in files}
-    drawn = {ms for ms, _, own in phases.tpot_limits(ready_scenario("kv-pressure").build()) if not own}
+    drawn = {ms for ms, _, own in tpot_limits(ready_scenario("kv-pressure").build()) if not own}
     assert drawn <= {float(ms) for ms in found}
 
 
@@ -126,7 +126,7 @@ def test_the_badge_is_that_of_what_is_looked_at() -> None:
 def test_the_maps_can_be_taken_away() -> None:
     """Oracle: three measures; only the datasheet's own place is validated."""
     scenario = ready_scenario("llama-3.1-8b-on-h100").build(requests=300)
-    text = phases._maps_text(scenario, phases.phases.setting(scenario, 32))
+    text = _maps_text(scenario, questions.phases.setting(scenario, 32))
     rows = list(csv.DictReader(io.StringIO(text)))
     assert {row["measure"] for row in rows} == {"decode", "ttft", "limits"}
     inside = [row for row in rows if row["badge"] == trust.VALIDATED]

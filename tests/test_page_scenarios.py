@@ -9,7 +9,9 @@ from sim_core import catalogue
 from sim_core.command.main import main
 from sim_core.evidence import trust
 from sim_core.questions import benchmark_search
-from sim_core.view.scenarios import page as scenarios
+from sim_core.view.scenarios.page import curves, row_trust, scenario_rows
+from sim_core.view.scenarios.published import marks
+from sim_core.view.scenarios.study import _study, own_limits
 from sim_core.view.session import state
 from tests.visits import finding, healthy, open_page, said
 
@@ -132,10 +134,10 @@ def test_looser_limits_of_ones_own_never_cost() -> None:
     """Oracle: monotony of every drawn line, also of lines with a looser other limit."""
     visit(bench="llama3.1-8b")
     benchmark = catalogue.benchmark("llama3.1-8b")
-    options = tuple(scenarios.mlperf.candidates(_tuned(benchmark), 8))
-    study = scenarios._study(benchmark.id, _tuned(benchmark), 8, False)
-    shown = scenarios.marks(study._replace(options=options), None)
-    lines = sorted(scenarios.curves(study, shown, "ttft"), key=lambda line: line.other_ms)
+    options = tuple(benchmark_search.candidates(_tuned(benchmark), 8))
+    study = _study(benchmark.id, _tuned(benchmark), 8, False)
+    shown = marks(study._replace(options=options), None)
+    lines = sorted(curves(study, shown, "ttft"), key=lambda line: line.other_ms)
     speeds = [[row["output_tok_per_s_per_accelerator"] for row in line.rows] for line in lines]
     assert all(line == sorted(line) for line in speeds)
     assert all(tight <= loose for tight, loose in zip(*speeds, strict=True))
@@ -151,16 +153,16 @@ def test_rows_have_the_badge_and_band_of_their_rule() -> None:
     """Oracle: the band of each rule from the entries; a limit that nothing keeps is no prediction."""
     visit(bench="llama3.1-8b")
     benchmark = catalogue.benchmark("llama3.1-8b")
-    study = scenarios._study(benchmark.id, _tuned(benchmark), 8, False)
-    rows = scenarios.scenario_rows(study, scenarios.own_limits(study.options[0].replace(slo_tpot_ms=0.01)))
+    study = _study(benchmark.id, _tuned(benchmark), 8, False)
+    rows = scenario_rows(study, own_limits(study.options[0].replace(slo_tpot_ms=0.01)))
     for row in rows:
-        found = scenarios.row_trust(study, row)
+        found = row_trust(study, row)
         if row["rule"] == "own":
             assert found == trust.NO_TRUST
         else:
             assert found.badge == trust.VALIDATED
             assert found.throughput_band == trust.entry_band(study.options[0], row["rule"])
-    assert len({scenarios.row_trust(study, row).throughput_band for row in rows}) == len(rows)
+    assert len({row_trust(study, row).throughput_band for row in rows}) == len(rows)
 
 
 @pytest.mark.parametrize("rules", ["limits", "bars"])

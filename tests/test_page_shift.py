@@ -21,7 +21,7 @@ from sim_core.scenario.link.write import to_query
 from sim_core.scenario.ready import ready_scenario
 from sim_core.view.drawing.words import percent
 from sim_core.view.session import state
-from sim_core.view.shift import page as view
+from sim_core.view.shift.pays import known_row
 from tests.visits import ROOT, address, finding, healthy, open_page, said
 
 PAGE = "6_Traffic_shift.py"
@@ -94,7 +94,7 @@ def test_every_move_is_in_the_table() -> None:
 def test_the_sweep_fills_in_completely() -> None:
     """Oracle: one point for each dwell time in the file to take away, with every strategy."""
     app = visit(shift="pays", init_s="0", warm_up_s="0", storage_gb_per_s="1000000", control_s="2")
-    known = [view.known_row(scenario_of(app), times) for times in SWEEP]
+    known = [known_row(scenario_of(app), times) for times in SWEEP]
     assert all(row is not None and f"{name}_frac" in row for row in known for name in SWEEP_STRATEGIES)
 
 

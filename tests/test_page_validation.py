@@ -15,6 +15,7 @@ from sim_core.evidence.blind import NO_BAND
 from sim_core.evidence.coverage import STEEP_LOAD
 from sim_core.evidence.errors import scored
 from sim_core.view.drawing import figures, trust_words
+from sim_core.view.frontier.figures import pareto
 from sim_core.view.parts import actions
 from sim_core.view.session import state, sweeps
 from sim_core.view.trust import validation as page
@@ -159,7 +160,7 @@ def test_each_curve_of_the_frontier_has_its_own_badge() -> None:
     badges = {(row["accelerator"], row["load_frac"] > steep): row["badge"] for row in rows}
     assert badges["h100-sxm", False] == trust.VALIDATED and badges["h100-sxm", True] == trust.EXTRAPOLATED
     assert badges["trainium3", False] == trust.ANNOUNCED
-    drawn = figures.pareto(rows, figures.fit(rows, False, False), along=sweeps.ALONG["load_frac"], own="",
+    drawn = pareto(rows, figures.fit(rows, False, False), along=sweeps.ALONG["load_frac"], own="",
                            slo_tpot_ms=40.0, here=None, best=None)  # fmt: skip
     hovers = {
         row[0].partition(" · ")[0]: row[-1] for trace in drawn["data"] for row in trace.get("customdata", [])

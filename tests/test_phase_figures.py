@@ -15,9 +15,11 @@ from sim_core.questions import phases
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.drawing.figures import LIMITS
 from sim_core.view.drawing.words import THIN, number
-from sim_core.view.phases import figures as phase_figures
+from sim_core.view.phases import figures
 from sim_core.view.phases import words as phase_words
-from sim_core.view.phases.page import tpot_limits
+from sim_core.view.phases.figures import tokens_short
+from sim_core.view.phases.hardware import tpot_limits
+from sim_core.view.phases.hardware_figures import floor_dots, floor_sentence, kv_lines, returns_map
 
 QUERIES = (
     "",
@@ -32,9 +34,7 @@ def roofline(scenario: Scenario, batch: int = 32, split: bool = False) -> tuple[
     rows = phases.roofline(scenario, [1, batch, 4096], 1125)
     reached = partial(phases.reached_roof, scenario)
     top, others = phases.roof(scenario), phases.other_roofs(scenario)
-    figure = phase_figures.roofline(
-        rows, top, others, reached, batch=batch, split=split, reached_name="typical"
-    )
+    figure = figures.roofline(rows, top, others, reached, batch=batch, split=split, reached_name="typical")
     return rows, figure
 
 
@@ -76,7 +76,7 @@ def test_split_shows_the_pieces() -> None:
 def test_bars_add_up_to_the_step() -> None:
     """Oracle: the step's time; each part in its own colour."""
     rows = phases.step_rows(Scenario(), [("decode", size, 1125.0) for size in (1, 32, 4096)])
-    figure = phase_figures.step_bars(rows, ["1", "32", "4096"], 1, "Sequences")
+    figure = figures.step_bars(rows, ["1", "32", "4096"], 1, "Sequences")
     go.Figure(figure)
     total = np.sum([item["y"] for item in figure["data"]], axis=0)
     assert total == pytest.approx([row["time_ms"] for row in rows], rel=1e-4)
@@ -90,7 +90,7 @@ def test_maps_hold_their_values() -> None:
     values = np.array([[1.0, math.e], [0.0, math.nan]])
     others = [{"id": "h200", "name": "H200", "flops": 1.0, "bandwidth": 1.4}]
     others += [{"id": "groq", "name": "far", "flops": 1.0, "bandwidth": 24.0}]
-    figure = phase_figures.returns_map(
+    figure = returns_map(
         values, (0.5, 2.0), (0.5, 2.0), here=(1.0, 1.0), others=others, hover=str, colour="#0072B2"
     )
     go.Figure(figure)
@@ -102,7 +102,7 @@ def test_maps_hold_their_values() -> None:
 def test_a_map_without_values_is_drawn_empty() -> None:
     """Oracle: Plotly's validation."""
     blank = np.full((2, 2), math.nan)
-    figure = phase_figures.returns_map(
+    figure = returns_map(
         blank, (0.5, 2.0), (0.5, 2.0), here=(1.0, 1.0), others=[], hover=str, colour="#0072B2"
     )
     go.Figure(figure)
@@ -116,7 +116,7 @@ def test_kv_lines(query: str) -> None:
     contexts = [64.0, 4096.0, 131_072.0]
     lines = {kind: list(32e-9 * whatif.sequence_bytes(scenario, kind, contexts)) for kind in whatif.KINDS}
     room_gb = 0.0 if "70b" in query else 50.0
-    figure = phase_figures.kv_lines(contexts, lines, rows, room_gb=room_gb, context=4096, batch=32)
+    figure = kv_lines(contexts, lines, rows, room_gb=room_gb, context=4096, batch=32)
     go.Figure(figure)
     names = [item.get("name", "") for item in figure["data"]]
     assert sum("(this model)" in name for name in names) == 1
@@ -127,7 +127,7 @@ def test_the_floor_keeps_every_accelerator() -> None:
     """Oracle: the presets; what does not fit and what is not known stay in their lines."""
     scenario = load_scenario("model=llama-3.1-70b&slo_tpot_ms=25")
     rows = whatif.floor_rows(scenario)
-    figure = phase_figures.floor_dots(rows, tpot_limits(scenario))
+    figure = floor_dots(rows, tpot_limits(scenario))
     go.Figure(figure)
     assert len(figure["layout"]["yaxis"]["categoryarray"]) == len(catalogue.accelerators())
     assert "H100-SXM" in trace(figure, "floor, does not fit")["y"]
@@ -187,10 +187,10 @@ def test_every_floor_has_words(query: str) -> None:
     own = next(row for row in rows if row["own"])
     text = phase_words.floor(rows, "M", scenario.tensor_parallel, 40.0)
     assert (own["reason"] or "gets no token in less than") in text
-    assert phase_figures.floor_sentence(rows, 40.0)
+    assert floor_sentence(rows, 40.0)
 
 
 def test_context_lengths_as_people_say_them() -> None:
     """Oracle: common usage."""
-    found = [phase_figures.tokens_short(value) for value in (0, 512, 1125, 4096, 131_072, 1_048_576)]
+    found = [tokens_short(value) for value in (0, 512, 1125, 4096, 131_072, 1_048_576)]
     assert found == ["0", "512", "1,125", "4k", "128k", "1M"]

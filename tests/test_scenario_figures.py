@@ -9,8 +9,9 @@ import pytest
 
 from sim_core import catalogue
 from sim_core.view.scenarios import figures
-from sim_core.view.scenarios import page as scenarios
 from sim_core.view.scenarios.figures import BOUND, Line, Mark
+from sim_core.view.scenarios.published import published_rows
+from sim_core.view.scenarios.published_figures import published_offline, published_ratios
 
 SPEEDS = [0.0, 20.0, 60.0, 98.0]
 PUBLISHED = (0.5, 0.6, 0.7, 3)
@@ -97,13 +98,13 @@ def test_plotly_accepts_bars_and_points():
 @pytest.mark.parametrize("name", catalogue.preset_ids("published"))
 def test_plotly_accepts_published_results(name):
     """Oracle: Plotly's own validation; every spread is drawn, its range about its median."""
-    rows = scenarios.published_rows(catalogue.benchmark(name))
-    for figure in (figures.published_ratios(rows), figures.published_offline(rows)):
+    rows = published_rows(catalogue.benchmark(name))
+    for figure in (published_ratios(rows), published_offline(rows)):
         go.Figure(figure)
         for trace in figure["data"]:
             error = trace.get("error_x", {})
             assert all(value >= 0 for value in [*error.get("array", []), *error.get("arrayminus", [])])
-    offline = figures.published_offline(rows)["data"][0]
+    offline = published_offline(rows)["data"][0]
     assert len(offline["y"]) == sum(bool(row["offline_count"]) for row in rows)
 
 
@@ -113,9 +114,9 @@ def test_missing_values_are_not_drawn():
            "interactive_simulated": None, "server_count": 1, "interactive_count": 0}  # fmt: skip
     row |= {f"{rule}_{key}": 0.9 for rule in ("offline", "server") for key in ("min", "median", "max")}
     row |= {f"interactive_{key}": None for key in ("min", "median", "max")}
-    assert figures.published_ratios([row])["data"][1]["x"] == []
-    assert figures.published_offline([row])["data"][1]["x"] == []
-    go.Figure(figures.published_ratios([]))
+    assert published_ratios([row])["data"][1]["x"] == []
+    assert published_offline([row])["data"][1]["x"] == []
+    go.Figure(published_ratios([]))
 
 
 def test_every_binding_has_words():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +11,14 @@ import pytest
 
 from sim_core import load_scenario
 from sim_core.results.timeline import POLICIES, Timeline, timelines
-from sim_core.view.batching import gantt
+from sim_core.view.batching.gantt import draw
+from sim_core.view.batching.gantt_parts import policy_words
 from tests.browser.visit import Visit
+from tests.visits import ROOT
 
 pytestmark = pytest.mark.browser
 
-PLAYER = Path(gantt.__file__).with_name("player.js")
+PLAYER = ROOT / "sim_core" / "view" / "parts" / "assets" / "player.js"
 RUN = "requests=12&arrival_per_s=10&max_batch=4&output_tokens=40"
 SEVERAL = (
     RUN,
@@ -89,7 +90,7 @@ def moments(found: dict[str, Timeline]) -> np.ndarray:
 def test_the_whole_picture_is_there_before_anything_is_played(player: Player) -> None:
     """Oracle: three panels, the slider at its end, no cursor and no veil."""
     shown = player.one.chart("chart.layout.annotations.map((note) => note.text).join(' ')")
-    assert all(gantt.policy_words(policy) in shown for policy in POLICIES)
+    assert all(policy_words(policy) in shown for policy in POLICIES)
     assert player.share() == 1
     assert not player.cursor()["visible"]
     assert player.page.locator(".bs-player-said > div").count() == len(POLICIES)
@@ -204,7 +205,7 @@ def test_the_player_counts_as_the_log_does(chromium: Any, query: str) -> None:
     found = timelines(load_scenario(query))
     page = chromium.new_page()
     page.add_script_tag(content=PLAYER.read_text(encoding="utf-8"))
-    for log, timeline in zip(gantt.draw(found).player["policies"], found.values(), strict=True):
+    for log, timeline in zip(draw(found).player["policies"], found.values(), strict=True):
         came_s = np.sort(np.concatenate(list(timeline.story.token_times().values())))
         times_s = np.random.default_rng(1).uniform(0, timeline.end_s, 100)
         apart = np.abs(came_s[:, None] - times_s).min(axis=0) > 1e-6  # the page rounds to 1e-7 s

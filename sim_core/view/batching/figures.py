@@ -26,12 +26,9 @@ from sim_core.view.drawing.figures import (
     short,
     style,
     ticks,
-    upright,
 )
-from sim_core.view.drawing.words import THIN, duration, number, percent, quantity
+from sim_core.view.drawing.words import THIN, duration, number, percent
 
-WAYS = {"recompute": ("recompute", LIMITS["compute"][1]), "swap": ("swap out", LIMITS["communication"][1])}
-FLOP_DASHES = {0.5: "dot", 1.0: "solid", 2.0: "dash"}
 TAIL_POINTS = 160
 NO_WAIT = 1 / 3  # where on the logarithmic axis no wait stands, as a share of the shortest one
 
@@ -210,139 +207,6 @@ def _best(best: Row, shortest: float) -> dict:
     }  # fmt: skip
 
 
-# Running out of KV cache
-
-
-def pressure_curves(curves: Mapping[str, Sequence[Row]], *, here_tokens: float, revision: str = "") -> Figure:
-    """Draw throughput, TPOT p99 and the tokens done again against the KV cache, a curve for each way.
-
-    `here_tokens` is the KV cache of the present setting. [tokens]
-    """
-    data: list[dict] = []
-    panels = (("y3", "output_tok_per_s"), ("y2", "tpot_ms_p99"), ("y", "again_frac"))
-    values: dict[str, list[float]] = {name: [] for _, name in panels}
-    places = [row["kv_tokens"] for rows in curves.values() for row in rows if row["feasible"]]
-    for way, points in curves.items():
-        rows = [row for row in points if row["feasible"]]
-        rows = [row | {"again_frac": 100 * again_frac(row)} for row in rows]
-        for ref, name in panels:
-            values[name] += column(rows, name)
-            data.append(_pressure_curve(way, rows, name, ref))
-    shape = {"type": "line", "xref": "x", "yref": "paper", "y0": 0, "y1": 1, "layer": "below",
-             "x0": here_tokens, "x1": here_tokens, "line": {"color": INK, "width": 1.5}}  # fmt: skip
-    words = note("this setting", math.log10(max(here_tokens, 1)), 1, yref="paper", xanchor="right",
-                 yanchor="bottom", xshift=6, font={"color": INK, "size": 13})  # fmt: skip
-    layout = LAYOUT | {
-        "xaxis": log_axis("KV cache [tokens]", places) | {"anchor": "y"},
-        "yaxis": axis("Done again [% of all]", values["again_frac"]) | {"domain": [0, 0.27]},
-        "yaxis2": axis("TPOT p99 [ms]", values["tpot_ms_p99"]) | {"domain": [0.35, 0.62]},
-        "yaxis3": axis("Output [tok/s]", values["output_tok_per_s"]) | {"domain": [0.7, 1]},
-        "shapes": [shape], "annotations": [words], "uirevision": revision,
-    }  # fmt: skip
-    return {"data": data, "layout": layout}
-
-
-def again_frac(row: Row) -> float:
-    """Return the tokens computed again, or moved out and in, as a share of all tokens of the requests."""
-    return row["extra_tokens"] / row["asked_tokens"]
-
-
-PRESSURE_HOVER = (
-    "<b>%{customdata[0]}, %{customdata[1]} KV tokens</b><br>"
-    "%{customdata[2]} tok/s · TPOT p99 %{customdata[3]}<br>"
-    "%{customdata[4]} preemptions · %{customdata[5]}<br>"
-    "about %{customdata[6]} for that%{customdata[7]}<extra></extra>"
-)
-
-
-def extra_words(row: Row) -> str:
-    """Return the tokens done again, in words."""
-    what = "computed again" if row["preemption"] == "recompute" else "moved out and in"
-    return f"{number(float(row['extra_tokens']))} tokens {what}"
-
-
-def _pressure_curve(way: str, rows: Sequence[Row], name: str, ref: str) -> dict:
-    text, colour = WAYS[way]
-    symbol = "circle" if way == "recompute" else "square"
-    hover = [
-        [text, number(row["kv_tokens"]), number(row["output_tok_per_s"]), duration(row["tpot_ms_p99"]),
-         number(row["preemptions"]), extra_words(row), duration(1e3 * row["extra_s"]),
-         "<br>overloaded" if row["saturated"] else ""]
-        for row in rows
-    ]  # fmt: skip
-    marks = [symbol + ("-open" if row["saturated"] else "") for row in rows]
-    return line(
-        text, column(rows, "kv_tokens"), column(rows, name), colour, yaxis=ref, legendgroup=way,
-        showlegend=ref == "y3", customdata=hover, hovertemplate=PRESSURE_HOVER,
-        dash="solid" if way == "recompute" else "dash",
-        marker={"color": colour, "size": 8, "symbol": marks, "line": {"width": 1.5, "color": colour}},
-    )  # fmt: skip
-
-
-def crossing_contexts(found: Any, revision: str = "") -> Figure:
-    """Draw the time to bring a preempted request back over its length; `found` is a `batching.Crossover`."""
-    data = []
-    for factor, times in found.recompute_ms.items():
-        data.append(_crossing_line(f"recompute, {flops(factor)}", found.contexts, times, "recompute", factor))
-    host = quantity(found.host_gb_per_s, "GB/s")
-    data.append(_crossing_line(f"swap over {host}", found.contexts, found.swap_ms, "swap", 1.0))
-    times = [value for trace in data for value in trace["y"]]
-    layout = LAYOUT | {
-        "xaxis": log_axis("Tokens that the preempted request holds", found.contexts, 1.1),
-        "yaxis": log_axis("Time to bring it back [ms]", times),
-        "shapes": [upright(found.tokens)], "uirevision": revision,
-        "annotations": [_beside(found.tokens, f"{found.tokens:,} tokens")],
-    }  # fmt: skip
-    return {"data": data, "layout": layout}
-
-
-def crossing_links(found: Any, links_gb_per_s: Sequence[float], revision: str = "") -> Figure:
-    """Draw the same over the host link for one length, with the links at which both take equally long."""
-    links = sorted({*links_gb_per_s, found.host_gb_per_s})
-    swap = [found.swap_here_ms * found.host_gb_per_s / link for link in links]
-    data = []
-    for factor, time in found.recompute_here_ms.items():
-        data.append(
-            _crossing_line(f"recompute, {flops(factor)}", links, [time] * len(links), "recompute", factor)
-        )
-    data.append(_crossing_line("swap", links, swap, "swap", 1.0))
-    even = {factor: link for factor, link in found.even_gb_per_s.items() if math.isfinite(link)}
-    data.append({
-        "type": "scatter", "mode": "markers+text", "x": short(even.values()), "showlegend": False,
-        "y": short(found.recompute_here_ms[factor] for factor in even), "hoverinfo": "skip",
-        "text": [f" {quantity(link, 'GB/s')}" for link in even.values()], "textposition": "top right",
-        "textfont": {"color": INK, "size": 12}, "cliponaxis": False,
-        "marker": {"symbol": "circle-open", "size": 11, "color": INK, "line": {"width": 2, "color": INK}},
-    })  # fmt: skip
-    times = [value for trace in data for value in trace["y"]]
-    layout = LAYOUT | {
-        "xaxis": log_axis("Host link, one direction [GB/s]", [*links, *even.values()], 1.1),
-        "yaxis": log_axis("Time to bring it back [ms]", times),
-        "shapes": [upright(found.host_gb_per_s)],
-        "annotations": [_beside(found.host_gb_per_s, "this device")], "uirevision": revision,
-    }  # fmt: skip
-    return {"data": data, "layout": layout}
-
-
-def flops(factor: float) -> str:
-    """Return a factor on the FLOP/s in words."""
-    return "FLOP/s as is" if factor == 1 else f"{number(factor)}× FLOP/s"
-
-
-def _crossing_line(name: str, x: Sequence[float], y: Sequence[float], way: str, factor: float) -> dict:
-    template = f"<b>{name}</b><br>%{{x:,.3~r}} · %{{y:,.3~r}} ms<extra></extra>"
-    return line(
-        name, x, y, WAYS[way][1], mode="lines", dash=FLOP_DASHES[factor] if way == "recompute" else "solid",
-        width=3 if way == "swap" else 2, hovertemplate=template,
-    )  # fmt: skip
-
-
-def _beside(x: float, text: str) -> dict:
-    return note(
-        text, math.log10(x), 0.01, yref="paper", xanchor="left", yanchor="bottom", textangle=-90, xshift=2
-    )
-
-
 # Prompts among decodes
 
 
@@ -507,26 +371,6 @@ def wait_sentence(curves: Mapping[int, Sequence[Row]], best: Row | None, continu
     return (
         f"{text}; the best wait is {wait}, with a mean TTFT of {duration(best['ttft_ms_mean'])}; "
         f"continuous batching needs {duration(continuous['ttft_ms_mean'])}."
-    )
-
-
-def pressure_sentence(curves: Mapping[str, Sequence[Row]]) -> str:
-    """Return the chart of less and less KV cache in one sentence."""
-    parts = []
-    for way, points in curves.items():
-        rows = [row for row in points if row["feasible"]]
-        if rows:
-            low, high = (number(rows[place]["output_tok_per_s"]) for place in (0, -1))
-            parts.append(f"{WAYS[way][0]} from {high} down to {low} tok/s")
-    return f"Throughput, TPOT and work done again as the KV cache shrinks: {'; '.join(parts)}."
-
-
-def crossing_sentence(found: Any) -> str:
-    """Return where recomputing and swapping cross, in one sentence."""
-    again, moved = duration(found.recompute_here_ms[1.0]), duration(found.swap_here_ms)
-    return (
-        f"To bring a request of {found.tokens:,} tokens back takes {again} by recomputing and {moved} by "
-        f"swapping over {quantity(found.host_gb_per_s, 'GB/s')}."
     )
 
 

@@ -16,12 +16,19 @@ from sim_core.results.timeline import POLICIES, Timeline, logged_scenario, run_e
 from sim_core.scenario.link.write import command_for
 from sim_core.scenario.ready import ScenarioPreset, ready_scenarios
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
-from sim_core.view.batching import experiments, gantt, request_editor
+from sim_core.view.batching import request_editor
+from sim_core.view.batching.endings import endings
+from sim_core.view.batching.gantt import draw
+from sim_core.view.batching.gantt_parts import policy_words
+from sim_core.view.batching.interference import interference
+from sim_core.view.batching.preemption import preemption
+from sim_core.view.batching.waiting import wait
 from sim_core.view.drawing import trust_words
 from sim_core.view.drawing.words import duration, number, percent, quantity
 from sim_core.view.frontier import page as panels
 from sim_core.view.parts import actions, controls, pieces, trust_badge
 from sim_core.view.parts.chart import chart
+from sim_core.view.parts.views import dial, views
 from sim_core.view.session import shell, state, sweeps
 
 VIEWS = {
@@ -50,20 +57,20 @@ FIGURES = (  # latency or rate, statistic, what it is called, unit, whether more
 
 def show(scenario: Scenario) -> None:
     """Show the view that was asked for."""
-    controls.views("batching", VIEWS)
+    views("batching", VIEWS)
     sweeps.wait_until_ready()
     try:
         match state.view("batching"):
             case "timeline":
                 timeline(scenario)
             case "wait":
-                experiments.wait(scenario)
+                wait(scenario)
             case "preemption":
-                experiments.preemption(scenario)
+                preemption(scenario)
             case "interference":
-                experiments.interference(scenario)
+                interference(scenario)
             case "endings":
-                experiments.endings(scenario)
+                endings(scenario)
     except ScenarioError as error:
         st.warning(str(error), icon=":material/block:")
 
@@ -75,7 +82,7 @@ def timeline(scenario: Scenario) -> None:
     pieces.say(finding(found), more=_story(scenario))
     trust_badge.badge(scenario)
     _choices(scenario)
-    drawing = gantt.draw(found, rows=state.view("rows"), revision=_revision(chosen))
+    drawing = draw(found, rows=state.view("rows"), revision=_revision(chosen))
     count = found["chunked"].summary["requests"]["finished"]
     chart(
         drawing.figure,
@@ -154,8 +161,8 @@ def _choices(scenario: Scenario) -> None:
             icon=":material/school:", on_click=_open_example,
         )  # fmt: skip
         request_editor.popover(scenario, followed(scenario))
-        controls.views("extent", EXTENTS, "How much")
-        controls.views("rows", ROWS, "Rows")
+        views("extent", EXTENTS, "How much")
+        views("rows", ROWS, "Rows")
     left, middle, right = st.columns(3)
     with left:
         controls.ladder(
@@ -165,7 +172,7 @@ def _choices(scenario: Scenario) -> None:
         controls.ladder("max_batch", controls.POWERS[:12], number, on_page=True)
     with right:
         if state.view("extent") == "first":
-            controls.dial("shown", "Requests shown", (1, 2, 3, *range(4, 61, 4)), number)
+            dial("shown", "Requests shown", (1, 2, 3, *range(4, 61, 4)), number)
         else:
             _window_slider(followed(scenario))
 
@@ -180,7 +187,7 @@ def _window_slider(scenario: Scenario) -> None:
     """Draw what moves the window over the whole run."""
     width_s, end_s = span_s(scenario), max(run_ends_s(scenario).values())
     steps = [float(f"{place * end_s / 200:.4g}") for place in range(201)]
-    controls.dial("from_s", "Look from", steps, lambda value: duration(1e3 * value, 4))
+    dial("from_s", "Look from", steps, lambda value: duration(1e3 * value, 4))
     with st.container(horizontal=True):
         for by_s, key, icon, words in (
             (-width_s, "back", "chevron_left", "One window back"),
@@ -206,8 +213,7 @@ def finding(found: Mapping[str, Timeline]) -> str:
     """Return what the timelines say, in two sentences."""
     count = found["chunked"].summary["requests"]["finished"]
     ends = ", ".join(
-        f"{gantt.policy_words(policy)} in {duration(1e3 * line.story.end_s)}"
-        for policy, line in found.items()
+        f"{policy_words(policy)} in {duration(1e3 * line.story.end_s)}" for policy, line in found.items()
     )
     requests = "one request is" if count == 1 else f"same {count:,} requests are"
     first = f"The {requests} done under {ends}.{_preempted(found)}"
@@ -222,7 +228,7 @@ def finding(found: Mapping[str, Timeline]) -> str:
         return f"{first} No prompt delays anybody's token by half a step.{more}"
     policy, row = worst
     return (
-        f"{first} Under {gantt.policy_words(policy)} a token of request {row['request']} comes "
+        f"{first} Under {policy_words(policy)} a token of request {row['request']} comes "
         f"{duration(row['delay_ms'])} late, because the prompt of request {row['cause']} "
         f"({row['cause_tokens']:,} tokens) goes first. {_in_chunks(found, row['delay_ms'])}"
     )
@@ -294,7 +300,7 @@ def show_comparison(scenario: Scenario, rows: list[dict[str, Any]]) -> None:
     lines.append(("Preemptions", [number(row["preemptions"]) for row in rows]))
     lines.append(("Badge", [_badge(scenario.replace(policy=row["policy"])) for row in rows]))
     caption = "The same requests, all of them counted; differences are against static"
-    pieces.table(caption, [gantt.policy_words(row["policy"]) for row in rows], lines)
+    pieces.table(caption, [policy_words(row["policy"]) for row in rows], lines)
 
 
 def _words(unit: str) -> Callable[[float], str]:

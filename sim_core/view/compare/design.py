@@ -19,8 +19,10 @@ from sim_core.view.compare import design_words, results
 from sim_core.view.drawing import figures
 from sim_core.view.drawing.figures import Row
 from sim_core.view.drawing.words import quantity
+from sim_core.view.frontier.figures import pareto, pareto_sentence
 from sim_core.view.parts import actions, controls, pieces, trust_badge
 from sim_core.view.parts.chart import chart
+from sim_core.view.parts.views import among, dial, scales
 from sim_core.view.session import shell, state, sweeps
 
 KINDS = {GPU: "GPU type: HBM", SRAM: "SRAM type: all on chip"}
@@ -139,8 +141,8 @@ def labelled(sides: Sequence[Scenario], curves: Sequence[Sequence[Row]]) -> list
 def _chart(sides: Sequence[Scenario], rows: list[dict[str, Any]], names: Sequence[str]) -> None:
     """Draw the frontiers under the choice of parts and axes."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        controls.among(names[: design.RIVALS], design.RIVALS)
-        controls.scales()
+        among(names[: design.RIVALS], design.RIVALS)
+        scales()
     drawn = figures.drawable(rows)
     if not drawn:
         return
@@ -148,11 +150,11 @@ def _chart(sides: Sequence[Scenario], rows: list[dict[str, Any]], names: Sequenc
     along = sweeps.ALONG[sweep_key(scenario)]
     frame = figures.fit(rows, scale in ("log-x", "log"), scale in ("log-y", "log"))
     best = _best(sides)
-    figure = figures.pareto(
+    figure = pareto(
         rows, frame, along=along, own=rows[0]["curve"], slo_tpot_ms=scenario.slo_tpot_ms, best=best
     )
     chart(
-        figure, "design", figures.pareto_sentence(rows, best, along), title="A design beside real parts",
+        figure, "design", pareto_sentence(rows, best, along), title="A design beside real parts",
         subtitle=f"{model_of(scenario).name} · simulated",
     )  # fmt: skip
 
@@ -175,7 +177,7 @@ def _what_it_takes(scenario: Scenario, rows: Sequence[Row]) -> None:
         user, rate = target(scenario, rows)
         for column, (key, label, steps, none) in zip(st.columns(2), _dials(user, rate), strict=True):
             with column:
-                controls.dial(key, label, steps, _said(none))
+                dial(key, label, steps, _said(none))
         with st.spinner("Looking for the smallest change…"):
             found = compare.needed(scenario, rate, user)
         st.markdown(design_words.takes(scenario, found, user, rate))

@@ -25,9 +25,11 @@ from sim_core.view.compare import figures as compare_figures
 from sim_core.view.drawing import figures
 from sim_core.view.drawing.figures import Row
 from sim_core.view.drawing.words import number, percent, quantity
+from sim_core.view.frontier.figures import pareto, pareto_sentence
 from sim_core.view.frontier.words import limits_words
 from sim_core.view.parts import actions, controls, pieces, trust_badge
 from sim_core.view.parts.chart import chart
+from sim_core.view.parts.views import scales, views
 from sim_core.view.session import shell, state, sweeps
 
 VIEWS = {"sides": "A or B?", "design": "Design an accelerator", "sensitivity": "What matters most?"}
@@ -37,7 +39,7 @@ NAMES = ("A", "B", "C")
 def show(scenario: Scenario) -> None:
     """Show the view that was asked for."""
     sweeps.wait_until_ready()
-    controls.views("compare", VIEWS)
+    views("compare", VIEWS)
     {"sides": side_by_side, "design": design.show, "sensitivity": sensitivity.show}[state.view("compare")](
         scenario
     )
@@ -133,17 +135,17 @@ def _chart(sides: Sequence[Scenario], rows: list[dict[str, Any]]) -> None:
     top = compare.best_within(scenario)
     best = None if top is None else {**rows[0], **top}
     ghost = _ghost(sides)
-    figure = figures.pareto(
+    figure = pareto(
         rows, figures.fit([*rows, *ghost], *logs), along=along, own=rows[0]["curve"],
         slo_tpot_ms=scenario.slo_tpot_ms, best=best,
     )  # fmt: skip
     figure["data"][1:1] = compare_figures.ghost(ghost)
     with st.container(horizontal=True, vertical_alignment="center"):
-        controls.scales()
+        scales()
         if ghost:
             st.button("Forget A before", key="forget", on_click=state.forget_before, type="tertiary",
                       icon=":material/close:", help="Takes the grey dotted curve off the chart.")  # fmt: skip
-    sentence = figures.pareto_sentence(rows, best, along) + compare_figures.ghost_sentence(ghost)
+    sentence = pareto_sentence(rows, best, along) + compare_figures.ghost_sentence(ghost)
     chart(
         figure, "compare", sentence, title="Side by side",
         subtitle="; ".join(dict.fromkeys(row["curve"] for row in rows)) + " · simulated",

@@ -24,6 +24,8 @@ from sim_core.view.drawing.words import duration, number, percent, quantity
 from sim_core.view.frontier.words import limits_words
 from sim_core.view.parts import actions, controls, pieces, trust_badge
 from sim_core.view.parts.chart import chart
+from sim_core.view.parts.controls import SPECS
+from sim_core.view.parts.views import views
 from sim_core.view.phases.figures import signed
 from sim_core.view.session import state
 
@@ -57,7 +59,7 @@ def show(scenario: Scenario) -> None:
     key = state.view("sense")
     figure = FIGURES[key]
     top = st.container()
-    controls.views("sense", {name: item.label for name, item in FIGURES.items()}, "Figure")
+    views("sense", {name: item.label for name, item in FIGURES.items()}, "Figure")
     reason = _reason(scenario, key)
     if reason:
         with top:
@@ -211,8 +213,8 @@ def _label(key: str) -> str:
 
 
 def _value(key: str, value: float) -> str:
-    if key in controls.SPECS:
-        return controls.SPECS[key][0](value)
+    if key in SPECS:
+        return SPECS[key][0](value)
     unit = FIELDS[key].unit
     return quantity(value, unit) if unit else value_text(key, value)
 

@@ -21,6 +21,8 @@ from sim_core.view.disaggregation.figures import ratio_name
 from sim_core.view.drawing.words import duration, number, percent, quantity
 from sim_core.view.parts import actions, controls, pieces, trust_badge
 from sim_core.view.parts.chart import chart
+from sim_core.view.parts.sidebar import LINKS, WORKERS, own_limits_row
+from sim_core.view.parts.views import dial, views
 from sim_core.view.session import state, sweeps
 
 VIEWS = {"ratio": "The ratio", "stages": "One pool or two", "pays": "When it pays", "link": "The KV link"}
@@ -32,7 +34,7 @@ NOISE = 0.05  # and on the map, of few requests a cell
 
 def show(scenario: Scenario) -> None:
     """Show the view that was asked for; where it cannot be, the controls and the reason."""
-    controls.views("pools", VIEWS)
+    views("pools", VIEWS)
     sweeps.wait_until_ready()
     view = {"ratio": ratio, "stages": stages, "pays": pays, "link": link}[state.view("pools")]
     try:
@@ -53,13 +55,11 @@ def _dials(scenario: Scenario) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
         if scenario.arrivals not in ("closed", "offline"):
             help = "Request rate, as a share of the rate at which one pool of the same devices saturates."
-            controls.dial("pool_load", "Load", LOADS, percent, help)
-        controls.ladder("prefill_workers", controls.WORKERS, number, on_page=True)
-        controls.ladder("decode_workers", controls.WORKERS, number, on_page=True)
-        controls.ladder(
-            "kv_link_gb_per_s", controls.LINKS, lambda value: quantity(value, "GB/s"), on_page=True
-        )
-    controls.own_limits_row()
+            dial("pool_load", "Load", LOADS, percent, help)
+        controls.ladder("prefill_workers", WORKERS, number, on_page=True)
+        controls.ladder("decode_workers", WORKERS, number, on_page=True)
+        controls.ladder("kv_link_gb_per_s", LINKS, lambda value: quantity(value, "GB/s"), on_page=True)
+    own_limits_row()
 
 
 def _titles(found: Ways) -> dict[str, str]:
@@ -261,7 +261,7 @@ def _numbers(found: Ways) -> None:
 
 def pays(found: Ways, scenario: Scenario) -> None:
     """Show the gain over lengths of prompts and answers, or over the latency limits."""
-    controls.views("over", OVER, "Map over")
+    views("over", OVER, "Map over")
     axes = {"lengths": disaggregation.LENGTHS, "limits": disaggregation.LIMITS}[state.view("over")]
     with st.spinner("Searching both ways in every cell…"):
         rows = disaggregation.gain_map(_for_map(scenario, axes), axes)

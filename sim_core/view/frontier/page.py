@@ -13,10 +13,18 @@ from sim_core.evidence.blind import Band
 from sim_core.scenario.ready import ScenarioPreset, ready_scenarios
 from sim_core.scenario.scenario import SPECS, Scenario, accelerator_of, model_of
 from sim_core.view.drawing import figures, trust_words
-from sim_core.view.drawing.figures import LIMITS, Row, limit_words
+from sim_core.view.drawing.figures import LIMITS, Row, curves
 from sim_core.view.drawing.words import Along, duration, number, percent
 from sim_core.view.frontier import words as findings
-from sim_core.view.parts import controls, pieces
+from sim_core.view.frontier.figures import (
+    fit_load,
+    limit_words,
+    load_curve,
+    load_sentence,
+    pareto,
+    pareto_sentence,
+)
+from sim_core.view.parts import controls, pieces, sidebar
 from sim_core.view.parts.chart import chart
 from sim_core.view.session import state, sweeps
 from sim_core.view.session.sweeps import Result, Sweep
@@ -146,7 +154,7 @@ def frontier(sweep: Sweep, found: Result) -> None:
         return
     frame, revision = _frame(rows)
     along, best = sweeps.ALONG[sweep.along], sweeps.best(rows)
-    figure = figures.pareto(
+    figure = pareto(
         rows,
         frame,
         along=along,
@@ -160,7 +168,7 @@ def frontier(sweep: Sweep, found: Result) -> None:
     chart(
         figure,
         key="frontier",
-        alt=figures.pareto_sentence(rows, best, along),
+        alt=pareto_sentence(rows, best, along),
         title=title,
         subtitle=subtitle,
         busy=REFINING,
@@ -190,7 +198,7 @@ def _blocked(rows: list[Row]) -> None:
     """Name the curves that cannot run at all, with the reason."""
     reasons = {
         name: points[0]["reason"]
-        for name, points in figures.curves(rows).items()
+        for name, points in curves(rows).items()
         if not any(row["feasible"] for row in points)
     }
     if reasons:
@@ -205,10 +213,10 @@ def load(sweep: Sweep, scenario: Scenario) -> Result:
     found = sweeps.refined(sweep) if state.is_settled(sweep) else sweeps.result(sweep)
     state.shown(sweep)
     limits = {"slo_ttft_ms": scenario.slo_ttft_ms, "slo_tpot_ms": scenario.slo_tpot_ms}
-    frame, revision = state.frame("load", lambda: figures.fit_load(found.rows, **limits))
+    frame, revision = state.frame("load", lambda: fit_load(found.rows, **limits))
     knee = sweeps.knee(sweep)
     open_loop = scenario.arrivals in ("poisson", "gamma")
-    figure = figures.load_curve(
+    figure = load_curve(
         found.rows,
         frame,
         **limits,
@@ -220,7 +228,7 @@ def load(sweep: Sweep, scenario: Scenario) -> Result:
     chart(
         figure,
         key="load",
-        alt=figures.load_sentence(found.rows, knee),
+        alt=load_sentence(found.rows, knee),
         height=560,
         title=title,
         subtitle=subtitle,
@@ -238,7 +246,7 @@ def titles(sweep: Sweep) -> tuple[str, str]:
     scenario = sweep.scenario
     model, part = model_of(scenario), catalogue.accelerator(scenario.accelerator)
     changed = [
-        f"{controls.LABELS[key].lower()} {controls.SPECS[key][0](value)}"
+        f"{controls.LABELS[key].lower()} {sidebar.SPECS[key][0](value)}"
         for key in SPECS
         if (value := getattr(scenario, key)) is not None
     ]
@@ -294,7 +302,7 @@ TABLE = {
 def limit_strip(sweep: Sweep, found: Result) -> None:
     """Show where each point of one curve spends its step time, and above it what limits the point."""
     along = sweeps.ALONG[sweep.along]
-    rows = figures.curves(found.rows).get(sweep.own, [])
+    rows = curves(found.rows).get(sweep.own, [])
     if not figures.drawable(rows):
         return
     columns = "".join(_column(row, along) for row in rows)

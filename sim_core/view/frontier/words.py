@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 
 from sim_core.scenario.scenario import Scenario
-from sim_core.view.drawing.figures import Row, Y, curves, drawable, limit_words
+from sim_core.view.drawing.figures import Row, Y, curves, drawable
 from sim_core.view.drawing.words import Along, duration, number, percent
+from sim_core.view.frontier.figures import limit_words
 
 
 def finding(rows: Sequence[Row], best: Row | None, peak: Row | None, scenario: Scenario, along: Along) -> str:

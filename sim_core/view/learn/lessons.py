@@ -20,6 +20,7 @@ from sim_core.view.learn.lesson_figures import value_words
 from sim_core.view.learn.lesson_words import explained, filled, verdict
 from sim_core.view.parts import actions, controls, pieces
 from sim_core.view.parts.chart import chart
+from sim_core.view.parts.views import views
 from sim_core.view.session import shell, state, sweeps
 
 LEVELS = {"newcomer": "Newcomer", "engineer": "Engineer"}
@@ -86,7 +87,7 @@ def one_step(item: Lesson, number: int) -> None:
     guess = _answers().get((lessons.number_of(item), number))
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button("All lessons", icon=":material/arrow_back:", on_click=_open, args=("", 1), type="tertiary")
-        controls.views("level", LEVELS, "Level")
+        views("level", LEVELS, "Level")
     st.subheader(f"{lessons.number_of(item)}. {item.title}", anchor=False)
     st.caption(f"Step {number} of {len(item.steps)}: {step.title}")
     found = lessons.answered(step, guess)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sim_core.view.drawing.figures import (
     COLOURS,
@@ -18,7 +18,6 @@ from sim_core.view.drawing.figures import (
     SHADE,
     TALL_LAYOUT,
     TALL_LEGEND,
-    TALL_MARGIN,
     Figure,
     Row,
     faded,
@@ -209,7 +208,7 @@ def _published(marks: Sequence[Mark], along: str) -> list[dict]:
     low, middle, high = ([mark.published[index] for mark in shown] for index in range(3))
     text = [
         f"<b>published, {RULES[mark.rule][0]}: median {percent(mark.published[1])}</b><br>"
-        f"{percent(mark.published[0])} to {percent(mark.published[2])}, {_entries(mark.published[3])}<br>"
+        f"{percent(mark.published[0])} to {percent(mark.published[2])}, {entry_words(mark.published[3])}<br>"
         "ratios derived from closed-division entries<br>on this accelerator"
         for mark in shown
     ]
@@ -224,7 +223,7 @@ def _published(marks: Sequence[Mark], along: str) -> list[dict]:
     }]  # fmt: skip
 
 
-def _entries(count: int) -> str:
+def entry_words(count: int) -> str:
     return f"{count} entr" + ("y" if count == 1 else "ies")
 
 
@@ -338,7 +337,7 @@ def _bar_published(rows: Sequence[Row]) -> dict:
                     "arrayminus": short(m - lo for m, lo in zip(middle, low, strict=True))},
         "text": [f"<b>published: median {percent(row['published'][1])} of Offline</b><br>"
                  f"{percent(row['published'][0])} to {percent(row['published'][2])}, "
-                 f"{_entries(row['published'][3])}" for row in rows],
+                 f"{entry_words(row['published'][3])}" for row in rows],
         "hovertemplate": "%{text}<extra></extra>",
     }  # fmt: skip
 
@@ -447,124 +446,4 @@ def points_sentence(rows: Sequence[Row]) -> str:
             for row in rows
         )
         + "."
-    )
-
-
-# Published results
-
-
-def published_ratios(rows: Sequence[Row]) -> Figure:
-    """Draw published ratios by accelerator, with the simulated ones.
-
-    Parameters
-    ----------
-    rows : sequence of mappings
-        ``name``, and for ``server`` and ``interactive`` the keys ``_min``, ``_median``, ``_max``, ``_count``
-        and ``_simulated``; None or NaN where there is none.
-    """
-    data: list[dict[str, Any]] = []
-    for rule, shift in (("server", 0.16), ("interactive", -0.16)):
-        data += _ratio_marks(rows, rule, shift)
-    most = max((row[f"{rule}_max"] or 0 for row in rows for rule in ("server", "interactive")), default=1)
-    return {
-        "data": data,
-        "layout": _dots_layout(rows, "Throughput [share of Offline]", max(1.08, most * 1.05)),
-    }
-
-
-def _ratio_marks(rows: Sequence[Row], rule: str, shift: float) -> list[dict]:
-    name, colour = RULES[rule]
-    shown = [(place + shift, row) for place, row in enumerate(rows) if row[f"{rule}_count"]]
-    if not shown:
-        return []
-    median = [row[f"{rule}_median"] for _, row in shown]
-    simulated = [(place, row) for place, row in shown if _given(row[f"{rule}_simulated"])]
-    text = [
-        f"<b>{row['name']}, {name}: median {percent(row[f'{rule}_median'])} of Offline</b><br>"
-        f"{percent(row[f'{rule}_min'])} to {percent(row[f'{rule}_max'])}, "
-        f"{_entries(row[f'{rule}_count'])}, published"
-        for _, row in shown
-    ]
-    return [
-        {"type": "scatter", "mode": "markers", "name": f"{name}, published", "y": short(y for y, _ in shown),
-         "x": short(median), "text": text, "hovertemplate": "%{text}<extra></extra>",
-         "marker": {"symbol": "diamond", "size": 10, "color": colour},
-         "error_x": {"type": "data", "symmetric": False, "color": colour, "thickness": 3, "width": 0,
-                     "array": short(row[f"{rule}_max"] - row[f"{rule}_median"] for _, row in shown),
-                     "arrayminus": short(row[f"{rule}_median"] - row[f"{rule}_min"] for _, row in shown)}},
-        {"type": "scatter", "mode": "markers", "name": f"{name}, simulated",
-         "y": short(y for y, _ in simulated), "x": short(row[f"{rule}_simulated"] for _, row in simulated),
-         "text": [f"<b>{row['name']}, {name}: {percent(row[f'{rule}_simulated'])} of Offline</b><br>simulated"
-                  for _, row in simulated],
-         "hovertemplate": "%{text}<extra></extra>",
-         "marker": _open(colour)},
-    ]  # fmt: skip
-
-
-def _open(colour: str) -> dict:
-    """Return the mark of a simulated value beside published ones."""
-    return {"symbol": "circle-open", "size": 12, "color": colour, "line": {"width": 2, "color": colour}}
-
-
-def _given(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
-
-
-def _dots_layout(rows: Sequence[Row], title: str, right: float) -> dict[str, Any]:
-    return TALL_LAYOUT | {
-        "margin": TALL_MARGIN | {"t": 64},
-        "xaxis": {"title": {"text": title}, "range": [0, right], "tickformat": ".0%", "side": "bottom"},
-        "yaxis": {"tickvals": list(range(len(rows))), "ticktext": [row["name"] for row in rows],
-                  "range": [-0.6, len(rows) - 0.4], "showgrid": False, "title": {"text": ""}},
-        "shapes": [{"type": "line", "x0": 1, "x1": 1, "yref": "paper", "y0": 0, "y1": 1, "layer": "below",
-                    "line": {"color": MUTED, "width": 1, "dash": "dot"}}],
-    }  # fmt: skip
-
-
-def published_offline(rows: Sequence[Row]) -> Figure:
-    """Draw simulated Offline throughput as a share of published, with the published range.
-
-    Parameters
-    ----------
-    rows : sequence of mappings
-        ``name``, ``offline_min``, ``offline_median``, ``offline_max``, ``offline_count`` and
-        ``offline_simulated``. [tok/s per accelerator]
-    """
-    shown = [(place, row) for place, row in enumerate(rows) if row["offline_count"]]
-    both = [(place, row) for place, row in shown if _given(row["offline_simulated"])]
-    colour = RULES["offline"][1]
-    data = [
-        {"type": "scatter", "mode": "markers", "name": "published: median, range", "y": [y for y, _ in shown],
-         "x": [1.0 for _ in shown], "hovertemplate": "%{text}<extra></extra>",
-         "text": [f"<b>{row['name']}: {quantity(row['offline_median'], 'tok/s')} per accelerator</b><br>"
-                  f"median, {number(row['offline_min'])} to {number(row['offline_max'])}, "
-                  f"{_entries(row['offline_count'])}, published" for _, row in shown],
-         "marker": {"symbol": "diamond", "size": 10, "color": colour},
-         "error_x": {"type": "data", "symmetric": False, "color": colour, "thickness": 3, "width": 0,
-                     "array": short(row["offline_max"] / row["offline_median"] - 1 for _, row in shown),
-                     "arrayminus": short(1 - row["offline_min"] / row["offline_median"]
-                                         for _, row in shown)}},
-        {"type": "scatter", "mode": "markers", "name": "simulated", "y": [y for y, _ in both],
-         "x": short(row["offline_simulated"] / row["offline_median"] for _, row in both),
-         "text": [f"<b>{row['name']}: {quantity(row['offline_simulated'], 'tok/s')} per accelerator</b><br>"
-                  "simulated, "
-                  f"{percent(row['offline_simulated'] / row['offline_median'])} of the published median"
-                  for _, row in both],
-         "hovertemplate": "%{text}<extra></extra>",
-         "marker": _open(colour)},
-    ]  # fmt: skip
-    most = [1.2, *(row["offline_max"] / row["offline_median"] for _, row in shown)]
-    most += [row["offline_simulated"] / row["offline_median"] for _, row in both]
-    return {
-        "data": data,
-        "layout": _dots_layout(rows, "Offline [share of published median]", 1.08 * max(most)),
-    }
-
-
-def published_sentence(rows: Sequence[Row], benchmark: str) -> str:
-    """Return the two charts in one sentence."""
-    count = sum(row["offline_count"] for row in rows)
-    return (
-        f"Published closed-division results of {benchmark} on {len(rows)} accelerators "
-        f"({number(count)} Offline results): medians and ranges, with the simulated value of each."
     )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
 from html import escape
 from typing import Any
 
@@ -18,28 +17,28 @@ import streamlit as st
 from sim_core import catalogue
 from sim_core.catalogue.calibrations import calibration, parse_constants
 from sim_core.evidence.own import engine as own_engine
-from sim_core.evidence.own.cases import METRICS, case_of, median_error, predict
+from sim_core.evidence.own.cases import METRICS, median_error
 from sim_core.evidence.own.engine import POINTS, STEPS, Entry, OwnEngine
 from sim_core.evidence.own.fit import FOLDS
-from sim_core.evidence.own.formats.points import TOOLS, OwnPoint, Upload
-from sim_core.evidence.own.formats.read import MAX_BYTES, is_profile, read_upload
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.link.carry import carried_by
 from sim_core.scenario.link.write import command_for
-from sim_core.scenario.profiles import read_profile, to_toml
+from sim_core.scenario.profiles import to_toml
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.drawing.words import duration, number, percent, quantity
 from sim_core.view.parts import actions, controls, pieces
+from sim_core.view.parts import lengths as length_controls
 from sim_core.view.parts.chart import chart
+from sim_core.view.parts.sidebar import engine_setting, heading
+from sim_core.view.parts.views import views
 from sim_core.view.session import shell, state, sweeps
 from sim_core.view.trust import calibrate_figures
 from sim_core.view.trust.calibrate_figures import value_words
+from sim_core.view.trust.uploads import SHOWN, intake, many_words, mine
 
 VIEWS = {"points": "Before and after", "constants": "Constants", "steps": "Steps", "table": "All points"}
 KINDS = {POINTS: "Operating points", STEPS: "Measured steps"}
-SHOWN = ("tpot_ms", "ttft_ms", "output_tok_per_s")
 SAME = 0.1  # TTFT within this of the measured one: the schedule fits
-MOST_FILES = 20
 
 
 # The sidebar
@@ -48,16 +47,16 @@ MOST_FILES = 20
 def sidebar(scenario: Scenario) -> None:
     """Draw the controls: which engine was measured, on what."""
     with st.sidebar:
-        controls.heading("What was measured")
+        heading("What was measured")
         names = {name: item.name for name, item in catalogue.models().items()}
         controls.select("model", [*names, "custom"], lambda name: names.get(name, "custom dimensions"))
         parts = {name: part.name for name, part in catalogue.accelerators().items()}
         controls.select("accelerator", list(parts), parts.get)
-        controls.heading("How it was set up")
-        controls.engine_setting(scenario)
+        heading("How it was set up")
+        engine_setting(scenario)
         st.caption("Every point is simulated on this engine, so set it up as it was when you measured.")
-        controls.heading("Lengths, where a file states none")
-        controls.lengths(scenario)
+        heading("Lengths, where a file states none")
+        length_controls.lengths(scenario)
 
 
 # The page
@@ -105,7 +104,7 @@ def finding(engine: OwnEngine) -> str:
             f"are predicted within {percent(engine.steps.error_frac)} in the median"
         )
         if metric:
-            text += f", and {name} of your {_many(_known(engine, metric))} within "
+            text += f", and {name} of your {many_words(_known(engine, metric))} within "
             text += percent(_error(engine.after, metric))
         return text + "."
     before, after = _error(engine.before, metric), _error(engine.after, metric)
@@ -113,15 +112,11 @@ def finding(engine: OwnEngine) -> str:
         return "These points cannot be compared with the calibration: it predicts none of their figures."
     unseen = _error(engine.unseen, metric)
     way = "falls" if after < before else "goes"
-    text = f"Fitted to {_many(int(engine.fitted.sum()))}, the median error of {name} {way} "
+    text = f"Fitted to {many_words(int(engine.fitted.sum()))}, the median error of {name} {way} "
     text += f"from {percent(before)} to {percent(after)}"
     if math.isfinite(unseen):
         text += f"; on points that a fit has not seen it is {percent(unseen)}"
     return text + "."
-
-
-def _many(count: int) -> str:
-    return f"{count:,} point" + ("s" if count != 1 else "")
 
 
 def _known(engine: OwnEngine, metric: str) -> int:
@@ -138,12 +133,12 @@ def notes(engine: OwnEngine) -> list[str]:
     steep = int(engine.steep.sum())
     if steep:
         found.append(
-            f"{_many(steep)} above 90 % of the rate that saturates: there, a few percent of speed decide the "
-            "waiting, and errors grow. Judge the engine by the others."
+            f"{many_words(steep)} above 90 % of the rate that saturates: there, a few percent of speed "
+            "decide the waiting, and errors grow. Judge the engine by the others."
         )
     lost = [entry for entry in engine.entries if entry.problem]
     if lost:
-        found.append(f"{_many(len(lost))} cannot be simulated: {lost[0].problem}")
+        found.append(f"{many_words(len(lost))} cannot be simulated: {lost[0].problem}")
     if not all(row.told for row in engine.levers):
         found.append(told_words(engine))
     if engine.steps is not None:
@@ -248,16 +243,16 @@ def controls_row(engine: OwnEngine) -> None:
         names.pop("points"), names.pop("table")
     with st.container(horizontal=True, vertical_alignment="center"):
         _valid("calview", names)
-        controls.views("calview", names)
+        views("calview", names)
         if state.view("calview") == "points":
             known = [name for name in calibrate_figures.METRICS if math.isfinite(_error(engine.after, name))]
             _valid("calmetric", known)
             titles = {name: calibrate_figures.METRICS[name][0] for name in known}
             if known:
-                controls.views("calmetric", titles, "Metric")
+                views("calmetric", titles, "Metric")
         kinds = own_engine.kinds_of(list(mine().values()))
         if len(kinds) > 1:
-            controls.views("calfrom", {name: KINDS[name] for name in kinds}, "Fit to")
+            views("calfrom", {name: KINDS[name] for name in kinds}, "Fit to")
 
 
 def _valid(key: str, known: Sequence[str] | dict[str, str]) -> None:
@@ -412,148 +407,6 @@ def table_rows(engine: OwnEngine) -> list[dict[str, Any]]:
         row["File"] = entry.file
         found.append(row)
     return found
-
-
-# Files
-
-
-def mine() -> dict[str, Upload]:
-    """Return the visitor's uploads by name; they stay through moves between pages."""
-    return st.session_state.setdefault("own_uploads", {})
-
-
-def intake() -> None:
-    """Draw the place for files, what became of them, and what can be uploaded."""
-    turn = st.session_state.setdefault("own_turn", 0)
-    st.file_uploader(
-        "Results of your benchmark runs",
-        accept_multiple_files=True,
-        key=f"own_files_{turn}",
-        on_change=_take_in,
-        args=(turn,),
-        help="Recognised by their content, not by their names. Read in memory, never stored.",
-    )
-    for problem in st.session_state.pop("own_problems", []):
-        st.error(problem, icon=":material/error:")
-    for name, upload in mine().items():
-        _file_row(name, upload)
-    with st.container(horizontal=True, vertical_alignment="center"):
-        if not mine():
-            st.button(
-                "Try it with an example", on_click=_example, icon=":material/science:", key="own_example"
-            )
-        else:
-            st.button("Forget all files", on_click=_forget, type="tertiary", key="own_forget")
-    with st.expander("What can be uploaded, and how to get it"):
-        st.markdown(guide())
-
-
-def _file_row(name: str, upload: Upload) -> None:
-    what = [_many(len(upload.points))] if upload.points else []
-    what += [f"{upload.steps.time_ms.size:,} steps"] if upload.steps is not None else []
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"**{_plain(name)}** · {TOOLS.get(upload.tool, upload.tool)} · {', '.join(what)}")
-        st.button("Remove", key=f"own_drop_{name}", on_click=_drop, args=(name,), type="tertiary")
-    for note in upload.notes:
-        st.caption(_plain(note))
-
-
-def _plain(text: str) -> str:
-    """Return text that Markdown shows as it is."""
-    return "".join(f"\\{mark}" if mark in "\\`*_{}[]()#+-.!|<>$~:" else mark for mark in text)
-
-
-def _take_in(turn: int) -> None:
-    """Read the files that were just given, and empty the place for files."""
-    problems = []
-    for file in st.session_state.get(f"own_files_{turn}") or []:
-        if len(mine()) >= MOST_FILES:
-            problems.append(
-                f"{file.name}: there are {MOST_FILES} files already, the limit; remove one first."
-            )
-            continue
-        try:
-            _read(file.getvalue(), file.name)
-        except ScenarioError as error:
-            problems.append(str(error))
-    st.session_state.own_problems = problems
-    st.session_state.own_turn = turn + 1
-    st.session_state.pop("own_fit_to", None)
-
-
-def _read(data: bytes, name: str) -> None:
-    """Take a file in: measurements join the others, an engine profile is put in use at once."""
-    if is_profile(data):
-        profile = read_profile(data, name)
-        state.replace(carried_by(st.session_state.scenario, profile)[0])
-        return
-    mine()[_free_name(name)] = read_upload(data, name)
-
-
-def _free_name(name: str) -> str:
-    """Return a name that no other file has."""
-    found, count = name, 2
-    while found in mine():
-        found, count = f"{name} ({count})", count + 1
-    return found
-
-
-def _drop(name: str) -> None:
-    mine().pop(name, None)
-    st.session_state.pop("own_fit_to", None)
-
-
-def _forget() -> None:
-    mine().clear()
-    st.session_state.pop("own_fit_to", None)
-
-
-def _example() -> None:
-    mine()["example.csv"] = example(st.session_state.scenario.replace(constants="", step_profile=""))
-
-
-EXAMPLE_CLIENTS = (1, 2, 4, 8, 16, 32, 64, 128)
-EXAMPLE_FACTORS = {"layer": 1.8, "kv_read": 0.75, "prefill_request": 2.0}
-
-
-def example(scenario: Scenario) -> Upload:
-    """Return made-up points: the scenario's own engine with other constants and 2% of noise."""
-    known = {item.name: item for item in calibration(scenario.calibration).constants}
-    own = {name: known[name].value * factor for name, factor in EXAMPLE_FACTORS.items()}
-    text = ",".join(f"{name}:{value:.6g}" for name, value in own.items())
-    noise = np.random.default_rng(0)
-    found = []
-    for clients in EXAMPLE_CLIENTS:
-        point = OwnPoint(
-            name=f"{clients} client" + ("s" if clients > 1 else ""), tool="example", arrivals="closed",
-            concurrency=clients, arrival_per_s=math.nan, arrival_cv=1.0, requests=10 * clients,
-            prompt_tokens=1000.0, output_tokens=250.0, prompt_cv=0.0, output_cv=0.0, ttft_ms=math.nan,
-            tpot_ms=math.nan, itl_ms=math.nan, e2e_ms=math.nan, output_tok_per_s=math.nan,
-            request_per_s=math.nan, statistic="mean", rows=None,
-        )  # fmt: skip
-        values = predict([case_of(point, scenario)], text)[0]
-        values = values * np.exp(0.02 * noise.standard_normal(values.size))
-        known_values = dict(zip(METRICS, values.tolist(), strict=True))
-        found.append(point._replace(**{name: known_values[name] for name in SHOWN}))
-    note = (
-        "Made up, not measured: the engine in the sidebar with 1.8 times the time per layer, three quarters "
-        "of the bandwidth in attention, twice the fixed time of a prompt, and 2 % of noise."
-    )
-    return Upload("example.csv", "example", tuple(found), None, (note,))
-
-
-@lru_cache(maxsize=1)
-def guide() -> str:
-    """Return what can be uploaded, as Markdown."""
-    kinds = "\n".join(f"- {title}" for title in TOOLS.values())
-    kinds += "\n- An engine profile (TOML), to put it in use again"
-    return (
-        f"{kinds}\n\nA handful of runs with different numbers of clients and different lengths tells most. "
-        f"Files of up to {MAX_BYTES // 10**6} MB.\n\nNo file yet? `python -m sim_core measure "
-        "http://HOST:PORT/v1 --model NAME --out my_engine.toml` measures a running server from outside in "
-        "about two minutes. Steps logged by the engine itself say most: one line a step with "
-        "`tokens,decode_context,prefill_pairs,time_ms`."
-    )
 
 
 # The fit, and what can be taken away

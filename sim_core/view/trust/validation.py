@@ -21,8 +21,10 @@ from sim_core.scenario.link.write import to_query
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.drawing.figures import Row
 from sim_core.view.drawing.words import number, percent
-from sim_core.view.parts import actions, controls, pieces, trust_badge
+from sim_core.view.parts import actions, pieces, trust_badge
 from sim_core.view.parts.chart import chart
+from sim_core.view.parts.sidebar import heading
+from sim_core.view.parts.views import choose, views
 from sim_core.view.session import state, sweeps
 from sim_core.view.trust import validation_figures
 from sim_core.view.trust.validation_figures import METRICS, Spread, Style, inside, ratio_words, value_words
@@ -46,14 +48,14 @@ FEWEST = 3  # points that a spread needs
 def sidebar(scenario: Scenario) -> None:
     """Draw the filters."""
     with st.sidebar:
-        controls.heading("Published points")
-        controls.choose("valkind", KINDS, "Kind of run")
-        controls.choose("valfamily", {"all": "All models"} | FAMILY_NAMES, "Model family")
+        heading("Published points")
+        choose("valkind", KINDS, "Kind of run")
+        choose("valfamily", {"all": "All models"} | FAMILY_NAMES, "Model family")
         names = {name: catalogue.accelerator(name).name for name in state.VIEW["valpart"][1:]}
-        controls.choose("valpart", {"all": "All accelerators"} | names, "Accelerator")
-        controls.choose("valengine", {"all": "All engines"} | ENGINES, "Engine")
-        controls.heading("Colour")
-        controls.views("valcolour", {"family": "Family", "accelerator": "Part", "engine": "Engine"}, "Colour")
+        choose("valpart", {"all": "All accelerators"} | names, "Accelerator")
+        choose("valengine", {"all": "All engines"} | ENGINES, "Engine")
+        heading("Colour")
+        views("valcolour", {"family": "Family", "accelerator": "Part", "engine": "Engine"}, "Colour")
         st.caption(
             "Filters choose among published measurements; the scenario of the other pages is left as it is."
         )
@@ -65,7 +67,7 @@ def show(scenario: Scenario) -> None:
     headline()
     numbers()
     with st.container(horizontal=True, vertical_alignment="center"):
-        controls.views("valview", VIEWS)
+        views("valview", VIEWS)
         metric = _metric()
     rows = chosen(metric)
     view = {"points": points, "errors": errors, "worst": worst, "rows": table}[state.view("valview")]
@@ -127,7 +129,7 @@ def _metric() -> str:
     known = metrics_of(state.view("valkind"))
     if state.view("valmetric") not in known:
         state.set_view("valmetric", known[0])
-    controls.views("valmetric", {name: METRICS[name][0] for name in known}, "Metric")
+    views("valmetric", {name: METRICS[name][0] for name in known}, "Metric")
     return state.view("valmetric")
 
 

@@ -1,0 +1,115 @@
+"""What commands share at their beginning: options, and the scenario, trace and profile they name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sim_core.fields.errors import ScenarioError
+from sim_core.results import text as report
+from sim_core.scenario.link.changes import parse_value
+from sim_core.scenario.link.load import load_scenario
+from sim_core.scenario.scenario import Scenario
+
+LOAD = "load_frac"  # the one thing that can be varied and is no scenario key
+MAX_POINTS = 2_000
+
+SCENARIO_HELP = """SCENARIO is the id of a scenario preset (see `list scenarios`), the path of a TOML file,
+a share link or a query string such as "max_batch=64&seed=3"; without it, the default scenario."""
+SET_HELP = "Change one scenario key; may be repeated. A flat length (prompt_tokens, ...) switches a mix off."
+TRACE_HELP = (
+    "Requests to replay: CSV with arrival_s,prompt_tokens,output_tokens, or an Azure or Mooncake file."
+)
+VARY_HELP = """Vary one scenario key, or load_frac, the share of the rate that saturates a point; may be
+repeated. Values of mix are separated by semicolons."""
+
+
+def scenario_options(command: Callable) -> Callable:
+    """Add the scenario argument and the options that every simulating command has."""
+    options = (
+        click.argument("scenario", default=""),
+        click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help=SET_HELP),
+        click.option("--profile", "profile_path", metavar="FILE", help="Measured step times, a TOML file."),
+        click.option(
+            "--format", "form", type=click.Choice(report.FORMATS), default="json", show_default=True
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def trace_option(command: Callable) -> Callable:
+    """Add the option that names a trace."""
+    return click.option("--trace", "trace_path", metavar="FILE", help=TRACE_HELP)(command)
+
+
+class Inputs:
+    """The scenario, trace and profile that a command line names."""
+
+    def __init__(
+        self, scenario: str, settings: tuple[str, ...], profile_path: str, trace_path: str = ""
+    ) -> None:
+        changes = dict(setting_of(text) for text in settings)
+        self.scenario: Scenario = load_scenario(scenario, **changes)
+        self.trace = self.profile = None
+        self.notes: list[str] = []
+        if profile_path:
+            from sim_core.scenario.profiles import read_profile
+
+            self.profile = read_profile(Path(profile_path))
+        if trace_path:
+            self._take_trace(trace_path, changes)
+
+    def _take_trace(self, path: str, changes: Mapping[str, Any]) -> None:
+        from sim_core.traffic.traces import read_trace, with_trace
+
+        self.trace = read_trace(path)
+        self.scenario = with_trace(self.scenario, self.trace, given=changes)
+        self.notes += self.trace.notes
+        if self.scenario.requests < len(self.trace):
+            self.notes.append(
+                f"{self.trace.name}: the first {self.scenario.requests:,} of {len(self.trace):,} requests "
+                "are used, as requests says."
+            )
+
+
+def setting_of(text: str) -> tuple[str, Any]:
+    """Return key and value of one --set."""
+    key, mark, value = text.partition("=")
+    if not mark:
+        raise ScenarioError(f"--set {text[:60]!r} has no equals sign; write --set KEY=VALUE.")
+    return key.strip(), parse_value(key.strip(), value)
+
+
+def variations(texts: tuple[str, ...]) -> dict[str, list[Any]]:
+    """Return keys and values of all --vary."""
+    vary: dict[str, list[Any]] = {}
+    for text in texts:
+        key, mark, values = text.partition("=")
+        key = key.strip()
+        parts = [part for part in values.split(";" if key == "mix" else ",") if part.strip()]
+        if not mark or not parts:
+            raise ScenarioError(f"--vary {text[:60]!r} has no values; write --vary KEY=VALUE,VALUE.")
+        if key in vary:
+            raise ScenarioError(f"--vary {key} stands there twice; give all its values in one.")
+        vary[key] = list(dict.fromkeys(_varied_value(key, part.strip()) for part in parts))
+    points = math.prod(map(len, vary.values()))
+    if points > MAX_POINTS:
+        raise ScenarioError(
+            f"--vary makes {points:,} points; the limit is {MAX_POINTS:,}. Give fewer values."
+        )
+    return vary
+
+
+def _varied_value(key: str, text: str) -> Any:
+    if key != LOAD:
+        return parse_value(key, text)
+    try:
+        return parse_value("arrival_per_s", text)  # a rate too: the same limits
+    except ScenarioError as error:
+        raise ScenarioError(str(error).replace("arrival_per_s", LOAD)) from None

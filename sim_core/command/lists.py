@@ -1,0 +1,104 @@
+"""`list`: the presets of each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from sim_core import catalogue
+from sim_core.command.group import cli
+from sim_core.command.output import emit
+from sim_core.results import text as report
+from sim_core.scenario.link.write import to_query
+from sim_core.scenario.ready import ready_scenarios
+from sim_core.scenario.scenario import Scenario
+
+LISTED = ("models", "accelerators", "workloads", "scenarios", "lessons")
+LONG_COLUMNS = ("source", "story", "expected", "query")  # in JSON, too long for a table
+
+
+def _models() -> list[dict[str, Any]]:
+    return [
+        {
+            "id": model.id,
+            "name": model.name,
+            "family": model.family,
+            "layers": model.layers,
+            "total_params_b": model.total_params / 1e9,
+            "active_params_b": model.active_params / 1e9,
+            "kv_kb_per_token": model.kv_bytes_per_token() / 1e3,
+            "weights": model.native_weight_dtype,
+            "source": model.source,
+        }
+        for model in catalogue.models().values()
+    ]
+
+
+def _accelerators() -> list[dict[str, Any]]:
+    keys = ("bf16_tflop_per_s", "fp8_tflop_per_s", "fp4_tflop_per_s", "hbm_gb_per_s", "hbm_gb")
+    keys = ("id", "name", "vendor", "year", *keys, "link_gb_per_s", "tdp_w", "price_usd_per_hour", "source")
+    return [{key: getattr(part, key) for key in keys} for part in catalogue.accelerators().values()]
+
+
+def _workloads() -> list[dict[str, Any]]:
+    from sim_core.traffic.draws import length_classes
+
+    rows = []
+    for name, item in catalogue.workloads().items():
+        lengths = length_classes(Scenario(mix=name))[0]
+        rows.append(
+            {
+                "id": name,
+                "title": item.title,
+                "prompt_tokens": round(lengths.prompt.mean, 1),
+                "output_tokens": round(lengths.output.mean, 1),
+                "source": item.source,
+            }
+        )
+    return rows
+
+
+def _scenarios() -> list[dict[str, Any]]:
+    return [
+        {
+            "id": name,
+            "title": item.title,
+            "story": item.story,
+            "expected": item.expected,
+            "query": to_query(item.build()),
+        }
+        for name, item in ready_scenarios().items()
+    ]
+
+
+def _lessons() -> list[dict[str, Any]]:
+    from sim_core.questions.teaching.lessons import as_dicts
+
+    return as_dicts()
+
+
+LISTS: dict[str, Callable[[], list[dict[str, Any]]]] = {
+    "models": _models,
+    "accelerators": _accelerators,
+    "workloads": _workloads,
+    "scenarios": _scenarios,
+    "lessons": _lessons,
+}
+
+
+@cli.command("list")
+@click.argument("kind", type=click.Choice(LISTED), metavar="|".join(LISTED))
+@click.option("--format", "form", type=click.Choice(report.FORMATS), default="table", show_default=True)
+def list_presets(kind: str, form: str) -> None:
+    """List the presets of one kind by id."""
+    rows = LISTS[kind]()
+    if form == "json":
+        emit(report.json_text(rows))
+    elif form == "csv":
+        emit(report.csv_text(rows))
+    elif not rows:
+        emit(f"No {kind} yet.")
+    else:
+        emit(report.table_text(rows, [key for key in report.columns_of(rows) if key not in LONG_COLUMNS]))

@@ -1,0 +1,143 @@
+"""What commands print and write: JSON, CSV, tables; one line on standard error where something is wrong."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sim_core.command.inputs import LOAD
+from sim_core.fields.errors import ScenarioError
+from sim_core.results import text as report
+from sim_core.results.text import LATENCIES, RATES, STATISTICS
+from sim_core.scenario.link.write import to_query
+from sim_core.scenario.scenario import FIELDS, Scenario
+
+METRICS = (*RATES, "tok_per_s_per_user")
+FRONTIER_TABLE = (
+    "tok_per_s_per_user",
+    "output_tok_per_s_per_accelerator",
+    "request_per_s",
+    "ttft_ms_p50",
+    "ttft_ms_p99",
+    "tpot_ms_p50",
+    "tpot_ms_p99",
+    "mean_batch",
+    "limit",
+    "saturated",
+    "meets_slo",
+    "on_frontier",
+    "badge",
+)
+
+
+def emit(text: str) -> None:
+    """Write a result to standard output; a reader that has gone away (`| head`) is no error."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_output()
+        raise SystemExit(0) from None
+    except OSError as error:
+        _drop_output()
+        raise ScenarioError(f"the output cannot be written: {error.strerror}.") from None
+
+
+def _drop_output() -> None:
+    """Send what is still buffered nowhere, so that the interpreter does not fail over it at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def write_csv(table: Any, path: str) -> None:
+    """Write a DataFrame to a file."""
+    try:
+        table.to_csv(path, index=False, lineterminator="\n", encoding="utf-8")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ScenarioError(f"{path[:100]!r} cannot be written: {reason}.") from None
+
+
+def write_text(text: str, path: str) -> None:
+    try:
+        Path(path).write_text(text, encoding="utf-8", newline="\n")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ScenarioError(f"{path[:100]!r} cannot be written: {reason}.") from None
+
+
+def report_text(summary: Mapping[str, Any], form: str) -> str:
+    """Return one result as JSON, as `key,value` lines, or as tables."""
+    if form == "json":
+        return report.json_text(summary)
+    if form == "csv":
+        return report.csv_text([{"key": key, "value": value} for key, value in report.flat(summary).items()])
+    return _tables(summary)
+
+
+def _tables(summary: Mapping[str, Any]) -> str:
+    """Return one result as text: the scenario, the latencies, then every other number."""
+    rest = dict(summary)
+    point = dict(rest.pop("point", None) or {})
+    metrics = dict(rest.pop("metrics", None) or point.pop("metrics", {}))
+    warnings = list(rest.pop("warnings", ()))
+    trust = dict(rest.pop("trust", None) or {})
+    reasons, _ = trust.pop("reasons", ()), trust.pop("evidence", "")
+    warnings += reasons if trust.get("badge") != "validated region" else ()
+    scenario = rest.pop("scenario", None)
+    latencies = [{"latency": key} | metrics.pop(key) for key in LATENCIES if key in metrics]
+    numbers = (
+        report.flat(rest) | metrics | report.flat(point) | report.flat({"trust": trust} if trust else {})
+    )
+    blocks = [f"scenario  {to_query(Scenario(**scenario))}"] if scenario else []
+    blocks += [report.table_text(latencies)] if latencies else []
+    blocks.append(lines_of(numbers))
+    blocks += ["\n".join(f"Note: {warning}" for warning in warnings)] if warnings else []
+    return "\n\n".join(blocks)
+
+
+def lines_of(values: Mapping[str, Any]) -> str:
+    """Return keys and values, one line each."""
+    numbers = report.flat(values)
+    width = max(map(len, numbers))
+    return "\n".join(f"{key:<{width}}  {report.cell(value)}" for key, value in numbers.items())
+
+
+def rows_of_table(table: Any) -> list[dict[str, Any]]:
+    """Return the rows of a DataFrame; counts that pandas turned into floats are whole again."""
+    rows = [report.plain(row) for row in table.to_dict("records")]
+    counts = {key for key in table if key.endswith("_n") or (key in FIELDS and FIELDS[key].kind is int)}
+    for row in rows:
+        row.update({key: int(row[key]) for key in counts if row[key] is not None})
+    return rows
+
+
+def points_text(rows: list[dict[str, Any]], form: str, vary: Mapping[str, Any]) -> str:
+    """Return the points of a sweep as JSON (metrics nested as `run` does), CSV or a table."""
+    if form == "json":
+        return report.json_text([nested(row) for row in rows])
+    if form == "csv":
+        return report.csv_text(rows)
+    keys = [key for key in rows[0] if key in (*FIELDS, LOAD) and (key != "requests" or key in vary)]
+    reason = ["reason"] if any(row["reason"] for row in rows) else []
+    return report.table_text(rows, [*keys, *FRONTIER_TABLE, *reason])
+
+
+def nested(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a point with its metrics under one key, in the shape of `run`."""
+    metrics = report.metrics_of(row, METRICS)
+    moved = {*METRICS, *(f"{name}_{part}" for name in LATENCIES for part in STATISTICS)}
+    rest = {key: value for key, value in row.items() if key not in moved}
+    return rest | {"metrics": metrics}
+
+
+def say(line: str) -> None:
+    """Write a line to standard error, where there is one."""
+    if sys.stderr is not None:
+        print(line, file=sys.stderr, flush=True)

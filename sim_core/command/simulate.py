@@ -1,0 +1,83 @@
+"""`run`, `frontier` and `capacity`: one scenario, many, and the highest rate within limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from sim_core.command.group import cli
+from sim_core.command.inputs import (
+    SCENARIO_HELP,
+    VARY_HELP,
+    Inputs,
+    scenario_options,
+    trace_option,
+    variations,
+)
+from sim_core.command.output import emit, nested, points_text, report_text, rows_of_table, say, write_csv
+
+
+@cli.command(help=f"Simulate one scenario and print its metrics.\n\n{SCENARIO_HELP}")
+@scenario_options
+@trace_option
+@click.option("--requests-out", metavar="FILE", help="Write one CSV row per request.")
+@click.option("--steps-out", metavar="FILE", help="Write one CSV row per run of equal engine steps.")
+def run(form: str, requests_out: str, steps_out: str, **source: Any) -> None:
+    inputs = Inputs(**source)
+    from sim_core.engine import run as simulator  # after the inputs: a typing error is answered at once
+    from sim_core.evidence import trust
+    from sim_core.results.metrics import summarize
+
+    result = simulator.run(
+        inputs.scenario,
+        trace=inputs.trace,
+        profile=inputs.profile,
+        itl_max=bool(requests_out),
+        log=bool(steps_out),
+    )
+    requests = result.requests()
+    if requests_out:
+        write_csv(requests, requests_out)
+    if steps_out:
+        write_csv(result.steps(), steps_out)
+    summary = dict(summarize(requests, inputs.scenario))
+    summary["warnings"] = [*inputs.notes, *summary.get("warnings", ())]
+    found = trust.with_load(inputs.scenario, profile=inputs.profile, trace=inputs.trace)
+    summary["trust"] = found.as_dict()
+    emit(report_text(summary, form))
+
+
+@cli.command(help=f"Simulate many variations and print their Pareto frontier.\n\n{SCENARIO_HELP}")
+@scenario_options
+@trace_option
+@click.option("--vary", "varied", multiple=True, metavar="KEY=V1,V2,...", help=VARY_HELP)
+def frontier(form: str, varied: tuple[str, ...], **source: Any) -> None:
+    inputs = Inputs(**source)
+    options = {"vary": variations(varied)} if varied else {}
+    from sim_core import frontier as sweep
+    from sim_core.evidence import trust
+
+    given = {"trace": inputs.trace, "profile": inputs.profile}
+    table = sweep(inputs.scenario, **given, **options)
+    for note in inputs.notes:
+        say(f"Note: {note}")
+    rows = [row | trust.columns(inputs.scenario, row, **given) for row in rows_of_table(table)]
+    emit(points_text(rows, form, options.get("vary", {})))
+
+
+@cli.command(help=f"Find the highest stable request rate within the latency limits.\n\n{SCENARIO_HELP}")
+@scenario_options
+def capacity(form: str, **source: Any) -> None:
+    inputs = Inputs(**source)
+    from sim_core import capacity as search
+    from sim_core.evidence import trust
+    from sim_core.sweep.capacity import open_loop
+
+    found = dict(search(inputs.scenario, profile=inputs.profile))
+    asked = open_loop(inputs.scenario)
+    load_frac = found["arrival_per_s"] / found["saturation_per_s"] if found["saturation_per_s"] else None
+    found["trust"] = trust.trust(asked, profile=inputs.profile, load_frac=load_frac).as_dict()
+    if found["point"] is not None:
+        found["point"] = nested(found["point"])
+    emit(report_text(found, form))

@@ -1,0 +1,71 @@
+"""The lengths of requests: one or two kinds of traffic, and the slider between them."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from sim_core import catalogue
+from sim_core.scenario.mixes import FLAT_CLASS, mix_classes
+from sim_core.scenario.scenario import Scenario
+from sim_core.view.drawing.words import quantity
+from sim_core.view.parts.controls import E10, decades, ladder, seed
+from sim_core.view.session import state
+
+# Traffic classes
+
+
+def lengths(scenario: Scenario) -> None:
+    """Draw the choice of one or two kinds of traffic, and the slider between them."""
+    classes = _shares(scenario.mix)
+    if len(classes) > 2:
+        st.caption(f"Mix: {scenario.mix}")
+        st.button("Choose another mix", on_click=state.change, kwargs={"mix": ""}, type="tertiary")
+        return
+    names = list(classes) or [FLAT_CLASS]
+    titles = {name: name for name in names} | {FLAT_CLASS: "lengths set here"}
+    titles |= {name: item.title for name, item in catalogue.workloads().items()}
+    second = names[1] if len(names) > 1 else ""
+    seed("in_first", names[0])
+    help = "What is asked and answered: your own lengths, or those of a kind of traffic."
+    st.selectbox(
+        "Lengths", list(titles), format_func=titles.get, key="in_first", on_change=_write_mix, help=help
+    )
+    seed("in_second", second)
+    st.selectbox(
+        "mixed with",
+        ["", *(name for name in titles if name != names[0])],
+        format_func=lambda name: titles.get(name, "nothing else"),
+        key="in_second",
+        on_change=_write_mix,
+        help="A second kind of traffic.",
+    )
+    if second:
+        share = round(100 * classes[names[0]] / sum(classes.values()))
+        seed("in_share", share)
+        st.select_slider(
+            "Share of the first",
+            sorted({*range(5, 100, 5), share}),  # at 0 or 100 % one kind would be gone, and this with it
+            key="in_share",
+            on_change=_write_mix,
+            format_func=lambda value: f"{value} %",
+        )
+    if FLAT_CLASS in names:
+        for key in ("prompt_tokens", "output_tokens"):
+            ladder(key, map(int, decades(E10, 20, 100_000)), lambda value: quantity(value, "tokens"))
+
+
+def _shares(mix: str) -> dict[str, float]:
+    """Return the class weights of a mix."""
+    return {item.name: item.weight for item in mix_classes(mix)}
+
+
+def _write_mix() -> None:
+    """Write the three traffic widgets to the scenario's `mix`."""
+    first, second = st.session_state.in_first, st.session_state.get("in_second", "")
+    if second and second != first:
+        share = st.session_state.get("in_share", 50)
+        first_part = [f"{first}:{share / 100:g}"] if share > 0 else []
+        second_part = [f"{second}:{1 - share / 100:g}"] if share < 100 else []
+        state.change(mix=",".join(first_part + second_part))
+    else:
+        state.change(mix="" if first == FLAT_CLASS else f"{first}:1")

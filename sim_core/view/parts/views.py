@@ -1,0 +1,154 @@
+"""Controls of a view: what is shown, not what is simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import streamlit as st
+
+from sim_core import catalogue
+from sim_core.view.drawing.words import number
+from sim_core.view.parts.controls import seed, with_value
+from sim_core.view.session import shell, state, sweeps
+
+# Above the chart
+
+
+SHOW = {"frontier": "Frontier", "load": "Load curve", "table": "Table"}
+
+
+def above_chart(sweep: sweeps.Sweep, outside: bool) -> None:
+    """Draw the row above the chart: what is shown, what tells the curves apart, the axes.
+
+    `outside` says that points lie outside the axes, which stay where they are until asked to fit.
+    """
+    with st.container(horizontal=True, vertical_alignment="center"):
+        show()
+        if state.view("show") != "load":
+            vary(sweep)
+        axes(outside)
+
+
+def show() -> None:
+    """Draw the choice of what the page shows."""
+    views("show", SHOW)
+
+
+def views(key: str, names: Mapping[str, str], label: str = "Show") -> None:
+    """Draw the choice of a view setting, one button a choice."""
+    seed(f"in_{key}", state.view(key))
+    st.segmented_control(
+        label, list(names), required=True, format_func=names.get, key=f"in_{key}", on_change=_write_view,
+        args=(key,), label_visibility="collapsed",
+    )  # fmt: skip
+
+
+def choose(key: str, names: Mapping[str, str], label: str) -> None:
+    """Draw the choice of a view setting as a list, for more choices than buttons can hold."""
+    seed(f"in_{key}", state.view(key))
+    st.selectbox(
+        label, list(names), format_func=names.get, key=f"in_{key}", on_change=_write_view, args=(key,),
+        label_visibility="collapsed",
+    )  # fmt: skip
+
+
+def toggle(key: str, label: str, help: str | None = None) -> None:
+    """Draw the switch of a view setting that is `off` or `on`."""
+    seed(f"in_{key}", state.view(key) == "on")
+    st.toggle(label, key=f"in_{key}", on_change=_write_toggle, args=(key,), help=help)
+
+
+def dial(
+    key: str, label: str, steps: Iterable[float], format: Callable[[Any], str], help: str | None = None
+) -> None:
+    """Draw the slider of a numeric view setting; a value between two steps is a step of its own."""
+    value = state.number(key)
+    seed(f"in_{key}", value)
+    st.select_slider(
+        label, with_value(steps, value, format), format_func=format, key=f"in_{key}",
+        on_change=_write_dial, args=(key,), help=help,
+    )  # fmt: skip
+
+
+FACTORS = tuple(float(f"{2 ** (octave / 4):.3g}") for octave in range(-8, 13))
+
+
+def factor(key: str, label: str, value: float, specs: Callable[[float], Mapping[str, float | None]]) -> None:
+    """Draw the slider of a multiple of the datasheet, which `specs` turns into scenario keys."""
+    value = float(f"{value:.3g}")
+    seed(f"in_{key}", value)
+    text = "{}× datasheet".format
+    st.select_slider(
+        label, with_value(FACTORS, value, lambda step: text(number(step))), key=f"in_{key}",
+        format_func=lambda step: text(number(step)), on_change=_write_factor, args=(key, specs),
+    )  # fmt: skip
+
+
+def _write_factor(key: str, specs: Callable[[float], Mapping[str, float | None]]) -> None:
+    state.change(**specs(st.session_state[f"in_{key}"]))
+    shell.rerun_page()
+
+
+def vary(sweep: sweeps.Sweep) -> None:
+    """Draw the choice of what tells the curves apart."""
+    options = [key for key in sweeps.VARY if key != sweep.along]
+    seed("in_vary", sweep.by)
+    st.selectbox(
+        "Curves by", options, format_func=lambda key: f"Curves by {sweeps.VARY[key]}", key="in_vary",
+        on_change=_write_view, args=("vary",), label_visibility="collapsed", width=240,
+    )  # fmt: skip
+    if sweep.by == "accelerator":
+        among(sweep.values, state.AMONG_LIMIT)
+
+
+def among(values: Iterable[str], most: int) -> None:
+    """Draw the choice of accelerators that are compared."""
+    names = {name: part.name for name, part in catalogue.accelerators().items()}
+    seed("in_among", list(values))
+    st.multiselect(
+        "Accelerators", list(names), format_func=names.get, key="in_among", on_change=_write_among,
+        max_selections=most, label_visibility="collapsed", width=520,
+    )  # fmt: skip
+
+
+def axes(outside: bool) -> None:
+    """Draw the toggles of the axes, and the button that fits them to the points."""
+    if state.view("show") == "table":
+        return
+    if state.view("show") == "frontier":
+        scales()
+    st.button(
+        "Fit: points lie outside" if outside else "Fit", icon=":material/fit_screen:", on_click=state.fit,
+        help="Fit the axes to the points", key="fit", type="primary" if outside else "secondary",
+    )  # fmt: skip
+
+
+def scales() -> None:
+    """Draw the toggles of logarithmic axes."""
+    scale = state.view("axes")
+    seed("in_log_x", scale in ("log-x", "log"))
+    seed("in_log_y", scale in ("log-y", "log"))
+    st.toggle("log x", key="in_log_x", on_change=_write_axes)
+    st.toggle("log y", key="in_log_y", on_change=_write_axes)
+
+
+def _write_toggle(key: str) -> None:
+    state.set_view(key, "on" if st.session_state[f"in_{key}"] else "off")
+
+
+def _write_dial(key: str) -> None:
+    state.set_number(key, st.session_state[f"in_{key}"])
+
+
+def _write_view(key: str) -> None:
+    state.set_view(key, st.session_state[f"in_{key}"])
+
+
+def _write_among() -> None:
+    state.set_view(state.AMONG, ",".join(st.session_state.in_among))
+
+
+def _write_axes() -> None:
+    names = {(False, False): "linear", (True, False): "log-x", (False, True): "log-y", (True, True): "log"}
+    state.set_view("axes", names[st.session_state.in_log_x, st.session_state.in_log_y])

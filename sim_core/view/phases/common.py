@@ -1,0 +1,116 @@
+"""What the views of the Two phases page share: the step they look at, its titles and its dials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from html import escape
+
+import streamlit as st
+
+from sim_core.evidence import trust
+from sim_core.questions import phases
+from sim_core.questions.phases import Setting
+from sim_core.scenario.link.write import to_query
+from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
+from sim_core.view.drawing import trust_words
+from sim_core.view.drawing.figures import Row
+from sim_core.view.drawing.words import number
+from sim_core.view.parts import actions, pieces
+from sim_core.view.parts.views import dial, toggle
+from sim_core.view.phases.figures import tokens_short
+from sim_core.view.session import state
+
+BATCHES = tuple(2**power for power in range(15))
+CONTEXTS = (0, *(2**power for power in range(7, 20)))
+
+LINE = 4096  # decode is drawn for batches up to this
+
+
+# What the views share
+
+
+def own_setting(scenario: Scenario) -> Setting:
+    return phases.setting(scenario, int(state.number("at_batch")), state.number("at_context"))
+
+
+def one_trust(scenario: Scenario, at: Setting) -> trust.Trust:
+    """Return how far a step of what is looked at can be trusted."""
+    return trust.of_step(scenario, at.batch, at.context_tokens)
+
+
+def step_trust(scenario: Scenario, row: Row) -> trust.Trust:
+    """Return how far the step of one row can be trusted: a prompt alone, or a batch at a context."""
+    if row["phase"] == "prefill":
+        return trust.of_step(scenario)
+    return trust.of_step(scenario, row.get("batch") or row["size"], row["context_tokens"])
+
+
+def dials(scenario: Scenario, batch: bool = True, split: bool = False) -> None:
+    """Draw the sliders of batch and context."""
+    mean = phases.setting(scenario).context_tokens
+    longest = model_of(scenario).max_position
+
+    def context(value: float) -> str:
+        return f"mean: {number(round(mean))}" if value == 0 else f"{tokens_short(value)} tokens"
+
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
+        if batch:
+            dial("at_batch", "Sequences in the batch", BATCHES, number)
+        steps = [step for step in CONTEXTS if step <= longest]
+        help = "Tokens each sequence has cached; the mean is this scenario's prompt and half its answer."
+        dial("at_context", "Context of each", steps, context, help)
+        if split:
+            toggle("split", "weights and attention apart")
+
+
+def numbers_row(cells: Iterable[tuple[str, str, str]]) -> None:
+    """Show key numbers: name, value, note."""
+    pieces.figures(pieces.figure(name, escape(value), escape(note)) for name, value, note in cells)
+
+
+def phase_titles(scenario: Scenario) -> dict[str, str]:
+    """Return title and subtitle under which an exported chart stands alone."""
+    model, part = model_of(scenario), accelerator_of(scenario)
+    lengths = scenario.mix or f"{scenario.prompt_tokens:,} → {scenario.output_tokens:,} tokens"
+    subtitle = (
+        f"{lengths} · weights {scenario.weight_dtype}, KV cache {scenario.kv_dtype} · {scenario.calibration}"
+    )
+    subtitle += f"<br>{trust_words.caption(scenario)}"
+    return {"title": f"{model.name} on {devices_words(scenario, part.name)}", "subtitle": subtitle}
+
+
+def devices_words(scenario: Scenario, name: str) -> str:
+    return name if scenario.tensor_parallel == 1 else f"{scenario.tensor_parallel} × {name}"
+
+
+def give_away(
+    scenario: Scenario,
+    key: str,
+    rows: Sequence[Row],
+    imports: str,
+    call: str,
+    files: Sequence[actions.File] = (),
+    predicted: Callable[[Row], trust.Trust] | None = None,
+) -> None:
+    """Draw what can be taken away: files of the rows, and the Python that gives the same rows."""
+    code = (
+        f"from sim_core import {imports}\n\n"
+        f"scenario = load_scenario({to_query(scenario)!r})\nfor row in {call}:\n    print(row)"
+    )
+    actions.take_away(key, [*actions.table_files(rows, key, predicted or scenario), *files], code, "python")
+
+
+def caption_line(scenario: Scenario, text: str) -> None:
+    notes = [*accelerator_of(scenario).warnings, *model_of(scenario).warnings]
+    st.caption(f"{text} {' '.join(notes)}")
+
+
+def one_device(scenario: Scenario) -> str:
+    """Return whose FLOP and bytes are shown."""
+    count = scenario.tensor_parallel
+    return "" if count == 1 else f" Figures are those of one of the {count} devices, which all work alike."
+
+
+def setting_revision(scenario: Scenario) -> str:
+    """Return a word that changes when the chart should forget the visitor's zoom."""
+    return f"{scenario.model} {scenario.accelerator} {st.session_state.get('fits', 0)}"

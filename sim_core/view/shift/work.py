@@ -1,0 +1,145 @@
+"""The work behind the Traffic shift page: what is known, what is still being worked out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import streamlit as st
+
+from sim_core.questions.shift.study import STRATEGIES, Outcome, Study
+from sim_core.scenario.link.write import command_for, to_query
+from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
+from sim_core.view.drawing.words import duration, number, percent, quantity
+from sim_core.view.parts import controls
+from sim_core.view.session import shell, state
+from sim_core.view.shift.sidebar import own_trace, span_words
+
+
+class Job(NamedTuple):
+    """Something to work out: what it is called, how far one is with it, and the work."""
+
+    name: str
+    done: float
+    total: int
+    work: Callable[[Callable[[float], None]], Any]
+
+
+def do_work(job: Job) -> None:
+    """Work on something, with a stop button; then draw the page again."""
+    key = hash((to_query(st.session_state.scenario), state.view("shift"), state.view("strategy")))
+    if st.session_state.get("shift_stopped") == key:
+        st.button("Go on", icon=":material/play_arrow:", on_click=_go_on, key="shift_go_on")
+        st.caption("Stopped: not everything has been worked out.")
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        bar = st.progress(0.0)
+        st.button("Stop", icon=":material/stop:", on_click=_stop, args=(key,), key="shift_stop")
+    job.work(is_shown(bar, job))
+    shell.draw_answer_again()
+
+
+def is_shown(bar: Any, job: Job) -> Callable[[float], None]:
+    """Return what shows a job's progress; each time it shows some, a newer move may interrupt the work."""
+    shown = -1
+
+    def progress(done_frac: float) -> None:
+        nonlocal shown
+        step = int(20 * done_frac)
+        if step != shown:
+            shown = step
+            bar.progress(min((job.done + done_frac) / job.total, 1.0), text=job.name)
+
+    progress(0.0)
+    return progress
+
+
+def _stop(key: int) -> None:
+    st.session_state.shift_stopped = key
+
+
+def _go_on() -> None:
+    st.session_state.pop("shift_stopped", None)
+
+
+def shift_titles(study: Study, what: str) -> dict[str, str]:
+    scenario = study.scenario
+    model, part = model_of(scenario), accelerator_of(scenario)
+    return {
+        "title": f"{what}: {model.name} on {scenario.accelerators} × {part.name}",
+        "subtitle": f"{traffic_words(study)}, TTFT within {duration(scenario.slo_ttft_ms)}, TPOT within "
+        f"{duration(scenario.slo_tpot_ms)} · simulated",
+    }
+
+
+def known_outcome(study: Study) -> dict[str, Outcome]:
+    """Return the outcomes that are known, in the order of `STRATEGIES`."""
+    found = {name: study.known(name) for name in STRATEGIES}
+    return {name: outcome for name, outcome in found.items() if outcome is not None}
+
+
+def first_work(study: Study, names: Sequence[str]) -> None:
+    """Work out what a view cannot do without."""
+    names = [name for name in dict.fromkeys(names) if study.known(name) is None]
+    if not names:
+        return
+    bar = st.progress(0.0)
+    for place, name in enumerate(names):
+        job = job_of(study, name, place, len(names))
+        job.work(is_shown(bar, job))
+    bar.empty()
+
+
+def rest_of_work(study: Study) -> Job | None:
+    """Return the next strategy to work out; None when all are known."""
+    missing = [name for name in STRATEGIES if study.known(name) is None]
+    if not missing:
+        return None
+    return job_of(study, missing[0], len(STRATEGIES) - len(missing), len(STRATEGIES))
+
+
+def job_of(study: Study, name: str, done: int, total: int) -> Job:
+    return Job(STRATEGIES[name], done, total, lambda progress: study.outcome(name, progress))
+
+
+def study_of(scenario: Scenario) -> Study:
+    with st.spinner("Drawing the traffic…", show_time=False):
+        return Study(scenario, own_trace(scenario))
+
+
+def caption_line(study: Study) -> None:
+    scenario = study.scenario
+    load = (
+        f"A load of {percent(scenario.demand_load_frac)} means that the traffic needs that share of the "
+        f"{study.workers} workers at every moment, if they were split as it wants. "
+        if scenario.demand_load_frac is not None
+        else ""
+    )
+    st.caption(
+        f"{load}Hatched: workers on their way, which serve nobody and cost money. The reactive strategy sees "
+        "the lengths of answers as they turn out. "
+        f"The rule: move when the busier pool is loaded above {percent(scenario.threshold_frac)} and "
+        f"another split lowers that by {percent(scenario.hysteresis_frac)}."
+    )
+
+
+# Commands
+
+
+def command_of(study: Study, name: str) -> str:
+    command = command_for(study.scenario, "shift", trace="FILE" if study.trace is not None else "")
+    return command if name == "all" else f"{command} --strategy {name}"
+
+
+def traffic_words(study: Study) -> str:
+    """Return what the traffic is, in a few words."""
+    scenario, count = study.scenario, study.demand.arrival_s.size
+    mean = count / study.duration_s
+    words = f"{count:,} requests in {span_words(study.duration_s)}, {quantity(mean, 'req/s')}"
+    if scenario.demand == "trace":
+        copies = study.demand.copies
+        return f"{words}" + (f", each of the trace counts {number(copies)} times" if copies != 1 else "")
+    if scenario.demand in ("markov", "daily"):
+        what = "switching every" if scenario.demand == "markov" else "half a cycle in"
+        return f"{words}, {what} {span_words(scenario.dwell_s)}"
+    return f"{words}, {controls.CHOICES[scenario.demand]}"
