@@ -33,7 +33,7 @@ from sim_core.evidence.own.server import OpenAIServer, Probe, Stream
 from sim_core.evidence.own.steps import fit_steps
 from sim_core.scenario.profiles import EngineProfile
 from sim_core.scenario.scenario import Scenario
-from sim_core.traffic.traces import Trace
+from sim_core.traffic.requests import Requests
 
 PORT = 8123
 LIMIT_TOKENS = 2048
@@ -197,7 +197,7 @@ def replay(address: str, load: Load) -> dict[str, np.ndarray]:
 
 def predicted(profile: EngineProfile, load: Load) -> dict[str, np.ndarray]:
     """Return the same for the simulated engine."""
-    trace = Trace(load.arrival_s, load.prompt_tokens, load.output_tokens, load.name)
+    trace = Requests(load.arrival_s, load.prompt_tokens, load.output_tokens, load.name)
     scenario = Scenario(
         arrivals="closed" if load.clients else "trace", concurrency=load.clients or 1, max_batch=SEQUENCES,
         token_budget=BUDGET, requests=load.prompt_tokens.size, warmup_frac=0.0,

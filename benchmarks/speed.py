@@ -26,8 +26,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sim_core import load_scenario, simulate
+from sim_core.engine import one_pool
 from sim_core.engine import run as simulator
-from sim_core.engine.kernels import one_pool
+from sim_core.engine.rules import RunRules
 from sim_core.price.price import Price, price_of
 from sim_core.questions import disaggregation
 from sim_core.questions.shift import strategies
@@ -38,6 +39,7 @@ from sim_core.sweep.frontier import evaluate, frontier, refine
 from sim_core.sweep.points import sweep_points
 from sim_core.sweep.saturation import saturation_per_s
 from sim_core.traffic import draws
+from sim_core.traffic.requests import requests_of
 from tests.naive import simulate_naive
 from tests.runs import listed
 
@@ -48,7 +50,7 @@ LARGE = 50_000
 MILLION = 1_000_000
 FIRST_CALL = """
 import time
-from sim_core import simulator
+from sim_core.engine import run as simulator
 start_s = time.perf_counter()
 simulator.warm_up()
 ready_s = time.perf_counter()
@@ -165,13 +167,13 @@ def twin_rows(quick: bool) -> Iterator[Row]:
     rules = rules_of(scenario, price_of(scenario))
 
     def requests(seed: int) -> tuple[np.ndarray, ...]:
-        return draws.draw(scenario.replace(seed=seed))[:3]
+        return draws.requests_sent(scenario.replace(seed=seed)).columns()
 
     def naive(seed: int) -> np.ndarray:
         return np.array(simulate_naive(plain, *map(list, requests(seed)), **rules).finished_s)
 
     def compiled(seed: int) -> np.ndarray:
-        return simulator.run_engine(step, *requests(seed), **rules).finished_s
+        return one_pool.run_engine(step, requests_of(*requests(seed)), RunRules(**rules)).finished_s
 
     twin = timing(naive, 2 if quick else 10)
     engine = timing(compiled, 5 if quick else 50, 16)
@@ -227,7 +229,7 @@ def pool_rows(quick: bool) -> Iterator[Row]:
         "16 splits of 17 workers x 4,000", ms(map_of_16.best_s), ms(map_of_16.median_s), ratio, "200 ms"
     )
     study = Study(shifting)
-    requests = study.demand.arrival_s.size
+    requests = len(study.demand.requests)
     fixed = timing(lambda seed: study.fixed(study.mean_split), 1 if quick else 3)
     moving = timing(
         lambda seed: study.drive(strategies.Reactive(study.load, study.scenario), "reactive"),
@@ -289,11 +291,11 @@ def million_rows(quick: bool) -> Iterator[Row]:
 
 def memory_bytes(scenario: Scenario) -> dict[str, float]:
     """Return the most memory that a run holds at one time, beyond its requests."""
-    priced, requests = price_of(scenario), draws.draw(scenario)[:3]
-    rules = rules_of(scenario, priced)
+    priced, requests = price_of(scenario), draws.requests_sent(scenario)
+    rules = RunRules(**rules_of(scenario, priced))
     inputs = INPUT_BYTES * MILLION
     return {
-        "memory a request, engine": peak_bytes(lambda: simulator.run_engine(priced.step, *requests, **rules)),
+        "memory a request, engine": peak_bytes(lambda: one_pool.run_engine(priced.step, requests, rules)),
         "memory a request, simulate()": peak_bytes(lambda: simulate(scenario)) - inputs,
     }
 

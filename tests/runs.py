@@ -50,15 +50,27 @@ def listed(cost):
     return cost._replace(token_s=list(map(float, cost.token_s)), row_s=list(map(float, cost.row_s)))
 
 
+def run_pools(prefill_cost, cost, transfer, requests, **rules):
+    """Return both results of a run of two pools, all steps counted; `requests` are columns."""
+    from sim_core.engine.rules import RunRules, SplitRules
+    from sim_core.engine.two_pools import run_split_engine
+    from sim_core.traffic.requests import requests_of
+
+    rules = {**RULES, "prefill_workers": 1, "prefill_kv_blocks": 1_000_000, **rules}
+    own = {key: rules.pop(key) for key in tuple(rules) if key.startswith("prefill_")}
+    own.setdefault("prefill_max_running", rules["max_running"])
+    decode = RunRules(itl_max=True, whole=True, replicas=rules.pop("decode_workers", 1), **rules)
+    split = SplitRules(decode=decode, **own)
+    return run_split_engine(prefill_cost, cost, transfer, requests_of(*requests), split)
+
+
 def run_kernel(cost, arrival_s, prompt_tokens, output_tokens, **rules):
     """Return the kernel's result; rules that are not named are those of `RULES`."""
     if importlib.util.find_spec("sim_core.engine.run") is None:
         pytest.skip("the kernel does not exist yet")
-    from sim_core.engine.run import run_engine
+    from sim_core.engine.one_pool import run_engine
+    from sim_core.engine.rules import RunRules
+    from sim_core.traffic.requests import requests_of
 
-    arrays = (
-        np.array(arrival_s, float),
-        np.array(prompt_tokens, np.int64),
-        np.array(output_tokens, np.int64),
-    )
-    return run_engine(cost, *arrays, itl_max=True, log=True, **{**RULES, **rules})
+    requests = requests_of(arrival_s, prompt_tokens, output_tokens)
+    return run_engine(cost, requests, RunRules(itl_max=True, log=True, **{**RULES, **rules}))

@@ -13,7 +13,7 @@ from sim_core.engine.kernels.pools.moves import Plan
 from sim_core.engine.kernels.records import DECODES, PREFILLS
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.memory import memory
-from sim_core.price.pools import pools_of
+from sim_core.price.pools import pool_prices
 from sim_core.price.step_cost import Transfer
 from sim_core.questions.shift.cluster import (
     STATES,
@@ -26,6 +26,7 @@ from sim_core.questions.shift.cluster import (
 )
 from sim_core.questions.shift.study import Study
 from sim_core.traffic.demand import Demand
+from sim_core.traffic.requests import requests_of
 from tests.runs import make_cost
 from tests.test_moves import engine_of
 
@@ -60,11 +61,11 @@ def test_nobody_is_lost_or_served_twice(query: str, seed: int) -> None:
     """Oracle: counting: every request that fits has all its tokens, once; memory is whole at the end."""
     cluster, study = driven(query, seed)
     assert len(cluster.decisions) > 3
-    requests = cluster.engine.decode.rooms.requests
-    assert requests.size == cluster.kept.sum() == study.demand.arrival_s.size
+    requests = cluster.engine.decode.stacked.requests
+    assert requests.size == cluster.kept.sum() == len(study.demand.requests)
     first, done = requests["first_token_s"], requests["finished_s"]
     assert np.isfinite(done).all()
-    assert np.all(first >= study.demand.arrival_s) and np.all(done >= first)
+    assert np.all(first >= study.demand.requests.arrival_s) and np.all(done >= first)
     assert np.all(done[requests["output"] > 1] > first[requests["output"] > 1])
     decode = cluster.engine.decode.states
     assert decode["unfinished"].sum() == decode["running"].sum() == decode["decodes"].sum() == 0
@@ -207,18 +208,18 @@ def test_a_prefill_pool_alone_is_an_m_d_1_queue(load: float) -> None:
     """Oracle: Pollaczek-Khinchine: rho / (2 (1 - rho)) x service. One worker, prompts of one length that fill
     a step alone, answers of one token; 400,000 requests, so the mean wait is known within about 2%."""
     scenario = load_scenario("policy=disaggregated&prefill_workers=1&decode_workers=1&token_budget=1000")
-    pools = pools_of(scenario)
+    pools = pool_prices(scenario)
     step = pools.prefill.step
     service_s = (
         step.token_s[1000] + step.row_s[1] + step.prefill_pair_s * 1000**2 / 2 + step.prefill_request_s
     )
     count = 400_000
     arrival_s = np.cumsum(np.random.default_rng(5).standard_exponential(count)) * service_s / load
-    whole = np.full(count, 1000), np.ones(count, int)
-    demand = Demand(arrival_s, *whole, float(arrival_s[-1]), arrival_s[:1], arrival_s[:1], arrival_s[:1])
+    requests = requests_of(arrival_s, np.full(count, 1000), np.ones(count, int))
+    demand = Demand(requests, float(arrival_s[-1]), arrival_s[:1], arrival_s[:1], arrival_s[:1])
     cluster = Cluster(scenario, pools, demand, 1)
     cluster.advance(math.inf)
-    wait_s = cluster.engine.stages["prefill_start_s"] - cluster.engine.traffic.arrival_s
+    wait_s = cluster.engine.stages["prefill_start_s"] - cluster.engine.requests.arrival_s
     assert np.mean(wait_s) == pytest.approx(load / (2 * (1 - load)) * service_s, rel=0.03)
     assert np.allclose(
         cluster.engine.stages["prefill_end_s"] - cluster.engine.stages["prefill_start_s"], service_s

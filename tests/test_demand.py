@@ -10,7 +10,7 @@ import pytest
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic import demand
-from sim_core.traffic.traces import Trace
+from sim_core.traffic.requests import Requests
 
 WORKERS = 4
 BASE = Scenario(mix="100/10:1", mix_other="900/5:1", demand_hours=1.0, dwell_s=300.0)
@@ -25,7 +25,7 @@ NEED_S = (0.2, 0.95)  # of a request of either kind: 0.1 + 0.1 and 0.9 + 0.05 se
 
 
 def draw(**changes) -> demand.Demand:
-    return demand.draw(BASE.replace(**changes), needed, WORKERS)
+    return demand.demand_of(BASE.replace(**changes), needed, WORKERS)
 
 
 @pytest.mark.parametrize("shape", ["steady", "daily", "step", "spike", "markov"])
@@ -33,15 +33,15 @@ def draw(**changes) -> demand.Demand:
 def test_the_needs_are_the_load(shape: str, swing: float) -> None:
     """Oracle: needs add up to load x workers x time, with the load's own swing, within 4 sigma of Poisson."""
     scenario = BASE.replace(demand=shape, rate_swing_frac=swing, demand_load_frac=0.7)
-    found = demand.draw(scenario, needed, WORKERS)
+    found = demand.demand_of(scenario, needed, WORKERS)
     times_s, wave = demand.wave(scenario)
     mean_factor = np.trapezoid(1 + swing * (2 * wave - 1), times_s) / times_s[-1]
     expected_s = 0.7 * WORKERS * 3600 * mean_factor
-    needs = sum(needed(found.prompt_tokens, found.output_tokens))
+    needs = sum(needed(found.requests.prompt_tokens, found.requests.output_tokens))
     sigma_s = math.sqrt((needs**2).sum())
     assert abs(needs.sum() - expected_s) < 4 * sigma_s
-    assert np.all(np.diff(found.arrival_s) >= 0)
-    assert found.arrival_s[0] >= 0 and found.arrival_s[-1] <= found.duration_s == 3600
+    assert np.all(np.diff(found.requests.arrival_s) >= 0)
+    assert found.requests.arrival_s[0] >= 0 and found.requests.arrival_s[-1] <= found.duration_s == 3600
 
 
 def test_waves_by_hand() -> None:
@@ -80,29 +80,29 @@ def test_another_dwell_time_stretches_the_same_switches() -> None:
 def test_kinds_follow_the_wave() -> None:
     """Oracle: the wave: 0 is the first kind, 1 the other, and half a swing stays a quarter off either."""
     found = draw(demand="step")
-    other = found.prompt_tokens == 900
-    assert np.array_equal(other, found.arrival_s > 1800)
-    assert set(found.output_tokens[other]) == {5}
+    other = found.requests.prompt_tokens == 900
+    assert np.array_equal(other, found.requests.arrival_s > 1800)
+    assert set(found.requests.output_tokens[other]) == {5}
     half = draw(demand="step", mix_swing_frac=0.5)
-    share = (half.prompt_tokens[half.arrival_s < 1800] == 900).mean()
+    share = (half.requests.prompt_tokens[half.requests.arrival_s < 1800] == 900).mean()
     assert share == pytest.approx(0.25, abs=0.02)
 
 
 def test_another_load_bends_the_same_requests() -> None:
     """Oracle: common random numbers: the first requests keep their lengths, and arrive in proportion."""
     low, high = (
-        demand.draw(BASE.replace(demand="steady", mix="", demand_load_frac=load), needed, WORKERS)
+        demand.demand_of(BASE.replace(demand="steady", mix="", demand_load_frac=load), needed, WORKERS)
         for load in (0.4, 0.8)
     )
     count = 500
-    np.testing.assert_array_equal(low.prompt_tokens[:count], high.prompt_tokens[:count])
-    np.testing.assert_allclose(low.arrival_s[:count], 2 * high.arrival_s[:count])
+    np.testing.assert_array_equal(low.requests.prompt_tokens[:count], high.requests.prompt_tokens[:count])
+    np.testing.assert_allclose(low.requests.arrival_s[:count], 2 * high.requests.arrival_s[:count])
 
 
 def test_without_a_load_the_rate_is_the_scenarios() -> None:
     """Oracle: arrival_per_s."""
     found = draw(demand="steady", demand_load_frac=None, arrival_per_s=5.0)
-    assert found.arrival_s.size == pytest.approx(5 * 3600, abs=4 * math.sqrt(5 * 3600))
+    assert found.requests.arrival_s.size == pytest.approx(5 * 3600, abs=4 * math.sqrt(5 * 3600))
 
 
 @pytest.mark.parametrize(
@@ -127,43 +127,43 @@ def test_what_cannot_be_drawn_is_said(changes: dict, words: list[str]) -> None:
 # --- traces ---------------------------------------------------------------------------------------
 
 
-def bursts() -> Trace:
+def bursts() -> Requests:
     """Return half an hour of a request every 6 s, and ten times as many in minutes 10 to 15."""
     calm = np.arange(0.0, 1800.0, 6.0)
     busy = np.arange(600.0, 900.0, 0.6)
     arrival_s = np.sort(np.concatenate([calm, busy]))
     n = arrival_s.size
-    return Trace(arrival_s, np.full(n, 100), np.full(n, 10), "bursts")
+    return Requests(arrival_s, np.full(n, 100), np.full(n, 10), "bursts")
 
 
 @pytest.mark.parametrize("load", [0.05, 0.5])
 def test_a_trace_at_a_load_keeps_its_shape(load: float) -> None:
     """Oracle: needs are the load; the busy minutes keep their share; below one copy requests are left out."""
     trace = bursts()
-    found = demand.draw(BASE.replace(demand_load_frac=load), needed, WORKERS, trace)
-    needs_s = sum(needed(found.prompt_tokens, found.output_tokens)).sum()
+    found = demand.demand_of(BASE.replace(demand_load_frac=load), needed, WORKERS, trace)
+    needs_s = sum(needed(found.requests.prompt_tokens, found.requests.output_tokens)).sum()
     assert needs_s == pytest.approx(load * WORKERS * found.duration_s, rel=0.1)
     assert found.copies == pytest.approx(load * WORKERS * found.duration_s / (0.2 * len(trace)), rel=1e-6)
-    busy = (found.arrival_s > 600) & (found.arrival_s < 920)
+    busy = (found.requests.arrival_s > 600) & (found.requests.arrival_s < 920)
     assert busy.mean() == pytest.approx(((trace.arrival_s > 600) & (trace.arrival_s < 900)).mean(), abs=0.06)
-    assert np.all(np.diff(found.arrival_s) >= 0)
+    assert np.all(np.diff(found.requests.arrival_s) >= 0)
 
 
 def test_a_trace_as_it_is() -> None:
     """Oracle: the trace, cut after the hours asked for."""
     trace = bursts()
-    found = demand.draw(BASE.replace(demand_load_frac=None, demand_hours=0.25), needed, WORKERS, trace)
-    np.testing.assert_array_equal(found.arrival_s, trace.arrival_s[trace.arrival_s < 900])
+    found = demand.demand_of(BASE.replace(demand_load_frac=None, demand_hours=0.25), needed, WORKERS, trace)
+    np.testing.assert_array_equal(found.requests.arrival_s, trace.arrival_s[trace.arrival_s < 900])
     assert found.duration_s == 900
     assert np.isnan(found.other_frac).all()
 
 
 def test_a_trace_that_would_count_too_often_is_refused() -> None:
     """Oracle: by hand."""
-    trace = Trace(np.array([0.0, 3600.0]), np.array([1, 1]), np.array([1, 1]), "two")
+    trace = Requests(np.array([0.0, 3600.0]), np.array([1, 1]), np.array([1, 1]), "two")
 
     def tiny(prompts, outputs):
         return prompts * 1e-9, outputs * 1e-9
 
     with pytest.raises(ScenarioError, match=r"count .* times each"):
-        demand.draw(BASE.replace(demand_load_frac=5.0, demand_hours=1000.0), tiny, WORKERS, trace)
+        demand.demand_of(BASE.replace(demand_load_frac=5.0, demand_hours=1000.0), tiny, WORKERS, trace)

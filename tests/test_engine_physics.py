@@ -102,8 +102,8 @@ def twice_as_often(text):
     """Return a request list with all arrivals at half their times."""
     if not text:
         return ""
-    arrival_s, prompt, output = parse_request_list(text)
-    return write_request_list(zip(arrival_s / 2, prompt, output, strict=True))
+    rows = parse_request_list(text)
+    return write_request_list((arrival_s / 2, prompt, output) for arrival_s, prompt, output in rows)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

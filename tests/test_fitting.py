@@ -11,10 +11,11 @@ from sim_core import ScenarioError
 from sim_core.catalogue.calibrations import calibration, parse_constants
 from sim_core.evidence.own.cases import METRICS, Case, case_of, counted, median_error, predict, ratios
 from sim_core.evidence.own.fit import Fit, FittedLever, fit, levers_of, speed_factor
-from sim_core.evidence.own.formats.points import OwnPoint, OwnRequests, OwnSteps
+from sim_core.evidence.own.formats.points import OwnPoint, OwnSteps
 from sim_core.evidence.own.steps import fit_steps, with_overhead
 from sim_core.scenario.profiles import EngineProfile
 from sim_core.scenario.scenario import Scenario
+from sim_core.traffic.requests import requests_of
 
 BASE = Scenario(prompt_cv=0.0, output_cv=0.0)
 NOISE = 0.02
@@ -170,13 +171,7 @@ def test_clients_follow_from_rate_and_time() -> None:
 
 def test_a_point_with_rows_is_replayed() -> None:
     """Oracle: the rows' own arrivals and lengths, in a run of as many requests."""
-    rows = OwnRequests(
-        np.array([0.0, 1.0, 2.0]),
-        np.array([10, 20, 30]),
-        np.array([5, 6, 7]),
-        np.array([9.0, 9.0, 9.0]),
-        np.array([50.0, 60.0, 70.0]),
-    )
+    rows = requests_of([0.0, 1.0, 2.0], [10, 20, 30], [5, 6, 7])
     case = case_of(point(rows=rows, requests=3, ttft_ms=9.0), BASE)
     assert (case.scenario.arrivals, case.scenario.requests) == ("trace", 3)
     assert np.isfinite(predict([case])[0]).all()

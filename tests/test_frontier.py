@@ -26,7 +26,7 @@ from sim_core.scenario.scenario import Scenario
 from sim_core.sweep.frontier import evaluate, on_frontier, pool, refine
 from sim_core.sweep.points import LOADS, MAX_POINTS, default_vary, sweep_key, sweep_points
 from sim_core.sweep.saturation import saturation_per_s
-from sim_core.traffic.draws import draw
+from sim_core.traffic.draws import requests_sent
 from sim_core.traffic.traces import read_trace
 
 module = importlib.import_module("sim_core.sweep.frontier")
@@ -206,7 +206,7 @@ def test_all_points_see_the_same_requests():
     points = sweep_points(
         Scenario(), {"max_batch": [8, 64], "policy": ["chunked", "static"], "load_frac": [0.1, 0.9]}
     )
-    first, *others = (draw(point.scenario) for point in points)
+    first, *others = (requests_sent(point.scenario) for point in points)
     for point, traffic in zip(points[1:], others, strict=True):
         np.testing.assert_array_equal(traffic.prompt_tokens, first.prompt_tokens)
         np.testing.assert_array_equal(traffic.output_tokens, first.output_tokens)
@@ -304,7 +304,7 @@ def lindley_p99_s(scenario, per_s):
     The wait of a request is that of the one before it, plus its service, less the gap between the two.
     """
     duration_s, wait_s, ttfts_s = service_s(scenario), 0.0, []
-    arrival_s = draw(scenario.replace(arrival_per_s=per_s)).arrival_s.tolist()
+    arrival_s = requests_sent(scenario.replace(arrival_per_s=per_s)).arrival_s.tolist()
     for before_s, at_s in zip([arrival_s[0], *arrival_s], arrival_s, strict=False):
         wait_s = max(0.0, wait_s + duration_s - (at_s - before_s)) if ttfts_s else 0.0
         ttfts_s.append(wait_s + duration_s)

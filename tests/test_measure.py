@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from sim_core.command.main import main
-from sim_core.engine.run import each_step, run
+from sim_core.engine.run import run
+from sim_core.engine.steps import each_step
 from sim_core.evidence.own.probe import PROMPTS, Measured, measure, observe, plan
 from sim_core.evidence.own.server import OpenAIServer, Probe, Stream
 from sim_core.fields.errors import ScenarioError

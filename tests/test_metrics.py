@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim_core import catalogue, load_scenario, simulate, summarize
-from sim_core.engine.run import FINISHED, REJECTED, run
+from sim_core.engine.results import FINISHED, REJECTED
+from sim_core.engine.run import run
 from sim_core.fields.errors import ScenarioError
 from sim_core.results.limits import LIMITS, bands_of
 from sim_core.results.metrics import measure, point_of, summary_of

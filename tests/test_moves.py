@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from sim_core.engine.kernels.pools.moves import Plan
 from sim_core.engine.kernels.records import DECODES, PREFILLS
-from sim_core.engine.run import SplitEngine, pool_of, pool_rules, traffic_of
+from sim_core.engine.rules import RunRules, worker_rules
+from sim_core.engine.two_pools import SplitEngine, workers_of
+from sim_core.traffic.requests import listed as listed_requests
 from tests import test_pools
 from tests.naive_moves import MovingPools
 from tests.runs import listed
@@ -19,16 +21,18 @@ from tests.runs import listed
 
 def engine_of(prefill_cost, cost, transfer, requests, rules, plan, workers, first_prefill, most_moves=50):
     """Return a `SplitEngine` whose first workers prefill and whose others decode."""
-    traffic = traffic_of(*zip(*requests, strict=True), 0)
-    decode = pool_rules(
-        *(rules[key] for key in ("max_running", "token_budget", "kv_blocks", "kv_block_tokens")),
-        rules["preemption"],
-    )
+    sent = listed_requests(requests)
+    kept = ("max_running", "token_budget", "kv_blocks", "kv_block_tokens", "preemption")
+    decode = worker_rules(RunRules(**{key: rules[key] for key in kept}))
     prefill = decode._replace(max_running=rules["prefill_max_running"], kv_blocks=rules["prefill_kv_blocks"])
     engine = SplitEngine(
-        pool_of(prefill, prefill_cost, traffic, workers), pool_of(decode, cost, traffic, workers),
-        transfer, traffic, plan, most_moves,
-    )  # fmt: skip
+        workers_of(prefill, prefill_cost, sent, workers),
+        workers_of(decode, cost, sent, workers),
+        transfer,
+        sent,
+        plan=plan,
+        most_moves=most_moves,
+    )
     engine.senders["free_s"][first_prefill:] = math.inf
     engine.decode.states["opens_s"][:first_prefill] = math.inf
     return engine

@@ -15,7 +15,7 @@ from sim_core.questions.shift import needs
 from sim_core.questions.shift.study import fitted_needs, plain
 from sim_core.results.metrics import point_of
 from sim_core.traffic import draws
-from sim_core.traffic.traces import Trace
+from sim_core.traffic.requests import Requests
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_split_that_has_what_it_needs_keeps_the_limits(query: str) -> None:
     prefill, decode = (float(part[0]) for part in found(np.array([1500]), np.array([120])))
     split = disaggregation.split_of(scenario, 5)
     carried = min(5 / prefill, 3 / decode)
-    lengths = Trace(np.arange(12_000.0), np.full(12_000, 1500), np.full(12_000, 120), "alike")
+    lengths = Requests(np.arange(12_000.0), np.full(12_000, 1500), np.full(12_000, 120), "alike")
     trial = split.replace(requests=12_000, warmup_frac=0.3)
 
     def keeps(share: float) -> bool:

@@ -101,11 +101,11 @@ def test_the_sweep_fills_in_completely() -> None:
 def test_the_load_slider_moves_the_traffic() -> None:
     """Oracle: the address holds the new load, and the traffic has fewer requests."""
     app = visit(shift="strategies")
-    before = Study(scenario_of(app)).demand.arrival_s.size
+    before = len(Study(scenario_of(app)).demand.requests)
     app.select_slider(key="page_demand_load_frac").set_value(0.5).run()
     healthy(app)
     assert address(app)["demand_load_frac"] == "0.5"
-    assert Study(scenario_of(app)).demand.arrival_s.size < 0.8 * before
+    assert len(Study(scenario_of(app)).demand.requests) < 0.8 * before
 
 
 def test_a_kind_of_move_sets_its_phases() -> None:

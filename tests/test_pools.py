@@ -10,14 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim_core import load_scenario, summarize
-from sim_core.engine.run import STAGES, run, run_split_engine, simulate
+from sim_core.engine.results import STAGES
+from sim_core.engine.run import run, simulate
 from sim_core.fields.errors import ScenarioError
 from sim_core.price import pools
 from sim_core.price.step_cost import Transfer
 from sim_core.scenario.scenario import Scenario
 from tests.naive import blocks_for
 from tests.naive_pools import Pools
-from tests.runs import listed, make_cost
+from tests.runs import listed, make_cost, run_pools
 from tests.test_twin import costs, request_lists
 
 SPLIT = Scenario(policy="disaggregated", prefill_workers=1, decode_workers=1)
@@ -75,8 +76,7 @@ def agree(case):
     cost, prefill_cost, transfer, requests, rules = case
     columns = list(zip(*requests, strict=True))
     twin = Pools(listed(prefill_cost), listed(cost), transfer, *columns, **rules).run()
-    arrays = (np.array(columns[0], float), np.array(columns[1]), np.array(columns[2]))
-    kernel, split = run_split_engine(prefill_cost, cost, transfer, *arrays, whole=True, itl_max=True, **rules)
+    kernel, split = run_pools(prefill_cost, cost, transfer, columns, **rules)
     np.testing.assert_array_equal(kernel.arrival_s, twin.sent_s)
     for name in ("first_token_s", "finished_s", "itl_max_s", "preemptions"):
         expected = [getattr(request, name) for request in twin.requests]
@@ -117,9 +117,7 @@ INSTANT = Transfer(0.0, 0.0, 1, False)
 def split_run(requests, transfer=INSTANT, **rules):
     """Return engine result and split result of a small run: a prefill token 1 s, a decode step 2 s."""
     prefill, decode = make_cost(np.arange(200.0)), make_cost([0.0] + [2.0] * 100)
-    columns = [np.array(column) for column in zip(*requests, strict=True)]
-    arrays = (columns[0].astype(float), *columns[1:])
-    return run_split_engine(prefill, decode, transfer, *arrays, whole=True, **{**RULES, **rules})
+    return run_pools(prefill, decode, transfer, zip(*requests, strict=True), **{**RULES, **rules})
 
 
 def test_a_worker_that_frees_as_a_prompt_arrives_takes_the_next() -> None:
@@ -133,7 +131,7 @@ def test_a_worker_that_frees_as_a_prompt_arrives_takes_the_next() -> None:
     columns = [np.array(values) for values in ([0.0] * 8, [1] * 8, [1, 1, 3, 2, 1, 1, 2, 1])]
     rules = {**RULES, "prefill_workers": 4, "max_running": 1, "prefill_max_running": 1, "token_budget": 1,
              "prefill_kv_blocks": 1, "kv_block_tokens": 1}  # fmt: skip
-    _, split = run_split_engine(cost, cost, INSTANT, *columns, whole=True, **rules)
+    _, split = run_pools(cost, cost, INSTANT, columns, **rules)
     assert split.stages["prefill_start_s"].tolist() == [0, 0, 0, 0, 1, 1, 1, 2]
     assert split.joined_s[[2, 3]].tolist() == [1, 3]
 
@@ -194,10 +192,8 @@ def test_a_prefill_worker_alone_is_a_queue() -> None:
     arrival_s = np.cumsum(draw.exponential(10.0 / 0.6, 200_000))
     ones = np.ones(arrival_s.size, int)
     cost = make_cost(np.arange(200.0))
-    _, split = run_split_engine(
-        cost, cost, Transfer(0.0, 0.0, 1, False), arrival_s, 10 * ones, ones,
-        whole=True, **{**RULES, "token_budget": 10},
-    )  # fmt: skip
+    columns = (arrival_s, 10 * ones, ones)
+    _, split = run_pools(cost, cost, INSTANT, columns, **{**RULES, "token_budget": 10})
     wait_s = split.stages["prefill_start_s"] - arrival_s
     assert wait_s.mean() == pytest.approx(7.5, rel=0.03)
 
@@ -259,7 +255,7 @@ def test_what_cannot_fit_either_pool_is_rejected() -> None:
     scenario = SPLIT.replace(model="llama-3.1-70b", weight_dtype="fp8", hbm_gb=90.0, prompt_tokens=60_000,
                              prompt_cv=1.0, output_cv=0.0, requests=100, arrival_per_s=0.1)  # fmt: skip
     done = run(scenario)
-    limits = pools.pools_of(scenario)
+    limits = pools.pool_prices(scenario)
     too_long = done.prompt_tokens > limits.prefill.request_limit_tokens
     too_long |= done.prompt_tokens + done.output_tokens > limits.decode.request_limit_tokens
     assert 0 < too_long.sum() < 100

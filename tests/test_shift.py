@@ -17,7 +17,7 @@ from sim_core.questions.shift.strategies import Load, Planned, Predictive, React
 from sim_core.questions.shift.study import STRATEGIES, Outcome, Study, _waiting, brought, without
 from sim_core.questions.shift.volatility import SWEEP_DWELLS, break_even, sweep
 from sim_core.scenario.ready import ready_scenario
-from sim_core.traffic.traces import Trace
+from sim_core.traffic.requests import Requests
 
 SMALL = (
     "demand_hours=0.04&dwell_s=30&prefill_workers=2&decode_workers=2&slo_tpot_ms=20&cooldown_s=20&observe_s=10"
@@ -47,12 +47,12 @@ def test_instant_knowledge_and_free_moves_are_the_bound(study: Study) -> None:
     keen = study.drive(Predictive(study.load, scenario), "free", free=True)
 
     demand, step_s = study.demand, scenario.control_s
-    needs = study.needs(demand.prompt_tokens, demand.output_tokens)
+    needs = study.needs(demand.requests.prompt_tokens, demand.requests.output_tokens)
     cluster = Cluster(study.scenario, study.pools, demand, study.mean_split, free=True)
     now_s = step_s
     while now_s < study.duration_s:
         cluster.advance(now_s)
-        coming = (demand.arrival_s >= now_s) & (demand.arrival_s < now_s + step_s)
+        coming = (demand.requests.arrival_s >= now_s) & (demand.requests.arrival_s < now_s + step_s)
         prefill, decode = (float(part[coming].sum()) for part in needs)
         present = cluster.prefill_workers
         best = min(range(1, 4), key=lambda p: max(prefill / p, decode / (4 - p)))
@@ -60,7 +60,7 @@ def test_instant_knowledge_and_free_moves_are_the_bound(study: Study) -> None:
             cluster.ask(best, now_s)
         now_s += step_s
     cluster.advance(math.inf)
-    requests = cluster.engine.decode.rooms.requests
+    requests = cluster.engine.decode.stacked.requests
     assert [d.after for d in cluster.decisions] == [d.after for d in keen.decisions]
     assert len(keen.decisions) > 2
     twin = study._outcome(cluster, "twin", study.mean_split, True)
@@ -96,13 +96,15 @@ def test_the_best_fixed_split_is_found(study: Study) -> None:
 def test_one_pool_is_the_simulators(study: Study) -> None:
     """Oracle: `run` on the same requests, limits applied one by one."""
     demand, scenario = study.demand, study.scenario
-    n = demand.arrival_s.size
-    trace = Trace(demand.arrival_s, demand.prompt_tokens, demand.output_tokens, "same")
+    n = len(demand.requests)
+    trace = Requests(
+        demand.requests.arrival_s, demand.requests.prompt_tokens, demand.requests.output_tokens, "same"
+    )
     found = run(one_pool_of(scenario).replace(arrivals="trace", requests=n, warmup_frac=0.0), trace=trace)
     within = 0
     for i in range(n):
-        ttft_ms = 1e3 * (found.first_token_s[i] - demand.arrival_s[i])
-        output = int(demand.output_tokens[i])
+        ttft_ms = 1e3 * (found.first_token_s[i] - demand.requests.arrival_s[i])
+        output = int(demand.requests.output_tokens[i])
         tpot_ms = 1e3 * (found.finished_s[i] - found.first_token_s[i]) / (output - 1) if output > 1 else 0.0
         within += ttft_ms <= scenario.slo_ttft_ms and tpot_ms <= scenario.slo_tpot_ms
     assert count(study.outcome("one_pool")) == within
@@ -114,8 +116,11 @@ def test_what_fits_nowhere_is_not_served() -> None:
         load_scenario(SMALL, hbm_gb=20.0, kv_memory_frac=0.95, mix_other="12000~1/50:1", slo_ttft_ms=20_000.0)
     )
     demand = tight.demand
-    too_long = demand.prompt_tokens + demand.output_tokens > tight.pools.decode.request_limit_tokens
-    too_long |= demand.prompt_tokens > tight.pools.prefill.request_limit_tokens
+    too_long = (
+        demand.requests.prompt_tokens + demand.requests.output_tokens
+        > tight.pools.decode.request_limit_tokens
+    )
+    too_long |= demand.requests.prompt_tokens > tight.pools.prefill.request_limit_tokens
     assert too_long.any() and not too_long.all()
     for name in ("fixed", "reactive", "one_pool"):
         assert not tight.outcome(name).within[too_long].any()
@@ -258,7 +263,7 @@ def test_decisions_cost_what_their_moves_take(study: Study) -> None:
 def test_the_timeline_adds_up(study: Study) -> None:
     """Oracle: counting requests by hand in some bins."""
     outcome = study.outcome("reactive")
-    line, arrival_s = outcome.timeline, study.demand.arrival_s
+    line, arrival_s = outcome.timeline, study.demand.requests.arrival_s
     assert line.arrived.sum() == arrival_s.size
     assert line.within.sum() == count(outcome)
     for k in (0, 100, 239):
@@ -291,9 +296,11 @@ def test_known_outcomes_are_not_worked_out_again(study: Study) -> None:
 def test_a_trace_is_studied_as_it_comes() -> None:
     """Oracle: its requests, all of them, at its own rate."""
     n = 600
-    trace = Trace(np.sort(np.random.default_rng(1).uniform(0, 60, n)), np.full(n, 500), np.full(n, 40), "own")
+    trace = Requests(
+        np.sort(np.random.default_rng(1).uniform(0, 60, n)), np.full(n, 500), np.full(n, 40), "own"
+    )
     own = Study(load_scenario(SMALL, demand="trace", demand_load_frac=None), trace)
-    np.testing.assert_array_equal(own.demand.prompt_tokens, trace.prompt_tokens)
+    np.testing.assert_array_equal(own.demand.requests.prompt_tokens, trace.prompt_tokens)
     assert own.outcome("reactive").within.size == n
     assert own.outcome("one_pool").attainment_frac == 1.0  # ten short requests a second on four devices
 

@@ -13,9 +13,11 @@ import pytest
 from hypothesis import given, settings
 
 from sim_core import Scenario, ScenarioError
-from sim_core.engine.run import Run, run
+from sim_core.engine.results import Run
+from sim_core.engine.run import run
 from sim_core.results.story import DECODE, IDLE, KINDS, PREFILL, QUEUED, STALLED, WAITING, Story
 from sim_core.results.timeline import POLICIES, Timeline, _cut, logged_scenario, timeline, timelines
+from sim_core.traffic.requests import requests_of
 from tests.runs import RULES, make_cost, run_kernel
 from tests.test_invariants import scenarios
 
@@ -28,11 +30,11 @@ def play(requests, cost=PLAIN, **rules) -> Timeline:
     arrival_s, prompt, output = (np.array(column) for column in zip(*requests, strict=True))
     engine = run_kernel(cost, arrival_s, prompt, output, **rules)
     columns = {name: getattr(engine, name) for name in ("arrival_s", "first_token_s", "finished_s")}
+    scenario = Scenario(policy=rules["policy"], preemption=rules["preemption"])
+    price = SimpleNamespace(step=cost, kv_blocks=rules["kv_blocks"])
     found = Run(
-        scenario=Scenario(policy=rules["policy"], preemption=rules["preemption"]),
-        price=SimpleNamespace(step=cost, kv_blocks=rules["kv_blocks"]),
-        prompt_tokens=prompt,
-        output_tokens=output,
+        priced=SimpleNamespace(scenario=scenario, price=price),
+        sent=requests_of(columns.pop("arrival_s"), prompt, output),
         itl_max_s=engine.itl_max_s,
         preemptions=engine.preemptions,
         rejected=np.zeros(prompt.size, bool),

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic import traces
-from sim_core.traffic.draws import draw
-from sim_core.traffic.traces import Trace, read_trace, with_trace
+from sim_core.traffic.draws import requests_sent
+from sim_core.traffic.requests import Requests
+from sim_core.traffic.traces import read_trace, with_trace
 
 OWN = "arrival_s,prompt_tokens,output_tokens\n"
 AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
@@ -268,7 +269,7 @@ def test_no_content_raises_anything_else(data: bytes) -> None:
     except ScenarioError as error:
         assert str(error).isprintable()
         return
-    assert isinstance(trace, Trace)
+    assert isinstance(trace, Requests)
     assert np.all(np.diff(trace.arrival_s) >= 0)
     assert np.all((trace.arrival_s >= 0) & np.isfinite(trace.arrival_s))
     for lengths in (trace.prompt_tokens, trace.output_tokens):
@@ -295,7 +296,7 @@ def test_a_trace_becomes_the_traffic() -> None:
     trace = read_trace(own("0,100,20", "1,200,30", "2,300,40"))
     scenario = with_trace(Scenario(), trace)
     assert (scenario.arrivals, scenario.requests) == ("trace", 3)
-    drawn = draw(scenario, trace)
+    drawn = requests_sent(scenario, trace)
     assert drawn.arrival_s.tolist() == [0, 1, 2]
     assert drawn.prompt_tokens.tolist() == [100, 200, 300]
     assert with_trace(Scenario(arrivals="closed"), trace).arrivals == "closed"

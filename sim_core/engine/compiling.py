@@ -32,8 +32,8 @@ _LIST = "files.json"
 _LISTED_AFTER_S = 600.0  # by then, a process has listed what it has compiled
 _ROOM_BYTES = 32_000_000  # what must be free for a cache to be begun
 
-# The kernels allocate nothing, so they are compiled without reference counting (`_nrt`): handing a `Room` of
-# arrays from function to function is then free, which is worth a factor of ten.
+# The kernels allocate nothing, so they are compiled without reference counting (`_nrt`): handing `Arrays`
+# from function to function is then free, which is worth a factor of ten.
 _OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False}
 _INNER = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True, "no_rewrites": True}
 

@@ -29,14 +29,14 @@ engine; those of two pools are run as any other scenario.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 
 from sim_core.evidence.published import Point, weight_dtype
 from sim_core.price.memory import memory
 from sim_core.scenario.scenario import Scenario
-from sim_core.traffic.draws import draw, mean_lengths
+from sim_core.traffic.draws import mean_lengths, requests_sent
+from sim_core.traffic.requests import Requests
 
 TOKEN_BUDGET, DEFAULT_BUDGET = 8192, 2048
 POLL_STEPS, POLL_STEPS_MANY, POLL_CLIENTS, STREAM_TOKENS = 10, 30, 16, 10
@@ -158,28 +158,25 @@ def _with_layout(scenario: Scenario) -> Scenario:
     return found
 
 
-class Given(NamedTuple):
-    """What one replica's engine is given."""
-
-    arrival_s: np.ndarray
-    prompt_tokens: np.ndarray
-    output_tokens: np.ndarray
-    concurrency: int
-    replicas: int
-
-
-def given_requests(point: Point, scenario: Scenario) -> Given:
-    """Return the requests of a point."""
+def given_requests(point: Point, scenario: Scenario) -> Requests:
+    """Return the requests that one replica's engine is given, or all replicas of a loop of clients."""
     if point.traffic == "server":
         rate = scenario.arrival_per_s / scenario.replicas
-        drawn = draw(scenario.replace(arrival_per_s=rate, replicas=1))
-        return Given(*drawn[:3], 0, 1)
+        return requests_sent(scenario.replace(arrival_per_s=rate, replicas=1))
     count = scenario.requests
     if point.traffic == "offline":
         count = max(count // point.replicas, 1)  # replicas are alike: one is simulated
-    prompt, output = drawn_lengths(point, count)
-    loop = point.traffic in ("closed", "burst")
-    return Given(np.zeros(count), prompt, output, point.clients if loop else 0, point.replicas if loop else 1)
+    return at_once(point, count)
+
+
+def loop_of(point: Point) -> tuple[int, int]:
+    """Return the clients of a point's loop and the replicas that they share; none and one without a loop."""
+    return (point.clients, point.replicas) if point.traffic in ("closed", "burst") else (0, 1)
+
+
+def at_once(point: Point, count: int) -> Requests:
+    """Return so many requests of a point's lengths, all at time 0."""
+    return Requests(np.zeros(count), *drawn_lengths(point, count), name=point.id)
 
 
 def drawn_lengths(point: Point, count: int) -> tuple[np.ndarray, np.ndarray]:

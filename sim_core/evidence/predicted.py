@@ -15,13 +15,16 @@ from typing import Any
 import numpy as np
 
 from sim_core import catalogue
-from sim_core.engine.run import run, run_engine
+from sim_core.engine.one_pool import run_engine
+from sim_core.engine.rules import RunRules
+from sim_core.engine.run import run
 from sim_core.evidence.assumed import (
     KV_BLOCK_TOKENS,
     TOKEN_BUDGET,
-    drawn_lengths,
+    at_once,
     given_requests,
     late_steps,
+    loop_of,
     scenario_of,
 )
 from sim_core.evidence.published import Point
@@ -33,7 +36,6 @@ from sim_core.price.step_cost import StepCost
 from sim_core.price.work import Layout, Work, layout_of, work
 from sim_core.scenario.scenario import Scenario, model_of
 from sim_core.traffic.draws import mean_lengths
-from sim_core.traffic.traces import Trace
 
 GRID = np.unique(np.round(np.concatenate([np.arange(1, 65), np.geomspace(65, 16384, 110)])))
 
@@ -138,25 +140,22 @@ def step_costs(
 def _simulated(bench: Bench, place: int, step: Any, constants: Any) -> tuple[float, float, float]:
     """Return mean TTFT and TPOT [ms] and output tokens per second of one point."""
     point, scenario = bench.points[place], bench.scenarios[place]
-    given = given_requests(point, scenario)
+    given, (clients, replicas) = given_requests(point, scenario), loop_of(point)
     client = point.traffic in ("closed", "burst", "server")
     before_s, after_s = (constants.request_before_s, constants.request_after_s) if client else (0.0, 0.0)
-    found = run_engine(
-        step,
-        given.arrival_s + before_s,
-        given.prompt_tokens,
-        given.output_tokens,
+    rules = RunRules(
         policy=scenario.policy,
         max_running=scenario.max_batch,
         token_budget=scenario.token_budget,
         kv_blocks=bench.kv_blocks[place],
         kv_block_tokens=KV_BLOCK_TOKENS,
-        concurrency=given.concurrency,
+        concurrency=clients,
         turnaround_s=before_s + after_s,
-        replicas=given.replicas,
+        replicas=replicas,
     )
+    found = run_engine(step, given.arriving_at(given.arrival_s + before_s), rules)
     many = given.output_tokens > 1
-    first = int(scenario.warmup_frac * given.arrival_s.size)
+    first = int(scenario.warmup_frac * len(given))
     ttft_s = (found.first_token_s - found.arrival_s)[first:] + before_s + after_s
     tpot_s = (found.finished_s - found.first_token_s)[many] / (given.output_tokens[many] - 1)
     elapsed_s = found.finished_s.max() + after_s
@@ -174,11 +173,11 @@ def predict_pools(points: Sequence[Point], calibration: str = "typical") -> np.n
 
 def _run_pools(point: Point, calibration: str) -> tuple[float, float, float]:
     scenario = scenario_of(point).replace(calibration=calibration)
-    prompt, output = drawn_lengths(point, scenario.requests)
+    sent = at_once(point, scenario.requests)
     try:
-        found = run(scenario, trace=Trace(np.zeros(prompt.size), prompt, output, point.id))
+        found = run(scenario, trace=sent)
     except ScenarioError:  # it does not fit
         return (math.nan,) * 3
     ttft_s = found.first_token_s - found.arrival_s
-    tpot_s = (found.finished_s - found.first_token_s) / np.maximum(output - 1, 1)
-    return 1e3 * ttft_s.mean(), 1e3 * tpot_s.mean(), output.sum() / found.finished_s.max()
+    tpot_s = (found.finished_s - found.first_token_s) / np.maximum(sent.output_tokens - 1, 1)
+    return 1e3 * ttft_s.mean(), 1e3 * tpot_s.mean(), sent.output_tokens.sum() / found.finished_s.max()

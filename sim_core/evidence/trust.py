@@ -81,7 +81,7 @@ def trust(
     scenario : Scenario
     profile : EngineProfile, optional
         Measured step times: evidence of their own, without bands.
-    trace : Trace, optional
+    trace : Requests, optional
         Requests whose lengths count in place of the scenario's.
     load_frac : float, optional
         Request rate as a share of the rate that saturates, where it is known.

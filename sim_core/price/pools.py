@@ -1,6 +1,6 @@
 """Two pools: prices of prefill and decode workers, and of the way of a KV cache between them.
 
-Rules of `disaggregated`, exact in `sim_core.engine.kernels.one_pool.advance_pools` and its plain twin:
+Rules of `disaggregated`, exact in `sim_core.engine.kernels.pools` and its plain twin:
 
 - *Prefill.* One queue in order of arrival. A free worker (the first of them) takes whole prompts from its
   head: as many as have arrived, fit the token budget and the worker's memory, at least one, in one step. The
@@ -32,7 +32,7 @@ from sim_core.scenario.profiles import EngineProfile
 from sim_core.scenario.scenario import Scenario, model_of
 
 
-class Pools(NamedTuple):
+class PoolPrices(NamedTuple):
     """What the workers of both pools cost, and sending from one to the other."""
 
     prefill: Price
@@ -86,7 +86,7 @@ def one_pool_of(scenario: Scenario) -> Scenario:
     return whole.replace(router="least_loaded")
 
 
-def pools_of(scenario: Scenario, profile: EngineProfile | None = None) -> Pools:
+def pool_prices(scenario: Scenario, profile: EngineProfile | None = None) -> PoolPrices:
     """Return the prices of a scenario's two pools; a measured profile is that of a worker of either.
 
     Raises
@@ -94,7 +94,7 @@ def pools_of(scenario: Scenario, profile: EngineProfile | None = None) -> Pools:
     DoesNotFit
         If the weights and one KV block exceed the memory of a worker of either pool.
     """
-    return Pools(
+    return PoolPrices(
         price_of(prefill_of(scenario), profile),
         price_of(decode_of(scenario), profile),
         transfer_of(scenario),

@@ -17,7 +17,7 @@ from sim_core.price.memory import DoesNotFit
 from sim_core.price.price import price_of
 from sim_core.results.metrics import point_of
 from sim_core.scenario.scenario import DIMENSIONS, Scenario, accelerator_of, model_of
-from sim_core.traffic.draws import draw
+from sim_core.traffic.draws import requests_sent
 
 QUICK_S = 400.0  # least time that a quick run covers: close to saturation queues build up slowly
 
@@ -141,7 +141,7 @@ def held(scenario: Scenario) -> int:
 @lru_cache(maxsize=64)
 def _tokens_held(mix: str) -> float:
     """Return the mean tokens of a request in the batch; long answers count for as long as they stay."""
-    traffic = draw(Scenario(mix=mix, requests=8000))
+    traffic = requests_sent(Scenario(mix=mix, requests=8000))
     outputs = traffic.output_tokens.astype(float)
     return float(np.average(traffic.prompt_tokens + outputs / 2, weights=outputs))
 

@@ -25,7 +25,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sim_core.engine.run import STAGES, Run, run
+from sim_core.engine.results import STAGES, Run
+from sim_core.engine.run import run
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.pools import decode_of, one_pool_of, prefill_of
 from sim_core.price.price import Price, price_of
@@ -72,7 +73,7 @@ class Ways(NamedTuple):
 
     @property
     def pools(self) -> dict[str, Any]:
-        """How busy the pools and links are, and the mean times of the stages; see `metrics.pools_of`."""
+        """How busy the pools and links are, and the mean times of the stages; see `results.use.pool_use`."""
         return pool_use(self.two_run)
 
 

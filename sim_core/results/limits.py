@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sim_core.engine.run import Run
+from sim_core.engine.results import Run
 from sim_core.results.percentiles import band
 from sim_core.results.window import rows_of, tally_of, window_of
 from sim_core.scenario.scenario import Scenario

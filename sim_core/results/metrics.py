@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from sim_core import __version__
-from sim_core.engine.run import Run
+from sim_core.engine.results import Run
 from sim_core.price.use import joule_per_tok, usd_per_mtok
 from sim_core.results.limits import binding
 from sim_core.results.percentiles import LABELS, QUANTILES, gap_percentiles_ms, percentiles

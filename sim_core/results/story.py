@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sim_core.engine.kernels import records
-from sim_core.engine.run import Run, Steps, each_step
+from sim_core.engine.results import Run
+from sim_core.engine.steps import Steps, each_step
 from sim_core.price import step_cost
 from sim_core.price.one_step import window_pairs
 from sim_core.results.percentiles import QUANTILES

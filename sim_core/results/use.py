@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sim_core.engine.run import Run, Usage, counted_requests
+from sim_core.engine.results import Run, Usage
+from sim_core.engine.rules import counted_requests
 from sim_core.price.price import Price
 from sim_core.price.use import shares, utilisation
 from sim_core.results.window import ratio
@@ -60,9 +61,9 @@ class PoolUse(NamedTuple):
 
 def _pools(run: Run) -> list[PoolUse]:
     """Return the one pool of a run, or prefill and decode pool."""
-    parts = [(run.split.prefill, run.split.usage)] if run.split else []
     found = []
-    for price, usage in (*parts, (run.price, run.engine.usage)):
+    usages = [run.split.usage, run.engine.usage] if run.split else [run.engine.usage]
+    for price, usage in zip(run.priced.by_pool(), usages, strict=True):
         use = utilisation(price, usage, usage.elapsed_s / price.replicas)
         found.append(PoolUse(price, usage, use, ratio(usage.busy_s, usage.elapsed_s)))
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from sim_core.engine.run import Run
+from sim_core.engine.results import Run
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 
 STEADY_FRAC = 0.95

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from sim_core.engine.kernels.sweep.tally import tally
-from sim_core.engine.run import Run, counted_requests
+from sim_core.engine.results import Run
+from sim_core.engine.rules import counted_requests
 from sim_core.scenario.scenario import Scenario
 
 STABLE_FRAC = 0.98

@@ -10,9 +10,6 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 from itertools import groupby
-from typing import NamedTuple
-
-import numpy as np
 
 from sim_core.fields.errors import ScenarioError, shown
 from sim_core.scenario.lengths import MOST_TOKENS
@@ -26,17 +23,11 @@ _ENTRY = re.compile(
 )
 
 
-class RequestList(NamedTuple):
-    """Requests in order of arrival; read-only arrays of one length."""
-
-    arrival_s: np.ndarray
-    prompt_tokens: np.ndarray
-    output_tokens: np.ndarray
-
-
 @lru_cache(maxsize=64)
-def parse_request_list(text: str) -> RequestList:
-    """Return the requests of a list, sorted by arrival; those of one moment keep their order.
+def parse_request_list(text: str) -> tuple[tuple[float, int, int], ...]:
+    """Return the requests of a list as rows of arrival [s], prompt and answer tokens, sorted by arrival.
+
+    Those of one moment keep their order.
 
     Raises
     ------
@@ -54,16 +45,7 @@ def parse_request_list(text: str) -> RequestList:
         rows += [(row[0], row[1], row[2])] * count
     if not rows:
         raise ScenarioError(f"request_list holds no request; write one such as {REQUEST_LIST_EXAMPLE!r}.")
-    rows.sort(key=lambda row: row[0])
-    arrival_s, prompt_tokens, output_tokens = zip(*rows, strict=True)
-    columns = (
-        np.array(arrival_s, float),
-        np.array(prompt_tokens, np.int64),
-        np.array(output_tokens, np.int64),
-    )
-    for column in columns:
-        column.flags.writeable = False
-    return RequestList(*columns)
+    return tuple(sorted(rows, key=lambda row: row[0]))
 
 
 def _parse(entry: str) -> tuple[float, int, int, int]:

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sim_core.engine.run import Run, run
+from sim_core.engine.results import Run
+from sim_core.engine.run import run
 from sim_core.fields.errors import ScenarioError
 from sim_core.results.limits import at_limit, bands_of
 from sim_core.results.metrics import point_of

@@ -12,7 +12,7 @@ from sim_core.price.pools import decode_of
 from sim_core.price.price import price_of
 from sim_core.results.window import request_per_s
 from sim_core.scenario.scenario import FIELDS, Scenario
-from sim_core.traffic.draws import draw
+from sim_core.traffic.draws import requests_sent
 
 SATURATION_REQUESTS = 2_000
 
@@ -61,7 +61,7 @@ def _requests_held(scenario: Scenario, trace: Any, profile: Any) -> int:
     Answers count by their length: those that take long are met more often.
     """
     found = price_of(decode_of(scenario) if scenario.split else scenario, profile)
-    traffic = draw(scenario, trace)
+    traffic = requests_sent(scenario, trace)
     outputs = traffic.output_tokens.astype(float)
     tokens = np.average(traffic.prompt_tokens + outputs / 2, weights=outputs) + found.kv_block_tokens / 2
     return max(1, int(0.9 * found.kv_blocks * found.kv_block_tokens / tokens)) * scenario.engines

@@ -27,6 +27,7 @@ import numpy as np
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.scenario import OTHER_MIX, Scenario
 from sim_core.traffic import draws
+from sim_core.traffic.requests import Requests
 
 MAX_REQUESTS = 2_000_000
 SWITCHES, COPIES = 10, 11  # streams of random numbers, beside those of `workload`
@@ -42,9 +43,8 @@ class Demand(NamedTuple):
 
     Attributes
     ----------
-    arrival_s : ndarray of float64, shape (n,)
-        Arrival times, from 0 to `duration_s`. [s]
-    prompt_tokens, output_tokens : ndarray of int64, shape (n,)
+    requests : Requests
+        Arriving from 0 to `duration_s`.
     duration_s : float
     curve_s, rate_per_s, other_frac : ndarray of float64
         Times, and there the rate [1/s] and the share of the other kind (NaN for a trace, which has none).
@@ -52,9 +52,7 @@ class Demand(NamedTuple):
         How often each request of a trace counts, on average; 1 for drawn traffic.
     """
 
-    arrival_s: np.ndarray
-    prompt_tokens: np.ndarray
-    output_tokens: np.ndarray
+    requests: Requests
     duration_s: float
     curve_s: np.ndarray
     rate_per_s: np.ndarray
@@ -67,9 +65,9 @@ def kinds(scenario: Scenario) -> tuple[Scenario, Scenario]:
     return scenario, scenario.replace(mix=scenario.mix_other or f"{OTHER_MIX}:1")
 
 
-def sample(kind: Scenario, requests: int) -> draws.Workload:
+def sample(kind: Scenario, requests: int) -> Requests:
     """Return so many requests of one kind; their arrivals mean nothing."""
-    return draws.draw(kind.replace(arrivals="poisson", requests=requests, request_list=""))
+    return draws.requests_sent(kind.replace(arrivals="poisson", requests=requests, request_list=""))
 
 
 def wave(scenario: Scenario) -> tuple[np.ndarray, np.ndarray]:
@@ -108,7 +106,9 @@ def _switched(switches_s: Any, end_s: float) -> tuple[np.ndarray, np.ndarray]:
     return times_s, values.astype(float)
 
 
-def draw(scenario: Scenario, workers_per_request: Needed, workers: int, trace: Any = None) -> Demand:
+def demand_of(
+    scenario: Scenario, workers_per_request: Needed, workers: int, trace: Requests | None = None
+) -> Demand:
     """Return the requests of a scenario's changing traffic.
 
     Parameters
@@ -119,8 +119,8 @@ def draw(scenario: Scenario, workers_per_request: Needed, workers: int, trace: A
         worker; see `sim_core.questions.shift.needs`.
     workers : int
         Workers of both pools together.
-    trace : optional
-        As for `sim_core.traffic.draws.draw`.
+    trace : Requests, optional
+        Replayed instead, as often as the load asks for.
 
     Raises
     ------
@@ -137,8 +137,8 @@ def draw(scenario: Scenario, workers_per_request: Needed, workers: int, trace: A
     cumulated = np.concatenate([[0.0], np.cumsum(steps_s * (rate[1:] + rate[:-1]) / 2)])
     arrivals = _unit_arrivals(scenario, float(cumulated[-1]))
     arrival_s = np.interp(arrivals, cumulated, times_s)
-    prompts, outputs = _lengths(scenario, np.interp(arrivals, cumulated, other))
-    return Demand(arrival_s, prompts, outputs, float(times_s[-1]), times_s, rate, other)
+    lengths = _lengths(scenario, np.interp(arrivals, cumulated, other))
+    return Demand(Requests(arrival_s, *lengths), float(times_s[-1]), times_s, rate, other)
 
 
 def _rate_per_s(
@@ -188,48 +188,42 @@ def _lengths(scenario: Scenario, other_frac: np.ndarray) -> tuple[np.ndarray, np
 # --- traces ---------------------------------------------------------------------------------------
 
 
-def _from_trace(scenario: Scenario, workers_per_request: Needed, workers: int, trace: Any) -> Demand:
+def _from_trace(
+    scenario: Scenario, workers_per_request: Needed, workers: int, trace: Requests | None
+) -> Demand:
     """Return a trace's requests, each as often as the load asks for."""
     if trace is None:
         raise ScenarioError(
             "demand is trace but there is no trace: give one (--trace FILE, or upload it), or choose "
             "demand=markov."
         )
-    arrival_s = np.asarray(trace.arrival_s, float)
-    arrival_s = arrival_s - arrival_s[0]
-    end_s = min(3600 * scenario.demand_hours, float(arrival_s[-1]) * (1 + 1 / arrival_s.size) or 1.0)
-    kept = arrival_s < end_s
-    arrival_s, prompts, outputs = (
-        arrival_s[kept], np.asarray(trace.prompt_tokens)[kept], np.asarray(trace.output_tokens)[kept]
-    )  # fmt: skip
-    copies = 1.0
+    sent = trace.arriving_at(trace.arrival_s - trace.arrival_s[0])
+    end_s = min(3600 * scenario.demand_hours, float(sent.arrival_s[-1]) * (1 + 1 / len(sent)) or 1.0)
+    sent, copies = sent.take(sent.arrival_s < end_s), 1.0
     if scenario.demand_load_frac is not None:
-        need_s = sum(need.sum() for need in workers_per_request(prompts, outputs))
+        need_s = sum(need.sum() for need in workers_per_request(sent.prompt_tokens, sent.output_tokens))
         copies = scenario.demand_load_frac * workers * end_s / need_s
-        if copies * arrival_s.size > MAX_REQUESTS:
+        if copies * len(sent) > MAX_REQUESTS:
             raise ScenarioError(
-                f"at this load the trace's {arrival_s.size:,} requests count {copies:,.3g} times each, "
-                f"{copies * arrival_s.size:,.0f} in all; the limit is {MAX_REQUESTS:,}. Lower "
+                f"at this load the trace's {len(sent):,} requests count {copies:,.3g} times each, "
+                f"{copies * len(sent):,.0f} in all; the limit is {MAX_REQUESTS:,}. Lower "
                 "demand_load_frac, demand_hours or the workers."
             )
-        arrival_s, prompts, outputs = _repeated(scenario.seed, copies, arrival_s, prompts, outputs, end_s)
+        sent = _repeated(scenario.seed, copies, sent, end_s)
     edges_s = np.linspace(0.0, end_s, 121)
-    counts = np.histogram(arrival_s, edges_s)[0] / (edges_s[1] - edges_s[0])
+    counts = np.histogram(sent.arrival_s, edges_s)[0] / (edges_s[1] - edges_s[0])
     rate = np.append(counts, counts[-1])
-    return Demand(arrival_s, prompts, outputs, end_s, edges_s, rate, np.full(rate.size, math.nan), copies)
+    return Demand(sent, end_s, edges_s, rate, np.full(rate.size, math.nan), copies)
 
 
-def _repeated(
-    seed: int, copies: float, arrival_s: np.ndarray, prompts: np.ndarray, outputs: np.ndarray, end_s: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _repeated(seed: int, copies: float, sent: Requests, end_s: float) -> Requests:
     """Return requests of which each counts `copies` times on average, copies shortly after one another."""
     random = np.random.default_rng((seed, COPIES))
-    times = np.floor(copies + random.random(arrival_s.size)).astype(int)
-    chosen = np.repeat(np.arange(arrival_s.size), times)
+    times = np.floor(copies + random.random(len(sent))).astype(int)
+    chosen = np.repeat(np.arange(len(sent)), times)
     first = np.concatenate([[True], np.diff(chosen) > 0]) if chosen.size else np.zeros(0, bool)
     shift_s = COPY_SPREAD_S * random.standard_exponential(chosen.size)
-    moved_s = np.minimum(arrival_s[chosen] + np.where(first, 0.0, shift_s), end_s)
-    order = np.argsort(moved_s, kind="stable")
+    moved_s = np.minimum(sent.arrival_s[chosen] + np.where(first, 0.0, shift_s), end_s)
     if chosen.size == 0:
         raise ScenarioError("at this load not one request of the trace is left: raise demand_load_frac.")
-    return moved_s[order], prompts[chosen][order], outputs[chosen][order]
+    return sent.take(chosen).arriving_at(moved_s).take(np.argsort(moved_s, kind="stable"))

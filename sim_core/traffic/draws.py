@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,61 +18,54 @@ from sim_core.scenario.lengths import LengthClass, Lognormal
 from sim_core.scenario.mixes import FLAT_CLASS, parse_mix
 from sim_core.scenario.request_lists import REQUEST_LIST_EXAMPLE, parse_request_list
 from sim_core.scenario.scenario import Scenario
+from sim_core.traffic.requests import Requests, listed
 
 CACHED_REQUESTS = 65_536
 GAPS, CLASSES, PROMPTS, OUTPUTS, KINDS = range(5)
 
 
-class Workload(NamedTuple):
-    """The requests of one run, one entry per request, in order of arrival."""
-
-    arrival_s: np.ndarray
-    prompt_tokens: np.ndarray
-    output_tokens: np.ndarray
-    class_id: np.ndarray
-
-
-def draw(scenario: Scenario, trace: Any = None) -> Workload:
+def requests_sent(scenario: Scenario, trace: Requests | None = None) -> Requests:
     """Return the requests of one run.
 
     Parameters
     ----------
     scenario : Scenario
         Its traffic and length keys are used, no others.
-    trace : optional
-        Anything with arrays `arrival_s`, `prompt_tokens` and `output_tokens`. Its first `requests` rows
-        give the lengths; under `arrivals = "trace"` also the arrival times. Without one, `arrivals = "trace"`
-        replays the scenario's own `request_list`.
+    trace : Requests, optional
+        Its first `requests` rows give the lengths; under `arrivals = "trace"` also the arrival times. Without
+        one, `arrivals = "trace"` replays the scenario's own `request_list`.
 
     Returns
     -------
-    Workload
+    Requests
         Arrival times never fall. They are all 0 for offline (all at once) and for closed loop (where
         the engine's finishes set them).
 
     Raises
     ------
     ScenarioError
-        If the mix cannot be read, or arrivals are to come from a trace and there is none.
+        If arrivals are to come from a trace and there is none.
     """
     trace = _given_trace(scenario, trace)
     if trace is not None:
         return _from_trace(scenario, trace)
     make = _kept if scenario.requests <= CACHED_REQUESTS else _drawn
-    columns = (column.copy() for column in make(length_classes(scenario), scenario.seed, scenario.requests))
-    return Workload(_arrivals(scenario, scenario.requests), *columns)
+    lengths = make(length_classes(scenario), scenario.seed, scenario.requests)
+    return Requests(_arrivals(scenario, scenario.requests), *lengths)
 
 
-def _drawn(classes: tuple[LengthClass, ...], seed: int, requests: int) -> tuple[np.ndarray, ...]:
-    """Return prompt tokens, output tokens and class of each request."""
-    class_id = _class_ids(classes, seed, requests)
-    return *_lengths(classes, class_id, seed), class_id
+def _drawn(classes: tuple[LengthClass, ...], seed: int, requests: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return prompt and output tokens of each request."""
+    lengths = _lengths(classes, _class_ids(classes, seed, requests), seed)
+    for column in lengths:
+        column.flags.writeable = False  # they are kept, and shared by all who ask
+    return lengths
 
 
 _kept = lru_cache(maxsize=16)(_drawn)
 
 
-def mean_lengths(scenario: Scenario, trace: Any = None) -> tuple[float, float]:
+def mean_lengths(scenario: Scenario, trace: Requests | None = None) -> tuple[float, float]:
     """Return mean prompt and mean output length, rounding of single lengths left aside. [tokens]"""
     trace = _given_trace(scenario, trace)
     if trace is not None:
@@ -130,7 +122,7 @@ def _arrivals(scenario: Scenario, requests: int) -> np.ndarray:
     return _unit(GAPS, scenario.seed, requests, cv) / scenario.arrival_per_s
 
 
-def _given_trace(scenario: Scenario, trace: Any) -> Any:
+def _given_trace(scenario: Scenario, trace: Requests | None) -> Requests | None:
     """Return the trace that a scenario replays: the given one, or under arrivals=trace its own list."""
     if trace is not None or scenario.arrivals != "trace":
         return trace
@@ -139,32 +131,28 @@ def _given_trace(scenario: Scenario, trace: Any) -> Any:
             "arrivals is trace but there is no trace: give one (--trace FILE, or request_list with entries "
             f"such as {REQUEST_LIST_EXAMPLE}), or choose arrivals=poisson."
         )
-    return parse_request_list(scenario.request_list)
+    return listed(parse_request_list(scenario.request_list))
 
 
-def _from_trace(scenario: Scenario, trace: Any) -> Workload:
+def _from_trace(scenario: Scenario, trace: Requests) -> Requests:
     """Return the first rows of a trace; drawn or fixed arrival times unless arrivals is `trace`."""
     rows = _trace_rows(scenario, trace)
-    prompt_tokens = np.array(trace.prompt_tokens[:rows], dtype=np.int64)
-    output_tokens = np.array(trace.output_tokens[:rows], dtype=np.int64)
-    class_id = np.zeros(rows, dtype=np.int64)
+    sent = trace.take(slice(rows))
     if scenario.arrivals != "trace":
-        return Workload(_arrivals(scenario, rows), prompt_tokens, output_tokens, class_id)
-    arrival_s = np.array(trace.arrival_s[:rows], dtype=np.float64)
-    order = np.argsort(arrival_s, kind="stable")
-    return Workload(arrival_s[order], prompt_tokens[order], output_tokens[order], class_id)
+        return sent.arriving_at(_arrivals(scenario, rows))
+    return sent.take(np.argsort(sent.arrival_s, kind="stable"))
 
 
-def _trace_rows(scenario: Scenario, trace: Any) -> int:
+def _trace_rows(scenario: Scenario, trace: Requests) -> int:
     """Return how many rows of a trace are used."""
-    rows = min(scenario.requests, len(trace.prompt_tokens))
+    rows = min(scenario.requests, len(trace))
     if rows == 0:
         raise ScenarioError("the trace has no requests; give one with at least one row.")
     return rows
 
 
 def unit_arrivals(seed: int, requests: int, cv: float) -> np.ndarray:
-    """Return arrival times at rate 1, read-only: what `draw` divides by a scenario's rate."""
+    """Return arrival times at rate 1, read-only: what `requests_sent` divides by a scenario's rate."""
     return _unit(GAPS, seed, requests, cv)
 
 

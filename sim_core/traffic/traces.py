@@ -17,7 +17,6 @@ import io
 import json
 import os
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
@@ -26,6 +25,7 @@ import pandas as pd
 
 from sim_core.fields.errors import ScenarioError, shown
 from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario
+from sim_core.traffic.requests import Requests, read_only
 
 MAX_FILE_BYTES = 200_000_000
 MAX_UPLOAD_BYTES = 5_000_000
@@ -54,32 +54,6 @@ AZURE = Format("Azure CSV", "TIMESTAMP", "ContextTokens", "GeneratedTokens")
 MOONCAKE = Format("Mooncake JSON lines", "timestamp", "input_length", "output_length")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Trace:
-    """The requests of a trace in order of arrival; arrays are read-only.
-
-    Attributes
-    ----------
-    arrival_s : ndarray of float64, shape (n,)
-        Arrival times, non-decreasing. [s]
-    prompt_tokens, output_tokens : ndarray of int64, shape (n,)
-        Lengths, at least 1. [tokens]
-    name : str
-        The file's name.
-    notes : tuple of str
-        What was changed while reading.
-    """
-
-    arrival_s: np.ndarray
-    prompt_tokens: np.ndarray
-    output_tokens: np.ndarray
-    name: str
-    notes: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.arrival_s)
-
-
 class Columns(NamedTuple):
     """What a parser found: numbers as float64, not yet checked, and how to find a row in the file."""
 
@@ -92,7 +66,7 @@ class Columns(NamedTuple):
 
 def read_trace(
     source: str | os.PathLike[str] | bytes | BinaryIO, name: str = "", max_bytes: int = MAX_FILE_BYTES
-) -> Trace:
+) -> Requests:
     """Return the requests of a trace file.
 
     Parameters
@@ -118,7 +92,7 @@ def read_trace(
     return _checked(columns, name)
 
 
-def with_trace(scenario: Scenario, trace: Trace, given: Collection[str] = ()) -> Scenario:
+def with_trace(scenario: Scenario, trace: Requests, given: Collection[str] = ()) -> Scenario:
     """Return the scenario as a run of the trace: its arrival times and all of its requests.
 
     Closed loop and offline keep their arrivals (the trace then gives lengths and order only), and so
@@ -352,8 +326,8 @@ def _refuse_too_many(rows: int, name: str) -> None:
         raise ScenarioError(f"{name} has {rows:,} lines; the limit is {MAX_ROWS:,}. Keep fewer rows.")
 
 
-def _checked(columns: Columns, name: str) -> Trace:
-    """Return the trace of parsed columns: checked, sorted by arrival, as read-only arrays."""
+def _checked(columns: Columns, name: str) -> Requests:
+    """Return the trace of parsed columns: checked, sorted by arrival, of whole tokens."""
     form = columns.format
     if len(columns.arrival_s) == 0:
         raise ScenarioError(f"{name} has a header but no requests; add one line per request.")
@@ -373,10 +347,8 @@ def _checked(columns: Columns, name: str) -> Trace:
         order = np.argsort(arrival_s, kind="stable")
         arrival_s, prompt, output = arrival_s[order], prompt[order], output[order]
         notes.append(f"{_requests(late)} stood out of order of arrival: sorted.")
-    arrays = [np.ascontiguousarray(array) for array in (arrival_s, prompt, output)]
-    for array in arrays:
-        array.flags.writeable = False
-    return Trace(*arrays, name=name, notes=tuple(f"{name}: {note}" for note in notes))
+    notes = [f"{name}: {note}" for note in notes]
+    return read_only(Requests(np.array(arrival_s), prompt, output, name, tuple(notes)))
 
 
 def _requests(number: int) -> str:

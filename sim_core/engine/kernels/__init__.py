@@ -14,7 +14,7 @@ and check no input; `sim_core.engine.run` does that.
 
 Two rules keep them quick, to run and to compile:
 
-* No call that passes a `Room` stays in the path of every step: arrays are handed over by value, some 130
+* No call that passes `Arrays` stays in the path of every step: they are handed over by value, some 130
   arguments at a time. What every step needs is inlined; only what is rare is called.
 * Every function is compiled for one set of types: bare numbers are types of their own, and so are the
   32-bit fields of a request, so both are given as `ZERO`, `ONE` or `np.int64(...)`.

@@ -21,14 +21,14 @@ from sim_core.engine.kernels.records import NOBODY, PREEMPTED, PREFILL_FIRST, ZE
 
 
 @inner
-def preempt(s, room, cost, rules, i):
+def preempt(s, arrays, cost, rules, i):
     """Take a running request's blocks and send it to the head of the queue."""
-    r = room.requests[i]
+    r = arrays.requests[i]
     if i == s.partial:
         s.partial = NOBODY
-        log_event(s, room, PREEMPTED, i, np.int64(r.computed), ZERO)
+        log_event(s, arrays, PREEMPTED, i, np.int64(r.computed), ZERO)
     else:
-        log_event(s, room, PREEMPTED, i, tokens_held(s, r), ZERO)
+        log_event(s, arrays, PREEMPTED, i, tokens_held(s, r), ZERO)
         r.left = left_to_generate(s, r)
         r.computed = tokens_held(s, r)
         if s.fresh > 0:
@@ -36,31 +36,31 @@ def preempt(s, room, cost, rules, i):
         else:
             r.last_token_s = s.last_decode_s
             if rules.track_itl_max:
-                r.itl_max_s = max(r.itl_max_s, largest_gap_since(s, room, r.since))
-        stop_decoding(s, room, cost, i)
-        forget_due(room, i)
+                r.itl_max_s = max(r.itl_max_s, largest_gap_since(s, arrays, r.since))
+        stop_decoding(s, arrays, cost, i)
+        forget_due(arrays, i)
     s.free_blocks += blocks_of(np.int64(r.computed), rules.block_tokens)
     if rules.swap:
         s.swapped += r.computed
     else:
         r.computed = 0
     r.preemptions += 1
-    leave_running(s, room.requests, i)
-    return_to_queue(s, room.requests, i)
+    leave_running(s, arrays.requests, i)
+    return_to_queue(s, arrays.requests, i)
     s.shortage = 1
 
 
 @inlined
-def finish(s, room, rules, i):
+def finish(s, arrays, rules, i):
     """Give a finished request's slot and blocks back; in a closed loop its client sends the next one."""
-    r = room.requests[i]
+    r = arrays.requests[i]
     r.finished_s = s.clock_s
     s.free_blocks += blocks_of(r.prompt + r.output - 1, rules.block_tokens)
-    leave_running(s, room.requests, i)
+    leave_running(s, arrays.requests, i)
     s.unfinished -= 1
-    if s.released < room.requests.size:
-        room.requests[s.released].arrival_s = s.clock_s + rules.turnaround_s
-        append_to_queue(s, room.requests, s.released)
+    if s.released < arrays.requests.size:
+        arrays.requests[s.released].arrival_s = s.clock_s + rules.turnaround_s
+        append_to_queue(s, arrays.requests, s.released)
         s.released += 1
     elif rules.pooled:
         r.next = s.done
@@ -68,46 +68,46 @@ def finish(s, room, rules, i):
 
 
 @inlined
-def finish_due(s, room, cost, rules):
+def finish_due(s, arrays, cost, rules):
     """Finish all decodes that made their last token in the step before this tick."""
-    position = (s.tick - 1) & (room.due_first.size - 1)
-    i = np.int64(room.due_first[position])
+    position = (s.tick - 1) & (arrays.due_first.size - 1)
+    i = np.int64(arrays.due_first[position])
     if i == NOBODY:
         return
-    room.due_first[position] = NOBODY
-    clear_bit(room.due_bits, position)
+    arrays.due_first[position] = NOBODY
+    clear_bit(arrays.due_bits, position)
     while i != NOBODY:
-        r = room.requests[i]
+        r = arrays.requests[i]
         if rules.track_itl_max:
-            r.itl_max_s = max(r.itl_max_s, largest_gap_since(s, room, r.since))
-        stop_decoding(s, room, cost, i)
-        finish(s, room, rules, i)
+            r.itl_max_s = max(r.itl_max_s, largest_gap_since(s, arrays, r.since))
+        stop_decoding(s, arrays, cost, i)
+        finish(s, arrays, rules, i)
         i = np.int64(r.chain)
 
 
 @inlined
-def complete(s, room, cost, rules, i):
+def complete(s, arrays, cost, rules, i):
     """Let a request that took its last prompt token make a token now, then decode or finish."""
-    r = room.requests[i]
+    r = arrays.requests[i]
     if r.left == r.output:
         r.first_token_s = s.clock_s
     else:
-        count_own_gap(s, room, rules, r, s.clock_s)
+        count_own_gap(s, arrays, rules, r, s.clock_s)
     r.left -= 1
     if r.left == 0:
-        finish(s, room, rules, i)
+        finish(s, arrays, rules, i)
         return
     r.last_token_s = s.clock_s
-    start_decoding(s, room, cost, i)
+    start_decoding(s, arrays, cost, i)
     if rules.policy == PREFILL_FIRST and s.prompts > 0:
         s.fresh += 1
 
 
 @inlined
-def complete_joining(s, room, cost, rules):
+def complete_joining(s, arrays, cost, rules):
     """Complete all requests that joined in this step, except a prompt that is still unfinished."""
     i = s.joining
     while i != NOBODY and i != s.partial:
-        following = room.requests[i].next
-        complete(s, room, cost, rules, i)
+        following = arrays.requests[i].next
+        complete(s, arrays, cost, rules, i)
         i = following

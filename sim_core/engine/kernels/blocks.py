@@ -12,28 +12,28 @@ def blocks_of(tokens, block_tokens):
 
 
 @inlined
-def blocks_taken(s, room, count):
+def blocks_taken(s, arrays, count):
     """Return the new blocks that all decodes together take in the next `count` ticks."""
-    block_tokens = room.phases.size
+    block_tokens = arrays.phases.size
     taken = count // block_tokens * s.decodes
     phase = s.tick % block_tokens
     for _ in range(count % block_tokens):  # counts the phase up: a division a tick costs more than the sum
-        taken += room.phases[phase]
+        taken += arrays.phases[phase]
         phase = phase + 1 if phase + 1 < block_tokens else 0
     return taken
 
 
 @inlined
-def steps_with_blocks(s, room, limit):
+def steps_with_blocks(s, arrays, limit):
     """Return how many of the next `limit` steps of decodes find all the blocks they need."""
-    block_tokens = room.phases.size
+    block_tokens = arrays.phases.size
     if s.free_blocks >= s.decodes * blocks_of(limit, block_tokens):
         return limit
     cycles = s.free_blocks // s.decodes
     free = s.free_blocks - cycles * s.decodes
     count = cycles * block_tokens
     while count < limit:
-        free -= room.phases[(s.tick + count) % block_tokens]
+        free -= arrays.phases[(s.tick + count) % block_tokens]
         if free < 0:
             break
         count += 1

@@ -71,90 +71,90 @@ def phase_of(s, r, block_tokens):
 
 
 @inlined
-def start_decoding(s, room, cost, i):
+def start_decoding(s, arrays, cost, i):
     """Count a request with `left` tokens to go among the decodes, from the current tick on."""
-    r = room.requests[i]
+    r = arrays.requests[i]
     r.due = s.tick + r.left - 1
     r.since = s.tick
-    ring = room.due_first.size - 1
-    r.chain = room.due_first[r.due & ring]
-    room.due_first[r.due & ring] = i
-    set_bit(room.due_bits, r.due & ring)
+    ring = arrays.due_first.size - 1
+    r.chain = arrays.due_first[r.due & ring]
+    arrays.due_first[r.due & ring] = i
+    set_bit(arrays.due_bits, r.due & ring)
     held = tokens_held(s, r)
     s.decodes += 1
     s.context += held
-    room.phases[phase_of(s, r, room.phases.size)] += 1
+    arrays.phases[phase_of(s, r, arrays.phases.size)] += 1
     if cost.window_tokens > 0:
-        enter_window(s, room, cost, r, held)
+        enter_window(s, arrays, cost, r, held)
 
 
 @inner
-def enter_window(s, room, cost, r, held):
+def enter_window(s, arrays, cost, r, held):
     """Count a decode in the window sums, and note the tick at which its context outgrows the window."""
     s.window += min(held, cost.window_tokens)
     if held < cost.window_tokens:
         s.growing += 1
         if r.prompt + r.output - 1 >= cost.window_tokens:
-            position = (s.tick + cost.window_tokens - held) & (room.crossings.size - 1)
-            room.crossings[position] += 1
-            set_bit(room.crossing_bits, position)
+            position = (s.tick + cost.window_tokens - held) & (arrays.crossings.size - 1)
+            arrays.crossings[position] += 1
+            set_bit(arrays.crossing_bits, position)
 
 
 @inner
-def leave_window(s, room, cost, r, held):
+def leave_window(s, arrays, cost, r, held):
     s.window -= min(held, cost.window_tokens)
     if held < cost.window_tokens:
         s.growing -= 1
         if r.prompt + r.output - 1 >= cost.window_tokens:
-            position = (s.tick + cost.window_tokens - held) & (room.crossings.size - 1)
-            room.crossings[position] -= 1
-            if room.crossings[position] == 0:
-                clear_bit(room.crossing_bits, position)
+            position = (s.tick + cost.window_tokens - held) & (arrays.crossings.size - 1)
+            arrays.crossings[position] -= 1
+            if arrays.crossings[position] == 0:
+                clear_bit(arrays.crossing_bits, position)
 
 
 @inlined
-def cross_window(s, room):
+def cross_window(s, arrays):
     """Let the decodes whose contexts reach the window at this tick grow no further."""
-    position = s.tick & (room.crossings.size - 1)
-    if room.crossings[position] > 0:
-        s.growing -= room.crossings[position]
-        room.crossings[position] = 0
-        clear_bit(room.crossing_bits, position)
+    position = s.tick & (arrays.crossings.size - 1)
+    if arrays.crossings[position] > 0:
+        s.growing -= arrays.crossings[position]
+        arrays.crossings[position] = 0
+        clear_bit(arrays.crossing_bits, position)
 
 
 @inlined
-def stop_decoding(s, room, cost, i):
+def stop_decoding(s, arrays, cost, i):
     """Take a decode out of all sums; its place in the ring is left to the caller."""
-    r = room.requests[i]
+    r = arrays.requests[i]
     held = tokens_held(s, r)
     s.decodes -= 1
     s.context -= held
-    room.phases[phase_of(s, r, room.phases.size)] -= 1
+    arrays.phases[phase_of(s, r, arrays.phases.size)] -= 1
     if cost.window_tokens > 0:
-        leave_window(s, room, cost, r, held)
+        leave_window(s, arrays, cost, r, held)
 
 
 @inner
-def forget_due(room, i):
+def forget_due(arrays, i):
     """Take a request out of the ring of due ticks."""
-    ring = room.due_first.size - 1
-    position = room.requests[i].due & ring
-    if room.due_first[position] == i:
-        room.due_first[position] = room.requests[i].chain
-        if room.due_first[position] == NOBODY:
-            clear_bit(room.due_bits, position)
+    ring = arrays.due_first.size - 1
+    position = arrays.requests[i].due & ring
+    if arrays.due_first[position] == i:
+        arrays.due_first[position] = arrays.requests[i].chain
+        if arrays.due_first[position] == NOBODY:
+            clear_bit(arrays.due_bits, position)
         return
-    j = room.due_first[position]
-    while room.requests[j].chain != i:
-        j = room.requests[j].chain
-    room.requests[j].chain = room.requests[i].chain
+    j = arrays.due_first[position]
+    while arrays.requests[j].chain != i:
+        j = arrays.requests[j].chain
+    arrays.requests[j].chain = arrays.requests[i].chain
 
 
 @inlined
-def move_on(s, room, steps, duration_s):
+def move_on(s, arrays, steps, duration_s):
     """Move the clock, and all decodes by `steps` tokens."""
     s.clock_s += duration_s
     s.tick += steps
     s.context += s.decodes * steps
     s.window += s.growing * steps
-    cross_window(s, room)
+    cross_window(s, arrays)

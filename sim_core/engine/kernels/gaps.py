@@ -45,72 +45,72 @@ def count_gaps(gap_counts, first_s, growth_s, steps, decodes):
 
 
 @inner
-def note_common_gap(s, room, tick, gap_s):
+def note_common_gap(s, arrays, tick, gap_s):
     """Remember the gap that all decodes share at a tick; gaps that a later one exceeds are forgotten."""
-    ring = room.gap_ticks.size - 1
-    while s.gap_last > s.gap_first and room.gap_values_s[(s.gap_last - 1) & ring] <= gap_s:
+    ring = arrays.gap_ticks.size - 1
+    while s.gap_last > s.gap_first and arrays.gap_values_s[(s.gap_last - 1) & ring] <= gap_s:
         s.gap_last -= 1
     if s.gap_last - s.gap_first > ring:
         s.gap_first += 1
-    room.gap_ticks[s.gap_last & ring] = tick
-    room.gap_values_s[s.gap_last & ring] = gap_s
+    arrays.gap_ticks[s.gap_last & ring] = tick
+    arrays.gap_values_s[s.gap_last & ring] = gap_s
     s.gap_last += 1
 
 
 @inner
-def largest_gap_since(s, room, tick):
+def largest_gap_since(s, arrays, tick):
     """Return the largest common gap at or after a tick [s], 0 if there was none."""
-    ring = room.gap_ticks.size - 1
+    ring = arrays.gap_ticks.size - 1
     low, high = s.gap_first, s.gap_last
     while low < high:
         middle = (low + high) // 2
-        if room.gap_ticks[middle & ring] < tick:
+        if arrays.gap_ticks[middle & ring] < tick:
             low = middle + 1
         else:
             high = middle
-    return room.gap_values_s[low & ring] if low < s.gap_last else 0.0
+    return arrays.gap_values_s[low & ring] if low < s.gap_last else 0.0
 
 
 @inlined
-def count_own_gap(s, room, rules, r, token_s):
+def count_own_gap(s, arrays, rules, r, token_s):
     """Count the gap that only this request had before its token at `token_s`: it paused or just joined."""
     gap_s = token_s - r.last_token_s
     if s.measured:
-        room.gap_counts[gap_bin(gap_s)] += 1
+        arrays.gap_counts[gap_bin(gap_s)] += 1
     if rules.track_itl_max:
         r.itl_max_s = max(r.itl_max_s, gap_s)
 
 
 @inlined
-def count_decode_gaps(s, room, rules, stalled_s, first_s, growth_s, steps):
+def count_decode_gaps(s, arrays, rules, stalled_s, first_s, growth_s, steps):
     """Count the gaps of all decodes over `steps` steps that end now; `stalled_s` of waiting came before.
 
     Tick and clock have moved on already; nobody has joined or finished yet.
     """
     if s.fresh == 0 and stalled_s == 0.0:
         if s.measured:
-            count_gaps(room.gap_counts, first_s, growth_s, steps, s.decodes)
+            count_gaps(arrays.gap_counts, first_s, growth_s, steps, s.decodes)
     else:
-        count_stalled_gaps(s, room, rules, stalled_s, first_s, growth_s, steps)
+        count_stalled_gaps(s, arrays, rules, stalled_s, first_s, growth_s, steps)
     if rules.track_itl_max:
         if stalled_s > 0.0:
-            note_common_gap(s, room, s.tick - steps, stalled_s + first_s)
+            note_common_gap(s, arrays, s.tick - steps, stalled_s + first_s)
         if steps > 1 or stalled_s == 0.0:
-            note_common_gap(s, room, s.tick - 1, first_s + growth_s * (steps - 1))
+            note_common_gap(s, arrays, s.tick - 1, first_s + growth_s * (steps - 1))
 
 
 @inner
-def count_stalled_gaps(s, room, rules, stalled_s, first_s, growth_s, steps):
+def count_stalled_gaps(s, arrays, rules, stalled_s, first_s, growth_s, steps):
     """Count gaps where prefill steps came between: longer for the old decodes, their own for the fresh."""
     if s.measured:
-        room.gap_counts[gap_bin(stalled_s + first_s)] += s.decodes - s.fresh
+        arrays.gap_counts[gap_bin(stalled_s + first_s)] += s.decodes - s.fresh
     first_end_s = s.clock_s - series_s(first_s + growth_s, growth_s, steps - 1)
-    i = s.running_tail if s.joining == NOBODY else room.requests[s.joining].previous
+    i = s.running_tail if s.joining == NOBODY else arrays.requests[s.joining].previous
     for _ in range(s.fresh):
-        r = room.requests[i]
-        count_own_gap(s, room, rules, r, first_end_s)
+        r = arrays.requests[i]
+        count_own_gap(s, arrays, rules, r, first_end_s)
         r.since = s.tick - steps + 1
         i = r.previous
     s.fresh = 0
     if steps > 1 and s.measured:
-        count_gaps(room.gap_counts, first_s + growth_s, growth_s, steps - 1, s.decodes)
+        count_gaps(arrays.gap_counts, first_s + growth_s, growth_s, steps - 1, s.decodes)

@@ -9,7 +9,7 @@ from sim_core.engine.kernels.records import CHUNKED, NOBODY
 
 
 @inlined
-def report_steps(s, room, rules, steps, context, window, blocks, duration_s):
+def report_steps(s, arrays, rules, steps, context, window, blocks, duration_s):
     """Add `steps` equal steps to the counters.
 
     `context` and `window` are sums over the steps, `blocks` the new KV blocks they took one after another.
@@ -18,9 +18,9 @@ def report_steps(s, room, rules, steps, context, window, blocks, duration_s):
     s.measured = rules.measure_from <= s.newest < rules.measure_until
     if not s.measured:
         return
-    last = room.steps_by_tokens.size - 1
-    room.steps_by_tokens[min(s.tokens, last)] += steps
-    room.steps_by_rows[s.rows] += steps
+    last = arrays.steps_by_tokens.size - 1
+    arrays.steps_by_tokens[min(s.tokens, last)] += steps
+    arrays.steps_by_rows[s.rows] += steps
     s.extra_tokens += max(s.tokens - last, 0) * steps
     s.steps += steps
     s.context_tokens += context
@@ -33,18 +33,18 @@ def report_steps(s, room, rules, steps, context, window, blocks, duration_s):
     s.elapsed_s += duration_s
     s.running_s += duration_s * s.running
     s.kv_used_s += duration_s * (rules.kv_blocks - s.free_blocks - blocks * (steps - 1) / (2.0 * steps))
-    report_blocked(s, room, rules, duration_s)
+    report_blocked(s, arrays, rules, duration_s)
 
 
 @inlined
-def report_blocked(s, room, rules, duration_s):
+def report_blocked(s, arrays, rules, duration_s):
     """Count the time in which the head of the queue waited for a place in the batch, or for KV blocks.
 
     A head that waits for its turn in the token budget alone is not blocked: the steps are merely full.
     """
     if s.queue_head == NOBODY:
         return
-    r = room.requests[s.queue_head]
+    r = arrays.requests[s.queue_head]
     waited_s = min(s.clock_s + duration_s - r.arrival_s, duration_s)
     if waited_s <= 0.0:
         return
@@ -59,13 +59,13 @@ def report_blocked(s, room, rules, duration_s):
 
 
 @inner
-def log_steps(s, room, rules, steps, decodes, duration_s, growth_s):
+def log_steps(s, arrays, rules, steps, decodes, duration_s, growth_s):
     """Append one row to the step log if it has room; count it in any case.
 
     The contexts are those of the first step, the KV blocks those of the last.
     """
-    if s.log_rows < room.log.size:
-        row = room.log[s.log_rows]
+    if s.log_rows < arrays.log.size:
+        row = arrays.log[s.log_rows]
         row.start_s = s.clock_s
         row.duration_s = duration_s
         row.growth_s = growth_s
@@ -82,10 +82,10 @@ def log_steps(s, room, rules, steps, decodes, duration_s, growth_s):
 
 
 @inlined
-def log_event(s, room, kind, i, computed, tokens):
+def log_event(s, arrays, kind, i, computed, tokens):
     """Note what happens to a request in the step being planned, if the log has room; count it in any case."""
-    if s.log_events < room.events.size:
-        event = room.events[s.log_events]
+    if s.log_events < arrays.events.size:
+        event = arrays.events[s.log_events]
         event.row = s.log_rows
         event.kind = kind
         event.request = i

@@ -6,7 +6,7 @@ import math
 
 from sim_core.engine.compiling import Entry, inner
 from sim_core.engine.kernels.queue import append_to_queue, waiting_head
-from sim_core.engine.kernels.records import NOBODY, room_of
+from sim_core.engine.kernels.records import NOBODY, replica_of
 from sim_core.engine.kernels.steps import (
     decode_run,
     planned_step,
@@ -19,27 +19,27 @@ from sim_core.engine.kernels.steps import (
 
 
 @inner
-def advance(s, room, cost, rules, until_s):
+def advance(s, arrays, cost, rules, until_s):
     """Run all steps that start before `until_s`, one at a time or all equal ones up to the next event.
 
     This is the one place that calls the three kinds of step, and they are compiled into it: a call that
-    passes a room costs forty times what it does.
+    passes a arrays costs forty times what it does.
     """
     while s.unfinished > 0:
-        if s.running == 0 and waiting_head(s, room.requests) == NOBODY:
-            if s.queue_head == NOBODY or room.requests[s.queue_head].arrival_s >= until_s:
+        if s.running == 0 and waiting_head(s, arrays.requests) == NOBODY:
+            if s.queue_head == NOBODY or arrays.requests[s.queue_head].arrival_s >= until_s:
                 return
-            wait_until(s, rules, room.requests[s.queue_head].arrival_s)
+            wait_until(s, rules, arrays.requests[s.queue_head].arrival_s)
         if s.clock_s >= until_s:
             return
-        if wants_prefill_step(s, room, rules):
-            prefill_step(s, room, cost, rules)
+        if wants_prefill_step(s, arrays, rules):
+            prefill_step(s, arrays, cost, rules)
             continue
-        limit = 0 if wants_planned_step(s, room, rules) else run_limit(s, room, cost)
+        limit = 0 if wants_planned_step(s, arrays, rules) else run_limit(s, arrays, cost)
         if limit > 0:
-            decode_run(s, room, cost, rules, limit, until_s)
+            decode_run(s, arrays, cost, rules, limit, until_s)
         else:
-            planned_step(s, room, cost, rules)
+            planned_step(s, arrays, cost, rules)
 
 
 @inner
@@ -71,37 +71,37 @@ def open_engine(s, rules):
 
 
 @Entry
-def run_continuous(states, room, cost, rules, arrival_s, prompt_tokens, output_tokens, concurrency):
+def run_continuous(states, arrays, cost, rules, arrival_s, prompt_tokens, output_tokens, concurrency):
     """Run one engine to the end under `chunked` or `prefill_first`; a concurrency of 0 means open loop."""
-    load_requests(room.requests, arrival_s, prompt_tokens, output_tokens)
+    load_requests(arrays.requests, arrival_s, prompt_tokens, output_tokens)
     s = states[0]
     open_engine(s, rules)
-    count = room.requests.size
+    count = arrays.requests.size
     s.unfinished = count
     s.released = min(concurrency, count) if concurrency > 0 else count
     for i in range(s.released):
-        append_to_queue(s, room.requests, i)
-    advance(s, room, cost, rules, math.inf)
+        append_to_queue(s, arrays.requests, i)
+    advance(s, arrays, cost, rules, math.inf)
 
 
 @Entry
-def run_balanced(states, rooms, cost, rules, drain_rules, arrival_s, prompt_tokens, output_tokens):
+def run_balanced(states, stacked, cost, rules, drain_rules, arrival_s, prompt_tokens, output_tokens):
     """Run replicas side by side; each arrival goes to the one with the fewest unfinished requests.
 
     The router sees every replica after all steps that start before the arrival. After the last one,
     `drain_rules` hold, which may measure no more.
     """
-    load_requests(rooms.requests, arrival_s, prompt_tokens, output_tokens)
+    load_requests(stacked.requests, arrival_s, prompt_tokens, output_tokens)
     for replica in range(states.size):
         open_engine(states[replica], rules)
-        states[replica].released = rooms.requests.size
-    for i in range(rooms.requests.size):
+        states[replica].released = stacked.requests.size
+    for i in range(stacked.requests.size):
         chosen = 0
         for replica in range(states.size):
-            advance(states[replica], room_of(rooms, replica), cost, rules, arrival_s[i])
+            advance(states[replica], replica_of(stacked, replica), cost, rules, arrival_s[i])
             if states[replica].unfinished < states[chosen].unfinished:
                 chosen = replica
-        append_to_queue(states[chosen], rooms.requests, i)
+        append_to_queue(states[chosen], stacked.requests, i)
         states[chosen].unfinished += 1
     for replica in range(states.size):
-        advance(states[replica], room_of(rooms, replica), cost, drain_rules, math.inf)
+        advance(states[replica], replica_of(stacked, replica), cost, drain_rules, math.inf)

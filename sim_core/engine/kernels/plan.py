@@ -33,14 +33,14 @@ def clear_plan(s):
 
 
 @inlined
-def plan_decodes(s, room, cost, rules):
+def plan_decodes(s, arrays, cost, rules):
     """Give every decode one token, and a block where it needs one; preempt from the tail if none is left."""
     block_tokens = rules.block_tokens
     phase = s.tick % block_tokens
-    if room.phases[phase] <= s.free_blocks:
-        s.free_blocks -= room.phases[phase]
+    if arrays.phases[phase] <= s.free_blocks:
+        s.free_blocks -= arrays.phases[phase]
     else:
-        take_blocks_in_order(s, room, cost, rules, phase)
+        take_blocks_in_order(s, arrays, cost, rules, phase)
     s.tokens += s.decodes
     s.rows += s.decodes
     s.step_context += s.context
@@ -48,26 +48,26 @@ def plan_decodes(s, room, cost, rules):
 
 
 @inner
-def take_blocks_in_order(s, room, cost, rules, phase):
+def take_blocks_in_order(s, arrays, cost, rules, phase):
     """Give blocks to decodes in admission order, preempting from the tail; stop if one preempts itself."""
     i = s.running_head
     while i != NOBODY and i != s.partial:
-        if phase_of(s, room.requests[i], rules.block_tokens) == phase:
+        if phase_of(s, arrays.requests[i], rules.block_tokens) == phase:
             while s.free_blocks == 0:
                 victim = s.running_tail
-                preempt(s, room, cost, rules, victim)
+                preempt(s, arrays, cost, rules, victim)
                 if victim == i:
                     return
             s.free_blocks -= 1
-        i = room.requests[i].next
+        i = arrays.requests[i].next
 
 
 @inlined
-def plan_chunk(s, room, cost, i, r, chunk):
+def plan_chunk(s, arrays, cost, i, r, chunk):
     """Plan the next `chunk` tokens of a prompt; its last one yields an output token."""
     start = np.int64(r.computed)
     end = start + chunk
-    log_event(s, room, CHUNK, i, start, chunk)
+    log_event(s, arrays, CHUNK, i, start, chunk)
     s.tokens += chunk
     s.prompts += 1
     s.step_pairs += pairs_between(start, end)
@@ -82,9 +82,9 @@ def plan_chunk(s, room, cost, i, r, chunk):
 
 
 @inlined
-def plan_return(s, room, cost, i, r):
+def plan_return(s, arrays, cost, i, r):
     """Plan one token of a decode that comes back from host memory."""
-    log_event(s, room, RETURNED, i, np.int64(r.computed), ZERO)
+    log_event(s, arrays, RETURNED, i, np.int64(r.computed), ZERO)
     if r.preemptions == 0 and math.isnan(r.joined_s):
         r.joined_s = s.clock_s
         s.joins += 1
@@ -98,47 +98,47 @@ def plan_return(s, room, cost, i, r):
 
 
 @inlined
-def plan_admission(s, room, cost, rules, chunk):
+def plan_admission(s, arrays, cost, rules, chunk):
     """Admit the head of the queue and plan its first `chunk` tokens."""
-    i = admit(s, room.requests)
-    r = room.requests[i]
+    i = admit(s, arrays.requests)
+    r = arrays.requests[i]
     s.free_blocks -= blocks_of(r.computed + chunk, rules.block_tokens)
     if s.joining == NOBODY:
         s.joining = i
     if rules.swap and r.preemptions > 0:
         s.swapped += r.computed
     if is_returning_decode(r, rules):
-        plan_return(s, room, cost, i, r)
+        plan_return(s, arrays, cost, i, r)
     else:
-        plan_chunk(s, room, cost, i, r, chunk)
+        plan_chunk(s, arrays, cost, i, r, chunk)
 
 
 @inner
-def continue_prompt(s, room, cost, rules):
+def continue_prompt(s, arrays, cost, rules):
     """Plan the next chunk of the unfinished prompt; without blocks for it, it is preempted itself."""
     i = s.partial
-    r = room.requests[i]
+    r = arrays.requests[i]
     chunk = min(target_of(r) - r.computed, rules.token_budget - s.tokens)
     start = np.int64(r.computed)
     needed = blocks_of(start + chunk, rules.block_tokens) - blocks_of(start, rules.block_tokens)
     if needed > s.free_blocks:
-        preempt(s, room, cost, rules, i)
+        preempt(s, arrays, cost, rules, i)
         return
     s.free_blocks -= needed
     s.joining = i
-    plan_chunk(s, room, cost, i, r, chunk)
+    plan_chunk(s, arrays, cost, i, r, chunk)
 
 
 @inlined
-def tokens_to_join(s, room, rules, tokens, free_blocks):
+def tokens_to_join(s, arrays, rules, tokens, free_blocks):
     """Return the tokens that the head of the queue takes in a step of `tokens` so far, 0 if it cannot join.
 
     Under `prefill_first` only a decode that comes back from host memory joins a step of decodes.
     """
-    i = waiting_head(s, room.requests)
+    i = waiting_head(s, arrays.requests)
     if i == NOBODY or s.running >= rules.max_running:
         return 0
-    r = room.requests[i]
+    r = arrays.requests[i]
     chunk = target_of(r) - r.computed
     if rules.policy == CHUNKED:
         chunk = min(chunk, rules.token_budget - tokens)

@@ -140,7 +140,7 @@ class Rules(NamedTuple):
     pooled: bool
 
 
-class Room(NamedTuple):
+class Arrays(NamedTuple):
     """The arrays of one engine: the requests, its rings of coming events and its counters."""
 
     requests: np.ndarray  # REQUEST, one each
@@ -159,20 +159,20 @@ class Room(NamedTuple):
 
 
 @inlined
-def room_of(rooms, replica):
-    """Return one replica's room; all replicas share the requests."""
-    return Room(
-        rooms.requests,
-        rooms.due_first[replica],
-        rooms.due_bits[replica],
-        rooms.crossings[replica],
-        rooms.crossing_bits[replica],
-        rooms.phases[replica],
-        rooms.gap_ticks[replica],
-        rooms.gap_values_s[replica],
-        rooms.gap_counts[replica],
-        rooms.steps_by_tokens[replica],
-        rooms.steps_by_rows[replica],
-        rooms.log[replica],
-        rooms.events[replica],
+def replica_of(stacked, replica):
+    """Return one replica's arrays; all replicas share the requests."""
+    return Arrays(
+        stacked.requests,
+        stacked.due_first[replica],
+        stacked.due_bits[replica],
+        stacked.crossings[replica],
+        stacked.crossing_bits[replica],
+        stacked.phases[replica],
+        stacked.gap_ticks[replica],
+        stacked.gap_values_s[replica],
+        stacked.gap_counts[replica],
+        stacked.steps_by_tokens[replica],
+        stacked.steps_by_rows[replica],
+        stacked.log[replica],
+        stacked.events[replica],
     )

@@ -74,7 +74,7 @@ def padded_time_s(cost, slots, prompt, steps):
 
 
 @inlined
-def count_padded_gaps(s, room, cost, prompt, slots, done, steps, live):
+def count_padded_gaps(s, arrays, cost, prompt, slots, done, steps, live):
     """Count the gaps of `live` requests over the decode steps from `done` to `steps`, cut at the window."""
     if not s.measured:
         return
@@ -88,11 +88,11 @@ def count_padded_gaps(s, room, cost, prompt, slots, done, steps, live):
             growth_s = cost.decode_context_s * slots
             if prompt + start < cost.window_tokens:
                 growth_s += cost.window_context_s * slots
-            count_gaps(room.gap_counts, first_s, growth_s, end - start, live)
+            count_gaps(arrays.gap_counts, first_s, growth_s, end - start, live)
 
 
 @inlined
-def prefill_batch(s, room, cost, rules, first, end, prompt):
+def prefill_batch(s, arrays, cost, rules, first, end, prompt):
     """Prefill all prompts of a batch together, padded to the longest; each yields its first token."""
     slots = end - first
     clear_plan(s)
@@ -102,41 +102,41 @@ def prefill_batch(s, room, cost, rules, first, end, prompt):
     if cost.window_tokens > 0:
         s.step_window_pairs = slots * window_pairs_between(ZERO, prompt, cost.window_tokens)
     for i in range(first, end):
-        log_event(s, room, CHUNK, i, ZERO, np.int64(room.requests[i].prompt))
+        log_event(s, arrays, CHUNK, i, ZERO, np.int64(arrays.requests[i].prompt))
     duration_s = planned_time_s(s, cost)
-    report_steps(s, room, rules, ONE, ZERO, ZERO, ZERO, duration_s)
-    log_steps(s, room, rules, ONE, ZERO, duration_s, 0.0)
+    report_steps(s, arrays, rules, ONE, ZERO, ZERO, ZERO, duration_s)
+    log_steps(s, arrays, rules, ONE, ZERO, duration_s, 0.0)
     s.clock_s += duration_s
 
 
 @inner
-def sort_by_end(room, first, end):
+def sort_by_end(arrays, first, end):
     """Enter the requests of a batch in the ring by the number of their decode steps."""
     for i in range(first, end):
-        r = room.requests[i]
+        r = arrays.requests[i]
         r.due = r.output - 1
-        r.chain = room.due_first[r.due]
-        room.due_first[r.due] = i
-        set_bit(room.due_bits, r.due)
+        r.chain = arrays.due_first[r.due]
+        arrays.due_first[r.due] = i
+        set_bit(arrays.due_bits, r.due)
 
 
 @inlined
-def finish_padded(s, room, cost, rules, first, prompt, slots, steps):
+def finish_padded(s, arrays, cost, rules, first, prompt, slots, steps):
     """Finish all requests of a batch that make their last token after `steps` decode steps."""
-    i = room.due_first[steps]
+    i = arrays.due_first[steps]
     finished = 0
     finished_s = s.clock_s + padded_time_s(cost, slots, prompt, steps)
-    room.due_first[steps] = NOBODY
-    clear_bit(room.due_bits, steps)
+    arrays.due_first[steps] = NOBODY
+    clear_bit(arrays.due_bits, steps)
     while i != NOBODY:
-        r = room.requests[i]
+        r = arrays.requests[i]
         r.first_token_s = s.clock_s
         r.finished_s = finished_s
         if rules.track_itl_max and steps > 0:
             reach = prompt + steps - 1
             r.itl_max_s = decode_time_s(cost, slots, slots * reach, slots * min(reach, cost.window_tokens))
-        if s.released < room.requests.size:
-            room.requests[s.released].arrival_s = finished_s + rules.turnaround_s
+        if s.released < arrays.requests.size:
+            arrays.requests[s.released].arrival_s = finished_s + rules.turnaround_s
             s.released += 1
         finished += 1
         i = r.chain
@@ -144,16 +144,16 @@ def finish_padded(s, room, cost, rules, first, prompt, slots, steps):
 
 
 @inner
-def decode_batch(s, room, cost, rules, first, end, prompt):
+def decode_batch(s, arrays, cost, rules, first, end, prompt):
     """Decode a padded batch until its longest answer is done; every slot is held to the end."""
     slots = end - first
-    sort_by_end(room, first, end)
+    sort_by_end(arrays, first, end)
     done = ZERO
     live = slots
     while live > 0:
-        steps = done + ticks_to_next(room.due_bits, done)
-        count_padded_gaps(s, room, cost, prompt, slots, done, steps, live)
-        live -= finish_padded(s, room, cost, rules, first, prompt, slots, steps)
+        steps = done + ticks_to_next(arrays.due_bits, done)
+        count_padded_gaps(s, arrays, cost, prompt, slots, done, steps, live)
+        live -= finish_padded(s, arrays, cost, rules, first, prompt, slots, steps)
         done = steps
     if done > 0:
         clear_plan(s)
@@ -162,12 +162,12 @@ def decode_batch(s, room, cost, rules, first, end, prompt):
         window = window_sum(prompt, done, cost.window_tokens) if cost.window_tokens > 0 else 0
         duration_s = padded_time_s(cost, slots, prompt, done)
         context = slots * context_sum(prompt, done)
-        report_steps(s, room, rules, done, context, slots * window, ZERO, duration_s)
-        log_padded_steps(s, room, cost, rules, prompt, slots, done)
+        report_steps(s, arrays, rules, done, context, slots * window, ZERO, duration_s)
+        log_padded_steps(s, arrays, cost, rules, prompt, slots, done)
 
 
 @inlined
-def log_padded_steps(s, room, cost, rules, prompt, slots, steps):
+def log_padded_steps(s, arrays, cost, rules, prompt, slots, steps):
     """Log the decode steps of a padded batch, in two rows where the sliding window is reached, and pass them.
 
     A batch's time is the sum over all its steps; the clock takes that, not the sum of two rows.
@@ -179,11 +179,11 @@ def log_padded_steps(s, room, cost, rules, prompt, slots, steps):
     growth_s = (cost.decode_context_s + cost.window_context_s) * slots
     if cut > 0:
         duration_s = padded_time_s(cost, slots, prompt, cut)
-        log_steps(s, room, rules, cut, slots, duration_s, growth_s)
+        log_steps(s, arrays, rules, cut, slots, duration_s, growth_s)
         s.clock_s += duration_s
     if cut < steps:
         s.step_context = slots * (prompt + cut)
-        log_steps(s, room, rules, steps - cut, slots, end_s - s.clock_s, cost.decode_context_s * slots)
+        log_steps(s, arrays, rules, steps - cut, slots, end_s - s.clock_s, cost.decode_context_s * slots)
     s.clock_s = end_s
 
 
@@ -202,25 +202,25 @@ def report_left_out(s, requests, rules, first, end, start_s):
 
 
 @Entry
-def run_static(states, room, cost, rules, arrival_s, prompt_tokens, output_tokens, concurrency):
+def run_static(states, arrays, cost, rules, arrival_s, prompt_tokens, output_tokens, concurrency):
     """Run one engine to the end with static batches; a concurrency of 0 means open loop."""
-    load_requests(room.requests, arrival_s, prompt_tokens, output_tokens)
+    load_requests(arrays.requests, arrival_s, prompt_tokens, output_tokens)
     s = states[0]
     open_engine(s, rules)
-    count = room.requests.size
+    count = arrays.requests.size
     s.released = min(concurrency, count) if concurrency > 0 else count
     first = ZERO
     while first < count:
-        start_s = batch_start_s(s, room.requests, rules, first)
+        start_s = batch_start_s(s, arrays.requests, rules, first)
         wait_until(s, rules, start_s)
-        end = batch_end(s, room.requests, rules, first, start_s)
+        end = batch_end(s, arrays.requests, rules, first, start_s)
         prompt = output = ZERO
         for i in range(first, end):
-            prompt = max(prompt, room.requests[i].prompt)
-            output = max(output, room.requests[i].output)
+            prompt = max(prompt, arrays.requests[i].prompt)
+            output = max(output, arrays.requests[i].output)
         s.newest = end - 1
         s.free_blocks = rules.kv_blocks - (end - first) * blocks_of(prompt + output, rules.block_tokens)
-        prefill_batch(s, room, cost, rules, first, end, prompt)
-        decode_batch(s, room, cost, rules, first, end, prompt)
-        report_left_out(s, room.requests, rules, first, end, start_s)
+        prefill_batch(s, arrays, cost, rules, first, end, prompt)
+        decode_batch(s, arrays, cost, rules, first, end, prompt)
+        report_left_out(s, arrays.requests, rules, first, end, start_s)
         first = end

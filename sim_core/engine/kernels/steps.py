@@ -23,53 +23,53 @@ from sim_core.engine.kernels.step_time import decode_time_s, planned_time_s, ser
 
 
 @inlined
-def planned_step(s, room, cost, rules):
+def planned_step(s, arrays, cost, rules):
     """Run one step of decodes, the unfinished prompt and whoever can join."""
     clear_plan(s)
-    plan_decodes(s, room, cost, rules)
+    plan_decodes(s, arrays, cost, rules)
     if s.partial != NOBODY:
-        continue_prompt(s, room, cost, rules)
+        continue_prompt(s, arrays, cost, rules)
     while s.shortage == 0:
-        chunk = tokens_to_join(s, room, rules, s.tokens, s.free_blocks)
+        chunk = tokens_to_join(s, arrays, rules, s.tokens, s.free_blocks)
         if chunk <= 0:
             break
-        plan_admission(s, room, cost, rules, chunk)
+        plan_admission(s, arrays, cost, rules, chunk)
     if s.tokens == 0:
         return
     duration_s = planned_time_s(s, cost)
     stalled_s = s.clock_s - s.last_decode_s if rules.policy == PREFILL_FIRST else 0.0
-    report_steps(s, room, rules, ONE, s.step_context, s.step_window, ZERO, duration_s)
-    log_steps(s, room, rules, ONE, s.decodes + s.returned, duration_s, 0.0)
-    move_on(s, room, ONE, duration_s)
+    report_steps(s, arrays, rules, ONE, s.step_context, s.step_window, ZERO, duration_s)
+    log_steps(s, arrays, rules, ONE, s.decodes + s.returned, duration_s, 0.0)
+    move_on(s, arrays, ONE, duration_s)
     if s.decodes > 0:
-        count_decode_gaps(s, room, rules, stalled_s, duration_s, 0.0, ONE)
-    finish_due(s, room, cost, rules)
-    complete_joining(s, room, cost, rules)
+        count_decode_gaps(s, arrays, rules, stalled_s, duration_s, 0.0, ONE)
+    finish_due(s, arrays, cost, rules)
+    complete_joining(s, arrays, cost, rules)
     s.last_decode_s = s.clock_s
 
 
 @inlined
-def prefill_step(s, room, cost, rules):
+def prefill_step(s, arrays, cost, rules):
     """Run one step of whole prompts, at least one and up to the token budget; decodes wait."""
     clear_plan(s)
     while s.running < rules.max_running:
-        i = waiting_head(s, room.requests)
-        if i == NOBODY or is_returning_decode(room.requests[i], rules):
+        i = waiting_head(s, arrays.requests)
+        if i == NOBODY or is_returning_decode(arrays.requests[i], rules):
             break
-        target = target_of(room.requests[i])
+        target = target_of(arrays.requests[i])
         over_budget = s.tokens > 0 and s.tokens + target > rules.token_budget
         if over_budget or blocks_of(target, rules.block_tokens) > s.free_blocks:
             break
-        plan_admission(s, room, cost, rules, target)
+        plan_admission(s, arrays, cost, rules, target)
     duration_s = planned_time_s(s, cost)
-    report_steps(s, room, rules, ONE, ZERO, ZERO, ZERO, duration_s)
-    log_steps(s, room, rules, ONE, ZERO, duration_s, 0.0)
+    report_steps(s, arrays, rules, ONE, ZERO, ZERO, ZERO, duration_s)
+    log_steps(s, arrays, rules, ONE, ZERO, duration_s, 0.0)
     s.clock_s += duration_s
-    complete_joining(s, room, cost, rules)
+    complete_joining(s, arrays, cost, rules)
 
 
 @inlined
-def decode_run(s, room, cost, rules, limit, until_s):
+def decode_run(s, arrays, cost, rules, limit, until_s):
     """Run up to `limit` equal steps of decodes alone; stop where somebody who could join arrives."""
     clear_plan(s)
     s.tokens = s.rows = s.decodes
@@ -78,53 +78,53 @@ def decode_run(s, room, cost, rules, limit, until_s):
     growth_s = cost.decode_context_s * s.decodes + cost.window_context_s * s.growing
     stop_s = until_s
     if s.queue_head != NOBODY and s.running < rules.max_running:
-        arrival_s = room.requests[s.queue_head].arrival_s
+        arrival_s = arrays.requests[s.queue_head].arrival_s
         if arrival_s > s.clock_s:
             stop_s = min(stop_s, arrival_s)
     steps = limit if stop_s == math.inf else steps_until(first_s, growth_s, stop_s - s.clock_s, limit)
     duration_s = series_s(first_s, growth_s, steps)
-    blocks = blocks_taken(s, room, steps)
+    blocks = blocks_taken(s, arrays, steps)
     s.free_blocks -= blocks
     more = steps * (steps - 1) // 2
     context = steps * s.context + more * s.decodes
     window = steps * s.window + more * s.growing
     stalled_s = s.clock_s - s.last_decode_s if rules.policy == PREFILL_FIRST else 0.0
-    report_steps(s, room, rules, steps, context, window, blocks, duration_s)
-    log_steps(s, room, rules, steps, s.decodes, duration_s, growth_s)
-    move_on(s, room, steps, duration_s)
-    count_decode_gaps(s, room, rules, stalled_s, first_s, growth_s, steps)
-    finish_due(s, room, cost, rules)
+    report_steps(s, arrays, rules, steps, context, window, blocks, duration_s)
+    log_steps(s, arrays, rules, steps, s.decodes, duration_s, growth_s)
+    move_on(s, arrays, steps, duration_s)
+    count_decode_gaps(s, arrays, rules, stalled_s, first_s, growth_s, steps)
+    finish_due(s, arrays, cost, rules)
     s.last_decode_s = s.clock_s
 
 
 @inlined
-def run_limit(s, room, cost):
+def run_limit(s, arrays, cost):
     """Return the steps until something changes: a finish, a context at the window, a block shortage."""
-    limit = ticks_to_next(room.due_bits, s.tick) + 1
+    limit = ticks_to_next(arrays.due_bits, s.tick) + 1
     if cost.window_tokens > 0 and s.growing > 0:
-        limit = min(limit, max(ticks_to_next(room.crossing_bits, s.tick), 1))
-    return steps_with_blocks(s, room, limit)
+        limit = min(limit, max(ticks_to_next(arrays.crossing_bits, s.tick), 1))
+    return steps_with_blocks(s, arrays, limit)
 
 
 # --- which of them comes next ----------------------------------------------------------------------
 
 
 @inlined
-def wants_planned_step(s, room, rules):
+def wants_planned_step(s, arrays, rules):
     """Return whether prompt tokens, or a decode from host memory, go into the next step of decodes."""
     if s.partial != NOBODY:
         return True
-    free_blocks = s.free_blocks - room.phases[s.tick % rules.block_tokens]
-    return tokens_to_join(s, room, rules, s.decodes, free_blocks) > 0
+    free_blocks = s.free_blocks - arrays.phases[s.tick % rules.block_tokens]
+    return tokens_to_join(s, arrays, rules, s.decodes, free_blocks) > 0
 
 
 @inlined
-def wants_prefill_step(s, room, rules):
+def wants_prefill_step(s, arrays, rules):
     """Return whether `prefill_first` stops the decodes for whole prompts now."""
-    i = waiting_head(s, room.requests)
+    i = waiting_head(s, arrays.requests)
     if rules.policy != PREFILL_FIRST or i == NOBODY or s.running >= rules.max_running:
         return False
-    r = room.requests[i]
+    r = arrays.requests[i]
     return not is_returning_decode(r, rules) and blocks_of(target_of(r), rules.block_tokens) <= s.free_blocks
 
 

@@ -50,7 +50,7 @@ def case_of(point: OwnPoint, base: Scenario) -> Case:
     """
     changes, assumed = _traffic(point)
     lengths, more = _lengths(point)
-    rows = min(len(point.rows.prompt_tokens), MAX_REQUESTS) if point.rows is not None else 0
+    rows = min(len(point.rows), MAX_REQUESTS) if point.rows is not None else 0
     count = rows or min(point.requests, MAX_REQUESTS) or 10 * changes.get("concurrency", 100)
     changes |= lengths | {"requests": int(count), "request_list": "", "warmup_frac": 0.0}
     return Case(point, base.replace(**changes), "; ".join(filter(None, (assumed, more))))

@@ -22,7 +22,7 @@ from sim_core.results.use import padding_frac
 from sim_core.scenario.link.changes import with_changes
 from sim_core.scenario.scenario import FIELDS, Scenario
 from sim_core.sweep.frontier import row_of
-from sim_core.traffic.draws import draw
+from sim_core.traffic.draws import requests_sent
 
 # --- answers that end at different times ----------------------------------------------------------
 
@@ -69,7 +69,7 @@ def endings(scenario: Scenario) -> Endings:
     price_of(scenario)  # a model that does not fit has nothing to show
     policy = continuous_policy(scenario)
     base = _crowd(scenario)
-    target = float(draw(base).output_tokens.mean())
+    target = float(requests_sent(base).output_tokens.mean())
     cases = {spread: _with_spread(base, spread, target) for spread in SPREADS}
     rows = [
         _ending_row(spread, case.replace(policy=name))
@@ -84,7 +84,7 @@ def _crowd(scenario: Scenario) -> Scenario:
     base = one_engine(drawn(scenario), FIELDS["requests"].high)
     clients = base.max_running
     if base.mix:
-        traffic = draw(base.replace(arrivals="offline", requests=PRESSURE_REQUESTS))
+        traffic = requests_sent(base.replace(arrivals="offline", requests=PRESSURE_REQUESTS))
         prompts = traffic.prompt_tokens
         base = with_changes(
             base,
@@ -106,7 +106,7 @@ def _with_spread(scenario: Scenario, spread: float, target: float) -> Scenario:
     for _ in range(6):
         tokens = min(max(1, round(mean)), FIELDS["output_tokens"].high)
         case = scenario.replace(output_cv=spread, output_tokens=tokens)
-        sample = float(draw(case).output_tokens.mean())
+        sample = float(requests_sent(case).output_tokens.mean())
         if best is None or abs(sample - target) < best[0]:
             best = (abs(sample - target), case)
         mean = tokens * target / sample

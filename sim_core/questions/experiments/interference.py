@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sim_core.engine.run import Run, Steps, each_step, run
+from sim_core.engine.results import Run
+from sim_core.engine.run import run
+from sim_core.engine.steps import Steps, each_step
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.memory import memory
 from sim_core.price.price import price_of
@@ -19,7 +21,7 @@ from sim_core.questions.experiments.waiting import WAIT_REQUESTS
 from sim_core.results.window import ratio, request_per_s
 from sim_core.scenario.request_lists import write_request_list
 from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario, calibration_of
-from sim_core.traffic.draws import draw
+from sim_core.traffic.draws import requests_sent
 
 # --- prompts among decodes ------------------------------------------------------------------------
 
@@ -152,7 +154,7 @@ def _plan(scenario: Scenario, decodes: int, context: int) -> Plan:
     limit = price.request_limit_tokens - 1
     context = max(1, min(context, limit - LEAST_TOKENS))
     tokens = min(wanted, limit - context)
-    prompts = draw(scenario).prompt_tokens
+    prompts = requests_sent(scenario).prompt_tokens
     spare = int(prompts[prompts < limit].max(initial=1)) + scenario.kv_block_tokens
     budgets = [variant.token_budget for variant in variants(scenario, decodes)]
     held = context + tokens + _stagger(decodes, context, min(budgets)) + scenario.kv_block_tokens
@@ -206,7 +208,7 @@ def listed(scenario: Scenario, requests: list[tuple[float, int, int]]) -> Scenar
 def _prompts(scenario: Scenario, start_s: float) -> list[tuple[float, int, int]]:
     """Return the prompts that arrive from a time on, each with an answer of one token."""
     limit = price_of(scenario).request_limit_tokens
-    traffic = draw(scenario)
+    traffic = requests_sent(scenario)
     arrival_s = np.minimum(start_s + traffic.arrival_s, LATEST_S).round(3)
     rows = zip(arrival_s.tolist(), traffic.prompt_tokens.tolist(), strict=True)
     return [(arrival, prompt, 1) for arrival, prompt in rows if prompt < limit]

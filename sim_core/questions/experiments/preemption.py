@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from sim_core.engine.run import Run, run
+from sim_core.engine.results import Run
+from sim_core.engine.run import run
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.memory import memory
 from sim_core.price.one_step import step_parts, window_pairs
@@ -26,7 +27,7 @@ from sim_core.questions.experiments.common import (
 from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario, accelerator_of
 from sim_core.sweep.frontier import evaluate, row_of
 from sim_core.sweep.points import Point, sweep_points
-from sim_core.traffic.draws import draw
+from sim_core.traffic.draws import requests_sent
 
 # --- running out of KV cache ----------------------------------------------------------------------
 
@@ -87,7 +88,7 @@ def kv_shares(scenario: Scenario) -> tuple[float, ...]:
     base = one_engine(drawn(scenario), PRESSURE_REQUESTS)
     full = base.replace(kv_memory_frac=max(base.kv_memory_frac, DEFAULTS["kv_memory_frac"]))
     limit = price_of(full).request_limit_tokens
-    traffic = draw(base)
+    traffic = requests_sent(base)
     lengths = traffic.prompt_tokens + traffic.output_tokens
     lengths = lengths[lengths <= limit]
     most = memory(full)["kv_tokens"]
@@ -282,5 +283,5 @@ def _with_flops(scenario: Scenario, factor: float) -> Scenario:
 
 def mean_context(scenario: Scenario) -> int:
     """Return the tokens that the scenario's requests hold half-way through their answers, on average."""
-    traffic = draw(one_engine(drawn(scenario), PRESSURE_REQUESTS))
+    traffic = requests_sent(one_engine(drawn(scenario), PRESSURE_REQUESTS))
     return max(1, round(float(traffic.prompt_tokens.mean() + traffic.output_tokens.mean() / 2)))

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from sim_core.engine.run import Run, run
+from sim_core.engine.results import Run
+from sim_core.engine.run import run
 from sim_core.price.price import price_of
 from sim_core.questions.experiments.common import REMEMBERED, Row, drawn, one_engine, rounded
 from sim_core.scenario.scenario import Scenario

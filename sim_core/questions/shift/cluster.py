@@ -22,10 +22,11 @@ import numpy as np
 
 from sim_core.engine.kernels.pools.moves import Plan
 from sim_core.engine.kernels.records import DECODES, PREFILLS
-from sim_core.engine.run import SplitEngine, pool_of, pool_rules, traffic_of
+from sim_core.engine.rules import RunRules, worker_rules
+from sim_core.engine.two_pools import SplitEngine, workers_of
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.memory import memory
-from sim_core.price.pools import Pools, decode_of, prefill_of
+from sim_core.price.pools import PoolPrices, decode_of, prefill_of
 from sim_core.price.step_cost import Transfer
 from sim_core.scenario.scenario import DEFAULTS, Scenario
 from sim_core.traffic.demand import Demand
@@ -119,25 +120,30 @@ class Cluster:
     """
 
     def __init__(
-        self, scenario: Scenario, pools: Pools, demand: Demand, prefill_workers: int, free: bool = False
+        self, scenario: Scenario, pools: PoolPrices, demand: Demand, prefill_workers: int, free: bool = False
     ) -> None:
         self.workers = check_workers(scenario)
-        self.kept = pools.holds(demand.prompt_tokens, demand.output_tokens)
-        traffic = traffic_of(
-            demand.arrival_s[self.kept] + pools.decode.request_before_s, demand.prompt_tokens[self.kept],
-            demand.output_tokens[self.kept], 0,
-        )  # fmt: skip
-        decode = pool_rules(
-            scenario.max_running, scenario.token_budget, pools.decode.kv_blocks,
-            pools.decode.kv_block_tokens, scenario.preemption,
-        )  # fmt: skip
+        sent = demand.requests
+        self.kept = pools.holds(sent.prompt_tokens, sent.output_tokens)
+        served = sent.take(self.kept)
+        served = served.arriving_at(served.arrival_s + pools.decode.request_before_s)
+        rules = RunRules(
+            max_running=scenario.max_running,
+            token_budget=scenario.token_budget,
+            kv_blocks=pools.decode.kv_blocks,
+            kv_block_tokens=pools.decode.kv_block_tokens,
+            preemption=scenario.preemption,
+        )
+        decode = worker_rules(rules)
         prefill = decode._replace(max_running=scenario.max_batch, kv_blocks=pools.prefill.kv_blocks)
         self.engine = SplitEngine(
-            pool_of(prefill, pools.prefill.step, traffic, self.workers),
-            pool_of(decode, pools.decode.step, traffic, self.workers),
-            Transfer(0.0, 0.0, 1, False) if free else pools.transfer, traffic, plan_of(scenario, free),
+            workers_of(prefill, pools.prefill.step, served, self.workers),
+            workers_of(decode, pools.decode.step, served, self.workers),
+            Transfer(0.0, 0.0, 1, False) if free else pools.transfer,
+            served,
+            plan=plan_of(scenario, free),
             most_moves=64,
-        )  # fmt: skip
+        )
         self.heading = np.where(np.arange(self.workers) < prefill_workers, PREFILLS, DECODES)
         self.start = self.heading.copy()
         self.engine.senders["free_s"][prefill_workers:] = math.inf

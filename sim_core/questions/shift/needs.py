@@ -15,15 +15,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from sim_core.fields.errors import ScenarioError
-from sim_core.price.pools import Pools, pools_of
+from sim_core.price.pools import PoolPrices, pool_prices
 from sim_core.questions.disaggregation import highest_per_s
 from sim_core.scenario.scenario import Scenario
-from sim_core.traffic.traces import Trace
+from sim_core.traffic.requests import Requests
 
 WARM_UP = 0.3  # share of a trial's first requests that find the workers emptier than later ones
 
@@ -36,7 +35,7 @@ class Needs:
     """
 
     scenario: Scenario
-    pools: Pools
+    pools: PoolPrices
     base_s: float
     token_s: float
     prefill_factor: float = 1.0
@@ -87,7 +86,7 @@ def needs_of(scenario: Scenario) -> Needs:
     ScenarioError
         If the model does not fit a worker.
     """
-    pools = pools_of(scenario)
+    pools = pool_prices(scenario)
     step = pools.decode.step
     most = min(scenario.max_running, step.row_s.size - 1, step.token_s.size - 1)
     one_s, all_s = (float(step.token_s[n] + step.row_s[n]) for n in (1, most))
@@ -95,20 +94,17 @@ def needs_of(scenario: Scenario) -> Needs:
     return Needs(scenario, pools, one_s - token_s, max(token_s, 1e-9))
 
 
-def fitted(needs: Needs, lengths: Any) -> Needs:
+def fitted(needs: Needs, lengths: Requests) -> Needs:
     """Return the needs with the factors at which a pool that has what it needs keeps the limits.
 
-    `lengths` are requests of the mean traffic, in random order (as `sim_core.traffic.draws.draw` takes a
-    trace).
+    `lengths` are requests of the mean traffic, in random order (their arrivals mean nothing).
 
     Raises
     ------
     ScenarioError
         If the limits are kept at no rate at all.
     """
-    prompts, outputs = np.asarray(lengths.prompt_tokens), np.asarray(lengths.output_tokens)
-    fits = needs.pools.holds(prompts, outputs)
-    lengths = Trace(np.arange(float(fits.sum())), prompts[fits], outputs[fits], "requests that fit")
+    lengths = lengths.take(needs.pools.holds(lengths.prompt_tokens, lengths.output_tokens))
     taken = [float(need.mean()) for need in needs(lengths.prompt_tokens, lengths.output_tokens)]
     scenario = needs.scenario
     workers = scenario.prefill_workers + scenario.decode_workers
@@ -118,7 +114,7 @@ def fitted(needs: Needs, lengths: Any) -> Needs:
     for (pool, (prefill, decode)), need_s in zip(sizes.items(), taken, strict=True):
         split = scenario.replace(
             prefill_workers=prefill, decode_workers=decode, arrivals="poisson", request_list="",
-            requests=len(lengths.prompt_tokens), warmup_frac=WARM_UP, replicas=1,
+            requests=len(lengths), warmup_frac=WARM_UP, replicas=1,
         )  # fmt: skip
         fluid_per_s = some / need_s
         rate = highest_per_s(split, fluid_per_s, lengths)

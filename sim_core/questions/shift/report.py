@@ -149,9 +149,9 @@ def traffic_row(study: Study) -> dict[str, Any]:
     """Return the traffic, what it needs and what a move takes, in numbers."""
     need = study.load.between(0.0, study.duration_s)
     return {
-        "requests": study.demand.arrival_s.size,
+        "requests": len(study.demand.requests),
         "duration_s": study.duration_s,
-        "mean_per_s": study.demand.arrival_s.size / study.duration_s,
+        "mean_per_s": len(study.demand.requests) / study.duration_s,
         "copies_of_trace": study.demand.copies,
         "workers": study.workers,
         "mean_prefill_workers_needed": float(need[0]),

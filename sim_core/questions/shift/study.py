@@ -21,8 +21,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sim_core.engine.kernels.pools.moves import MOVE
-from sim_core.engine.run import Run, run
-from sim_core.price.pools import Pools, one_pool_of
+from sim_core.engine.results import Run
+from sim_core.engine.run import run
+from sim_core.price.pools import PoolPrices, one_pool_of
 from sim_core.questions.shift import strategies
 from sim_core.questions.shift.cluster import (
     Cluster,
@@ -39,7 +40,7 @@ from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario
 from sim_core.sweep.remembered import Remembered
 from sim_core.traffic import demand as demands
 from sim_core.traffic.demand import Demand
-from sim_core.traffic.traces import Trace
+from sim_core.traffic.requests import Requests, joined
 
 STRATEGIES = {
     "fixed": "Fixed, best for the mean",
@@ -155,8 +156,12 @@ class Prepared(NamedTuple):
 def _prepared(scenario: Scenario, trace: Any) -> Prepared:
     workers = check_workers(scenario)
     needs = fitted_needs(_without(scenario, "demand", "reallocation", "strategy"), trace)
-    demand = demands.draw(scenario, needs, workers, trace)
-    load = Load(demand.arrival_s, *needs(demand.prompt_tokens, demand.output_tokens), workers)
+    demand = demands.demand_of(scenario, needs, workers, trace)
+    load = Load(
+        demand.requests.arrival_s,
+        *needs(demand.requests.prompt_tokens, demand.requests.output_tokens),
+        workers,
+    )
     return Prepared(needs, demand, load)
 
 
@@ -187,7 +192,7 @@ class Study:
         self.needs, self.demand, self.load = made
 
     @property
-    def pools(self) -> Pools:
+    def pools(self) -> PoolPrices:
         """What the workers of both pools cost."""
         return self.needs.pools
 
@@ -267,16 +272,16 @@ class Study:
         return self._outcome(cluster, name, start, free)
 
     def _outcome(self, cluster: Cluster, name: str, start: int, free: bool) -> Outcome:
-        requests, stages = cluster.engine.decode.rooms.requests, cluster.engine.stages
+        requests, stages = cluster.engine.decode.stacked.requests, cluster.engine.stages
         price, kept = self.pools.decode, cluster.kept
-        ttft_s = requests["first_token_s"] + price.request_after_s - self.demand.arrival_s[kept]
+        ttft_s = requests["first_token_s"] + price.request_after_s - self.demand.requests.arrival_s[kept]
         tpot_s = _tpot_s(requests["first_token_s"], requests["finished_s"], requests["output"])
         started_s, prefilled_s = (stages[key] - price.request_before_s for key in STAGES)
         joined_s = requests["joined_s"] - price.request_before_s
         within = np.zeros(kept.size, bool)
         within[kept] = self._within(ttft_s, tpot_s)
         edges_s = self.edges_s
-        arrivals_s = self.demand.arrival_s[kept]
+        arrivals_s = self.demand.requests.arrival_s[kept]
         waiting = _waiting(edges_s, arrivals_s, started_s), _waiting(edges_s, prefilled_s, joined_s)
         return self._made(
             name, start, within, ttft_s, tpot_s, waiting, decisions=cluster.decisions,
@@ -299,7 +304,7 @@ class Study:
         **rest: Any,
     ) -> Outcome:
         """Return an outcome, with percentiles and the timeline worked out."""
-        edges_s, arrival_s = self.edges_s, self.demand.arrival_s
+        edges_s, arrival_s = self.edges_s, self.demand.requests.arrival_s
         counts = [np.histogram(times_s, edges_s)[0] for times_s in (arrival_s, arrival_s[within])]
         return Outcome(
             name, start, within, _percentiles_ms(ttft_s), _percentiles_ms(tpot_s),
@@ -388,24 +393,23 @@ def _without(scenario: Scenario, *groups: str, keys: Iterable[str] = ()) -> Scen
 
 
 @lru_cache(maxsize=32)
-def fitted_needs(scenario: Scenario, trace: Any = None) -> Needs:
+def fitted_needs(scenario: Scenario, trace: Requests | None = None) -> Needs:
     """Return what requests take of the workers, fitted to both kinds of traffic alike or to a trace."""
     count = max(FIT_REQUESTS, 1500 * (scenario.prefill_workers + scenario.decode_workers))
     random = np.random.default_rng((scenario.seed, SHUFFLE))
     if trace is None:
         drawn = [demands.sample(kind, count // 2) for kind in demands.kinds(scenario)]
         order = random.permutation(2 * (count // 2))
-        columns = (np.concatenate([getattr(part, key) for part in drawn])[order] for key in LENGTHS)
+        mean = joined(drawn).take(order)
     else:
-        order = random.integers(0, len(trace.prompt_tokens), count)
-        columns = (np.asarray(getattr(trace, key))[order] for key in LENGTHS)
-    return fitted(needs_of(scenario), Trace(np.arange(float(order.size)), *columns, name="mean traffic"))
+        mean = trace.take(random.integers(0, len(trace), count))
+    return fitted(needs_of(scenario), mean.arriving_at(np.arange(float(len(mean)))))
 
 
 def run_one_pool(scenario: Scenario, demand: Demand) -> Run:
     """Return the same requests on as many devices in one pool."""
-    one = one_pool_of(scenario).replace(arrivals="trace", requests=demand.arrival_s.size, warmup_frac=0.0)
-    return run(one, trace=Trace(demand.arrival_s, demand.prompt_tokens, demand.output_tokens, "demand"))
+    one = one_pool_of(scenario).replace(arrivals="trace", requests=len(demand.requests), warmup_frac=0.0)
+    return run(one, trace=demand.requests)
 
 
 def _tpot_s(first_s: np.ndarray, finished_s: np.ndarray, outputs: np.ndarray) -> np.ndarray:

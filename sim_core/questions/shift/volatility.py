@@ -48,7 +48,7 @@ def sweep_row(scenario: Scenario, times: float, progress: Progress = silent) -> 
         study = Study(
             scenario.replace(demand="markov", dwell_s=dwell_s, demand_hours=dwell_s * SWEEP_DWELLS / 3600)
         )
-        row["requests"] = study.demand.arrival_s.size
+        row["requests"] = len(study.demand.requests)
         count = len(SWEEP_STRATEGIES)
         for place, name in enumerate(SWEEP_STRATEGIES):
             found = study.outcome(name, lambda done, place=place: progress((place + done) / count))

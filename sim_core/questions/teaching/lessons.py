@@ -17,7 +17,8 @@ import numpy as np
 
 from sim_core import catalogue
 from sim_core.catalogue.lessons import Lesson, LessonStep
-from sim_core.engine.run import Run, run
+from sim_core.engine.results import Run
+from sim_core.engine.run import run
 from sim_core.results.metrics import point_of
 from sim_core.scenario.link.changes import parse_value, with_changes
 from sim_core.scenario.link.load import load_scenario

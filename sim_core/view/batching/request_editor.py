@@ -12,7 +12,7 @@ import streamlit as st
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.request_lists import REQUEST_LIST_EXAMPLE, parse_request_list, write_request_list
 from sim_core.scenario.scenario import Scenario
-from sim_core.traffic.draws import draw
+from sim_core.traffic.draws import requests_sent
 from sim_core.traffic.traces import read_trace
 from sim_core.view.session import shell, state
 
@@ -65,7 +65,7 @@ def _editor(scenario: Scenario, followed: Scenario) -> None:
 
 def table_of(scenario: Scenario) -> pd.DataFrame:
     """Return the scenario's first requests as a table."""
-    traffic = draw(scenario.replace(requests=min(scenario.requests, MOST)))
+    traffic = requests_sent(scenario.replace(requests=min(scenario.requests, MOST)))
     columns: dict[str, Any] = {name: getattr(traffic, name) for name in COLUMNS}
     return pd.DataFrame(columns)
 
@@ -100,16 +100,11 @@ def from_text(text: str) -> str:
             f"nothing is pasted; paste lines of {HEADER}, or a list such as {REQUEST_LIST_EXAMPLE}."
         )
     if ":" in text.partition(",")[0] and not text.startswith(("{", "[")):
-        found = parse_request_list(text.replace("\n", ","))
-    else:
-        if text[0].isdigit() or text[0] == ".":
-            text = f"{HEADER}\n{text}"
-        found = read_trace(io.BytesIO(text.encode()), name="the pasted text")
-    rows = zip(
-        *(column[:MOST].tolist() for column in (found.arrival_s, found.prompt_tokens, found.output_tokens)),
-        strict=True,
-    )
-    return write_request_list(rows)
+        return write_request_list(parse_request_list(text.replace("\n", ","))[:MOST])
+    if text[0].isdigit() or text[0] == ".":
+        text = f"{HEADER}\n{text}"
+    found = read_trace(io.BytesIO(text.encode()), name="the pasted text").take(slice(MOST))
+    return write_request_list(zip(*(column.tolist() for column in found.columns()), strict=True))
 
 
 def _use(text: str) -> None:

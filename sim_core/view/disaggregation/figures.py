@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sim_core.engine.run import STAGES
+from sim_core.engine.results import STAGES
 from sim_core.questions.disaggregation import Axes
 from sim_core.view.drawing.figures import (
     COLOURS,

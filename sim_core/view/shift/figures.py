@@ -212,7 +212,7 @@ def over_time_sentence(study: Study, outcome: Outcome) -> str:
     moves = f"{len(outcome.moves)} moves of workers" if outcome.spans else "no pools"
     return (
         f"{STRATEGIES[outcome.name]} over {duration(1e3 * study.duration_s)}: {moves}, "
-        f"{percent(outcome.attainment_frac)} of {study.demand.arrival_s.size:,} requests within both limits."
+        f"{percent(outcome.attainment_frac)} of {len(study.demand.requests):,} requests within both limits."
     )
 
 

@@ -133,7 +133,7 @@ def command_of(study: Study, name: str) -> str:
 
 def traffic_words(study: Study) -> str:
     """Return what the traffic is, in a few words."""
-    scenario, count = study.scenario, study.demand.arrival_s.size
+    scenario, count = study.scenario, len(study.demand.requests)
     mean = count / study.duration_s
     words = f"{count:,} requests in {span_words(study.duration_s)}, {quantity(mean, 'req/s')}"
     if scenario.demand == "trace":

@@ -92,7 +92,7 @@ def next_free_s(senders, after_s):
 
 
 @inner
-def prefill_prompts(s, room, sender, stages, cost, rules, transfer, p, first, released, now_s):
+def prefill_prompts(s, arrays, sender, stages, cost, rules, transfer, p, first, released, now_s):
     """Run one step of whole prompts on a prefill worker and put them on its link; return the next one.
 
     As many as have arrived, fit the token budget and the worker's memory; at least one.
@@ -100,8 +100,8 @@ def prefill_prompts(s, room, sender, stages, cost, rules, transfer, p, first, re
     wait_until(s, rules, max(now_s, s.clock_s))
     clear_plan(s)
     end = first
-    while end < released and room.requests[end].arrival_s <= now_s:
-        r = room.requests[end]
+    while end < released and arrays.requests[end].arrival_s <= now_s:
+        r = arrays.requests[end]
         prompt = np.int64(r.prompt)
         blocks = blocks_of(prompt, rules.block_tokens)
         if s.tokens > 0 and (s.tokens + prompt > rules.token_budget or end - first >= rules.max_running):
@@ -117,11 +117,11 @@ def prefill_prompts(s, room, sender, stages, cost, rules, transfer, p, first, re
     s.rows = s.prompts = s.running = end - first
     s.newest = end - 1
     duration_s = planned_time_s(s, cost)
-    report_steps(s, room, rules, ONE, ZERO, ZERO, ZERO, duration_s)
+    report_steps(s, arrays, rules, ONE, ZERO, ZERO, ZERO, duration_s)
     s.clock_s += duration_s
     sender.free_s = s.clock_s
     for i in range(first, end):
-        send_prompt(s, room.requests, sender, stages, rules, transfer, p, i, now_s, duration_s)
+        send_prompt(s, arrays.requests, sender, stages, rules, transfer, p, i, now_s, duration_s)
     s.running = 0
     return end
 

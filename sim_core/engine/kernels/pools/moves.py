@@ -12,7 +12,7 @@ from sim_core.engine.kernels.blocks import blocks_of
 from sim_core.engine.kernels.clock import forget_due, left_to_generate, stop_decoding, tokens_held
 from sim_core.engine.kernels.pools.links import put_on_link
 from sim_core.engine.kernels.queue import leave_running
-from sim_core.engine.kernels.records import DECODES, NOBODY, room_of
+from sim_core.engine.kernels.records import DECODES, NOBODY, replica_of
 
 MOVE = np.dtype(
     [
@@ -57,15 +57,17 @@ def ask_move(clerks, senders, decode, stages, moves, plan, transfer, worker, to,
         s.opens_s = math.inf
         move.step_end_s = max(s.clock_s, now_s)
         if plan.migrate:
-            send_away(s, room_of(decode.rooms, worker), decode, sender, stages, transfer, move.step_end_s)
+            send_away(
+                s, replica_of(decode.stacked, worker), decode, sender, stages, transfer, move.step_end_s
+            )
     c.moves += 1
     c.draining += 1
 
 
 @inner
-def send_away(s, room, decode, sender, stages, transfer, now_s):
+def send_away(s, arrays, decode, sender, stages, transfer, now_s):
     """Send the KV caches of all of a decode worker's requests to the other decode workers."""
-    requests = room.requests
+    requests = arrays.requests
     while s.running_head != NOBODY:
         i = s.running_head
         r = requests[i]
@@ -77,8 +79,8 @@ def send_away(s, room, decode, sender, stages, transfer, now_s):
             r.left = left_to_generate(s, r)
             r.computed = tokens_held(s, r)
             r.last_token_s = s.last_decode_s
-            stop_decoding(s, room, decode.cost, i)
-            forget_due(room, i)
+            stop_decoding(s, arrays, decode.cost, i)
+            forget_due(arrays, i)
             s.free_blocks += blocks_of(np.int64(r.computed), decode.rules.block_tokens)
         leave_running(s, requests, i)
         put_on_link(sender, stages, i, now_s, transfer.latency_s + transfer.token_s * r.computed)
@@ -111,7 +113,7 @@ def given_up_s(move, senders, decode, stages, plan):
     if plan.instant:
         return move.step_end_s
     if move.to == DECODES:
-        return max(move.step_end_s, handed_over_s(sender, decode.rooms.requests, stages))
+        return max(move.step_end_s, handed_over_s(sender, decode.stacked.requests, stages))
     if s.unfinished > 0:
         return math.inf
     return max(move.step_end_s, s.clock_s, sender.link_free_s)

@@ -18,7 +18,7 @@ from sim_core.engine.kernels.pools.links import (
 )
 from sim_core.engine.kernels.pools.moves import finish_moves
 from sim_core.engine.kernels.queue import waiting_head
-from sim_core.engine.kernels.records import NOBODY, Room, Rules, room_of
+from sim_core.engine.kernels.records import NOBODY, Arrays, Rules, replica_of
 from sim_core.price.step_cost import StepCost
 
 
@@ -68,11 +68,11 @@ def next_step_s(s, requests):
     return math.inf if s.queue_head == NOBODY else requests[s.queue_head].arrival_s
 
 
-class Pool(NamedTuple):
-    """The workers of one pool: their states and rooms, what their steps cost, and their rules."""
+class Workers(NamedTuple):
+    """The workers of one pool: their states and arrays, what their steps cost, and their rules."""
 
     states: np.ndarray
-    rooms: Room
+    stacked: Arrays
     cost: StepCost
     rules: Rules
 
@@ -112,12 +112,12 @@ def decode_until(c, decode, heap, event_s):
     Such steps, which let a client send again, make room for a waiting prompt or end a worker's work in its
     pool, run one at a time, that of the worker furthest behind first.
     """
-    requests = decode.rooms.requests
+    requests = decode.stacked.requests
     behind = NOBODY
     for d in range(decode.states.size):
         s = decode.states[d]
         if c.blocked == 0 and c.released == requests.size and c.draining == 0:
-            advance(s, room_of(decode.rooms, d), decode.cost, decode.rules, event_s)
+            advance(s, replica_of(decode.stacked, d), decode.cost, decode.rules, event_s)
         elif next_step_s(s, requests) < event_s and (
             behind == NOBODY or next_step_s(s, requests) < next_step_s(decode.states[behind], requests)
         ):
@@ -128,7 +128,7 @@ def decode_until(c, decode, heap, event_s):
     c.now_s = max(c.now_s, next_step_s(s, requests))
     joins = s.joins
     just_after_s = math.nextafter(c.now_s, math.inf)
-    advance(s, room_of(decode.rooms, behind), decode.cost, decode.rules, just_after_s)
+    advance(s, replica_of(decode.stacked, behind), decode.cost, decode.rules, just_after_s)
     c.returning = collect_done(s, requests, heap, c.returning, decode.rules.turnaround_s)
     if s.joins > joins:
         c.blocked = 0
@@ -147,16 +147,16 @@ def send_again(c, requests, heap, sent_s):
 @inlined
 def start_prefill(c, prefill, senders, stages, transfer, heap):
     """Let a prefill worker take prompts, or note that none has room."""
-    requests = prefill.rooms.requests
+    requests = prefill.stacked.requests
     p = free_sender(prefill.states, senders, requests, stages, prefill.rules, c.taken, c.now_s)
     c.blocked = 1 if p == NOBODY else 0
     if p == NOBODY:
         c.blocked_s = c.now_s
         return
-    s, room = prefill.states[p], room_of(prefill.rooms, p)
+    s, arrays = prefill.states[p], replica_of(prefill.stacked, p)
     sender, taken, sent = senders[p], c.taken, c.released
     c.taken = prefill_prompts(
-        s, room, sender, stages, prefill.cost, prefill.rules, transfer, p, taken, sent, c.now_s
+        s, arrays, sender, stages, prefill.cost, prefill.rules, transfer, p, taken, sent, c.now_s
     )
     c.returning = collect_done(s, requests, heap, c.returning, prefill.rules.turnaround_s)
 
@@ -164,7 +164,7 @@ def start_prefill(c, prefill, senders, stages, transfer, heap):
 @Entry
 def open_pools(clerks, prefill, senders, decode, sent_s, prompts, outputs, clients):
     """Set both pools to their empty state at time 0, every worker open; no `clients` mean an open loop."""
-    requests, c = decode.rooms.requests, clerks[0]
+    requests, c = decode.stacked.requests, clerks[0]
     load_requests(requests, sent_s, prompts, outputs)
     for p in range(senders.size):
         open_engine(prefill.states[p], prefill.rules)
@@ -183,7 +183,7 @@ def advance_pools(clerks, prefill, senders, decode, stages, heap, moves, plan, t
     starts; decode workers run all steps that start before. `sent_s` holds the arrivals; in a closed loop it
     is completed here.
     """
-    requests, c = decode.rooms.requests, clerks[0]
+    requests, c = decode.stacked.requests, clerks[0]
     while True:
         if c.draining > 0:
             finish_moves(c, senders, decode, stages, moves, plan)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sim_core.fields.errors import ScenarioError
+from sim_core.traffic.requests import Requests
 
 TOOLS = MappingProxyType(
     {
@@ -28,16 +29,13 @@ MAX_POINTS = 200
 MAX_NOTES = 5
 LARGEST = 1e12
 NAN = math.nan
-
-
-class OwnRequests(NamedTuple):
-    """Requests as they were measured, in order of arrival; latencies are NaN where unknown."""
-
-    arrival_s: np.ndarray
-    prompt_tokens: np.ndarray
-    output_tokens: np.ndarray
-    ttft_ms: np.ndarray
-    e2e_ms: np.ndarray
+REQUEST_COLUMNS = (
+    "arrival_s",
+    "prompt_tokens",
+    "output_tokens",
+    "ttft_ms",
+    "e2e_ms",
+)  # of a CSV, one row each
 
 
 class OwnPoint(NamedTuple):
@@ -65,7 +63,7 @@ class OwnPoint(NamedTuple):
     output_tok_per_s: float = NAN
     request_per_s: float = NAN
     statistic: str = "mean"
-    rows: OwnRequests | None = None
+    rows: Requests | None = None
 
 
 class OwnSteps(NamedTuple):

@@ -22,7 +22,7 @@ from typing import Any
 from sim_core.evidence.own.formats.aiperf import aiperf, aiperf_csv, aiperf_load, aiperf_values
 from sim_core.evidence.own.formats.guidellm import guidellm
 from sim_core.evidence.own.formats.mlperf import mlperf
-from sim_core.evidence.own.formats.points import TOOLS, OwnRequests, OwnSteps, Upload, finished
+from sim_core.evidence.own.formats.points import REQUEST_COLUMNS, TOOLS, OwnSteps, Upload, finished
 from sim_core.evidence.own.formats.serving import serving
 from sim_core.evidence.own.formats.tables import csv_requests, csv_steps
 from sim_core.fields.errors import ScenarioError, shown
@@ -174,7 +174,7 @@ def _from_csv(text: str, name: str) -> Upload:
         return aiperf_csv(text, name)
     if set(OwnSteps._fields) <= set(heads):
         return csv_steps(text, name)
-    if set(OwnRequests._fields) <= set(heads):
+    if set(REQUEST_COLUMNS) <= set(heads):
         return csv_requests(text, name)
     if is_profile(text.encode("utf-8", "replace")):
         raise ScenarioError(f"{name} is an engine profile, not a measurement. Give it with --profile.")
@@ -182,7 +182,7 @@ def _from_csv(text: str, name: str) -> Upload:
         raise ScenarioError(
             f"{name} is a trace: it has no ttft_ms and e2e_ms. Add them, or replay it with --trace."
         )
-    for wanted in (OwnRequests._fields, OwnSteps._fields):
+    for wanted in (REQUEST_COLUMNS, OwnSteps._fields):
         missing = [key for key in wanted if key not in heads]
         if len(missing) <= 2:
             raise ScenarioError(f"{name} lacks the column {missing[0]}; its header needs {','.join(wanted)}.")

@@ -11,13 +11,14 @@ from sim_core.evidence.own.formats.points import (
     LARGEST,
     MAX_ROWS,
     NAN,
+    REQUEST_COLUMNS,
     OwnPoint,
-    OwnRequests,
     OwnSteps,
     Upload,
     finished,
 )
 from sim_core.fields.errors import ScenarioError
+from sim_core.traffic.requests import requests_of
 
 
 def _columns(text: str, names: tuple[str, ...], name: str) -> tuple[pd.DataFrame, list[str]]:
@@ -62,7 +63,7 @@ def csv_steps(text: str, name: str) -> Upload:
 
 def csv_requests(text: str, name: str) -> Upload:
     """Return the requests of a CSV as one point that can be replayed."""
-    frame, notes = _columns(text, OwnRequests._fields, name)
+    frame, notes = _columns(text, REQUEST_COLUMNS, name)
     lengths = (frame.prompt_tokens.round() >= 1) & (frame.output_tokens.round() >= 1)
     lengths &= (frame.prompt_tokens <= 1e6) & (frame.output_tokens <= 1e6)
     good = lengths & (frame.arrival_s >= 0) & (frame.arrival_s <= 1e8)
@@ -78,17 +79,16 @@ def csv_requests(text: str, name: str) -> Upload:
 
 
 def _requests_point(frame: pd.DataFrame) -> OwnPoint:
-    rows = OwnRequests(
+    rows = requests_of(
         frame.arrival_s.to_numpy() - frame.arrival_s.iloc[0],
         frame.prompt_tokens.round().to_numpy(np.int64),
         frame.output_tokens.round().to_numpy(np.int64),
-        frame.ttft_ms.to_numpy(),
-        frame.e2e_ms.to_numpy(),
     )
+    ttft_ms, e2e_ms = frame.ttft_ms.to_numpy(), frame.e2e_ms.to_numpy()
     many = rows.output_tokens > 1
-    gaps_ms = (rows.e2e_ms - rows.ttft_ms)[many]
+    gaps_ms = (e2e_ms - ttft_ms)[many]
     tpot = gaps_ms / (rows.output_tokens[many] - 1)
-    finished_s = rows.arrival_s + 1e-3 * rows.e2e_ms
+    finished_s = rows.arrival_s + 1e-3 * e2e_ms
     known = np.isfinite(finished_s)
     span_s = float(finished_s[known].max()) if known.any() else NAN
     return OwnPoint(
@@ -98,9 +98,9 @@ def _requests_point(frame: pd.DataFrame) -> OwnPoint:
         requests=len(frame),
         prompt_tokens=float(rows.prompt_tokens.mean()),
         output_tokens=float(rows.output_tokens.mean()),
-        ttft_ms=_mean(rows.ttft_ms),
+        ttft_ms=_mean(ttft_ms),
         tpot_ms=_mean(tpot),
-        e2e_ms=_mean(rows.e2e_ms),
+        e2e_ms=_mean(e2e_ms),
         output_tok_per_s=float(rows.output_tokens[known].sum()) / span_s if known.any() else NAN,
         request_per_s=float(known.sum()) / span_s if known.any() else NAN,
         rows=rows,

@@ -1,0 +1,112 @@
+"""The working memory of engines: made for a run, and read when it is over."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sim_core.engine.kernels.gaps import GAP_BINS
+from sim_core.engine.kernels.records import EVENT, LOG, NOBODY, REQUEST, STATE, Arrays, Rules
+from sim_core.engine.results import EngineResult, Usage
+from sim_core.price.step_cost import StepCost
+from sim_core.traffic.requests import Requests
+
+
+def arrays_for(
+    rules: Rules,
+    step: StepCost,
+    requests: Requests,
+    log_sizes: tuple[int, int],
+    replicas: tuple[int, ...] = (),
+) -> Arrays:
+    """Return the working memory of one engine, or of several along a first axis."""
+    count = len(requests)
+    longest = int(requests.output_tokens.max(initial=1))
+    ring = max(64, 1 << (longest + 1).bit_length())
+    gaps = ring if rules.track_itl_max else 1
+    return Arrays(
+        requests=np.empty(count, REQUEST),
+        due_first=np.full((*replicas, ring), NOBODY, np.int32),
+        due_bits=np.zeros((*replicas, ring // 64), np.uint64),
+        crossings=np.zeros((*replicas, ring), np.int32),
+        crossing_bits=np.zeros((*replicas, ring // 64), np.uint64),
+        phases=np.zeros((*replicas, rules.block_tokens), np.int64),
+        gap_ticks=np.zeros((*replicas, gaps), np.int64),
+        gap_values_s=np.zeros((*replicas, gaps)),
+        gap_counts=np.zeros((*replicas, GAP_BINS), np.int64),
+        steps_by_tokens=np.zeros((*replicas, step.token_s.size), np.int64),
+        steps_by_rows=np.zeros((*replicas, step.row_s.size), np.int64),
+        log=np.zeros((*replicas, log_sizes[0]), LOG),
+        events=np.zeros((*replicas, log_sizes[1]), EVENT),
+    )
+
+
+def result_of(states: np.ndarray, arrays: Arrays, rules: Rules) -> EngineResult:
+    """Return the result of one engine, or of replicas, from its working memory."""
+    tables = {name: getattr(arrays, name) for name in ("gap_counts", "steps_by_tokens", "steps_by_rows")}
+    if arrays.gap_counts.ndim > 1:
+        tables = {name: table.sum(axis=0) for name, table in tables.items()}
+    totals = dict(zip(STATE.names, map(sum, zip(*states.tolist(), strict=True)), strict=True))
+    gap_counts = tables.pop("gap_counts")
+    columns = ("arrival_s", "first_token_s", "finished_s", "itl_max_s", "preemptions")
+    log, events = logs_of(states, arrays)
+    return EngineResult(
+        **{name: np.ascontiguousarray(arrays.requests[name]) for name in columns},
+        gap_counts=gap_counts,
+        usage=Usage(**tables, **{name: totals[name] for name in Usage.__slots__ if name not in tables}),
+        kv_blocks_peak=rules.kv_blocks - int(states["free_blocks_low"].min()),
+        log=log,
+        events=events,
+    )
+
+
+def log_sizes(states: np.ndarray) -> tuple[int, int]:
+    """Return the rows and events that a log must have room for."""
+    return int(states["log_rows"].max()), int(states["log_events"].max())
+
+
+def logs_of(states: np.ndarray, arrays: Arrays) -> tuple[np.ndarray, np.ndarray]:
+    """Return step log and events of one engine, or of all replicas in order of time."""
+    if arrays.log.ndim == 1:
+        return arrays.log, arrays.events
+    logs = [log[:count] for log, count in zip(arrays.log, states["log_rows"], strict=True)]
+    events = [event[:count] for event, count in zip(arrays.events, states["log_events"], strict=True)]
+    return _in_order(logs, events)
+
+
+def _in_order(logs: list[np.ndarray], events: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the logs of replicas as one in order of time, and their events with the rows they then have."""
+    log = np.concatenate(logs)
+    order = np.argsort(log["start_s"], kind="stable")
+    place = np.empty_like(order)
+    place[order] = np.arange(order.size)
+    firsts = np.cumsum([0, *(part.size for part in logs[:-1])])
+    moved = np.concatenate(events)
+    moved["row"] = place[moved["row"] + np.repeat(firsts, [part.size for part in events])]
+    return log[order], moved[np.argsort(moved["row"], kind="stable")]
+
+
+def merged(parts: list[EngineResult], count: int, replicas: int) -> EngineResult:
+    """Return the results of replicas to which the requests were dealt in turn, as one.
+
+    Time also passes for replicas that got no request.
+    """
+    columns = {}
+    for name in ("arrival_s", "first_token_s", "finished_s", "itl_max_s", "preemptions"):
+        column = np.empty(count, getattr(parts[0], name).dtype)
+        for replica, part in enumerate(parts):
+            column[replica :: len(parts)] = getattr(part, name)
+        columns[name] = column
+    usage = {name: sum(getattr(p.usage, name) for p in parts) for name in Usage.__slots__}
+    usage["elapsed_s"] *= replicas / len(parts)
+    events = [part.events.copy() for part in parts]
+    for replica, own in enumerate(events):
+        own["request"] = own["request"] * len(parts) + replica
+    log, events = _in_order([part.log for part in parts], events)
+    return EngineResult(
+        **columns,
+        gap_counts=sum(part.gap_counts for part in parts),
+        usage=Usage(**usage),
+        kv_blocks_peak=max(part.kv_blocks_peak for part in parts),
+        log=log,
+        events=events,
+    )

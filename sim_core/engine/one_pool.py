@@ -1,0 +1,68 @@
+"""One pool on given requests and prices: one engine, replicas behind a router, or dealt in turn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from sim_core.engine.kernels.one_pool import run_balanced, run_continuous
+from sim_core.engine.kernels.records import NOBODY, STATE
+from sim_core.engine.kernels.static import run_static
+from sim_core.engine.memory import arrays_for, log_sizes, merged, result_of
+from sim_core.engine.results import EngineResult
+from sim_core.engine.rules import RunRules
+from sim_core.price.step_cost import StepCost
+from sim_core.traffic.requests import Requests
+
+
+def run_engine(step: StepCost, requests: Requests, rules: RunRules) -> EngineResult:
+    """Run requests through the engine.
+
+    Parameters
+    ----------
+    step : StepCost
+        Prices of a step; the row table has at least `max_running` + 1 entries.
+    requests : Requests
+        Each fits the KV cache alone. Arrivals are those at the engine.
+    rules : RunRules
+    """
+    if rules.replicas == 1:
+        return _run_one(step, requests, rules)
+    return (_run_balanced if rules.balanced else _run_dealt)(step, requests, rules)
+
+
+def _run_one(step: StepCost, requests: Requests, rules: RunRules) -> EngineResult:
+    """Run one engine; a run to be logged is run twice, first to count its rows."""
+    kernel = run_static if rules.policy == "static" else run_continuous
+    own, sizes = rules.kernel(len(requests)), (0, 0)
+    for _ in range(1 + rules.log):
+        states = np.zeros(1, STATE)
+        arrays = arrays_for(own, step, requests, sizes)
+        kernel(states, arrays, step, own, *requests.columns(), rules.concurrency)
+        sizes = log_sizes(states)
+    return result_of(states, arrays, own)
+
+
+def _run_balanced(step: StepCost, requests: Requests, rules: RunRules) -> EngineResult:
+    """Run replicas behind a least-loaded router; the drain after the last arrival is not measured."""
+    own, sizes = rules.kernel(len(requests)), (0, 0)
+    drain = own if rules.whole else own._replace(measure_until=NOBODY)
+    for _ in range(1 + rules.log):
+        states = np.zeros(rules.replicas, STATE)
+        stacked = arrays_for(own, step, requests, sizes, (rules.replicas,))
+        run_balanced(states, stacked, step, own, drain, *requests.columns())
+        sizes = log_sizes(states)
+    return result_of(states, stacked, own)
+
+
+def _run_dealt(step: StepCost, requests: Requests, rules: RunRules) -> EngineResult:
+    """Run replicas that share nothing: requests, and the clients of a closed loop, are dealt in turn."""
+    total = len(requests)
+    used = min(rules.replicas, total, rules.concurrency or rules.replicas)
+    parts = []
+    for replica in range(used):
+        clients = len(range(replica, rules.concurrency, used))
+        own = replace(rules, replicas=1, concurrency=clients, warm=rules.warm // used)
+        parts.append(_run_one(step, requests.take(slice(replica, None, used)), own))
+    return merged(parts, total, rules.replicas)

@@ -1,0 +1,221 @@
+"""What a run of the engine returns, and the tables made from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from sim_core.engine.kernels.records import CHUNK, PREEMPTED, RETURNED
+from sim_core.engine.steps import events_by_row
+from sim_core.price.price import Price
+from sim_core.price.priced import Priced
+from sim_core.scenario.scenario import Scenario
+from sim_core.traffic.requests import Requests
+
+FINISHED, REJECTED = "finished", "rejected"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Usage:
+    """What the measured steps of a run add up to.
+
+    Attributes
+    ----------
+    steps_by_tokens, steps_by_rows : ndarray of int
+        Steps by their new tokens (the last entry counts all longer ones) and by the rows they sample.
+    extra_tokens, context_tokens, window_tokens, prefill_requests, swapped_tokens : int
+        Sums over the steps of the counts that `StepCost` prices.
+    prefill_pairs, window_pairs : float
+        Query-key pairs of prompt chunks, all and within the sliding window.
+    busy_s, elapsed_s, running_s, kv_used_s, kv_blocked_s, batch_blocked_s : float
+        Time in steps; time in all; sequences times time; KV blocks times time; and the time in which
+        the head of the queue waited for KV blocks, or for a place in the batch. Summed over replicas.
+    """
+
+    steps_by_tokens: np.ndarray
+    steps_by_rows: np.ndarray
+    steps: int
+    extra_tokens: int
+    context_tokens: int
+    window_tokens: int
+    prefill_pairs: float
+    window_pairs: float
+    prefill_requests: int
+    swapped_tokens: int
+    busy_s: float
+    elapsed_s: float
+    running_s: float
+    kv_used_s: float
+    kv_blocked_s: float
+    batch_blocked_s: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EngineResult:
+    """What the engine returns, one entry a request in order of arrival; times on the engine's clock [s].
+
+    `kv_blocks_peak` is the most KV blocks in use on any replica; `log` holds one row per run of equal steps,
+    `events` what happened to which request in which row: chunks, preemptions, returns from the host.
+    """
+
+    arrival_s: np.ndarray
+    first_token_s: np.ndarray
+    finished_s: np.ndarray
+    itl_max_s: np.ndarray
+    preemptions: np.ndarray
+    gap_counts: np.ndarray
+    usage: Usage
+    kv_blocks_peak: int
+    log: np.ndarray
+    events: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SplitResult:
+    """What a run of two pools reports beside its decode pool's `EngineResult`.
+
+    Attributes
+    ----------
+    usage : Usage
+        Of the prefill pool.
+    link_busy_s : float
+        Time in which the links of all prefill workers were sending.
+    stages : ndarray of `pools.links.STAGE`, shape (n,)
+        When each request was prefilled and arrived at the decode pool, on the engines' clock, else NaN.
+    joined_s : ndarray, shape (n,)
+        Start of the decode step that took it over; NaN for answers of one token.
+    """
+
+    usage: Usage
+    link_busy_s: float
+    stages: np.ndarray
+    joined_s: np.ndarray
+
+
+STAGES = ("queue", "prefill", "transfer", "decode queue", "decode")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """A simulated scenario: one entry a request in order of arrival, as the client sees it.
+
+    Attributes
+    ----------
+    priced : Priced
+        The scenario, what it names, and what its steps cost.
+    sent : Requests
+        All requests, the rejected ones too, when their clients sent them.
+    first_token_s, finished_s, itl_max_s, preemptions : ndarray, shape (n,)
+        What became of each; NaN and 0 for the rejected ones. [s]
+    rejected : ndarray of bool, shape (n,)
+    engine : EngineResult
+        What the engine reports; where prefill and decode have pools of their own, the decode pool.
+    split : SplitResult or None
+        What the prefill pool and the links report.
+    """
+
+    priced: Priced
+    sent: Requests
+    first_token_s: np.ndarray
+    finished_s: np.ndarray
+    itl_max_s: np.ndarray
+    preemptions: np.ndarray
+    rejected: np.ndarray
+    engine: EngineResult
+    split: SplitResult | None = None
+
+    def __deepcopy__(self, memo: dict) -> Run:
+        """Return itself: a run never changes, and pandas copies what is attached to a table."""
+        return self
+
+    @property
+    def scenario(self) -> Scenario:
+        """What was simulated."""
+        return self.priced.scenario
+
+    @property
+    def price(self) -> Price:
+        """What the steps cost; those of the decode pool, where there are two."""
+        return self.priced.price
+
+    @property
+    def arrival_s(self) -> np.ndarray:
+        """When the clients sent the requests [s]."""
+        return self.sent.arrival_s
+
+    @property
+    def prompt_tokens(self) -> np.ndarray:
+        """Prompt lengths."""
+        return self.sent.prompt_tokens
+
+    @property
+    def output_tokens(self) -> np.ndarray:
+        """Answer lengths."""
+        return self.sent.output_tokens
+
+    def requests(self) -> pd.DataFrame:
+        """Return the requests as a table, with this run attached for `sim_core.summarize`."""
+        table = pd.DataFrame(
+            {
+                "request_id": np.arange(self.arrival_s.size),
+                "arrival_s": self.arrival_s,
+                "prompt_tokens": self.prompt_tokens,
+                "output_tokens": self.output_tokens,
+                "first_token_s": self.first_token_s,
+                "finished_s": self.finished_s,
+                "itl_max_s": self.itl_max_s,
+                "preemptions": self.preemptions,
+                "status": pd.Categorical.from_codes(self.rejected.astype(np.int8), [FINISHED, REJECTED]),
+            }
+        )
+        table.attrs["run"] = self
+        return table
+
+    def stages(self) -> pd.DataFrame | None:
+        """Return how long each served request spends in each of `STAGES` [s]; None for one pool.
+
+        The stages add up to its end-to-end time, but for the ways to the engine and back.
+        """
+        if self.split is None:
+            return None
+        stages, joined_s = self.split.stages, self.split.joined_s
+        arrived_s, ended_s = self.engine.arrival_s, self.engine.finished_s
+        alone = np.isnan(joined_s)  # answers of one token
+        sent_s = np.where(alone, stages["prefill_end_s"], stages["transfer_end_s"])
+        taken_s = np.where(alone, stages["prefill_end_s"], joined_s)
+        moments = (arrived_s, stages["prefill_start_s"], stages["prefill_end_s"], sent_s, taken_s, ended_s)
+        spans = np.diff(np.column_stack(moments), axis=1)
+        return pd.DataFrame(spans, columns=STAGES, index=np.flatnonzero(~self.rejected))
+
+    def steps(self) -> pd.DataFrame:
+        """Return the step log, one row per run of equal steps.
+
+        Columns beside those of the kernels' log: requests `arrived` by the start; how many of them are
+        `waiting` while the step runs (one engine only, else empty); and what happens to whom, by request id:
+        `prefilled` (``7:512+300`` are 300 prompt tokens after 512), `preempted`, `returned` (from the host).
+        """
+        log = self.engine.log
+        table = pd.DataFrame(log)
+        table["arrived"] = np.searchsorted(np.sort(self.engine.arrival_s), log["start_s"], side="right")
+        table["waiting"] = self.waiting() if self.scenario.replicas == 1 else None
+        events = self.events()
+        for name, kind in (("prefilled", CHUNK), ("preempted", PREEMPTED), ("returned", RETURNED)):
+            table[name] = events_by_row(events[events["kind"] == kind], log.size, detailed=kind == CHUNK)
+        return table
+
+    def events(self) -> np.ndarray:
+        """Return the events of the step log of the kernels, requests by their ids in the tables."""
+        events = self.engine.events.copy()
+        events["request"] = np.flatnonzero(~self.rejected)[events["request"]]
+        return events
+
+    def waiting(self) -> np.ndarray:
+        """Return the requests that wait in the queue of the one engine while each row of the log runs."""
+        log = self.engine.log
+        arrived = np.searchsorted(np.sort(self.engine.arrival_s), log["start_s"], side="right")
+        if self.scenario.policy == "static":
+            return arrived - log["admitted"]
+        finished = np.searchsorted(np.sort(self.engine.finished_s), log["start_s"], side="right")
+        return arrived - finished - log["running"]

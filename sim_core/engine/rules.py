@@ -1,0 +1,143 @@
+"""How a run goes: the limits of an engine, the traffic loop around it, what is measured; as one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sim_core.engine.kernels.records import CHUNKED, NOBODY, PREFILL_FIRST, STATIC, Rules
+from sim_core.price.priced import Priced
+from sim_core.scenario.scenario import Scenario
+from sim_core.traffic.requests import Requests
+
+POLICIES = {"chunked": CHUNKED, "prefill_first": PREFILL_FIRST, "static": STATIC}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRules:
+    """The rules of one run.
+
+    Attributes
+    ----------
+    policy, preemption, router : str
+        As the scenario's keys; `least_loaded` works in an open loop with continuous batching, otherwise all
+        requests are dealt in turn.
+    max_running, token_budget, kv_blocks, kv_block_tokens : int
+        Limits of one engine.
+    concurrency : int
+        Clients of a closed loop, or 0 for an open one.
+    turnaround_s, batch_wait_s : float
+        From an answer to its client's next request; longest wait for a static batch. [s]
+    warm : int
+        Usage and gaps count from this request's admission to the last one's (least loaded: its arrival).
+    whole : bool
+        Count all steps instead.
+    replicas : int
+        Engines, or the workers of a decode pool.
+    itl_max, log : bool
+        Keep the longest gap of each request; keep the step log.
+    """
+
+    policy: str = "chunked"
+    max_running: int
+    token_budget: int
+    kv_blocks: int
+    kv_block_tokens: int
+    preemption: str = "recompute"
+    concurrency: int = 0
+    turnaround_s: float = 0.0
+    batch_wait_s: float = 0.0
+    warm: int = 0
+    whole: bool = False
+    replicas: int = 1
+    router: str = "round_robin"
+    itl_max: bool = False
+    log: bool = False
+
+    @property
+    def balanced(self) -> bool:
+        """Whether a router looks at the replicas; else requests are dealt in turn."""
+        return self.router == "least_loaded" and self.concurrency == 0 and self.policy != "static"
+
+    def kernel(self, requests: int) -> Rules:
+        """Return the rules of an engine that serves so many requests, in the kernels' types."""
+        return Rules(
+            policy=POLICIES[self.policy],
+            max_running=int(self.max_running),
+            token_budget=int(self.token_budget),
+            kv_blocks=int(self.kv_blocks),
+            block_tokens=int(self.kv_block_tokens),
+            swap=self.preemption == "swap",
+            turnaround_s=float(self.turnaround_s),
+            batch_wait_s=float(self.batch_wait_s),
+            measure_from=NOBODY if self.whole else int(self.warm),
+            measure_until=requests if self.whole else requests - 1,
+            track_itl_max=bool(self.itl_max),
+            keep_log=bool(self.log),
+            pooled=False,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitRules:
+    """The rules of a run on two pools: those of the decode workers, and what differs for prefill workers."""
+
+    decode: RunRules
+    prefill_workers: int
+    prefill_max_running: int
+    prefill_kv_blocks: int
+
+
+def worker_rules(rules: RunRules) -> Rules:
+    """Return the rules of a pool's workers, in the kernels' types; all that they do counts."""
+    everything = {"measure_from": NOBODY, "measure_until": np.iinfo(np.int64).max}
+    return rules.kernel(0)._replace(pooled=True, **everything)
+
+
+def rules_of(priced: Priced, sent: Requests, itl_max: bool = False, log: bool = False) -> RunRules:
+    """Return the rules of a scenario's run on the requests that its engine takes."""
+    scenario, price = priced.scenario, priced.price
+    closed = scenario.arrivals == "closed"
+    counted = counted_requests(scenario, len(sent))
+    first = counted[0] if counted else 0
+    at_once = not closed and sent.arrival_s[first] == sent.arrival_s[-1]
+    return RunRules(
+        policy="chunked" if scenario.split else scenario.policy,
+        max_running=scenario.max_running,
+        token_budget=scenario.token_budget,
+        kv_blocks=price.kv_blocks,
+        kv_block_tokens=price.kv_block_tokens,
+        preemption=scenario.preemption,
+        concurrency=scenario.concurrency if closed else 0,
+        turnaround_s=price.request_before_s + price.request_after_s,
+        batch_wait_s=scenario.batch_wait_ms / 1e3,
+        warm=first,
+        whole=counted is None or at_once,
+        replicas=scenario.engines,
+        router=scenario.router,
+        itl_max=itl_max,
+        log=log,
+    )
+
+
+def split_rules_of(priced: Priced, sent: Requests, itl_max: bool = False) -> SplitRules:
+    """Return the same for a scenario of two pools."""
+    scenario = priced.scenario
+    return SplitRules(
+        decode=rules_of(priced, sent, itl_max),
+        prefill_workers=scenario.prefill_workers,
+        prefill_max_running=scenario.max_batch,
+        prefill_kv_blocks=priced.pools.prefill.kv_blocks,
+    )
+
+
+def counted_requests(scenario: Scenario, count: int) -> tuple[int, int] | None:
+    """Return the range of requests that statistics use, of `count` that were not rejected.
+
+    After the warm-up, and in a closed loop without those that end in the drain. None stands for the whole
+    run: offline, and where the range would be empty.
+    """
+    first = int(scenario.warmup_frac * count)
+    last = count - scenario.concurrency if scenario.arrivals == "closed" else count
+    return (first, last) if scenario.arrivals != "offline" and last > first else None

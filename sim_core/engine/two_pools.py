@@ -1,0 +1,133 @@
+"""Two pools on given requests and prices, run to the end or driven through time (rules: `price.pools`)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from sim_core.engine.kernels.pools.links import SENDER, STAGE
+from sim_core.engine.kernels.pools.moves import MOVE, Plan, ask_move
+from sim_core.engine.kernels.pools.two_pools import CLERK, Workers, advance_pools, open_pools
+from sim_core.engine.kernels.records import STATE, Rules
+from sim_core.engine.memory import arrays_for, result_of
+from sim_core.engine.results import EngineResult, SplitResult
+from sim_core.engine.rules import SplitRules, worker_rules
+from sim_core.price.step_cost import StepCost, Transfer
+from sim_core.traffic.requests import Requests
+
+STAY = Plan(0.0, False, False)  # of pools whose workers never move
+
+
+def run_split_engine(
+    prefill_step: StepCost, step: StepCost, transfer: Transfer, requests: Requests, rules: SplitRules
+) -> tuple[EngineResult, SplitResult]:
+    """Run requests through two pools; the first result is the decode pool's.
+
+    Every prompt fits a prefill worker alone, every request a decode worker.
+    """
+    counting = rules.decode.kernel(len(requests))
+    own = worker_rules(rules.decode)._replace(
+        measure_from=counting.measure_from, measure_until=counting.measure_until
+    )
+    sending = own._replace(max_running=int(rules.prefill_max_running), kv_blocks=int(rules.prefill_kv_blocks))
+    engine = SplitEngine(
+        workers_of(sending, prefill_step, requests, rules.prefill_workers),
+        workers_of(own, step, requests, rules.decode.replicas),
+        transfer,
+        requests,
+        clients=rules.decode.concurrency,
+    )
+    engine.advance(math.inf)
+    return engine.results()
+
+
+def workers_of(rules: Rules, step: StepCost, requests: Requests, workers: int) -> Workers:
+    """Return the working memory of a pool's workers."""
+    states = np.zeros(int(workers), STATE)
+    return Workers(states, arrays_for(rules, step, requests, (0, 0), (int(workers),)), step, rules)
+
+
+class SplitEngine:
+    """Two pools that can be driven through time, and whose workers can move from one to the other.
+
+    Attributes
+    ----------
+    prefill, decode : Workers
+        Both share the request records. Where workers move, each has as many entries as there are workers,
+        and worker w is entry w of both.
+    senders, stages, moves : ndarray of the kernels' `SENDER`, `STAGE`, `MOVE`
+        Moves that have been asked for come first; `moved` says how many.
+    """
+
+    def __init__(
+        self,
+        prefill: Workers,
+        decode: Workers,
+        transfer: Transfer,
+        requests: Requests,
+        clients: int = 0,
+        plan: Plan = STAY,
+        most_moves: int = 0,
+    ) -> None:
+        count = len(requests)
+        self.requests, self.decode, self.plan = requests, decode, plan
+        self.transfer = Transfer(
+            float(transfer.token_s), float(transfer.latency_s), int(transfer.layers), bool(transfer.overlap)
+        )
+        self.prefill = prefill._replace(stacked=prefill.stacked._replace(requests=decode.stacked.requests))
+        self.stages = np.zeros(count, STAGE)
+        for name in ("prefill_start_s", "prefill_end_s", "transfer_end_s"):
+            self.stages[name] = np.nan
+        self.senders = np.zeros(prefill.states.size, SENDER)
+        self.moves = np.zeros(most_moves, MOVE)
+        self._clerk, self._heap = np.zeros(1, CLERK), np.empty(count)
+        arrival_s, prompts, outputs = requests.columns()
+        self._sent_s = arrival_s.copy()
+        open_pools(
+            self._clerk, self.prefill, self.senders, decode, self._sent_s, prompts, outputs, int(clients)
+        )
+
+    @property
+    def moved(self) -> int:
+        """Number of moves asked for so far."""
+        return int(self._clerk["moves"][0])
+
+    def advance(self, until_s: float) -> None:
+        """Let everything happen that happens before a moment on the engines' clock [s]."""
+        pools = (self._clerk, self.prefill, self.senders, self.decode, self.stages, self._heap)
+        advance_pools(*pools, self.moves, self.plan, self.transfer, self._sent_s, float(until_s))
+
+    def ask_move(self, worker: int, to: int, now_s: float) -> None:
+        """Let a worker leave its pool for the other one, the kernels' `PREFILLS` or `DECODES`."""
+        pools = (self._clerk, self.senders, self.decode, self.stages, self.moves)
+        ask_move(*pools, self.plan, self.transfer, int(worker), int(to), float(now_s))
+
+    def results(self) -> tuple[EngineResult, SplitResult]:
+        """Return what each pool reports."""
+        transfer, stages, decode, prefill = self.transfer, self.stages, self.decode, self.prefill
+        decode.stacked.requests["arrival_s"] = self._sent_s
+        sent = np.isfinite(stages["transfer_end_s"])
+        travel_s = _sending_s(transfer, self.requests.prompt_tokens, stages)[sent]
+        result = SplitResult(
+            usage=result_of(prefill.states, prefill.stacked, prefill.rules).usage,
+            link_busy_s=float(transfer.latency_s * sent.sum() + travel_s.sum()),
+            stages=stages,
+            joined_s=decode.stacked.requests["joined_s"].copy(),
+        )
+        return result_of(decode.states, decode.stacked, decode.rules), result
+
+
+def _sending_s(transfer: Transfer, prompt_tokens: np.ndarray, stages: np.ndarray) -> np.ndarray:
+    """Return how long each prompt's KV cache keeps its link busy after the step that made it [s]."""
+    whole_s = transfer.token_s * prompt_tokens
+    if not transfer.overlap:
+        return whole_s
+    hidden_s = (stages["prefill_end_s"] - stages["prefill_start_s"]) * (transfer.layers - 1) / transfer.layers
+    return np.maximum(whole_s / transfer.layers, whole_s - hidden_s)
+
+
+def whole(rules: SplitRules) -> SplitRules:
+    """Return the rules with all steps counted."""
+    return replace(rules, decode=replace(rules.decode, whole=True))
