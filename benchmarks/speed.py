@@ -40,7 +40,7 @@ from sim_core.sweep.points import sweep_points
 from sim_core.sweep.saturation import saturation_per_s
 from sim_core.traffic import draws
 from sim_core.traffic.requests import requests_of
-from tests.naive import simulate_naive
+from tests.engine.naive import simulate_naive
 from tests.runs import listed
 
 ROOT = Path(__file__).parent.parent

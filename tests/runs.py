@@ -7,7 +7,7 @@ import importlib.util
 import numpy as np
 import pytest
 
-from tests.naive import simulate_naive_replicas
+from tests.engine.naive import simulate_naive_replicas
 
 RULES = {
     "policy": "chunked",

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from streamlit.testing.v1 import AppTest
 
-ROOT = Path(__file__).parent.parent
+from tests.places import ROOT
+
 APP = ROOT / "app.py"
 FINDING = '<p class="bs-finding">'
 

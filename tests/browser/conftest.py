@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from tests.browser.visit import EXPECTED_NOISE, PLOTTED, Visit
+from tests.places import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 

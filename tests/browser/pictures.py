@@ -1,15 +1,16 @@
-"""Take the README's pictures of the running app: `python tests/browser/pictures.py http://localhost:8501`."""
+"""Take the README's pictures of the running app: `python -m tests.browser.pictures http://localhost:8501`."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sys
-from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-DOCS = Path(__file__).parent.parent.parent / "docs"
+from tests.places import ROOT
+
+DOCS = ROOT / "docs"
 SIZE = {"width": 1400, "height": 1130}
 REFINED = (
     "[...document.querySelectorAll('.bs-figure .note')].some((note) => /\\d–\\d/.test(note.textContent))"

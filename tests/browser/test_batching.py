@@ -14,7 +14,7 @@ from sim_core.results.timeline import POLICIES, Timeline, timelines
 from sim_core.view.batching.gantt import draw
 from sim_core.view.batching.gantt_parts import policy_words
 from tests.browser.visit import Visit
-from tests.visits import ROOT
+from tests.places import ROOT
 
 pytestmark = pytest.mark.browser
 

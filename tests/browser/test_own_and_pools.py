@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from tests.browser.visit import PLOTTED, Visit
+from tests.places import SAMPLES
 
 pytestmark = pytest.mark.browser
 
-SAMPLES = Path(__file__).parent.parent / "samples"
 POOLS = "prefill_workers=3&decode_workers=1&prompt_tokens=4000"
 
 

@@ -1,0 +1,475 @@
+"""Preset files: figures against their sources, sizes by hand, and refusal of what is wrong."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+import shutil
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sim_core import catalogue
+from sim_core.catalogue import reader
+from sim_core.catalogue.accelerators import DTYPES
+from sim_core.fields.errors import ScenarioError
+from sim_core.scenario.ready import ready_scenario, ready_scenarios
+from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of, model_of
+from sim_core.traffic import draws
+from tests.places import ROOT, SHARED
+
+REFERENCE = SHARED / "reference"
+WEIGHT_BYTES = {"bf16": 2.0, "fp8": 1.0, "fp4": 0.5}
+
+needs_reference = pytest.mark.skipif(not REFERENCE.is_dir(), reason="the reference tables are not here")
+
+
+def reference(table: str) -> list[dict[str, str]]:
+    """Return the rows of one reference table beside the checkout."""
+    with (REFERENCE / table).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def preset_id(name: str) -> str:
+    return name.lower().replace(" ", "-")
+
+
+# Sizes by hand
+
+
+def test_llama_8b_by_hand():
+    """Arithmetic by hand: 32 layers of GQA (32 + 8 heads of 128) and SwiGLU, two vocabulary matrices."""
+    attention = 4096 * 4096 * 2 + 4096 * 1024 * 2  # q and o, k and v
+    feed_forward = 3 * 4096 * 14336
+    model = catalogue.models()["llama-3.1-8b"]
+    assert model.total_params == 32 * (attention + feed_forward) + 2 * 128256 * 4096 == 8_029_995_008
+    assert model.active_params == model.total_params
+    assert model.kv_bytes_per_token() == 32 * 2 * 8 * 128 * 2 == 131_072
+    assert model.kv_bytes_per_token(1) == 65_536
+    assert (model.moe_layers, model.dense_layers, model.full_layers) == (0, 32, 32)
+
+
+def test_weights_read_in_a_decode_step_by_hand():
+    """Check value of the physics floor: 15.0 GB without the embedding table, 4.48 ms at 3.35 TB/s."""
+    model, part = catalogue.models()["llama-3.1-8b"], catalogue.accelerators()["h100-sxm"]
+    read_bytes = 2 * (model.total_params - model.embedding_params)
+    assert read_bytes == pytest.approx(15.0e9, rel=0.002)
+    assert read_bytes / part.hbm_byte_per_s == pytest.approx(4.48e-3, rel=0.001)
+
+
+def test_deepseek_by_hand():
+    """Arithmetic by hand: MLA keeps 512 + 64 numbers a layer; 58 MoE layers of 256 experts."""
+    model = catalogue.models()["deepseek-r1"]
+    attention = (
+        7168 * 1536  # query down
+        + 1536 * 128 * (128 + 64)  # query up
+        + 7168 * (512 + 64)  # latent and rotary key
+        + 512 * 128 * (128 + 128)  # keys and values up
+        + 128 * 128 * 7168  # out
+    )
+    assert model.attention_params == attention
+    assert model.kv_bytes_per_token() == 61 * (512 + 64) * 2 == 70_272
+    assert model.moe_layers == 58
+    assert model.expert_params == 3 * 7168 * 2048
+    assert model.total_params == pytest.approx(671.03e9, rel=1e-4)
+    assert model.active_params == pytest.approx(37.55e9, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "total_b", "active_b", "kv_bytes"),
+    [
+        ("mixtral-8x7b", 46.703, 12.880, 131_072),
+        ("llama-4-maverick", 400.711, 17.184, 196_608),
+        ("gemma-3-27b", 27.008, 27.008, 507_904),
+        ("falcon-180b", 178.552, 178.552, 163_840),
+        ("qwen3-30b-a3b", 30.532, 3.353, 98_304),
+    ],
+)
+def test_sizes_of_other_shapes(name, total_b, active_b, kv_bytes):
+    """Parameter counts that follow from the published config files, to their last printed digit."""
+    model = catalogue.models()[name]
+    assert model.total_params / 1e9 == pytest.approx(total_b, abs=5e-4)
+    assert model.active_params / 1e9 == pytest.approx(active_b, abs=5e-4)
+    assert model.kv_bytes_per_token() == kv_bytes
+
+
+def test_layer_patterns_by_hand():
+    """Counting layers: Gemma 3 sees everything in every sixth, gpt-oss in every second."""
+    models = catalogue.models()
+    assert models["gemma-3-27b"].full_layers == sum(layer % 6 == 0 for layer in range(1, 63)) == 10
+    assert models["gemma-3-12b"].full_layers == 8
+    assert models["gpt-oss-120b"].full_layers == models["gpt-oss-120b"].window_layers == 18
+    assert models["mistral-7b"].full_layers == 0
+    assert models["llama-4-scout"].full_layers == 12
+    assert models["qwen3.5-397b-a17b"].full_layers == models["qwen3.5-397b-a17b"].kv_layers == 15
+
+
+def test_published_sizes_agree():
+    """Published totals: within 1.5% of the computed ones (model cards round)."""
+    for model in catalogue.models().values():
+        assert model.total_params / 1e9 == pytest.approx(model.total_params_b, rel=0.015), model.name
+
+
+# Against the whole tables
+
+
+@needs_reference
+def test_models_match_reference():
+    """Reference table of models: every computed column, to its last printed digit."""
+    rows = reference("models.csv")
+    assert {preset_id(row["model"]) for row in rows} == set(catalogue.models())
+    for row in rows:
+        model = catalogue.models()[preset_id(row["model"])]
+        assert model.name == row["model"]
+        assert model.kv_bytes_per_token() == float(row["kv_bytes_per_token_bf16"]), model.name
+        if row["total_params_b_computed"]:
+            assert model.total_params / 1e9 == pytest.approx(float(row["total_params_b_computed"]), abs=6e-4)
+            assert model.active_params / 1e9 == pytest.approx(
+                float(row["active_params_b_computed"]), abs=6e-4
+            )
+
+
+@needs_reference
+def test_accelerators_match_reference():
+    """Reference table of accelerators: every figure, empty where the source is silent."""
+    rows = reference("accelerators.csv")
+    assert {preset_id(row["name"]) for row in rows} == set(catalogue.accelerators())
+    columns = {
+        "bf16_tflop_per_s": ("bf16_dense_tflops", 1),
+        "fp8_tflop_per_s": ("fp8_dense_tflops", 1),
+        "fp4_tflop_per_s": ("fp4_dense_tflops", 1),
+        "int8_top_per_s": ("int8_dense_tops", 1),
+        "hbm_gb_per_s": ("memory_bw_tb_s", 1000),
+        "hbm_gb": ("memory_gb", 1),
+        "link_gb_per_s": ("interconnect_gb_s_bidirectional", 0.5),
+        "tdp_w": ("tdp_w", 1),
+        "sram_mb": ("l2_or_sram_mb", 1),
+    }
+    for row in rows:
+        part = catalogue.accelerators()[preset_id(row["name"])]
+        assert (part.name, part.vendor, str(part.year)) == (row["name"], row["vendor"], row["year"])
+        for key, (column, factor) in columns.items():
+            expected = pytest.approx(float(row[column]) * factor) if row[column] else None
+            assert getattr(part, key) == expected, (part.name, key)
+
+
+# What every file must hold
+
+
+def test_every_part_is_usable_or_says_what_is_missing():
+    """Invariant: a peak for each precision, never above a narrower one, or an error that names the key."""
+    for part in catalogue.accelerators().values():
+        assert part.hbm_bytes > 0 and part.hbm_byte_per_s > 0 and part.link_byte_per_s > 0
+        for dtype in DTYPES:
+            try:
+                assert part.flop_per_s(dtype) > 0
+            except ScenarioError as error:
+                assert f"{dtype}_tflop_per_s" in str(error) and part.name in str(error)
+        assert bool(part.price_note) == (part.price_usd_per_hour is not None)
+        assert part.announced == (part.confidence == "low")
+
+
+def test_narrow_weights_are_widened_where_there_is_no_hardware():
+    """Rule by hand: A100 multiplies everything in bf16, H100 fp4 in fp8, B200 each in its own."""
+    parts = catalogue.accelerators()
+    assert [parts["a100-80-sxm"].compute_dtype(dtype) for dtype in DTYPES] == ["bf16"] * 3
+    assert [parts["h100-sxm"].compute_dtype(dtype) for dtype in DTYPES] == ["bf16", "fp8", "fp8"]
+    assert [parts["b200"].compute_dtype(dtype) for dtype in DTYPES] == list(DTYPES)
+    assert parts["h100-sxm"].flop_per_s("fp4") == 1979e12
+
+
+def test_missing_peaks_are_named():
+    """Message by hand: a part known only in fp4, one known in nothing, and one mended by the scenario."""
+    rubin = catalogue.accelerators()["rubin-(vr-nvl72)"]
+    assert rubin.flop_per_s("fp4") == 50e15
+    with pytest.raises(ScenarioError, match=r"no bf16 figure; set bf16_tflop_per_s or choose .*=fp4"):
+        rubin.flop_per_s("bf16")
+    assert rubin.attention_flop_per_s == 50e15 and "optimistic" in rubin.warnings[1]
+    wafer = catalogue.accelerators()["cerebras-wse-3"]
+    with pytest.raises(ScenarioError, match=r"no fp8 figure; set fp8_tflop_per_s\."):
+        wafer.flop_per_s("fp8")
+    with pytest.raises(ScenarioError, match="set bf16_tflop_per_s"):
+        _ = wafer.attention_flop_per_s
+    mended = accelerator_of(Scenario(accelerator="cerebras-wse-3", bf16_tflop_per_s=1000.0))
+    assert mended.flop_per_s("fp4") == mended.attention_flop_per_s == 1e15
+
+
+def test_link_falls_back_to_the_host_link():
+    """Rule by hand: no link between L4s, so PCIe 4.0 x16 in one direction, and it follows its override."""
+    part = catalogue.accelerators()["l4"]
+    assert (part.link_gb_per_s, part.link_byte_per_s) == (None, 32e9)
+    assert "PCIe" in part.link_name
+    assert accelerator_of(Scenario(accelerator="l4", pcie_gb_per_s=64.0)).link_byte_per_s == 64e9
+    assert catalogue.accelerators()["h100-sxm"].link_byte_per_s == 450e9
+
+
+def test_native_precisions():
+    """Published checkpoints: fp8 throughout, four-bit experts beside bf16, or bf16."""
+    models = catalogue.models()
+    assert models["deepseek-v3"].stored_dtypes("native") == ("fp8", "fp8")
+    assert models["gpt-oss-120b"].stored_dtypes("native") == ("bf16", "fp4")
+    assert models["llama-3.1-8b"].stored_dtypes("native") == ("bf16", "bf16")
+    assert models["gpt-oss-120b"].stored_dtypes("fp8") == ("fp8", "fp8")
+    assert "linear attention" in models["qwen3.5-397b-a17b"].warnings[0]
+
+
+def test_tables_are_sorted_and_read_only():
+    """Invariants of the tables: ids are file names, order as promised, nobody can write."""
+    tables = {"accelerators": catalogue.accelerators(), "models": catalogue.models()}
+    tables |= {"workloads": catalogue.workloads(), "scenarios": ready_scenarios()}
+    for kind, table in tables.items():
+        assert sorted(table) == list(catalogue.preset_ids(kind))
+        assert all(name == preset.id for name, preset in table.items())
+        with pytest.raises(TypeError):
+            table["x"] = None
+    sizes = [(model.family.lower(), model.total_params) for model in catalogue.models().values()]
+    assert sizes == sorted(sizes)
+    vendors = [(part.vendor.lower(), part.year) for part in catalogue.accelerators().values()]
+    assert vendors == sorted(vendors)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        catalogue.models()["phi-4"].layers = 1
+
+
+def test_files_are_small_plain_text():
+    """House rule: ids are lower case without spaces, files end in a newline, no carriage returns."""
+    for path in reader.PRESETS.glob("*/*.toml"):
+        assert path.stem == preset_id(path.stem)
+        content = path.read_bytes()
+        assert content.endswith(b"\n") and b"\r" not in content, path
+
+
+# Overrides
+
+
+def test_without_overrides_the_preset_itself():
+    """Identity: nothing set, nothing copied."""
+    assert model_of(Scenario()) is catalogue.models()["llama-3.1-8b"]
+    assert accelerator_of(Scenario()) is catalogue.accelerators()["h100-sxm"]
+
+
+def test_overrides_replace_what_is_set_and_nothing_else():
+    """Comparison with the preset, field by field."""
+    part = accelerator_of(Scenario(hbm_gb_per_s=6700.0))
+    assert part == dataclasses.replace(
+        catalogue.accelerators()["h100-sxm"], name="H100-SXM (changed)", hbm_gb_per_s=6700.0
+    )
+    model = model_of(Scenario(layers=16))
+    assert (model.layers, model.hidden, model.total_params_b) == (16, 4096, None)
+
+
+def test_layer_patterns_scale_with_layers():
+    """Proportion by hand: 52 of 62 layers windowed is 8.4 of 10; a set window covers every layer."""
+    assert model_of(Scenario(model="gemma-3-27b", layers=10)).window_layers == 8
+    assert model_of(Scenario(model="gemma-3-27b", window_tokens=512)).window_layers == 62
+    assert model_of(Scenario(model="qwen3.5-397b-a17b", window_tokens=512)).window_layers == 15
+    assert model_of(Scenario(model="deepseek-r1", layers=2)).moe_layers == 0
+    for name in catalogue.preset_ids("models"):
+        for layers in (1, 2, 3, 7, 1000):
+            assert model_of(Scenario(model=name, layers=layers)).layers == layers
+
+
+def test_custom_model_by_hand():
+    """Arithmetic by hand: MHA of 8 heads of 64, SwiGLU, two vocabulary matrices; then with experts."""
+    given = {"model": "custom", "layers": 2, "hidden": 512, "heads": 8, "ffn_dim": 1024, "vocab": 1000}
+    model = model_of(Scenario(**given))
+    assert model.total_params == 2 * (4 * 512 * 512 + 3 * 512 * 1024) + 2 * 1000 * 512
+    assert model.kv_bytes_per_token() == 2 * 2 * 8 * 64 * 2
+    experts = model_of(Scenario(**given, experts=4, experts_per_token=2, expert_ffn_dim=256))
+    assert experts.moe_layers == 2
+    assert experts.total_params - experts.active_params == 2 * 2 * 3 * 512 * 256
+    assert model_of(Scenario(**given, window_tokens=128)).window_layers == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "llama-3.1-7b"}, r"unknown model 'llama-3.1-7b'\. Did you mean .*llama-3.1-8b"),
+        ({"model": "../models/phi-4"}, "unknown model"),
+        ({"model": ""}, "unknown model"),
+        ({"model": "custom", "layers": 2}, "also needs hidden, heads, ffn_dim, vocab"),
+        ({"heads": 33}, "kv_heads that divides 33"),
+        ({"experts": 8}, "experts_per_token and expert_ffn_dim all given"),
+        ({"model": "mixtral-8x7b", "experts_per_token": 9}, "Choose at most 8"),
+        ({"model": "deepseek-r1", "kv_heads": 8}, "Leave kv_heads unset"),
+    ],
+)
+def test_models_that_cannot_be(changes, message):
+    """Messages by hand: each names what to change."""
+    with pytest.raises(ScenarioError, match=message):
+        model_of(Scenario(**changes))
+
+
+@given(st.text(max_size=80))
+def test_hostile_ids(name):
+    """Any text: a preset or a `ScenarioError`, never another error or a file outside the presets."""
+    for lookup, key in ((model_of, "model"), (accelerator_of, "accelerator")):
+        try:
+            assert lookup(Scenario(**{key: name})).id == name
+        except ScenarioError as error:
+            assert len(str(error)) < 400
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            key: st.integers(1, int(info.high))
+            for key, info in FIELDS.items()
+            if info.group == "model" and info.optional
+        },
+    ),
+    st.sampled_from([*catalogue.preset_ids("models"), "custom"]),
+)
+def test_any_dimensions_make_a_model_or_an_error(changes, name):
+    """Any overrides within their limits: finite positive sizes or a `ScenarioError`."""
+    try:
+        model = model_of(Scenario(model=name, **changes))
+    except ScenarioError:
+        return
+    assert 0 < model.active_params <= model.total_params
+    assert model.kv_bytes_per_token() >= 0 and math.isfinite(model.kv_bytes_per_token())
+    assert 0 <= model.full_layers <= model.kv_layers <= model.layers
+    assert 0 <= model.moe_layers <= model.layers
+
+
+# Files that are wrong
+
+PART = {
+    "name": '"X1"',
+    "vendor": '"X"',
+    "bf16_tflop_per_s": "100",
+    "hbm_gb_per_s": "1000",
+    "hbm_gb": "80",
+    "year": "2025",
+    "confidence": '"high"',
+    "source": '"a sheet"',
+}
+TABLE = {
+    "title": '"T"',
+    "probabilities": "[0.0, 0.5, 1.0]",
+    "prompt_quantiles": "[1, 2, 3]",
+    "output_tokens": "100",
+    "source": '"s"',
+}
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Return a function that writes one preset into an otherwise empty folder of presets."""
+    monkeypatch.setattr(reader, "PRESETS", tmp_path)
+
+    def put(kind: str, keys: dict[str, str], **changes: str | None) -> None:
+        lines = [f"{key} = {value}" for key, value in (keys | changes).items() if value is not None]
+        (tmp_path / kind).mkdir(exist_ok=True)
+        (tmp_path / kind / "x1.toml").write_text("\n".join(lines), encoding="utf-8")
+
+    return put
+
+
+def test_a_minimal_part_loads(write):
+    """By hand: defaults where keys are absent, floats where whole numbers stand."""
+    write("accelerators", PART)
+    part = catalogue.accelerator.__wrapped__("x1")
+    assert (part.bf16_tflop_per_s, part.pcie_gb_per_s, part.tdp_w, part.announced) == (
+        100.0,
+        32.0,
+        None,
+        False,
+    )
+    assert isinstance(part.bf16_tflop_per_s, float)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hbm_gb": None}, "the key hbm_gb is missing"),
+        ({"hmb_gb": "80"}, "unknown key 'hmb_gb'. Did you mean hbm_gb"),
+        ({"hbm_gb": '"80"'}, "hbm_gb is '80'; it must be a number"),
+        ({"hbm_gb": "-1"}, "hbm_gb is -1 GB; it must lie between"),
+        ({"hbm_gb": "nan"}, "finite"),
+        ({"year": "2025.5"}, "whole number"),
+        ({"announced": "1"}, "true or false"),
+        ({"confidence": '"sure"'}, "choose one of high, medium, low"),
+        ({"source": "["}, "not valid TOML"),
+    ],
+)
+def test_wrong_parts_are_refused(write, changes, message):
+    """Messages by hand: file, key and way out in one line."""
+    write("accelerators", PART, **changes)
+    with pytest.raises(ScenarioError, match=message) as caught:
+        catalogue.accelerator.__wrapped__("x1")
+    assert "presets/accelerators/x1.toml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prompt_tokens": "5"}, "either prompt_tokens or prompt_quantiles"),
+        ({"output_tokens": None}, "either output_tokens or output_quantiles"),
+        ({"prompt_quantiles": "[1, 3, 2]"}, "prompt_quantiles must not fall"),
+        ({"prompt_quantiles": "[1, 2]"}, "has 2 values but probabilities has 3"),
+        ({"probabilities": "[0.0, 0.5, 0.9]"}, "rise from 0 to 1"),
+        ({"probabilities": "[0.0, 0.5, 2.0]"}, r"probabilities\[2\]"),
+        ({"probabilities": "7"}, "list of at most"),
+        ({"rank_correlation": "1.0"}, "rank_correlation is 1"),
+    ],
+)
+def test_wrong_workloads_are_refused(write, changes, message):
+    """Messages by hand."""
+    write("workloads", TABLE, **changes)
+    with pytest.raises(ScenarioError, match=message):
+        catalogue.workload.__wrapped__("x1")
+
+
+def test_wrong_scenarios_are_refused(write):
+    """Messages by hand: an unknown key, and a value out of range."""
+    texts = {"title": '"T"', "story": '"S"', "expected": '"E"'}
+    for kind in ("models", "accelerators"):
+        shutil.copytree(ROOT / "presets" / kind, reader.PRESETS / kind)
+    write("scenarios", texts, max_bach="4")
+    with pytest.raises(ScenarioError, match=r"x1.toml: unknown key 'max_bach'. Did you mean max_batch"):
+        ready_scenario.__wrapped__("x1")
+    write("scenarios", texts, max_batch="0")
+    with pytest.raises(ScenarioError, match=r"x1.toml: max_batch is 0"):
+        ready_scenario.__wrapped__("x1")
+
+
+# Ready scenarios
+
+
+@pytest.mark.parametrize("name", catalogue.preset_ids("scenarios"))
+def test_ready_scenarios_hold_together(name):
+    """Arithmetic: known ids, and weights that leave a tenth of the usable memory to the KV cache."""
+    preset = ready_scenarios()[name]
+    scenario = preset.build()
+    model, part = model_of(scenario), accelerator_of(scenario)
+    dense, expert = (WEIGHT_BYTES[dtype] for dtype in model.stored_dtypes(scenario.weight_dtype))
+    experts = model.moe_layers * model.experts * model.expert_params
+    weight_bytes = (model.total_params - experts) * dense + experts * expert
+    usable_bytes = scenario.tensor_parallel * part.hbm_bytes * scenario.kv_memory_frac
+    spare = 1.0 if preset.page == "Batching" else 0.9  # a timeline of a few requests may want a tiny cache
+    assert weight_bytes < spare * usable_bytes
+    prompt_tokens, output_tokens = draws.mean_lengths(scenario)
+    assert prompt_tokens + output_tokens < model.max_position
+    assert preset.title and preset.story and preset.expected
+    if "mlperf" in name:
+        assert "not an MLPerf result" in preset.story
+
+
+def test_the_first_scenario_exists():
+    """Contract: this id is the one every text uses."""
+    assert ready_scenarios()["llama-3.1-8b-on-h100"].build(max_batch=64).max_batch == 64
+
+
+def test_bursts_are_bound_by_the_first_token():
+    """Oracle: the engine: at a low rate the limits hold; at one too high for them the TTFT fails."""
+    from sim_core.engine.run import run
+    from sim_core.results.metrics import point_of
+
+    base = ready_scenarios()["bursty-code-completion"].build()
+    low, high = (point_of(run(base.replace(arrival_per_s=rate))) for rate in (0.5, 8.0))
+    assert low["meets_slo"] and not high["meets_slo"]
+    assert high["slo_ttft_ms_reached"] > base.slo_ttft_ms
+    assert high["slo_tpot_ms_reached"] <= base.slo_tpot_ms

@@ -1,0 +1,193 @@
+"""The kernels' cache on disk: what it follows from, what becomes of a damaged one, and doing without it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sim_core.engine.kernels.one_pool import advance, run_balanced, run_continuous
+from sim_core.engine.kernels.static import run_static
+from tests.places import ROOT
+
+KERNELS = ROOT / "sim_core" / "engine" / "kernels"
+COMMAND = ("-m", "sim_core", "run", "requests=30&output_tokens=20&prompt_cv=0&output_cv=0")
+Python = Callable[..., subprocess.CompletedProcess]
+
+# The smallest entry point: one request, which takes 2 s to its first token and 6 s to its last of five.
+TALLY = """
+import numpy as np
+from sim_core.engine import compiling
+from sim_core.engine.kernels.sweep.tally import tally
+ttft, tpot, e2e = np.empty(1), np.empty(1), np.empty(1)
+one = lambda value: np.array([value], float)
+tally(one(0), np.array([5]), one(2), one(6), 0, 1, 0.0, 9.0, 1e4, 1e4, ttft, tpot, e2e)
+print(ttft[0], tpot[0], e2e[0])
+"""
+ANSWER = "2000.0 1000.0 6000.0\n"
+
+
+@pytest.fixture
+def python(tmp_path: Path) -> Python:
+    """Return a way to run Python on the product, with a cache of its own in `tmp_path`."""
+
+    def run(*arguments: str, before: str = "") -> subprocess.CompletedProcess:
+        environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+        arguments = ("-c", before + arguments[0]) if len(arguments) == 1 else arguments
+        command = [sys.executable, "-W", "error", *arguments]
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+    return run
+
+
+@pytest.fixture
+def homeless(tmp_path: Path) -> Python:
+    """Return a way to run Python where every place for the cache is blocked.
+
+    A file stands where each directory would be: permissions would not stop root.
+    """
+    for folder in ("sim_core", "presets"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    plain = "import numba\n\n\n@numba.njit(cache=True)\ndef nothing():\n    pass\n"
+    (tmp_path / "sim_core" / "plain.py").write_text(plain)
+    blocked = tmp_path / "file"
+    rooms = [path.parent for path in (tmp_path / "sim_core").rglob("__init__.py")]
+    for path in (*(room / "__pycache__" for room in rooms), blocked):
+        path.touch()
+    homes = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "IPYTHONDIR"), str(blocked / "home"))
+
+    def run(*arguments: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-W", "error", *arguments]
+        environment = os.environ | homes
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    return run
+
+
+def test_kernels_do_without_a_cache(homeless: Python) -> None:
+    """Oracle: Numba's own `cache=True`, which refuses there; the kernels compile all the same."""
+    refused = homeless("-c", "from sim_core import plain")
+    assert "no locator available" in refused.stderr
+    done = homeless("-c", TALLY + "print(compiling.FOLDER)")
+    assert (done.returncode, done.stdout, done.stderr) == (0, ANSWER + "None\n", "")
+
+
+@pytest.mark.slow
+def test_a_run_without_a_cache(homeless: Python) -> None:
+    """Oracle: the same command with a cache."""
+    usual = subprocess.run([sys.executable, *COMMAND], cwd=ROOT, capture_output=True, text=True, check=True)
+    alone = homeless(*COMMAND)
+    assert (alone.returncode, alone.stderr) == (0, "")
+    assert json.loads(alone.stdout) == json.loads(usual.stdout)
+
+
+def test_a_damaged_cache_is_made_anew(python: Python, tmp_path: Path) -> None:
+    """Oracle: the answer by hand, whichever file was cut or garbled, and files that are whole again."""
+    assert python(TALLY).stdout == ANSWER
+    files = {path: path.read_bytes() for path in (tmp_path / "cache").rglob("*.nb*")}
+    assert len(files) == 2  # an index and the code
+    for path, whole in files.items():
+        for damaged in (b"", whole[:100], whole[:200] + bytes(len(whole) - 200)):
+            path.write_bytes(damaged)
+            done = python(TALLY)
+            assert (done.returncode, done.stdout, done.stderr) == (0, ANSWER, ""), (path.name, len(damaged))
+            assert path.stat().st_size > 200
+
+
+def test_a_cache_is_used_again(python: Python) -> None:
+    """Oracle: Numba's own count of hits and misses."""
+    count = "found = tally._compiled.stats\n"
+    count += "print(sum(found.cache_hits.values()), sum(found.cache_misses.values()))"
+    assert python(TALLY + count).stdout == ANSWER + "0 1\n"
+    assert python(TALLY + count).stdout == ANSWER + "1 0\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of files")
+def test_a_full_disk_is_done_without(python: Python) -> None:
+    """Oracle: the answer by hand, where no file can hold more than a few bytes."""
+    full = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (50, 50))\n"
+    for _ in range(2):
+        done = python(TALLY, before=full)
+        assert (done.returncode, done.stdout, done.stderr) == (0, ANSWER, "")
+    assert python(TALLY).stdout == ANSWER
+
+
+def test_any_edit_of_the_kernels_is_noticed(tmp_path: Path) -> None:
+    """Oracle: the folder's name, before and after a line is added to files that machine code follows from."""
+    for folder in ("sim_core", "presets"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    code = "from sim_core.engine import compiling\nprint(compiling.FOLDER.name)"
+    names = []
+    edited = [*sorted((tmp_path / KERNELS.relative_to(ROOT)).rglob("*.py"))[::6]]
+    edited += [tmp_path / "sim_core" / "price" / "step_cost.py"]
+    for path in (None, *edited):
+        if path:
+            path.write_text(path.read_text() + "\n# changed\n")
+        command = [sys.executable, "-c", code]
+        names.append(subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout)
+    assert len(set(names)) == len(edited) + 1
+    left = list((tmp_path / "sim_core" / "engine" / "__pycache__").glob("kernels-*"))
+    assert [path.name + "\n" for path in left] == names[-1:]  # folders of old sources are gone
+
+
+def test_python_calls_entry_points_alone() -> None:
+    """Oracle: the source. A function compiled without a wrapper ends the process when Python calls it."""
+    inner = {name for path in KERNELS.rglob("*.py") for name in decorated(path, {"inner", "inlined"})}
+    assert {"advance", "planned_step", "gap_bin"} <= inner
+    for path in [*(ROOT / "sim_core").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]:
+        if KERNELS in path.parents:
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        taken = {
+            alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and "engine.kernels" in (node.module or "")
+            for alias in node.names
+        }
+        assert not taken & inner - {"advance"}, path  # of which a test reads the options
+
+
+def decorated(path: Path, decorators: set[str]) -> list[str]:
+    """Return the functions of a file that have one of some decorators."""
+    return [
+        node.name
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef)
+        and decorators & {item.id for item in node.decorator_list if isinstance(item, ast.Name)}
+    ]
+
+
+@pytest.mark.slow
+def test_every_kernel_is_compiled_once(python: Python) -> None:
+    """Oracle: Numba's list of signatures after all kernels have been compiled in a new process."""
+    done = python("""
+import importlib, pkgutil
+from sim_core import Scenario
+from sim_core.engine import kernels, run
+from sim_core.questions.shift.study import Study
+from sim_core.results import metrics
+run.warm_up()
+metrics.summary_of(run.run(Scenario(requests=50)))
+Study(Scenario(demand_hours=0.05, dwell_s=30.0, init_s=1.0, warm_up_s=1.0)).outcome("oracle")
+for found in pkgutil.walk_packages(kernels.__path__, kernels.__name__ + "."):
+    for name, item in vars(importlib.import_module(found.name)).items():
+        if getattr(getattr(item, "py_func", None), "__module__", "") == found.name:
+            print(len(item.signatures), found.name, name)
+""")
+    lines = done.stdout.splitlines()
+    assert len(lines) > 90
+    assert [line for line in lines if not line.startswith("1 ")] == []
+
+
+def test_kernels_are_compiled_for_exact_sums_and_many_threads() -> None:
+    """Oracle: the house rules. No fast mathematics, no parallel regions, and no lock held while running."""
+    for compiled in (run_continuous._compiled, run_balanced._compiled, run_static._compiled, advance):
+        options = compiled.targetoptions
+        assert options["nogil"] and not options.get("parallel") and not options.get("fastmath")

@@ -1,0 +1,143 @@
+"""The README keeps its word. `python -m tests.house.test_readme` writes the outputs of today into it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sim_core import Scenario, load_scenario, simulate, summarize
+from sim_core.command.main import main
+from sim_core.price.price import price_of
+from sim_core.scenario.profiles import read_profile
+from sim_core.scenario.scenario import accelerator_of, model_of
+from tests.places import ROOT
+
+README = ROOT / "README.md"
+TEXT = README.read_text(encoding="utf-8")
+CONSOLE = re.compile(r"```console\n\$ python -m sim_core (.*)\n([^`]*)```")
+LEFT_OUT = "..."
+TOLERANCE = 0.02  # other processors round otherwise, and a scheduler may then decide otherwise
+
+
+def output_of(command: str) -> list[str]:
+    """Return the lines that a command prints."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert main(shlex.split(command)) == 0
+    return printed.getvalue().rstrip("\n").split("\n")
+
+
+def same_word(shown: str, actual: str) -> bool:
+    try:
+        numbers = [float(word.replace(",", "")) for word in (shown, actual)]
+    except ValueError:
+        return shown == actual
+    return math.isclose(*numbers, rel_tol=TOLERANCE)
+
+
+def same_line(shown: str, actual: str) -> bool:
+    words, actual_words = shown.split(), actual.split()
+    return len(words) == len(actual_words) and all(map(same_word, words, actual_words))
+
+
+@pytest.mark.parametrize(("command", "body"), CONSOLE.findall(TEXT))
+def test_commands_print_what_is_shown(command: str, body: str) -> None:
+    """Oracle: the command itself; numbers to 2%. A line `...` stands for lines left out."""
+    actual = output_of(command)
+    shown = body.rstrip("\n").split("\n")
+    for line in shown:
+        while actual and line != LEFT_OUT and not same_line(line, actual[0]):
+            assert LEFT_OUT in shown, f"{line!r} is now {actual[0]!r}"
+            actual.pop(0)
+        assert actual or line == LEFT_OUT, f"no line of the output is {line!r}"
+        actual = actual if line == LEFT_OUT else actual[1:]
+    assert not actual or shown[-1] == LEFT_OUT
+
+
+def test_the_worked_number() -> None:
+    """Oracle: the cost model and the simulator, to the digits that the paragraph prints."""
+    paragraph = next(part for part in TEXT.split("\n\n") if part.startswith("**One number, worked.**"))
+    one = load_scenario("arrivals=closed", concurrency=1)
+    model, part = model_of(one), accelerator_of(one)
+    read_gb = 2 * (model.total_params - model.embedding_params) / 1e9
+    metrics = {
+        scenario: summarize(simulate(scenario), scenario)["metrics"]
+        for scenario in (one, one.replace(calibration="datasheet"), one.replace(concurrency=64))
+    }
+    typical, datasheet, many = metrics.values()
+    expected = [f"{read_gb:.1f} GB", f"{part.hbm_gb_per_s / 1e3:.2f} TB/s", "bf16", "variation of 0.5"]
+    expected += [f"**{read_gb / part.hbm_gb_per_s * 1e3:.2f} ms**", f"{many['tpot_ms']['p50']:.1f} ms"]
+    expected += [f"**{found['tpot_ms']['p50']:.2f} ms**" for found in (typical, datasheet)]
+    expected += [f"{many['output_tok_per_s']:,.0f} tokens"]
+    words = " ".join(paragraph.split())
+    assert [text for text in expected if text not in words] == []
+
+
+def block(language: str, beginning: str) -> str:
+    """Return the one code block of a language that begins so."""
+    (found,) = re.findall(rf"```{language}\n({re.escape(beginning)}.*?)```", TEXT, re.DOTALL)
+    return found
+
+
+def test_the_profile_is_one() -> None:
+    """Oracle: the reader of profiles."""
+    profile = read_profile(block("toml", "name ="))
+    assert len(profile.step_tokens) == len(profile.step_time_ms) == 5
+    assert price_of(Scenario(), profile).step.decode_context_s == pytest.approx(5e-8)
+
+
+def test_the_accelerator_is_one(tmp_path: Path) -> None:
+    """Oracle: its name in the list, in a copy of the product that has the file."""
+    for folder in ("sim_core", "presets"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    text = block("toml", "# presets/accelerators/")
+    path = tmp_path / text.split("\n")[0].removeprefix("# ")
+    path.write_text(text, encoding="utf-8")
+    code = "from sim_core import Scenario\nfrom sim_core.price.price import price_of\n"
+    code += "scenario = Scenario(accelerator={!r})\n"
+    code = code.format(path.stem) + "print(price_of(scenario).kv_blocks)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stderr == ""
+    assert int(done.stdout) > 0
+
+
+def test_the_python_example_runs() -> None:
+    """Oracle: the names it defines, of the kinds that its comments promise."""
+    names: dict = {}
+    exec(block("python", "from sim_core import"), names)
+    assert len(names["requests"]) == names["scenario"].requests
+    assert names["summary"]["metrics"]["tpot_ms"]["p50"] > 0
+    assert len(names["table"]) == 6
+    assert names["best"]["arrival_per_s"] > 0
+
+
+def test_links_inside_the_repository() -> None:
+    """Oracle: the files."""
+    targets = re.findall(r"\]\((?!http)([^)#]+)", TEXT) + re.findall(
+        r"`((?:sim_core|presets|tests|docs)/[\w./]+)`", TEXT
+    )
+    assert targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def refreshed(match: re.Match) -> str:
+    """Return a console block with the outputs of today; a shortened one keeps its choice of lines."""
+    command, body = match.groups()
+    actual, shown = output_of(command), body.rstrip("\n").split("\n")
+    if LEFT_OUT in shown:
+        first_words = {line.split()[0]: line for line in reversed(actual) if line}
+        actual = [first_words.get(line.split()[0], line) if line else "" for line in shown]
+    return f"```console\n$ python -m sim_core {command}\n" + "\n".join(actual) + "\n```"
+
+
+if __name__ == "__main__":
+    README.write_text(CONSOLE.sub(refreshed, TEXT), encoding="utf-8")

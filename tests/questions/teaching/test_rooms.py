@@ -1,0 +1,419 @@
+"""Rooms: nothing is lost or counted twice, nothing foreign comes in, and nothing stays behind."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sql
+
+from sim_core import catalogue
+from sim_core.questions.teaching import rooms
+from sim_core.questions.teaching.rooms import (
+    MOST_PARTICIPANTS,
+    PAUSE_S,
+    Room,
+    RoomError,
+    Rooms,
+    new_participant,
+    read_code,
+)
+from tests.databases import postgres_url, sqlite_url
+from tests.places import ROOT
+
+NUMBER = ("01-reading-and-writing", 1)  # a step that asks for a number
+CHOICE = ("01-reading-and-writing", 2)  # and one with choices
+THREADS = 50
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now_s = 1e9
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    """Yield the address of a server of one's own."""
+    with postgres_url() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Yield the address of an empty database of either kind."""
+    if request.param == "sqlite":
+        yield sqlite_url(tmp_path)
+        return
+    url = request.getfixturevalue("postgres")
+    yield url
+    engine = sql.create_engine(url)
+    rooms._tables.drop_all(engine)
+    engine.dispose()
+
+
+@pytest.fixture
+def opened(url: str) -> Iterator[Callable[..., Rooms]]:
+    """Yield a function that opens the store; what it opens is closed at the end."""
+    engines = []
+
+    def make(clock: Callable[[], float]) -> Rooms:
+        engines.append(sql.create_engine(url))
+        return Rooms(engines[-1], clock)
+
+    yield make
+    for engine in engines:
+        engine.dispose()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(opened: Callable[..., Rooms], clock: Clock) -> Rooms:
+    return opened(clock)
+
+
+def rows(store: Rooms) -> int:
+    """Return how many rows the store holds, of whatever kind."""
+    with store._engine.begin() as connection:
+        return sum(
+            connection.scalar(sql.select(sql.func.count()).select_from(table))
+            for table in rooms._tables.sorted_tables
+        )
+
+
+def at_once(work: Callable[[int], None], count: int = THREADS) -> list[BaseException]:
+    """Let threads start together, and return what went wrong in any."""
+    gate, errors = threading.Barrier(count), []
+
+    def run(number: int) -> None:
+        try:
+            gate.wait()
+            work(number)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return errors
+
+
+# --- one room -------------------------------------------------------------------------------------
+
+
+def test_a_room_from_beginning_to_end(store: Rooms) -> None:
+    """By hand: predict, change one's mind, reveal, go on, delete."""
+    code, key = store.open()
+    assert store.room(code) == Room(code, *NUMBER, "ask", None, "", False)
+    one, other = new_participant(), new_participant()
+    store.attend(code, one)
+    assert store.here(code) == 1
+    store.send(code, one, NUMBER, 10.0)
+    store.send(code, other, NUMBER, 30.0)
+    assert store.guesses(store.room(code)) == [10.0, 30.0]
+    assert store.guess(store.room(code), one) == 10.0
+    assert store.here(code) == 2
+    store.show(code, key, *NUMBER, "reveal")
+    with pytest.raises(RoomError, match="closed"):
+        store.send(code, one, NUMBER, 20.0)
+    store.show(code, key, *CHOICE)
+    with pytest.raises(RoomError, match="moved on"):
+        store.send(code, new_participant(), NUMBER, 20.0)
+    assert store.guesses(store.room(code)) == []
+    store.show(code, key, *NUMBER)  # back: what was predicted is still there
+    assert store.guesses(store.room(code)) == [10.0, 30.0]
+    store.delete(code, key)
+    assert rows(store) == 0
+    with pytest.raises(RoomError, match=f"no room '{code}'"):
+        store.room(code)
+
+
+def test_a_mind_may_be_changed_but_not_too_often(store: Rooms, clock: Clock) -> None:
+    """By hand: the second prediction replaces the first; one within half a second is refused."""
+    code, _ = store.open()
+    me = new_participant()
+    store.send(code, me, NUMBER, 1.0)
+    clock.now_s += 0.9 * PAUSE_S
+    with pytest.raises(RoomError, match="quick"):
+        store.send(code, me, NUMBER, 2.0)
+    clock.now_s += 0.2 * PAUSE_S
+    store.send(code, me, NUMBER, 3.0)
+    assert store.guesses(store.room(code)) == [3.0]
+
+
+def test_the_countdown_closes_predictions(store: Rooms, clock: Clock) -> None:
+    """By hand: open for 30 s, then closed; a new question has no countdown."""
+    code, key = store.open()
+    store.count_down(code, key, 30)
+    clock.now_s += 29
+    store.send(code, new_participant(), NUMBER, 1.0)
+    clock.now_s += 1
+    with pytest.raises(RoomError, match="closed"):
+        store.send(code, new_participant(), NUMBER, 1.0)
+    store.show(code, key, *CHOICE)
+    store.send(code, new_participant(), CHOICE, 1)
+    assert store.guesses(store.room(code)) == [1.0]
+
+
+def test_who_has_gone_is_not_here(store: Rooms, clock: Clock) -> None:
+    """By hand: seen within 15 s counts; asking again keeps one here."""
+    code, _ = store.open()
+    one, other = new_participant(), new_participant()
+    store.attend(code, one)
+    store.attend(code, other)
+    clock.now_s += 10
+    store.attend(code, one)
+    clock.now_s += 10
+    assert store.here(code) == 1
+
+
+def test_rooms_end_by_themselves(store: Rooms, clock: Clock) -> None:
+    """By hand: after eight hours a room is gone, and with the next one that is opened all it held."""
+    code, _ = store.open()
+    store.send(code, new_participant(), NUMBER, 1.0)
+    clock.now_s += 8 * 3600 - 1
+    assert store.room(code).code == code
+    clock.now_s += 2
+    with pytest.raises(RoomError, match="no room"):
+        store.room(code)
+    with pytest.raises(RoomError, match="no room"):
+        store.send(code, new_participant(), NUMBER, 1.0)
+    store.open()
+    assert rows(store) == 1
+
+
+def test_only_the_host_may(store: Rooms) -> None:
+    """Oracle: the key; every host's act with another key changes nothing."""
+    code, key = store.open()
+    for wrong in ("", "0" * 32, key[:-1], key.upper() + "'; drop table batchscope_rooms; --"):
+        assert not store.is_host(code, wrong)
+        for act in (
+            lambda wrong=wrong: store.show(code, wrong, *CHOICE),
+            lambda wrong=wrong: store.count_down(code, wrong, 1),
+            lambda wrong=wrong: store.show_view(code, wrong, "?v=1"),
+            lambda wrong=wrong: store.hide(code, wrong, True),
+        ):
+            with pytest.raises(RoomError, match="Only the host"):
+                act()
+        store.delete(code, wrong)
+    assert store.is_host(code, key)
+    assert store.room(code) == Room(code, *NUMBER, "ask", None, "", False)
+
+
+def test_the_key_is_not_stored(store: Rooms) -> None:
+    """Oracle: the table; who reads the database cannot host a room."""
+    code, key = store.open()
+    with store._engine.begin() as connection:
+        kept = connection.execute(sql.text("select * from batchscope_rooms")).one()
+    assert code in kept and key not in kept
+
+
+# --- hostile and careless -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "ABC", "ABCDEF", "<script>", "ABC1E", "'; drop table", "ÄBCDE", "K" * 1_000_000, "AB\x00DE"],
+    ids=range(9),
+)
+def test_what_is_no_code(text: str) -> None:
+    """Oracle: five letters of the alphabet of codes; the message is short."""
+    with pytest.raises(RoomError) as caught:
+        read_code(text)
+    assert len(str(caught.value)) < 200
+
+
+def test_codes_as_people_type_them() -> None:
+    """By hand."""
+    assert read_code(" kwm ta ") == read_code("KWM-TA") == "KWMTA"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [float("nan"), float("inf"), -1.0, 2e9, "<script>alert(1)</script>", None, b"1", [1]],
+    ids=range(8),
+)
+def test_what_is_no_prediction(store: Rooms, value: object) -> None:
+    """Oracle: nothing is stored; no text can ever be."""
+    code, _ = store.open()
+    with pytest.raises(RoomError):
+        store.send(code, new_participant(), NUMBER, value)
+    assert store.guesses(store.room(code)) == []
+
+
+@pytest.mark.parametrize("value", [3.0, 0.5, -1.0, 1e9])
+def test_what_is_no_choice(store: Rooms, value: float) -> None:
+    """Oracle: the step has three choices."""
+    assert len(catalogue.lesson(CHOICE[0]).steps[CHOICE[1] - 1].choices) == 3
+    code, key = store.open()
+    store.show(code, key, *CHOICE)
+    with pytest.raises(RoomError):
+        store.send(code, new_participant(), CHOICE, value)
+
+
+@pytest.mark.parametrize(
+    "word", ["", "me", "<script>", "0" * 17, "G" * 16, "\x00", "0" * 1_000_000], ids=range(7)
+)
+def test_what_is_no_participant(store: Rooms, word: str) -> None:
+    """Oracle: sixteen hexadecimal digits."""
+    code, _ = store.open()
+    for act in (lambda: store.attend(code, word), lambda: store.send(code, word, NUMBER, 1.0)):
+        with pytest.raises(RoomError, match="no participant"):
+            act()
+    assert rows(store) == 1
+
+
+def test_what_is_no_step(store: Rooms) -> None:
+    """Oracle: the lessons; a view's link may not be endless."""
+    code, key = store.open()
+    for lesson, step, stage in (
+        ("../x", 1, "ask"),
+        (NUMBER[0], 0, "ask"),
+        (NUMBER[0], 99, "ask"),
+        (*NUMBER, "x"),
+    ):
+        with pytest.raises(RoomError):
+            store.show(code, key, lesson, step, stage)
+    with pytest.raises(RoomError, match="characters"):
+        store.show_view(code, key, "?" + "x" * 10_000)
+
+
+def test_a_flood_of_rooms(store: Rooms, clock: Clock) -> None:
+    """By hand: 20 a minute, 200 in all; then old ones must end first."""
+    for _ in range(rooms.MOST_OPENED_PER_MIN):
+        store.open()
+    with pytest.raises(RoomError, match="minute"):
+        store.open()
+    while rows(store) < rooms.MOST_ROOMS:
+        clock.now_s += 61
+        for _ in range(min(rooms.MOST_OPENED_PER_MIN, rooms.MOST_ROOMS - rows(store))):
+            store.open()
+    clock.now_s += 61
+    with pytest.raises(RoomError, match="200 rooms"):
+        store.open()
+    clock.now_s += rooms.LIFETIME_S
+    store.open()
+
+
+def test_a_flood_of_participants(store: Rooms) -> None:
+    """By hand: the room holds 200, not one more, even if 50 come at the last place together."""
+    code, _ = store.open()
+    for _ in range(MOST_PARTICIPANTS - 1):
+        store.attend(code, new_participant())
+    errors = at_once(lambda _: store.attend(code, new_participant()))
+    assert len(errors) == THREADS - 1
+    assert all(isinstance(error, RoomError) and "full" in str(error) for error in errors)
+    assert rows(store) == 1 + MOST_PARTICIPANTS
+
+
+def test_who_left_makes_room(store: Rooms, clock: Clock) -> None:
+    """By hand: a full room; after five minutes those who have gone make room, but no prediction is lost."""
+    code, _ = store.open()
+    stays = new_participant()
+    store.send(code, stays, NUMBER, 1.0)
+    for _ in range(MOST_PARTICIPANTS - 1):
+        store.attend(code, new_participant())
+    clock.now_s += rooms.GONE_S
+    with pytest.raises(RoomError, match="full"):
+        store.attend(code, new_participant())
+    clock.now_s += 1
+    store.attend(code, new_participant())
+    assert rows(store) == 1 + 2 + 1  # the room; who predicted, and who came; the prediction
+    assert store.guess(store.room(code), stays) == 1.0
+
+
+def test_other_databases_are_refused() -> None:
+    """Oracle: the sentence names what can be used."""
+    engine = sql.create_mock_engine("mysql://", lambda *_: None)
+    with pytest.raises(RoomError, match="SQLite or PostgreSQL, not in mysql"):
+        Rooms(engine)
+
+
+# --- many at once ---------------------------------------------------------------------------------
+
+
+def test_fifty_threads(opened: Callable[..., Rooms]) -> None:
+    """By hand: each thread changes its mind twice; the room has each one's last prediction, once."""
+    ticks = itertools.count(1e9)
+    store = opened(lambda: float(next(ticks)))  # nobody is ever too quick
+    code, _ = store.open()
+
+    def predict(number: int) -> None:
+        me = new_participant()
+        for turn in range(3):
+            store.send(code, me, NUMBER, 1000.0 * turn + number)
+
+    assert at_once(predict) == []
+    assert store.guesses(store.room(code)) == [2000.0 + number for number in range(THREADS)]
+
+
+def test_one_participant_in_many_windows(store: Rooms) -> None:
+    """By hand: the same word at the same time is one participant with one prediction."""
+    code, _ = store.open()
+    me = new_participant()
+    errors = at_once(lambda number: store.send(code, me, NUMBER, float(number)))
+    assert all(isinstance(error, RoomError) for error in errors)
+    assert len(errors) == THREADS - 1  # the others were too quick
+    assert len(store.guesses(store.room(code))) == 1
+
+
+PROCESS = """
+import sys, threading
+import sqlalchemy as sql
+from sim_core.questions.teaching.rooms import Rooms, new_participant
+url, code, first = sys.argv[1], sys.argv[2], int(sys.argv[3])
+store = Rooms(sql.create_engine(url))
+def predict(number):
+    store.attend(code, me := new_participant())
+    store.send(code, me, ("01-reading-and-writing", 1), float(number))
+threads = [threading.Thread(target=predict, args=(first + k,)) for k in range(25)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+"""
+
+
+def test_two_processes(opened: Callable[..., Rooms], url: str) -> None:
+    """By hand: two app processes with 25 participants each; all 50 predictions are there, once."""
+    import time
+
+    store = opened(time.time)
+    code, _ = store.open()
+    command = [sys.executable, "-W", "error", "-c", PROCESS, url, code]
+    processes = [subprocess.Popen([*command, str(first)], cwd=ROOT) for first in (0, 25)]
+    assert [process.wait(60) for process in processes] == [0, 0]
+    assert store.guesses(store.room(code)) == [float(number) for number in range(50)]
+
+
+def test_sqlite_is_never_busy(tmp_path: Path) -> None:
+    """Oracle: another program that holds the file for a while; the store waits for it."""
+    import sqlite3
+
+    engine = sql.create_engine(sqlite_url(tmp_path))
+    store = Rooms(engine)
+    code, _ = store.open()
+    with closing(
+        sqlite3.connect(tmp_path / "rooms.sqlite", isolation_level=None, check_same_thread=False)
+    ) as other:
+        other.execute("BEGIN IMMEDIATE")
+        release = threading.Timer(0.5, lambda: other.execute("COMMIT"))
+        release.start()
+        store.send(code, new_participant(), NUMBER, 1.0)
+        release.join()
+    assert store.guesses(store.room(code)) == [1.0]
+    engine.dispose()

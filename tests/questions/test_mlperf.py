@@ -1,0 +1,313 @@
+"""Benchmark rules: limits against their sources, the search against theory, published facts complete."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from sim_core import catalogue, load_scenario
+from sim_core.catalogue import reader
+from sim_core.engine.run import run
+from sim_core.fields.errors import ScenarioError
+from sim_core.questions import benchmark_rules
+from sim_core.questions.benchmark_search import Limits, candidates, held, highest_rate, system, tuned
+from sim_core.results.metrics import point_of
+from sim_core.scenario.scenario import Scenario
+from sim_core.traffic import draws
+from tests.places import SHARED
+
+REFERENCE = SHARED / "reference"
+BENCHMARKS = catalogue.preset_ids("benchmarks")
+needs_reference = pytest.mark.skipif(not REFERENCE.is_dir(), reason="the reference tables are not here")
+
+
+def rules() -> list[dict[str, str]]:
+    with (REFERENCE / "mlperf_rules.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def small(part: str = "h100-sxm", **changes) -> Scenario:
+    """Return the 8B benchmark's system on one accelerator."""
+    benchmark = catalogue.benchmark("llama3.1-8b")
+    return tuned(benchmark, Scenario(accelerator=part)).replace(**changes)
+
+
+# Rules as data
+
+
+@needs_reference
+@pytest.mark.parametrize("row", rules() if REFERENCE.is_dir() else [], ids=lambda row: row["category"])
+def test_rules_are_those_of_the_reference_table(row):
+    """Oracle: the table of rules, limit by limit; Mixtral has no Interactive."""
+    found = catalogue.benchmark(row["benchmark"])
+    assert found.dataset == row["dataset"]
+    assert (found.samples, found.max_output_tokens) == (
+        int(row["qsl_samples"]),
+        int(row["max_output_tokens"]),
+    )
+    if row["category"] == "Offline":
+        assert found.offline_min_queries == int(row["offline_min_queries"])
+        return
+    expected = float(row["server_ttft_p99_ms"]), float(row["server_tpot_p99_ms"])
+    assert found.limits_ms(row["category"].lower()) == expected
+    assert found.min_duration_s == float(row["server_min_duration_s"])
+
+
+def test_what_a_benchmark_lacks():
+    """Oracle: Mixtral's rules have no interactive scenario, and Offline has no limits anywhere."""
+    assert catalogue.benchmark("mixtral-8x7b").limits_ms("interactive") is None
+    assert all(catalogue.benchmark(name).limits_ms("offline") is None for name in BENCHMARKS)
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_lengths_have_the_means_of_the_data_set(name):
+    """Oracle: the data set's mean prompt (3%: a table of 35 quantiles), and the answers' mean of submitted
+    runs (12%: gpt-oss and DeepSeek runs differ from the stored answers)."""
+    benchmark = catalogue.benchmark(name)
+    prompt, output = draws.mean_lengths(Scenario(mix=benchmark.workload))
+    assert prompt == pytest.approx(benchmark.prompt_tokens_mean, rel=0.03)
+    assert output == pytest.approx(benchmark.measured_output_tokens_mean, rel=0.12)
+
+
+def test_a_wrong_benchmark_file_is_refused(monkeypatch, tmp_path):
+    """Oracle: the message names file and key."""
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "x.toml").write_text('title = "X"\nlimit = 3\n', encoding="utf-8")
+    monkeypatch.setattr(reader, "PRESETS", tmp_path)
+    with pytest.raises(ScenarioError, match=r"benchmarks/x.toml: unknown key 'limit'"):
+        reader.load_preset("benchmarks", "x", catalogue.Benchmark)
+
+
+# The search
+
+
+def queue_quantile(load: float, share: float) -> float:
+    """Return the wait of M/D/1, in service times, that `share` of the arrivals do not exceed.
+
+    The distribution of the wait is (1 - load) sum_j ((load (j - t))^j / j!) e^(load (t - j)), j <= t.
+    Crommelin (1932), "Delay probability formulae when the holding times are constant".
+    """
+
+    def below(t: float) -> float:
+        terms = (
+            (load * (j - t)) ** j / math.factorial(j) * math.exp(load * (t - j)) for j in range(int(t) + 1)
+        )
+        return (1 - load) * sum(terms)
+
+    low, high = 0.0, 14.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if below(middle) < share else (low, middle)
+    return low
+
+
+@pytest.mark.parametrize("load", [0.4, 0.6, 0.7])
+def test_bisection_finds_the_capacity_of_a_queue_that_theory_knows(load):
+    """Oracle: M/D/1. One slot, fixed lengths, one prompt a step: every request holds the engine equally long.
+
+    The limit on TTFT is the 99th percentile that theory gives at a load; the rate found must be that
+    load's within 3% (60,000 requests leave the tail of the queue about 2%).
+    """
+    scenario = Scenario(
+        max_batch=1, prompt_cv=0.0, output_cv=0.0, prompt_tokens=400, output_tokens=40, requests=60_000,
+        warmup_frac=0.0, slo_tpot_ms=1e6,
+    )  # fmt: skip
+    alone = point_of(run(scenario.replace(arrival_per_s=1e-3, requests=50)))
+    price = run(scenario.replace(requests=2)).price
+    service_s = (alone["e2e_ms_p50"] / 1e3) - price.request_before_s - price.request_after_s
+    limit_ms = alone["ttft_ms_p50"] + 1e3 * service_s * queue_quantile(load, 0.99)
+    rate, point, bound_by = highest_rate(
+        scenario.replace(slo_ttft_ms=limit_ms), 0.5 / service_s, 1 / service_s
+    )
+    assert rate * service_s == pytest.approx(load, rel=0.03)
+    assert point["meets_slo"] and bound_by == "ttft"
+
+
+def test_the_queue_quantile_by_hand():
+    """Oracle: nobody waits with chance 1 - load; and P(W <= t) = (1 - load) e^(load t) below one service."""
+    assert queue_quantile(0.5, 0.5) == pytest.approx(0.0, abs=1e-9)
+    assert queue_quantile(0.5, 0.6) == pytest.approx(math.log(0.6 / 0.5) / 0.5)
+
+
+def test_bisection_from_far_away():
+    """Oracle: guesses a hundred times too low or too high lead to the same rate."""
+    scenario = small(requests=3000, slo_ttft_ms=500.0, slo_tpot_ms=15.0, max_batch=256)
+    rates = [highest_rate(scenario, guess)[0] for guess in (0.2, 20.0, 2000.0)]
+    assert max(rates) / min(rates) < 1.015
+
+
+def test_no_rate_within_impossible_limits():
+    """Oracle: less than one request's own prefill."""
+    assert benchmark_rules.within([small()], Limits(0.01, 1.0)) is None
+    assert highest_rate(small(requests=500, slo_ttft_ms=0.01), 1.0)[:2] == (0.0, None)
+
+
+def test_a_batch_limit_that_is_given_is_kept():
+    """Oracle: the setting found."""
+    answer = benchmark_rules.within([small()], Limits(2000.0, 100.0), sizes=(96,))
+    assert answer.scenario.max_batch == 96
+    assert benchmark_rules.offline([small()], sizes=(96,)).scenario.max_batch == 96
+
+
+@pytest.fixture(scope="module")
+def found():
+    benchmark = catalogue.benchmark("llama3.1-8b")
+    return benchmark_rules.answers(benchmark, candidates(small(), 4))
+
+
+def test_answers_keep_their_limits(found):
+    """Oracle: the percentiles of the run that is given back; running its scenario again repeats it."""
+    for rule in ("server", "interactive"):
+        answer = found[rule]
+        assert answer.point["ttft_ms_p99"] <= answer.limits.ttft_ms
+        assert answer.point["tpot_ms_p99"] <= answer.limits.tpot_ms
+        assert point_of(run(answer.scenario)) == pytest.approx(answer.point, nan_ok=True)
+
+
+def test_scenarios_are_ordered(found):
+    """Oracle: tighter limits never give more; Offline is not beaten by more than its drain, 2%."""
+    offline, server, tight = (found[rule].output_tok_per_s_per_accelerator for rule in benchmark_rules.RULES)
+    assert tight <= server <= 1.02 * offline
+
+
+def test_offline_is_long_enough(found):
+    """Oracle: at least ten full batches; and twice as many requests change the throughput by under 1.5%."""
+    answer = found["offline"]
+    assert answer.scenario.requests >= 10 * answer.scenario.max_batch
+    twice = run(answer.scenario.replace(requests=2 * answer.scenario.requests))
+    longer = point_of(twice)["output_tok_per_s_per_accelerator"]
+    assert longer == pytest.approx(answer.output_tok_per_s_per_accelerator, rel=0.015)
+
+
+def test_the_layout_found_is_as_good_as_any(found):
+    """Oracle: each candidate searched alone; the quick runs may misjudge by 3%."""
+    limits = found["interactive"].limits
+    alone = [
+        benchmark_rules.within([option], limits, min_duration_s=600.0) for option in candidates(small(), 4)
+    ]
+    best = max(answer.output_tok_per_s_per_accelerator for answer in alone if answer)
+    assert found["interactive"].output_tok_per_s_per_accelerator >= 0.97 * best
+
+
+@pytest.mark.parametrize("along", ["tpot", "ttft"])
+def test_a_looser_limit_never_costs(along, found):
+    """Oracle: monotony, 0 at a limit that nothing keeps, and the answer at the benchmark's own limit."""
+    options, limits = candidates(small(), 4), found["interactive"].limits
+    own, other = (limits.tpot_ms, limits.ttft_ms) if along == "tpot" else (limits.ttft_ms, limits.tpot_ms)
+    rows = benchmark_rules.limit_curve(
+        options, (0.1, own / 4, own / 2, own, 2 * own), along=along, other_ms=other
+    )
+    speeds = [row["output_tok_per_s_per_accelerator"] for row in rows]
+    assert speeds[0] == 0.0 and rows[0]["bound_by"] == "floor"
+    assert speeds == sorted(speeds)
+    assert speeds[3] == pytest.approx(found["interactive"].output_tok_per_s_per_accelerator, rel=0.04)
+
+
+def test_counting_by_hand():
+    """Arithmetic by hand: 600 s and 60 s for the last answer leave 600/660 of the rate."""
+    answer = benchmark_rules.Answer("server", None, Scenario(), {"e2e_ms_mean": 60_000.0}, 110.0, "")
+    assert benchmark_rules.counted(answer, 600.0) == pytest.approx(100.0)
+    assert benchmark_rules.counted(dataclasses.replace(answer, rule="offline"), 600.0) == 110.0
+
+
+# Systems
+
+
+def test_candidates_use_every_device():
+    """Oracle: devices = tensor parallel x replicas; experts whole or divided."""
+    scenario = tuned(catalogue.benchmark("gpt-oss-120b"), Scenario(accelerator="b200"))
+    options = candidates(scenario, 8)
+    assert {option.tensor_parallel * option.replicas for option in options} == {8}
+    assert {option.expert_parallel for option in options} == {1, 2, 4, 8}
+
+
+def test_a_model_that_does_not_fit_says_so():
+    """Oracle: the message of memory."""
+    scenario = tuned(catalogue.benchmark("llama3.1-405b"), Scenario(accelerator="l4"))
+    with pytest.raises(ScenarioError, match="needs"):
+        candidates(scenario, 1)
+
+
+@pytest.mark.parametrize(
+    ("part", "benchmark", "dtype"),
+    [("h200", "llama2-70b", "fp8"), ("b200", "llama2-70b", "fp4"), ("a100-80-sxm", "llama2-70b", "fp8"),
+     ("h200", "gpt-oss-120b", "native")],
+)  # fmt: skip
+def test_precision_of_a_submission(part, benchmark, dtype):
+    """Oracle: the narrowest format the part computes in; gpt-oss stays as published."""
+    assert tuned(catalogue.benchmark(benchmark), Scenario(accelerator=part)).weight_dtype == dtype
+
+
+def test_a_system_forgets_the_custom_model():
+    """Oracle: no dimension of another model is left over."""
+    custom = load_scenario("model=llama-3.1-8b&layers=2")
+    assert system(catalogue.benchmark("llama2-70b"), custom).layers is None
+
+
+def test_held_by_hand():
+    """Arithmetic by hand: KV tokens / (prompt + half the answer + half a block), lengths fixed."""
+    scenario = Scenario(mix="1000/200")
+    room = run(scenario.replace(requests=2)).price.kv_blocks * 16
+    assert held(scenario) == int(room / (1000 + 100 + 8))
+
+
+# Published facts
+
+
+@pytest.mark.parametrize("name", [name for name in BENCHMARKS if name in catalogue.preset_ids("published")])
+def test_published_facts_can_be_cited(name):
+    """Oracle: what MLCommons' messaging rules ask for: round, division, submitters, entries, date, source."""
+    spreads = catalogue.published(name)
+    assert spreads
+    for spread in spreads:
+        assert spread.rounds and all(text.startswith("v") for text in spread.rounds)
+        assert spread.division == "closed"
+        assert spread.submitters and spread.sources
+        assert spread.entry_ids or spread.rounds == ("v4.1",) or "v4.0" in spread.rounds
+        assert len(spread.retrieved) == 10
+        assert spread.accelerator in catalogue.preset_ids("accelerators")
+        for rule in benchmark_rules.RULES:
+            values = [getattr(spread, f"{rule}_{key}") for key in ("min", "median", "max")]
+            count = getattr(spread, f"{rule}_count")
+            assert all(value is None for value in values) if not count else values == sorted(values)
+
+
+@needs_reference
+def test_published_spreads_against_the_table():
+    """Oracle: the table of ratios, counted anew: Llama 2 70B on H200, distinct closed entries."""
+    pd = pytest.importorskip("pandas")
+    table = pd.read_csv(REFERENCE / "mlperf_scenario_ratios.csv")
+    table = table[table["division"].eq("closed") & table["gpu"].eq("H200")]
+    table = table[table["model"].isin(["llama2-70b-99", "llama2-70b-99.9"])]
+    keys = ["round", "submitter", "system", "accelerators_total", "offline", "server", "interactive"]
+    ratios = table.drop_duplicates(keys)["interactive_over_offline"].dropna()
+    [spread] = [row for row in catalogue.published("llama2-70b") if row.accelerator == "h200"]
+    assert spread.interactive_count == len(ratios)
+    assert spread.interactive_median == pytest.approx(np.median(ratios), abs=1e-4)
+
+
+def test_the_stored_comparison():
+    """Oracle: the goals; Offline and Interactive are met, Server is not, and both beat the best constant."""
+    check = catalogue.published_check("mlperf")
+    goals = {(goal.rule, goal.rows): goal for goal in check.goals}
+    assert goals["offline", "all"].error <= 0.20
+    assert goals["interactive counted", "all"].error <= 0.12
+    for rule in ("server counted", "interactive counted"):
+        assert goals[rule, "all"].error < goals[rule, "all"].constant
+    assert check.calibration == "submission"
+
+
+def test_the_stored_comparison_repeats():
+    """Oracle: today's search of one stored system, within 1% (the searches take the same runs)."""
+    key = ("llama3.1-8b", "h100-sxm", 1)
+    systems = catalogue.published_check("mlperf").systems
+    [stored] = [row for row in systems if (row.benchmark, row.accelerator, row.devices) == key]
+    benchmark = catalogue.benchmark("llama3.1-8b")
+    found = benchmark_rules.answers(benchmark, candidates(small(calibration="submission"), 1))
+    assert found["offline"].output_tok_per_s_per_accelerator == pytest.approx(stored.offline, rel=0.01)
+    ratio = found["server"].output_tok_per_s_per_accelerator / stored.offline
+    assert ratio == pytest.approx(stored.server, rel=0.01)
