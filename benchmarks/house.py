@@ -25,6 +25,7 @@ from benchmarks.source import (
     circles,
     functions,
     graph_of,
+    room_of,
 )
 
 ENTRIES = 12
@@ -100,12 +101,6 @@ def room_circles(product: Product) -> list[str]:
     folders = {".".join(module.package) for module in product.modules.values()}
     groups = [group for level in edges.values() for group in circles(graph_of(level))]
     return [" <-> ".join(group) for group in groups if folders & {*group}]
-
-
-def room_of(module: str) -> str:
-    """Return the room that a module stands in: "" outside of all."""
-    parts = module.split(".")
-    return parts[1] if parts[0] == PACKAGE and len(parts) > 1 and parts[1] in ROOMS else ""
 
 
 def upward_imports(product: Product) -> list[str]:

@@ -110,6 +110,12 @@ def _names(node: ast.Import | ast.ImportFrom, module: Module) -> list[str]:
     return [f"{start}.{alias.name}" for alias in node.names]
 
 
+def room_of(module: str) -> str:
+    """Return the room that a module stands in: "" outside of all."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == PACKAGE and len(parts) > 1 and parts[1] in ROOMS else ""
+
+
 def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     """Yield the functions and methods of a tree, also those inside others."""
     return (node for node in ast.walk(tree) if isinstance(node, FUNCTIONS))
