@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 from tests.places import ROOT
+
+# Streamlit reads the metadata of every installed package whenever a test opens an app, which takes as long as
+# most pages do. They do not change meanwhile.
+manifest_scanner.scan_component_manifests = cache(manifest_scanner.scan_component_manifests)
 
 APP = ROOT / "app.py"
 FINDING = '<p class="bs-finding">'

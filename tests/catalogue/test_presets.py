@@ -18,6 +18,7 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.ready import ready_scenario, ready_scenarios
 from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of, model_of
 from sim_core.traffic import draws
+from tests.loops import each
 from tests.places import ROOT, SHARED
 
 REFERENCE = SHARED / "reference"
@@ -439,7 +440,7 @@ def test_wrong_scenarios_are_refused(write):
 # Ready scenarios
 
 
-@pytest.mark.parametrize("name", catalogue.preset_ids("scenarios"))
+@each(catalogue.preset_ids("scenarios"))
 def test_ready_scenarios_hold_together(name):
     """Arithmetic: known ids, and weights that leave a tenth of the usable memory to the KV cache."""
     preset = ready_scenarios()[name]

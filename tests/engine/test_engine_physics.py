@@ -5,6 +5,8 @@ Oracle: the bytes and FLOP of a datasheet, dimensional analysis, conservation; e
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -20,9 +22,11 @@ from sim_core.scenario.request_lists import parse_request_list, write_request_li
 from sim_core.scenario.scenario import Scenario
 from sim_core.sweep.frontier import frontier
 from sim_core.sweep.saturation import saturation_per_s
+from tests.loops import each
 from tests.runs import make_cost, run_kernel
 
 SCENARIOS = sorted(catalogue.preset_ids("scenarios"))
+SPECS = ("hbm_gb_per_s", "bf16_tflop_per_s", "fp8_tflop_per_s", "link_gb_per_s")
 POLICIES = ("chunked", "prefill_first", "static")
 SECOND = make_cost(token_s=[0.0] + [1.0] * 64)  # every step takes a second
 
@@ -79,7 +83,7 @@ def test_one_user_decodes_at_the_speed_of_memory(accelerator):
             assert 1.1 < point(scenario)["tpot_ms_p50"] / floor_ms < 8, scenario.model
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+@each(SCENARIOS)
 def test_nothing_beats_the_datasheet(name):
     """Oracle: peaks. Less than the time of its FLOP and bytes no step takes, so typical steps take longer."""
     scenario = load_scenario(name, requests=400)
@@ -106,8 +110,7 @@ def twice_as_often(text):
     return write_request_list((arrival_s / 2, prompt, output) for arrival_s, prompt, output in rows)
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
-@pytest.mark.parametrize("policy", POLICIES)
+@each(list(itertools.product(SCENARIOS, POLICIES)))
 def test_everything_twice_as_fast_halves_every_latency(name, policy):
     """Oracle: dimensional analysis. At datasheet peaks no time is fixed: with memory, arithmetic, links and
     the host link twice as fast, and requests twice as often, all times halve and all rates double."""
@@ -134,8 +137,7 @@ def test_everything_twice_as_fast_halves_every_latency(name, policy):
     assert fast["limit"] == slow["limit"]
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
-@pytest.mark.parametrize("spec", ["hbm_gb_per_s", "bf16_tflop_per_s", "fp8_tflop_per_s", "link_gb_per_s"])
+@each(list(itertools.product(SCENARIOS, SPECS)))
 def test_a_faster_part_slows_no_step(name, spec):
     """Oracle: more bandwidth or more FLOP/s can only shorten a step, whatever it holds."""
     scenario = load_scenario(name)

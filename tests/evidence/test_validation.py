@@ -22,6 +22,7 @@ from sim_core.evidence.published import Point, read_points
 from sim_core.evidence.trust import ANNOUNCED, EXTRAPOLATED, VALIDATED
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.ready import ready_scenarios
+from tests.loops import each
 from tests.places import ROOT
 
 HEADER = ",".join(Point._fields)
@@ -56,7 +57,7 @@ def test_the_table_is_wide() -> None:
     assert sum(point.pools == "split" for point in points) >= 30
 
 
-@pytest.mark.parametrize("point", measured.points(), ids=lambda point: point.id)
+@each(measured.points(), name=lambda point: point.id)
 def test_every_point_can_be_cited(point: Point) -> None:
     """Oracle: source, place in it, date, engine and version stand there; MLPerf ones in its own form."""
     source = measured.sources()[point.source]
@@ -187,7 +188,7 @@ def test_late_first_tokens_are_those_of_the_recipe() -> None:
     assert late_steps(other) == 0
 
 
-@pytest.mark.parametrize("point", [p for p in measured.points() if p.pools == "one"][::7], ids=lambda p: p.id)
+@each([p for p in measured.points() if p.pools == "one"][::7], name=lambda p: p.id)
 def test_nothing_is_faster_than_the_datasheet(point: Point) -> None:
     """Oracle: the typical prediction is slower than the datasheet's bound, in every figure."""
     typical = errors.score([point]).predicted[0]
@@ -312,7 +313,7 @@ def test_a_bound_and_an_own_measurement_have_no_band() -> None:
     assert trust.trust(Scenario(), profile=object()).badge == VALIDATED
 
 
-@pytest.mark.parametrize("point", [p for p in measured.points() if p.fitted][::9], ids=lambda p: p.id)
+@each([p for p in measured.points() if p.fitted][::9], name=lambda p: p.id)
 def test_the_evidence_is_inside_what_it_covers(point: Point) -> None:
     """Oracle: a point that was fitted lies in the validated region."""
     found = trust.trust(scenario_of(point))

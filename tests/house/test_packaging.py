@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 from tests.places import ROOT
@@ -41,6 +42,7 @@ def imported(*patterns: str, but: Path | None = None) -> set[str]:
     return {COMES_WITH.get(name, name) for name in names - OWN - sys.stdlib_module_names}
 
 
+@cache
 def by_default() -> set[str]:
     """Return the packages that the product and the tests that run by default import."""
     return imported(

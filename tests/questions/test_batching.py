@@ -21,6 +21,7 @@ from sim_core.scenario.link.load import load_scenario
 from sim_core.scenario.link.write import to_query
 from sim_core.scenario.ready import ready_scenarios
 from sim_core.scenario.scenario import Scenario
+from tests.loops import each
 
 FIXED = Scenario(prompt_cv=0.0, output_cv=0.0)
 SMALL = FIXED.replace(requests=200, arrival_per_s=2.0, output_tokens=100)
@@ -331,7 +332,7 @@ def test_spread_costs_static_batching_only() -> None:
 # Everything
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+@each(SCENARIOS)
 def test_every_scenario_gives_numbers_or_a_reason(name: str) -> None:
     """Oracle: each experiment returns sane numbers or says what to change; warnings are errors."""
     scenario = SCENARIOS[name]

@@ -163,7 +163,13 @@ def test_stage_rows_are_the_runs_own() -> None:
 
 @pytest.mark.parametrize("view", state.VIEW["pools"])
 @pytest.mark.parametrize(
-    "query", [{}, {"over": "limits"}, {"arrivals": "closed", "concurrency": "300"}, {"slo_tpot_ms": "1"}]
+    "query",
+    [
+        {},
+        {"over": "limits", "prefill_workers": "2", "decode_workers": "2"},
+        {"arrivals": "closed", "concurrency": "300"},
+        {"slo_tpot_ms": "1"},
+    ],
 )
 def test_every_view_runs(view: str, query: dict[str, str]) -> None:
     """Oracle: no exception, a finding, a badge that names the two pools, an address with the view."""

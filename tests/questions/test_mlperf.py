@@ -18,6 +18,7 @@ from sim_core.questions.benchmark_search import Limits, candidates, held, highes
 from sim_core.results.metrics import point_of
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic import draws
+from tests.loops import each
 from tests.places import SHARED
 
 REFERENCE = SHARED / "reference"
@@ -40,7 +41,7 @@ def small(part: str = "h100-sxm", **changes) -> Scenario:
 
 
 @needs_reference
-@pytest.mark.parametrize("row", rules() if REFERENCE.is_dir() else [], ids=lambda row: row["category"])
+@each(rules() if REFERENCE.is_dir() else [], name=lambda row: row["category"])
 def test_rules_are_those_of_the_reference_table(row):
     """Oracle: the table of rules, limit by limit; Mixtral has no Interactive."""
     found = catalogue.benchmark(row["benchmark"])

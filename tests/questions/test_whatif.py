@@ -16,6 +16,7 @@ from sim_core.price.memory import memory
 from sim_core.questions import hardware as whatif
 from sim_core.questions import phases
 from sim_core.sweep.capacity import capacity
+from tests.loops import each
 
 LLAMA = "model=llama-3.1-8b&accelerator=h100-sxm"
 
@@ -134,7 +135,7 @@ def test_the_models_own_kind_is_the_simulators(query: str) -> None:
     assert own["largest_batch"] == phases.largest_batch(scenario, 4096)
 
 
-@pytest.mark.parametrize("name", catalogue.preset_ids("models"))
+@each(catalogue.preset_ids("models"))
 def test_every_model_takes_every_attention(name: str) -> None:
     """Oracle: fewer heads, windows and latent vectors never need more than all heads; one kind is its own."""
     model = catalogue.model(name)

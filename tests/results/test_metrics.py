@@ -28,6 +28,7 @@ from sim_core.results.window import Rows, tally_of, window_of
 from sim_core.scenario.scenario import Scenario
 from sim_core.sweep.saturation import saturation_per_s
 from tests.engine.naive import simulate_naive
+from tests.loops import each
 from tests.runs import listed
 
 POLICIES = ("chunked", "prefill_first", "static")
@@ -328,7 +329,7 @@ def test_rejected_requests_are_shown():
     assert any("can never fit" in note for note in found["warnings"])
 
 
-@pytest.mark.parametrize("name", sorted(catalogue.preset_ids("scenarios")))
+@each(sorted(catalogue.preset_ids("scenarios")))
 def test_shares_and_utilisation_of_every_ready_scenario(name):
     """Oracle: parts add up to the whole; nothing is used more than fully, least of all at datasheet peaks."""
     for calibration in ("typical", "datasheet"):
@@ -451,7 +452,7 @@ def flags(scenario, load, seeds=5):
     return sum(point_of(found)["saturated"] for found in runs)
 
 
-@pytest.mark.parametrize("name", sorted(catalogue.preset_ids("scenarios")))
+@each(sorted(catalogue.preset_ids("scenarios")))
 def test_saturation_is_seen_and_no_false_alarm_raised(name):
     """Oracle: half of what the engine can do is stable, half more is not. 2,000 requests, 5 seeds each.
 

@@ -21,21 +21,24 @@ from sim_core.results.metrics import point_of
 from sim_core.scenario.link.load import load_scenario
 from sim_core.scenario.scenario import FIELDS, Scenario
 from sim_core.view.learn import lesson_figures, lesson_summary, lesson_words
+from tests.loops import each
 from tests.places import ROOT
 from tests.visits import address, finding, healthy, open_page, said
 
 PAGE = "10_Lessons.py"
-STEPS = [
-    pytest.param(item, number, id=f"{item.id}-{number}")
-    for item in catalogue.lessons().values()
-    for number in range(1, len(item.steps) + 1)
-]
+STEPS = [(item, number) for item in catalogue.lessons().values() for number in range(1, len(item.steps) + 1)]
+
+
+def step_id(step: tuple) -> str:
+    """Return how a test calls a step."""
+    item, number = step
+    return f"{item.id}-{number}"
 
 
 # --- content --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("item", "number"), STEPS)
+@each(STEPS, name=step_id)
 def test_what_a_step_says_is_true(item, number) -> None:
     """Oracle: the simulator: the ratio of truth to start lies in the range in which the text is true, and for
     choices the right one is that of the claim."""
@@ -49,7 +52,7 @@ def test_what_a_step_says_is_true(item, number) -> None:
         assert low >= edges[right] - 1e-9 and high <= edges[right + 1] + 1e-9
 
 
-@pytest.mark.parametrize(("item", "number"), STEPS)
+@each(STEPS, name=step_id)
 def test_steps_are_well_made(item, number) -> None:
     """Oracle: known keys, measures and pages; no figure of the answer is typed into a text."""
     step = item.steps[number - 1]
@@ -143,7 +146,7 @@ def test_answers_that_answer_no_question(text: str) -> None:
 
 
 @pytest.mark.parametrize("level", ["newcomer", "engineer"])
-@pytest.mark.parametrize(("item", "number"), STEPS)
+@pytest.mark.parametrize(("item", "number"), STEPS, ids=map(step_id, STEPS))
 def test_every_step_opens_and_reveals(item, number, level: str) -> None:
     """Oracle: no exception; before an answer no truth is told, after it the verdict is."""
     query = {"lesson": item.id, "step": str(number), "level": level}
@@ -217,7 +220,7 @@ def test_terms_are_explained_once_where_they_first_appear() -> None:
     assert html.count("A piece of text") == 1
 
 
-@pytest.mark.parametrize(("item", "number"), STEPS[::3])
+@pytest.mark.parametrize(("item", "number"), STEPS[::3], ids=map(step_id, STEPS[::3]))
 def test_plotly_accepts_every_step(item, number) -> None:
     """Oracle: Plotly's own validation; the guess stands where the question asks."""
     step = item.steps[number - 1]

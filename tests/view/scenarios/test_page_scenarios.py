@@ -98,9 +98,7 @@ def test_the_controls_write_the_address() -> None:
     """Oracle: the address bar."""
     app = visit()
     app.selectbox(key="in_bench").set_value("mixtral-8x7b")
-    healthy(app.run())
     app.select_slider(key="in_devices").set_value(2)
-    healthy(app.run())
     app.toggle(key="in_tuned").set_value(False)
     healthy(app.run())
     found = {key: "".join(value) for key, value in app.query_params.items()}
@@ -110,7 +108,7 @@ def test_the_controls_write_the_address() -> None:
 
 def test_a_benchmark_without_interactive() -> None:
     """Oracle: Mixtral's rules; the finding speaks of Server alone."""
-    text = finding(visit(bench="mixtral-8x7b"))
+    text = finding(visit(bench="mixtral-8x7b", devices="2"))
     assert "200" in text and "one every" not in text
 
 
@@ -151,9 +149,9 @@ def _tuned(benchmark: catalogue.Benchmark):
 
 def test_rows_have_the_badge_and_band_of_their_rule() -> None:
     """Oracle: the band of each rule from the entries; a limit that nothing keeps is no prediction."""
-    visit(bench="llama3.1-8b")
+    visit(bench="llama3.1-8b", devices="1")
     benchmark = catalogue.benchmark("llama3.1-8b")
-    study = _study(benchmark.id, _tuned(benchmark), 8, False)
+    study = _study(benchmark.id, _tuned(benchmark), 1, False)
     rows = scenario_rows(study, own_limits(study.options[0].replace(slo_tpot_ms=0.01)))
     for row in rows:
         found = row_trust(study, row)
@@ -169,6 +167,6 @@ def test_rows_have_the_badge_and_band_of_their_rule() -> None:
 def test_headline_numbers_have_a_band(rules: str) -> None:
     """Oracle: the words of the band; the datasheet's bound has none."""
     named = "80 % band"
-    assert said(visit(bench="llama3.1-8b", rules=rules)).count(named) >= 1
-    bare = said(visit(bench="llama3.1-8b", rules=rules, tuned="off", calibration="datasheet"))
+    assert said(visit(bench="llama3.1-8b", devices="1", rules=rules)).count(named) >= 1
+    bare = said(visit(bench="llama3.1-8b", devices="1", rules=rules, tuned="off", calibration="datasheet"))
     assert "80 % band 1" not in bare and "tok/s to" not in bare

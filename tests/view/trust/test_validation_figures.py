@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import plotly.graph_objects as go
@@ -17,6 +18,7 @@ from sim_core.view.parts import trust_badge
 from sim_core.view.session import state
 from sim_core.view.trust import validation, validation_figures
 from sim_core.view.trust.validation_figures import METRICS, Spread
+from tests.loops import each
 
 NARROW = THIN
 
@@ -25,9 +27,7 @@ def rows(kind: str = "closed") -> list[dict]:
     return [row for row in validation.every_row() if row["pools"] == "one" and row["traffic"] == kind]
 
 
-@pytest.mark.parametrize("by", state.VIEW["valcolour"])
-@pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("kind", measured.TRAFFIC)
+@each(list(itertools.product(measured.TRAFFIC, METRICS, state.VIEW["valcolour"])))
 def test_plotly_accepts_every_scatter(kind: str, metric: str, by: str) -> None:
     """Oracle: Plotly's own validation; as many marks as there are rows with both values."""
     shown = validation_figures.drawable(rows(kind), metric)
