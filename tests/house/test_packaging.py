@@ -17,8 +17,9 @@ COMES_WITH = {
     "axe_playwright_python": "axe-playwright-python",
     "starlette": "streamlit",
     "PIL": "streamlit",
+    "markupsafe": "jinja2",
     "websockets": "streamlit",
-}  # what Streamlit itself stands on
+}  # what Streamlit or Jinja itself stands on
 
 
 def read(name: str) -> str:

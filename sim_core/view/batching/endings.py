@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from html import escape
 
 import streamlit as st
 
@@ -116,7 +115,7 @@ def _endings_table(found: uneven.Endings) -> None:
         name = policy_name(policy)
         lines.append((f"Output, {name}", cells([row["output_tok_per_s"] for row in rows], rate_words, True)))
         if policy == "static":
-            lines.append(("Padding, static", [escape(percent(row["padding_frac"])) for row in rows]))
+            lines.append(("Padding, static", [percent(row["padding_frac"]) for row in rows]))
         lines.append((f"TTFT mean, {name}", cells([row["ttft_ms_mean"] for row in rows], duration, False)))
         lines.append((f"E2E mean, {name}", cells([row["e2e_ms_mean"] for row in rows], duration, False)))
         lines.append((f"E2E p99, {name}", cells([row["e2e_ms_p99"] for row in rows], duration, False)))

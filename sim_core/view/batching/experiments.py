@@ -8,6 +8,7 @@ from sim_core.questions.experiments import preemption as no_blocks
 from sim_core.questions.experiments.common import replays
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 from sim_core.view.drawing import trust_words
+from sim_core.view.drawing.figures import in_lines
 from sim_core.view.drawing.words import duration, number, quantity
 from sim_core.view.parts import controls
 from sim_core.view.parts.views import dial
@@ -43,8 +44,9 @@ def titles(scenario: Scenario, what: str) -> dict[str, str]:
     lengths = scenario.mix or f"{scenario.prompt_tokens:,} → {scenario.output_tokens:,} tokens"
     return {
         "title": f"{what}: {model_of(scenario).name} on {part}",
-        "subtitle": f"{lengths} · {scenario.calibration} calibration · simulated"
-        f"<br>{trust_words.caption(scenario)}",
+        "subtitle": in_lines(
+            f"{lengths} · {scenario.calibration} calibration · simulated", trust_words.caption(scenario)
+        ),
     }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 import streamlit as st
 
@@ -145,9 +144,9 @@ def _interference_table(found: mixed_phases.Interference) -> None:
     ]
     extra = [micro(row["extra_us_per_token"]) for row in rows]
     lines += [
-        ("Later, per prompt token", ["", *map(escape, extra)]),
-        ("of that, fixed cost", ["", *(escape(percent(row["switch_frac"])) for row in rows)]),
-        ("TTFT of the prompts", ["", *(escape(duration(row["prompt_ttft_ms_mean"])) for row in rows)]),
+        ("Later, per prompt token", ["", *extra]),
+        ("of that, fixed cost", ["", *(percent(row["switch_frac"]) for row in rows)]),
+        ("TTFT of the prompts", ["", *(duration(row["prompt_ttft_ms_mean"]) for row in rows)]),
     ]
     count = rows[0]["tokens"]
     table(f"{count:,} tokens of each sequence; differences are against decodes alone", heads, lines)

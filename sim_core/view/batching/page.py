@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from html import escape
 from typing import Any
 
 import streamlit as st
@@ -24,10 +23,13 @@ from sim_core.view.batching.interference import interference
 from sim_core.view.batching.preemption import preemption
 from sim_core.view.batching.waiting import wait
 from sim_core.view.drawing import trust_words
+from sim_core.view.drawing.figures import in_lines
+from sim_core.view.drawing.templates import Markup, render
 from sim_core.view.drawing.words import duration, number, percent, quantity
 from sim_core.view.frontier import page as panels
 from sim_core.view.parts import actions, controls, pieces, trust_badge
 from sim_core.view.parts.chart import chart
+from sim_core.view.parts.pieces import Cell
 from sim_core.view.parts.views import dial, views
 from sim_core.view.session import shell, state, sweeps
 
@@ -92,9 +94,7 @@ def timeline(scenario: Scenario) -> None:
         player=drawing.player,
         export=(1200, drawing.height + 60),
         title=f"{count:,} requests under three scheduling policies",
-        subtitle=f"{model_of(chosen).name} on {accelerator_of(chosen).name}, "
-        f"batch limit {number(chosen.max_batch)}, token budget {number(chosen.token_budget)}"
-        f"<br>{trust_words.caption(scenario)}",
+        subtitle=in_lines(_setting_words(chosen), trust_words.caption(scenario)),
     )
     st.caption(
         "Each bar is read from the engine's step log. Point at a marked token to see what delayed it. "
@@ -130,6 +130,13 @@ def span_s(scenario: Scenario) -> float:
     return chosen if chosen > 0 else float(f"{end_s * min(1.0, IN_WINDOW / scenario.requests):.2g}")
 
 
+def _setting_words(scenario: Scenario) -> str:
+    return (
+        f"{model_of(scenario).name} on {accelerator_of(scenario).name}, "
+        f"batch limit {number(scenario.max_batch)}, token budget {number(scenario.token_budget)}"
+    )
+
+
 def _revision(scenario: Scenario) -> str:
     if state.view("extent") == "first":
         return f"{state.view('rows')} {scenario.requests}"
@@ -139,13 +146,12 @@ def _revision(scenario: Scenario) -> str:
 # What to look at
 
 
-def _story(scenario: Scenario) -> str:
+def _story(scenario: Scenario) -> Markup | None:
     """Return the story of the ready example, if one is shown unchanged."""
     preset = panels.ready_by_scenario().get(scenario)
     if preset is None or preset.page != "Batching":
-        return ""
-    text = f"{escape(preset.story)} {escape(preset.expected)}"
-    return f'<p class="bs-story"><b>{escape(preset.title)}.</b> {text}</p>'
+        return None
+    return render("parts/story.html", title=preset.title, text=f"{preset.story} {preset.expected}")
 
 
 def _examples() -> Mapping[str, ScenarioPreset]:
@@ -282,11 +288,11 @@ def comparison(found: Mapping[str, Timeline]) -> list[dict[str, Any]]:
     return rows
 
 
-def _badge(scenario: Scenario) -> str:
+def _badge(scenario: Scenario) -> Cell:
     """Return a policy's badge and its band of TPOT as a cell; all reasons in its hint."""
     found = trust.trust(scenario)
-    band = f"<small>TPOT {trust_words.band_words(found.tpot_band)}</small>" if found.tpot_band.low > 0 else ""
-    return f'<span title="{escape(" ".join(found.reasons))}">{escape(found.badge)}</span> {band}'
+    band = f"TPOT {trust_words.band_words(found.tpot_band)}" if found.tpot_band.low > 0 else ""
+    return Cell(found.badge, hint=" ".join(found.reasons), small=band)
 
 
 def show_comparison(scenario: Scenario, rows: list[dict[str, Any]]) -> None:

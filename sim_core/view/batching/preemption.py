@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shlex
-from html import escape
 
 import streamlit as st
 
@@ -167,7 +166,7 @@ def _pressure_table(points: dict[str, Row]) -> None:
         [WAYS[way][0] for way in no_blocks.WAYS],
         [
             ("Preemptions", cells([row["preemptions"] for row in ways], number, False)),
-            ("Tokens done again", [escape(extra_words(row)) for row in ways]),
+            ("Tokens done again", [extra_words(row) for row in ways]),
             ("Time for that, about", cells([1e3 * row["extra_s"] for row in ways], duration, False)),
             ("Output", cells([row["output_tok_per_s"] for row in ways], rate_words, True)),
             ("TPOT p99", cells([row["tpot_ms_p99"] for row in ways], duration, False)),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 import streamlit as st
@@ -229,7 +228,7 @@ def tables(sides: Sequence[Scenario]) -> None:
     results.side_by_side("Results, at each one's best point within its limits", heads, sides)
     found = compare.differences(sides)
     if found:
-        rows = [(_label(key), [escape(_value(side, key)) for side in sides]) for key in found]
+        rows = [(_label(key), [_value(side, key) for side in sides]) for key in found]
         pieces.table("Inputs that differ", heads, rows, scroll=True)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 from sim_core.evidence import trust
@@ -56,8 +55,7 @@ def needed(caption: str, scenario: Scenario, found: Mapping[str, float]) -> None
     """Show what each spec alone would have to be, as `compare.needed` found it."""
     part = accelerator_of(scenario)
     lines = [
-        (spec_label(key, scenario), [escape(factor(key, value, getattr(part, key)))])
-        for key, value in found.items()
+        (spec_label(key, scenario), [factor(key, value, getattr(part, key))]) for key, value in found.items()
     ]
     pieces.table(caption, ["Needed"], lines, scroll=True)
 

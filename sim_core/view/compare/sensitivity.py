@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from html import escape
 from typing import Any, NamedTuple
 
 import streamlit as st
@@ -25,6 +24,7 @@ from sim_core.view.frontier.words import limits_words
 from sim_core.view.parts import actions, controls, pieces, trust_badge
 from sim_core.view.parts.chart import chart
 from sim_core.view.parts.controls import SPECS
+from sim_core.view.parts.pieces import Cell
 from sim_core.view.parts.views import views
 from sim_core.view.phases.figures import signed
 from sim_core.view.session import state
@@ -183,24 +183,24 @@ def _is_whole(row: Row) -> bool:
 
 def _table(rows: Sequence[Row], figure: Figure) -> None:
     """Show the changes with their errors, and the elasticity."""
-    lines = [(_label(row["key"]), [*_moves(row, figure), escape(_number(row["elasticity"]))]) for row in rows]
+    lines = [(_label(row["key"]), [*_moves(row, figure), _number(row["elasticity"])]) for row in rows]
     heads = ["10 % more", "10 % less", "elasticity"]
     pieces.table(f"Change of {figure.words}, ± 95 % error where there is any", heads, lines, scroll=True)
 
 
-def _moves(row: Row, figure: Figure) -> list[str]:
+def _moves(row: Row, figure: Figure) -> list[Cell]:
     """Return both changes of a row as cells: the change, its error, and what the lever becomes."""
     found = []
     for move in ("more", "less"):
         change, error = row[f"{move}_frac"], row[f"{move}_error_frac"]
-        to = escape(f"{_value(row['key'], row['value'])} → {_value(row['key'], row[f'{move}_value'])}")
+        to = f"{_value(row['key'], row['value'])} → {_value(row['key'], row[f'{move}_value'])}"
         sure = "" if is_nothing(error) else f" ± {percent(error)}"
-        value = escape(f"{signed(change)}{sure}" if math.isfinite(change) else figure.lost)
+        value = f"{signed(change)}{sure}" if math.isfinite(change) else figure.lost
         if is_nothing(change) and is_nothing(error):
             value = "no change"
         elif math.isfinite(change) and not is_sure(row, move):
             value += " (noise)"
-        found.append(f"{value} <small>{to}</small>")
+        found.append(Cell(value, small=to))
     return found
 
 

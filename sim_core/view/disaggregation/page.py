@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 import streamlit as st
@@ -21,6 +20,7 @@ from sim_core.view.disaggregation.figures import ratio_name
 from sim_core.view.drawing.words import duration, number, percent, quantity
 from sim_core.view.parts import actions, controls, pieces, trust_badge
 from sim_core.view.parts.chart import chart
+from sim_core.view.parts.pieces import KeyFigure
 from sim_core.view.parts.sidebar import LINKS, WORKERS, own_limits_row
 from sim_core.view.parts.views import dial, views
 from sim_core.view.session import state, sweeps
@@ -220,10 +220,8 @@ def comparison(found: Ways) -> None:
     for name, key in (("Prefill pool", "prefill"), ("Decode pool", "decode")):
         part = used[key]
         note = f"MFU {percent(part['mfu_frac'])} · MBU {percent(part['mbu_frac'])}"
-        cells.append(pieces.figure(f"{name}, busy", percent(part["busy_frac"]), escape(note)))
-    cells.append(
-        pieces.figure("KV links, busy", percent(used["link"]["busy_frac"]), "of the time, on average")
-    )
+        cells.append(KeyFigure(f"{name}, busy", percent(part["busy_frac"]), note))
+    cells.append(KeyFigure("KV links, busy", percent(used["link"]["busy_frac"]), "of the time, on average"))
     pieces.figures(cells)
 
 
@@ -251,8 +249,8 @@ def _numbers(found: Ways) -> None:
         ("ITL p99", "itl_ms_p99", duration),
         ("Served within limits", "served_per_s", lambda value: quantity(value, "req/s")),
     ):
-        value = words(found.two_point[key])
-        cells.append(pieces.figure(name, escape(value), escape(f"one pool {words(found.one_point[key])}")))
+        note = f"one pool {words(found.one_point[key])}"
+        cells.append(KeyFigure(name, words(found.two_point[key]), note))
     pieces.figures(cells, f"Two pools as in the sidebar, {ratio_name(_sizes(found.two))}")
 
 

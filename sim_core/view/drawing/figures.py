@@ -14,6 +14,7 @@ import math
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")  # 
 DASHES = ("solid", "dash", "dashdot", "dot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "hexagon")
 FAINT = 0.3
+BREAK = "<br>"  # between the lines of a text in a figure
 MARGIN = {"l": 8, "r": 16, "t": 34, "b": 8}
 LEGEND = {"orientation": "h", "x": 0, "y": 1.015, "xanchor": "left", "yanchor": "bottom"}
 LAYOUT = {"margin": MARGIN, "hovermode": "closest", "dragmode": "zoom", "legend": LEGEND}
@@ -119,9 +121,24 @@ def _line(rows: list[Row]) -> tuple[np.ndarray, np.ndarray]:
     return np.array([x for x, _ in places]), np.array([y for _, y in places])
 
 
+def in_lines(*texts: str) -> str:
+    """Return texts one beneath the other, as Plotly wants them; empty ones are left out."""
+    return BREAK.join(text for text in texts if text)
+
+
+def lines_of(text: str) -> list[str]:
+    """Return the lines of such a text."""
+    return [line for line in text.split(BREAK) if line]
+
+
 def wrapped(text: str, width: int = 60) -> str:
     """Return text in lines, as hovers want them."""
-    return "<br>".join(textwrap.wrap(text, width))
+    return in_lines(*textwrap.wrap(text, width))
+
+
+def plain(text: str) -> str:
+    """Return a text, such as a visitor's, in which Plotly finds no mark-up."""
+    return escape(text, quote=False)
 
 
 def short(values: Iterable[float], digits: int = 5) -> list[float | None]:

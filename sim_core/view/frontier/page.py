@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cache
-from html import escape
+from typing import NamedTuple
 
 import streamlit as st
 
@@ -14,6 +15,7 @@ from sim_core.scenario.ready import ScenarioPreset, ready_scenarios
 from sim_core.scenario.scenario import SPECS, Scenario, accelerator_of, model_of
 from sim_core.view.drawing import figures, trust_words
 from sim_core.view.drawing.figures import LIMITS, Row, curves
+from sim_core.view.drawing.templates import render
 from sim_core.view.drawing.words import Along, duration, number, percent
 from sim_core.view.frontier import words as findings
 from sim_core.view.frontier.figures import (
@@ -26,6 +28,7 @@ from sim_core.view.frontier.figures import (
 )
 from sim_core.view.parts import controls, pieces, sidebar
 from sim_core.view.parts.chart import chart
+from sim_core.view.parts.pieces import KeyFigure
 from sim_core.view.session import state, sweeps
 from sim_core.view.session.sweeps import Result, Sweep
 
@@ -48,13 +51,8 @@ def headline(sweep: Sweep, found: Result) -> None:
     """Show the finding in words, and the story of the ready scenario if one is shown unchanged."""
     rows, along = found.rows, sweeps.ALONG[sweep.along]
     text = findings.finding(rows, sweeps.best(rows), sweeps.peak(rows), sweep.scenario, along)
-    preset, story = ready_by_scenario().get(sweep.scenario), ""
-    if preset:
-        story = (
-            f'<details class="bs-story"><summary><b>{escape(preset.title)}.</b> {escape(preset.story)}'
-            f"</summary>What to expect: {escape(preset.expected)}</details>"
-        )
-    pieces.say(text, more=story)
+    preset = ready_by_scenario().get(sweep.scenario)
+    pieces.say(text, more=render("frontier/story.html", preset=preset) if preset else None)
 
 
 @cache
@@ -71,21 +69,29 @@ def key_figures(sweep: Sweep, found: Result) -> None:
     values, now = _values(found), _values(sweeps.quick(sweep))
     before = _values_before(sweep, now)
     along, best = sweeps.ALONG[sweep.along], sweeps.best(found.rows)
-    change = {
-        name: _change(now[name], before.get(name, math.nan), better)
-        for name, better in (("best", True), *((name, better) for name, _, _, better in FIGURES))
-    }
-    main = _cell("", values["best"], "tok/s per accelerator", change["best"], _measured(best), "main")
-    rest = "".join(
-        _cell(title, values[name], unit, change[name], _note(name, found), "")
-        for name, title, unit, _ in FIGURES
-    )
+
+    def cell(name: str, title: str, unit: str, more_is_better: bool, note: str) -> KeyFigure:
+        value, change = values[name], _ratio(now[name], before.get(name, math.nan))
+        return KeyFigure(
+            title,
+            number(value) if unit else duration(value),
+            note,
+            unit,
+            change=_change(change),
+            change_is_good=(change > 1) == more_is_better,
+        )
+
     label = "none" if best is None else f"{best['curve']}, {along.text(best)}"
     here = f"{sweep.own}, {along.text(found.here)}" + ("" if found.here["feasible"] else ": does not run")
+    main = cell("best", "", "tok/s per accelerator", True, _measured(best))
     st.html(
-        '<div class="bs-figures">'
-        f"<section><h2>Best within the limits <b>{escape(label)}</b></h2>{main}</section>"
-        f'<section class="here"><h2>This setting <b>{escape(here)}</b></h2><div>{rest}</div></section></div>'
+        render(
+            "frontier/key_figures.html",
+            label=label,
+            best=main._replace(kind="main"),
+            here=here,
+            cells=[cell(*figure, _note(figure[0], found)) for figure in FIGURES],
+        )
     )
 
 
@@ -124,23 +130,19 @@ def _note(name: str, found: Result) -> str:
     return f"n = {number(count)}" + (", few" if count < FEW_SAMPLES else "")
 
 
-def _cell(name: str, value: float, unit: str, change: str, note: str, kind: str) -> str:
-    text = number(value) if unit else duration(value)
-    value_text = f"{text} <small>{escape(unit)}</small>"
-    return pieces.figure(name, value_text, f"{change} {escape(note)}", kind=kind)
+def _ratio(value: float, before: float) -> float:
+    """Return a value over the one before; not a number where either is none."""
+    return value / before if before and math.isfinite(before) else math.nan
 
 
-def _change(value: float, before: float, more_is_better: bool) -> str:
-    """Return the relative change as a coloured, signed percentage."""
-    if not (math.isfinite(value) and math.isfinite(before)) or before == 0:
+def _change(ratio: float) -> str:
+    """Return a ratio to the last value as a signed percentage; "" where it is not known or nothing."""
+    change = ratio - 1
+    if not math.isfinite(change) or abs(change) < pieces.STILL:
         return ""
-    change = value / before - 1
-    if abs(change) < pieces.STILL:
-        return ""
-    good = (change > 0) == more_is_better
-    text = f"{number(value / before, 2)}×" if change > 2 else percent(abs(change))
-    sign = "" if change > 2 else "+" if change > 0 else "−"
-    return f'<span class="{"bs-good" if good else "bs-bad"}">{sign}{text}</span>'
+    if change > 2:
+        return f"{number(ratio, 2)}×"
+    return f"{'+' if change > 0 else '−'}{percent(abs(change))}"
 
 
 # Charts
@@ -202,10 +204,7 @@ def _blocked(rows: list[Row]) -> None:
         if not any(row["feasible"] for row in points)
     }
     if reasons:
-        text = "".join(
-            f"<li><b>{escape(name)}</b>: {escape(reason)}</li>" for name, reason in reasons.items()
-        )
-        st.html(f'<ul class="bs-blocked">{text}</ul>')
+        st.html(render("frontier/blocked.html", reasons=reasons))
 
 
 def load(sweep: Sweep, scenario: Scenario) -> Result:
@@ -254,11 +253,11 @@ def titles(sweep: Sweep) -> tuple[str, str]:
     if len(changed) > 3:  # more than a heading holds
         name = accelerator_of(scenario).name
     lengths = scenario.mix or f"{scenario.prompt_tokens:,} → {scenario.output_tokens:,} tokens"
-    return (
-        f"{model.name} on {name}",
+    subtitle = (
         f"{scenario.weight_dtype} weights · {scenario.policy.replace('_', ' ')} · {lengths} · "
-        f"{scenario.calibration} calibration · simulated<br>{trust_words.caption(scenario)}",
+        f"{scenario.calibration} calibration · simulated"
     )
+    return f"{model.name} on {name}", figures.in_lines(subtitle, trust_words.caption(scenario))
 
 
 def settled() -> None:
@@ -305,19 +304,17 @@ def limit_strip(sweep: Sweep, found: Result) -> None:
     rows = curves(found.rows).get(sweep.own, [])
     if not figures.drawable(rows):
         return
-    columns = "".join(_column(row, along) for row in rows)
     limits = {row["limit"] for row in rows}
     known = {name for row in rows for name in shares_of(row)}
     used = [name for name in LIMITS if name in known or name in limits]
-    legend = "".join(
-        f'<span><i style="background:{LIMITS[name][1]}"></i>{LIMITS[name][0]}</span>' for name in used
-    )
-    sentence = escape(strip_sentence(rows, along, sweep.own))
-    title = f"What limits {sweep.own} at each {along.name}, and where the time of its steps goes"
     st.html(
-        f'<div class="bs-strip-title">{escape(title)}</div>'
-        f'<div class="bs-strip" role="img" aria-label="{sentence}">{columns}</div>'
-        f'<div class="bs-legend">{legend}</div>'
+        render(
+            "frontier/limits.html",
+            title=f"What limits {sweep.own} at each {along.name}, and where the time of its steps goes",
+            sentence=strip_sentence(rows, along, sweep.own),
+            columns=[_column(row, along) for row in rows],
+            entries=[LIMITS[name] for name in used],
+        )
     )
 
 
@@ -326,23 +323,26 @@ def shares_of(row: Row) -> list[str]:
     return [name for name in SHARES if math.isfinite(row.get(f"share_{name}", math.nan))]
 
 
-def _column(row: Row, along: Along) -> str:
-    tick = f'<div class="tick">{number(row.get(along.column))}</div>'
+class Column(NamedTuple):
+    """One point of the strip: what is said of it; if it runs, its limit's colour and the parts of a step."""
+
+    tick: str
+    hint: str
+    runs: bool = False
+    colour: str = ""
+    parts: Sequence[tuple[str, str]] = ()  # percent of the step time, colour
+
+
+def _column(row: Row, along: Along) -> Column:
+    tick = number(row.get(along.column))
     if not row["feasible"]:
-        return (
-            f'<div class="column" title="{escape(row["reason"])}"><div class="bar none">×</div>{tick}</div>'
-        )
-    parts = "".join(
-        f'<div style="height:{100 * row[f"share_{name}"]:.1f}%;background:{LIMITS[name][1]}"></div>'
-        for name in shares_of(row)
-    )
+        return Column(tick, row["reason"])
     text, colour = LIMITS.get(row["limit"], (row["limit"], "transparent"))
-    shares = ", ".join(f"{LIMITS[name][0]} {percent(row[f'share_{name}'])}" for name in shares_of(row))
-    title = f"{along.text(row)}: limited by {text}. Step time: {shares}."
-    return (
-        f'<div class="column" title="{escape(title)}"><div class="limit" style="background:{colour}"></div>'
-        f'<div class="bar">{parts}</div>{tick}</div>'
-    )
+    names = shares_of(row)
+    shares = ", ".join(f"{LIMITS[name][0]} {percent(row[f'share_{name}'])}" for name in names)
+    hint = f"{along.text(row)}: limited by {text}. Step time: {shares}."
+    parts = [(f"{100 * row[f'share_{name}']:.1f}", LIMITS[name][1]) for name in names]
+    return Column(tick, hint, True, colour, parts)
 
 
 def strip_sentence(rows: list[Row], along: Along, curve: str) -> str:

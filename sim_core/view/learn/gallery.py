@@ -10,6 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from sim_core.scenario.ready import ScenarioPreset, ready_scenarios
 from sim_core.scenario.scenario import Scenario
+from sim_core.view.drawing.templates import render
 from sim_core.view.learn import thumbnails
 from sim_core.view.parts import buttons, pieces
 from sim_core.view.session import shell, state, sweeps
@@ -82,7 +83,7 @@ def _draw(slots: Sequence[tuple[ScenarioPreset, DeltaGenerator]]) -> None:
         elif svg := thumbnails.known(preset.build()):
             _picture(preset, slot, svg)
         else:
-            slot.html('<div class="bs-thumbnail"></div>')
+            slot.html(render("learn/no_picture.html"))
             unknown.append((preset, slot))
     if unknown and not sweeps.is_ready():
         threading.Thread(target=sweeps.prepare, name="compiling", daemon=True).start()

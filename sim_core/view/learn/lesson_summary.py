@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from html import escape
 from urllib.parse import quote
 
 import streamlit as st
@@ -40,7 +39,7 @@ def show(answers: Mapping[tuple[int, int], float]) -> None:
     """Show all answers beside the truth, with the files to take away."""
     found = lines(answers, shell.address_of("Lessons"))
     st.subheader("Your answers")
-    cells = [(line.step, [escape(line.you), escape(line.simulator)]) for line in found]
+    cells = [(line.step, [line.you, line.simulator]) for line in found]
     pieces.table("Predicted and simulated", ["You", "Simulator"], cells, scroll=True)
     link = state.link()
     files = (

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from html import escape
 
 from sim_core import catalogue
 from sim_core.catalogue.lessons import LessonStep
 from sim_core.questions.teaching import lessons
 from sim_core.questions.teaching.lessons import Answered
+from sim_core.view.drawing.templates import Markup, render
 from sim_core.view.learn.lesson_figures import figure_words, ratio_words
 
 
@@ -47,18 +47,24 @@ def verdict(step: LessonStep, guess: float, found: Answered) -> str:
     return f"{said}: {ratio_words(off)} times too {way}."
 
 
-def explained(text: str) -> str:
+def explained(text: str) -> Markup:
     """Return a text as HTML in which each known term, where it first appears, carries its explanation."""
-    marked = escape(text)
-    for term in sorted(catalogue.glossary(), key=len, reverse=True):
-        note = escape(catalogue.glossary()[term], quote=True)
-        pattern = re.compile(
-            rf"(?<![\w>=\"]){re.escape(escape(term))}(?=s?(?![\w<]))(?![^<]*>)(?![^<]*</abbr>)"
-        )
-        marked = pattern.sub(
-            lambda match, note=note: f'<abbr tabindex="0" title="{note}">{match[0]}</abbr>', marked, count=1
-        )
-    return marked
+    pieces, here = [], 0
+    for start, end, note in sorted(_terms(text)):
+        pieces += [(text[here:start], ""), (text[start:end], note)]
+        here = end
+    return render("learn/explained.html", pieces=[*pieces, (text[here:], "")])
+
+
+def _terms(text: str) -> list[tuple[int, int, str]]:
+    """Return where each known term first appears, longer ones first: start, end, explanation."""
+    found: list[tuple[int, int, str]] = []
+    for term, note in sorted(catalogue.glossary().items(), key=lambda item: -len(item[0])):
+        for match in re.finditer(rf"(?<![\w=]){re.escape(term)}(?=s?(?!\w))", text):
+            if all(match.end() <= start or end <= match.start() for start, end, _ in found):
+                found.append((*match.span(), note))
+                break
+    return found
 
 
 def truth_words(step: LessonStep, found: Answered) -> str:

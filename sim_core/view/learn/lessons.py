@@ -7,7 +7,6 @@ step shows is typed in: see `sim_core.questions.teaching.lessons`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 
 import streamlit as st
 
@@ -15,6 +14,7 @@ from sim_core import catalogue
 from sim_core.catalogue.lessons import Lesson, LessonStep
 from sim_core.questions.teaching import lessons
 from sim_core.questions.teaching.lessons import MEASURES, Answered
+from sim_core.view.drawing.templates import render
 from sim_core.view.learn import lesson_figures, lesson_summary
 from sim_core.view.learn.lesson_figures import value_words
 from sim_core.view.learn.lesson_words import explained, filled, verdict
@@ -91,7 +91,7 @@ def one_step(item: Lesson, number: int) -> None:
     st.subheader(f"{lessons.number_of(item)}. {item.title}", anchor=False)
     st.caption(f"Step {number} of {len(item.steps)}: {step.title}")
     found = lessons.answered(step, guess)
-    st.html(f'<p class="bs-lesson">{explained(getattr(step, state.view("level")))}</p>')
+    st.html(render("learn/lesson.html", text=explained(getattr(step, state.view("level")))))
     pieces.say(filled(step.question, step, found))
     if guess is None:
         _predict(item, number, step)
@@ -155,8 +155,8 @@ def _see(item: Lesson, number: int, step: LessonStep, guess: float, found: Answe
     values = lesson_figures.seen(step, at)
     _figure(step, values, None if step.choices else guess)
     if step.ask in values:
-        st.html(f'<p class="bs-finding">{escape(verdict(step, guess, found))}</p>')
-        st.html(f'<p class="bs-lesson">{explained(filled(step.why, step, found))}</p>')
+        st.html(render("parts/say.html", finding=verdict(step, guess, found), notes=(), more=""))
+        st.html(render("learn/lesson.html", text=explained(filled(step.why, step, found))))
     with st.container(horizontal=True):
         if st.button(f"Go on with this on the {step.page} page", type="tertiary", key="lesson_free"):
             state.replace(lessons.scenario_at(step, at))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from html import escape
 from pathlib import Path
 from statistics import median
 
@@ -20,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sim_core import catalogue
 from sim_core.questions.teaching import lessons
 from sim_core.questions.teaching.rooms import STAGES, Room, RoomError, Rooms, new_participant, read_code
+from sim_core.view.drawing.templates import render
 from sim_core.view.learn import lesson_figures, room_figures
 from sim_core.view.learn.lesson_words import explained, filled, guess_words, verdict
 from sim_core.view.learn.lessons import guess_field, guess_in
@@ -32,6 +32,7 @@ HOST_S, FOLLOW_S, AGAIN_S = 1.0, 2.0, 5.0  # how often the store is asked; when 
 COUNTDOWN_S = (30, 60, 120)
 NEXT = {"ask": "Reveal", "reveal": "Show the curve", "look": "Next question"}
 SMALL = 15  # type on participants' own screens [px]
+LARGE_TYPE = Path(__file__).parent / "large_type.css"
 ROOMS_MIDDLE = "the room's middle"
 _countdown = st.components.v2.component(
     "batchscope_countdown",
@@ -155,17 +156,17 @@ def _heading(room: Room) -> None:
     lesson, step = catalogue.lesson(room.lesson), room.question
     st.caption(f"Lesson {lessons.number_of(lesson)}: {lesson.title} · {step.title}")
     if room.stage == "ask":
-        st.html(f'<p class="bs-lesson">{explained(step.newcomer)}</p>')
+        st.html(render("learn/lesson.html", text=explained(step.newcomer)))
     pieces.say(filled(step.question, step, lessons.answered(step, None)))
 
 
 def _answer(room: Room, words: str) -> None:
     """Draw what the simulator says; with the curve, also why."""
     step = room.question
-    st.html(f'<p class="bs-finding bs-answer">{escape(words)}</p>')
+    st.html(render("learn/answer.html", text=words))
     if room.stage == "look":
         why = explained(filled(step.why, step, lessons.answered(step, None)))
-        st.html(f'<p class="bs-lesson">{why}</p>')
+        st.html(render("learn/lesson.html", text=why))
 
 
 def _predictions(room: Room, guesses: list[float], size: int) -> None:
@@ -221,12 +222,12 @@ def host(store: Rooms, place: Place) -> None:
     """Show the present question in large type, with the room's predictions, and the controls."""
     sweeps.wait_until_ready()
     room = store.room(place.code)
-    st.html("<style>@media (min-width: 900px) { :root { font-size: 20px; } }</style>")
+    st.html(LARGE_TYPE)
     left, right = st.columns([4, 1], gap="large")
     with right:
         join = f"{shell.address_of('Room')}?room={place.code}"
         st.image(actions.qr_code(join), width=170, alt="The address to join at, as a QR code")
-        st.html(f'<div class="bs-code" aria-label="Room code">{place.code}</div>')
+        st.html(render("learn/code.html", code=place.code))
         _counts(store, place)
         _clock(store, room)
     with left:

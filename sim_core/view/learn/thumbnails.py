@@ -8,7 +8,7 @@ that changes over hours; there the thumbnail is the change.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
+from typing import NamedTuple
 
 import streamlit as st
 
@@ -17,10 +17,13 @@ from sim_core.scenario.scenario import Scenario
 from sim_core.sweep.remembered import Remembered
 from sim_core.traffic import demand
 from sim_core.view.drawing.figures import Row, X, Y
+from sim_core.view.drawing.templates import render
 from sim_core.view.drawing.words import quantity
 
 WIDTH, HEIGHT = 320, 120
 LEFT, RIGHT, TOP, BOTTOM = 18, 10, 8, 18
+FOOT = HEIGHT - BOTTOM
+FRAME = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "top": TOP, "foot": FOOT, "end": WIDTH - RIGHT}
 ACCENT = "var(--st-primary-color, #3a93ad)"
 _component = st.components.v2.component(  # st.html would throw the drawing away
     "batchscope_thumbnail",
@@ -47,8 +50,20 @@ def of(scenario: Scenario) -> str:
 
 def placeholder(words: str) -> str:
     """Return a picture that says why there is none, in the same size."""
-    text = f'<text x="{WIDTH / 2}" y="{HEIGHT / 2}" text-anchor="middle">{escape(words)}</text>'
-    return _svg(words, text)
+    return str(render("learn/message.svg", words=words, frame=FRAME))
+
+
+class Picture(NamedTuple):
+    """What a thumbnail shows: its words, a line, and the meaning of both axes."""
+
+    words: str
+    line: str  # the points of the line
+    right: str
+    up: str
+    filled: bool = False  # beneath the line
+    edge: float | None = None  # right of it, the frame is shaded
+    dots: Sequence[tuple[str, str, bool]] = ()  # across, up, whether it is full
+    ring: tuple[str, str] | None = None
 
 
 def curve(rows: Sequence[Row], slo_tpot_ms: float) -> str:
@@ -58,63 +73,46 @@ def curve(rows: Sequence[Row], slo_tpot_ms: float) -> str:
         return placeholder("This scenario does not fit its device: see why.")
     widest, highest = 1.06 * max(row[X] for row in points), 1.12 * max(row[Y] for row in points)
 
-    def x(value: float) -> float:
+    def across(value: float) -> float:
         return LEFT + (WIDTH - LEFT - RIGHT) * min(value / widest, 1)
 
-    def y(value: float) -> float:
-        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * value / highest
+    def place(row: Row) -> tuple[str, str]:
+        return f"{across(row[X]):.1f}", f"{FOOT - (FOOT - TOP) * row[Y] / highest:.1f}"
 
-    edge, best = x(1000 / slo_tpot_ms), compare.best(points)
-    places = [(x(row[X]), y(row[Y])) for row in points]
-    line = " ".join(f"{across:.1f},{up:.1f}" for across, up in places)
-    dots = "".join(
-        f'<circle cx="{across:.1f}" cy="{up:.1f}" r="2.4" '
-        f'fill="{ACCENT if row["meets_slo"] else "none"}" stroke="{ACCENT}"/>'
-        for row, (across, up) in zip(points, places, strict=True)
-    )
-    ring = "" if best is None else (
-        f'<circle cx="{x(best[X]):.1f}" cy="{y(best[Y]):.1f}" r="6" fill="none" stroke="currentColor" '
-        'stroke-width="1.6"/>'
-    )  # fmt: skip
+    best = compare.best(points)
     return _svg(
-        sentence(rows),
-        f'<rect x="{edge:.1f}" y="{TOP}" width="{WIDTH - RIGHT - edge:.1f}" height="{HEIGHT - TOP - BOTTOM}" '
-        f'fill="#00875f" opacity="0.13"/>{_axes("faster for a user →", "more for a device →")}'
-        f'<polyline points="{line}" fill="none" stroke="{ACCENT}" stroke-width="1.8"/>{dots}{ring}',
+        Picture(
+            sentence(rows),
+            line=" ".join(map(",".join, map(place, points))),
+            right="faster for a user →",
+            up="more for a device →",
+            edge=round(across(1000 / slo_tpot_ms), 1),
+            dots=[(*place(row), row["meets_slo"]) for row in points],
+            ring=None if best is None else place(best),
+        )
     )
 
 
 def change(scenario: Scenario) -> str:
     """Return how traffic changes over time as SVG: the share of requests with the other lengths."""
     times_s, wave = demand.wave(scenario)
-    foot, high, end = HEIGHT - BOTTOM, TOP + 6, WIDTH - RIGHT
+    high, end = TOP + 6, WIDTH - RIGHT
     across = LEFT + (end - LEFT) * times_s / times_s[-1]
-    up = foot - (foot - high) * (0.5 + scenario.mix_swing_frac * (wave - 0.5))
-    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(across, up, strict=True))
+    up = FOOT - (FOOT - high) * (0.5 + scenario.mix_swing_frac * (wave - 0.5))
     span = quantity(scenario.demand_hours, "h")
     return _svg(
-        f"Share of requests with the other lengths over {span}.",
-        f'<polygon points="{LEFT},{foot} {line} {end},{foot}" fill="{ACCENT}" opacity="0.15"/>'
-        f"{_axes(f'{span} →', 'other lengths →')}"
-        f'<polyline points="{line}" fill="none" stroke="{ACCENT}" stroke-width="1.8"/>',
+        Picture(
+            f"Share of requests with the other lengths over {span}.",
+            line=" ".join(f"{x:.1f},{y:.1f}" for x, y in zip(across, up, strict=True)),
+            right=f"{span} →",
+            up="other lengths →",
+            filled=True,
+        )
     )
 
 
-def _axes(right: str, up: str) -> str:
-    """Return both axes with what they mean."""
-    foot, end = HEIGHT - BOTTOM, WIDTH - RIGHT
-    return (
-        f'<path d="M{LEFT} {TOP}V{foot}H{end}" fill="none" stroke="currentColor" opacity="0.35"/>'
-        f'<text x="{end}" y="{HEIGHT - 5}" text-anchor="end">{escape(right)}</text>'
-        f'<text transform="translate(12 {foot}) rotate(-90)">{escape(up)}</text>'
-    )
-
-
-def _svg(words: str, inside: str) -> str:
-    return (
-        f'<svg class="bs-thumbnail" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(words)}">'
-        f"{inside}</svg>"
-    )
+def _svg(picture: Picture) -> str:
+    return str(render("learn/thumbnail.svg", it=picture, frame=FRAME, accent=ACCENT))
 
 
 def sentence(rows: Sequence[Row]) -> str:

@@ -6,7 +6,6 @@ import dataclasses
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from html import escape
 from typing import Any, NamedTuple
 
 import segno
@@ -20,6 +19,7 @@ from sim_core.scenario.link.write import command_for, to_query, to_toml
 from sim_core.scenario.scenario import SPECS, Scenario
 from sim_core.sweep.frontier import REFINED_REQUESTS
 from sim_core.sweep.points import default_vary
+from sim_core.view.drawing.templates import render
 from sim_core.view.parts import buttons, html_report, trust_badge
 from sim_core.view.session import record, room_store, state, sweeps
 from sim_core.view.session.room_store import Place
@@ -208,8 +208,7 @@ def _show_to_room(place: Place, view: str) -> None:
 
 def iframe(link: str) -> str:
     """Return the HTML that shows a link in a frame."""
-    size = 'width="100%" height="600" style="border:0"'
-    return f'<iframe src="{escape(link)}" title="Batchscope" {size}></iframe>'
+    return str(render("parts/iframe.html", link=link))
 
 
 def qr_code(text: str) -> str:

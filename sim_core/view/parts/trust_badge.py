@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
 import streamlit as st
@@ -11,6 +10,7 @@ from sim_core.evidence import trust
 from sim_core.evidence.trust import Trust
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.scenario import Scenario
+from sim_core.view.drawing.templates import Markup, render
 from sim_core.view.drawing.trust_words import bands_words
 from sim_core.view.session import record
 
@@ -45,16 +45,15 @@ def sentence(found: Trust) -> str:
     return f"{found.badge.capitalize()}. {summary(found)}"
 
 
-def line(found: Trust) -> str:
+def line(found: Trust) -> Markup:
     """Return the badge line as HTML: what is outside, and the bands; all reasons unfold beneath."""
     colour, mark = MARKS[found.badge]
-    rest = "<br>".join(escape(reason) for reason in found.reasons)
-    how = "" if found.evidence == "none" else f"<br>Bands from {escape(found.evidence)}."
-    return (
-        '<details style="font-size:0.85rem;max-width:68rem;margin:0.1rem 0 0">'
-        '<summary style="cursor:pointer">'
-        f'<b style="color:color-mix(in srgb, {colour} 70%, currentColor);white-space:nowrap">'
-        f"{mark} {escape(found.badge)}</b> "
-        f'<span style="opacity:0.8">{escape(summary(found))}</span></summary>'
-        f'<span style="opacity:0.8">{rest}{how} See the Validation page.</span></details>'
+    how = [] if found.evidence == "none" else [f"Bands from {found.evidence}."]
+    return render(
+        "parts/badge.html",
+        colour=colour,
+        mark=mark,
+        badge=found.badge,
+        summary=summary(found),
+        reasons=[*found.reasons, *how],
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from html import escape
 
 import streamlit as st
 
@@ -13,9 +12,10 @@ from sim_core.questions.phases import Setting
 from sim_core.scenario.link.write import to_query
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 from sim_core.view.drawing import trust_words
-from sim_core.view.drawing.figures import Row
+from sim_core.view.drawing.figures import Row, in_lines
 from sim_core.view.drawing.words import number
 from sim_core.view.parts import actions, pieces
+from sim_core.view.parts.pieces import KeyFigure
 from sim_core.view.parts.views import dial, toggle
 from sim_core.view.phases.figures import tokens_short
 from sim_core.view.session import state
@@ -65,7 +65,7 @@ def dials(scenario: Scenario, batch: bool = True, split: bool = False) -> None:
 
 def numbers_row(cells: Iterable[tuple[str, str, str]]) -> None:
     """Show key numbers: name, value, note."""
-    pieces.figures(pieces.figure(name, escape(value), escape(note)) for name, value, note in cells)
+    pieces.figures(KeyFigure(*cell) for cell in cells)
 
 
 def phase_titles(scenario: Scenario) -> dict[str, str]:
@@ -75,8 +75,10 @@ def phase_titles(scenario: Scenario) -> dict[str, str]:
     subtitle = (
         f"{lengths} · weights {scenario.weight_dtype}, KV cache {scenario.kv_dtype} · {scenario.calibration}"
     )
-    subtitle += f"<br>{trust_words.caption(scenario)}"
-    return {"title": f"{model.name} on {devices_words(scenario, part.name)}", "subtitle": subtitle}
+    return {
+        "title": f"{model.name} on {devices_words(scenario, part.name)}",
+        "subtitle": in_lines(subtitle, trust_words.caption(scenario)),
+    }
 
 
 def devices_words(scenario: Scenario, name: str) -> str:

@@ -20,6 +20,7 @@ from sim_core.results import text as report
 from sim_core.scenario.scenario import Scenario, model_of
 from sim_core.view.drawing import trust_words
 from sim_core.view.drawing.figures import Row
+from sim_core.view.drawing.templates import render
 from sim_core.view.drawing.words import duration, number, quantity
 from sim_core.view.parts import actions, pieces, trust_badge, views
 from sim_core.view.parts.chart import chart
@@ -129,12 +130,9 @@ def _returns(scenario: Scenario, at: Setting, row: Row, here: whatif.Factors, ot
     """Show one measure: its value, what doubling brings, and the map."""
     measure, title = row["measure"], phase_words.MEASURES[row["measure"]]
     say = partial(phase_words.value, measure)
-    st.html(
-        f'<div class="bs-figure"><div class="name">{title}</div><div class="value">{say(row["value"])}</div>'
-        f'<div class="note">arithmetic × 2: <b>{signed(row["more_flops"])}</b> · bandwidth × 2: '
-        f"<b>{signed(row['more_bandwidth'])}</b></div>"
-        f'<div class="note">{_measured(scenario, at, row)}</div></div>'
-    )
+    doubled = {f"more_{what}": signed(row[f"more_{what}"]) for what in ("flops", "bandwidth")}
+    likely = _measured(scenario, at, row)
+    st.html(render("phases/measure.html", title=title, value=say(row["value"]), measured=likely, **doubled))
     steps, values = whatif.measure_map(scenario, at, measure)
     colour = {"decode": PHASES["decode"], "ttft": PHASES["prefill"], "limits": "#009E73"}[measure]
     figure = returns_map(

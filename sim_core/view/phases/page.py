@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from html import escape
 
 import streamlit as st
 
@@ -14,6 +13,7 @@ from sim_core.questions.phases import Setting
 from sim_core.scenario.scenario import Scenario, model_of
 from sim_core.view.drawing import trust_words
 from sim_core.view.drawing.figures import LIMITS, Row
+from sim_core.view.drawing.templates import Markup, render
 from sim_core.view.drawing.words import duration, number, percent, rate
 from sim_core.view.parts import pieces, trust_badge
 from sim_core.view.parts.chart import chart
@@ -132,7 +132,7 @@ def step(scenario: Scenario) -> None:
     rows = []
     for column, (key, title, axis, found, labels, here) in zip(st.columns(3), charts, strict=True):
         with column:
-            st.html(f'<div class="bs-strip-title">{escape(title)}</div>')
+            st.html(render("parts/strip_title.html", title=title, apart=False))
             alt = figures.bars_sentence(found, labels, title)
             figure = figures.step_bars(found, labels, here, axis)
             chart(figure, f"step-{key}", alt, height=330, **phase_titles(scenario))
@@ -178,36 +178,29 @@ def _ladder(steps: Iterable[float], own: float, coarse: bool = False) -> list[fl
     return sorted({*(step for step in steps if abs(step - own) > 0.25 * own), own})
 
 
-def _card(scenario: Scenario, row: Row, where: str) -> str:
+def _card(scenario: Scenario, row: Row, where: str) -> Markup:
     """Return one phase: how long a step takes, what works meanwhile, and what waits."""
-    colour = PHASES[row["phase"]]
-    rings = _ring("arithmetic", row["mfu_frac"]) + _ring("bandwidth", row["mbu_frac"])
-    each = "the prompt" if row["phase"] == "prefill" else "a step, a token for each"
+    is_prefill = row["phase"] == "prefill"
     found = step_trust(scenario, row)
-    band = found.ttft_band if row["phase"] == "prefill" else found.tpot_band
+    band = found.ttft_band if is_prefill else found.tpot_band
     likely = trust_words.measured(row["time_ms"], band, partial(duration, digits=2))
-    return (
-        f'<section class="bs-phase" style="--phase:{colour}"><h2>{row["phase"].capitalize()}</h2>'
-        f'<div class="where">{escape(where)}</div><div class="row"><div '
-        f'class="time">{duration(row["time_ms"])}'
-        f"<small>{each}</small></div>{rings}</div>"
-        f"<p>{escape(' · '.join(part for part in (likely, phase_words.waiting(row)) if part))}</p></section>"
+    return render(
+        "phases/card.html",
+        colour=PHASES[row["phase"]],
+        title=row["phase"].capitalize(),
+        where=where,
+        time=duration(row["time_ms"]),
+        each="the prompt" if is_prefill else "a step, a token for each",
+        rings=[_ring("arithmetic", row["mfu_frac"]), _ring("bandwidth", row["mbu_frac"])],
+        notes=" · ".join(part for part in (likely, phase_words.waiting(row)) if part),
     )
 
 
-def _ring(name: str, frac: float) -> str:
-    """Return a half ring that is filled to a fraction."""
-    degrees = 180 * min(max(frac, 0.0), 1.0)
-    return (
-        f'<div class="ring" role="img" aria-label="{name} {percent(frac)} busy">'
-        f'<div class="arc" style="--filled:{degrees:.1f}deg"></div>'
-        f'<div class="share">{percent(frac)}</div><div class="name">{name}</div></div>'
-    )
+def _ring(name: str, frac: float) -> tuple[str, str, str]:
+    """Return a half ring that is filled to a fraction: its name, the fraction, and its angle [degrees]."""
+    return name, percent(frac), f"{180 * min(max(frac, 0.0), 1.0):.1f}"
 
 
-def _legend(rows: Sequence[Row]) -> str:
+def _legend(rows: Sequence[Row]) -> Markup:
     used = [part for part in figures.PARTS if any(row[f"{part}_ms"] for row in rows)]
-    spans = "".join(
-        f'<span><i style="background:{LIMITS[part][1]}"></i>{LIMITS[part][0]}</span>' for part in used
-    )
-    return f'<div class="bs-legend">{spans}</div>'
+    return render("parts/legend.html", entries=[LIMITS[part] for part in used])

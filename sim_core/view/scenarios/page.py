@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from html import escape
 from typing import Any
 
 import streamlit as st
@@ -20,11 +19,13 @@ from sim_core.questions.benchmark_search import Limits, tuned
 from sim_core.scenario.link.write import command_for
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 from sim_core.view.drawing import trust_words
-from sim_core.view.drawing.figures import Row
+from sim_core.view.drawing.figures import Row, in_lines
+from sim_core.view.drawing.templates import render
 from sim_core.view.drawing.words import duration, number, percent, quantity
 from sim_core.view.parts import actions, controls, pieces, trust_badge
 from sim_core.view.parts import sidebar as sidebar_parts
 from sim_core.view.parts.chart import chart
+from sim_core.view.parts.pieces import KeyFigure
 from sim_core.view.parts.views import choose, dial, toggle, views
 from sim_core.view.scenarios import figures
 from sim_core.view.scenarios.figures import BOUND, NAMES, RULES, Line, Mark, layout_words
@@ -126,10 +127,9 @@ def _titles(study: Study) -> dict[str, str]:
     base = study.options[0]
     devices = base.accelerators
     subtitle = f"MLPerf-like, simulated · weights {base.weight_dtype}, KV cache {base.kv_dtype}"
-    subtitle += f"<br>{trust_words.caption(base)}"
     return {
         "title": f"{study.benchmark.title} on {devices} × {accelerator_of(base).name}",
-        "subtitle": subtitle,
+        "subtitle": in_lines(subtitle, trust_words.caption(base)),
     }
 
 
@@ -216,14 +216,17 @@ def _numbers(study: Study, shown: Sequence[Mark]) -> None:
     pieces.figures(cells)
 
 
-def _cell(study: Study, rule: str, asked: str, throughput: float, kept: float, note: str) -> str:
+def _cell(study: Study, rule: str, asked: str, throughput: float, kept: float, note: str) -> KeyFigure:
     name, colour = RULES[rule]
     speed, title = quantity(throughput, "tok/s"), f"{name[:1].upper()}{name[1:]} · {asked}"
-    edge = "" if rule == "own" else f"border-left: 3px solid {colour}; padding-left: 0.6rem"
-    value = f"{percent(kept)} <small>{speed} per accelerator</small>"
-    band = _measured(study, rule, throughput)
-    notes = "<br>".join(escape(part) for part in (band, note) if part)
-    return pieces.figure(title, value, notes, wrap=True, style=edge)
+    return KeyFigure(
+        title,
+        percent(kept),
+        note="\n".join(part for part in (_measured(study, rule, throughput), note) if part),
+        unit=f"{speed} per accelerator",
+        edge="" if rule == "own" else colour,
+        wrap=True,
+    )
 
 
 def _measured(study: Study, rule: str, throughput: float) -> str:
@@ -332,29 +335,28 @@ def _table(study: Study, rows: Sequence[Row]) -> None:
         "Setting",
         "What binds",
     )
-    body = ""
-    for row in rows:
-        cells = (
-            RULES[row["rule"]][0],
-            quantity(row["output_tok_per_s_per_accelerator"], "tok/s"),
-            _measured(study, row["rule"], row["output_tok_per_s_per_accelerator"]).removeprefix("80 % band ")
-            or "–",
-            percent(row["kept_frac"]),
-            duration(row["ttft_ms_p99"]) if row["rule"] != "offline" else "–",
-            duration(row["tpot_ms_p99"]),
-            quantity(row["arrival_per_s"], "req/s") if row["arrival_per_s"] else "–",
-            row["setting"],
-            BOUND[row["bound_by"]],
-        )
-        body += (
-            f"<tr><th>{escape(cells[0])}</th>"
-            + "".join(f'<td style="white-space: nowrap">{escape(cell)}</td>' for cell in cells[1:])
-            + "</tr>"
-        )
-    head = "".join(f"<th>{head}</th>" for head in heads)
     st.html(
-        '<div style="overflow-x: auto"><table class="bs-compare" style="max-width: none">'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        render(
+            "scenarios/table.html",
+            heads=heads,
+            lines=[(RULES[row["rule"]][0], [(text, "") for text in _cells(study, row)]) for row in rows],
+            full_width=True,
+        )
+    )
+
+
+def _cells(study: Study, row: Row) -> tuple[str, ...]:
+    """Return the cells of one scenario."""
+    speed = row["output_tok_per_s_per_accelerator"]
+    return (
+        quantity(speed, "tok/s"),
+        _measured(study, row["rule"], speed).removeprefix("80 % band ") or "–",
+        percent(row["kept_frac"]),
+        duration(row["ttft_ms_p99"]) if row["rule"] != "offline" else "–",
+        duration(row["tpot_ms_p99"]),
+        quantity(row["arrival_per_s"], "req/s") if row["arrival_per_s"] else "–",
+        row["setting"],
+        BOUND[row["bound_by"]],
     )
 
 

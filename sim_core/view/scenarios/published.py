@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 import streamlit as st
@@ -15,6 +14,7 @@ from sim_core.evidence import entries
 from sim_core.questions import benchmark_rules
 from sim_core.questions.benchmark_search import Limits
 from sim_core.view.drawing.figures import Row
+from sim_core.view.drawing.templates import render
 from sim_core.view.drawing.words import number, percent
 from sim_core.view.parts import actions, pieces
 from sim_core.view.parts.chart import chart
@@ -149,27 +149,11 @@ GOAL_NAMES = {
 def _goals(check: catalogue.Check) -> None:
     """Show the errors against the goals and against the best constant guess."""
     heads = ("", "Rows", "Results", "Error", "Goal", "Best constant", "Bias")
-    body = ""
-    for goal in check.goals:
-        met = "bs-good" if goal.error <= goal.goal else "bs-bad"
-        size = percent if goal.rule == "offline" else _difference
-        cells = (
-            goal.rows,
-            number(goal.count),
-            size(goal.error),
-            f"≤ {size(goal.goal)}",
-            size(goal.constant),
-            size(goal.bias),
-        )
-        name = GOAL_NAMES.get(goal.rule, goal.rule) if goal.rows == "all" else ""
-        body += f"<tr><th>{escape(name)}</th>" + "".join(
-            f'<td class="{met if place == 2 else ""}">{escape(cell)}</td>' for place, cell in enumerate(cells)
-        ) + "</tr>"  # fmt: skip
-    head = "".join(f"<th>{head}</th>" for head in heads)
-    st.html(
-        f'<div style="overflow-x: auto"><table class="bs-compare"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+    lines = [
+        (GOAL_NAMES.get(goal.rule, goal.rule) if goal.rows == "all" else "", _goal_cells(goal))
+        for goal in check.goals
+    ]
+    st.html(render("scenarios/table.html", heads=heads, lines=lines, full_width=False))
     st.caption(
         f"As last compared on {check.date}, calibration {check.calibration}, by `{check.command}`. Offline: "
         "median of the relative errors; ratios: mean of the absolute differences; bias: median of the signed "
@@ -179,6 +163,20 @@ def _goals(check: catalogue.Check) -> None:
         "is not simulated. DeepSeek's data-parallel attention is not modelled. The calibration was fitted "
         "to Llama 2 70B alone."
     )
+
+
+def _goal_cells(goal: catalogue.Goal) -> list[tuple[str, str]]:
+    """Return the cells of one goal; the error shows whether it is met."""
+    size = percent if goal.rule == "offline" else _difference
+    met = pieces.good_or_bad(goal.error <= goal.goal)
+    return [
+        (goal.rows, ""),
+        (number(goal.count), ""),
+        (size(goal.error), met),
+        (f"≤ {size(goal.goal)}", ""),
+        (size(goal.constant), ""),
+        (size(goal.bias), ""),
+    ]
 
 
 def _difference(value: float | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
 import streamlit as st
@@ -27,9 +26,7 @@ SECTIONS = {  # of the navigation: pages by file and title; those of a named one
 }
 PAGES = tuple(page for pages in SECTIONS.values() for page in pages)
 ANSWER = "answer"  # key of the fragment that holds a page's answer; a slider reruns only that
-_STYLE, _EMBEDDED = (
-    (Path(__file__).parent / name).read_text(encoding="utf-8") for name in ("style.css", "embedded.css")
-)
+_HERE = Path(__file__).parent
 
 
 def run() -> None:
@@ -42,7 +39,7 @@ def run() -> None:
         ]
         for section, group in SECTIONS.items()
     }
-    st.logo(_logo(), size="large")
+    st.logo(_HERE / "logo.svg", size="large")  # its colour stands on light and dark
     page = st.navigation(pages, position="hidden" if state.embedded() else "top")
     _forget_widgets(page.title)
     page.run()
@@ -56,22 +53,11 @@ def _forget_widgets(title: str) -> None:
         st.session_state.shown_page = title
 
 
-@cache
-def _logo() -> str:
-    """Return the mark and name as SVG; its colour stands on light and dark."""
-    return (
-        '<svg xmlns="http://www.w3.org/2000/svg" width="150" height="32" viewBox="0 0 150 32">'
-        '<g fill="none" stroke="#3a93ad" stroke-width="2.6" stroke-linecap="round">'
-        '<path d="M4 5 C6 17 13 24 27 27"/></g><g fill="#3a93ad"><circle cx="5.4" cy="10.5" r="3"/>'
-        '<circle cx="10.6" cy="18.8" r="3"/><circle cx="19" cy="24.6" r="3"/></g>'
-        '<text x="36" y="22.5" font-family="Source Sans, sans-serif" font-size="19" font-weight="600" '
-        'fill="#3a93ad">Batchscope</text></svg>'
-    )
-
-
 def begin() -> Scenario:
     """Start a page: the style, the session's scenario, and what there is to say about the address."""
-    st.html(f"<style>{_STYLE}{_EMBEDDED if state.embedded() else ''}</style>")
+    st.html(_HERE / "style.css")
+    if state.embedded():
+        st.html(_HERE / "embedded.css")
     record.begin()
     scenario = state.start()
     if st.session_state.notes:

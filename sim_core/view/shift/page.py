@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from html import escape
 from typing import Any
 
 import streamlit as st
@@ -21,6 +20,7 @@ from sim_core.sweep.remembered import Remembered
 from sim_core.view.drawing.words import quantity
 from sim_core.view.parts import actions, pieces, trust_badge
 from sim_core.view.parts.chart import chart
+from sim_core.view.parts.pieces import Cell
 from sim_core.view.parts.views import choose, views
 from sim_core.view.session import state, sweeps
 from sim_core.view.shift import figures as shift_figures
@@ -123,22 +123,23 @@ def moves(study: Study, outcome: Outcome) -> Job | None:
     return Job("What each move brought", total - len(missing), total, work)
 
 
-def _move_cells(row: Mapping[str, Any], gained: int | None, study: Study) -> list[str]:
+def _move_cells(row: Mapping[str, Any], gained: int | None, study: Study) -> list[str | Cell]:
     before, after, workers = row["prefill_workers_before"], row["prefill_workers_after"], study.workers
-    if gained is None:
-        brought = "…"
-    else:
-        kind = "bs-good" if gained > 0 else "bs-bad"
-        brought = (
-            f'<span class="{kind}">{"+" if gained > 0 else "−"}{abs(gained):,}</span>' if gained else "0"
-        )
-    back = row["ready_after_s"]
     return [
         f"{before}P{workers - before}D → {after}P{workers - after}D",
-        escape(_seconds(row["drained_after_s"])), escape(_seconds(back)),
-        escape(quantity(60 * row["accelerator_hours"], "device-min")),
-        escape(quantity(row["cost_usd"], "USD", 2)) if math.isfinite(row["cost_usd"]) else "–", brought,
-    ]  # fmt: skip
+        _seconds(row["drained_after_s"]),
+        _seconds(row["ready_after_s"]),
+        quantity(60 * row["accelerator_hours"], "device-min"),
+        quantity(row["cost_usd"], "USD", 2) if math.isfinite(row["cost_usd"]) else "–",
+        _brought(gained),
+    ]
+
+
+def _brought(gained: int | None) -> str | Cell:
+    """Return how many requests more a decision has brought within the limits."""
+    if not gained:
+        return "…" if gained is None else "0"
+    return Cell(f"{'+' if gained > 0 else '−'}{abs(gained):,}", pieces.good_or_bad(gained > 0))
 
 
 def _seconds(value_s: float) -> str:

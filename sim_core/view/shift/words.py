@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
+from typing import Any
 
 from sim_core.questions.shift.cluster import phases_s, reallocation_s
 from sim_core.questions.shift.report import summary_row
@@ -64,18 +64,22 @@ def comparison(study: Study, known: Mapping[str, Outcome]) -> None:
             continue
         row = summary_row(study, item)
         hours = row["accelerator_hours_away"]
-        gain = row["benefit_frac"]
-        mark = ""
-        if name != "fixed" and abs(gain) > SAME:
-            kind, sign = ("bs-good", "+") if gain > 0 else ("bs-bad", "−")
-            mark = f' <small class="{kind}">{sign}{number(100 * abs(gain), 2)} points</small>'
-        lines.append(
-            (title, [
-                escape(percent(row["slo_attainment_frac"])) + mark,
-                escape(quantity(row["goodput_per_s"], "req/s")),
-                escape(duration(row["ttft_ms_p99"])), escape(duration(row["tpot_ms_p99"])),
-                escape(number(row["moves"])) if item.spans else "–",
-                escape(quantity(round(hours, 4), "device-h")) if item.spans else "–",
-            ])
-        )  # fmt: skip
+        cells = [
+            _attainment(row, compared=name != "fixed"),
+            quantity(row["goodput_per_s"], "req/s"),
+            duration(row["ttft_ms_p99"]),
+            duration(row["tpot_ms_p99"]),
+            number(row["moves"]) if item.spans else "–",
+            quantity(round(hours, 4), "device-h") if item.spans else "–",
+        ]
+        lines.append((title, cells))
     pieces.table("The same requests under every strategy", heads, lines, scroll=True)
+
+
+def _attainment(row: Mapping[str, Any], compared: bool) -> pieces.Cell:
+    """Return the share within the limits, with its difference from the fixed split."""
+    cell, gain = pieces.Cell(percent(row["slo_attainment_frac"])), row["benefit_frac"]
+    if not compared or abs(gain) <= SAME:
+        return cell
+    points = f"{'+' if gain > 0 else '−'}{number(100 * abs(gain), 2)} points"
+    return cell._replace(small=points, small_kind=pieces.good_or_bad(gain > 0))

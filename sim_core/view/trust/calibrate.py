@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from sim_core.view.drawing.words import duration, number, percent, quantity
 from sim_core.view.parts import actions, controls, pieces
 from sim_core.view.parts import lengths as length_controls
 from sim_core.view.parts.chart import chart
+from sim_core.view.parts.pieces import KeyFigure
 from sim_core.view.parts.sidebar import engine_setting, heading
 from sim_core.view.parts.views import views
 from sim_core.view.session import shell, state, sweeps
@@ -193,20 +193,14 @@ def figures(engine: OwnEngine) -> None:
         note += f" · seen by the fit {percent(after)}" if math.isfinite(unseen) and engine.levers else ""
         name = calibrate_figures.METRICS[metric][0]
         what = "points not seen" if math.isfinite(unseen) else "points of the fit"
-        cells.append(pieces.figure(f"{name}, median error on {what}", escape(value), escape(note), wrap=True))
+        cells.append(KeyFigure(f"{name}, median error on {what}", value, note, wrap=True))
     if engine.steps is not None:
         note = f"their total time {calibrate_figures.ratio_words(1 + engine.steps.bias_frac)}"
-        cells.append(
-            pieces.figure(
-                "Steps held out, median error",
-                escape(percent(engine.steps.error_frac)),
-                escape(note),
-                wrap=True,
-            )
-        )
+        value = percent(engine.steps.error_frac)
+        cells.append(KeyFigure("Steps held out, median error", value, note, wrap=True))
     if math.isfinite(engine.speed):
         note = "steps, measured over calibrated"
-        cells.append(pieces.figure("Speed factor", f"{escape(number(engine.speed))}×", note, wrap=True))
+        cells.append(KeyFigure("Speed factor", f"{number(engine.speed)}×", note, wrap=True))
     pieces.figures(cells)
 
 

@@ -17,6 +17,7 @@ from sim_core.view.drawing.figures import (
     Figure,
     Row,
     log_ticks,
+    plain,
     short,
     ticks,
     upright,
@@ -100,7 +101,7 @@ def _marks(rows: Sequence[Row], metric: str, column: str, name: str, colour: str
         "marker": {"size": 9, "color": colour, "symbol": symbol, "line": {"width": 1.5, "color": colour}},
         "customdata": [
             [
-                row["name"].replace("<", "&lt;"), row["load"], value_words(metric, row["measured"]),
+                plain(row["name"]), row["load"], value_words(metric, row["measured"]),
                 value_words(metric, row[column]), ratio_words(row[column] / row["measured"]),
             ]
             for row in rows

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,11 @@ from sim_core.evidence.published import FAMILIES, NOT_STATED
 from sim_core.scenario.link.write import to_query
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.drawing.figures import Row
+from sim_core.view.drawing.templates import render
 from sim_core.view.drawing.words import number, percent
 from sim_core.view.parts import actions, pieces, trust_badge
 from sim_core.view.parts.chart import chart
+from sim_core.view.parts.pieces import KeyFigure
 from sim_core.view.parts.sidebar import heading
 from sim_core.view.parts.views import choose, views
 from sim_core.view.session import state, sweeps
@@ -181,18 +182,14 @@ def numbers() -> None:
     for metric in METRICS:
         key = f"{metric}_pct"
         note = f"accelerator left out {_pct(part[key])} · in sample {_pct(fitted[key])}"
-        cells.append(_cell(f"{METRICS[metric][0]}, median error", _pct(model[key]), note))
+        cells.append(KeyFigure(f"{METRICS[metric][0]}, median error", _pct(model[key]), note, wrap=True))
     ranks = f"accelerator left out {part['rank']:.3f} · in sample {fitted['rank']:.3f}"
-    cells.append(_cell("Order of points (rank correlation)", f"{model['rank']:.3f}", ranks))
+    cells.append(KeyFigure("Order of points (rank correlation)", f"{model['rank']:.3f}", ranks, wrap=True))
     noise = measured.about()["noise"]
     same = f"three of four within {_pct(noise['upper_quartile_pct'])}"
-    cells.append(_cell("Noise of such data", _pct(noise["median_pct"]), same))
-    points = f"<b>{number(model['rows'])} points</b>"
-    pieces.figures(cells, f"Closed loops, each predicted without its own model {points}")
-
-
-def _cell(name: str, value: str, note: str) -> str:
-    return pieces.figure(name, escape(value), escape(note), wrap=True)
+    cells.append(KeyFigure("Noise of such data", _pct(noise["median_pct"]), same, wrap=True))
+    points = f"{number(model['rows'])} points"
+    pieces.figures(cells, "Closed loops, each predicted without its own model", points)
 
 
 # The views
@@ -222,7 +219,7 @@ def _revision(metric: str) -> str:
 
 def _nothing() -> None:
     text = "No published point passes these filters. Choose all models, all accelerators or all kinds."
-    st.html(f'<p class="bs-story">{escape(text)}</p>')
+    st.html(render("parts/story.html", title="", text=text))
 
 
 def errors(rows: Sequence[Row], metric: str) -> None:
@@ -294,15 +291,7 @@ def worst(rows: Sequence[Row], metric: str) -> None:
         _nothing()
         return
     heads = ("Point and source", "Measured", "Predicted", f"Predicted {inside(metric)} is")
-    top = "".join(
-        f'<th scope="col" style="text-align:{_side(place)}">{head}</th>' for place, head in enumerate(heads)
-    )
-    body = "".join(f"<tr>{''.join(map(_td, range(4), _worst_cells(row, metric)))}</tr>" for row in shown)
-    st.html(
-        '<div style="overflow-x:auto"><table class="bs-compare" style="max-width:62rem"><caption>'
-        f"The {len(shown)} points that the simulator misses by the largest factor, of those chosen</caption>"
-        f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
+    st.html(render("trust/worst.html", heads=heads, cases=[_case(row, metric) for row in shown]))
 
 
 def worst_of(rows: Sequence[Row], metric: str) -> list[Row]:
@@ -312,29 +301,23 @@ def worst_of(rows: Sequence[Row], metric: str) -> list[Row]:
     return sorted(known, key=lambda row: -abs(np.log(1 + row[column] / 100)))[:WORST]
 
 
-def _side(place: int) -> str:
-    return "right" if place else "left"
-
-
-def _td(place: int, cell: str) -> str:
-    wide = "" if place else ";overflow-wrap:anywhere"
-    return f'<td style="text-align:{_side(place)};white-space:normal;vertical-align:top{wide}">{cell}</td>'
-
-
-def _worst_cells(row: Row, metric: str) -> tuple[str, ...]:
-    """Return the cells of one bad case, as HTML."""
+def _case(row: Row, metric: str) -> dict[str, Any]:
+    """Return what the table says of one bad case."""
     column = METRICS[metric][1]
-    small = "<small style='display:block;margin:0'>{}</small>".format
-    model, devices = escape(row["model_name"]), escape(validation_figures.devices_words(row))
-    url = escape(measured.sources()[row["source"]].url, quote=True)
-    cited = f'<a href="{url}" target="_blank">{escape(row["source_title"])}</a>, {escape(row["entry"])}'
-    source = small(f"{cited} · {_open_link(row)}")
-    return (
-        f"<b>{model}</b> on {devices}{small(escape(_run_words(row)))}{source}",
-        escape(value_words(metric, row[column])),
-        escape(value_words(metric, row[f"predicted_{column}"])),
-        escape(ratio_words(1 + row[f"{metric}_error_pct"] / 100)),
-    )
+    return {
+        "model": row["model_name"],
+        "devices": validation_figures.devices_words(row),
+        "run": _run_words(row),
+        "url": measured.sources()[row["source"]].url,
+        "source": row["source_title"],
+        "entry": row["entry"],
+        "query": _query(row),
+        "figures": (
+            value_words(metric, row[column]),
+            value_words(metric, row[f"predicted_{column}"]),
+            ratio_words(1 + row[f"{metric}_error_pct"] / 100),
+        ),
+    }
 
 
 def _run_words(row: Row) -> str:
@@ -346,11 +329,10 @@ def _run_words(row: Row) -> str:
     return words + (f"; {row['status']}" if row["status"] else "")
 
 
-def _open_link(row: Row) -> str:
-    """Return a link to the Frontier page with the point's scenario."""
+def _query(row: Row) -> str:
+    """Return the query that opens the point's scenario on a page."""
     point = next(point for point in measured.points() if point.id == row["id"])
-    query = to_query(scenario_of(point))
-    return f'<a href="./?{escape(query, quote=True)}" target="_self">open this setting</a>'
+    return to_query(scenario_of(point))
 
 
 def table(rows: Sequence[Row], metric: str) -> None:
@@ -381,7 +363,7 @@ TABLE = {
 
 def _scenario_line(scenario: Scenario) -> None:
     """Show what the same evidence says of the visitor's own scenario."""
-    st.html('<div class="bs-strip-title" style="margin:0.6rem 0 0">Your scenario on the other pages</div>')
+    st.html(render("parts/strip_title.html", title="Your scenario on the other pages", apart=True))
     trust_badge.badge(scenario)
 
 

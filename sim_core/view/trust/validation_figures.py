@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from sim_core.view.drawing.figures import (
+    BREAK,
     COLOURS,
     INK,
     MUTED,
@@ -21,6 +22,7 @@ from sim_core.view.drawing.figures import (
     Row,
     faded,
     log_ticks,
+    plain,
     short,
     ticks,
 )
@@ -178,7 +180,7 @@ def hover(row: Row, metric: str) -> list[str]:
         value_words(metric, predicted),
         ratio_words(predicted / measured),
         _short(row["source_title"]),
-        _short(f"{row['id']}: {row['entry']}") + (f"<br>{row['status']}" if row["status"] else ""),
+        _short(f"{row['id']}: {row['entry']}") + (f"{BREAK}{row['status']}" if row["status"] else ""),
     ]
 
 
@@ -204,8 +206,7 @@ def load_words(row: Row) -> str:
 
 
 def _short(text: str, most: int = 90) -> str:
-    text = text.replace("<", "&lt;")
-    return text if len(text) <= most else f"{text[: most - 25]} … {text[-20:]}"
+    return plain(text if len(text) <= most else f"{text[: most - 25]} … {text[-20:]}")
 
 
 def square_ticks(low: float, high: float) -> list[float]:

@@ -255,6 +255,6 @@ def test_the_endings_finding_states_both_losses() -> None:
 def test_differences_have_the_colour_of_their_meaning() -> None:
     """Oracle: less latency is good, less throughput is bad; nothing is said of no difference."""
     faster, same = pieces.cells([10.0, 5.0, 10.0], str, False)[1:]
-    assert "bs-good" in faster and same == "10.0"
+    assert "bs-good" in faster and same == pieces.Cell("10.0")
     assert "bs-bad" in pieces.cells([10.0, 5.0], str, True)[1]
     assert "3×" in pieces.cells([10.0, 30.0], str, True)[1]
