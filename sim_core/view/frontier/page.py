@@ -26,9 +26,10 @@ from sim_core.view.frontier.figures import (
     pareto,
     pareto_sentence,
 )
-from sim_core.view.parts import controls, pieces, sidebar
+from sim_core.view.parts import actions, controls, pieces, sidebar, trust_badge
 from sim_core.view.parts.chart import chart
 from sim_core.view.parts.pieces import KeyFigure
+from sim_core.view.parts.views import above_chart
 from sim_core.view.session import state, sweeps
 from sim_core.view.session.sweeps import Result, Sweep
 
@@ -45,6 +46,32 @@ FEW_SAMPLES = 100
 
 
 REFINING = "refining with more requests …"
+
+
+def show(scenario: Scenario) -> None:
+    """Simulate what the controls say, and show it."""
+    sweep = sweeps.plan(scenario)
+    found = actions.simulate(sweep)
+    headline(sweep, found)
+    trust_badge.badge(sweep.scenario)
+    key_figures(sweep, found)
+    above_chart(sweep, leaves_frame(found))
+    view = state.view("show")
+    match view:
+        case "frontier":
+            frontier(sweep, found)
+            limit_strip(sweep, found)
+        case "load":
+            sweep = sweeps.load_sweep(sweep.scenario)
+            found = load(sweep, scenario)
+        case "table":
+            table(sweep, found)
+    reading_help(sweep)
+    actions.take_away(
+        "" if view == "table" else view,
+        actions.table_files(found.rows, "frontier"),
+        actions.frontier_command(sweep, found.fine),
+    )
 
 
 def headline(sweep: Sweep, found: Result) -> None:

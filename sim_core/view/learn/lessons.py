@@ -14,6 +14,7 @@ from sim_core import catalogue
 from sim_core.catalogue.lessons import Lesson, LessonStep
 from sim_core.questions.teaching import lessons
 from sim_core.questions.teaching.lessons import MEASURES, Answered
+from sim_core.scenario.scenario import Scenario
 from sim_core.view.drawing.templates import render
 from sim_core.view.learn import lesson_figures, lesson_summary
 from sim_core.view.learn.lesson_figures import value_words
@@ -26,8 +27,8 @@ from sim_core.view.session import shell, state, sweeps
 LEVELS = {"newcomer": "Newcomer", "engineer": "Engineer"}
 
 
-def show() -> None:
-    """Show all lessons, or the one that is open."""
+def show(_: Scenario) -> None:
+    """Show all lessons, or the one that is open; a step brings its own scenario."""
     name = state.view("lesson")
     if not name:
         overview()

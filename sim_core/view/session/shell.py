@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import streamlit as st
@@ -51,6 +52,21 @@ def _forget_widgets(title: str) -> None:
         for key in [key for key in st.session_state if str(key).startswith(("in_", "page_"))]:
             del st.session_state[key]
         st.session_state.shown_page = title
+
+
+def draw(show: Callable[[Scenario], None], sidebar: Callable[[Scenario], None] | None = None) -> None:
+    """Draw a page: its sidebar, if it has one, and its answer."""
+    scenario = begin()
+    if sidebar is not None:
+        sidebar(scenario)
+    _answer(show)
+
+
+@st.fragment(key=ANSWER)
+def _answer(show: Callable[[Scenario], None]) -> None:
+    """Show what a page says of the session's scenario, which a control may have changed, and publish it."""
+    show(st.session_state.scenario)
+    state.publish()
 
 
 def begin() -> Scenario:
