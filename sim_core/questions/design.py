@@ -130,9 +130,16 @@ def spread(scenario: Scenario) -> Spread:
     copies_gb = sequences * float(sequence_bytes(widest, kind, tokens)) / 1e9
     device_gb = (held["weights_gb"] + held["activations_gb"] + copies_gb) / groups[-1]
     return Spread(
-        sequences, tokens, needed_gb, usable_gb, math.ceil(needed_gb / usable_gb), devices, groups[-1],
-        rooms[devices or groups[-1]], device_gb / scenario.kv_memory_frac,
-    )  # fmt: skip
+        sequences,
+        tokens,
+        needed_gb,
+        usable_gb,
+        math.ceil(needed_gb / usable_gb),
+        devices,
+        groups[-1],
+        rooms[devices or groups[-1]],
+        device_gb / scenario.kv_memory_frac,
+    )
 
 
 def _room(scenario: Scenario, tokens: int) -> int:

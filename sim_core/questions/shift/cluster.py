@@ -47,13 +47,17 @@ DEFAULT_SOURCES = {  # where the defaults of the reallocation keys come from
 }
 
 REALLOCATIONS = {  # what moving a worker may mean: name, and the keys it sets
-    "flip": ("Role flip, weights stay",
-             {"init_s": 0.0, "storage_gb_per_s": 1e6, "warm_up_s": 0.0, "sync_s": 0.4}),
+    "flip": (
+        "Role flip, weights stay",
+        {"init_s": 0.0, "storage_gb_per_s": 1e6, "warm_up_s": 0.0, "sync_s": 0.4},
+    ),
     "memory": ("Restart, weights in host memory", {"storage_gb_per_s": 20.0}),
     "disk": ("Restart, weights on local disk", {}),
-    "node": ("New node, weights from storage",
-             {"init_s": 362.0, "storage_gb_per_s": 3.5, "warm_up_s": 145.0, "sync_s": 12.0}),
-}  # fmt: skip
+    "node": (
+        "New node, weights from storage",
+        {"init_s": 362.0, "storage_gb_per_s": 3.5, "warm_up_s": 145.0, "sync_s": 12.0},
+    ),
+}
 PHASE_KEYS = ("init_s", "storage_gb_per_s", "warm_up_s", "sync_s")
 
 

@@ -113,9 +113,14 @@ def fitted(needs: Needs, lengths: Requests) -> Needs:
     factors = []
     for (pool, (prefill, decode)), need_s in zip(sizes.items(), taken, strict=True):
         split = scenario.replace(
-            prefill_workers=prefill, decode_workers=decode, arrivals="poisson", request_list="",
-            requests=len(lengths), warmup_frac=WARM_UP, replicas=1,
-        )  # fmt: skip
+            prefill_workers=prefill,
+            decode_workers=decode,
+            arrivals="poisson",
+            request_list="",
+            requests=len(lengths),
+            warmup_frac=WARM_UP,
+            replicas=1,
+        )
         fluid_per_s = some / need_s
         rate = highest_per_s(split, fluid_per_s, lengths)
         if rate == 0:

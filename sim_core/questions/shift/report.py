@@ -140,9 +140,12 @@ def report(scenario: Scenario, names: Iterable[str], trace: Any = None, worth: b
             for row, gained in zip(decisions[outcome.name], brought(study, outcome), strict=True):
                 row["brought"] = gained
     return Report(
-        study.scenario.as_dict(), traffic_row(study), [summary_row(study, item) for item in outcomes],
-        decisions, [row for item in outcomes for row in timeline_rows(study, item)],
-    )  # fmt: skip
+        study.scenario.as_dict(),
+        traffic_row(study),
+        [summary_row(study, item) for item in outcomes],
+        decisions,
+        [row for item in outcomes for row in timeline_rows(study, item)],
+    )
 
 
 def traffic_row(study: Study) -> dict[str, Any]:

@@ -284,9 +284,16 @@ class Study:
         arrivals_s = self.demand.requests.arrival_s[kept]
         waiting = _waiting(edges_s, arrivals_s, started_s), _waiting(edges_s, prefilled_s, joined_s)
         return self._made(
-            name, start, within, ttft_s, tpot_s, waiting, decisions=cluster.decisions,
-            moves=cluster.moves().copy(), spans=spans(cluster, self.scenario, self.duration_s, free),
-        )  # fmt: skip
+            name,
+            start,
+            within,
+            ttft_s,
+            tpot_s,
+            waiting,
+            decisions=cluster.decisions,
+            moves=cluster.moves().copy(),
+            spans=spans(cluster, self.scenario, self.duration_s, free),
+        )
 
     def _within(self, ttft_s: np.ndarray, tpot_s: np.ndarray) -> np.ndarray:
         """Return which requests keep both limits; a rejected one (NaN) keeps none."""
@@ -307,9 +314,15 @@ class Study:
         edges_s, arrival_s = self.edges_s, self.demand.requests.arrival_s
         counts = [np.histogram(times_s, edges_s)[0] for times_s in (arrival_s, arrival_s[within])]
         return Outcome(
-            name, start, within, _percentiles_ms(ttft_s), _percentiles_ms(tpot_s),
-            Timeline(edges_s, *counts, *waiting), duration_s=self.duration_s, **rest,
-        )  # fmt: skip
+            name,
+            start,
+            within,
+            _percentiles_ms(ttft_s),
+            _percentiles_ms(tpot_s),
+            Timeline(edges_s, *counts, *waiting),
+            duration_s=self.duration_s,
+            **rest,
+        )
 
     # the strategies that try several
 
@@ -369,9 +382,16 @@ class Study:
         tpot_s = _tpot_s(found.first_token_s, found.finished_s, found.output_tokens)
         unknown = np.full(BINS, -1)
         return self._made(
-            "one_pool", 0, self._within(ttft_s, tpot_s), ttft_s, tpot_s, (unknown, unknown), decisions=[],
-            moves=np.zeros(0, MOVE), spans=[],
-        )  # fmt: skip
+            "one_pool",
+            0,
+            self._within(ttft_s, tpot_s),
+            ttft_s,
+            tpot_s,
+            (unknown, unknown),
+            decisions=[],
+            moves=np.zeros(0, MOVE),
+            spans=[],
+        )
 
 
 def plain(scenario: Scenario) -> Scenario:

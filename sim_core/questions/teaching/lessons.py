@@ -213,8 +213,11 @@ def as_dicts() -> list[dict[str, Any]]:
     """Return all lessons as rows, for a list."""
     return [
         {
-            "id": item.id, "title": item.title, "question": item.question, "minutes": item.minutes,
+            "id": item.id,
+            "title": item.title,
+            "question": item.question,
+            "minutes": item.minutes,
             "steps": len(item.steps),
         }
         for item in catalogue.lessons().values()
-    ]  # fmt: skip
+    ]

@@ -44,7 +44,8 @@ _PARTICIPANT = re.compile(r"[0-9a-f]{16}", re.ASCII)
 
 _tables = sql.MetaData()
 _ROOMS = sql.Table(
-    "batchscope_rooms", _tables,
+    "batchscope_rooms",
+    _tables,
     sql.Column("code", sql.String(CODE_LENGTH), primary_key=True),
     sql.Column("key_hash", sql.String(64), nullable=False),
     sql.Column("opened_s", sql.Double, nullable=False, index=True),
@@ -55,7 +56,7 @@ _ROOMS = sql.Table(
     sql.Column("closes_s", sql.Double),
     sql.Column("view", sql.String(MOST_VIEW_CHARACTERS), nullable=False),
     sql.Column("hidden", sql.Boolean, nullable=False),
-)  # fmt: skip
+)
 
 
 def _of_a_room() -> sql.Column:
@@ -64,18 +65,22 @@ def _of_a_room() -> sql.Column:
 
 
 _PEOPLE = sql.Table(
-    "batchscope_participants", _tables, _of_a_room(),
+    "batchscope_participants",
+    _tables,
+    _of_a_room(),
     sql.Column("participant", sql.String(16), primary_key=True),
     sql.Column("seen_s", sql.Double, nullable=False),
     sql.Column("sent_s", sql.Double, nullable=False),
-)  # fmt: skip
+)
 _GUESSES = sql.Table(
-    "batchscope_predictions", _tables, _of_a_room(),
+    "batchscope_predictions",
+    _tables,
+    _of_a_room(),
     sql.Column("lesson", sql.String(80), primary_key=True),
     sql.Column("step", sql.Integer, primary_key=True),
     sql.Column("participant", sql.String(16), primary_key=True),
     sql.Column("value", sql.Double, nullable=False),
-)  # fmt: skip
+)
 
 
 _INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
@@ -334,11 +339,18 @@ class Rooms:
                 raise RoomError("Too many rooms were opened in the last minute. Try again in a minute.")
             store.execute(
                 sql.insert(_ROOMS).values(
-                    code=opened.code, key_hash=_hash(opened.key), opened_s=now_s,
-                    expires_s=now_s + LIFETIME_S, lesson=next(iter(catalogue.lessons())), step=1, stage="ask",
-                    closes_s=None, view="", hidden=False,
+                    code=opened.code,
+                    key_hash=_hash(opened.key),
+                    opened_s=now_s,
+                    expires_s=now_s + LIFETIME_S,
+                    lesson=next(iter(catalogue.lessons())),
+                    step=1,
+                    stage="ask",
+                    closes_s=None,
+                    view="",
+                    hidden=False,
                 )
-            )  # fmt: skip
+            )
         return opened
 
     def is_host(self, code: str, key: str) -> bool:

@@ -22,11 +22,11 @@ from sim_core.view.drawing.figures import (
     Row,
     faded,
     log_ticks,
-    note,
     short,
     style,
     ticks,
 )
+from sim_core.view.drawing.marks import axis, bar, horizontal, note, scatter
 from sim_core.view.drawing.words import THIN, duration, number, percent
 
 TAIL_POINTS = 160
@@ -50,25 +50,29 @@ def log_axis(title: str, values: Iterable[float | None], room: float = 1.25, **m
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     steps = (1.0,) if last - first > 3 else (1.0, 3.0) if last - first > 1 else (1.0, 2.0, 5.0)
     span = {"type": "log", "range": [math.log10(low), math.log10(high)]}
-    return {"title": {"text": title}, **span, **ticks(log_ticks(low, high, steps)), **more}
+    return axis(title, **span, **ticks(log_ticks(low, high, steps)), **more)
 
 
-def axis(title: str, values: Iterable[float], **more: Any) -> dict:
+def axis_from_0(title: str, values: Iterable[float], **more: Any) -> dict:
     """Return a linear axis from 0 that holds the values."""
     top = max((value for value in values if math.isfinite(value)), default=1.0) * 1.12 or 1.0
-    return {
-        "title": {"text": title}, "range": [0, top], "separatethousands": True, "exponentformat": "none",
-        "nticks": 5, **more,
-    }  # fmt: skip
+    return axis(title, range=[0, top], separatethousands=True, exponentformat="none", nticks=5, **more)
 
 
 def line(name: str, x: Iterable[float], y: Iterable[float], colour: str, **more: Any) -> dict:
     """Return a line with markers."""
     look = {"color": colour, "width": more.pop("width", 2.25), "dash": more.pop("dash", "solid")}
-    return {
-        "type": "scatter", "mode": "lines+markers", "name": name, "x": short(x), "y": short(y), "line": look,
-        "marker": {"color": colour, "size": 7},
-    } | more  # fmt: skip
+    return (
+        scatter(
+            short(x),
+            short(y),
+            mode="lines+markers",
+            name=name,
+            line=look,
+            marker={"color": colour, "size": 7},
+        )
+        | more
+    )
 
 
 def column(rows: Sequence[Row], name: str) -> list[float]:
@@ -107,10 +111,13 @@ def wait_curves(
         data.append(_best(best, shortest))
     layout = LAYOUT | {
         "xaxis": _wait_axis(waits, shortest) | {"anchor": "y"},
-        "yaxis": axis("Output [tok/s]", [*rates, continuous["output_tok_per_s"]]) | {"domain": [0, 0.36]},
+        "yaxis": axis_from_0("Output [tok/s]", [*rates, continuous["output_tok_per_s"]])
+        | {"domain": [0, 0.36]},
         "yaxis2": log_axis("TTFT [ms]", latencies, 1.6) | {"domain": [0.44, 1]},
-        "shapes": shapes, "annotations": notes, "uirevision": revision,
-    }  # fmt: skip
+        "shapes": shapes,
+        "annotations": notes,
+        "uirevision": revision,
+    }
     return {"data": data, "layout": layout}
 
 
@@ -187,24 +194,31 @@ def _references(continuous: Row, drawn: bool) -> tuple[list[dict], list[dict]]:
         value = continuous[name]
         if not (drawn and value > 0):
             continue
-        shapes.append({
-            "type": "line", "xref": "paper", "yref": ref, "x0": 0, "x1": 1, "y0": value, "y1": value,
-            "line": {"color": INK, "width": 1.5, "dash": "dash"}, "layer": "below",
-        })  # fmt: skip
+        shapes.append(
+            horizontal(value, {"color": INK, "width": 1.5, "dash": "dash"}, yref=ref, layer="below")
+        )
         if text:
             place = {"xref": "paper", "yref": ref, "xanchor": "left", "yanchor": "bottom"}
-            notes.append(note(text, 0.004, math.log10(value), **place, font={"color": INK, "size": 12}))
+            notes.append(note(text, 0.004, math.log10(value), **place, color=INK))
     return shapes, notes
 
 
 def _best(best: Row, shortest: float) -> dict:
     wait = f"a wait of {duration(best['batch_wait_ms'])}" if best["batch_wait_ms"] else "no wait"
-    return {
-        "type": "scatter", "mode": "markers+text", "name": "best", "yaxis": "y2", "showlegend": False,
-        "x": [_place(best["batch_wait_ms"], shortest)], "y": short([best["ttft_ms_mean"]]),
-        "text": [f"  best: {wait}"], "textposition": "bottom right", "textfont": {"color": INK, "size": 13},
-        "marker": {"symbol": "star", "size": 16, "color": INK}, "hoverinfo": "skip", "cliponaxis": False,
-    }  # fmt: skip
+    return scatter(
+        [_place(best["batch_wait_ms"], shortest)],
+        short([best["ttft_ms_mean"]]),
+        mode="markers+text",
+        name="best",
+        yaxis="y2",
+        showlegend=False,
+        text=[f"  best: {wait}"],
+        textposition="bottom right",
+        textfont={"color": INK, "size": 13},
+        marker={"symbol": "star", "size": 16, "color": INK},
+        hoverinfo="skip",
+        cliponaxis=False,
+    )
 
 
 # Prompts among decodes
@@ -232,14 +246,15 @@ def gap_curves(
         data.append(_tail(way_words(policy, budget), gaps, policy_colour(policy), dash, width))
     fewest = min(gaps.size for gaps in (alone_ms, *(gaps for *_, gaps in ways)))
     times = [value for trace in data for value in trace["x"]]
-    rule = {"type": "line", "xref": "paper", "yref": "y", "x0": 0, "x1": 1, "y0": 1, "y1": 1,
-            "line": {"color": MUTED, "width": 1, "dash": "dot"}, "layer": "below"}  # fmt: skip
+    rule = horizontal(1, {"color": MUTED, "width": 1, "dash": "dot"}, yref="y", layer="below")
     words = note("p99", 0.998, 0, xref="paper", xanchor="right", yanchor="top")
     layout = LAYOUT | {
         "xaxis": log_axis("Gap before a token, ITL [ms]", times),
         "yaxis": log_axis("Tokens that wait longer [%]", [100 / max(fewest, 2), 100], 1.15),
-        "shapes": [rule], "annotations": [words], "uirevision": revision,
-    }  # fmt: skip
+        "shapes": [rule],
+        "annotations": [words],
+        "uirevision": revision,
+    }
     return {"data": data, "layout": layout}
 
 
@@ -271,19 +286,24 @@ def cost_bars(rows: Sequence[Row], revision: str = "") -> Figure:
         ("fixed cost of a switch", fixed, LIMITS["fixed"][1]),
     )
     data = [
-        {
-            "type": "bar", "orientation": "h", "name": name, "y": names, "x": short(values),
-            "marker": {"color": colour},
-            "hovertemplate": f"<b>%{{y}}</b><br>{name}: %{{x:,.3~r}} µs for each prompt token<extra></extra>",
-        }
+        bar(
+            short(values),
+            names,
+            orientation="h",
+            name=name,
+            marker={"color": colour},
+            hovertemplate=f"<b>%{{y}}</b><br>{name}: %{{x:,.3~r}} µs for each prompt token<extra></extra>",
+        )
         for name, values, colour in parts
-    ]  # fmt: skip
+    ]
     totals = [a + b for a, b in zip(work, fixed, strict=True)]
     layout = LAYOUT | {
-        "barmode": "stack", "bargap": 0.35, "uirevision": revision,
-        "xaxis": axis("Delay per prompt token [µs]", totals),
+        "barmode": "stack",
+        "bargap": 0.35,
+        "uirevision": revision,
+        "xaxis": axis_from_0("Delay per prompt token [µs]", totals),
         "yaxis": {"autorange": "reversed", "type": "category"},
-    }  # fmt: skip
+    }
     return {"data": data, "layout": layout}
 
 
@@ -303,11 +323,14 @@ def ending_bars(rows: Sequence[Row], revision: str = "") -> Figure:
     tops = [row["output_tok_per_s"] + wasted_per_s(row) for row in rows]
     times = [row[f"e2e_ms_{part}"] / 1e3 for row in rows for part in ("mean", "p99")]
     layout = LAYOUT | {
-        "xaxis": {"type": "category", "title": {"text": "Spread of the answers, same mean"}, "anchor": "y"},
+        "xaxis": axis("Spread of the answers, same mean", type="category", anchor="y"),
         "yaxis": log_axis("E2E [s]", times) | {"domain": [0, 0.36]},
-        "yaxis2": axis("Output and padding [tok/s]", tops) | {"domain": [0.46, 1]},
-        "barmode": "group", "bargap": 0.3, "bargroupgap": 0.08, "uirevision": revision,
-    }  # fmt: skip
+        "yaxis2": axis_from_0("Output and padding [tok/s]", tops) | {"domain": [0.46, 1]},
+        "barmode": "group",
+        "bargap": 0.3,
+        "bargroupgap": 0.08,
+        "uirevision": revision,
+    }
     return {"data": data, "layout": layout}
 
 
@@ -321,34 +344,52 @@ def _ending_traces(policy: str, rows: Sequence[Row]) -> list[dict]:
     rows = [row for row in rows if row["policy"] == policy]
     name, colour = policy_name(policy), policy_colour(policy)
     x = [spread_words(row["spread_cv"]) for row in rows]
-    hover = [
-        [name, number(row["output_tok_per_s"]), percent(row["padding_frac"]), duration(row["ttft_ms_mean"]),
-         duration(row["e2e_ms_mean"]), duration(row["e2e_ms_p99"]), number(row["mean_output_tokens"]),
-         number(row["longest_output_tokens"])]
-        for row in rows
-    ]  # fmt: skip
-    common = {"type": "bar", "x": x, "offsetgroup": policy, "legendgroup": policy, "customdata": hover,
-              "hovertemplate": ENDING_HOVER}  # fmt: skip
-    solid = common | {
-        "name": name, "y": short(column(rows, "output_tok_per_s")), "yaxis": "y2",
-        "marker": {"color": colour},
-    }  # fmt: skip
-    padded = common | {
-        "name": f"{name}: padding", "y": short(wasted_per_s(row) for row in rows), "yaxis": "y2",
-        "base": solid["y"], "showlegend": policy == "static",
-        "marker": {"color": faded(colour, 0.18), "line": {"color": colour, "width": 1},
-                   "pattern": {"shape": "/", "fgcolor": colour, "size": 7, "solidity": 0.25}},
-    }  # fmt: skip
-    latency = {
-        "type": "scatter", "mode": "lines+markers", "name": f"{name}: E2E", "x": x, "showlegend": False,
-        "legendgroup": policy, "customdata": hover, "hovertemplate": ENDING_HOVER, "marker": {"size": 8},
-    }  # fmt: skip
-    lines = [
-        latency | {"y": short(row[f"e2e_ms_{part}"] / 1e3 for row in rows),
-                   "line": {"color": colour, "width": width, "dash": dash}}
-        for part, width, dash in (("mean", 2.25, "solid"), ("p99", 1.25, "dot"))
-    ]  # fmt: skip
-    return [solid, *([padded] if policy == "static" else []), *lines]
+    common = {
+        "legendgroup": policy,
+        "customdata": [_ending_hover(row) for row in rows],
+        "hovertemplate": ENDING_HOVER,
+    }
+    stack = common | {"offsetgroup": policy, "yaxis": "y2"}
+    output = short(column(rows, "output_tok_per_s"))
+    found = [bar(x, output, name=name, marker={"color": colour}, **stack)]
+    if policy == "static":
+        padding = short(wasted_per_s(row) for row in rows)
+        found.append(bar(x, padding, name=f"{name}: padding", base=output, marker=_hatched(colour), **stack))
+    for part, width, dash in (("mean", 2.25, "solid"), ("p99", 1.25, "dot")):
+        latency = scatter(
+            x,
+            short(row[f"e2e_ms_{part}"] / 1e3 for row in rows),
+            mode="lines+markers",
+            name=f"{name}: E2E",
+            showlegend=False,
+            line={"color": colour, "width": width, "dash": dash},
+            marker={"size": 8},
+            **common,
+        )
+        found.append(latency)
+    return found
+
+
+def _hatched(colour: str) -> dict:
+    """Return the look of a bar for tokens that nobody gets."""
+    return {
+        "color": faded(colour, 0.18),
+        "line": {"color": colour, "width": 1},
+        "pattern": {"shape": "/", "fgcolor": colour, "size": 7, "solidity": 0.25},
+    }
+
+
+def _ending_hover(row: Row) -> list[str]:
+    return [
+        policy_name(row["policy"]),
+        number(row["output_tok_per_s"]),
+        percent(row["padding_frac"]),
+        duration(row["ttft_ms_mean"]),
+        duration(row["e2e_ms_mean"]),
+        duration(row["e2e_ms_p99"]),
+        number(row["mean_output_tokens"]),
+        number(row["longest_output_tokens"]),
+    ]
 
 
 ENDING_HOVER = (

@@ -40,6 +40,7 @@ from sim_core.view.batching.gantt_parts import (
 from sim_core.view.batching.late import Late, Panel, count_words, hover_data, late_marks
 from sim_core.view.batching.player import player
 from sim_core.view.drawing.figures import INK, MUTED, PAPER, Figure
+from sim_core.view.drawing.marks import axis, bar, horizontal, note, scatter
 from sim_core.view.drawing.words import duration, number
 
 
@@ -90,10 +91,9 @@ def draw(timelines: Mapping[str, Timeline], *, rows: str = "slots", revision: st
 
 def _nothing() -> Drawing:
     text = "Nothing happens in this stretch of time."
-    note = {"text": text, "xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5, "showarrow": False,
-            "font": {"color": MUTED, "size": 15}}  # fmt: skip
-    axis = {"visible": False, "range": [0, 1]}
-    layout = {"xaxis": axis, "yaxis": axis, "annotations": [note]}
+    words = note(text, 0.5, 0.5, size=15, xref="paper", yref="paper")
+    hidden = {"visible": False, "range": [0, 1]}
+    layout = {"xaxis": hidden, "yaxis": hidden, "annotations": [words]}
     return Drawing({"data": [], "layout": layout}, None, text, 160)
 
 
@@ -208,13 +208,21 @@ def _bar_trace(panel: Panel, frame: Frame, late: Late, kind: str, of_kind: np.nd
     if look.hatch:
         marker["pattern"] = {"shape": look.hatch, "fillmode": "replace", "size": 5, "solidity": 0.35}
         marker["line"] = {"color": look.colour, "width": 0.75}
-    return {
-        "type": "bar", "orientation": "h", "name": look.words, "legendgroup": kind, "yaxis": panel.axis,
-        "base": start_s.tolist(), "x": frame.short(end_s - start_s).tolist(),
-        "y": panel.row[of_kind].tolist(), "width": height, "offset": -height / 2, "marker": marker,
-        "customdata": hover_data(kind, bars, late, np.flatnonzero(of_kind)),
-        "hovertemplate": HOVERS[kind] + "<extra></extra>", "legendrank": 100 + KINDS.index(kind),
-    }  # fmt: skip
+    return bar(
+        frame.short(end_s - start_s).tolist(),
+        panel.row[of_kind].tolist(),
+        orientation="h",
+        name=look.words,
+        legendgroup=kind,
+        yaxis=panel.axis,
+        base=start_s.tolist(),
+        width=height,
+        offset=-height / 2,
+        marker=marker,
+        customdata=hover_data(kind, bars, late, np.flatnonzero(of_kind)),
+        hovertemplate=HOVERS[kind] + "<extra></extra>",
+        legendrank=100 + KINDS.index(kind),
+    )
 
 
 def _never_fit(panel: Panel, frame: Frame, rows: str) -> Iterator[dict]:
@@ -228,16 +236,23 @@ def _never_fit(panel: Panel, frame: Frame, rows: str) -> Iterator[dict]:
     if len(rejected) > 3 and rows != "requests":
         texts = [f"\u2002{len(rejected)} requests never fit\u2002", *[""] * (len(rejected) - 1)]
     right = times_s > frame.start_s + 0.8 * (frame.end_s - frame.start_s)
-    yield {
-        "type": "scatter", "mode": "markers+text", "name": "never fits", "legendgroup": "never",
-        "yaxis": panel.axis, "x": times_s.tolist(), "y": row, "text": texts, "legendrank": 300,
-        "textposition": ["middle left" if side else "middle right" for side in right.tolist()],
-        "textfont": {"size": 12, "color": INK}, "cliponaxis": False,
-        "customdata": rejected,
-        "marker": {"symbol": "x-thin", "size": 8, "line": {"width": 2, "color": INK}},
-        "hovertemplate": "<b>Request %{customdata} never fits</b><br>its prompt and answer need "
-                         "more KV cache than there is<extra></extra>",
-    }  # fmt: skip
+    yield scatter(
+        times_s.tolist(),
+        row,
+        mode="markers+text",
+        name="never fits",
+        legendgroup="never",
+        yaxis=panel.axis,
+        text=texts,
+        legendrank=300,
+        textposition=["middle left" if side else "middle right" for side in right.tolist()],
+        textfont={"size": 12, "color": INK},
+        cliponaxis=False,
+        customdata=rejected,
+        marker={"symbol": "x-thin", "size": 8, "line": {"width": 2, "color": INK}},
+        hovertemplate="<b>Request %{customdata} never fits</b><br>its prompt and answer need "
+        "more KV cache than there is<extra></extra>",
+    )
 
 
 def _name_once(data: list[dict]) -> None:
@@ -256,18 +271,26 @@ def _panel_words(panel: Panel, frame: Frame, rows: str) -> list[dict]:
     colour, _, _ = policy_style(panel.policy)
     common = {"xref": "paper", "yref": "paper", "y": panel.domain[1], "yanchor": "bottom", "showarrow": False}
     name = f'<span style="color:{colour}">▌</span><b>{policy_words(panel.policy)}</b>'
-    left = common | {"text": name, "x": 0, "xanchor": "left", "yshift": 3, "xshift": -4,
-                     "font": {"size": 15}}  # fmt: skip
-    right = common | {"text": " · ".join([*_fared(panel), *panel.notes]), "x": 1, "xanchor": "right",
-                      "yshift": 4, "font": {"size": 12, "color": MUTED}, "name": "wide"}  # fmt: skip
+    left = common | {"text": name, "x": 0, "xanchor": "left", "yshift": 3, "xshift": -4, "font": {"size": 15}}
+    right = common | {
+        "text": " · ".join([*_fared(panel), *panel.notes]),
+        "x": 1,
+        "xanchor": "right",
+        "yshift": 4,
+        "font": {"size": 12, "color": MUTED},
+        "name": "wide",
+    }
     return [left, right]
 
 
 def _fared(panel: Panel) -> list[str]:
     """Return how a policy fared, in a few words."""
     metrics = panel.timeline.summary.get("metrics", {})
-    words = [f"{name} p99 {duration(metrics[key]['p99'])}" for key, name in
-             (("ttft_ms", "TTFT"), ("itl_ms", "ITL")) if key in metrics]  # fmt: skip
+    words = [
+        f"{name} p99 {duration(metrics[key]['p99'])}"
+        for key, name in (("ttft_ms", "TTFT"), ("itl_ms", "ITL"))
+        if key in metrics
+    ]
     if "output_tok_per_s" in metrics:
         words.append(f"{number(metrics['output_tok_per_s'])} tok/s")
     if panel.timeline.padding_frac > 0:
@@ -276,10 +299,7 @@ def _fared(panel: Panel) -> list[str]:
 
 
 def _divider(panel: Panel) -> dict:
-    return {
-        "type": "line", "xref": "paper", "x0": 0, "x1": 1, "yref": panel.axis, "y0": panel.divide,
-        "y1": panel.divide, "line": {"color": MUTED, "width": 1}, "layer": "below",
-    }  # fmt: skip
+    return horizontal(panel.divide, {"color": MUTED, "width": 1}, yref=panel.axis, layer="below")
 
 
 def _layout(panels: Sequence[Panel], frame: Frame, revision: str) -> dict:
@@ -287,25 +307,51 @@ def _layout(panels: Sequence[Panel], frame: Frame, revision: str) -> dict:
     limits = [frame.start_s - pad_s, frame.end_s + pad_s]
     last = len(panels) + len(METRICS)
     layout = {
-        "margin": MARGIN, "hovermode": "closest", "dragmode": "zoom", "barmode": "overlay",
-        "uirevision": revision, "hoverdistance": 12,
-        "xaxis": {
-            "title": {"text": "Time [s]"}, "autorange": True, "minallowed": limits[0],
-            "maxallowed": limits[1],  # a range of its own would take the visitor's zoom away when runs differ
-            "autorangeoptions": {"minallowed": limits[0], "maxallowed": limits[1]},
-            "anchor": f"y{last}", "separatethousands": True, "exponentformat": "none",
+        "margin": MARGIN,
+        "hovermode": "closest",
+        "dragmode": "zoom",
+        "barmode": "overlay",
+        "uirevision": revision,
+        "hoverdistance": 12,
+        "xaxis": axis(
+            "Time [s]",
+            autorange=True,
+            minallowed=limits[0],
+            maxallowed=limits[1],
+            autorangeoptions={"minallowed": limits[0], "maxallowed": limits[1]},
+            anchor=f"y{last}",
+            separatethousands=True,
+            exponentformat="none",
+        ),
+        "legend": {
+            "orientation": "h",
+            "x": 0,
+            "y": 1,
+            "xanchor": "left",
+            "yanchor": "bottom",
+            "tracegroupgap": 2,
+            "itemsizing": "constant",
+            "font": {"size": 12},
+            "itemwidth": 30,
         },
-        "legend": {"orientation": "h", "x": 0, "y": 1, "xanchor": "left", "yanchor": "bottom",
-                   "tracegroupgap": 2, "itemsizing": "constant", "font": {"size": 12}, "itemwidth": 30},
-    }  # fmt: skip
-    for panel in panels:
-        values, texts = panel.ticks
-        layout["yaxis" + panel.axis[1:]] = {
-            "domain": list(panel.domain), "range": [panel.rows[1], panel.rows[0]], "fixedrange": True,
-            "tickvals": values, "ticktext": texts, "showgrid": False, "tickfont": {"size": 11},
-            "anchor": "x", "automargin": False,
-        }  # fmt: skip
-    return layout
+    }
+    return layout | {"yaxis" + panel.axis[1:]: _row_axis(panel) for panel in panels}
+
+
+def _row_axis(panel: Panel) -> dict:
+    """Return the axis of a panel's rows, the first one on top."""
+    values, texts = panel.ticks
+    return {
+        "domain": list(panel.domain),
+        "range": [panel.rows[1], panel.rows[0]],
+        "fixedrange": True,
+        "tickvals": values,
+        "ticktext": texts,
+        "showgrid": False,
+        "tickfont": {"size": 11},
+        "anchor": "x",
+        "automargin": False,
+    }
 
 
 # Words

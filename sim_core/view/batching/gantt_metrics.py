@@ -23,6 +23,7 @@ from sim_core.view.batching.gantt_parts import (
 )
 from sim_core.view.batching.late import Panel
 from sim_core.view.drawing.figures import MUTED
+from sim_core.view.drawing.marks import horizontal, note, scatter
 from sim_core.view.drawing.words import number
 
 POINTS = 3000  # steps of a line; with more, the highest of each stretch
@@ -65,9 +66,13 @@ def metrics_panels(panels: Sequence[Panel], frame: Frame, height: int) -> dict[s
 
 
 _METRIC_AXIS = {
-    "fixedrange": True, "tickfont": {"size": 11}, "anchor": "x", "automargin": False,
-    "separatethousands": True, "exponentformat": "none",
-}  # fmt: skip
+    "fixedrange": True,
+    "tickfont": {"size": 11},
+    "anchor": "x",
+    "automargin": False,
+    "separatethousands": True,
+    "exponentformat": "none",
+}
 
 
 def _linear(highest: float) -> dict:
@@ -84,24 +89,23 @@ def _logarithmic(highest: float) -> dict:
 
 
 def _metric_title(text: str, y: float) -> dict:
-    return {
-        "text": text, "xref": "paper", "x": 0, "xanchor": "left", "yref": "paper", "y": y, "xshift": -2,
-        "yanchor": "bottom", "showarrow": False, "font": {"size": 12, "color": MUTED},
-    }  # fmt: skip
+    return note(text, 0, y, xref="paper", xanchor="left", yref="paper", xshift=-2, yanchor="bottom")
 
 
 def _policy_legend(y: float) -> dict:
     return {
-        "orientation": "h", "x": 1, "xanchor": "right", "y": y, "yanchor": "top", "font": {"size": 12},
+        "orientation": "h",
+        "x": 1,
+        "xanchor": "right",
+        "y": y,
+        "yanchor": "top",
+        "font": {"size": 12},
         "bgcolor": "rgba(0,0,0,0)",
-    }  # fmt: skip
+    }
 
 
 def _capacity(axis: str, blocks: int) -> dict:
-    return {
-        "type": "line", "xref": "paper", "x0": 0, "x1": 1, "yref": axis, "y0": blocks, "y1": blocks,
-        "line": {"color": MUTED, "width": 1.5, "dash": "dot"},
-    }  # fmt: skip
+    return horizontal(blocks, {"color": MUTED, "width": 1.5, "dash": "dot"}, yref=axis)
 
 
 def _step_line(timeline: Timeline, column: str) -> tuple[np.ndarray, np.ndarray]:
@@ -150,9 +154,15 @@ def _metric_trace(
 ) -> dict:
     colour, dash, _ = policy_style(policy)
     words = policy_words(policy)
-    return {
-        "type": "scatter", "mode": "lines", "name": words, "legendgroup": f"policy {policy}",
-        "legend": "legend2", "showlegend": named, "yaxis": axis, "x": frame.short(line[0]).tolist(),
-        "y": line[1].tolist(), "line": {"color": colour, "width": 1.75, "dash": dash, "shape": "hv"},
-        "hovertemplate": f"<b>{words}</b><br>%{{y:,}} {unit} at %{{x:,.4~r}} s<extra></extra>",
-    }  # fmt: skip
+    return scatter(
+        frame.short(line[0]).tolist(),
+        line[1].tolist(),
+        mode="lines",
+        name=words,
+        legendgroup=f"policy {policy}",
+        legend="legend2",
+        showlegend=named,
+        yaxis=axis,
+        line={"color": colour, "width": 1.75, "dash": dash, "shape": "hv"},
+        hovertemplate=f"<b>{words}</b><br>%{{y:,}} {unit} at %{{x:,.4~r}} s<extra></extra>",
+    )

@@ -54,9 +54,12 @@ def interference(scenario: Scenario) -> None:
     _interference_table(found)
     rows = [way.row for way in found.ways]
     chart(
-        cost_bars(rows), key="interference_cost", height=110 + 40 * len(rows),
-        alt=cost_sentence(rows), **titles(own.alone, "The price of a prompt token"),
-    )  # fmt: skip
+        cost_bars(rows),
+        key="interference_cost",
+        height=110 + 40 * len(rows),
+        alt=cost_sentence(rows),
+        **titles(own.alone, "The price of a prompt token"),
+    )
     st.caption(switch_words(scenario, found))
     actions.take_away(
         "interference",

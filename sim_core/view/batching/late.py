@@ -11,6 +11,7 @@ import numpy as np
 from sim_core.results.story import PREFILL, STALLED
 from sim_core.results.timeline import Timeline
 from sim_core.view.batching.gantt_parts import ALARM, HOVERS, SAME_S, Frame
+from sim_core.view.drawing.marks import scatter
 from sim_core.view.drawing.words import duration
 
 LATE_MARKS = 120  # marks in a panel; with more, only the worst token of each chunk is marked
@@ -67,25 +68,33 @@ def late_marks(panel: Panel, frame: Frame, late: Late) -> Iterator[dict]:
     size = min(max(frame.row_px * 0.5, 3.5), 7)
     tokens, on, cause = late.tokens[marked], late.on[marked], late.cause[marked]
     of_chunk = np.where(cause >= 0, late.count[cause], 1)
-    yield {
-        "type": "scatter", "mode": "markers", "name": "late token", "legendgroup": "late",
-        "yaxis": panel.axis, "x": frame.short(tokens["time_s"]).tolist(), "y": panel.row[on].tolist(),
-        "legendrank": 200,
-        "marker": {"symbol": "diamond", "size": size, **ALARM},
-        "text": _late_words(tokens, of_chunk, marked.size < late.tokens.size, panel.policy),
-        "hovertemplate": "%{text}<extra></extra>",
-    }  # fmt: skip
+    yield scatter(
+        frame.short(tokens["time_s"]).tolist(),
+        panel.row[on].tolist(),
+        mode="markers",
+        name="late token",
+        legendgroup="late",
+        yaxis=panel.axis,
+        legendrank=200,
+        marker={"symbol": "diamond", "size": size, **ALARM},
+        text=_late_words(tokens, of_chunk, marked.size < late.tokens.size, panel.policy),
+        hovertemplate="%{text}<extra></extra>",
+    )
     causes = np.unique(cause[cause >= 0])
     chunks = panel.bars[causes]
-    yield {
-        "type": "scatter", "mode": "markers", "name": "its cause", "legendgroup": "cause",
-        "yaxis": panel.axis, "x": frame.short((chunks["start_s"] + chunks["end_s"]) / 2).tolist(),
-        "legendrank": 201,
-        "y": (panel.row[causes] - 0.5 - 0.3 * size / frame.row_px).tolist(), "cliponaxis": False,
-        "marker": {"symbol": "triangle-down", "size": 1.25 * size, **ALARM},
-        "customdata": hover_data("prefill", chunks, late, causes),
-        "hovertemplate": HOVERS["prefill"] + "<extra></extra>",
-    }  # fmt: skip
+    yield scatter(
+        frame.short((chunks["start_s"] + chunks["end_s"]) / 2).tolist(),
+        (panel.row[causes] - 0.5 - 0.3 * size / frame.row_px).tolist(),
+        mode="markers",
+        name="its cause",
+        legendgroup="cause",
+        yaxis=panel.axis,
+        legendrank=201,
+        cliponaxis=False,
+        marker={"symbol": "triangle-down", "size": 1.25 * size, **ALARM},
+        customdata=hover_data("prefill", chunks, late, causes),
+        hovertemplate=HOVERS["prefill"] + "<extra></extra>",
+    )
 
 
 def _late_words(tokens: np.ndarray, of_chunk: np.ndarray, capped: bool, policy: str) -> list[str]:
@@ -181,5 +190,9 @@ def _chunk_words(bars: np.ndarray, late: Late, index: np.ndarray) -> list[list[s
         "" if count >= target else f" ({place + 1:,} to {place + count:,})"
         for count, place, target in zip(tokens, places, targets, strict=True)
     ]
-    return [[f"{count:,}" for count in tokens], [f"{target:,}" for target in targets], which,
-            late.delays(bars, index)]  # fmt: skip
+    return [
+        [f"{count:,}" for count in tokens],
+        [f"{target:,}" for target in targets],
+        which,
+        late.delays(bars, index),
+    ]

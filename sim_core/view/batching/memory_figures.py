@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sim_core.view.batching.figures import axis, column, line, log_axis
-from sim_core.view.drawing.figures import INK, LAYOUT, LIMITS, Figure, Row, note, short, upright
+from sim_core.view.batching.figures import axis_from_0, column, line, log_axis
+from sim_core.view.drawing.figures import INK, LAYOUT, LIMITS, Figure, Row, short
+from sim_core.view.drawing.marks import note, scatter, upright, vertical
 from sim_core.view.drawing.words import duration, number, quantity
 
 WAYS = {"recompute": ("recompute", LIMITS["compute"][1]), "swap": ("swap out", LIMITS["communication"][1])}
@@ -32,17 +33,27 @@ def pressure_curves(curves: Mapping[str, Sequence[Row]], *, here_tokens: float, 
         for ref, name in panels:
             values[name] += column(rows, name)
             data.append(_pressure_curve(way, rows, name, ref))
-    shape = {"type": "line", "xref": "x", "yref": "paper", "y0": 0, "y1": 1, "layer": "below",
-             "x0": here_tokens, "x1": here_tokens, "line": {"color": INK, "width": 1.5}}  # fmt: skip
-    words = note("this setting", math.log10(max(here_tokens, 1)), 1, yref="paper", xanchor="right",
-                 yanchor="bottom", xshift=6, font={"color": INK, "size": 13})  # fmt: skip
+    shape = vertical(here_tokens, {"color": INK, "width": 1.5}, xref="x", layer="below")
+    words = note(
+        "this setting",
+        math.log10(max(here_tokens, 1)),
+        1,
+        yref="paper",
+        xanchor="right",
+        yanchor="bottom",
+        xshift=6,
+        color=INK,
+        size=13,
+    )
     layout = LAYOUT | {
         "xaxis": log_axis("KV cache [tokens]", places) | {"anchor": "y"},
-        "yaxis": axis("Done again [% of all]", values["again_frac"]) | {"domain": [0, 0.27]},
-        "yaxis2": axis("TPOT p99 [ms]", values["tpot_ms_p99"]) | {"domain": [0.35, 0.62]},
-        "yaxis3": axis("Output [tok/s]", values["output_tok_per_s"]) | {"domain": [0.7, 1]},
-        "shapes": [shape], "annotations": [words], "uirevision": revision,
-    }  # fmt: skip
+        "yaxis": axis_from_0("Done again [% of all]", values["again_frac"]) | {"domain": [0, 0.27]},
+        "yaxis2": axis_from_0("TPOT p99 [ms]", values["tpot_ms_p99"]) | {"domain": [0.35, 0.62]},
+        "yaxis3": axis_from_0("Output [tok/s]", values["output_tok_per_s"]) | {"domain": [0.7, 1]},
+        "shapes": [shape],
+        "annotations": [words],
+        "uirevision": revision,
+    }
     return {"data": data, "layout": layout}
 
 
@@ -69,18 +80,32 @@ def _pressure_curve(way: str, rows: Sequence[Row], name: str, ref: str) -> dict:
     text, colour = WAYS[way]
     symbol = "circle" if way == "recompute" else "square"
     hover = [
-        [text, number(row["kv_tokens"]), number(row["output_tok_per_s"]), duration(row["tpot_ms_p99"]),
-         number(row["preemptions"]), extra_words(row), duration(1e3 * row["extra_s"]),
-         "<br>overloaded" if row["saturated"] else ""]
+        [
+            text,
+            number(row["kv_tokens"]),
+            number(row["output_tok_per_s"]),
+            duration(row["tpot_ms_p99"]),
+            number(row["preemptions"]),
+            extra_words(row),
+            duration(1e3 * row["extra_s"]),
+            "<br>overloaded" if row["saturated"] else "",
+        ]
         for row in rows
-    ]  # fmt: skip
+    ]
     marks = [symbol + ("-open" if row["saturated"] else "") for row in rows]
     return line(
-        text, column(rows, "kv_tokens"), column(rows, name), colour, yaxis=ref, legendgroup=way,
-        showlegend=ref == "y3", customdata=hover, hovertemplate=PRESSURE_HOVER,
+        text,
+        column(rows, "kv_tokens"),
+        column(rows, name),
+        colour,
+        yaxis=ref,
+        legendgroup=way,
+        showlegend=ref == "y3",
+        customdata=hover,
+        hovertemplate=PRESSURE_HOVER,
         dash="solid" if way == "recompute" else "dash",
         marker={"color": colour, "size": 8, "symbol": marks, "line": {"width": 1.5, "color": colour}},
-    )  # fmt: skip
+    )
 
 
 def crossing_contexts(found: Any, revision: str = "") -> Figure:
@@ -94,9 +119,10 @@ def crossing_contexts(found: Any, revision: str = "") -> Figure:
     layout = LAYOUT | {
         "xaxis": log_axis("Tokens that the preempted request holds", found.contexts, 1.1),
         "yaxis": log_axis("Time to bring it back [ms]", times),
-        "shapes": [upright(found.tokens)], "uirevision": revision,
+        "shapes": [upright(found.tokens)],
+        "uirevision": revision,
         "annotations": [_beside(found.tokens, f"{found.tokens:,} tokens")],
-    }  # fmt: skip
+    }
     return {"data": data, "layout": layout}
 
 
@@ -111,20 +137,28 @@ def crossing_links(found: Any, links_gb_per_s: Sequence[float], revision: str = 
         )
     data.append(_crossing_line("swap", links, swap, "swap", 1.0))
     even = {factor: link for factor, link in found.even_gb_per_s.items() if math.isfinite(link)}
-    data.append({
-        "type": "scatter", "mode": "markers+text", "x": short(even.values()), "showlegend": False,
-        "y": short(found.recompute_here_ms[factor] for factor in even), "hoverinfo": "skip",
-        "text": [f" {quantity(link, 'GB/s')}" for link in even.values()], "textposition": "top right",
-        "textfont": {"color": INK, "size": 12}, "cliponaxis": False,
-        "marker": {"symbol": "circle-open", "size": 11, "color": INK, "line": {"width": 2, "color": INK}},
-    })  # fmt: skip
+    data.append(
+        scatter(
+            short(even.values()),
+            short(found.recompute_here_ms[factor] for factor in even),
+            mode="markers+text",
+            showlegend=False,
+            hoverinfo="skip",
+            text=[f" {quantity(link, 'GB/s')}" for link in even.values()],
+            textposition="top right",
+            textfont={"color": INK, "size": 12},
+            cliponaxis=False,
+            marker={"symbol": "circle-open", "size": 11, "color": INK, "line": {"width": 2, "color": INK}},
+        )
+    )
     times = [value for trace in data for value in trace["y"]]
     layout = LAYOUT | {
         "xaxis": log_axis("Host link, one direction [GB/s]", [*links, *even.values()], 1.1),
         "yaxis": log_axis("Time to bring it back [ms]", times),
         "shapes": [upright(found.host_gb_per_s)],
-        "annotations": [_beside(found.host_gb_per_s, "this device")], "uirevision": revision,
-    }  # fmt: skip
+        "annotations": [_beside(found.host_gb_per_s, "this device")],
+        "uirevision": revision,
+    }
     return {"data": data, "layout": layout}
 
 
@@ -136,9 +170,15 @@ def flops(factor: float) -> str:
 def _crossing_line(name: str, x: Sequence[float], y: Sequence[float], way: str, factor: float) -> dict:
     template = f"<b>{name}</b><br>%{{x:,.3~r}} · %{{y:,.3~r}} ms<extra></extra>"
     return line(
-        name, x, y, WAYS[way][1], mode="lines", dash=FLOP_DASHES[factor] if way == "recompute" else "solid",
-        width=3 if way == "swap" else 2, hovertemplate=template,
-    )  # fmt: skip
+        name,
+        x,
+        y,
+        WAYS[way][1],
+        mode="lines",
+        dash=FLOP_DASHES[factor] if way == "recompute" else "solid",
+        width=3 if way == "swap" else 2,
+        hovertemplate=template,
+    )
 
 
 def _beside(x: float, text: str) -> dict:

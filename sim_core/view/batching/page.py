@@ -163,9 +163,13 @@ def _choices(scenario: Scenario) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         examples = _examples()
         st.menu_button(
-            "Examples", list(examples), format_func=lambda name: examples[name].title, key="example",
-            icon=":material/school:", on_click=_open_example,
-        )  # fmt: skip
+            "Examples",
+            list(examples),
+            format_func=lambda name: examples[name].title,
+            key="example",
+            icon=":material/school:",
+            on_click=_open_example,
+        )
         request_editor.popover(scenario, followed(scenario))
         views("extent", EXTENTS, "How much")
         views("rows", ROWS, "Rows")
@@ -202,9 +206,13 @@ def _window_slider(scenario: Scenario) -> None:
             st.button("", icon=f":material/{icon}:", key=key, help=words, on_click=_move, args=(by_s,))
         for factor, icon, words in ((0.5, "zoom_in", "Half the time"), (2.0, "zoom_out", "Twice the time")):
             st.button(
-                "", icon=f":material/{icon}:", key=f"in_{icon}", help=words,
-                on_click=state.set_number, args=("span_s", float(f"{width_s * factor:.3g}")),
-            )  # fmt: skip
+                "",
+                icon=f":material/{icon}:",
+                key=f"in_{icon}",
+                help=words,
+                on_click=state.set_number,
+                args=("span_s", float(f"{width_s * factor:.3g}")),
+            )
         st.caption(f"{duration(1e3 * width_s)} of {duration(1e3 * end_s)}")
 
 

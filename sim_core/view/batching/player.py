@@ -45,14 +45,18 @@ def _played(timeline: Timeline, policy: str) -> dict[str, Any]:
         times_s, values = count_line(timeline, kinds)
         found[name] = [_moments(times_s), values.tolist()]
     return found | {
-        "name": policy_words(policy), "colour": policy_style(policy)[0], "start": _moments(steps["start_s"]),
+        "name": policy_words(policy),
+        "colour": policy_style(policy)[0],
+        "start": _moments(steps["start_s"]),
         "first": [float(f"{value:.9g}") for value in first_s.tolist()],
         "growth": [float(f"{value:.9g}") for value in growth_s.tolist()],
-        "who": _largest_prompt(timeline), "prompt_ends": _moments(prompt_ends_s(timeline)),
-        "done": _moments(np.sort(done_s[over & (done_s > timeline.start_s)])), "over": bool(over.all()),
+        "who": _largest_prompt(timeline),
+        "prompt_ends": _moments(prompt_ends_s(timeline)),
+        "done": _moments(np.sort(done_s[over & (done_s > timeline.start_s)])),
+        "over": bool(over.all()),
         "from": _moment(max(timeline.requests["arrival_s"].min(), timeline.start_s)),
         "end": _moment(timeline.end_s),
-    }  # fmt: skip
+    }
 
 
 def _largest_prompt(timeline: Timeline) -> dict[str, list[int]]:

@@ -92,9 +92,13 @@ def preemption_commands(found: no_blocks.Pressure, crossover: no_blocks.Crossove
 def _pressure_controls(scenario: Scenario, found: no_blocks.Pressure) -> None:
     tokens = {row["kv_memory_frac"]: row.get("kv_tokens", 0) for row in found.curve("swap")}
     controls.beside(
-        "kv_memory_frac", tokens, scenario.kv_memory_frac, lambda share: f"{tokens.get(share, 0):,} tokens",
-        label="KV cache", help="Writes the share of the device's memory that the engine may use.",
-    )  # fmt: skip
+        "kv_memory_frac",
+        tokens,
+        scenario.kv_memory_frac,
+        lambda share: f"{tokens.get(share, 0):,} tokens",
+        label="KV cache",
+        help="Writes the share of the device's memory that the engine may use.",
+    )
 
 
 def pressure_note(scenario: Scenario) -> str:
@@ -181,15 +185,21 @@ def _crossover(scenario: Scenario, found: no_blocks.Crossover, decodes: int) -> 
     with left:
         dial_context("Tokens that the preempted request holds", no_blocks.mean_context(scenario))
         chart(
-            crossing_contexts(found), key="crossing_length", height=380,
-            alt=crossing_sentence(found), **titles(scenario, "The way back, by length"),
-        )  # fmt: skip
+            crossing_contexts(found),
+            key="crossing_length",
+            height=380,
+            alt=crossing_sentence(found),
+            **titles(scenario, "The way back, by length"),
+        )
     with right:
         dial_batch("Sequences that decode meanwhile")
         chart(
-            crossing_links(found, no_blocks.HOST_GB_PER_S), key="crossing_link", height=380,
-            alt=crossover_finding(found), **titles(scenario, "The way back, by host link"),
-        )  # fmt: skip
+            crossing_links(found, no_blocks.HOST_GB_PER_S),
+            key="crossing_link",
+            height=380,
+            alt=crossover_finding(found),
+            **titles(scenario, "The way back, by host link"),
+        )
     st.caption(
         f"Both from the prices of the engine's steps. Recomputing: how much longer the steps of {decodes:,} "
         "decodes last for it. Swapping: its KV cache over the host link, out and in. Rings mark equal times."

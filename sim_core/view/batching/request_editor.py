@@ -45,15 +45,20 @@ def _editor(scenario: Scenario, followed: Scenario) -> None:
     rows = table_of(followed)
     st.markdown(f"Edit, add or delete rows; at most {MOST}. Closed loop and offline become fixed arrivals.")
     edited = st.data_editor(
-        rows, column_config=COLUMNS, num_rows="dynamic", hide_index=True, height=300,
+        rows,
+        column_config=COLUMNS,
+        num_rows="dynamic",
+        hide_index=True,
+        height=300,
         key=f"in_rows_{hash(write_request_list(rows.itertuples(index=False)))}",
-    )  # fmt: skip
+    )
     st.button("Use this table", on_click=_take, args=(from_table, edited), type="primary")
     text = st.text_area(
-        "Or paste requests", key="in_pasted",
+        "Or paste requests",
+        key="in_pasted",
         placeholder=f"{HEADER}\n0,1000,200\n0.5,4000,50\nor {REQUEST_LIST_EXAMPLE}",
         help="CSV, an Azure or Mooncake trace, or a list such as " + REQUEST_LIST_EXAMPLE,
-    )  # fmt: skip
+    )
     st.button("Use what is pasted", on_click=_take, args=(from_text, text))
     if scenario.arrivals == "trace":
         st.button(

@@ -74,10 +74,13 @@ def _load_controls(scenario: Scenario, found: Waiting) -> None:
         for load in LOADS:
             rate = rounded(load * found.saturation_per_s * scenario.replicas)
             st.button(
-                percent(load), key=f"load_{load}", on_click=_set_rate, args=(rate,),
+                percent(load),
+                key=f"load_{load}",
+                on_click=_set_rate,
+                args=(rate,),
                 help=f"Poisson arrivals at {quantity(rate, 'req/s')}",
                 type="primary" if abs(found.load_frac / load - 1) < 0.02 else "secondary",
-            )  # fmt: skip
+            )
 
 
 def _set_rate(rate_per_s: float) -> None:

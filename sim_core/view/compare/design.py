@@ -63,9 +63,8 @@ def show(scenario: Scenario) -> None:
 def _file(scenario: Scenario) -> actions.File:
     """Return the design as a file to take away."""
     return actions.File(
-        "Accelerator", "own-design.toml", "application/toml",
-        lambda: design.to_toml(design.part_of(scenario)),
-    )  # fmt: skip
+        "Accelerator", "own-design.toml", "application/toml", lambda: design.to_toml(design.part_of(scenario))
+    )
 
 
 # What it is
@@ -123,11 +122,19 @@ def _spread(scenario: Scenario) -> None:
     wanted = found.devices or found.most
     with st.container(horizontal=True):
         if scenario.tensor_parallel != wanted:
-            st.button(f"Spread over {design_words.devices(wanted)}", key="spread", on_click=_change,
-                      kwargs={"tensor_parallel": wanted})  # fmt: skip
+            st.button(
+                f"Spread over {design_words.devices(wanted)}",
+                key="spread",
+                on_click=_change,
+                kwargs={"tensor_parallel": wanted},
+            )
         if not found.devices and found.room:
-            st.button(f"Lower the batch limit to {found.room}", key="lower_batch", on_click=_change,
-                      kwargs={"max_batch": found.room})  # fmt: skip
+            st.button(
+                f"Lower the batch limit to {found.room}",
+                key="lower_batch",
+                on_click=_change,
+                kwargs={"max_batch": found.room},
+            )
 
 
 # Beside real parts
@@ -154,9 +161,12 @@ def _chart(sides: Sequence[Scenario], rows: list[dict[str, Any]], names: Sequenc
         rows, frame, along=along, own=rows[0]["curve"], slo_tpot_ms=scenario.slo_tpot_ms, best=best
     )
     chart(
-        figure, "design", pareto_sentence(rows, best, along), title="A design beside real parts",
+        figure,
+        "design",
+        pareto_sentence(rows, best, along),
+        title="A design beside real parts",
         subtitle=f"{model_of(scenario).name} · simulated",
-    )  # fmt: skip
+    )
 
 
 def _best(sides: Sequence[Scenario]) -> dict[str, Any] | None:

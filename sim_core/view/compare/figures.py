@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from sim_core.questions.sensitivity import is_sure
 from sim_core.view.drawing.figures import COLOURS, INK, LAYOUT, MARGIN, MUTED, Figure, Row, X, Y, short
+from sim_core.view.drawing.marks import axis, bar, scatter
 from sim_core.view.drawing.words import number
 from sim_core.view.phases.figures import signed
 
@@ -21,12 +22,17 @@ def ghost(rows: Sequence[Row]) -> list[dict]:
     """Return the curve that was there before as one thin dotted line; none where there are no rows."""
     if not rows:
         return []
-    return [{
-        "type": "scatter", "mode": "lines", "name": rows[0]["curve"], "x": short(row[X] for row in rows),
-        "y": short(row[Y] for row in rows), "line": {"color": MUTED, "width": 1.25, "dash": "dot"},
-        "hovertemplate": f"<b>{rows[0]['curve']}</b><br>%{{x:,.3~r}} tok/s/user · %{{y:,.3~r}} tok/s per "
-                         "accelerator<extra></extra>",
-    }]  # fmt: skip
+    return [
+        scatter(
+            short(row[X] for row in rows),
+            short(row[Y] for row in rows),
+            mode="lines",
+            name=rows[0]["curve"],
+            line={"color": MUTED, "width": 1.25, "dash": "dot"},
+            hovertemplate=f"<b>{rows[0]['curve']}</b><br>%{{x:,.3~r}} tok/s/user · %{{y:,.3~r}} tok/s per "
+            "accelerator<extra></extra>",
+        )
+    ]
 
 
 def ghost_sentence(rows: Sequence[Row]) -> str:
@@ -60,11 +66,21 @@ def tornado(rows: Sequence[Row], name: Callable[[str], str], title: str) -> Figu
     ]
     reach = 1.45 * max([*values, 1.0])  # room for the words at the ends of bars
     layout = LAYOUT | {
-        "barmode": "group", "bargap": 0.3, "bargroupgap": 0.08, "margin": MARGIN | {"t": 40},
-        "xaxis": {"title": {"text": f"Change of {title} [%]"}, "range": [-reach, reach], "zeroline": True,
-                  "zerolinecolor": MUTED, "zerolinewidth": 1.5, "ticksuffix": "", "fixedrange": True},
+        "barmode": "group",
+        "bargap": 0.3,
+        "bargroupgap": 0.08,
+        "margin": MARGIN | {"t": 40},
+        "xaxis": axis(
+            f"Change of {title} [%]",
+            range=[-reach, reach],
+            zeroline=True,
+            zerolinecolor=MUTED,
+            zerolinewidth=1.5,
+            ticksuffix="",
+            fixedrange=True,
+        ),
         "yaxis": {"type": "category", "automargin": True, "fixedrange": True},
-    }  # fmt: skip
+    }
     return {"data": [*(_bars(drawn, move, name) for move in MOVES), *_key()], "layout": layout}
 
 
@@ -72,10 +88,15 @@ def _key() -> list[dict]:
     """Return what the legend shows: both moves, and what a hollow bar means."""
     looks = [(f"{mark} {words}", colour, "square") for mark, words, colour in MOVES.values()][::-1]
     return [
-        {"type": "scatter", "mode": "markers", "name": words, "x": [None], "y": [None],
-         "marker": {"symbol": symbol, "size": 12, "color": colour, "line": {"width": 1.5, "color": colour}}}
+        scatter(
+            [None],
+            [None],
+            mode="markers",
+            name=words,
+            marker={"symbol": symbol, "size": 12, "color": colour, "line": {"width": 1.5, "color": colour}},
+        )
         for words, colour, symbol in (*looks, ("hollow: noise", MUTED, "square-open"))
-    ]  # fmt: skip
+    ]
 
 
 def _bars(rows: Sequence[Row], move: str, name: Callable[[str], str]) -> dict:
@@ -84,21 +105,31 @@ def _bars(rows: Sequence[Row], move: str, name: Callable[[str], str]) -> dict:
     known = [row for row in rows if math.isfinite(row[f"{move}_frac"])]
     changes = [row[f"{move}_frac"] for row in known]
     sure = [is_sure(row, move) for row in known]
-    return {
-        "type": "bar", "orientation": "h", "name": f"{mark} {words}", "showlegend": False,
-        "x": short(100 * change for change in changes), "y": [name(row["key"]) for row in known],
-        "text": [f"{mark} {signed(change)}" for change in changes], "textposition": "outside",
-        "textfont": {"color": INK, "size": 12}, "cliponaxis": False,
-        "marker": {"color": [colour if certain else CLEAR for certain in sure],
-                   "line": {"color": colour, "width": 1.5}},
-        "customdata": [
-            [signed(change), signed(row[f"{move}_error_frac"]).lstrip("+"),
-             "more than noise" if certain else "no more than noise"]
+    return bar(
+        short(100 * change for change in changes),
+        [name(row["key"]) for row in known],
+        orientation="h",
+        name=f"{mark} {words}",
+        showlegend=False,
+        text=[f"{mark} {signed(change)}" for change in changes],
+        textposition="outside",
+        textfont={"color": INK, "size": 12},
+        cliponaxis=False,
+        marker={
+            "color": [colour if certain else CLEAR for certain in sure],
+            "line": {"color": colour, "width": 1.5},
+        },
+        customdata=[
+            [
+                signed(change),
+                signed(row[f"{move}_error_frac"]).lstrip("+"),
+                "more than noise" if certain else "no more than noise",
+            ]
             for row, change, certain in zip(known, changes, sure, strict=True)
         ],
-        "hovertemplate": f"<b>{words} of %{{y}}</b><br>%{{customdata[0]}} ± %{{customdata[1]}}: "
-                         "%{customdata[2]}<extra></extra>",
-    }  # fmt: skip
+        hovertemplate=f"<b>{words} of %{{y}}</b><br>%{{customdata[0]}} ± %{{customdata[1]}}: "
+        "%{customdata[2]}<extra></extra>",
+    )
 
 
 def tornado_sentence(rows: Sequence[Row], name: Callable[[str], str], title: str) -> str:

@@ -98,9 +98,13 @@ def _sides(sides: Sequence[Scenario]) -> None:
                 if k == 0:
                     full = len(sides) == compare.MOST
                     st.button(
-                        "Freeze", key="freeze", icon=":material/ac_unit:", on_click=state.freeze,
-                        disabled=full, help="Keeps this scenario while you change A.",
-                    )  # fmt: skip
+                        "Freeze",
+                        key="freeze",
+                        icon=":material/ac_unit:",
+                        on_click=state.freeze,
+                        disabled=full,
+                        help="Keeps this scenario while you change A.",
+                    )
                 else:
                     st.button("Make it A", key=f"swap_{k}", on_click=_swap, args=(k,))
                     st.button("Remove", key=f"remove_{k}", on_click=state.thaw, args=(k,), type="tertiary")
@@ -135,20 +139,33 @@ def _chart(sides: Sequence[Scenario], rows: list[dict[str, Any]]) -> None:
     best = None if top is None else {**rows[0], **top}
     ghost = _ghost(sides)
     figure = pareto(
-        rows, figures.fit([*rows, *ghost], *logs), along=along, own=rows[0]["curve"],
-        slo_tpot_ms=scenario.slo_tpot_ms, best=best,
-    )  # fmt: skip
+        rows,
+        figures.fit([*rows, *ghost], *logs),
+        along=along,
+        own=rows[0]["curve"],
+        slo_tpot_ms=scenario.slo_tpot_ms,
+        best=best,
+    )
     figure["data"][1:1] = compare_figures.ghost(ghost)
     with st.container(horizontal=True, vertical_alignment="center"):
         scales()
         if ghost:
-            st.button("Forget A before", key="forget", on_click=state.forget_before, type="tertiary",
-                      icon=":material/close:", help="Takes the grey dotted curve off the chart.")  # fmt: skip
+            st.button(
+                "Forget A before",
+                key="forget",
+                on_click=state.forget_before,
+                type="tertiary",
+                icon=":material/close:",
+                help="Takes the grey dotted curve off the chart.",
+            )
     sentence = pareto_sentence(rows, best, along) + compare_figures.ghost_sentence(ghost)
     chart(
-        figure, "compare", sentence, title="Side by side",
+        figure,
+        "compare",
+        sentence,
+        title="Side by side",
         subtitle="; ".join(dict.fromkeys(row["curve"] for row in rows)) + " · simulated",
-    )  # fmt: skip
+    )
 
 
 def _ghost(sides: Sequence[Scenario]) -> list[dict[str, Any]]:

@@ -45,13 +45,17 @@ class Figure(NamedTuple):
 
 
 FIGURES = {
-    "throughput": Figure("Throughput within the limits", "throughput per accelerator within the limits",
-                         lambda value: quantity(value, "tok/s"), "not within the limits in all runs"),
+    "throughput": Figure(
+        "Throughput within the limits",
+        "throughput per accelerator within the limits",
+        lambda value: quantity(value, "tok/s"),
+        "not within the limits in all runs",
+    ),
     "ttft": Figure("TTFT p99", "TTFT p99", duration),
     "tpot": Figure("TPOT p99", "TPOT p99", duration),
     "usd": Figure("Cost", "the cost of a million tokens", lambda value: quantity(value, "USD")),
     "joule": Figure("Energy", "the energy of a token", lambda value: quantity(value, "J")),
-}  # fmt: skip
+}
 
 
 def show(scenario: Scenario) -> None:
@@ -70,10 +74,13 @@ def show(scenario: Scenario) -> None:
         pieces.say(finding(rows, figure), *_notes(scenario, key, rows))
         trust_badge.badge(scenario)
     chart(
-        compare_figures.tornado(rows, _label, figure.words), "sensitivity",
-        compare_figures.tornado_sentence(rows, _label, figure.words), height=90 + 62 * len(rows),
-        title=f"What changes {figure.words} most", subtitle=_subtitle(scenario),
-    )  # fmt: skip
+        compare_figures.tornado(rows, _label, figure.words),
+        "sensitivity",
+        compare_figures.tornado_sentence(rows, _label, figure.words),
+        height=90 + 62 * len(rows),
+        title=f"What changes {figure.words} most",
+        subtitle=_subtitle(scenario),
+    )
     st.caption(
         f"Each bar: everything else as it is, one thing 10 % larger (▲) or smaller (▼). Mean of {SEEDS} "
         "pairs of runs that see the same requests. A hollow bar is no larger than its 95 % error: noise."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,11 +20,10 @@ from sim_core.view.drawing.figures import (
     Row,
     faded,
     log_ticks,
-    note,
     short,
     ticks,
-    upright,
 )
+from sim_core.view.drawing.marks import axis, bar, note, scatter, upright
 from sim_core.view.drawing.words import duration, number, quantity
 
 ONE, TWO = COLOURS[1], COLOURS[0]
@@ -46,6 +45,13 @@ def ratio_name(row: Row) -> str:
 
 
 # The ratio
+
+
+def _one_pool(ends: Sequence[float | None], level: float, **more: Any) -> dict:
+    """Return what one pool reaches, a line from end to end."""
+    line = {"color": ONE, "width": 2.5, "dash": "dash"}
+    name = "One pool, chunked prefill"
+    return scatter(ends, short([level, level]), mode="lines", name=name, line=line, **more)
 
 
 def ratios(
@@ -70,46 +76,50 @@ def ratios(
     heights = [row["served_per_s"] / row["accelerators"] if row["feasible"] else math.nan for row in rows]
     colours = [TWO if row["feasible"] and row["meets_slo"] else faded(TWO, 0.35) for row in rows]
     level = one["served_per_s"] / devices
+    edges = [2.5 if row["prefill_workers"] == here else 0 for row in rows]
     data = [
-        {
-            "type": "bar", "x": places, "y": short(heights), "name": "Two pools", "showlegend": False,
-            "marker": {"color": colours, "line": {"width": [2.5 if row["prefill_workers"] == here else 0
-                                                           for row in rows], "color": INK}},
-            "customdata": [hover(row) for row in rows],
-            "hovertemplate": "<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{customdata[2]}<extra></extra>",
-        },
-        {
-            "type": "scatter", "mode": "lines", "x": [0.4, len(rows) + 0.6], "y": short([level, level]),
-            "name": "One pool, chunked prefill", "line": {"color": ONE, "width": 2.5, "dash": "dash"},
-            "hovertemplate": f"one pool: {number(level)} req/s per accelerator<extra></extra>",
-        },
-        _legend("Every limit kept", TWO), _legend("p99 over a limit", faded(TWO, 0.35)),
-    ]  # fmt: skip
+        bar(
+            places,
+            short(heights),
+            name="Two pools",
+            showlegend=False,
+            marker={"color": colours, "line": {"width": edges, "color": INK}},
+            customdata=[hover(row) for row in rows],
+            hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{customdata[2]}<extra></extra>",
+        ),
+        _one_pool(
+            [0.4, len(rows) + 0.6],
+            level,
+            hovertemplate=f"one pool: {number(level)} req/s per accelerator<extra></extra>",
+        ),
+        _legend("Every limit kept", TWO),
+        _legend("p99 over a limit", faded(TWO, 0.35)),
+    ]
     top = max([level, *(height for height in heights if math.isfinite(height))], default=1.0)
     words = [note(" theory", matched, 1.0, yref="paper", yanchor="top", xanchor="left")]
     if best is not None:
-        words.append(
-            note(
-                "best", best["prefill_workers"] + 0.07, heights[best["prefill_workers"] - 1],
-                xanchor="left", yanchor="bottom",
-            )
-        )  # fmt: skip
+        workers = best["prefill_workers"]
+        words.append(note("best", workers + 0.07, heights[workers - 1], xanchor="left", yanchor="bottom"))
     layout = LAYOUT | {
-        "xaxis": {"tickvals": places, "ticktext": [ratio_name(row) for row in rows], "showgrid": False,
-                  "range": [0.4, len(rows) + 0.6],
-                  "title": {"text": "Workers that prefill (P) and decode (D)"}},
-        "yaxis": {"title": {"text": "Within the limits, per accelerator [req/s]"}, "range": [0, 1.15 * top],
-                  "rangemode": "tozero"},
-        "shapes": [upright(matched)], "annotations": words, "bargap": 0.25,
-    }  # fmt: skip
+        "xaxis": axis(
+            "Workers that prefill (P) and decode (D)",
+            tickvals=places,
+            ticktext=[ratio_name(row) for row in rows],
+            showgrid=False,
+            range=[0.4, len(rows) + 0.6],
+        ),
+        "yaxis": axis("Within the limits, per accelerator [req/s]", range=[0, 1.15 * top]),
+        "shapes": [upright(matched)],
+        "annotations": words,
+        "bargap": 0.25,
+    }
     return {"data": data, "layout": layout}
 
 
 def _legend(name: str, colour: str) -> dict:
-    return {
-        "type": "scatter", "mode": "markers", "x": [None], "y": [None], "name": name,
-        "marker": {"color": colour, "size": 11, "symbol": "square"},
-    }  # fmt: skip
+    return scatter(
+        [None], [None], mode="markers", name=name, marker={"color": colour, "size": 11, "symbol": "square"}
+    )
 
 
 def hover(row: Row) -> list[str]:
@@ -147,20 +157,24 @@ def stages(rows: Sequence[Row]) -> Figure:
     """Draw how long requests spend in each stage, as stacked bars: on average and near percentiles."""
     names = [row["what"] for row in reversed(rows)]
     data = [
-        {
-            "type": "bar", "orientation": "h", "y": names, "name": STAGE_NAMES[stage],
-            "x": short(row[stage] for row in reversed(rows)), "marker": {"color": STAGE_COLOURS[stage]},
-            "customdata": [duration(row[stage]) for row in reversed(rows)],
-            "hovertemplate": f"<b>%{{y}}</b>: {STAGE_NAMES[stage]} %{{customdata}}<extra></extra>",
-        }
+        bar(
+            short(row[stage] for row in reversed(rows)),
+            names,
+            orientation="h",
+            name=STAGE_NAMES[stage],
+            marker={"color": STAGE_COLOURS[stage]},
+            customdata=[duration(row[stage]) for row in reversed(rows)],
+            hovertemplate=f"<b>%{{y}}</b>: {STAGE_NAMES[stage]} %{{customdata}}<extra></extra>",
+        )
         for stage in STAGES
-    ]  # fmt: skip
+    ]
     layout = LAYOUT | {
-        "barmode": "stack", "bargap": 0.35,
-        "xaxis": {"title": {"text": "Time of a request [ms]"}, "rangemode": "tozero"},
+        "barmode": "stack",
+        "bargap": 0.35,
+        "xaxis": axis("Time of a request [ms]", rangemode="tozero"),
         "yaxis": {"type": "category", "showgrid": False},
         "legend": {**LAYOUT["legend"], "traceorder": "normal"},
-    }  # fmt: skip
+    }
     return {"data": data, "layout": layout}
 
 
@@ -198,38 +212,63 @@ def gains(rows: Sequence[Row], axes: Axes, here: tuple[float, float]) -> Figure:
     x, y = list(range(len(xs))), list(range(len(ys)))
     data = [
         {
-            "type": "heatmap", "x": x, "y": y, "z": colour, "zmin": -1, "zmax": 1, "colorscale": SCALE,
-            "showscale": False, "xgap": 2, "ygap": 2,
-            "text": [[gain_text(row) for row in line] for line in cells], "texttemplate": "%{text}",
+            "type": "heatmap",
+            "x": x,
+            "y": y,
+            "z": colour,
+            "zmin": -1,
+            "zmax": 1,
+            "colorscale": SCALE,
+            "showscale": False,
+            "xgap": 2,
+            "ygap": 2,
+            "text": [[gain_text(row) for row in line] for line in cells],
+            "texttemplate": "%{text}",
             "textfont": {"color": INK},
             "customdata": [[gain_words(row, axes) for row in line] for line in cells],
             "hovertemplate": "%{customdata}<extra></extra>",
-        }
-    ]  # fmt: skip
-    if any(value < 0 for line in colour for value in line if value is not None) and any(
-        value > 0 for line in colour for value in line if value is not None
-    ):
-        data.append(
-            {
-                "type": "contour", "x": x, "y": y, "z": colour, "hoverinfo": "skip", "showscale": False,
-                "contours": {"coloring": "none", "start": 0, "end": 0, "size": 1},
-                "line": {"color": INK, "width": 2}, "connectgaps": True, "showlegend": False,
-            }
-        )  # fmt: skip
-    data.append(
-        {
-            "type": "scatter", "mode": "markers", "hoverinfo": "skip", "showlegend": False,
-            "cliponaxis": False,
-            "x": [_place(here[1], xs)], "y": [_place(here[0], ys)],
-            "marker": {"size": 16, "symbol": "circle-open", "color": INK, "line": {"width": 2, "color": INK}},
-        }
-    )  # fmt: skip
+        },
+        *_even(x, y, colour),
+        _ring(_place(here[1], xs), _place(here[0], ys)),
+    ]
     layout = TALL_LAYOUT | {
-        side: {"tickvals": places, "ticktext": [SCALES[key].words(value) for value in values],
-               "showgrid": False, "title": {"text": SCALES[key].title}}
+        side: axis(
+            SCALES[key].title,
+            tickvals=places,
+            ticktext=[SCALES[key].words(value) for value in values],
+            showgrid=False,
+        )
         for side, key, places, values in (("xaxis", axes.x, x, xs), ("yaxis", axes.y, y, ys))
-    }  # fmt: skip
+    }
     return {"data": data, "layout": layout}
+
+
+def _ring(x: float, y: float) -> dict:
+    """Return the mark of the present setting."""
+    look = {"size": 16, "symbol": "circle-open", "color": INK, "line": {"width": 2, "color": INK}}
+    quiet = {"hoverinfo": "skip", "showlegend": False, "cliponaxis": False}
+    return scatter([x], [y], mode="markers", marker=look, **quiet)
+
+
+def _even(x: list[int], y: list[int], gains: Sequence[Sequence[float | None]]) -> list[dict]:
+    """Return the line where the gain changes its sign, if it does."""
+    known = [value for line in gains for value in line if value is not None]
+    if not (any(value < 0 for value in known) and any(value > 0 for value in known)):
+        return []
+    return [
+        {
+            "type": "contour",
+            "x": x,
+            "y": y,
+            "z": gains,
+            "hoverinfo": "skip",
+            "showscale": False,
+            "contours": {"coloring": "none", "start": 0, "end": 0, "size": 1},
+            "line": {"color": INK, "width": 2},
+            "connectgaps": True,
+            "showlegend": False,
+        }
+    ]
 
 
 def _colour(row: Row) -> float | None:
@@ -288,35 +327,31 @@ def link(rows: Sequence[Row], one_served_per_s: float, break_even: float, here: 
     x = [row["kv_link_gb_per_s"] for row in rows]
     span = [math.log10(x[0]), math.log10(x[-1])]
     data = [
-        {
-            "type": "scatter", "mode": "lines+markers", "x": short(x),
-            "y": short(row["served_per_s"] for row in rows), "name": "Two pools",
-            "line": {"color": TWO, "width": 2.5}, "marker": {"size": 6},
-            "customdata": [
-                [duration(row.get(key)) for key in ("ttft_ms_p99", "tpot_ms_p99")] for row in rows
-            ],
-            "hovertemplate": "%{x:.3~g} GB/s: %{y:.3~g} req/s<br>TTFT p99 %{customdata[0]}, TPOT p99 "
+        scatter(
+            short(x),
+            short(row["served_per_s"] for row in rows),
+            mode="lines+markers",
+            name="Two pools",
+            line={"color": TWO, "width": 2.5},
+            marker={"size": 6},
+            customdata=[[duration(row.get(key)) for key in ("ttft_ms_p99", "tpot_ms_p99")] for row in rows],
+            hovertemplate="%{x:.3~g} GB/s: %{y:.3~g} req/s<br>TTFT p99 %{customdata[0]}, TPOT p99 "
             "%{customdata[1]}<extra></extra>",
-        },
-        {
-            "type": "scatter", "mode": "lines", "x": short([x[0], x[-1]]),
-            "y": short([one_served_per_s, one_served_per_s]), "name": "One pool, chunked prefill",
-            "line": {"color": ONE, "width": 2.5, "dash": "dash"}, "hoverinfo": "skip",
-        },
-    ]  # fmt: skip
+        ),
+        _one_pool(short([x[0], x[-1]]), one_served_per_s, hoverinfo="skip"),
+    ]
     marks, words = [], []
     if math.isfinite(break_even) and break_even > 0:
         marks.append(upright(break_even))
-        words.append(
-            note(f" break-even {number(break_even)} GB/s", math.log10(break_even), 0.1, yref="paper",
-                 xanchor="left")
-        )  # fmt: skip
-    axis = {"type": "log", "range": span, **ticks(log_ticks(x[0], x[-1]))}
+        text = f" break-even {number(break_even)} GB/s"
+        words.append(note(text, math.log10(break_even), 0.1, yref="paper", xanchor="left"))
+    log = {"type": "log", "range": span, **ticks(log_ticks(x[0], x[-1]))}
     layout = LAYOUT | {
-        "xaxis": axis | {"title": {"text": "KV link of each prefill worker [GB/s]"}},
-        "yaxis": {"title": {"text": "Served within the limits [req/s]"}, "rangemode": "tozero"},
-        "shapes": marks, "annotations": words,
-    }  # fmt: skip
+        "xaxis": axis("KV link of each prefill worker [GB/s]", **log),
+        "yaxis": axis("Served within the limits [req/s]", rangemode="tozero"),
+        "shapes": marks,
+        "annotations": words,
+    }
     return {"data": data, "layout": layout}
 
 

@@ -184,9 +184,12 @@ def stages(found: Ways, scenario: Scenario) -> None:
     _dials(scenario)
     rows = disaggregation.stage_rows(found)
     chart(
-        disaggregation_figures.stages(rows), "stages", disaggregation_figures.stages_sentence(rows),
-        height=300, **_titles(found),
-    )  # fmt: skip
+        disaggregation_figures.stages(rows),
+        "stages",
+        disaggregation_figures.stages_sentence(rows),
+        height=300,
+        **_titles(found),
+    )
     comparison(found)
     st.caption(
         f"Both serve the same requests on {found.one.accelerators} accelerators: one pool as "
@@ -199,13 +202,17 @@ def stages(found: Ways, scenario: Scenario) -> None:
 
 
 METRICS = (
-    ("ttft_ms_p50", "TTFT p50", duration, False), ("ttft_ms_p99", "TTFT p99", duration, False),
-    ("tpot_ms_p50", "TPOT p50", duration, False), ("tpot_ms_p99", "TPOT p99", duration, False),
-    ("itl_ms_p99", "ITL p99", duration, False), ("served_per_s", "Within limits [req/s]", number, True),
+    ("ttft_ms_p50", "TTFT p50", duration, False),
+    ("ttft_ms_p99", "TTFT p99", duration, False),
+    ("tpot_ms_p50", "TPOT p50", duration, False),
+    ("tpot_ms_p99", "TPOT p99", duration, False),
+    ("itl_ms_p99", "ITL p99", duration, False),
+    ("served_per_s", "Within limits [req/s]", number, True),
     ("slo_attainment_frac", "Within both limits", percent, True),
     ("output_tok_per_s_per_accelerator", "Throughput per accelerator [tok/s]", number, True),
-    ("mfu_frac", "Arithmetic used (MFU)", percent, True), ("mbu_frac", "Bandwidth used (MBU)", percent, True),
-)  # fmt: skip
+    ("mfu_frac", "Arithmetic used (MFU)", percent, True),
+    ("mbu_frac", "Bandwidth used (MBU)", percent, True),
+)
 
 
 def comparison(found: Ways) -> None:
@@ -269,9 +276,12 @@ def pays(found: Ways, scenario: Scenario) -> None:
     over_lengths = axes == disaggregation.LENGTHS
     here = mean_lengths(found.two) if over_lengths else (scenario.slo_ttft_ms, scenario.slo_tpot_ms)
     chart(
-        disaggregation_figures.gains(rows, axes, here), "gains", disaggregation_figures.gains_sentence(rows),
-        height=540, **_titles(found),
-    )  # fmt: skip
+        disaggregation_figures.gains(rows, axes, here),
+        "gains",
+        disaggregation_figures.gains_sentence(rows),
+        height=540,
+        **_titles(found),
+    )
     ring = "mean of the sidebar's lengths" if over_lengths else "pair of limits in the sidebar"
     st.caption(
         "The highest request rate at which the stated percentile keeps both limits: two pools against one "

@@ -110,9 +110,14 @@ def halo(rows: list[Row]) -> dict:
     """Return the frontier over all curves, a broad pale line beneath them."""
     x, y = envelope([_line(points) for points in curves(rows).values()])
     return {
-        "type": "scatter", "mode": "lines", "name": "frontier", "x": short(x), "y": short(y),
-        "line": {"color": HALO, "width": 11}, "hoverinfo": "skip",
-    }  # fmt: skip
+        "type": "scatter",
+        "mode": "lines",
+        "name": "frontier",
+        "x": short(x),
+        "y": short(y),
+        "line": {"color": HALO, "width": 11},
+        "hoverinfo": "skip",
+    }
 
 
 def _line(rows: list[Row]) -> tuple[np.ndarray, np.ndarray]:
@@ -170,19 +175,6 @@ def ticks(values: Iterable[float], text: Callable[[float], str] = number) -> dic
     """Return ticks at chosen values, said in words."""
     values = list(values)
     return {"tickvals": values, "ticktext": [text(value) for value in values]}
-
-
-def note(text: str, x: float, y: float, **more: Any) -> dict:
-    """Return words in a figure, without an arrow; `x` and `y` in the axes' own coordinates."""
-    return {"text": text, "x": x, "y": y, "showarrow": False, "font": {"color": MUTED, "size": 12}} | more
-
-
-def upright(x: float) -> dict:
-    """Return a dotted line over the whole height."""
-    return {
-        "type": "line", "xref": "x", "yref": "paper", "x0": x, "x1": x, "y0": 0, "y1": 1, "layer": "below",
-        "line": {"color": MUTED, "width": 1.5, "dash": "dot"},
-    }  # fmt: skip
 
 
 def layout_of(frame: Frame) -> dict:

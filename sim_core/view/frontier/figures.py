@@ -30,6 +30,7 @@ from sim_core.view.drawing.figures import (
     style,
     wrapped,
 )
+from sim_core.view.drawing.marks import horizontal, note, pointer, scatter
 from sim_core.view.drawing.trust_words import hover
 from sim_core.view.drawing.words import Along, duration, number
 
@@ -105,10 +106,7 @@ PARETO_HOVER = (
     "TPOT p50 %{customdata[3]} · p99 %{customdata[4]}<br>"
     "%{customdata[5]}<br>%{customdata[6]}%{customdata[7]}<extra></extra>"
 )
-_BETTER = {
-    "text": "better ↗", "xref": "paper", "yref": "paper", "x": 0.995, "y": 0.985, "xanchor": "right",
-    "yanchor": "top", "showarrow": False, "font": {"color": MUTED, "size": 13},
-}  # fmt: skip
+_BETTER = note("better ↗", 0.995, 0.985, size=13, xref="paper", yref="paper", xanchor="right", yanchor="top")
 _BEST = ("best within the limits", "star", 16)
 _HERE = ("this setting", "circle-open", 17)
 
@@ -124,26 +122,35 @@ def _slow(edge: float, frame: Frame) -> list[dict]:
 
 
 def _edge_words(frame: Frame, edge: float, slo_tpot_ms: float) -> dict:
-    return {
-        "text": f"TPOT limit {duration(slo_tpot_ms)}", "x": math.log10(edge) if frame.log_x else edge,
-        "y": 0.015, "yref": "paper", "textangle": -90, "xanchor": "left", "yanchor": "bottom",
-        "showarrow": False, "font": {"color": MUTED, "size": 12},
-    }  # fmt: skip
+    return note(
+        f"TPOT limit {duration(slo_tpot_ms)}",
+        math.log10(edge) if frame.log_x else edge,
+        0.015,
+        yref="paper",
+        textangle=-90,
+        xanchor="left",
+        yanchor="bottom",
+    )
 
 
 def _pareto_curve(rows: list[Row], name: str, look: tuple[str, str, str], along: Along) -> dict:
     colour, dash, symbol = look
-    return {
-        "type": "scatter", "mode": "lines+markers", "name": name,
-        "x": short(row[X] for row in rows), "y": short(row[Y] for row in rows),
-        "line": {"color": colour, "width": 2.25, "dash": dash},
-        "marker": {
-            "color": colour, "size": 8, "line": {"width": 1.5, "color": colour},
+    return scatter(
+        short(row[X] for row in rows),
+        short(row[Y] for row in rows),
+        mode="lines+markers",
+        name=name,
+        line={"color": colour, "width": 2.25, "dash": dash},
+        marker={
+            "color": colour,
+            "size": 8,
+            "line": {"width": 1.5, "color": colour},
             "symbol": [symbol + ("-open" if row["saturated"] else "") for row in rows],
             "opacity": [1.0 if row["on_frontier"] else FAINT for row in rows],
         },
-        "customdata": [_hover(row, name, along) for row in rows], "hovertemplate": PARETO_HOVER,
-    }  # fmt: skip
+        customdata=[_hover(row, name, along) for row in rows],
+        hovertemplate=PARETO_HOVER,
+    )
 
 
 def _hover(row: Row, name: str, along: Along) -> list[str]:
@@ -172,23 +179,32 @@ def _ends(rows: Sequence[Row]) -> list[dict]:
         blocked, runs = [row for row in points if not row["feasible"]], drawable(points)
         if blocked and runs:
             last = min(runs, key=lambda row: row[X])
-            found.append({
-                "type": "scatter", "mode": "markers", "x": [last[X]], "y": [last[Y]], "showlegend": False,
-                "marker": {"symbol": "x-thin", "size": 13, "line": {"width": 2, "color": INK}},
-                "text": [f"<b>{name} ends here</b><br>{wrapped(blocked[0]['reason'])}"],
-                "hovertemplate": "%{text}<extra></extra>",
-            })  # fmt: skip
+            found.append(
+                scatter(
+                    [last[X]],
+                    [last[Y]],
+                    mode="markers",
+                    showlegend=False,
+                    marker={"symbol": "x-thin", "size": 13, "line": {"width": 2, "color": INK}},
+                    text=[f"<b>{name} ends here</b><br>{wrapped(blocked[0]['reason'])}"],
+                    hovertemplate="%{text}<extra></extra>",
+                )
+            )
     return found
 
 
 def _mark(row: Row, look: tuple[str, str, int]) -> dict:
     """Return one point's mark in the text colour."""
     _, symbol, size = look
-    return {
-        "type": "scatter", "mode": "markers", "x": [row[X]], "y": [row[Y]], "hoverinfo": "skip",
-        "showlegend": False, "cliponaxis": False,
-        "marker": {"symbol": symbol, "size": size, "color": INK, "line": {"width": 2, "color": INK}},
-    }  # fmt: skip
+    return scatter(
+        [row[X]],
+        [row[Y]],
+        mode="markers",
+        hoverinfo="skip",
+        showlegend=False,
+        cliponaxis=False,
+        marker={"symbol": symbol, "size": size, "color": INK, "line": {"width": 2, "color": INK}},
+    )
 
 
 def _mark_words(marks: list[tuple[Row, tuple[str, str, int]]], frame: Frame) -> list[dict]:
@@ -198,11 +214,18 @@ def _mark_words(marks: list[tuple[Row, tuple[str, str, int]]], frame: Frame) -> 
     for index, (row, (text, _, _)) in enumerate(marks):
         right = not (close and index)
         x, y = frame.at(row)
-        found.append({
-            "text": text, "x": x, "y": y, "ax": 38 if right else -46, "ay": -28 if right else 34,
-            "xanchor": "left" if right else "right", "arrowcolor": MUTED, "arrowwidth": 1, "arrowhead": 0,
-            "standoff": 9, "font": {"size": 13, "color": INK},
-        })  # fmt: skip
+        found.append(
+            pointer(
+                text,
+                x,
+                y,
+                color=INK,
+                size=13,
+                ax=38 if right else -46,
+                ay=-28 if right else 34,
+                xanchor="left" if right else "right",
+            )
+        )
     return found
 
 
@@ -246,11 +269,16 @@ def _covered(rows: Sequence[Row], frame: Frame) -> list[tuple[float, float]]:
 
 
 def _label(place: tuple[float, float], text: str, side: int) -> dict:
-    return {
-        "text": text, "x": place[0], "y": place[1], "xanchor": "left" if side > 0 else "right",
-        "yanchor": "bottom" if side > 0 else "top", "xshift": 5 * side, "yshift": 3 * side,
-        "showarrow": False, "font": {"size": 11.5, "color": MUTED},
-    }  # fmt: skip
+    return note(
+        text,
+        place[0],
+        place[1],
+        size=11.5,
+        xanchor="left" if side > 0 else "right",
+        yanchor="bottom" if side > 0 else "top",
+        xshift=5 * side,
+        yshift=3 * side,
+    )
 
 
 def pareto_sentence(rows: Sequence[Row], best: Row | None, along: Along) -> str:
@@ -333,21 +361,28 @@ def load_curve(
         "xaxis": linear_axis(frame.rate_per_s, False, "Request rate [req/s]") | {"anchor": "y"},
         "yaxis": linear_axis(frame.tpot_ms, True, "TPOT [ms]") | {"domain": [0, 0.47]},
         "yaxis2": linear_axis(frame.ttft_ms, True, "TTFT [ms]") | {"domain": [0.53, 1]},
-        "shapes": shapes, "annotations": annotations, "uirevision": revision,
-    }  # fmt: skip
+        "shapes": shapes,
+        "annotations": annotations,
+        "uirevision": revision,
+    }
     return {"data": data, "layout": layout}
 
 
 def _rate_shape(kind: str, left: float, right: float, look: dict) -> dict:
-    return {"type": kind, "xref": "x", "yref": "paper", "x0": left, "x1": right, "y0": 0, "y1": 1,
-            "layer": "below"} | look  # fmt: skip
+    return {
+        "type": kind,
+        "xref": "x",
+        "yref": "paper",
+        "x0": left,
+        "x1": right,
+        "y0": 0,
+        "y1": 1,
+        "layer": "below",
+    } | look
 
 
 def _rate_text(rate_per_s: float, text: str) -> dict:
-    return {
-        "text": text, "x": rate_per_s, "xref": "x", "y": 0.5, "yref": "paper", "yanchor": "middle",
-        "showarrow": False, "xanchor": "right", "xshift": -6, "font": {"color": MUTED, "size": 12},
-    }  # fmt: skip
+    return note(text, rate_per_s, 0.5, xref="x", yref="paper", yanchor="middle", xanchor="right", xshift=-6)
 
 
 def _percentiles(rows: list[Row], name: str, axis: str, colour: str, symbol: str) -> list[dict]:
@@ -357,15 +392,26 @@ def _percentiles(rows: list[Row], name: str, axis: str, colour: str, symbol: str
     found = [common | band for band in _band(rows, f"{name}_ms_p99", colour)]
     for percentile, dash in (("p99", "solid"), ("p50", "dot")):
         values = [row[f"{name}_ms_{percentile}"] for row in rows]
-        found.append(common | {
-            "name": f"{word} {percentile}", "mode": "lines+markers", "x": x, "y": short(values),
-            "line": {"color": colour, "width": 2.25, "dash": dash},
-            "marker": {"size": 7, "symbol": [symbol + ("-open" if row["saturated"] else "") for row in rows]},
-            "customdata": [[duration(value), "overloaded" if row["saturated"] else "stable"]
-                           for value, row in zip(values, rows, strict=True)],
-            "hovertemplate": f"{word} {percentile} %{{customdata[0]}} at %{{x:,.3~r}} req/s<br>"
-                             "%{customdata[1]}<extra></extra>",
-        })  # fmt: skip
+        found.append(
+            common
+            | {
+                "name": f"{word} {percentile}",
+                "mode": "lines+markers",
+                "x": x,
+                "y": short(values),
+                "line": {"color": colour, "width": 2.25, "dash": dash},
+                "marker": {
+                    "size": 7,
+                    "symbol": [symbol + ("-open" if row["saturated"] else "") for row in rows],
+                },
+                "customdata": [
+                    [duration(value), "overloaded" if row["saturated"] else "stable"]
+                    for value, row in zip(values, rows, strict=True)
+                ],
+                "hovertemplate": f"{word} {percentile} %{{customdata[0]}} at %{{x:,.3~r}} req/s<br>"
+                "%{customdata[1]}<extra></extra>",
+            }
+        )
     return found
 
 
@@ -376,25 +422,34 @@ def _band(rows: list[Row], name: str, colour: str) -> list[dict]:
     if not known:
         return []
     outline = [row[f"{name}_high"] for row in known] + [row[f"{name}_low"] for row in reversed(known)]
-    return [{
-        "mode": "lines", "x": short(x + x[::-1]), "y": short(outline), "fill": "toself",
-        "fillcolor": faded(colour, 0.2), "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False,
-    }]  # fmt: skip
+    return [
+        {
+            "mode": "lines",
+            "x": short(x + x[::-1]),
+            "y": short(outline),
+            "fill": "toself",
+            "fillcolor": faded(colour, 0.2),
+            "line": {"width": 0},
+            "hoverinfo": "skip",
+            "showlegend": False,
+        }
+    ]
 
 
 def _limit_line(axis: str, limit_ms: float) -> dict:
-    return {
-        "type": "line", "xref": "paper", "yref": axis, "x0": 0, "x1": 1, "y0": limit_ms, "y1": limit_ms,
-        "line": {"color": MUTED, "width": 1.5, "dash": "dot"}, "layer": "below",
-    }  # fmt: skip
+    return horizontal(limit_ms, {"color": MUTED, "width": 1.5, "dash": "dot"}, yref=axis, layer="below")
 
 
 def _limit_text(axis: str, limit_ms: float) -> dict:
-    return {
-        "text": f"limit {duration(limit_ms)}", "xref": "paper", "x": 0.004, "yref": axis,
-        "y": math.log10(limit_ms), "xanchor": "left", "yanchor": "bottom", "showarrow": False,
-        "font": {"color": MUTED, "size": 12},
-    }  # fmt: skip
+    return note(
+        f"limit {duration(limit_ms)}",
+        0.004,
+        math.log10(limit_ms),
+        xref="paper",
+        yref=axis,
+        xanchor="left",
+        yanchor="bottom",
+    )
 
 
 def load_sentence(rows: Sequence[Row], knee: float | None) -> str:

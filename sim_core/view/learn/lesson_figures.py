@@ -6,6 +6,7 @@ from sim_core.catalogue.lessons import LessonStep
 from sim_core.questions.teaching.lessons import MEASURES, is_number
 from sim_core.scenario.scenario import FIELDS
 from sim_core.view.drawing.figures import COLOURS, INK, LAYOUT, Figure, round_values, short, ticks
+from sim_core.view.drawing.marks import axis, scatter
 from sim_core.view.drawing.words import duration, number, quantity
 from sim_core.view.parts.controls import CHOICES, LABELS
 
@@ -47,41 +48,57 @@ def curve(
     names = [value for value in step.values if value in shown]
     x = [step.values.index(name) for name in names]
     known = {
-        "type": "scatter" if is_number(step) else "bar", "x": x, "y": short(shown[name] for name in names),
-        "name": "simulated", "customdata": [
-            [value_words(step, name), figure_words(step, shown[name])] for name in names
-        ],
+        "type": "scatter" if is_number(step) else "bar",
+        "x": x,
+        "y": short(shown[name] for name in names),
+        "name": "simulated",
+        "customdata": [[value_words(step, name), figure_words(step, shown[name])] for name in names],
         "hovertemplate": "<b>%{customdata[0]}</b>: %{customdata[1]}<extra></extra>",
         "marker": {"color": TRUTH},
-    }  # fmt: skip
+    }
     if is_number(step):
         line = {"color": TRUTH, "width": 2.5}
         known |= {"mode": "lines+markers", "line": line, "marker": {"color": TRUTH, "size": 10}}
     data = [known]
     if guess is not None:
-        data.append(
-            {
-                "type": "scatter", "mode": "markers+text", "x": [step.values.index(step.ask)],
-                "y": short([guess]), "name": whose, "text": [f"{whose} "],
-                "textposition": "middle left",
-                "hovertemplate": f"{figure_words(step, guess)}<extra>{whose}</extra>",
-                "marker": {"color": GUESS, "size": 15, "symbol": "x", "line": {"color": INK, "width": 1}},
-            }
-        )  # fmt: skip
+        data.append(_guess(step, guess, whose))
     heights = [value for value in [*shown.values(), *([guess] if guess is not None else [])] if value > 0]
     log = len(heights) > 1 and max(heights) / min(heights) > WIDE and min([*shown.values(), 1.0]) >= 0
     log = log and is_number(step)
     measure = MEASURES[step.measure]
     layout = LAYOUT | {
-        "xaxis": {"tickvals": list(range(len(step.values))), "range": [-0.5, len(step.values) - 0.5],
-                  "ticktext": [value_words(step, value) for value in step.values],
-                  "title": {"text": LABELS.get(step.control, step.control)}, "showgrid": False},
-        "yaxis": {"title": {"text": f"{measure.name} [{measure.unit}]"}, "rangemode": "tozero",
-                  "type": "log" if log else "linear", "separatethousands": True, "exponentformat": "none",
-                  **(ticks(round_values((min(heights) / 1.3, 1.3 * max(heights)))) if log else {})},
+        "xaxis": axis(
+            LABELS.get(step.control, step.control),
+            tickvals=list(range(len(step.values))),
+            range=[-0.5, len(step.values) - 0.5],
+            ticktext=[value_words(step, value) for value in step.values],
+            showgrid=False,
+        ),
+        "yaxis": axis(
+            f"{measure.name} [{measure.unit}]",
+            rangemode="tozero",
+            type="log" if log else "linear",
+            separatethousands=True,
+            exponentformat="none",
+            **ticks(round_values((min(heights) / 1.3, 1.3 * max(heights)))) if log else {},
+        ),
         "showlegend": False,
-    }  # fmt: skip
+    }
     return {"data": data, "layout": layout}
+
+
+def _guess(step: LessonStep, guess: float, whose: str) -> dict:
+    """Return the mark of a guess where the question asks, with words beside it."""
+    return scatter(
+        [step.values.index(step.ask)],
+        short([guess]),
+        mode="markers+text",
+        name=whose,
+        text=[f"{whose} "],
+        textposition="middle left",
+        hovertemplate=f"{figure_words(step, guess)}<extra>{whose}</extra>",
+        marker={"color": GUESS, "size": 15, "symbol": "x", "line": {"color": INK, "width": 1}},
+    )
 
 
 def curve_sentence(

@@ -84,10 +84,19 @@ def markdown(found: Sequence[Line]) -> str:
     parts = ["# Batchscope lessons: your answers", ""]
     for line in found:
         parts += [
-            f"## {line.step}", "", line.question, "", f"- You: **{line.you}**",
-            f"- Simulator: **{line.simulator}**", f"- Step: <{line.link}>", "", line.why, "",
-            f"    {line.command}", "",
-        ]  # fmt: skip
+            f"## {line.step}",
+            "",
+            line.question,
+            "",
+            f"- You: **{line.you}**",
+            f"- Simulator: **{line.simulator}**",
+            f"- Step: <{line.link}>",
+            "",
+            line.why,
+            "",
+            f"    {line.command}",
+            "",
+        ]
     return "\n".join(parts)
 
 

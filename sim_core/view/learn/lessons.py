@@ -115,9 +115,14 @@ def guess_field(step: LessonStep, key: str) -> None:
         st.radio("Your prediction", list(step.choices), index=None, key=key)
         return
     st.number_input(
-        f"Your prediction [{MEASURES[step.measure].unit}]", value=None, min_value=0.0, max_value=1e9,
-        width=260, key=key, placeholder="a rough guess will do",
-    )  # fmt: skip
+        f"Your prediction [{MEASURES[step.measure].unit}]",
+        value=None,
+        min_value=0.0,
+        max_value=1e9,
+        width=260,
+        key=key,
+        placeholder="a rough guess will do",
+    )
 
 
 def guess_in(step: LessonStep, key: str) -> float | None:
@@ -146,10 +151,13 @@ def _see(item: Lesson, number: int, step: LessonStep, guess: float, found: Answe
         if st.session_state.get(key) not in step.values:
             st.session_state[key] = at
         st.select_slider(
-            f"Now move it: {controls.LABELS.get(step.control, step.control).lower()}", list(step.values),
-            format_func=lambda value: value_words(step, value), key=key, on_change=_move,
+            f"Now move it: {controls.LABELS.get(step.control, step.control).lower()}",
+            list(step.values),
+            format_func=lambda value: value_words(step, value),
+            key=key,
+            on_change=_move,
             args=(item.id, number, key),
-        )  # fmt: skip
+        )
         if at != step.ask:
             where = value_words(step, step.ask)
             st.button(f"Go to {where}", on_click=_go, args=(item.id, number, step.ask, key), type="primary")
@@ -191,10 +199,13 @@ def _figure(step: LessonStep, values: list[str], guess: float | None) -> None:
     with st.spinner("Simulating…"):
         shown = {value: lessons.figure_at(step, value) for value in values}
     chart(
-        lesson_figures.curve(step, shown, guess), f"lesson_{step.id}",
-        lesson_figures.curve_sentence(step, shown, guess), height=360, title=step.title,
+        lesson_figures.curve(step, shown, guess),
+        f"lesson_{step.id}",
+        lesson_figures.curve_sentence(step, shown, guess),
+        height=360,
+        title=step.title,
         subtitle="simulated",
-    )  # fmt: skip
+    )
 
 
 def _navigation(item: Lesson, number: int) -> None:

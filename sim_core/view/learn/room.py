@@ -173,10 +173,13 @@ def _predictions(room: Room, guesses: list[float], size: int) -> None:
     """Draw what the room predicts; with the truth once that has been revealed."""
     step, shown = room.question, room.stage != "ask"
     chart(
-        room_figures.predictions(step, guesses, shown, size), "room",
-        room_figures.sentence(step, guesses, shown), height=20 * size, title=step.title,
+        room_figures.predictions(step, guesses, shown, size),
+        "room",
+        room_figures.sentence(step, guesses, shown),
+        height=20 * size,
+        title=step.title,
         subtitle="predictions of a room · simulated",
-    )  # fmt: skip
+    )
 
 
 def _curve(room: Room, guess: float | None, whose: str, size: int) -> None:
@@ -188,9 +191,13 @@ def _curve(room: Room, guess: float | None, whose: str, size: int) -> None:
     figure = lesson_figures.curve(step, shown, guess, whose)
     figure["layout"] |= {"font": {"size": size}}
     chart(
-        figure, "room_curve", lesson_figures.curve_sentence(step, shown, guess, whose), height=20 * size,
-        title=step.title, subtitle="simulated",
-    )  # fmt: skip
+        figure,
+        "room_curve",
+        lesson_figures.curve_sentence(step, shown, guess, whose),
+        height=20 * size,
+        title=step.title,
+        subtitle="simulated",
+    )
 
 
 def _revealed(
@@ -272,37 +279,65 @@ def _controls(store: Rooms, place: Place, room: Room) -> None:
     before, after = neighbour(room, -1), neighbour(room, 1)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.button(
-            "Back", key="room_back", shortcut="Left", disabled=before is None, on_click=_turn,
+            "Back",
+            key="room_back",
+            shortcut="Left",
+            disabled=before is None,
+            on_click=_turn,
             args=(store, place, before),
-        )  # fmt: skip
+        )
         st.button(
-            NEXT[room.stage], key="room_next", shortcut="Right", type="primary", disabled=after is None,
-            on_click=_turn, args=(store, place, after),
-        )  # fmt: skip
+            NEXT[room.stage],
+            key="room_next",
+            shortcut="Right",
+            type="primary",
+            disabled=after is None,
+            on_click=_turn,
+            args=(store, place, after),
+        )
         if room.stage == "ask":
             for seconds in COUNTDOWN_S:
-                st.button(
-                    f"{seconds} s", key=f"room_count_{seconds}", icon=":material/timer:", type="tertiary",
-                    on_click=guarded, args=(lambda s=seconds: store.count_down(place.code, place.key, s),),
-                    help="Predictions close when the time is up.",
-                )  # fmt: skip
+                _count_down(store, place, seconds)
         with st.popover("More"):
-            st.session_state.in_room_hide = room.hidden
-            st.toggle(
-                "Hide predictions until they are revealed", key="in_room_hide", on_change=lambda: guarded(
-                    lambda: store.hide(place.code, place.key, st.session_state.in_room_hide)
-                ),
-            )  # fmt: skip
-            _jump(store, place, room)
-            if room.view:
-                st.button(
-                    "Stop showing the shared view", key="room_hide_view", on_click=guarded,
-                    args=(lambda: store.show_view(place.code, place.key, ""),),
-                )  # fmt: skip
-            st.button(
-                "End the room and delete its data", key="room_delete", icon=":material/delete:",
-                on_click=_end, args=(store, place),
-            )  # fmt: skip
+            _more(store, place, room)
+
+
+def _count_down(store: Rooms, place: Place, seconds: int) -> None:
+    """Draw the button that lets predictions close after so many seconds."""
+    st.button(
+        f"{seconds} s",
+        key=f"room_count_{seconds}",
+        icon=":material/timer:",
+        type="tertiary",
+        on_click=guarded,
+        args=(lambda: store.count_down(place.code, place.key, seconds),),
+        help="Predictions close when the time is up.",
+    )
+
+
+def _more(store: Rooms, place: Place, room: Room) -> None:
+    """Draw what a host needs less often."""
+    st.session_state.in_room_hide = room.hidden
+    st.toggle(
+        "Hide predictions until they are revealed",
+        key="in_room_hide",
+        on_change=lambda: guarded(lambda: store.hide(place.code, place.key, st.session_state.in_room_hide)),
+    )
+    _jump(store, place, room)
+    if room.view:
+        st.button(
+            "Stop showing the shared view",
+            key="room_hide_view",
+            on_click=guarded,
+            args=(lambda: store.show_view(place.code, place.key, ""),),
+        )
+    st.button(
+        "End the room and delete its data",
+        key="room_delete",
+        icon=":material/delete:",
+        on_click=_end,
+        args=(store, place),
+    )
 
 
 def _jump(store: Rooms, place: Place, room: Room) -> None:
@@ -313,9 +348,12 @@ def _jump(store: Rooms, place: Place, room: Room) -> None:
     }
     st.session_state.in_room_step = (room.lesson, room.step)
     st.selectbox(
-        "Question", list(titles), format_func=titles.get, key="in_room_step",
+        "Question",
+        list(titles),
+        format_func=titles.get,
+        key="in_room_step",
         on_change=lambda: _turn(store, place, (*st.session_state.in_room_step, "ask")),
-    )  # fmt: skip
+    )
 
 
 def neighbour(room: Room, by: int) -> tuple[str, int, str] | None:
@@ -367,9 +405,11 @@ def _own(store: Rooms, place: Place, room: Room, guess: float | None) -> None:
     with st.form("room_guess", border=False):
         guess_field(room.question, key)
         st.form_submit_button(
-            "Change it" if guess is not None else "Predict", type="primary", on_click=_send,
+            "Change it" if guess is not None else "Predict",
+            type="primary",
+            on_click=_send,
             args=(store, place, room, key),
-        )  # fmt: skip
+        )
 
 
 def _send(store: Rooms, place: Place, room: Room, key: str) -> None:
@@ -387,15 +427,20 @@ def _explore(room: Room) -> None:
             st.link_button("Open what the host shows", link, icon=":material/open_in_new:")
         if room.stage == "look":
             st.link_button(
-                "Explore it alone", f"{shell.address_of('Lessons')}?lesson={room.lesson}&step={room.step}",
-                type="tertiary", icon=":material/open_in_new:",
-            )  # fmt: skip
+                "Explore it alone",
+                f"{shell.address_of('Lessons')}?lesson={room.lesson}&step={room.step}",
+                type="tertiary",
+                icon=":material/open_in_new:",
+            )
         st.button("Leave the room", on_click=leave, type="tertiary")
         if again := st.session_state.get("room_host_again"):
             st.button(
-                "Host it again", key="room_host_back", on_click=_host_again, args=(room.code, again),
+                "Host it again",
+                key="room_host_back",
+                on_click=_host_again,
+                args=(room.code, again),
                 type="tertiary",
-            )  # fmt: skip
+            )
 
 
 def _host_again(code: str, key: str) -> None:

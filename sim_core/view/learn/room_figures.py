@@ -15,6 +15,7 @@ from sim_core.catalogue.lessons import LessonStep
 from sim_core.questions.teaching import lessons
 from sim_core.questions.teaching.lessons import MEASURES
 from sim_core.view.drawing.figures import COLOURS, INK, LAYOUT, MUTED, Figure, round_values, short, ticks
+from sim_core.view.drawing.marks import axis, bar, note, vertical
 from sim_core.view.learn.lesson_figures import WIDE, figure_words, ratio_words
 
 ROOM, TRUTH = COLOURS[4], COLOURS[5]
@@ -37,16 +38,26 @@ def _choices(step: LessonStep, guesses: Sequence[float], shown: bool) -> Figure:
         "<br>".join(textwrap.wrap(f"{'✓ ' if k == right else ''}{text}", 30))
         for k, text in enumerate(step.choices)
     ]
-    bars = {
-        "type": "bar", "orientation": "h", "x": counts, "y": list(range(len(names))), "text": counts,
-        "textposition": "outside", "cliponaxis": False, "hoverinfo": "skip",
-        "marker": {"color": [TRUTH if k == right else ROOM for k in range(len(names))]},
-    }  # fmt: skip
+    bars = bar(
+        counts,
+        list(range(len(names))),
+        orientation="h",
+        text=counts,
+        textposition="outside",
+        cliponaxis=False,
+        hoverinfo="skip",
+        marker={"color": [TRUTH if k == right else ROOM for k in range(len(names))]},
+    )
     layout = LAYOUT | {
         "xaxis": _counts("Predictions", max(counts, default=0)),
-        "yaxis": {"tickvals": list(range(len(names))), "ticktext": names, "autorange": "reversed",
-                  "showgrid": False, "ticklabelstandoff": 8},
-    }  # fmt: skip
+        "yaxis": {
+            "tickvals": list(range(len(names))),
+            "ticktext": names,
+            "autorange": "reversed",
+            "showgrid": False,
+            "ticklabelstandoff": 8,
+        },
+    }
     return {"data": [bars], "layout": layout}
 
 
@@ -58,36 +69,37 @@ def _numbers(step: LessonStep, guesses: Sequence[float], shown: bool) -> Figure:
     edges, log = _edges([*guesses, *(value for value, *_ in lines)])
     places = np.log10(edges) if log else edges
     counts = np.histogram(np.clip(np.asarray(guesses, float), edges[0], edges[-1]), edges)[0]
-    bars = {
-        "type": "bar", "x": short((places[1:] + places[:-1]) / 2, 8), "y": counts.tolist(),
-        "marker": {"color": ROOM},
-        "customdata": [[figure_words(step, end) for end in ends] for ends in pairwise(edges)],
-        "hovertemplate": "%{y} from %{customdata[0]} to %{customdata[1]}<extra></extra>",
-    }  # fmt: skip
+    bars = bar(
+        short((places[1:] + places[:-1]) / 2, 8),
+        counts.tolist(),
+        marker={"color": ROOM},
+        customdata=[[figure_words(step, end) for end in ends] for ends in pairwise(edges)],
+        hovertemplate="%{y} from %{customdata[0]} to %{customdata[1]}<extra></extra>",
+    )
     measure = MEASURES[step.measure]
     layout = LAYOUT | {
-        "xaxis": {"title": {"text": f"{measure.name} [{measure.unit}]"}, "showgrid": False,
-                  "showticklabels": bool(lines), "range": [float(places[0]), float(places[-1])],
-                  **_ticks(edges, log)},
+        "xaxis": axis(
+            f"{measure.name} [{measure.unit}]",
+            showgrid=False,
+            showticklabels=bool(lines),
+            range=[float(places[0]), float(places[-1])],
+            **_ticks(edges, log),
+        ),
         "yaxis": _counts("Predictions", int(counts.max(initial=0))),
-        "margin": LAYOUT["margin"] | {"t": 70}, "shapes": [], "annotations": [],
-    }  # fmt: skip
+        "margin": LAYOUT["margin"] | {"t": 70},
+        "shapes": [],
+        "annotations": [],
+    }
     for k, (value, name, colour, dash) in enumerate(lines):
         x = float(np.log10(max(value, edges[0]))) if log else value
-        layout["shapes"].append(
-            {"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1,
-             "line": {"color": colour, "width": 4, "dash": dash}}
-        )  # fmt: skip
-        layout["annotations"].append(
-            {"x": x, "yref": "paper", "y": 1.0, "yanchor": "bottom", "showarrow": False, "yshift": 30 * k,
-             "text": f"{name}: {figure_words(step, value)}", "font": {"color": INK},
-             "xanchor": "left" if x < (places[0] + places[-1]) / 2 else "right"}
-        )  # fmt: skip
+        layout["shapes"].append(vertical(x, {"color": colour, "width": 4, "dash": dash}))
+        text = f"{name}: {figure_words(step, value)}"
+        side = "left" if x < (places[0] + places[-1]) / 2 else "right"
+        words = note(text, x, 1.0, yref="paper", yanchor="bottom", yshift=30 * k, xanchor=side)
+        layout["annotations"].append(words | {"font": {"color": INK}})  # in the size of the room's type
     if not lines:
-        layout["annotations"].append(
-            {"x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper", "showarrow": False,
-             "text": "No predictions yet"}
-        )  # fmt: skip
+        empty = note("No predictions yet", 0.5, 0.5, xref="paper", yref="paper")
+        layout["annotations"].append(empty | {"font": {}})
     return {"data": [bars], "layout": layout}
 
 
@@ -115,8 +127,7 @@ def _ticks(edges: np.ndarray, log: bool) -> dict[str, Any]:
 def _counts(title: str, most: int) -> dict[str, Any]:
     """Return an axis that counts predictions, in whole numbers."""
     top = max(4, most)
-    return {"title": {"text": title}, "range": [0, 1.12 * top], "dtick": max(1, -(-top // 5)),
-            "tickfont": {"color": MUTED}}  # fmt: skip
+    return axis(title, range=[0, 1.12 * top], dtick=max(1, -(-top // 5)), tickfont={"color": MUTED})
 
 
 def sentence(step: LessonStep, guesses: Sequence[float], shown: bool) -> str:
@@ -128,9 +139,7 @@ def sentence(step: LessonStep, guesses: Sequence[float], shown: bool) -> str:
         return f"{count}, the middle one {figure_words(step, median(guesses))}." + (
             f" {verdict(step, guesses)}" if shown else ""
         )
-    parts = [
-        f"{text}: {sum(guess == k for guess in guesses)}" for k, text in enumerate(step.choices)
-    ]  # fmt: skip
+    parts = [f"{text}: {sum(guess == k for guess in guesses)}" for k, text in enumerate(step.choices)]
     return f"{count}. {'; '.join(parts)}." + (f" {verdict(step, guesses)}" if shown else "")
 
 

@@ -59,9 +59,13 @@ def take_away(chart: str, files: Iterable[File], command: str, language: str = "
             buttons.save(chart, "svg")
         if chart != "compare":
             st.button(
-                "Add to compare", key="add_to_compare", icon=":material/ac_unit:", on_click=state.freeze,
-                type="tertiary", help="Keeps this scenario for the Compare page.",
-            )  # fmt: skip
+                "Add to compare",
+                key="add_to_compare",
+                icon=":material/ac_unit:",
+                on_click=state.freeze,
+                type="tertiary",
+                help="Keeps this scenario for the Compare page.",
+            )
     with st.expander("Reproduce this view on the command line"):
         st.code(command, language=language, wrap_lines=True)
 
@@ -196,9 +200,12 @@ def _offer_to_room(link: str) -> None:
         return
     view = f"{st.session_state.get('shown_page', '')}?{link.partition('?')[2]}"
     st.button(
-        f"Show this view to room {place.code}", icon=":material/groups:", key="share_to_room",
-        on_click=_show_to_room, args=(place, view),
-    )  # fmt: skip
+        f"Show this view to room {place.code}",
+        icon=":material/groups:",
+        key="share_to_room",
+        on_click=_show_to_room,
+        args=(place, view),
+    )
 
 
 def _show_to_room(place: Place, view: str) -> None:

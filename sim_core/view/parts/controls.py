@@ -30,11 +30,30 @@ SPECS: dict[str, tuple[Callable[[float], str], float]] = {  # format, and a star
 }
 
 QUIET = {  # keys whose change leaves all other controls as they are
-    *SPECS, "arrival_per_s", "arrival_cv", "concurrency", "prompt_tokens", "output_tokens", "prompt_cv",
-    "output_cv", "max_batch", "batch_wait_ms", "slo_ttft_ms", "slo_tpot_ms", "slo_percentile",
-    "token_budget", "kv_memory_frac", "kv_block_tokens", "preemption", "requests", "warmup_frac",
-    "calibration", "seed", "kv_dtype", "router",
-}  # fmt: skip
+    *SPECS,
+    "arrival_per_s",
+    "arrival_cv",
+    "concurrency",
+    "prompt_tokens",
+    "output_tokens",
+    "prompt_cv",
+    "output_cv",
+    "max_batch",
+    "batch_wait_ms",
+    "slo_ttft_ms",
+    "slo_tpot_ms",
+    "slo_percentile",
+    "token_budget",
+    "kv_memory_frac",
+    "kv_block_tokens",
+    "preemption",
+    "requests",
+    "warmup_frac",
+    "calibration",
+    "seed",
+    "kv_dtype",
+    "router",
+}
 
 OCTAVES = range(-16, 25)  # a spec slider runs from a quarter to eight times the datasheet, in steps of 9 %
 POWERS = tuple(2**power for power in range(15))
@@ -43,44 +62,97 @@ E12 = (1.0, 1.2, 1.5, 1.8, 2.2, 2.7, 3.3, 3.9, 4.7, 5.6, 6.8, 8.2)
 E6 = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
 E10 = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
 LABELS = {
-    "model": "Model", "accelerator": "Accelerator", "tensor_parallel": "Tensor parallel",
-    "expert_parallel": "Expert parallel", "replicas": "Replicas", "router": "Router",
-    "weight_dtype": "Weights", "kv_dtype": "KV cache",
-    "bf16_tflop_per_s": "bf16 arithmetic", "fp8_tflop_per_s": "fp8 arithmetic",
-    "fp4_tflop_per_s": "fp4 arithmetic", "hbm_gb_per_s": "Memory bandwidth", "hbm_gb": "Memory capacity",
-    "link_gb_per_s": "Link bandwidth", "pcie_gb_per_s": "Host link", "tdp_w": "Power",
+    "model": "Model",
+    "accelerator": "Accelerator",
+    "tensor_parallel": "Tensor parallel",
+    "expert_parallel": "Expert parallel",
+    "replicas": "Replicas",
+    "router": "Router",
+    "weight_dtype": "Weights",
+    "kv_dtype": "KV cache",
+    "bf16_tflop_per_s": "bf16 arithmetic",
+    "fp8_tflop_per_s": "fp8 arithmetic",
+    "fp4_tflop_per_s": "fp4 arithmetic",
+    "hbm_gb_per_s": "Memory bandwidth",
+    "hbm_gb": "Memory capacity",
+    "link_gb_per_s": "Link bandwidth",
+    "pcie_gb_per_s": "Host link",
+    "tdp_w": "Power",
     "price_usd_per_hour": "Price",
-    "arrivals": "Arrivals", "arrival_per_s": "Request rate", "arrival_cv": "Burstiness",
-    "concurrency": "Clients", "requests": "Requests per point", "seed": "Seed",
-    "prompt_tokens": "Prompt length", "prompt_cv": "Prompt variation", "output_tokens": "Answer length",
+    "arrivals": "Arrivals",
+    "arrival_per_s": "Request rate",
+    "arrival_cv": "Burstiness",
+    "concurrency": "Clients",
+    "requests": "Requests per point",
+    "seed": "Seed",
+    "prompt_tokens": "Prompt length",
+    "prompt_cv": "Prompt variation",
+    "output_tokens": "Answer length",
     "output_cv": "Answer variation",
-    "policy": "Scheduling", "max_batch": "Batch limit", "token_budget": "Token budget",
-    "batch_wait_ms": "Batch wait", "prefill_switch_ms": "Switch cost of a prompt",
-    "kv_memory_frac": "Usable memory", "kv_block_tokens": "KV block",
+    "policy": "Scheduling",
+    "max_batch": "Batch limit",
+    "token_budget": "Token budget",
+    "batch_wait_ms": "Batch wait",
+    "prefill_switch_ms": "Switch cost of a prompt",
+    "kv_memory_frac": "Usable memory",
+    "kv_block_tokens": "KV block",
     "preemption": "When KV runs out",
-    "slo_ttft_ms": "First token within", "slo_tpot_ms": "Each token within", "slo_percentile": "Percentile",
-    "prefill_workers": "Prefill workers", "decode_workers": "Decode workers",
+    "slo_ttft_ms": "First token within",
+    "slo_tpot_ms": "Each token within",
+    "slo_percentile": "Percentile",
+    "prefill_workers": "Prefill workers",
+    "decode_workers": "Decode workers",
     "prefill_tensor_parallel": "Devices of a prefill worker",
-    "decode_tensor_parallel": "Devices of a decode worker", "kv_link_gb_per_s": "KV link",
-    "kv_link_latency_ms": "KV latency", "kv_overlap": "Layer-wise sending",
-    "calibration": "Calibration", "warmup_frac": "Warm-up left out",
-    "demand": "Traffic over time", "demand_hours": "Lasts", "dwell_s": "Mean time in a state",
-    "mix_other": "Lengths at the other end", "mix_swing_frac": "Swing of the mix",
-    "rate_swing_frac": "Swing of the load", "demand_load_frac": "Load",
-    "drain": "Requests of a leaving worker", "init_s": "Start", "storage_gb_per_s": "Loading weights",
-    "warm_up_s": "Warm-up", "sync_s": "Joining", "control_s": "Decides every", "observe_s": "Observes",
-    "threshold_frac": "Moves above", "hysteresis_frac": "And gains", "cooldown_s": "Cool-down",
-    "forecast_s": "Looks ahead", "forecast_error_frac": "Forecast error",
-}  # fmt: skip
+    "decode_tensor_parallel": "Devices of a decode worker",
+    "kv_link_gb_per_s": "KV link",
+    "kv_link_latency_ms": "KV latency",
+    "kv_overlap": "Layer-wise sending",
+    "calibration": "Calibration",
+    "warmup_frac": "Warm-up left out",
+    "demand": "Traffic over time",
+    "demand_hours": "Lasts",
+    "dwell_s": "Mean time in a state",
+    "mix_other": "Lengths at the other end",
+    "mix_swing_frac": "Swing of the mix",
+    "rate_swing_frac": "Swing of the load",
+    "demand_load_frac": "Load",
+    "drain": "Requests of a leaving worker",
+    "init_s": "Start",
+    "storage_gb_per_s": "Loading weights",
+    "warm_up_s": "Warm-up",
+    "sync_s": "Joining",
+    "control_s": "Decides every",
+    "observe_s": "Observes",
+    "threshold_frac": "Moves above",
+    "hysteresis_frac": "And gains",
+    "cooldown_s": "Cool-down",
+    "forecast_s": "Looks ahead",
+    "forecast_error_frac": "Forecast error",
+}
 CHOICES = {
-    "poisson": "Poisson", "gamma": "bursty", "closed": "closed loop", "offline": "all at once",
-    "trace": "trace", "static": "static", "prefill_first": "prefill first", "chunked": "chunked",
-    "recompute": "recompute", "swap": "swap out", "least_loaded": "least loaded",
-    "round_robin": "round robin", "typical": "typical", "datasheet": "datasheet",
+    "poisson": "Poisson",
+    "gamma": "bursty",
+    "closed": "closed loop",
+    "offline": "all at once",
+    "trace": "trace",
+    "static": "static",
+    "prefill_first": "prefill first",
+    "chunked": "chunked",
+    "recompute": "recompute",
+    "swap": "swap out",
+    "least_loaded": "least loaded",
+    "round_robin": "round robin",
+    "typical": "typical",
+    "datasheet": "datasheet",
     "submission": "benchmark submission",
-    "steady": "steady", "daily": "cycle", "step": "step", "spike": "spike", "markov": "random switching",
-    "finish": "finish there", "migrate": "migrate",
-}  # fmt: skip
+    "steady": "steady",
+    "daily": "cycle",
+    "step": "step",
+    "spike": "spike",
+    "markov": "random switching",
+    "finish": "finish there",
+    "migrate": "migrate",
+}
 
 
 # One control
@@ -121,27 +193,39 @@ def pick(
     """Draw a choice that stands for several scenario keys, which `write` sets."""
     seed(f"in_{key}", value)
     st.selectbox(
-        label, options, format_func=format, key=f"in_{key}",
+        label,
+        options,
+        format_func=format,
+        key=f"in_{key}",
         on_change=lambda: write(st.session_state[f"in_{key}"]),
-    )  # fmt: skip
+    )
 
 
 def kinds(key: str, label: str, names: Mapping[str, str], value: str, write: Callable[[str], Any]) -> None:
     """Draw a choice that stands for several scenario keys, which `write` sets, one button a choice."""
     seed(f"in_{key}", value)
     st.segmented_control(
-        label, list(names), required=True, format_func=names.get, key=f"in_{key}",
+        label,
+        list(names),
+        required=True,
+        format_func=names.get,
+        key=f"in_{key}",
         on_change=lambda: write(st.session_state[f"in_{key}"]),
-    )  # fmt: skip
+    )
 
 
 def amount(key: str, label: str, value: float | None, write: Callable[[str, float | None], Any]) -> None:
     """Draw the field of a number that `write` sets with its key; an empty one is not known."""
     seed(f"in_own_{key}", value)
     st.number_input(
-        label, value=None, key=f"in_own_{key}", help=FIELDS[key].help, format="%g", placeholder="not known",
+        label,
+        value=None,
+        key=f"in_own_{key}",
+        help=FIELDS[key].help,
+        format="%g",
+        placeholder="not known",
         on_change=lambda: write(key, st.session_state[f"in_own_{key}"]),
-    )  # fmt: skip
+    )
 
 
 def ladder(key: str, steps: Iterable[float], format: Callable[[Any], str], on_page: bool = False) -> None:
@@ -157,19 +241,19 @@ def ladder(key: str, steps: Iterable[float], format: Callable[[Any], str], on_pa
 
 
 def beside(
-    key: str,
-    steps: Iterable[Any],
-    value: Any,
-    format: Callable[[Any], str],
-    label: str = "",
-    help: str = "",
+    key: str, steps: Iterable[Any], value: Any, format: Callable[[Any], str], label: str = "", help: str = ""
 ) -> None:
     """Draw a slider beside a chart that writes a key and has its words from there or its own."""
     seed(f"page_{key}", value)
     st.select_slider(
-        label or LABELS[key], with_value(steps, value, format), format_func=format, key=f"page_{key}",
-        on_change=_write_beside, args=(key,), help=help or FIELDS[key].help,
-    )  # fmt: skip
+        label or LABELS[key],
+        with_value(steps, value, format),
+        format_func=format,
+        key=f"page_{key}",
+        on_change=_write_beside,
+        args=(key,),
+        help=help or FIELDS[key].help,
+    )
 
 
 def spec(key: str, part: catalogue.Accelerator) -> None:
@@ -193,11 +277,7 @@ def spec(key: str, part: catalogue.Accelerator) -> None:
 
 
 def _slider(
-    key: str,
-    value: Any,
-    options: list[Any],
-    format: Callable[[Any], str],
-    to_none: float | None = None,
+    key: str, value: Any, options: list[Any], format: Callable[[Any], str], to_none: float | None = None
 ) -> None:
     seed(f"in_{key}", value)
     st.select_slider(

@@ -39,18 +39,29 @@ def views(key: str, names: Mapping[str, str], label: str = "Show") -> None:
     """Draw the choice of a view setting, one button a choice."""
     seed(f"in_{key}", state.view(key))
     st.segmented_control(
-        label, list(names), required=True, format_func=names.get, key=f"in_{key}", on_change=_write_view,
-        args=(key,), label_visibility="collapsed",
-    )  # fmt: skip
+        label,
+        list(names),
+        required=True,
+        format_func=names.get,
+        key=f"in_{key}",
+        on_change=_write_view,
+        args=(key,),
+        label_visibility="collapsed",
+    )
 
 
 def choose(key: str, names: Mapping[str, str], label: str) -> None:
     """Draw the choice of a view setting as a list, for more choices than buttons can hold."""
     seed(f"in_{key}", state.view(key))
     st.selectbox(
-        label, list(names), format_func=names.get, key=f"in_{key}", on_change=_write_view, args=(key,),
+        label,
+        list(names),
+        format_func=names.get,
+        key=f"in_{key}",
+        on_change=_write_view,
+        args=(key,),
         label_visibility="collapsed",
-    )  # fmt: skip
+    )
 
 
 def toggle(key: str, label: str, help: str | None = None) -> None:
@@ -66,9 +77,14 @@ def dial(
     value = state.number(key)
     seed(f"in_{key}", value)
     st.select_slider(
-        label, with_value(steps, value, format), format_func=format, key=f"in_{key}",
-        on_change=_write_dial, args=(key,), help=help,
-    )  # fmt: skip
+        label,
+        with_value(steps, value, format),
+        format_func=format,
+        key=f"in_{key}",
+        on_change=_write_dial,
+        args=(key,),
+        help=help,
+    )
 
 
 FACTORS = tuple(float(f"{2 ** (octave / 4):.3g}") for octave in range(-8, 13))
@@ -80,9 +96,13 @@ def factor(key: str, label: str, value: float, specs: Callable[[float], Mapping[
     seed(f"in_{key}", value)
     text = "{}× datasheet".format
     st.select_slider(
-        label, with_value(FACTORS, value, lambda step: text(number(step))), key=f"in_{key}",
-        format_func=lambda step: text(number(step)), on_change=_write_factor, args=(key, specs),
-    )  # fmt: skip
+        label,
+        with_value(FACTORS, value, lambda step: text(number(step))),
+        key=f"in_{key}",
+        format_func=lambda step: text(number(step)),
+        on_change=_write_factor,
+        args=(key, specs),
+    )
 
 
 def _write_factor(key: str, specs: Callable[[float], Mapping[str, float | None]]) -> None:
@@ -95,9 +115,15 @@ def vary(sweep: sweeps.Sweep) -> None:
     options = [key for key in sweeps.VARY if key != sweep.along]
     seed("in_vary", sweep.by)
     st.selectbox(
-        "Curves by", options, format_func=lambda key: f"Curves by {sweeps.VARY[key]}", key="in_vary",
-        on_change=_write_view, args=("vary",), label_visibility="collapsed", width=240,
-    )  # fmt: skip
+        "Curves by",
+        options,
+        format_func=lambda key: f"Curves by {sweeps.VARY[key]}",
+        key="in_vary",
+        on_change=_write_view,
+        args=("vary",),
+        label_visibility="collapsed",
+        width=240,
+    )
     if sweep.by == "accelerator":
         among(sweep.values, state.AMONG_LIMIT)
 
@@ -107,9 +133,15 @@ def among(values: Iterable[str], most: int) -> None:
     names = {name: part.name for name, part in catalogue.accelerators().items()}
     seed("in_among", list(values))
     st.multiselect(
-        "Accelerators", list(names), format_func=names.get, key="in_among", on_change=_write_among,
-        max_selections=most, label_visibility="collapsed", width=520,
-    )  # fmt: skip
+        "Accelerators",
+        list(names),
+        format_func=names.get,
+        key="in_among",
+        on_change=_write_among,
+        max_selections=most,
+        label_visibility="collapsed",
+        width=520,
+    )
 
 
 def axes(outside: bool) -> None:
@@ -119,9 +151,13 @@ def axes(outside: bool) -> None:
     if state.view("show") == "frontier":
         scales()
     st.button(
-        "Fit: points lie outside" if outside else "Fit", icon=":material/fit_screen:", on_click=state.fit,
-        help="Fit the axes to the points", key="fit", type="primary" if outside else "secondary",
-    )  # fmt: skip
+        "Fit: points lie outside" if outside else "Fit",
+        icon=":material/fit_screen:",
+        on_click=state.fit,
+        help="Fit the axes to the points",
+        key="fit",
+        type="primary" if outside else "secondary",
+    )
 
 
 def scales() -> None:

@@ -22,10 +22,10 @@ from sim_core.view.drawing.figures import (
     Figure,
     Row,
     faded,
-    note,
     short,
     ticks,
 )
+from sim_core.view.drawing.marks import axis, bar, note, pointer, scatter, vertical
 from sim_core.view.drawing.words import duration, number, percent, rate
 
 PREFILL, DECODE = COLOURS[5], COLOURS[0]
@@ -38,25 +38,28 @@ RING = {"symbol": "circle-open", "size": 19, "color": INK, "line": {"width": 2, 
 def log_axis(title: str, low: float, high: float, **more: Any) -> dict:
     """Return a logarithmic axis with one tick a decade."""
     span = [math.log10(low), math.log10(high)]
-    return {"type": "log", "title": {"text": title}, "range": span, "dtick": 1} | more
+    return axis(title, type="log", range=span, dtick=1) | more
 
 
 def pointed(text: str, x: float, y: float, ax: float, ay: float) -> dict:
     """Return words that point to a place from some pixels away."""
-    return {
-        "text": text, "x": x, "y": y, "ax": ax, "ay": ay, "xanchor": "left" if ax > 0 else "right",
-        "arrowcolor": MUTED, "arrowwidth": 1, "arrowhead": 0, "standoff": 9,
-        "font": {"size": 13, "color": INK},
-    }  # fmt: skip
+    return pointer(text, x, y, color=INK, size=13, ax=ax, ay=ay, xanchor="left" if ax > 0 else "right")
 
 
 # Roofline
 
 
 def roofline(
-    rows: Sequence[Row], roof: Any, others: Sequence[Any], reached: Callable[[np.ndarray], np.ndarray], *,
-    batch: int, split: bool = False, reached_name: str = "", revision: str = "",
-) -> Figure:  # fmt: skip
+    rows: Sequence[Row],
+    roof: Any,
+    others: Sequence[Any],
+    reached: Callable[[np.ndarray], np.ndarray],
+    *,
+    batch: int,
+    split: bool = False,
+    reached_name: str = "",
+    revision: str = "",
+) -> Figure:
     """Draw what prefill and decode reach against the FLOP they do for each byte.
 
     Parameters
@@ -91,14 +94,14 @@ def roofline(
         *_point_words(whole, batch),
         *(_piece_words(rows, batch) if split else []),
     ]
-    shape = {"type": "line", "xref": "x", "yref": "paper", "x0": roof.ridge_flop_per_byte, "y0": 0, "y1": 1}
+    dotted = {"color": MUTED, "width": 1, "dash": "dot"}
     layout = LAYOUT | {
         "xaxis": log_axis("Arithmetic for each byte read [FLOP/byte]", left, right, tickformat="~g"),
         "yaxis": log_axis("Reached arithmetic [FLOP/s per device]", bottom, top, **_decades(bottom, top)),
-        "annotations": annotations, "uirevision": revision,
-        "shapes": [shape | {"x1": roof.ridge_flop_per_byte, "layer": "below",
-                            "line": {"color": MUTED, "width": 1, "dash": "dot"}}],
-    }  # fmt: skip
+        "annotations": annotations,
+        "uirevision": revision,
+        "shapes": [vertical(roof.ridge_flop_per_byte, dotted, xref="x", layer="below")],
+    }
     return {"data": data, "layout": layout}
 
 
@@ -123,12 +126,18 @@ def _regions(roof: Any, left: float, right: float, bottom: float) -> list[dict]:
         (ARITHMETIC, [ridge, ridge, right, right, ridge], [floor, peak, peak, floor, floor]),
     )
     return [
-        {
-            "type": "scatter", "mode": "lines", "x": short(x), "y": short(y), "fill": "toself",
-            "fillcolor": faded(colour, 0.08), "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False,
-        }
+        scatter(
+            short(x),
+            short(y),
+            mode="lines",
+            fill="toself",
+            fillcolor=faded(colour, 0.08),
+            line={"width": 0},
+            hoverinfo="skip",
+            showlegend=False,
+        )
         for colour, x, y in corners
-    ]  # fmt: skip
+    ]
 
 
 def _roofs(
@@ -146,10 +155,14 @@ def _roofs(
 
 
 def _line(name: str, x: Any, y: Any, colour: str, width: float, dash: str = "solid") -> dict:
-    return {
-        "type": "scatter", "mode": "lines", "name": name, "x": short(x), "y": short(y), "hoverinfo": "skip",
-        "line": {"color": colour, "width": width, "dash": dash},
-    }  # fmt: skip
+    return scatter(
+        short(x),
+        short(y),
+        mode="lines",
+        name=name,
+        hoverinfo="skip",
+        line={"color": colour, "width": width, "dash": dash},
+    )
 
 
 ROOF_HOVER = (
@@ -183,20 +196,27 @@ def _hover(row: Row) -> list[str]:
 
 
 def _points(name: str, rows: Sequence[Row], **more: Any) -> dict:
-    return {
-        "type": "scatter", "name": name, "mode": "markers", "hovertemplate": ROOF_HOVER,
-        "x": short(row["flop_per_byte"] for row in rows), "y": short(row["flop_per_s"] for row in rows),
-        "customdata": [_hover(row) for row in rows],
-    } | more  # fmt: skip
+    return (
+        scatter(
+            short(row["flop_per_byte"] for row in rows),
+            short(row["flop_per_s"] for row in rows),
+            name=name,
+            mode="markers",
+            hovertemplate=ROOF_HOVER,
+            customdata=[_hover(row) for row in rows],
+        )
+        | more
+    )
 
 
 def _decode_line(rows: Sequence[Row]) -> dict:
     """Return decode over the batch; hollow where the batch does not fit."""
     rows = [row for row in rows if row["phase"] == "decode"]
     marker = {
-        "size": 8, "color": [DECODE if row["fits"] else PAPER for row in rows],
+        "size": 8,
+        "color": [DECODE if row["fits"] else PAPER for row in rows],
         "line": {"width": 1.5, "color": DECODE},
-    }  # fmt: skip
+    }
     line = {"color": DECODE, "width": 2.5}
     return _points("decode, batch by batch", rows, mode="lines+markers", marker=marker, line=line)
 
@@ -232,9 +252,11 @@ def _piece_words(rows: Sequence[Row], batch: int) -> list[dict]:
     return [
         pointed(row["piece"], math.log10(row["flop_per_byte"]), math.log10(row["flop_per_s"]), -34, -26)
         for row in rows
-        if row["phase"] == "decode" and row["batch"] == batch and row["piece"] != "all"
+        if row["phase"] == "decode"
+        and row["batch"] == batch
+        and row["piece"] != "all"
         and row["flop_per_s"] > 0
-    ]  # fmt: skip
+    ]
 
 
 def _point_words(rows: Sequence[Row], batch: int) -> list[dict]:
@@ -253,8 +275,17 @@ def _point_words(rows: Sequence[Row], batch: int) -> list[dict]:
 
 def _ridge_words(roof: Any) -> dict:
     text = f"ridge: {number(roof.ridge_flop_per_byte)} FLOP/byte"
-    return note(text, math.log10(roof.ridge_flop_per_byte), math.log10(roof.flop_per_s), xanchor="right",
-                yanchor="bottom", xshift=-8, yshift=4, font={"color": INK, "size": 13})  # fmt: skip
+    return note(
+        text,
+        math.log10(roof.ridge_flop_per_byte),
+        math.log10(roof.flop_per_s),
+        xanchor="right",
+        yanchor="bottom",
+        xshift=-8,
+        yshift=4,
+        color=INK,
+        size=13,
+    )
 
 
 def roofline_sentence(rows: Sequence[Row], roof: Any, batch: int) -> str:
@@ -298,25 +329,35 @@ def step_bars(
         if not any(values):
             continue
         shown = [1.0 if place == here else 0.5 if row["fits"] else 0.2 for place, row in enumerate(rows)]
-        data.append({
-            "type": "bar", "name": words, "x": list(labels), "y": short(values),
-            "marker": {"color": colour, "opacity": shown, "line": {"width": 0}},
-            "customdata": [
-                [duration(value), percent(value / row["time_ms"]), duration(row["time_ms"]),
-                 "" if row["fits"] else "<br>does not fit the KV cache"]
-                for value, row in zip(values, rows, strict=True)
-            ],
-            "hovertemplate": f"<b>%{{x}}</b>: {words} %{{customdata[0]}}<br>%{{customdata[1]}} of "
-                             "%{customdata[2]}%{customdata[3]}<extra></extra>",
-        })  # fmt: skip
+        data.append(
+            bar(
+                list(labels),
+                short(values),
+                name=words,
+                marker={"color": colour, "opacity": shown, "line": {"width": 0}},
+                customdata=[
+                    [
+                        duration(value),
+                        percent(value / row["time_ms"]),
+                        duration(row["time_ms"]),
+                        "" if row["fits"] else "<br>does not fit the KV cache",
+                    ]
+                    for value, row in zip(values, rows, strict=True)
+                ],
+                hovertemplate=f"<b>%{{x}}</b>: {words} %{{customdata[0]}}<br>%{{customdata[1]}} of "
+                "%{customdata[2]}%{customdata[3]}<extra></extra>",
+            )
+        )
     layout = LAYOUT | {
-        "barmode": "stack", "bargap": 0.22, "margin": MARGIN | {"t": 8},
-        "xaxis": {"title": {"text": title}, "type": "category", "fixedrange": True, "tickangle": 0,
-                  "tickfont": {"size": 11}},
-        "yaxis": {"title": {"text": "One step [ms]"}, "rangemode": "tozero", "exponentformat": "none",
-                  "separatethousands": True},
-        "uirevision": revision, "showlegend": False, "meta": {"legend_alone": True},
-    }  # fmt: skip
+        "barmode": "stack",
+        "bargap": 0.22,
+        "margin": MARGIN | {"t": 8},
+        "xaxis": axis(title, type="category", fixedrange=True, tickangle=0, tickfont={"size": 11}),
+        "yaxis": axis("One step [ms]", rangemode="tozero", exponentformat="none", separatethousands=True),
+        "uirevision": revision,
+        "showlegend": False,
+        "meta": {"legend_alone": True},
+    }
     return {"data": data, "layout": layout}
 
 

@@ -136,9 +136,15 @@ def _returns(scenario: Scenario, at: Setting, row: Row, here: whatif.Factors, ot
     steps, values = whatif.measure_map(scenario, at, measure)
     colour = {"decode": PHASES["decode"], "ttft": PHASES["prefill"], "limits": "#009E73"}[measure]
     figure = returns_map(
-        values, steps, steps, here=tuple(here), others=others, hover=say, colour=colour,
+        values,
+        steps,
+        steps,
+        here=tuple(here),
+        others=others,
+        hover=say,
+        colour=colour,
         less_is_better=measure == "ttft",
-    )  # fmt: skip
+    )
     alt = map_sentence(title, say(row["value"]), row["more_flops"], row["more_bandwidth"])
     chart(figure, f"specs-{measure}", alt, height=360, **phase_titles(scenario))
 
@@ -164,16 +170,15 @@ def kv(scenario: Scenario) -> None:
         kind: (at.batch * whatif.sequence_bytes(scenario, kind, contexts) / 1e9).tolist() for kind in KINDS
     }
     figure = kv_lines(
-        contexts.tolist(), lines, rows, room_gb=room_gb, context=at.context_tokens, batch=at.batch,
+        contexts.tolist(),
+        lines,
+        rows,
+        room_gb=room_gb,
+        context=at.context_tokens,
+        batch=at.batch,
         revision=setting_revision(scenario),
-    )  # fmt: skip
-    chart(
-        figure,
-        "kv",
-        kv_sentence(rows, at.context_tokens, room_gb),
-        height=460,
-        **phase_titles(scenario),
     )
+    chart(figure, "kv", kv_sentence(rows, at.context_tokens, room_gb), height=460, **phase_titles(scenario))
     _kv_numbers(rows)
     caption_line(scenario, f"{_kv_help(rows)} {_window_note(scenario, model)}")
     call = f"kv_rows(scenario, batch={at.batch}, context_tokens={at.context_tokens:g})"

@@ -20,12 +20,11 @@ from sim_core.view.drawing.figures import (
     Row,
     faded,
     log_ticks,
-    note,
     short,
     ticks,
-    upright,
     wrapped,
 )
+from sim_core.view.drawing.marks import axis, note, scatter, upright, vertical
 from sim_core.view.drawing.words import duration, number, quantity
 from sim_core.view.phases.figures import DECODE, RING, log_axis, powers, sequences, signed
 
@@ -33,10 +32,16 @@ from sim_core.view.phases.figures import DECODE, RING, log_axis, powers, sequenc
 
 
 def returns_map(
-    values: np.ndarray, flops: Sequence[float], bandwidth: Sequence[float], *, here: tuple[float, float],
-    others: Sequence[Row], hover: Callable[[float], str], colour: str, less_is_better: bool = False,
-    revision: str = "",
-) -> Figure:  # fmt: skip
+    values: np.ndarray,
+    flops: Sequence[float],
+    bandwidth: Sequence[float],
+    *,
+    here: tuple[float, float],
+    others: Sequence[Row],
+    hover: Callable[[float], str],
+    colour: str,
+    less_is_better: bool = False,
+) -> Figure:
     """Draw a measure over arithmetic and bandwidth, a contour line for every 25 % more; darker is better.
 
     Parameters
@@ -52,18 +57,8 @@ def returns_map(
     hover : callable
         Says a value.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        heights = np.where(values > 0, np.log(np.where(values > 0, values, 1.0)), np.nan)
     shades = (faded(colour, 0.04), faded(colour, 0.8))
-    contour = {
-        "type": "contour", "x": short(flops), "y": short(bandwidth),
-        "z": [short(row, 6) for row in heights], "connectgaps": False, "showscale": False,
-        "colorscale": list(zip((0.0, 1.0), shades[::-1] if less_is_better else shades, strict=True)),
-        "contours": _levels(heights),
-        "line": {"width": 0.75, "color": MUTED}, "autocontour": False,
-        "text": [[hover(value) for value in row] for row in values],
-        "hovertemplate": "%{x:.3~g}× arithmetic, %{y:.3~g}× bandwidth<br><b>%{text}</b><extra></extra>",
-    }  # fmt: skip
+    contour = _contour(values, flops, bandwidth, shades[::-1] if less_is_better else shades, hover)
     span = (
         (math.log10(flops[0]), math.log10(flops[-1])),
         (math.log10(bandwidth[0]), math.log10(bandwidth[-1])),
@@ -74,11 +69,39 @@ def returns_map(
     axes = {"type": "log", "showgrid": False} | ticks((0.25, 0.5, 1, 2, 4, 8))
     layout = LAYOUT | {
         "margin": MARGIN | {"t": 14},
-        "xaxis": axes | {"title": {"text": "Arithmetic [× datasheet]"}, "range": list(span[0])},
-        "yaxis": axes | {"title": {"text": "Bandwidth [× datasheet]"}, "range": list(span[1])},
-        "annotations": words, "uirevision": revision, "showlegend": False,
-    }  # fmt: skip
+        "xaxis": axis("Arithmetic [× datasheet]", range=list(span[0]), **axes),
+        "yaxis": axis("Bandwidth [× datasheet]", range=list(span[1]), **axes),
+        "annotations": words,
+        "uirevision": "",
+        "showlegend": False,
+    }
     return {"data": data, "layout": layout}
+
+
+def _contour(
+    values: np.ndarray,
+    flops: Sequence[float],
+    bandwidth: Sequence[float],
+    shades: tuple[str, str],
+    hover: Callable[[float], str],
+) -> dict:
+    """Return the measure as heights, from the first shade to the second."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        heights = np.where(values > 0, np.log(np.where(values > 0, values, 1.0)), np.nan)
+    return {
+        "type": "contour",
+        "x": short(flops),
+        "y": short(bandwidth),
+        "z": [short(row, 6) for row in heights],
+        "connectgaps": False,
+        "showscale": False,
+        "colorscale": list(zip((0.0, 1.0), shades, strict=True)),
+        "contours": _levels(heights),
+        "line": {"width": 0.75, "color": MUTED},
+        "autocontour": False,
+        "text": [[hover(value) for value in row] for row in values],
+        "hovertemplate": "%{x:.3~g}× arithmetic, %{y:.3~g}× bandwidth<br><b>%{text}</b><extra></extra>",
+    }
 
 
 def _levels(heights: np.ndarray) -> dict:
@@ -95,21 +118,24 @@ def _inside(row: Row, flops: Sequence[float], bandwidth: Sequence[float]) -> boo
 
 def _parts_as_dots(rows: Sequence[Row], named: Sequence[str]) -> dict:
     """Return the accelerators as dots; those without words are smaller."""
-    return {
-        "type": "scatter", "mode": "markers", "x": short(row["flops"] for row in rows),
-        "y": short(row["bandwidth"] for row in rows),
-        "marker": {"size": [8 if row["name"] in named else 5 for row in rows], "color": PAPER,
-                   "line": {"width": 1.25, "color": INK}},
-        "text": [row["name"] for row in rows],
-        "customdata": [[trust_words.hover(row, reasons=False)] for row in rows],
-        "hovertemplate": "<b>%{text}</b><br>%{x:.3~g}× arithmetic, %{y:.3~g}× bandwidth%{customdata[0]}"
-                         "<extra></extra>",
-    }  # fmt: skip
+    return scatter(
+        short(row["flops"] for row in rows),
+        short(row["bandwidth"] for row in rows),
+        mode="markers",
+        marker={
+            "size": [8 if row["name"] in named else 5 for row in rows],
+            "color": PAPER,
+            "line": {"width": 1.25, "color": INK},
+        },
+        text=[row["name"] for row in rows],
+        customdata=[[trust_words.hover(row, reasons=False)] for row in rows],
+        hovertemplate="<b>%{text}</b><br>%{x:.3~g}× arithmetic, %{y:.3~g}× bandwidth%{customdata[0]}"
+        "<extra></extra>",
+    )
 
 
 def _place(here: tuple[float, float]) -> dict:
-    return {"type": "scatter", "mode": "markers", "x": [here[0]], "y": [here[1]], "hoverinfo": "skip",
-            "marker": RING, "cliponaxis": False}  # fmt: skip
+    return scatter([here[0]], [here[1]], mode="markers", hoverinfo="skip", marker=RING, cliponaxis=False)
 
 
 KNOWN = (
@@ -139,7 +165,7 @@ def _part_words(rows: Sequence[Row], here: tuple[float, float]) -> list[dict]:
         if own or all(abs(x - a) > APART[0] or abs(y - b) > APART[1] for a, b in taken[1:]):
             right = x < 0.5
             side = {"xanchor": "left" if right else "right", "xshift": 9 if right else -9, "yshift": 9}
-            found.append(note(by_id[name]["name"], x, y, **side, font={"color": INK, "size": 11}))
+            found.append(note(by_id[name]["name"], x, y, **side, color=INK, size=11))
             taken.append((x, y))
     return found
 
@@ -164,9 +190,15 @@ KINDS = {  # name, colour, dash
 
 
 def kv_lines(
-    contexts: Sequence[float], batch_gb: Mapping[str, Sequence[float]], rows: Sequence[Row], *,
-    room_gb: float, context: float, batch: int, revision: str = "",
-) -> Figure:  # fmt: skip
+    contexts: Sequence[float],
+    batch_gb: Mapping[str, Sequence[float]],
+    rows: Sequence[Row],
+    *,
+    room_gb: float,
+    context: float,
+    batch: int,
+    revision: str = "",
+) -> Figure:
     """Draw the KV cache of a batch over the context for each kind of attention, and the room there is.
 
     Parameters
@@ -190,44 +222,70 @@ def kv_lines(
         data.append(_kv_ends(rows, room_gb, contexts[-1]))
         shapes += _room_shapes(room_gb, high)
         text = f"room beside the weights: {quantity(room_gb, 'GB')}"
-        annotations.append(note(text, 0.004, math.log10(room_gb), xref="paper", xanchor="left",
-                                yanchor="bottom", font={"color": INK, "size": 13}))  # fmt: skip
+        annotations.append(
+            note(
+                text,
+                0.004,
+                math.log10(room_gb),
+                xref="paper",
+                xanchor="left",
+                yanchor="bottom",
+                color=INK,
+                size=13,
+            )
+        )
     layout = LAYOUT | {
         "xaxis": log_axis("Context of each sequence [tokens]", *ends, **powers(contexts)),
         "yaxis": log_axis(f"KV cache of {sequences(batch)} [GB]", low, high, tickformat="~g"),
-        "shapes": shapes, "annotations": annotations, "uirevision": revision,
-    }  # fmt: skip
+        "shapes": shapes,
+        "annotations": annotations,
+        "uirevision": revision,
+    }
     return {"data": data, "layout": layout}
 
 
 def _kv_line(kind: str, contexts: Sequence[float], values: Sequence[float], row: Row, batch: int) -> dict:
     name, colour, dash = KINDS[kind]
-    return {
-        "type": "scatter", "mode": "lines", "name": name + (" (this model)" if row["own"] else ""),
-        "x": short(contexts), "y": short(values),
-        "line": {"color": colour, "width": 4.5 if row["own"] else 2, "dash": "solid" if row["own"] else dash},
-        "customdata": [[number(value / batch), number(value)] for value in values],
-        "hovertemplate": f"<b>{name}</b>, %{{x:,.0f}} tokens<br>%{{customdata[0]}} GB a sequence<br>"
-                         f"%{{customdata[1]}} GB for {sequences(batch)}<extra></extra>",
-    }  # fmt: skip
+    return scatter(
+        short(contexts),
+        short(values),
+        mode="lines",
+        name=name + (" (this model)" if row["own"] else ""),
+        line={"color": colour, "width": 4.5 if row["own"] else 2, "dash": "solid" if row["own"] else dash},
+        customdata=[[number(value / batch), number(value)] for value in values],
+        hovertemplate=f"<b>{name}</b>, %{{x:,.0f}} tokens<br>%{{customdata[0]}} GB a sequence<br>"
+        f"%{{customdata[1]}} GB for {sequences(batch)}<extra></extra>",
+    )
 
 
 def _kv_ends(rows: Sequence[Row], room_gb: float, last: float) -> dict:
     """Return where each line meets the room: the longest context of the batch."""
     rows = [row for row in rows if 0 < row["longest_context"] < last]
-    return {
-        "type": "scatter", "mode": "markers", "x": [row["longest_context"] for row in rows],
-        "y": [room_gb for _ in rows], "showlegend": False,
-        "marker": {"size": 9, "color": [KINDS[row["kind"]][1] for row in rows],
-                   "line": {"width": 1.5, "color": INK}},
-        "customdata": [[KINDS[row["kind"]][0], number(row["longest_context"])] for row in rows],
-        "hovertemplate": "<b>%{customdata[0]}</b>: full at %{customdata[1]} tokens each<extra></extra>",
-    }  # fmt: skip
+    return scatter(
+        [row["longest_context"] for row in rows],
+        [room_gb for _ in rows],
+        mode="markers",
+        showlegend=False,
+        marker={
+            "size": 9,
+            "color": [KINDS[row["kind"]][1] for row in rows],
+            "line": {"width": 1.5, "color": INK},
+        },
+        customdata=[[KINDS[row["kind"]][0], number(row["longest_context"])] for row in rows],
+        hovertemplate="<b>%{customdata[0]}</b>: full at %{customdata[1]} tokens each<extra></extra>",
+    )
 
 
 def _upright_words(context: float) -> dict:
-    return note(f"{number(round(context))} tokens", math.log10(context), 0.015, yref="paper", xanchor="left",
-                yanchor="bottom", textangle=-90)  # fmt: skip
+    return note(
+        f"{number(round(context))} tokens",
+        math.log10(context),
+        0.015,
+        yref="paper",
+        xanchor="left",
+        yanchor="bottom",
+        textangle=-90,
+    )
 
 
 def _room_shapes(room_gb: float, high: float) -> list[dict]:
@@ -261,8 +319,10 @@ def floor_dots(rows: Sequence[Row], limits: Sequence[tuple[float, str, bool]], r
         Limits on TPOT; the visitor's own is drawn in ink.
     """
     timed = [row for row in rows if row["floor_ms"] > 0]
-    groups = (("", [row for row in timed if row["fits"]]),
-              ("does not fit", [row for row in timed if not row["fits"]]))  # fmt: skip
+    groups = (
+        ("", [row for row in timed if row["fits"]]),
+        ("does not fit", [row for row in timed if not row["fits"]]),
+    )
     data = [_spans(timed)]
     for suffix, members in groups:
         for key, name, symbol in (
@@ -278,14 +338,23 @@ def floor_dots(rows: Sequence[Row], limits: Sequence[tuple[float, str, bool]], r
     low, high = min(ends) / 1.4, max(ends) * 2
     names = [row["name"] for row in rows][::-1]
     layout = LAYOUT | {
-        "margin": MARGIN | {"t": 12 + 16 * len(limits)}, "legend": LEGEND_LOW,
+        "margin": MARGIN | {"t": 12 + 16 * len(limits)},
+        "legend": LEGEND_LOW,
         "xaxis": log_axis("Time per token, one sequence [ms]", low, high, **ticks(log_ticks(low, high))),
-        "yaxis": {"type": "category", "categoryorder": "array", "categoryarray": names, "fixedrange": True,
-                  "tickvals": names, "ticktext": [_bold(row) for row in rows][::-1],
-                  "range": [-0.7, len(names) - 0.3], "tickfont": {"size": 11.5}},
+        "yaxis": {
+            "type": "category",
+            "categoryorder": "array",
+            "categoryarray": names,
+            "fixedrange": True,
+            "tickvals": names,
+            "ticktext": [_bold(row) for row in rows][::-1],
+            "range": [-0.7, len(names) - 0.3],
+            "tickfont": {"size": 11.5},
+        },
         "shapes": [_limit_line(ms, own) for ms, _, own in limits],
-        "annotations": [*_limit_words(limits), *_unknown_words(rows)], "uirevision": revision,
-    }  # fmt: skip
+        "annotations": [*_limit_words(limits), *_unknown_words(rows)],
+        "uirevision": revision,
+    }
     return {"data": data, "layout": layout}
 
 
@@ -300,23 +369,34 @@ def _spans(rows: Sequence[Row]) -> dict:
     """Return the lines between floor and prediction."""
     x = [value for row in rows for value in (row["floor_ms"], row["typical_ms"], math.nan)]
     y = [name for row in rows for name in (row["name"], row["name"], None)]
-    return {"type": "scatter", "mode": "lines", "x": short(x), "y": y, "hoverinfo": "skip",
-            "showlegend": False, "line": {"color": faded(MUTED, 0.6), "width": 2}}  # fmt: skip
+    return scatter(
+        short(x),
+        y,
+        mode="lines",
+        hoverinfo="skip",
+        showlegend=False,
+        line={"color": faded(MUTED, 0.6), "width": 2},
+    )
 
 
 def _dots(rows: Sequence[Row], key: str, name: str, symbol: str, faint: bool) -> dict:
     colour = MUTED if faint else DECODE
-    return {
-        "type": "scatter", "mode": "markers", "name": name, "x": short(row[key] for row in rows),
-        "y": [row["name"] for row in rows],
-        "marker": {"symbol": "x-thin" if faint and key == "floor_ms" else symbol, "size": 9, "color": colour,
-                   "line": {"width": 2, "color": colour}, "opacity": 0.6 if faint else 1.0},
-        "customdata": [
-            [duration(row["floor_ms"]), duration(row["typical_ms"]), _why_not(row)] for row in rows
-        ],
-        "hovertemplate": "<b>%{y}</b><br>floor %{customdata[0]} · typical engine %{customdata[1]}"
-                         "%{customdata[2]}<extra></extra>",
-    }  # fmt: skip
+    return scatter(
+        short(row[key] for row in rows),
+        [row["name"] for row in rows],
+        mode="markers",
+        name=name,
+        marker={
+            "symbol": "x-thin" if faint and key == "floor_ms" else symbol,
+            "size": 9,
+            "color": colour,
+            "line": {"width": 2, "color": colour},
+            "opacity": 0.6 if faint else 1.0,
+        },
+        customdata=[[duration(row["floor_ms"]), duration(row["typical_ms"]), _why_not(row)] for row in rows],
+        hovertemplate="<b>%{y}</b><br>floor %{customdata[0]} · typical engine %{customdata[1]}"
+        "%{customdata[2]}<extra></extra>",
+    )
 
 
 def _whiskers(rows: Sequence[Row]) -> dict:
@@ -343,26 +423,40 @@ def _why_not(row: Row) -> str:
 
 def _limit_line(ms: float, own: bool) -> dict:
     look = {"color": INK, "width": 2} if own else {"color": MUTED, "width": 1.25, "dash": "dot"}
-    return {"type": "line", "xref": "x", "yref": "paper", "x0": ms, "x1": ms, "y0": 0, "y1": 1,
-            "layer": "below", "line": look}  # fmt: skip
+    return vertical(ms, look, xref="x", layer="below")
 
 
 def _limit_words(limits: Sequence[tuple[float, str, bool]]) -> list[dict]:
     """Return the limits' words above their lines, each in a row of its own."""
     return [
-        note(text, math.log10(ms), 1.0, yref="paper", yanchor="bottom", xanchor="center",
-             yshift=3 + 16 * place, font={"color": INK if own else MUTED, "size": 12})
+        note(
+            text,
+            math.log10(ms),
+            1.0,
+            yref="paper",
+            yanchor="bottom",
+            xanchor="center",
+            yshift=3 + 16 * place,
+            color=INK if own else MUTED,
+        )
         for place, (ms, text, own) in enumerate(sorted(limits))
-    ]  # fmt: skip
+    ]
 
 
 def _unknown_words(rows: Sequence[Row]) -> list[dict]:
     """Return why a part without times has none, in its line."""
     return [
-        note("its arithmetic in this precision is not known", 0.01, row["name"], xref="paper", xanchor="left",
-             font={"color": MUTED, "size": 11})
-        for row in rows if not row["floor_ms"] > 0
-    ]  # fmt: skip
+        note(
+            "its arithmetic in this precision is not known",
+            0.01,
+            row["name"],
+            xref="paper",
+            xanchor="left",
+            size=11,
+        )
+        for row in rows
+        if not row["floor_ms"] > 0
+    ]
 
 
 def floor_sentence(rows: Sequence[Row], limit_ms: float) -> str:

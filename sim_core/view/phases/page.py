@@ -38,8 +38,13 @@ from sim_core.view.phases.figures import PHASES, sequences, tokens_short
 from sim_core.view.phases.hardware import floor, kv, specs
 from sim_core.view.session import state
 
-VIEWS = {"roofline": "Roofline", "step": "One step", "specs": "More FLOPs or bandwidth?", "kv": "KV cache",
-         "floor": "The floor"}  # fmt: skip
+VIEWS = {
+    "roofline": "Roofline",
+    "step": "One step",
+    "specs": "More FLOPs or bandwidth?",
+    "kv": "KV cache",
+    "floor": "The floor",
+}
 PROMPTS = tuple(2**power for power in range(7, 16))
 
 
@@ -72,10 +77,15 @@ def roofline(scenario: Scenario) -> None:
     dials(scenario, split=True)
     top, typical = phases.roof(scenario), scenario.calibration
     figure = figures.roofline(
-        rows, top, phases.other_roofs(scenario), partial(phases.reached_roof, scenario),
-        batch=at.batch, split=state.view("split") == "on",
-        reached_name=typical if typical != "datasheet" else "", revision=setting_revision(scenario),
-    )  # fmt: skip
+        rows,
+        top,
+        phases.other_roofs(scenario),
+        partial(phases.reached_roof, scenario),
+        batch=at.batch,
+        split=state.view("split") == "on",
+        reached_name=typical if typical != "datasheet" else "",
+        revision=setting_revision(scenario),
+    )
     alt = figures.roofline_sentence(rows, top, at.batch)
     chart(figure, "roofline", alt, **phase_titles(scenario))
     _roofline_numbers(scenario, prefill, decode, room)
@@ -98,11 +108,7 @@ def _roofline_numbers(scenario: Scenario, prefill: Row, decode: Row, room: int) 
     for name, row in (("Prefill", prefill), ("Decode", decode)):
         reached = rate(row["flop_per_s"] / 1e9, "FLOP/s")
         cells += [
-            (
-                f"{name}, intensity",
-                f"{number(row['flop_per_byte'])} FLOP/byte",
-                figures.step_words(row),
-            ),
+            (f"{name}, intensity", f"{number(row['flop_per_byte'])} FLOP/byte", figures.step_words(row)),
             (f"{name}, reached", reached, f"{percent(row['mfu_frac'])} of the peak"),
         ]
     ridge = phases.roof(scenario).ridge_flop_per_byte
@@ -156,16 +162,31 @@ def _step_charts(scenario: Scenario, at: Setting) -> list[tuple[str, str, str, l
     near = (own := at.prompt_tokens) / 10, min(10 * own, longest)
     prompts = _ladder((prompt for prompt in PROMPTS if near[0] <= prompt <= near[1]), own)
     plans = (
-        ("batch", f"Decode over the batch, {tokens_short(round(context))} tokens each", "Sequences",
-         [("decode", size, context) for size in batches], [number(int(size)) for size in batches],
-         batches.index(at.batch)),
-        ("context", f"Decode over the context, {sequences(at.batch)}", "Context of each [tokens]",
-         [("decode", at.batch, size) for size in contexts], [tokens_short(round(size)) for size in contexts],
-         contexts.index(context)),
-        ("prompt", "Prefill over the prompt", "Prompt [tokens]",
-         [("prefill", size, 0.0) for size in prompts], [tokens_short(size) for size in prompts],
-         prompts.index(own)),
-    )  # fmt: skip
+        (
+            "batch",
+            f"Decode over the batch, {tokens_short(round(context))} tokens each",
+            "Sequences",
+            [("decode", size, context) for size in batches],
+            [number(int(size)) for size in batches],
+            batches.index(at.batch),
+        ),
+        (
+            "context",
+            f"Decode over the context, {sequences(at.batch)}",
+            "Context of each [tokens]",
+            [("decode", at.batch, size) for size in contexts],
+            [tokens_short(round(size)) for size in contexts],
+            contexts.index(context),
+        ),
+        (
+            "prompt",
+            "Prefill over the prompt",
+            "Prompt [tokens]",
+            [("prefill", size, 0.0) for size in prompts],
+            [tokens_short(size) for size in prompts],
+            prompts.index(own),
+        ),
+    )
     return [
         (key, title, axis, phases.step_rows(scenario, steps), labels, here)
         for key, title, axis, steps, labels, here in plans

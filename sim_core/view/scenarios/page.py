@@ -27,7 +27,7 @@ from sim_core.view.parts import sidebar as sidebar_parts
 from sim_core.view.parts.chart import chart
 from sim_core.view.parts.pieces import KeyFigure
 from sim_core.view.parts.views import choose, dial, toggle, views
-from sim_core.view.scenarios import figures
+from sim_core.view.scenarios import figures, points_figures
 from sim_core.view.scenarios.figures import BOUND, NAMES, RULES, Line, Mark, layout_words
 from sim_core.view.scenarios.published import DIAMONDS, cited, marks, published, published_ratio, spread_of
 from sim_core.view.scenarios.study import (
@@ -42,8 +42,12 @@ from sim_core.view.scenarios.study import (
 )
 from sim_core.view.session import state
 
-VIEWS = {"limits": "What a limit costs", "bars": "Scenarios", "points": "Operating points",
-         "published": "Published results"}  # fmt: skip
+VIEWS = {
+    "limits": "What a limit costs",
+    "bars": "Scenarios",
+    "points": "Operating points",
+    "published": "Published results",
+}
 
 
 def show(scenario: Scenario) -> None:
@@ -160,8 +164,11 @@ def limits(study: Study, scenario: Scenario) -> None:
         f"{DIAMONDS if spread_of(study) else ''}",
     )
     cited(study)
-    rows = [{"line": line.rule, **row, "kept_frac": row["output_tok_per_s_per_accelerator"] / study.offline}
-            for line in lines for row in line.rows]  # fmt: skip
+    rows = [
+        {"line": line.rule, **row, "kept_frac": row["output_tok_per_s_per_accelerator"] / study.offline}
+        for line in lines
+        for row in line.rows
+    ]
     actions.take_away(
         "kept", actions.table_files(rows, "limits", partial(row_trust, study)), commands(study, own)
     )
@@ -295,20 +302,26 @@ def scenario_rows(study: Study, own: Limits) -> list[dict[str, Any]]:
             answer.limits if answer else (own if rule == "own" else Limits(*study.benchmark.limits_ms(rule)))
         )
         point = answer.point if answer else {}
-        rows.append({
-            "rule": rule,
-            "limits": "all at once" if asked is None
-            else f"TTFT {duration(asked.ttft_ms)}, TPOT {duration(asked.tpot_ms)}",
-            "kept_frac": study.kept(answer),
-            "output_tok_per_s_per_accelerator": answer.output_tok_per_s_per_accelerator if answer else 0.0,
-            "bound_by": answer.bound_by if answer else "floor",
-            "setting": setting_words(answer),
-            "arrival_per_s": answer.scenario.arrival_per_s if answer and rule != "offline" else None,
-            "ttft_ms_p99": point.get("ttft_ms_p99"), "tpot_ms_p99": point.get("tpot_ms_p99"),
-            "requests": answer.scenario.requests if answer else 0,
-            "tpot_limit_ms": asked.tpot_ms if asked else None,
-            "published": published_ratio(spread, rule),
-        })  # fmt: skip
+        rows.append(
+            {
+                "rule": rule,
+                "limits": "all at once"
+                if asked is None
+                else f"TTFT {duration(asked.ttft_ms)}, TPOT {duration(asked.tpot_ms)}",
+                "kept_frac": study.kept(answer),
+                "output_tok_per_s_per_accelerator": answer.output_tok_per_s_per_accelerator
+                if answer
+                else 0.0,
+                "bound_by": answer.bound_by if answer else "floor",
+                "setting": setting_words(answer),
+                "arrival_per_s": answer.scenario.arrival_per_s if answer and rule != "offline" else None,
+                "ttft_ms_p99": point.get("ttft_ms_p99"),
+                "tpot_ms_p99": point.get("tpot_ms_p99"),
+                "requests": answer.scenario.requests if answer else 0,
+                "tpot_limit_ms": asked.tpot_ms if asked else None,
+                "published": published_ratio(spread, rule),
+            }
+        )
     return rows
 
 
@@ -374,8 +387,8 @@ def points(study: Study, scenario: Scenario) -> None:
     trust_badge.badge(study.options[0])
     sidebar_parts.own_limits_row()
     _, revision = state.frame(f"points {study.benchmark.id}", lambda: 0)
-    figure = figures.points(line, rows, revision)
-    chart(figure, "points", figures.points_sentence(rows), height=520, **_titles(study))
+    figure = points_figures.points(line, rows, revision)
+    chart(figure, "points", points_figures.points_sentence(rows), height=520, **_titles(study))
     _small_print(
         study,
         f"The line keeps the Server's TTFT limit, {duration(server[0])}; dotted: the TPOT limits. A point "

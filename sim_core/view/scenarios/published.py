@@ -110,14 +110,23 @@ def published_rows(benchmark: Benchmark) -> list[dict[str, Any]]:
     rows = []
     for spread in catalogue.published(benchmark.id):
         usual = entries.usual_system(benchmark.id, spread.accelerator)
-        row: dict[str, Any] = {"accelerator": spread.accelerator,
-                               "name": catalogue.accelerator(spread.accelerator).name}  # fmt: skip
+        row: dict[str, Any] = {
+            "accelerator": spread.accelerator,
+            "name": catalogue.accelerator(spread.accelerator).name,
+        }
         for rule in benchmark_rules.RULES:
             for key in ("count", "min", "median", "max"):
                 row[f"{rule}_{key}"] = getattr(spread, f"{rule}_{key}")
             row[f"{rule}_simulated"] = getattr(usual, rule if rule == "offline" else f"{rule}_counted", None)
-        rows.append(row | {"rounds": ", ".join(spread.rounds), "submitters": ", ".join(spread.submitters),
-                           "division": spread.division, "retrieved": spread.retrieved})  # fmt: skip
+        rows.append(
+            row
+            | {
+                "rounds": ", ".join(spread.rounds),
+                "submitters": ", ".join(spread.submitters),
+                "division": spread.division,
+                "retrieved": spread.retrieved,
+            }
+        )
     return sorted(rows, key=lambda row: row["offline_median"] or 0.0)
 
 
@@ -127,8 +136,11 @@ def published_finding(benchmark: Benchmark, rows: Sequence[Row], check: catalogu
         return f"No published results of {benchmark.title} are stored here."
     by_rule = {(goal.rule, goal.rows): goal for goal in check.goals}
     offline = by_rule["offline", "all"]
-    gaps = [abs(row["offline_simulated"] / row["offline_median"] - 1) for row in rows
-            if row["offline_simulated"] and row["offline_median"]]  # fmt: skip
+    gaps = [
+        abs(row["offline_simulated"] / row["offline_median"] - 1)
+        for row in rows
+        if row["offline_simulated"] and row["offline_median"]
+    ]
     typical = sorted(gaps)[len(gaps) // 2] if gaps else None
     return (
         f"Simulated Offline throughput lies {percent(offline.error)} from published at the median of "

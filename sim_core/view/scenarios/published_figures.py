@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sim_core.view.drawing.figures import MUTED, TALL_LAYOUT, TALL_MARGIN, Figure, Row, short
+from sim_core.view.drawing.marks import axis, scatter, spread, vertical
 from sim_core.view.drawing.words import number, percent, quantity
 from sim_core.view.scenarios.figures import RULES, entry_words
 
@@ -46,19 +47,32 @@ def _ratio_marks(rows: Sequence[Row], rule: str, shift: float) -> list[dict]:
         for _, row in shown
     ]
     return [
-        {"type": "scatter", "mode": "markers", "name": f"{name}, published", "y": short(y for y, _ in shown),
-         "x": short(median), "text": text, "hovertemplate": "%{text}<extra></extra>",
-         "marker": {"symbol": "diamond", "size": 10, "color": colour},
-         "error_x": {"type": "data", "symmetric": False, "color": colour, "thickness": 3, "width": 0,
-                     "array": short(row[f"{rule}_max"] - row[f"{rule}_median"] for _, row in shown),
-                     "arrayminus": short(row[f"{rule}_median"] - row[f"{rule}_min"] for _, row in shown)}},
-        {"type": "scatter", "mode": "markers", "name": f"{name}, simulated",
-         "y": short(y for y, _ in simulated), "x": short(row[f"{rule}_simulated"] for _, row in simulated),
-         "text": [f"<b>{row['name']}, {name}: {percent(row[f'{rule}_simulated'])} of Offline</b><br>simulated"
-                  for _, row in simulated],
-         "hovertemplate": "%{text}<extra></extra>",
-         "marker": _open(colour)},
-    ]  # fmt: skip
+        scatter(
+            short(median),
+            short(y for y, _ in shown),
+            mode="markers",
+            name=f"{name}, published",
+            text=text,
+            hovertemplate="%{text}<extra></extra>",
+            marker={"symbol": "diamond", "size": 10, "color": colour},
+            error_x=spread(
+                *([row[f"{rule}_{part}"] for _, row in shown] for part in ("min", "median", "max")),
+                **_bar_look(colour),
+            ),
+        ),
+        scatter(
+            short(row[f"{rule}_simulated"] for _, row in simulated),
+            short(y for y, _ in simulated),
+            mode="markers",
+            name=f"{name}, simulated",
+            text=[
+                f"<b>{row['name']}, {name}: {percent(row[f'{rule}_simulated'])} of Offline</b><br>simulated"
+                for _, row in simulated
+            ],
+            hovertemplate="%{text}<extra></extra>",
+            marker=_open(colour),
+        ),
+    ]
 
 
 def _open(colour: str) -> dict:
@@ -73,12 +87,20 @@ def _given(value: float | None) -> bool:
 def _dots_layout(rows: Sequence[Row], title: str, right: float) -> dict[str, Any]:
     return TALL_LAYOUT | {
         "margin": TALL_MARGIN | {"t": 64},
-        "xaxis": {"title": {"text": title}, "range": [0, right], "tickformat": ".0%", "side": "bottom"},
-        "yaxis": {"tickvals": list(range(len(rows))), "ticktext": [row["name"] for row in rows],
-                  "range": [-0.6, len(rows) - 0.4], "showgrid": False, "title": {"text": ""}},
-        "shapes": [{"type": "line", "x0": 1, "x1": 1, "yref": "paper", "y0": 0, "y1": 1, "layer": "below",
-                    "line": {"color": MUTED, "width": 1, "dash": "dot"}}],
-    }  # fmt: skip
+        "xaxis": axis(title, range=[0, right], tickformat=".0%", side="bottom"),
+        "yaxis": axis(
+            "",
+            tickvals=list(range(len(rows))),
+            ticktext=[row["name"] for row in rows],
+            range=[-0.6, len(rows) - 0.4],
+            showgrid=False,
+        ),
+        "shapes": [vertical(1, {"color": MUTED, "width": 1, "dash": "dot"}, layer="below")],
+    }
+
+
+def _bar_look(colour: str) -> dict:
+    return {"color": colour, "thickness": 3, "width": 0}
 
 
 def published_offline(rows: Sequence[Row]) -> Figure:
@@ -94,31 +116,52 @@ def published_offline(rows: Sequence[Row]) -> Figure:
     both = [(place, row) for place, row in shown if _given(row["offline_simulated"])]
     colour = RULES["offline"][1]
     data = [
-        {"type": "scatter", "mode": "markers", "name": "published: median, range", "y": [y for y, _ in shown],
-         "x": [1.0 for _ in shown], "hovertemplate": "%{text}<extra></extra>",
-         "text": [f"<b>{row['name']}: {quantity(row['offline_median'], 'tok/s')} per accelerator</b><br>"
-                  f"median, {number(row['offline_min'])} to {number(row['offline_max'])}, "
-                  f"{entry_words(row['offline_count'])}, published" for _, row in shown],
-         "marker": {"symbol": "diamond", "size": 10, "color": colour},
-         "error_x": {"type": "data", "symmetric": False, "color": colour, "thickness": 3, "width": 0,
-                     "array": short(row["offline_max"] / row["offline_median"] - 1 for _, row in shown),
-                     "arrayminus": short(1 - row["offline_min"] / row["offline_median"]
-                                         for _, row in shown)}},
-        {"type": "scatter", "mode": "markers", "name": "simulated", "y": [y for y, _ in both],
-         "x": short(row["offline_simulated"] / row["offline_median"] for _, row in both),
-         "text": [f"<b>{row['name']}: {quantity(row['offline_simulated'], 'tok/s')} per accelerator</b><br>"
-                  "simulated, "
-                  f"{percent(row['offline_simulated'] / row['offline_median'])} of the published median"
-                  for _, row in both],
-         "hovertemplate": "%{text}<extra></extra>",
-         "marker": _open(colour)},
-    ]  # fmt: skip
+        scatter(
+            [1.0 for _ in shown],
+            [y for y, _ in shown],
+            mode="markers",
+            name="published: median, range",
+            hovertemplate="%{text}<extra></extra>",
+            text=[_published_words(row) for _, row in shown],
+            marker={"symbol": "diamond", "size": 10, "color": colour},
+            error_x=spread(
+                [row["offline_min"] / row["offline_median"] for _, row in shown],
+                [1.0 for _ in shown],
+                [row["offline_max"] / row["offline_median"] for _, row in shown],
+                **_bar_look(colour),
+            ),
+        ),
+        scatter(
+            short(row["offline_simulated"] / row["offline_median"] for _, row in both),
+            [y for y, _ in both],
+            mode="markers",
+            name="simulated",
+            text=[_simulated_words(row) for _, row in both],
+            hovertemplate="%{text}<extra></extra>",
+            marker=_open(colour),
+        ),
+    ]
     most = [1.2, *(row["offline_max"] / row["offline_median"] for _, row in shown)]
     most += [row["offline_simulated"] / row["offline_median"] for _, row in both]
     return {
         "data": data,
         "layout": _dots_layout(rows, "Offline [share of published median]", 1.08 * max(most)),
     }
+
+
+def _published_words(row: Row) -> str:
+    return (
+        f"<b>{row['name']}: {quantity(row['offline_median'], 'tok/s')} per accelerator</b><br>"
+        f"median, {number(row['offline_min'])} to {number(row['offline_max'])}, "
+        f"{entry_words(row['offline_count'])}, published"
+    )
+
+
+def _simulated_words(row: Row) -> str:
+    return (
+        f"<b>{row['name']}: {quantity(row['offline_simulated'], 'tok/s')} per accelerator</b><br>"
+        f"simulated, {percent(row['offline_simulated'] / row['offline_median'])} of the published median"
+    )
 
 
 def published_sentence(rows: Sequence[Row], benchmark: str) -> str:

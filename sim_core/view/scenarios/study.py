@@ -55,16 +55,35 @@ def study(scenario: Scenario) -> Study:
 def _plain(scenario: Scenario, own: bool) -> Scenario:
     """Return a scenario without what a study does not depend on, so that studies are shared."""
     kept = scenario.replace(
-        slo_ttft_ms=1.0, slo_tpot_ms=1.0, arrival_per_s=1.0, arrival_cv=1.0, concurrency=1, requests=1,
-        arrivals="poisson", mix="", request_list="", prompt_tokens=1, output_tokens=1, prompt_cv=0.0,
-        output_cv=0.0, warmup_frac=0.1, slo_percentile=99.0,
-    )  # fmt: skip
+        slo_ttft_ms=1.0,
+        slo_tpot_ms=1.0,
+        arrival_per_s=1.0,
+        arrival_cv=1.0,
+        concurrency=1,
+        requests=1,
+        arrivals="poisson",
+        mix="",
+        request_list="",
+        prompt_tokens=1,
+        output_tokens=1,
+        prompt_cv=0.0,
+        output_cv=0.0,
+        warmup_frac=0.1,
+        slo_percentile=99.0,
+    )
     if own:
         return kept
     return kept.replace(
-        tensor_parallel=1, expert_parallel=1, replicas=1, weight_dtype="bf16", kv_dtype="bf16",
-        policy="chunked", max_batch=256, token_budget=8192, router="least_loaded",
-    )  # fmt: skip
+        tensor_parallel=1,
+        expert_parallel=1,
+        replicas=1,
+        weight_dtype="bf16",
+        kv_dtype="bf16",
+        policy="chunked",
+        max_batch=256,
+        token_budget=8192,
+        router="least_loaded",
+    )
 
 
 @lru_cache(maxsize=128)

@@ -11,18 +11,8 @@ import numpy as np
 from sim_core.questions.shift.cluster import STATES, Span
 from sim_core.questions.shift.report import timeline_rows
 from sim_core.questions.shift.study import STRATEGIES, Outcome, Study, key_of
-from sim_core.view.drawing.figures import (
-    COLOURS,
-    INK,
-    LAYOUT,
-    MUTED,
-    Figure,
-    Row,
-    faded,
-    note,
-    short,
-    upright,
-)
+from sim_core.view.drawing.figures import COLOURS, INK, LAYOUT, MUTED, Figure, Row, faded, short
+from sim_core.view.drawing.marks import axis, bar, horizontal, note, scatter, upright
 from sim_core.view.drawing.words import duration, number, percent
 
 PREFILL, DECODE = COLOURS[1], COLOURS[0]
@@ -36,9 +26,14 @@ LOOKS = {  # colour, dash, marker of each strategy, the same in every figure
     "one_pool": (COLOURS[1], "longdash", "hexagon"),
 }
 DOING = {
-    "prefill": "prefilling", "decode": "decoding", "drain": "draining", "init": "starting",
-    "load": "loading weights", "warm-up": "warming up", "sync": "joining",
-}  # fmt: skip
+    "prefill": "prefilling",
+    "decode": "decoding",
+    "drain": "draining",
+    "init": "starting",
+    "load": "loading weights",
+    "warm-up": "warming up",
+    "sync": "joining",
+}
 ROWS = {"demand": (0.80, 1.0), "workers": (0.47, 0.745), "within": (0.235, 0.415), "queue": (0.0, 0.18)}
 AWAY = ("init", "load", "warm-up", "sync")
 
@@ -66,25 +61,37 @@ def over_time(study: Study, outcome: Outcome, fixed: Outcome | None) -> Figure:
     end = study.duration_s / unit_s
     axes = {
         "yaxis": _axis("Arrivals [req/s]", ROWS["demand"]),
-        "yaxis5": {"overlaying": "y", "side": "right", "range": [0, 1.02], "showgrid": False,
-                   "tickformat": ".0%", "tickvals": [0, 0.5, 1], "title": {"text": "Other kind"},
-                   "visible": _has_other(rows)},
+        "yaxis5": axis(
+            "Other kind",
+            overlaying="y",
+            side="right",
+            range=[0, 1.02],
+            showgrid=False,
+            tickformat=".0%",
+            tickvals=[0, 0.5, 1],
+            visible=_has_other(rows),
+        ),
         "yaxis2": _axis("Workers", ROWS["workers"])
         | {"range": [0, study.workers], "dtick": _step(study.workers)},
         "yaxis3": _axis("Within limits", ROWS["within"]) | {"range": [0, 1.03], "tickformat": ".0%"},
         "yaxis4": _axis("Waiting", ROWS["queue"]),
-    }  # fmt: skip
-    layout = LAYOUT | axes | {
-        "xaxis": {"title": {"text": f"Time [{unit}]"}, "range": [0, end], "anchor": "y4", "showgrid": False},
-        "hovermode": "x unified", "hoversubplots": "axis",
-        "legend": {**LAYOUT["legend"], "traceorder": "normal"},
-    }  # fmt: skip
+    }
+    layout = (
+        LAYOUT
+        | axes
+        | {
+            "xaxis": axis(f"Time [{unit}]", range=[0, end], anchor="y4", showgrid=False),
+            "hovermode": "x unified",
+            "hoversubplots": "axis",
+            "legend": {**LAYOUT["legend"], "traceorder": "normal"},
+        }
+    )
     return {"data": data, "layout": layout}
 
 
 def _axis(title: str, domain: tuple[float, float]) -> dict:
-    axis = {"domain": list(domain), "rangemode": "tozero", "title": {"text": title}, "nticks": 4}
-    return axis | {"separatethousands": True, "exponentformat": "none"}
+    plain = {"separatethousands": True, "exponentformat": "none"}
+    return axis(title, domain=list(domain), rangemode="tozero", nticks=4, **plain)
 
 
 def _step(workers: int) -> int:
@@ -97,60 +104,80 @@ def _has_other(rows: Sequence[Row]) -> bool:
 
 def _demand(rows: Sequence[Row], x: list[float]) -> list[dict]:
     data = [
-        {
-            "type": "scatter", "mode": "lines", "x": x, "y": short(row["arrival_per_s"] for row in rows),
-            "name": "arrivals", "line": {"color": INK, "width": 1.5, "shape": "hvh"}, "showlegend": False,
-            "hovertemplate": "%{y:.3g} req/s<extra>arrivals</extra>",
-        }
-    ]  # fmt: skip
+        scatter(
+            x,
+            short(row["arrival_per_s"] for row in rows),
+            mode="lines",
+            name="arrivals",
+            line={"color": INK, "width": 1.5, "shape": "hvh"},
+            showlegend=False,
+            hovertemplate="%{y:.3g} req/s<extra>arrivals</extra>",
+        )
+    ]
     if _has_other(rows):
         data.append(
-            {
-                "type": "scatter", "mode": "lines", "x": x, "y": short(row["other_frac"] for row in rows),
-                "yaxis": "y5", "name": "other kind", "fill": "tozeroy", "showlegend": False,
-                "fillcolor": "rgba(204,121,167,0.16)",
-                "line": {"color": COLOURS[3], "width": 1, "shape": "hvh"},
-                "hovertemplate": "%{y:.0%}<extra>other kind</extra>",
-            }
-        )  # fmt: skip
+            scatter(
+                x,
+                short(row["other_frac"] for row in rows),
+                mode="lines",
+                yaxis="y5",
+                name="other kind",
+                fill="tozeroy",
+                showlegend=False,
+                fillcolor="rgba(204,121,167,0.16)",
+                line={"color": COLOURS[3], "width": 1, "shape": "hvh"},
+                hovertemplate="%{y:.0%}<extra>other kind</extra>",
+            )
+        )
     return data
 
 
 def _workers(study: Study, outcome: Outcome, rows: Sequence[Row], x: list[float]) -> list[dict]:
     """Return the pools as a stack, on their way hatched, and the split that the traffic of the time wants."""
-    found = {state: np.array([row[f"workers_{key_of(state)}"] for row in rows]) for state in STATES}
-    away = sum(found[state] for state in AWAY)
-    stack = {"shape": "hvh", "width": 0}
-    layers = (
-        ("prefill pool", found["prefill"], {"fillcolor": faded(PREFILL, 0.75)}),
-        ("on the way", away, {"fillcolor": "rgba(0,0,0,0)",
-                              "fillpattern": {"shape": "/", "fgcolor": MUTED, "size": 6, "solidity": 0.35}}),
-        ("draining", found["drain"], {"fillcolor": "rgba(128,134,139,0.45)"}),
-        ("decode pool", found["decode"], {"fillcolor": faded(DECODE, 0.75)}),
-    )  # fmt: skip
-    data = [
-        {
-            "type": "scatter", "mode": "lines", "x": x, "y": short(values), "yaxis": "y2", "name": name,
-            "stackgroup": "workers", "line": stack, **look,
-            "hovertemplate": f"%{{y:.2g}}<extra>{name}</extra>",
-        }
-        for name, values, look in layers
-    ]  # fmt: skip
     want = [
         study.workers * row["needs_prefill_workers"] / total if total else math.nan
         for row in rows
         for total in [row["needs_prefill_workers"] + row["needs_decode_workers"]]
     ]
     middle_s = [(row["start_s"] + row["end_s"]) / 2 for row in rows]
-    data.append(
-        {
-            "type": "scatter", "mode": "lines", "x": x, "y": short(want), "yaxis": "y2",
-            "name": "split that the traffic wants", "line": {"color": INK, "width": 1.5, "dash": "dot"},
-            "customdata": [doing(outcome.spans, moment) for moment in middle_s],
-            "hovertemplate": "%{y:.2g} prefill workers<br>%{customdata}<extra>wanted</extra>",
-        }
-    )  # fmt: skip
-    return data
+    wanted = scatter(
+        x,
+        short(want),
+        mode="lines",
+        yaxis="y2",
+        name="split that the traffic wants",
+        line={"color": INK, "width": 1.5, "dash": "dot"},
+        customdata=[doing(outcome.spans, moment) for moment in middle_s],
+        hovertemplate="%{y:.2g} prefill workers<br>%{customdata}<extra>wanted</extra>",
+    )
+    return [*_stack(rows, x), wanted]
+
+
+def _stack(rows: Sequence[Row], x: list[float]) -> list[dict]:
+    """Return how many workers are where, one upon the other."""
+    found = {state: np.array([row[f"workers_{key_of(state)}"] for row in rows]) for state in STATES}
+    hatched = {"shape": "/", "fgcolor": MUTED, "size": 6, "solidity": 0.35}
+    away = {"fillcolor": "rgba(0,0,0,0)", "fillpattern": hatched}
+    layers = (
+        ("prefill pool", found["prefill"], {"fillcolor": faded(PREFILL, 0.75)}),
+        ("on the way", sum(found[state] for state in AWAY), away),
+        ("draining", found["drain"], {"fillcolor": "rgba(128,134,139,0.45)"}),
+        ("decode pool", found["decode"], {"fillcolor": faded(DECODE, 0.75)}),
+    )
+    return [
+        scatter(
+            x,
+            short(values),
+            mode="lines",
+            yaxis="y2",
+            name=name,
+            stackgroup="workers",
+            line={"shape": "hvh", "width": 0},
+            hovertemplate=f"%{{y:.2g}}<extra>{name}</extra>",
+            **look,
+        )
+        for name, values, look in layers
+    ]
 
 
 def doing(spans: Sequence[Span], time_s: float) -> str:
@@ -186,25 +213,34 @@ def _attainment(rows: Sequence[Row], x: list[float], outcome: Outcome, fixed: Ou
     name = STRATEGIES[outcome.name].lower()
     lines.append((name, share, {"color": LOOKS[outcome.name][0], "width": 2}))
     return [
-        {
-            "type": "scatter", "mode": "lines", "x": x, "y": short(values), "yaxis": "y3", "name": name,
-            "line": line, "hovertemplate": f"%{{y:.0%}}<extra>within limits, {name}</extra>",
-        }
+        scatter(
+            x,
+            short(values),
+            mode="lines",
+            yaxis="y3",
+            name=name,
+            line=line,
+            hovertemplate=f"%{{y:.0%}}<extra>within limits, {name}</extra>",
+        )
         for name, values, line in lines
-    ]  # fmt: skip
+    ]
 
 
 def _queues(rows: Sequence[Row], x: list[float]) -> list[dict]:
     looks = (("prefill", PREFILL, "solid"), ("decode", DECODE, "dash"))
     return [
-        {
-            "type": "scatter", "mode": "lines", "x": x, "y": [row[f"{pool}_queue"] for row in rows],
-            "yaxis": "y4", "name": f"waiting for {pool}", "showlegend": False,
-            "line": {"color": colour, "width": 1.5, "dash": dash},
-            "hovertemplate": f"%{{y:,}}<extra>waiting for {pool}</extra>",
-        }
+        scatter(
+            x,
+            [row[f"{pool}_queue"] for row in rows],
+            mode="lines",
+            yaxis="y4",
+            name=f"waiting for {pool}",
+            showlegend=False,
+            line={"color": colour, "width": 1.5, "dash": dash},
+            hovertemplate=f"%{{y:,}}<extra>waiting for {pool}</extra>",
+        )
         for pool, colour, dash in looks
-    ]  # fmt: skip
+    ]
 
 
 def over_time_sentence(study: Study, outcome: Outcome) -> str:
@@ -239,47 +275,57 @@ def benefits(
         The scenario's own dwell time.
     """
     known = [row for row in rows if "fixed_frac" in row]
-    data = []
-    for name in SHOWN:
-        colour, dash, marker = LOOKS[name]
-        mine = [row for row in known if f"{name}_frac" in row]
-        data.append(
-            {
-                "type": "scatter", "mode": "lines+markers", "name": STRATEGIES[name],
-                "x": [row["dwell_reallocations"] for row in mine],
-                "y": short(100 * (row[f"{name}_frac"] - row["fixed_frac"]) for row in mine),
-                "line": {"color": colour, "dash": dash, "width": 2.5 if name in even else 2},
-                "marker": {"symbol": marker, "size": 8},
-                "customdata": [
-                    [duration(1e3 * row["dwell_s"]), percent(row[f"{name}_frac"]), percent(row["fixed_frac"])]
-                    for row in mine
-                ],
-                "hovertemplate": f"<b>{STRATEGIES[name]}</b>: %{{customdata[1]}} within limits, fixed split "
-                                 "%{customdata[2]}<br>traffic changes every %{customdata[0]}<extra></extra>",
-            }
-        )  # fmt: skip
+    data = [_benefit(known, name, 2.5 if name in even else 2) for name in SHOWN]
     words = [
-        note(f"{STRATEGIES[name].lower()} breaks even", math.log10(value), 0, xanchor="left",
-             yanchor="top" if place else "bottom")
-        for place, (name, value) in enumerate(even.items()) if value > 0 and math.isfinite(value)
-    ]  # fmt: skip
+        note(
+            f"{STRATEGIES[name].lower()} breaks even",
+            math.log10(value),
+            0,
+            xanchor="left",
+            yanchor="top" if place else "bottom",
+        )
+        for place, (name, value) in enumerate(even.items())
+        if value > 0 and math.isfinite(value)
+    ]
     low, high = math.log10(min(dwells) / 1.25), math.log10(max(dwells) * 1.25)
-    shapes = [
-        {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 0, "y1": 0,
-         "line": {"color": MUTED, "width": 1.5}}
-    ]  # fmt: skip
+    shapes = [horizontal(0, {"color": MUTED, "width": 1.5})]
     if here is not None and low < math.log10(here) < high:
         shapes.append(upright(here))
         side = "right" if math.log10(here) > (low + high) / 2 else "left"
         words.append(note(" this traffic ", math.log10(here), 1, yref="paper", xanchor=side, yanchor="top"))
     layout = LAYOUT | {
-        "xaxis": {"type": "log", "range": [low, high], "tickvals": list(dwells),
-                  "ticktext": [f"{number(value)}×" for value in dwells],
-                  "title": {"text": "Time between changes, in reallocation times"}},
-        "yaxis": {"title": {"text": "Within limits, against the fixed split [points]"}, "zeroline": False},
-        "shapes": shapes, "annotations": words,
-    }  # fmt: skip
+        "xaxis": axis(
+            "Time between changes, in reallocation times",
+            type="log",
+            range=[low, high],
+            tickvals=list(dwells),
+            ticktext=[f"{number(value)}×" for value in dwells],
+        ),
+        "yaxis": axis("Within limits, against the fixed split [points]", zeroline=False),
+        "shapes": shapes,
+        "annotations": words,
+    }
     return {"data": data, "layout": layout}
+
+
+def _benefit(known: Sequence[Row], name: str, width: float) -> dict:
+    """Return what one strategy serves more, where that is known."""
+    colour, dash, marker = LOOKS[name]
+    rows = [row for row in known if f"{name}_frac" in row]
+    return scatter(
+        [row["dwell_reallocations"] for row in rows],
+        short(100 * (row[f"{name}_frac"] - row["fixed_frac"]) for row in rows),
+        mode="lines+markers",
+        name=STRATEGIES[name],
+        line={"color": colour, "dash": dash, "width": width},
+        marker={"symbol": marker, "size": 8},
+        customdata=[
+            [duration(1e3 * row["dwell_s"]), percent(row[f"{name}_frac"]), percent(row["fixed_frac"])]
+            for row in rows
+        ],
+        hovertemplate=f"<b>{STRATEGIES[name]}</b>: %{{customdata[1]}} within limits, fixed split "
+        "%{customdata[2]}<br>traffic changes every %{customdata[0]}<extra></extra>",
+    )
 
 
 def benefits_sentence(rows: Sequence[Row], even: Mapping[str, float]) -> str:
@@ -299,20 +345,23 @@ def strategies(outcomes: Mapping[str, Outcome]) -> Figure:
     names = list(reversed(STRATEGIES))
     found = [outcomes.get(name) for name in names]
     data = [
-        {
-            "type": "bar", "orientation": "h", "y": [STRATEGIES[name] for name in names],
-            "x": short(item.attainment_frac if item else math.nan for item in found),
-            "marker": {"color": [LOOKS[name][0] for name in names]},
-            "text": [percent(item.attainment_frac) if item else "…" for item in found],
-            "textposition": "auto", "showlegend": False,
-            "customdata": [number(item.goodput_per_s) if item else "–" for item in found],
-            "hovertemplate": "<b>%{y}</b>: %{text} within limits, %{customdata} req/s<extra></extra>",
-        }
-    ]  # fmt: skip
+        bar(
+            short(item.attainment_frac if item else math.nan for item in found),
+            [STRATEGIES[name] for name in names],
+            orientation="h",
+            marker={"color": [LOOKS[name][0] for name in names]},
+            text=[percent(item.attainment_frac) if item else "…" for item in found],
+            textposition="auto",
+            showlegend=False,
+            customdata=[number(item.goodput_per_s) if item else "–" for item in found],
+            hovertemplate="<b>%{y}</b>: %{text} within limits, %{customdata} req/s<extra></extra>",
+        )
+    ]
     layout = LAYOUT | {
-        "xaxis": {"range": [0, 1.0], "tickformat": ".0%", "title": {"text": "Requests within both limits"}},
-        "yaxis": {"type": "category", "showgrid": False, "automargin": True}, "bargap": 0.3,
-    }  # fmt: skip
+        "xaxis": axis("Requests within both limits", range=[0, 1.0], tickformat=".0%"),
+        "yaxis": {"type": "category", "showgrid": False, "automargin": True},
+        "bargap": 0.3,
+    }
     return {"data": data, "layout": layout}
 
 

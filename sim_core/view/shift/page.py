@@ -74,10 +74,13 @@ def over_time(scenario: Scenario) -> None:
         choose("strategy", STRATEGIES, "Strategy")
     shift_dials(scenario)
     chart(
-        shift_figures.over_time(study, outcome, known["fixed"]), "over_time",
-        shift_figures.over_time_sentence(study, outcome), height=640, export=(1100, 760),
+        shift_figures.over_time(study, outcome, known["fixed"]),
+        "over_time",
+        shift_figures.over_time_sentence(study, outcome),
+        height=640,
+        export=(1100, 760),
         **shift_titles(study, STRATEGIES[name]),
-    )  # fmt: skip
+    )
     comparison(study, known)
     caption_line(study)
     worth = moves(study, outcome)

@@ -46,9 +46,12 @@ def all_strategies(scenario: Scenario) -> None:
     trust_badge.badge(study.scenario)
     shift_dials(scenario)
     chart(
-        shift_figures.strategies(known), "strategies", shift_figures.strategies_sentence(known), height=380,
+        shift_figures.strategies(known),
+        "strategies",
+        shift_figures.strategies_sentence(known),
+        height=380,
         **shift_titles(study, "Strategies"),
-    )  # fmt: skip
+    )
     comparison(study, known)
     caption_line(study)
     rows = [summary_row(study, outcome) for outcome in known.values()]
@@ -89,11 +92,14 @@ def pays(scenario: Scenario) -> None:
     figure = shift_figures.benefits(rows, SWEEP, even, here if scenario.demand == "markov" else None)
     model, part = model_of(scenario), accelerator_of(scenario)
     chart(
-        figure, "benefits", shift_figures.benefits_sentence(rows, even), height=480,
+        figure,
+        "benefits",
+        shift_figures.benefits_sentence(rows, even),
+        height=480,
         title=f"When adapting pays: {model.name} on {part.name}",
         subtitle=f"random switching, reallocation {span_words(reallocation_s(scenario))}, forecast error "
         f"{percent(scenario.forecast_error_frac)} · simulated",
-    )  # fmt: skip
+    )
     reasons = sorted({row["reason"] for row in rows if "reason" in row})
     if reasons:
         st.caption(" ".join(reasons))
@@ -107,10 +113,15 @@ def pays(scenario: Scenario) -> None:
     if missing is not None:
         name = f"Traffic that changes every {span_words(missing * reallocation_s(scenario))}"
         do_work(
-            Job(name, len(rows), len(SWEEP), lambda progress: _rows.put(
-                _sweep_key(scenario, missing), sweep_row(scenario, missing, progress)
-            ))
-        )  # fmt: skip
+            Job(
+                name,
+                len(rows),
+                len(SWEEP),
+                lambda progress: _rows.put(
+                    _sweep_key(scenario, missing), sweep_row(scenario, missing, progress)
+                ),
+            )
+        )
 
 
 def pays_finding(

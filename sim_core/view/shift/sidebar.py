@@ -84,10 +84,12 @@ def _how_it_changes(scenario: Scenario) -> None:
 def _upload() -> None:
     """Draw the field for a trace; the trace stays in the session."""
     file = st.file_uploader(
-        "Trace", type=["csv", "jsonl", "txt"], key="in_shift_file",
+        "Trace",
+        type=["csv", "jsonl", "txt"],
+        key="in_shift_file",
         help="Azure CSV, Mooncake JSON lines, or arrival_s,prompt_tokens,output_tokens. Up to 5 MB; it stays "
         "in this session's memory.",
-    )  # fmt: skip
+    )
     if file is None:
         return
     known = st.session_state.get("shift_trace")
@@ -108,9 +110,13 @@ def _reallocation(scenario: Scenario) -> None:
     own = kind_of(scenario)
     names = {kind: name for kind, (name, _) in REALLOCATIONS.items()} | ({} if own else {"": "as set below"})
     controls.pick(
-        "shift_kind", "What it means", list(names), names.get, own,
+        "shift_kind",
+        "What it means",
+        list(names),
+        names.get,
+        own,
         lambda kind: kind and state.change(**reallocation_keys(kind)),
-    )  # fmt: skip
+    )
     controls.select("drain")
     with st.expander("Phases", key="in_phases", on_change="rerun") as more:
         if more.open:

@@ -212,9 +212,13 @@ def use(engine: OwnEngine, scenario: Scenario) -> None:
             st.badge("In use on all pages", icon=":material/check:", color="green")
         else:
             st.button(
-                "Use this engine on all pages", type="primary", on_click=_use, args=(wanted,), key="own_use",
+                "Use this engine on all pages",
+                type="primary",
+                on_click=_use,
+                args=(wanted,),
+                key="own_use",
                 icon=":material/check:",
-            )  # fmt: skip
+            )
         if shortened > 0.001:
             st.caption(
                 f"A link holds part of its table, at most {percent(shortened)} off; the file holds all."

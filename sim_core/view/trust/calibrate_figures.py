@@ -20,8 +20,8 @@ from sim_core.view.drawing.figures import (
     plain,
     short,
     ticks,
-    upright,
 )
+from sim_core.view.drawing.marks import axis, scatter, upright
 from sim_core.view.drawing.words import duration, number, percent, quantity
 from sim_core.view.trust.validation_figures import bands, equal, ratio_words, square_ticks
 
@@ -70,10 +70,10 @@ def before_after(rows: Sequence[Row], metric: str, *, revision: str = "") -> Fig
         [_marks(others, metric, "after", "After, left out of the fit", OTHER, "diamond")] if others else []
     )
     name, unit = METRICS[metric]
-    axis = {"type": "log", "range": [math.log10(low), math.log10(high)], **ticks(square_ticks(low, high))}
+    log = {"type": "log", "range": [math.log10(low), math.log10(high)], **ticks(square_ticks(low, high))}
     layout = TALL_LAYOUT | {
-        "xaxis": axis | {"title": {"text": f"Measured {name} [{unit}]"}},
-        "yaxis": axis | {"title": {"text": f"Predicted {name} [{unit}]"}},
+        "xaxis": axis(f"Measured {name} [{unit}]", **log),
+        "yaxis": axis(f"Predicted {name} [{unit}]", **log),
         "uirevision": revision,
     }
     return {"data": data, "layout": layout}
@@ -88,25 +88,28 @@ def _moves(rows: Sequence[Row]) -> dict:
     """Return the lines from each point before to the same one after."""
     x = [value for row in rows for value in (row["measured"], row["measured"], None)]
     y = [value for row in rows for value in (row["before"], row["after"], None)]
-    return {
-        "type": "scatter", "mode": "lines", "x": x, "y": y, "hoverinfo": "skip", "showlegend": False,
-        "line": {"color": MUTED, "width": 1},
-    }  # fmt: skip
+    return scatter(x, y, mode="lines", hoverinfo="skip", showlegend=False, line={"color": MUTED, "width": 1})
 
 
 def _marks(rows: Sequence[Row], metric: str, column: str, name: str, colour: str, symbol: str) -> dict:
-    return {
-        "type": "scatter", "mode": "markers", "name": name, "hovertemplate": HOVER,
-        "x": short(row["measured"] for row in rows), "y": short(row[column] for row in rows),
-        "marker": {"size": 9, "color": colour, "symbol": symbol, "line": {"width": 1.5, "color": colour}},
-        "customdata": [
+    return scatter(
+        short(row["measured"] for row in rows),
+        short(row[column] for row in rows),
+        mode="markers",
+        name=name,
+        hovertemplate=HOVER,
+        marker={"size": 9, "color": colour, "symbol": symbol, "line": {"width": 1.5, "color": colour}},
+        customdata=[
             [
-                plain(row["name"]), row["load"], value_words(metric, row["measured"]),
-                value_words(metric, row[column]), ratio_words(row[column] / row["measured"]),
+                plain(row["name"]),
+                row["load"],
+                value_words(metric, row["measured"]),
+                value_words(metric, row[column]),
+                ratio_words(row[column] / row["measured"]),
             ]
             for row in rows
         ],
-    }  # fmt: skip
+    )
 
 
 def before_after_sentence(rows: Sequence[Row], metric: str) -> str:
@@ -148,10 +151,10 @@ def levers(found: Sequence[FittedLever], *, revision: str = "") -> Figure:
         data.append(_dots([rows[place] for place in places], chosen, text, colour, symbol))
     ends = [edge for pair in (*prior, *posterior) for edge in pair] + [0.5, 2.0]
     low, high = max(min(ends) / 1.15, 0.01), min(max(ends) * 1.15, 100.0)
-    axis = {"type": "log", "range": [math.log10(low), math.log10(high)]}
-    axis |= ticks(log_ticks(low, high), lambda value: f"{number(value)}×")
+    log = {"type": "log", "range": [math.log10(low), math.log10(high)]}
+    log |= ticks(log_ticks(low, high), lambda value: f"{number(value)}×")
     layout = TALL_LAYOUT | {
-        "xaxis": axis | {"title": {"text": "Factor"}},
+        "xaxis": axis("Factor", **log),
         "yaxis": {"categoryorder": "array", "categoryarray": names, "automargin": True, "showgrid": False},
         "shapes": [upright(1.0)],
         "uirevision": revision,
@@ -169,19 +172,28 @@ def _spans(
 ) -> dict:
     x = [value for low, high in spans for value in (*short([low, high]), None)]
     y = [value for name in names for value in (name, name, None)]
-    return {
-        "type": "scatter", "mode": "lines", "x": x, "y": y, "name": text, "showlegend": bool(text),
-        "hoverinfo": "skip", "opacity": alpha, "line": {"color": colour, "width": width},
-    }  # fmt: skip
+    return scatter(
+        x,
+        y,
+        mode="lines",
+        name=text,
+        showlegend=bool(text),
+        hoverinfo="skip",
+        opacity=alpha,
+        line={"color": colour, "width": width},
+    )
 
 
 def _dots(rows: Sequence[FittedLever], names: Sequence[str], text: str, colour: str, symbol: str) -> dict:
-    return {
-        "type": "scatter", "mode": "markers", "x": short(row.factor for row in rows), "y": list(names),
-        "name": text, "hovertemplate": "<b>%{y}</b><br>%{customdata}<extra></extra>",
-        "customdata": [lever_words(row) for row in rows],
-        "marker": {"size": 10, "color": colour, "symbol": symbol, "line": {"width": 1.5, "color": colour}},
-    }  # fmt: skip
+    return scatter(
+        short(row.factor for row in rows),
+        list(names),
+        mode="markers",
+        name=text,
+        hovertemplate="<b>%{y}</b><br>%{customdata}<extra></extra>",
+        customdata=[lever_words(row) for row in rows],
+        marker={"size": 10, "color": colour, "symbol": symbol, "line": {"width": 1.5, "color": colour}},
+    )
 
 
 def lever_words(row: FittedLever) -> str:
@@ -210,27 +222,33 @@ def steps(found: StepFit, *, revision: str = "") -> Figure:
     look = {"size": 6, "opacity": 0.55}
     hover = "%{x:,} tokens: %{y:.4g} ms<extra>%{fullData.name}</extra>"
     data = [
-        {
-            "type": "scatter", "mode": "markers", "name": name,
-            "x": short(tokens), "y": short(values[chosen]),
-            "hovertemplate": hover,
-            "marker": look | {"color": colour, "symbol": symbol, "line": {"width": 1, "color": colour}},
-        }
+        scatter(
+            short(tokens),
+            short(values[chosen]),
+            mode="markers",
+            name=name,
+            hovertemplate=hover,
+            marker=look | {"color": colour, "symbol": symbol, "line": {"width": 1, "color": colour}},
+        )
         for name, values, colour, symbol in (
             ("Measured, held out of the fit", found.measured_ms, BEFORE, "circle-open"),
             ("Predicted", found.predicted_ms, AFTER, "x-thin"),
         )
-    ]  # fmt: skip
+    ]
     data.append(
-        {
-            "type": "scatter", "mode": "lines+markers", "name": "The profile, without contexts",
-            "x": list(profile.step_tokens), "y": short(profile.step_time_ms), "hovertemplate": hover,
-            "line": {"color": INK, "width": 1.5}, "marker": {"size": 4},
-        }
-    )  # fmt: skip
+        scatter(
+            list(profile.step_tokens),
+            short(profile.step_time_ms),
+            mode="lines+markers",
+            name="The profile, without contexts",
+            hovertemplate=hover,
+            line={"color": INK, "width": 1.5},
+            marker={"size": 4},
+        )
+    )
     layout = TALL_LAYOUT | {
-        "xaxis": {"type": "log", "title": {"text": "Tokens of the step"}},
-        "yaxis": {"type": "log", "title": {"text": "Time of the step [ms]"}},
+        "xaxis": axis("Tokens of the step", type="log"),
+        "yaxis": axis("Time of the step [ms]", type="log"),
         "uirevision": revision,
     }
     return {"data": data, "layout": layout}

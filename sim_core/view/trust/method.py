@@ -126,8 +126,10 @@ def _other_calibrations(chosen: str) -> str:
 def _error_table(errors: Any) -> pd.DataFrame:
     """Return an error table of a calibration file, whatever its nesting."""
     if isinstance(errors, dict) and any(isinstance(value, dict) for value in errors.values()):
-        rows = [{"what": name} | (value if isinstance(value, dict) else {"value": value})
-                for name, value in errors.items()]  # fmt: skip
+        rows = [
+            {"what": name} | (value if isinstance(value, dict) else {"value": value})
+            for name, value in errors.items()
+        ]
         return pd.DataFrame(rows).astype(str)
     if isinstance(errors, dict):
         return pd.DataFrame(errors.items(), columns=["what", "value"]).astype(str)

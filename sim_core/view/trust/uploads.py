@@ -134,12 +134,26 @@ def example(scenario: Scenario) -> Upload:
     found = []
     for clients in EXAMPLE_CLIENTS:
         point = OwnPoint(
-            name=f"{clients} client" + ("s" if clients > 1 else ""), tool="example", arrivals="closed",
-            concurrency=clients, arrival_per_s=math.nan, arrival_cv=1.0, requests=10 * clients,
-            prompt_tokens=1000.0, output_tokens=250.0, prompt_cv=0.0, output_cv=0.0, ttft_ms=math.nan,
-            tpot_ms=math.nan, itl_ms=math.nan, e2e_ms=math.nan, output_tok_per_s=math.nan,
-            request_per_s=math.nan, statistic="mean", rows=None,
-        )  # fmt: skip
+            name=f"{clients} client" + ("s" if clients > 1 else ""),
+            tool="example",
+            arrivals="closed",
+            concurrency=clients,
+            arrival_per_s=math.nan,
+            arrival_cv=1.0,
+            requests=10 * clients,
+            prompt_tokens=1000.0,
+            output_tokens=250.0,
+            prompt_cv=0.0,
+            output_cv=0.0,
+            ttft_ms=math.nan,
+            tpot_ms=math.nan,
+            itl_ms=math.nan,
+            e2e_ms=math.nan,
+            output_tok_per_s=math.nan,
+            request_per_s=math.nan,
+            statistic="mean",
+            rows=None,
+        )
         values = predict([case_of(point, scenario)], text)[0]
         values = values * np.exp(0.02 * noise.standard_normal(values.size))
         known_values = dict(zip(METRICS, values.tolist(), strict=True))

@@ -30,14 +30,23 @@ from sim_core.view.session import state, sweeps
 from sim_core.view.trust import validation_figures
 from sim_core.view.trust.validation_figures import METRICS, Spread, Style, inside, ratio_words, value_words
 
-VIEWS = {"points": "Predicted against measured", "errors": "Errors by group", "worst": "Worst cases",
-         "rows": "All points"}  # fmt: skip
+VIEWS = {
+    "points": "Predicted against measured",
+    "errors": "Errors by group",
+    "worst": "Worst cases",
+    "rows": "All points",
+}
 COLOURS_BY = {"family": "model family", "accelerator": "accelerator", "engine": "engine"}
 KINDS = {
-    "closed": "Closed loop", "burst": "One burst of clients", "batch": "One batch (2024 engines)",
-    "offline": "Everything at once", "prefill": "A single prefill", "server": "Open loop (MLPerf entries)",
-    "split": "Disaggregated", "every": "All kinds",
-}  # fmt: skip
+    "closed": "Closed loop",
+    "burst": "One burst of clients",
+    "batch": "One batch (2024 engines)",
+    "offline": "Everything at once",
+    "prefill": "A single prefill",
+    "server": "Open loop (MLPerf entries)",
+    "split": "Disaggregated",
+    "every": "All kinds",
+}
 FAMILY_NAMES = {"dense": "Dense", "moe": "Mixture of experts", "mla": "MLA with experts"}
 ENGINES = {"tensorrt-llm": "TensorRT-LLM", "vllm": "vLLM", "sglang": "SGLang", "mlperf": "MLPerf entry"}
 WORST = 12
@@ -274,8 +283,14 @@ def _error_table(rows: Sequence[Row], metric: str, by: str, groups: Sequence[str
         blind = evidence_errors.errors(_ratios(rows, by, group, f"{metric}_blind"))
         fitted = evidence_errors.errors(_fitted(rows, metric, by, group))
         bias = f"{'−' if blind.bias_pct < 0 else '+'}{_pct(abs(blind.bias_pct))}"
-        cells = (number(blind.rows), _pct(blind.median_pct), _pct(blind.mean_pct), bias,
-                 percent(blind.within_20_frac), _pct(fitted.median_pct))  # fmt: skip
+        cells = (
+            number(blind.rows),
+            _pct(blind.median_pct),
+            _pct(blind.mean_pct),
+            bias,
+            percent(blind.within_20_frac),
+            _pct(fitted.median_pct),
+        )
         lines.append((name, cells))
     caption = (
         f"Errors of {inside(metric)} on points whose model the fit has not seen, by "
@@ -348,14 +363,28 @@ def table(rows: Sequence[Row], metric: str) -> None:
 
 
 TABLE = {
-    "model_name": "Model", "accelerator_name": "Accelerator", "devices": "Devices",
-    "prompt_tokens": "Prompt", "output_tokens": "Answer", "clients": "Clients",
-    "ttft_ms": "TTFT [ms]", "predicted_ttft_ms": "predicted TTFT", "tpot_ms": "TPOT [ms]",
-    "predicted_tpot_ms": "predicted TPOT", "throughput_tok_per_s": "tok/s",
-    "predicted_throughput_tok_per_s": "predicted tok/s", "engine": "Engine", "engine_version": "Version",
-    "date": "Date", "precision": "Weights", "status": "Remark", "note": "Note", "id": "Id",
-    "source_title": "Source", "entry": "Entry",
-}  # fmt: skip
+    "model_name": "Model",
+    "accelerator_name": "Accelerator",
+    "devices": "Devices",
+    "prompt_tokens": "Prompt",
+    "output_tokens": "Answer",
+    "clients": "Clients",
+    "ttft_ms": "TTFT [ms]",
+    "predicted_ttft_ms": "predicted TTFT",
+    "tpot_ms": "TPOT [ms]",
+    "predicted_tpot_ms": "predicted TPOT",
+    "throughput_tok_per_s": "tok/s",
+    "predicted_throughput_tok_per_s": "predicted tok/s",
+    "engine": "Engine",
+    "engine_version": "Version",
+    "date": "Date",
+    "precision": "Weights",
+    "status": "Remark",
+    "note": "Note",
+    "id": "Id",
+    "source_title": "Source",
+    "entry": "Entry",
+}
 
 
 # Beneath

@@ -26,6 +26,7 @@ from sim_core.view.drawing.figures import (
     short,
     ticks,
 )
+from sim_core.view.drawing.marks import axis, scatter
 from sim_core.view.drawing.words import duration, number, percent, quantity
 
 METRICS = {  # name, column, unit of the axis
@@ -115,13 +116,13 @@ def against(
         group = sorted((row for row in shown if row[by] == key), key=lambda row: row["status"])
         data += [_marks(group, metric, look)] if group else []
     span = [math.log10(low), math.log10(high)]
-    axis = {"type": "log", "range": span, **ticks(square_ticks(low, high))}
+    log = {"type": "log", "range": span, **ticks(square_ticks(low, high))}
     layout = TALL_LAYOUT | {
-        "xaxis": axis | {"title": {"text": f"Measured {inside(metric)} [{unit}]"}},
-        "yaxis": axis | {"title": {"text": f"Predicted {inside(metric)} [{unit}]"}},
+        "xaxis": axis(f"Measured {inside(metric)} [{unit}]", **log),
+        "yaxis": axis(f"Predicted {inside(metric)} [{unit}]", **log),
         "annotations": _sides(metric),
         "uirevision": revision,
-    }  # fmt: skip
+    }
     return {"data": data, "layout": layout}
 
 
@@ -135,37 +136,53 @@ def bands(low: float, high: float) -> list[dict]:
     """Return the ground within some percent of equality, the widest first."""
     left, right = low / 10, high * 10
     return [
-        {
-            "type": "scatter", "mode": "lines", "fill": "toself", "hoverinfo": "skip", "showlegend": False,
-            "x": short([left, right, right, left, left]),
-            "y": short([left * (1 - width), right * (1 - width), right * (1 + width), left * (1 + width),
-                        left * (1 - width)]),
-            "fillcolor": faded(MUTED, 2 * strength), "line": {"width": 0},
-        }
+        scatter(
+            short([left, right, right, left, left]),
+            short(
+                [
+                    left * (1 - width),
+                    right * (1 - width),
+                    right * (1 + width),
+                    left * (1 + width),
+                    left * (1 - width),
+                ]
+            ),
+            mode="lines",
+            fill="toself",
+            hoverinfo="skip",
+            showlegend=False,
+            fillcolor=faded(MUTED, 2 * strength),
+            line={"width": 0},
+        )
         for width, strength in BANDS
-    ]  # fmt: skip
+    ]
 
 
 def equal(low: float, high: float) -> dict:
     """Return the line on which prediction and measurement are equal."""
     ends = short([low / 10, high * 10])
-    return {
-        "type": "scatter", "mode": "lines", "x": ends, "y": ends, "hoverinfo": "skip", "showlegend": False,
-        "line": {"color": INK, "width": 1.25},
-    }  # fmt: skip
+    return scatter(
+        ends, ends, mode="lines", hoverinfo="skip", showlegend=False, line={"color": INK, "width": 1.25}
+    )
 
 
 def _marks(rows: Sequence[Row], metric: str, look: Style) -> dict:
     column = METRICS[metric][1]
-    return {
-        "type": "scatter", "mode": "markers", "name": look.name, "hovertemplate": HOVER,
-        "x": short(row[column] for row in rows), "y": short(row[f"predicted_{column}"] for row in rows),
-        "marker": {
-            "size": 8, "opacity": 0.75, "color": look.colour, "line": {"width": 1.25, "color": look.colour},
+    return scatter(
+        short(row[column] for row in rows),
+        short(row[f"predicted_{column}"] for row in rows),
+        mode="markers",
+        name=look.name,
+        hovertemplate=HOVER,
+        marker={
+            "size": 8,
+            "opacity": 0.75,
+            "color": look.colour,
+            "line": {"width": 1.25, "color": look.colour},
             "symbol": [look.symbol + ("-open" if row["status"] else "") for row in rows],
         },
-        "customdata": [hover(row, metric) for row in rows],
-    }  # fmt: skip
+        customdata=[hover(row, metric) for row in rows],
+    )
 
 
 def hover(row: Row, metric: str) -> list[str]:
@@ -269,40 +286,63 @@ def spreads(rows: Sequence[Spread], metric: str, looks: Mapping[str, Style], *, 
         data += [_span(name, row.blind, colour, 0.35, 13), _span(name, row.fitted, colour, 1.0, 4)]
     data += [_median(rows, names, looks, "blind"), _median(rows, names, looks, "fitted")]
     layout = TALL_LAYOUT | {
-        "xaxis": {"type": "log", "range": [math.log10(low), math.log10(high)],
-                  **ticks(_ratio_ticks(low, high), _times), "zeroline": False,
-                  "title": {"text": f"Predicted {inside(metric)} against measured"}},
-        "yaxis": {"autorange": "reversed", "automargin": True, "type": "category", "categoryorder": "array",
-                  "categoryarray": names, "title": {"text": ""}},
-        "shapes": _ratio_shapes(), "uirevision": revision, "showlegend": False,
+        "xaxis": axis(
+            f"Predicted {inside(metric)} against measured",
+            type="log",
+            range=[math.log10(low), math.log10(high)],
+            **ticks(_ratio_ticks(low, high), _times),
+            zeroline=False,
+        ),
+        "yaxis": axis(
+            "",
+            autorange="reversed",
+            automargin=True,
+            type="category",
+            categoryorder="array",
+            categoryarray=names,
+        ),
+        "shapes": _ratio_shapes(),
+        "uirevision": revision,
+        "showlegend": False,
         "margin": TALL_MARGIN | {"t": 12},
-    }  # fmt: skip
+    }
     return {"data": data, "layout": layout}
 
 
 def _span(name: str, edges: tuple[float, float, float], colour: str, opacity: float, width: float) -> dict:
-    return {
-        "type": "scatter", "mode": "lines", "x": short([edges[0], edges[2]]), "y": [name, name],
-        "line": {"color": faded(colour, opacity), "width": width}, "hoverinfo": "skip", "showlegend": False,
-    }  # fmt: skip
+    return scatter(
+        short([edges[0], edges[2]]),
+        [name, name],
+        mode="lines",
+        line={"color": faded(colour, opacity), "width": width},
+        hoverinfo="skip",
+        showlegend=False,
+    )
 
 
 def _median(rows: Sequence[Spread], names: Sequence[str], looks: Mapping[str, Style], kind: str) -> dict:
     edges = [getattr(row, kind) for row in rows]
     blind = kind == "blind"
     what = "model never seen by the fit" if blind else "with all rows fitted"
-    return {
-        "type": "scatter", "mode": "markers", "name": what, "showlegend": False,
-        "x": short(edge[1] for edge in edges), "y": list(names),
-        "marker": {"symbol": "diamond" if blind else "line-ns", "size": 11, "color": INK,
-                   "line": {"width": 2, "color": INK}},
-        "customdata": [
+    return scatter(
+        short(edge[1] for edge in edges),
+        list(names),
+        mode="markers",
+        name=what,
+        showlegend=False,
+        marker={
+            "symbol": "diamond" if blind else "line-ns",
+            "size": 11,
+            "color": INK,
+            "line": {"width": 2, "color": INK},
+        },
+        customdata=[
             [number(row.rows), ratio_words(edge[1]), _times(edge[0]), _times(edge[2]), what]
             for row, edge in zip(rows, edges, strict=True)
         ],
-        "hovertemplate": "<b>%{y}</b>, %{customdata[0]} points<br>%{customdata[4]}<br>median %{customdata[1]}"
-                         "<br>four of five from %{customdata[2]} to %{customdata[3]}<extra></extra>",
-    }  # fmt: skip
+        hovertemplate="<b>%{y}</b>, %{customdata[0]} points<br>%{customdata[4]}<br>median %{customdata[1]}"
+        "<br>four of five from %{customdata[2]} to %{customdata[3]}<extra></extra>",
+    )
 
 
 def _ratio_shapes() -> list[dict]:

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import pytest
 
 from sim_core import catalogue
-from sim_core.view.scenarios import figures
+from sim_core.view.scenarios import figures, points_figures
 from sim_core.view.scenarios.figures import BOUND, Line, Mark
 from sim_core.view.scenarios.published import published_rows
 from sim_core.view.scenarios.published_figures import published_offline, published_ratios
@@ -89,10 +89,10 @@ def test_plotly_accepts_bars_and_points():
     bars = figures.bars(ROWS)
     go.Figure(bars)
     assert bars["data"][0]["x"] == [1.0, 0.9, 0.0]
-    points = figures.points(line("server", 2000.0).rows, ROWS[:2])
+    points = points_figures.points(line("server", 2000.0).rows, ROWS[:2])
     go.Figure(points)
     assert points["data"][0]["x"] == [100.0, 25.0, 5.0]
-    go.Figure(figures.points([], ROWS[:1]))
+    go.Figure(points_figures.points([], ROWS[:1]))
 
 
 @pytest.mark.parametrize("name", catalogue.preset_ids("published"))
@@ -128,5 +128,5 @@ def test_sentences():
     """Oracle: the figures they name."""
     assert "Server 98" in figures.kept_sentence([], MARKS, "tpot")
     assert "Offline 100" in figures.bars_sentence(ROWS)
-    assert "39" in figures.points_sentence(ROWS)
+    assert "39" in points_figures.points_sentence(ROWS)
     assert "no layout" not in figures.layout_words({"tensor_parallel": None})

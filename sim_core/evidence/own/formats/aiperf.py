@@ -23,11 +23,15 @@ from sim_core.evidence.own.formats.points import (
 # --- AIPerf ---------------------------------------------------------------------------------------
 
 _AIPERF = {
-    "Time to First Token": "time_to_first_token", "Inter Token Latency": "inter_token_latency",
-    "Request Latency": "request_latency", "Input Sequence Length": "input_sequence_length",
-    "Output Sequence Length": "output_sequence_length", "Request Throughput": "request_throughput",
-    "Output Token Throughput": "output_token_throughput", "Request Count": "request_count",
-}  # fmt: skip
+    "Time to First Token": "time_to_first_token",
+    "Inter Token Latency": "inter_token_latency",
+    "Request Latency": "request_latency",
+    "Input Sequence Length": "input_sequence_length",
+    "Output Sequence Length": "output_sequence_length",
+    "Request Throughput": "request_throughput",
+    "Output Token Throughput": "output_token_throughput",
+    "Request Count": "request_count",
+}
 _TO_MS = {"ms": 1.0, "s": 1e3, "sec": 1e3, "seconds": 1e3, "us": 1e-3, "ns": 1e-6}
 
 

@@ -35,9 +35,13 @@ def _guidellm_point(entry: dict[str, Any]) -> OwnPoint:
     rate = above_zero(strategy, "rate", "initial_rate")
     clients = 1 if kind == "synchronous" else whole(number_of(strategy, "streams", "max_concurrency"))
     arrivals = {
-        "synchronous": "closed", "concurrent": "closed", "throughput": "offline", "poisson": "poisson",
-        "async": "poisson", "constant": "gamma",
-    }.get(kind, "")  # fmt: skip
+        "synchronous": "closed",
+        "concurrent": "closed",
+        "throughput": "offline",
+        "poisson": "poisson",
+        "async": "poisson",
+        "constant": "gamma",
+    }.get(kind, "")
     if arrivals in ("poisson", "gamma") and not math.isfinite(rate):
         arrivals = ""
     done = first_object(

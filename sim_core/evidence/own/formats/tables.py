@@ -25,9 +25,14 @@ def _columns(text: str, names: tuple[str, ...], name: str) -> tuple[pd.DataFrame
     """Return some columns as numbers, at most `MAX_ROWS` rows, and notes; what is no number becomes NaN."""
     try:
         frame = pd.read_csv(
-            io.StringIO(text), skipinitialspace=True, nrows=MAX_ROWS + 1, on_bad_lines="skip", dtype=str,
-            usecols=lambda head: head.strip() in names, engine="c",
-        )  # fmt: skip
+            io.StringIO(text),
+            skipinitialspace=True,
+            nrows=MAX_ROWS + 1,
+            on_bad_lines="skip",
+            dtype=str,
+            usecols=lambda head: head.strip() in names,
+            engine="c",
+        )
     except (ValueError, OverflowError, pd.errors.ParserError) as error:
         raise ScenarioError(f"{name} is no CSV that can be read: {str(error)[:120]}.") from None
     frame.columns = [head.strip() for head in frame.columns]
