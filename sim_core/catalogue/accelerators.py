@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 
-from sim_core.catalogue.reader import key_of, load_preset, preset_ids, rate_key, text_key
+from sim_core.catalogue.reader import load_preset, preset_ids
+from sim_core.fields.described import described
 from sim_core.fields.errors import ScenarioError
 
 DTYPES = ("bf16", "fp8", "fp4")
@@ -26,26 +26,45 @@ class Accelerator:
     """
 
     id: str
-    name: str = text_key("Name")
-    vendor: str = text_key("Vendor")
-    bf16_tflop_per_s: float | None = rate_key("Dense bf16 peak", "TFLOP/s", 1e7)
-    fp8_tflop_per_s: float | None = rate_key("Dense fp8 peak", "TFLOP/s", 1e7)
-    fp4_tflop_per_s: float | None = rate_key("Dense fp4 peak", "TFLOP/s", 1e7)
-    int8_top_per_s: float | None = rate_key("Dense int8 peak", "TOP/s", 1e7)
-    hbm_gb_per_s: float = rate_key("Memory bandwidth", "GB/s", 1e8, default=dataclasses.MISSING)
-    hbm_gb: float = rate_key("Memory capacity", "GB", 1e6, default=dataclasses.MISSING)
-    link_gb_per_s: float | None = rate_key("Link bandwidth, one direction, per device", "GB/s", 1e6)
-    interconnect: str = text_key("Link between devices", "")
-    pcie_gb_per_s: float = rate_key("Host link bandwidth, one direction", "GB/s", 1e5, default=32.0)
-    tdp_w: float | None = rate_key("Power per device", "W", 1e6)
-    year: int = key_of(int, "Year of introduction", low=2000, high=2100)
-    price_usd_per_hour: float | None = rate_key("Price per device and hour", "USD/h", 1e5)
-    price_note: str = text_key("Where the price comes from", "")
-    sram_mb: float | None = rate_key("Cache or on-chip memory", "MB", 1e9)
-    confidence: str = text_key("How well the figures are known", choices=CONFIDENCES)
-    announced: bool = key_of(bool, "Figures announced, not measured by others", default=False)
-    source: str = text_key("Where the figures come from")
-    notes: str = text_key("What to know", "")
+    name: str = described("Name")
+    vendor: str = described("Vendor")
+    bf16_tflop_per_s: float | None = described(
+        "Dense bf16 peak", None, label="bf16 arithmetic", unit="TFLOP/s", low=0.0, high=1e7
+    )
+    fp8_tflop_per_s: float | None = described(
+        "Dense fp8 peak", None, label="fp8 arithmetic", unit="TFLOP/s", low=0.0, high=1e7
+    )
+    fp4_tflop_per_s: float | None = described(
+        "Dense fp4 peak", None, label="fp4 arithmetic", unit="TFLOP/s", low=0.0, high=1e7
+    )
+    int8_top_per_s: float | None = described("Dense int8 peak", None, unit="TOP/s", low=0.0, high=1e7)
+    hbm_gb_per_s: float = described(
+        "Memory bandwidth", label="Memory bandwidth", unit="GB/s", low=0.0, high=1e8
+    )
+    hbm_gb: float = described("Memory capacity", label="Memory capacity", unit="GB", low=0.0, high=1e6)
+    link_gb_per_s: float | None = described(
+        "Link bandwidth, one direction, per device",
+        None,
+        label="Link bandwidth",
+        unit="GB/s",
+        low=0.0,
+        high=1e6,
+    )
+    interconnect: str = described("Link between devices", "")
+    pcie_gb_per_s: float = described(
+        "Host link bandwidth, one direction", 32.0, label="Host link", unit="GB/s", low=0.0, high=1e5
+    )
+    tdp_w: float | None = described("Power per device", None, label="Power", unit="W", low=0.0, high=1e6)
+    year: int = described("Year of introduction", low=2000, high=2100)
+    price_usd_per_hour: float | None = described(
+        "Price per device and hour", None, label="Price", unit="USD/h", low=0.0, high=1e5
+    )
+    price_note: str = described("Where the price comes from", "")
+    sram_mb: float | None = described("Cache or on-chip memory", None, unit="MB", low=0.0, high=1e9)
+    confidence: str = described("How well the figures are known", choices=CONFIDENCES)
+    announced: bool = described("Figures announced, not measured by others", False)
+    source: str = described("Where the figures come from")
+    notes: str = described("What to know", "")
 
     @property
     def hbm_bytes(self) -> float:

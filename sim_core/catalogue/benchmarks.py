@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 
-from sim_core.catalogue.reader import (
-    build_tables,
-    count_key,
-    key_of,
-    limit_ms_key,
-    load_preset,
-    naming_file,
-    preset_ids,
-    rate_key,
-    ratio_key,
-    read_preset,
-    required_count,
-    text_key,
-    texts_key,
-    tokens_key,
-)
+from sim_core.catalogue.reader import build_tables, load_preset, naming_file, preset_ids, read_preset
+from sim_core.fields.described import described
 from sim_core.fields.errors import ScenarioError
 
 
@@ -32,14 +17,14 @@ class LatencyLimit:
     """What a benchmark demands of interactive serving."""
 
     id: str
-    name: str = text_key("Name")
-    model: str = text_key("Model preset the benchmark runs")
-    ttft_ms: float = key_of(float, "Limit on TTFT", unit="ms", low=0.0, high=1e8)
-    tpot_ms: float = key_of(float, "Limit on TPOT", unit="ms", low=0.0, high=1e7)
-    percentile: float = key_of(float, "Percentile that must meet the limits", unit="%", low=50.0, high=99.9)
-    first_round: str = text_key("Round of the benchmark that first had it")
-    source: str = text_key("Where the figures come from")
-    notes: str = text_key("What to know", "")
+    name: str = described("Name")
+    model: str = described("Model preset the benchmark runs")
+    ttft_ms: float = described("Limit on TTFT", unit="ms", low=0.0, high=1e8)
+    tpot_ms: float = described("Limit on TPOT", unit="ms", low=0.0, high=1e7)
+    percentile: float = described("Percentile that must meet the limits", unit="%", low=50.0, high=99.9)
+    first_round: str = described("Round of the benchmark that first had it")
+    source: str = described("Where the figures come from")
+    notes: str = described("What to know", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,32 +35,40 @@ class Benchmark:
     """
 
     id: str
-    title: str = text_key("Name")
-    model: str = text_key("Model preset")
-    workload: str = text_key("Workload preset with the data set's lengths")
-    dataset: str = text_key("Data set")
-    samples: int = required_count("Samples of the data set", 10_000_000)
-    max_output_tokens: int = required_count("Longest answer", 1_000_000)
-    prompt_tokens_mean: float = tokens_key("Mean prompt")
-    prompt_tokens_p50: float = tokens_key("Median prompt")
-    prompt_tokens_p90: float = tokens_key("90th percentile of the prompts")
-    prompt_tokens_p99: float = tokens_key("99th percentile of the prompts")
-    prompt_tokens_max: float = tokens_key("Longest prompt")
-    reference_output_tokens_mean: float | None = rate_key("Mean answer of the reference model", "tokens", 1e7)
-    measured_output_tokens_mean: float = tokens_key("Mean answer of submitted runs")
-    offline_min_queries: int = required_count("Fewest queries of an Offline run", 10_000_000)
-    min_duration_s: float = key_of(float, "Shortest run", unit="s", low=0.0, high=1e6)
-    percentile: float = key_of(float, "Percentile that must meet the limits", unit="%", low=50.0, high=99.9)
-    arrivals: str = text_key("How requests arrive")
-    server_ttft_ms: float = limit_ms_key("Server: limit on TTFT")
-    server_tpot_ms: float = limit_ms_key("Server: limit on TPOT")
-    first_round: str = text_key("Round that first had the benchmark")
-    interactive_ttft_ms: float | None = rate_key("Interactive: limit on TTFT", "ms", 1e8)
-    interactive_tpot_ms: float | None = rate_key("Interactive: limit on TPOT", "ms", 1e8)
-    interactive_first_round: str = text_key("Round that first had Interactive", "")
-    interactive_speculative: str = text_key("Whether speculative decoding is allowed in Interactive", "")
-    source: str = text_key("Where the figures come from")
-    notes: str = text_key("What to know", "")
+    title: str = described("Name")
+    model: str = described("Model preset")
+    workload: str = described("Workload preset with the data set's lengths")
+    dataset: str = described("Data set")
+    samples: int = described("Samples of the data set", low=1, high=10_000_000)
+    max_output_tokens: int = described("Longest answer", low=1, high=1_000_000)
+    prompt_tokens_mean: float = described("Mean prompt", unit="tokens", low=0.0, high=1e7)
+    prompt_tokens_p50: float = described("Median prompt", unit="tokens", low=0.0, high=1e7)
+    prompt_tokens_p90: float = described("90th percentile of the prompts", unit="tokens", low=0.0, high=1e7)
+    prompt_tokens_p99: float = described("99th percentile of the prompts", unit="tokens", low=0.0, high=1e7)
+    prompt_tokens_max: float = described("Longest prompt", unit="tokens", low=0.0, high=1e7)
+    reference_output_tokens_mean: float | None = described(
+        "Mean answer of the reference model", None, unit="tokens", low=0.0, high=1e7
+    )
+    measured_output_tokens_mean: float = described(
+        "Mean answer of submitted runs", unit="tokens", low=0.0, high=1e7
+    )
+    offline_min_queries: int = described("Fewest queries of an Offline run", low=1, high=10_000_000)
+    min_duration_s: float = described("Shortest run", unit="s", low=0.0, high=1e6)
+    percentile: float = described("Percentile that must meet the limits", unit="%", low=50.0, high=99.9)
+    arrivals: str = described("How requests arrive")
+    server_ttft_ms: float = described("Server: limit on TTFT", unit="ms", low=0.0, high=1e8)
+    server_tpot_ms: float = described("Server: limit on TPOT", unit="ms", low=0.0, high=1e8)
+    first_round: str = described("Round that first had the benchmark")
+    interactive_ttft_ms: float | None = described(
+        "Interactive: limit on TTFT", None, unit="ms", low=0.0, high=1e8
+    )
+    interactive_tpot_ms: float | None = described(
+        "Interactive: limit on TPOT", None, unit="ms", low=0.0, high=1e8
+    )
+    interactive_first_round: str = described("Round that first had Interactive", "")
+    interactive_speculative: str = described("Whether speculative decoding is allowed in Interactive", "")
+    source: str = described("Where the figures come from")
+    notes: str = described("What to know", "")
 
     def limits_ms(self, rule: str) -> tuple[float, float] | None:
         """Return the limits on TTFT and TPOT of `server` or `interactive` [ms]; None where there are none."""
@@ -91,26 +84,28 @@ class PublishedSpread:
     """
 
     id: str
-    accelerator: str = text_key("Accelerator preset")
-    weight_dtypes: tuple[str, ...] = texts_key("Precisions as the entries state them")
-    offline_count: int = count_key("Distinct Offline results", default=dataclasses.MISSING)
-    offline_median: float | None = rate_key("Median Offline throughput per accelerator", "tok/s", 1e7)
-    offline_min: float | None = rate_key("Lowest", "tok/s", 1e7)
-    offline_max: float | None = rate_key("Highest", "tok/s", 1e7)
-    server_count: int = count_key("Entries with Offline and Server", default=dataclasses.MISSING)
-    server_median: float | None = rate_key("Median of Server / Offline", "", 100)
-    server_min: float | None = rate_key("Lowest", "", 100)
-    server_max: float | None = rate_key("Highest", "", 100)
-    interactive_count: int = count_key("Entries with Offline and Interactive", default=dataclasses.MISSING)
-    interactive_median: float | None = rate_key("Median of Interactive / Offline", "", 100)
-    interactive_min: float | None = rate_key("Lowest", "", 100)
-    interactive_max: float | None = rate_key("Highest", "", 100)
-    rounds: tuple[str, ...] = texts_key("Rounds")
-    division: str = text_key("Division")
-    submitters: tuple[str, ...] = texts_key("Submitters")
-    entry_ids: tuple[str, ...] = texts_key("Entry ids; v4.1 has none in its repository and is cited by path")
-    sources: tuple[str, ...] = texts_key("Repositories and paths")
-    retrieved: str = text_key("Date of retrieval")
+    accelerator: str = described("Accelerator preset")
+    weight_dtypes: tuple[str, ...] = described("Precisions as the entries state them")
+    offline_count: int = described("Distinct Offline results", low=0, high=10_000_000)
+    offline_median: float | None = described(
+        "Median Offline throughput per accelerator", None, unit="tok/s", low=0.0, high=1e7
+    )
+    offline_min: float | None = described("Lowest", None, unit="tok/s", low=0.0, high=1e7)
+    offline_max: float | None = described("Highest", None, unit="tok/s", low=0.0, high=1e7)
+    server_count: int = described("Entries with Offline and Server", low=0, high=10_000_000)
+    server_median: float | None = described("Median of Server / Offline", None, low=0.0, high=100)
+    server_min: float | None = described("Lowest", None, low=0.0, high=100)
+    server_max: float | None = described("Highest", None, low=0.0, high=100)
+    interactive_count: int = described("Entries with Offline and Interactive", low=0, high=10_000_000)
+    interactive_median: float | None = described("Median of Interactive / Offline", None, low=0.0, high=100)
+    interactive_min: float | None = described("Lowest", None, low=0.0, high=100)
+    interactive_max: float | None = described("Highest", None, low=0.0, high=100)
+    rounds: tuple[str, ...] = described("Rounds")
+    division: str = described("Division")
+    submitters: tuple[str, ...] = described("Submitters")
+    entry_ids: tuple[str, ...] = described("Entry ids; v4.1 has none in its repository and is cited by path")
+    sources: tuple[str, ...] = described("Repositories and paths")
+    retrieved: str = described("Date of retrieval")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,14 +113,14 @@ class CheckedError:
     """How far simulated figures lie from published ones, for one rule and a set of rows."""
 
     id: str
-    rule: str = text_key("Offline, Server or Interactive, and how it is counted")
-    rows: str = text_key("Which rows")
-    count: int = count_key("Rows", default=dataclasses.MISSING)
-    measure: str = text_key("What the error is")
-    goal: float = key_of(float, "Error aimed at", low=0.0, high=10.0)
-    error: float = key_of(float, "Error", low=0.0, high=100.0)
-    bias: float = key_of(float, "Median of the signed errors", low=-100.0, high=100.0)
-    constant: float | None = rate_key("Error of the best constant guess", "", 100.0)
+    rule: str = described("Offline, Server or Interactive, and how it is counted")
+    rows: str = described("Which rows")
+    count: int = described("Rows", low=0, high=10_000_000)
+    measure: str = described("What the error is")
+    goal: float = described("Error aimed at", low=0.0, high=10.0)
+    error: float = described("Error", low=0.0, high=100.0)
+    bias: float = described("Median of the signed errors", low=-100.0, high=100.0)
+    constant: float | None = described("Error of the best constant guess", None, low=0.0, high=100.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,16 +128,20 @@ class CheckedSystem:
     """What was simulated for one published kind of system: throughput per accelerator, and ratios to it."""
 
     id: str
-    benchmark: str = text_key("Benchmark")
-    accelerator: str = text_key("Accelerator preset")
-    devices: int = required_count("Accelerators", 1024)
-    weight_dtype: str = text_key("Precision of the weights")
-    entries: int = count_key("Published figures it stands for", default=dataclasses.MISSING)
-    offline: float = key_of(float, "Offline", unit="tok/s", low=0.0, high=1e7)
-    server: float | None = ratio_key("Server / Offline")
-    server_counted: float | None = ratio_key("The same, counted as LoadGen counts")
-    interactive: float | None = ratio_key("Interactive / Offline")
-    interactive_counted: float | None = ratio_key("The same, counted as LoadGen counts")
+    benchmark: str = described("Benchmark")
+    accelerator: str = described("Accelerator preset")
+    devices: int = described("Accelerators", low=1, high=1024)
+    weight_dtype: str = described("Precision of the weights")
+    entries: int = described("Published figures it stands for", low=0, high=10_000_000)
+    offline: float = described("Offline", unit="tok/s", low=0.0, high=1e7)
+    server: float | None = described("Server / Offline", None, low=0.0, high=100.0, zero=True)
+    server_counted: float | None = described(
+        "The same, counted as LoadGen counts", None, low=0.0, high=100.0, zero=True
+    )
+    interactive: float | None = described("Interactive / Offline", None, low=0.0, high=100.0, zero=True)
+    interactive_counted: float | None = described(
+        "The same, counted as LoadGen counts", None, low=0.0, high=100.0, zero=True
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from sim_core.fields.described import build, described
 from sim_core.fields.errors import ScenarioError, did_you_mean, shown
+from sim_core.fields.field import FieldInfo, check, is_within
 
 CONSTANTS_EXAMPLE = "layer:9.5,weight_read:0.71"
 NAMES = ("typical", "datasheet", "submission")
@@ -67,13 +69,25 @@ class Constants(NamedTuple):
 class Constant:
     """One constant as the calibration file states it, with its physical bounds and its origin."""
 
-    name: str
-    value: float
-    low: float
-    high: float
-    unit: str
-    meaning: str
-    source: str
+    name: str = described("Name, without its unit")
+    value: float = described("Value")
+    low: float = described("Lowest physical value")
+    high: float = described("Highest physical value")
+    unit: str = described("Unit", choices=tuple(UNITS))
+    meaning: str = described("What it is")
+    source: str = described("Where it comes from")
+
+    @property
+    def info(self) -> FieldInfo:
+        """What is known about its value, as about that of any other field."""
+        return FieldInfo(float, "method", self.meaning, unit=self.unit, low=self.low, high=self.high)
+
+    @property
+    def own_info(self) -> FieldInfo:
+        """What is known about a value of one's own: the limits of its unit, a share of peak at most 1."""
+        low, high = OWN_LIMITS[self.unit]
+        high = max(self.high, 1.0) if self.unit == "frac" else high
+        return dataclasses.replace(self.info, low=low, high=high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +138,7 @@ def calibration(name: str, own: str = "") -> Calibration:
     if not path.is_file():
         raise ScenarioError(f"there is no calibration {name!r}. Choose typical, submission or datasheet.")
     table = tomllib.loads(path.read_text(encoding="utf-8"))
-    constants = tuple(Constant(**row) for row in table["constants"])
+    constants = tuple(build(Constant, row) for row in table["constants"])
     return Calibration(
         name=name,
         title=table["title"],
@@ -144,7 +158,7 @@ def with_constants(chosen: Calibration, own: Mapping[str, float]) -> Calibration
     Raises
     ------
     ScenarioError
-        If a constant is unknown or its value lies outside `own_limits`.
+        If a constant is unknown or its value lies outside the limits of its `own_info`.
     """
     names = [constant.name for constant in chosen.constants]
     for name in own:
@@ -159,19 +173,13 @@ def with_constants(chosen: Calibration, own: Mapping[str, float]) -> Calibration
 
 
 def _own(constant: Constant, value: float) -> Constant:
-    low, high = own_limits(constant)
-    if not low <= value <= high:
+    info = constant.own_info
+    if not is_within(value, info):
         raise ScenarioError(
-            f"constants sets {constant.name} to {value:g} {constant.unit}; "
-            f"it must lie between {low:g} and {high:g} {constant.unit}."
+            f"constants sets {constant.name} to {value:g} {info.unit}; "
+            f"it must lie between {info.low:g} and {info.high:g} {info.unit}."
         )
-    return dataclasses.replace(constant, value=value, low=low, high=high, source="your own")
-
-
-def own_limits(constant: Constant) -> tuple[float, float]:
-    """Return the limits of a constant of one's own: those of its unit, a share of peak at most 1."""
-    low, high = OWN_LIMITS[constant.unit]
-    return low, max(constant.high, 1.0) if constant.unit == "frac" else high
+    return dataclasses.replace(constant, value=value, low=info.low, high=info.high, source="your own")
 
 
 def parse_constants(text: str) -> dict[str, float]:
@@ -220,11 +228,7 @@ def _base_units(name: str, constants: tuple[Constant, ...]) -> Constants:
     """Return the constants in base units; each must be known, present and within its bounds."""
     values = {}
     for constant in constants:
-        if not constant.low <= constant.value <= constant.high:
-            raise ScenarioError(
-                f"calibration {name}: {constant.name} is {constant.value} {constant.unit}; "
-                f"its bounds are {constant.low} to {constant.high}."
-            )
+        check(f"calibration {name}: {constant.name}", constant.value, constant.info)
         field = f"{constant.name}_s" if constant.unit in ("us", "ms") else f"{constant.name}_{constant.unit}"
         values[field] = constant.value * UNITS[constant.unit]
     wrong = sorted(set(values) ^ set(Constants._fields))

@@ -9,18 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 
-from sim_core.catalogue.reader import (
-    PRESETS,
-    build_preset,
-    build_tables,
-    key_of,
-    naming_file,
-    preset_ids,
-    read_preset,
-    required_count,
-    text_key,
-    texts_key,
-)
+from sim_core.catalogue.reader import PRESETS, build_tables, naming_file, preset_ids, read_preset
+from sim_core.fields.described import build, described
 from sim_core.fields.errors import ScenarioError
 
 PAGES_OF_PRESETS = ("Frontier", "Two phases", "Batching", "Disaggregation", "Traffic shift")
@@ -35,25 +25,25 @@ class LessonStep:
     """
 
     id: str
-    title: str = text_key("Name")
-    newcomer: str = text_key("What to know, for newcomers")
-    engineer: str = text_key("The same for engineers")
-    scenario: str = text_key("Query of the scenario", "")
-    control: str = text_key("Scenario key to move")
-    values: tuple[str, ...] = texts_key("Its values, in order")
-    start: str = text_key("The value one starts from")
-    ask: str = text_key("The value at which to predict")
-    measure: str = text_key("What is predicted, one of `lessons.MEASURES`")
-    question: str = text_key("The question")
-    choices: tuple[str, ...] = key_of(list, "Answers to choose from; none: a number is asked for", default=())
-    edges: tuple[float, ...] = key_of(
-        tuple, "Ratios between which each choice is right", default=(), low=-100.0, high=1e9
+    title: str = described("Name")
+    newcomer: str = described("What to know, for newcomers")
+    engineer: str = described("The same for engineers")
+    scenario: str = described("Query of the scenario", "")
+    control: str = described("Scenario key to move")
+    values: tuple[str, ...] = described("Its values, in order")
+    start: str = described("The value one starts from")
+    ask: str = described("The value at which to predict")
+    measure: str = described("What is predicted, one of `lessons.MEASURES`")
+    question: str = described("The question")
+    choices: tuple[str, ...] = described("Answers to choose from; none: a number is asked for", ())
+    edges: tuple[float, ...] = described(
+        "Ratios between which each choice is right", (), low=-100.0, high=1e9
     )
-    claim: tuple[float, ...] = key_of(
-        tuple, "Lowest and highest ratio for which the text is true", low=-100.0, high=1e9
+    claim: tuple[float, ...] = described(
+        "Lowest and highest ratio for which the text is true", low=-100.0, high=1e9
     )
-    why: str = text_key("What it shows, with {start}, {truth} and {ratio}")
-    page: str = text_key("Page on which to go on", "Frontier", PAGES_OF_PRESETS)
+    why: str = described("What it shows, with {start}, {truth} and {ratio}")
+    page: str = described("Page on which to go on", "Frontier", choices=PAGES_OF_PRESETS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +51,9 @@ class Lesson:
     """A lesson: a question and the steps that answer it."""
 
     id: str
-    title: str = text_key("Name")
-    question: str = text_key("The question it answers")
-    minutes: int = required_count("How long it takes", 120)
+    title: str = described("Name")
+    question: str = described("The question it answers")
+    minutes: int = described("How long it takes", low=1, high=120)
     steps: tuple[LessonStep, ...] = ()
 
 
@@ -73,7 +63,7 @@ def lesson(name: str) -> Lesson:
     data = read_preset("lessons", name)
     with naming_file("lessons", name):
         steps = build_tables(LessonStep, name, data.pop("steps", []))
-        found = build_preset(Lesson, name, data)
+        found = build(Lesson, data, id=name)
         for step in steps:
             check_step(step)
     return dataclasses.replace(found, steps=steps)

@@ -10,15 +10,8 @@ from types import MappingProxyType
 from typing import Any
 
 from sim_core.catalogue.accelerators import CONFIDENCES, DTYPES
-from sim_core.catalogue.reader import (
-    count_key,
-    key_of,
-    load_preset,
-    preset_ids,
-    rate_key,
-    required_count,
-    text_key,
-)
+from sim_core.catalogue.reader import load_preset, preset_ids
+from sim_core.fields.described import described
 from sim_core.fields.errors import ScenarioError
 
 UNKNOWN_MAX_POSITION = 10_000_000
@@ -40,42 +33,50 @@ class Model:
     """
 
     id: str
-    name: str = text_key("Name")
-    family: str = text_key("Family")
-    layers: int = required_count("Transformer layers", 1000)
-    hidden: int = required_count("Hidden size", 200_000)
-    heads: int = required_count("Query heads", 4096)
-    kv_heads: int = count_key("Key/value heads (full attention)", 4096)
-    head_dim: int = count_key("Size of one head (full attention)", 4096)
-    ffn_dim: int = count_key("Width of the dense feed-forward block")
-    vocab: int = required_count("Vocabulary size", 10_000_000)
-    tied_embeddings: bool = key_of(bool, "One matrix for embedding and LM head", default=False)
-    attention: str = text_key("Kind of attention", "full", ("full", "mla"))
-    gated_mlp: bool = key_of(bool, "Three matrices (SwiGLU, GeGLU) instead of two", default=True)
-    window_tokens: int = count_key("Sliding window or chunk of attention")
-    window_layers: int = count_key("Layers with that window", 1000)
-    linear_attention_layers: int = count_key("Layers with linear attention, without a KV cache", 1000)
-    experts: int = count_key("Experts per MoE layer", 10_000)
-    experts_per_token: int = count_key("Experts each token visits", 1000)
-    shared_experts: int = count_key("Experts every token visits", 1000)
-    expert_ffn_dim: int = count_key("Width of one expert", 1_000_000)
-    shared_expert_ffn_dim: int = count_key("Width of one shared expert; 0 = as the others", 1_000_000)
-    first_dense_layers: int = count_key("Layers before the first MoE layer", 1000)
-    moe_every: int = count_key("Every n-th of the other layers is MoE", 1000, low=1, default=1)
-    mla_q_lora: int = count_key("MLA: rank of the query projection; 0 = full rank", 200_000)
-    mla_kv_lora: int = count_key("MLA: rank of the latent KV vector", 200_000)
-    mla_qk_nope: int = count_key("MLA: head size of the compressed part of queries and keys", 4096)
-    mla_qk_rope: int = count_key("MLA: head size of the rotary part of queries and keys", 4096)
-    mla_v: int = count_key("MLA: head size of values", 4096)
-    max_position: int = required_count("Longest sequence", 100_000_000)
-    total_params_b: float | None = rate_key("Published parameters", "10^9", 1e6)
-    active_params_b: float | None = rate_key("Published active parameters", "10^9", 1e6)
-    native_weight_dtype: str = text_key("What the published checkpoint stores", "bf16", DTYPES)
-    native_expert_dtype: str = text_key("What it stores for experts", "bf16", DTYPES)
-    confidence: str = text_key("How well the dimensions are known", choices=CONFIDENCES)
-    not_modelled: str = text_key("What predictions leave out", "")
-    source: str = text_key("Where the dimensions come from")
-    notes: str = text_key("What to know", "")
+    name: str = described("Name")
+    family: str = described("Family")
+    layers: int = described("Transformer layers", low=1, high=1000)
+    hidden: int = described("Hidden size", low=1, high=200_000)
+    heads: int = described("Query heads", low=1, high=4096)
+    kv_heads: int = described("Key/value heads (full attention)", 0, low=0, high=4096)
+    head_dim: int = described("Size of one head (full attention)", 0, low=0, high=4096)
+    ffn_dim: int = described("Width of the dense feed-forward block", 0, low=0, high=10_000_000)
+    vocab: int = described("Vocabulary size", low=1, high=10_000_000)
+    tied_embeddings: bool = described("One matrix for embedding and LM head", False)
+    attention: str = described("Kind of attention", "full", choices=("full", "mla"))
+    gated_mlp: bool = described("Three matrices (SwiGLU, GeGLU) instead of two", True)
+    window_tokens: int = described("Sliding window or chunk of attention", 0, low=0, high=10_000_000)
+    window_layers: int = described("Layers with that window", 0, low=0, high=1000)
+    linear_attention_layers: int = described(
+        "Layers with linear attention, without a KV cache", 0, low=0, high=1000
+    )
+    experts: int = described("Experts per MoE layer", 0, low=0, high=10_000)
+    experts_per_token: int = described("Experts each token visits", 0, low=0, high=1000)
+    shared_experts: int = described("Experts every token visits", 0, low=0, high=1000)
+    expert_ffn_dim: int = described("Width of one expert", 0, low=0, high=1_000_000)
+    shared_expert_ffn_dim: int = described(
+        "Width of one shared expert; 0 = as the others", 0, low=0, high=1_000_000
+    )
+    first_dense_layers: int = described("Layers before the first MoE layer", 0, low=0, high=1000)
+    moe_every: int = described("Every n-th of the other layers is MoE", 1, low=1, high=1000)
+    mla_q_lora: int = described("MLA: rank of the query projection; 0 = full rank", 0, low=0, high=200_000)
+    mla_kv_lora: int = described("MLA: rank of the latent KV vector", 0, low=0, high=200_000)
+    mla_qk_nope: int = described(
+        "MLA: head size of the compressed part of queries and keys", 0, low=0, high=4096
+    )
+    mla_qk_rope: int = described("MLA: head size of the rotary part of queries and keys", 0, low=0, high=4096)
+    mla_v: int = described("MLA: head size of values", 0, low=0, high=4096)
+    max_position: int = described("Longest sequence", low=1, high=100_000_000)
+    total_params_b: float | None = described("Published parameters", None, unit="10^9", low=0.0, high=1e6)
+    active_params_b: float | None = described(
+        "Published active parameters", None, unit="10^9", low=0.0, high=1e6
+    )
+    native_weight_dtype: str = described("What the published checkpoint stores", "bf16", choices=DTYPES)
+    native_expert_dtype: str = described("What it stores for experts", "bf16", choices=DTYPES)
+    confidence: str = described("How well the dimensions are known", choices=CONFIDENCES)
+    not_modelled: str = described("What predictions leave out", "")
+    source: str = described("Where the dimensions come from")
+    notes: str = described("What to know", "")
 
     def __post_init__(self) -> None:
         _check_attention(self)

@@ -8,7 +8,8 @@ from functools import cache
 from itertools import pairwise
 from types import MappingProxyType
 
-from sim_core.catalogue.reader import key_of, load_preset, preset_ids, rate_key, text_key
+from sim_core.catalogue.reader import load_preset, preset_ids
+from sim_core.fields.described import described
 from sim_core.fields.errors import ScenarioError
 
 
@@ -21,21 +22,19 @@ class WorkloadPreset:
     """
 
     id: str
-    title: str = text_key("Name")
-    prompt_tokens: float | None = rate_key("Mean prompt length", "tokens", 1e6)
-    prompt_cv: float = key_of(float, "Variation of prompt length", default=0.0, low=0.0, high=10.0)
-    output_tokens: float | None = rate_key("Mean output length", "tokens", 1e6)
-    output_cv: float = key_of(float, "Variation of output length", default=0.0, low=0.0, high=10.0)
-    probabilities: tuple[float, ...] = key_of(
-        tuple, "Where the quantiles stand", default=(), low=0.0, high=1.0
-    )
-    prompt_quantiles: tuple[float, ...] = key_of(tuple, "Prompt lengths", default=(), low=0.0, high=1e7)
-    output_quantiles: tuple[float, ...] = key_of(tuple, "Output lengths", default=(), low=0.0, high=1e7)
-    rank_correlation: float = key_of(float, "Spearman correlation", default=0.0, low=-0.99, high=0.99)
-    source: str = text_key("Where the lengths come from")
-    licence: str = text_key("Licence of the source", "")
-    citation: str = text_key("What to cite", "")
-    notes: str = text_key("What to know", "")
+    title: str = described("Name")
+    prompt_tokens: float | None = described("Mean prompt length", None, unit="tokens", low=0.0, high=1e6)
+    prompt_cv: float = described("Variation of prompt length", 0.0, low=0.0, high=10.0)
+    output_tokens: float | None = described("Mean output length", None, unit="tokens", low=0.0, high=1e6)
+    output_cv: float = described("Variation of output length", 0.0, low=0.0, high=10.0)
+    probabilities: tuple[float, ...] = described("Where the quantiles stand", (), low=0.0, high=1.0)
+    prompt_quantiles: tuple[float, ...] = described("Prompt lengths", (), low=0.0, high=1e7)
+    output_quantiles: tuple[float, ...] = described("Output lengths", (), low=0.0, high=1e7)
+    rank_correlation: float = described("Spearman correlation", 0.0, low=-0.99, high=0.99)
+    source: str = described("Where the lengths come from")
+    licence: str = described("Licence of the source", "")
+    citation: str = described("What to cite", "")
+    notes: str = described("What to know", "")
 
     def __post_init__(self) -> None:
         for side in ("prompt", "output"):

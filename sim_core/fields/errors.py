@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -26,3 +27,10 @@ def did_you_mean(word: str, known: Any) -> str:
     if close:
         return f"Did you mean {' or '.join(close)}?"
     return f"Known: {', '.join(names)}." if len(names) <= 12 else f"{len(names)} are known."
+
+
+def check_known(keys: Iterable[Any], known: Any) -> None:
+    """Raise a `ScenarioError` that names the first key that is not known, with a hint at the closest."""
+    for key in keys:
+        if key not in known:
+            raise ScenarioError(f"unknown key {shown(key)}. {did_you_mean(str(key)[:60], known)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,43 +15,81 @@ from sim_core.fields.errors import ScenarioError, shown
 class FieldInfo:
     """What is known about one value: its kind, limits and unit, and what it is for.
 
-    `reads` is the reader of a text that has a grammar of its own; it raises a `ScenarioError` for a text
-    that it cannot read.
+    `label` is what a control is called; without one of its own, a field is called by its name. `reads` is
+    the reader of a text that has a grammar of its own; it raises a `ScenarioError` for a text that it cannot
+    read. Where `many`, the value is a tuple of such values.
     """
 
     kind: type
     group: str
     help: str
+    label: str = ""
     unit: str = ""
     low: float = -math.inf
     high: float = math.inf
     choices: tuple[str, ...] = ()
+    choice_labels: tuple[str, ...] = ()  # what people call them
     optional: bool = False
     zero: bool = False  # whether an optional number may be 0
     longest: int = 1000  # characters of a text
     reads: Callable[[str], object] | None = None
     empty: bool = False  # whether a text with a reader may be empty
+    many: bool = False
+    fewest: int = 0  # numbers of a list
+    most: int = 256
+
+    def label_of(self, choice: str) -> str:
+        """Return what people call a choice; any other value stands for itself."""
+        return dict(zip(self.choices, self.choice_labels, strict=False)).get(choice, choice)
 
 
 def check(name: str, value: Any, info: FieldInfo) -> None:
     """Raise a `ScenarioError` unless `value` has the right type and lies within its limits."""
     if value is None and info.optional:
         return
-    if info.kind is str:
+    if info.many:
+        _check_list(name, value, info)
+    elif info.kind is str:
         _check_text(name, value, info)
-        return
+    elif info.kind is bool:
+        if not isinstance(value, bool):
+            raise ScenarioError(f"{name} is {shown(value)}; it must be true or false.")
+    else:
+        _check_number(name, value, info)
+
+
+def is_within(value: float, info: FieldInfo) -> bool:
+    """Return whether a number lies within its limits; an optional one is above 0 unless it may be 0."""
+    return info.low <= value <= info.high and (value > 0 or info.zero or not info.optional)
+
+
+def _check_number(name: str, value: Any, info: FieldInfo) -> None:
     if isinstance(value, bool) or not isinstance(value, int if info.kind is int else (int, float)):
         kind = "a whole number" if info.kind is int else "a number"
         raise ScenarioError(f"{name} is {shown(value)}; it must be {kind}.")
     if isinstance(value, float) and not math.isfinite(value):
         raise ScenarioError(f"{name} is {value}; it must be a finite number.")
-    above_zero = info.optional and not info.zero
-    if not info.low <= value <= info.high or (above_zero and value <= 0):
+    if not is_within(value, info):
         unit = f" {info.unit}" if info.unit else ""
-        low = "above 0" if above_zero and info.low <= 0 else f"{info.low:,.15g}"
+        above_zero = info.optional and not info.zero and info.low <= 0
+        low = "above 0" if above_zero else f"{info.low:,.15g}"
         raise ScenarioError(
             f"{name} is {_number_text(value)}{unit}; it must lie between {low} and {info.high:,.15g}{unit}."
         )
+
+
+def _check_list(name: str, value: Any, info: FieldInfo) -> None:
+    given = shown(list(value) if isinstance(value, tuple) else value)
+    if info.kind is str:
+        if not isinstance(value, tuple) or not all(isinstance(item, str) for item in value):
+            raise ScenarioError(f"{name} is {given}; it must be a list of texts.")
+        return
+    if not isinstance(value, tuple) or not info.fewest <= len(value) <= info.most:
+        count = f"{info.fewest} to {info.most:,}" if info.fewest else f"at most {info.most:,}"
+        raise ScenarioError(f"{name} is {given}; it must be a list of {count} numbers.")
+    entry = dataclasses.replace(info, many=False, optional=False)
+    for position, number in enumerate(value):
+        check(f"{name}[{position}]", number, entry)
 
 
 def _check_text(name: str, value: Any, info: FieldInfo) -> None:

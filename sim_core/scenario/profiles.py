@@ -25,13 +25,12 @@ from typing import Any
 import numpy as np
 
 from sim_core.catalogue.calibrations import NAMES, check_constants
-from sim_core.fields.errors import ScenarioError, did_you_mean, shown
-from sim_core.fields.field import FieldInfo
-from sim_core.fields.field import check as check_value
+from sim_core.fields.described import build, described, fields_of
+from sim_core.fields.errors import ScenarioError, check_known, did_you_mean, shown
+from sim_core.fields.field import check
 from sim_core.fields.texts import read_text, read_toml, toml_text
 
 STEP_PROFILE_EXAMPLE = "1:15.1,256:220,context:0.0003"
-MAX_POINTS = 10_000
 MAX_TEXT = 3000
 STEPS = ("step_tokens", "step_time_ms")
 SHORT = MappingProxyType(
@@ -45,17 +44,10 @@ SHORT = MappingProxyType(
         "block_tokens": "kv_block_tokens",
     }
 )
-_TOKENS = FieldInfo(int, "", "Tokens of a step", unit="tokens", low=1, high=10_000_000)
-_TIME = FieldInfo(float, "", "Time of a step", unit="ms", low=1e-6, high=1e7)
-
-
-def _field(default: Any, kind: type, help: str, **limits: Any) -> Any:
-    info = FieldInfo(kind, "", help, optional=default is None, **limits)
-    return dataclasses.field(default=default, metadata={"info": info})
 
 
 def _added_ms(help: str) -> Any:
-    return _field(0.0, float, help, unit="ms", low=0.0, high=1e7)
+    return described(help, 0.0, unit="ms", low=0.0, high=1e7)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,28 +65,35 @@ class EngineProfile:
     True
     """
 
-    name: str = _field("", str, "What was measured")
-    step_tokens: tuple[int, ...] = ()
-    step_time_ms: tuple[float, ...] = ()
+    name: str = described("What was measured", "")
+    step_tokens: tuple[int, ...] = described(
+        "Tokens of a step", (), unit="tokens", low=1, high=10_000_000, fewest=1, most=10_000
+    )
+    step_time_ms: tuple[float, ...] = described(
+        "Time of a step", (), unit="ms", low=1e-6, high=1e7, fewest=1, most=10_000
+    )
     decode_context_ms_per_token: float = _added_ms("Per token in the contexts of all decodes")
     prefill_context_ms_per_pair: float = _added_ms("Per chunk x (start + chunk / 2)")
     prefill_request_ms: float = _added_ms("Per request that prefills in the step")
     request_before_ms: float = _added_ms("Client to engine")
     request_after_ms: float = _added_ms("Engine to client")
-    kv_blocks: int | None = _field(None, int, "KV blocks; else from memory", low=1, high=1_000_000_000)
-    kv_block_tokens: int | None = _field(None, int, "Tokens per block; else the scenario's", low=1, high=4096)
-    calibration: str = _field("typical", str, "The calibration that `constants` change", choices=NAMES)
-    constants: str = _field("", str, "Constants in place of the calibration's; then there are no steps")
-    source: str = _field("", str, "Where, when and how it was measured")
+    kv_blocks: int | None = described("KV blocks; else from memory", None, low=1, high=1_000_000_000)
+    kv_block_tokens: int | None = described("Tokens per block; else the scenario's", None, low=1, high=4096)
+    calibration: str = described("The calibration that `constants` change", "typical", choices=NAMES)
+    constants: str = described(
+        "Constants in place of the calibration's; then there are no steps",
+        "",
+        reads=check_constants,
+    )
+    source: str = described("Where, when and how it was measured", "")
 
     def __post_init__(self) -> None:
-        for key, info in INFO.items():
-            check_value(key, getattr(self, key), info)
+        for key, info in fields_of(EngineProfile).items():
+            if not (self.constants and key in STEPS):
+                check(key, getattr(self, key), info)
         if self.constants:
-            self._check_constants()
+            self._check_alone()
             return
-        for key, info in (("step_tokens", _TOKENS), ("step_time_ms", _TIME)):
-            _check_list(key, getattr(self, key), info)
         if len(self.step_tokens) != len(self.step_time_ms):
             raise ScenarioError(
                 f"step_tokens has {len(self.step_tokens)} values but step_time_ms has "
@@ -104,26 +103,14 @@ class EngineProfile:
             if low >= high:
                 raise ScenarioError(f"step_tokens must rise, but {high} follows {low}; sort and merge them.")
 
-    def _check_constants(self) -> None:
-        """Raise a `ScenarioError` unless the constants are good, and stand alone."""
-        check_constants(self.constants)
+    def _check_alone(self) -> None:
+        """Raise a `ScenarioError` unless the constants stand alone."""
         given = [key for key in (*STEPS, *SHORT.values()) if getattr(self, key)]
         if given:
             raise ScenarioError(
                 f"constants and {given[0]} are both given: a profile holds measured steps or constants. "
                 "Leave one of them out."
             )
-
-
-INFO = {field.name: field.metadata["info"] for field in dataclasses.fields(EngineProfile) if field.metadata}
-
-
-def _check_list(key: str, values: Any, info: FieldInfo) -> None:
-    if not isinstance(values, tuple) or not 1 <= len(values) <= MAX_POINTS:
-        found = list(values) if isinstance(values, tuple) else values
-        raise ScenarioError(f"{key} is {shown(found)}; it must be a list of 1 to {MAX_POINTS:,} numbers.")
-    for position, value in enumerate(values):
-        check_value(f"{key}[{position}]", value, info)
 
 
 def read_profile(source: str | os.PathLike[str] | bytes, name: str = "") -> EngineProfile:
@@ -165,17 +152,13 @@ def _text_of(source: Any) -> tuple[str, str]:
 
 
 def _from_table(table: dict[str, Any]) -> EngineProfile:
-    known = [field.name for field in dataclasses.fields(EngineProfile)]
-    for key in table:
-        if key not in known:
-            raise ScenarioError(f"unknown key {shown(key)}. {did_you_mean(key[:60], known)}")
+    check_known(table, fields_of(EngineProfile))
     for key in STEPS:
         if key not in table and "constants" not in table:
             raise ScenarioError(
                 f"the key {key} is missing; give the list (or constants, in a profile of these)."
             )
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
-    return EngineProfile(**values)
+    return build(EngineProfile, table)
 
 
 def to_toml(profile: EngineProfile) -> str:
@@ -224,7 +207,11 @@ def parse_profile(text: str) -> EngineProfile:
         if key in added or tokens in times_ms:
             raise ScenarioError(f"step_profile gives {shown(key)} twice; keep one.")
         if key in SHORT:
-            added[key] = int(value) if INFO[SHORT[key]].kind is int and value.is_integer() else value
+            added[key] = (
+                int(value)
+                if fields_of(EngineProfile)[SHORT[key]].kind is int and value.is_integer()
+                else value
+            )
         else:
             times_ms[int(tokens)] = value
     try:

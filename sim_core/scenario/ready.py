@@ -10,7 +10,8 @@ from types import MappingProxyType
 from typing import Any
 
 from sim_core.catalogue.lessons import PAGES_OF_PRESETS
-from sim_core.catalogue.reader import build_preset, naming_file, preset_ids, read_preset, text_key
+from sim_core.catalogue.reader import naming_file, preset_ids, read_preset
+from sim_core.fields.described import build, described
 from sim_core.scenario.scenario import Scenario
 
 
@@ -19,10 +20,10 @@ class ScenarioPreset:
     """A ready scenario with its one-line story and the finding to expect."""
 
     id: str
-    title: str = text_key("Name")
-    story: str = text_key("What happens")
-    expected: str = text_key("What to look for")
-    page: str = text_key("Page that shows it best", "Frontier", PAGES_OF_PRESETS)
+    title: str = described("Name")
+    story: str = described("What happens")
+    expected: str = described("What to look for")
+    page: str = described("Page that shows it best", "Frontier", choices=PAGES_OF_PRESETS)
     scenario: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def build(self, **changes: Any) -> Scenario:
@@ -42,6 +43,6 @@ def ready_scenario(name: str) -> ScenarioPreset:
     data = read_preset("scenarios", name)
     with naming_file("scenarios", name):
         texts = {key: data.pop(key) for key in ("title", "story", "expected", "page") if key in data}
-        preset = build_preset(ScenarioPreset, name, texts)
+        preset = build(ScenarioPreset, texts, id=name)
         Scenario().replace(**data)
     return dataclasses.replace(preset, scenario=MappingProxyType(data))

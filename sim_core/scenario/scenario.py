@@ -7,7 +7,9 @@ widgets and the Method page read that same description, so they cannot disagree.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
@@ -21,8 +23,9 @@ from sim_core.catalogue.calibrations import (
     check_constants,
 )
 from sim_core.catalogue.models import Model, changed_model, custom_model, model
-from sim_core.catalogue.reader import preset_ids
-from sim_core.fields.errors import ScenarioError, did_you_mean, shown
+from sim_core.catalogue.reader import check_id
+from sim_core.fields.described import described, fields_of
+from sim_core.fields.errors import ScenarioError, check_known
 from sim_core.fields.field import FieldInfo, check
 from sim_core.scenario.lengths import MOST_CV, MOST_TOKENS
 from sim_core.scenario.mixes import MIX_EXAMPLE, mix_classes
@@ -33,34 +36,24 @@ SCHEMA_VERSION = 1
 OTHER_MIX = "4000~0.5/50~0.5"  # read much, answer briefly: the other end of changing traffic
 
 
-def _field(
-    default: Any, group: str, help: str, *, kind: type | None = None, optional: bool = False, **limits: Any
-) -> Any:
-    """Return a dataclass field that carries its `FieldInfo`; a default of None means "as the preset"."""
-    info = FieldInfo(kind or type(default), group, help, optional=optional or default is None, **limits)
-    return dataclasses.field(default=default, metadata={"info": info})
+def _in(group: str) -> Callable[..., Any]:
+    """Return the maker of a group's keys, each with its label, its help and its default."""
+    return lambda label, help, default, **about: described(help, default, group=group, label=label, **about)
 
 
-def _spec(help: str, unit: str, high: float, low: float = 0.0) -> Any:
-    return _field(None, "accelerator", help, kind=float, unit=unit, low=low, high=high)
+_model, _accelerator, _layout, _traffic = map(_in, ("model", "accelerator", "layout", "traffic"))
+_lengths, _engine, _pools, _demand = map(_in, ("lengths", "engine", "pools", "demand"))
+_reallocation, _strategy, _limits, _method = map(_in, ("reallocation", "strategy", "limits", "method"))
+
+
+def _spec(name: str) -> Any:
+    """Return the override of an accelerator's spec, with the description that the datasheet's has."""
+    spec = fields_of(Accelerator)[name]
+    return _accelerator(spec.label, spec.help, None, unit=spec.unit, low=spec.low, high=spec.high)
 
 
 def _dimension(help: str, high: int) -> Any:
-    return _field(None, "model", help, kind=int, low=1, high=high)
-
-
-def _known_model(name: str) -> None:
-    _check_id("model", name, ("custom", *preset_ids("models")))
-
-
-def _known_accelerator(name: str) -> None:
-    _check_id("accelerator", name, preset_ids("accelerators"))
-
-
-def _check_id(key: str, name: str, known: tuple[str, ...]) -> None:
-    """Raise a `ScenarioError` unless a name is a known id."""
-    if name not in known:
-        raise ScenarioError(f"unknown {key} {shown(name)}. {did_you_mean(name[:60], known)}")
+    return _model("", help, None, low=1, high=high)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,254 +68,306 @@ class Scenario:
         If a value has the wrong type, lies outside its limits or contradicts another one.
     """
 
-    model: str = _field(
-        "llama-3.1-8b", "model", "Model preset, or `custom` with its dimensions", reads=_known_model
+    model: str = _model(
+        "Model",
+        "Model preset, or `custom` with its dimensions",
+        "llama-3.1-8b",
+        reads=partial(check_id, "models", others=("custom",)),
     )
-    layers: int | None = _dimension("Transformer layers", 1000)
-    hidden: int | None = _dimension("Hidden size", 200_000)
-    heads: int | None = _dimension("Query heads", 4096)
-    kv_heads: int | None = _dimension("Key/value heads", 4096)
-    head_dim: int | None = _dimension("Size of one head", 4096)
-    ffn_dim: int | None = _dimension("Width of the dense feed-forward block", 1_000_000)
-    vocab: int | None = _dimension("Vocabulary size", 10_000_000)
-    experts: int | None = _dimension("Experts per MoE layer", 10_000)
-    experts_per_token: int | None = _dimension("Experts each token visits", 1000)
-    expert_ffn_dim: int | None = _dimension("Width of one expert", 1_000_000)
-    window_tokens: int | None = _dimension("Sliding window of every layer", 10_000_000)
+    layers: int | None = _dimension("Transformer layers", high=1000)
+    hidden: int | None = _dimension("Hidden size", high=200_000)
+    heads: int | None = _dimension("Query heads", high=4096)
+    kv_heads: int | None = _dimension("Key/value heads", high=4096)
+    head_dim: int | None = _dimension("Size of one head", high=4096)
+    ffn_dim: int | None = _dimension("Width of the dense feed-forward block", high=1_000_000)
+    vocab: int | None = _dimension("Vocabulary size", high=10_000_000)
+    experts: int | None = _dimension("Experts per MoE layer", high=10_000)
+    experts_per_token: int | None = _dimension("Experts each token visits", high=1000)
+    expert_ffn_dim: int | None = _dimension("Width of one expert", high=1_000_000)
+    window_tokens: int | None = _dimension("Sliding window of every layer", high=10_000_000)
 
-    accelerator: str = _field("h100-sxm", "accelerator", "Accelerator preset", reads=_known_accelerator)
-    bf16_tflop_per_s: float | None = _spec("Dense bf16 peak", "TFLOP/s", 1e7)
-    fp8_tflop_per_s: float | None = _spec("Dense fp8 peak", "TFLOP/s", 1e7)
-    fp4_tflop_per_s: float | None = _spec("Dense fp4 peak", "TFLOP/s", 1e7)
-    hbm_gb_per_s: float | None = _spec("Memory bandwidth", "GB/s", 1e8)
-    hbm_gb: float | None = _spec("Memory capacity", "GB", 1e6)
-    link_gb_per_s: float | None = _spec("Link bandwidth, one direction, per device", "GB/s", 1e6)
-    pcie_gb_per_s: float | None = _spec("Host link bandwidth, one direction", "GB/s", 1e5)
-    tdp_w: float | None = _spec("Power per device", "W", 1e6)
-    price_usd_per_hour: float | None = _spec("Price per device and hour", "USD/h", 1e5)
+    accelerator: str = _accelerator(
+        "Accelerator", "Accelerator preset", "h100-sxm", reads=partial(check_id, "accelerators")
+    )
+    bf16_tflop_per_s: float | None = _spec("bf16_tflop_per_s")
+    fp8_tflop_per_s: float | None = _spec("fp8_tflop_per_s")
+    fp4_tflop_per_s: float | None = _spec("fp4_tflop_per_s")
+    hbm_gb_per_s: float | None = _spec("hbm_gb_per_s")
+    hbm_gb: float | None = _spec("hbm_gb")
+    link_gb_per_s: float | None = _spec("link_gb_per_s")
+    pcie_gb_per_s: float | None = _spec("pcie_gb_per_s")
+    tdp_w: float | None = _spec("tdp_w")
+    price_usd_per_hour: float | None = _spec("price_usd_per_hour")
 
-    tensor_parallel: int = _field(1, "layout", "Devices that share each layer", low=1, high=1024)
-    expert_parallel: int = _field(1, "layout", "Devices over which the experts are spread", low=1, high=1024)
-    replicas: int = _field(1, "layout", "Independent copies behind a router", low=1, high=256)
-    router: str = _field(
-        "least_loaded",
-        "layout",
+    tensor_parallel: int = _layout("Tensor parallel", "Devices that share each layer", 1, low=1, high=1024)
+    expert_parallel: int = _layout(
+        "Expert parallel", "Devices over which the experts are spread", 1, low=1, high=1024
+    )
+    replicas: int = _layout("Replicas", "Independent copies behind a router", 1, low=1, high=256)
+    router: str = _layout(
+        "Router",
         "How requests are dealt to replicas (in turn under static batches and in a closed loop)",
+        "least_loaded",
         choices=("least_loaded", "round_robin"),
     )
-    weight_dtype: str = _field(
-        "bf16",
-        "layout",
+    weight_dtype: str = _layout(
+        "Weights",
         "Precision of weights and their arithmetic; `native` is the published checkpoint's",
+        "bf16",
         choices=(*DTYPES, "native"),
     )
-    kv_dtype: str = _field("bf16", "layout", "Precision of the KV cache", choices=("bf16", "fp8"))
+    kv_dtype: str = _layout("KV cache", "Precision of the KV cache", "bf16", choices=("bf16", "fp8"))
 
-    arrivals: str = _field(
-        "poisson",
-        "traffic",
+    arrivals: str = _traffic(
+        "Arrivals",
         "How requests arrive",
-        choices=("poisson", "gamma", "closed", "offline", "trace"),
+        "poisson",
+        choices={
+            "poisson": "Poisson",
+            "gamma": "bursty",
+            "closed": "closed loop",
+            "offline": "all at once",
+            "trace": "trace",
+        },
     )
-    arrival_per_s: float = _field(
-        12.0, "traffic", "Request rate (open loop)", unit="req/s", low=1e-6, high=1e6
+    arrival_per_s: float = _traffic(
+        "Request rate", "Request rate (open loop)", 12.0, unit="req/s", low=1e-6, high=1e6
     )
-    arrival_cv: float = _field(
-        2.0, "traffic", "Variation of the gaps between arrivals (gamma)", low=0.01, high=100.0
+    arrival_cv: float = _traffic(
+        "Burstiness", "Variation of the gaps between arrivals (gamma)", 2.0, low=0.01, high=100.0
     )
-    concurrency: int = _field(
-        64, "traffic", "Clients that always have one request open (closed loop)", low=1, high=100_000
+    concurrency: int = _traffic(
+        "Clients", "Clients that always have one request open (closed loop)", 64, low=1, high=100_000
     )
-    request_list: str = _field(
+    request_list: str = _traffic(
         "",
-        "traffic",
         f"Requests of arrivals=trace, ARRIVAL_S:PROMPT:OUTPUT each, such as `{REQUEST_LIST_EXAMPLE}`",
+        "",
         longest=4000,
         reads=parse_request_list,
-        empty=True,
     )
-    requests: int = _field(2000, "traffic", "Requests to simulate", low=1, high=5_000_000)
-    seed: int = _field(0, "traffic", "Seed of all random draws", low=0, high=2**53)
+    requests: int = _traffic("Requests per point", "Requests to simulate", 2000, low=1, high=5_000_000)
+    seed: int = _traffic("Seed", "Seed of all random draws", 0, low=0, high=2**53)
 
-    prompt_tokens: int = _field(1000, "lengths", "Mean prompt length", unit="tokens", low=1, high=MOST_TOKENS)
-    prompt_cv: float = _field(
-        0.5, "lengths", "Variation of prompt length (0 = fixed, else lognormal)", low=0.0, high=MOST_CV
+    prompt_tokens: int = _lengths(
+        "Prompt length", "Mean prompt length", 1000, unit="tokens", low=1, high=MOST_TOKENS
     )
-    output_tokens: int = _field(250, "lengths", "Mean output length", unit="tokens", low=1, high=MOST_TOKENS)
-    output_cv: float = _field(
-        0.5, "lengths", "Variation of output length (0 = fixed, else lognormal)", low=0.0, high=MOST_CV
+    prompt_cv: float = _lengths(
+        "Prompt variation",
+        "Variation of prompt length (0 = fixed, else lognormal)",
+        0.5,
+        low=0.0,
+        high=MOST_CV,
     )
-    mix: str = _field(
+    output_tokens: int = _lengths(
+        "Answer length", "Mean output length", 250, unit="tokens", low=1, high=MOST_TOKENS
+    )
+    output_cv: float = _lengths(
+        "Answer variation",
+        "Variation of output length (0 = fixed, else lognormal)",
+        0.5,
+        low=0.0,
+        high=MOST_CV,
+    )
+    mix: str = _lengths(
         "",
-        "lengths",
         f"Traffic classes and weights, such as `{MIX_EXAMPLE}`; empty = the one class of the lengths above",
+        "",
         reads=mix_classes,
-        empty=True,
     )
 
-    policy: str = _field(
-        "chunked",
-        "engine",
+    policy: str = _engine(
+        "Scheduling",
         "Scheduling policy; `disaggregated` splits prefill and decode over two pools of workers",
+        "chunked",
         choices=("static", "prefill_first", "chunked", "disaggregated"),
     )
-    max_batch: int = _field(256, "engine", "Most sequences running at once", low=1, high=16_384)
-    token_budget: int = _field(8192, "engine", "Most tokens in one step", unit="tokens", low=1, high=262_144)
-    batch_wait_ms: float = _field(
-        100.0, "engine", "Longest wait to fill a static batch", unit="ms", low=0.0, high=3.6e6
+    max_batch: int = _engine("Batch limit", "Most sequences running at once", 256, low=1, high=16_384)
+    token_budget: int = _engine(
+        "Token budget", "Most tokens in one step", 8192, unit="tokens", low=1, high=262_144
     )
-    kv_memory_frac: float = _field(
-        0.9, "engine", "Share of device memory the engine may use", low=0.01, high=1.0
+    batch_wait_ms: float = _engine(
+        "Batch wait", "Longest wait to fill a static batch", 100.0, unit="ms", low=0.0, high=3.6e6
     )
-    kv_block_tokens: int = _field(16, "engine", "Tokens per KV block", unit="tokens", low=1, high=4096)
-    preemption: str = _field(
-        "recompute",
-        "engine",
+    kv_memory_frac: float = _engine(
+        "Usable memory", "Share of device memory the engine may use", 0.9, low=0.01, high=1.0
+    )
+    kv_block_tokens: int = _engine("KV block", "Tokens per KV block", 16, unit="tokens", low=1, high=4096)
+    preemption: str = _engine(
+        "When KV runs out",
         "What happens to a request when KV blocks run out",
-        choices=("recompute", "swap"),
+        "recompute",
+        choices={"recompute": "recompute", "swap": "swap out"},
     )
-    prefill_switch_ms: float | None = _field(
-        None,
-        "engine",
+    prefill_switch_ms: float | None = _engine(
+        "Switch cost of a prompt",
         "Fixed time that each prompt adds to a step it joins; empty = as the calibration says",
-        kind=float,
+        None,
         unit="ms",
         low=0.0,
         high=10_000.0,
         zero=True,
     )
 
-    prefill_workers: int = _field(4, "pools", "Workers that prefill (disaggregated)", low=1, high=256)
-    decode_workers: int = _field(4, "pools", "Workers that decode (disaggregated)", low=1, high=256)
-    prefill_tensor_parallel: int | None = _field(
-        None, "pools", "Devices of a prefill worker; empty = tensor_parallel", kind=int, low=1, high=1024
+    prefill_workers: int = _pools(
+        "Prefill workers", "Workers that prefill (disaggregated)", 4, low=1, high=256
     )
-    decode_tensor_parallel: int | None = _field(
-        None, "pools", "Devices of a decode worker; empty = tensor_parallel", kind=int, low=1, high=1024
+    decode_workers: int = _pools("Decode workers", "Workers that decode (disaggregated)", 4, low=1, high=256)
+    prefill_tensor_parallel: int | None = _pools(
+        "Devices of a prefill worker",
+        "Devices of a prefill worker; empty = tensor_parallel",
+        None,
+        low=1,
+        high=1024,
     )
-    kv_link_gb_per_s: float = _field(
-        50.0,
-        "pools",
+    decode_tensor_parallel: int | None = _pools(
+        "Devices of a decode worker",
+        "Devices of a decode worker; empty = tensor_parallel",
+        None,
+        low=1,
+        high=1024,
+    )
+    kv_link_gb_per_s: float = _pools(
+        "KV link",
         "Link over which a prefill worker sends KV caches; 50 GB/s are a 400 Gb/s network card",
+        50.0,
         unit="GB/s",
         low=1e-3,
         high=1e6,
     )
-    kv_link_latency_ms: float = _field(
-        1.0, "pools", "Fixed time of sending one KV cache", unit="ms", low=0.0, high=1e5
+    kv_link_latency_ms: float = _pools(
+        "KV latency", "Fixed time of sending one KV cache", 1.0, unit="ms", low=0.0, high=1e5
     )
-    kv_overlap: str = _field(
-        "off", "pools", "Send layers while the prompt is still computed", choices=("off", "on")
+    kv_overlap: str = _pools(
+        "Layer-wise sending", "Send layers while the prompt is still computed", "off", choices=("off", "on")
     )
 
-    demand: str = _field(
-        "markov",
-        "demand",
+    demand: str = _demand(
+        "Traffic over time",
         "How traffic changes over time (traffic shift): between the lengths above and those of mix_other",
-        choices=("steady", "daily", "step", "spike", "markov", "trace"),
+        "markov",
+        choices={
+            "steady": "steady",
+            "daily": "cycle",
+            "step": "step",
+            "spike": "spike",
+            "markov": "random switching",
+            "trace": "trace",
+        },
     )
-    demand_hours: float = _field(
-        1.0, "demand", "How long the traffic lasts", unit="h", low=0.001, high=1000.0
-    )
-    dwell_s: float = _field(
-        600.0,
-        "demand",
+    demand_hours: float = _demand("Lasts", "How long the traffic lasts", 1.0, unit="h", low=0.001, high=1e3)
+    dwell_s: float = _demand(
+        "Mean time in a state",
         "Mean time in one state (markov), half a cycle (daily) or length of the spike",
+        600.0,
         unit="s",
         low=0.1,
         high=1e7,
     )
-    mix_other: str = _field(
-        "",
-        "demand",
+    mix_other: str = _demand(
+        "Lengths at the other end",
         f"Lengths at the other end of the change, a mix; empty = {OTHER_MIX}",
+        "",
         reads=mix_classes,
-        empty=True,
     )
-    mix_swing_frac: float = _field(
-        1.0, "demand", "How far the mix swings between both ends; 0 stays half-way", low=0.0, high=1.0
+    mix_swing_frac: float = _demand(
+        "Swing of the mix",
+        "How far the mix swings between both ends; 0 stays half-way",
+        1.0,
+        low=0.0,
+        high=1.0,
     )
-    rate_swing_frac: float = _field(
-        0.0,
-        "demand",
+    rate_swing_frac: float = _demand(
+        "Swing of the load",
         "How far the load rises towards the other end and falls towards this one, as a share of its mean",
+        0.0,
         low=-0.95,
         high=0.95,
     )
-    demand_load_frac: float | None = _field(
-        0.8,
-        "demand",
+    demand_load_frac: float | None = _demand(
+        "Load",
         "Share of the workers that the traffic needs, at any mix; empty = arrival_per_s, or the trace's rate",
-        optional=True,
+        0.8,
         low=0.0,
         high=5.0,
     )
 
-    drain: str = _field(
-        "finish",
-        "reallocation",
+    drain: str = _reallocation(
+        "Requests of a leaving worker",
         "What a worker that leaves the decode pool does with its requests",
-        choices=("finish", "migrate"),
+        "finish",
+        choices={"finish": "finish there", "migrate": "migrate"},
     )
-    init_s: float = _field(17.0, "reallocation", "Start of process and device", unit="s", low=0.0, high=1e5)
-    storage_gb_per_s: float = _field(
-        7.0, "reallocation", "Bandwidth at which a worker loads its weights", unit="GB/s", low=1e-3, high=1e6
+    init_s: float = _reallocation("Start", "Start of process and device", 17.0, unit="s", low=0.0, high=1e5)
+    storage_gb_per_s: float = _reallocation(
+        "Loading weights",
+        "Bandwidth at which a worker loads its weights",
+        7.0,
+        unit="GB/s",
+        low=1e-3,
+        high=1e6,
     )
-    warm_up_s: float = _field(
-        26.0, "reallocation", "Warm-up: graph capture, first kernels", unit="s", low=0.0, high=1e5
+    warm_up_s: float = _reallocation(
+        "Warm-up", "Warm-up: graph capture, first kernels", 26.0, unit="s", low=0.0, high=1e5
     )
-    sync_s: float = _field(
-        2.5, "reallocation", "Joining the cluster: router, links", unit="s", low=0.0, high=1e5
-    )
-
-    control_s: float = _field(
-        5.0, "strategy", "How often a strategy looks and decides", unit="s", low=0.1, high=1e5
-    )
-    observe_s: float = _field(
-        60.0, "strategy", "Window over which the reactive strategy observes", unit="s", low=0.1, high=1e6
-    )
-    threshold_frac: float = _field(
-        0.9, "strategy", "Load of the busier pool above which a strategy looks for another split",
-        low=0.0, high=10.0,
-    )  # fmt: skip
-    hysteresis_frac: float = _field(
-        0.1, "strategy", "By how much another split must lower that load", low=0.0, high=10.0
-    )
-    cooldown_s: float = _field(
-        120.0, "strategy", "Least time between two decisions to move", unit="s", low=0.0, high=1e6
-    )
-    forecast_s: float = _field(
-        180.0, "strategy", "How far the predictive strategy looks ahead", unit="s", low=0.1, high=1e6
-    )
-    forecast_error_frac: float = _field(
-        0.2, "strategy", "Error of its forecast of each pool's load", low=0.0, high=10.0
+    sync_s: float = _reallocation(
+        "Joining", "Joining the cluster: router, links", 2.5, unit="s", low=0.0, high=1e5
     )
 
-    slo_ttft_ms: float = _field(2000.0, "limits", "Limit on TTFT", unit="ms", low=0.01, high=1e8)
-    slo_tpot_ms: float = _field(40.0, "limits", "Limit on TPOT", unit="ms", low=0.001, high=1e7)
-    slo_percentile: float = _field(
-        99.0, "limits", "Percentile that must meet the limits", unit="%", low=50.0, high=99.9
+    control_s: float = _strategy(
+        "Decides every", "How often a strategy looks and decides", 5.0, unit="s", low=0.1, high=1e5
+    )
+    observe_s: float = _strategy(
+        "Observes", "Window over which the reactive strategy observes", 60.0, unit="s", low=0.1, high=1e6
+    )
+    threshold_frac: float = _strategy(
+        "Moves above",
+        "Load of the busier pool above which a strategy looks for another split",
+        0.9,
+        low=0.0,
+        high=10.0,
+    )
+    hysteresis_frac: float = _strategy(
+        "And gains", "By how much another split must lower that load", 0.1, low=0.0, high=10.0
+    )
+    cooldown_s: float = _strategy(
+        "Cool-down", "Least time between two decisions to move", 120.0, unit="s", low=0.0, high=1e6
+    )
+    forecast_s: float = _strategy(
+        "Looks ahead", "How far the predictive strategy looks ahead", 180.0, unit="s", low=0.1, high=1e6
+    )
+    forecast_error_frac: float = _strategy(
+        "Forecast error", "Error of its forecast of each pool's load", 0.2, low=0.0, high=10.0
     )
 
-    calibration: str = _field("typical", "method", "Step-time calibration", choices=NAMES)
-    constants: str = _field(
+    slo_ttft_ms: float = _limits("First token within", "Limit on TTFT", 2000.0, unit="ms", low=0.01, high=1e8)
+    slo_tpot_ms: float = _limits("Each token within", "Limit on TPOT", 40.0, unit="ms", low=0.001, high=1e7)
+    slo_percentile: float = _limits(
+        "Percentile", "Percentile that must meet the limits", 99.0, unit="%", low=50.0, high=99.9
+    )
+
+    calibration: str = _method(
+        "Calibration",
+        "Step-time calibration",
+        "typical",
+        choices=dict(zip(NAMES, ("typical", "datasheet", "benchmark submission"), strict=True)),
+    )
+    constants: str = _method(
         "",
-        "method",
         f"Constants of your own in the calibration, in its units, such as `{CONSTANTS_EXAMPLE}`",
-        reads=check_constants,
-        empty=True,
-    )
-    step_profile: str = _field(
         "",
-        "method",
+        reads=check_constants,
+    )
+    step_profile: str = _method(
+        "",
         "Measured step times in place of the calibration, TOKENS:MS each and what contexts and requests add, "
         f"such as `{STEP_PROFILE_EXAMPLE}`",
+        "",
         longest=MAX_TEXT,
         reads=parse_profile,
-        empty=True,
     )
-    warmup_frac: float = _field(
-        0.1, "method", "Share of first requests left out of statistics", low=0.0, high=0.9
+    warmup_frac: float = _method(
+        "Warm-up left out", "Share of first requests left out of statistics", 0.1, low=0.0, high=0.9
     )
 
     def __post_init__(self) -> None:
@@ -370,9 +415,8 @@ class Scenario:
         copy = object.__new__(Scenario)
         for name in FIELDS:
             object.__setattr__(copy, name, getattr(self, name))
+        check_known(changes, FIELDS)
         for name, value in changes.items():
-            if name not in FIELDS:
-                raise ScenarioError(f"unknown key {name!r}. {did_you_mean(name, FIELDS)}")
             check(name, value, FIELDS[name])
             object.__setattr__(copy, name, value)
         copy._check_together()
@@ -387,9 +431,7 @@ class Scenario:
         return {name: value for name, value in self.as_dict().items() if value != DEFAULTS[name]}
 
 
-FIELDS: MappingProxyType[str, FieldInfo] = MappingProxyType(
-    {field.name: field.metadata["info"] for field in dataclasses.fields(Scenario)}
-)
+FIELDS: Mapping[str, FieldInfo] = fields_of(Scenario)
 DEFAULTS: MappingProxyType[str, Any] = MappingProxyType(
     {field.name: field.default for field in dataclasses.fields(Scenario)}
 )
@@ -439,8 +481,6 @@ _OVERRIDES = {group: attrgetter(*names) for group, names in _NAMES.items()}
 def _overrides(scenario: Scenario, group: str) -> dict[str, Any]:
     """Return the set overrides of one group of scenario keys."""
     values = _OVERRIDES[group](scenario)
-    if not any(value is not None for value in values):
-        return {}
     return {name: value for name, value in zip(_NAMES[group], values, strict=True) if value is not None}
 
 

@@ -35,7 +35,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sim_core.catalogue.calibrations import Constant, calibration, own_limits, write_constants
+from sim_core.catalogue.calibrations import Constant, calibration, write_constants
 from sim_core.evidence.own.cases import METRICS, SCALES, Case, counted, predict, ratios
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.work import precisions
@@ -154,8 +154,8 @@ def constants_text(scenario: Scenario, log_factors: Sequence[float]) -> str:
     known = {item.name: item for item in calibration(scenario.calibration).constants}
     for lever, log_factor in zip(levers_of(scenario), log_factors, strict=True):
         for name in lever.constants:
-            low, high = own_limits(known[name])
-            own[name] = min(max(known[name].value * math.exp(log_factor), low), high)
+            limits = known[name].own_info
+            own[name] = min(max(known[name].value * math.exp(log_factor), limits.low), limits.high)
     return write_constants(own, digits=6)
 
 

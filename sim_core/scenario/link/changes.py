@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from sim_core.fields.errors import ScenarioError, did_you_mean, shown
+from sim_core.fields.errors import check_known
 from sim_core.fields.field import FieldInfo, check
 from sim_core.scenario.mixes import has_flat_class
 from sim_core.scenario.scenario import DIMENSIONS, FIELDS, SPECS, Scenario
@@ -26,8 +26,7 @@ def parse_value(key: str, text: str) -> Any:
     ScenarioError
         If the key is unknown, or the value is not of its type, outside its limits or an unknown id.
     """
-    if key not in FIELDS:
-        raise ScenarioError(f"unknown key {shown(key)}. {did_you_mean(key[:60], FIELDS)}")
+    check_known([key], FIELDS)
     value = _typed(text, FIELDS[key])
     check(key, value, FIELDS[key])
     return value
@@ -65,9 +64,8 @@ def with_changes(scenario: Scenario, /, **changes: Any) -> Scenario:
     ScenarioError
         If a key is unknown or a value cannot be used.
     """
+    check_known(changes, FIELDS)
     for key, value in changes.items():
-        if key not in FIELDS:
-            raise ScenarioError(f"unknown key {shown(key)}. {did_you_mean(key[:60], FIELDS)}")
         check(key, value, FIELDS[key])
     implied: dict[str, Any] = {}
     if FLAT_LENGTHS & changes.keys() and not has_flat_class(scenario.mix):

@@ -10,7 +10,13 @@ import pandas as pd
 import streamlit as st
 
 from sim_core.fields.errors import ScenarioError
-from sim_core.scenario.request_lists import REQUEST_LIST_EXAMPLE, parse_request_list, write_request_list
+from sim_core.scenario.lengths import MOST_TOKENS
+from sim_core.scenario.request_lists import (
+    MAX_ARRIVAL_S,
+    REQUEST_LIST_EXAMPLE,
+    parse_request_list,
+    write_request_list,
+)
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.draws import requests_sent
 from sim_core.traffic.traces import read_trace
@@ -20,13 +26,13 @@ MOST = 60
 HEADER = "arrival_s,prompt_tokens,output_tokens"
 COLUMNS = {
     "arrival_s": st.column_config.NumberColumn(
-        "Arrival [s]", min_value=0.0, max_value=1e6, required=True, format="%.3f"
+        "Arrival [s]", min_value=0.0, max_value=MAX_ARRIVAL_S, required=True, format="%.3f"
     ),
     "prompt_tokens": st.column_config.NumberColumn(
-        "Prompt [tokens]", min_value=1, max_value=1_000_000, step=1, required=True
+        "Prompt [tokens]", min_value=1, max_value=MOST_TOKENS, step=1, required=True
     ),
     "output_tokens": st.column_config.NumberColumn(
-        "Answer [tokens]", min_value=1, max_value=1_000_000, step=1, required=True
+        "Answer [tokens]", min_value=1, max_value=MOST_TOKENS, step=1, required=True
     ),
 }
 

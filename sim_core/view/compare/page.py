@@ -26,7 +26,7 @@ from sim_core.view.drawing.figures import Row
 from sim_core.view.drawing.words import number, percent, quantity
 from sim_core.view.frontier.figures import pareto, pareto_sentence
 from sim_core.view.frontier.words import limits_words
-from sim_core.view.parts import actions, controls, pieces, trust_badge
+from sim_core.view.parts import actions, pieces, trust_badge
 from sim_core.view.parts.chart import chart
 from sim_core.view.parts.views import scales, views
 from sim_core.view.session import shell, state, sweeps
@@ -270,7 +270,7 @@ def what_it_takes(sides: Sequence[Scenario]) -> None:
 
 
 def _label(key: str) -> str:
-    return controls.LABELS.get(key, key.replace("_", " "))
+    return FIELDS[key].label
 
 
 def _value(side: Scenario, key: str) -> str:
@@ -278,5 +278,5 @@ def _value(side: Scenario, key: str) -> str:
     if value is None:
         return "as the preset"
     if FIELDS[key].kind is str:
-        return controls.CHOICES.get(value, value)[:40] or "none"
+        return FIELDS[key].label_of(value)[:40] or "none"
     return quantity(value, FIELDS[key].unit) if FIELDS[key].unit else value_text(key, value)

@@ -10,11 +10,11 @@ from sim_core.evidence import trust
 from sim_core.questions import compare, design
 from sim_core.questions.design import SRAM
 from sim_core.scenario.link.write import to_query
-from sim_core.scenario.scenario import Scenario, accelerator_of
+from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of
 from sim_core.view.drawing.figures import Row
 from sim_core.view.drawing.words import duration, number
 from sim_core.view.parts import pieces
-from sim_core.view.parts.controls import LABELS, SPECS
+from sim_core.view.parts.controls import SPECS
 from sim_core.view.session import sweeps
 
 RESULTS = (
@@ -62,7 +62,7 @@ def needed(caption: str, scenario: Scenario, found: Mapping[str, float]) -> None
 
 def spec_label(key: str, scenario: Scenario) -> str:
     """Return the name of a spec; the memory of an SRAM part is its SRAM."""
-    return ON_CHIP.get(key, LABELS[key]) if design.kind(scenario) == SRAM else LABELS[key]
+    return ON_CHIP.get(key, FIELDS[key].label) if design.kind(scenario) == SRAM else FIELDS[key].label
 
 
 def factor(key: str, value: float, spec: float | None) -> str:

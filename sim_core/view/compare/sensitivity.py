@@ -21,7 +21,7 @@ from sim_core.view.compare.results import MEASURED
 from sim_core.view.drawing.figures import Row
 from sim_core.view.drawing.words import duration, number, percent, quantity
 from sim_core.view.frontier.words import limits_words
-from sim_core.view.parts import actions, controls, pieces, trust_badge
+from sim_core.view.parts import actions, pieces, trust_badge
 from sim_core.view.parts.chart import chart
 from sim_core.view.parts.controls import SPECS
 from sim_core.view.parts.pieces import Cell
@@ -216,7 +216,7 @@ def _number(value: float) -> str:
 
 
 def _label(key: str) -> str:
-    return controls.LABELS[key]
+    return FIELDS[key].label
 
 
 def _value(key: str, value: float) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from sim_core.engine.results import STAGES
 from sim_core.questions.disaggregation import Axes
+from sim_core.scenario.scenario import FIELDS
 from sim_core.view.drawing.figures import (
     COLOURS,
     INK,
@@ -198,8 +199,8 @@ class Scale(NamedTuple):
 SCALES = {
     "prompt_tokens": Scale("Mean prompt [tokens]", number),
     "output_tokens": Scale("Mean answer [tokens]", number),
-    "slo_ttft_ms": Scale("First token within", duration),
-    "slo_tpot_ms": Scale("Each token within", duration),
+    "slo_ttft_ms": Scale(FIELDS["slo_ttft_ms"].label, duration),
+    "slo_tpot_ms": Scale(FIELDS["slo_tpot_ms"].label, duration),
 }
 
 

@@ -12,7 +12,7 @@ import streamlit as st
 from sim_core import catalogue
 from sim_core.evidence.blind import Band
 from sim_core.scenario.ready import ScenarioPreset, ready_scenarios
-from sim_core.scenario.scenario import SPECS, Scenario, accelerator_of, model_of
+from sim_core.scenario.scenario import FIELDS, SPECS, Scenario, accelerator_of, model_of
 from sim_core.view.drawing import figures, trust_words
 from sim_core.view.drawing.figures import LIMITS, Row, curves
 from sim_core.view.drawing.templates import render
@@ -26,7 +26,7 @@ from sim_core.view.frontier.figures import (
     pareto,
     pareto_sentence,
 )
-from sim_core.view.parts import actions, controls, pieces, sidebar, trust_badge
+from sim_core.view.parts import actions, pieces, sidebar, trust_badge
 from sim_core.view.parts.chart import chart
 from sim_core.view.parts.pieces import KeyFigure
 from sim_core.view.parts.views import above_chart
@@ -272,7 +272,7 @@ def titles(sweep: Sweep) -> tuple[str, str]:
     scenario = sweep.scenario
     model, part = model_of(scenario), catalogue.accelerator(scenario.accelerator)
     changed = [
-        f"{controls.LABELS[key].lower()} {sidebar.SPECS[key][0](value)}"
+        f"{FIELDS[key].label.lower()} {sidebar.SPECS[key][0](value)}"
         for key in SPECS
         if (value := getattr(scenario, key)) is not None
     ]

@@ -8,7 +8,6 @@ from sim_core.scenario.scenario import FIELDS
 from sim_core.view.drawing.figures import COLOURS, INK, LAYOUT, Figure, round_values, short, ticks
 from sim_core.view.drawing.marks import axis, scatter
 from sim_core.view.drawing.words import duration, number, quantity
-from sim_core.view.parts.controls import CHOICES, LABELS
 
 TRUTH, GUESS = COLOURS[0], COLOURS[5]
 WIDE = 15.0  # values further apart than this factor stand on a logarithmic axis
@@ -25,7 +24,7 @@ def figure_words(step: LessonStep, value: float) -> str:
 def value_words(step: LessonStep, value: str) -> str:
     """Return a value of a step's control in words."""
     if not is_number(step):
-        return CHOICES.get(value, value)
+        return FIELDS[step.control].label_of(value)
     found = float(value)
     return quantity(int(found) if found.is_integer() else found, FIELDS[step.control].unit)
 
@@ -68,7 +67,7 @@ def curve(
     measure = MEASURES[step.measure]
     layout = LAYOUT | {
         "xaxis": axis(
-            LABELS.get(step.control, step.control),
+            FIELDS[step.control].label,
             tickvals=list(range(len(step.values))),
             range=[-0.5, len(step.values) - 0.5],
             ticktext=[value_words(step, value) for value in step.values],
@@ -106,7 +105,7 @@ def curve_sentence(
 ) -> str:
     """Return the figure in one sentence."""
     parts = [f"{figure_words(step, value)} at {value_words(step, name)}" for name, value in shown.items()]
-    text = f"{MEASURES[step.measure].name} over {LABELS.get(step.control, step.control).lower()}: "
+    text = f"{MEASURES[step.measure].name} over {FIELDS[step.control].label.lower()}: "
     text += ", ".join(parts)
     return text + (f"; {whose} {figure_words(step, guess)}." if guess is not None else ".")
 

@@ -14,12 +14,12 @@ from sim_core import catalogue
 from sim_core.catalogue.lessons import Lesson, LessonStep
 from sim_core.questions.teaching import lessons
 from sim_core.questions.teaching.lessons import MEASURES, Answered
-from sim_core.scenario.scenario import Scenario
+from sim_core.scenario.scenario import FIELDS, Scenario
 from sim_core.view.drawing.templates import render
 from sim_core.view.learn import lesson_figures, lesson_summary
 from sim_core.view.learn.lesson_figures import value_words
 from sim_core.view.learn.lesson_words import explained, filled, verdict
-from sim_core.view.parts import actions, controls, pieces
+from sim_core.view.parts import actions, pieces
 from sim_core.view.parts.chart import chart
 from sim_core.view.parts.views import views
 from sim_core.view.session import shell, state, sweeps
@@ -151,7 +151,7 @@ def _see(item: Lesson, number: int, step: LessonStep, guess: float, found: Answe
         if st.session_state.get(key) not in step.values:
             st.session_state[key] = at
         st.select_slider(
-            f"Now move it: {controls.LABELS.get(step.control, step.control).lower()}",
+            f"Now move it: {FIELDS[step.control].label.lower()}",
             list(step.values),
             format_func=lambda value: value_words(step, value),
             key=key,

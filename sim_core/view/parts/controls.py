@@ -61,98 +61,6 @@ LARGEST_JS_INTEGER = 2**53 - 1
 E12 = (1.0, 1.2, 1.5, 1.8, 2.2, 2.7, 3.3, 3.9, 4.7, 5.6, 6.8, 8.2)
 E6 = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
 E10 = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
-LABELS = {
-    "model": "Model",
-    "accelerator": "Accelerator",
-    "tensor_parallel": "Tensor parallel",
-    "expert_parallel": "Expert parallel",
-    "replicas": "Replicas",
-    "router": "Router",
-    "weight_dtype": "Weights",
-    "kv_dtype": "KV cache",
-    "bf16_tflop_per_s": "bf16 arithmetic",
-    "fp8_tflop_per_s": "fp8 arithmetic",
-    "fp4_tflop_per_s": "fp4 arithmetic",
-    "hbm_gb_per_s": "Memory bandwidth",
-    "hbm_gb": "Memory capacity",
-    "link_gb_per_s": "Link bandwidth",
-    "pcie_gb_per_s": "Host link",
-    "tdp_w": "Power",
-    "price_usd_per_hour": "Price",
-    "arrivals": "Arrivals",
-    "arrival_per_s": "Request rate",
-    "arrival_cv": "Burstiness",
-    "concurrency": "Clients",
-    "requests": "Requests per point",
-    "seed": "Seed",
-    "prompt_tokens": "Prompt length",
-    "prompt_cv": "Prompt variation",
-    "output_tokens": "Answer length",
-    "output_cv": "Answer variation",
-    "policy": "Scheduling",
-    "max_batch": "Batch limit",
-    "token_budget": "Token budget",
-    "batch_wait_ms": "Batch wait",
-    "prefill_switch_ms": "Switch cost of a prompt",
-    "kv_memory_frac": "Usable memory",
-    "kv_block_tokens": "KV block",
-    "preemption": "When KV runs out",
-    "slo_ttft_ms": "First token within",
-    "slo_tpot_ms": "Each token within",
-    "slo_percentile": "Percentile",
-    "prefill_workers": "Prefill workers",
-    "decode_workers": "Decode workers",
-    "prefill_tensor_parallel": "Devices of a prefill worker",
-    "decode_tensor_parallel": "Devices of a decode worker",
-    "kv_link_gb_per_s": "KV link",
-    "kv_link_latency_ms": "KV latency",
-    "kv_overlap": "Layer-wise sending",
-    "calibration": "Calibration",
-    "warmup_frac": "Warm-up left out",
-    "demand": "Traffic over time",
-    "demand_hours": "Lasts",
-    "dwell_s": "Mean time in a state",
-    "mix_other": "Lengths at the other end",
-    "mix_swing_frac": "Swing of the mix",
-    "rate_swing_frac": "Swing of the load",
-    "demand_load_frac": "Load",
-    "drain": "Requests of a leaving worker",
-    "init_s": "Start",
-    "storage_gb_per_s": "Loading weights",
-    "warm_up_s": "Warm-up",
-    "sync_s": "Joining",
-    "control_s": "Decides every",
-    "observe_s": "Observes",
-    "threshold_frac": "Moves above",
-    "hysteresis_frac": "And gains",
-    "cooldown_s": "Cool-down",
-    "forecast_s": "Looks ahead",
-    "forecast_error_frac": "Forecast error",
-}
-CHOICES = {
-    "poisson": "Poisson",
-    "gamma": "bursty",
-    "closed": "closed loop",
-    "offline": "all at once",
-    "trace": "trace",
-    "static": "static",
-    "prefill_first": "prefill first",
-    "chunked": "chunked",
-    "recompute": "recompute",
-    "swap": "swap out",
-    "least_loaded": "least loaded",
-    "round_robin": "round robin",
-    "typical": "typical",
-    "datasheet": "datasheet",
-    "submission": "benchmark submission",
-    "steady": "steady",
-    "daily": "cycle",
-    "step": "step",
-    "spike": "spike",
-    "markov": "random switching",
-    "finish": "finish there",
-    "migrate": "migrate",
-}
 
 
 # One control
@@ -171,9 +79,9 @@ def select(
         options.append(value)
     seed(f"in_{key}", value)
     st.selectbox(
-        LABELS[key],
+        FIELDS[key].label,
         options,
-        format_func=format or (lambda name: CHOICES.get(name, name)),
+        format_func=format or FIELDS[key].label_of,
         key=f"in_{key}",
         on_change=_write,
         args=(key,),
@@ -246,7 +154,7 @@ def beside(
     """Draw a slider beside a chart that writes a key and has its words from there or its own."""
     seed(f"page_{key}", value)
     st.select_slider(
-        label or LABELS[key],
+        label or FIELDS[key].label,
         with_value(steps, value, format),
         format_func=format,
         key=f"page_{key}",
@@ -281,7 +189,7 @@ def _slider(
 ) -> None:
     seed(f"in_{key}", value)
     st.select_slider(
-        LABELS[key],
+        FIELDS[key].label,
         options,
         format_func=format,
         key=f"in_{key}",
@@ -302,7 +210,7 @@ def count(key: str) -> None:
     info = FIELDS[key]
     seed(f"in_{key}", getattr(st.session_state.scenario, key))
     st.number_input(
-        LABELS.get(key, key.replace("_", " ").capitalize()),
+        info.label[0].upper() + info.label[1:],
         min_value=int(info.low),
         max_value=min(int(info.high), LARGEST_JS_INTEGER),
         step=1,

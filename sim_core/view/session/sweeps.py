@@ -37,12 +37,9 @@ ALONG = {  # what runs along a curve: the column that tells its points apart, an
     "max_batch": Along("max_batch", "batch limit {}", "batch limit", "Batch limit"),
 }
 VARY = {  # what may tell curves apart, in words
-    "tensor_parallel": "tensor parallel",
-    "policy": "scheduling",
-    "weight_dtype": "precision",
-    "accelerator": "accelerator",
-    "max_batch": "batch limit",
-}
+    key: FIELDS[key].label.lower()
+    for key in ("tensor_parallel", "policy", "weight_dtype", "accelerator", "max_batch")
+} | {"weight_dtype": "precision"}
 REMEMBERED = 64
 
 

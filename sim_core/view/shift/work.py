@@ -9,9 +9,8 @@ import streamlit as st
 
 from sim_core.questions.shift.study import STRATEGIES, Outcome, Study
 from sim_core.scenario.link.write import command_for, to_query
-from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
+from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of, model_of
 from sim_core.view.drawing.words import duration, number, percent, quantity
-from sim_core.view.parts import controls
 from sim_core.view.session import shell, state
 from sim_core.view.shift.sidebar import own_trace, span_words
 
@@ -142,4 +141,4 @@ def traffic_words(study: Study) -> str:
     if scenario.demand in ("markov", "daily"):
         what = "switching every" if scenario.demand == "markov" else "half a cycle in"
         return f"{words}, {what} {span_words(scenario.dwell_s)}"
-    return f"{words}, {controls.CHOICES[scenario.demand]}"
+    return f"{words}, {FIELDS['demand'].label_of(scenario.demand)}"

@@ -26,7 +26,6 @@ from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario, calibration_o
 from sim_core.traffic import draws
 from sim_core.view.drawing.figures import LIMITS
 from sim_core.view.drawing.words import number, quantity
-from sim_core.view.parts.controls import LABELS
 
 _TEXT = (Path(__file__).parent / "method.md").read_text(encoding="utf-8")
 
@@ -145,7 +144,7 @@ def _controls() -> None:
     defaults = Scenario()
     rows = [
         {
-            "Control": LABELS.get(key, key.replace("_", " ")),
+            "Control": info.label,
             "Key": key,
             "Meaning": info.help,
             "Unit": info.unit,
