@@ -35,8 +35,8 @@ from sim_core import catalogue
 from sim_core.catalogue.calibrations import CALIBRATIONS, UNITS, Calibration, Constants, calibration
 from sim_core.evidence import errors as evidence_errors
 from sim_core.evidence import published as measured
-from sim_core.evidence.bands import fingerprint
 from sim_core.evidence.errors import METRICS
+from sim_core.evidence.fingerprint import fingerprint
 from sim_core.evidence.predicted import Bench, bench_of, predict, predict_pools
 from sim_core.evidence.published import NOT_STATED, Point
 
@@ -561,7 +561,7 @@ def error_tables(one: Sequence[Point]) -> str:
     bench = bench_of(fitted)
     lines = [
         f"# Median errors over all {len(fitted)} closed loops of the full table; {datetime.date.today()}.",
-        f'fingerprint = "{fingerprint()}"  # of the constants of `typical` at that time',
+        f'fingerprint = "{fingerprint()}"  # of the formulas and constants at that time',
     ]
     for kind in ("model", "accelerator", "none"):
         predicted = np.full((len(fitted), 3), np.nan)

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from functools import cache
 
 import numpy as np
 
 from sim_core import catalogue
-from sim_core.catalogue.calibrations import calibration
 from sim_core.evidence.blind import Band, blind, interval
 from sim_core.evidence.coverage import FAMILY_WORDS, coverage
 
 FEWEST_ROWS = 15
 FEWEST_OWN = 8
 WIDER = 0.5
-
-
-def fingerprint() -> str:
-    """Return a word that changes with the constants of the typical calibration."""
-    text = repr(tuple(calibration("typical").base))
-    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
 @cache

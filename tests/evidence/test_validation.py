@@ -16,8 +16,9 @@ from sim_core.engine.run import run
 from sim_core.evidence import entries, errors, trust
 from sim_core.evidence import published as measured
 from sim_core.evidence.assumed import late_steps, polls_slowly, scenario_of
-from sim_core.evidence.bands import fingerprint, widened
+from sim_core.evidence.bands import widened
 from sim_core.evidence.blind import HELD_FRAC, NO_BAND, Band, blind, interval
+from sim_core.evidence.fingerprint import fingerprint
 from sim_core.evidence.published import Point, read_points
 from sim_core.evidence.trust import ANNOUNCED, EXTRAPOLATED, VALIDATED
 from sim_core.fields.errors import ScenarioError
@@ -218,9 +219,12 @@ def test_the_whole_table_is_quick() -> None:
     assert time.perf_counter() - started < 1.5e-3 * len(points) * 2
 
 
-def test_blind_predictions_belong_to_the_calibration() -> None:
-    """Oracle: the fingerprint of the constants. If it differs: benchmarks.validate FOLDER --blind."""
-    assert errors.error_tables()["fingerprint"] == fingerprint()
+def test_blind_predictions_belong_to_the_formulas() -> None:
+    """Oracle: the word that stood for formulas and constants when the rows were predicted."""
+    assert errors.error_tables()["fingerprint"] == fingerprint(), (
+        "formulas have changed since the rows in presets/validation were predicted; run "
+        "`python -m benchmarks.validate FOLDER --blind` and commit blind.csv and errors.toml"
+    )
 
 
 def test_blind_predictions_are_repeated() -> None:
