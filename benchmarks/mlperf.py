@@ -23,6 +23,7 @@ import pandas as pd
 from sim_core import catalogue
 from sim_core.fields.errors import ScenarioError
 from sim_core.questions import benchmark_rules
+from sim_core.questions.benchmark_rules import Answer
 from sim_core.questions.benchmark_search import candidates, precision, tuned
 from sim_core.scenario.scenario import Scenario
 
@@ -82,10 +83,25 @@ def figures(benchmark: catalogue.Benchmark, answers: dict[str, Any]) -> dict[str
         answer = answers.get(rule)
         if rule in answers:
             found[rule] = answer.output_tok_per_s_per_accelerator / top if answer else 0.0
-            found[f"{rule} counted"] = (
-                benchmark_rules.counted(answer, benchmark.min_duration_s) / top if answer else 0.0
-            )
+            found[f"{rule} counted"] = counted(answer, benchmark.min_duration_s) / top if answer else 0.0
     return found
+
+
+def counted(answer: Answer, duration_s: float) -> float:
+    """Return the throughput per accelerator as LoadGen counts it: over the time until the last answer.
+
+    A run of `duration_s` issues requests until its end and then waits for the answer to the last one, on
+    average as long as any answer takes; the completed tokens are divided by all that time. Offline
+    figures are whole runs already.
+
+    References
+    ----------
+    .. [1] mlcommons/inference: loadgen/results.cc, completed samples and tokens per second (Server).
+    """
+    throughput = answer.output_tok_per_s_per_accelerator
+    if answer.rule == "offline":
+        return throughput
+    return throughput * duration_s / (duration_s + answer.point["e2e_ms_mean"] / 1e3)
 
 
 def system_keys(rows: pd.DataFrame) -> list[tuple]:

@@ -71,6 +71,7 @@ SOURCES = {
     "Scicom-AI-Enterprise-Organization/llm-benchmaxxing": "llm-benchmaxxing",
     "sariekr/gpu_conc": "gpu-conc",
 }
+RANKED = 5  # rows that a rank correlation needs
 LABELS = {"INT8": "", "UNSET": "", "mxfp4": "fp4", "MXFP4": "fp4"}
 
 
@@ -438,8 +439,8 @@ def _scores(points: Sequence[Point], predicted: np.ndarray) -> dict[str, float]:
         scores |= {
             f"{metric}_pct": round(errors.median_pct, 1), f"{metric}_bias_pct": round(errors.bias_pct, 1)
         }  # fmt: skip
-    rank = evidence_errors.rank(chosen, found[:, 1], evidence_errors.measured(chosen)[:, 1])
-    return scores | ({"rank": round(rank, 3)} if math.isfinite(rank) else {})
+    order = rank(chosen, found[:, 1], evidence_errors.measured(chosen)[:, 1])
+    return scores | ({"rank": round(order, 3)} if math.isfinite(order) else {})
 
 
 def _by_group(points: Sequence[Point], predicted: np.ndarray, groups: Sequence[str]) -> dict[str, Any]:
@@ -586,8 +587,39 @@ def _error_lines(points: Sequence[Point], predicted: np.ndarray, kind: str) -> l
             lines += [f"{metric}_pct = {error.median_pct:.3g}", f"{metric}_bias_pct = {error.bias_pct:.3g}"]
         chosen = [point for point, ok in zip(points, inside, strict=True) if ok]
         observed = evidence_errors.measured(chosen)[:, 1]
-        lines.append(f"rank = {evidence_errors.rank(chosen, predicted[inside, 1], observed):.4g}")
+        lines.append(f"rank = {rank(chosen, predicted[inside, 1], observed):.4g}")
     return lines
+
+
+def rank(points: Sequence[Point], predicted: Any, observed: Any) -> float:
+    """Return the median rank correlation (Spearman) within groups of one model, lengths and traffic.
+
+    Groups of fewer than `RANKED` rows are left out; NaN if there are no others.
+    """
+    groups: dict[tuple, list[int]] = {}
+    predicted, observed = np.asarray(predicted, float), np.asarray(observed, float)
+    for place, point in enumerate(points):
+        if np.isfinite(predicted[place]) and np.isfinite(observed[place]):
+            key = (point.model, point.prompt_tokens, point.output_tokens, point.lengths, point.traffic)
+            groups.setdefault(key, []).append(place)
+    found = [
+        _spearman(predicted[places], observed[places]) for places in groups.values() if len(places) >= RANKED
+    ]
+    return float(np.median(found)) if found else math.nan
+
+
+def _spearman(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the correlation of ranks; equal values share their mean rank."""
+
+    def ranks(values: np.ndarray) -> np.ndarray:
+        ordered = np.sort(values)
+        low, high = (np.searchsorted(ordered, values, side=side) for side in ("left", "right"))
+        return 0.5 * (low + high)
+
+    a, b = ranks(first), ranks(second)
+    a, b = a - a.mean(), b - b.mean()
+    spread = math.sqrt(float(a @ a) * float(b @ b))
+    return float(a @ b) / spread if spread else math.nan
 
 
 def write_blind(one: Sequence[Point]) -> None:

@@ -17,7 +17,6 @@ from sim_core import catalogue
 from sim_core.scenario.scenario import Scenario, model_of
 
 FITTED_TO = "llama2-70b"
-RULES = ("offline", "server", "interactive")
 
 
 class Pair(NamedTuple):
@@ -54,7 +53,7 @@ def pairs() -> tuple[Pair, ...]:
 
 
 def _ratios(spread: catalogue.PublishedSpread, system: catalogue.CheckedSystem) -> list[float]:
-    """Return published over simulated throughput for each of `RULES`, counted as the benchmark counts."""
+    """Return published over simulated throughput of Offline, Server and Interactive, as each counts."""
     offline = _over(spread.offline_median, system.offline)
     shares = [(spread.server_median, system.server_counted)]
     shares += [(spread.interactive_median, system.interactive_counted)]

@@ -19,8 +19,6 @@ from sim_core.evidence.published import FOLDER, Point, points
 
 METRICS = ("ttft", "tpot", "throughput")
 SUBMISSION = "submission"
-BANDS = (0.1, 0.2, 0.3)
-RANKED = 5  # rows that a rank correlation needs
 
 
 def measured(points: Sequence[Point]) -> np.ndarray:
@@ -82,37 +80,6 @@ def errors(ratio: Any) -> Errors:
     percents = (float(np.median(size)), float(size.mean()), float(np.median(error)))
     inside = float((size <= 0.2 + 1e-12).mean())
     return Errors(error.size, *(round(100 * value, 6) for value in percents), inside)
-
-
-def rank(points: Sequence[Point], predicted: Any, observed: Any) -> float:
-    """Return the median rank correlation (Spearman) within groups of one model, lengths and traffic.
-
-    Groups of fewer than five rows are left out; NaN if there are no others.
-    """
-    groups: dict[tuple, list[int]] = {}
-    predicted, observed = np.asarray(predicted, float), np.asarray(observed, float)
-    for place, point in enumerate(points):
-        if np.isfinite(predicted[place]) and np.isfinite(observed[place]):
-            key = (point.model, point.prompt_tokens, point.output_tokens, point.lengths, point.traffic)
-            groups.setdefault(key, []).append(place)
-    found = [
-        _spearman(predicted[places], observed[places]) for places in groups.values() if len(places) >= RANKED
-    ]
-    return float(np.median(found)) if found else math.nan
-
-
-def _spearman(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the correlation of ranks; equal values share their mean rank."""
-
-    def ranks(values: np.ndarray) -> np.ndarray:
-        ordered = np.sort(values)
-        low, high = (np.searchsorted(ordered, values, side=side) for side in ("left", "right"))
-        return 0.5 * (low + high)
-
-    a, b = ranks(first), ranks(second)
-    a, b = a - a.mean(), b - b.mean()
-    spread = math.sqrt(float(a @ a) * float(b @ b))
-    return float(a @ b) / spread if spread else math.nan
 
 
 @dataclass(frozen=True, slots=True, eq=False)

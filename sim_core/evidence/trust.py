@@ -38,7 +38,6 @@ from sim_core.scenario.link.changes import with_changes
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 
 VALIDATED, EXTRAPOLATED, ANNOUNCED = "validated region", "extrapolated", "announced hardware"
-BADGES = (VALIDATED, EXTRAPOLATED, ANNOUNCED)
 
 
 class Trust(NamedTuple):

@@ -266,23 +266,6 @@ def _is_capped(scenario: Scenario, limits: Limits, sizes: Sequence[int]) -> bool
     return bool(larger) and saturated(scenario, larger[0]).tpot_ms > limits.tpot_ms
 
 
-def counted(answer: Answer, duration_s: float) -> float:
-    """Return the throughput per accelerator as LoadGen counts it: over the time until the last answer.
-
-    A run of `duration_s` issues requests until its end and then waits for the answer to the last one, on
-    average as long as any answer takes; the completed tokens are divided by all that time. Offline
-    figures are whole runs already.
-
-    References
-    ----------
-    .. [1] mlcommons/inference: loadgen/results.cc, completed samples and tokens per second (Server).
-    """
-    throughput = answer.output_tok_per_s_per_accelerator
-    if answer.rule == "offline":
-        return throughput
-    return throughput * duration_s / (duration_s + answer.point["e2e_ms_mean"] / 1e3)
-
-
 def answers(
     benchmark: Benchmark, options: Sequence[Scenario], sizes: Sequence[int] = ()
 ) -> dict[str, Answer | None]:

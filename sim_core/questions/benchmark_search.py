@@ -28,7 +28,6 @@ ABOVE = 3  # batch limits tried above the largest whose full batch keeps the TPO
 BELOW = 3  # and below: where the KV cache is short, a full batch may be slower than a smaller one
 HALVING = 5  # places from a batch limit to about half of it
 OFFLINE_BATCHES = 100  # requests of an Offline run, in full batches
-BUDGETS = (2048, 8192)  # tokens a step
 TURNS = 10  # requests of a quick run, in full batches
 FULL_TURNS = 20  # the same where the batch is always full
 SURE_TURNS = 80  # the same where that bounds an answer

@@ -31,7 +31,6 @@ from sim_core.price.work import Layout, Work, attention_flop_per_s, layout_of, p
 from sim_core.scenario.scenario import Scenario, accelerator_of, calibration_of, model_of
 from sim_core.traffic.draws import mean_lengths
 
-PIECES = ("weights", "attention", "rest")
 FURTHEST_BATCH = 1e7
 COMPUTE_FIELDS = ("dense_compute_s", "expert_compute_s", "head_compute_s", "context_compute_s")
 COMPUTE_FIELDS += ("window_compute_s", "pair_compute_s", "window_pair_compute_s")
@@ -163,7 +162,7 @@ def _counts(bench: Bench, steps: Steps) -> Counts:
 
 
 def seconds(bench: Bench, steps: Steps) -> dict[str, dict[str, Any]]:
-    """Return the time of each step [s], by piece (`PIECES`) and within it by part (`cost.PARTS`).
+    """Return the time of each step [s], by piece and within it by part (`price.PARTS`).
 
     The piece `weights` holds all products with weights and their activations, `attention` what grows with the
     context, `rest` communication and fixed latencies. The parts of all pieces add up to the step.

@@ -9,6 +9,7 @@ import math
 import numpy as np
 import pytest
 
+from benchmarks.mlperf import counted
 from sim_core import catalogue, load_scenario
 from sim_core.catalogue import reader
 from sim_core.engine.run import run
@@ -211,8 +212,8 @@ def test_a_looser_limit_never_costs(along, found):
 def test_counting_by_hand():
     """Arithmetic by hand: 600 s and 60 s for the last answer leave 600/660 of the rate."""
     answer = benchmark_rules.Answer("server", None, Scenario(), {"e2e_ms_mean": 60_000.0}, 110.0, "")
-    assert benchmark_rules.counted(answer, 600.0) == pytest.approx(100.0)
-    assert benchmark_rules.counted(dataclasses.replace(answer, rule="offline"), 600.0) == 110.0
+    assert counted(answer, 600.0) == pytest.approx(100.0)
+    assert counted(dataclasses.replace(answer, rule="offline"), 600.0) == 110.0
 
 
 # Systems

@@ -2,7 +2,7 @@
 
 A lesson is a preset (`presets/lessons/*.toml`). Each step moves one control of a scenario from a start to a
 value at which it asks for a figure; every figure that it shows is computed here, none stands in the file. A
-step's claim is the range of the ratio truth : start in which its text is true; `holds` checks it.
+step's claim is the range of the ratio truth : start in which its text is true.
 """
 
 from __future__ import annotations
@@ -138,12 +138,6 @@ def compared(step: LessonStep, start: float, truth: float) -> float:
 def right_choice(step: LessonStep) -> int:
     """Return the number of the right choice."""
     return int(np.searchsorted(step.edges, answered(step, None).ratio))
-
-
-def holds(step: LessonStep) -> bool:
-    """Return whether what the step says is true in the simulator."""
-    low, high = step.claim
-    return low <= answered(step, None).ratio <= high
 
 
 def parse_answers(text: str) -> tuple[dict[tuple[int, int], float], int]:

@@ -83,11 +83,6 @@ def _load_words(found: Ways) -> str:
     return quantity(two.arrival_per_s, "req/s")
 
 
-def gain(found: Ways) -> float:
-    """Return how much more two pools serve within the limits than one; NaN where neither does."""
-    return disaggregation.gain_of(found.two_point["served_per_s"], found.one_point["served_per_s"])
-
-
 def verdict(found: Ways, best: dict[str, Any] | None) -> str:
     """Return in one sentence whether two pools pay here, and at which ratio."""
     one = found.one_point["served_per_s"]

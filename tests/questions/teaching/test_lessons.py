@@ -43,7 +43,8 @@ def test_what_a_step_says_is_true(item, number) -> None:
     """Oracle: the simulator: the ratio of truth to start lies in the range in which the text is true, and for
     choices the right one is that of the claim."""
     step = item.steps[number - 1]
-    assert lessons.holds(step), lessons.answered(step, None)
+    low, high = step.claim
+    assert low <= lessons.answered(step, None).ratio <= high
     if step.choices:
         low, high = step.claim
         right = lessons.right_choice(step)
