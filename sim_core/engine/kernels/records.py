@@ -54,7 +54,9 @@ STATE = np.dtype(
         ("joining", np.int64),  # first request that takes prompt tokens in this step
         ("opens_s", np.float64),  # pooled: from when on it takes requests; infinite while it takes none
         ("released", np.int64),  # closed loop: next request to be released
-        ("joins", np.int64),  # requests from another pool that have joined the decodes
+        ("joins", np.int64),  # prompts from another pool that it took over since a pool's driver looked last
+        ("handed_head", np.int64),  # those that it has still to take over, in order
+        ("handed_tail", np.int64),
         ("done", np.int64),  # finished requests that a pool's driver has not seen yet, linked by `next`
         ("unfinished", np.int64),
         ("newest", np.int64),  # highest index admitted so far

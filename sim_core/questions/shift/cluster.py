@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sim_core.engine.kernels.pools.moves import Plan
-from sim_core.engine.kernels.records import DECODES, PREFILLS
+from sim_core.engine.kernels.records import DECODES, NOBODY, PREFILLS
 from sim_core.engine.rules import RunRules, worker_rules
 from sim_core.engine.two_pools import SplitEngine, workers_of
 from sim_core.fields.errors import ScenarioError
@@ -139,6 +139,7 @@ class Cluster:
             preemption=scenario.preemption,
         )
         decode = worker_rules(rules)
+        decode = decode._replace(measure_until=NOBODY)  # nobody asks a strategy for gaps and step counters
         prefill = decode._replace(max_running=scenario.max_batch, kv_blocks=pools.prefill.kv_blocks)
         self.engine = SplitEngine(
             workers_of(prefill, pools.prefill.step, served, self.workers),

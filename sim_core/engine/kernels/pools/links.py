@@ -22,8 +22,10 @@ STAGE = np.dtype(
         ("transfer_end_s", np.float64),
         ("sender", np.int32),
         ("receiver", np.int32),
-        ("following", np.int32),  # next one whose KV cache the sender holds
-        ("next_sent", np.int32),  # next one on the sender's link
+        (
+            "next_sent",
+            np.int32,
+        ),  # next one on the sender's link, then among the receiver's prompts to take over
     ],
     align=True,
 )
@@ -32,7 +34,7 @@ SENDER = np.dtype(
         ("free_s", np.float64),  # end of the worker's step; infinite while it takes no prompts
         ("link_free_s", np.float64),
         ("released_s", np.float64),  # when a decode worker last took over a KV cache that it held
-        ("held_head", np.int64),  # prompts whose KV cache it holds, in no order
+        ("held", np.int64),  # prompts whose KV cache it holds
         ("sent_head", np.int64),  # prompts on their way, in order of arrival
         ("sent_tail", np.int64),
     ],
@@ -50,34 +52,29 @@ def sending_s(transfer, tokens, step_s):
     return max(last_s, whole_s - step_s * (transfer.layers - 1) / transfer.layers)
 
 
-@inner
-def release_held(s, sender, requests, stages, rules, now_s):
-    """Give back the blocks of prompts that a decode worker has taken over by now."""
-    last = NOBODY
-    i = sender.held_head
-    while i != NOBODY:
-        following = stages[i].following
-        if requests[i].joined_s <= now_s:
-            sender.released_s = max(sender.released_s, requests[i].joined_s)
-            s.free_blocks += blocks_of(np.int64(requests[i].prompt), rules.block_tokens)
-            if last == NOBODY:
-                sender.held_head = following
-            else:
-                stages[last].following = following
-        else:
-            last = i
-        i = following
+@inlined
+def release_taken_over(s, states, senders, requests, stages, rules):
+    """Give back, at their senders, the blocks of prompts that a decode worker has taken into a step.
+
+    It takes them in the order in which they were handed to it.
+    """
+    while s.joins > 0:
+        i = s.handed_head
+        s.handed_head = stages[i].next_sent
+        s.joins -= 1
+        p = stages[i].sender
+        states[p].free_blocks += blocks_of(np.int64(requests[i].prompt), rules.block_tokens)
+        senders[p].held -= 1
+        senders[p].released_s = max(senders[p].released_s, requests[i].joined_s)
 
 
 @inlined
-def free_sender(states, senders, requests, stages, rules, first, now_s):
+def free_sender(states, senders, requests, rules, first, now_s):
     """Return the first worker that is free now and has room for the prompt at the head, or NOBODY."""
     needed = blocks_of(np.int64(requests[first].prompt), rules.block_tokens)
     for p in range(senders.size):
-        if senders[p].free_s <= now_s:
-            release_held(states[p], senders[p], requests, stages, rules, now_s)
-            if needed <= states[p].free_blocks:
-                return p
+        if senders[p].free_s <= now_s and needed <= states[p].free_blocks:
+            return p
     return NOBODY
 
 
@@ -143,8 +140,7 @@ def send_prompt(s, requests, sender, stages, rules, transfer, p, i, start_s, ste
         s.done = i
         return
     put_on_link(sender, stages, i, s.clock_s, transfer.latency_s + sending_s(transfer, r.prompt, step_s))
-    stages[i].following = sender.held_head
-    sender.held_head = i
+    sender.held += 1
 
 
 @inlined
@@ -188,3 +184,16 @@ def deliver(states, requests, senders, stages, p, now_s):
     requests[i].arrival_s = stages[i].transfer_end_s
     append_to_queue(states[chosen], requests, i)
     states[chosen].unfinished += 1
+    if math.isnan(requests[i].joined_s):
+        hand_over(states[chosen], stages, i)
+
+
+@inlined
+def hand_over(s, stages, i):
+    """Put a prompt last among those that a decode worker has still to take over."""
+    stages[i].next_sent = NOBODY
+    if s.handed_head == NOBODY:
+        s.handed_head = i
+    else:
+        stages[s.handed_tail].next_sent = i
+    s.handed_tail = i

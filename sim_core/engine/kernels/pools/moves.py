@@ -89,44 +89,35 @@ def send_away(s, arrays, decode, sender, stages, transfer, now_s):
         s.queue_head = requests[i].next
         put_on_link(sender, stages, i, now_s, transfer.latency_s + transfer.token_s * requests[i].computed)
     s.unfinished = 0
+    s.handed_head = NOBODY
 
 
 @inlined
-def handed_over_s(sender, requests, stages):
-    """Return when the last KV cache that a prefill worker held was taken over; infinite if one is not yet."""
-    if sender.sent_head != NOBODY:
-        return math.inf
-    last_s = max(sender.released_s, sender.link_free_s)
-    i = sender.held_head
-    while i != NOBODY:
-        if math.isnan(requests[i].joined_s):
-            return math.inf
-        last_s = max(last_s, requests[i].joined_s)
-        i = stages[i].following
-    return last_s
-
-
-@inlined
-def given_up_s(move, senders, decode, stages, plan):
+def given_up_s(move, senders, decode, plan):
     """Return when a leaving worker had no more work; infinite while it has."""
     sender, s = senders[move.worker], decode.states[move.worker]
     if plan.instant:
         return move.step_end_s
     if move.to == DECODES:
-        return max(move.step_end_s, handed_over_s(sender, decode.stacked.requests, stages))
+        if sender.held > 0 or sender.sent_head != NOBODY:
+            return math.inf
+        return max(move.step_end_s, sender.released_s, sender.link_free_s)
     if s.unfinished > 0:
         return math.inf
     return max(move.step_end_s, s.clock_s, sender.link_free_s)
 
 
 @inner
-def finish_moves(c, senders, decode, stages, moves, plan):
+def finish_moves(c, senders, decode, moves, plan):
     """Open the workers that have given up their work in the other pool, from when they are ready."""
-    for m in range(c.moves):
+    m, draining = c.moves, c.draining
+    while draining > 0:
+        m -= 1
         move = moves[m]
         if not math.isnan(move.drained_s):
             continue
-        drained_s = given_up_s(move, senders, decode, stages, plan)
+        draining -= 1
+        drained_s = given_up_s(move, senders, decode, plan)
         if drained_s == math.inf:
             continue
         move.drained_s = drained_s

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sim_core.engine.compiling import Entry, inlined, inner
+from sim_core.engine.compiling import Entry, inlined
 from sim_core.engine.kernels.one_pool import advance, load_requests, open_engine
 from sim_core.engine.kernels.pools.links import (
     deliver,
@@ -15,6 +15,7 @@ from sim_core.engine.kernels.pools.links import (
     next_arriving,
     next_free_s,
     prefill_prompts,
+    release_taken_over,
 )
 from sim_core.engine.kernels.pools.moves import finish_moves
 from sim_core.engine.kernels.queue import waiting_head
@@ -105,34 +106,48 @@ def next_start_s(c, senders, sent_s):
     return max(free_s, sent_s[c.taken], c.now_s)
 
 
-@inner
-def decode_until(c, decode, heap, event_s):
-    """Run the decode workers up to an event; return whether one step has run that may bring an earlier one.
+@inlined
+def furthest_behind(states, requests, event_s):
+    """Return the decode worker whose next step starts first, before an event; else NOBODY."""
+    found, found_s = NOBODY, event_s
+    for d in range(states.size):
+        step_s = next_step_s(states[d], requests)
+        if step_s < found_s:
+            found, found_s = np.int64(d), step_s
+    return found
 
-    Such steps, which let a client send again, make room for a waiting prompt or end a worker's work in its
-    pool, run one at a time, that of the worker furthest behind first.
+
+@inlined
+def decode_until(c, prefill, senders, decode, stages, heap, event_s):
+    """Run the decode workers up to an event; return whether a step has run that may bring an earlier one.
+
+    While a step may let a client send again, make room for a waiting prompt or end a worker's work in its
+    pool, steps run one at a time, that of the worker furthest behind first.
     """
     requests = decode.stacked.requests
-    behind = NOBODY
-    for d in range(decode.states.size):
+    closed = c.released < requests.size
+    at_once = c.blocked == 0 and not closed and c.draining == 0
+    while True:
+        d = furthest_behind(decode.states, requests, event_s)
+        if d == NOBODY:
+            return False
         s = decode.states[d]
-        if c.blocked == 0 and c.released == requests.size and c.draining == 0:
-            advance(s, replica_of(decode.stacked, d), decode.cost, decode.rules, event_s)
-        elif next_step_s(s, requests) < event_s and (
-            behind == NOBODY or next_step_s(s, requests) < next_step_s(decode.states[behind], requests)
-        ):
-            behind = d
-    if behind == NOBODY:
-        return False
-    s = decode.states[behind]
-    c.now_s = max(c.now_s, next_step_s(s, requests))
-    joins = s.joins
-    just_after_s = math.nextafter(c.now_s, math.inf)
-    advance(s, replica_of(decode.stacked, behind), decode.cost, decode.rules, just_after_s)
-    c.returning = collect_done(s, requests, heap, c.returning, decode.rules.turnaround_s)
-    if s.joins > joins:
-        c.blocked = 0
-    return True
+        until_s = event_s
+        if not at_once:
+            c.now_s = max(c.now_s, next_step_s(s, requests))
+            until_s = math.nextafter(c.now_s, math.inf)
+        unfinished = s.unfinished
+        advance(s, replica_of(decode.stacked, d), decode.cost, decode.rules, until_s)
+        joins = s.joins
+        release_taken_over(s, prefill.states, senders, requests, stages, prefill.rules)
+        if at_once:
+            continue
+        if closed:
+            c.returning = collect_done(s, requests, heap, c.returning, decode.rules.turnaround_s)
+        if joins > 0:
+            c.blocked = 0
+        if joins > 0 or s.unfinished < unfinished:
+            return True
 
 
 @inlined
@@ -148,7 +163,7 @@ def send_again(c, requests, heap, sent_s):
 def start_prefill(c, prefill, senders, stages, transfer, heap):
     """Let a prefill worker take prompts, or note that none has room."""
     requests = prefill.stacked.requests
-    p = free_sender(prefill.states, senders, requests, stages, prefill.rules, c.taken, c.now_s)
+    p = free_sender(prefill.states, senders, requests, prefill.rules, c.taken, c.now_s)
     c.blocked = 1 if p == NOBODY else 0
     if p == NOBODY:
         c.blocked_s = c.now_s
@@ -168,9 +183,10 @@ def open_pools(clerks, prefill, senders, decode, sent_s, prompts, outputs, clien
     load_requests(requests, sent_s, prompts, outputs)
     for p in range(senders.size):
         open_engine(prefill.states[p], prefill.rules)
-        senders[p].held_head = senders[p].sent_head = senders[p].sent_tail = NOBODY
+        senders[p].sent_head = senders[p].sent_tail = NOBODY
     for d in range(decode.states.size):
         open_engine(decode.states[d], decode.rules)
+        decode.states[d].handed_head = decode.states[d].handed_tail = NOBODY
         decode.states[d].released = requests.size
     c.released = min(clients, requests.size) if clients > 0 else requests.size
 
@@ -186,12 +202,12 @@ def advance_pools(clerks, prefill, senders, decode, stages, heap, moves, plan, t
     requests, c = decode.stacked.requests, clerks[0]
     while True:
         if c.draining > 0:
-            finish_moves(c, senders, decode, stages, moves, plan)
+            finish_moves(c, senders, decode, moves, plan)
         arriving = next_arriving(senders, stages)
         arrival_s = math.inf if arriving == NOBODY else stages[senders[arriving].sent_head].transfer_end_s
         again_s = heap[0] if c.returning > 0 and c.released < requests.size else math.inf
         event_s = min(next_start_s(c, senders, sent_s), arrival_s, again_s)
-        if decode_until(c, decode, heap, min(event_s, until_s)):
+        if decode_until(c, prefill, senders, decode, stages, heap, min(event_s, until_s)):
             continue
         if event_s >= until_s:
             break
