@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from sim_core.engine.kernels.pools.links import SENDER, STAGE
-from sim_core.engine.kernels.pools.moves import MOVE, Plan, ask_move
+from sim_core.engine.kernels.pools.moves import MOVE, Plan
 from sim_core.engine.kernels.pools.two_pools import CLERK, Workers, advance_pools, open_pools
 from sim_core.engine.kernels.records import STATE, Rules
 from sim_core.engine.memory import arrays_for, result_of
@@ -94,15 +94,19 @@ class SplitEngine:
         """Number of moves asked for so far."""
         return int(self._clerk["moves"][0])
 
-    def advance(self, until_s: float) -> None:
-        """Let everything happen that happens before a moment on the engines' clock [s]."""
+    def advance(self, untils_s: float | np.ndarray) -> None:
+        """Let everything happen before a moment on the engines' clock, or before several in turn [s]."""
+        moments_s = np.atleast_1d(np.asarray(untils_s, float))
         pools = (self._clerk, self.prefill, self.senders, self.decode, self.stages, self._heap)
-        advance_pools(*pools, self.moves, self.plan, self.transfer, self._sent_s, float(until_s))
+        advance_pools(*pools, self.moves, self.plan, self.transfer, self._sent_s, moments_s)
 
     def ask_move(self, worker: int, to: int, now_s: float) -> None:
-        """Let a worker leave its pool for the other one, the kernels' `PREFILLS` or `DECODES`."""
-        pools = (self._clerk, self.senders, self.decode, self.stages, self.moves)
-        ask_move(*pools, self.plan, self.transfer, int(worker), int(to), float(now_s))
+        """Let a worker leave its pool for the other one, the kernels' `PREFILLS` or `DECODES`.
+
+        It does so when time goes on from here.
+        """
+        self.moves[self.moved] = (worker, to, now_s, math.nan, math.nan, math.nan)
+        self._clerk["moves"] += 1
 
     def results(self) -> tuple[EngineResult, SplitResult]:
         """Return what each pool reports."""

@@ -101,6 +101,27 @@ def agree(case):
         np.testing.assert_array_equal(engine.moves[name][: engine.moved], expected, err_msg=name)
 
 
+@settings(max_examples=30, deadline=None)
+@given(cases())
+def test_several_moments_in_one_call_are_as_many_calls(case):
+    """Oracle: one call a moment, bit for bit."""
+    cost, prefill_cost, transfer, requests, rules, plan, workers, first_prefill, wishes = case
+    engines = [
+        engine_of(prefill_cost, cost, transfer, requests, rules, plan, workers, first_prefill)
+        for _ in range(2)
+    ]
+    moments_s = np.cumsum([float(part) for part, _ in wishes])
+    for now_s in moments_s:
+        engines[0].advance(now_s)
+    engines[1].advance(moments_s)
+    for engine in engines:
+        engine.advance(math.inf)
+    one, other = (engine.results() for engine in engines)
+    np.testing.assert_array_equal(one[0].finished_s, other[0].finished_s)
+    for name in one[1].stages.dtype.names:
+        np.testing.assert_array_equal(one[1].stages[name], other[1].stages[name])
+
+
 @settings(max_examples=150, deadline=None)
 @given(cases())
 def test_moving_workers_agree_with_the_twin_exactly(case):

@@ -161,9 +161,9 @@ class Cluster:
         """Workers that prefill or are on their way to it."""
         return int(np.count_nonzero(self.heading == PREFILLS))
 
-    def advance(self, until_s: float) -> None:
-        """Let everything happen that happens before a moment [s]."""
-        self.engine.advance(until_s)
+    def advance(self, untils_s: np.ndarray | float) -> None:
+        """Let everything happen that happens before a moment, or before each of several in turn [s]."""
+        self.engine.advance(untils_s)
 
     def ask(self, prefill_workers: int, now_s: float) -> None:
         """Move workers until so many prefill, or as near to it as those that are ready allow."""

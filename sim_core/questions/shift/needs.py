@@ -133,13 +133,18 @@ def fitted(needs: Needs, lengths: Requests) -> Needs:
     return replace(needs, prefill_factor=factors[0], decode_factor=factors[1])
 
 
-def utilisations(need_prefill: float, need_decode: float, workers: int) -> np.ndarray:
+def utilisations(
+    need_prefill: float | np.ndarray, need_decode: float | np.ndarray, workers: int
+) -> np.ndarray:
     """Return the load of the busier pool for each number of prefill workers from 0 on, as a share.
 
-    A pool without workers has infinite load, unless it needs none.
+    They lie along the last axis, after those of the needs. A pool without workers has infinite load.
     """
     split = np.arange(workers + 1, dtype=float)
     with np.errstate(divide="ignore", invalid="ignore"):
-        loads = np.maximum(need_prefill / split, need_decode / (workers - split))
-    loads[[0, -1]] = math.inf
+        loads = np.maximum(
+            np.asarray(need_prefill)[..., None] / split,
+            np.asarray(need_decode)[..., None] / (workers - split),
+        )
+    loads[..., [0, -1]] = math.inf
     return loads

@@ -24,7 +24,6 @@ were known when a request comes.
 from __future__ import annotations
 
 import math
-from typing import Protocol
 
 import numpy as np
 
@@ -59,78 +58,96 @@ class Load:
         return int(np.argmin(utilisations(*need, self.workers)))
 
 
-class Strategy(Protocol):
-    """Decides about the split; asked once every control interval."""
+class Strategy:
+    """Decides about the split at every control interval; this one leaves it as it is."""
 
-    def target(self, now_s: float, prefill_workers: int) -> int:
-        """Return the number of prefill workers wanted; the present one to leave things as they are."""
+    def wish(self, times_s: np.ndarray, prefill_workers: int) -> tuple[int, int]:
+        """Return how many of some moments pass until it wants another split, and the prefill workers of that.
+
+        The moment of the wish counts; where there is none, all moments pass and the split stays.
+        """
+        wanted = self.wanted(times_s, prefill_workers)
+        places = np.flatnonzero(wanted != prefill_workers)
+        if places.size == 0:
+            return times_s.size, prefill_workers
+        self.decided(float(times_s[places[0]]))
+        return int(places[0]) + 1, int(wanted[places[0]])
+
+    def wanted(self, times_s: np.ndarray, prefill_workers: int) -> np.ndarray:
+        """Return the prefill workers wanted at some moments, if until then they are as many as now."""
+        return np.full(times_s.size, prefill_workers)
+
+    def decided(self, now_s: float) -> None:
+        """Take note of a wish."""
 
 
-class Adaptive:
+class Adaptive(Strategy):
     """Acts on a view of the traffic, with threshold, hysteresis and cool-down."""
 
     def __init__(self, load: Load, scenario: Scenario) -> None:
         self.load, self.scenario = load, scenario
         self.decided_s = -math.inf
 
-    def need(self, now_s: float) -> np.ndarray:
-        """Return the workers that it believes both pools need."""
+    def need(self, times_s: np.ndarray) -> np.ndarray:
+        """Return the workers that it believes both pools need, at some moments."""
         raise NotImplementedError
 
-    def target(self, now_s: float, prefill_workers: int) -> int:
-        """Return the split that it wants now."""
-        if now_s < self.decided_s + self.scenario.cooldown_s:
-            return prefill_workers
-        loads = utilisations(*self.need(now_s), self.load.workers)
-        present, best = loads[prefill_workers], int(np.argmin(loads))
-        worth = loads[best] < present - self.scenario.hysteresis_frac
-        if present <= self.scenario.threshold_frac or not worth:
-            return prefill_workers
+    def wanted(self, times_s: np.ndarray, prefill_workers: int) -> np.ndarray:
+        """Return the splits that it wants at some moments."""
+        loads = utilisations(*self.need(times_s).T, self.load.workers)
+        present, best = loads[:, prefill_workers], loads.argmin(axis=1)
+        worth = loads.min(axis=1) < present - self.scenario.hysteresis_frac
+        free = times_s >= self.decided_s + self.scenario.cooldown_s
+        return np.where(free & worth & (present > self.scenario.threshold_frac), best, prefill_workers)
+
+    def decided(self, now_s: float) -> None:
+        """Start the cool-down."""
         self.decided_s = now_s
-        return best
 
 
 class Reactive(Adaptive):
     """Sees what has arrived lately; waits until its window is full."""
 
-    def target(self, now_s: float, prefill_workers: int) -> int:
-        """Return the split that it wants now."""
-        if now_s < self.scenario.observe_s:
-            return prefill_workers
-        return super().target(now_s, prefill_workers)
-
-    def need(self, now_s: float) -> np.ndarray:
+    def need(self, times_s: np.ndarray) -> np.ndarray:
         """Return the workers that the last `observe_s` would have needed."""
-        return self.load.between(max(now_s - self.scenario.observe_s, 0.0), now_s)
+        return self.load.between(np.maximum(times_s - self.scenario.observe_s, 0.0), times_s)
+
+    def wanted(self, times_s: np.ndarray, prefill_workers: int) -> np.ndarray:
+        """Return the splits that it wants at some moments."""
+        wanted = super().wanted(times_s, prefill_workers)
+        return np.where(times_s >= self.scenario.observe_s, wanted, prefill_workers)
 
 
 class Predictive(Adaptive):
     """Sees what will arrive soon, with an error."""
 
-    def need(self, now_s: float) -> np.ndarray:
+    def need(self, times_s: np.ndarray) -> np.ndarray:
         """Return the workers that the next `forecast_s` will need, as forecast."""
         horizon_s = self.scenario.forecast_s
-        need = self.load.between(now_s, now_s + horizon_s)
-        return need * forecast_error(self.scenario, int(now_s // horizon_s))
+        stretches, places = np.unique(times_s // horizon_s, return_inverse=True)
+        errors = np.array([forecast_error(self.scenario, int(stretch)) for stretch in stretches])
+        return self.load.between(times_s, times_s + horizon_s) * errors[places]
 
 
 def forecast_error(scenario: Scenario, stretch: int) -> np.ndarray:
     """Return the factors by which the forecast of both pools' load errs in one stretch of time."""
+    if scenario.forecast_error_frac == 0:
+        return np.ones(2)
     variance = math.log1p(scenario.forecast_error_frac**2)
     normals = np.random.default_rng((scenario.seed, FORECASTS, stretch)).standard_normal(2)
     return np.exp(normals * math.sqrt(variance) - variance / 2)
 
 
-class Planned:
+class Planned(Strategy):
     """Follows a plan: from each of some times on, so many prefill workers."""
 
     def __init__(self, times_s: np.ndarray, splits: np.ndarray) -> None:
         self.times_s, self.splits = times_s, splits
 
-    def target(self, now_s: float, prefill_workers: int) -> int:
-        """Return what the plan says for now."""
-        place = int(np.searchsorted(self.times_s, now_s, side="right")) - 1
-        return int(self.splits[place]) if place >= 0 else prefill_workers
+    def wanted(self, times_s: np.ndarray, prefill_workers: int) -> np.ndarray:
+        """Return what the plan says for some moments; before it begins, the split stays."""
+        places = np.searchsorted(self.times_s, times_s, side="right")
+        return np.append(prefill_workers, self.splits)[places]
 
 
 def best_plan(load: Load, scenario: Scenario, duration_s: float, away_s: float) -> Planned:

@@ -35,7 +35,7 @@ from sim_core.questions.shift.cluster import (
     state_s,
 )
 from sim_core.questions.shift.needs import Needs, fitted, needs_of
-from sim_core.questions.shift.strategies import Load, Planned, Predictive, Reactive
+from sim_core.questions.shift.strategies import Load, Planned, Predictive, Reactive, Strategy
 from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario
 from sim_core.sweep.remembered import Remembered
 from sim_core.traffic import demand as demands
@@ -253,7 +253,7 @@ class Study:
 
     def drive(
         self,
-        strategy: strategies.Strategy | None,
+        strategy: Strategy | None,
         name: str,
         progress: Progress = silent,
         start: int | None = None,
@@ -263,11 +263,16 @@ class Study:
         start = self.mean_split if start is None else start
         cluster = Cluster(self.scenario, self.pools, self.demand, start, free)
         step_s = self.scenario.control_s if strategy else self.duration_s / PARTS
-        for now_s in np.arange(step_s, self.duration_s, step_s).tolist():
-            cluster.advance(now_s)
-            if strategy:
-                cluster.ask(strategy.target(now_s, cluster.prefill_workers), now_s)
+        strategy = strategy or Strategy()
+        times_s = np.arange(step_s, self.duration_s, step_s)
+        ahead = math.ceil(times_s.size / PARTS)
+        while times_s.size:
+            passed, wanted = strategy.wish(times_s[:ahead], cluster.prefill_workers)
+            now_s = float(times_s[passed - 1])
+            cluster.advance(times_s[:passed])
+            cluster.ask(wanted, now_s)
             progress(now_s / self.duration_s)
+            times_s = times_s[passed:]
         cluster.advance(math.inf)
         return self._outcome(cluster, name, start, free)
 

@@ -13,7 +13,15 @@ from sim_core.price.pools import one_pool_of
 from sim_core.questions.shift import cluster as cluster_module
 from sim_core.questions.shift.cluster import Cluster
 from sim_core.questions.shift.report import decision_rows, timeline_rows
-from sim_core.questions.shift.strategies import Load, Planned, Predictive, Reactive, best_plan, forecast_error
+from sim_core.questions.shift.strategies import (
+    Load,
+    Planned,
+    Predictive,
+    Reactive,
+    Strategy,
+    best_plan,
+    forecast_error,
+)
 from sim_core.questions.shift.study import STRATEGIES, Outcome, Study, _waiting, brought, without
 from sim_core.questions.shift.volatility import SWEEP_DWELLS, break_even, sweep
 from sim_core.scenario.ready import ready_scenario
@@ -154,23 +162,50 @@ RULES = {
 }
 
 
+def wanted(strategy: Strategy, now_s: float, prefill_workers: int) -> int:
+    """Return the split that a strategy asks for at one moment."""
+    return strategy.wish(np.array([now_s]), prefill_workers)[1]
+
+
 def test_reactive_waits_for_its_window_the_threshold_and_the_cool_down() -> None:
     """By hand: with 2 of 4 workers prefilling their load is 1.2, and 3 workers bring it to 0.8. Nothing
     before 20 s; then 3; nothing more for 30 s, and with 3 the load is below the threshold."""
     strategy = Reactive(steps_load(), load_scenario("", **RULES))
-    assert strategy.target(10.0, 2) == 2
-    assert strategy.target(20.0, 2) == 3
-    assert strategy.target(40.0, 2) == 2
-    assert strategy.target(55.0, 3) == 3
+    assert wanted(strategy, 10.0, 2) == 2
+    assert wanted(strategy, 20.0, 2) == 3
+    assert wanted(strategy, 40.0, 2) == 2
+    assert wanted(strategy, 55.0, 3) == 3
     careful = Reactive(steps_load(), load_scenario("", **{**RULES, "hysteresis_frac": 0.5}))
-    assert careful.target(20.0, 2) == 2
+    assert wanted(careful, 20.0, 2) == 2
 
 
 def test_predictive_sees_the_change_before_it_comes() -> None:
     """By hand: at 90 s the next 20 s need 1.45 and 1.45 workers: two and two."""
     strategy = Predictive(steps_load(), load_scenario("", **RULES, forecast_error_frac=0.0))
-    assert strategy.target(60.0, 3) == 3
-    assert strategy.target(90.0, 3) == 2
+    assert wanted(strategy, 60.0, 3) == 3
+    assert wanted(strategy, 90.0, 3) == 2
+
+
+@pytest.mark.parametrize("kind", [Strategy, Reactive, Predictive, Planned])
+def test_a_wish_is_what_asking_at_each_moment_finds(kind: type[Strategy]) -> None:
+    """Oracle: one moment after another, the split as wished from then on."""
+    scenario = load_scenario("", **{**RULES, "cooldown_s": 7.0, "forecast_error_frac": 0.4})
+    own = {Strategy: (), Planned: (np.array([35.0, 90.0]), np.array([3, 1]))}
+    arguments = own.get(kind, (steps_load(), scenario))
+    times_s = np.arange(5.0, 200.0, 5.0)
+    strategy, asked, split = kind(*arguments), [], 2
+    for now_s in times_s:
+        before, split = split, wanted(strategy, now_s, split)
+        if split != before:
+            asked.append((now_s, split))
+    strategy, found, split = kind(*arguments), [], 2
+    while times_s.size:
+        before, (passed, split) = split, strategy.wish(times_s, split)
+        if split != before:
+            found.append((times_s[passed - 1], split))
+        times_s = times_s[passed:]
+    assert found == asked
+    assert (len(asked) > 1) == (kind is not Strategy)
 
 
 def test_forecast_errors_have_their_size() -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sim_core.engine.compiling import Entry, inlined, inner
+from sim_core.engine.compiling import inlined, inner
 from sim_core.engine.kernels.blocks import blocks_of
 from sim_core.engine.kernels.clock import forget_due, left_to_generate, stop_decoding, tokens_held
 from sim_core.engine.kernels.pools.links import put_on_link
@@ -39,29 +39,24 @@ class Plan(NamedTuple):
     instant: bool
 
 
-@Entry
-def ask_move(clerks, senders, decode, stages, moves, plan, transfer, worker, to, now_s):
-    """Let a worker leave its pool: it takes no more work and gives up what it has."""
-    c = clerks[0]
-    move = moves[c.moves]
-    move.worker = worker
-    move.to = to
-    move.asked_s = now_s
-    move.drained_s = move.ready_s = math.nan
-    sender = senders[worker]
-    if to == DECODES:
-        move.step_end_s = max(sender.free_s, now_s)
-        sender.free_s = math.inf
-    else:
-        s = decode.states[worker]
-        s.opens_s = math.inf
-        move.step_end_s = max(s.clock_s, now_s)
-        if plan.migrate:
-            send_away(
-                s, replica_of(decode.stacked, worker), decode, sender, stages, transfer, move.step_end_s
-            )
-    c.moves += 1
-    c.draining += 1
+@inner
+def begin_moves(c, senders, decode, stages, moves, plan, transfer):
+    """Let the workers that have been asked to move leave their pools: they give up what they have."""
+    while c.begun < c.moves:
+        move = moves[c.begun]
+        sender = senders[move.worker]
+        if move.to == DECODES:
+            move.step_end_s = max(sender.free_s, move.asked_s)
+            sender.free_s = math.inf
+        else:
+            s = decode.states[move.worker]
+            s.opens_s = math.inf
+            move.step_end_s = max(s.clock_s, move.asked_s)
+            if plan.migrate:
+                replica = replica_of(decode.stacked, move.worker)
+                send_away(s, replica, decode, sender, stages, transfer, move.step_end_s)
+        c.begun += 1
+        c.draining += 1
 
 
 @inner

@@ -17,7 +17,7 @@ from sim_core.engine.kernels.pools.links import (
     prefill_prompts,
     release_taken_over,
 )
-from sim_core.engine.kernels.pools.moves import finish_moves
+from sim_core.engine.kernels.pools.moves import begin_moves, finish_moves
 from sim_core.engine.kernels.queue import waiting_head
 from sim_core.engine.kernels.records import NOBODY, Arrays, Rules, replica_of
 from sim_core.price.step_cost import StepCost
@@ -87,6 +87,7 @@ CLERK = np.dtype(
         ("blocked", np.int64),  # 1 while no free prefill worker has room for the head of the queue
         ("blocked_s", np.float64),  # when that was found last
         ("moves", np.int64),  # moves asked for so far
+        ("begun", np.int64),  # those whose worker has been told
         ("draining", np.int64),  # those whose worker has not yet given up its work
     ],
     align=True,
@@ -192,15 +193,18 @@ def open_pools(clerks, prefill, senders, decode, sent_s, prompts, outputs, clien
 
 
 @Entry
-def advance_pools(clerks, prefill, senders, decode, stages, heap, moves, plan, transfer, sent_s, until_s):
-    """Run prefill and decode workers side by side, everything that happens before `until_s`.
+def advance_pools(clerks, prefill, senders, decode, stages, heap, moves, plan, transfer, sent_s, untils_s):
+    """Run prefill and decode workers side by side, everything that happens before each of `untils_s` in turn.
 
-    Events in order of time: a client sends again, a prompt arrives at the decode pool, a prefill worker
-    starts; decode workers run all steps that start before. `sent_s` holds the arrivals; in a closed loop it
-    is completed here.
+    First the workers leave that have been asked to. Then events in order of time: a client sends again, a
+    prompt arrives at the decode pool, a prefill worker starts; decode workers run all steps that start
+    before. `sent_s` holds the arrivals; in a closed loop it is completed here.
     """
     requests, c = decode.stacked.requests, clerks[0]
-    while True:
+    begin_moves(c, senders, decode, stages, moves, plan, transfer)
+    part = 0
+    while part < untils_s.size:
+        until_s = untils_s[part]
         if c.draining > 0:
             finish_moves(c, senders, decode, moves, plan)
         arriving = next_arriving(senders, stages)
@@ -210,7 +214,10 @@ def advance_pools(clerks, prefill, senders, decode, stages, heap, moves, plan, t
         if decode_until(c, prefill, senders, decode, stages, heap, min(event_s, until_s)):
             continue
         if event_s >= until_s:
-            break
+            part += 1
+            if until_s < math.inf:
+                c.now_s = max(c.now_s, until_s)
+            continue
         c.now_s = max(c.now_s, event_s)
         if again_s <= event_s:
             send_again(c, requests, heap, sent_s)
@@ -218,5 +225,3 @@ def advance_pools(clerks, prefill, senders, decode, stages, heap, moves, plan, t
             deliver(decode.states, requests, senders, stages, arriving, c.now_s)
         else:
             start_prefill(c, prefill, senders, stages, transfer, heap)
-    if until_s < math.inf:
-        c.now_s = max(c.now_s, until_s)
