@@ -12,6 +12,19 @@ from tests.browser.visit import Visit
 pytestmark = pytest.mark.browser
 
 QUICK = "demand_hours=0.1&dwell_s=60&prefill_workers=2&decode_workers=2&slo_tpot_ms=20"
+WATCH = """
+window.twice = new Set();
+const look = () => {
+  const seen = new Set();
+  for (const label of document.querySelectorAll('[data-testid=stSlider] [data-testid=stWidgetLabel]')) {
+    const place = label.closest('[data-testid=stSidebar]') ? 'sidebar' : 'page';
+    const name = `${place}: ${label.innerText.trim()}`;
+    if (seen.has(name)) window.twice.add(name);
+    seen.add(name);
+  }
+};
+new MutationObserver(look).observe(document, {subtree: true, childList: true, characterData: true});
+"""  # looks each time the page has changed
 FREE = "init_s=0&warm_up_s=0&storage_gb_per_s=1000000&control_s=5"
 
 
@@ -51,3 +64,32 @@ def test_the_work_can_be_stopped_and_goes_on(visit: Callable[..., Visit]) -> Non
     assert "…" in one.page.locator(".bs-compare").first.inner_text()
     one.page.get_by_role("button", name="Go on").click()
     one.until(lambda: "…" not in one.page.locator(".bs-compare").first.inner_text())
+
+
+def test_no_slider_ever_stands_twice(visit: Callable[..., Visit]) -> None:
+    """Oracle: the labels on the page and in the sidebar, looked at whenever the page changes while strategies
+    are worked out: when it opens, in another view, with other traffic, without a note."""
+    one = visit(f"/Traffic_shift?{QUICK}")
+    one.page.add_init_script(WATCH)
+    for shown in ("time", "strategies"):
+        one.open(f"/Traffic_shift?demand_hours=0.5&slo_tpot_ms=15&seed=17&shift={shown}&no_such_key=1")
+        steps = (
+            lambda: one.page.get_by_text("When adapting pays").click(),
+            lambda: one.page.get_by_role("button", name="Got it").click(),
+            lambda: one.page.get_by_text("Over time").first.click(),
+            lambda: choose_traffic(one, "trace"),
+            lambda: choose_traffic(one, "spike"),
+            lambda: one.page.get_by_text("All strategies").click(),
+            lambda: choose_traffic(one, "step"),
+        )
+        for step in steps:
+            step()
+            one.page.wait_for_timeout(700)
+        one.until(lambda: one.page.get_by_role("button", name="Stop").count() == 0, seconds=120)
+        assert one.page.evaluate("[...window.twice]") == []
+        assert one.page.evaluate("document.querySelectorAll('[data-testid=stSlider]').length") > 10
+
+
+def choose_traffic(one: Visit, kind: str) -> None:
+    one.page.get_by_role("combobox", name="Traffic over time").first.click()
+    one.page.get_by_role("option", name=kind, exact=True).click()

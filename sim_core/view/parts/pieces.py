@@ -22,6 +22,16 @@ def say(finding: str, *notes: str, more: Markup | None = None) -> None:
     st.html(render("parts/say.html", finding=finding, notes=notes, more=more or ""))
 
 
+def nothing(places: int = 1) -> None:
+    """Leave places empty.
+
+    Until a run ends, Streamlit keeps what the run before drew at places that this one has not come to. So
+    where a run takes long, what may be absent leaves its place empty: what follows keeps its own.
+    """
+    for _ in range(places):
+        st.empty()
+
+
 class KeyFigure(NamedTuple):
     """One key figure, all in plain text: its name, its value, and a note beneath, of one line or several."""
 

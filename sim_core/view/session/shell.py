@@ -81,8 +81,12 @@ def begin() -> Scenario:
             st.markdown("**Not everything in this link could be used.**")
             st.text("\n".join(st.session_state.notes))
             st.button("Got it", on_click=_dismiss, key="dismiss_notes")
+    else:
+        st.empty()  # so that what follows keeps its place
     if st.session_state.problem:
         st.warning(st.session_state.problem, icon=":material/info:")
+    else:
+        st.empty()
     _own_engine(scenario)
     return scenario
 
@@ -90,6 +94,7 @@ def begin() -> Scenario:
 def _own_engine(scenario: Scenario) -> None:
     """Say that predictions are those of the visitor's own engine, with the way back."""
     if not (scenario.constants or scenario.step_profile):
+        st.empty()
         return
     words = (
         "Predictions use **your own step times**, measured. Model, device and layout are those they were "

@@ -47,32 +47,40 @@ MOST_DECISIONS = 40  # whose worth is worked out
 
 
 def show(scenario: Scenario) -> None:
-    """Show the view that was asked for; where it cannot be, the controls and the reason."""
+    """Show the view that was asked for; where it cannot be, the controls and the reason.
+
+    The sliders have a place of their own, whatever a view says above them: while it works things out, what
+    the run before drew stays where nothing new stands, and a slider that had moved would be there twice.
+    """
     views("shift", VIEWS)
-    sweeps.wait_until_ready()
+    with st.container():
+        sweeps.wait_until_ready()
+    top = st.container()
+    with st.container():
+        shift_dials(scenario)
     view = {"time": over_time, "pays": pays, "strategies": all_strategies}[state.view("shift")]
     try:
-        view(scenario)
+        view(scenario, top)
     except ScenarioError as error:
-        pieces.say(str(error))
-        shift_dials(scenario)
+        with top:
+            pieces.say(str(error))
 
 
 # What the strategies make of it
 
 
-def over_time(scenario: Scenario) -> None:
-    """Show one strategy over time, and its moves."""
-    study = study_of(scenario)
+def over_time(scenario: Scenario, top: Any) -> None:
+    """Show one strategy over time, and its moves; finding and choice stand at the `top`."""
     name = state.view("strategy")
-    first_work(study, [name, "fixed"])
-    known = known_outcome(study)
+    with top:
+        study = study_of(scenario)
+        first_work(study, [name, "fixed"])
+        known = known_outcome(study)
+        pieces.say(finding(study, known), move_words(study.scenario))
+        trust_badge.badge(study.scenario)
+        with st.container(width=300):
+            choose("strategy", STRATEGIES, "Strategy")
     outcome = known[name]
-    pieces.say(finding(study, known), move_words(study.scenario))
-    trust_badge.badge(study.scenario)
-    with st.container(width=300):
-        choose("strategy", STRATEGIES, "Strategy")
-    shift_dials(scenario)
     chart(
         shift_figures.over_time(study, outcome, known["fixed"]),
         "over_time",
@@ -83,22 +91,20 @@ def over_time(scenario: Scenario) -> None:
     )
     comparison(study, known)
     caption_line(study)
-    worth = moves(study, outcome)
+    moves(study, outcome)
     rows = timeline_rows(study, outcome)
     actions.take_away(
         "over_time", actions.table_files(rows, f"shift-{name}", study.scenario), command_of(study, name)
     )
-    job = rest_of_work(study) or worth
-    if job:
-        do_work(job)
+    do_work(lambda: rest_of_work(study) or worth_of_moves(study, outcome))
 
 
-def moves(study: Study, outcome: Outcome) -> Job | None:
-    """Show every decision to move, its cost and whether it paid; return what is still to be worked out."""
+def moves(study: Study, outcome: Outcome) -> None:
+    """Show every decision to move, its cost and whether it paid."""
     if not outcome.decisions:
         if outcome.spans:
             st.caption("Nobody moved.")
-        return None
+        return
     rows = decision_rows(study, outcome)
     worth = _worth(study, outcome)
     lines = []
@@ -114,7 +120,13 @@ def moves(study: Study, outcome: Outcome) -> Job | None:
             "Brought: requests within the limits over the whole time, against the same run without this one "
             "decision."
         )
-    missing = [place for place in range(min(len(rows), MOST_DECISIONS)) if place not in worth]
+
+
+def worth_of_moves(study: Study, outcome: Outcome) -> Job | None:
+    """Return the work on what the next decision brought; None when all are known."""
+    worth = _worth(study, outcome)
+    total = min(len(outcome.decisions), MOST_DECISIONS)
+    missing = [place for place in range(total) if place not in worth]
     if not missing:
         return None
     place = missing[0]
@@ -122,7 +134,6 @@ def moves(study: Study, outcome: Outcome) -> Job | None:
     def work(progress: Callable[[float], None]) -> None:
         worth[place] = brought_by(study, outcome, place, progress)
 
-    total = min(len(rows), MOST_DECISIONS)
     return Job("What each move brought", total - len(missing), total, work)
 
 

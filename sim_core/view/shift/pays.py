@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -20,7 +20,7 @@ from sim_core.view.drawing.words import number, percent
 from sim_core.view.parts import actions, pieces, trust_badge
 from sim_core.view.parts.chart import chart
 from sim_core.view.shift import figures as shift_figures
-from sim_core.view.shift.sidebar import shift_dials, span_words
+from sim_core.view.shift.sidebar import span_words
 from sim_core.view.shift.words import comparison, finding, move_words
 from sim_core.view.shift.work import (
     Job,
@@ -37,14 +37,15 @@ from sim_core.view.shift.work import (
 # All strategies
 
 
-def all_strategies(scenario: Scenario) -> None:
-    """Show all strategies side by side."""
-    study = study_of(scenario)
-    first_work(study, ["fixed"])
-    known = known_outcome(study)
-    pieces.say(finding(study, known), move_words(study.scenario))
-    trust_badge.badge(study.scenario)
-    shift_dials(scenario)
+def all_strategies(scenario: Scenario, top: Any) -> None:
+    """Show all strategies side by side; the finding stands at the `top`."""
+    with top:
+        study = study_of(scenario)
+        first_work(study, ["fixed"])
+        known = known_outcome(study)
+        pieces.say(finding(study, known), move_words(study.scenario))
+        trust_badge.badge(study.scenario)
+        pieces.nothing()
     chart(
         shift_figures.strategies(known),
         "strategies",
@@ -58,9 +59,7 @@ def all_strategies(scenario: Scenario) -> None:
     actions.take_away(
         "strategies", actions.table_files(rows, "shift-strategies", study.scenario), command_of(study, "all")
     )
-    job = rest_of_work(study)
-    if job:
-        do_work(job)
+    do_work(lambda: rest_of_work(study))
 
 
 # When adapting pays
@@ -78,16 +77,17 @@ def known_row(scenario: Scenario, times: float) -> dict[str, Any] | None:
     return _rows.get(_sweep_key(scenario, times))
 
 
-def pays(scenario: Scenario) -> None:
+def pays(scenario: Scenario, top: Any) -> None:
     """Show what adapting brings over how slowly traffic changes, filling in as it is worked out."""
     if scenario.demand == "trace":
         raise ScenarioError("A trace changes as it does: choose another kind of traffic to vary its speed.")
     rows = [row for times in SWEEP if (row := known_row(scenario, times))]
     even = {name: break_even(rows, name) for name in ("reactive", "predictive")}
     complete = len(rows) == len(SWEEP)
-    pieces.say(pays_finding(scenario, rows, even, complete), move_words(scenario))
-    trust_badge.badge(plain(scenario))
-    shift_dials(scenario)
+    with top:
+        pieces.say(pays_finding(scenario, rows, even, complete), move_words(scenario))
+        trust_badge.badge(plain(scenario))
+        pieces.nothing(3)
     here = scenario.dwell_s / max(reallocation_s(scenario), scenario.control_s)
     figure = shift_figures.benefits(rows, SWEEP, even, here if scenario.demand == "markov" else None)
     model, part = model_of(scenario), accelerator_of(scenario)
@@ -109,19 +109,21 @@ def pays(scenario: Scenario) -> None:
         "requests than the fixed split that is best for the mean."
     )
     actions.take_away("benefits", actions.table_files(rows, "shift-volatility"), _command_sweep(scenario))
-    missing = next((times for times in SWEEP if known_row(scenario, times) is None), None)
-    if missing is not None:
-        name = f"Traffic that changes every {span_words(missing * reallocation_s(scenario))}"
-        do_work(
-            Job(
-                name,
-                len(rows),
-                len(SWEEP),
-                lambda progress: _rows.put(
-                    _sweep_key(scenario, missing), sweep_row(scenario, missing, progress)
-                ),
-            )
-        )
+    do_work(lambda: next_point(scenario))
+
+
+def next_point(scenario: Scenario) -> Job | None:
+    """Return the work on the next point of the sweep; None when all are known."""
+    missing = [times for times in SWEEP if known_row(scenario, times) is None]
+    if not missing:
+        return None
+    times = missing[0]
+
+    def work(progress: Callable[[float], None]) -> None:
+        _rows.put(_sweep_key(scenario, times), sweep_row(scenario, times, progress))
+
+    name = f"Traffic that changes every {span_words(times * reallocation_s(scenario))}"
+    return Job(name, len(SWEEP) - len(missing), len(SWEEP), work)
 
 
 def pays_finding(

@@ -12,7 +12,7 @@ from sim_core.questions.shift.cluster import REALLOCATIONS, kind_of, reallocatio
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.traces import MAX_UPLOAD_BYTES, read_trace
 from sim_core.view.drawing.words import number, percent, quantity
-from sim_core.view.parts import controls
+from sim_core.view.parts import controls, pieces
 from sim_core.view.parts.lengths import lengths
 from sim_core.view.parts.sidebar import (
     WORKERS,
@@ -36,6 +36,7 @@ OTHER_ENDS = {
     "200~0.5/500~0.5": "ask briefly, answer at length (200 → 500)",
     "500~0.5/2000~0.5": "reasoning (500 → 2,000)",
 }
+PLACES_BELOW = 12  # in which other traffic may have left a control
 SAME = 0.005  # shares of requests that differ by less are the same
 
 
@@ -64,6 +65,7 @@ def sidebar(scenario: Scenario) -> None:
         _deciding()
         limits()
         advanced(scenario)
+        pieces.nothing(PLACES_BELOW)
 
 
 def _other_end(scenario: Scenario) -> None:
@@ -148,7 +150,7 @@ def own_trace(scenario: Scenario) -> Any:
 
 
 def shift_dials(scenario: Scenario) -> None:
-    """Draw the sliders beside the chart: strategy, load, speed of change, error of the forecast."""
+    """Draw the sliders beside the chart: load, speed of change, error of the forecast, limits."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
         if scenario.demand_load_frac is not None:
             controls.ladder("demand_load_frac", LOADS, percent, on_page=True)
@@ -156,8 +158,12 @@ def shift_dials(scenario: Scenario) -> None:
             controls.ladder(
                 "arrival_per_s", controls.RATES, lambda value: quantity(value, "req/s"), on_page=True
             )
+        else:
+            pieces.nothing()
         if scenario.demand in ("markov", "daily", "spike"):
             controls.ladder("dwell_s", DWELLS_S, span_words, on_page=True)
+        else:
+            pieces.nothing()
         controls.ladder("forecast_error_frac", ERRORS, percent, on_page=True)
     own_limits_row()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -11,8 +12,12 @@ from sim_core.questions.shift.study import STRATEGIES, Outcome, Study
 from sim_core.scenario.link.write import command_for, to_query
 from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of, model_of
 from sim_core.view.drawing.words import duration, number, percent, quantity
+from sim_core.view.parts import pieces
 from sim_core.view.session import shell, state
 from sim_core.view.shift.sidebar import own_trace, span_words
+
+REDRAWN_S = 0.7  # between two drawings of the page while things are worked out
+PLACES_BELOW = 6  # in which a view with more to show may have left something
 
 
 class Job(NamedTuple):
@@ -24,8 +29,11 @@ class Job(NamedTuple):
     work: Callable[[Callable[[float], None]], Any]
 
 
-def do_work(job: Job) -> None:
-    """Work on something, with a stop button; then draw the page again."""
+def do_work(next_job: Callable[[], Job | None]) -> None:
+    """Work on what is left for some time, with a stop button; then draw the page again."""
+    job = next_job()
+    if job is None:
+        return
     key = hash((to_query(st.session_state.scenario), state.view("shift"), state.view("strategy")))
     if st.session_state.get("shift_stopped") == key:
         st.button("Go on", icon=":material/play_arrow:", on_click=_go_on, key="shift_go_on")
@@ -34,7 +42,11 @@ def do_work(job: Job) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         bar = st.progress(0.0)
         st.button("Stop", icon=":material/stop:", on_click=_stop, args=(key,), key="shift_stop")
-    job.work(is_shown(bar, job))
+    pieces.nothing(PLACES_BELOW)
+    until_s = time.monotonic() + REDRAWN_S
+    while job and time.monotonic() < until_s:
+        job.work(is_shown(bar, job))
+        job = next_job()
     shell.draw_answer_again()
 
 
@@ -79,14 +91,15 @@ def known_outcome(study: Study) -> dict[str, Outcome]:
 
 def first_work(study: Study, names: Sequence[str]) -> None:
     """Work out what a view cannot do without."""
+    place = st.empty()
     names = [name for name in dict.fromkeys(names) if study.known(name) is None]
     if not names:
         return
-    bar = st.progress(0.0)
-    for place, name in enumerate(names):
-        job = job_of(study, name, place, len(names))
+    bar = place.progress(0.0)
+    for done, name in enumerate(names):
+        job = job_of(study, name, done, len(names))
         job.work(is_shown(bar, job))
-    bar.empty()
+    place.empty()
 
 
 def rest_of_work(study: Study) -> Job | None:
