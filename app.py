@@ -9,6 +9,6 @@ import streamlit as st
 from sim_core.view.session import server, shell
 
 if __name__ == "__main__":
-    shell.run()
+    shell.run_page()
 else:
     app = st.App(__file__, routes=server.routes(), lifespan=server.lifespan)

@@ -22,10 +22,10 @@ import numpy as np
 from benchmarks.validate import usable
 from sim_core.evidence.assumed import policy, scenario_of, token_budget
 from sim_core.evidence.errors import steady_tok_per_s
-from sim_core.evidence.own.cases import METRICS, Case, case_of, median_error, predict, ratios
+from sim_core.evidence.own.cases import METRICS, Case, case_of, case_ratios, median_error, predict_cases
 from sim_core.evidence.own.fit import fit
 from sim_core.evidence.own.formats.points import OwnPoint
-from sim_core.evidence.published import Point
+from sim_core.evidence.published import PublishedPoint
 from sim_core.fields.errors import ScenarioError
 
 DRAWN_CV = 0.0642  # of lengths drawn evenly between 80% and 100%
@@ -33,14 +33,14 @@ REPORTED = ("ttft_ms", "tpot_ms", "output_tok_per_s")
 FEWEST = 8
 
 
-def engine_of(point: Point) -> tuple[object, ...]:
+def engine_of(point: PublishedPoint) -> tuple[object, ...]:
     """Return what is the same for all points of one engine on one layout."""
     layout = (point.devices, point.tensor_parallel, point.expert_parallel)
     engine = (point.engine, point.engine_version, point.source, policy(point))
     return (point.model, point.accelerator, point.precision, *layout, *engine, token_budget(point))
 
 
-def case(point: Point) -> Case:
+def case(point: PublishedPoint) -> Case:
     """Return a published point as a user's own; lengths between 80% and 100% as their mean and variation."""
     scenario = scenario_of(point).replace(
         prompt_cv=DRAWN_CV if point.lengths == "80-100%" else 0.0,
@@ -74,7 +74,7 @@ def case(point: Point) -> Case:
     return case_of(own, scenario)
 
 
-def groups(points: Sequence[Point]) -> list[list[Point]]:
+def groups(points: Sequence[PublishedPoint]) -> list[list[PublishedPoint]]:
     """Return the engines with enough points."""
     found = defaultdict(list)
     for point in points:
@@ -83,14 +83,16 @@ def groups(points: Sequence[Point]) -> list[list[Point]]:
     return [rows for rows in found.values() if len(rows) >= FEWEST]
 
 
-def scored(rows: Sequence[Point], count: int, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def scored(
+    rows: Sequence[PublishedPoint], count: int, draw: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Return predicted over measured of a group's other points, before and after a fit to `count` of them."""
     cases = [case(point) for point in rows]
     chosen = set(draw.permutation(len(cases))[:count].tolist())
     rest = [item for place, item in enumerate(cases) if place not in chosen]
     found = fit([cases[place] for place in sorted(chosen)], hold_out=False)
-    before, after = predict(rest), predict(rest, found.constants)
-    return ratios(rest, before), ratios(rest, after)
+    before, after = predict_cases(rest), predict_cases(rest, found.constants)
+    return case_ratios(rest, before), case_ratios(rest, after)
 
 
 def main() -> None:

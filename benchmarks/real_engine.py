@@ -28,7 +28,7 @@ import numpy as np
 
 from sim_core.engine.run import run
 from sim_core.evidence.own.formats.read import read_upload
-from sim_core.evidence.own.probe import measure, speed_words
+from sim_core.evidence.own.probe import measure_server, speed_words
 from sim_core.evidence.own.server import OpenAIServer, Probe, Stream
 from sim_core.evidence.own.steps import fit_steps
 from sim_core.scenario.profiles import EngineProfile
@@ -247,7 +247,7 @@ def main() -> None:
         log = given.steps.absolute() if given.steps else None
         with server(given.python, folder, log) as address:
             client = OpenAIServer(address, "tiny")
-            found = measure(
+            found = measure_server(
                 client, "tiny", most_streams=SEQUENCES, longest=client.longest, seconds=given.seconds,
                 progress=lambda line: None,
             )  # fmt: skip

@@ -218,7 +218,7 @@ def pool_rows(quick: bool) -> Iterator[Row]:
     repeats = 5 if quick else 32
 
     def splits(seed: int) -> None:
-        rows = disaggregation.ratios(wide.replace(seed=seed, arrivals="closed", concurrency=512), 0.8)
+        rows = disaggregation.split_rows(wide.replace(seed=seed, arrivals="closed", concurrency=512), 0.8)
         assert len(rows) == 16
 
     point = timing(running(scenario), repeats)

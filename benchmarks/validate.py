@@ -38,7 +38,7 @@ from sim_core.evidence import published as measured
 from sim_core.evidence.errors import METRICS
 from sim_core.evidence.fingerprint import fingerprint
 from sim_core.evidence.predicted import Bench, bench_of, predict, predict_pools
-from sim_core.evidence.published import NOT_STATED, Point
+from sim_core.evidence.published import NOT_STATED, PublishedPoint
 
 FEWEST_HELD_OUT = 10
 CELL_ROWS = 3  # rows chosen of one campaign and pair of lengths
@@ -78,7 +78,7 @@ LABELS = {"INT8": "", "UNSET": "", "mxfp4": "fp4", "MXFP4": "fp4"}
 # --- the full tables as points --------------------------------------------------------------------
 
 
-def read_serving(path: Path) -> tuple[list[Point], dict[str, int]]:
+def read_serving(path: Path) -> tuple[list[PublishedPoint], dict[str, int]]:
     """Return the rows of the table of serving runs as points, and how many were left out for which reason."""
     rows = pd.read_csv(path, low_memory=False, dtype={"date": str})
     kind = rows.metric_kind.map(KINDS)
@@ -112,7 +112,7 @@ def _model_id(name: str) -> str:
     return name.lower().replace("deepseek-v3.1", "deepseek-v3")
 
 
-def _serving_point(row: Any, traffic: str) -> Point:
+def _serving_point(row: Any, traffic: str) -> PublishedPoint:
     """Return one row of the table as a point."""
     notes = str(row.notes)
     actual = re.search(r"mean actual lengths (\d+)/(\d+)", notes)
@@ -127,7 +127,7 @@ def _serving_point(row: Any, traffic: str) -> Point:
     if statistic == "mean" and math.isnan(row.tpot_ms_mean) and not math.isnan(row.tpot_ms_p50):
         statistic = "median"
     clients = row.concurrency_or_qps
-    return Point(
+    return PublishedPoint(
         id=row.row_id,
         traffic=traffic,
         pools="split" if split else "one",
@@ -193,7 +193,7 @@ def _first(*values: float) -> float:
     return next((float(value) for value in values if not math.isnan(value)), math.nan)
 
 
-def read_mlperf(path: Path) -> list[Point]:
+def read_mlperf(path: Path) -> list[PublishedPoint]:
     """Return MLPerf Server and Interactive runs with latencies: closed division, one node, each once."""
     rows = pd.read_csv(path, low_memory=False)
     rows["benchmark"] = rows.model.str.replace(r"-99(\.9)?$", "", regex=True)
@@ -207,10 +207,10 @@ def read_mlperf(path: Path) -> list[Point]:
     return [_mlperf_point(row) for row in rows.itertuples()]
 
 
-def _mlperf_point(row: Any) -> Point:
+def _mlperf_point(row: Any) -> PublishedPoint:
     bench = catalogue.benchmark(row.benchmark)
     place = row.entry_id if isinstance(row.entry_id, str) else row.source_path
-    return Point(
+    return PublishedPoint(
         id=f"M{row.Index:05d}",
         traffic="server",
         pools="one",
@@ -264,13 +264,13 @@ def possible(bench: Bench) -> np.ndarray:
     return np.array(bench.kv_blocks, bool) & ~wrong & ~doubtful
 
 
-def not_too_fast(split: Sequence[Point]) -> np.ndarray:
+def not_too_fast(split: Sequence[PublishedPoint]) -> np.ndarray:
     """Return which points of two pools fit, and have a TPOT that the datasheet allows."""
     floor = predict_pools(split, "datasheet")
     return evidence_errors.measured(split)[:, 1] >= floor[:, 1]
 
 
-def campaign(point: Point) -> tuple:
+def campaign(point: PublishedPoint) -> tuple:
     """Return what the points of one series of measurements have in common."""
     kind = "split" if point.pools == "split" else point.traffic
     return kind, point.model, point.accelerator, point.engine, point.precision
@@ -279,7 +279,7 @@ def campaign(point: Point) -> tuple:
 # --- the rule of choice ---------------------------------------------------------------------------
 
 
-def choose(points: Sequence[Point]) -> list[Point]:
+def choose(points: Sequence[PublishedPoint]) -> list[PublishedPoint]:
     """Return the points of the table by rule, not by hand: no error is looked at.
 
     Points are grouped to campaigns (kind of run, model, accelerator, engine, precision) and within them to
@@ -287,7 +287,7 @@ def choose(points: Sequence[Point]) -> list[Point]:
     are taken, the newest where a point was measured more than once; of each campaign, cells are taken in
     the order of their lengths, spread evenly, up to `MOST_PER_CAMPAIGN` points.
     """
-    campaigns: dict[tuple, dict[tuple, list[Point]]] = {}
+    campaigns: dict[tuple, dict[tuple, list[PublishedPoint]]] = {}
     for point in points:
         cell = (point.prompt_tokens, point.output_tokens, point.tensor_parallel, point.expert_parallel)
         cell += (point.replicas, point.lengths, point.prefill_devices, point.decode_devices)
@@ -302,14 +302,14 @@ def choose(points: Sequence[Point]) -> list[Point]:
     return sorted(found, key=lambda point: point.id)
 
 
-def _ends_and_middle(cell: list[Point]) -> list[Point]:
-    newest: dict[tuple, Point] = {}
+def _ends_and_middle(cell: list[PublishedPoint]) -> list[PublishedPoint]:
+    newest: dict[tuple, PublishedPoint] = {}
     for point in sorted(cell, key=lambda point: (point.date, point.id)):
         newest[point.clients, round(point.arrival_per_s, 6) if point.arrival_per_s > 0 else 0] = point
     return _spread([newest[key] for key in sorted(newest)], CELL_ROWS)
 
 
-def _spread(items: list[Point], most: int) -> list[Point]:
+def _spread(items: list[PublishedPoint], most: int) -> list[PublishedPoint]:
     """Return at most so many of the items, evenly spread from the first to the last."""
     if len(items) <= most:
         return items
@@ -317,11 +317,11 @@ def _spread(items: list[Point], most: int) -> list[Point]:
     return [items[place] for place in places]
 
 
-def csv_of(points: Sequence[Point]) -> str:
+def csv_of(points: Sequence[PublishedPoint]) -> str:
     """Return points as `measured.csv` holds them; numbers as the source prints them, to 6 digits."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(Point._fields)
+    writer.writerow(PublishedPoint._fields)
     for point in points:
         writer.writerow([_cell(key, value) for key, value in point._asdict().items()])
     return out.getvalue()
@@ -377,7 +377,7 @@ def fit(bench: Bench, evaluations: int) -> dict[str, float]:
     return {constant.name: constant.value for constant in with_position(bounds, found.x).constants}
 
 
-def write_typical(one: Sequence[Point], left_out: dict[str, int]) -> None:
+def write_typical(one: Sequence[PublishedPoint], left_out: dict[str, int]) -> None:
     """Fit `typical` to all usable closed loops, and write it with its errors."""
     points = [point for point in one if point.fitted]
     bench = bench_of(points)
@@ -397,7 +397,7 @@ def write_typical(one: Sequence[Point], left_out: dict[str, int]) -> None:
 
 
 def typical_errors(
-    one: Sequence[Point], bench: Bench, values: dict[str, float], left_out: dict[str, int]
+    one: Sequence[PublishedPoint], bench: Bench, values: dict[str, float], left_out: dict[str, int]
 ) -> dict[str, Any]:
     """Return the error tables of fitted constants: over all, by groups, and of runs that no fit uses."""
     folds = tomllib.loads((measured.FOLDER / "folds.toml").read_text(encoding="utf-8"))
@@ -428,7 +428,7 @@ def typical_errors(
     }
 
 
-def _scores(points: Sequence[Point], predicted: np.ndarray) -> dict[str, float]:
+def _scores(points: Sequence[PublishedPoint], predicted: np.ndarray) -> dict[str, float]:
     """Return rows, median absolute errors and biases in percent, and the rank correlation of TPOT."""
     known = np.isfinite(predicted[:, 1])
     chosen, found = [point for point, ok in zip(points, known, strict=True) if ok], predicted[known]
@@ -443,7 +443,9 @@ def _scores(points: Sequence[Point], predicted: np.ndarray) -> dict[str, float]:
     return scores | ({"rank": round(order, 3)} if math.isfinite(order) else {})
 
 
-def _by_group(points: Sequence[Point], predicted: np.ndarray, groups: Sequence[str]) -> dict[str, Any]:
+def _by_group(
+    points: Sequence[PublishedPoint], predicted: np.ndarray, groups: Sequence[str]
+) -> dict[str, Any]:
     found = {}
     for name in sorted(set(groups)):
         inside = np.array([group == name for group in groups])
@@ -494,7 +496,7 @@ def base_of(values: dict[str, float]) -> Constants:
     return Constants(**fields)
 
 
-def write_folds(points: Sequence[Point]) -> None:
+def write_folds(points: Sequence[PublishedPoint]) -> None:
     """Fit without each accelerator and each model, and write the constants."""
     fitted = [point for point in points if point.fitted]
     bench = bench_of(fitted)
@@ -544,7 +546,7 @@ def blind_rows() -> list[dict[str, Any]]:
     return rows
 
 
-def _blind(points: Sequence[Point], unseen: str, ratio: np.ndarray) -> list[dict[str, Any]]:
+def _blind(points: Sequence[PublishedPoint], unseen: str, ratio: np.ndarray) -> list[dict[str, Any]]:
     return [
         {"id": point.id, "unseen": unseen}
         | {
@@ -555,7 +557,7 @@ def _blind(points: Sequence[Point], unseen: str, ratio: np.ndarray) -> list[dict
     ]
 
 
-def error_tables(one: Sequence[Point]) -> str:
+def error_tables(one: Sequence[PublishedPoint]) -> str:
     """Return `errors.toml`: errors over all usable closed loops of the full table, blind and in sample."""
     folds = tomllib.loads((measured.FOLDER / "folds.toml").read_text(encoding="utf-8"))
     fitted = [point for point in one if point.fitted]
@@ -575,7 +577,7 @@ def error_tables(one: Sequence[Point]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _error_lines(points: Sequence[Point], predicted: np.ndarray, kind: str) -> list[str]:
+def _error_lines(points: Sequence[PublishedPoint], predicted: np.ndarray, kind: str) -> list[str]:
     ratio = evidence_errors.ratios(points, predicted)
     lines = []
     for family in ("all", *measured.FAMILIES):
@@ -591,7 +593,7 @@ def _error_lines(points: Sequence[Point], predicted: np.ndarray, kind: str) -> l
     return lines
 
 
-def rank(points: Sequence[Point], predicted: Any, observed: Any) -> float:
+def rank(points: Sequence[PublishedPoint], predicted: Any, observed: Any) -> float:
     """Return the median rank correlation (Spearman) within groups of one model, lengths and traffic.
 
     Groups of fewer than `RANKED` rows are left out; NaN if there are no others.
@@ -622,7 +624,7 @@ def _spearman(first: np.ndarray, second: np.ndarray) -> float:
     return float(a @ b) / spread if spread else math.nan
 
 
-def write_blind(one: Sequence[Point]) -> None:
+def write_blind(one: Sequence[PublishedPoint]) -> None:
     """Write the blind ratios of the table's points, and the errors over all usable ones."""
     (measured.FOLDER / "errors.toml").write_text(error_tables(one), encoding="utf-8")
     out = io.StringIO()
@@ -632,7 +634,9 @@ def write_blind(one: Sequence[Point]) -> None:
     (measured.FOLDER / "blind.csv").write_text(out.getvalue(), encoding="utf-8")
 
 
-def about_of(one: Sequence[Point], split: Sequence[Point], left_out: dict[str, int], chosen: int) -> str:
+def about_of(
+    one: Sequence[PublishedPoint], split: Sequence[PublishedPoint], left_out: dict[str, int], chosen: int
+) -> str:
     """Return `about.toml`: how many rows there were, what was left out, and the rule."""
     lines = [
         f"chosen = {chosen}",
@@ -653,7 +657,7 @@ def about_of(one: Sequence[Point], split: Sequence[Point], left_out: dict[str, i
 # --- the report -----------------------------------------------------------------------------------
 
 
-def table(points: Sequence[Point], ratio: np.ndarray, keys: dict[str, Any]) -> pd.DataFrame:
+def table(points: Sequence[PublishedPoint], ratio: np.ndarray, keys: dict[str, Any]) -> pd.DataFrame:
     """Return median errors of the three metrics by groups of points."""
     rows = []
     for name, of in keys.items():
@@ -677,7 +681,7 @@ KEYS = {
 }
 
 
-def usable(folder: Path) -> tuple[list[Point], list[Point], dict[str, int]]:
+def usable(folder: Path) -> tuple[list[PublishedPoint], list[PublishedPoint], dict[str, int]]:
     """Return the usable points of one pool, of two, and what was left out for which reason."""
     found, left_out = read_serving(folder / "measured_serving.csv")
     found += read_mlperf(folder / "mlperf_llm_results.csv")

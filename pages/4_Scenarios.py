@@ -3,4 +3,4 @@
 from sim_core.view.scenarios import page
 from sim_core.view.session import shell
 
-shell.draw(page.show, page.sidebar)
+shell.draw(page.show, page.benchmark_sidebar)

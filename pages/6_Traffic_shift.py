@@ -2,6 +2,6 @@
 
 from sim_core.view.session import shell
 from sim_core.view.shift import page
-from sim_core.view.shift.sidebar import sidebar
+from sim_core.view.shift.sidebar import shift_sidebar
 
-shell.draw(page.show, sidebar)
+shell.draw(page.show, shift_sidebar)

@@ -3,4 +3,4 @@
 from sim_core.view.session import shell
 from sim_core.view.trust import validation
 
-shell.draw(validation.show, validation.sidebar)
+shell.draw(validation.show, validation.filters_sidebar)

@@ -3,4 +3,4 @@
 from sim_core.view.session import shell
 from sim_core.view.trust import calibrate
 
-shell.draw(calibrate.show, calibrate.sidebar)
+shell.draw(calibrate.show, calibrate.engine_sidebar)

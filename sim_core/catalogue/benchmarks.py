@@ -156,7 +156,7 @@ class Check:
 
 
 @cache
-def limits() -> Mapping[str, LatencyLimit]:
+def latency_limits() -> Mapping[str, LatencyLimit]:
     """Return all benchmark limits by id, in alphabetical order."""
     return MappingProxyType(
         {name: load_preset("limits", name, LatencyLimit) for name in preset_ids("limits")}

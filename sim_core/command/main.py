@@ -11,7 +11,7 @@ import click
 
 from sim_core.command import lists, own, shift, simulate  # noqa: F401  (they add their commands)
 from sim_core.command.group import cli
-from sim_core.command.output import say
+from sim_core.command.output import say_on_stderr
 from sim_core.fields.errors import ScenarioError
 
 BAD_INPUT = 2
@@ -36,5 +36,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _fail(message: str) -> int:
     """Say in one line what is wrong and return the exit status for it."""
-    say(f"Error: {' '.join(message.split())}")
+    say_on_stderr(f"Error: {' '.join(message.split())}")
     return BAD_INPUT

@@ -137,7 +137,7 @@ def nested(row: Mapping[str, Any]) -> dict[str, Any]:
     return rest | {"metrics": metrics}
 
 
-def say(line: str) -> None:
+def say_on_stderr(line: str) -> None:
     """Write a line to standard error, where there is one."""
     if sys.stderr is not None:
         print(line, file=sys.stderr, flush=True)

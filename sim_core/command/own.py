@@ -9,10 +9,20 @@ import click
 
 from sim_core.command.group import cli
 from sim_core.command.inputs import SCENARIO_HELP, SET_HELP, Inputs
-from sim_core.command.output import emit, lines_of, say, write_text
+from sim_core.command.output import emit, lines_of, say_on_stderr, write_text
 from sim_core.fields.errors import ScenarioError
 from sim_core.results import text as report
 
+CALIBRATE_HELP = f"""Fit an engine profile to files of your own measurements, and print how well it fits.
+
+{SCENARIO_HELP} It says which model, device, layout and engine were measured.
+
+FILES are results of benchmark tools, a CSV of requests or of engine steps; they are recognised by content."""
+MEASURE_HELP = """Measure a running OpenAI-compatible server from outside, and write an engine profile.
+
+URL is its address, such as http://localhost:8000/v1. In about two minutes some hundred requests are sent:
+prompts of several lengths one by one, and some streams at once. Ctrl-C ends early and keeps what was
+measured. An API key is read from the environment."""
 CALIBRATE_TABLE = (
     "name",
     "arrivals",
@@ -28,30 +38,26 @@ CALIBRATE_TABLE = (
 )
 
 
-@cli.command(
-    help=f"""Fit an engine profile to files of your own measurements, and print how well it fits.
-
-{SCENARIO_HELP} It says which model, device, layout and engine were measured.
-
-FILES are results of benchmark tools, a CSV of requests or of engine steps; they are recognised by content."""
-)
+@cli.command("calibrate", help=CALIBRATE_HELP)
 @click.argument("scenario")
 @click.argument("files", nargs=-1, required=True)
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help=SET_HELP)
 @click.option("--out", metavar="FILE", help="Write the profile, a TOML file for --profile.")
 @click.option("--format", "form", type=click.Choice(report.FORMATS), default="table", show_default=True)
-def calibrate(scenario: str, files: tuple[str, ...], settings: tuple[str, ...], out: str, form: str) -> None:
+def print_calibration(
+    scenario: str, files: tuple[str, ...], settings: tuple[str, ...], out: str, form: str
+) -> None:
     base = Inputs(scenario, settings, "").scenario
     from sim_core.evidence.own import engine as own_engine
     from sim_core.evidence.own.formats.read import read_upload
-    from sim_core.scenario.profiles import to_toml
+    from sim_core.scenario.profiles import profile_toml
 
     read = [read_upload(_bytes_of(path), Path(path).name) for path in files]
     for note in (f"{upload.name}: {note}" for upload in read for note in upload.notes):
-        say(f"Note: {note}")
+        say_on_stderr(f"Note: {note}")
     engine = own_engine.calibrate(read, base)
     if out:
-        write_text(to_toml(engine.profile), out)
+        write_text(profile_toml(engine.profile), out)
     rows, summary = own_engine.rows(engine), own_engine.summary(engine)
     if form == "csv":
         emit(report.csv_text(rows))
@@ -62,13 +68,7 @@ def calibrate(scenario: str, files: tuple[str, ...], settings: tuple[str, ...], 
         emit("\n\n".join([*blocks, lines_of(summary)]))
 
 
-@cli.command(
-    help="""Measure a running OpenAI-compatible server from outside, and write an engine profile.
-
-URL is its address, such as http://localhost:8000/v1. In about two minutes some hundred requests are sent:
-prompts of several lengths one by one, and some streams at once. Ctrl-C ends early and keeps what was
-measured. An API key is read from the environment."""
-)
+@cli.command("measure", help=MEASURE_HELP)
 @click.argument("url")
 @click.option("--model", required=True, help="The model's name, as the server lists it.")
 @click.option(
@@ -79,19 +79,21 @@ measured. An API key is read from the environment."""
 )
 @click.option("--streams", default=32, show_default=True, type=click.IntRange(2, 512), help="Most at a time.")
 @click.option("--api-key-env", default="OPENAI_API_KEY", show_default=True, metavar="NAME")
-def measure(url: str, model: str, out: str, seconds: float, streams: int, api_key_env: str) -> None:
+def write_measured_profile(
+    url: str, model: str, out: str, seconds: float, streams: int, api_key_env: str
+) -> None:
     from sim_core.evidence.own import probe
     from sim_core.evidence.own.server import OpenAIServer
-    from sim_core.scenario.profiles import to_toml
+    from sim_core.scenario.profiles import profile_toml
 
     server = OpenAIServer(url, model, os.environ.get(api_key_env, ""))
-    found = probe.measure(
-        server, model, most_streams=streams, longest=server.longest, seconds=seconds, progress=say
+    found = probe.measure_server(
+        server, model, most_streams=streams, longest=server.longest, seconds=seconds, progress=say_on_stderr
     )
-    write_text(to_toml(found.profile), out)
+    write_text(profile_toml(found.profile), out)
     emit(f"{out}: {probe.speed_words(found)}.\n{found.profile.source}")
     if not probe.is_reliable(found):
-        say("Note: probes are predicted badly; the server may have been busy with other requests.")
+        say_on_stderr("Note: probes are predicted badly; the server may have been busy with other requests.")
 
 
 def _bytes_of(path: str) -> bytes:

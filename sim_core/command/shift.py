@@ -6,7 +6,7 @@ import click
 
 from sim_core.command.group import cli
 from sim_core.command.inputs import SCENARIO_HELP, SET_HELP, Inputs, trace_option
-from sim_core.command.output import emit, lines_of, say, write_text
+from sim_core.command.output import emit, lines_of, say_on_stderr, write_text
 from sim_core.fields.errors import ScenarioError, did_you_mean
 from sim_core.results import text as report
 
@@ -54,7 +54,7 @@ def shift_traffic(
     from sim_core.evidence import trust
     from sim_core.questions.shift import report as shift_report
     from sim_core.questions.shift import volatility as slower
-    from sim_core.questions.shift.study import STRATEGIES, plain
+    from sim_core.questions.shift.study import STRATEGIES, as_two_pools
     from sim_core.traffic.traces import read_trace
 
     for name in names:
@@ -67,7 +67,7 @@ def shift_traffic(
         return
     found = shift_report.report(inputs.scenario, names or tuple(STRATEGIES), trace, worth)
     for note in trace.notes if trace is not None else ():
-        say(f"Note: {note}")
+        say_on_stderr(f"Note: {note}")
     if timeline_out:
         write_text(report.csv_text(found.timeline) + "\n", timeline_out)
     if form == "csv":
@@ -75,5 +75,5 @@ def shift_traffic(
     elif form == "table":
         emit("\n\n".join([lines_of(found.traffic), report.table_text(found.strategies, SHIFT_TABLE)]))
     else:
-        known = {"trust": trust.trust(plain(inputs.scenario)).as_dict()}
+        known = {"trust": trust.trust(as_two_pools(inputs.scenario)).as_dict()}
         emit(report.json_text(found.as_dict() | known))

@@ -15,15 +15,23 @@ from sim_core.command.inputs import (
     trace_option,
     variations,
 )
-from sim_core.command.output import emit, nested, points_text, report_text, rows_of_table, say, write_csv
+from sim_core.command.output import (
+    emit,
+    nested,
+    points_text,
+    report_text,
+    rows_of_table,
+    say_on_stderr,
+    write_csv,
+)
 
 
-@cli.command(help=f"Simulate one scenario and print its metrics.\n\n{SCENARIO_HELP}")
+@cli.command("run", help=f"Simulate one scenario and print its metrics.\n\n{SCENARIO_HELP}")
 @scenario_options
 @trace_option
 @click.option("--requests-out", metavar="FILE", help="Write one CSV row per request.")
 @click.option("--steps-out", metavar="FILE", help="Write one CSV row per run of equal engine steps.")
-def run(form: str, requests_out: str, steps_out: str, **source: Any) -> None:
+def print_run(form: str, requests_out: str, steps_out: str, **source: Any) -> None:
     inputs = Inputs(**source)
     from sim_core.engine import run as simulator  # after the inputs: a typing error is answered at once
     from sim_core.evidence import trust
@@ -48,11 +56,11 @@ def run(form: str, requests_out: str, steps_out: str, **source: Any) -> None:
     emit(report_text(summary, form))
 
 
-@cli.command(help=f"Simulate many variations and print their Pareto frontier.\n\n{SCENARIO_HELP}")
+@cli.command("frontier", help=f"Simulate many variations and print their Pareto frontier.\n\n{SCENARIO_HELP}")
 @scenario_options
 @trace_option
 @click.option("--vary", "varied", multiple=True, metavar="KEY=V1,V2,...", help=VARY_HELP)
-def frontier(form: str, varied: tuple[str, ...], **source: Any) -> None:
+def print_frontier(form: str, varied: tuple[str, ...], **source: Any) -> None:
     inputs = Inputs(**source)
     options = {"vary": variations(varied)} if varied else {}
     from sim_core import frontier as sweep
@@ -61,14 +69,16 @@ def frontier(form: str, varied: tuple[str, ...], **source: Any) -> None:
     given = {"trace": inputs.trace, "profile": inputs.profile}
     table = sweep(inputs.scenario, **given, **options)
     for note in inputs.notes:
-        say(f"Note: {note}")
+        say_on_stderr(f"Note: {note}")
     rows = [row | trust.columns(inputs.scenario, row, **given) for row in rows_of_table(table)]
     emit(points_text(rows, form, options.get("vary", {})))
 
 
-@cli.command(help=f"Find the highest stable request rate within the latency limits.\n\n{SCENARIO_HELP}")
+@cli.command(
+    "capacity", help=f"Find the highest stable request rate within the latency limits.\n\n{SCENARIO_HELP}"
+)
 @scenario_options
-def capacity(form: str, **source: Any) -> None:
+def print_capacity(form: str, **source: Any) -> None:
     inputs = Inputs(**source)
     from sim_core import capacity as search
     from sim_core.evidence import trust

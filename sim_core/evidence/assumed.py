@@ -32,7 +32,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from sim_core.evidence.published import Point, weight_dtype
+from sim_core.evidence.published import PublishedPoint, weight_dtype
 from sim_core.price.memory import memory
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.draws import mean_lengths, requests_sent
@@ -55,7 +55,7 @@ BLACKWELL = frozenset({"b200", "b300", "gb200", "gb300"})
 # --- what is simulated for a point ----------------------------------------------------------------
 
 
-def kv_dtype(point: Point) -> str:
+def kv_dtype(point: PublishedPoint) -> str:
     """Return the assumed precision of a point's KV cache."""
     narrow = point.model.startswith("gpt-oss") or point.precision in ("fp8", "fp4")
     if point.engine == "SGLang" and point.pools == "one":
@@ -64,13 +64,13 @@ def kv_dtype(point: Point) -> str:
     return "fp8" if narrow and not wide else "bf16"
 
 
-def token_budget(point: Point) -> int:
+def token_budget(point: PublishedPoint) -> int:
     """Return the assumed token budget of a point's engine. [tokens]"""
     default = point.traffic == "closed" and point.lengths == "fixed" and point.engine != "SGLang"
     return DEFAULT_BUDGET if default else TOKEN_BUDGET
 
 
-def polls_slowly(point: Point) -> bool:
+def polls_slowly(point: PublishedPoint) -> bool:
     """Return whether a point's engine looks for new requests only every so many steps, by its recipe.
 
     References
@@ -82,20 +82,20 @@ def polls_slowly(point: Point) -> bool:
     return recipe and point.engine == "SGLang" and point.model.startswith("deepseek")
 
 
-def late_steps(point: Point) -> float:
+def late_steps(point: PublishedPoint) -> float:
     """Return how many decode steps later than made the first token is seen, on average."""
     if not polls_slowly(point):
         return 0.0
     return (POLL_STEPS if point.clients < POLL_CLIENTS else POLL_STEPS_MANY) / 2 + STREAM_TOKENS
 
 
-def policy(point: Point) -> str:
+def policy(point: PublishedPoint) -> str:
     """Return the assumed scheduling of a point's engine."""
     old = point.engine == "vLLM" and point.date < "2025"
     return "prefill_first" if old or point.engine == "SGLang" else "chunked"
 
 
-def scenario_of(point: Point) -> Scenario:
+def scenario_of(point: PublishedPoint) -> Scenario:
     """Return the scenario of a point; lengths drawn between 80% and 100% stand as their mean."""
     share = 0.9 if point.lengths == "80-100%" else 1.0
     arrivals = {"server": "poisson", "closed": "closed", "burst": "closed"}.get(point.traffic, "offline")
@@ -128,7 +128,7 @@ def scenario_of(point: Point) -> Scenario:
     return _with_layout(found) if point.traffic == "server" else found
 
 
-def _with_pools(scenario: Scenario, point: Point) -> Scenario:
+def _with_pools(scenario: Scenario, point: PublishedPoint) -> Scenario:
     """Return a scenario on a point's two pools."""
     return scenario.replace(
         policy="disaggregated",
@@ -141,7 +141,7 @@ def _with_pools(scenario: Scenario, point: Point) -> Scenario:
     )
 
 
-def _request_count(point: Point) -> int:
+def _request_count(point: PublishedPoint) -> int:
     if point.traffic == "closed":
         return point.clients * REQUESTS_PER_CLIENT
     return {"offline": OFFLINE_REQUESTS, "server": SERVER_REQUESTS}.get(point.traffic, point.clients)
@@ -158,7 +158,7 @@ def _with_layout(scenario: Scenario) -> Scenario:
     return found
 
 
-def given_requests(point: Point, scenario: Scenario) -> Requests:
+def given_requests(point: PublishedPoint, scenario: Scenario) -> Requests:
     """Return the requests that one replica's engine is given, or all replicas of a loop of clients."""
     if point.traffic == "server":
         rate = scenario.arrival_per_s / scenario.replicas
@@ -169,17 +169,17 @@ def given_requests(point: Point, scenario: Scenario) -> Requests:
     return at_once(point, count)
 
 
-def loop_of(point: Point) -> tuple[int, int]:
+def loop_of(point: PublishedPoint) -> tuple[int, int]:
     """Return the clients of a point's loop and the replicas that they share; none and one without a loop."""
     return (point.clients, point.replicas) if point.traffic in ("closed", "burst") else (0, 1)
 
 
-def at_once(point: Point, count: int) -> Requests:
+def at_once(point: PublishedPoint, count: int) -> Requests:
     """Return so many requests of a point's lengths, all at time 0."""
     return Requests(np.zeros(count), *drawn_lengths(point, count), name=point.id)
 
 
-def drawn_lengths(point: Point, count: int) -> tuple[np.ndarray, np.ndarray]:
+def drawn_lengths(point: PublishedPoint, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Return lengths drawn between 80% and 100% of the nominal ones, or all equal."""
     share = np.ones((2, count))
     if point.lengths == "80-100%":

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sim_core.evidence.published import FOLDER, Point, points
+from sim_core.evidence.published import FOLDER, PublishedPoint, points
 
 HELD_FRAC = 0.8
 
@@ -27,7 +27,7 @@ NO_BAND = Band(math.nan, math.nan)
 class Blind(NamedTuple):
     """Ratios predicted / measured of a point by constants that have not seen it, NaN where unknown."""
 
-    point: Point
+    point: PublishedPoint
     unseen: str
     ttft: float
     tpot: float

@@ -10,7 +10,7 @@ import numpy as np
 
 from sim_core import catalogue
 from sim_core.evidence.blind import blind
-from sim_core.evidence.published import Point, family_of, points, weight_dtype
+from sim_core.evidence.published import PublishedPoint, family_of, points, weight_dtype
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 from sim_core.traffic.draws import mean_lengths
 
@@ -74,7 +74,7 @@ def _range(values: Iterable[float]) -> tuple[float, float]:
     return min(found), max(found)
 
 
-def _stored(point: Point) -> str:
+def _stored(point: PublishedPoint) -> str:
     return _most_weights(catalogue.model(point.model), weight_dtype(point))
 
 

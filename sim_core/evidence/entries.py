@@ -64,7 +64,7 @@ def _over(published: float | None, simulated: float | None) -> float:
     return published / simulated if published and simulated else math.nan
 
 
-def ratios(model: str, rule: str = "offline") -> np.ndarray:
+def entry_ratios(model: str, rule: str = "offline") -> np.ndarray:
     """Return published over simulated throughput of the pairs that speak for a model, NaN left out.
 
     The model of the benchmark that the constants were fitted to has its own pairs, any other all others.
@@ -76,7 +76,7 @@ def ratios(model: str, rule: str = "offline") -> np.ndarray:
 
 def evidence(model: str) -> str:
     """Return what the `ratios` of a model are, in words."""
-    count = ratios(model).size
+    count = entry_ratios(model).size
     title = catalogue.benchmark(FITTED_TO).title
     which = (
         f"of {title}"
@@ -89,7 +89,7 @@ def evidence(model: str) -> str:
     )
 
 
-def outside(scenario: Scenario) -> list[tuple[str, str]]:
+def outside_entries(scenario: Scenario) -> list[tuple[str, str]]:
     """Return the inputs that published entries do not cover: which, and in words why."""
     model, part = model_of(scenario), catalogue.accelerator(scenario.accelerator)
     by_model = {item.model: item for item in catalogue.benchmarks().values()}

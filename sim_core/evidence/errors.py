@@ -15,20 +15,20 @@ import numpy as np
 from sim_core.catalogue.calibrations import calibration as calibration_of
 from sim_core.evidence.assumed import kv_dtype, policy, token_budget
 from sim_core.evidence.predicted import bench_of, predict, predict_pools
-from sim_core.evidence.published import FOLDER, Point, points
+from sim_core.evidence.published import FOLDER, PublishedPoint, points
 
 METRICS = ("ttft", "tpot", "throughput")
 SUBMISSION = "submission"
 
 
-def measured(points: Sequence[Point]) -> np.ndarray:
+def measured(points: Sequence[PublishedPoint]) -> np.ndarray:
     """Return measured TTFT [ms], TPOT [ms] and throughput [tok/s], NaN where unknown, shape (points, 3)."""
     return np.array(
         [(point.ttft_ms, point.tpot_ms, point.output_tok_per_s) for point in points], dtype=float
     ).reshape(-1, 3)
 
 
-def ratios(points: Sequence[Point], predicted: np.ndarray) -> np.ndarray:
+def ratios(points: Sequence[PublishedPoint], predicted: np.ndarray) -> np.ndarray:
     """Return predicted over measured, shape (points, 3); NaN where either is missing.
 
     Where a closed loop's source prints no throughput, both sides are `steady_tok_per_s`, which is no evidence
@@ -42,7 +42,7 @@ def ratios(points: Sequence[Point], predicted: np.ndarray) -> np.ndarray:
     return found
 
 
-def steady_tok_per_s(point: Point, ttft_ms: float, tpot_ms: float) -> float:
+def steady_tok_per_s(point: PublishedPoint, ttft_ms: float, tpot_ms: float) -> float:
     """Return what a steady closed loop with these latencies puts out [tok/s]: clients x output / E2E."""
     return 1e3 * point.clients * point.output_tokens / (ttft_ms + (point.output_tokens - 1) * tpot_ms)
 
@@ -86,7 +86,7 @@ def errors(ratio: Any) -> Errors:
 class Scored:
     """Points with their predictions, in the same order; all arrays have shape (points, 3)."""
 
-    points: tuple[Point, ...]
+    points: tuple[PublishedPoint, ...]
     predicted: np.ndarray
     measured: np.ndarray
     ratio: np.ndarray
@@ -98,7 +98,7 @@ def scored(calibration: str = "typical") -> Scored:
     return score(points(), calibration)
 
 
-def score(chosen: Sequence[Point], calibration: str = "typical") -> Scored:
+def score(chosen: Sequence[PublishedPoint], calibration: str = "typical") -> Scored:
     """Return points with their predictions.
 
     MLPerf entries, tuned for one model and one benchmark, are predicted under `SUBMISSION` where the
@@ -116,12 +116,12 @@ def score(chosen: Sequence[Point], calibration: str = "typical") -> Scored:
     return Scored(chosen, predicted, measured(chosen), ratios(chosen, predicted))
 
 
-def _predict_one(points: Sequence[Point], calibration: str) -> np.ndarray:
+def _predict_one(points: Sequence[PublishedPoint], calibration: str) -> np.ndarray:
     constants = calibration_of(calibration)
     return predict(bench_of(points), constants.base, constants.smooth)
 
 
-def _tuned(point: Point, calibration: str) -> bool:
+def _tuned(point: PublishedPoint, calibration: str) -> bool:
     return point.traffic == "server" and calibration == "typical"
 
 

@@ -27,7 +27,7 @@ from sim_core.evidence.assumed import (
     loop_of,
     scenario_of,
 )
-from sim_core.evidence.published import Point
+from sim_core.evidence.published import PublishedPoint
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.memory import memory
 from sim_core.price.parts import Rates, rate_parts, row_parts, token_parts
@@ -50,7 +50,7 @@ class Bench:
     `work` has one column a field, shape (points, 1); a point without room for one request has no KV blocks.
     """
 
-    points: tuple[Point, ...]
+    points: tuple[PublishedPoint, ...]
     scenarios: tuple[Scenario, ...]
     work: Any
     kv_blocks: tuple[int, ...]
@@ -68,7 +68,7 @@ class Bench:
         return Bench(chosen_points, scenarios, type(self.work)(*columns), blocks, windows)
 
 
-def bench_of(points: Sequence[Point]) -> Bench:
+def bench_of(points: Sequence[PublishedPoint]) -> Bench:
     """Return the bench of points of one pool."""
     scenarios = tuple(map(scenario_of, points))
     works, blocks, windows = zip(*map(_described, scenarios), strict=True) if points else ((), (), ())
@@ -166,12 +166,12 @@ def _simulated(bench: Bench, place: int, step: Any, constants: Any) -> tuple[flo
     return 1e3 * ttft_s.mean() + late_ms, tpot_ms, rate
 
 
-def predict_pools(points: Sequence[Point], calibration: str = "typical") -> np.ndarray:
+def predict_pools(points: Sequence[PublishedPoint], calibration: str = "typical") -> np.ndarray:
     """Return the same as `predict` for points of two pools, each run as a scenario of its own."""
     return np.array([_run_pools(point, calibration) for point in points], dtype=float).reshape(-1, 3)
 
 
-def _run_pools(point: Point, calibration: str) -> tuple[float, float, float]:
+def _run_pools(point: PublishedPoint, calibration: str) -> tuple[float, float, float]:
     scenario = scenario_of(point).replace(calibration=calibration)
     sent = at_once(point, scenario.requests)
     try:

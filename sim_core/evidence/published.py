@@ -38,7 +38,7 @@ SIMULATED, NOT_MODELLED = "", "attention not modelled"
 # --- the table ------------------------------------------------------------------------------------
 
 
-class Point(NamedTuple):
+class PublishedPoint(NamedTuple):
     """One measured operating point; a number that the source does not give is NaN, a count 0.
 
     `clients` are those of a closed loop, or the sequences of a batch; `statistic` says what the source's
@@ -127,14 +127,14 @@ def family_of(model: catalogue.Model) -> str:
 
 
 @cache
-def points() -> tuple[Point, ...]:
+def points() -> tuple[PublishedPoint, ...]:
     """Return the project's own table of published operating points."""
     path = FOLDER / "measured.csv"
     return read_points(path.read_text(encoding="utf-8"), path.name, frozenset(sources()))
 
 
 @cache
-def accelerators() -> tuple[str, ...]:
+def measured_accelerators() -> tuple[str, ...]:
     """Return the accelerators of the table in alphabetical order; reads one column, without checking rows."""
     with (FOLDER / "measured.csv").open(encoding="utf-8", newline="") as lines:
         return tuple(sorted({row["accelerator"] for row in csv.DictReader(lines)}))
@@ -147,7 +147,9 @@ def sources() -> Mapping[str, Source]:
     return MappingProxyType({name: Source(**fields) for name, fields in table.items()})
 
 
-def read_points(text: str, name: str, known_sources: frozenset[str] | None = None) -> tuple[Point, ...]:
+def read_points(
+    text: str, name: str, known_sources: frozenset[str] | None = None
+) -> tuple[PublishedPoint, ...]:
     """Return the points of a table in the form of `measured.csv`.
 
     Raises
@@ -157,11 +159,11 @@ def read_points(text: str, name: str, known_sources: frozenset[str] | None = Non
     """
     lines = csv.reader(text.splitlines())
     header = next(lines, [])
-    wrong = sorted(set(header) ^ set(Point._fields))
+    wrong = sorted(set(header) ^ set(PublishedPoint._fields))
     if wrong:
-        state = "missing" if wrong[0] in Point._fields else "unknown"
+        state = "missing" if wrong[0] in PublishedPoint._fields else "unknown"
         raise ScenarioError(f"{name} line 1: column {shown(wrong[0])} is {state}.")
-    found: dict[str, Point] = {}
+    found: dict[str, PublishedPoint] = {}
     for row in lines:
         if not row:
             continue
@@ -176,7 +178,7 @@ def read_points(text: str, name: str, known_sources: frozenset[str] | None = Non
     return tuple(found.values())
 
 
-def _point(values: Mapping[str, str], where: str, known_sources: frozenset[str] | None) -> Point:
+def _point(values: Mapping[str, str], where: str, known_sources: frozenset[str] | None) -> PublishedPoint:
     """Return one checked point."""
     for key in ("id", *_TEXTS):
         if not values[key].strip():
@@ -195,7 +197,7 @@ def _point(values: Mapping[str, str], where: str, known_sources: frozenset[str] 
     whole = {key: _whole(numbers[key], key, where) for key in (*_COUNTS, *_LENGTHS)}
     if not any(math.isfinite(numbers[key]) for key in _MEASURED[1:]):
         raise ScenarioError(f"{where}: nothing is measured (ttft_ms, tpot_ms, output_tok_per_s are empty).")
-    point = Point(**{**values, **numbers, **whole})
+    point = PublishedPoint(**{**values, **numbers, **whole})
     for key in _needed(point):
         if getattr(point, key) < 1:
             raise ScenarioError(f"{where}: {key} is empty; {TRAFFIC[point.traffic]} needs it.")
@@ -205,7 +207,7 @@ def _point(values: Mapping[str, str], where: str, known_sources: frozenset[str] 
     return point
 
 
-def _needed(point: Point) -> list[str]:
+def _needed(point: PublishedPoint) -> list[str]:
     """Return the counts that a point of its kind must have."""
     if point.pools == "split":
         return [*_LENGTHS, *_WORKERS, "clients"]
@@ -235,7 +237,7 @@ def _whole(value: float, key: str, where: str) -> int:
     return int(value)
 
 
-def weight_dtype(point: Point, where: str = "") -> str:
+def weight_dtype(point: PublishedPoint, where: str = "") -> str:
     """Return the weight precision of a point; an unknown label is an error, never a guess."""
     label = point.precision
     if label == NOT_STATED or point.model.startswith("gpt-oss"):

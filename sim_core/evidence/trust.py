@@ -167,7 +167,7 @@ def _of_entries(scenario: Scenario) -> Trust:
 
 
 def _beside_entries(scenario: Scenario) -> list[Outside]:
-    found = [Outside(*item) for item in entries.outside(scenario)]
+    found = [Outside(*item) for item in entries.outside_entries(scenario)]
     return [*found, *changed_specs(scenario), *scheduling(scenario)]
 
 
@@ -179,7 +179,7 @@ def entry_band(scenario: Scenario, rule: str = "offline") -> Band:
     if scenario.calibration != "submission" or scenario.constants or scenario.step_profile:
         return trust(scenario).throughput_band
     further = len(_beside_entries(scenario)) + accelerator_of(scenario).announced
-    return widened(interval(entries.ratios(scenario.model, rule)), further)
+    return widened(interval(entries.entry_ratios(scenario.model, rule)), further)
 
 
 def _sentence(words: str) -> str:

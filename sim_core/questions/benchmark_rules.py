@@ -47,7 +47,7 @@ from sim_core.questions.benchmark_search import (
     bound_by,
     held,
     highest_rate,
-    loaded,
+    loaded_latencies,
     saturated,
     share_of,
 )
@@ -169,21 +169,23 @@ def _rate_within(option: Scenario, batch: int, limits: Limits, beat_per_s: float
     top = saturated(option, batch).request_per_s * option.replicas
     low, high = -1, len(LEVELS)
     beats = next((place for place, level in enumerate(LEVELS) if level * top > beat_per_s), len(LEVELS))
-    if beat_per_s and (beats == len(LEVELS) or not _keeps(loaded(option, batch, LEVELS[beats]), limits)):
+    if beat_per_s and (
+        beats == len(LEVELS) or not _keeps(loaded_latencies(option, batch, LEVELS[beats]), limits)
+    ):
         return 0.0, ""
     if beat_per_s:
         low = beats
     while high - low > 1:
         middle = (low + high) // 2
-        if _keeps(loaded(option, batch, LEVELS[middle]), limits):
+        if _keeps(loaded_latencies(option, batch, LEVELS[middle]), limits):
             low = middle
         else:
             high = middle
     if low < 0:
-        return 0.0, bound_by(loaded(option, batch, LEVELS[0]), limits)
+        return 0.0, bound_by(loaded_latencies(option, batch, LEVELS[0]), limits)
     if high == len(LEVELS):
         return LEVELS[-1] * top, "stability"
-    below, above = loaded(option, batch, LEVELS[low]), loaded(option, batch, LEVELS[high])
+    below, above = loaded_latencies(option, batch, LEVELS[low]), loaded_latencies(option, batch, LEVELS[high])
     share = min(
         share_of(below.ttft_ms, above.ttft_ms, limits.ttft_ms),
         share_of(below.tpot_ms, above.tpot_ms, limits.tpot_ms),

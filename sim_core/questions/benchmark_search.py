@@ -172,7 +172,7 @@ def _saturated(scenario: Scenario) -> Saturated:
     return Saturated(found["request_per_s"], found["output_tok_per_s"], found["slo_tpot_ms_reached"])
 
 
-def loaded(scenario: Scenario, batch: int, level: float) -> Loaded:
+def loaded_latencies(scenario: Scenario, batch: int, level: float) -> Loaded:
     """Return the latencies of a system at a share of the rate that saturates it."""
     rate = level * saturated(scenario, batch).request_per_s * scenario.replicas
     places = batch * scenario.replicas

@@ -29,7 +29,7 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.fields.texts import toml_text
 from sim_core.price.memory import DoesNotFit, memory
 from sim_core.price.work import group_sizes
-from sim_core.questions.hardware import kind_of, sequence_bytes
+from sim_core.questions.hardware import attention_kind, sequence_bytes
 from sim_core.questions.phases import largest_batch
 from sim_core.scenario.scenario import SPECS, Scenario, accelerator_of, model_of
 from sim_core.traffic.draws import mean_lengths
@@ -52,7 +52,7 @@ def starts(kind: str) -> list[str]:
     return [name for name, part in catalogue.accelerators().items() if part.memory_on_chip == (kind == SRAM)]
 
 
-def start(scenario: Scenario, name: str) -> dict[str, Any]:
+def start_keys(scenario: Scenario, name: str) -> dict[str, Any]:
     """Return the keys that make a part's datasheet the design; an SRAM part is spread as `spread` says."""
     changes = {"accelerator": name} | dict.fromkeys(SPECS) | assumed_peaks(catalogue.accelerator(name))
     return changes | spread_out(scenario.replace(**changes))
@@ -113,7 +113,7 @@ def spread(scenario: Scenario) -> Spread:
     """
     model, part = model_of(scenario), accelerator_of(scenario)
     tokens = min(math.ceil(sum(mean_lengths(scenario))), model.max_position)
-    sequences, kind = scenario.max_running, kind_of(model)
+    sequences, kind = scenario.max_running, attention_kind(model)
     whole = scenario.replace(tensor_parallel=1, expert_parallel=1)
     kv_gb = sequences * float(sequence_bytes(whole, kind, tokens)) / 1e9
     needed_gb, usable_gb = memory(whole)["weights_gb"] + kv_gb, part.hbm_gb * scenario.kv_memory_frac
@@ -216,7 +216,7 @@ def part_of(scenario: Scenario) -> Accelerator:
     )
 
 
-def to_toml(part: Accelerator) -> str:
+def part_toml(part: Accelerator) -> str:
     """Return a part as a file of `presets/accelerators`; keys that are not known are left out."""
     lines = []
     for field in dataclasses.fields(Accelerator):

@@ -143,7 +143,7 @@ def stage_rows(found: Ways, percentiles: Sequence[float] = (50.0, 99.0)) -> list
 # --- the ratio ------------------------------------------------------------------------------------
 
 
-def ratios(scenario: Scenario, load_frac: float) -> list[dict[str, Any]]:
+def split_rows(scenario: Scenario, load_frac: float) -> list[dict[str, Any]]:
     """Return one row for each split of the workers into two pools, on the same requests.
 
     Each has `prefill_workers`, `decode_workers` and the metrics of a point, or `feasible` False and a reason.

@@ -21,7 +21,7 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.price.floor import floor_step_s
 from sim_core.price.memory import memory
 from sim_core.price.work import check_layout, kv_bytes_per_layer, layout_of
-from sim_core.questions.phases import Setting, bench_of, decode, prefill, require_fit, roof, scaled, step_s
+from sim_core.questions.phases import Setting, decode, prefill, pricing_of, require_fit, roof, scaled, step_s
 from sim_core.scenario.scenario import DEFAULTS, SPECS, Scenario, accelerator_of, model_of
 from sim_core.sweep.capacity import capacity
 from sim_core.sweep.frontier import pool
@@ -105,21 +105,21 @@ def others(scenario: Scenario) -> list[dict[str, Any]]:
 
 def decode_tok_per_s(scenario: Scenario, at: Setting, flops: Any = 1.0, bandwidth: Any = 1.0) -> Any:
     """Return the output tokens per second of one decoding batch; factors are of the scenario's own specs."""
-    bench = scaled(bench_of(scenario), flops, bandwidth)
-    return at.batch / step_s(bench, decode(at.batch, at.context_tokens))
+    pricing = scaled(pricing_of(scenario), flops, bandwidth)
+    return at.batch / step_s(pricing, decode(at.batch, at.context_tokens))
 
 
 def ttft_s(scenario: Scenario, at: Setting, flops: Any = 1.0, bandwidth: Any = 1.0) -> Any:
     """Return the time to the first token of the mean prompt, alone on the engine. [s]"""
-    bench = bench_of(scenario)
+    pricing = pricing_of(scenario)
     steps = prefill(scenario, at.prompt_tokens)
     shape = np.broadcast_shapes(np.shape(flops), np.shape(bandwidth))
     chunks = steps.chunk.reshape(-1, *(1 for _ in shape))
     steps = steps._replace(
         chunk=chunks, start=steps.start.reshape(chunks.shape), last=steps.last.reshape(chunks.shape)
     )
-    busy_s = np.sum(step_s(scaled(bench, flops, bandwidth), steps), axis=0)
-    return bench.constants.request_before_s + busy_s + bench.constants.request_after_s
+    busy_s = np.sum(step_s(scaled(pricing, flops, bandwidth), steps), axis=0)
+    return pricing.constants.request_before_s + busy_s + pricing.constants.request_after_s
 
 
 @lru_cache(maxsize=2048)
@@ -227,7 +227,7 @@ WINDOW_LIKE = "gemma-3-12b"  # where a model has no window: its share of windowe
 LATENT_LIKE = "deepseek-v3"  # where a model has no latent cache: its ranks
 
 
-def kind_of(model: Model) -> str:
+def attention_kind(model: Model) -> str:
     """Return the kind of attention a model has."""
     if model.attention == "mla":
         return "latent"
@@ -238,7 +238,7 @@ def kind_of(model: Model) -> str:
 
 def with_attention(model: Model, kind: str) -> Model:
     """Return a model of the same dimensions with another kind of attention; its own kind stays as it is."""
-    if kind == kind_of(model):
+    if kind == attention_kind(model):
         return model
     if kind == "latent":
         like = catalogue.model(LATENT_LIKE)
@@ -359,7 +359,7 @@ def floor_rows(scenario: Scenario) -> list[dict[str, Any]]:
 def _floor(scenario: Scenario) -> dict[str, Any]:
     try:
         floor_ms = 1e3 * floor_step_s(scenario, 1, 0)
-        typical_ms = 1e3 * float(step_s(bench_of(scenario, "typical"), decode(1, 0)))
+        typical_ms = 1e3 * float(step_s(pricing_of(scenario, "typical"), decode(1, 0)))
     except ScenarioError as error:
         return {"floor_ms": math.nan, "typical_ms": math.nan, "fits": False, "reason": str(error)}
     found = {"floor_ms": floor_ms, "typical_ms": typical_ms, "fits": True, "reason": ""}

@@ -61,7 +61,7 @@ def setting(scenario: Scenario, batch: int = 1, context_tokens: float = 0) -> Se
 # --- steps and what prices them -------------------------------------------------------------------
 
 
-class Steps(NamedTuple):
+class StepShape(NamedTuple):
     """One step or several, each field a number or an array: decodes at a context, and a chunk of one prompt.
 
     `last` is 1 where the chunk is the prompt's last, which yields a token, else 0.
@@ -74,20 +74,20 @@ class Steps(NamedTuple):
     last: Any = 0
 
 
-def decode(batch: Any, context_tokens: Any) -> Steps:
+def decode(batch: Any, context_tokens: Any) -> StepShape:
     """Return the step in which each of `batch` sequences makes one token."""
-    return Steps(np.asarray(batch, float), np.asarray(context_tokens, float))
+    return StepShape(np.asarray(batch, float), np.asarray(context_tokens, float))
 
 
-def prefill(scenario: Scenario, prompt_tokens: int) -> Steps:
+def prefill(scenario: Scenario, prompt_tokens: int) -> StepShape:
     """Return the steps that prefill one prompt alone, cut to chunks where the policy does so."""
     size = scenario.token_budget if scenario.policy == "chunked" else prompt_tokens
     start = np.arange(0, prompt_tokens, size, dtype=float)
     chunk = np.minimum(size, prompt_tokens - start)
-    return Steps(0.0, 0.0, chunk, start, (start + chunk >= prompt_tokens).astype(float))
+    return StepShape(0.0, 0.0, chunk, start, (start + chunk >= prompt_tokens).astype(float))
 
 
-class Bench(NamedTuple):
+class Pricing(NamedTuple):
     """What prices a step of one device: its work at peak rates, the constants, the peaks."""
 
     work: Work
@@ -101,7 +101,7 @@ class Bench(NamedTuple):
     byte_per_s: float
 
 
-def bench_of(scenario: Scenario, calibration_name: str = "") -> Bench:
+def pricing_of(scenario: Scenario, calibration_name: str = "") -> Pricing:
     """Return what prices the scenario's steps, under its own calibration unless another one is named.
 
     Raises
@@ -111,14 +111,16 @@ def bench_of(scenario: Scenario, calibration_name: str = "") -> Bench:
     """
     method = Method(calibration_name, "") if calibration_name else method_of(scenario)
     layout, switch_ms = layout_of(scenario), scenario.prefill_switch_ms
-    return _bench(model_of(scenario), accelerator_of(scenario), layout, method, switch_ms)
+    return _pricing(model_of(scenario), accelerator_of(scenario), layout, method, switch_ms)
 
 
 @lru_cache(maxsize=256)
-def _bench(model: Model, part: Accelerator, layout: Layout, method: Method, switch_ms: float | None) -> Bench:
+def _pricing(
+    model: Model, part: Accelerator, layout: Layout, method: Method, switch_ms: float | None
+) -> Pricing:
     chosen = calibration(*method)
     dense, expert, _ = precisions(model, layout.weight_dtype)
-    return Bench(
+    return Pricing(
         work(model, part, layout),
         with_switch(chosen.base, switch_ms),
         chosen.smooth,
@@ -131,15 +133,15 @@ def _bench(model: Model, part: Accelerator, layout: Layout, method: Method, swit
     )
 
 
-def scaled(bench: Bench, flops: Any, bandwidth: Any) -> Bench:
-    """Return a bench whose device has `flops` times the arithmetic and `bandwidth` times the bandwidth.
+def scaled(pricing: Pricing, flops: Any, bandwidth: Any) -> Pricing:
+    """Return a pricing whose device has `flops` times the arithmetic and `bandwidth` times the bandwidth.
 
     The factors may be arrays that broadcast; then so are all times. The peaks stay numbers of the unscaled.
     """
-    load = bench.work
+    load = pricing.work
     changes = {name: getattr(load, name) / flops for name in COMPUTE_FIELDS}
     changes |= {name: getattr(load, name) / bandwidth for name in READ_FIELDS}
-    return bench._replace(work=load._replace(**changes))
+    return pricing._replace(work=load._replace(**changes))
 
 
 class Counts(NamedTuple):
@@ -151,8 +153,8 @@ class Counts(NamedTuple):
     window_pairs: Any
 
 
-def _counts(bench: Bench, steps: Steps) -> Counts:
-    window, end = bench.window_tokens, steps.start + steps.chunk
+def _counts(pricing: Pricing, steps: StepShape) -> Counts:
+    window, end = pricing.window_tokens, steps.start + steps.chunk
     return Counts(
         steps.decodes * steps.context,
         steps.decodes * np.minimum(steps.context, window),
@@ -161,18 +163,18 @@ def _counts(bench: Bench, steps: Steps) -> Counts:
     )
 
 
-def seconds(bench: Bench, steps: Steps) -> dict[str, dict[str, Any]]:
+def seconds(pricing: Pricing, steps: StepShape) -> dict[str, dict[str, Any]]:
     """Return the time of each step [s], by piece and within it by part (`price.PARTS`).
 
     The piece `weights` holds all products with weights and their activations, `attention` what grows with the
     context, `rest` communication and fixed latencies. The parts of all pieces add up to the step.
     """
-    load, constants, smooth = bench.work, bench.constants, bench.smooth
+    load, constants, smooth = pricing.work, pricing.constants, pricing.smooth
     tokens, rows = steps.decodes + steps.chunk, steps.decodes + steps.last
     token = token_parts(load, constants, smooth, tokens)
     samples = np.where(rows > 0, 1.0, 0.0)
     row = {part: samples * s for part, s in row_parts(load, constants, smooth, np.maximum(rows, 1)).items()}
-    rates, counts = rate_parts(load, constants, smooth), _counts(bench, steps)
+    rates, counts = rate_parts(load, constants, smooth), _counts(pricing, steps)
     per_count = (rates.context_tokens, rates.window_tokens, rates.prefill_pairs, rates.window_pairs)
     attention = {
         part: sum(rate.get(part, 0.0) * count for rate, count in zip(per_count, counts, strict=True))
@@ -189,15 +191,15 @@ def seconds(bench: Bench, steps: Steps) -> dict[str, dict[str, Any]]:
     }
 
 
-def parts(bench: Bench, steps: Steps) -> dict[str, Any]:
+def parts(pricing: Pricing, steps: StepShape) -> dict[str, Any]:
     """Return the time of each step [s] by part, in the order of `cost.PARTS`."""
-    found = seconds(bench, steps)
+    found = seconds(pricing, steps)
     return {part: sum(piece.get(part, 0.0) for piece in found.values()) for part in PARTS}
 
 
-def step_s(bench: Bench, steps: Steps) -> Any:
+def step_s(pricing: Pricing, steps: StepShape) -> Any:
     """Return the time of each step. [s]"""
-    return sum(parts(bench, steps).values())
+    return sum(parts(pricing, steps).values())
 
 
 class Need(NamedTuple):
@@ -208,18 +210,18 @@ class Need(NamedTuple):
     compute_s: Any
 
 
-def needs(bench: Bench, steps: Steps) -> dict[str, Need]:
+def needs(pricing: Pricing, steps: StepShape) -> dict[str, Need]:
     """Return what the products with weights and the attention of each step need.
 
     Weights are read once a step; a decode reads its KV cache, a prompt writes its own.
     """
-    load, counts = bench.work, _counts(bench, steps)
+    load, counts = pricing.work, _counts(pricing, steps)
     tokens, rows = steps.decodes + steps.chunk, steps.decodes + steps.last
     touched = -np.expm1(tokens * load.expert_miss_log)
     computed_s = np.array(
         [load.dense_compute_s * tokens, load.expert_compute_s * tokens, load.head_compute_s * rows]
     )
-    peaks = np.array([bench.dense_flop_per_s, bench.expert_flop_per_s, bench.head_flop_per_s])
+    peaks = np.array([pricing.dense_flop_per_s, pricing.expert_flop_per_s, pricing.head_flop_per_s])
     read_s = load.dense_read_s + load.expert_read_s * touched + load.head_read_s * (rows > 0)
     fields = (load.context_compute_s, load.window_compute_s, load.pair_compute_s, load.window_pair_compute_s)
     attention_s = sum(rate * count for rate, count in zip(fields, counts, strict=True))
@@ -228,9 +230,11 @@ def needs(bench: Bench, steps: Steps) -> dict[str, Need]:
     )
     return {
         "weights": Need(
-            np.tensordot(peaks, computed_s, 1), read_s * bench.byte_per_s, computed_s.sum(axis=0)
+            np.tensordot(peaks, computed_s, 1), read_s * pricing.byte_per_s, computed_s.sum(axis=0)
         ),
-        "attention": Need(attention_s * bench.attention_flop_per_s, cache_s * bench.byte_per_s, attention_s),
+        "attention": Need(
+            attention_s * pricing.attention_flop_per_s, cache_s * pricing.byte_per_s, attention_s
+        ),
     }
 
 
@@ -329,12 +333,12 @@ def roofline(scenario: Scenario, batches: Sequence[int], context_tokens: float) 
     """
     room = largest_batch(scenario, context_tokens)
     prompt = setting(scenario).prompt_tokens
-    bench, top = bench_of(scenario), roof(scenario)
+    pricing, top = pricing_of(scenario), roof(scenario)
     rows = []
-    for piece, measures in _measured(bench, prefill(scenario, prompt)).items():
+    for piece, measures in _measured(pricing, prefill(scenario, prompt)).items():
         row = {"phase": "prefill", "piece": piece, "batch": 1, "tokens": prompt, "context_tokens": 0.0}
         rows.append(row | _ratios(top, *(float(np.sum(column)) for column in measures)) | {"fits": True})
-    for piece, measures in _measured(bench, decode(batches, context_tokens)).items():
+    for piece, measures in _measured(pricing, decode(batches, context_tokens)).items():
         for batch, values in zip(batches, zip(*measures, strict=True), strict=True):
             row = {"phase": "decode", "piece": piece, "batch": int(batch), "tokens": int(batch)}
             row |= {"context_tokens": float(context_tokens)} | _ratios(top, *map(float, values))
@@ -342,11 +346,11 @@ def roofline(scenario: Scenario, batches: Sequence[int], context_tokens: float) 
     return rows
 
 
-def _measured(bench: Bench, steps: Steps) -> dict[str, list[np.ndarray]]:
+def _measured(pricing: Pricing, steps: StepShape) -> dict[str, list[np.ndarray]]:
     """Return FLOP, bytes, arithmetic at the peak [s] and time [s] of each step, by piece, and of all."""
-    needed, timed = needs(bench, steps), seconds(bench, steps)
+    needed, timed = needs(pricing, steps), seconds(pricing, steps)
     total = [sum(column) for column in zip(*needed.values(), strict=True)]
-    columns = {"all": [*total, step_s(bench, steps)]}
+    columns = {"all": [*total, step_s(pricing, steps)]}
     columns |= {piece: [*need, sum(timed[piece].values())] for piece, need in needed.items()}
     return {piece: np.broadcast_arrays(*values) for piece, values in columns.items()}
 
@@ -371,11 +375,11 @@ def compute_bound_batch(scenario: Scenario, context_tokens: float) -> float:
     Compute time grows in proportion to the batch, reading more and more slowly (experts are touched only
     once), so the two cross at most once.
     """
-    bench = bench_of(scenario)
+    pricing = pricing_of(scenario)
 
     def excess_s(batch: float) -> float:
-        needed = needs(bench, decode(batch, context_tokens)).values()
-        return float(sum(need.compute_s - need.bytes / bench.byte_per_s for need in needed))
+        needed = needs(pricing, decode(batch, context_tokens)).values()
+        return float(sum(need.compute_s - need.bytes / pricing.byte_per_s for need in needed))
 
     low, high = 0.0, 1.0
     while excess_s(high) < 0:
@@ -393,7 +397,7 @@ def compute_bound_context(scenario: Scenario) -> float:
 
     There, a sequence takes longer to read its KV cache than the arithmetic of its token takes. [tokens]
     """
-    load, window = bench_of(scenario).work, float(bench_of(scenario).window_tokens)
+    load, window = pricing_of(scenario).work, float(pricing_of(scenario).window_tokens)
     token_s = load.dense_compute_s + load.expert_compute_s + load.head_compute_s
     full_s = load.context_read_s - load.context_compute_s
     window_s = load.window_read_s - load.window_compute_s
@@ -421,14 +425,14 @@ def step_rows(scenario: Scenario, steps: Sequence[tuple[str, int, float]]) -> li
         `phase`, `size`, `context_tokens`, `time_ms`, the parts `weights_ms` ... `fixed_ms` that add up to it,
         `mfu_frac`, `mbu_frac`, and `fits` (the KV cache holds the sequences).
     """
-    bench, top = bench_of(scenario), roof(scenario)
+    pricing, top = pricing_of(scenario), roof(scenario)
     block = scenario.kv_block_tokens
     blocks = require_fit(scenario)
     rows = []
     for phase, size, context in steps:
         work_of = prefill(scenario, size) if phase == "prefill" else decode(size, context)
-        by_part = {part: float(np.sum(value)) for part, value in parts(bench, work_of).items()}
-        measures = (float(np.sum(column)) for column in _measured(bench, work_of)["all"])
+        by_part = {part: float(np.sum(value)) for part, value in parts(pricing, work_of).items()}
+        measures = (float(np.sum(column)) for column in _measured(pricing, work_of)["all"])
         held = math.ceil(size / block) if phase == "prefill" else size * math.ceil(max(context, 1) / block)
         found = _ratios(top, *measures)
         rows.append(

@@ -37,20 +37,20 @@ LOADS = {"poisson": "arrival_per_s", "gamma": "arrival_per_s", "closed": "concur
 
 def levers(scenario: Scenario, figure: str) -> list[str]:
     """Return the keys that are moved: those of `candidates` that are known and not too small a count."""
-    values = {key: _value(scenario, key) for key in candidates(scenario, figure)}
+    values = {key: _value(scenario, key) for key in movable_keys(scenario, figure)}
     return [key for key, value in values.items() if value is not None and not _too_few(key, value)]
 
 
 def too_small(scenario: Scenario, figure: str) -> list[str]:
     """Return the keys that are left out because they count too few things to move by a tenth."""
-    return [key for key in candidates(scenario, figure) if _too_few(key, _value(scenario, key))]
+    return [key for key in movable_keys(scenario, figure) if _too_few(key, _value(scenario, key))]
 
 
 def _too_few(key: str, value: float | None) -> bool:
     return value is not None and FIELDS[key].kind is int and value < FEWEST
 
 
-def candidates(scenario: Scenario, figure: str) -> list[str]:
+def movable_keys(scenario: Scenario, figure: str) -> list[str]:
     """Return the keys that could be moved: specs in use, lengths, batch limit, load, price or power.
 
     The best throughput within the limits is sought over all loads, so no one load is a lever there.
@@ -92,7 +92,7 @@ def moved(scenario: Scenario, key: str, factor: float) -> float:
     return min(max(round(found) if info.kind is int else float(f"{found:.9g}"), info.low), info.high)
 
 
-def measure(scenario: Scenario, figure: str) -> float:
+def figure_of(scenario: Scenario, figure: str) -> float:
     """Return a figure of a scenario: at its operating point, or the best throughput within its limits.
 
     NaN where it has none: the scenario cannot run, or no point keeps the limits.
@@ -108,13 +108,13 @@ def measure(scenario: Scenario, figure: str) -> float:
 @lru_cache(maxsize=64)
 def bases(scenario: Scenario, figure: str) -> tuple[float, ...]:
     """Return a figure of the scenario as it is in each of `SEEDS` runs, NaN where it has none."""
-    return tuple(measure(seeded(scenario, turn), figure) for turn in range(SEEDS))
+    return tuple(figure_of(seeded(scenario, turn), figure) for turn in range(SEEDS))
 
 
 _known: Remembered[tuple[Scenario, str], list[dict[str, Any]]] = Remembered(64)
 
 
-def known(scenario: Scenario, figure: str) -> list[dict[str, Any]] | None:
+def known_tornado(scenario: Scenario, figure: str) -> list[dict[str, Any]] | None:
     """Return the rows of `tornado` where they have been worked out, or None."""
     return _known.get((scenario, figure))
 
@@ -140,7 +140,7 @@ def tornado(
         its 95% error, NaN where there is none; `elasticity`, its relative change for that of the lever.
         Not to be changed by readers.
     """
-    found = known(scenario, figure)
+    found = known_tornado(scenario, figure)
     if found is not None:
         return found
     keys, rows = levers(scenario, figure), []
@@ -164,7 +164,7 @@ def _change(scenario: Scenario, changes: dict[str, float], figure: str, bases: S
     """Return the relative change of a figure; NaN where the changed scenario cannot be or has none."""
     try:
         changed = scenario.replace(**changes)
-        figures = [measure(seeded(changed, turn), figure) for turn in range(SEEDS)]
+        figures = [figure_of(seeded(changed, turn), figure) for turn in range(SEEDS)]
     except ScenarioError:
         return UNKNOWN
     return estimate(

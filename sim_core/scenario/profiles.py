@@ -161,7 +161,7 @@ def _from_table(table: dict[str, Any]) -> EngineProfile:
     return build(EngineProfile, table)
 
 
-def to_toml(profile: EngineProfile) -> str:
+def profile_toml(profile: EngineProfile) -> str:
     """Return the profile as a TOML file that `read_profile` reads back; defaults are left out."""
     lines = []
     for field in dataclasses.fields(profile):

@@ -11,7 +11,7 @@ import pytest
 
 from sim_core import load_scenario
 from sim_core.results.timeline import POLICIES, Timeline, timelines
-from sim_core.view.batching.gantt import draw
+from sim_core.view.batching.gantt import draw_timelines
 from sim_core.view.batching.gantt_parts import policy_words
 from tests.browser.visit import Visit
 from tests.places import ROOT
@@ -205,7 +205,7 @@ def test_the_player_counts_as_the_log_does(chromium: Any, query: str) -> None:
     found = timelines(load_scenario(query))
     page = chromium.new_page()
     page.add_script_tag(content=PLAYER.read_text(encoding="utf-8"))
-    for log, timeline in zip(draw(found).player["policies"], found.values(), strict=True):
+    for log, timeline in zip(draw_timelines(found).player["policies"], found.values(), strict=True):
         came_s = np.sort(np.concatenate(list(timeline.story.token_times().values())))
         times_s = np.random.default_rng(1).uniform(0, timeline.end_s, 100)
         apart = np.abs(came_s[:, None] - times_s).min(axis=0) > 1e-6  # the page rounds to 1e-7 s

@@ -14,7 +14,7 @@ from sim_core.engine.kernels.records import DECODES, PREFILLS
 from sim_core.engine.rules import RunRules, worker_rules
 from sim_core.engine.two_pools import SplitEngine, workers_of
 from sim_core.traffic.requests import listed as listed_requests
-from tests import test_pools
+from tests.engine import test_pools
 from tests.engine.naive_moves import MovingPools
 from tests.runs import listed
 

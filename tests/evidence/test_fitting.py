@@ -9,7 +9,15 @@ import pytest
 
 from sim_core import ScenarioError
 from sim_core.catalogue.calibrations import calibration, parse_constants
-from sim_core.evidence.own.cases import METRICS, Case, case_of, counted, median_error, predict, ratios
+from sim_core.evidence.own.cases import (
+    METRICS,
+    Case,
+    case_of,
+    case_ratios,
+    counted,
+    median_error,
+    predict_cases,
+)
 from sim_core.evidence.own.fit import Fit, FittedLever, fit, levers_of, speed_factor
 from sim_core.evidence.own.formats.points import OwnPoint, OwnSteps
 from sim_core.evidence.own.steps import fit_steps, with_overhead
@@ -57,7 +65,7 @@ def planted(
     for count in clients:
         bare = point(arrivals="closed", concurrency=count, requests=10 * count, **lengths)
         case = case_of(bare, BASE)
-        values = predict([case], constants, steps_take)[0]
+        values = predict_cases([case], constants, steps_take)[0]
         values = values * np.exp(NOISE * noise.standard_normal(values.size))
         known = dict(zip(METRICS, values.tolist(), strict=True)) | {"itl_ms": math.nan, "e2e_ms": math.nan}
         cases.append(case._replace(point=bare._replace(**known)))
@@ -100,8 +108,8 @@ def test_the_fit_predicts_points_it_has_not_seen() -> None:
     text = "weight_read:0.6,layer:80,sequence:40"
     found = fit(planted(text), hold_out=False)
     others = planted(text, (2, 8, 32), prompt_tokens=300.0, output_tokens=400.0)
-    before = ratios(others, predict(others))
-    after = ratios(others, predict(others, found.constants))
+    before = case_ratios(others, predict_cases(others))
+    after = case_ratios(others, predict_cases(others, found.constants))
     assert median_error(after, "tpot_ms") < 0.04 < median_error(before, "tpot_ms")
 
 
@@ -148,14 +156,14 @@ def test_a_wrong_schedule_is_no_matter_of_speed() -> None:
     """Oracle: points of an engine with four places: TTFT stays off once the factor has made TPOT right."""
     cases = [_measured_with_four_places(case) for case in planted("", (16,))]
     factor = speed_factor(cases)
-    left = ratios(cases, predict(cases, "", factor))
+    left = case_ratios(cases, predict_cases(cases, "", factor))
     assert median_error(left, "tpot_ms") < 0.01
     assert median_error(left, "ttft_ms") > 0.5
 
 
 def _measured_with_four_places(case: Case) -> Case:
     small = case._replace(scenario=case.scenario.replace(max_batch=4))
-    ttft_ms, tpot_ms = predict([small])[0, :2].tolist()
+    ttft_ms, tpot_ms = predict_cases([small])[0, :2].tolist()
     return case._replace(point=case.point._replace(ttft_ms=ttft_ms, tpot_ms=tpot_ms))
 
 
@@ -174,7 +182,7 @@ def test_a_point_with_rows_is_replayed() -> None:
     rows = requests_of([0.0, 1.0, 2.0], [10, 20, 30], [5, 6, 7])
     case = case_of(point(rows=rows, requests=3, ttft_ms=9.0), BASE)
     assert (case.scenario.arrivals, case.scenario.requests) == ("trace", 3)
-    assert np.isfinite(predict([case])[0]).all()
+    assert np.isfinite(predict_cases([case])[0]).all()
 
 
 def test_open_and_offline_points_keep_their_traffic() -> None:
@@ -282,7 +290,7 @@ def test_a_quiet_point_tells_the_time_between_client_and_engine() -> None:
     profile = EngineProfile(step_tokens=(1, 1000), step_time_ms=(10.0, 60.0))
     bare = case_of(point(arrivals="closed", concurrency=1, requests=5), BASE)
     on_profile = bare._replace(scenario=bare.scenario.replace(step_profile="1:10,1000:60"))
-    ttft_ms = predict([on_profile])[0, 0] + 30.0
+    ttft_ms = predict_cases([on_profile])[0, 0] + 30.0
     case = bare._replace(point=bare.point._replace(ttft_ms=ttft_ms))
     found = with_overhead(profile, [case])
     assert (found.request_before_ms, found.request_after_ms) == pytest.approx((15.0, 15.0))

@@ -14,7 +14,7 @@ import pytest
 from sim_core.command.main import main
 from sim_core.engine.run import run
 from sim_core.engine.steps import each_step
-from sim_core.evidence.own.probe import PROMPTS, Measured, measure, observe, plan
+from sim_core.evidence.own.probe import PROMPTS, Measured, measure_server, observe, probe_plan
 from sim_core.evidence.own.server import OpenAIServer, Probe, Stream
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.profiles import EngineProfile, read_profile, write_profile
@@ -62,7 +62,7 @@ class Simulated:
 
 
 def measured(noise: float = 0.0, **options: object) -> Measured:
-    return measure(Simulated(noise), "planted", clock=lambda: 0.0, **options)
+    return measure_server(Simulated(noise), "planted", clock=lambda: 0.0, **options)
 
 
 def times_ms(profile: EngineProfile, tokens: list[int]) -> np.ndarray:
@@ -76,7 +76,7 @@ def times_ms(profile: EngineProfile, tokens: list[int]) -> np.ndarray:
 @pytest.mark.parametrize("longest", [20, 100, 2048, 100_000])
 def test_the_plan_keeps_to_its_bounds(most: int, longest: int) -> None:
     """Oracle: the arguments: streams, lengths; prompts and batches both occur; a few dozen probes."""
-    probes = plan(most, longest)
+    probes = probe_plan(most, longest)
     assert max(probe.streams for probe in probes) <= most
     assert max(probe.prompt_tokens + probe.output_tokens for probe in probes) <= max(longest, 3)
     assert {probe.output_tokens > 1 for probe in probes} == {True, False}
@@ -85,7 +85,7 @@ def test_the_plan_keeps_to_its_bounds(most: int, longest: int) -> None:
 
 def test_an_early_end_has_a_bit_of_everything() -> None:
     """Oracle: the first third of the plan."""
-    probes = plan(32, 8192)
+    probes = probe_plan(32, 8192)
     early = probes[: len(probes) // 3]
     assert {probe.prompt_tokens for probe in early} >= set(PROMPTS)
     assert max(probe.streams for probe in early) >= 8
@@ -146,7 +146,7 @@ def test_streams_that_hardly_overlap_tell_nothing() -> None:
 def test_the_time_limit_ends_the_run() -> None:
     """Oracle: a clock that advances 10 s a probe: 15 of 42 probes in 150 s."""
     clock, lines = iter(range(0, 10_000, 10)), []
-    found = measure(Simulated(), "x", seconds=150.0, clock=lambda: next(clock), progress=lines.append)
+    found = measure_server(Simulated(), "x", seconds=150.0, clock=lambda: next(clock), progress=lines.append)
     assert not found.finished
     assert "Stopped early" in found.profile.source
     assert "150 s is over" in lines[-1]
@@ -154,11 +154,11 @@ def test_the_time_limit_ends_the_run() -> None:
 
 def test_an_interruption_keeps_what_was_measured() -> None:
     """Oracle: 20 probes before Ctrl-C make a profile; 5 do not, and it says what is missing."""
-    found = measure(Simulated(fails_after=20), "x", clock=lambda: 0.0)
+    found = measure_server(Simulated(fails_after=20), "x", clock=lambda: 0.0)
     assert not found.finished
     assert found.profile.step_tokens[0] == 1
     with pytest.raises(ScenarioError, match="a profile needs at least 8"):
-        measure(Simulated(fails_after=5), "x", clock=lambda: 0.0)
+        measure_server(Simulated(fails_after=5), "x", clock=lambda: 0.0)
 
 
 # --- over HTTP ------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from sim_core.evidence import trust
 from sim_core.evidence.blind import NO_BAND
 from sim_core.price.price import price_of, slowed
 from sim_core.price.use import shares
-from sim_core.questions.phases import bench_of
+from sim_core.questions.phases import pricing_of
 from sim_core.scenario.link.carry import carried_by
 from sim_core.scenario.link.changes import with_changes
 from sim_core.scenario.link.read import from_query
@@ -23,9 +23,9 @@ from sim_core.scenario.profiles import (
     MAX_TEXT,
     EngineProfile,
     parse_profile,
+    profile_toml,
     read_profile,
     thinned,
-    to_toml,
     write_profile,
 )
 from sim_core.scenario.scenario import Scenario, calibration_of
@@ -65,7 +65,7 @@ def test_own_constants_price_steps_everywhere_alike() -> None:
     layers = 32  # Llama 3.1 8B
     first, second = price_of(base), price_of(more)
     assert second.step.token_s[1:] - first.step.token_s[1:] == pytest.approx(layers * 1e-6)
-    difference = bench_of(more).constants.layer_s - bench_of(base).constants.layer_s
+    difference = pricing_of(more).constants.layer_s - pricing_of(base).constants.layer_s
     assert difference == pytest.approx(1e-6)
 
 
@@ -111,7 +111,7 @@ def test_a_profile_round_trips_as_a_line_of_text() -> None:
 def test_a_profile_in_the_link_predicts_as_the_file_does() -> None:
     """Oracle: the run with `--profile`, bit for bit; the link's round trip keeps it."""
     scenario = Scenario(arrivals="closed", concurrency=4, requests=60)
-    with_file = simulate(scenario, profile=read_profile(to_toml(PROFILE).encode()))
+    with_file = simulate(scenario, profile=read_profile(profile_toml(PROFILE).encode()))
     carried = scenario.replace(step_profile=write_profile(PROFILE))
     read, notes = from_query(to_query(carried))
     assert notes == []
@@ -175,7 +175,7 @@ def test_a_long_table_is_thinned_to_what_a_link_holds() -> None:
 def test_a_profile_of_constants_predicts_as_the_constants_do() -> None:
     """Oracle: the scenario with the same constants; the file's round trip is the identity."""
     profile = EngineProfile(name="mine", constants="layer:9.5,weight_read:0.71", source="here")
-    assert read_profile(to_toml(profile).encode()) == profile
+    assert read_profile(profile_toml(profile).encode()) == profile
     scenario = Scenario(arrivals="closed", concurrency=4, requests=60)
     carried, error = carried_by(scenario, profile)
     assert carried == scenario.replace(constants="layer:9.5,weight_read:0.71")

@@ -20,14 +20,14 @@ from sim_core.evidence.assumed import late_steps, polls_slowly, scenario_of
 from sim_core.evidence.bands import widened
 from sim_core.evidence.blind import HELD_FRAC, NO_BAND, Band, blind, interval
 from sim_core.evidence.fingerprint import fingerprint
-from sim_core.evidence.published import Point, read_points
+from sim_core.evidence.published import PublishedPoint, read_points
 from sim_core.evidence.trust import ANNOUNCED, EXTRAPOLATED, VALIDATED
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.ready import ready_scenarios
 from tests.loops import each
 from tests.places import ROOT
 
-HEADER = ",".join(Point._fields)
+HEADER = ",".join(PublishedPoint._fields)
 ROW = {
     "id": "A1", "traffic": "closed", "pools": "one", "date": "2026-01-02", "engine": "vLLM",
     "engine_version": "0.1", "model": "llama-3.1-8b", "accelerator": "h100-sxm", "devices": "1",
@@ -60,7 +60,7 @@ def test_the_table_is_wide() -> None:
 
 
 @each(measured.points(), name=lambda point: point.id)
-def test_every_point_can_be_cited(point: Point) -> None:
+def test_every_point_can_be_cited(point: PublishedPoint) -> None:
     """Oracle: source, place in it, date, engine and version stand there; MLPerf ones in its own form."""
     source = measured.sources()[point.source]
     assert source.title and source.url.startswith("https://") and source.commit
@@ -191,7 +191,7 @@ def test_late_first_tokens_are_those_of_the_recipe() -> None:
 
 
 @each([p for p in measured.points() if p.pools == "one"][::7], name=lambda p: p.id)
-def test_nothing_is_faster_than_the_datasheet(point: Point) -> None:
+def test_nothing_is_faster_than_the_datasheet(point: PublishedPoint) -> None:
     """Oracle: the typical prediction is slower than the datasheet's bound, in every figure."""
     typical = errors.score([point]).predicted[0]
     bound = errors.score([point], "datasheet").predicted[0]
@@ -319,7 +319,7 @@ def test_a_bound_and_an_own_measurement_have_no_band() -> None:
 
 
 @each([p for p in measured.points() if p.fitted][::9], name=lambda p: p.id)
-def test_the_evidence_is_inside_what_it_covers(point: Point) -> None:
+def test_the_evidence_is_inside_what_it_covers(point: PublishedPoint) -> None:
     """Oracle: a point that was fitted lies in the validated region."""
     found = trust.trust(scenario_of(point))
     assert found.badge == VALIDATED, found.reasons

@@ -97,7 +97,7 @@ def test_announced_figures_widen_the_band_of_entries() -> None:
     )
     found = trust.trust(scenario)
     assert "announced" in found.reasons[0]
-    held = interval(entries.ratios("llama-2-70b", "offline"))
+    held = interval(entries.entry_ratios("llama-2-70b", "offline"))
     wide = log_width(found.throughput_band)
     assert wide == pytest.approx(log_width(held) * (1 + WIDER * len(found.reasons)))
 

@@ -227,7 +227,7 @@ def test_one_link_holds_three() -> None:
     app = healthy(open_page(PAGE, **QUICK, versus="|".join(queries)))
     assert address(app)["versus"] == "|".join(queries)
     assert all(name in said(app) for name in ("b200", "h100-sxm"))
-    figure_rows = view.labelled(
+    figure_rows = view.side_rows(
         [H100, H100.replace(max_batch=64)], [compare.curve(H100), compare.curve(H100.replace(max_batch=64))]
     )
     assert {row["curve"][0] for row in figure_rows} == {"A", "B"}
@@ -340,7 +340,7 @@ def test_what_measured_steps_would_take_is_not_offered() -> None:
 
 def test_words_of_a_factor() -> None:
     """By hand: too much, nothing, some; a spec that is not known is not said to be too small."""
-    assert "no change of this spec alone is enough, even 8×" in results.factor("hbm_gb", math.nan, 80.0)
-    assert results.factor("hbm_gb", 1.0, 80.0) == "nothing: it is enough"
-    assert results.factor("hbm_gb", 1.5, 80.0).startswith("1.5×: 120")
-    assert results.factor("link_gb_per_s", math.nan, None) == "not known"
+    assert "no change of this spec alone is enough, even 8×" in results.factor_words("hbm_gb", math.nan, 80.0)
+    assert results.factor_words("hbm_gb", 1.0, 80.0) == "nothing: it is enough"
+    assert results.factor_words("hbm_gb", 1.5, 80.0).startswith("1.5×: 120")
+    assert results.factor_words("link_gb_per_s", math.nan, None) == "not known"

@@ -23,7 +23,7 @@ from tests.visits import address, finding, healthy, open_page, said
 
 PAGE = "11_Compare.py"
 BASE = load_scenario("requests=400")
-CHIP = BASE.replace(**design.start(BASE, "corsair"))
+CHIP = BASE.replace(**design.start_keys(BASE, "corsair"))
 
 
 def test_kinds_follow_the_part() -> None:
@@ -73,12 +73,12 @@ def test_what_is_impossible_is_said_with_its_reason() -> None:
     """By hand: 32 attention heads are the end of tensor parallelism; a device as large as said would do."""
     found = design.spread(CHIP)
     assert (found.devices, found.most, found.at_least) == (0, 32, 33)
-    text = design_words.spread(CHIP, found)
+    text = design_words.device_spread_words(CHIP, found)
     assert "No group holds it all" in text and "32 attention heads" in text and "39 sequences" in text
     larger = design.spread(CHIP.replace(hbm_gb=1.001 * found.device_gb))
     assert larger.devices and not design.spread(CHIP.replace(hbm_gb=0.99 * found.device_gb)).devices
-    tiny = BASE.replace(**design.start(BASE, "groq-lpu-v1"))
-    assert "Not even the weights fit" in design_words.spread(tiny, design.spread(tiny))
+    tiny = BASE.replace(**design.start_keys(BASE, "groq-lpu-v1"))
+    assert "Not even the weights fit" in design_words.device_spread_words(tiny, design.spread(tiny))
 
 
 def test_nothing_is_faster_than_bytes_over_bandwidth() -> None:
@@ -91,7 +91,7 @@ def test_nothing_is_faster_than_bytes_over_bandwidth() -> None:
 def save(part: catalogue.Accelerator, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put a part beside the presets, in a copy of them."""
     shutil.copytree(reader.PRESETS / "accelerators", folder / "accelerators")
-    (folder / "accelerators" / f"{part.id}.toml").write_text(design.to_toml(part), encoding="utf-8")
+    (folder / "accelerators" / f"{part.id}.toml").write_text(design.part_toml(part), encoding="utf-8")
     monkeypatch.setattr(reader, "PRESETS", folder)
 
 
@@ -115,7 +115,7 @@ def test_an_sram_design_stays_one_as_a_file(tmp_path, monkeypatch) -> None:
     part = dataclasses.replace(design.part_of(CHIP.replace(hbm_gb=0.5)), id="saved-chip")
     save(part, tmp_path, monkeypatch)
     assert catalogue.accelerator("saved-chip").memory_on_chip
-    assert "price_usd_per_hour" not in design.to_toml(part)
+    assert "price_usd_per_hour" not in design.part_toml(part)
 
 
 def test_rivals_are_real_parts_in_the_same_scenario() -> None:
@@ -187,7 +187,7 @@ def test_what_a_target_takes(query: dict[str, str]) -> None:
 def test_a_design_without_rivals() -> None:
     """By hand: nothing is said of real parts, with or without a price."""
     for side in (BASE, BASE.replace(accelerator="tpu-v7")):
-        text = design_words.finding([side], [compare.curve(side)])
+        text = design_words.design_finding([side], [compare.curve(side)])
         assert text.startswith("This design gives") and text.endswith(".") and "real part" not in text
 
 

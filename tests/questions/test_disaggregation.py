@@ -71,7 +71,7 @@ def test_the_best_ratio_moves_with_the_lengths() -> None:
     prefill, theory = [], []
     for prompt, output in ((4000, 50), (1000, 250), (250, 500)):
         scenario = BASE.replace(prompt_tokens=prompt, output_tokens=output)
-        prefill.append(disaggregation.best_of(disaggregation.ratios(scenario, 0.85))["prefill_workers"])
+        prefill.append(disaggregation.best_of(disaggregation.split_rows(scenario, 0.85))["prefill_workers"])
         theory.append(disaggregation.matched(scenario).workers)
     assert prefill == sorted(prefill, reverse=True) and prefill[0] > prefill[-1]
     assert theory == sorted(theory, reverse=True)
@@ -195,18 +195,18 @@ def test_the_finding_states_the_best_ratio() -> None:
     """Oracle: the rows behind the chart."""
     app = healthy(visit(slo_tpot_ms="20", prompt_tokens="2000"))
     scenario = load_scenario("slo_tpot_ms=20&prompt_tokens=2000")
-    best = disaggregation.best_of(disaggregation.ratios(page._neutral(scenario), 0.8))
+    best = disaggregation.best_of(disaggregation.split_rows(page._neutral(scenario), 0.8))
     assert disaggregation_figures.ratio_name(best) in finding(app)
 
 
 def test_figures_have_sentences() -> None:
     """Oracle: the figures' own rows."""
     found = disaggregation.ways(BASE, 0.8)
-    rows = disaggregation.ratios(BASE, 0.8)
+    rows = disaggregation.split_rows(BASE, 0.8)
     best = disaggregation.best_of(rows)
     assert "7 splits" in disaggregation_figures.ratios_sentence(rows, found.one_point, 8, best)
     assert "prefill" in disaggregation_figures.stages_sentence(disaggregation.stage_rows(found))
-    figure = disaggregation_figures.ratios(rows, found.one_point, 8, best, 3.8, 4)
+    figure = disaggregation_figures.splits_figure(rows, found.one_point, 8, best, 3.8, 4)
     assert len(figure["data"][0]["x"]) == 7
     json.dumps(figure)
 

@@ -41,7 +41,7 @@ def row(rows: list[dict], phase: str, piece: str = "all", batch: int = 1) -> dic
 def test_a_decode_step_is_the_simulators(query: str, batch: int, context: float) -> None:
     """Oracle: `cost.step_parts` and `cost.step_needs`, which look the step up in the simulator's tables."""
     scenario = load_scenario(query)
-    bench, step = phases.bench_of(scenario), phases.decode(batch, context)
+    bench, step = phases.pricing_of(scenario), phases.decode(batch, context)
     expected = step_parts(price_of(scenario), batch, context)
     found = {part: float(value) for part, value in phases.parts(bench, step).items()}
     assert found == pytest.approx(expected, rel=1e-9, abs=1e-15)
@@ -63,7 +63,7 @@ def test_a_prefill_is_the_simulators(query: str, prompt: int) -> None:
         last = start + chunk == prompt
         for part, value in step_parts(price, 0, 0.0, chunk, start).items():
             expected[part] += value - (0.0 if last else price.ledger.row_s[PARTS.index(part), 1])
-    found = phases.parts(phases.bench_of(scenario), phases.prefill(scenario, prompt))
+    found = phases.parts(phases.pricing_of(scenario), phases.prefill(scenario, prompt))
     assert {part: float(np.sum(value)) for part, value in found.items()} == pytest.approx(
         expected, rel=1e-9, abs=1e-12
     )

@@ -100,7 +100,7 @@ def test_progress_reaches_from_nothing_and_is_remembered() -> None:
     scenario = BASE.replace(seed=77)
     rows = tornado(scenario, "tpot", told.append)
     assert told[0] == 0 and told == sorted(told) and told[-1] < 1
-    assert tornado(scenario, "tpot") is rows is sensitivity.known(scenario, "tpot")
+    assert tornado(scenario, "tpot") is rows is sensitivity.known_tornado(scenario, "tpot")
 
 
 @pytest.mark.parametrize(
@@ -114,10 +114,10 @@ def test_measured_steps_do_not_follow_the_specs(profile: str, fixed: list[str]) 
     """Oracle: the same run with half of a spec; what makes a difference stays, as do price and power."""
     scenario = BASE.replace(step_profile=profile, max_batch=1024, arrivals="offline", hbm_gb=40.0)
     assert sensitivity.without_effect(scenario) == fixed and sensitivity.without_effect(BASE) == []
-    as_it_is = sensitivity.measure(scenario, "ttft")
+    as_it_is = sensitivity.figure_of(scenario, "ttft")
     for key in ("bf16_tflop_per_s", "hbm_gb_per_s", "hbm_gb"):
         less = scenario.replace(**{key: sensitivity.moved(scenario, key, 0.5)})
-        assert (sensitivity.measure(less, "ttft") == as_it_is) == (key in fixed)
+        assert (sensitivity.figure_of(less, "ttft") == as_it_is) == (key in fixed)
         assert (key in sensitivity.levers(scenario, "ttft")) != (key in fixed)
     assert "price_usd_per_hour" in sensitivity.levers(scenario, "usd")
     assert "tdp_w" in sensitivity.levers(scenario, "joule")
@@ -132,7 +132,7 @@ def test_the_largest_seeds_are_no_end() -> None:
 def test_the_figure_is_valid_and_noise_is_hollow() -> None:
     """Oracle: Plotly's own check; a clear fill for what is not sure; both moves have a mark of their own."""
     rows = tornado(BASE, "tpot")
-    figure = compare_figures.tornado(rows, view._label, "TPOT p99")
+    figure = compare_figures.tornado_figure(rows, view._label, "TPOT p99")
     go.Figure(figure)
     bars = figure["data"][:2]
     for bar, move in zip(bars, compare_figures.MOVES, strict=True):
@@ -173,7 +173,7 @@ def test_a_lever_that_breaks_the_limits_is_no_noise() -> None:
     """By hand: 10% less is not within the limits in all runs; 10% more changes nothing."""
     row = {"key": "hbm_gb", "base": 100.0, "value": 80.0, "more_value": 88.0, "less_value": 72.0}
     row |= {"more_frac": 0.0, "more_error_frac": 0.0, "less_frac": math.nan, "less_error_frac": math.nan}
-    assert "where it has a value" in view.finding([row], view.FIGURES["throughput"])
+    assert "where it has a value" in view.sensitivity_finding([row], view.FIGURES["throughput"])
     assert "not within the limits in all runs" in view._moves(row, view.FIGURES["throughput"])[1]
     assert not any("No difference" in note for note in view._notes(BASE, "throughput", [row]))
 

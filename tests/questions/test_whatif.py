@@ -139,7 +139,7 @@ def test_the_models_own_kind_is_the_simulators(query: str) -> None:
 def test_every_model_takes_every_attention(name: str) -> None:
     """Oracle: fewer heads, windows and latent vectors never need more than all heads; one kind is its own."""
     model = catalogue.model(name)
-    assert whatif.with_attention(model, whatif.kind_of(model)) is model
+    assert whatif.with_attention(model, whatif.attention_kind(model)) is model
     scenario = load_scenario(f"model={name}")
     sizes = {kind: float(whatif.sequence_bytes(scenario, kind, 8192)) for kind in whatif.KINDS}
     assert sizes["full"] >= sizes["grouped"] >= sizes["window"] > 0
@@ -204,12 +204,12 @@ def test_the_floor_of_a_layout_that_cannot_be() -> None:
 
 def test_interactive_limits() -> None:
     """Oracle: MLPerf's rules: 40, 80, 30, 15 and 15 ms per token at the 99th percentile."""
-    found = {limit.model: limit.tpot_ms for limit in catalogue.limits().values()}
+    found = {limit.model: limit.tpot_ms for limit in catalogue.latency_limits().values()}
     assert found == {
         "llama-2-70b": 40.0, "llama-3.1-405b": 80.0, "llama-3.1-8b": 30.0, "deepseek-r1": 15.0,
         "gpt-oss-120b": 15.0,
     }  # fmt: skip
-    for limit in catalogue.limits().values():
+    for limit in catalogue.latency_limits().values():
         assert limit.percentile == 99 and limit.source and limit.model in catalogue.models()
         assert dataclasses.is_dataclass(limit)
 

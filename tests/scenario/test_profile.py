@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim_core.fields.errors import ScenarioError
-from sim_core.scenario.profiles import EngineProfile, read_profile, to_toml
+from sim_core.scenario.profiles import EngineProfile, profile_toml, read_profile
 
 EXAMPLE = """
 name = "vLLM 0.32, my model, one CPU core"
@@ -74,7 +74,7 @@ def test_round_trip(points, added, kv_blocks, kv_block_tokens, name) -> None:
         kv_blocks=kv_blocks,
         kv_block_tokens=kv_block_tokens,
     )
-    assert read_profile(to_toml(profile)) == profile
+    assert read_profile(profile_toml(profile)) == profile
 
 
 BAD = {

@@ -301,7 +301,7 @@ def test_the_command_gives_the_page_s_numbers(name: str, fine: bool) -> None:
     sweep = sweeps.Sweep(load_scenario(name), "tensor_parallel", (1, 2, 4, 8), "load_frac")
     if sweep.scenario.arrivals == "closed":
         sweep = dataclasses.replace(sweep, along="concurrency")
-    shown = (sweeps.refined if fine else sweeps.quick)(sweep).rows
+    shown = (sweeps.refined if fine else sweeps.quick_result)(sweep).rows
     assert any(row["requests"] == 50_000 for row in shown) == fine
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
@@ -322,9 +322,9 @@ def test_a_changed_accelerator_is_compared_with_others_as_sold_on_the_command_li
         points += json.loads(printed.getvalue())
     key = "output_tok_per_s_per_accelerator"
     assert sweep.own == "H100-SXM (changed)"
-    title, _ = panels.titles(sweep)
+    title, _ = panels.frontier_titles(sweep)
     assert title == "Llama-3.1-8B on H100-SXM with memory bandwidth 6.7\N{NARROW NO-BREAK SPACE}TB/s"
-    shown = [row[key] for row in sweeps.quick(sweep).rows]
+    shown = [row[key] for row in sweeps.quick_result(sweep).rows]
     assert shown == pytest.approx([point["metrics"][key] for point in points])
 
 

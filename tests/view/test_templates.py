@@ -228,7 +228,9 @@ def test_a_report_of_hostile_texts_has_no_more_elements(hostile: str) -> None:
     """Oracle: the report of plain words; its table's rows come from a visitor's file."""
     usual, found = (
         Reader(
-            html_report.build(replace(report(text), charts=(), rows=[{"name": text}, {"name": f"2 {text}"}]))
+            html_report.report_html(
+                replace(report(text), charts=(), rows=[{"name": text}, {"name": f"2 {text}"}])
+            )
         )
         for text in (PLAIN, hostile)
     )

@@ -91,7 +91,7 @@ def _little(point: OwnPoint) -> int:
     return max(round(open_requests), 1) if math.isfinite(open_requests) else 0
 
 
-def predict(cases: Sequence[Case], constants: str = "", steps_take: float = 1.0) -> np.ndarray:
+def predict_cases(cases: Sequence[Case], constants: str = "", steps_take: float = 1.0) -> np.ndarray:
     """Return what each case comes out at, shape (cases, METRICS): ms, and output tokens per second.
 
     Parameters
@@ -137,17 +137,17 @@ def _simulated(case: Case, scenario: Scenario, steps_take: float) -> tuple[float
     )
 
 
-def measured(cases: Sequence[Case]) -> np.ndarray:
+def case_measurements(cases: Sequence[Case]) -> np.ndarray:
     """Return what was measured, in the shape of `predict`; NaN where a file does not give it."""
     return np.array([[getattr(case.point, name) for name in METRICS] for case in cases], dtype=float).reshape(
         -1, len(METRICS)
     )
 
 
-def ratios(cases: Sequence[Case], predicted: np.ndarray) -> np.ndarray:
+def case_ratios(cases: Sequence[Case], predicted: np.ndarray) -> np.ndarray:
     """Return predicted over measured, NaN where either is missing."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = predicted / measured(cases)
+        found = predicted / case_measurements(cases)
     return np.where(np.isfinite(found) & (found > 0), found, np.nan)
 
 
@@ -157,7 +157,7 @@ def counted(cases: Sequence[Case]) -> np.ndarray:
     TTFT and TPOT; gaps where there is no TPOT, end-to-end time where there is neither; throughput only in a
     closed loop or offline, where the engine sets it.
     """
-    known = np.isfinite(measured(cases))
+    known = np.isfinite(case_measurements(cases))
     ttft, tpot, itl, e2e, _ = (known[:, place] for place in range(len(METRICS)))
     driven = np.array([case.scenario.arrivals in ("closed", "offline") for case in cases], dtype=bool)
     return known & np.column_stack(

@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 
 from sim_core.evidence.coverage import STEEP_LOAD
-from sim_core.evidence.own.cases import MAX_POINTS, METRICS, Case, case_of, median_error, predict, ratios
+from sim_core.evidence.own.cases import (
+    MAX_POINTS,
+    METRICS,
+    Case,
+    case_of,
+    case_ratios,
+    median_error,
+    predict_cases,
+)
 from sim_core.evidence.own.fit import FittedLever, fit, speed_factor
 from sim_core.evidence.own.formats.points import OwnPoint, OwnSteps, Upload
 from sim_core.evidence.own.steps import StepFit, fit_steps, with_overhead
@@ -26,7 +34,7 @@ STATED = {"tpot_ms": "TPOT", "ttft_ms": "TTFT", "output_tok_per_s": "throughput"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Entry:
+class MeasuredPoint:
     """One measured point of a file; without a case it cannot be simulated, and `problem` says why."""
 
     file: str
@@ -65,7 +73,7 @@ class OwnEngine:
 
     profile: EngineProfile
     kind: str
-    entries: tuple[Entry, ...]
+    entries: tuple[MeasuredPoint, ...]
     fitted: np.ndarray
     before: np.ndarray
     after: np.ndarray
@@ -87,20 +95,20 @@ class OwnEngine:
         return self.load_frac > STEEP_LOAD
 
 
-def entries_of(uploads: Sequence[Upload], base: Scenario) -> tuple[Entry, ...]:
+def entries_of(uploads: Sequence[Upload], base: Scenario) -> tuple[MeasuredPoint, ...]:
     """Return the points of all files as entries; model, device and engine are those of `base`."""
     bare = base.replace(constants="", step_profile="")
     found = []
     for upload in uploads:
         for point in upload.points:
             try:
-                found.append(Entry(upload.name, point, case_of(point, bare), ""))
+                found.append(MeasuredPoint(upload.name, point, case_of(point, bare), ""))
             except ScenarioError as error:
-                found.append(Entry(upload.name, point, None, str(error)))
+                found.append(MeasuredPoint(upload.name, point, None, str(error)))
     return tuple(found[:MAX_POINTS])
 
 
-def fitted_by_default(entries: Sequence[Entry]) -> tuple[int, ...]:
+def fitted_by_default(entries: Sequence[MeasuredPoint]) -> tuple[int, ...]:
     """Return the places of the entries to be fitted: all that can be, or `FIT_POINTS` spread over them."""
     places = [place for place, entry in enumerate(entries) if entry.case is not None]
     if len(places) <= FIT_POINTS:
@@ -148,7 +156,7 @@ def calibrate(
     return _from_points(entries, chosen, base)
 
 
-def _from_points(entries: tuple[Entry, ...], chosen: tuple[int, ...], base: Scenario) -> OwnEngine:
+def _from_points(entries: tuple[MeasuredPoint, ...], chosen: tuple[int, ...], base: Scenario) -> OwnEngine:
     """Return the engine of constants fitted to the chosen entries."""
     places = [place for place in chosen if place < len(entries) and entries[place].case is not None]
     if not places:
@@ -163,7 +171,7 @@ def _from_points(entries: tuple[Entry, ...], chosen: tuple[int, ...], base: Scen
     return _stated(replace(engine, fitted=fitted, held_out=held_out, levers=found.levers))
 
 
-def _from_steps(uploads: Sequence[Upload], entries: tuple[Entry, ...], base: Scenario) -> OwnEngine:
+def _from_steps(uploads: Sequence[Upload], entries: tuple[MeasuredPoint, ...], base: Scenario) -> OwnEngine:
     """Return the engine of measured steps."""
     columns = zip(*(upload.steps for upload in uploads if upload.steps is not None), strict=True)
     found = fit_steps(OwnSteps(*(np.concatenate(column) for column in columns)))
@@ -172,7 +180,9 @@ def _from_steps(uploads: Sequence[Upload], entries: tuple[Entry, ...], base: Sce
     return _stated(replace(_compared(entries, base, profile, STEPS), steps=found))
 
 
-def _compared(entries: tuple[Entry, ...], base: Scenario, profile: EngineProfile, kind: str) -> OwnEngine:
+def _compared(
+    entries: tuple[MeasuredPoint, ...], base: Scenario, profile: EngineProfile, kind: str
+) -> OwnEngine:
     """Return an engine with its predictions of all entries beside those of the calibration."""
     places = [place for place, entry in enumerate(entries) if entry.case is not None]
     cases = [entries[place].case for place in places]
@@ -180,8 +190,8 @@ def _compared(entries: tuple[Entry, ...], base: Scenario, profile: EngineProfile
     before, after = (np.full((len(entries), len(METRICS)), np.nan) for _ in range(2))
     load_frac = np.full(len(entries), np.nan)
     if cases:
-        before[places] = ratios(cases, predict(cases))
-        after[places] = ratios(own, predict(own))
+        before[places] = case_ratios(cases, predict_cases(cases))
+        after[places] = case_ratios(own, predict_cases(own))
         load_frac[places] = [_load(case.scenario) for case in own]
     return OwnEngine(
         profile=profile,
@@ -279,7 +289,7 @@ def rows(engine: OwnEngine) -> list[dict[str, Any]]:
     return found
 
 
-def _clients(entry: Entry) -> int:
+def _clients(entry: MeasuredPoint) -> int:
     if entry.case is None:
         return entry.point.concurrency
     return entry.case.scenario.concurrency if entry.case.scenario.arrivals == "closed" else 0

@@ -36,7 +36,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sim_core.catalogue.calibrations import Constant, calibration, write_constants
-from sim_core.evidence.own.cases import METRICS, SCALES, Case, counted, predict, ratios
+from sim_core.evidence.own.cases import METRICS, SCALES, Case, case_ratios, counted, predict_cases
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.work import precisions
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
@@ -125,7 +125,7 @@ def fit(cases: Sequence[Case], hold_out: bool = True) -> Fit:
         If there is no case with a TTFT, a TPOT, an end-to-end time or a throughput, or none can run.
     """
     cases = list(cases)
-    before = ratios(cases, predict(cases))
+    before = case_ratios(cases, predict_cases(cases))
     usable = (counted(cases) & np.isfinite(before)).any(axis=1)
     if not usable.any():
         raise ScenarioError(
@@ -143,7 +143,7 @@ def fit(cases: Sequence[Case], hold_out: bool = True) -> Fit:
         constants=constants,
         levers=fitted,
         before=before,
-        after=ratios(cases, predict(cases, constants)),
+        after=case_ratios(cases, predict_cases(cases, constants)),
         held_out=_held_out(cases, usable) if hold_out else np.full(before.shape, np.nan),
     )
 
@@ -185,7 +185,7 @@ def _solve(cases: Sequence[Case]) -> tuple[np.ndarray, np.ndarray]:
     evidence = counted(cases)
 
     def residuals(log_factors: np.ndarray) -> np.ndarray:
-        found = ratios(cases, predict(cases, constants_text(scenario, log_factors)))
+        found = case_ratios(cases, predict_cases(cases, constants_text(scenario, log_factors)))
         errors = np.nan_to_num(np.log(found) / scales, nan=0.0)[evidence]
         return np.concatenate([errors, log_factors / spreads])
 
@@ -227,7 +227,7 @@ def _held_out(cases: Sequence[Case], usable: np.ndarray) -> np.ndarray:
         seen = [cases[place] for place in places if place not in left_out]
         constants = constants_text(cases[0].scenario, _solve(seen)[0])
         chosen = [cases[place] for place in left_out]
-        found[left_out] = ratios(chosen, predict(chosen, constants))
+        found[left_out] = case_ratios(chosen, predict_cases(chosen, constants))
     return found
 
 
@@ -240,7 +240,7 @@ def speed_factor(cases: Sequence[Case], constants: str = "") -> float:
         return math.nan
 
     def bias(log_factor: float) -> float:
-        found = ratios(cases, predict(cases, constants, math.exp(log_factor)))[:, 1:3]
+        found = case_ratios(cases, predict_cases(cases, constants, math.exp(log_factor)))[:, 1:3]
         known = evidence & np.isfinite(found)
         return float(np.log(found[known]).mean()) if known.any() else 0.0
 

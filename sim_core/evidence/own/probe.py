@@ -26,7 +26,7 @@ import numpy as np
 
 from sim_core.evidence.own.formats.points import OwnSteps
 from sim_core.evidence.own.server import ANSWER, Probe, Server, Stream, prompt_words
-from sim_core.evidence.own.steps import Line, line_of
+from sim_core.evidence.own.steps import StepLine, line_of
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.profiles import EngineProfile
 
@@ -60,7 +60,7 @@ class Measured(NamedTuple):
 # --- the plan -------------------------------------------------------------------------------------
 
 
-def plan(most_streams: int, longest: int) -> list[Probe]:
+def probe_plan(most_streams: int, longest: int) -> list[Probe]:
     """Return the probes in order: everything once, then again, so that an early end has a bit of all.
 
     Parameters
@@ -170,7 +170,7 @@ def _steps(columns: np.ndarray) -> OwnSteps:
     return OwnSteps(*columns.T[:4])
 
 
-def _fitted(columns: np.ndarray) -> Line:
+def _fitted(columns: np.ndarray) -> StepLine:
     """Return the line; it bends at the batch sizes and is straight from `STRAIGHT_FROM` tokens on."""
     tokens = columns[:, 0]
     batches = np.unique(tokens[columns[:, 4] == 0])
@@ -178,14 +178,14 @@ def _fitted(columns: np.ndarray) -> Line:
     return line_of(_steps(columns), knots, columns[:, 4])
 
 
-def _predicted(line: Line, columns: np.ndarray) -> np.ndarray:
+def _predicted(line: StepLine, columns: np.ndarray) -> np.ndarray:
     return line.at(_steps(columns)) + line.request_ms * columns[:, 4]
 
 
 # --- the run --------------------------------------------------------------------------------------
 
 
-def measure(
+def measure_server(
     server: Server,
     name: str,
     *,
@@ -202,7 +202,7 @@ def measure(
     ScenarioError
         If the server cannot be used, or too little was measured.
     """
-    probes = plan(most_streams, longest)
+    probes = probe_plan(most_streams, longest)
     started_s = clock()
     found: list[Observation] = []
     finished = False

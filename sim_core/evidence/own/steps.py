@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sim_core.evidence.own.cases import Case, predict
+from sim_core.evidence.own.cases import Case, predict_cases
 from sim_core.evidence.own.fit import FOLDS
 from sim_core.evidence.own.formats.points import OwnSteps
 from sim_core.fields.errors import ScenarioError
@@ -83,7 +83,7 @@ def fit_steps(steps: OwnSteps) -> StepFit:
     return StepFit(line.profile(), checked.tokens, checked.time_ms, seen.at(checked), _untold(steps, line))
 
 
-class Line(NamedTuple):
+class StepLine(NamedTuple):
     """Times at the knots, and per token of context, per pair and per request. [ms]"""
 
     knots: np.ndarray
@@ -112,7 +112,7 @@ class Line(NamedTuple):
         )
 
 
-def line_of(steps: OwnSteps, knots: np.ndarray, requests: np.ndarray | None = None) -> Line:
+def line_of(steps: OwnSteps, knots: np.ndarray, requests: np.ndarray | None = None) -> StepLine:
     """Return the best line by least squares of relative errors, far-off steps with less weight (Huber's).
 
     Parameters
@@ -136,7 +136,7 @@ def line_of(steps: OwnSteps, knots: np.ndarray, requests: np.ndarray | None = No
         errors = np.abs(design @ found - 1)
         usual = max(2.0 * float(np.median(errors)), 1e-9)
         weights = np.sqrt(np.minimum(1.0, usual / np.maximum(errors, 1e-12)))
-    return Line(knots, found[:-3], *(float(value) for value in found[-3:]))
+    return StepLine(knots, found[:-3], *(float(value) for value in found[-3:]))
 
 
 def _knots(tokens: np.ndarray) -> np.ndarray:
@@ -152,7 +152,7 @@ def _knots(tokens: np.ndarray) -> np.ndarray:
     return near[supported]
 
 
-def _untold(steps: OwnSteps, line: Line) -> tuple[str, ...]:
+def _untold(steps: OwnSteps, line: StepLine) -> tuple[str, ...]:
     """Return what the steps cannot tell."""
     found = []
     if np.unique(steps.tokens).size < 3:
@@ -180,7 +180,7 @@ def with_overhead(profile: EngineProfile, cases: Sequence[Case]) -> EngineProfil
         return profile
     quiet = min(known, key=lambda case: case.point.ttft_ms)
     text = write_profile(thinned(profile)[0])
-    predicted_ms = predict([quiet._replace(scenario=quiet.scenario.replace(step_profile=text))])[0, 0]
+    predicted_ms = predict_cases([quiet._replace(scenario=quiet.scenario.replace(step_profile=text))])[0, 0]
     extra_ms = quiet.point.ttft_ms - predicted_ms
     half_ms = extra_ms / 2 if extra_ms > 0 else 0.0
     return dataclasses.replace(profile, request_before_ms=half_ms, request_after_ms=half_ms)

@@ -137,7 +137,7 @@ def _kv_tokens(scenario: Scenario, token_budget: int) -> int:
     return int(memory(scenario.replace(token_budget=token_budget))["kv_tokens"])
 
 
-class Plan(NamedTuple):
+class DecodeLoad(NamedTuple):
     """So many decodes, the tokens each holds at first, and how many tokens each makes while it is watched."""
 
     decodes: int
@@ -145,7 +145,7 @@ class Plan(NamedTuple):
     tokens: int
 
 
-def _plan(scenario: Scenario, decodes: int, context: int) -> Plan:
+def _plan(scenario: Scenario, decodes: int, context: int) -> DecodeLoad:
     """Return as many of the decodes as there is room for beside a prompt, and how long they are watched."""
     price = price_of(scenario)
     least, most = DECODE_TOKENS
@@ -165,7 +165,7 @@ def _plan(scenario: Scenario, decodes: int, context: int) -> Plan:
             f"The KV cache holds {kv_tokens:,} tokens: no room for one sequence of {held:,} tokens beside "
             f"a prompt of {spare:,}. Shorten the context, or give the cache more memory."
         )
-    return Plan(min(decodes, room), context, tokens)
+    return DecodeLoad(min(decodes, room), context, tokens)
 
 
 def _stagger(decodes: int, context: int, token_budget: int) -> int:
@@ -173,7 +173,7 @@ def _stagger(decodes: int, context: int, token_budget: int) -> int:
     return math.ceil(decodes * context / max(token_budget - decodes, 1)) + 1
 
 
-def _share(scenario: Scenario, variant: Variant, plan: Plan) -> Shared:
+def _share(scenario: Scenario, variant: Variant, plan: DecodeLoad) -> Shared:
     """Return one way to share: the decodes alone, then the same with prompts from when all of them run."""
     base = scenario.replace(**variant._asdict(), warmup_frac=0.0)
     length = plan.tokens

@@ -66,7 +66,7 @@ def reallocation_keys(kind: str) -> dict[str, float]:
     return {key: DEFAULTS[key] for key in PHASE_KEYS} | REALLOCATIONS[kind][1]
 
 
-def kind_of(scenario: Scenario) -> str:
+def reallocation_kind(scenario: Scenario) -> str:
     """Return which of `REALLOCATIONS` a scenario has, "" if it has values of its own."""
     own = {key: getattr(scenario, key) for key in PHASE_KEYS}
     return next((kind for kind in REALLOCATIONS if reallocation_keys(kind) == own), "")

@@ -98,7 +98,7 @@ def workers_over_time(outcome: Outcome, edges_s: np.ndarray) -> dict[str, np.nda
     return {state: total_s / np.diff(edges_s) for state, total_s in found.items()}
 
 
-class Report(NamedTuple):
+class ShiftReport(NamedTuple):
     """What `shift` on the command line says, as plain values.
 
     `strategies` has one row each as `summary_row`, `decisions` the rows of `decision_rows` by strategy (with
@@ -130,7 +130,7 @@ class Report(NamedTuple):
         }
 
 
-def report(scenario: Scenario, names: Iterable[str], trace: Any = None, worth: bool = False) -> Report:
+def report(scenario: Scenario, names: Iterable[str], trace: Any = None, worth: bool = False) -> ShiftReport:
     """Return what strategies make of a scenario's changing traffic."""
     study = Study(scenario, trace)
     outcomes = [study.outcome(name) for name in names]
@@ -139,7 +139,7 @@ def report(scenario: Scenario, names: Iterable[str], trace: Any = None, worth: b
         for outcome in outcomes:
             for row, gained in zip(decisions[outcome.name], brought(study, outcome), strict=True):
                 row["brought"] = gained
-    return Report(
+    return ShiftReport(
         study.scenario.as_dict(),
         traffic_row(study),
         [summary_row(study, item) for item in outcomes],

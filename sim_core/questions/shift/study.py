@@ -68,7 +68,7 @@ def silent(done_frac: float) -> None:
     """Report progress to nobody."""
 
 
-class Timeline(NamedTuple):
+class RunOverTime(NamedTuple):
     """A run over time, in `BINS` equal bins.
 
     Attributes
@@ -112,7 +112,7 @@ class Outcome:
     within: np.ndarray
     ttft_ms: dict[str, float]
     tpot_ms: dict[str, float]
-    timeline: Timeline
+    timeline: RunOverTime
     decisions: list[Decision]
     moves: np.ndarray
     spans: list[Span]
@@ -186,7 +186,7 @@ class Study:
     """
 
     def __init__(self, scenario: Scenario, trace: Any = None) -> None:
-        self.scenario, self.trace = plain(scenario), trace
+        self.scenario, self.trace = as_two_pools(scenario), trace
         self.workers = check_workers(self.scenario)
         made = _prepared(_without(self.scenario, "reallocation", "strategy"), trace)
         self.needs, self.demand, self.load = made
@@ -324,7 +324,7 @@ class Study:
             within,
             _percentiles_ms(ttft_s),
             _percentiles_ms(tpot_s),
-            Timeline(edges_s, *counts, *waiting),
+            RunOverTime(edges_s, *counts, *waiting),
             duration_s=self.duration_s,
             **rest,
         )
@@ -399,7 +399,7 @@ class Study:
         )
 
 
-def plain(scenario: Scenario) -> Scenario:
+def as_two_pools(scenario: Scenario) -> Scenario:
     """Return a scenario as two pools, without keys that play no part here."""
     found = _without(scenario.replace(policy="disaggregated"), keys=UNUSED)
     workers = found.prefill_workers + found.decode_workers

@@ -190,7 +190,7 @@ def every_step() -> Sequence[tuple[Lesson, int, LessonStep]]:
 @cache
 def _steps() -> Mapping[tuple[int, int], LessonStep]:
     """Return every step by the numbers of lesson and step."""
-    return {(number_of(item), number): step for item, number, step in every_step()}
+    return {(lesson_number(item), number): step for item, number, step in every_step()}
 
 
 def is_number(step: LessonStep) -> bool:
@@ -198,7 +198,7 @@ def is_number(step: LessonStep) -> bool:
     return FIELDS[step.control].kind is not str
 
 
-def number_of(lesson: Lesson) -> int:
+def lesson_number(lesson: Lesson) -> int:
     """Return a lesson's number, with which its file name begins."""
     return int(lesson.id.split("-", 1)[0])
 

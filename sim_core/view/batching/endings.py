@@ -23,7 +23,7 @@ from sim_core.view.parts.pieces import cells, say, table
 # Answers that end at different times
 
 
-def endings(scenario: Scenario) -> None:
+def show_endings(scenario: Scenario) -> None:
     """Show what the spread of answer lengths costs static batching."""
     found = uneven.endings(scenario)
     say(endings_finding(found), drawn_note(scenario, rate=False), endings_note(scenario, found))

@@ -35,7 +35,7 @@ def dial_context(label: str, own: int) -> None:
 
 def context_of(scenario: Scenario) -> int:
     """Return the length that the view is about. [tokens]"""
-    return int(state.number("at_context")) or no_blocks.mean_context(scenario)
+    return int(state.view_number("at_context")) or no_blocks.mean_context(scenario)
 
 
 def titles(scenario: Scenario, what: str) -> dict[str, str]:

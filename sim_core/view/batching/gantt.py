@@ -32,7 +32,7 @@ from sim_core.view.batching.gantt_parts import (
     ROW_PX,
     ROWS,
     TITLE_PX,
-    Frame,
+    PanelFrame,
     in_order,
     policy_style,
     policy_words,
@@ -45,7 +45,7 @@ from sim_core.view.drawing.words import duration, number
 
 
 @dataclass(frozen=True, slots=True)
-class Drawing:
+class TimelinesDrawing:
     """A figure as Plotly's JSON, what the player needs, the same in a sentence, and the height. [px]"""
 
     figure: Figure
@@ -54,7 +54,9 @@ class Drawing:
     height: int
 
 
-def draw(timelines: Mapping[str, Timeline], *, rows: str = "slots", revision: str = "") -> Drawing:
+def draw_timelines(
+    timelines: Mapping[str, Timeline], *, rows: str = "slots", revision: str = ""
+) -> TimelinesDrawing:
     """Draw timelines of the same requests, one panel a policy.
 
     Parameters
@@ -86,15 +88,15 @@ def draw(timelines: Mapping[str, Timeline], *, rows: str = "slots", revision: st
     layout["annotations"] = annotations + metrics["annotations"]
     layout["shapes"] = shapes + metrics["shapes"]
     figure = {"data": data + metrics["data"], "layout": layout}
-    return Drawing(figure, player(panels, frame), sentence(timelines), height)
+    return TimelinesDrawing(figure, player(panels, frame), timelines_sentence(timelines), height)
 
 
-def _nothing() -> Drawing:
+def _nothing() -> TimelinesDrawing:
     text = "Nothing happens in this stretch of time."
     words = note(text, 0.5, 0.5, size=15, xref="paper", yref="paper")
     hidden = {"visible": False, "range": [0, 1]}
     layout = {"xaxis": hidden, "yaxis": hidden, "annotations": [words]}
-    return Drawing({"data": [], "layout": layout}, None, text, 160)
+    return TimelinesDrawing({"data": [], "layout": layout}, None, text, 160)
 
 
 # Panels
@@ -163,17 +165,17 @@ def _nice(value: float) -> int:
     return int(next(step * power for step in (1, 2, 4, 5, 10) if step * power >= value - 1e-9))
 
 
-def _frame(panels: Sequence[Panel]) -> Frame:
+def _frame(panels: Sequence[Panel]) -> PanelFrame:
     start_s = min(panel.timeline.start_s for panel in panels)
     end_s = max(panel.timeline.end_s for panel in panels)
     span_s = max(end_s - start_s, 1e-6)
     rows = sum(panel.count for panel in panels)
     usual, most = (pixels / rows for pixels in GANTT_PX)
     row_px = min(max(usual, min(ROW_PX[1], most), ROW_PX[0]), ROW_PX[2])
-    return Frame(start_s, start_s + span_s, max(0, math.ceil(5 - math.log10(span_s))), row_px)
+    return PanelFrame(start_s, start_s + span_s, max(0, math.ceil(5 - math.log10(span_s))), row_px)
 
 
-def _place(panels: Sequence[Panel], frame: Frame) -> int:
+def _place(panels: Sequence[Panel], frame: PanelFrame) -> int:
     """Give each panel its share of the height, from the top down; return the height of the figure. [px]"""
     for panel in panels:
         panel.rows = panel.rows[0], max(panel.rows[1], panel.rows[0] + LEAST_PX / frame.row_px)
@@ -191,7 +193,7 @@ def _place(panels: Sequence[Panel], frame: Frame) -> int:
 # Bars
 
 
-def _bars(panel: Panel, frame: Frame, late: Late) -> Iterator[dict]:
+def _bars(panel: Panel, frame: PanelFrame, late: Late) -> Iterator[dict]:
     """Yield one trace a kind; its bars are the segments of that kind."""
     for index, kind in enumerate(KINDS):
         of_kind = panel.bars["kind"] == index
@@ -199,7 +201,7 @@ def _bars(panel: Panel, frame: Frame, late: Late) -> Iterator[dict]:
             yield _bar_trace(panel, frame, late, kind, of_kind)
 
 
-def _bar_trace(panel: Panel, frame: Frame, late: Late, kind: str, of_kind: np.ndarray) -> dict:
+def _bar_trace(panel: Panel, frame: PanelFrame, late: Late, kind: str, of_kind: np.ndarray) -> dict:
     look, bars = LOOKS[kind], panel.bars[of_kind]
     start_s, end_s = frame.short(bars["start_s"]), frame.short(bars["end_s"])
     edge = {"color": PAPER, "width": 1 if frame.row_px > 4 else 0.5} if kind == "prefill" else {"width": 0}
@@ -225,7 +227,7 @@ def _bar_trace(panel: Panel, frame: Frame, late: Late, kind: str, of_kind: np.nd
     )
 
 
-def _never_fit(panel: Panel, frame: Frame, rows: str) -> Iterator[dict]:
+def _never_fit(panel: Panel, frame: PanelFrame, rows: str) -> Iterator[dict]:
     """Yield a cross where a request arrives that never fits."""
     rejected = [int(request) for request in panel.timeline.rejected]
     if not rejected:
@@ -266,7 +268,7 @@ def _name_once(data: list[dict]) -> None:
 # Words and lines on the panels
 
 
-def _panel_words(panel: Panel, frame: Frame, rows: str) -> list[dict]:
+def _panel_words(panel: Panel, frame: PanelFrame, rows: str) -> list[dict]:
     """Return a panel's title: the policy, how it fared, and what is left out."""
     colour, _, _ = policy_style(panel.policy)
     common = {"xref": "paper", "yref": "paper", "y": panel.domain[1], "yanchor": "bottom", "showarrow": False}
@@ -302,7 +304,7 @@ def _divider(panel: Panel) -> dict:
     return horizontal(panel.divide, {"color": MUTED, "width": 1}, yref=panel.axis, layer="below")
 
 
-def _layout(panels: Sequence[Panel], frame: Frame, revision: str) -> dict:
+def _layout(panels: Sequence[Panel], frame: PanelFrame, revision: str) -> dict:
     pad_s = 0.012 * (frame.end_s - frame.start_s)
     limits = [frame.start_s - pad_s, frame.end_s + pad_s]
     last = len(panels) + len(METRICS)
@@ -357,7 +359,7 @@ def _row_axis(panel: Panel) -> dict:
 # Words
 
 
-def sentence(timelines: Mapping[str, Timeline]) -> str:
+def timelines_sentence(timelines: Mapping[str, Timeline]) -> str:
     """Return the picture in one sentence."""
     if not timelines:
         return "Nothing to show."

@@ -17,7 +17,7 @@ from sim_core.view.batching.gantt_parts import (
     METRIC_PX,
     METRIC_TITLE_PX,
     SAME_S,
-    Frame,
+    PanelFrame,
     policy_style,
     policy_words,
 )
@@ -39,7 +39,7 @@ METRICS = (  # column of the steps, title, what the hover counts
 # Lines beneath
 
 
-def metrics_panels(panels: Sequence[Panel], frame: Frame, height: int) -> dict[str, Any]:
+def metrics_panels(panels: Sequence[Panel], frame: PanelFrame, height: int) -> dict[str, Any]:
     """Return axes, traces and words of the small panels, one step-line a policy in each."""
     inner = height - MARGIN["t"] - MARGIN["b"]
     top = 1 - panels[-1].domain[0] + GAP_PX / inner
@@ -150,7 +150,7 @@ def _thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _metric_trace(
-    policy: str, line: tuple[np.ndarray, np.ndarray], unit: str, axis: str, frame: Frame, named: bool
+    policy: str, line: tuple[np.ndarray, np.ndarray], unit: str, axis: str, frame: PanelFrame, named: bool
 ) -> dict:
     colour, dash, _ = policy_style(policy)
     words = policy_words(policy)

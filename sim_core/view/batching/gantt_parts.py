@@ -63,7 +63,7 @@ HOVERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class PanelFrame:
     """The time axis that all panels share, and the height of a row."""
 
     start_s: float

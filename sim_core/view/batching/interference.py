@@ -27,10 +27,10 @@ SWITCHES_MS = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 50.0)
 # Prompts among decodes
 
 
-def interference(scenario: Scenario) -> None:
+def show_interference(scenario: Scenario) -> None:
     """Show what prompts do to the decodes beside them, and the share of the fixed cost of a switch."""
     try:
-        found = mixed_phases.interference(scenario, int(state.number("at_batch")), context_of(scenario))
+        found = mixed_phases.interference(scenario, int(state.view_number("at_batch")), context_of(scenario))
     except ScenarioError:
         _interference_controls(scenario)  # a smaller crowd may fit
         raise

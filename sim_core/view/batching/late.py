@@ -10,7 +10,7 @@ import numpy as np
 
 from sim_core.results.story import PREFILL, STALLED
 from sim_core.results.timeline import Timeline
-from sim_core.view.batching.gantt_parts import ALARM, HOVERS, SAME_S, Frame
+from sim_core.view.batching.gantt_parts import ALARM, HOVERS, SAME_S, PanelFrame
 from sim_core.view.drawing.marks import scatter
 from sim_core.view.drawing.words import duration
 
@@ -58,7 +58,7 @@ def _bar_at(bars: np.ndarray, among: np.ndarray, request: np.ndarray, time_s: np
 # Marks
 
 
-def late_marks(panel: Panel, frame: Frame, late: Late) -> Iterator[dict]:
+def late_marks(panel: Panel, frame: PanelFrame, late: Late) -> Iterator[dict]:
     """Yield a diamond on the bar for each late token, and a triangle above each chunk that caused some."""
     marked = late.marked()
     if not marked.size:

@@ -16,10 +16,10 @@ from sim_core.scenario.link.write import command_for
 from sim_core.scenario.ready import ScenarioPreset, ready_scenarios
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 from sim_core.view.batching import request_editor
-from sim_core.view.batching.endings import endings
-from sim_core.view.batching.gantt import draw
+from sim_core.view.batching.endings import show_endings
+from sim_core.view.batching.gantt import draw_timelines
 from sim_core.view.batching.gantt_parts import policy_words
-from sim_core.view.batching.interference import interference
+from sim_core.view.batching.interference import show_interference
 from sim_core.view.batching.preemption import preemption
 from sim_core.view.batching.waiting import wait
 from sim_core.view.drawing import trust_words
@@ -64,27 +64,27 @@ def show(scenario: Scenario) -> None:
     try:
         match state.view("batching"):
             case "timeline":
-                timeline(scenario)
+                show_timelines(scenario)
             case "wait":
                 wait(scenario)
             case "preemption":
                 preemption(scenario)
             case "interference":
-                interference(scenario)
+                show_interference(scenario)
             case "endings":
-                endings(scenario)
+                show_endings(scenario)
     except ScenarioError as error:
         st.warning(str(error), icon=":material/block:")
 
 
-def timeline(scenario: Scenario) -> None:
+def show_timelines(scenario: Scenario) -> None:
     """Show the same requests under each policy, step by step."""
     chosen = followed(scenario)
     found = timelines(chosen, *window(chosen))
-    pieces.say(finding(found), more=_story(scenario))
+    pieces.say(timelines_finding(found), more=_story(scenario))
     trust_badge.badge(scenario)
     _choices(scenario)
-    drawing = draw(found, rows=state.view("rows"), revision=_revision(chosen))
+    drawing = draw_timelines(found, rows=state.view("rows"), revision=_revision(chosen))
     count = found["chunked"].summary["requests"]["finished"]
     chart(
         drawing.figure,
@@ -100,18 +100,18 @@ def timeline(scenario: Scenario) -> None:
         "Each bar is read from the engine's step log. Point at a marked token to see what delayed it. "
         "Drag to zoom, double-click to see all; the player works with the space bar and the arrow keys."
     )
-    rows = comparison(found)
+    rows = policy_rows(found)
     show_comparison(chosen, rows)
     actions.take_away(
         "timeline",
         [*actions.table_files(rows, "timeline", scenario), _log_file(found, scenario)],
-        commands(chosen),
+        step_log_commands(chosen),
     )
 
 
 def followed(scenario: Scenario) -> Scenario:
     """Return what the timeline follows: the scenario's first few requests, or all of them, on one engine."""
-    most = MOST_REQUESTS if state.view("extent") == "run" else int(state.number("shown"))
+    most = MOST_REQUESTS if state.view("extent") == "run" else int(state.view_number("shown"))
     return scenario.replace(requests=min(scenario.requests, most), replicas=1)
 
 
@@ -119,13 +119,13 @@ def window(scenario: Scenario) -> tuple[float, float]:
     """Return the stretch of time that the view asks for. [s]"""
     if state.view("extent") == "first":
         return 0.0, math.inf
-    start_s = state.number("from_s")
+    start_s = state.view_number("from_s")
     return start_s, start_s + span_s(scenario)
 
 
 def span_s(scenario: Scenario) -> float:
     """Return the width of the window: the chosen one, or one in which some forty requests are served. [s]"""
-    chosen = state.number("span_s")
+    chosen = state.view_number("span_s")
     end_s = min(run_ends_s(scenario).values())
     return chosen if chosen > 0 else float(f"{end_s * min(1.0, IN_WINDOW / scenario.requests):.2g}")
 
@@ -140,7 +140,7 @@ def _setting_words(scenario: Scenario) -> str:
 def _revision(scenario: Scenario) -> str:
     if state.view("extent") == "first":
         return f"{state.view('rows')} {scenario.requests}"
-    return f"{state.view('rows')} {state.number('from_s')} {state.number('span_s')}"
+    return f"{state.view('rows')} {state.view_number('from_s')} {state.view_number('span_s')}"
 
 
 # What to look at
@@ -217,13 +217,13 @@ def _window_slider(scenario: Scenario) -> None:
 
 
 def _move(by_s: float) -> None:
-    state.set_number("from_s", float(f"{max(state.number('from_s') + by_s, 0.0):.6g}"))
+    state.set_number("from_s", float(f"{max(state.view_number('from_s') + by_s, 0.0):.6g}"))
 
 
 # In words and numbers
 
 
-def finding(found: Mapping[str, Timeline]) -> str:
+def timelines_finding(found: Mapping[str, Timeline]) -> str:
     """Return what the timelines say, in two sentences."""
     count = found["chunked"].summary["requests"]["finished"]
     ends = ", ".join(
@@ -278,7 +278,7 @@ def worst_late(found: Mapping[str, Timeline]) -> tuple[str, Any] | None:
     return max(rows, key=lambda item: item[1]["delay_ms"], default=None)
 
 
-def comparison(found: Mapping[str, Timeline]) -> list[dict[str, Any]]:
+def policy_rows(found: Mapping[str, Timeline]) -> list[dict[str, Any]]:
     """Return the figures of each policy on the same requests, one row a policy."""
     rows = []
     for policy, line in found.items():
@@ -334,7 +334,7 @@ def _log_file(whole: Mapping[str, Timeline], scenario: Scenario) -> actions.File
     )
 
 
-def commands(scenario: Scenario) -> str:
+def step_log_commands(scenario: Scenario) -> str:
     """Return the shell commands that write the three step logs."""
     return "\n".join(
         f"{command_for(logged_scenario(scenario, policy))} --steps-out steps-{policy}.csv"

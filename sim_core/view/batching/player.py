@@ -10,7 +10,7 @@ import numpy as np
 from sim_core.results.story import DECODE, IDLE, PREFILL, QUEUED
 from sim_core.results.timeline import Timeline
 from sim_core.view.batching.gantt_metrics import count_line
-from sim_core.view.batching.gantt_parts import SAME_S, Frame, in_order, policy_style, policy_words
+from sim_core.view.batching.gantt_parts import SAME_S, PanelFrame, in_order, policy_style, policy_words
 from sim_core.view.batching.late import Panel, late_targets
 
 PLAYED_ROWS = 20_000  # rows of the step logs that the player can follow
@@ -18,7 +18,7 @@ PLAYED_ROWS = 20_000  # rows of the step logs that the player can follow
 # The player
 
 
-def player(panels: Sequence[Panel], frame: Frame) -> dict[str, Any] | None:
+def player(panels: Sequence[Panel], frame: PanelFrame) -> dict[str, Any] | None:
     """Return what the player needs to say what happens at any moment; None if the run is too long for it."""
     if sum(len(panel.timeline.steps) for panel in panels) > PLAYED_ROWS:
         return None

@@ -42,7 +42,7 @@ def preemption(scenario: Scenario) -> None:
     """Show what less KV cache does, and whether to recompute or to swap."""
     found = no_blocks.pressure(scenario)
     tokens = context_of(scenario)
-    decodes = int(state.number("at_batch"))
+    decodes = int(state.view_number("at_batch"))
     crossover = no_blocks.crossover(scenario, tokens, decodes)
     here = found.at(scenario.kv_memory_frac)
     say(

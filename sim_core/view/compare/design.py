@@ -22,7 +22,7 @@ from sim_core.view.drawing.words import quantity
 from sim_core.view.frontier.figures import pareto, pareto_sentence
 from sim_core.view.parts import actions, controls, pieces, trust_badge
 from sim_core.view.parts.chart import chart
-from sim_core.view.parts.views import among, dial, scales
+from sim_core.view.parts.views import choose_accelerators, dial, scales
 from sim_core.view.session import shell, state, sweeps
 
 KINDS = {GPU: "GPU type: HBM", SRAM: "SRAM type: all on chip"}
@@ -35,13 +35,13 @@ RATES = (0.0, *(100.0, 200.0, 300.0, 500.0, 750.0, 1e3, 1.5e3, 2e3, 3e3, 5e3, 7.
 HALF_MORE = 1.5  # times today's throughput: the target one begins with
 
 
-def show(scenario: Scenario) -> None:
+def show_design(scenario: Scenario) -> None:
     """Show the design, its frontier beside real parts, and what a target would take."""
     names = state.among(scenario)
     sides = [scenario, *design.rivals(scenario, names)]
     curves = [compare.curve(side) for side in sides]
-    rows = labelled(sides, curves)
-    pieces.say(design_words.finding(sides, curves), *design_words.notes(sides))
+    rows = design_rows(sides, curves)
+    pieces.say(design_words.design_finding(sides, curves), *design_words.design_notes(sides))
     trust_badge.badge(scenario)
     _specs(scenario)
     _chart(sides, rows, names)
@@ -63,7 +63,10 @@ def show(scenario: Scenario) -> None:
 def _file(scenario: Scenario) -> actions.File:
     """Return the design as a file to take away."""
     return actions.File(
-        "Accelerator", "own-design.toml", "application/toml", lambda: design.to_toml(design.part_of(scenario))
+        "Accelerator",
+        "own-design.toml",
+        "application/toml",
+        lambda: design.part_toml(design.part_of(scenario)),
     )
 
 
@@ -77,7 +80,9 @@ def _specs(scenario: Scenario) -> None:
     with st.expander("The design", expanded=True):
         left, right = st.columns(2)
         with left:
-            controls.kinds("template", "Template", KINDS, kind, lambda kind: _start(design.STARTS[kind]))
+            controls.pick_button(
+                "template", "Template", KINDS, kind, lambda kind: _start(design.STARTS[kind])
+            )
         with right:
             controls.pick("start", "Starts from", list(names), names.get, scenario.accelerator, _start)
         for keys in (SHOWN[:4], SHOWN[4:]):
@@ -103,7 +108,9 @@ def _start(name: str) -> None:
     """Start anew from a part; a GPU-type one begins on one device where an SRAM one had many."""
     scenario = st.session_state.scenario
     many = design.kind(scenario) == SRAM
-    _change(**({"tensor_parallel": 1, "expert_parallel": 1} if many else {}) | design.start(scenario, name))
+    _change(
+        **({"tensor_parallel": 1, "expert_parallel": 1} if many else {}) | design.start_keys(scenario, name)
+    )
 
 
 def _change(**changes: Any) -> None:
@@ -118,7 +125,7 @@ def _spread(scenario: Scenario) -> None:
     except ScenarioError as error:
         st.caption(str(error))
         return
-    st.markdown(design_words.spread(scenario, found))
+    st.markdown(design_words.device_spread_words(scenario, found))
     wanted = found.devices or found.most
     with st.container(horizontal=True):
         if scenario.tensor_parallel != wanted:
@@ -140,7 +147,7 @@ def _spread(scenario: Scenario) -> None:
 # Beside real parts
 
 
-def labelled(sides: Sequence[Scenario], curves: Sequence[Sequence[Row]]) -> list[dict[str, Any]]:
+def design_rows(sides: Sequence[Scenario], curves: Sequence[Sequence[Row]]) -> list[dict[str, Any]]:
     """Return all points with the name of their curve, and how to draw it; the design comes first."""
     return results.labelled([design_words.name(side, sides[0]) for side in sides], sides, curves)
 
@@ -148,14 +155,14 @@ def labelled(sides: Sequence[Scenario], curves: Sequence[Sequence[Row]]) -> list
 def _chart(sides: Sequence[Scenario], rows: list[dict[str, Any]], names: Sequence[str]) -> None:
     """Draw the frontiers under the choice of parts and axes."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        among(names[: design.RIVALS], design.RIVALS)
+        choose_accelerators(names[: design.RIVALS], design.RIVALS)
         scales()
     drawn = figures.drawable(rows)
     if not drawn:
         return
     scenario, scale = sides[0], state.view("axes")
     along = sweeps.ALONG[sweep_key(scenario)]
-    frame = figures.fit(rows, scale in ("log-x", "log"), scale in ("log-y", "log"))
+    frame = figures.frame_around(rows, scale in ("log-x", "log"), scale in ("log-y", "log"))
     best = _best(sides)
     figure = pareto(
         rows, frame, along=along, own=rows[0]["curve"], slo_tpot_ms=scenario.slo_tpot_ms, best=best
@@ -191,7 +198,7 @@ def _what_it_takes(scenario: Scenario, rows: Sequence[Row]) -> None:
         with st.spinner("Looking for the smallest change…"):
             found = compare.needed(scenario, rate, user)
         st.markdown(design_words.takes(scenario, found, user, rate))
-        results.needed(
+        results.show_needed(
             "One spec alone, everything else as it is; to 2%, on the requests of one seed", scenario, found
         )
 
@@ -213,7 +220,7 @@ def target(scenario: Scenario, rows: Sequence[Row]) -> tuple[float, float]:
 
     That is half as much again as today at that speed; where the design does not reach it, its best.
     """
-    user = state.number("target_user") or 1000 / scenario.slo_tpot_ms
+    user = state.view_number("target_user") or 1000 / scenario.slo_tpot_ms
     today = compare.throughput_within(scenario, user)
     best = max((row[compare.Y] for row in figures.drawable(rows)), default=1.0)
-    return user, state.number("target_rate") or (best if math.isnan(today) else HALF_MORE * today)
+    return user, state.view_number("target_rate") or (best if math.isnan(today) else HALF_MORE * today)

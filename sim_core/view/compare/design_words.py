@@ -34,7 +34,7 @@ def name(side: Scenario, scenario: Scenario) -> str:
 # How it compares
 
 
-def finding(sides: Sequence[Scenario], curves: Sequence[Sequence[Row]]) -> str:
+def design_finding(sides: Sequence[Scenario], curves: Sequence[Sequence[Row]]) -> str:
     """Return how the design, the first side, compares with the best real part, per accelerator."""
     tops = [compare.best_within(side) for side in sides]
     if not any(row["feasible"] for row in curves[0]):
@@ -67,7 +67,7 @@ def _part(side: Scenario) -> str:
     return catalogue.accelerator(side.accelerator).name
 
 
-def notes(sides: Sequence[Scenario]) -> list[str]:
+def design_notes(sides: Sequence[Scenario]) -> list[str]:
     """Return what is assumed about the parts, and where the design's prediction is an extrapolation."""
     scenario = sides[0]
     parts = [catalogue.accelerator(side.accelerator) for side in sides]
@@ -119,7 +119,7 @@ def _collectives(scenario: Scenario) -> str:
 # Over how many devices
 
 
-def spread(scenario: Scenario, found: Spread) -> str:
+def device_spread_words(scenario: Scenario, found: Spread) -> str:
     """Return over how many devices a model is spread, with the arithmetic, or what is impossible and why."""
     model, part = model_of(scenario), accelerator_of(scenario)
     text = (

@@ -45,7 +45,7 @@ def ghost_sentence(rows: Sequence[Row]) -> str:
 # --- what matters most ----------------------------------------------------------------------------
 
 
-def tornado(rows: Sequence[Row], name: Callable[[str], str], title: str) -> Figure:
+def tornado_figure(rows: Sequence[Row], name: Callable[[str], str], title: str) -> Figure:
     """Draw what 10% more and 10% less of each lever change, the largest on top; noise is hollow.
 
     Parameters

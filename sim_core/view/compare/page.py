@@ -39,12 +39,12 @@ def show(scenario: Scenario) -> None:
     """Show the view that was asked for."""
     sweeps.wait_until_ready()
     views("compare", VIEWS)
-    {"sides": side_by_side, "design": design.show, "sensitivity": sensitivity.show}[state.view("compare")](
-        scenario
-    )
+    {"sides": show_sides, "design": design.show_design, "sensitivity": sensitivity.show_sensitivity}[
+        state.view("compare")
+    ](scenario)
 
 
-def side_by_side(scenario: Scenario) -> None:
+def show_sides(scenario: Scenario) -> None:
     """Show the present scenario (A) beside the frozen ones, or how to begin."""
     sides = [scenario, *state.frozen()]
     _sides(sides)
@@ -57,7 +57,7 @@ def side_by_side(scenario: Scenario) -> None:
         pieces.say(*_gains(sides))
     trust_badge.badge(scenario)
     curves = [compare.curve(side) for side in sides]
-    rows = labelled(sides, curves)
+    rows = side_rows(sides, curves)
     if figures.drawable(rows):
         _chart(sides, rows)
     for name, points in zip(NAMES, curves, strict=False):
@@ -70,7 +70,7 @@ def side_by_side(scenario: Scenario) -> None:
     actions.take_away("compare", actions.table_files(rows, "compare"), commands)
 
 
-def labelled(sides: Sequence[Scenario], curves: Sequence[Sequence[Row]]) -> list[dict[str, Any]]:
+def side_rows(sides: Sequence[Scenario], curves: Sequence[Sequence[Row]]) -> list[dict[str, Any]]:
     """Return all points with the name of their curve, and how to draw it."""
     names = [f"{NAMES[k]} {short_name(side)}" for k, side in enumerate(sides)]
     return results.labelled(names, sides, curves)
@@ -140,7 +140,7 @@ def _chart(sides: Sequence[Scenario], rows: list[dict[str, Any]]) -> None:
     ghost = _ghost(sides)
     figure = pareto(
         rows,
-        figures.fit([*rows, *ghost], *logs),
+        figures.frame_around([*rows, *ghost], *logs),
         along=along,
         own=rows[0]["curve"],
         slo_tpot_ms=scenario.slo_tpot_ms,
@@ -266,7 +266,9 @@ def what_it_takes(sides: Sequence[Scenario]) -> None:
             return
         with st.spinner("Looking for the smallest change…"):
             found = compare.needed(sides[least], tops[best][compare.Y])
-        results.needed(f"One spec of {NAMES[least]} alone, everything else as it is", sides[least], found)
+        results.show_needed(
+            f"One spec of {NAMES[least]} alone, everything else as it is", sides[least], found
+        )
 
 
 def _label(key: str) -> str:

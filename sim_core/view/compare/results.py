@@ -51,11 +51,12 @@ def side_by_side(caption: str, names: Sequence[str], sides: Sequence[Scenario]) 
     pieces.table(caption, names, lines, scroll=True)
 
 
-def needed(caption: str, scenario: Scenario, found: Mapping[str, float]) -> None:
+def show_needed(caption: str, scenario: Scenario, found: Mapping[str, float]) -> None:
     """Show what each spec alone would have to be, as `compare.needed` found it."""
     part = accelerator_of(scenario)
     lines = [
-        (spec_label(key, scenario), [factor(key, value, getattr(part, key))]) for key, value in found.items()
+        (spec_label(key, scenario), [factor_words(key, value, getattr(part, key))])
+        for key, value in found.items()
     ]
     pieces.table(caption, ["Needed"], lines, scroll=True)
 
@@ -65,7 +66,7 @@ def spec_label(key: str, scenario: Scenario) -> str:
     return ON_CHIP.get(key, FIELDS[key].label) if design.kind(scenario) == SRAM else FIELDS[key].label
 
 
-def factor(key: str, value: float, spec: float | None) -> str:
+def factor_words(key: str, value: float, spec: float | None) -> str:
     """Return what one spec would have to be."""
     if spec is None:
         return "not known"

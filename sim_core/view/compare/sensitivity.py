@@ -58,7 +58,7 @@ FIGURES = {
 }
 
 
-def show(scenario: Scenario) -> None:
+def show_sensitivity(scenario: Scenario) -> None:
     """Show what changes one figure most."""
     key = state.view("sense")
     figure = FIGURES[key]
@@ -71,10 +71,10 @@ def show(scenario: Scenario) -> None:
         return
     rows = _worked_out(scenario, key)
     with top:
-        pieces.say(finding(rows, figure), *_notes(scenario, key, rows))
+        pieces.say(sensitivity_finding(rows, figure), *_notes(scenario, key, rows))
         trust_badge.badge(scenario)
     chart(
-        compare_figures.tornado(rows, _label, figure.words),
+        compare_figures.tornado_figure(rows, _label, figure.words),
         "sensitivity",
         compare_figures.tornado_sentence(rows, _label, figure.words),
         height=90 + 62 * len(rows),
@@ -135,7 +135,7 @@ def _keep(runs: int) -> str:
     return "keeps" if runs == 1 else "keep"
 
 
-def finding(rows: Sequence[Row], figure: Figure) -> str:
+def sensitivity_finding(rows: Sequence[Row], figure: Figure) -> str:
     """Return in a sentence or two what matters most, and what next."""
     what = f"{figure.words[0].upper()}{figure.words[1:]} ({figure.say(rows[0]['base'])})"
     sure = [row for row in rows if any(is_sure(row, move) for move in MOVES)]

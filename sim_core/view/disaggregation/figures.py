@@ -55,7 +55,7 @@ def _one_pool(ends: Sequence[float | None], level: float, **more: Any) -> dict:
     return scatter(ends, short([level, level]), mode="lines", name=name, line=line, **more)
 
 
-def ratios(
+def splits_figure(
     rows: Sequence[Row], one: Row, devices: int, best: Row | None, matched: float, here: int
 ) -> Figure:
     """Draw what each split of the workers serves within the limits, one pool as a line.
@@ -85,7 +85,7 @@ def ratios(
             name="Two pools",
             showlegend=False,
             marker={"color": colours, "line": {"width": edges, "color": INK}},
-            customdata=[hover(row) for row in rows],
+            customdata=[split_hover(row) for row in rows],
             hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{customdata[2]}<extra></extra>",
         ),
         _one_pool(
@@ -123,7 +123,7 @@ def _legend(name: str, colour: str) -> dict:
     )
 
 
-def hover(row: Row) -> list[str]:
+def split_hover(row: Row) -> list[str]:
     """Return the words over a split."""
     if not row["feasible"]:
         return [ratio_name(row), row["reason"], ""]
@@ -154,7 +154,7 @@ def ratios_sentence(rows: Sequence[Row], one: Row, devices: int, best: Row | Non
 # The stages
 
 
-def stages(rows: Sequence[Row]) -> Figure:
+def stages_figure(rows: Sequence[Row]) -> Figure:
     """Draw how long requests spend in each stage, as stacked bars: on average and near percentiles."""
     names = [row["what"] for row in reversed(rows)]
     data = [
@@ -226,7 +226,7 @@ def gains(rows: Sequence[Row], axes: Axes, here: tuple[float, float]) -> Figure:
             "text": [[gain_text(row) for row in line] for line in cells],
             "texttemplate": "%{text}",
             "textfont": {"color": INK},
-            "customdata": [[gain_words(row, axes) for row in line] for line in cells],
+            "customdata": [[cell_words(row, axes) for row in line] for line in cells],
             "hovertemplate": "%{customdata}<extra></extra>",
         },
         *_even(x, y, colour),
@@ -296,7 +296,7 @@ def gain_text(row: Row) -> str:
     return f"{'+' if gain > 0.005 else '−' if gain < -0.005 else '±'}{abs(100 * gain):.0f}%"
 
 
-def gain_words(row: Row, axes: Axes) -> str:
+def cell_words(row: Row, axes: Axes) -> str:
     """Return the words over a cell."""
     sides = (
         f"{SCALES[key].title.partition(' [')[0]} {SCALES[key].words(row[key])}" for key in (axes.y, axes.x)
@@ -323,7 +323,7 @@ def gains_sentence(rows: Sequence[Row]) -> str:
 # The link
 
 
-def link(rows: Sequence[Row], one_served_per_s: float, break_even: float, here: float) -> Figure:
+def link_figure(rows: Sequence[Row], one_served_per_s: float, break_even: float, here: float) -> Figure:
     """Draw what two pools serve within the limits over the bandwidth of the KV link, one pool as a line."""
     x = [row["kv_link_gb_per_s"] for row in rows]
     span = [math.log10(x[0]), math.log10(x[-1])]

@@ -21,7 +21,7 @@ from sim_core.view.drawing.words import duration, number, percent, quantity
 from sim_core.view.parts import actions, controls, pieces, trust_badge
 from sim_core.view.parts.chart import chart
 from sim_core.view.parts.pieces import KeyFigure
-from sim_core.view.parts.sidebar import LINKS, WORKERS, own_limits_row
+from sim_core.view.parts.sidebar import LINKS, WORKERS, limit_sliders_row
 from sim_core.view.parts.views import dial, views
 from sim_core.view.session import state, sweeps
 
@@ -36,9 +36,11 @@ def show(scenario: Scenario) -> None:
     """Show the view that was asked for; where it cannot be, the controls and the reason."""
     views("pools", VIEWS)
     sweeps.wait_until_ready()
-    view = {"ratio": ratio, "stages": stages, "pays": pays, "link": link}[state.view("pools")]
+    view = {"ratio": show_splits, "stages": show_stages, "pays": show_where_it_pays, "link": show_link}[
+        state.view("pools")
+    ]
     try:
-        found = disaggregation.ways(_neutral(scenario), state.number("pool_load"))
+        found = disaggregation.ways(_neutral(scenario), state.view_number("pool_load"))
         view(found, scenario)
     except ScenarioError as error:
         pieces.say(str(error))
@@ -59,7 +61,7 @@ def _dials(scenario: Scenario) -> None:
         controls.ladder("prefill_workers", WORKERS, number, on_page=True)
         controls.ladder("decode_workers", WORKERS, number, on_page=True)
         controls.ladder("kv_link_gb_per_s", LINKS, lambda value: quantity(value, "GB/s"), on_page=True)
-    own_limits_row()
+    limit_sliders_row()
 
 
 def _titles(found: Ways) -> dict[str, str]:
@@ -83,7 +85,7 @@ def _load_words(found: Ways) -> str:
     return quantity(two.arrival_per_s, "req/s")
 
 
-def verdict(found: Ways, best: dict[str, Any] | None) -> str:
+def pools_finding(found: Ways, best: dict[str, Any] | None) -> str:
     """Return in one sentence whether two pools pay here, and at which ratio."""
     one = found.one_point["served_per_s"]
     load = _load_words(found)
@@ -135,16 +137,16 @@ def _against(gain: float) -> str:
 # The ratio
 
 
-def ratio(found: Ways, scenario: Scenario) -> None:
+def show_splits(found: Ways, scenario: Scenario) -> None:
     """Show what every split of the workers serves within the limits."""
-    rows = disaggregation.ratios(_neutral(scenario), state.number("pool_load"))
+    rows = disaggregation.split_rows(_neutral(scenario), state.view_number("pool_load"))
     best = disaggregation.best_of(rows)
     matched = disaggregation.matched(found.two)
-    pieces.say(verdict(found, best), matched_words(matched, found))
+    pieces.say(pools_finding(found, best), matched_words(matched, found))
     trust_badge.badge(found.two)
     _dials(scenario)
     devices = found.one.accelerators
-    figure = disaggregation_figures.ratios(
+    figure = disaggregation_figures.splits_figure(
         rows, found.one_point, devices, best, matched.workers, found.two.prefill_workers
     )
     alt = disaggregation_figures.ratios_sentence(rows, found.one_point, devices, best)
@@ -171,21 +173,23 @@ def matched_words(matched: disaggregation.Matched, found: Ways) -> str:
 # One pool or two
 
 
-def stages(found: Ways, scenario: Scenario) -> None:
+def show_stages(found: Ways, scenario: Scenario) -> None:
     """Show both ways in numbers, and where a request spends its time on two pools."""
-    best = disaggregation.best_of(disaggregation.ratios(_neutral(scenario), state.number("pool_load")))
-    pieces.say(verdict(found, best))
+    best = disaggregation.best_of(
+        disaggregation.split_rows(_neutral(scenario), state.view_number("pool_load"))
+    )
+    pieces.say(pools_finding(found, best))
     trust_badge.badge(found.two)
     _dials(scenario)
     rows = disaggregation.stage_rows(found)
     chart(
-        disaggregation_figures.stages(rows),
+        disaggregation_figures.stages_figure(rows),
         "stages",
         disaggregation_figures.stages_sentence(rows),
         height=300,
         **_titles(found),
     )
-    comparison(found)
+    show_both_ways(found)
     st.caption(
         f"Both serve the same requests on {found.one.accelerators} accelerators: one pool as "
         f"{found.one.replicas} engines with chunked prefill behind a router, two pools as "
@@ -210,7 +214,7 @@ METRICS = (
 )
 
 
-def comparison(found: Ways) -> None:
+def show_both_ways(found: Ways) -> None:
     """Show both ways side by side, and how the pools are used."""
     lines = []
     for key, name, words, more_is_better in METRICS:
@@ -259,13 +263,13 @@ def _numbers(found: Ways) -> None:
 # When it pays
 
 
-def pays(found: Ways, scenario: Scenario) -> None:
+def show_where_it_pays(found: Ways, scenario: Scenario) -> None:
     """Show the gain over lengths of prompts and answers, or over the latency limits."""
     views("over", OVER, "Map over")
     axes = {"lengths": disaggregation.LENGTHS, "limits": disaggregation.LIMITS}[state.view("over")]
     with st.spinner("Searching both ways in every cell…"):
         rows = disaggregation.gain_map(_for_map(scenario, axes), axes)
-    pieces.say(pays_finding(rows, axes))
+    pieces.say(where_it_pays_finding(rows, axes))
     trust_badge.badge(found.two)
     _dials(scenario)
     over_lengths = axes == disaggregation.LENGTHS
@@ -296,7 +300,7 @@ def _for_map(scenario: Scenario, axes: Axes) -> Scenario:
     return plain.replace(slo_ttft_ms=1.0, slo_tpot_ms=1.0)
 
 
-def pays_finding(rows: Sequence[dict[str, Any]], axes: Axes) -> str:
+def where_it_pays_finding(rows: Sequence[dict[str, Any]], axes: Axes) -> str:
     """Return where two pools pay most."""
     known = [row for row in rows if not math.isnan(row["gain_frac"])]
     pairs = "lengths" if axes == disaggregation.LENGTHS else "limits"
@@ -324,15 +328,15 @@ def pays_finding(rows: Sequence[dict[str, Any]], axes: Axes) -> str:
 # The link
 
 
-def link(found: Ways, scenario: Scenario) -> None:
+def show_link(found: Ways, scenario: Scenario) -> None:
     """Show what two pools serve over the bandwidth of the KV link."""
     one = found.one_point["served_per_s"]
-    rows = disaggregation.link_sweep(_neutral(scenario), state.number("pool_load"))
+    rows = disaggregation.link_sweep(_neutral(scenario), state.view_number("pool_load"))
     even = disaggregation.break_even_gb_per_s(rows, one)
     pieces.say(link_finding(found, rows, even), link_note(found))
     trust_badge.badge(found.two)
     _dials(scenario)
-    figure = disaggregation_figures.link(rows, one, even, found.two.kv_link_gb_per_s)
+    figure = disaggregation_figures.link_figure(rows, one, even, found.two.kv_link_gb_per_s)
     chart(figure, "link", disaggregation_figures.link_sentence(rows, one, even), height=440, **_titles(found))
     st.caption(
         f"Each of {found.two.prefill_workers} prefill workers has a link of this bandwidth to the decode "

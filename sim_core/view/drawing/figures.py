@@ -84,7 +84,7 @@ def _share(value: float, span: tuple[float, float], log: bool) -> float:
     return (value - span[0]) / (span[1] - span[0])
 
 
-def fit(rows: Iterable[Row], log_x: bool = False, log_y: bool = False) -> Frame:
+def frame_around(rows: Iterable[Row], log_x: bool = False, log_y: bool = False) -> Frame:
     """Return a frame that holds all points, with room to grow."""
     rows = drawable(rows)
     return Frame(_span([row[X] for row in rows], log_x), _span([row[Y] for row in rows], log_y), log_x, log_y)
@@ -177,7 +177,7 @@ def ticks(values: Iterable[float], text: Callable[[float], str] = number) -> dic
     return {"tickvals": values, "ticktext": [text(value) for value in values]}
 
 
-def layout_of(frame: Frame) -> dict:
+def figure_layout(frame: Frame) -> dict:
     return {
         "xaxis": linear_axis(frame.x, frame.log_x, "Interactivity [tok/s/user]"),
         "yaxis": linear_axis(frame.y, frame.log_y, "Throughput [tok/s per accelerator]"),

@@ -46,7 +46,7 @@ def _signed(share: float) -> str:
     return f"{'−' if share < 0 else '+'}{abs(round(100 * share))}"
 
 
-def measured(value: float, band: Band, words: Callable[[float], str], inverse: bool = False) -> str:
+def measured_words(value: float, band: Band, words: Callable[[float], str], inverse: bool = False) -> str:
     """Return where measured values lie beside a predicted one, "" without a band; `inverse` of a time's band.
 
     Examples
@@ -71,7 +71,7 @@ def caption(scenario: Scenario | Trust) -> str:
     return " · ".join([found.badge, *first, *([f"80 % of measured values: {bands}"] if bands else [])])
 
 
-def hover(row: Mapping[str, Any], reasons: bool = True) -> str:
+def badge_hover(row: Mapping[str, Any], reasons: bool = True) -> str:
     """Return the badge of a row with the columns of `Trust.columns`, as lines of a hover text, else ""."""
     if not row.get("badge"):
         return ""

@@ -23,15 +23,15 @@ from sim_core.view.drawing.figures import (
     curves,
     drawable,
     faded,
+    figure_layout,
     halo,
-    layout_of,
     linear_axis,
     short,
     style,
     wrapped,
 )
 from sim_core.view.drawing.marks import horizontal, note, pointer, scatter
-from sim_core.view.drawing.trust_words import hover
+from sim_core.view.drawing.trust_words import badge_hover
 from sim_core.view.drawing.words import Along, duration, number
 
 LABELLED = 4  # points of the operating curve that carry a label
@@ -91,7 +91,7 @@ def pareto(
     edge = 1000 / slo_tpot_ms
     annotations = _labels(rows, own, along, [row for row, _ in marks], frame)
     annotations += [_edge_words(frame, edge, slo_tpot_ms), _BETTER, *_mark_words(marks, frame)]
-    layout = layout_of(frame) | {
+    layout = figure_layout(frame) | {
         "uirevision": revision,
         "annotations": annotations,
         "shapes": _slow(edge, frame),
@@ -160,7 +160,7 @@ def _hover(row: Row, name: str, along: Along) -> list[str]:
         *(duration(row[latency]) for latency in latencies),
         f"limited by {limit_words(row['limit'])}",
         _verdict(row),
-        hover(row, reasons=False),
+        badge_hover(row, reasons=False),
     ]
 
 

@@ -51,7 +51,7 @@ REFINING = "refining with more requests …"
 def show(scenario: Scenario) -> None:
     """Simulate what the controls say, and show it."""
     sweep = sweeps.plan(scenario)
-    found = actions.simulate(sweep)
+    found = actions.simulate_sweep(sweep)
     headline(sweep, found)
     trust_badge.badge(sweep.scenario)
     key_figures(sweep, found)
@@ -59,13 +59,13 @@ def show(scenario: Scenario) -> None:
     view = state.view("show")
     match view:
         case "frontier":
-            frontier(sweep, found)
+            show_frontier(sweep, found)
             limit_strip(sweep, found)
         case "load":
             sweep = sweeps.load_sweep(sweep.scenario)
             found = load(sweep, scenario)
         case "table":
-            table(sweep, found)
+            show_table(sweep, found)
     reading_help(sweep)
     actions.take_away(
         "" if view == "table" else view,
@@ -77,7 +77,9 @@ def show(scenario: Scenario) -> None:
 def headline(sweep: Sweep, found: Result) -> None:
     """Show the finding in words, and the story of the ready scenario if one is shown unchanged."""
     rows, along = found.rows, sweeps.ALONG[sweep.along]
-    text = findings.finding(rows, sweeps.best(rows), sweeps.peak(rows), sweep.scenario, along)
+    text = findings.sweep_finding(
+        rows, sweeps.best_within_limits(rows), sweeps.peak(rows), sweep.scenario, along
+    )
     preset = ready_by_scenario().get(sweep.scenario)
     pieces.say(text, more=render("frontier/story.html", preset=preset) if preset else None)
 
@@ -93,9 +95,9 @@ def ready_by_scenario() -> dict[Scenario, ScenarioPreset]:
 
 def key_figures(sweep: Sweep, found: Result) -> None:
     """Show the best point and the present setting in numbers, with the change against the last setting."""
-    values, now = _values(found), _values(sweeps.quick(sweep))
+    values, now = _values(found), _values(sweeps.quick_result(sweep))
     before = _values_before(sweep, now)
-    along, best = sweeps.ALONG[sweep.along], sweeps.best(found.rows)
+    along, best = sweeps.ALONG[sweep.along], sweeps.best_within_limits(found.rows)
 
     def cell(name: str, title: str, unit: str, more_is_better: bool, note: str) -> KeyFigure:
         value, change = values[name], _ratio(now[name], before.get(name, math.nan))
@@ -127,11 +129,11 @@ def _measured(best: Row | None) -> str:
     if best is None:
         return ""
     band = Band(*(best[f"throughput_band_{side}_frac"] for side in Band._fields))
-    return trust_words.measured(best[figures.Y], band, lambda value: number(value, 2))
+    return trust_words.measured_words(best[figures.Y], band, lambda value: number(value, 2))
 
 
 def _values(found: Result) -> dict[str, float]:
-    best = sweeps.best(found.rows)
+    best = sweeps.best_within_limits(found.rows)
     values = {"best": math.nan if best is None else best[figures.Y]}
     return values | {name: found.here.get(name, math.nan) for name, *_ in FIGURES}
 
@@ -175,14 +177,14 @@ def _change(ratio: float) -> str:
 # Charts
 
 
-def frontier(sweep: Sweep, found: Result) -> None:
+def show_frontier(sweep: Sweep, found: Result) -> None:
     """Show the Pareto chart."""
     rows = found.rows
     if not figures.drawable(rows):
         _blocked(rows)
         return
     frame, revision = _frame(rows)
-    along, best = sweeps.ALONG[sweep.along], sweeps.best(rows)
+    along, best = sweeps.ALONG[sweep.along], sweeps.best_within_limits(rows)
     figure = pareto(
         rows,
         frame,
@@ -193,7 +195,7 @@ def frontier(sweep: Sweep, found: Result) -> None:
         best=best,
         revision=revision,
     )
-    title, subtitle = titles(sweep)
+    title, subtitle = frontier_titles(sweep)
     chart(
         figure,
         key="frontier",
@@ -209,7 +211,7 @@ def frontier(sweep: Sweep, found: Result) -> None:
 def _frame(rows: list[Row]) -> tuple[figures.Frame, str]:
     scale = state.view("axes")
     logs = scale in ("log-x", "log"), scale in ("log-y", "log")
-    return state.frame(f"frontier {scale}", lambda: figures.fit(rows, *logs))
+    return state.frame(f"frontier {scale}", lambda: figures.frame_around(rows, *logs))
 
 
 def leaves_frame(found: Result) -> bool:
@@ -218,7 +220,9 @@ def leaves_frame(found: Result) -> bool:
     if state.view("show") != "frontier" or not shown:
         return False
     frame, _ = _frame(found.rows)
-    marked = [row for row in (sweeps.best(shown), found.here) if row and figures.drawable([row])]
+    marked = [
+        row for row in (sweeps.best_within_limits(shown), found.here) if row and figures.drawable([row])
+    ]
     inside = [frame.holds(row) for row in shown]
     return not all(map(frame.holds, marked)) or sum(inside) < 2 / 3 * len(inside)
 
@@ -237,7 +241,7 @@ def _blocked(rows: list[Row]) -> None:
 def load(sweep: Sweep, scenario: Scenario) -> Result:
     """Show latency against request rate, up to the knee, and return what is shown."""
     found = sweeps.refined(sweep) if state.is_settled(sweep) else sweeps.result(sweep)
-    state.shown(sweep)
+    state.note_shown(sweep)
     limits = {"slo_ttft_ms": scenario.slo_ttft_ms, "slo_tpot_ms": scenario.slo_tpot_ms}
     frame, revision = state.frame("load", lambda: fit_load(found.rows, **limits))
     knee = sweeps.knee(sweep)
@@ -250,7 +254,7 @@ def load(sweep: Sweep, scenario: Scenario) -> Result:
         here_per_s=scenario.arrival_per_s if open_loop else None,
         revision=revision,
     )
-    title, subtitle = titles(sweep)
+    title, subtitle = frontier_titles(sweep)
     chart(
         figure,
         key="load",
@@ -267,7 +271,7 @@ def load(sweep: Sweep, scenario: Scenario) -> Result:
     return found
 
 
-def titles(sweep: Sweep) -> tuple[str, str]:
+def frontier_titles(sweep: Sweep) -> tuple[str, str]:
     """Return title and subtitle under which an exported chart stands alone."""
     scenario = sweep.scenario
     model, part = model_of(scenario), catalogue.accelerator(scenario.accelerator)
@@ -292,7 +296,7 @@ def settled() -> None:
     state.settle()
 
 
-def table(sweep: Sweep, found: Result) -> None:
+def show_table(sweep: Sweep, found: Result) -> None:
     """Show the points as a table."""
     along = sweeps.ALONG[sweep.along]
     columns = {"curve": sweeps.VARY[sweep.by].capitalize(), along.column: along.heading} | TABLE

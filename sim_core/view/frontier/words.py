@@ -11,7 +11,9 @@ from sim_core.view.drawing.words import Along, duration, number, percent
 from sim_core.view.frontier.figures import limit_words
 
 
-def finding(rows: Sequence[Row], best: Row | None, peak: Row | None, scenario: Scenario, along: Along) -> str:
+def sweep_finding(
+    rows: Sequence[Row], best: Row | None, peak: Row | None, scenario: Scenario, along: Along
+) -> str:
     """Return what a sweep says, in one or two sentences.
 
     Parameters

@@ -79,8 +79,8 @@ def _draw(slots: Sequence[tuple[ScenarioPreset, DeltaGenerator]]) -> None:
     unknown = []
     for preset, slot in slots:
         if preset.page == "Traffic shift":
-            _picture(preset, slot, thumbnails.change(preset.build()))
-        elif svg := thumbnails.known(preset.build()):
+            _picture(preset, slot, thumbnails.change_svg(preset.build()))
+        elif svg := thumbnails.known_thumbnail(preset.build()):
             _picture(preset, slot, svg)
         else:
             slot.html(render("learn/no_picture.html"))
@@ -102,4 +102,4 @@ def _come_back() -> None:
 
 def _picture(preset: ScenarioPreset, slot: DeltaGenerator, svg: str) -> None:
     with slot:
-        thumbnails.draw(svg, f"curve_{preset.id}")
+        thumbnails.draw_thumbnail(svg, f"curve_{preset.id}")

@@ -21,7 +21,7 @@ def figure_words(step: LessonStep, value: float) -> str:
     return quantity(float(f"{value:.3g}"), unit)
 
 
-def value_words(step: LessonStep, value: str) -> str:
+def control_words(step: LessonStep, value: str) -> str:
     """Return a value of a step's control in words."""
     if not is_number(step):
         return FIELDS[step.control].label_of(value)
@@ -29,7 +29,7 @@ def value_words(step: LessonStep, value: str) -> str:
     return quantity(int(found) if found.is_integer() else found, FIELDS[step.control].unit)
 
 
-def curve(
+def lesson_figure(
     step: LessonStep, shown: dict[str, float], guess: float | None, whose: str = "your prediction"
 ) -> Figure:
     """Draw the figures that have been seen, over the control, and a guess where the question asks.
@@ -51,7 +51,7 @@ def curve(
         "x": x,
         "y": short(shown[name] for name in names),
         "name": "simulated",
-        "customdata": [[value_words(step, name), figure_words(step, shown[name])] for name in names],
+        "customdata": [[control_words(step, name), figure_words(step, shown[name])] for name in names],
         "hovertemplate": "<b>%{customdata[0]}</b>: %{customdata[1]}<extra></extra>",
         "marker": {"color": TRUTH},
     }
@@ -70,7 +70,7 @@ def curve(
             FIELDS[step.control].label,
             tickvals=list(range(len(step.values))),
             range=[-0.5, len(step.values) - 0.5],
-            ticktext=[value_words(step, value) for value in step.values],
+            ticktext=[control_words(step, value) for value in step.values],
             showgrid=False,
         ),
         "yaxis": axis(
@@ -100,11 +100,11 @@ def _guess(step: LessonStep, guess: float, whose: str) -> dict:
     )
 
 
-def curve_sentence(
+def lesson_sentence(
     step: LessonStep, shown: dict[str, float], guess: float | None, whose: str = "your prediction"
 ) -> str:
     """Return the figure in one sentence."""
-    parts = [f"{figure_words(step, value)} at {value_words(step, name)}" for name, value in shown.items()]
+    parts = [f"{figure_words(step, value)} at {control_words(step, name)}" for name, value in shown.items()]
     text = f"{MEASURES[step.measure].name} over {FIELDS[step.control].label.lower()}: "
     text += ", ".join(parts)
     return text + (f"; {whose} {figure_words(step, guess)}." if guess is not None else ".")

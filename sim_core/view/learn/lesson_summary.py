@@ -23,7 +23,7 @@ from sim_core.view.session.record import Drawing
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class AnswerLine:
     """One answered step, in words; `link` opens it with all answers."""
 
     step: str
@@ -35,7 +35,7 @@ class Line:
     link: str
 
 
-def show(answers: Mapping[tuple[int, int], float]) -> None:
+def show_answers(answers: Mapping[tuple[int, int], float]) -> None:
     """Show all answers beside the truth, with the files to take away."""
     found = lines(answers, shell.address_of("Lessons"))
     st.subheader("Your answers")
@@ -50,15 +50,15 @@ def show(answers: Mapping[tuple[int, int], float]) -> None:
         downloads(files)
 
 
-def lines(answers: Mapping[tuple[int, int], float], address: str) -> list[Line]:
+def lines(answers: Mapping[tuple[int, int], float], address: str) -> list[AnswerLine]:
     """Return every answered step in words, with its link at an address."""
     kept = quote(lessons.answers_text(answers), safe=",=.")
     found = []
     for lesson, number, step, guess in _answered(answers):
         truth = lessons.answered(step, guess)
         found.append(
-            Line(
-                f"{lessons.number_of(catalogue.lesson(lesson))}.{number} {step.title}",
+            AnswerLine(
+                f"{lessons.lesson_number(catalogue.lesson(lesson))}.{number} {step.title}",
                 filled(step.question, step, truth),
                 guess_words(step, guess),
                 truth_words(step, truth),
@@ -75,11 +75,11 @@ def _answered(answers: Mapping[tuple[int, int], float]) -> list[tuple[str, int, 
     return [
         (item.id, number, step, guess)
         for item, number, step in lessons.every_step()
-        if (guess := answers.get((lessons.number_of(item), number))) is not None
+        if (guess := answers.get((lessons.lesson_number(item), number))) is not None
     ]
 
 
-def markdown(found: Sequence[Line]) -> str:
+def markdown(found: Sequence[AnswerLine]) -> str:
     """Return the answers as Markdown that reads well as it is."""
     parts = ["# Batchscope lessons: your answers", ""]
     for line in found:
@@ -100,15 +100,15 @@ def markdown(found: Sequence[Line]) -> str:
     return "\n".join(parts)
 
 
-def page(answers: Mapping[tuple[int, int], float], found: Sequence[Line], link: str) -> str:
+def page(answers: Mapping[tuple[int, int], float], found: Sequence[AnswerLine], link: str) -> str:
     """Return the answers as one HTML file with every step's chart, the guess on it; it opens offline."""
     charts = []
     for line, (_, _, step, guess) in zip(found, _answered(answers), strict=True):
         shown = {value: lessons.figure_at(step, value) for value in step.values}
-        figure = lesson_figures.curve(step, shown, None if step.choices else guess)
+        figure = lesson_figures.lesson_figure(step, shown, None if step.choices else guess)
         said = f"{line.step}. {line.question} You: {line.you}. Simulator: {line.simulator}. {line.why}"
         charts.append(Drawing(figure, said, height=300))
-    return html_report.build(
+    return html_report.report_html(
         html_report.Report(
             page="Lessons: your answers",
             finding=f"{len(found)} of {len(lessons.every_step())} questions answered.",

@@ -28,7 +28,7 @@ def guess_words(step: LessonStep, guess: float) -> str:
     return step.choices[int(guess)] if step.choices else figure_words(step, guess)
 
 
-def verdict(step: LessonStep, guess: float, found: Answered) -> str:
+def guess_verdict(step: LessonStep, guess: float, found: Answered) -> str:
     """Return how good a guess was, in one sentence."""
     truth = figure_words(step, found.truth)
     if step.choices:

@@ -17,8 +17,8 @@ from sim_core.questions.teaching.lessons import MEASURES, Answered
 from sim_core.scenario.scenario import FIELDS, Scenario
 from sim_core.view.drawing.templates import render
 from sim_core.view.learn import lesson_figures, lesson_summary
-from sim_core.view.learn.lesson_figures import value_words
-from sim_core.view.learn.lesson_words import explained, filled, verdict
+from sim_core.view.learn.lesson_figures import control_words
+from sim_core.view.learn.lesson_words import explained, filled, guess_verdict
 from sim_core.view.parts import actions, pieces
 from sim_core.view.parts.chart import chart
 from sim_core.view.parts.views import views
@@ -35,7 +35,7 @@ def show(_: Scenario) -> None:
         return
     sweeps.wait_until_ready()
     item = catalogue.lesson(name)
-    number = min(int(state.number("step")), len(item.steps))
+    number = min(int(state.view_number("step")), len(item.steps))
     one_step(item, number)
 
 
@@ -60,16 +60,16 @@ def overview() -> None:
     answers = _answers()
     columns = st.columns(2)
     for index, item in enumerate(catalogue.lessons().values()):
-        done = sum((lessons.number_of(item), step) in answers for step in range(1, len(item.steps) + 1))
+        done = sum((lessons.lesson_number(item), step) in answers for step in range(1, len(item.steps) + 1))
         with columns[index % 2].container(border=True):
-            st.markdown(f"**{lessons.number_of(item)}. {item.title}**  \n{item.question}")
+            st.markdown(f"**{lessons.lesson_number(item)}. {item.title}**  \n{item.question}")
             with st.container(horizontal=True, vertical_alignment="center"):
                 first = 1 if done in (0, len(item.steps)) else done + 1
                 word = "Start" if done == 0 else "Again" if done == len(item.steps) else "Go on"
                 st.button(word, key=f"open_{item.id}", on_click=_open, args=(item.id, first))
                 st.caption(f"{item.minutes} minutes · {done} of {len(item.steps)} answered")
     if answers:
-        lesson_summary.show(answers)
+        lesson_summary.show_answers(answers)
         st.button("Forget all answers", on_click=_keep, args=({},), type="tertiary", key="forget_answers")
 
 
@@ -85,11 +85,11 @@ def _open(name: str, step: int) -> None:
 def one_step(item: Lesson, number: int) -> None:
     """Show one step: text, question, prediction, then the control to move and what it shows."""
     step = item.steps[number - 1]
-    guess = _answers().get((lessons.number_of(item), number))
+    guess = _answers().get((lessons.lesson_number(item), number))
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button("All lessons", icon=":material/arrow_back:", on_click=_open, args=("", 1), type="tertiary")
         views("level", LEVELS, "Level")
-    st.subheader(f"{lessons.number_of(item)}. {item.title}", anchor=False)
+    st.subheader(f"{lessons.lesson_number(item)}. {item.title}", anchor=False)
     st.caption(f"Step {number} of {len(item.steps)}: {step.title}")
     found = lessons.answered(step, guess)
     st.html(render("learn/lesson.html", text=explained(getattr(step, state.view("level")))))
@@ -139,7 +139,7 @@ def _take(item: Lesson, number: int) -> None:
     guess = guess_in(step, f"guess_{item.id}_{number}")
     if guess is None:
         return
-    _keep(_answers() | {(lessons.number_of(item), number): guess})
+    _keep(_answers() | {(lessons.lesson_number(item), number): guess})
     st.session_state.lesson_at = (item.id, number, step.start)
 
 
@@ -153,18 +153,18 @@ def _see(item: Lesson, number: int, step: LessonStep, guess: float, found: Answe
         st.select_slider(
             f"Now move it: {FIELDS[step.control].label.lower()}",
             list(step.values),
-            format_func=lambda value: value_words(step, value),
+            format_func=lambda value: control_words(step, value),
             key=key,
             on_change=_move,
             args=(item.id, number, key),
         )
         if at != step.ask:
-            where = value_words(step, step.ask)
+            where = control_words(step, step.ask)
             st.button(f"Go to {where}", on_click=_go, args=(item.id, number, step.ask, key), type="primary")
     values = lesson_figures.seen(step, at)
     _figure(step, values, None if step.choices else guess)
     if step.ask in values:
-        st.html(render("parts/say.html", finding=verdict(step, guess, found), notes=(), more=""))
+        st.html(render("parts/say.html", finding=guess_verdict(step, guess, found), notes=(), more=""))
         st.html(render("learn/lesson.html", text=explained(filled(step.why, step, found))))
     with st.container(horizontal=True):
         if st.button(f"Go on with this on the {step.page} page", type="tertiary", key="lesson_free"):
@@ -190,7 +190,7 @@ def _go(name: str, number: int, value: str, key: str) -> None:
 
 def _forget(item: Lesson, number: int) -> None:
     answers = _answers()
-    answers.pop((lessons.number_of(item), number), None)
+    answers.pop((lessons.lesson_number(item), number), None)
     _keep(answers)
 
 
@@ -199,9 +199,9 @@ def _figure(step: LessonStep, values: list[str], guess: float | None) -> None:
     with st.spinner("Simulating…"):
         shown = {value: lessons.figure_at(step, value) for value in values}
     chart(
-        lesson_figures.curve(step, shown, guess),
+        lesson_figures.lesson_figure(step, shown, guess),
         f"lesson_{step.id}",
-        lesson_figures.curve_sentence(step, shown, guess),
+        lesson_figures.lesson_sentence(step, shown, guess),
         height=360,
         title=step.title,
         subtitle="simulated",

@@ -21,7 +21,7 @@ from sim_core.questions.teaching import lessons
 from sim_core.questions.teaching.rooms import STAGES, Room, RoomError, Rooms, new_participant, read_code
 from sim_core.view.drawing.templates import render
 from sim_core.view.learn import lesson_figures, room_figures
-from sim_core.view.learn.lesson_words import explained, filled, guess_words, verdict
+from sim_core.view.learn.lesson_words import explained, filled, guess_verdict, guess_words
 from sim_core.view.learn.lessons import guess_field, guess_in
 from sim_core.view.parts import actions, pieces
 from sim_core.view.parts.chart import chart
@@ -154,7 +154,7 @@ def _enter(place: Place) -> None:
 def _heading(room: Room) -> None:
     """Draw the question; what one should know to answer it goes with the answer."""
     lesson, step = catalogue.lesson(room.lesson), room.question
-    st.caption(f"Lesson {lessons.number_of(lesson)}: {lesson.title} · {step.title}")
+    st.caption(f"Lesson {lessons.lesson_number(lesson)}: {lesson.title} · {step.title}")
     if room.stage == "ask":
         st.html(render("learn/lesson.html", text=explained(step.newcomer)))
     pieces.say(filled(step.question, step, lessons.answered(step, None)))
@@ -175,7 +175,7 @@ def _predictions(room: Room, guesses: list[float], size: int) -> None:
     chart(
         room_figures.predictions(step, guesses, shown, size),
         "room",
-        room_figures.sentence(step, guesses, shown),
+        room_figures.room_sentence(step, guesses, shown),
         height=20 * size,
         title=step.title,
         subtitle="predictions of a room · simulated",
@@ -188,12 +188,12 @@ def _curve(room: Room, guess: float | None, whose: str, size: int) -> None:
     with st.spinner("Simulating…"):
         shown = {value: lessons.figure_at(step, value) for value in step.values}
     guess = None if step.choices else guess
-    figure = lesson_figures.curve(step, shown, guess, whose)
+    figure = lesson_figures.lesson_figure(step, shown, guess, whose)
     figure["layout"] |= {"font": {"size": size}}
     chart(
         figure,
         "room_curve",
-        lesson_figures.curve_sentence(step, shown, guess, whose),
+        lesson_figures.lesson_sentence(step, shown, guess, whose),
         height=20 * size,
         title=step.title,
         subtitle="simulated",
@@ -243,7 +243,7 @@ def host(store: Rooms, place: Place) -> None:
             _live(store, place)
         else:
             guesses = store.guesses(room)
-            words = room_figures.verdict(room.question, guesses)
+            words = room_figures.room_verdict(room.question, guesses)
             mark = median(guesses) if guesses else None, ROOMS_MIDDLE
             _revealed(room, guesses, words, mark, room_figures.LARGE)
     _controls(store, place, room)
@@ -343,7 +343,7 @@ def _more(store: Rooms, place: Place, room: Room) -> None:
 def _jump(store: Rooms, place: Place, room: Room) -> None:
     """Draw the choice of a question."""
     titles = {
-        (item.id, number): f"{lessons.number_of(item)}.{number} {step.title}"
+        (item.id, number): f"{lessons.lesson_number(item)}.{number} {step.title}"
         for item, number, step in lessons.every_step()
     }
     st.session_state.in_room_step = (room.lesson, room.step)
@@ -386,8 +386,8 @@ def follow(store: Rooms, place: Place) -> None:
         _own(store, place, room, guess)
     else:
         step, guesses = room.question, store.guesses(room)
-        own = guess is not None and verdict(step, guess, lessons.answered(step, guess))
-        words = own or room_figures.verdict(step, guesses)
+        own = guess is not None and guess_verdict(step, guess, lessons.answered(step, guess))
+        words = own or room_figures.room_verdict(step, guesses)
         _revealed(room, guesses, words, (guess, "your prediction"), SMALL)
     _explore(room)
     _watch(store, place, room)

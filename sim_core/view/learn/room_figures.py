@@ -130,20 +130,20 @@ def _counts(title: str, most: int) -> dict[str, Any]:
     return axis(title, range=[0, 1.12 * top], dtick=max(1, -(-top // 5)), tickfont={"color": MUTED})
 
 
-def sentence(step: LessonStep, guesses: Sequence[float], shown: bool) -> str:
+def room_sentence(step: LessonStep, guesses: Sequence[float], shown: bool) -> str:
     """Return the figure in one sentence."""
     if not guesses:
         return "Nobody has predicted anything yet."
     count = f"{len(guesses)} predictions" if len(guesses) > 1 else "1 prediction"
     if not step.choices:
         return f"{count}, the middle one {figure_words(step, median(guesses))}." + (
-            f" {verdict(step, guesses)}" if shown else ""
+            f" {room_verdict(step, guesses)}" if shown else ""
         )
     parts = [f"{text}: {sum(guess == k for guess in guesses)}" for k, text in enumerate(step.choices)]
-    return f"{count}. {'; '.join(parts)}." + (f" {verdict(step, guesses)}" if shown else "")
+    return f"{count}. {'; '.join(parts)}." + (f" {room_verdict(step, guesses)}" if shown else "")
 
 
-def verdict(step: LessonStep, guesses: Sequence[float]) -> str:
+def room_verdict(step: LessonStep, guesses: Sequence[float]) -> str:
     """Return how well a room has predicted, in one or two sentences."""
     found = lessons.answered(step, None)
     truth = figure_words(step, found.truth)

@@ -33,19 +33,19 @@ _component = st.components.v2.component(  # st.html would throw the drawing away
 _known: Remembered[Scenario, str] = Remembered(96)
 
 
-def draw(svg: str, key: str) -> None:
+def draw_thumbnail(svg: str, key: str) -> None:
     """Draw a thumbnail."""
     _component(data={"svg": svg}, key=key)
 
 
-def known(scenario: Scenario) -> str | None:
+def known_thumbnail(scenario: Scenario) -> str | None:
     """Return a scenario's thumbnail if it has been drawn for anybody."""
     return _known.get(scenario)
 
 
 def of(scenario: Scenario) -> str:
     """Return a scenario's thumbnail as SVG."""
-    return _known.of(scenario, lambda: curve(compare.curve(scenario), scenario.slo_tpot_ms))
+    return _known.of(scenario, lambda: curve_svg(compare.curve(scenario), scenario.slo_tpot_ms))
 
 
 def placeholder(words: str) -> str:
@@ -66,7 +66,7 @@ class Picture(NamedTuple):
     ring: tuple[str, str] | None = None
 
 
-def curve(rows: Sequence[Row], slo_tpot_ms: float) -> str:
+def curve_svg(rows: Sequence[Row], slo_tpot_ms: float) -> str:
     """Return a curve as SVG: the stretch that keeps the TPOT limit shaded, the best point ringed."""
     points = [row for row in rows if row["feasible"]]
     if not points:
@@ -82,7 +82,7 @@ def curve(rows: Sequence[Row], slo_tpot_ms: float) -> str:
     best = compare.best(points)
     return _svg(
         Picture(
-            sentence(rows),
+            thumbnail_sentence(rows),
             line=" ".join(map(",".join, map(place, points))),
             right="faster for a user →",
             up="more for a device →",
@@ -93,7 +93,7 @@ def curve(rows: Sequence[Row], slo_tpot_ms: float) -> str:
     )
 
 
-def change(scenario: Scenario) -> str:
+def change_svg(scenario: Scenario) -> str:
     """Return how traffic changes over time as SVG: the share of requests with the other lengths."""
     times_s, wave = demand.wave(scenario)
     high, end = TOP + 6, WIDTH - RIGHT
@@ -115,7 +115,7 @@ def _svg(picture: Picture) -> str:
     return str(render("learn/thumbnail.svg", it=picture, frame=FRAME, accent=ACCENT))
 
 
-def sentence(rows: Sequence[Row]) -> str:
+def thumbnail_sentence(rows: Sequence[Row]) -> str:
     """Return what a thumbnail shows, for people who cannot see it."""
     best = compare.best(rows)
     if best is None:

@@ -26,13 +26,13 @@ from sim_core.view.session.room_store import Place
 from sim_core.view.session.sweeps import Result, Sweep
 
 
-def simulate(sweep: Sweep) -> Result:
+def simulate_sweep(sweep: Sweep) -> Result:
     """Return the sweep's points: quickly after a move, finely once the chart has rested on them."""
     sweeps.wait_until_ready()
     if state.is_settled(sweep) and state.view("show") != "load":
         return sweeps.refined(sweep)
     if state.view("show") != "load":
-        state.shown(sweep)
+        state.note_shown(sweep)
     return sweeps.result(sweep)
 
 
@@ -87,7 +87,7 @@ def _report(files: Sequence[File], command: str) -> File:
         finding=shown.finding,
         notes=shown.notes,
         charts=shown.drawings,
-        badge="" if shown.badge is None else trust_badge.sentence(shown.badge),
+        badge="" if shown.badge is None else trust_badge.badge_sentence(shown.badge),
         toml=to_toml(st.session_state.scenario),
         link=state.link(),
         command=command,
@@ -96,7 +96,7 @@ def _report(files: Sequence[File], command: str) -> File:
     )
     name = f"batchscope-{page.lower().replace(' ', '-') or 'report'}.html"
     return File(
-        "Report", name, "text/html", lambda: html_report.build(dataclasses.replace(view, rows=rows()))
+        "Report", name, "text/html", lambda: html_report.report_html(dataclasses.replace(view, rows=rows()))
     )
 
 

@@ -109,7 +109,9 @@ def pick(
     )
 
 
-def kinds(key: str, label: str, names: Mapping[str, str], value: str, write: Callable[[str], Any]) -> None:
+def pick_button(
+    key: str, label: str, names: Mapping[str, str], value: str, write: Callable[[str], Any]
+) -> None:
     """Draw a choice that stands for several scenario keys, which `write` sets, one button a choice."""
     seed(f"in_{key}", value)
     st.segmented_control(

@@ -53,13 +53,13 @@ class Report:
         return next((chart.title for chart in self.charts if chart.title), self.page)
 
 
-def build(view: Report) -> str:
+def report_html(view: Report) -> str:
     """Return the report as HTML."""
     page = render(
         "parts/report.html",
         report=view,
         configuration=_configuration(view.charts),
-        table=table(view.rows),
+        table=report_table(view.rows),
         is_address=view.link.startswith(("http://", "https://")),
         style=as_is(_HERE / "report.css"),
         scripts=[as_is(script) for script in _SCRIPTS] if view.charts else [],
@@ -74,7 +74,7 @@ def _configuration(charts: Iterable[Drawing]) -> list[str]:
     return list(dict.fromkeys(line for chart in charts for line in figures.lines_of(chart.subtitle) if line))
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
+def report_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the rows as a table, "" without any; what is the same in all rows stands above, once."""
     if not rows:
         return ""

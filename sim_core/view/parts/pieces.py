@@ -18,7 +18,7 @@ STILL = 0.005  # a relative difference below this is not worth showing
 def say(finding: str, *notes: str, more: Markup | None = None) -> None:
     """Show the finding, beneath it what was assumed, and `more` (rendered) that is on the page alone."""
     notes = tuple(note for note in notes if note)
-    record.begin(finding, notes)
+    record.begin_record(finding, notes)
     st.html(render("parts/say.html", finding=finding, notes=notes, more=more or ""))
 
 

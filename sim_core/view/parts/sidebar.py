@@ -16,10 +16,10 @@ def sidebar(scenario: Scenario) -> None:
     """Draw all controls of the scenario in the sidebar."""
     with st.sidebar:
         gallery_button()
-        system(scenario)
+        system_controls(scenario)
         _traffic(scenario)
         _engine(scenario)
-        limits()
+        limits_in_sidebar()
         advanced(scenario)
 
 
@@ -29,7 +29,7 @@ def gallery_button() -> None:
         shell.open_page("Gallery")
 
 
-def system(scenario: Scenario) -> None:
+def system_controls(scenario: Scenario) -> None:
     """Draw the model and the accelerator."""
     _model(scenario)
     _accelerator(scenario)
@@ -59,10 +59,10 @@ def _accelerator(scenario: Scenario) -> None:
     names = {name: part.name for name, part in catalogue.accelerators().items()}
     select("accelerator", list(names), names.get, hide=True)
     ladder("tensor_parallel", POWERS[:7], lambda value: f"{value} device{'s' if value > 1 else ''}")
-    specs(scenario)
+    spec_sliders(scenario)
 
 
-def specs(scenario: Scenario) -> None:
+def spec_sliders(scenario: Scenario) -> None:
     """Draw the accelerator's specs as sliders: four in front, the others on demand."""
     part = catalogue.accelerator(scenario.accelerator)
     dtype = arithmetic_dtype(scenario, part)
@@ -121,22 +121,22 @@ def pool_sizes(scenario: Scenario) -> None:
             count("decode_tensor_parallel")
 
 
-def limits() -> None:
+def limits_in_sidebar() -> None:
     """Draw the latency limits in the sidebar."""
     heading("Latency limits")
-    own_limits(on_page=False)
+    limit_sliders(on_page=False)
 
 
-def own_limits(on_page: bool = True) -> None:
+def limit_sliders(on_page: bool = True) -> None:
     """Draw the latency limits, beside a chart or in the sidebar."""
     ladder("slo_ttft_ms", decades(E6, 50, 50_000), duration, on_page)
     ladder("slo_tpot_ms", decades(E12, 1, 1000), duration, on_page)
 
 
-def own_limits_row() -> None:
+def limit_sliders_row() -> None:
     """Draw the latency limits in a row above a chart."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
-        own_limits()
+        limit_sliders()
 
 
 def engine_setting(scenario: Scenario) -> None:

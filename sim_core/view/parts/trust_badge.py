@@ -29,10 +29,10 @@ def badge(scenario: Scenario | Trust, *, profile: Any = None, load_frac: float |
     except ScenarioError:
         return
     record.add_badge(found)
-    st.html(line(found))
+    st.html(badge_line(found))
 
 
-def summary(found: Trust) -> str:
+def badge_summary(found: Trust) -> str:
     """Return what is outside of what was validated, and the bands, in one line without the badge's name."""
     first, *more = found.reasons
     parts = [] if found.badge == trust.VALIDATED else [first if not more else f"{first} (+{len(more)} more)"]
@@ -40,12 +40,12 @@ def summary(found: Trust) -> str:
     return " ".join([*parts, *([f"{bands[0].upper()}{bands[1:]}."] if bands else [])]) or first
 
 
-def sentence(found: Trust) -> str:
+def badge_sentence(found: Trust) -> str:
     """Return badge and summary as plain text."""
-    return f"{found.badge.capitalize()}. {summary(found)}"
+    return f"{found.badge.capitalize()}. {badge_summary(found)}"
 
 
-def line(found: Trust) -> Markup:
+def badge_line(found: Trust) -> Markup:
     """Return the badge line as HTML: what is outside, and the bands; all reasons unfold beneath."""
     colour, mark = MARKS[found.badge]
     how = [] if found.evidence == "none" else [f"Bands from {found.evidence}."]
@@ -54,6 +54,6 @@ def line(found: Trust) -> Markup:
         colour=colour,
         mark=mark,
         badge=found.badge,
-        summary=summary(found),
+        summary=badge_summary(found),
         reasons=[*found.reasons, *how],
     )

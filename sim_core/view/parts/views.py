@@ -24,13 +24,13 @@ def above_chart(sweep: sweeps.Sweep, outside: bool) -> None:
     `outside` says that points lie outside the axes, which stay where they are until asked to fit.
     """
     with st.container(horizontal=True, vertical_alignment="center"):
-        show()
+        show_choice()
         if state.view("show") != "load":
             vary(sweep)
         axes(outside)
 
 
-def show() -> None:
+def show_choice() -> None:
     """Draw the choice of what the page shows."""
     views("show", SHOW)
 
@@ -74,7 +74,7 @@ def dial(
     key: str, label: str, steps: Iterable[float], format: Callable[[Any], str], help: str | None = None
 ) -> None:
     """Draw the slider of a numeric view setting; a value between two steps is a step of its own."""
-    value = state.number(key)
+    value = state.view_number(key)
     seed(f"in_{key}", value)
     st.select_slider(
         label,
@@ -90,7 +90,9 @@ def dial(
 FACTORS = tuple(float(f"{2 ** (octave / 4):.3g}") for octave in range(-8, 13))
 
 
-def factor(key: str, label: str, value: float, specs: Callable[[float], Mapping[str, float | None]]) -> None:
+def factor_slider(
+    key: str, label: str, value: float, specs: Callable[[float], Mapping[str, float | None]]
+) -> None:
     """Draw the slider of a multiple of the datasheet, which `specs` turns into scenario keys."""
     value = float(f"{value:.3g}")
     seed(f"in_{key}", value)
@@ -125,10 +127,10 @@ def vary(sweep: sweeps.Sweep) -> None:
         width=240,
     )
     if sweep.by == "accelerator":
-        among(sweep.values, state.AMONG_LIMIT)
+        choose_accelerators(sweep.values, state.AMONG_LIMIT)
 
 
-def among(values: Iterable[str], most: int) -> None:
+def choose_accelerators(values: Iterable[str], most: int) -> None:
     """Draw the choice of accelerators that are compared."""
     names = {name: part.name for name, part in catalogue.accelerators().items()}
     seed("in_among", list(values))
@@ -153,7 +155,7 @@ def axes(outside: bool) -> None:
     st.button(
         "Fit: points lie outside" if outside else "Fit",
         icon=":material/fit_screen:",
-        on_click=state.fit,
+        on_click=state.forget_frames,
         help="Fit the axes to the points",
         key="fit",
         type="primary" if outside else "secondary",

@@ -30,7 +30,7 @@ LINE = 4096  # decode is drawn for batches up to this
 
 
 def own_setting(scenario: Scenario) -> Setting:
-    return phases.setting(scenario, int(state.number("at_batch")), state.number("at_context"))
+    return phases.setting(scenario, int(state.view_number("at_batch")), state.view_number("at_context"))
 
 
 def one_trust(scenario: Scenario, at: Setting) -> trust.Trust:
@@ -102,7 +102,7 @@ def give_away(
     actions.take_away(key, [*actions.table_files(rows, key, predicted or scenario), *files], code, "python")
 
 
-def caption_line(scenario: Scenario, text: str) -> None:
+def caption_with_warnings(scenario: Scenario, text: str) -> None:
     notes = [*accelerator_of(scenario).warnings, *model_of(scenario).warnings]
     st.caption(f"{text} {' '.join(notes)}")
 

@@ -35,7 +35,7 @@ PARTS = ("weights", "kv", "compute", "communication", "fixed")
 RING = {"symbol": "circle-open", "size": 19, "color": INK, "line": {"width": 2, "color": INK}}
 
 
-def log_axis(title: str, low: float, high: float, **more: Any) -> dict:
+def decade_axis(title: str, low: float, high: float, **more: Any) -> dict:
     """Return a logarithmic axis with one tick a decade."""
     span = [math.log10(low), math.log10(high)]
     return axis(title, type="log", range=span, dtick=1) | more
@@ -49,7 +49,7 @@ def pointed(text: str, x: float, y: float, ax: float, ay: float) -> dict:
 # Roofline
 
 
-def roofline(
+def roofline_figure(
     rows: Sequence[Row],
     roof: Any,
     others: Sequence[Any],
@@ -96,8 +96,8 @@ def roofline(
     ]
     dotted = {"color": MUTED, "width": 1, "dash": "dot"}
     layout = LAYOUT | {
-        "xaxis": log_axis("Arithmetic for each byte read [FLOP/byte]", left, right, tickformat="~g"),
-        "yaxis": log_axis("Reached arithmetic [FLOP/s per device]", bottom, top, **_decades(bottom, top)),
+        "xaxis": decade_axis("Arithmetic for each byte read [FLOP/byte]", left, right, tickformat="~g"),
+        "yaxis": decade_axis("Reached arithmetic [FLOP/s per device]", bottom, top, **_decades(bottom, top)),
         "annotations": annotations,
         "uirevision": revision,
         "shapes": [vertical(roof.ridge_flop_per_byte, dotted, xref="x", layer="below")],

@@ -26,7 +26,7 @@ from sim_core.view.parts import actions, pieces, trust_badge, views
 from sim_core.view.parts.chart import chart
 from sim_core.view.phases import words as phase_words
 from sim_core.view.phases.common import (
-    caption_line,
+    caption_with_warnings,
     devices_words,
     dials,
     give_away,
@@ -50,13 +50,13 @@ from sim_core.view.session import sweeps
 # More of each
 
 
-def specs(scenario: Scenario) -> None:
+def show_specs(scenario: Scenario) -> None:
     """Show what more arithmetic and more bandwidth bring for decode, prefill, and within the limits."""
     phases.require_fit(scenario)
     at, here = own_setting(scenario), whatif.factors(scenario)
     sweeps.wait_until_ready()
     rows = whatif.returns(scenario, at)
-    pieces.say(phase_words.specs(rows))
+    pieces.say(phase_words.specs_finding(rows))
     trust_badge.badge(scenario)
     _factor_sliders(scenario, here)
     dials(scenario)
@@ -64,7 +64,7 @@ def specs(scenario: Scenario) -> None:
     for column, row in zip(st.columns(3), rows, strict=True):
         with column:
             _returns(scenario, at, row, here, others)
-    caption_line(
+    caption_with_warnings(
         scenario,
         "Stronger colour is better, and each line is 25 % more: lines that run level say that arithmetic "
         "brings nothing, "
@@ -105,8 +105,8 @@ def _of_lengths(scenario: Scenario) -> str:
 
 def _factor_sliders(scenario: Scenario, here: whatif.Factors) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
-        views.factor("more_flops", "More arithmetic", here.flops, partial(whatif.specs_at, scenario))
-        views.factor("more_bandwidth", "More bandwidth", here.bandwidth, partial(_bandwidth, scenario))
+        views.factor_slider("more_flops", "More arithmetic", here.flops, partial(whatif.specs_at, scenario))
+        views.factor_slider("more_bandwidth", "More bandwidth", here.bandwidth, partial(_bandwidth, scenario))
 
 
 def _bandwidth(scenario: Scenario, factor: float) -> dict[str, float | None]:
@@ -123,7 +123,7 @@ def _measured(scenario: Scenario, at: Setting, row: Row) -> str:
     }
     measure = row["measure"]
     words = partial(phase_words.value, measure)
-    return trust_words.measured(row["value"], bands[measure], words, inverse=measure == "decode")
+    return trust_words.measured_words(row["value"], bands[measure], words, inverse=measure == "decode")
 
 
 def _returns(scenario: Scenario, at: Setting, row: Row, here: whatif.Factors, others: Sequence[Row]) -> None:
@@ -152,14 +152,14 @@ def _returns(scenario: Scenario, at: Setting, row: Row, here: whatif.Factors, ot
 # KV cache
 
 
-def kv(scenario: Scenario) -> None:
+def show_kv(scenario: Scenario) -> None:
     """Show the KV cache of a batch over the context, under four kinds of attention."""
     at, model = own_setting(scenario), model_of(scenario)
     rows = whatif.kv_rows(scenario, at.batch, at.context_tokens)
     room_gb = memory(scenario)["kv_gb"]
     try:
         phases.require_fit(scenario)
-        pieces.say(phase_words.kv(rows, model.name, at.context_tokens, scenario.tensor_parallel))
+        pieces.say(phase_words.kv_finding(rows, model.name, at.context_tokens, scenario.tensor_parallel))
         trust_badge.badge(scenario)
     except ScenarioError as error:
         pieces.say(str(error))
@@ -180,7 +180,7 @@ def kv(scenario: Scenario) -> None:
     )
     chart(figure, "kv", kv_sentence(rows, at.context_tokens, room_gb), height=460, **phase_titles(scenario))
     _kv_numbers(rows)
-    caption_line(scenario, f"{_kv_help(rows)} {_window_note(scenario, model)}")
+    caption_with_warnings(scenario, f"{_kv_help(rows)} {_window_note(scenario, model)}")
     call = f"kv_rows(scenario, batch={at.batch}, context_tokens={at.context_tokens:g})"
     give_away(scenario, "kv", rows, "kv_rows, load_scenario", call)
 
@@ -226,11 +226,11 @@ def _window_note(scenario: Scenario, model: catalogue.Model) -> str:
 # The floor
 
 
-def floor(scenario: Scenario) -> None:
+def show_floor(scenario: Scenario) -> None:
     """Show the time per token that no engine can beat, for every accelerator, against interactive limits."""
     rows = whatif.floor_rows(scenario)
     model = model_of(scenario)
-    pieces.say(phase_words.floor(rows, model.name, scenario.tensor_parallel, scenario.slo_tpot_ms))
+    pieces.say(phase_words.floor_finding(rows, model.name, scenario.tensor_parallel, scenario.slo_tpot_ms))
     trust_badge.badge(trust.of_step(scenario.replace(calibration="typical", constants="", step_profile="")))
     limits = tpot_limits(scenario)
     figure = floor_dots(rows, limits, revision=setting_revision(scenario))
@@ -238,7 +238,7 @@ def floor(scenario: Scenario) -> None:
     height = 140 + 21 * len(rows)
     titles = phase_titles(scenario) | {"title": f"{model.name}, the least time per token"}
     chart(figure, "floor", alt, height=height, export=(1100, height + 60), **titles)
-    caption_line(
+    caption_with_warnings(
         scenario,
         "Hollow: every weight a token uses read once at the datasheet's bandwidth, one sequence "
         "without context. "
@@ -254,7 +254,7 @@ def floor(scenario: Scenario) -> None:
 
 def tpot_limits(scenario: Scenario) -> list[tuple[float, str, bool]]:
     """Return the limits on TPOT to draw: the visitor's own, and those of interactive benchmarks. [ms]"""
-    by_ms = sorted({limit.tpot_ms for limit in catalogue.limits().values()})
+    by_ms = sorted({limit.tpot_ms for limit in catalogue.latency_limits().values()})
     found = [(ms, f"MLPerf {duration(ms)}", False) for ms in by_ms]
     own = scenario.slo_tpot_ms
     return [*(limit for limit in found if limit[0] != own), (own, f"your limit {duration(own)}", True)]
@@ -263,6 +263,6 @@ def tpot_limits(scenario: Scenario) -> list[tuple[float, str, bool]]:
 def _limit_sources() -> str:
     texts = [
         f"{catalogue.model(limit.model).name} {duration(limit.tpot_ms)}"
-        for limit in sorted(catalogue.limits().values(), key=lambda limit: limit.tpot_ms)
+        for limit in sorted(catalogue.latency_limits().values(), key=lambda limit: limit.tpot_ms)
     ]
     return f"MLPerf Inference, interactive, p99 ({', '.join(texts)})"

@@ -26,7 +26,7 @@ from sim_core.view.drawing.figures import (
 )
 from sim_core.view.drawing.marks import axis, note, scatter, upright, vertical
 from sim_core.view.drawing.words import duration, number, quantity
-from sim_core.view.phases.figures import DECODE, RING, log_axis, powers, sequences, signed
+from sim_core.view.phases.figures import DECODE, RING, decade_axis, powers, sequences, signed
 
 # More of each
 
@@ -128,7 +128,7 @@ def _parts_as_dots(rows: Sequence[Row], named: Sequence[str]) -> dict:
             "line": {"width": 1.25, "color": INK},
         },
         text=[row["name"] for row in rows],
-        customdata=[[trust_words.hover(row, reasons=False)] for row in rows],
+        customdata=[[trust_words.badge_hover(row, reasons=False)] for row in rows],
         hovertemplate="<b>%{text}</b><br>%{x:.3~g}× arithmetic, %{y:.3~g}× bandwidth%{customdata[0]}"
         "<extra></extra>",
     )
@@ -235,8 +235,8 @@ def kv_lines(
             )
         )
     layout = LAYOUT | {
-        "xaxis": log_axis("Context of each sequence [tokens]", *ends, **powers(contexts)),
-        "yaxis": log_axis(f"KV cache of {sequences(batch)} [GB]", low, high, tickformat="~g"),
+        "xaxis": decade_axis("Context of each sequence [tokens]", *ends, **powers(contexts)),
+        "yaxis": decade_axis(f"KV cache of {sequences(batch)} [GB]", low, high, tickformat="~g"),
         "shapes": shapes,
         "annotations": annotations,
         "uirevision": revision,
@@ -340,7 +340,7 @@ def floor_dots(rows: Sequence[Row], limits: Sequence[tuple[float, str, bool]], r
     layout = LAYOUT | {
         "margin": MARGIN | {"t": 12 + 16 * len(limits)},
         "legend": LEGEND_LOW,
-        "xaxis": log_axis("Time per token, one sequence [ms]", low, high, **ticks(log_ticks(low, high))),
+        "xaxis": decade_axis("Time per token, one sequence [ms]", low, high, **ticks(log_ticks(low, high))),
         "yaxis": {
             "type": "category",
             "categoryorder": "array",
@@ -416,7 +416,7 @@ def _whiskers(rows: Sequence[Row]) -> dict:
 def _why_not(row: Row) -> str:
     text = f"<br>{wrapped(row['reason'])}" if row["reason"] else ""
     return text + (
-        trust_words.hover(row)
+        trust_words.badge_hover(row)
         or ("<br>announced figures, not measured by others" if row["announced"] else "")
     )
 

@@ -23,7 +23,7 @@ from sim_core.view.phases import words as phase_words
 from sim_core.view.phases.common import (
     BATCHES,
     LINE,
-    caption_line,
+    caption_with_warnings,
     dials,
     give_away,
     numbers_row,
@@ -35,7 +35,7 @@ from sim_core.view.phases.common import (
     step_trust,
 )
 from sim_core.view.phases.figures import PHASES, sequences, tokens_short
-from sim_core.view.phases.hardware import floor, kv, specs
+from sim_core.view.phases.hardware import show_floor, show_kv, show_specs
 from sim_core.view.session import state
 
 VIEWS = {
@@ -51,7 +51,13 @@ PROMPTS = tuple(2**power for power in range(7, 16))
 def show(scenario: Scenario) -> None:
     """Show the view that was asked for; where it cannot be, the controls and the reason."""
     views("phases", VIEWS)
-    view = {"roofline": roofline, "step": step, "specs": specs, "kv": kv, "floor": floor}
+    view = {
+        "roofline": show_roofline,
+        "step": show_step,
+        "specs": show_specs,
+        "kv": show_kv,
+        "floor": show_floor,
+    }
     try:
         view[state.view("phases")](scenario)
     except ScenarioError as error:
@@ -61,7 +67,7 @@ def show(scenario: Scenario) -> None:
 # Roofline
 
 
-def roofline(scenario: Scenario) -> None:
+def show_roofline(scenario: Scenario) -> None:
     """Show the roofline: what prefill and decode reach for the bytes they read."""
     at = own_setting(scenario)
     batches = sorted({*(batch for batch in BATCHES if batch <= max(LINE, at.batch)), at.batch})
@@ -72,11 +78,11 @@ def roofline(scenario: Scenario) -> None:
     without = phases.compute_bound_batch(scenario, 0)
     there = phases.compute_bound_batch(scenario, at.context_tokens)
     edge = phases.compute_bound_context(scenario)
-    pieces.say(phase_words.roofline(prefill, decode, without, there, edge, at.context_tokens, room))
+    pieces.say(phase_words.roofline_finding(prefill, decode, without, there, edge, at.context_tokens, room))
     trust_badge.badge(one_trust(scenario, at))
     dials(scenario, split=True)
     top, typical = phases.roof(scenario), scenario.calibration
-    figure = figures.roofline(
+    figure = figures.roofline_figure(
         rows,
         top,
         phases.other_roofs(scenario),
@@ -90,7 +96,7 @@ def roofline(scenario: Scenario) -> None:
     chart(figure, "roofline", alt, **phase_titles(scenario))
     _roofline_numbers(scenario, prefill, decode, room)
     peaks = f"{rate(top.flop_per_s / 1e9, 'FLOP/s')} in {top.dtype}, {rate(top.byte_per_s / 1e9, 'B/s')}"
-    caption_line(
+    caption_with_warnings(
         scenario,
         f"Left of the ridge a step waits for memory, right of it for arithmetic: {peaks}. A larger "
         "batch moves "
@@ -120,13 +126,13 @@ def _roofline_numbers(scenario: Scenario, prefill: Row, decode: Row, room: int) 
 # One step
 
 
-def step(scenario: Scenario) -> None:
+def show_step(scenario: Scenario) -> None:
     """Show where the time of one step goes, prefill beside decode."""
     at = own_setting(scenario)
     both = phases.step_rows(
         scenario, [("prefill", at.prompt_tokens, 0.0), ("decode", at.batch, at.context_tokens)]
     )
-    pieces.say(phase_words.step(*both))
+    pieces.say(phase_words.step_finding(*both))
     trust_badge.badge(one_trust(scenario, at))
     dials(scenario)
     left, right = st.columns(2)
@@ -143,7 +149,7 @@ def step(scenario: Scenario) -> None:
             figure = figures.step_bars(found, labels, here, axis)
             chart(figure, f"step-{key}", alt, height=330, **phase_titles(scenario))
         rows += [row for row in found if row not in rows]
-    caption_line(
+    caption_with_warnings(
         scenario,
         "The parts of a bar add up to the step; pale bars are other settings, the palest do not fit the KV "
         "cache. Dials show what the model needs against the peaks of the device, over the whole step."
@@ -204,7 +210,7 @@ def _card(scenario: Scenario, row: Row, where: str) -> Markup:
     is_prefill = row["phase"] == "prefill"
     found = step_trust(scenario, row)
     band = found.ttft_band if is_prefill else found.tpot_band
-    likely = trust_words.measured(row["time_ms"], band, partial(duration, digits=2))
+    likely = trust_words.measured_words(row["time_ms"], band, partial(duration, digits=2))
     return render(
         "phases/card.html",
         colour=PHASES[row["phase"]],
@@ -213,7 +219,7 @@ def _card(scenario: Scenario, row: Row, where: str) -> Markup:
         time=duration(row["time_ms"]),
         each="the prompt" if is_prefill else "a step, a token for each",
         rings=[_ring("arithmetic", row["mfu_frac"]), _ring("bandwidth", row["mbu_frac"])],
-        notes=" · ".join(part for part in (likely, phase_words.waiting(row)) if part),
+        notes=" · ".join(part for part in (likely, phase_words.idle_finding(row)) if part),
     )
 
 

@@ -13,7 +13,7 @@ from sim_core.view.phases.hardware_figures import KINDS
 OWN_CACHE = "since every sequence brings its own KV cache to read"
 
 
-def roofline(
+def roofline_finding(
     prefill: Row, decode: Row, without: float, there: float, edge: float, context: float, room: int
 ) -> str:
     """Return what the roofline says.
@@ -50,7 +50,7 @@ def tokens(count: float) -> str:
     return f"{number(round(count))} token" + ("" if round(count) == 1 else "s")
 
 
-def step(prefill: Row, decode: Row) -> str:
+def step_finding(prefill: Row, decode: Row) -> str:
     """Return what two steps say."""
 
     def mostly(row: Row) -> str:
@@ -68,7 +68,7 @@ def step(prefill: Row, decode: Row) -> str:
     )
 
 
-def waiting(row: Row) -> str:
+def idle_finding(row: Row) -> str:
     """Return how much of the device idles in one step."""
     compute, memory = row["mfu_frac"], row["mbu_frac"]
     if compute >= memory:
@@ -94,7 +94,7 @@ def value(measure: str, amount: float) -> str:
     return quantity(amount, "tok/s" if measure == "decode" else "tok/s/acc.")
 
 
-def specs(rows: Sequence[Row]) -> str:
+def specs_finding(rows: Sequence[Row]) -> str:
     """Return what doubling each spec brings."""
     by_measure = {row["measure"]: row for row in rows}
     texts = {
@@ -113,7 +113,7 @@ def specs(rows: Sequence[Row]) -> str:
     )
 
 
-def kv(rows: Sequence[Row], model: str, context: float, devices: int) -> str:
+def kv_finding(rows: Sequence[Row], model: str, context: float, devices: int) -> str:
     """Return what the KV cache allows."""
     own = next(row for row in rows if row["own"])
     others = [f"{number(row['largest_batch'])} with {_with(row['kind'])}" for row in rows if not row["own"]]
@@ -130,7 +130,7 @@ def _with(kind: str) -> str:
     return {"latent": "a latent vector", "window": "a sliding window"}.get(kind, KINDS[kind][0])
 
 
-def floor(rows: Sequence[Row], model: str, devices: int, limit_ms: float) -> str:
+def floor_finding(rows: Sequence[Row], model: str, devices: int, limit_ms: float) -> str:
     """Return what the floor says."""
     own = next(row for row in rows if row["own"])
     name = own["name"] if devices == 1 else f"{number(devices)} × {own['name']}"

@@ -61,7 +61,7 @@ class Mark(NamedTuple):
         return self.tpot_ms if along == "tpot" else self.ttft_ms
 
 
-class Line(NamedTuple):
+class LimitCurve(NamedTuple):
     """One curve: the scenario whose other limit it keeps, that limit [ms], and its rows."""
 
     rule: str
@@ -81,7 +81,7 @@ def layout_words(row: Row) -> str:
 
 
 def kept(
-    lines: Sequence[Line], marks: Sequence[Mark], offline: float, *, along: str, revision: str = ""
+    lines: Sequence[LimitCurve], marks: Sequence[Mark], offline: float, *, along: str, revision: str = ""
 ) -> Figure:
     """Draw the share of Offline throughput that is left against one latency limit.
 
@@ -132,15 +132,15 @@ def kept(
     return {"data": data, "layout": layout}
 
 
-def _distinct(lines: Sequence[Line]) -> list[Line]:
+def _distinct(lines: Sequence[LimitCurve]) -> list[LimitCurve]:
     """Return the lines with different other limits; the first of each stays."""
-    found: dict[float, Line] = {}
+    found: dict[float, LimitCurve] = {}
     for line in lines:
         found.setdefault(line.other_ms, line)
     return list(found.values())
 
 
-def _span(lines: Sequence[Line], along: str) -> tuple[float, float]:
+def _span(lines: Sequence[LimitCurve], along: str) -> tuple[float, float]:
     """Return the horizontal range: from a little left of where anything is kept."""
     values = [row[f"{along}_ms"] for line in lines for row in line.rows]
     kept_from = [row[f"{along}_ms"] for line in lines for row in line.rows if speed_of(row) > 0]
@@ -152,7 +152,7 @@ def speed_of(row: Row) -> float:
     return row["output_tok_per_s_per_accelerator"]
 
 
-def _area(line: Line, offline: float, along: str) -> dict:
+def _area(line: LimitCurve, offline: float, along: str) -> dict:
     """Return the ground under the loosest line."""
     return scatter(
         short(row[f"{along}_ms"] for row in line.rows),
@@ -172,7 +172,7 @@ KEPT_HOVER = (
 )
 
 
-def _kept_line(line: Line, offline: float, along: str) -> dict:
+def _kept_line(line: LimitCurve, offline: float, along: str) -> dict:
     name, colour = RULES[line.rule]
     rows = [row for row in line.rows if speed_of(row) > 0]
     title = (
@@ -291,12 +291,12 @@ def _drops(marks: Sequence[Mark], along: str) -> list[dict]:
     ]
 
 
-def _floor_ms(lines: Sequence[Line], along: str) -> float:
+def _floor_ms(lines: Sequence[LimitCurve], along: str) -> float:
     """Return the largest limit that nothing keeps; 0 if all are kept."""
     return max((row[f"{along}_ms"] for row in lines[0].rows if not speed_of(row) > 0), default=0.0)
 
 
-def _floor_shade(lines: Sequence[Line], along: str, low: float) -> list[dict]:
+def _floor_shade(lines: Sequence[LimitCurve], along: str, low: float) -> list[dict]:
     edge = _floor_ms(lines, along)
     if edge <= low:
         return []
@@ -315,14 +315,14 @@ def _floor_shade(lines: Sequence[Line], along: str, low: float) -> list[dict]:
     ]
 
 
-def _floor_words(lines: Sequence[Line], along: str, low: float) -> list[dict]:
+def _floor_words(lines: Sequence[LimitCurve], along: str, low: float) -> list[dict]:
     edge = _floor_ms(lines, along)
     if edge <= low * 1.2:
         return []
     return [note("out of reach", math.log10(edge), 0.5, yref="paper", textangle=-90, xanchor="right")]
 
 
-def kept_sentence(lines: Sequence[Line], marks: Sequence[Mark], along: str) -> str:
+def kept_sentence(lines: Sequence[LimitCurve], marks: Sequence[Mark], along: str) -> str:
     """Return the chart in one sentence."""
     parts = [f"{RULES[mark.rule][0]} {percent(mark.kept_frac)}" for mark in marks]
     return (
@@ -334,7 +334,7 @@ def kept_sentence(lines: Sequence[Line], marks: Sequence[Mark], along: str) -> s
 # The scenarios as bars
 
 
-def bars(rows: Sequence[Row]) -> Figure:
+def shares_figure(rows: Sequence[Row]) -> Figure:
     """Draw the scenarios below one another, as shares of Offline, published ratios beside them.
 
     Parameters
@@ -408,7 +408,7 @@ def _bar_published(rows: Sequence[Row]) -> dict:
     )
 
 
-def bars_sentence(rows: Sequence[Row]) -> str:
+def shares_sentence(rows: Sequence[Row]) -> str:
     """Return the chart in one sentence."""
     return (
         "Simulated throughput: "

@@ -28,13 +28,20 @@ from sim_core.view.parts.chart import chart
 from sim_core.view.parts.pieces import KeyFigure
 from sim_core.view.parts.views import choose, dial, toggle, views
 from sim_core.view.scenarios import figures, points_figures
-from sim_core.view.scenarios.figures import BOUND, NAMES, RULES, Line, Mark, layout_words
-from sim_core.view.scenarios.published import DIAMONDS, cited, marks, published, published_ratio, spread_of
+from sim_core.view.scenarios.figures import BOUND, NAMES, RULES, LimitCurve, Mark, layout_words
+from sim_core.view.scenarios.published import (
+    DIAMONDS,
+    cited,
+    marks,
+    published_ratio,
+    show_published,
+    spread_of,
+)
 from sim_core.view.scenarios.study import (
     AGAINST,
     DEVICES,
     SIMULATED,
-    Study,
+    SystemStudy,
     own_answer,
     own_curve,
     own_limits,
@@ -54,9 +61,11 @@ def show(scenario: Scenario) -> None:
     """Show the view that was asked for; where it cannot be, the controls and the reason."""
     views("rules", VIEWS)
     if state.view("rules") == "published":
-        published(catalogue.benchmark(state.view("bench")))
+        show_published(catalogue.benchmark(state.view("bench")))
         return
-    view = {"limits": limits, "bars": bars, "points": points}[state.view("rules")]
+    view = {"limits": show_limit_costs, "bars": show_shares, "points": show_operating_points}[
+        state.view("rules")
+    ]
     try:
         found = study(scenario)
     except ScenarioError as error:
@@ -68,7 +77,7 @@ def show(scenario: Scenario) -> None:
 # The sidebar
 
 
-def sidebar(scenario: Scenario) -> None:
+def benchmark_sidebar(scenario: Scenario) -> None:
     """Draw the controls: the benchmark, the accelerator, and how the system is set up."""
     with st.sidebar:
         sidebar_parts.heading("Benchmark")
@@ -80,7 +89,9 @@ def sidebar(scenario: Scenario) -> None:
         best = state.view("setup") == "best"
         if best:
             dial("devices", "Devices", DEVICES, number, "All of them serve this model.")
-        sidebar_parts.specs(tuned(catalogue.benchmark(state.view("bench")), scenario) if best else scenario)
+        sidebar_parts.spec_sliders(
+            tuned(catalogue.benchmark(state.view("bench")), scenario) if best else scenario
+        )
         sidebar_parts.heading("Setup")
         views("setup", {"best": "Best found", "own": "My setting"}, "Setup")
         if not best:
@@ -95,7 +106,7 @@ def sidebar(scenario: Scenario) -> None:
 # What the views share
 
 
-def _small_print(study: Study, extra: str = "") -> None:
+def _small_print(study: SystemStudy, extra: str = "") -> None:
     """Say what is simulated, what it assumes, and whose trademark it is."""
     base = study.options[0]
     notes = [*accelerator_of(base).warnings, *model_of(base).warnings]
@@ -112,7 +123,7 @@ def _small_print(study: Study, extra: str = "") -> None:
     )
 
 
-def row_trust(study: Study, row: Row) -> Trust:
+def row_trust(study: SystemStudy, row: Row) -> Trust:
     """Return how far a row of the page's tables can be trusted: its layout, and the band of its rule."""
     if not row["output_tok_per_s_per_accelerator"]:
         return trust.NO_TRUST
@@ -127,7 +138,7 @@ def _band(scenario: Scenario, rule: str) -> Band:
     return trust.entry_band(scenario, rule if rule in benchmark_rules.RULES else "server")
 
 
-def _titles(study: Study) -> dict[str, str]:
+def _titles(study: SystemStudy) -> dict[str, str]:
     base = study.options[0]
     devices = base.accelerators
     subtitle = f"MLPerf-like, simulated · weights {base.weight_dtype}, KV cache {base.kv_dtype}"
@@ -140,7 +151,7 @@ def _titles(study: Study) -> dict[str, str]:
 # What a limit costs
 
 
-def limits(study: Study, scenario: Scenario) -> None:
+def show_limit_costs(study: SystemStudy, scenario: Scenario) -> None:
     """Show the throughput that is kept against a latency limit."""
     along = state.view("against")
     own = own_limits(scenario)
@@ -149,8 +160,8 @@ def limits(study: Study, scenario: Scenario) -> None:
     trust_badge.badge(study.options[0])
     with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
         views("against", AGAINST, "Against")
-        sidebar_parts.own_limits()
-    lines = curves(study, shown, along)
+        sidebar_parts.limit_sliders()
+    lines = limit_curves(study, shown, along)
     _, revision = state.frame(f"kept {along} {study.benchmark.id}", lambda: along)
     figure = figures.kept(lines, shown, study.offline, along=along, revision=revision)
     alt = figures.kept_sentence(lines, shown, along)
@@ -170,11 +181,11 @@ def limits(study: Study, scenario: Scenario) -> None:
         for row in line.rows
     ]
     actions.take_away(
-        "kept", actions.table_files(rows, "limits", partial(row_trust, study)), commands(study, own)
+        "kept", actions.table_files(rows, "limits", partial(row_trust, study)), figure_commands(study, own)
     )
 
 
-def curves(study: Study, shown: Sequence[Mark], along: str) -> list[Line]:
+def limit_curves(study: SystemStudy, shown: Sequence[Mark], along: str) -> list[LimitCurve]:
     """Return a curve for each mark's other limit; they pass through the marks' own limits.
 
     What keeps a limit keeps a looser one: no curve lies below that of a tighter limit.
@@ -185,7 +196,7 @@ def curves(study: Study, shown: Sequence[Mark], along: str) -> list[Line]:
     for mark in sorted(shown, key=lambda mark: mark.along_ms(other)):
         rows = own_curve(study.options, study.sizes, along, mark.along_ms(other), extra)
         best = [max(pair, key=_speed) for pair in zip(rows, best, strict=True)] if best else rows
-        found[mark.rule] = Line(mark.rule, mark.along_ms(other), best)
+        found[mark.rule] = LimitCurve(mark.rule, mark.along_ms(other), best)
     return [found[mark.rule] for mark in shown]
 
 
@@ -193,7 +204,7 @@ def _speed(row: Row) -> float:
     return row["output_tok_per_s_per_accelerator"]
 
 
-def limit_finding(study: Study, shown: Sequence[Mark]) -> str:
+def limit_finding(study: SystemStudy, shown: Sequence[Mark]) -> str:
     """Return what the benchmark's limits cost, in words."""
     part = accelerator_of(study.options[0]).name
     by_rule = {mark.rule: mark for mark in shown}
@@ -209,7 +220,7 @@ def limit_finding(study: Study, shown: Sequence[Mark]) -> str:
     return text + f", one every {duration(tight.tpot_ms)} leaves {percent(tight.kept_frac)}."
 
 
-def _numbers(study: Study, shown: Sequence[Mark]) -> None:
+def _numbers(study: SystemStudy, shown: Sequence[Mark]) -> None:
     """Show the scenarios in numbers: throughput, share, and what binds."""
     answer = study.answers["offline"]
     cells = [_cell(study, "offline", "no limit", study.offline, 1.0, setting_words(answer))]
@@ -223,7 +234,7 @@ def _numbers(study: Study, shown: Sequence[Mark]) -> None:
     pieces.figures(cells)
 
 
-def _cell(study: Study, rule: str, asked: str, throughput: float, kept: float, note: str) -> KeyFigure:
+def _cell(study: SystemStudy, rule: str, asked: str, throughput: float, kept: float, note: str) -> KeyFigure:
     name, colour = RULES[rule]
     speed, title = quantity(throughput, "tok/s"), f"{name[:1].upper()}{name[1:]} · {asked}"
     return KeyFigure(
@@ -236,12 +247,12 @@ def _cell(study: Study, rule: str, asked: str, throughput: float, kept: float, n
     )
 
 
-def _measured(study: Study, rule: str, throughput: float) -> str:
+def _measured(study: SystemStudy, rule: str, throughput: float) -> str:
     """Return where measured throughput lies beside a simulated one; "" without a band or a throughput."""
     if not throughput:
         return ""
     words = partial(quantity, unit="tok/s", digits=2)
-    return trust_words.measured(throughput, _band(study.options[0], rule), words)
+    return trust_words.measured_words(throughput, _band(study.options[0], rule), words)
 
 
 def setting_words(answer: Answer | None) -> str:
@@ -255,7 +266,7 @@ def setting_words(answer: Answer | None) -> str:
     return layout_words(row)
 
 
-def commands(study: Study, own: Limits | None = None) -> str:
+def figure_commands(study: SystemStudy, own: Limits | None = None) -> str:
     """Return the shell commands that give the same figures."""
     found = list(study.answers.items())
     if own is not None:
@@ -275,24 +286,24 @@ def commands(study: Study, own: Limits | None = None) -> str:
 # The scenarios side by side
 
 
-def bars(study: Study, scenario: Scenario) -> None:
+def show_shares(study: SystemStudy, scenario: Scenario) -> None:
     """Show the scenarios side by side, published ratios beside them."""
     own = own_limits(scenario)
     rows = scenario_rows(study, own)
     pieces.say(bars_finding(rows))
     trust_badge.badge(study.options[0])
-    sidebar_parts.own_limits_row()
-    figure = figures.bars(rows)
-    chart(figure, "bars", figures.bars_sentence(rows), height=400, **_titles(study))
+    sidebar_parts.limit_sliders_row()
+    figure = figures.shares_figure(rows)
+    chart(figure, "bars", figures.shares_sentence(rows), height=400, **_titles(study))
     _table(study, rows)
     _small_print(study, DIAMONDS if spread_of(study) else "")
     cited(study)
     actions.take_away(
-        "bars", actions.table_files(rows, "scenarios", partial(row_trust, study)), commands(study, own)
+        "bars", actions.table_files(rows, "scenarios", partial(row_trust, study)), figure_commands(study, own)
     )
 
 
-def scenario_rows(study: Study, own: Limits) -> list[dict[str, Any]]:
+def scenario_rows(study: SystemStudy, own: Limits) -> list[dict[str, Any]]:
     """Return one row per scenario: throughput, share, latencies, setting, and what is published."""
     spread = spread_of(study)
     found = {**study.answers, "own": own_answer(study, own)}
@@ -335,7 +346,7 @@ def bars_finding(rows: Sequence[Row]) -> str:
     return " ".join(parts)
 
 
-def _table(study: Study, rows: Sequence[Row]) -> None:
+def _table(study: SystemStudy, rows: Sequence[Row]) -> None:
     """Show the scenarios as a table."""
     heads = (
         "",
@@ -358,7 +369,7 @@ def _table(study: Study, rows: Sequence[Row]) -> None:
     )
 
 
-def _cells(study: Study, row: Row) -> tuple[str, ...]:
+def _cells(study: SystemStudy, row: Row) -> tuple[str, ...]:
     """Return the cells of one scenario."""
     speed = row["output_tok_per_s_per_accelerator"]
     return (
@@ -376,7 +387,7 @@ def _cells(study: Study, row: Row) -> tuple[str, ...]:
 # Operating points
 
 
-def points(study: Study, scenario: Scenario) -> None:
+def show_operating_points(study: SystemStudy, scenario: Scenario) -> None:
     """Show the scenarios as points on the trade-off between throughput and speed per user."""
     own = own_limits(scenario)
     rows = [row for row in scenario_rows(study, own) if row["tpot_ms_p99"]]
@@ -385,9 +396,9 @@ def points(study: Study, scenario: Scenario) -> None:
     line = own_curve(study.options, study.sizes, "tpot", server[0], extra)
     pieces.say(points_finding(rows))
     trust_badge.badge(study.options[0])
-    sidebar_parts.own_limits_row()
+    sidebar_parts.limit_sliders_row()
     _, revision = state.frame(f"points {study.benchmark.id}", lambda: 0)
-    figure = points_figures.points(line, rows, revision)
+    figure = points_figures.operating_points_figure(line, rows, revision)
     chart(figure, "points", points_figures.points_sentence(rows), height=520, **_titles(study))
     _small_print(
         study,
@@ -397,7 +408,7 @@ def points(study: Study, scenario: Scenario) -> None:
     actions.take_away(
         "points",
         actions.table_files([*rows, *line], "points", partial(row_trust, study)),
-        commands(study, own),
+        figure_commands(study, own),
     )
 
 

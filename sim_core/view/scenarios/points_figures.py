@@ -10,7 +10,7 @@ from sim_core.view.drawing.words import duration, quantity
 from sim_core.view.scenarios.figures import BOUND, RULES, layout_words, speed_of
 
 
-def points(line: Sequence[Row], rows: Sequence[Row], revision: str = "") -> Figure:
+def operating_points_figure(line: Sequence[Row], rows: Sequence[Row], revision: str = "") -> Figure:
     """Draw throughput per accelerator against the speed that 99 % of the users get.
 
     Parameters

@@ -20,14 +20,14 @@ from sim_core.view.parts import actions, pieces
 from sim_core.view.parts.chart import chart
 from sim_core.view.scenarios.figures import Mark
 from sim_core.view.scenarios.published_figures import published_offline, published_ratios, published_sentence
-from sim_core.view.scenarios.study import SIMULATED, Study, own_answer
+from sim_core.view.scenarios.study import SIMULATED, SystemStudy, own_answer
 
 DIAMONDS = (
     "Diamonds: ratios of published closed-division entries on this accelerator, derived here, not official. "
 )
 
 
-def cited(study: Study) -> None:
+def cited(study: SystemStudy) -> None:
     """Say where the published ratios come from."""
     spread = spread_of(study)
     if spread is not None:
@@ -35,7 +35,7 @@ def cited(study: Study) -> None:
             st.markdown(citation(study.benchmark, spread) + benchmark_rules.TRADEMARK)
 
 
-def spread_of(study: Study) -> PublishedSpread | None:
+def spread_of(study: SystemStudy) -> PublishedSpread | None:
     """Return the published results of the study's benchmark on its accelerator, if there are any."""
     part = study.options[0].accelerator
     return next((row for row in catalogue.published(study.benchmark.id) if row.accelerator == part), None)
@@ -48,7 +48,7 @@ def published_ratio(spread: PublishedSpread | None, rule: str) -> tuple[float, f
     return tuple(getattr(spread, f"{rule}_{key}") for key in ("min", "median", "max", "count"))
 
 
-def marks(study: Study, own: Limits | None) -> list[Mark]:
+def marks(study: SystemStudy, own: Limits | None) -> list[Mark]:
     """Return the benchmark's limits and the visitor's own as marks of a chart."""
     spread, found = spread_of(study), []
     for rule in ("server", "interactive"):
@@ -67,7 +67,7 @@ def marks(study: Study, own: Limits | None) -> list[Mark]:
 # Published results
 
 
-def published(benchmark: Benchmark) -> None:
+def show_published(benchmark: Benchmark) -> None:
     """Show published results of a benchmark by accelerator beside simulated ones, and the errors."""
     check = catalogue.published_check("mlperf")
     rows = published_rows(benchmark)

@@ -20,7 +20,7 @@ AGAINST = {"tpot": "TPOT limit", "ttft": "TTFT limit"}
 DEVICES = (1, 2, 4, 8, 16, 32, 64)
 
 
-class Study(NamedTuple):
+class SystemStudy(NamedTuple):
     """One system on the page: how it may be set up, and what it does under the rules."""
 
     benchmark: Benchmark
@@ -41,14 +41,14 @@ class Study(NamedTuple):
 # What is simulated
 
 
-def study(scenario: Scenario) -> Study:
+def study(scenario: Scenario) -> SystemStudy:
     """Return the system that scenario and view ask for, with its answers."""
     sweeps.wait_until_ready()
     if state.view("tuned") == "on":
         scenario = scenario.replace(calibration="submission")
     benchmark = catalogue.benchmark(state.view("bench"))
     own = state.view("setup") == "own"
-    devices = scenario.accelerators if own else int(state.number("devices"))
+    devices = scenario.accelerators if own else int(state.view_number("devices"))
     return _study(benchmark.id, _plain(scenario, own), devices, own)
 
 
@@ -87,14 +87,14 @@ def _plain(scenario: Scenario, own: bool) -> Scenario:
 
 
 @lru_cache(maxsize=128)
-def _study(name: str, scenario: Scenario, devices: int, own: bool) -> Study:
+def _study(name: str, scenario: Scenario, devices: int, own: bool) -> SystemStudy:
     """Return one system's answers; kept for all visitors."""
     benchmark = catalogue.benchmark(name)
     if own:
         options, sizes = (system(benchmark, scenario),), (scenario.max_batch,)
     else:
         options, sizes = tuple(candidates(tuned(benchmark, scenario), devices)), ()
-    return Study(benchmark, options, sizes, benchmark_rules.answers(benchmark, options, sizes))
+    return SystemStudy(benchmark, options, sizes, benchmark_rules.answers(benchmark, options, sizes))
 
 
 @lru_cache(maxsize=512)
@@ -104,7 +104,7 @@ def _within(
     return benchmark_rules.within(options, asked, "own", sizes, min_duration_s)
 
 
-def own_answer(study: Study, asked: Limits) -> Answer | None:
+def own_answer(study: SystemStudy, asked: Limits) -> Answer | None:
     """Return what the system does within the visitor's limits, in runs as long as the benchmark's."""
     return _within(study.options, study.sizes, asked, study.benchmark.min_duration_s)
 

@@ -45,7 +45,7 @@ def now() -> Shown:
     return st.session_state.get("shown_now", Shown())
 
 
-def begin(finding: str = "", notes: tuple[str, ...] = ()) -> None:
+def begin_record(finding: str = "", notes: tuple[str, ...] = ()) -> None:
     """Begin anew, with the finding."""
     st.session_state.shown_now = Shown(finding, notes)
 

@@ -30,7 +30,7 @@ ANSWER = "answer"  # key of the fragment that holds a page's answer; a slider re
 _HERE = Path(__file__).parent
 
 
-def run() -> None:
+def run_page() -> None:
     """Draw the page that was asked for."""
     st.set_page_config("Batchscope", layout="wide", initial_sidebar_state="auto")
     pages = {
@@ -74,7 +74,7 @@ def begin() -> Scenario:
     st.html(_HERE / "style.css")
     if state.embedded():
         st.html(_HERE / "embedded.css")
-    record.begin()
+    record.begin_record()
     scenario = state.start()
     if st.session_state.notes:
         with st.container(border=True, key="link_notes"):

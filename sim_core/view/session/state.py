@@ -59,7 +59,7 @@ VIEW: Mapping[str, tuple[str, ...]] = {  # view settings and their choices, the 
     "valkind": ("closed", "burst", "batch", "offline", "prefill", "server", "split", "every"),
     "valfamily": ("all", "dense", "moe", "mla"),
     "valengine": ("all", "tensorrt-llm", "vllm", "sglang", "mlperf"),
-    "valpart": ("all", *measured.accelerators()),
+    "valpart": ("all", *measured.measured_accelerators()),
 }
 
 
@@ -218,7 +218,7 @@ def change(**changes: Any) -> bool:
         return False
     dropped = before.step_profile and not after.step_profile and "step_profile" not in changes
     if dropped or changes.keys() & REFIT:
-        fit()
+        forget_frames()
     st.session_state.problem = STEPS_DROPPED if dropped else ""
     return True
 
@@ -230,7 +230,7 @@ def replace(scenario: Scenario) -> None:
     st.session_state.notes = []
     st.session_state.pop("values_now", None)  # another scenario is no change of this one
     _forget_compared()
-    fit()
+    forget_frames()
 
 
 def before() -> Scenario | None:
@@ -267,13 +267,13 @@ def frame(name: str, make: Callable[[], Any]) -> tuple[Any, str]:
     return frames[name], f"{name} {st.session_state.get('fits', 0)}"
 
 
-def fit() -> None:
+def forget_frames() -> None:
     """Forget the axis ranges, so that the next figures fit their points."""
     st.session_state.frames = {}
     st.session_state.fits = st.session_state.get("fits", 0) + 1
 
 
-def shown(sweep: Any) -> None:
+def note_shown(sweep: Any) -> None:
     """Note what the chart shows, for when it has rested."""
     st.session_state.sweep_shown = sweep
 
@@ -293,7 +293,7 @@ def view(key: str) -> str:
     return st.session_state.view[key]
 
 
-def number(key: str) -> float:
+def view_number(key: str) -> float:
     """Return one numeric view setting."""
     return st.session_state.view[key]
 
@@ -308,7 +308,7 @@ def set_number(key: str, value: float) -> None:
 def set_view(key: str, value: str) -> None:
     """Change one view setting."""
     if key in ("vary", AMONG):
-        fit()
+        forget_frames()
     st.session_state.view = st.session_state.view | {key: value}
 
 
@@ -321,7 +321,7 @@ def among(scenario: Scenario) -> list[str]:
     return list(dict.fromkeys([scenario.accelerator, *_known(list(known))]))[:5]
 
 
-def parameters() -> dict[str, str]:
+def address_parameters() -> dict[str, str]:
     """Return what the address holds: `v` and every key of scenario and view that differs from its default."""
     scenario: Scenario = st.session_state.scenario
     found = dict(parse_qsl(to_query(scenario), keep_blank_values=True)) if scenario.changed() else {}
@@ -337,7 +337,7 @@ def _text(value: str | float) -> str:
 
 def publish(**more: str) -> None:
     """Make the address bar hold the present state, and what a page adds to it."""
-    wanted = parameters() | more
+    wanted = address_parameters() | more
     if st.query_params.to_dict() != wanted:
         st.query_params.from_dict(wanted)
 
@@ -350,7 +350,9 @@ def embedded() -> bool:
 def link(**more: str) -> str:
     """Return the address of the present state, absolute where the browser has told its own."""
     base = (st.context.url or "").partition("?")[0]
-    query = "&".join(f"{key}={quote(value, safe=',:~/.')}" for key, value in (parameters() | more).items())
+    query = "&".join(
+        f"{key}={quote(value, safe=',:~/.')}" for key, value in (address_parameters() | more).items()
+    )
     if base and not urlsplit(base).path:
         base += "/"
     return f"{base}?{query}" if query else base

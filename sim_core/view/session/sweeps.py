@@ -151,10 +151,10 @@ _fine: Remembered[Sweep, Result] = Remembered(REMEMBERED)
 
 def result(sweep: Sweep) -> Result:
     """Return the fine result where it is known, else the quick one."""
-    return _fine.get(sweep) or quick(sweep)
+    return _fine.get(sweep) or quick_result(sweep)
 
 
-def quick(sweep: Sweep) -> Result:
+def quick_result(sweep: Sweep) -> Result:
     """Return a sweep with the scenario's own number of requests a point."""
     return _quick.of(sweep, lambda: _quickly(sweep))
 
@@ -209,7 +209,7 @@ def _interruptible(items: Iterator[Any]) -> Iterator[Any]:
         items.close()
 
 
-def best(rows: Iterable[Row]) -> Row | None:
+def best_within_limits(rows: Iterable[Row]) -> Row | None:
     """Return the point with the most throughput per accelerator within the limits."""
     return max((row for row in drawable(rows) if row["meets_slo"]), key=lambda row: row[Y], default=None)
 

@@ -47,7 +47,7 @@ def when(time_s: float) -> str:
 # Over time
 
 
-def over_time(study: Study, outcome: Outcome, fixed: Outcome | None) -> Figure:
+def over_time_figure(study: Study, outcome: Outcome, fixed: Outcome | None) -> Figure:
     """Draw demand, pools, attainment and queues of one strategy over time.
 
     `fixed` is drawn faintly beside its attainment, for comparison.

@@ -24,16 +24,16 @@ from sim_core.view.parts.pieces import Cell
 from sim_core.view.parts.views import choose, views
 from sim_core.view.session import state, sweeps
 from sim_core.view.shift import figures as shift_figures
-from sim_core.view.shift.pays import all_strategies, pays
+from sim_core.view.shift.pays import all_strategies, show_when_it_pays
 from sim_core.view.shift.sidebar import shift_dials
-from sim_core.view.shift.words import comparison, finding, move_words
+from sim_core.view.shift.words import adapting_finding, move_words, show_strategies
 from sim_core.view.shift.work import (
     Job,
-    caption_line,
     command_of,
     do_work,
     first_work,
     known_outcome,
+    load_caption,
     rest_of_work,
     shift_titles,
     study_of,
@@ -58,7 +58,9 @@ def show(scenario: Scenario) -> None:
     top = st.container()
     with st.container():
         shift_dials(scenario)
-    view = {"time": over_time, "pays": pays, "strategies": all_strategies}[state.view("shift")]
+    view = {"time": show_over_time, "pays": show_when_it_pays, "strategies": all_strategies}[
+        state.view("shift")
+    ]
     try:
         view(scenario, top)
     except ScenarioError as error:
@@ -69,28 +71,28 @@ def show(scenario: Scenario) -> None:
 # What the strategies make of it
 
 
-def over_time(scenario: Scenario, top: Any) -> None:
+def show_over_time(scenario: Scenario, top: Any) -> None:
     """Show one strategy over time, and its moves; finding and choice stand at the `top`."""
     name = state.view("strategy")
     with top:
         study = study_of(scenario)
         first_work(study, [name, "fixed"])
         known = known_outcome(study)
-        pieces.say(finding(study, known), move_words(study.scenario))
+        pieces.say(adapting_finding(study, known), move_words(study.scenario))
         trust_badge.badge(study.scenario)
         with st.container(width=300):
             choose("strategy", STRATEGIES, "Strategy")
     outcome = known[name]
     chart(
-        shift_figures.over_time(study, outcome, known["fixed"]),
+        shift_figures.over_time_figure(study, outcome, known["fixed"]),
         "over_time",
         shift_figures.over_time_sentence(study, outcome),
         height=640,
         export=(1100, 760),
         **shift_titles(study, STRATEGIES[name]),
     )
-    comparison(study, known)
-    caption_line(study)
+    show_strategies(study, known)
+    load_caption(study)
     moves(study, outcome)
     rows = timeline_rows(study, outcome)
     actions.take_away(

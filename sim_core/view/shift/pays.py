@@ -11,7 +11,7 @@ import streamlit as st
 from sim_core.fields.errors import ScenarioError
 from sim_core.questions.shift.cluster import reallocation_s
 from sim_core.questions.shift.report import summary_row
-from sim_core.questions.shift.study import STRATEGIES, plain
+from sim_core.questions.shift.study import STRATEGIES, as_two_pools
 from sim_core.questions.shift.volatility import SWEEP, SWEEP_DWELLS, break_even, sweep_row
 from sim_core.scenario.link.write import command_for
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
@@ -21,14 +21,14 @@ from sim_core.view.parts import actions, pieces, trust_badge
 from sim_core.view.parts.chart import chart
 from sim_core.view.shift import figures as shift_figures
 from sim_core.view.shift.sidebar import span_words
-from sim_core.view.shift.words import comparison, finding, move_words
+from sim_core.view.shift.words import adapting_finding, move_words, show_strategies
 from sim_core.view.shift.work import (
     Job,
-    caption_line,
     command_of,
     do_work,
     first_work,
     known_outcome,
+    load_caption,
     rest_of_work,
     shift_titles,
     study_of,
@@ -43,7 +43,7 @@ def all_strategies(scenario: Scenario, top: Any) -> None:
         study = study_of(scenario)
         first_work(study, ["fixed"])
         known = known_outcome(study)
-        pieces.say(finding(study, known), move_words(study.scenario))
+        pieces.say(adapting_finding(study, known), move_words(study.scenario))
         trust_badge.badge(study.scenario)
         pieces.nothing()
     chart(
@@ -53,8 +53,8 @@ def all_strategies(scenario: Scenario, top: Any) -> None:
         height=380,
         **shift_titles(study, "Strategies"),
     )
-    comparison(study, known)
-    caption_line(study)
+    show_strategies(study, known)
+    load_caption(study)
     rows = [summary_row(study, outcome) for outcome in known.values()]
     actions.take_away(
         "strategies", actions.table_files(rows, "shift-strategies", study.scenario), command_of(study, "all")
@@ -69,7 +69,7 @@ _rows: Remembered[Any, dict[str, Any]] = Remembered(256)
 
 
 def _sweep_key(scenario: Scenario, times: float) -> Any:
-    return plain(scenario).replace(demand="markov", dwell_s=1.0, demand_hours=1.0), times
+    return as_two_pools(scenario).replace(demand="markov", dwell_s=1.0, demand_hours=1.0), times
 
 
 def known_row(scenario: Scenario, times: float) -> dict[str, Any] | None:
@@ -77,7 +77,7 @@ def known_row(scenario: Scenario, times: float) -> dict[str, Any] | None:
     return _rows.get(_sweep_key(scenario, times))
 
 
-def pays(scenario: Scenario, top: Any) -> None:
+def show_when_it_pays(scenario: Scenario, top: Any) -> None:
     """Show what adapting brings over how slowly traffic changes, filling in as it is worked out."""
     if scenario.demand == "trace":
         raise ScenarioError("A trace changes as it does: choose another kind of traffic to vary its speed.")
@@ -86,7 +86,7 @@ def pays(scenario: Scenario, top: Any) -> None:
     complete = len(rows) == len(SWEEP)
     with top:
         pieces.say(pays_finding(scenario, rows, even, complete), move_words(scenario))
-        trust_badge.badge(plain(scenario))
+        trust_badge.badge(as_two_pools(scenario))
         pieces.nothing(3)
     here = scenario.dwell_s / max(reallocation_s(scenario), scenario.control_s)
     figure = shift_figures.benefits(rows, SWEEP, even, here if scenario.demand == "markov" else None)
@@ -152,4 +152,4 @@ def pays_finding(
 
 
 def _command_sweep(scenario: Scenario) -> str:
-    return f"{command_for(plain(scenario), 'shift')} --volatility"
+    return f"{command_for(as_two_pools(scenario), 'shift')} --volatility"

@@ -8,7 +8,7 @@ import streamlit as st
 
 from sim_core import catalogue
 from sim_core.fields.errors import ScenarioError
-from sim_core.questions.shift.cluster import REALLOCATIONS, kind_of, reallocation_keys
+from sim_core.questions.shift.cluster import REALLOCATIONS, reallocation_keys, reallocation_kind
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.traces import MAX_UPLOAD_BYTES, read_trace
 from sim_core.view.drawing.words import number, percent, quantity
@@ -19,9 +19,9 @@ from sim_core.view.parts.sidebar import (
     advanced,
     gallery_button,
     heading,
-    limits,
-    own_limits_row,
-    system,
+    limit_sliders_row,
+    limits_in_sidebar,
+    system_controls,
 )
 from sim_core.view.session import state
 
@@ -43,11 +43,11 @@ SAME = 0.005  # shares of requests that differ by less are the same
 # The sidebar
 
 
-def sidebar(scenario: Scenario) -> None:
+def shift_sidebar(scenario: Scenario) -> None:
     """Draw the controls: the cluster, both ends of the traffic, what a move takes, how strategies decide."""
     with st.sidebar:
         gallery_button()
-        system(scenario)
+        system_controls(scenario)
         heading("Cluster")
         for key in ("prefill_workers", "decode_workers"):
             controls.ladder(key, WORKERS, number)
@@ -63,7 +63,7 @@ def sidebar(scenario: Scenario) -> None:
         _how_it_changes(scenario)
         _reallocation(scenario)
         _deciding()
-        limits()
+        limits_in_sidebar()
         advanced(scenario)
         pieces.nothing(PLACES_BELOW)
 
@@ -109,7 +109,7 @@ def _upload() -> None:
 def _reallocation(scenario: Scenario) -> None:
     """Draw what a move takes: a kind, and each phase."""
     heading("Moving a worker")
-    own = kind_of(scenario)
+    own = reallocation_kind(scenario)
     names = {kind: name for kind, (name, _) in REALLOCATIONS.items()} | ({} if own else {"": "as set below"})
     controls.pick(
         "shift_kind",
@@ -165,7 +165,7 @@ def shift_dials(scenario: Scenario) -> None:
         else:
             pieces.nothing()
         controls.ladder("forecast_error_frac", ERRORS, percent, on_page=True)
-    own_limits_row()
+    limit_sliders_row()
 
 
 def span_words(value_s: float) -> str:

@@ -14,7 +14,7 @@ from sim_core.view.parts import pieces
 from sim_core.view.shift.sidebar import SAME, span_words
 
 
-def finding(study: Study, known: Mapping[str, Outcome]) -> str:
+def adapting_finding(study: Study, known: Mapping[str, Outcome]) -> str:
     """Return in a sentence or two what adapting brings here."""
     fixed = known["fixed"].attainment_frac
     adaptive = [name for name in ("reactive", "predictive") if name in known]
@@ -53,7 +53,7 @@ def move_words(scenario: Scenario) -> str:
     return f"A worker that moves serves nobody for {away} after it has {drain}: {phases}."
 
 
-def comparison(study: Study, known: Mapping[str, Outcome]) -> None:
+def show_strategies(study: Study, known: Mapping[str, Outcome]) -> None:
     """Show what all strategies make of the same requests, as a table."""
     heads = ["Within limits", "Goodput", "TTFT p99", "TPOT p99", "Moves", "Away"]
     lines = []

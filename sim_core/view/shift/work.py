@@ -119,7 +119,7 @@ def study_of(scenario: Scenario) -> Study:
         return Study(scenario, own_trace(scenario))
 
 
-def caption_line(study: Study) -> None:
+def load_caption(study: Study) -> None:
     scenario = study.scenario
     load = (
         f"A load of {percent(scenario.demand_load_frac)} means that the traffic needs that share of the "

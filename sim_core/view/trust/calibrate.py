@@ -17,12 +17,12 @@ from sim_core import catalogue
 from sim_core.catalogue.calibrations import calibration, parse_constants
 from sim_core.evidence.own import engine as own_engine
 from sim_core.evidence.own.cases import METRICS, median_error
-from sim_core.evidence.own.engine import POINTS, STEPS, Entry, OwnEngine
+from sim_core.evidence.own.engine import POINTS, STEPS, MeasuredPoint, OwnEngine
 from sim_core.evidence.own.fit import FOLDS
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.link.carry import carried_by
 from sim_core.scenario.link.write import command_for
-from sim_core.scenario.profiles import to_toml
+from sim_core.scenario.profiles import profile_toml
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.drawing.words import duration, number, percent, quantity
 from sim_core.view.parts import actions, controls, pieces
@@ -33,7 +33,7 @@ from sim_core.view.parts.sidebar import engine_setting, heading
 from sim_core.view.parts.views import views
 from sim_core.view.session import shell, state, sweeps
 from sim_core.view.trust import calibrate_figures
-from sim_core.view.trust.calibrate_figures import value_words
+from sim_core.view.trust.calibrate_figures import metric_words
 from sim_core.view.trust.uploads import SHOWN, intake, many_words, mine
 
 VIEWS = {"points": "Before and after", "constants": "Constants", "steps": "Steps", "table": "All points"}
@@ -44,7 +44,7 @@ SAME = 0.1  # TTFT within this of the measured one: the schedule fits
 # The sidebar
 
 
-def sidebar(scenario: Scenario) -> None:
+def engine_sidebar(scenario: Scenario) -> None:
     """Draw the controls: which engine was measured, on what."""
     with st.sidebar:
         heading("What was measured")
@@ -75,14 +75,19 @@ def show(scenario: Scenario) -> None:
         pieces.say(str(error))
         intake()
         return
-    pieces.say(finding(engine), *notes(engine))
-    figures(engine)
+    pieces.say(fit_finding(engine), *fit_notes(engine))
+    show_errors_before_and_after(engine)
     use(engine, scenario)
     controls_row(engine)
-    view = {"points": points, "constants": constants, "steps": steps, "table": table}
+    view = {
+        "points": show_before_and_after,
+        "constants": constants,
+        "steps": show_held_out_steps,
+        "table": choose_points,
+    }
     view[_view(engine)](engine)
     intake()
-    take_away(engine, scenario)
+    take_away_profile(engine, scenario)
 
 
 def introduction() -> None:
@@ -94,7 +99,7 @@ def introduction() -> None:
     intake()
 
 
-def finding(engine: OwnEngine) -> str:
+def fit_finding(engine: OwnEngine) -> str:
     """Return what the fit has gained, in one sentence."""
     metric = next((name for name in SHOWN if math.isfinite(_error(engine.after, name))), "")
     name = calibrate_figures.METRICS[metric][0] if metric else ""
@@ -127,9 +132,9 @@ def _error(found: np.ndarray, metric: str) -> float:
     return median_error(found, metric) if metric else math.nan
 
 
-def notes(engine: OwnEngine) -> list[str]:
+def fit_notes(engine: OwnEngine) -> list[str]:
     """Return what must be known beside the finding: speed, schedule, saturation, what was no use."""
-    found = [speed_words(engine)]
+    found = [engine_words(engine)]
     steep = int(engine.steep.sum())
     if steep:
         found.append(
@@ -146,7 +151,7 @@ def notes(engine: OwnEngine) -> list[str]:
     return found
 
 
-def speed_words(engine: OwnEngine) -> str:
+def engine_words(engine: OwnEngine) -> str:
     """Return how fast the engine is against the calibration, and whether its schedule is as assumed."""
     if not math.isfinite(engine.speed):
         return ""
@@ -180,7 +185,7 @@ def _listed(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def figures(engine: OwnEngine) -> None:
+def show_errors_before_and_after(engine: OwnEngine) -> None:
     """Show the errors before and after, and on points not seen."""
     cells = []
     for metric in SHOWN:
@@ -195,7 +200,7 @@ def figures(engine: OwnEngine) -> None:
         what = "points not seen" if math.isfinite(unseen) else "points of the fit"
         cells.append(KeyFigure(f"{name}, median error on {what}", value, note, wrap=True))
     if engine.steps is not None:
-        note = f"their total time {calibrate_figures.ratio_words(1 + engine.steps.bias_frac)}"
+        note = f"their total time {calibrate_figures.error_ratio_words(1 + engine.steps.bias_frac)}"
         value = percent(engine.steps.error_frac)
         cells.append(KeyFigure("Steps held out, median error", value, note, wrap=True))
     if math.isfinite(engine.speed):
@@ -266,7 +271,7 @@ def _view(engine: OwnEngine) -> str:
 # The views
 
 
-def points(engine: OwnEngine) -> None:
+def show_before_and_after(engine: OwnEngine) -> None:
     """Show predicted against measured, before and after."""
     metric = state.view("calmetric")
     rows = point_rows(engine, metric)
@@ -288,7 +293,7 @@ def point_rows(engine: OwnEngine, metric: str) -> list[dict[str, Any]]:
     return [
         {
             "name": entry.point.name,
-            "load": load_words(entry),
+            "load": point_load_words(entry),
             "fitted": bool(engine.fitted[place]) or not engine.levers,
             "measured": getattr(entry.point, metric),
             "before": engine.before[place, column] * getattr(entry.point, metric),
@@ -298,7 +303,7 @@ def point_rows(engine: OwnEngine, metric: str) -> list[dict[str, Any]]:
     ]
 
 
-def load_words(entry: Entry) -> str:
+def point_load_words(entry: MeasuredPoint) -> str:
     """Return lengths and load of a point in words."""
     point = entry.point
     if entry.case is None:
@@ -316,7 +321,7 @@ def load_words(entry: Entry) -> str:
 def constants(engine: OwnEngine) -> None:
     """Show the factors, and the constants that they make."""
     chart(
-        calibrate_figures.levers(engine.levers, revision="levers"),
+        calibrate_figures.levers_figure(engine.levers, revision="levers"),
         key="own_constants",
         alt=calibrate_figures.levers_sentence(engine.levers),
         title="How the engine differs from the calibration",
@@ -344,10 +349,10 @@ def constant_words(value: float, unit: str) -> str:
     return percent(value) if unit == "frac" else quantity(value, {"us": "µs"}.get(unit, unit))
 
 
-def steps(engine: OwnEngine) -> None:
+def show_held_out_steps(engine: OwnEngine) -> None:
     """Show the steps that were held out, measured and predicted."""
     chart(
-        calibrate_figures.steps(engine.steps, revision="steps"),
+        calibrate_figures.held_out_steps_figure(engine.steps, revision="steps"),
         key="own_steps",
         alt=calibrate_figures.steps_sentence(engine.steps),
         title="Steps that were held out, measured and predicted",
@@ -362,7 +367,7 @@ def steps(engine: OwnEngine) -> None:
     )
 
 
-def table(engine: OwnEngine) -> None:
+def choose_points(engine: OwnEngine) -> None:
     """Show every point, with the choice of which ones the fit may see."""
     rows = table_rows(engine)
     frame = pd.DataFrame(rows)
@@ -391,14 +396,14 @@ def table_rows(engine: OwnEngine) -> list[dict[str, Any]]:
         row: dict[str, Any] = {
             "Fit": bool(engine.fitted[place]),
             "Point": entry.point.name,
-            "Load": load_words(entry),
+            "Load": point_load_words(entry),
         }
         for metric in SHOWN:
             name = calibrate_figures.METRICS[metric][0]
             measured = getattr(entry.point, metric)
             ratio = engine.after[place, METRICS.index(metric)]
-            row[name] = value_words(metric, measured)
-            row[f"{name}: own engine"] = calibrate_figures.ratio_words(ratio) if ratio > 0 else "–"
+            row[name] = metric_words(metric, measured)
+            row[f"{name}: own engine"] = calibrate_figures.error_ratio_words(ratio) if ratio > 0 else "–"
         row["Remark"] = (
             entry.problem or entry.case.assumed or ("near saturation" if engine.steep[place] else "")
         )
@@ -425,11 +430,11 @@ def calibrated(scenario: Scenario) -> OwnEngine:
     return kept[1]
 
 
-def take_away(engine: OwnEngine, scenario: Scenario) -> None:
+def take_away_profile(engine: OwnEngine, scenario: Scenario) -> None:
     """Draw what can be taken away: the profile, the table, the chart, the command."""
     profile = engine.profile
     files = [
-        actions.File("Engine profile", "my_engine.toml", "application/toml", lambda: to_toml(profile)),
+        actions.File("Engine profile", "my_engine.toml", "application/toml", lambda: profile_toml(profile)),
         *actions.table_files(own_engine.rows(engine), "own-engine"),
     ]
     view = {"points": "own_points", "constants": "own_constants", "steps": "own_steps"}

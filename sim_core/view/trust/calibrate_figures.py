@@ -23,7 +23,7 @@ from sim_core.view.drawing.figures import (
 )
 from sim_core.view.drawing.marks import axis, scatter, upright
 from sim_core.view.drawing.words import duration, number, percent, quantity
-from sim_core.view.trust.validation_figures import bands, equal, ratio_words, square_ticks
+from sim_core.view.trust.validation_figures import bands, equal, error_ratio_words, square_ticks
 
 METRICS = {  # column: name, unit of the axis
     "tpot_ms": ("TPOT", "ms"),
@@ -38,7 +38,7 @@ HOVER += "predicted %{customdata[3]}: %{customdata[4]}<extra></extra>"
 LONGEST_STEPS = 3_000  # markers in the figure of steps
 
 
-def value_words(metric: str, value: float) -> str:
+def metric_words(metric: str, value: float) -> str:
     """Return a value in words, with its unit."""
     return quantity(value, "tok/s") if metric == "output_tok_per_s" else duration(value)
 
@@ -58,7 +58,7 @@ def before_after(rows: Sequence[Row], metric: str, *, revision: str = "") -> Fig
     revision : str
         While it stays the same the visitor's zoom is kept.
     """
-    shown = drawable(rows)
+    shown = comparable_points(rows)
     values = [row[key] for row in shown for key in ("measured", "before", "after")] or [1.0, 100.0]
     low, high = min(values) / 1.6, max(values) * 1.6
     fitted = [row for row in shown if row["fitted"]]
@@ -79,7 +79,7 @@ def before_after(rows: Sequence[Row], metric: str, *, revision: str = "") -> Fig
     return {"data": data, "layout": layout}
 
 
-def drawable(rows: Sequence[Row]) -> list[Row]:
+def comparable_points(rows: Sequence[Row]) -> list[Row]:
     """Return the rows that were measured and predicted."""
     return [row for row in rows if all(row[key] > 0 for key in ("measured", "before", "after"))]
 
@@ -103,9 +103,9 @@ def _marks(rows: Sequence[Row], metric: str, column: str, name: str, colour: str
             [
                 plain(row["name"]),
                 row["load"],
-                value_words(metric, row["measured"]),
-                value_words(metric, row[column]),
-                ratio_words(row[column] / row["measured"]),
+                metric_words(metric, row["measured"]),
+                metric_words(metric, row[column]),
+                error_ratio_words(row[column] / row["measured"]),
             ]
             for row in rows
         ],
@@ -114,7 +114,7 @@ def _marks(rows: Sequence[Row], metric: str, column: str, name: str, colour: str
 
 def before_after_sentence(rows: Sequence[Row], metric: str) -> str:
     """Return the figure in one sentence."""
-    shown = drawable(rows)
+    shown = comparable_points(rows)
     if not shown:
         return f"No point has a measured and a predicted {METRICS[metric][0]}."
     errors = [
@@ -130,7 +130,7 @@ def before_after_sentence(rows: Sequence[Row], metric: str) -> str:
 # Constants
 
 
-def levers(found: Sequence[FittedLever], *, revision: str = "") -> Figure:
+def levers_figure(found: Sequence[FittedLever], *, revision: str = "") -> Figure:
     """Draw each lever's factor on a log axis: where engines usually lie, and where this one does."""
     rows = list(reversed(found))
     names = [row.lever.title for row in rows]
@@ -214,7 +214,7 @@ def levers_sentence(found: Sequence[FittedLever]) -> str:
 # Steps
 
 
-def steps(found: StepFit, *, revision: str = "") -> Figure:
+def held_out_steps_figure(found: StepFit, *, revision: str = "") -> Figure:
     """Draw measured and predicted time of the steps that were held out, over their tokens."""
     chosen = slice(None, None, max(found.tokens.size // LONGEST_STEPS, 1))
     tokens = found.tokens[chosen]
@@ -258,5 +258,5 @@ def steps_sentence(found: StepFit) -> str:
     """Return the figure in one sentence."""
     return (
         f"{found.tokens.size:,} steps held out of the fit: predicted with a median error of "
-        f"{percent(found.error_frac)}, their total time {ratio_words(1 + found.bias_frac)}."
+        f"{percent(found.error_frac)}, their total time {error_ratio_words(1 + found.bias_frac)}."
     )

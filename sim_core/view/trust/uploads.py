@@ -9,7 +9,7 @@ import numpy as np
 import streamlit as st
 
 from sim_core.catalogue.calibrations import calibration
-from sim_core.evidence.own.cases import METRICS, case_of, predict
+from sim_core.evidence.own.cases import METRICS, case_of, predict_cases
 from sim_core.evidence.own.formats.points import TOOLS, OwnPoint, Upload
 from sim_core.evidence.own.formats.read import MAX_BYTES, is_profile, read_upload
 from sim_core.fields.errors import ScenarioError
@@ -154,7 +154,7 @@ def example(scenario: Scenario) -> Upload:
             statistic="mean",
             rows=None,
         )
-        values = predict([case_of(point, scenario)], text)[0]
+        values = predict_cases([case_of(point, scenario)], text)[0]
         values = values * np.exp(0.02 * noise.standard_normal(values.size))
         known_values = dict(zip(METRICS, values.tolist(), strict=True))
         found.append(point._replace(**{name: known_values[name] for name in SHOWN}))

@@ -28,7 +28,14 @@ from sim_core.view.parts.sidebar import heading
 from sim_core.view.parts.views import choose, views
 from sim_core.view.session import state, sweeps
 from sim_core.view.trust import validation_figures
-from sim_core.view.trust.validation_figures import METRICS, Spread, Style, inside, ratio_words, value_words
+from sim_core.view.trust.validation_figures import (
+    METRICS,
+    ErrorSpread,
+    Style,
+    error_ratio_words,
+    inside,
+    value_words,
+)
 
 VIEWS = {
     "points": "Predicted against measured",
@@ -55,7 +62,7 @@ ERRATIC_WORDS = "there a token takes up to five times as long for two clients as
 FEWEST = 3  # points that a spread needs
 
 
-def sidebar(scenario: Scenario) -> None:
+def filters_sidebar(scenario: Scenario) -> None:
     """Draw the filters."""
     with st.sidebar:
         heading("Published points")
@@ -74,13 +81,18 @@ def sidebar(scenario: Scenario) -> None:
 def show(scenario: Scenario) -> None:
     """Show the view that was asked for."""
     sweeps.wait_until_ready()
-    headline()
+    show_finding()
     numbers()
     with st.container(horizontal=True, vertical_alignment="center"):
         views("valview", VIEWS)
         metric = _metric()
     rows = chosen(metric)
-    view = {"points": points, "errors": errors, "worst": worst, "rows": table}[state.view("valview")]
+    view = {
+        "points": show_predicted_over_measured,
+        "errors": show_errors,
+        "worst": worst,
+        "rows": show_points_table,
+    }[state.view("valview")]
     view(rows, metric)
     _scenario_line(scenario)
     _caption(rows, metric)
@@ -124,7 +136,7 @@ def _is_kind(row: Row, kind: str) -> bool:
     return kind == "every" or (row["pools"] == "one" and kind == row["traffic"])
 
 
-def metrics_of(kind: str) -> list[str]:
+def known_metrics(kind: str) -> list[str]:
     """Return the metrics that some point of a kind has."""
     found = [
         metric
@@ -136,7 +148,7 @@ def metrics_of(kind: str) -> list[str]:
 
 def _metric() -> str:
     """Draw the choice of the metric and return it; one that these runs do not print gives way."""
-    known = metrics_of(state.view("valkind"))
+    known = known_metrics(state.view("valkind"))
     if state.view("valmetric") not in known:
         state.set_view("valmetric", known[0])
     views("valmetric", {name: METRICS[name][0] for name in known}, "Metric")
@@ -164,7 +176,7 @@ def _parts() -> list[str]:
 # The headline: errors on what the fit has not seen
 
 
-def headline() -> None:
+def show_finding() -> None:
     """Show the finding."""
     tables = evidence_errors.error_tables()["model"]
     families = ", ".join(
@@ -204,10 +216,10 @@ def numbers() -> None:
 # The views
 
 
-def points(rows: Sequence[Row], metric: str) -> None:
+def show_predicted_over_measured(rows: Sequence[Row], metric: str) -> None:
     """Show predicted against measured values."""
     by = state.view("valcolour")
-    if not validation_figures.drawable(rows, metric):
+    if not validation_figures.comparable_rows(rows, metric):
         _nothing()
         return
     chart(
@@ -231,7 +243,7 @@ def _nothing() -> None:
     st.html(render("parts/story.html", title="", text=text))
 
 
-def errors(rows: Sequence[Row], metric: str) -> None:
+def show_errors(rows: Sequence[Row], metric: str) -> None:
     """Show the errors of each group, blind and in sample."""
     by = state.view("valcolour")
     groups = [key for key in looks(by) if _ratios(rows, by, key, f"{metric}_blind").size >= FEWEST]
@@ -266,10 +278,10 @@ def _fitted(rows: Sequence[Row], metric: str, by: str, group: str | None) -> np.
     return 1 + _ratios(rows, by, group, f"{metric}_error_pct") / 100
 
 
-def _spread(rows: Sequence[Row], metric: str, by: str, group: str) -> Spread:
+def _spread(rows: Sequence[Row], metric: str, by: str, group: str) -> ErrorSpread:
     blind, fitted = _ratios(rows, by, group, f"{metric}_blind"), _fitted(rows, metric, by, group)
     edges = [tuple(np.percentile(values, [10, 50, 90]).tolist()) for values in (blind, fitted)]
-    return Spread(group, blind.size, *edges)
+    return ErrorSpread(group, blind.size, *edges)
 
 
 def _error_table(rows: Sequence[Row], metric: str, by: str, groups: Sequence[str]) -> None:
@@ -321,7 +333,7 @@ def _case(row: Row, metric: str) -> dict[str, Any]:
     column = METRICS[metric][1]
     return {
         "model": row["model_name"],
-        "devices": validation_figures.devices_words(row),
+        "devices": validation_figures.row_devices_words(row),
         "run": _run_words(row),
         "url": measured.sources()[row["source"]].url,
         "source": row["source_title"],
@@ -330,7 +342,7 @@ def _case(row: Row, metric: str) -> dict[str, Any]:
         "figures": (
             value_words(metric, row[column]),
             value_words(metric, row[f"predicted_{column}"]),
-            ratio_words(1 + row[f"{metric}_error_pct"] / 100),
+            error_ratio_words(1 + row[f"{metric}_error_pct"] / 100),
         ),
     }
 
@@ -350,7 +362,7 @@ def _query(row: Row) -> str:
     return to_query(scenario_of(point))
 
 
-def table(rows: Sequence[Row], metric: str) -> None:
+def show_points_table(rows: Sequence[Row], metric: str) -> None:
     """Show all points as a table."""
     if not rows:
         _nothing()

@@ -47,7 +47,7 @@ def value_words(metric: str, value: float) -> str:
     return quantity(value, "tok/s") if metric == "throughput" else duration(value)
 
 
-def ratio_words(ratio: float) -> str:
+def error_ratio_words(ratio: float) -> str:
     """Return predicted / measured in words.
 
     Examples
@@ -108,7 +108,7 @@ def against(
         While it stays the same the visitor's zoom is kept.
     """
     _, column, unit = METRICS[metric]
-    shown = drawable(rows, metric)
+    shown = comparable_rows(rows, metric)
     values = [row[key] for row in shown for key in (column, f"predicted_{column}")] or [1.0, 100.0]
     low, high = min(values) / 1.6, max(values) * 1.6
     data = [*bands(low, high), equal(low, high)]
@@ -126,7 +126,7 @@ def against(
     return {"data": data, "layout": layout}
 
 
-def drawable(rows: Iterable[Row], metric: str) -> list[Row]:
+def comparable_rows(rows: Iterable[Row], metric: str) -> list[Row]:
     """Return the rows that have a measured and a predicted value."""
     column = METRICS[metric][1]
     return [row for row in rows if row[column] > 0 and row[f"predicted_{column}"] > 0]
@@ -181,27 +181,27 @@ def _marks(rows: Sequence[Row], metric: str, look: Style) -> dict:
             "line": {"width": 1.25, "color": look.colour},
             "symbol": [look.symbol + ("-open" if row["status"] else "") for row in rows],
         },
-        customdata=[hover(row, metric) for row in rows],
+        customdata=[point_hover(row, metric) for row in rows],
     )
 
 
-def hover(row: Row, metric: str) -> list[str]:
+def point_hover(row: Row, metric: str) -> list[str]:
     """Return the words over one point: what was run, how, both values, and where it is printed."""
     column = METRICS[metric][1]
     measured, predicted = row[column], row[f"predicted_{column}"]
     return [
-        f"{row['model_name']} on {devices_words(row)}",
+        f"{row['model_name']} on {row_devices_words(row)}",
         f"{row['engine']} {row['engine_version']}, {row['precision']}, {row['date']}",
         load_words(row),
         value_words(metric, measured),
         value_words(metric, predicted),
-        ratio_words(predicted / measured),
+        error_ratio_words(predicted / measured),
         _short(row["source_title"]),
         _short(f"{row['id']}: {row['entry']}") + (f"{BREAK}{row['status']}" if row["status"] else ""),
     ]
 
 
-def devices_words(row: Row) -> str:
+def row_devices_words(row: Row) -> str:
     """Return the devices of a row in words."""
     if not row["devices"]:
         return row["accelerator_name"]
@@ -245,7 +245,7 @@ def _sides(metric: str) -> list[dict]:
 def against_sentence(rows: Sequence[Row], metric: str) -> str:
     """Return the chart of predicted against measured in one sentence."""
     name, column = inside(metric), METRICS[metric][1]
-    shown = drawable(rows, metric)
+    shown = comparable_rows(rows, metric)
     if not shown:
         return f"No published point has a {name} here."
     near = sum(abs(row[f"predicted_{column}"] / row[column] - 1) <= 0.2 for row in shown) / len(shown)
@@ -256,7 +256,7 @@ def against_sentence(rows: Sequence[Row], metric: str) -> str:
 # Errors by group
 
 
-class Spread(NamedTuple):
+class ErrorSpread(NamedTuple):
     """The errors of one group: predicted / measured at 10, 50 and 90%, blind and with all rows fitted."""
 
     group: str
@@ -265,7 +265,9 @@ class Spread(NamedTuple):
     fitted: tuple[float, float, float]
 
 
-def spreads(rows: Sequence[Spread], metric: str, looks: Mapping[str, Style], *, revision: str = "") -> Figure:
+def spreads(
+    rows: Sequence[ErrorSpread], metric: str, looks: Mapping[str, Style], *, revision: str = ""
+) -> Figure:
     """Draw where four fifths of the ratios predicted / measured of each group lie, with their median.
 
     Parameters
@@ -320,7 +322,7 @@ def _span(name: str, edges: tuple[float, float, float], colour: str, opacity: fl
     )
 
 
-def _median(rows: Sequence[Spread], names: Sequence[str], looks: Mapping[str, Style], kind: str) -> dict:
+def _median(rows: Sequence[ErrorSpread], names: Sequence[str], looks: Mapping[str, Style], kind: str) -> dict:
     edges = [getattr(row, kind) for row in rows]
     blind = kind == "blind"
     what = "model never seen by the fit" if blind else "with all rows fitted"
@@ -337,7 +339,7 @@ def _median(rows: Sequence[Spread], names: Sequence[str], looks: Mapping[str, St
             "line": {"width": 2, "color": INK},
         },
         customdata=[
-            [number(row.rows), ratio_words(edge[1]), _times(edge[0]), _times(edge[2]), what]
+            [number(row.rows), error_ratio_words(edge[1]), _times(edge[0]), _times(edge[2]), what]
             for row, edge in zip(rows, edges, strict=True)
         ],
         hovertemplate="<b>%{y}</b>, %{customdata[0]} points<br>%{customdata[4]}<br>median %{customdata[1]}"
@@ -366,7 +368,7 @@ def _times(ratio: float) -> str:
     return f"{number(ratio, 2)}×"
 
 
-def spreads_sentence(rows: Sequence[Spread], metric: str, looks: Mapping[str, Style]) -> str:
+def spreads_sentence(rows: Sequence[ErrorSpread], metric: str, looks: Mapping[str, Style]) -> str:
     """Return the chart of errors by group in one sentence."""
     name = inside(metric)
     parts = [f"{looks[row.group].name} from {_times(row.blind[0])} to {_times(row.blind[2])}" for row in rows]

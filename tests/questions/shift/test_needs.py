@@ -12,7 +12,7 @@ from sim_core.engine.run import run
 from sim_core.fields.errors import ScenarioError
 from sim_core.questions import disaggregation
 from sim_core.questions.shift import needs
-from sim_core.questions.shift.study import fitted_needs, plain
+from sim_core.questions.shift.study import as_two_pools, fitted_needs
 from sim_core.results.metrics import point_of
 from sim_core.traffic import draws
 from sim_core.traffic.requests import Requests
@@ -57,7 +57,7 @@ def test_loads_of_the_busier_pool() -> None:
 def test_a_split_that_has_what_it_needs_keeps_the_limits(query: str) -> None:
     """Oracle: the simulator: at 85% of what the needs say the limits hold, at 1.5 times they break."""
     scenario = load_scenario(query, policy="disaggregated", mix="1500/120:1")
-    scenario = plain(scenario.replace(mix_other="1500/120:1"))
+    scenario = as_two_pools(scenario.replace(mix_other="1500/120:1"))
     found = fitted_needs(scenario)
     assert found.prefill_factor >= 1 and found.decode_factor >= 1
     prefill, decode = (float(part[0]) for part in found(np.array([1500]), np.array([120])))
@@ -76,4 +76,4 @@ def test_a_split_that_has_what_it_needs_keeps_the_limits(query: str) -> None:
 def test_limits_that_nothing_keeps_are_said() -> None:
     """Oracle: by hand."""
     with pytest.raises(ScenarioError, match="keeps the limits at no rate"):
-        fitted_needs(plain(load_scenario("slo_tpot_ms=1")))
+        fitted_needs(as_two_pools(load_scenario("slo_tpot_ms=1")))

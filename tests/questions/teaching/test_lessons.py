@@ -89,8 +89,8 @@ def test_guesses_are_judged() -> None:
     assert lessons.answered(step, truth * 1.2).right
     far = lessons.answered(step, truth / 10)
     assert far.right is False and far.factor == pytest.approx(0.1)
-    assert "10 times too little" in lesson_words.verdict(step, truth / 10, far)
-    assert "Well predicted" in lesson_words.verdict(step, truth, lessons.answered(step, truth))
+    assert "10 times too little" in lesson_words.guess_verdict(step, truth / 10, far)
+    assert "Well predicted" in lesson_words.guess_verdict(step, truth, lessons.answered(step, truth))
 
 
 def test_choices_are_judged() -> None:
@@ -157,7 +157,7 @@ def test_every_step_opens_and_reveals(item, number, level: str) -> None:
         assert finding(before) and "simulator says" not in said(before)
     truth = lesson_figures.figure_words(step, lessons.answered(step, None).truth)
     guess = "a" if step.choices else "5"
-    app = healthy(open_page(PAGE, **query, answers=f"{lessons.number_of(item)}.{number}={guess}"))
+    app = healthy(open_page(PAGE, **query, answers=f"{lessons.lesson_number(item)}.{number}={guess}"))
     assert any(word in said(app) for word in ("simulator says", "Right:"))
     assert truth in said(app)
 
@@ -227,7 +227,7 @@ def test_plotly_accepts_every_step(item, number) -> None:
     step = item.steps[number - 1]
     shown = {value: lessons.figure_at(step, value) for value in lesson_figures.seen(step, step.ask)}
     assert {step.start, step.ask} <= set(shown)
-    figure = lesson_figures.curve(step, shown, None if step.choices else 3.0)
+    figure = lesson_figures.lesson_figure(step, shown, None if step.choices else 3.0)
     go.Figure(figure)
     if not step.choices:
         assert figure["data"][-1]["x"] == [step.values.index(step.ask)]

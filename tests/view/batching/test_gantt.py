@@ -17,7 +17,7 @@ from sim_core.results.timeline import LATE, POLICIES, SEGMENT, Timeline, timelin
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.batching import gantt
 from sim_core.view.batching import late as late_tokens
-from sim_core.view.batching.gantt import Drawing, draw
+from sim_core.view.batching.gantt import TimelinesDrawing, draw_timelines
 from sim_core.view.batching.gantt_metrics import METRICS, queue_line
 from sim_core.view.batching.gantt_parts import LOOKS, policy_style
 from sim_core.view.batching.player import prompt_ends_s
@@ -84,7 +84,7 @@ def run(name: str) -> dict[str, Timeline]:
     return timelines(SCENARIOS[name])
 
 
-def traces(drawing: Drawing, **wanted: Any) -> list[dict]:
+def traces(drawing: TimelinesDrawing, **wanted: Any) -> list[dict]:
     """Return the traces whose values are the wanted ones."""
     return [trace for trace in drawing.figure["data"] if wanted.items() <= trace.items()]
 
@@ -101,7 +101,7 @@ def words(text: str) -> str:
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_plotly_accepts_the_timeline(name: str, rows: str) -> None:
     """Oracle: Plotly's own schema, and JSON without NaN."""
-    drawing = draw(run(name), rows=rows)
+    drawing = draw_timelines(run(name), rows=rows)
     go.Figure(drawing.figure)
     json.dumps([drawing.figure, drawing.player], allow_nan=False)
 
@@ -111,7 +111,7 @@ def test_plotly_accepts_the_timeline(name: str, rows: str) -> None:
 def test_each_bar_is_a_segment_of_the_log(name: str, rows: str) -> None:
     """Oracle: start, length, place and number of the timeline's segments, kind by kind."""
     found = run(name)
-    drawing = draw(found, rows=rows)
+    drawing = draw_timelines(found, rows=rows)
     for index, policy in enumerate(POLICIES):
         segments = found[policy].segments
         for kind, look in LOOKS.items():
@@ -133,7 +133,7 @@ def test_each_bar_is_a_segment_of_the_log(name: str, rows: str) -> None:
 
 def test_places_in_the_queue_lie_below_the_slots() -> None:
     """Oracle: lane 2 is the only place in the queue, below the slots 0 and 1 and the line."""
-    drawing = draw({"chunked": by_hand()})
+    drawing = draw_timelines({"chunked": by_hand()})
     (waiting,) = traces(drawing, type="bar", name="waiting")
     (line,) = [shape for shape in drawing.figure["layout"]["shapes"] if shape["yref"] == "y"]
     assert 1.5 < line["y0"] < waiting["y"][0] - waiting["width"] / 2
@@ -144,7 +144,7 @@ def test_places_in_the_queue_lie_below_the_slots() -> None:
 def test_the_lines_are_the_steps(name: str) -> None:
     """Oracle: the columns of the step log at the middle of each row, and nought between rows."""
     found = run(name)
-    drawing = draw(found)
+    drawing = draw_timelines(found)
     for number, (column, *_) in enumerate(METRICS):
         lines = traces(drawing, type="scatter", mode="lines", yaxis=axis_of(len(POLICIES) + number))
         assert len(lines) == len(POLICIES)
@@ -178,7 +178,7 @@ def test_the_queue_is_who_waits(name: str) -> None:
 
 def test_a_chunk_says_what_it_is_and_whom_it_delayed() -> None:
     """Oracle: the chunks of BARS, the late tokens of SLOW."""
-    (prefill,) = traces(draw({"chunked": by_hand()}), type="bar", name="prefill")
+    (prefill,) = traces(draw_timelines({"chunked": by_hand()}), type="bar", name="prefill")
     first, second, third = prefill["customdata"]
     assert first == (0, 100.0, "100", "100", "", "")
     assert second[:5] == (1, 100.0, "512", "1,000", " (1 to 512)")
@@ -190,26 +190,26 @@ def test_a_chunk_says_what_it_is_and_whom_it_delayed() -> None:
 
 def test_a_chunk_that_delays_nobody_says_so() -> None:
     """Oracle: one decode in the step of each chunk of request 1; a stalled one under prefill_first."""
-    (prefill,) = traces(draw({"chunked": by_hand(late=[])}), type="bar", name="prefill")
+    (prefill,) = traces(draw_timelines({"chunked": by_hand(late=[])}), type="bar", name="prefill")
     assert [row[5] for row in prefill["customdata"]] == [
         "",
         *["<br>with 1 decode in the step, none late"] * 2,
     ]
     bars = [*BARS[:1], (0, "stalled", 0.2, 0.4, 0, 0, 0), *BARS[2:]]
-    held = draw({"prefill_first": by_hand("prefill_first", bars, [])})
+    held = draw_timelines({"prefill_first": by_hand("prefill_first", bars, [])})
     (prefill,) = traces(held, type="bar", name="prefill")
     assert [row[5] for row in prefill["customdata"][1:]] == ["<br>1 decode stood still meanwhile"] * 2
 
 
 def test_a_decode_says_how_many_tokens_and_how_often() -> None:
     """Oracle: 5 tokens in 400 ms are one every 80 ms."""
-    (decode,) = traces(draw({"chunked": by_hand()}), type="bar", name="decode")
+    (decode,) = traces(draw_timelines({"chunked": by_hand()}), type="bar", name="decode")
     assert decode["customdata"][0] == (0, 400.0, 5, 80.0)
 
 
 def test_a_late_token_is_tied_to_its_cause() -> None:
     """Oracle: the rows of SLOW: where they lie, and what the hover says."""
-    drawing = draw({"chunked": by_hand()})
+    drawing = draw_timelines({"chunked": by_hand()})
     (late,), (cause,) = traces(drawing, name="late token"), traces(drawing, name="its cause")
     assert (late["x"], late["y"]) == ([0.3, 0.4], [0, 0])
     assert words(late["text"][0]) == (
@@ -218,7 +218,7 @@ def test_a_late_token_is_tied_to_its_cause() -> None:
     )
     np.testing.assert_allclose(cause["x"], [0.25, 0.35])
     assert all(0 < y < 1 for y in cause["y"])  # above the chunks in row 1
-    first = draw({"prefill_first": by_hand("prefill_first")})
+    first = draw_timelines({"prefill_first": by_hand("prefill_first")})
     assert "(512 tokens) went first" in traces(first, name="late token")[0]["text"][0]
 
 
@@ -226,7 +226,7 @@ def test_many_late_tokens_are_cut_to_the_worst_of_each_chunk(monkeypatch: pytest
     """Oracle: three late tokens, the worst of them 40 ms, from one chunk; the picture says that it cut."""
     monkeypatch.setattr(late_tokens, "LATE_MARKS", 2)
     slow = [(0, 4, 0.3, 1.0, 1.0, delay_ms, 1, 512) for delay_ms in (31.0, 40.0, 35.0)]
-    drawing = draw({"chunked": by_hand(late=slow)})
+    drawing = draw_timelines({"chunked": by_hand(late=slow)})
     (late,) = traces(drawing, name="late token")
     assert len(late["x"]) == 1
     assert "came 40 ms late" in words(late["text"][0])
@@ -234,7 +234,7 @@ def test_many_late_tokens_are_cut_to_the_worst_of_each_chunk(monkeypatch: pytest
     assert "the worst of each chunk" in titles(drawing)
 
 
-def titles(drawing: Drawing) -> str:
+def titles(drawing: TimelinesDrawing) -> str:
     return " ".join(note["text"] for note in drawing.figure["layout"]["annotations"])
 
 
@@ -247,7 +247,7 @@ def test_what_is_left_out_is_said(limit: str, said: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(gantt, limit, 1)
     bars = [*BARS[:2], (1, "waiting", 0.1, 0.2, 0, 0, 3), *BARS[3:]]
     for rows in ("slots", "requests") if limit != "QUEUE_ROWS" else ("slots",):
-        drawing = draw({"chunked": by_hand(bars=bars)}, rows=rows)
+        drawing = draw_timelines({"chunked": by_hand(bars=bars)}, rows=rows)
         assert said in titles(drawing)
         assert sum(len(trace["x"]) for trace in traces(drawing, type="bar")) < len(bars)
 
@@ -255,7 +255,7 @@ def test_what_is_left_out_is_said(limit: str, said: str, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(("rows", "row"), [("slots", None), ("requests", 2)])
 def test_a_request_that_never_fits_is_marked(rows: str, row: int | None) -> None:
     """Oracle: request 2, which arrives after 0.25 s."""
-    drawing = draw({"chunked": refused()}, rows=rows)
+    drawing = draw_timelines({"chunked": refused()}, rows=rows)
     (cross,) = traces(drawing, name="never fits")
     assert cross["x"] == [0.25]
     assert "request 2 never fits" in cross["text"][0]
@@ -268,7 +268,7 @@ def test_a_request_that_never_fits_is_marked(rows: str, row: int | None) -> None
 def test_nothing_is_said_to_be_nothing() -> None:
     """Oracle: no bars, no player, words instead."""
     for found in ({}, {"chunked": by_hand(bars=[])}):
-        drawing = draw(found)
+        drawing = draw_timelines(found)
         go.Figure(drawing.figure)
         assert drawing.player is None
         assert "Nothing happens" in titles(drawing)
@@ -276,7 +276,7 @@ def test_nothing_is_said_to_be_nothing() -> None:
 
 def test_each_kind_has_one_entry_in_the_legend() -> None:
     """Oracle: the names of the traces, each shown once."""
-    drawing = draw(run("short of memory"))
+    drawing = draw_timelines(run("short of memory"))
     shown = [trace["name"] for trace in drawing.figure["data"] if trace["showlegend"]]
     assert len(shown) == len(set(shown))
     assert {trace["name"] for trace in drawing.figure["data"]} == set(shown)
@@ -301,7 +301,7 @@ def test_policies_look_as_on_the_frontier() -> None:
 def test_capacity_is_a_line_where_it_matters() -> None:
     """Oracle: 71 of 100 blocks in use; with 10,000 blocks the line would flatten everything."""
     for blocks, lines in ((100, 1), (10_000, 0)):
-        drawing = draw({"chunked": by_hand(kv_blocks=blocks)})
+        drawing = draw_timelines({"chunked": by_hand(kv_blocks=blocks)})
         assert len([s for s in drawing.figure["layout"]["shapes"] if s["y0"] == blocks]) == lines
         assert f"of {blocks:,}" in titles(drawing)
 
@@ -310,7 +310,7 @@ def test_capacity_is_a_line_where_it_matters() -> None:
 def test_the_player_knows_the_steps(name: str) -> None:
     """Oracle: a row's steps, first + growth k each, last as long as the row."""
     found = run(name)
-    player = draw(found).player
+    player = draw_timelines(found).player
     assert player["end"] == pytest.approx(max(line.end_s for line in found.values()), abs=1e-4)
     for log, timeline in zip(player["policies"], found.values(), strict=True):
         first_s, growth_s, count = (np.array(log[key]) for key in ("first", "growth", "count"))
@@ -321,7 +321,7 @@ def test_the_player_knows_the_steps(name: str) -> None:
 
 def test_the_player_names_the_request_of_a_chunk() -> None:
     """Oracle: rows 0, 2 and 3 of LOG hold one prompt each, of the requests 0, 1 and 1."""
-    (log,) = draw({"chunked": by_hand()}).player["policies"]
+    (log,) = draw_timelines({"chunked": by_hand()}).player["policies"]
     assert log["who"] == {"0": [0, 1], "2": [1, 1], "3": [1, 1]}
 
 
@@ -336,7 +336,7 @@ def test_prompts_end_with_a_token(name: str) -> None:
 def test_a_window_shows_what_lies_inside() -> None:
     """Oracle: the window's own ends, and its bars cut to them."""
     found = {policy: line.window(0.3, 0.6) for policy, line in run("usual").items()}
-    drawing = draw(found)
+    drawing = draw_timelines(found)
     assert (drawing.player["start"], drawing.player["end"]) == (0.3, 0.6)
     for trace in traces(drawing, type="bar"):
         assert min(trace["base"]) >= 0.3
@@ -346,13 +346,13 @@ def test_a_window_shows_what_lies_inside() -> None:
 
 def test_the_picture_in_a_sentence() -> None:
     """Oracle: BARS and SLOW, in words."""
-    assert words(draw({"chunked": by_hand()}).alt) == (
+    assert words(draw_timelines({"chunked": by_hand()}).alt) == (
         "What 2 requests do over time, by scheduling policy: chunked ends at 500 ms with 2 late tokens."
     )
 
 
 def test_sixty_requests_stay_light() -> None:
     """Oracle: what a browser is to receive for 60 requests under three policies: under 250 kB."""
-    drawing = draw(timelines(Scenario(requests=60, arrival_per_s=12, max_batch=16)))
+    drawing = draw_timelines(timelines(Scenario(requests=60, arrival_per_s=12, max_batch=16)))
     size = len(json.dumps([drawing.figure, drawing.player], separators=(",", ":")))
     assert size < 250_000

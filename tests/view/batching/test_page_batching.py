@@ -96,7 +96,7 @@ def test_the_commands_write_the_same_step_logs(tmp_path, capsys, monkeypatch) ->
     scenario = load_scenario(
         "arrivals=trace&request_list=0:300:20x3,0.1:4000:9&max_batch=3&token_budget=512&replicas=4"
     )
-    lines = batching.commands(scenario).splitlines()
+    lines = batching.step_log_commands(scenario).splitlines()
     for policy, line in zip(POLICIES, lines, strict=True):
         assert main(shlex.split(line)[3:]) == 0
         written = pd.read_csv(tmp_path / f"steps-{policy}.csv", keep_default_na=False)
@@ -108,7 +108,7 @@ def test_the_commands_write_the_same_step_logs(tmp_path, capsys, monkeypatch) ->
 def test_the_finding_names_the_worst_delay() -> None:
     """Oracle: the log itself: eight decodes stand still for the whole document."""
     found = timelines(ready_scenario("batching-a-long-prompt-arrives").build())
-    words = batching.finding(found)
+    words = batching.timelines_finding(found)
     policy, row = batching.worst_late(found)
     assert (policy, row["cause"], row["cause_tokens"]) == ("prefill_first", 8, 16_000)
     assert "prompt of request 8 (16,000 tokens)" in words
@@ -118,7 +118,7 @@ def test_the_finding_names_the_worst_delay() -> None:
 def test_the_comparison_counts_all_requests() -> None:
     """Oracle: the table of requests, by hand."""
     scenario = Scenario(requests=12)
-    rows = {row["policy"]: row for row in batching.comparison(timelines(scenario))}
+    rows = {row["policy"]: row for row in batching.policy_rows(timelines(scenario))}
     for policy, row in rows.items():
         requests = timelines(scenario)[policy].requests
         assert row["requests"] == 12

@@ -61,7 +61,7 @@ CASES = {
 
 def draw(rows: list[dict], frame: figures.Frame | None = None, **changes) -> dict:
     options = {"along": CLIENTS, "own": "TP 1", "slo_tpot_ms": 40.0, "here": rows[0], "best": rows[-1]}
-    return pareto(rows, frame or figures.fit(rows), **(options | changes))
+    return pareto(rows, frame or figures.frame_around(rows), **(options | changes))
 
 
 @pytest.mark.parametrize("log_x", [False, True])
@@ -70,7 +70,7 @@ def draw(rows: list[dict], frame: figures.Frame | None = None, **changes) -> dic
 def test_plotly_accepts_the_pareto_chart(case: str, log_x: bool, log_y: bool) -> None:
     """Oracle: Plotly's own schema, which raises for a key or value it does not know."""
     rows = CASES[case]
-    go.Figure(draw(rows, figures.fit(rows, log_x, log_y)))
+    go.Figure(draw(rows, figures.frame_around(rows, log_x, log_y)))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -84,7 +84,7 @@ def test_plotly_accepts_the_load_curve(case: str, knee: float | None) -> None:
 
 def test_axes_stay_where_the_frame_puts_them() -> None:
     """Oracle: the frame; other points must not move the axes."""
-    frame = figures.fit(SWEEP)
+    frame = figures.frame_around(SWEEP)
     far = [row | {X: 10 * row[X]} for row in SWEEP]
     for rows in (SWEEP, far):
         layout = draw(rows, frame)["layout"]
@@ -94,7 +94,7 @@ def test_axes_stay_where_the_frame_puts_them() -> None:
 
 def test_the_frame_knows_what_lies_outside() -> None:
     """Oracle: the corners of the frame."""
-    frame = figures.fit(SWEEP)
+    frame = figures.frame_around(SWEEP)
     assert all(map(frame.holds, SWEEP))
     assert not frame.holds(point(x=160 * 1.16))
     assert not frame.holds(point(y=900 * 1.16))
@@ -196,7 +196,7 @@ def test_numbers_read_alike_everywhere(text: str, expected: str) -> None:
 
 
 def say(rows: list[dict], best: dict | None, peak: dict | None) -> str:
-    return findings.finding(rows, best, peak, Scenario(), CLIENTS).replace(THIN, " ")
+    return findings.sweep_finding(rows, best, peak, Scenario(), CLIENTS).replace(THIN, " ")
 
 
 def test_the_finding_tells_what_the_limits_cost() -> None:
@@ -243,10 +243,10 @@ def test_the_finding_when_all_requests_come_at_once() -> None:
     """Oracle: the peak of the rows; the limits are broken by the queue itself, not by a slow engine."""
     batches = Along("max_batch", "batch limit {}", "batch limit", "Batch limit")
     rows = [row | {"max_batch": row["concurrency"], "meets_slo": False} for row in SWEEP]
-    text = findings.finding(rows, None, rows[2], Scenario(arrivals="offline"), batches)
+    text = findings.sweep_finding(rows, None, rows[2], Scenario(arrivals="offline"), batches)
     assert "the best point gives 900 tok/s per accelerator: TP 1 at batch limit 16. No point" in text
     rows.append(rows[2] | {"max_batch": 32, Y: 850, "limit": "kv_capacity"})
-    text = findings.finding(rows, None, rows[2], Scenario(arrivals="offline"), batches)
+    text = findings.sweep_finding(rows, None, rows[2], Scenario(arrivals="offline"), batches)
     assert "Batch limit 32 gives no more since the KV cache is full. No point" in text
 
 

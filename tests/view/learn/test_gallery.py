@@ -34,7 +34,7 @@ def elements(svg: str, name: str) -> list[ElementTree.Element]:
 
 def test_a_thumbnail_shows_the_points_the_limit_and_the_best() -> None:
     """Oracle: by hand: three points run, two keep the limits; 40 ms are 25 tok/s, of 106 that are drawn."""
-    svg = thumbnails.curve(ROWS, slo_tpot_ms=40.0)
+    svg = thumbnails.curve_svg(ROWS, slo_tpot_ms=40.0)
     *dots, ring = elements(svg, "circle")
     assert [dot.get("fill") != "none" for dot in dots] == [True, True, False]
     assert (ring.get("cx"), ring.get("cy")) == (dots[1].get("cx"), dots[1].get("cy"))
@@ -53,23 +53,23 @@ def test_one_of_many_visitors_draws_a_thumbnail(monkeypatch: pytest.MonkeyPatch)
         time.sleep(0.1)
         return f"<svg>{len(drawn)}</svg>"
 
-    monkeypatch.setattr(thumbnails, "curve", slowly)
+    monkeypatch.setattr(thumbnails, "curve_svg", slowly)
     scenario = load_scenario("requests=123")
     with ThreadPoolExecutor(8) as visitors:
         found = list(visitors.map(thumbnails.of, [scenario] * 8))
-    assert len(drawn) == 1 and set(found) == {"<svg>1</svg>"} == {thumbnails.known(scenario)}
+    assert len(drawn) == 1 and set(found) == {"<svg>1</svg>"} == {thumbnails.known_thumbnail(scenario)}
 
 
 def test_a_thumbnail_without_a_point_says_so() -> None:
     """Oracle: the words; texts are escaped."""
-    assert "does not fit" in thumbnails.curve(ROWS[3:], 40.0)
-    assert "no point keeps the limits" in thumbnails.curve(ROWS[2:3], 40.0)
+    assert "does not fit" in thumbnails.curve_svg(ROWS[3:], 40.0)
+    assert "no point keeps the limits" in thumbnails.curve_svg(ROWS[2:3], 40.0)
     assert elements(thumbnails.placeholder("<b> & more"), "text")[0].text == "<b> & more"
 
 
 def test_traffic_that_shifts_is_drawn_as_its_change() -> None:
     """Oracle: by hand: a step in the middle of two hours, from none of the other lengths to all."""
-    svg = thumbnails.change(Scenario(demand="step", demand_hours=2.0, mix_swing_frac=1.0))
+    svg = thumbnails.change_svg(Scenario(demand="step", demand_hours=2.0, mix_swing_frac=1.0))
     [line] = elements(svg, "polyline")
     points = [tuple(map(float, point.split(","))) for point in line.get("points").split()]
     middle = (thumbnails.LEFT + thumbnails.WIDTH - thumbnails.RIGHT) / 2
@@ -82,7 +82,7 @@ def test_a_thumbnail_is_drawn_once_for_everybody() -> None:
     """Oracle: the simulated curve: one dot a point that runs, and one ring."""
     scenario = ready_scenario("kv-pressure").build()
     svg = thumbnails.of(scenario)
-    assert thumbnails.known(scenario) is svg
+    assert thumbnails.known_thumbnail(scenario) is svg
     runs = sum(row["feasible"] for row in compare.curve(scenario))
     assert len(elements(svg, "circle")) == runs + 1
 

@@ -227,9 +227,9 @@ def test_the_picture_of_choices() -> None:
 def test_what_is_said_of_a_room() -> None:
     """By hand: half and twice the truth, and the truth: one of three is close, the middle is the truth."""
     truth = lessons.answered(ASKED, None).truth
-    words = room_figures.verdict(ASKED, [truth / 2, truth, 2 * truth])
+    words = room_figures.room_verdict(ASKED, [truth / 2, truth, 2 * truth])
     assert words.endswith("1 of 3 came within a quarter of it.") and "middle" not in words
-    assert "2 times too much" in room_figures.verdict(ASKED, [2 * truth])
+    assert "2 times too much" in room_figures.room_verdict(ASKED, [2 * truth])
     share = next(
         step
         for item in catalogue.lessons().values()
@@ -237,14 +237,14 @@ def test_what_is_said_of_a_room() -> None:
         if not step.choices and lessons.answered(step, None).truth == 0
     )
     assert (
-        room_figures.verdict(share, [40.0, 50.0])
+        room_figures.room_verdict(share, [40.0, 50.0])
         == "The simulator says 0\N{NARROW NO-BREAK SPACE}%. 0 of 2 came close to it."
     )
-    assert room_figures.verdict(share, [2.0]).endswith("1 of 1 came close to it.")
-    assert "–" not in room_figures.verdict(ASKED, [0.0])
+    assert room_figures.room_verdict(share, [2.0]).endswith("1 of 1 came close to it.")
+    assert "–" not in room_figures.room_verdict(ASKED, [0.0])
     right = lessons.right_choice(CHOSEN)
-    assert "2 of 3 said so." in room_figures.verdict(CHOSEN, [right, right, (right + 1) % 3])
-    assert room_figures.sentence(ASKED, [], True) == "Nobody has predicted anything yet."
+    assert "2 of 3 said so." in room_figures.room_verdict(CHOSEN, [right, right, (right + 1) % 3])
+    assert room_figures.room_sentence(ASKED, [], True) == "Nobody has predicted anything yet."
 
 
 def test_the_order_of_a_workshop() -> None:

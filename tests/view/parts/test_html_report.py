@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 import pytest
 
 from sim_core.view.parts import html_report
-from sim_core.view.parts.html_report import ON_PAPER, Report, build
+from sim_core.view.parts.html_report import ON_PAPER, Report, report_html
 from sim_core.view.session.record import Drawing
 from tests.places import ROOT
 
@@ -59,7 +59,7 @@ def view(text: str = "plain", rows: int = 3) -> Report:
 @pytest.mark.parametrize("text", ["plain", HOSTILE, "a & b < c \u2028 \"'", "</style></title></pre>"])
 def test_a_report_is_whole_html_whatever_it_holds(text: str) -> None:
     """Oracle: Python's HTML parser: the same elements, all closed, for plain and for hostile texts."""
-    found, plain = Reader(build(view(text))), Reader(build(view()))
+    found, plain = Reader(report_html(view(text))), Reader(report_html(view()))
     assert found.open == []
     assert [name for name, _ in found.elements if name != "wbr"] == [
         name for name, _ in plain.elements if name != "wbr"
@@ -71,7 +71,7 @@ def test_a_report_is_whole_html_whatever_it_holds(text: str) -> None:
 
 def test_a_report_loads_nothing() -> None:
     """Oracle: the attributes by which HTML loads, the functions by which CSS does, and the file's policy."""
-    found = Reader(build(view(HOSTILE)))
+    found = Reader(report_html(view(HOSTILE)))
     loading = {"src", "srcset", "poster", "data", "action", "background", "xlink:href"}
     assert not [attrs for _, attrs in found.elements if loading & attrs.keys()]
     assert {name for name, attrs in found.elements if "href" in attrs} == {"a"}
@@ -82,7 +82,7 @@ def test_a_report_loads_nothing() -> None:
 
 def test_the_figure_comes_back_from_the_file() -> None:
     """Oracle: the figure that went in."""
-    text = build(view(HOSTILE))
+    text = report_html(view(HOSTILE))
     found = re.findall(r'<script type="application/json">(.*?)</script>', text, re.DOTALL)
     assert [json.loads(item)["figure"] for item in found] == [item.figure for item in view(HOSTILE).charts]
 
@@ -92,20 +92,20 @@ def test_a_link_that_is_no_address_is_text() -> None:
     import dataclasses
 
     for link in ("javascript:alert(1)", "?v=1", ""):
-        assert Reader(build(dataclasses.replace(view(), link=link))).count("a") == 0
+        assert Reader(report_html(dataclasses.replace(view(), link=link))).count("a") == 0
 
 
 def test_the_table_says_once_what_all_rows_share_and_stops() -> None:
     """Oracle: the rows: 600 of them, one column that differs, one that does not, one that is unknown."""
     rows = [{"place": place, "kind": "x", "unknown_ms": math.nan} for place in range(600)]
-    found = Reader(html_report.table(rows))
+    found = Reader(html_report.report_table(rows))
     assert found.count("tr") == 1 + html_report.MOST_ROWS
     assert found.texts["th"] == ["place"]
     said = "".join(found.texts["p"])
     assert "The same in all rows: kind x." in said
     assert "The first 500 of 600 rows." in said
-    assert html_report.table([]) == ""
-    assert Reader(html_report.table(rows[:1])).texts["td"] == ["0", "x", "-"]
+    assert html_report.report_table([]) == ""
+    assert Reader(html_report.report_table(rows[:1])).texts["td"] == ["0", "x", "-"]
 
 
 def test_paper_holds_as_many_columns_as_it_says() -> None:
@@ -130,4 +130,4 @@ def test_a_report_has_the_colours_of_the_app() -> None:
 
 def test_a_report_without_charts_needs_no_plotly() -> None:
     """Oracle: the size of the file."""
-    assert len(build(Report(page="Frontier", finding="Nothing runs."))) < 20_000
+    assert len(report_html(Report(page="Frontier", finding="Nothing runs."))) < 20_000

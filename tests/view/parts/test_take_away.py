@@ -81,7 +81,7 @@ def test_a_report_keeps_what_was_seen(session: AppTest) -> None:
     """Oracle: the finding of the run in which the button was drawn, whatever is shown later."""
     shown = session.session_state.shown_now.finding
     file = actions._report([], "")
-    record.begin("Something else.")
+    record.begin_record("Something else.")
     assert escape(shown) in file.make()
     assert "Something else." not in file.make()
 
@@ -101,8 +101,8 @@ def test_rows_name_their_scenario(session: AppTest) -> None:
 def test_compared_rows_name_their_own_scenarios() -> None:
     """Oracle: the two scenarios."""
     sides = [Scenario(requests=300), Scenario(requests=300, max_batch=64)]
-    for view in (compare, design):
-        rows = view.labelled(sides, [[{"feasible": True}], [{"feasible": True}]])
+    for rows_of in (compare.side_rows, design.design_rows):
+        rows = rows_of(sides, [[{"feasible": True}], [{"feasible": True}]])
         assert [row["scenario"] for row in rows] == [to_query(side) for side in sides]
 
 

@@ -34,7 +34,9 @@ def roofline(scenario: Scenario, batch: int = 32, split: bool = False) -> tuple[
     rows = phases.roofline(scenario, [1, batch, 4096], 1125)
     reached = partial(phases.reached_roof, scenario)
     top, others = phases.roof(scenario), phases.other_roofs(scenario)
-    figure = figures.roofline(rows, top, others, reached, batch=batch, split=split, reached_name="typical")
+    figure = figures.roofline_figure(
+        rows, top, others, reached, batch=batch, split=split, reached_name="typical"
+    )
     return rows, figure
 
 
@@ -145,7 +147,9 @@ def finding(query: str, batch: int, context: float) -> str:
     whole = [row for row in rows if row["piece"] == "all"]
     bounds = [phases.compute_bound_batch(scenario, tokens) for tokens in (0, context)]
     room = phases.largest_batch(scenario, context)
-    return phase_words.roofline(*whole, *bounds, phases.compute_bound_context(scenario), context, room)
+    return phase_words.roofline_finding(
+        *whole, *bounds, phases.compute_bound_context(scenario), context, room
+    )
 
 
 def test_when_decode_is_compute_bound_in_words() -> None:
@@ -161,8 +165,8 @@ def test_tokens_cost_more_in_decode() -> None:
     """Oracle: the two steps' times per token."""
     rows = phases.step_rows(Scenario(), [("prefill", 1000, 0.0), ("decode", 1, 1125.0)])
     ratio = rows[1]["time_ms"] / (rows[0]["time_ms"] / 1000)
-    assert f"costs {number(ratio, 2)} times" in phase_words.step(*rows)
-    assert "99.8" in phase_words.waiting(rows[1]).replace(THIN, " ")
+    assert f"costs {number(ratio, 2)} times" in phase_words.step_finding(*rows)
+    assert "99.8" in phase_words.idle_finding(rows[1]).replace(THIN, " ")
 
 
 def test_what_more_brings_in_words() -> None:
@@ -172,7 +176,7 @@ def test_what_more_brings_in_words() -> None:
         {"measure": "ttft", "value": 1.0, "more_flops": -0.4, "more_bandwidth": -0.04},
         {"measure": "limits", "value": 0.0, "more_flops": math.nan, "more_bandwidth": math.nan},
     ]
-    text = phase_words.specs(rows).replace(THIN, " ")
+    text = phase_words.specs_finding(rows).replace(THIN, " ")
     assert "decode speed by 0 %" in text and "+87 %" in text and "−40 %" in text
     assert "nothing runs within the latency limits" in text
 
@@ -185,7 +189,7 @@ def test_every_floor_has_words(query: str) -> None:
     scenario = load_scenario(query)
     rows = whatif.floor_rows(scenario)
     own = next(row for row in rows if row["own"])
-    text = phase_words.floor(rows, "M", scenario.tensor_parallel, 40.0)
+    text = phase_words.floor_finding(rows, "M", scenario.tensor_parallel, 40.0)
     assert (own["reason"] or "gets no token in less than") in text
     assert floor_sentence(rows, 40.0)
 

@@ -9,7 +9,7 @@ from sim_core import catalogue
 from sim_core.command.main import main
 from sim_core.evidence import trust
 from sim_core.questions import benchmark_search
-from sim_core.view.scenarios.page import curves, row_trust, scenario_rows
+from sim_core.view.scenarios.page import limit_curves, row_trust, scenario_rows
 from sim_core.view.scenarios.published import marks
 from sim_core.view.scenarios.study import _study, own_limits
 from sim_core.view.session import state
@@ -135,7 +135,7 @@ def test_looser_limits_of_ones_own_never_cost() -> None:
     options = tuple(benchmark_search.candidates(_tuned(benchmark), 8))
     study = _study(benchmark.id, _tuned(benchmark), 8, False)
     shown = marks(study._replace(options=options), None)
-    lines = sorted(curves(study, shown, "ttft"), key=lambda line: line.other_ms)
+    lines = sorted(limit_curves(study, shown, "ttft"), key=lambda line: line.other_ms)
     speeds = [[row["output_tok_per_s_per_accelerator"] for row in line.rows] for line in lines]
     assert all(line == sorted(line) for line in speeds)
     assert all(tight <= loose for tight, loose in zip(*speeds, strict=True))

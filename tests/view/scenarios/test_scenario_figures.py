@@ -9,7 +9,7 @@ import pytest
 
 from sim_core import catalogue
 from sim_core.view.scenarios import figures, points_figures
-from sim_core.view.scenarios.figures import BOUND, Line, Mark
+from sim_core.view.scenarios.figures import BOUND, LimitCurve, Mark
 from sim_core.view.scenarios.published import published_rows
 from sim_core.view.scenarios.published_figures import published_offline, published_ratios
 
@@ -25,10 +25,10 @@ def curve_row(tpot_ms: float, ttft_ms: float, speed: float) -> dict:
             "output_tok_per_s_per_accelerator": speed, "bound_by": "tpot" if speed else "floor"}  # fmt: skip
 
 
-def line(rule: str, other_ms: float, along: str = "tpot") -> Line:
+def line(rule: str, other_ms: float, along: str = "tpot") -> LimitCurve:
     steps = zip((5.0, 10.0, 40.0, 200.0), SPEEDS, strict=True)
     rows = [curve_row(*((x, other_ms) if along == "tpot" else (other_ms, x)), y) for x, y in steps]
-    return Line(rule, other_ms, rows)
+    return LimitCurve(rule, other_ms, rows)
 
 
 MARKS = [
@@ -79,20 +79,20 @@ def test_same_limits_are_drawn_once():
 
 def test_nothing_kept_anywhere():
     """Oracle: no exception, no line."""
-    blocked = Line("server", 1.0, [curve_row(tpot, 1.0, 0.0) for tpot in (5.0, 10.0)])
+    blocked = LimitCurve("server", 1.0, [curve_row(tpot, 1.0, 0.0) for tpot in (5.0, 10.0)])
     figure = figures.kept([blocked], [Mark("server", 1.0, 5.0, 0.0, "floor")], 100.0, along="tpot")
     go.Figure(figure)
 
 
 def test_plotly_accepts_bars_and_points():
     """Oracle: Plotly's own validation; heights as given."""
-    bars = figures.bars(ROWS)
+    bars = figures.shares_figure(ROWS)
     go.Figure(bars)
     assert bars["data"][0]["x"] == [1.0, 0.9, 0.0]
-    points = points_figures.points(line("server", 2000.0).rows, ROWS[:2])
+    points = points_figures.operating_points_figure(line("server", 2000.0).rows, ROWS[:2])
     go.Figure(points)
     assert points["data"][0]["x"] == [100.0, 25.0, 5.0]
-    go.Figure(points_figures.points([], ROWS[:1]))
+    go.Figure(points_figures.operating_points_figure([], ROWS[:1]))
 
 
 @pytest.mark.parametrize("name", catalogue.preset_ids("published"))
@@ -127,6 +127,6 @@ def test_every_binding_has_words():
 def test_sentences():
     """Oracle: the figures they name."""
     assert "Server 98" in figures.kept_sentence([], MARKS, "tpot")
-    assert "Offline 100" in figures.bars_sentence(ROWS)
+    assert "Offline 100" in figures.shares_sentence(ROWS)
     assert "39" in points_figures.points_sentence(ROWS)
     assert "no layout" not in figures.layout_words({"tensor_parallel": None})

@@ -25,21 +25,21 @@ def study() -> Study:
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_plotly_accepts_every_run(study: Study, name: str) -> None:
     """Oracle: Plotly's own validation."""
-    go.Figure(shift_figures.over_time(study, study.outcome(name), study.outcome("fixed")))
+    go.Figure(shift_figures.over_time_figure(study, study.outcome(name), study.outcome("fixed")))
 
 
 @pytest.mark.parametrize("demand", ["steady", "daily", "step", "spike"])
 def test_plotly_accepts_every_shape(demand: str) -> None:
     """Oracle: Plotly's own validation."""
     one = Study(load_scenario(SMALL, demand=demand))
-    go.Figure(shift_figures.over_time(one, one.outcome("reactive"), one.outcome("fixed")))
+    go.Figure(shift_figures.over_time_figure(one, one.outcome("reactive"), one.outcome("fixed")))
 
 
 def test_the_pools_add_up_to_all_workers(study: Study) -> None:
     """Oracle: four workers, whatever they do."""
     outcome = study.outcome("reactive")
     assert outcome.decisions
-    figure = shift_figures.over_time(study, outcome, study.outcome("fixed"))
+    figure = shift_figures.over_time_figure(study, outcome, study.outcome("fixed"))
     stack = [trace["y"] for trace in figure["data"] if trace.get("stackgroup")]
     np.testing.assert_allclose(np.sum(stack, axis=0), 4.0, rtol=1e-4)
 
@@ -47,7 +47,7 @@ def test_the_pools_add_up_to_all_workers(study: Study) -> None:
 def test_the_share_within_limits_is_the_runs(study: Study) -> None:
     """Oracle: the mean over time, weighted by arrivals, is the run's attainment."""
     outcome = study.outcome("reactive")
-    figure = shift_figures.over_time(study, outcome, None)
+    figure = shift_figures.over_time_figure(study, outcome, None)
     (line,) = [trace for trace in figure["data"] if trace.get("yaxis") == "y3"]
     share = np.array([math.nan if y is None else y for y in line["y"]])
     arrived = outcome.timeline.arrived

@@ -21,7 +21,7 @@ from sim_core.scenario.profiles import read_profile
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.session import state
 from sim_core.view.trust import calibrate_figures
-from sim_core.view.trust.calibrate import VIEWS, notes, point_rows
+from sim_core.view.trust.calibrate import VIEWS, fit_notes, point_rows
 from sim_core.view.trust.uploads import example
 from tests.visits import FINDING, address, finding, healthy, open_page, said
 
@@ -172,14 +172,14 @@ def test_figures_have_a_sentence_and_no_markup_of_the_file() -> None:
     figure = calibrate_figures.before_after(rows, "tpot_ms")
     assert "<img" not in json.dumps(figure)
     assert "8 points" in calibrate_figures.before_after_sentence(rows, "tpot_ms")
-    assert len(calibrate_figures.levers(engine.levers)["data"]) >= 3
+    assert len(calibrate_figures.levers_figure(engine.levers)["data"]) >= 3
     assert calibrate_figures.levers_sentence(engine.levers)
 
 
 def test_the_figure_of_steps_shows_those_held_out() -> None:
     """Oracle: as many markers as steps held out."""
     engine = own_engine.calibrate([read(STEPS)], Scenario())
-    figure = calibrate_figures.steps(engine.steps)
+    figure = calibrate_figures.held_out_steps_figure(engine.steps)
     assert len(figure["data"][0]["x"]) == engine.steps.tokens.size
     assert "held out" in calibrate_figures.steps_sentence(engine.steps)
 
@@ -242,6 +242,6 @@ def test_a_point_says_what_it_lacks() -> None:
     rows = own_engine.rows(engine)
     assert "how requests were sent" in rows[0]["note"]
     assert not engine.fitted[0]
-    assert "cannot be simulated" in " ".join(notes(engine))
+    assert "cannot be simulated" in " ".join(fit_notes(engine))
     assert OwnSteps._fields == ("tokens", "decode_context", "prefill_pairs", "time_ms")
     assert FINDING in said(with_example())

@@ -155,12 +155,12 @@ def test_each_curve_of_the_frontier_has_its_own_badge() -> None:
     assert {"CSV", "JSON"} <= files.keys()
     scenario = app.session_state.scenario
     sweep = sweeps.Sweep(scenario, "accelerator", ("h100-sxm", "trainium3"), "load_frac")
-    rows = sweeps.quick(sweep).rows
+    rows = sweeps.quick_result(sweep).rows
     steep = STEEP_LOAD
     badges = {(row["accelerator"], row["load_frac"] > steep): row["badge"] for row in rows}
     assert badges["h100-sxm", False] == trust.VALIDATED and badges["h100-sxm", True] == trust.EXTRAPOLATED
     assert badges["trainium3", False] == trust.ANNOUNCED
-    drawn = pareto(rows, figures.fit(rows, False, False), along=sweeps.ALONG["load_frac"], own="",
+    drawn = pareto(rows, figures.frame_around(rows, False, False), along=sweeps.ALONG["load_frac"], own="",
                            slo_tpot_ms=40.0, here=None, best=None)  # fmt: skip
     hovers = {
         row[0].partition(" · ")[0]: row[-1] for trace in drawn["data"] for row in trace.get("customdata", [])
@@ -172,10 +172,10 @@ def test_where_measured_values_lie() -> None:
     """Oracle: arithmetic; a rate of a time has the inverse band."""
     found = trust.trust(load_scenario(""))
     low, high = found.tpot_band
-    text = trust_words.measured(10.0, found.tpot_band, lambda value: f"{value:.2f}")
+    text = trust_words.measured_words(10.0, found.tpot_band, lambda value: f"{value:.2f}")
     assert text == f"80 % band {10 * low:.2f} to {10 * high:.2f}"
-    assert trust_words.measured(10.0, NO_BAND, str) == ""
-    assert f"{10 / high:.2f} to" in trust_words.measured(
+    assert trust_words.measured_words(10.0, NO_BAND, str) == ""
+    assert f"{10 / high:.2f} to" in trust_words.measured_words(
         10.0, found.tpot_band, lambda value: f"{value:.2f}", inverse=True
     )
     assert trust_words.caption(found).startswith("validated region · 80 % of measured values: TPOT")

@@ -17,7 +17,7 @@ from sim_core.view.drawing.words import THIN
 from sim_core.view.parts import trust_badge
 from sim_core.view.session import state
 from sim_core.view.trust import validation, validation_figures
-from sim_core.view.trust.validation_figures import METRICS, Spread
+from sim_core.view.trust.validation_figures import METRICS, ErrorSpread
 from tests.loops import each
 
 NARROW = THIN
@@ -30,7 +30,7 @@ def rows(kind: str = "closed") -> list[dict]:
 @each(list(itertools.product(measured.TRAFFIC, METRICS, state.VIEW["valcolour"])))
 def test_plotly_accepts_every_scatter(kind: str, metric: str, by: str) -> None:
     """Oracle: Plotly's own validation; as many marks as there are rows with both values."""
-    shown = validation_figures.drawable(rows(kind), metric)
+    shown = validation_figures.comparable_rows(rows(kind), metric)
     figure = validation_figures.against(shown, metric, by, validation.looks(by))
     go.Figure(figure)
     marks = [trace for trace in figure["data"] if trace["mode"] == "markers"]
@@ -75,7 +75,7 @@ def test_a_group_keeps_its_look() -> None:
 
 def test_spreads_are_drawn_where_they_are() -> None:
     """Oracle: the numbers handed over."""
-    spread = Spread("dense", 40, (0.8, 1.0, 1.3), (0.9, 1.01, 1.1))
+    spread = ErrorSpread("dense", 40, (0.8, 1.0, 1.3), (0.9, 1.01, 1.1))
     figure = validation_figures.spreads([spread], "ttft", validation.looks("family"))
     go.Figure(figure)
     lines = [trace["x"] for trace in figure["data"] if trace["mode"] == "lines"]
@@ -97,7 +97,7 @@ def test_empty_figures_are_valid() -> None:
 )  # fmt: skip
 def test_ratios_in_words(ratio: float, words: str) -> None:
     """Oracle: by hand."""
-    assert validation_figures.ratio_words(ratio) == words
+    assert validation_figures.error_ratio_words(ratio) == words
 
 
 def test_the_sentence_counts() -> None:
@@ -110,7 +110,7 @@ def test_the_sentence_counts() -> None:
 def test_the_badge_says_badge_band_and_reasons() -> None:
     """Oracle: the trust it shows."""
     found = trust.trust(Scenario(accelerator="mi300x", policy="static"))
-    text = trust_badge.line(found)
+    text = trust_badge.badge_line(found)
     assert found.badge in text and "MI300X" in text and "Static batching" in text and "TPOT" in text
     assert trust_words.band_words(Band(0.875, 1.2)) == f"−12 to +20{NARROW}%"
     assert trust_words.band_words(Band(0.4, 3.0)) == "0.4× to 3×"

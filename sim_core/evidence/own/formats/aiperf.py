@@ -15,7 +15,7 @@ from sim_core.evidence.own.formats.points import (
     above_zero,
     as_object,
     finished,
-    number_of,
+    first_number,
     point_name,
     whole,
 )
@@ -44,7 +44,7 @@ def aiperf_values(entry: dict[str, Any]) -> dict[str, float]:
         timed = key in ("time_to_first_token", "inter_token_latency", "request_latency")
         found[key] = value * (_TO_MS.get(str(block.get("unit", "ms")), 1.0) if timed else 1.0)
     for key in ("input_sequence_length", "output_sequence_length"):
-        deviation = number_of(as_object(entry.get(key)), "std")
+        deviation = first_number(as_object(entry.get(key)), "std")
         found[f"{key}_cv"] = deviation / found[key] if deviation >= 0 and found[key] > 0 else 0.0
     return found
 

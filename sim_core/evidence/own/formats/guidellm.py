@@ -12,8 +12,8 @@ from sim_core.evidence.own.formats.points import (
     above_zero,
     as_object,
     finished,
+    first_number,
     first_object,
-    number_of,
     point_name,
     whole,
 )
@@ -33,7 +33,7 @@ def _guidellm_point(entry: dict[str, Any]) -> OwnPoint:
     strategy = first_object(entry.get("config"), entry.get("args"), entry, key="strategy")
     kind = str(strategy.get("type_", strategy.get("kind", "")))
     rate = above_zero(strategy, "rate", "initial_rate")
-    clients = 1 if kind == "synchronous" else whole(number_of(strategy, "streams", "max_concurrency"))
+    clients = 1 if kind == "synchronous" else whole(first_number(strategy, "streams", "max_concurrency"))
     arrivals = {
         "synchronous": "closed",
         "concurrent": "closed",
@@ -62,7 +62,7 @@ def _guidellm_point(entry: dict[str, Any]) -> OwnPoint:
         concurrency=clients if arrivals == "closed" else 0,
         arrival_per_s=rate,
         arrival_cv=0.01 if kind == "constant" else 1.0,
-        requests=whole(number_of(done, "successful")),
+        requests=whole(first_number(done, "successful")),
         prompt_tokens=mean("prompt_token_count", "prompt_tokens"),
         output_tokens=mean("output_token_count", "output_tokens"),
         ttft_ms=mean("time_to_first_token_ms"),

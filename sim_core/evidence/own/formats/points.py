@@ -108,7 +108,7 @@ def _says_something(point: OwnPoint) -> bool:
     return any(math.isfinite(value) for value in values)
 
 
-def number_of(entry: Any, *keys: str, low: float = 0.0) -> float:
+def first_number(entry: Any, *keys: str, low: float = 0.0) -> float:
     """Return the first of some keys that is a finite number of at least `low`, else NaN."""
     for key in keys:
         value = entry.get(key) if isinstance(entry, Mapping) else None
@@ -123,14 +123,14 @@ def number_of(entry: Any, *keys: str, low: float = 0.0) -> float:
 
 def above_zero(entry: Any, *keys: str) -> float:
     """Return the same for a number above 0."""
-    return number_of(entry, *keys, low=1e-12)
+    return first_number(entry, *keys, low=1e-12)
 
 
 def whole(value: float) -> int:
     return round(value) if math.isfinite(value) and value >= 0.5 else 0
 
 
-def spread(entry: Mapping[str, Any], key: str) -> float:
+def variation(entry: Mapping[str, Any], key: str) -> float:
     """Return the coefficient of variation of a list of lengths, 0 without one."""
     values = entry.get(key)
     if not isinstance(values, list):

@@ -10,9 +10,9 @@ from sim_core.evidence.own.formats.points import (
     Upload,
     above_zero,
     finished,
-    number_of,
+    first_number,
     point_name,
-    spread,
+    variation,
     whole,
 )
 
@@ -31,9 +31,9 @@ def serving(entries: list[dict[str, Any]], name: str) -> Upload:
 def _serving_point(entry: dict[str, Any], tool: str, notes: list[str]) -> OwnPoint:
     """Return one run; a finite rate is an open loop, else clients are a closed one, else all came at once."""
     done = above_zero(entry, "completed", "num_prompts")
-    clients, rate = whole(number_of(entry, "max_concurrency")), above_zero(entry, "request_rate")
+    clients, rate = whole(first_number(entry, "max_concurrency")), above_zero(entry, "request_rate")
     burstiness = above_zero(entry, "burstiness")
-    failed = whole(number_of(entry, "failed"))
+    failed = whole(first_number(entry, "failed"))
     if failed:
         notes.append(f"{failed:,} requests of a run failed; the tool leaves them out of its figures.")
     if clients and math.isfinite(rate):
@@ -44,7 +44,7 @@ def _serving_point(entry: dict[str, Any], tool: str, notes: list[str]) -> OwnPoi
     cv = 1.0
     if arrivals == "poisson" and math.isfinite(burstiness) and burstiness != 1:
         arrivals, cv = "gamma", min(max(burstiness**-0.5, 0.01), 100.0)
-    statistic = "mean" if math.isfinite(number_of(entry, "mean_ttft_ms", "mean_tpot_ms")) else "median"
+    statistic = "mean" if math.isfinite(first_number(entry, "mean_ttft_ms", "mean_tpot_ms")) else "median"
 
     def latency(*names: str) -> float:
         return above_zero(entry, *(f"{statistic}_{name}_ms" for name in names))
@@ -59,8 +59,8 @@ def _serving_point(entry: dict[str, Any], tool: str, notes: list[str]) -> OwnPoi
         requests=whole(done),
         prompt_tokens=above_zero(entry, "total_input_tokens", "total_input") / done,
         output_tokens=above_zero(entry, "total_output_tokens", "total_output") / done,
-        prompt_cv=spread(entry, "input_lens"),
-        output_cv=spread(entry, "output_lens"),
+        prompt_cv=variation(entry, "input_lens"),
+        output_cv=variation(entry, "output_lens"),
         ttft_ms=latency("ttft"),
         tpot_ms=latency("tpot"),
         itl_ms=latency("itl"),
