@@ -58,7 +58,7 @@ def rows_of(run: Run) -> Rows:
     columns = (run.arrival_s, run.output_tokens, run.first_token_s, run.finished_s)
     if run.rejected.any():
         columns = tuple(column[~run.rejected] for column in columns)
-    return Rows(*columns)
+    return Rows(*map(np.array, columns))  # copies of one layout, so that the kernel is compiled once
 
 
 def tally_of(scenario: Scenario, rows: Rows, window: Window) -> Tally:
