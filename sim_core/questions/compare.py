@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of, arithmetic_dtype
-from sim_core.sweep.frontier import evaluate
+from sim_core.sweep.frontier import evaluate_all
 from sim_core.sweep.points import LOAD, own_vary, steps_of, sweep_key, sweep_points
 
 SEEDS = 5
@@ -94,7 +94,7 @@ class LimitsGain(NamedTuple):
 @lru_cache(maxsize=256)
 def curve(scenario: Scenario) -> tuple[dict[str, Any], ...]:
     """Return the points of a scenario's own curve, in order; not to be changed by readers."""
-    return tuple(evaluate(point) for point in sweep_points(scenario, own_vary(scenario)))
+    return tuple(evaluate_all(sweep_points(scenario, own_vary(scenario))))
 
 
 def best(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
@@ -162,7 +162,7 @@ def best_within(scenario: Scenario) -> dict[str, Any] | None:
     low, high = steps[place], steps[place + 1]
     while high - low > (FINE_FRAC * high if key == LOAD else 1):
         middle = (low + high) / 2 if key == LOAD else (low + high) // 2
-        found = best([evaluate(point) for point in sweep_points(scenario, {key: [middle]})])
+        found = best(evaluate_all(sweep_points(scenario, {key: [middle]})))
         low, high = (low, middle) if found is None else (middle, high)
         top = max(top, found or top, key=lambda row: row[Y])
     return top

@@ -12,7 +12,7 @@ from sim_core.engine.results import Run
 from sim_core.engine.steps import Steps, each_step
 from sim_core.price import step_cost
 from sim_core.price.one_step import window_pairs
-from sim_core.results.percentiles import QUANTILES
+from sim_core.results.answers import QUANTILES
 
 KINDS = ("waiting", "prefill", "decode", "stalled", "paused", "swapped", "idle")
 WAITING, PREFILL, DECODE, STALLED, PAUSED, SWAPPED, IDLE = range(len(KINDS))

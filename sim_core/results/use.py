@@ -11,7 +11,7 @@ from sim_core.engine.results import Run, Usage
 from sim_core.engine.rules import counted_requests
 from sim_core.price.price import Price
 from sim_core.price.use import shares, utilisation
-from sim_core.results.window import ratio
+from sim_core.results.answers import ratio
 from sim_core.scenario.scenario import Scenario
 
 USE = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from functools import lru_cache
@@ -19,12 +20,14 @@ import pandas as pd
 from sim_core.engine.results import Run
 from sim_core.engine.run import run
 from sim_core.fields.errors import ScenarioError
+from sim_core.results.answers import Answer, answer_of
 from sim_core.results.limits import at_limit, bands_of
-from sim_core.results.metrics import point_of
+from sim_core.results.metrics import measure
 from sim_core.scenario.scenario import Scenario
 from sim_core.sweep.points import Point, kind_of_failure, sweep_points
 
 REFINED_REQUESTS = 50_000
+FEW = 3  # points that a second thread would not make faster
 
 
 def evaluate(
@@ -40,14 +43,43 @@ def evaluate(
         found = run(scenario, trace=trace, profile=profile)
     except ScenarioError as error:
         return {**point.keys, "feasible": False, "reason": str(error), "limit": kind_of_failure(error)}
-    row = row_of(point.keys, found) | {"requests": scenario.requests}
-    row["at_limit"] = at_limit(found, row)
-    return row | bands_of(found) if bands else row
+    answer = answer_of(found, banded=bands)
+    row = row_of(point.keys, found, answer) | {"requests": scenario.requests}
+    row["at_limit"] = at_limit(answer)
+    return row | bands_of(answer) if bands else row
 
 
-def row_of(keys: Mapping[str, Any], found: Run) -> dict[str, Any]:
+def evaluate_all(points: Sequence[Point], *, trace: Any = None, profile: Any = None) -> list[dict[str, Any]]:
+    """Return the rows of a sweep in the order of its points.
+
+    The caller takes one point after the other, and so does a thread of the pool while it has time: the
+    kernels release the GIL.
+    """
+    rows: list[dict[str, Any]] = [{} for _ in points]
+    left = deque(range(len(points)))
+
+    def work() -> None:
+        while True:
+            try:
+                index = left.popleft()
+            except IndexError:
+                return
+            rows[index] = evaluate(points[index], trace=trace, profile=profile)
+
+    helper = pool().submit(work) if len(points) > FEW else None
+    try:
+        work()
+        if helper and not helper.cancel():
+            helper.result()
+    finally:
+        left.clear()
+    return rows
+
+
+def row_of(keys: Mapping[str, Any], found: Run, answer: Answer | None = None) -> dict[str, Any]:
     """Return a run as a row of a sweep: the varied keys and all metrics."""
-    return {**keys, "feasible": True, "reason": "", **point_of(found)}
+    measured = measure(found.scenario, answer or answer_of(found), found)
+    return {**keys, "feasible": True, "reason": "", **measured}
 
 
 def tabulate(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -93,7 +125,7 @@ def frontier(
         more throughput per accelerator.
     """
     points = sweep_points(scenario, vary, trace=trace, profile=profile)
-    return tabulate([evaluate(point, trace=trace, profile=profile) for point in points])
+    return tabulate(evaluate_all(points, trace=trace, profile=profile))
 
 
 def on_frontier(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -90,7 +90,8 @@ def sweep_points(
         )
     names = list(vary)
     combinations = (dict(zip(names, row, strict=True)) for row in itertools.product(*vary.values()))
-    return [_point(scenario, keys, trace, profile) for keys in combinations]
+    curves = _Curves(scenario, trace, profile)
+    return [_point(curves, keys) for keys in combinations]
 
 
 def _values(values: Any) -> list[Any]:
@@ -100,12 +101,34 @@ def _values(values: Any) -> list[Any]:
     return [value.item() if isinstance(value, np.generic) else value for value in values]
 
 
-def _point(scenario: Scenario, keys: dict[str, Any], trace: Any, profile: Any) -> Point:
+class _Curves:
+    """The scenarios of a sweep without their loads, and the rates at which they saturate; each found once."""
+
+    def __init__(self, scenario: Scenario, trace: Any, profile: Any) -> None:
+        self._scenario, self._trace, self._profile = scenario, trace, profile
+        self._scenarios: dict[str, Scenario] = {}
+        self._rates_per_s: dict[str, float] = {}
+
+    def scenario(self, changes: dict[str, Any]) -> Scenario:
+        curve = str(changes)
+        if curve not in self._scenarios:
+            self._scenarios[curve] = with_changes(self._scenario, **changes)
+        return self._scenarios[curve]
+
+    def saturation_per_s(self, changes: dict[str, Any]) -> float:
+        curve = str(changes)
+        if curve not in self._rates_per_s:
+            self._rates_per_s[curve] = saturation_per_s(self.scenario(changes), self._trace, self._profile)
+        return self._rates_per_s[curve]
+
+
+def _point(curves: _Curves, keys: dict[str, Any]) -> Point:
     changes = {key: value for key, value in keys.items() if key != LOAD}
     try:
-        varied = with_changes(scenario, **changes)
+        varied = curves.scenario(changes)
         if LOAD in keys:
-            rate = _rate(keys[LOAD], varied, trace, profile)
+            _check_load(keys[LOAD], varied)
+            rate = keys[LOAD] * curves.saturation_per_s(changes)
             keys = {**keys, "arrival_per_s": rate}
             varied = varied.replace(arrival_per_s=rate)
         if varied.arrivals == "closed":
@@ -119,12 +142,11 @@ def kind_of_failure(error: ScenarioError) -> str:
     return "memory" if isinstance(error, DoesNotFit) else "scenario"
 
 
-def _rate(load_frac: Any, scenario: Scenario, trace: Any, profile: Any) -> float:
-    """Return the request rate of a load, for traffic that has one [1/s]."""
+def _check_load(load_frac: Any, scenario: Scenario) -> None:
+    """Refuse what is no load, and a load of traffic that has no rate."""
     check(LOAD, load_frac, LOAD_INFO)
     if scenario.arrivals not in ("poisson", "gamma"):
         raise ScenarioError(
             f"{LOAD} sets a request rate, but arrivals is {scenario.arrivals}. "
             f"Vary {sweep_key(scenario)}, or set arrivals=poisson."
         )
-    return load_frac * saturation_per_s(scenario, trace, profile)

@@ -10,7 +10,7 @@ import numpy as np
 from sim_core.engine.run import run
 from sim_core.price.pools import decode_of
 from sim_core.price.price import price_of
-from sim_core.results.window import request_per_s
+from sim_core.results.answers import answer_of
 from sim_core.scenario.scenario import FIELDS, Scenario
 from sim_core.traffic.draws import requests_sent
 
@@ -52,7 +52,7 @@ def _closed_loop_per_s(scenario: Scenario, clients: int, trace: Any, profile: An
     clients = min(clients, FIELDS["concurrency"].high)
     requests = min(max(scenario.requests, 6 * clients), FIELDS["requests"].high)
     found = run(scenario.replace(concurrency=clients, requests=requests), trace=trace, profile=profile)
-    return request_per_s(found)
+    return answer_of(found).request_per_s
 
 
 def _requests_held(scenario: Scenario, trace: Any, profile: Any) -> int:

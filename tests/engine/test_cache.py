@@ -21,17 +21,35 @@ KERNELS = ROOT / "sim_core" / "engine" / "kernels"
 COMMAND = ("-m", "sim_core", "run", "requests=30&output_tokens=20&prompt_cv=0&output_cv=0")
 Python = Callable[..., subprocess.CompletedProcess]
 
-# The smallest entry point: one request, which takes 2 s to its first token and 6 s to its last of five.
-TALLY = """
-import numpy as np
+# A small entry point, which calls an inner function: what 3 x 4 and one more are.
+TINY = """
+import sys
+sys.path.insert(0, {folder!r})
 from sim_core.engine import compiling
-from sim_core.engine.kernels.sweep.tally import tally
-ttft, tpot, e2e = np.empty(1), np.empty(1), np.empty(1)
-one = lambda value: np.array([value], float)
-tally(one(0), np.array([5]), one(2), one(6), 0, 1, 0.0, 9.0, 1e4, 1e4, ttft, tpot, e2e)
-print(ttft[0], tpot[0], e2e[0])
+from tiny_kernel import times
+print(times(3, 4))
 """
-ANSWER = "2000.0 1000.0 6000.0\n"
+TINY_KERNEL = """
+from sim_core.engine.compiling import Entry, inner
+
+@inner
+def one_more(a):
+    return a + 1
+
+@Entry
+def times(a, b):
+    return one_more(a * b)
+"""
+ANSWER = "13\n"
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> str:
+    """Return a program that calls a kernel of its own, which is quickly compiled."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    (folder / "tiny_kernel.py").write_text(TINY_KERNEL)
+    return TINY.format(folder=str(folder))
 
 
 @pytest.fixture
@@ -71,11 +89,11 @@ def homeless(tmp_path: Path) -> Python:
     return run
 
 
-def test_kernels_do_without_a_cache(homeless: Python) -> None:
+def test_kernels_do_without_a_cache(homeless: Python, tiny: str) -> None:
     """Oracle: Numba's own `cache=True`, which refuses there; the kernels compile all the same."""
     refused = homeless("-c", "from sim_core import plain")
     assert "no locator available" in refused.stderr
-    done = homeless("-c", TALLY + "print(compiling.FOLDER)")
+    done = homeless("-c", tiny + "print(compiling.FOLDER)")
     assert (done.returncode, done.stdout, done.stderr) == (0, ANSWER + "None\n", "")
 
 
@@ -88,35 +106,35 @@ def test_a_run_without_a_cache(homeless: Python) -> None:
     assert json.loads(alone.stdout) == json.loads(usual.stdout)
 
 
-def test_a_damaged_cache_is_made_anew(python: Python, tmp_path: Path) -> None:
+def test_a_damaged_cache_is_made_anew(python: Python, tiny: str, tmp_path: Path) -> None:
     """Oracle: the answer by hand, whichever file was cut or garbled, and files that are whole again."""
-    assert python(TALLY).stdout == ANSWER
+    assert python(tiny).stdout == ANSWER
     files = {path: path.read_bytes() for path in (tmp_path / "cache").rglob("*.nb*")}
     assert len(files) == 2  # an index and the code
     for path, whole in files.items():
         for damaged in (b"", whole[:100], whole[:200] + bytes(len(whole) - 200)):
             path.write_bytes(damaged)
-            done = python(TALLY)
+            done = python(tiny)
             assert (done.returncode, done.stdout, done.stderr) == (0, ANSWER, ""), (path.name, len(damaged))
             assert path.stat().st_size > 200
 
 
-def test_a_cache_is_used_again(python: Python) -> None:
+def test_a_cache_is_used_again(python: Python, tiny: str) -> None:
     """Oracle: Numba's own count of hits and misses."""
-    count = "found = tally._compiled.stats\n"
+    count = "found = times._compiled.stats\n"
     count += "print(sum(found.cache_hits.values()), sum(found.cache_misses.values()))"
-    assert python(TALLY + count).stdout == ANSWER + "0 1\n"
-    assert python(TALLY + count).stdout == ANSWER + "1 0\n"
+    assert python(tiny + count).stdout == ANSWER + "0 1\n"
+    assert python(tiny + count).stdout == ANSWER + "1 0\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of files")
-def test_a_full_disk_is_done_without(python: Python) -> None:
+def test_a_full_disk_is_done_without(python: Python, tiny: str) -> None:
     """Oracle: the answer by hand, where no file can hold more than a few bytes."""
     full = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (50, 50))\n"
     for _ in range(2):
-        done = python(TALLY, before=full)
+        done = python(tiny, before=full)
         assert (done.returncode, done.stdout, done.stderr) == (0, ANSWER, "")
-    assert python(TALLY).stdout == ANSWER
+    assert python(tiny).stdout == ANSWER
 
 
 def test_any_edit_of_the_kernels_is_noticed(tmp_path: Path) -> None:
@@ -174,7 +192,7 @@ from sim_core.engine import kernels, run
 from sim_core.questions.shift.study import Study
 from sim_core.results import metrics
 run.warm_up()
-metrics.summary_of(run.run(Scenario(requests=50)))
+metrics.point_of(run.run(Scenario(requests=50)))
 Study(Scenario(demand_hours=0.05, dwell_s=30.0, init_s=1.0, warm_up_s=1.0)).outcome("oracle")
 for found in pkgutil.walk_packages(kernels.__path__, kernels.__name__ + "."):
     for name, item in vars(importlib.import_module(found.name)).items():

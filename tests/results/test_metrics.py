@@ -19,12 +19,11 @@ from sim_core import catalogue, load_scenario, simulate, summarize
 from sim_core.engine.results import FINISHED, REJECTED
 from sim_core.engine.run import run
 from sim_core.fields.errors import ScenarioError
+from sim_core.results.answers import QUANTILES, Rows, answer_of, answer_of_rows
 from sim_core.results.limits import LIMITS, bands_of
-from sim_core.results.metrics import measure, point_of, summary_of
-from sim_core.results.percentiles import QUANTILES, band, percentiles
+from sim_core.results.metrics import measure, point_of
 from sim_core.results.text import plain
 from sim_core.results.use import prefill_frac
-from sim_core.results.window import Rows, tally_of, window_of
 from sim_core.scenario.scenario import Scenario
 from sim_core.sweep.saturation import saturation_per_s
 from tests.engine.naive import simulate_naive
@@ -43,7 +42,13 @@ def by_hand(requests=HAND, rejected=0, **changes):
     """Return the metrics of rows written by hand, without a run."""
     keys = {"requests": len(requests), "warmup_frac": 0.2, "slo_ttft_ms": 600.0, "slo_tpot_ms": 600.0}
     columns = (np.array(column) for column in zip(*requests, strict=True))
-    return measure(Scenario(**{**keys, **changes}), Rows(*columns), rejected, None)
+    scenario = Scenario(**{**keys, **changes})
+    return measure(scenario, answer_of_rows(scenario, Rows(*columns), rejected), None)
+
+
+def said(found):
+    """Return the summary of a run."""
+    return summarize(found.requests(), found.scenario)
 
 
 # --- by hand ----------------------------------------------------------------------------------------
@@ -87,6 +92,7 @@ def test_goodput_and_attainment_by_hand():
     assert found["slo_attainment_frac"] == pytest.approx(3 / 4)
     assert found["goodput_per_s"] == pytest.approx(3 / 3)
     strict = by_hand(slo_tpot_ms=499.0)  # only the one-token answer is left
+    assert strict["tpot_ms_mean"] == pytest.approx(2000 / 3)
     assert strict["slo_attainment_frac"] == pytest.approx(1 / 4)
     assert strict["goodput_per_s"] == pytest.approx(1 / 3)
 
@@ -167,20 +173,36 @@ def test_slo_percentile_is_the_one_that_must_hold():
 # --- percentiles and bands --------------------------------------------------------------------------
 
 
+def answer_to(ttft_s, percentile=99.0, limit_ms=1e3):
+    """Return what is said of requests that come one a second, whose answers have one token."""
+    arrival_s = np.arange(ttft_s.size, dtype=float)
+    rows = Rows(arrival_s, np.ones(ttft_s.size, np.int64), arrival_s + ttft_s, arrival_s + ttft_s)
+    scenario = Scenario(arrivals="offline", slo_percentile=percentile, slo_ttft_ms=limit_ms)
+    return answer_of_rows(scenario, rows, banded=True), (rows.first_token_s - rows.arrival_s) * 1e3
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 99, 100, 9_999, 10_000, 30_001])
-def test_percentiles_are_numpys(size):
-    """Oracle: np.percentile, for short arrays (sorted) and long ones (partitioned), with ties."""
+def test_percentiles_and_sums_are_numpys(size):
+    """Oracle: np.percentile and np.add.reduce, bit for bit: smooth values, ties, one far away from all."""
     random = np.random.default_rng(size)
-    for values in (random.lognormal(size=size), random.integers(0, 5, size).astype(float)):
-        before = values.copy()
-        wanted = (0.0, 13.7, 50.0, 90.0, 95.0, 99.0, 99.9, 100.0)
-        np.testing.assert_allclose(percentiles(values, wanted), np.percentile(values, wanted), rtol=1e-12)
-        np.testing.assert_array_equal(values, before)
+    far = np.append(random.random(size), 1e6)
+    for values_s in (random.lognormal(size=size), random.integers(1, 5, size) / 8, far, np.ones(size)):
+        for percentile in (50.0, 63.7, 99.0, 99.9):
+            answer, ttft_ms = answer_to(values_s, percentile)
+            assert answer.percentiles_ms["ttft"] == percentiles(ttft_ms, QUANTILES)
+            assert [answer.slo_ttft_ms] == percentiles(ttft_ms, [percentile])
+            assert answer.sums_ms["ttft"] == np.add.reduce(ttft_ms)
 
 
-def test_percentiles_of_nothing_are_nan():
-    """Oracle: there is no value."""
-    assert all(map(math.isnan, percentiles(np.empty(0), (50.0, 99.0))))
+def percentiles(values, wanted):
+    """Return percentiles as NumPy has them, between ranks counted from the lower one."""
+    found = []
+    for rank in (np.array(wanted) / 100 * (values.size - 1)).tolist():
+        low = np.sort(values)[int(rank)]
+        high = np.sort(values)[min(int(rank) + 1, values.size - 1)]
+        found.append(low + (rank - int(rank)) * (high - low))
+    np.testing.assert_allclose(found, np.percentile(values, wanted), rtol=1e-12)
+    return found
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -214,17 +236,20 @@ def test_itl_percentiles_follow_the_exact_gaps(policy):
 
 def test_band_is_nan_for_few_values():
     """Oracle: fewer than 50 values a block say little about correlation."""
-    assert all(map(math.isnan, band(np.arange(999.0), 99.0)))
-    values = np.random.default_rng(0).random(1000)
-    low, high = band(values, 50.0)
-    assert low < np.median(values) < high
+    few = bands_of(answer_to(np.arange(1.0, 1000.0))[0])
+    assert all(map(math.isnan, few.values()))
+    answer, ttft_ms = answer_to(np.random.default_rng(0).random(1000))
+    low, p99, high = answer.ttft_p99_low_ms, np.percentile(ttft_ms, 99), answer.ttft_p99_high_ms
+    assert low < p99 < high
+    for limit_ms, inside in ((low * 0.999, 0), (p99, 1), (high * 1.001, 0)):
+        assert answer_to(ttft_ms / 1e3, limit_ms=float(limit_ms))[0].at_ttft == inside
 
 
 def coverage(scenario, name, truth, seeds):
     """Return how many of the intervals of the p99 hold the true value."""
     hits = 0
     for seed in range(seeds):
-        found = bands_of(run(scenario.replace(seed=seed)))
+        found = bands_of(answer_of(run(scenario.replace(seed=seed)), banded=True))
         hits += found[f"{name}_p99_low"] <= truth <= found[f"{name}_p99_high"]
     return hits
 
@@ -267,12 +292,11 @@ def test_band_holds_the_value_of_a_long_run_of_a_full_engine(load, name, least):
     ],
     ids=lambda changes: "-".join(map(str, changes.values())),
 )
-def test_summary_of_table_and_run_agree(changes):
-    """Oracle: the two ways to the same numbers; and without its run, all that the rows alone tell."""
+def test_a_table_without_its_run_says_what_the_rows_alone_tell(changes):
+    """Oracle: the same table with its run, in which some requests may be rejected."""
     scenario = Scenario(requests=400, **changes)
     table = simulate(scenario)
-    direct = summary_of(run(scenario, itl_max=True))
-    np.testing.assert_equal(summarize(table, scenario), direct)
+    direct = summarize(table, scenario)
     text = table.to_csv(index=False)
     read = summarize(pd.read_csv(io.StringIO(text)), scenario)
     for name in ("ttft_ms", "tpot_ms", "e2e_ms"):
@@ -333,7 +357,7 @@ def test_rejected_requests_are_shown():
 def test_shares_and_utilisation_of_every_ready_scenario(name):
     """Oracle: parts add up to the whole; nothing is used more than fully, least of all at datasheet peaks."""
     for calibration in ("typical", "datasheet"):
-        found = summary_of(run(load_scenario(name, requests=1500, calibration=calibration)))
+        found = said(run(load_scenario(name, requests=1500, calibration=calibration)))
         assert sum(found["limits"]["shares"].values()) == pytest.approx(1, rel=1e-9)
         assert 0 < found["metrics"]["mfu_frac"] <= 1
         assert 0 < found["metrics"]["mbu_frac"] <= 1
@@ -348,9 +372,9 @@ def test_mean_batch_counts_idle_replicas(replicas, concurrency):
     """Oracle: every client has one request open: the batch is the clients, but for the time on the wire and
     until the next step (here under 4%)."""
     scenario = Scenario(arrivals="closed", concurrency=concurrency, replicas=replicas, requests=2000)
-    found = summary_of(run(scenario))["metrics"]
+    found = said(run(scenario))["metrics"]
     assert found["mean_batch"] == pytest.approx(concurrency, rel=0.04)
-    one = summary_of(run(scenario.replace(replicas=1, concurrency=1)))["metrics"]
+    one = said(run(scenario.replace(replicas=1, concurrency=1)))["metrics"]
     if concurrency == 1:
         assert found["mfu_frac"] == pytest.approx(one["mfu_frac"] / replicas)
 
@@ -401,7 +425,7 @@ def test_both_routers_measure_the_same_use():
     for router in ("least_loaded", "round_robin"):
         scenario = Scenario(replicas=4, max_batch=32, router=router, requests=4000)
         load = 1.3 * saturation_per_s(scenario)
-        batch[router] = summary_of(run(scenario.replace(arrival_per_s=load)))["metrics"]["mean_batch"]
+        batch[router] = said(run(scenario.replace(arrival_per_s=load)))["metrics"]["mean_batch"]
     assert batch["least_loaded"] == pytest.approx(batch["round_robin"], rel=0.03)
     assert batch["least_loaded"] == pytest.approx(4 * 32, rel=0.03)
 
@@ -431,14 +455,14 @@ def test_littles_law(policy):
 def test_response_time_law(policy):
     """Oracle: clients = throughput x response time, for clients that do not think. 20,000 requests, 0.5%."""
     scenario = Scenario(policy=policy, arrivals="closed", concurrency=48, requests=20_000, max_batch=32)
-    found = summary_of(run(scenario))["metrics"]
+    found = said(run(scenario))["metrics"]
     assert found["request_per_s"] * found["e2e_ms"]["mean"] / 1e3 == pytest.approx(48, rel=0.005)
 
 
 def test_tokens_are_requests_times_their_length():
     """Oracle: fixed answers of 100 tokens: throughput = 100 x request rate; 0.5% for the edges."""
     scenario = Scenario(output_tokens=100, output_cv=0.0, requests=20_000)
-    found = summary_of(run(scenario))["metrics"]
+    found = said(run(scenario))["metrics"]
     assert found["output_tok_per_s"] == pytest.approx(100 * found["request_per_s"], rel=0.005)
 
 
@@ -484,7 +508,7 @@ def test_a_batch_that_fills_up_is_not_an_overload(seed):
     with the steps, in one case of three by more than a fifth.
     """
     scenario = Scenario(output_tokens=2000, requests=300, seed=seed)
-    found = summary_of(run(scenario.replace(arrival_per_s=0.8 * saturation_per_s(scenario))))
+    found = said(run(scenario.replace(arrival_per_s=0.8 * saturation_per_s(scenario))))
     assert found["saturated"] is False
     assert any("Not steady" in note for note in found["warnings"])
 
@@ -493,7 +517,7 @@ def test_closed_and_offline_are_never_saturated():
     """Oracle: their arrivals wait for the engine."""
     for arrivals in ("closed", "offline"):
         scenario = Scenario(arrivals=arrivals, concurrency=512, max_batch=8, requests=1000)
-        assert summary_of(run(scenario))["saturated"] is False
+        assert said(run(scenario))["saturated"] is False
 
 
 # --- warnings and limits ----------------------------------------------------------------------------
@@ -517,13 +541,13 @@ def test_closed_and_offline_are_never_saturated():
 )
 def test_warnings(changes, says):
     """Oracle: the condition each warning names."""
-    notes = summary_of(run(Scenario(**changes)))["warnings"]
+    notes = said(run(Scenario(**changes)))["warnings"]
     assert any(says in note for note in notes), notes
 
 
 def test_no_warning_without_reason():
     """Oracle: the default scenario is an ordinary one."""
-    assert summary_of(run(Scenario()))["warnings"] == []
+    assert said(run(Scenario()))["warnings"] == []
 
 
 def test_prefill_share_by_hand():
@@ -543,16 +567,10 @@ def test_prefill_share_by_hand():
     assert prefill_frac(whole) == pytest.approx(prefill_s / (prefill_s + decode_s), rel=0.06)
 
 
-def test_tally_ignores_what_lies_outside():
-    """Oracle: a window before everything, and one after it, hold nothing; one around it holds all."""
-    scenario = Scenario(requests=300)
-    found = run(scenario)
-    rows = Rows(found.arrival_s, found.output_tokens, found.first_token_s, found.finished_s)
-    window = window_of(scenario, rows)
-    last_s = float(found.finished_s.max())
-    assert tally_of(scenario, rows, window._replace(start_s=-2.0, end_s=-1.0)).tokens == 0
-    after = tally_of(scenario, rows, window._replace(start_s=last_s + 1, end_s=last_s + 2))
-    assert (after.tokens, after.finished, after.good) == (0, 0, 0)
-    around = tally_of(scenario, rows, window._replace(start_s=-1.0, end_s=last_s))
-    assert around.tokens == found.output_tokens.sum()
-    assert around.finished == 300
+def test_a_window_holds_the_tokens_of_its_time():
+    """Oracle: arithmetic. From the third arrival, 2 s, to the last, 6 s: 1 token of each request but the
+    first two, of which the second makes a token a second from 1 s on."""
+    rows = [(float(i), 1, i + 0.5, i + 0.5) for i in range(7)]
+    rows[1] = (1.0, 9, 1.0, 9.0)
+    found = by_hand(rows, warmup_frac=0.3)
+    assert found["output_tok_per_s"] == pytest.approx((4 + 4) / 4)

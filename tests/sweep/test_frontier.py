@@ -19,12 +19,12 @@ from sim_core import capacity, frontier, load_scenario
 from sim_core.engine.run import run
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.price import price_of
+from sim_core.results.answers import answer_of
 from sim_core.results.limits import bands_of
 from sim_core.results.metrics import point_of
-from sim_core.results.window import request_per_s
 from sim_core.scenario.scenario import Scenario
-from sim_core.sweep.frontier import evaluate, on_frontier, pool, refine
-from sim_core.sweep.points import LOADS, MAX_POINTS, default_vary, sweep_key, sweep_points
+from sim_core.sweep.frontier import evaluate, evaluate_all, on_frontier, pool, refine
+from sim_core.sweep.points import LOADS, MAX_POINTS, Point, default_vary, own_vary, sweep_key, sweep_points
 from sim_core.sweep.saturation import saturation_per_s
 from sim_core.traffic.draws import requests_sent
 from sim_core.traffic.traces import read_trace
@@ -119,13 +119,15 @@ def test_what_saturates_is_what_an_overloaded_engine_finishes(policy, changes):
     scenario = Scenario(policy=policy, requests=4000, **changes)
     top = saturation_per_s(scenario)
     overloaded = run(scenario.replace(arrival_per_s=2 * top, warmup_frac=0.3))
-    assert request_per_s(overloaded) == pytest.approx(top, rel=0.08)
+    assert answer_of(overloaded).request_per_s == pytest.approx(top, rel=0.08)
 
 
 def test_saturation_does_not_stop_where_preemptions_begin():
     """Oracle: runs. With the batch full this engine thrashes; with fewer clients it does much more."""
     scenario = load_scenario("kv-pressure")
-    rates = [request_per_s(run(scenario.replace(concurrency=clients))) for clients in (8, 16, 24, 32, 48)]
+    rates = [
+        answer_of(run(scenario.replace(concurrency=clients))).request_per_s for clients in (8, 16, 24, 32, 48)
+    ]
     assert saturation_per_s(scenario) >= 0.95 * max(rates)
     assert max(rates) > 1.5 * rates[-1]
 
@@ -394,7 +396,7 @@ def test_capacity_beyond_what_a_full_batch_sustains():
     scenario = load_scenario("kv-pressure", requests=20_000)
     found = capacity(scenario.replace(slo_tpot_ms=1e5, slo_ttft_ms=1e7))
     full = scenario.replace(concurrency=128, requests=2000)
-    assert found["arrival_per_s"] > 1.1 * request_per_s(run(full))
+    assert found["arrival_per_s"] > 1.1 * answer_of(run(full)).request_per_s
     assert found["bound_by"] == "stability"
 
 
@@ -413,10 +415,47 @@ def test_capacity_grows_with_the_limits():
     assert rates[0] < rates[-1]
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"policy": "static"},
+        {"policy": "prefill_first", "arrivals": "gamma"},
+        {"policy": "disaggregated"},
+        {"arrivals": "closed", "concurrency": 16},
+        {"arrivals": "offline"},
+        {"replicas": 3, "router": "least_loaded"},
+        {"model": "gpt-j-6b", "prompt_cv": 2.0},  # some requests are rejected
+    ],
+    ids=str,
+)
+def test_a_sweep_says_what_each_point_says_alone(changes) -> None:
+    """Oracle: the same points one by one, bit for bit, whatever thread took them."""
+    scenario = Scenario(requests=300, **changes)
+    points = [*sweep_points(scenario, own_vary(scenario)), Point({}, None, "no", "memory")]
+    np.testing.assert_equal(evaluate_all(points), [evaluate(point) for point in points])
+
+
+def test_what_a_sweep_raises_comes_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: an error that no point is meant to have, in whichever thread; and the next sweep is whole."""
+    points = sweep_points(Scenario(requests=100), {"seed": range(8)})
+
+    def fails(point: Point, **_: object) -> dict:
+        if point.keys["seed"] == 5:
+            raise ZeroDivisionError
+        return {}
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "evaluate", fails)
+        with pytest.raises(ZeroDivisionError):
+            evaluate_all(points)
+    assert all(row["feasible"] for row in evaluate_all(points))
+
+
 def test_points_at_a_limit() -> None:
     """Oracle: the intervals of `bands_of`: a limit inside one is at the limit, one outside of it is not."""
     base = load_scenario("arrival_per_s=14")
-    found = bands_of(run(base))
+    found = bands_of(answer_of(run(base), banded=True))
     inside = base.replace(slo_tpot_ms=0.5 * (found["tpot_ms_p99_low"] + found["tpot_ms_p99_high"]))
     both = inside.replace(slo_ttft_ms=0.5 * (found["ttft_ms_p99_low"] + found["ttft_ms_p99_high"]))
     beyond = base.replace(slo_tpot_ms=1.01 * found["tpot_ms_p99_high"], slo_ttft_ms=1e6)

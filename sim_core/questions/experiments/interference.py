@@ -18,7 +18,7 @@ from sim_core.price.price import price_of
 from sim_core.questions.experiments.common import REMEMBERED, Row, drawn, one_engine, rounded
 from sim_core.questions.experiments.preemption import step_of_one_s
 from sim_core.questions.experiments.waiting import WAIT_REQUESTS
-from sim_core.results.window import ratio, request_per_s
+from sim_core.results.answers import answer_of, ratio
 from sim_core.scenario.request_lists import write_request_list
 from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario, calibration_of
 from sim_core.traffic.draws import requests_sent
@@ -114,7 +114,7 @@ def _prompt_rate(scenario: Scenario) -> tuple[float, bool]:
     """Return the rate at which prompts arrive, and whether the scenario states it."""
     if scenario.arrivals in ("poisson", "gamma"):
         return scenario.arrival_per_s, True
-    served = request_per_s(run(scenario))
+    served = answer_of(run(scenario)).request_per_s
     return rounded(served if served > 0 else scenario.arrival_per_s), False
 
 

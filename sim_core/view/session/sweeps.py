@@ -23,7 +23,7 @@ from sim_core.evidence import trust
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.memory import memory
 from sim_core.scenario.scenario import FIELDS, SPECS, Scenario, accelerator_of
-from sim_core.sweep.frontier import evaluate, on_frontier, refine, tabulate
+from sim_core.sweep.frontier import evaluate_all, on_frontier, refine, tabulate
 from sim_core.sweep.points import LOAD, TENSOR_PARALLEL, Point, steps_of, sweep_key, sweep_points
 from sim_core.sweep.remembered import Remembered
 from sim_core.sweep.saturation import saturation_per_s
@@ -160,7 +160,7 @@ def quick_result(sweep: Sweep) -> Result:
 
 
 def _quickly(sweep: Sweep) -> Result:
-    rows = [evaluate(point) for point in (*sweep.points(), _own_point(sweep))]
+    rows = evaluate_all([*sweep.points(), _own_point(sweep)])
     return _result(sweep, rows, fine=False)
 
 

@@ -19,9 +19,8 @@ from sim_core.price import price as prices
 from sim_core.questions import compare, design, sensitivity
 from sim_core.questions.shift.cluster import DEFAULT_SOURCES
 from sim_core.questions.teaching import lessons, rooms
-from sim_core.results.limits import binding
-from sim_core.results.percentiles import band
-from sim_core.results.window import STABLE_FRAC
+from sim_core.results.answers import STABLE_FRAC
+from sim_core.results.limits import bands_of, binding
 from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario, calibration_of
 from sim_core.traffic import draws
 from sim_core.view.drawing.figures import LIMITS
@@ -73,7 +72,7 @@ def _definitions() -> None:
     st.markdown("**What limits a point.** " + prose(binding))
     words = [(name, text) for name, (text, _) in LIMITS.items()]
     st.table(pd.DataFrame(words, columns=["Limit", "In words"]), hide_index=True)
-    st.markdown("**Intervals.** " + prose(band))
+    st.markdown("**Intervals.** " + prose(bands_of))
 
 
 def _shifting() -> None:

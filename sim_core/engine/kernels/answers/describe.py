@@ -1,0 +1,178 @@
+"""From the times of requests to an answer: the window, latencies and their percentiles, the limits."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from sim_core.engine.compiling import Entry, inlined, inner
+from sim_core.engine.kernels.answers.gap_percentiles import gap_percentiles
+from sim_core.engine.kernels.answers.records import CLOSED, OFFLINE, OPEN
+from sim_core.engine.kernels.answers.select import band, percentile, percentiles
+from sim_core.engine.kernels.records import ONE, ZERO
+
+STABLE_FRAC = 0.98
+GROWTH = 1.2
+DRIFT = 0.0005
+NEAR = 1.5  # further from a limit than this factor, no interval reaches it
+
+
+@inlined
+def counted(asked, count):
+    """Return the range of requests that statistics use, empty where that is the whole run."""
+    first = np.int64(asked.warmup_frac * count)
+    last = count - asked.concurrency if asked.loop == CLOSED else count
+    if asked.loop == OFFLINE or last <= first:
+        return ZERO, ZERO
+    return first, last
+
+
+@inner
+def set_window(answer, asked, rows):
+    """Enter which requests and which time the statistics use.
+
+    Open loop: after the warm-up, until the last arrival. Closed loop: the same, without the requests
+    that end in the drain. Offline, and where nothing is left otherwise: everything.
+    """
+    count = rows.arrival_s.size
+    first, last = counted(asked, np.int64(count))
+    start_s = rows.arrival_s[first]
+    end_s = rows.arrival_s[0]
+    for i in range(count):
+        end_s = max(end_s, rows.arrival_s[i])
+    if last <= first or end_s <= start_s:
+        first, last = ZERO, np.int64(count)
+        start_s = rows.arrival_s[0]
+        end_s = -math.inf
+        for i in range(count):
+            start_s = min(start_s, rows.arrival_s[i])
+            if rows.finished_s[i] > end_s:  # passes over NaN
+                end_s = rows.finished_s[i]
+    answer.first = first
+    answer.last = last
+    answer.start_s = start_s
+    answer.end_s = end_s
+
+
+@inlined
+def tokens_until(first_token_s, finished_s, output_tokens, time_s):
+    """Return the tokens of a request made by a time; they lie evenly from its first to its last."""
+    if time_s < first_token_s:
+        return 0.0
+    if time_s >= finished_s:
+        return float(output_tokens)
+    return 1.0 + (output_tokens - 1) * (time_s - first_token_s) / (finished_s - first_token_s)
+
+
+@inner
+def tally(answer, asked, rows, work):
+    """Write the latencies of the window's requests; enter what the window and its time hold.
+
+    Of the time: requests finished, those of them within both limits (`good`), and tokens made. Of the
+    requests: those within both limits (`met`), those of more than one token, and the gaps between these.
+    """
+    start_s, end_s = answer.start_s, answer.end_s
+    many = gaps = met = finished = good = ZERO
+    tokens = 0.0
+    for i in range(rows.arrival_s.size):
+        output, first_s, last_s = rows.output_tokens[i], rows.first_token_s[i], rows.finished_s[i]
+        ttft = (first_s - rows.arrival_s[i]) * 1e3
+        within = ttft <= asked.slo_ttft_ms
+        tpot = 0.0
+        if output > 1:
+            tpot = (last_s - first_s) * 1e3 / (output - 1)
+            within = within and tpot <= asked.slo_tpot_ms
+        inside = start_s < last_s <= end_s
+        finished += inside
+        good += inside and within
+        tokens += tokens_until(first_s, last_s, output, end_s)
+        tokens -= tokens_until(first_s, last_s, output, start_s)
+        if answer.first <= i < answer.last:
+            work.ttft_ms[i - answer.first] = ttft
+            work.e2e_ms[i - answer.first] = (last_s - rows.arrival_s[i]) * 1e3
+            met += within
+            if output > 1:
+                work.tpot_ms[many] = tpot
+                gaps += output - 1
+                many += 1
+    answer.many = many
+    answer.gaps = gaps
+    answer.met = met
+    answer.finished = finished
+    answer.good = good
+    answer.tokens = tokens
+
+
+@inner
+def is_saturated(answer, asked, work):
+    """Return whether requests arrive faster than they finish, and wait longer and longer (open loop).
+
+    Fewer than 98% finish; and the median TTFT grows over the thirds of the requests: by a fifth, and by half
+    a thousandth of the time (less is a batch that still fills up, in a run too short to tell).
+    """
+    arrived = answer.last - answer.first
+    if asked.loop != OPEN or arrived < 20 or answer.finished >= STABLE_FRAC * arrived:
+        return False
+    third, longer = arrived // 3, arrived % 3
+    early = percentile(work.ttft_ms[: third + min(longer, 1)], third + min(longer, ONE), 50.0, work)
+    place = third + min(longer, 1)
+    size = third + (1 if longer == 2 else 0)
+    middle = percentile(work.ttft_ms[place : place + size], size, 50.0, work)
+    late = percentile(work.ttft_ms[place + size : arrived], third, 50.0, work)
+    growing = early < middle and middle < late and late > GROWTH * early
+    return growing and (late - early) / 1e3 > DRIFT * (answer.end_s - answer.start_s)
+
+
+@inlined
+def is_near(reached, limit):
+    return limit / NEAR < reached < limit * NEAR
+
+
+@inner
+def is_at_limit(values_ms, count, reached, limit, quantile, work):
+    """Return 1 where a limit lies inside the 95% interval of the percentile held against it, else 0."""
+    if not is_near(reached, limit):
+        return ZERO
+    low, high = band(values_ms, count, quantile, work)
+    return ONE if low <= limit <= high else ZERO
+
+
+@inlined
+def enter_bands(answer, used, many, work):
+    """Enter the 95% intervals of the p99 of TTFT and TPOT."""
+    answer.ttft_p99_low_ms, answer.ttft_p99_high_ms = band(work.ttft_ms, used, 99.0, work)
+    answer.tpot_p99_low_ms, answer.tpot_p99_high_ms = band(work.tpot_ms, many, 99.0, work)
+
+
+@inlined
+def enter_limits(answer, asked, served, used, many, work):
+    """Enter what is reached at the percentile of the limits, and whether a limit lies in its interval.
+
+    That percentile counts rejected requests as waiting for ever: above 100 it is infinite.
+    """
+    quantile = asked.slo_percentile
+    wanted = quantile / (served / (served + asked.rejected))
+    ttft_ms = math.inf if wanted > 100 else percentile(work.ttft_ms, used, wanted, work)
+    tpot_ms = math.inf if wanted > 100 else percentile(work.tpot_ms, many, wanted, work)
+    answer.slo_ttft_ms = ttft_ms
+    answer.slo_tpot_ms = tpot_ms
+    answer.at_ttft = is_at_limit(work.ttft_ms, used, ttft_ms, asked.slo_ttft_ms, quantile, work)
+    answer.at_tpot = is_at_limit(work.tpot_ms, many, tpot_ms, asked.slo_tpot_ms, quantile, work)
+
+
+@Entry
+def describe_run(answers, asked, rows, gap_counts, quantiles, percentiles_ms, work):
+    """Enter all that the times of the served requests say, and the percentiles of each of `LATENCIES`."""
+    answer = answers[0]
+    set_window(answer, asked, rows)
+    tally(answer, asked, rows, work)
+    used, many = answer.last - answer.first, answer.many
+    percentiles(work.ttft_ms, used, quantiles, percentiles_ms[0], work)
+    percentiles(work.tpot_ms, many, quantiles, percentiles_ms[1], work)
+    percentiles(work.e2e_ms, used, quantiles, percentiles_ms[2], work)
+    answer.gaps_counted = gap_percentiles(gap_counts, quantiles, percentiles_ms[3])
+    enter_limits(answer, asked, rows.arrival_s.size, used, many, work)
+    answer.saturated = ONE if is_saturated(answer, asked, work) else ZERO
+    if asked.banded:
+        enter_bands(answer, used, many, work)

@@ -1,1 +1,0 @@
-"""Many points in one call, and what their requests say."""
