@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from sim_core.engine.kernels.pools.links import SENDER, STAGE
-from sim_core.engine.kernels.pools.moves import MOVE, Plan
-from sim_core.engine.kernels.pools.two_pools import CLERK, Workers, advance_pools, open_pools
+from sim_core.engine.kernels.pools.links import SENDER, STAGE, Links
+from sim_core.engine.kernels.pools.moves import MOVE, Moving, Plan
+from sim_core.engine.kernels.pools.two_pools import CLERK, Clients, Workers, advance_pools, open_pools
 from sim_core.engine.kernels.records import STATE, Rules
 from sim_core.engine.memory import arrays_for, result_of
 from sim_core.engine.results import EngineResult, SplitResult
@@ -86,7 +86,7 @@ class SplitEngine:
         arrival_s, prompts, outputs = requests.columns()
         self._sent_s = arrival_s.copy()
         open_pools(
-            self._clerk, self.prefill, self.senders, decode, self._sent_s, prompts, outputs, int(clients)
+            self._clerk, self.prefill, decode, self.senders, self._sent_s, prompts, outputs, int(clients)
         )
 
     @property
@@ -97,8 +97,9 @@ class SplitEngine:
     def advance(self, untils_s: float | np.ndarray) -> None:
         """Let everything happen before a moment on the engines' clock, or before several in turn [s]."""
         moments_s = np.atleast_1d(np.asarray(untils_s, float))
-        pools = (self._clerk, self.prefill, self.senders, self.decode, self.stages, self._heap)
-        advance_pools(*pools, self.moves, self.plan, self.transfer, self._sent_s, moments_s)
+        links = Links(self.senders, self.stages, self.transfer)
+        clients, moving = Clients(self._sent_s, self._heap), Moving(self.moves, self.plan)
+        advance_pools(self._clerk, self.prefill, self.decode, links, clients, moving, moments_s)
 
     def ask_move(self, worker: int, to: int, now_s: float) -> None:
         """Let a worker leave its pool for the other one, the kernels' `PREFILLS` or `DECODES`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from sim_core.engine.kernels.queue import append_to_queue
 from sim_core.engine.kernels.records import NOBODY, ONE, ZERO
 from sim_core.engine.kernels.step_time import pairs_between, planned_time_s, window_pairs_between
 from sim_core.engine.kernels.steps import wait_until
+from sim_core.price.step_cost import Transfer
 
 STAGE = np.dtype(
     [
@@ -42,6 +44,14 @@ SENDER = np.dtype(
 )
 
 
+class Links(NamedTuple):
+    """The links from prefill to decode workers: who sends, how far each request is, what sending takes."""
+
+    senders: np.ndarray
+    stages: np.ndarray
+    transfer: Transfer
+
+
 @inlined
 def sending_s(transfer, tokens, step_s):
     """Return the time that sending a prompt's KV cache takes after the step of `step_s` that made it [s]."""
@@ -53,27 +63,31 @@ def sending_s(transfer, tokens, step_s):
 
 
 @inlined
-def release_taken_over(s, states, senders, requests, stages, rules):
+def release_taken_over(s, prefill, links):
     """Give back, at their senders, the blocks of prompts that a decode worker has taken into a step.
 
     It takes them in the order in which they were handed to it.
     """
+    requests = prefill.stacked.requests
     while s.joins > 0:
         i = s.handed_head
-        s.handed_head = stages[i].next_sent
+        s.handed_head = links.stages[i].next_sent
         s.joins -= 1
-        p = stages[i].sender
-        states[p].free_blocks += blocks_of(np.int64(requests[i].prompt), rules.block_tokens)
-        senders[p].held -= 1
-        senders[p].released_s = max(senders[p].released_s, requests[i].joined_s)
+        p = links.stages[i].sender
+        sender = links.senders[p]
+        blocks = blocks_of(np.int64(requests[i].prompt), prefill.rules.block_tokens)
+        prefill.states[p].free_blocks += blocks
+        sender.held -= 1
+        sender.released_s = max(sender.released_s, requests[i].joined_s)
 
 
 @inlined
-def free_sender(states, senders, requests, rules, first, now_s):
+def free_sender(prefill, senders, first, now_s):
     """Return the first worker that is free now and has room for the prompt at the head, or NOBODY."""
-    needed = blocks_of(np.int64(requests[first].prompt), rules.block_tokens)
+    prompt = np.int64(prefill.stacked.requests[first].prompt)
+    needed = blocks_of(prompt, prefill.rules.block_tokens)
     for p in range(senders.size):
-        if senders[p].free_s <= now_s and needed <= states[p].free_blocks:
+        if senders[p].free_s <= now_s and needed <= prefill.states[p].free_blocks:
             return p
     return NOBODY
 
@@ -89,15 +103,16 @@ def next_free_s(senders, after_s):
 
 
 @inner
-def prefill_prompts(s, arrays, sender, stages, cost, rules, transfer, p, first, released, now_s):
+def prefill_prompts(s, arrays, cost, rules, links, p, c):
     """Run one step of whole prompts on a prefill worker and put them on its link; return the next one.
 
     As many as have arrived, fit the token budget and the worker's memory; at least one.
     """
+    now_s, first = c.now_s, c.taken
     wait_until(s, rules, max(now_s, s.clock_s))
     clear_plan(s)
     end = first
-    while end < released and arrays.requests[end].arrival_s <= now_s:
+    while end < c.released and arrays.requests[end].arrival_s <= now_s:
         r = arrays.requests[end]
         prompt = np.int64(r.prompt)
         blocks = blocks_of(prompt, rules.block_tokens)
@@ -116,20 +131,20 @@ def prefill_prompts(s, arrays, sender, stages, cost, rules, transfer, p, first, 
     duration_s = planned_time_s(s, cost)
     report_steps(s, arrays, rules, ONE, ZERO, ZERO, ZERO, duration_s)
     s.clock_s += duration_s
-    sender.free_s = s.clock_s
+    links.senders[p].free_s = s.clock_s
     for i in range(first, end):
-        send_prompt(s, arrays.requests, sender, stages, rules, transfer, p, i, now_s, duration_s)
+        send_prompt(s, arrays.requests, rules, links, p, i, now_s, duration_s)
     s.running = 0
     return end
 
 
 @inlined
-def send_prompt(s, requests, sender, stages, rules, transfer, p, i, start_s, step_s):
+def send_prompt(s, requests, rules, links, p, i, start_s, step_s):
     """Note a prompt's first token, and put its KV cache on the sender's link if there is more to make."""
-    r = requests[i]
-    stages[i].sender = p
-    stages[i].prefill_start_s = start_s
-    stages[i].prefill_end_s = s.clock_s
+    r, stage, sender = requests[i], links.stages[i], links.senders[p]
+    stage.sender = p
+    stage.prefill_start_s = start_s
+    stage.prefill_end_s = s.clock_s
     r.first_token_s = r.last_token_s = s.clock_s
     r.left -= 1
     r.computed = r.prompt
@@ -139,7 +154,8 @@ def send_prompt(s, requests, sender, stages, rules, transfer, p, i, start_s, ste
         r.next = s.done
         s.done = i
         return
-    put_on_link(sender, stages, i, s.clock_s, transfer.latency_s + sending_s(transfer, r.prompt, step_s))
+    travel_s = links.transfer.latency_s + sending_s(links.transfer, r.prompt, step_s)
+    put_on_link(sender, links.stages, i, s.clock_s, travel_s)
     sender.held += 1
 
 
@@ -157,8 +173,9 @@ def put_on_link(sender, stages, i, ready_s, travel_s):
 
 
 @inlined
-def next_arriving(senders, stages):
+def next_arriving(links):
     """Return the worker whose next prompt is the first to arrive at the decode pool, or NOBODY."""
+    senders, stages = links.senders, links.stages
     found = NOBODY
     for p in range(senders.size):
         i = senders[p].sent_head
@@ -170,10 +187,11 @@ def next_arriving(senders, stages):
 
 
 @inlined
-def deliver(states, requests, senders, stages, p, now_s):
+def deliver(states, requests, links, p, now_s):
     """Hand the next prompt on a link to the open decode worker with the fewest unfinished requests."""
-    i = senders[p].sent_head
-    senders[p].sent_head = stages[i].next_sent
+    stages, sender = links.stages, links.senders[p]
+    i = sender.sent_head
+    sender.sent_head = stages[i].next_sent
     chosen = NOBODY
     for d in range(states.size):
         if states[d].opens_s <= now_s and (

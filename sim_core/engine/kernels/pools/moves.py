@@ -39,12 +39,19 @@ class Plan(NamedTuple):
     instant: bool
 
 
+class Moving(NamedTuple):
+    """The moves of workers between the pools: those asked for, and what a move takes."""
+
+    moves: np.ndarray
+    plan: Plan
+
+
 @inner
-def begin_moves(c, senders, decode, stages, moves, plan, transfer):
+def begin_moves(c, decode, links, moving):
     """Let the workers that have been asked to move leave their pools: they give up what they have."""
     while c.begun < c.moves:
-        move = moves[c.begun]
-        sender = senders[move.worker]
+        move = moving.moves[c.begun]
+        sender = links.senders[move.worker]
         if move.to == DECODES:
             move.step_end_s = max(sender.free_s, move.asked_s)
             sender.free_s = math.inf
@@ -52,17 +59,17 @@ def begin_moves(c, senders, decode, stages, moves, plan, transfer):
             s = decode.states[move.worker]
             s.opens_s = math.inf
             move.step_end_s = max(s.clock_s, move.asked_s)
-            if plan.migrate:
+            if moving.plan.migrate:
                 replica = replica_of(decode.stacked, move.worker)
-                send_away(s, replica, decode, sender, stages, transfer, move.step_end_s)
+                send_away(s, replica, decode, links, sender, move.step_end_s)
         c.begun += 1
         c.draining += 1
 
 
 @inner
-def send_away(s, arrays, decode, sender, stages, transfer, now_s):
+def send_away(s, arrays, decode, links, sender, now_s):
     """Send the KV caches of all of a decode worker's requests to the other decode workers."""
-    requests = arrays.requests
+    requests, stages, transfer = arrays.requests, links.stages, links.transfer
     while s.running_head != NOBODY:
         i = s.running_head
         r = requests[i]
@@ -103,20 +110,20 @@ def given_up_s(move, senders, decode, plan):
 
 
 @inner
-def finish_moves(c, senders, decode, moves, plan):
+def finish_moves(c, senders, decode, moving):
     """Open the workers that have given up their work in the other pool, from when they are ready."""
     m, draining = c.moves, c.draining
     while draining > 0:
         m -= 1
-        move = moves[m]
+        move = moving.moves[m]
         if not math.isnan(move.drained_s):
             continue
         draining -= 1
-        drained_s = given_up_s(move, senders, decode, plan)
+        drained_s = given_up_s(move, senders, decode, moving.plan)
         if drained_s == math.inf:
             continue
         move.drained_s = drained_s
-        move.ready_s = drained_s + plan.reallocation_s
+        move.ready_s = drained_s + moving.plan.reallocation_s
         c.draining -= 1
         if move.to == DECODES:
             decode.states[move.worker].opens_s = move.ready_s

@@ -78,6 +78,13 @@ class Workers(NamedTuple):
     rules: Rules
 
 
+class Clients(NamedTuple):
+    """Who sends: the moments at which requests are sent; in a closed loop, when clients will send again."""
+
+    sent_s: np.ndarray
+    again_s: np.ndarray  # a heap
+
+
 CLERK = np.dtype(
     [
         ("now_s", np.float64),  # time of the last event
@@ -119,7 +126,7 @@ def furthest_behind(states, requests, event_s):
 
 
 @inlined
-def decode_until(c, prefill, senders, decode, stages, heap, event_s):
+def decode_until(c, prefill, decode, links, heap, event_s):
     """Run the decode workers up to an event; return whether a step has run that may bring an earlier one.
 
     While a step may let a client send again, make room for a waiting prompt or end a worker's work in its
@@ -140,7 +147,7 @@ def decode_until(c, prefill, senders, decode, stages, heap, event_s):
         unfinished = s.unfinished
         advance(s, replica_of(decode.stacked, d), decode.cost, decode.rules, until_s)
         joins = s.joins
-        release_taken_over(s, prefill.states, senders, requests, stages, prefill.rules)
+        release_taken_over(s, prefill, links)
         if at_once:
             continue
         if closed:
@@ -152,33 +159,29 @@ def decode_until(c, prefill, senders, decode, stages, heap, event_s):
 
 
 @inlined
-def send_again(c, requests, heap, sent_s):
+def send_again(c, requests, clients):
     """Let the next client send the next request of the list."""
-    sent_s[c.released] = requests[c.released].arrival_s = heap[0]
-    pop(heap, c.returning)
+    clients.sent_s[c.released] = requests[c.released].arrival_s = clients.again_s[0]
+    pop(clients.again_s, c.returning)
     c.returning -= 1
     c.released += 1
 
 
 @inlined
-def start_prefill(c, prefill, senders, stages, transfer, heap):
+def start_prefill(c, prefill, links, heap):
     """Let a prefill worker take prompts, or note that none has room."""
-    requests = prefill.stacked.requests
-    p = free_sender(prefill.states, senders, requests, prefill.rules, c.taken, c.now_s)
+    p = free_sender(prefill, links.senders, c.taken, c.now_s)
     c.blocked = 1 if p == NOBODY else 0
     if p == NOBODY:
         c.blocked_s = c.now_s
         return
     s, arrays = prefill.states[p], replica_of(prefill.stacked, p)
-    sender, taken, sent = senders[p], c.taken, c.released
-    c.taken = prefill_prompts(
-        s, arrays, sender, stages, prefill.cost, prefill.rules, transfer, p, taken, sent, c.now_s
-    )
-    c.returning = collect_done(s, requests, heap, c.returning, prefill.rules.turnaround_s)
+    c.taken = prefill_prompts(s, arrays, prefill.cost, prefill.rules, links, p, c)
+    c.returning = collect_done(s, arrays.requests, heap, c.returning, prefill.rules.turnaround_s)
 
 
 @Entry
-def open_pools(clerks, prefill, senders, decode, sent_s, prompts, outputs, clients):
+def open_pools(clerks, prefill, decode, senders, sent_s, prompts, outputs, clients):
     """Set both pools to their empty state at time 0, every worker open; no `clients` mean an open loop."""
     requests, c = decode.stacked.requests, clerks[0]
     load_requests(requests, sent_s, prompts, outputs)
@@ -193,25 +196,26 @@ def open_pools(clerks, prefill, senders, decode, sent_s, prompts, outputs, clien
 
 
 @Entry
-def advance_pools(clerks, prefill, senders, decode, stages, heap, moves, plan, transfer, sent_s, untils_s):
+def advance_pools(clerks, prefill, decode, links, clients, moving, untils_s):
     """Run prefill and decode workers side by side, everything that happens before each of `untils_s` in turn.
 
     First the workers leave that have been asked to. Then events in order of time: a client sends again, a
     prompt arrives at the decode pool, a prefill worker starts; decode workers run all steps that start
-    before. `sent_s` holds the arrivals; in a closed loop it is completed here.
+    before. `clients.sent_s` holds the arrivals; in a closed loop it is completed here.
     """
-    requests, c = decode.stacked.requests, clerks[0]
-    begin_moves(c, senders, decode, stages, moves, plan, transfer)
+    requests, c, heap = decode.stacked.requests, clerks[0], clients.again_s
+    senders, stages = links.senders, links.stages
+    begin_moves(c, decode, links, moving)
     part = 0
     while part < untils_s.size:
         until_s = untils_s[part]
         if c.draining > 0:
-            finish_moves(c, senders, decode, moves, plan)
-        arriving = next_arriving(senders, stages)
+            finish_moves(c, senders, decode, moving)
+        arriving = next_arriving(links)
         arrival_s = math.inf if arriving == NOBODY else stages[senders[arriving].sent_head].transfer_end_s
         again_s = heap[0] if c.returning > 0 and c.released < requests.size else math.inf
-        event_s = min(next_start_s(c, senders, sent_s), arrival_s, again_s)
-        if decode_until(c, prefill, senders, decode, stages, heap, min(event_s, until_s)):
+        event_s = min(next_start_s(c, senders, clients.sent_s), arrival_s, again_s)
+        if decode_until(c, prefill, decode, links, heap, min(event_s, until_s)):
             continue
         if event_s >= until_s:
             part += 1
@@ -220,8 +224,8 @@ def advance_pools(clerks, prefill, senders, decode, stages, heap, moves, plan, t
             continue
         c.now_s = max(c.now_s, event_s)
         if again_s <= event_s:
-            send_again(c, requests, heap, sent_s)
+            send_again(c, requests, clients)
         elif arrival_s <= event_s:
-            deliver(decode.states, requests, senders, stages, arriving, c.now_s)
+            deliver(decode.states, requests, links, arriving, c.now_s)
         else:
-            start_prefill(c, prefill, senders, stages, transfer, heap)
+            start_prefill(c, prefill, links, heap)
