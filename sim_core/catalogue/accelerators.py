@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 
-from sim_core.catalogue.reader import load_preset, preset_ids
+from sim_core.catalogue.reader import PRESETS, load_preset, preset_ids
 from sim_core.fields.described import described
 from sim_core.fields.errors import ScenarioError
 
@@ -157,3 +158,10 @@ def accelerators() -> Mapping[str, Accelerator]:
 def accelerator(name: str) -> Accelerator:
     """Return one accelerator by id."""
     return load_preset("accelerators", name, Accelerator)
+
+
+@cache
+def measured_accelerators() -> tuple[str, ...]:
+    """Return the ids of those with published measurements, in order; reads one column and checks no row."""
+    with (PRESETS / "validation" / "measured.csv").open(encoding="utf-8", newline="") as lines:
+        return tuple(sorted({row["accelerator"] for row in csv.DictReader(lines)}))

@@ -134,13 +134,6 @@ def points() -> tuple[PublishedPoint, ...]:
 
 
 @cache
-def measured_accelerators() -> tuple[str, ...]:
-    """Return the accelerators of the table in alphabetical order; reads one column, without checking rows."""
-    with (FOLDER / "measured.csv").open(encoding="utf-8", newline="") as lines:
-        return tuple(sorted({row["accelerator"] for row in csv.DictReader(lines)}))
-
-
-@cache
 def sources() -> Mapping[str, Source]:
     """Return the sources of the rows by their ids."""
     table = tomllib.loads((FOLDER / "sources.toml").read_text(encoding="utf-8"))

@@ -139,15 +139,6 @@ def test_one_version() -> None:
     assert sim_core.__version__ == project["version"]
 
 
-def test_page_settings_in_a_link_are_known_to_the_command_line() -> None:
-    """Oracle: the keys that the pages themselves write into the address."""
-    from sim_core.scenario.link.page_keys import VIEW_KEYS
-    from sim_core.view.session import state
-
-    own = {*state.VIEW, *state.NUMBERS, state.AMONG, state.ANSWERS, state.VERSUS}
-    assert own | {"room", "host", "me"} == VIEW_KEYS  # the last three are the Room page's alone
-
-
 def test_functions_stay_short():
     """Oracle: the house rule that no function of the product has more than 60 lines."""
     long = {}

@@ -16,10 +16,10 @@ from sim_core.engine.run import run
 from sim_core.evidence import trust
 from sim_core.price.pools import one_pool_of
 from sim_core.questions import disaggregation
+from sim_core.scenario.link.page_settings import SETTINGS
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.disaggregation import figures as disaggregation_figures
 from sim_core.view.disaggregation import page
-from sim_core.view.session import state
 from tests.visits import FINDING, address, finding, healthy, open_page, said
 
 visit = partial(open_page, "5_Disaggregation.py")
@@ -161,7 +161,7 @@ def test_stage_rows_are_the_runs_own() -> None:
 # --- the page -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("view", state.VIEW["pools"])
+@pytest.mark.parametrize("view", SETTINGS["pools"].choices)
 @pytest.mark.parametrize(
     "query",
     [

@@ -15,14 +15,14 @@ from streamlit.testing.v1 import AppTest
 
 from sim_core import catalogue, load_scenario
 from sim_core.command.main import main
-from sim_core.scenario.link.page_keys import VIEW_KEYS
+from sim_core.scenario.link.page_settings import PAGE_KEYS, SETTINGS
 from sim_core.scenario.link.read import from_query
 from sim_core.scenario.link.write import to_query
 from sim_core.scenario.ready import ready_scenario
 from sim_core.scenario.scenario import FIELDS, Scenario
 from sim_core.view.frontier import page as panels
 from sim_core.view.parts import actions
-from sim_core.view.session import server, state, sweeps
+from sim_core.view.session import server, sweeps
 from tests.places import ROOT
 from tests.visits import APP, address, healthy, open_page
 
@@ -60,12 +60,12 @@ def test_every_ready_scenario_opens_from_its_link(name: str) -> None:
         app.query_params[key] = value
     healthy(app.run())
     assert app.session_state.scenario == scenario
-    found, notes = from_query(address(app), ignore=VIEW_KEYS)
+    found, notes = from_query(address(app), ignore=PAGE_KEYS)
     assert (found, notes) == (scenario, [])
 
 
-@pytest.mark.parametrize("show", state.VIEW["show"])
-@pytest.mark.parametrize("vary", state.VIEW["vary"])
+@pytest.mark.parametrize("show", SETTINGS["show"].choices)
+@pytest.mark.parametrize("vary", SETTINGS["vary"].choices)
 def test_every_view_runs(show: str, vary: str) -> None:
     """Oracle: no exception, and an address that holds the view."""
     app = healthy(visit(show=show, vary=vary))
@@ -81,7 +81,7 @@ def test_every_kind_of_arrivals_runs(arrivals: str, show: str) -> None:
     healthy(visit(arrivals=arrivals, show=show, concurrency="16"))
 
 
-@pytest.mark.parametrize("axes", state.VIEW["axes"])
+@pytest.mark.parametrize("axes", SETTINGS["axes"].choices)
 def test_every_kind_of_axes_runs(axes: str) -> None:
     """Oracle: no exception."""
     healthy(visit(axes=axes))
@@ -112,7 +112,7 @@ def test_every_kind_of_axes_runs(axes: str) -> None:
     ],
     ids=lambda parameters: " ".join(f"{key}={value}" for key, value in parameters.items())[:50],
 )
-@pytest.mark.parametrize("show", state.VIEW["show"])
+@pytest.mark.parametrize("show", SETTINGS["show"].choices)
 def test_unusual_scenarios_stay_usable(parameters: dict[str, str], show: str) -> None:
     """Oracle: no exception, whatever cannot run."""
     healthy(visit(show=show, **parameters))

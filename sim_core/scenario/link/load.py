@@ -11,7 +11,7 @@ from sim_core.catalogue.reader import preset_ids
 from sim_core.fields.errors import ScenarioError, did_you_mean, shown
 from sim_core.fields.texts import read_text, read_toml
 from sim_core.scenario.link.changes import with_changes
-from sim_core.scenario.link.page_keys import VIEW_KEYS
+from sim_core.scenario.link.page_settings import PAGE_KEYS
 from sim_core.scenario.link.read import from_query
 from sim_core.scenario.link.write import DESCRIPTIVE
 from sim_core.scenario.ready import ready_scenario
@@ -92,7 +92,7 @@ def _from_source(source: str | os.PathLike[str] | Scenario) -> Scenario:
 
 
 def _from_link(text: str) -> Scenario:
-    scenario, notes = from_query(text, ignore=VIEW_KEYS)
+    scenario, notes = from_query(text, ignore=PAGE_KEYS)
     if notes:
         # The notes tell what a page passed over; here nothing is passed over.
         raise ScenarioError(

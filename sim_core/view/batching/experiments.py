@@ -21,7 +21,7 @@ CONTEXTS = (0, *(2**power for power in range(7, 18)))
 
 def dial_batch(label: str) -> None:
     """Draw the slider of how many sequences decode."""
-    dial("at_batch", label, controls.POWERS[:10], number)
+    dial("at_batch", controls.POWERS[:10], number, label)
 
 
 def dial_context(label: str, own: int) -> None:
@@ -30,7 +30,7 @@ def dial_context(label: str, own: int) -> None:
     def words(value: float) -> str:
         return quantity(int(value), "tokens") if value else f"as in this traffic: {quantity(own, 'tokens')}"
 
-    dial("at_context", label, CONTEXTS, words)
+    dial("at_context", CONTEXTS, words, label)
 
 
 def context_of(scenario: Scenario) -> int:

@@ -33,15 +33,6 @@ from sim_core.view.parts.pieces import Cell
 from sim_core.view.parts.views import dial, views
 from sim_core.view.session import shell, state, sweeps
 
-VIEWS = {
-    "timeline": "Timeline",
-    "wait": "Waiting for a batch",
-    "preemption": "Out of KV cache",
-    "interference": "Interference",
-    "endings": "Irregular endings",
-}
-ROWS = {"slots": "by slot", "requests": "by request"}
-EXTENTS = {"first": "First requests", "run": "Whole run"}
 MOST_REQUESTS = 20_000
 IN_WINDOW = 40  # requests that arrive in a window of the usual width
 FIGURES = (  # latency or rate, statistic, what it is called, unit, whether more is better
@@ -59,7 +50,7 @@ FIGURES = (  # latency or rate, statistic, what it is called, unit, whether more
 
 def show(scenario: Scenario) -> None:
     """Show the view that was asked for."""
-    views("batching", VIEWS)
+    views("batching")
     sweeps.wait_until_ready()
     try:
         match state.view("batching"):
@@ -171,8 +162,8 @@ def _choices(scenario: Scenario) -> None:
             on_click=_open_example,
         )
         request_editor.popover(scenario, followed(scenario))
-        views("extent", EXTENTS, "How much")
-        views("rows", ROWS, "Rows")
+        views("extent")
+        views("rows")
     left, middle, right = st.columns(3)
     with left:
         controls.ladder(
@@ -182,7 +173,7 @@ def _choices(scenario: Scenario) -> None:
         controls.ladder("max_batch", controls.POWERS[:12], number, on_page=True)
     with right:
         if state.view("extent") == "first":
-            dial("shown", "Requests shown", (1, 2, 3, *range(4, 61, 4)), number)
+            dial("shown", (1, 2, 3, *range(4, 61, 4)), number)
         else:
             _window_slider(followed(scenario))
 
@@ -197,7 +188,7 @@ def _window_slider(scenario: Scenario) -> None:
     """Draw what moves the window over the whole run."""
     width_s, end_s = span_s(scenario), max(run_ends_s(scenario).values())
     steps = [float(f"{place * end_s / 200:.4g}") for place in range(201)]
-    dial("from_s", "Look from", steps, lambda value: duration(1e3 * value, 4))
+    dial("from_s", steps, lambda value: duration(1e3 * value, 4))
     with st.container(horizontal=True):
         for by_s, key, icon, words in (
             (-width_s, "back", "chevron_left", "One window back"),

@@ -192,9 +192,9 @@ def _what_it_takes(scenario: Scenario, rows: Sequence[Row]) -> None:
         if not more.open:
             return
         user, rate = target(scenario, rows)
-        for column, (key, label, steps, none) in zip(st.columns(2), _dials(user, rate), strict=True):
+        for column, (key, steps, none) in zip(st.columns(2), _dials(user, rate), strict=True):
             with column:
-                dial(key, label, steps, _said(none))
+                dial(key, steps, _said(none))
         with st.spinner("Looking for the smallest change…"):
             found = compare.needed(scenario, rate, user)
         st.markdown(design_words.takes(scenario, found, user, rate))
@@ -203,11 +203,11 @@ def _what_it_takes(scenario: Scenario, rows: Sequence[Row]) -> None:
         )
 
 
-def _dials(user: float, rate: float) -> tuple[tuple[str, str, Sequence[float], str], ...]:
-    """Return the dials of the target: key, label, steps, and what no value means."""
+def _dials(user: float, rate: float) -> tuple[tuple[str, Sequence[float], str], ...]:
+    """Return the dials of the target: key, steps, and what no value means."""
     return (
-        ("target_user", "For each user, at least", USERS, f"the limit on TPOT: {quantity(user, 'tok/s')}"),
-        ("target_rate", "Per accelerator, at least", RATES, f"half as much again: {quantity(rate, 'tok/s')}"),
+        ("target_user", USERS, f"the limit on TPOT: {quantity(user, 'tok/s')}"),
+        ("target_rate", RATES, f"half as much again: {quantity(rate, 'tok/s')}"),
     )
 
 

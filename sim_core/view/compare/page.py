@@ -14,7 +14,7 @@ import streamlit as st
 from sim_core.fields.errors import ScenarioError
 from sim_core.questions import compare
 from sim_core.questions.compare import Gain, LimitsGain
-from sim_core.scenario.link.page_keys import VIEW_KEYS
+from sim_core.scenario.link.page_settings import PAGE_KEYS
 from sim_core.scenario.link.read import from_query
 from sim_core.scenario.link.write import command_for, value_text
 from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of, model_of
@@ -31,14 +31,13 @@ from sim_core.view.parts.chart import chart
 from sim_core.view.parts.views import scales, views
 from sim_core.view.session import shell, state, sweeps
 
-VIEWS = {"sides": "A or B?", "design": "Design an accelerator", "sensitivity": "What matters most?"}
 NAMES = ("A", "B", "C")
 
 
 def show(scenario: Scenario) -> None:
     """Show the view that was asked for."""
     sweeps.wait_until_ready()
-    views("compare", VIEWS)
+    views("compare")
     {"sides": show_sides, "design": design.show_design, "sensitivity": sensitivity.show_sensitivity}[
         state.view("compare")
     ](scenario)
@@ -124,7 +123,7 @@ def _paste() -> None:
     text = st.session_state.get("in_paste", "")
     if not text.strip():
         return
-    side, notes = from_query(text, ignore=VIEW_KEYS)
+    side, notes = from_query(text, ignore=PAGE_KEYS)
     if notes:
         st.session_state.problem = " ".join(notes[:3])
     state.freeze(side)

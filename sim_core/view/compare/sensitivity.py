@@ -35,10 +35,9 @@ QUICK_S = 0.4  # an answer that comes within this needs no progress bar
 class Figure(NamedTuple):
     """A figure that may be looked at.
 
-    Its name on the button and in a sentence, how to say a value, and what it means that there is none.
+    Its name in a sentence, how to say a value, and what it means that there is none.
     """
 
-    label: str
     words: str
     say: Callable[[float], str]
     lost: str = "cannot run"
@@ -46,15 +45,14 @@ class Figure(NamedTuple):
 
 FIGURES = {
     "throughput": Figure(
-        "Throughput within the limits",
         "throughput per accelerator within the limits",
         lambda value: quantity(value, "tok/s"),
         "not within the limits in all runs",
     ),
-    "ttft": Figure("TTFT p99", "TTFT p99", duration),
-    "tpot": Figure("TPOT p99", "TPOT p99", duration),
-    "usd": Figure("Cost", "the cost of a million tokens", lambda value: quantity(value, "USD")),
-    "joule": Figure("Energy", "the energy of a token", lambda value: quantity(value, "J")),
+    "ttft": Figure("TTFT p99", duration),
+    "tpot": Figure("TPOT p99", duration),
+    "usd": Figure("the cost of a million tokens", lambda value: quantity(value, "USD")),
+    "joule": Figure("the energy of a token", lambda value: quantity(value, "J")),
 }
 
 
@@ -63,7 +61,7 @@ def show_sensitivity(scenario: Scenario) -> None:
     key = state.view("sense")
     figure = FIGURES[key]
     top = st.container()
-    views("sense", {name: item.label for name, item in FIGURES.items()}, "Figure")
+    views("sense")
     reason = _reason(scenario, key)
     if reason:
         with top:

@@ -25,8 +25,6 @@ from sim_core.view.parts.sidebar import LINKS, WORKERS, limit_sliders_row
 from sim_core.view.parts.views import dial, views
 from sim_core.view.session import state, sweeps
 
-VIEWS = {"ratio": "The ratio", "stages": "One pool or two", "pays": "When it pays", "link": "The KV link"}
-OVER = {"lengths": "Over lengths", "limits": "Over limits"}
 LOADS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.1, 1.2)
 SAME = 0.02  # gains below this are no gain
 NOISE = 0.05  # and on the map, of few requests a cell
@@ -34,7 +32,7 @@ NOISE = 0.05  # and on the map, of few requests a cell
 
 def show(scenario: Scenario) -> None:
     """Show the view that was asked for; where it cannot be, the controls and the reason."""
-    views("pools", VIEWS)
+    views("pools")
     sweeps.wait_until_ready()
     view = {"ratio": show_splits, "stages": show_stages, "pays": show_where_it_pays, "link": show_link}[
         state.view("pools")
@@ -56,8 +54,7 @@ def _dials(scenario: Scenario) -> None:
     """Draw the sliders beside the chart: load, workers, link."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
         if scenario.arrivals not in ("closed", "offline"):
-            help = "Request rate, as a share of the rate at which one pool of the same devices saturates."
-            dial("pool_load", "Load", LOADS, percent, help)
+            dial("pool_load", LOADS, percent)
         controls.ladder("prefill_workers", WORKERS, number, on_page=True)
         controls.ladder("decode_workers", WORKERS, number, on_page=True)
         controls.ladder("kv_link_gb_per_s", LINKS, lambda value: quantity(value, "GB/s"), on_page=True)
@@ -265,7 +262,7 @@ def _numbers(found: Ways) -> None:
 
 def show_where_it_pays(found: Ways, scenario: Scenario) -> None:
     """Show the gain over lengths of prompts and answers, or over the latency limits."""
-    views("over", OVER, "Map over")
+    views("over")
     axes = {"lengths": disaggregation.LENGTHS, "limits": disaggregation.LIMITS}[state.view("over")]
     with st.spinner("Searching both ways in every cell…"):
         rows = disaggregation.gain_map(_for_map(scenario, axes), axes)

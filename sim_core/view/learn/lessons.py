@@ -24,8 +24,6 @@ from sim_core.view.parts.chart import chart
 from sim_core.view.parts.views import views
 from sim_core.view.session import shell, state, sweeps
 
-LEVELS = {"newcomer": "Newcomer", "engineer": "Engineer"}
-
 
 def show(_: Scenario) -> None:
     """Show all lessons, or the one that is open; a step brings its own scenario."""
@@ -88,7 +86,7 @@ def one_step(item: Lesson, number: int) -> None:
     guess = _answers().get((lessons.lesson_number(item), number))
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button("All lessons", icon=":material/arrow_back:", on_click=_open, args=("", 1), type="tertiary")
-        views("level", LEVELS, "Level")
+        views("level")
     st.subheader(f"{lessons.lesson_number(item)}. {item.title}", anchor=False)
     st.caption(f"Step {number} of {len(item.steps)}: {step.title}")
     found = lessons.answered(step, guess)

@@ -8,14 +8,12 @@ from typing import Any
 import streamlit as st
 
 from sim_core import catalogue
+from sim_core.scenario.link.page_settings import SETTINGS, choice_names
 from sim_core.view.drawing.words import number
 from sim_core.view.parts.controls import seed, with_value
 from sim_core.view.session import shell, state, sweeps
 
 # Above the chart
-
-
-SHOW = {"frontier": "Frontier", "load": "Load curve", "table": "Table"}
 
 
 def above_chart(sweep: sweeps.Sweep, outside: bool) -> None:
@@ -24,22 +22,18 @@ def above_chart(sweep: sweeps.Sweep, outside: bool) -> None:
     `outside` says that points lie outside the axes, which stay where they are until asked to fit.
     """
     with st.container(horizontal=True, vertical_alignment="center"):
-        show_choice()
+        views("show")
         if state.view("show") != "load":
             vary(sweep)
         axes(outside)
 
 
-def show_choice() -> None:
-    """Draw the choice of what the page shows."""
-    views("show", SHOW)
-
-
-def views(key: str, names: Mapping[str, str], label: str = "Show") -> None:
-    """Draw the choice of a view setting, one button a choice."""
+def views(key: str, names: Mapping[str, str] | None = None) -> None:
+    """Draw the choice of a page setting, one button a choice: all of them, or those that have `names`."""
+    names = names or choice_names(key)
     seed(f"in_{key}", state.view(key))
     st.segmented_control(
-        label,
+        SETTINGS[key].label,
         list(names),
         required=True,
         format_func=names.get,
@@ -50,11 +44,12 @@ def views(key: str, names: Mapping[str, str], label: str = "Show") -> None:
     )
 
 
-def choose(key: str, names: Mapping[str, str], label: str) -> None:
-    """Draw the choice of a view setting as a list, for more choices than buttons can hold."""
+def choose(key: str, names: Mapping[str, str] | None = None) -> None:
+    """Draw the choice of a page setting as a list, for more choices than buttons can hold."""
+    names = names or choice_names(key)
     seed(f"in_{key}", state.view(key))
     st.selectbox(
-        label,
+        SETTINGS[key].label,
         list(names),
         format_func=names.get,
         key=f"in_{key}",
@@ -64,26 +59,30 @@ def choose(key: str, names: Mapping[str, str], label: str) -> None:
     )
 
 
-def toggle(key: str, label: str, help: str | None = None) -> None:
-    """Draw the switch of a view setting that is `off` or `on`."""
+def toggle(key: str) -> None:
+    """Draw the switch of a page setting that is `off` or `on`."""
     seed(f"in_{key}", state.view(key) == "on")
-    st.toggle(label, key=f"in_{key}", on_change=_write_toggle, args=(key,), help=help)
+    info = SETTINGS[key]
+    st.toggle(info.label, key=f"in_{key}", on_change=_write_toggle, args=(key,), help=info.help or None)
 
 
 def dial(
-    key: str, label: str, steps: Iterable[float], format: Callable[[Any], str], help: str | None = None
+    key: str, steps: Iterable[float], format: Callable[[Any], str], label: str = "", help: str = ""
 ) -> None:
-    """Draw the slider of a numeric view setting; a value between two steps is a step of its own."""
-    value = state.view_number(key)
+    """Draw the slider of a numeric page setting; a value between two steps is a step of its own.
+
+    `label` and `help` are for settings that mean something else in each view.
+    """
+    value, info = state.view_number(key), SETTINGS[key]
     seed(f"in_{key}", value)
     st.select_slider(
-        label,
+        label or info.label,
         with_value(steps, value, format),
         format_func=format,
         key=f"in_{key}",
         on_change=_write_dial,
         args=(key,),
-        help=help,
+        help=help or info.help or None,
     )
 
 
@@ -117,7 +116,7 @@ def vary(sweep: sweeps.Sweep) -> None:
     options = [key for key in sweeps.VARY if key != sweep.along]
     seed("in_vary", sweep.by)
     st.selectbox(
-        "Curves by",
+        SETTINGS["vary"].label,
         options,
         format_func=lambda key: f"Curves by {sweeps.VARY[key]}",
         key="in_vary",

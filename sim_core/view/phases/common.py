@@ -55,12 +55,12 @@ def dials(scenario: Scenario, batch: bool = True, split: bool = False) -> None:
 
     with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
         if batch:
-            dial("at_batch", "Sequences in the batch", BATCHES, number)
+            dial("at_batch", BATCHES, number, "Sequences in the batch")
         steps = [step for step in CONTEXTS if step <= longest]
         help = "Tokens each sequence has cached; the mean is this scenario's prompt and half its answer."
-        dial("at_context", "Context of each", steps, context, help)
+        dial("at_context", steps, context, "Context of each", help)
         if split:
-            toggle("split", "weights and attention apart")
+            toggle("split")
 
 
 def numbers_row(cells: Iterable[tuple[str, str, str]]) -> None:

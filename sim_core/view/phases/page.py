@@ -38,19 +38,12 @@ from sim_core.view.phases.figures import PHASES, sequences, tokens_short
 from sim_core.view.phases.hardware import show_floor, show_kv, show_specs
 from sim_core.view.session import state
 
-VIEWS = {
-    "roofline": "Roofline",
-    "step": "One step",
-    "specs": "More FLOPs or bandwidth?",
-    "kv": "KV cache",
-    "floor": "The floor",
-}
 PROMPTS = tuple(2**power for power in range(7, 16))
 
 
 def show(scenario: Scenario) -> None:
     """Show the view that was asked for; where it cannot be, the controls and the reason."""
-    views("phases", VIEWS)
+    views("phases")
     view = {
         "roofline": show_roofline,
         "step": show_step,

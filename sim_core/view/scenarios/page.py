@@ -16,6 +16,7 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.questions import benchmark_rules
 from sim_core.questions.benchmark_rules import Answer
 from sim_core.questions.benchmark_search import Limits, tuned
+from sim_core.scenario.link.page_settings import SETTINGS
 from sim_core.scenario.link.write import command_for
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 from sim_core.view.drawing import trust_words
@@ -38,7 +39,6 @@ from sim_core.view.scenarios.published import (
     spread_of,
 )
 from sim_core.view.scenarios.study import (
-    AGAINST,
     DEVICES,
     SIMULATED,
     SystemStudy,
@@ -49,17 +49,10 @@ from sim_core.view.scenarios.study import (
 )
 from sim_core.view.session import state
 
-VIEWS = {
-    "limits": "What a limit costs",
-    "bars": "Scenarios",
-    "points": "Operating points",
-    "published": "Published results",
-}
-
 
 def show(scenario: Scenario) -> None:
     """Show the view that was asked for; where it cannot be, the controls and the reason."""
-    views("rules", VIEWS)
+    views("rules")
     if state.view("rules") == "published":
         show_published(catalogue.benchmark(state.view("bench")))
         return
@@ -81,26 +74,22 @@ def benchmark_sidebar(scenario: Scenario) -> None:
     """Draw the controls: the benchmark, the accelerator, and how the system is set up."""
     with st.sidebar:
         sidebar_parts.heading("Benchmark")
-        names = {name: catalogue.benchmark(name).title for name in state.VIEW["bench"]}
-        choose("bench", names, "Benchmark")
+        names = {name: catalogue.benchmark(name).title for name in SETTINGS["bench"].choices}
+        choose("bench", names)
         sidebar_parts.heading("System")
         parts = {name: part.name for name, part in catalogue.accelerators().items()}
         controls.select("accelerator", list(parts), parts.get, hide=True)
         best = state.view("setup") == "best"
         if best:
-            dial("devices", "Devices", DEVICES, number, "All of them serve this model.")
+            dial("devices", DEVICES, number)
         sidebar_parts.spec_sliders(
             tuned(catalogue.benchmark(state.view("bench")), scenario) if best else scenario
         )
         sidebar_parts.heading("Setup")
-        views("setup", {"best": "Best found", "own": "My setting"}, "Setup")
+        views("setup")
         if not best:
             sidebar_parts.engine_setting(scenario)
-        help = (
-            "On: step times of an engine tuned for one benchmark (calibration `submission`). "
-            "Off: the scenario's own calibration, by default that of open-source engines."
-        )
-        toggle("tuned", "Tuned as for a submission", help)
+        toggle("tuned")
 
 
 # What the views share
@@ -159,7 +148,7 @@ def show_limit_costs(study: SystemStudy, scenario: Scenario) -> None:
     pieces.say(limit_finding(study, shown))
     trust_badge.badge(study.options[0])
     with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
-        views("against", AGAINST, "Against")
+        views("against")
         sidebar_parts.limit_sliders()
     lines = limit_curves(study, shown, along)
     _, revision = state.frame(f"kept {along} {study.benchmark.id}", lambda: along)

@@ -16,7 +16,6 @@ from sim_core.view.session import state, sweeps
 
 SIMULATED = "MLPerf-like: simulated, not an MLPerf result."
 
-AGAINST = {"tpot": "TPOT limit", "ttft": "TTFT limit"}
 DEVICES = (1, 2, 4, 8, 16, 32, 64)
 
 

@@ -10,84 +10,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from sim_core import catalogue
-from sim_core.evidence import published as measured
 from sim_core.fields.errors import ScenarioError
+from sim_core.fields.field import is_within
 from sim_core.questions import compare
 from sim_core.questions.teaching import lessons
 from sim_core.scenario.link.changes import with_changes
-from sim_core.scenario.link.page_keys import VIEW_KEYS
+from sim_core.scenario.link.page_settings import PAGE_DEFAULTS, PAGE_KEYS, SETTINGS
 from sim_core.scenario.link.read import MAX_CHARACTERS, from_query
 from sim_core.scenario.link.write import to_query
 from sim_core.scenario.scenario import Scenario
 
-VIEW: Mapping[str, tuple[str, ...]] = {  # view settings and their choices, the first is the default
-    "vary": ("tensor_parallel", "policy", "weight_dtype", "accelerator", "max_batch"),
-    "show": ("frontier", "load", "table"),
-    "axes": ("linear", "log-x", "log-y", "log"),
-    "fine": ("on", "off"),
-    "phases": ("roofline", "step", "specs", "kv", "floor"),
-    "split": ("off", "on"),
-    "batching": ("timeline", "wait", "preemption", "interference", "endings"),
-    "rows": ("slots", "requests"),
-    "extent": ("first", "run"),
-    "bench": tuple(dict.fromkeys(("llama2-70b", *catalogue.preset_ids("benchmarks")))),
-    "rules": ("limits", "bars", "points", "published"),
-    "against": ("tpot", "ttft"),
-    "setup": ("best", "own"),
-    "tuned": ("on", "off"),
-    "calview": ("points", "constants", "steps", "table"),
-    "calmetric": ("tpot_ms", "ttft_ms", "itl_ms", "e2e_ms", "output_tok_per_s"),
-    "calfrom": ("auto", "points", "steps"),
-    "compare": ("sides", "design", "sensitivity"),
-    "sense": ("throughput", "ttft", "tpot", "usd", "joule"),
-    "pools": ("ratio", "stages", "pays", "link"),
-    "over": ("lengths", "limits"),
-    "shift": ("time", "pays", "strategies"),
-    "lesson": ("", *catalogue.preset_ids("lessons")),
-    "level": ("newcomer", "engineer"),
-    "strategy": ("reactive", "fixed", "hindsight", "predictive", "oracle", "free", "one_pool"),
-    "valview": ("points", "errors", "worst", "rows"),
-    "valmetric": ("tpot", "ttft", "throughput"),
-    "valcolour": ("family", "accelerator", "engine"),
-    "valkind": ("closed", "burst", "batch", "offline", "prefill", "server", "split", "every"),
-    "valfamily": ("all", "dense", "moe", "mla"),
-    "valengine": ("all", "tensorrt-llm", "vllm", "sglang", "mlperf"),
-    "valpart": ("all", *measured.measured_accelerators()),
-}
-
-
-class Dial(NamedTuple):
-    """A view setting that is a number: its default and its limits."""
-
-    default: float
-    low: float
-    high: float
-
-
-NUMBERS: Mapping[str, Dial] = {
-    "at_batch": Dial(32, 1, 16_384),
-    "at_context": Dial(0, 0, 1_000_000),  # 0: the scenario's own mean
-    "shown": Dial(24, 1, 60),
-    "from_s": Dial(0.0, 0.0, 1e9),
-    "span_s": Dial(0.0, 0.0, 1e9),  # 0: as much as fits the picture
-    "devices": Dial(8, 1, 64),
-    "pool_load": Dial(0.8, 0.05, 1.5),
-    "step": Dial(1, 1, 20),
-    "target_user": Dial(0.0, 0.0, 1e6),  # 0: the limit on TPOT
-    "target_rate": Dial(0.0, 0.0, 1e7),  # 0: half as much again as today
-}
-AMONG = "among"  # accelerators that are compared, comma-separated; the one view setting without fixed choices
+AMONG = "among"
 AMONG_LIMIT = 6
-VERSUS = "versus"  # frozen scenarios, their queries separated by bars
+VERSUS = "versus"
 FROZEN_LIMIT = compare.MOST - 1
-ANSWERS = "answers"  # of the learner, as `lessons.parse_answers` reads them
+ANSWERS = "answers"
 # Changes after which the old axis ranges mean little:
 REFIT = {"model", "arrivals", "calibration", "constants", "step_profile"}
 STEPS_DROPPED = (
@@ -105,7 +49,7 @@ def start() -> Scenario:
 
 def adopt(address: Mapping[str, Any]) -> None:
     """Take scenario and view settings from an address; what could not be used is kept as notes."""
-    scenario, notes = from_query(address, ignore=VIEW_KEYS)
+    scenario, notes = from_query(address, ignore=PAGE_KEYS)
     st.session_state.scenario = scenario
     st.session_state.notes = notes
     st.session_state.view = _read_view(address, notes)
@@ -114,40 +58,73 @@ def adopt(address: Mapping[str, Any]) -> None:
 
 
 def _read_view(address: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
-    view: dict[str, Any] = {key: _read_number(key, address, notes) for key in NUMBERS}
-    for key, choices in VIEW.items():
-        text = address.get(key, choices[0])
-        if text not in choices:
-            notes.append(f"{key} must be one of {', '.join(choices)}. Ignored: {choices[0]} is shown.")
-            text = choices[0]
-        view[key] = text
-    asked = [name for name in address.get(AMONG, "").split(",") if name]
-    view[AMONG] = ",".join(_known(asked))
+    """Return the page settings of an address; what cannot be used is noted."""
+    return {key: _read(key, str(address.get(key, PAGE_DEFAULTS[key])), notes) for key in SETTINGS}
+
+
+def _read(key: str, text: str, notes: list[str]) -> Any:
+    """Return one page setting from text: by a grammar of its own, or as a choice or a number."""
+    if key in GRAMMARS:
+        return GRAMMARS[key](text, notes)
+    return _read_choice(key, text, notes) if SETTINGS[key].choices else _read_number(key, text, notes)
+
+
+def _read_choice(key: str, text: str, notes: list[str]) -> str:
+    choices, default = SETTINGS[key].choices, PAGE_DEFAULTS[key]
+    if text in choices:
+        return text
+    notes.append(f"{key} must be one of {', '.join(choices)}. Ignored: {default} is shown.")
+    return default
+
+
+def _read_number(key: str, text: str, notes: list[str]) -> float:
+    info, default = SETTINGS[key], PAGE_DEFAULTS[key]
+    try:
+        value = info.kind(text) if len(text) < 30 else math.nan
+    except ValueError:
+        value = math.nan
+    if is_within(value, info):
+        return value
+    what = "a whole number" if info.kind is int else "a number"
+    notes.append(
+        f"{key} must be {what} from {info.low:,g} to {info.high:,.0f}. Ignored: {default:g} is used."
+    )
+    return default
+
+
+def _read_among(text: str, notes: list[str]) -> str:
+    """Return the accelerators to compare; unknown ones are noted."""
+    asked = [name for name in text.split(",") if name]
     unknown = [name for name in asked if name not in catalogue.preset_ids("accelerators")]
     if unknown:
         shown = ", ".join(repr(name[:40]) for name in unknown[:4])
         notes.append(f"{AMONG} names no accelerator with {shown}. Ignored.")
-    view[ANSWERS] = _read_answers(address, notes)
-    view[VERSUS] = _read_versus(str(address.get(VERSUS, "")), notes)
-    return view
+    return ",".join(_known(asked))
 
 
-def _read_answers(address: Mapping[str, Any], notes: list[str]) -> str:
-    """Return the learner's answers from an address; what makes no sense is noted."""
-    found, lost = lessons.parse_answers(str(address.get(ANSWERS, ""))[:4000])
+def _read_answers(text: str, notes: list[str]) -> str:
+    """Return the learner's answers; what makes no sense is noted."""
+    found, lost = lessons.parse_answers(text[:4000])
     if lost:
         notes.append(f"{ANSWERS} has {lost} that are no answer such as 1.2=b or 1.1=5000. Ignored.")
     return lessons.answers_text(found)
 
 
 def _read_versus(text: str, notes: list[str]) -> str:
-    """Return frozen scenarios from an address, each as far as it can be used."""
+    """Return frozen scenarios, each as far as it can be used."""
     parts = [part for part in text[:MAX_CHARACTERS].split("|") if part]
     if len(parts) > FROZEN_LIMIT:
         notes.append(f"{VERSUS} holds {len(parts)} scenarios; the first {FROZEN_LIMIT} are compared.")
-    found = [from_query(part, ignore=VIEW_KEYS) for part in parts[:FROZEN_LIMIT]]
+    found = [from_query(part, ignore=PAGE_KEYS) for part in parts[:FROZEN_LIMIT]]
     notes += [note for _, more in found for note in more]
     return "|".join(to_query(scenario) for scenario, _ in found)
+
+
+GRAMMARS: Mapping[str, Callable[[str, list[str]], str]] = {  # readers of the texts without fixed choices
+    AMONG: _read_among,
+    ANSWERS: _read_answers,
+    VERSUS: _read_versus,
+}
 
 
 def frozen() -> list[Scenario]:
@@ -178,24 +155,6 @@ def swap(place: int) -> None:
 
 def _freeze_all(sides: list[Scenario]) -> None:
     st.session_state.view = st.session_state.view | {VERSUS: "|".join(map(to_query, sides))}
-
-
-def _read_number(key: str, address: Mapping[str, Any], notes: list[str]) -> float:
-    """Return a numeric view setting from an address; one that cannot be used is noted."""
-    dial = NUMBERS[key]
-    text = str(address.get(key, dial.default))
-    kind = type(dial.default)
-    try:
-        value = kind(text) if len(text) < 30 else math.nan
-    except ValueError:
-        value = math.nan
-    if dial.low <= value <= dial.high:
-        return value
-    what = "a whole number" if kind is int else "a number"
-    notes.append(
-        f"{key} must be {what} from {dial.low:,g} to {dial.high:,.0f}. Ignored: {dial.default:g} is used."
-    )
-    return dial.default
 
 
 def _known(names: list[str]) -> list[str]:
@@ -300,8 +259,8 @@ def view_number(key: str) -> float:
 
 def set_number(key: str, value: float) -> None:
     """Change one numeric view setting; a value beyond its limits becomes the limit."""
-    dial = NUMBERS[key]
-    value = type(dial.default)(min(max(value, dial.low), dial.high))
+    info = SETTINGS[key]
+    value = info.kind(min(max(value, info.low), info.high))
     st.session_state.view = st.session_state.view | {key: value}
 
 
@@ -325,10 +284,8 @@ def address_parameters() -> dict[str, str]:
     """Return what the address holds: `v` and every key of scenario and view that differs from its default."""
     scenario: Scenario = st.session_state.scenario
     found = dict(parse_qsl(to_query(scenario), keep_blank_values=True)) if scenario.changed() else {}
-    defaults = {key: choices[0] for key, choices in VIEW.items()} | {AMONG: "", ANSWERS: "", VERSUS: ""}
-    defaults |= {key: dial.default for key, dial in NUMBERS.items()}
     view: dict[str, Any] = st.session_state.view
-    return found | {key: _text(value) for key, value in view.items() if value != defaults[key]}
+    return found | {key: _text(value) for key, value in view.items() if value != PAGE_DEFAULTS[key]}
 
 
 def _text(value: str | float) -> str:

@@ -39,7 +39,6 @@ from sim_core.view.shift.work import (
     study_of,
 )
 
-VIEWS = {"time": "Over time", "strategies": "All strategies", "pays": "When adapting pays"}
 MOST_DECISIONS = 40  # whose worth is worked out
 
 
@@ -52,7 +51,7 @@ def show(scenario: Scenario) -> None:
     The sliders have a place of their own, whatever a view says above them: while it works things out, what
     the run before drew stays where nothing new stands, and a slider that had moved would be there twice.
     """
-    views("shift", VIEWS)
+    views("shift")
     with st.container():
         sweeps.wait_until_ready()
     top = st.container()
@@ -81,7 +80,7 @@ def show_over_time(scenario: Scenario, top: Any) -> None:
         pieces.say(adapting_finding(study, known), move_words(study.scenario))
         trust_badge.badge(study.scenario)
         with st.container(width=300):
-            choose("strategy", STRATEGIES, "Strategy")
+            choose("strategy", STRATEGIES)
     outcome = known[name]
     chart(
         shift_figures.over_time_figure(study, outcome, known["fixed"]),

@@ -17,10 +17,11 @@ from sim_core import catalogue
 from sim_core.catalogue.calibrations import calibration, parse_constants
 from sim_core.evidence.own import engine as own_engine
 from sim_core.evidence.own.cases import METRICS, median_error
-from sim_core.evidence.own.engine import POINTS, STEPS, MeasuredPoint, OwnEngine
+from sim_core.evidence.own.engine import POINTS, MeasuredPoint, OwnEngine
 from sim_core.evidence.own.fit import FOLDS
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.link.carry import carried_by
+from sim_core.scenario.link.page_settings import choice_names
 from sim_core.scenario.link.write import command_for
 from sim_core.scenario.profiles import profile_toml
 from sim_core.scenario.scenario import Scenario
@@ -36,8 +37,6 @@ from sim_core.view.trust import calibrate_figures
 from sim_core.view.trust.calibrate_figures import metric_words
 from sim_core.view.trust.uploads import SHOWN, intake, many_words, mine
 
-VIEWS = {"points": "Before and after", "constants": "Constants", "steps": "Steps", "table": "All points"}
-KINDS = {POINTS: "Operating points", STEPS: "Measured steps"}
 SAME = 0.1  # TTFT within this of the measured one: the schedule fits
 
 
@@ -237,7 +236,7 @@ def _use(wanted: Scenario) -> None:
 
 def controls_row(engine: OwnEngine) -> None:
     """Draw the choice of view and metric, and of what is fitted."""
-    names = dict(VIEWS)
+    names = choice_names("calview")
     if not engine.levers:
         names.pop("constants")
     if engine.steps is None:
@@ -252,10 +251,11 @@ def controls_row(engine: OwnEngine) -> None:
             _valid("calmetric", known)
             titles = {name: calibrate_figures.METRICS[name][0] for name in known}
             if known:
-                views("calmetric", titles, "Metric")
+                views("calmetric", titles)
         kinds = own_engine.kinds_of(list(mine().values()))
         if len(kinds) > 1:
-            views("calfrom", {name: KINDS[name] for name in kinds}, "Fit to")
+            named = choice_names("calfrom")
+            views("calfrom", {name: named[name] for name in kinds})
 
 
 def _valid(key: str, known: Sequence[str] | dict[str, str]) -> None:

@@ -16,6 +16,7 @@ from sim_core.evidence import errors as evidence_errors
 from sim_core.evidence import published as measured
 from sim_core.evidence.assumed import scenario_of
 from sim_core.evidence.published import FAMILIES, NOT_STATED
+from sim_core.scenario.link.page_settings import SETTINGS, choice_names
 from sim_core.scenario.link.write import to_query
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.drawing.figures import Row
@@ -37,25 +38,7 @@ from sim_core.view.trust.validation_figures import (
     value_words,
 )
 
-VIEWS = {
-    "points": "Predicted against measured",
-    "errors": "Errors by group",
-    "worst": "Worst cases",
-    "rows": "All points",
-}
 COLOURS_BY = {"family": "model family", "accelerator": "accelerator", "engine": "engine"}
-KINDS = {
-    "closed": "Closed loop",
-    "burst": "One burst of clients",
-    "batch": "One batch (2024 engines)",
-    "offline": "Everything at once",
-    "prefill": "A single prefill",
-    "server": "Open loop (MLPerf entries)",
-    "split": "Disaggregated",
-    "every": "All kinds",
-}
-FAMILY_NAMES = {"dense": "Dense", "moe": "Mixture of experts", "mla": "MLA with experts"}
-ENGINES = {"tensorrt-llm": "TensorRT-LLM", "vllm": "vLLM", "sglang": "SGLang", "mlperf": "MLPerf entry"}
 WORST = 12
 ERRATIC = ", ".join(sorted(measured.ERRATIC_VERSIONS))
 ERRATIC_WORDS = "there a token takes up to five times as long for two clients as for one"
@@ -66,13 +49,13 @@ def filters_sidebar(scenario: Scenario) -> None:
     """Draw the filters."""
     with st.sidebar:
         heading("Published points")
-        choose("valkind", KINDS, "Kind of run")
-        choose("valfamily", {"all": "All models"} | FAMILY_NAMES, "Model family")
-        names = {name: catalogue.accelerator(name).name for name in state.VIEW["valpart"][1:]}
-        choose("valpart", {"all": "All accelerators"} | names, "Accelerator")
-        choose("valengine", {"all": "All engines"} | ENGINES, "Engine")
+        choose("valkind")
+        choose("valfamily")
+        names = {name: catalogue.accelerator(name).name for name in SETTINGS["valpart"].choices[1:]}
+        choose("valpart", {"all": "All accelerators"} | names)
+        choose("valengine")
         heading("Colour")
-        views("valcolour", {"family": "Family", "accelerator": "Part", "engine": "Engine"}, "Colour")
+        views("valcolour")
         st.caption(
             "Filters choose among published measurements; the scenario of the other pages is left as it is."
         )
@@ -84,7 +67,7 @@ def show(scenario: Scenario) -> None:
     show_finding()
     numbers()
     with st.container(horizontal=True, vertical_alignment="center"):
-        views("valview", VIEWS)
+        views("valview")
         metric = _metric()
     rows = chosen(metric)
     view = {
@@ -125,7 +108,7 @@ def chosen(metric: str) -> list[dict[str, Any]]:
         if _is_kind(row, kind)
         and family in ("all", row["family"])
         and part in ("all", row["accelerator"])
-        and (engine == "all" or row["engine"] == ENGINES[engine])
+        and (engine == "all" or row["engine"] == SETTINGS["valengine"].label_of(engine))
         and row[METRICS[metric][1]] > 0
     ]
 
@@ -151,7 +134,7 @@ def _metric() -> str:
     known = known_metrics(state.view("valkind"))
     if state.view("valmetric") not in known:
         state.set_view("valmetric", known[0])
-    views("valmetric", {name: METRICS[name][0] for name in known}, "Metric")
+    views("valmetric", {name: METRICS[name][0] for name in known})
     return state.view("valmetric")
 
 
@@ -160,7 +143,7 @@ def looks(by: str) -> dict[str, Style]:
     """Return the look of every group of the table, those with most points first."""
     names = {
         "family": FAMILIES,
-        "engine": {name: name for name in ENGINES.values()},
+        "engine": {name: name for name in SETTINGS["valengine"].choice_labels[1:]},
         "accelerator": {name: catalogue.accelerator(name).name for name in _parts()},
     }[by]
     return validation_figures.styles(names)
@@ -228,7 +211,7 @@ def show_predicted_over_measured(rows: Sequence[Row], metric: str) -> None:
         alt=validation_figures.against_sentence(rows, metric),
         height=620,
         title=f"Predicted against measured {inside(metric)}",
-        subtitle=f"{KINDS[state.view('valkind')]} · published points · simulated",
+        subtitle=f"{choice_names('valkind')[state.view('valkind')]} · published points · simulated",
         export=(1000, 800),
     )
 
@@ -257,7 +240,7 @@ def show_errors(rows: Sequence[Row], metric: str) -> None:
         alt=validation_figures.spreads_sentence(found, metric, looks(by)),
         height=90 + 46 * len(found),
         title=f"Predicted {inside(metric)} against measured, by {COLOURS_BY[by]}",
-        subtitle=f"{KINDS[state.view('valkind')]} · pale: model not seen by the fit",
+        subtitle=f"{choice_names('valkind')[state.view('valkind')]} · pale: model not seen by the fit",
     )
     st.caption(
         "A pale bar holds four of five points, each predicted by a fit that has not seen its model; the "

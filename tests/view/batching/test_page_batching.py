@@ -19,19 +19,19 @@ from sim_core.questions.experiments import endings as endings_experiment
 from sim_core.questions.experiments import waiting as waiting_experiment
 from sim_core.questions.experiments.preemption import crossover, mean_context
 from sim_core.results.timeline import POLICIES, logged_scenario, timelines
+from sim_core.scenario.link.page_settings import SETTINGS
 from sim_core.scenario.ready import ready_scenario, ready_scenarios
 from sim_core.view.batching import page as batching
 from sim_core.view.batching import request_editor
 from sim_core.view.batching.endings import _ending_trust
 from sim_core.view.batching.waiting import _wait_trust
-from sim_core.view.session import state
 from tests.places import ROOT
 from tests.visits import APP, FINDING, address, healthy, open_page, said
 
 visit = partial(open_page, "3_Batching.py")
 
 
-@pytest.mark.parametrize("view", state.VIEW["batching"])
+@pytest.mark.parametrize("view", SETTINGS["batching"].choices)
 @pytest.mark.parametrize(
     "name", ["llama-3.1-8b-on-h100", "deepseek-r1-on-h200-x8", "batching-irregular-endings"]
 )

@@ -11,7 +11,7 @@ import pytest
 
 from sim_core import load_scenario
 from sim_core.questions import compare
-from sim_core.scenario.link.page_keys import VIEW_KEYS
+from sim_core.scenario.link.page_settings import PAGE_KEYS
 from sim_core.scenario.link.read import from_query
 from sim_core.scenario.ready import ready_scenario, ready_scenarios
 from sim_core.scenario.scenario import Scenario
@@ -95,7 +95,7 @@ def test_every_ready_scenario_has_a_card_with_its_link() -> None:
     assert sorted(cards) == sorted(f"ready_{id}" for id in ready)
     assert ready[cards[0].removeprefix("ready_")].build() == Scenario()  # the first stop comes first
     for name, preset in ready.items():
-        assert from_query(f"?preset={name}", ignore=VIEW_KEYS) == (preset.build(), [])
+        assert from_query(f"?preset={name}", ignore=PAGE_KEYS) == (preset.build(), [])
         assert preset.page in {title for _, title in shell.PAGES}
     assert [group.value for group in app.subheader] == [
         title for _, title in shell.PAGES if title in {preset.page for preset in ready.values()}

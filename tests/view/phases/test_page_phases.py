@@ -13,14 +13,14 @@ from streamlit.testing.v1 import AppTest
 
 from sim_core import catalogue, questions
 from sim_core.evidence import trust
+from sim_core.scenario.link.page_settings import SETTINGS
 from sim_core.scenario.ready import ready_scenario, ready_scenarios
 from sim_core.view.phases.hardware import _maps_text, tpot_limits
-from sim_core.view.session import state
 from tests.places import ROOT
 from tests.visits import finding, healthy, open_page, said
 
 PAGE = "2_Two_phases.py"
-VIEWS = state.VIEW["phases"]
+VIEWS = SETTINGS["phases"].choices
 
 
 def visit(**address: str) -> AppTest:

@@ -9,10 +9,10 @@ from sim_core import catalogue
 from sim_core.command.main import main
 from sim_core.evidence import trust
 from sim_core.questions import benchmark_search
+from sim_core.scenario.link.page_settings import SETTINGS
 from sim_core.view.scenarios.page import limit_curves, row_trust, scenario_rows
 from sim_core.view.scenarios.published import marks
 from sim_core.view.scenarios.study import _study, own_limits
-from sim_core.view.session import state
 from tests.visits import finding, healthy, open_page, said
 
 PAGE = "4_Scenarios.py"
@@ -29,9 +29,12 @@ def captions(app: AppTest) -> str:
 
 @pytest.mark.parametrize(
     "bench",
-    [pytest.param(name, marks=pytest.mark.slow if k else ()) for k, name in enumerate(state.VIEW["bench"])],
+    [
+        pytest.param(name, marks=pytest.mark.slow if k else ())
+        for k, name in enumerate(SETTINGS["bench"].choices)
+    ],
 )
-@pytest.mark.parametrize("rules", state.VIEW["rules"])
+@pytest.mark.parametrize("rules", SETTINGS["rules"].choices)
 def test_every_view_of_every_benchmark(bench: str, rules: str) -> None:
     """Oracle: no exception, a finding, and the words that MLCommons asks for."""
     app = visit(bench=bench, rules=rules)
@@ -42,7 +45,7 @@ def test_every_view_of_every_benchmark(bench: str, rules: str) -> None:
 
 def test_benchmarks_of_the_page() -> None:
     """Oracle: the preset files."""
-    assert set(state.VIEW["bench"]) == set(catalogue.preset_ids("benchmarks"))
+    assert set(SETTINGS["bench"].choices) == set(catalogue.preset_ids("benchmarks"))
 
 
 def slow(address: dict[str, str]):

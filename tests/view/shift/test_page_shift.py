@@ -16,17 +16,17 @@ from sim_core.questions.shift.cluster import REALLOCATIONS
 from sim_core.questions.shift.report import decision_rows
 from sim_core.questions.shift.study import BINS, Study, brought
 from sim_core.questions.shift.volatility import SWEEP, SWEEP_STRATEGIES
+from sim_core.scenario.link.page_settings import SETTINGS
 from sim_core.scenario.link.read import from_query
 from sim_core.scenario.link.write import to_query
 from sim_core.scenario.ready import ready_scenario
 from sim_core.view.drawing.words import percent
-from sim_core.view.session import state
 from sim_core.view.shift.pays import known_row
 from tests.places import ROOT
 from tests.visits import address, finding, healthy, open_page, said
 
 PAGE = "6_Traffic_shift.py"
-VIEWS = state.VIEW["shift"]
+VIEWS = SETTINGS["shift"].choices
 QUICK = {"demand_hours": "0.03", "dwell_s": "30", "prefill_workers": "2", "decode_workers": "2",
          "cooldown_s": "20", "observe_s": "10", "slo_tpot_ms": "20", "init_s": "2",
          "warm_up_s": "2"}  # fmt: skip
@@ -41,7 +41,7 @@ def scenario_of(app: AppTest):
     return app.session_state["scenario"]
 
 
-@pytest.mark.parametrize("strategy", state.VIEW["strategy"])
+@pytest.mark.parametrize("strategy", SETTINGS["strategy"].choices)
 def test_every_strategy_over_time(strategy: str) -> None:
     """Oracle: the strategy's own outcome stands in the table; nothing is left to work out."""
     app = visit(strategy=strategy)

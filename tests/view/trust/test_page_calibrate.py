@@ -17,11 +17,11 @@ from sim_core.evidence.own.cases import METRICS, median_error
 from sim_core.evidence.own.formats.points import OwnSteps, Upload
 from sim_core.evidence.own.formats.read import read_upload
 from sim_core.fields.errors import ScenarioError
+from sim_core.scenario.link.page_settings import SETTINGS
 from sim_core.scenario.profiles import read_profile
 from sim_core.scenario.scenario import Scenario
-from sim_core.view.session import state
 from sim_core.view.trust import calibrate_figures
-from sim_core.view.trust.calibrate import VIEWS, fit_notes, point_rows
+from sim_core.view.trust.calibrate import fit_notes, point_rows
 from sim_core.view.trust.uploads import example
 from tests.visits import FINDING, address, finding, healthy, open_page, said
 
@@ -185,9 +185,9 @@ def test_the_figure_of_steps_shows_those_held_out() -> None:
 
 
 def test_the_link_knows_every_view() -> None:
-    """Oracle: the page's own choices."""
-    assert set(VIEWS) == set(state.VIEW["calview"])
-    assert set(calibrate_figures.METRICS) == set(METRICS) == set(state.VIEW["calmetric"])
+    """Oracle: the metrics that are compared, and what can be fitted to."""
+    assert set(calibrate_figures.METRICS) == set(METRICS) == set(SETTINGS["calmetric"].choices)
+    assert set(SETTINGS["calfrom"].choices) == {"auto", own_engine.POINTS, own_engine.STEPS}
 
 
 # --- the command ----------------------------------------------------------------------------------

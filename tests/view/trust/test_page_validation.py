@@ -14,18 +14,19 @@ from sim_core.evidence import trust
 from sim_core.evidence.blind import NO_BAND
 from sim_core.evidence.coverage import STEEP_LOAD
 from sim_core.evidence.errors import scored
+from sim_core.scenario.link.page_settings import SETTINGS
 from sim_core.view.drawing import figures, trust_words
 from sim_core.view.frontier.figures import pareto
 from sim_core.view.parts import actions
-from sim_core.view.session import state, sweeps
+from sim_core.view.session import sweeps
 from sim_core.view.trust import validation as page
 from tests.visits import FINDING, address, healthy, open_page, said
 
 visit = partial(open_page, "7_Validation.py")
 
 
-@pytest.mark.parametrize("view", state.VIEW["valview"])
-@pytest.mark.parametrize("kind", state.VIEW["valkind"])
+@pytest.mark.parametrize("view", SETTINGS["valview"].choices)
+@pytest.mark.parametrize("kind", SETTINGS["valkind"].choices)
 def test_every_view_of_every_kind_runs(view: str, kind: str) -> None:
     """Oracle: no exception, a finding, a badge, and an address that holds the view."""
     app = healthy(visit(valview=view, valkind=kind))
@@ -88,10 +89,8 @@ def test_the_worst_cases_carry_their_source_and_a_link() -> None:
 def test_the_choices_of_accelerators_are_the_tables() -> None:
     """Oracle: the table."""
     parts = {point.accelerator for point in measured.points()}
-    assert set(state.VIEW["valpart"]) == {"all", *parts}
-    assert {"".join(page.ENGINES[name]) for name in state.VIEW["valengine"][1:]} == {
-        point.engine for point in measured.points()
-    }
+    assert set(SETTINGS["valpart"].choices) == {"all", *parts}
+    assert set(SETTINGS["valengine"].choice_labels[1:]) == {point.engine for point in measured.points()}
 
 
 def test_the_command_line_says_how_far_to_trust(capsys) -> None:
@@ -110,8 +109,8 @@ def test_the_command_line_says_how_far_to_trust(capsys) -> None:
 @pytest.mark.parametrize(
     ("page", "query"),
     [
-        *(("2_Two_phases.py", {"phases": name}) for name in state.VIEW["phases"]),
-        *(("3_Batching.py", {"batching": name, "requests": "200"}) for name in state.VIEW["batching"]),
+        *(("2_Two_phases.py", {"phases": name}) for name in SETTINGS["phases"].choices),
+        *(("3_Batching.py", {"batching": name, "requests": "200"}) for name in SETTINGS["batching"].choices),
         *(("4_Scenarios.py", {"rules": name}) for name in ("limits", "bars", "points")),
     ],
 )

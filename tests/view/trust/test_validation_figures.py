@@ -11,11 +11,11 @@ import pytest
 from sim_core.evidence import published as measured
 from sim_core.evidence import trust
 from sim_core.evidence.blind import Band
+from sim_core.scenario.link.page_settings import SETTINGS
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.drawing import trust_words
 from sim_core.view.drawing.words import THIN
 from sim_core.view.parts import trust_badge
-from sim_core.view.session import state
 from sim_core.view.trust import validation, validation_figures
 from sim_core.view.trust.validation_figures import METRICS, ErrorSpread
 from tests.loops import each
@@ -27,7 +27,7 @@ def rows(kind: str = "closed") -> list[dict]:
     return [row for row in validation.every_row() if row["pools"] == "one" and row["traffic"] == kind]
 
 
-@each(list(itertools.product(measured.TRAFFIC, METRICS, state.VIEW["valcolour"])))
+@each(list(itertools.product(measured.TRAFFIC, METRICS, SETTINGS["valcolour"].choices)))
 def test_plotly_accepts_every_scatter(kind: str, metric: str, by: str) -> None:
     """Oracle: Plotly's own validation; as many marks as there are rows with both values."""
     shown = validation_figures.comparable_rows(rows(kind), metric)
@@ -62,7 +62,7 @@ def test_points_that_do_not_count_are_hollow() -> None:
 
 def test_a_group_keeps_its_look() -> None:
     """Oracle: looks come from the whole table; no two of one colour share a mark."""
-    for by in state.VIEW["valcolour"]:
+    for by in SETTINGS["valcolour"].choices:
         found = validation.looks(by)
         assert len({(look.colour, look.symbol) for look in found.values()}) == len(found)
     figure = validation_figures.against(

@@ -1,0 +1,242 @@
+"""The settings of pages: how, not what, is shown. One list, which links, controls and tests are made from.
+
+A link carries them beside the scenario's keys. What reads a scenario passes them over; the session reads
+them (`sim_core/view/session/state.py`), and the controls take their names and choices from here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from sim_core.catalogue.accelerators import measured_accelerators
+from sim_core.catalogue.reader import preset_ids
+from sim_core.fields.described import described, fields_of
+from sim_core.fields.field import FieldInfo
+
+
+def _on(*pages: str) -> Callable[..., Any]:
+    """Return the maker of the settings of some pages: each with its default, and what its control is called.
+
+    `choices` are named where their names are nobody else's; `help` is what the control says when pointed at.
+    """
+    return lambda default, label="", help="", **about: described(
+        help, default, group=", ".join(pages), label=label, **about
+    )
+
+
+_frontier, _phases, _batching, _calibrate = map(_on, ("Frontier", "Two phases", "Batching", "Calibrate"))
+_benchmarks, _pools, _shift, _compare = map(_on, ("Scenarios", "Disaggregation", "Traffic shift", "Compare"))
+_lessons, _validation = _on("Lessons"), _on("Validation")
+_one_step = _on("Two phases", "Batching")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PageSettings:
+    """Every setting of a page with its default, in the order of the address bar."""
+
+    at_batch: int = _one_step(32, low=1, high=16_384)
+    at_context: int = _one_step(0, low=0, high=1_000_000)  # 0: the scenario's own mean
+    shown: int = _batching(24, "Requests shown", low=1, high=60)
+    from_s: float = _batching(0.0, "Look from", low=0.0, high=1e9)
+    span_s: float = _batching(0.0, low=0.0, high=1e9)  # 0: as much as fits the picture
+    devices: int = _benchmarks(8, "Devices", "All of them serve this model.", low=1, high=64)
+    pool_load: float = _pools(
+        0.8,
+        "Load",
+        "Request rate, as a share of the rate at which one pool of the same devices saturates.",
+        low=0.05,
+        high=1.5,
+    )
+    step: int = _lessons(1, low=1, high=20)
+    # 0: the limit on TPOT
+    target_user: float = _compare(0.0, "For each user, at least", low=0.0, high=1e6)
+    # 0: half as much again as today
+    target_rate: float = _compare(0.0, "Per accelerator, at least", low=0.0, high=1e7)
+
+    vary: str = _frontier(
+        "tensor_parallel",
+        "Curves by",
+        choices=("tensor_parallel", "policy", "weight_dtype", "accelerator", "max_batch"),
+    )
+    show: str = _frontier(
+        "frontier", "Show", choices={"frontier": "Frontier", "load": "Load curve", "table": "Table"}
+    )
+    axes: str = _on("Frontier", "Compare")("linear", choices=("linear", "log-x", "log-y", "log"))
+    fine: str = _frontier("on", choices=("on", "off"))
+    phases: str = _phases(
+        "roofline",
+        "Show",
+        choices={
+            "roofline": "Roofline",
+            "step": "One step",
+            "specs": "More FLOPs or bandwidth?",
+            "kv": "KV cache",
+            "floor": "The floor",
+        },
+    )
+    split: str = _phases("off", "weights and attention apart", choices=("off", "on"))
+    batching: str = _batching(
+        "timeline",
+        "Show",
+        choices={
+            "timeline": "Timeline",
+            "wait": "Waiting for a batch",
+            "preemption": "Out of KV cache",
+            "interference": "Interference",
+            "endings": "Irregular endings",
+        },
+    )
+    rows: str = _batching("slots", "Rows", choices={"slots": "by slot", "requests": "by request"})
+    extent: str = _batching("first", "How much", choices={"first": "First requests", "run": "Whole run"})
+    bench: str = _benchmarks(
+        "llama2-70b", "Benchmark", choices=tuple(dict.fromkeys(("llama2-70b", *preset_ids("benchmarks"))))
+    )
+    rules: str = _benchmarks(
+        "limits",
+        "Show",
+        choices={
+            "limits": "What a limit costs",
+            "bars": "Scenarios",
+            "points": "Operating points",
+            "published": "Published results",
+        },
+    )
+    against: str = _benchmarks("tpot", "Against", choices={"tpot": "TPOT limit", "ttft": "TTFT limit"})
+    setup: str = _benchmarks("best", "Setup", choices={"best": "Best found", "own": "My setting"})
+    tuned: str = _benchmarks(
+        "on",
+        "Tuned as for a submission",
+        "On: step times of an engine tuned for one benchmark (calibration `submission`). "
+        "Off: the scenario's own calibration, by default that of open-source engines.",
+        choices=("on", "off"),
+    )
+    calview: str = _calibrate(
+        "points",
+        "Show",
+        choices={
+            "points": "Before and after",
+            "constants": "Constants",
+            "steps": "Steps",
+            "table": "All points",
+        },
+    )
+    calmetric: str = _calibrate(
+        "tpot_ms", "Metric", choices=("tpot_ms", "ttft_ms", "itl_ms", "e2e_ms", "output_tok_per_s")
+    )
+    calfrom: str = _calibrate(
+        "auto",
+        "Fit to",
+        choices={"auto": "What there is", "points": "Operating points", "steps": "Measured steps"},
+    )
+    compare: str = _compare(
+        "sides",
+        "Show",
+        choices={
+            "sides": "A or B?",
+            "design": "Design an accelerator",
+            "sensitivity": "What matters most?",
+        },
+    )
+    sense: str = _compare(
+        "throughput",
+        "Figure",
+        choices={
+            "throughput": "Throughput within the limits",
+            "ttft": "TTFT p99",
+            "tpot": "TPOT p99",
+            "usd": "Cost",
+            "joule": "Energy",
+        },
+    )
+    pools: str = _pools(
+        "ratio",
+        "Show",
+        choices={
+            "ratio": "The ratio",
+            "stages": "One pool or two",
+            "pays": "When it pays",
+            "link": "The KV link",
+        },
+    )
+    over: str = _pools("lengths", "Map over", choices={"lengths": "Over lengths", "limits": "Over limits"})
+    shift: str = _shift(
+        "time",
+        "Show",
+        choices={"time": "Over time", "strategies": "All strategies", "pays": "When adapting pays"},
+    )
+    lesson: str = _lessons("", choices=("", *preset_ids("lessons")))  # empty: the list of all
+    level: str = _lessons("newcomer", "Level", choices={"newcomer": "Newcomer", "engineer": "Engineer"})
+    strategy: str = _shift(
+        "reactive",
+        "Strategy",
+        choices=("reactive", "fixed", "hindsight", "predictive", "oracle", "free", "one_pool"),
+    )
+    valview: str = _validation(
+        "points",
+        "Show",
+        choices={
+            "points": "Predicted against measured",
+            "errors": "Errors by group",
+            "worst": "Worst cases",
+            "rows": "All points",
+        },
+    )
+    valmetric: str = _validation("tpot", "Metric", choices=("tpot", "ttft", "throughput"))
+    valcolour: str = _validation(
+        "family", "Colour", choices={"family": "Family", "accelerator": "Part", "engine": "Engine"}
+    )
+    valkind: str = _validation(
+        "closed",
+        "Kind of run",
+        choices={
+            "closed": "Closed loop",
+            "burst": "One burst of clients",
+            "batch": "One batch (2024 engines)",
+            "offline": "Everything at once",
+            "prefill": "A single prefill",
+            "server": "Open loop (MLPerf entries)",
+            "split": "Disaggregated",
+            "every": "All kinds",
+        },
+    )
+    valfamily: str = _validation(
+        "all",
+        "Model family",
+        choices={
+            "all": "All models",
+            "dense": "Dense",
+            "moe": "Mixture of experts",
+            "mla": "MLA with experts",
+        },
+    )
+    valengine: str = _validation(
+        "all",
+        "Engine",
+        choices={
+            "all": "All engines",
+            "tensorrt-llm": "TensorRT-LLM",
+            "vllm": "vLLM",
+            "sglang": "SGLang",
+            "mlperf": "MLPerf entry",
+        },
+    )
+    valpart: str = _validation("all", "Accelerator", choices=("all", *measured_accelerators()))
+
+    among: str = _frontier("")  # accelerators that are compared, comma-separated
+    answers: str = _lessons("")  # of the learner
+    versus: str = _compare("")  # frozen scenarios, their queries separated by bars
+
+
+SETTINGS: Mapping[str, FieldInfo] = fields_of(PageSettings)
+PAGE_DEFAULTS: Mapping[str, str | int | float] = MappingProxyType(dataclasses.asdict(PageSettings()))
+ROOM_KEYS = frozenset({"room", "host", "me"})  # read by the Room page alone, and in no link that it shares
+PAGE_KEYS = ROOM_KEYS | SETTINGS.keys()
+
+
+def choice_names(key: str) -> dict[str, str]:
+    """Return the choices of a setting, and what people call them."""
+    info = SETTINGS[key]
+    return dict(zip(info.choices, info.choice_labels, strict=True))
