@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sim_core.fields.errors import ScenarioError
-from sim_core.price.price import Price, price_of
+from sim_core.price.price import Method, Price, price_of
 from sim_core.price.step_cost import Transfer
 from sim_core.price.work import BYTES_PER_VALUE
 from sim_core.scenario.profiles import EngineProfile
@@ -86,8 +86,12 @@ def one_pool_of(scenario: Scenario) -> Scenario:
     return whole.replace(router="least_loaded")
 
 
-def pool_prices(scenario: Scenario, profile: EngineProfile | None = None) -> PoolPrices:
+def pool_prices(
+    scenario: Scenario, profile: EngineProfile | None = None, method: Method | None = None
+) -> PoolPrices:
     """Return the prices of a scenario's two pools; a measured profile is that of a worker of either.
+
+    A `method` stands in the place of the scenario's calibration.
 
     Raises
     ------
@@ -95,8 +99,8 @@ def pool_prices(scenario: Scenario, profile: EngineProfile | None = None) -> Poo
         If the weights and one KV block exceed the memory of a worker of either pool.
     """
     return PoolPrices(
-        price_of(prefill_of(scenario), profile),
-        price_of(decode_of(scenario), profile),
+        price_of(prefill_of(scenario), profile, method),
+        price_of(decode_of(scenario), profile, method),
         transfer_of(scenario),
     )
 

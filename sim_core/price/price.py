@@ -48,14 +48,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sim_core.catalogue.accelerators import Accelerator
-from sim_core.catalogue.calibrations import calibration
+from sim_core.catalogue.calibrations import Calibration, Constants, calibration
 from sim_core.catalogue.models import Model
 from sim_core.price.memory import Engine, engine_of, kv_blocks
 from sim_core.price.parts import PARTS, Rates, rate_parts, row_parts, token_parts, with_switch
 from sim_core.price.step_cost import StepCost
 from sim_core.price.work import Layout, Work, layout_of, work
 from sim_core.scenario.profiles import EngineProfile, parse_profile
-from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
+from sim_core.scenario.scenario import Scenario, accelerator_of, calibration_of, model_of
 
 MEASURED = ("measured",)
 NEEDS = ("compute", "memory")
@@ -123,7 +123,7 @@ class Price:
     needs: Ledger | None
 
 
-def price_of(scenario: Scenario, profile: EngineProfile | None = None) -> Price:
+def price_of(scenario: Scenario, profile: EngineProfile | None = None, method: Method | None = None) -> Price:
     """Return the price list of a scenario's steps, from its calibration or from a measured engine profile.
 
     Prices are cached by the keys they depend on: a sweep over rates, lengths or limits computes one.
@@ -133,6 +133,8 @@ def price_of(scenario: Scenario, profile: EngineProfile | None = None) -> Price:
     scenario : Scenario
     profile : EngineProfile, optional
         Measured step times, by default the scenario's `step_profile`; they replace the calibration.
+    method : Method, optional
+        In place of the scenario's calibration.
 
     Raises
     ------
@@ -143,8 +145,8 @@ def price_of(scenario: Scenario, profile: EngineProfile | None = None) -> Price:
     """
     profile = profile or measured_steps(scenario)
     if profile is not None and profile.constants:
-        own = {"calibration": profile.calibration, "constants": profile.constants}
-        return price_of(scenario.replace(**own, step_profile=""))
+        own = method_under(calibration(profile.calibration, profile.constants))
+        return price_of(scenario.replace(step_profile=""), method=own)
     if profile is not None:
         return _measured_price(scenario, profile)
     return _price(
@@ -152,7 +154,7 @@ def price_of(scenario: Scenario, profile: EngineProfile | None = None) -> Price:
         accelerator_of(scenario),
         layout_of(scenario),
         engine_of(scenario),
-        method_of(scenario),
+        method or method_of(scenario),
     )
 
 
@@ -162,15 +164,20 @@ def measured_steps(scenario: Scenario) -> EngineProfile | None:
 
 
 class Method(NamedTuple):
-    """What the seconds rest on: the name of a calibration, and constants in place of some of its own."""
+    """What the seconds rest on: the constants, and how compute and memory time are joined (see above)."""
 
-    name: str
-    constants: str
+    constants: Constants
+    smooth: bool
 
 
 def method_of(scenario: Scenario) -> Method:
-    """Return the calibration of a scenario and the constants of its own."""
-    return Method(scenario.calibration, scenario.constants)
+    """Return what a scenario's seconds rest on: its calibration, with the constants of its own."""
+    return method_under(calibration_of(scenario))
+
+
+def method_under(chosen: Calibration) -> Method:
+    """Return what seconds under a calibration rest on."""
+    return Method(chosen.base, chosen.smooth)
 
 
 def _table_tokens(engine: Engine) -> int:
@@ -181,11 +188,10 @@ def _table_tokens(engine: Engine) -> int:
 @lru_cache(maxsize=256)
 def _price(model: Model, accelerator: Accelerator, layout: Layout, engine: Engine, method: Method) -> Price:
     tables = _tables(model, accelerator, layout, _table_tokens(engine), method)
-    chosen = calibration(*method)
-    constants = with_switch(chosen.base, engine.prefill_switch_ms)
+    constants = with_switch(method.constants, engine.prefill_switch_ms)
     blocks = kv_blocks(model, accelerator, layout, engine)
     row_parts_s, row_needs_s = _row_tables(tables.work, method, engine.max_batch)
-    rate_parts_s = by_heading(PARTS, rate_parts(tables.work, constants, chosen.smooth))
+    rate_parts_s = by_heading(PARTS, rate_parts(tables.work, constants, method.smooth))
     ledger = Ledger(PARTS, tables.token_parts_s, row_parts_s, rate_parts_s)
     needs = Ledger(NEEDS, tables.token_needs_s, row_needs_s, tables.rate_needs_s)
     return Price(
@@ -245,11 +251,10 @@ class _Tables(NamedTuple):
 
 @lru_cache(maxsize=64)
 def _tables(model: Model, accelerator: Accelerator, layout: Layout, length: int, method: Method) -> _Tables:
-    chosen = calibration(*method)
     load = work(model, accelerator, layout)
     tokens = np.arange(1, length + 1, dtype=float)
     parts_s = np.zeros((len(PARTS), length + 1))
-    for part, seconds in token_parts(load, chosen.base, chosen.smooth, tokens).items():
+    for part, seconds in token_parts(load, *method, tokens).items():
         parts_s[PARTS.index(part), 1:] = seconds
     needs_s = np.zeros((len(NEEDS), length + 1))
     needs_s[0, 1:] = (load.dense_compute_s + load.expert_compute_s) * tokens
@@ -265,10 +270,9 @@ def _tables(model: Model, accelerator: Accelerator, layout: Layout, length: int,
 
 def _row_tables(load: Work, method: Method, max_batch: int) -> tuple[np.ndarray, np.ndarray]:
     """Return time by part, and needed time, over sampled rows 0..max_batch [s]."""
-    chosen = calibration(*method)
     rows = np.arange(1, max_batch + 1, dtype=float)
     parts_s = np.zeros((len(PARTS), max_batch + 1))
-    for part, seconds in row_parts(load, chosen.base, chosen.smooth, rows).items():
+    for part, seconds in row_parts(load, *method, rows).items():
         parts_s[PARTS.index(part), 1:] = seconds
     needs_s = np.zeros((len(NEEDS), max_batch + 1))
     needs_s[0, 1:] = load.head_compute_s * rows

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sim_core.catalogue.accelerators import Accelerator
 from sim_core.catalogue.models import Model
 from sim_core.price.pools import PoolPrices, pool_prices
-from sim_core.price.price import Price, price_of
+from sim_core.price.price import Method, Price, price_of
 from sim_core.scenario.profiles import EngineProfile
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 
@@ -43,10 +43,15 @@ class Priced:
         return [self.pools.prefill, self.price] if self.pools else [self.price]
 
 
-def priced(scenario: Scenario, profile: EngineProfile | None = None, price: Price | None = None) -> Priced:
+def priced(
+    scenario: Scenario,
+    profile: EngineProfile | None = None,
+    price: Price | None = None,
+    method: Method | None = None,
+) -> Priced:
     """Return a scenario with its prices, from its calibration or a measured engine profile.
 
-    A `price` given stands in the place of the decoding engine's.
+    A `price` given stands in the place of the decoding engine's, a `method` in that of the calibration.
 
     Raises
     ------
@@ -57,7 +62,7 @@ def priced(scenario: Scenario, profile: EngineProfile | None = None, price: Pric
     """
     model, accelerator = model_of(scenario), accelerator_of(scenario)
     if not scenario.split:
-        return Priced(scenario, model, accelerator, price or price_of(scenario, profile))
-    pools = pool_prices(scenario, profile)
+        return Priced(scenario, model, accelerator, price or price_of(scenario, profile, method))
+    pools = pool_prices(scenario, profile, method)
     pools = pools._replace(decode=price) if price else pools
     return Priced(scenario, model, accelerator, pools.decode, pools)

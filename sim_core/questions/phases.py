@@ -26,7 +26,7 @@ from sim_core.catalogue.models import Model
 from sim_core.price.memory import engine_of, kv_blocks
 from sim_core.price.one_step import window_pairs
 from sim_core.price.parts import PARTS, rate_parts, row_parts, slower, token_parts, with_switch
-from sim_core.price.price import Method, method_of
+from sim_core.price.price import Method, method_of, method_under
 from sim_core.price.work import Layout, Work, attention_flop_per_s, layout_of, parameters, precisions, work
 from sim_core.scenario.scenario import Scenario, accelerator_of, calibration_of, model_of
 from sim_core.traffic.draws import mean_lengths
@@ -109,7 +109,7 @@ def pricing_of(scenario: Scenario, calibration_name: str = "") -> Pricing:
     ScenarioError
         If the layout does not divide the model, or the device has no figure for the precision.
     """
-    method = Method(calibration_name, "") if calibration_name else method_of(scenario)
+    method = method_under(calibration(calibration_name)) if calibration_name else method_of(scenario)
     layout, switch_ms = layout_of(scenario), scenario.prefill_switch_ms
     return _pricing(model_of(scenario), accelerator_of(scenario), layout, method, switch_ms)
 
@@ -118,12 +118,11 @@ def pricing_of(scenario: Scenario, calibration_name: str = "") -> Pricing:
 def _pricing(
     model: Model, part: Accelerator, layout: Layout, method: Method, switch_ms: float | None
 ) -> Pricing:
-    chosen = calibration(*method)
     dense, expert, _ = precisions(model, layout.weight_dtype)
     return Pricing(
         work(model, part, layout),
-        with_switch(chosen.base, switch_ms),
-        chosen.smooth,
+        with_switch(method.constants, switch_ms),
+        method.smooth,
         model.window_tokens if model.window_layers else 0,
         part.flop_per_s(dense),
         part.flop_per_s(expert),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sim_core import ScenarioError
-from sim_core.catalogue.calibrations import calibration, parse_constants
+from sim_core.catalogue.calibrations import calibration
 from sim_core.evidence.own.cases import (
     METRICS,
     Case,
@@ -57,7 +57,10 @@ def point(**fields: object) -> OwnPoint:
 
 
 def planted(
-    constants: str, clients: tuple[int, ...] = (1, 4, 16, 64, 128), steps_take: float = 1.0, **lengths: float
+    constants: dict[str, float],
+    clients: tuple[int, ...] = (1, 4, 16, 64, 128),
+    steps_take: float = 1.0,
+    **lengths: float,
 ) -> list[Case]:
     """Return closed loops as an engine with other constants would measure them, with noise."""
     noise = np.random.default_rng(1)
@@ -93,7 +96,7 @@ def factors(found: Fit) -> dict[str, FittedLever]:
 def test_planted_constants_come_back(lever: str, constant: str, factor: float, lengths: dict) -> None:
     """Oracle: the factor that the points were made with, where clients and lengths can show it."""
     usual = {item.name: item.value for item in calibration("typical").constants}
-    cases = planted(f"{constant}:{factor * usual[constant]:.6g}", (1, 2, 4, 8, 16, 32, 64, 128), **lengths)
+    cases = planted({constant: factor * usual[constant]}, (1, 2, 4, 8, 16, 32, 64, 128), **lengths)
     found = fit(cases)
     levers = factors(found)
     assert levers[lever].factor == pytest.approx(factor, rel=0.2)
@@ -105,9 +108,9 @@ def test_planted_constants_come_back(lever: str, constant: str, factor: float, l
 
 def test_the_fit_predicts_points_it_has_not_seen() -> None:
     """Oracle: the planted engine at other lengths and clients, without noise."""
-    text = "weight_read:0.6,layer:80,sequence:40"
-    found = fit(planted(text), hold_out=False)
-    others = planted(text, (2, 8, 32), prompt_tokens=300.0, output_tokens=400.0)
+    own = {"weight_read": 0.6, "layer": 80.0, "sequence": 40.0}
+    found = fit(planted(own), hold_out=False)
+    others = planted(own, (2, 8, 32), prompt_tokens=300.0, output_tokens=400.0)
     before = case_ratios(others, predict_cases(others))
     after = case_ratios(others, predict_cases(others, found.constants))
     assert median_error(after, "tpot_ms") < 0.04 < median_error(before, "tpot_ms")
@@ -115,7 +118,7 @@ def test_the_fit_predicts_points_it_has_not_seen() -> None:
 
 def test_what_the_points_cannot_tell_stays_with_the_calibration() -> None:
     """Oracle: one client with a short context reads hardly any KV cache and collects no batch."""
-    found = fit(planted("", (1,), prompt_tokens=16.0))
+    found = fit(planted({}, (1,), prompt_tokens=16.0))
     levers = factors(found)
     for name in ("kv", "sequences", "compute"):
         assert not levers[name].told, name
@@ -124,14 +127,14 @@ def test_what_the_points_cannot_tell_stays_with_the_calibration() -> None:
 
 def test_nothing_fitted_is_faster_than_the_datasheet() -> None:
     """Oracle: shares of peak end at 1, even for points that claim to be far quicker."""
-    cases = [case._replace(point=case.point._replace(tpot_ms=case.point.tpot_ms / 5)) for case in planted("")]
-    own = parse_constants(fit(cases, hold_out=False).constants)
+    cases = [case._replace(point=case.point._replace(tpot_ms=case.point.tpot_ms / 5)) for case in planted({})]
+    own = fit(cases, hold_out=False).constants
     assert max(own[name] for name in ("weight_read", "kv_read", "bf16")) <= 1
 
 
 def test_few_points_are_not_held_out() -> None:
     """Oracle: with three points a fold would fit two: the held-out errors are left empty."""
-    found = fit(planted("layer:80", (1, 8, 64)))
+    found = fit(planted({"layer": 80.0}, (1, 8, 64)))
     assert np.isnan(found.held_out).all()
     assert np.isfinite(found.after[:, 1]).all()
 
@@ -148,15 +151,15 @@ def test_the_levers_are_those_that_act() -> None:
 @pytest.mark.parametrize("planted_factor", [0.4, 1.0, 1.3, 30.0])
 def test_the_speed_factor_is_the_planted_one(planted_factor: float) -> None:
     """Oracle: the factor by which every step was made longer."""
-    cases = planted("", (1, 8, 32), steps_take=planted_factor)
+    cases = planted({}, (1, 8, 32), steps_take=planted_factor)
     assert speed_factor(cases) == pytest.approx(planted_factor, rel=0.03)
 
 
 def test_a_wrong_schedule_is_no_matter_of_speed() -> None:
     """Oracle: points of an engine with four places: TTFT stays off once the factor has made TPOT right."""
-    cases = [_measured_with_four_places(case) for case in planted("", (16,))]
+    cases = [_measured_with_four_places(case) for case in planted({}, (16,))]
     factor = speed_factor(cases)
-    left = case_ratios(cases, predict_cases(cases, "", factor))
+    left = case_ratios(cases, predict_cases(cases, steps_take=factor))
     assert median_error(left, "tpot_ms") < 0.01
     assert median_error(left, "ttft_ms") > 0.5
 

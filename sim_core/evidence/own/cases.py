@@ -8,11 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sim_core.engine.run import run
+from sim_core.catalogue.calibrations import calibration, with_constants
+from sim_core.engine.run import run_priced
 from sim_core.evidence.own.formats.points import OwnPoint
 from sim_core.fields.errors import ScenarioError
-from sim_core.price.price import price_of, slowed
+from sim_core.price.price import Method, method_under, price_of, slowed
+from sim_core.price.priced import priced
 from sim_core.scenario.scenario import Scenario
+from sim_core.traffic.draws import requests_sent
 
 METRICS = ("ttft_ms", "tpot_ms", "itl_ms", "e2e_ms", "output_tok_per_s")
 SCALES: Mapping[str, float] = {  # log errors that such measurements have; see `measured.about`
@@ -91,34 +94,35 @@ def _little(point: OwnPoint) -> int:
     return max(round(open_requests), 1) if math.isfinite(open_requests) else 0
 
 
-def predict_cases(cases: Sequence[Case], constants: str = "", steps_take: float = 1.0) -> np.ndarray:
+def predict_cases(
+    cases: Sequence[Case], constants: Mapping[str, float] | None = None, steps_take: float = 1.0
+) -> np.ndarray:
     """Return what each case comes out at, shape (cases, METRICS): ms, and output tokens per second.
 
     Parameters
     ----------
-    constants : str
-        In place of the calibration's; empty for each case's own.
+    constants : mapping of str to float, optional
+        In place of the calibration's, in its units; by default each case has its own.
     steps_take : float
         Factor on the time of every step.
     """
+    names = {case.scenario.calibration for case in cases} if constants else ()
+    methods = {name: method_under(with_constants(calibration(name), constants)) for name in names}
     found = np.full((len(cases), len(METRICS)), np.nan)
     for place, case in enumerate(cases):
-        scenario = case.scenario.replace(constants=constants) if constants else case.scenario
         try:
-            found[place] = _simulated(case, scenario, steps_take)
+            found[place] = _simulated(case, methods.get(case.scenario.calibration), steps_take)
         except ScenarioError:  # does not fit the memory, or no request does
             continue
     return found
 
 
-def _simulated(case: Case, scenario: Scenario, steps_take: float) -> tuple[float, ...]:
+def _simulated(case: Case, method: Method | None, steps_take: float) -> tuple[float, ...]:
     """Return the metrics of one case; means or medians as its point has them, of all requests."""
-    price = price_of(scenario)
-    done = run(
-        scenario,
-        trace=case.point.rows,
-        price=price if steps_take == 1.0 else slowed(price, steps_take),
-    )
+    price = price_of(case.scenario, method=method)
+    price = price if steps_take == 1.0 else slowed(price, steps_take)
+    known = priced(case.scenario, price=price, method=method)
+    done = run_priced(known, requests_sent(case.scenario, case.point.rows))
     served = ~done.rejected
     first_s, finished_s = done.first_token_s[served], done.finished_s[served]
     outputs, arrival_s = done.output_tokens[served], done.arrival_s[served]

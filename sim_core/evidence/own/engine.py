@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from sim_core.catalogue.calibrations import write_constants
 from sim_core.evidence.coverage import STEEP_LOAD
 from sim_core.evidence.own.cases import (
     MAX_POINTS,
@@ -163,7 +164,8 @@ def _from_points(entries: tuple[MeasuredPoint, ...], chosen: tuple[int, ...], ba
         reasons = {entry.problem for entry in entries if entry.problem}
         raise ScenarioError("no point is left to fit. " + (next(iter(reasons)) if reasons else "Choose one."))
     found = fit([entries[place].case for place in places])
-    profile = EngineProfile(name=_name(base), calibration=base.calibration, constants=_short(found.constants))
+    constants = write_constants(found.constants)  # with four digits each: more is not known of them
+    profile = EngineProfile(name=_name(base), calibration=base.calibration, constants=constants)
     engine = _compared(entries, base, profile, POINTS)
     held_out = np.full(engine.before.shape, np.nan)
     held_out[places] = found.held_out
@@ -227,13 +229,6 @@ def _stated(engine: OwnEngine) -> OwnEngine:
 def _name(base: Scenario) -> str:
     layout = f" x{base.accelerators}" if base.accelerators > 1 else ""
     return f"{base.model} on {base.accelerator}{layout}, own measurement"
-
-
-def _short(constants: str) -> str:
-    """Return constants with four digits each: more is not known of them."""
-    from sim_core.catalogue.calibrations import parse_constants, write_constants
-
-    return write_constants(parse_constants(constants))
 
 
 def goodness(engine: OwnEngine) -> str:

@@ -35,7 +35,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sim_core.catalogue.calibrations import Constant, calibration, write_constants
+from sim_core.catalogue.calibrations import Constant, calibration
 from sim_core.evidence.own.cases import METRICS, SCALES, Case, case_ratios, counted, predict_cases
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.work import precisions
@@ -101,15 +101,15 @@ class Fit(NamedTuple):
 
     Attributes
     ----------
-    constants : str
-        For a scenario's `constants`.
+    constants : mapping of str to float
+        In place of the calibration's, in its units.
     levers : tuple of FittedLever
     before, after, held_out : ndarray, shape (cases, METRICS)
         Predicted over measured: by the calibration, by the fit, and by a fit to the other points; the last is
         NaN throughout where there are too few points.
     """
 
-    constants: str
+    constants: Mapping[str, float]
     levers: tuple[FittedLever, ...]
     before: np.ndarray
     after: np.ndarray
@@ -138,7 +138,7 @@ def fit(cases: Sequence[Case], hold_out: bool = True) -> Fit:
         FittedLever(lever, math.exp(log), deviation, 1 - min(deviation / lever.spread, 1.0) ** 2)
         for lever, log, deviation in zip(levers, factors, deviations, strict=True)
     )
-    constants = constants_text(cases[0].scenario, factors)
+    constants = own_constants(cases[0].scenario, factors)
     return Fit(
         constants=constants,
         levers=fitted,
@@ -148,15 +148,19 @@ def fit(cases: Sequence[Case], hold_out: bool = True) -> Fit:
     )
 
 
-def constants_text(scenario: Scenario, log_factors: Sequence[float]) -> str:
-    """Return a scenario's calibration under factors on its levers, as its `constants` would hold it."""
+def own_constants(scenario: Scenario, log_factors: Sequence[float]) -> dict[str, float]:
+    """Return the constants that a scenario's calibration has under factors on its levers.
+
+    To six digits: finer ones are no finding, and would let the last bits of a machine's exp steer the fit.
+    """
     own: dict[str, float] = {}
     known = {item.name: item for item in calibration(scenario.calibration).constants}
     for lever, log_factor in zip(levers_of(scenario), log_factors, strict=True):
         for name in lever.constants:
             limits = known[name].own_info
-            own[name] = min(max(known[name].value * math.exp(log_factor), limits.low), limits.high)
-    return write_constants(own, digits=6)
+            value = min(max(known[name].value * math.exp(log_factor), limits.low), limits.high)
+            own[name] = float(f"{value:.6g}")
+    return own
 
 
 def _limits(scenario: Scenario, levers: Sequence[Lever]) -> tuple[list[float], list[float]]:
@@ -185,7 +189,7 @@ def _solve(cases: Sequence[Case]) -> tuple[np.ndarray, np.ndarray]:
     evidence = counted(cases)
 
     def residuals(log_factors: np.ndarray) -> np.ndarray:
-        found = case_ratios(cases, predict_cases(cases, constants_text(scenario, log_factors)))
+        found = case_ratios(cases, predict_cases(cases, own_constants(scenario, log_factors)))
         errors = np.nan_to_num(np.log(found) / scales, nan=0.0)[evidence]
         return np.concatenate([errors, log_factors / spreads])
 
@@ -225,13 +229,13 @@ def _held_out(cases: Sequence[Case], usable: np.ndarray) -> np.ndarray:
     for turn in range(folds):
         left_out = places[turn::folds]
         seen = [cases[place] for place in places if place not in left_out]
-        constants = constants_text(cases[0].scenario, _solve(seen)[0])
+        constants = own_constants(cases[0].scenario, _solve(seen)[0])
         chosen = [cases[place] for place in left_out]
         found[left_out] = case_ratios(chosen, predict_cases(chosen, constants))
     return found
 
 
-def speed_factor(cases: Sequence[Case], constants: str = "") -> float:
+def speed_factor(cases: Sequence[Case]) -> float:
     """Return the factor on all step times that makes predicted TPOT right on average; NaN without TPOT."""
     from scipy.optimize import brentq
 
@@ -240,7 +244,7 @@ def speed_factor(cases: Sequence[Case], constants: str = "") -> float:
         return math.nan
 
     def bias(log_factor: float) -> float:
-        found = case_ratios(cases, predict_cases(cases, constants, math.exp(log_factor)))[:, 1:3]
+        found = case_ratios(cases, predict_cases(cases, steps_take=math.exp(log_factor)))[:, 1:3]
         known = evidence & np.isfinite(found)
         return float(np.log(found[known]).mean()) if known.any() else 0.0
 

@@ -128,8 +128,7 @@ EXAMPLE_FACTORS = {"layer": 1.8, "kv_read": 0.75, "prefill_request": 2.0}
 def example(scenario: Scenario) -> Upload:
     """Return made-up points: the scenario's own engine with other constants and 2% of noise."""
     known = {item.name: item for item in calibration(scenario.calibration).constants}
-    own = {name: known[name].value * factor for name, factor in EXAMPLE_FACTORS.items()}
-    text = ",".join(f"{name}:{value:.6g}" for name, value in own.items())
+    own = {name: float(f"{known[name].value * factor:.6g}") for name, factor in EXAMPLE_FACTORS.items()}
     noise = np.random.default_rng(0)
     found = []
     for clients in EXAMPLE_CLIENTS:
@@ -154,7 +153,7 @@ def example(scenario: Scenario) -> Upload:
             statistic="mean",
             rows=None,
         )
-        values = predict_cases([case_of(point, scenario)], text)[0]
+        values = predict_cases([case_of(point, scenario)], own)[0]
         values = values * np.exp(0.02 * noise.standard_normal(values.size))
         known_values = dict(zip(METRICS, values.tolist(), strict=True))
         found.append(point._replace(**{name: known_values[name] for name in SHOWN}))
