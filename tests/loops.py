@@ -11,12 +11,12 @@ LINES = 12  # of the reason of each failure
 
 
 def each(
-    things: Iterable[Any], name: Callable[[Any], object] = str
+    things: Iterable[Any], name: Callable[[Any], object] = str, advice: str = ""
 ) -> Callable[[Callable[..., None]], Callable[[], None]]:
     """Return a decorator that makes one test of a check: it is called with each thing.
 
     A plain tuple is handed over as several arguments. No things at all are a failure, too: a loop over
-    nothing would hold for ever.
+    nothing would hold for ever. `advice` says, below the failures, what to do about them.
     """
 
     def decorated(check: Callable[..., None]) -> Callable[[], None]:
@@ -25,7 +25,8 @@ def each(
             assert found, "there is nothing to check"
             failed = [f"{thing}: {reason}" for thing, reason in found if reason]
             if failed:
-                pytest.fail("\n".join([f"{len(failed)} of {len(found)} fail:", *failed]), pytrace=False)
+                lines = [f"{len(failed)} of {len(found)} fail:", *failed, *filter(None, [advice])]
+                pytest.fail("\n".join(lines), pytrace=False)
 
         test.__name__, test.__doc__ = check.__name__, check.__doc__
         return test

@@ -11,7 +11,9 @@ def test_all_that_fail_are_named() -> None:
     """By hand: of four things two fail, one by an assertion and one by what `pytest.raises` did not see."""
     seen = []
 
-    @each([(1, "one"), (2, "two"), (3, "three"), (4, "four")], name=lambda thing: thing[1])
+    @each(
+        [(1, "one"), (2, "two"), (3, "three"), (4, "four")], name=lambda thing: thing[1], advice="Mend them."
+    )
     def check(number: int, word: str) -> None:
         """Check a number."""
         seen.append(number)
@@ -24,6 +26,7 @@ def test_all_that_fail_are_named() -> None:
         check()
     words = str(caught.value)
     assert seen == [1, 2, 3, 4]
+    assert words.endswith("\nMend them.")
     assert words.startswith("2 of 4 fail:\ntwo: AssertionError\ntwo is wrong")
     assert "\nthree: Failed\n" in words and "one:" not in words and "four:" not in words
     assert (check.__name__, check.__doc__) == ("check", "Check a number.")
