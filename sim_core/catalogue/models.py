@@ -194,8 +194,8 @@ class Model:
 
 def _check_attention(model: Model) -> None:
     """Raise a `ScenarioError` where the dimensions of attention contradict one another."""
-    needs = ("mla_kv_lora", "mla_qk_nope", "mla_qk_rope", "mla_v")
-    needs = needs if model.attention == "mla" else ("kv_heads", "head_dim")
+    latent = ("mla_kv_lora", "mla_qk_nope", "mla_qk_rope", "mla_v")
+    needs = latent if model.attention == "mla" else ("kv_heads", "head_dim")
     missing = [name for name in needs if not getattr(model, name)]
     if missing:
         raise ScenarioError(f"{model.name} has {model.attention} attention but no {missing[0]}; give it.")

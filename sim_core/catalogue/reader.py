@@ -9,13 +9,14 @@ from __future__ import annotations
 import tomllib
 from functools import cache
 from pathlib import Path
+from types import TracebackType
 from typing import Any, TypeVar
 
-from sim_core.fields.described import build
+from sim_core.fields.described import IsDataclass, build
 from sim_core.fields.errors import ScenarioError, did_you_mean, shown
 
 PRESETS = Path(__file__).parent.parent.parent / "presets"
-Preset = TypeVar("Preset")
+Preset = TypeVar("Preset", bound=IsDataclass)
 
 
 def preset_ids(kind: str) -> tuple[str, ...]:
@@ -35,7 +36,7 @@ def _ids_in(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in folder.glob("*.toml")))
 
 
-def build_tables(preset: type[Preset], name: str, rows: Any) -> tuple[Preset, ...]:
+def build_tables(preset: type[Preset], name: str, rows: object) -> tuple[Preset, ...]:
     """Return a list of TOML tables as checked dataclasses."""
     if not isinstance(rows, list):
         raise ScenarioError(f"{shown(rows)} must be a list of tables.")
@@ -72,6 +73,6 @@ class naming_file:
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: Any) -> None:
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if isinstance(error, ScenarioError):
             raise ScenarioError(f"{self.file}: {error}") from None

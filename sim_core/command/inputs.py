@@ -13,7 +13,9 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.results import text as report
 from sim_core.scenario.link.changes import parse_value
 from sim_core.scenario.link.load import load_scenario
+from sim_core.scenario.profiles import EngineProfile
 from sim_core.scenario.scenario import Scenario
+from sim_core.traffic.requests import Requests
 
 LOAD = "load_frac"  # the one thing that can be varied and is no scenario key
 MAX_POINTS = 2_000
@@ -56,7 +58,8 @@ class Inputs:
     ) -> None:
         changes = dict(setting_of(text) for text in settings)
         self.scenario: Scenario = load_scenario(scenario, **changes)
-        self.trace = self.profile = None
+        self.trace: Requests | None = None
+        self.profile: EngineProfile | None = None
         self.notes: list[str] = []
         if profile_path:
             from sim_core.scenario.profiles import read_profile
@@ -68,12 +71,12 @@ class Inputs:
     def _take_trace(self, path: str, changes: Mapping[str, Any]) -> None:
         from sim_core.traffic.traces import read_trace, with_trace
 
-        self.trace = read_trace(path)
-        self.scenario = with_trace(self.scenario, self.trace, given=changes)
-        self.notes += self.trace.notes
-        if self.scenario.requests < len(self.trace):
+        self.trace = trace = read_trace(path)
+        self.scenario = with_trace(self.scenario, trace, given=changes)
+        self.notes += trace.notes
+        if self.scenario.requests < len(trace):
             self.notes.append(
-                f"{self.trace.name}: the first {self.scenario.requests:,} of {len(self.trace):,} requests "
+                f"{trace.name}: the first {self.scenario.requests:,} of {len(trace):,} requests "
                 "are used, as requests says."
             )
 

@@ -37,8 +37,8 @@ def _models() -> list[dict[str, Any]]:
 
 
 def _accelerators() -> list[dict[str, Any]]:
-    keys = ("bf16_tflop_per_s", "fp8_tflop_per_s", "fp4_tflop_per_s", "hbm_gb_per_s", "hbm_gb")
-    keys = ("id", "name", "vendor", "year", *keys, "link_gb_per_s", "tdp_w", "price_usd_per_hour", "source")
+    speeds = ("bf16_tflop_per_s", "fp8_tflop_per_s", "fp4_tflop_per_s", "hbm_gb_per_s", "hbm_gb")
+    keys = ("id", "name", "vendor", "year", *speeds, "link_gb_per_s", "tdp_w", "price_usd_per_hour", "source")
     return [{key: getattr(part, key) for key in keys} for part in catalogue.accelerators().values()]
 
 

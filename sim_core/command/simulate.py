@@ -51,9 +51,21 @@ def print_run(form: str, requests_out: str, steps_out: str, **source: Any) -> No
         write_csv(result.steps(), steps_out)
     summary = dict(summarize(requests, inputs.scenario))
     summary["warnings"] = [*inputs.notes, *summary.get("warnings", ())]
-    found = trust.with_load(inputs.scenario, profile=inputs.profile, trace=inputs.trace)
+    found = trust.trust(
+        inputs.scenario, profile=inputs.profile, trace=inputs.trace, load_frac=_load_frac(inputs)
+    )
     summary["trust"] = found.as_dict()
     emit(report_text(summary, form))
+
+
+def _load_frac(inputs: Inputs) -> float | None:
+    """Return the load of an open loop, which runs the engine once or twice; other traffic has none."""
+    from sim_core.sweep.saturation import saturation_per_s
+
+    scenario = inputs.scenario
+    if scenario.arrivals not in ("poisson", "gamma"):
+        return None
+    return scenario.arrival_per_s / saturation_per_s(scenario, inputs.trace, inputs.profile)
 
 
 @cli.command("frontier", help=f"Simulate many variations and print their Pareto frontier.\n\n{SCENARIO_HELP}")
@@ -66,7 +78,7 @@ def print_frontier(form: str, varied: tuple[str, ...], **source: Any) -> None:
     from sim_core import frontier as sweep
     from sim_core.evidence import trust
 
-    given = {"trace": inputs.trace, "profile": inputs.profile}
+    given: dict[str, Any] = {"trace": inputs.trace, "profile": inputs.profile}
     table = sweep(inputs.scenario, **given, **options)
     for note in inputs.notes:
         say_on_stderr(f"Note: {note}")

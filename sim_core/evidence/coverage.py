@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from sim_core.evidence.blind import blind
 from sim_core.evidence.published import PublishedPoint, family_of, points, weight_dtype
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 from sim_core.traffic.draws import mean_lengths
+from sim_core.traffic.requests import Requests
 
 SLACK = 1.25  # lengths and batches this far beyond the measured ones still count as covered
 SIZE_SLACK = 1.5  # and models
@@ -92,7 +93,7 @@ class Outside(NamedTuple):
 
 def outside(
     scenario: Scenario,
-    trace: Any = None,
+    trace: Requests | None = None,
     load_frac: float | None = None,
     context_tokens: float | None = None,
 ) -> list[Outside]:
@@ -191,7 +192,7 @@ def _precision(scenario: Scenario, covered: Coverage) -> list[Outside]:
     return [Outside("weight_dtype", words)]
 
 
-def _lengths(scenario: Scenario, covered: Coverage, trace: Any) -> list[Outside]:
+def _lengths(scenario: Scenario, covered: Coverage, trace: Requests | None) -> list[Outside]:
     found = []
     for key, mean in zip(("prompt_tokens", "output_tokens"), mean_lengths(scenario, trace), strict=True):
         low, high = getattr(covered, key)

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from sim_core.catalogue.calibrations import calibration as calibration_of
 from sim_core.evidence.assumed import kv_dtype, policy, token_budget
@@ -64,7 +65,7 @@ class Errors(NamedTuple):
     within_20_frac: float
 
 
-def errors(ratio: Any) -> Errors:
+def errors(ratio: ArrayLike) -> Errors:
     """Return the errors of ratios predicted / measured; NaN are left out.
 
     Examples
@@ -77,9 +78,10 @@ def errors(ratio: Any) -> Errors:
     if not error.size:
         return Errors(0, math.nan, math.nan, math.nan, math.nan)
     size = np.abs(error)
-    percents = (float(np.median(size)), float(size.mean()), float(np.median(error)))
-    inside = float((size <= 0.2 + 1e-12).mean())
-    return Errors(error.size, *(round(100 * value, 6) for value in percents), inside)
+    median, mean, bias = (
+        round(100 * float(share), 6) for share in (np.median(size), size.mean(), np.median(error))
+    )
+    return Errors(error.size, median, mean, bias, float((size <= 0.2 + 1e-12).mean()))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from sim_core import catalogue
+from sim_core.catalogue.calibrations import Constants
 from sim_core.engine.one_pool import run_engine
 from sim_core.engine.rules import RunRules
 from sim_core.engine.run import run
@@ -52,49 +53,50 @@ class Bench:
 
     points: tuple[PublishedPoint, ...]
     scenarios: tuple[Scenario, ...]
-    work: Any
+    work: Work
     kv_blocks: tuple[int, ...]
     windows: tuple[int, ...]
 
     def part(self, chosen: Iterable[bool]) -> Bench:
         """Return the bench of some points."""
         places = [place for place, inside in enumerate(chosen) if inside]
-        columns = [column[places] for column in self.work]
-        tuples = (
-            tuple(items[i] for i in places)
-            for items in (self.points, self.scenarios, self.kv_blocks, self.windows)
+        return Bench(
+            tuple(self.points[place] for place in places),
+            tuple(self.scenarios[place] for place in places),
+            _work_of(np.asarray(column)[places] for column in self.work),
+            tuple(self.kv_blocks[place] for place in places),
+            tuple(self.windows[place] for place in places),
         )
-        chosen_points, scenarios, blocks, windows = tuples
-        return Bench(chosen_points, scenarios, type(self.work)(*columns), blocks, windows)
 
 
 def bench_of(points: Sequence[PublishedPoint]) -> Bench:
     """Return the bench of points of one pool."""
     scenarios = tuple(map(scenario_of, points))
     works, blocks, windows = zip(*map(_described, scenarios), strict=True) if points else ((), (), ())
-    columns = [np.array(column)[:, None] for column in zip(*works, strict=True)]
-    return Bench(tuple(points), scenarios, Work(*columns), blocks, windows)
+    columns = _work_of(np.array(column)[:, None] for column in zip(*works, strict=True))
+    return Bench(tuple(points), scenarios, columns, blocks, windows)
 
 
-def _described(scenario: Scenario) -> tuple[Any, int, int]:
+def _work_of(columns: Iterable[Any]) -> Work:
+    """Return the work whose every field is a column of many."""
+    return Work(*columns)
+
+
+def _described(scenario: Scenario) -> tuple[Work, int, int]:
     """Return the work of a scenario, its KV blocks and its window."""
     model = model_of(scenario)
-    load = _work(scenario.model, scenario.accelerator, *_layout(scenario))
-    held = memory(scenario)["kv_tokens"] // scenario.kv_block_tokens
+    load = _work(scenario.model, scenario.accelerator, layout_of(scenario))
+    held = int(memory(scenario)["kv_tokens"]) // scenario.kv_block_tokens
     needed = -(-int(sum(mean_lengths(scenario))) // scenario.kv_block_tokens)
     return load, held if held >= needed else 0, model.window_tokens if model.window_layers else 0
 
 
-def _layout(scenario: Scenario) -> tuple:
-    return tuple(layout_of(scenario))
-
-
 @lru_cache(maxsize=1024)
-def _work(model: str, accelerator: str, *layout: Any) -> Any:
-    return work(catalogue.model(model), catalogue.accelerator(accelerator), Layout(*layout))
+def _work(model: str, accelerator: str, layout: Layout) -> Work:
+    return work(catalogue.model(model), catalogue.accelerator(accelerator), layout)
 
 
-def predict(bench: Bench, constants: Any, smooth: bool = True) -> np.ndarray:
+def predict(bench: Bench, constants: Constants, smooth: bool = True) -> np.ndarray:
     """Return mean TTFT [ms], mean TPOT [ms] and output tokens per second of each point, shape (points, 3).
 
     Parameters
@@ -117,7 +119,7 @@ def predict(bench: Bench, constants: Any, smooth: bool = True) -> np.ndarray:
 
 
 def step_costs(
-    load: Work, windows: Sequence[int], batches: Sequence[int], constants: Any, smooth: bool
+    load: Work, windows: Sequence[int], batches: Sequence[int], constants: Constants, smooth: bool
 ) -> Iterator[StepCost]:
     """Yield the price list of each row of `load`, whose fields are columns, up to its largest batch."""
     shape = (len(windows), GRID.size)
@@ -137,7 +139,7 @@ def step_costs(
         yield step_cost(tokens, rows, counts, window)
 
 
-def _simulated(bench: Bench, place: int, step: Any, constants: Any) -> tuple[float, float, float]:
+def _simulated(bench: Bench, place: int, step: StepCost, constants: Constants) -> tuple[float, float, float]:
     """Return mean TTFT and TPOT [ms] and output tokens per second of one point."""
     point, scenario = bench.points[place], bench.scenarios[place]
     given, (clients, replicas) = given_requests(point, scenario), loop_of(point)

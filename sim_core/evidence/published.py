@@ -190,7 +190,8 @@ def _point(values: Mapping[str, str], where: str, known_sources: frozenset[str] 
     whole = {key: _whole(numbers[key], key, where) for key in (*_COUNTS, *_LENGTHS)}
     if not any(math.isfinite(numbers[key]) for key in _MEASURED[1:]):
         raise ScenarioError(f"{where}: nothing is measured (ttft_ms, tpot_ms, output_tok_per_s are empty).")
-    point = PublishedPoint(**{**values, **numbers, **whole})
+    fields: dict[str, Any] = {**values, **numbers, **whole}
+    point = PublishedPoint(**fields)
     for key in _needed(point):
         if getattr(point, key) < 1:
             raise ScenarioError(f"{where}: {key} is empty; {TRAFFIC[point.traffic]} needs it.")

@@ -35,7 +35,9 @@ from sim_core.evidence.coverage import STEEP_LOAD, Outside, changed_specs, outsi
 from sim_core.evidence.published import family_of
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.link.changes import with_changes
+from sim_core.scenario.profiles import EngineProfile
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
+from sim_core.traffic.requests import Requests
 
 VALIDATED, EXTRAPOLATED, ANNOUNCED = "validated region", "extrapolated", "announced hardware"
 
@@ -71,7 +73,11 @@ class Trust(NamedTuple):
 
 
 def trust(
-    scenario: Scenario, *, profile: Any = None, trace: Any = None, load_frac: float | None = None
+    scenario: Scenario,
+    *,
+    profile: EngineProfile | None = None,
+    trace: Requests | None = None,
+    load_frac: float | None = None,
 ) -> Trust:
     """Return how far the predictions of a scenario can be trusted.
 
@@ -118,15 +124,15 @@ def _cached(scenario: Scenario, load_frac: float | None, context_tokens: float |
 
 def _trust(
     scenario: Scenario,
-    profile: Any,
-    trace: Any,
+    profile: EngineProfile | None,
+    trace: Requests | None,
     load_frac: float | None,
     context_tokens: float | None = None,
 ) -> Trust:
     part = accelerator_of(scenario)
     if profile is not None or scenario.step_profile:
-        words = ("step times are measured, on an engine and a device of your own",)
-        return Trust(VALIDATED, words, NO_BAND, NO_BAND, NO_BAND, "your own measurement")
+        measured = ("step times are measured, on an engine and a device of your own",)
+        return Trust(VALIDATED, measured, NO_BAND, NO_BAND, NO_BAND, "your own measurement")
     if scenario.calibration == "submission" and not scenario.constants:
         return _of_entries(scenario)
     found = outside(scenario, trace, load_frac, context_tokens)
@@ -135,8 +141,8 @@ def _trust(
     if part.announced:
         reasons = (f"The figures of {part.name} are announced, not measured by others.", *reasons)
     if scenario.constants:
-        words = ("Some constants are your own, not those that the published points test.", *reasons)
-        return Trust(badge, words, NO_BAND, NO_BAND, NO_BAND, "your own measurement")
+        reasons = ("Some constants are your own, not those that the published points test.", *reasons)
+        return Trust(badge, reasons, NO_BAND, NO_BAND, NO_BAND, "your own measurement")
     if any(item.what == "calibration" for item in found):
         return Trust(badge, reasons, NO_BAND, NO_BAND, NO_BAND, "none")
     missing = {item.what for item in found}
@@ -186,21 +192,15 @@ def _sentence(words: str) -> str:
     return f"{words[0].upper()}{words[1:]}."
 
 
-def with_load(scenario: Scenario, *, profile: Any = None, trace: Any = None) -> Trust:
-    """Return `trust` with the load of an open loop worked out, which runs the engine once or twice."""
-    load_frac = None
-    if scenario.arrivals in ("poisson", "gamma"):
-        from sim_core.sweep.saturation import saturation_per_s
-
-        load_frac = scenario.arrival_per_s / saturation_per_s(scenario, trace, profile)
-    return trust(scenario, profile=profile, trace=trace, load_frac=load_frac)
-
-
 NO_TRUST = Trust("", (), NO_BAND, NO_BAND, NO_BAND, "none")
 
 
 def columns(
-    scenario: Scenario, row: Mapping[str, Any], *, profile: Any = None, trace: Any = None
+    scenario: Scenario,
+    row: Mapping[str, Any],
+    *,
+    profile: EngineProfile | None = None,
+    trace: Requests | None = None,
 ) -> dict[str, Any]:
     """Return badge, reasons and bands of one point of a sweep, as its columns in tables and files.
 

@@ -21,15 +21,22 @@ import types
 import typing
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from sim_core.fields.errors import ScenarioError, check_known
 from sim_core.fields.field import FieldInfo, check
 
-Made = TypeVar("Made")
+
+class IsDataclass(Protocol):
+    """Any dataclass, as a type checker knows it."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
 
-def described(help: str, default: Any = dataclasses.MISSING, **about: Any) -> Any:
+Made = TypeVar("Made", bound=IsDataclass)
+
+
+def described(help: str, default: object = dataclasses.MISSING, **about: object) -> Any:
     """Return a dataclass field that carries its description; without a default it must be given.
 
     Parameters
@@ -85,7 +92,7 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def build(kind: type[Made], table: Mapping[str, Any], **given: Any) -> Made:
+def build(kind: type[Made], table: Mapping[str, Any], **given: object) -> Made:
     """Return a dataclass from a TOML table and what stands in no table; lists become tuples.
 
     Raises

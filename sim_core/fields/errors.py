@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import difflib
+from collections.abc import Collection, Iterable
 
 
 class ScenarioError(ValueError):
     """A scenario, preset, link or file that cannot be used; the message says what to change."""
 
 
-def shown(value: Any, limit: int = 60) -> str:
+def shown(value: object, limit: int = 60) -> str:
     """Return a value as short, printable text for a message."""
     if isinstance(value, int) and value.bit_length() > 200:
         return f"a whole number of about {value.bit_length() * 3 // 10:,} digits"
@@ -18,10 +18,8 @@ def shown(value: Any, limit: int = 60) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def did_you_mean(word: str, known: Any) -> str:
+def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return a hint that names the closest known words, or all of them when few."""
-    import difflib
-
     names = list(known)
     close = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
     if close:
@@ -29,7 +27,7 @@ def did_you_mean(word: str, known: Any) -> str:
     return f"Known: {', '.join(names)}." if len(names) <= 12 else f"{len(names)} are known."
 
 
-def check_known(keys: Iterable[Any], known: Any) -> None:
+def check_known(keys: Iterable[object], known: Collection[str]) -> None:
     """Raise a `ScenarioError` that names the first key that is not known, with a hint at the closest."""
     for key in keys:
         if key not in known:

@@ -6,7 +6,6 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from sim_core.fields.errors import ScenarioError, shown
 
@@ -43,7 +42,7 @@ class FieldInfo:
         return dict(zip(self.choices, self.choice_labels, strict=False)).get(choice, choice)
 
 
-def check(name: str, value: Any, info: FieldInfo) -> None:
+def check(name: str, value: object, info: FieldInfo) -> None:
     """Raise a `ScenarioError` unless `value` has the right type and lies within its limits."""
     if value is None and info.optional:
         return
@@ -63,7 +62,7 @@ def is_within(value: float, info: FieldInfo) -> bool:
     return info.low <= value <= info.high and (value > 0 or info.zero or not info.optional)
 
 
-def _check_number(name: str, value: Any, info: FieldInfo) -> None:
+def _check_number(name: str, value: object, info: FieldInfo) -> None:
     if isinstance(value, bool) or not isinstance(value, int if info.kind is int else (int, float)):
         kind = "a whole number" if info.kind is int else "a number"
         raise ScenarioError(f"{name} is {shown(value)}; it must be {kind}.")
@@ -78,7 +77,7 @@ def _check_number(name: str, value: Any, info: FieldInfo) -> None:
         )
 
 
-def _check_list(name: str, value: Any, info: FieldInfo) -> None:
+def _check_list(name: str, value: object, info: FieldInfo) -> None:
     given = shown(list(value) if isinstance(value, tuple) else value)
     if info.kind is str:
         if not isinstance(value, tuple) or not all(isinstance(item, str) for item in value):
@@ -92,7 +91,7 @@ def _check_list(name: str, value: Any, info: FieldInfo) -> None:
         check(f"{name}[{position}]", number, entry)
 
 
-def _check_text(name: str, value: Any, info: FieldInfo) -> None:
+def _check_text(name: str, value: object, info: FieldInfo) -> None:
     if not isinstance(value, str):
         raise ScenarioError(f"{name} is {shown(value)}; it must be text.")
     if info.choices and value not in info.choices:

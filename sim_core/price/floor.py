@@ -43,7 +43,7 @@ def floor_step_s(
     )
     end = prefill_start + prefill_tokens
     pairs = full * (end**2 - prefill_start**2) / 2
-    pairs += windowed * window_pairs(prefill_start, end, model.window_tokens)
+    pairs += windowed * float(window_pairs(prefill_start, end, model.window_tokens))
     decode_flop, prefill_flop = attention_flop(model)
     seen_flop = decode_flop * decode_batch * seen + prefill_flop * pairs
     computed_s = (

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import numpy as np
 
-from sim_core.price.parts import Rates
-from sim_core.price.price import NEEDS, Ledger, Price
-from sim_core.price.step_cost import StepCost
+from sim_core.price.parts import Amount, Rates
+from sim_core.price.price import Price
 
 
 def step_parts(
@@ -26,30 +22,16 @@ def step_parts(
     prefill_tokens, prefill_start : int
         One prompt's chunk in the step, taken as its last, and the position it starts at.
     """
-    return _one_step(price.ledger, price.step, decode_batch, context, prefill_tokens, prefill_start)
-
-
-def step_needs(
-    price: Price, decode_batch: int, context: float, prefill_tokens: int = 0, prefill_start: int = 0
-) -> dict[str, float]:
-    """Return the seconds that one step's FLOP and bytes take at peak rates; see `step_parts`."""
-    if price.needs is None:
-        return dict.fromkeys(NEEDS, math.nan)
-    return _one_step(price.needs, price.step, decode_batch, context, prefill_tokens, prefill_start)
-
-
-def _one_step(
-    ledger: Ledger, step: StepCost, decodes: int, context: float, chunk: int, start: int
-) -> dict[str, float]:
-    prompts = 1 if chunk else 0
-    tokens, rows = decodes + chunk, decodes + prompts
+    ledger, window = price.ledger, price.step.window_tokens
+    prompts = 1 if prefill_tokens else 0
+    tokens, rows = decode_batch + prefill_tokens, decode_batch + prompts
     last = ledger.token_s.shape[1] - 1
     counts = Rates(
         extra_tokens=max(tokens - last, 0),
-        context_tokens=decodes * context,
-        window_tokens=decodes * min(context, step.window_tokens),
-        prefill_pairs=chunk * (start + chunk / 2),
-        window_pairs=window_pairs(start, start + chunk, step.window_tokens),
+        context_tokens=decode_batch * context,
+        window_tokens=decode_batch * min(context, window),
+        prefill_pairs=prefill_tokens * (prefill_start + prefill_tokens / 2),
+        window_pairs=window_pairs(prefill_start, prefill_start + prefill_tokens, window),
         prefill_requests=prompts,
         swapped_tokens=0,
     )
@@ -58,13 +40,13 @@ def _one_step(
     return dict(zip(ledger.headings, seconds.tolist(), strict=True))
 
 
-def window_pairs(start: Any, end: Any, window: Any) -> Any:
+def window_pairs(start: Amount, end: Amount, window: Amount) -> Amount:
     """Return the query-key pairs of a chunk that sees at most a window: min(x, window) from start to end.
 
     Of numbers, or of arrays that broadcast.
     """
 
-    def below(x: Any) -> Any:
+    def below(x: Amount) -> Amount:
         inside = np.minimum(x, window)
         return inside * inside / 2 + (x - inside) * window
 

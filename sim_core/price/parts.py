@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -10,12 +10,14 @@ from sim_core.catalogue.calibrations import Constants
 from sim_core.price.work import Work
 
 PARTS = ("weights", "kv", "compute", "communication", "fixed")
+Entry = TypeVar("Entry")
+Amount = float | np.ndarray  # of one thing, or of each of several
 
 
 # --- from work to seconds -------------------------------------------------------------------------
 
 
-def slower(compute_s: Any, memory_s: Any, smooth: bool) -> tuple[Any, Any]:
+def slower(compute_s: Amount, memory_s: Amount, smooth: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return the time of two overlapping activities, split into the part each is to blame for.
 
     The parts add up to (a^4 + b^4)^(1/4), in proportion a^4 : b^4; without `smooth` the slower takes it all.
@@ -70,7 +72,7 @@ def product_fracs(constants: Constants) -> np.ndarray:
     return np.array([constants.bf16_frac, constants.fp8_frac, constants.fp4_frac])
 
 
-def expert_frac(work: Work, constants: Constants) -> Any:
+def expert_frac(work: Work, constants: Constants) -> np.ndarray:
     """Return the share of peak that the experts' products reach: the narrower their slices, the less."""
     narrow = work.expert_width / (work.expert_width + constants.expert_half_width_columns)
     return product_fracs(constants)[work.expert_dtype] * narrow
@@ -109,19 +111,19 @@ def with_switch(constants: Constants, switch_ms: float | None) -> Constants:
     return constants if switch_ms is None else constants._replace(prefill_request_s=switch_ms * 1e-3)
 
 
-class Rates(NamedTuple):
-    """One figure for each thing that a step counts beside its tokens and rows."""
+class Rates(NamedTuple, Generic[Entry]):
+    """One entry for each thing that a step counts beside its tokens and rows."""
 
-    extra_tokens: Any
-    context_tokens: Any
-    window_tokens: Any
-    prefill_pairs: Any
-    window_pairs: Any
-    prefill_requests: Any
-    swapped_tokens: Any
+    extra_tokens: Entry
+    context_tokens: Entry
+    window_tokens: Entry
+    prefill_pairs: Entry
+    window_pairs: Entry
+    prefill_requests: Entry
+    swapped_tokens: Entry
 
 
-def rate_parts(work: Work, constants: Constants, smooth: bool) -> Rates:
+def rate_parts(work: Work, constants: Constants, smooth: bool) -> Rates[dict[str, Amount]]:
     """Return for each linear term its seconds per unit, split by part (a dictionary each)."""
     gemm_frac = product_fracs(constants)
     attention = constants.attention_frac
@@ -142,6 +144,8 @@ def rate_parts(work: Work, constants: Constants, smooth: bool) -> Rates:
     )
 
 
-def _attention_parts(compute_s: float, read_s: float, constants: Constants, smooth: bool) -> dict[str, float]:
+def _attention_parts(
+    compute_s: float, read_s: float, constants: Constants, smooth: bool
+) -> dict[str, Amount]:
     compute, read = slower(compute_s / constants.attention_frac, read_s / constants.kv_read_frac, smooth)
     return {"compute": compute, "kv": read}

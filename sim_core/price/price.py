@@ -43,7 +43,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -51,7 +51,7 @@ from sim_core.catalogue.accelerators import Accelerator
 from sim_core.catalogue.calibrations import Calibration, Constants, calibration
 from sim_core.catalogue.models import Model
 from sim_core.price.memory import Engine, engine_of, kv_blocks
-from sim_core.price.parts import PARTS, Rates, rate_parts, row_parts, token_parts, with_switch
+from sim_core.price.parts import PARTS, Amount, Rates, rate_parts, row_parts, token_parts, with_switch
 from sim_core.price.step_cost import StepCost
 from sim_core.price.work import Layout, Work, layout_of, work
 from sim_core.scenario.profiles import EngineProfile, parse_profile
@@ -82,7 +82,9 @@ class Ledger:
     row_s: np.ndarray
     rate_s: np.ndarray
 
-    def total_s(self, steps_by_tokens: Any, steps_by_rows: Any, counts: Rates) -> np.ndarray:
+    def total_s(
+        self, steps_by_tokens: np.ndarray, steps_by_rows: np.ndarray, counts: Rates[float]
+    ) -> np.ndarray:
         """Return the seconds under each heading for histograms of steps and totals of the rates."""
         tokens = self.token_s[:, : len(steps_by_tokens)] @ np.asarray(steps_by_tokens, dtype=float)
         rows = self.row_s[:, : len(steps_by_rows)] @ np.asarray(steps_by_rows, dtype=float)
@@ -208,7 +210,7 @@ def _price(model: Model, accelerator: Accelerator, layout: Layout, engine: Engin
     )
 
 
-def step_cost(token_s: np.ndarray, row_s: np.ndarray, rates: Rates, window_tokens: int) -> StepCost:
+def step_cost(token_s: np.ndarray, row_s: np.ndarray, rates: Rates[float], window_tokens: int) -> StepCost:
     """Return the kernel's price list: tables over tokens and rows [s], and seconds per unit of each rate."""
     return StepCost(
         token_s=token_s,
@@ -280,7 +282,7 @@ def _row_tables(load: Work, method: Method, max_batch: int) -> tuple[np.ndarray,
     return parts_s, needs_s
 
 
-def _rate_needs(load: Work) -> Rates:
+def _rate_needs(load: Work) -> Rates[dict[str, Amount]]:
     """Return the needed seconds per unit of each linear term, split by `NEEDS`."""
     return Rates(
         extra_tokens={"compute": load.dense_compute_s + load.expert_compute_s},
@@ -293,7 +295,7 @@ def _rate_needs(load: Work) -> Rates:
     )
 
 
-def by_heading(headings: tuple[str, ...], rates: Rates) -> np.ndarray:
+def by_heading(headings: tuple[str, ...], rates: Rates[dict[str, Amount]]) -> np.ndarray:
     """Return dictionaries of seconds per unit as an array, shape (headings, rates)."""
     return np.array([[float(rate.get(heading, 0.0)) for rate in rates] for heading in headings])
 

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Protocol
+
+import numpy as np
 
 from sim_core.price.parts import Rates
 from sim_core.price.price import Price
 
-# --- reading a price ------------------------------------------------------------------------------
+
+class StepTotals(Protocol):
+    """What steps add up to: how many there are of each size, and a total under each name of `Rates`."""
+
+    @property
+    def steps_by_tokens(self) -> np.ndarray: ...
+
+    @property
+    def steps_by_rows(self) -> np.ndarray: ...
 
 
-def shares(price: Price, usage: Any) -> dict[str, float]:
+def shares(price: Price, usage: StepTotals) -> dict[str, float]:
     """Return the busy seconds of a run by part; they add up to the run's busy time.
 
     Parameters
     ----------
-    usage : Usage
+    usage : StepTotals
         Histograms of steps over tokens and rows, and totals of the linear terms.
     """
     counts = Rates(*(getattr(usage, name) for name in Rates._fields))
@@ -24,7 +34,7 @@ def shares(price: Price, usage: Any) -> dict[str, float]:
     return dict(zip(price.ledger.headings, seconds.tolist(), strict=True))
 
 
-def utilisation(price: Price, usage: Any, elapsed_s: float) -> tuple[float, float]:
+def utilisation(price: Price, usage: StepTotals, elapsed_s: float) -> tuple[float, float]:
     """Return the shares of peak FLOP/s and of memory bandwidth in use (MFU, MBU) over `elapsed_s`.
 
     Both count what the model needs, not what the engine happened to move. Where layers of different precision

@@ -183,7 +183,7 @@ def work(model: Model, accelerator: Accelerator, layout: Layout) -> Work:
     check_layout(model, layout)
     tp = layout.tensor_parallel
     bandwidth = accelerator.hbm_byte_per_s
-    dense, _, head = precisions(model, layout.weight_dtype)
+    dense, expert, head = precisions(model, layout.weight_dtype)
     count = parameters(model)
     kv_share = _kv_heads_per_device(model, tp) / model.kv_heads if count.key_value else 0.0
     held = count.shared / tp + count.replicated + count.key_value * kv_share
@@ -194,6 +194,7 @@ def work(model: Model, accelerator: Accelerator, layout: Layout) -> Work:
         dense_compute_s=2 * held / accelerator.flop_per_s(dense),
         dense_read_s=held * BYTES_PER_VALUE[dense] / bandwidth,
         dense_dtype=DTYPES.index(dense),
+        expert_dtype=DTYPES.index(expert),
         **_expert_work(model, accelerator, layout),
         head_compute_s=2 * count.head / tp / accelerator.attention_flop_per_s,
         head_read_s=count.head / tp * BYTES_PER_VALUE[head] / bandwidth,
@@ -218,11 +219,12 @@ def attention_flop_per_s(accelerator: Accelerator, kv_dtype: str) -> float:
 
 
 def _expert_work(model: Model, accelerator: Accelerator, layout: Layout) -> dict[str, float]:
-    """Return the expert fields of `Work`; a model without experts has none to compute or read."""
+    """Return the figures of experts in `Work`; a model without experts has none to compute or read."""
     dtype = precisions(model, layout.weight_dtype)[1]
-    fields = {"expert_compute_s": 0.0, "expert_read_s": 0.0, "expert_dtype": DTYPES.index(dtype)}
     if not model.moe_layers:
-        return fields | {
+        return {
+            "expert_compute_s": 0.0,
+            "expert_read_s": 0.0,
             "expert_ratio": 1.0,
             "expert_miss_log": 0.0,
             "expert_spread": 0.0,
@@ -238,7 +240,6 @@ def _expert_work(model: Model, accelerator: Accelerator, layout: Layout) -> dict
     return {
         "expert_compute_s": 2 * held * chosen / experts / accelerator.flop_per_s(dtype),
         "expert_read_s": held * BYTES_PER_VALUE[dtype] / accelerator.hbm_byte_per_s,
-        "expert_dtype": DTYPES.index(dtype),
         "expert_ratio": experts / chosen,
         "expert_miss_log": math.log(missed) if missed > 0 else -1e9,
         "expert_spread": spread,

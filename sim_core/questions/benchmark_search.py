@@ -148,7 +148,7 @@ def _tokens_held(mix: str) -> float:
 # --- runs, each kept for all ----------------------------------------------------------------------
 
 
-def _neutral(scenario: Scenario, **changes: Any) -> Scenario:
+def _neutral(scenario: Scenario, **changes: object) -> Scenario:
     """Return a scenario without what does not change its run, so that runs are shared."""
     return scenario.replace(slo_ttft_ms=1.0, slo_tpot_ms=1.0, **changes)
 
@@ -215,7 +215,8 @@ def highest_rate(
     def trial(rate: float) -> dict[str, Any]:
         return point_of(run(scenario.replace(arrival_per_s=rate)))
 
-    best, failed = None, None
+    best: dict[str, Any] | None = None
+    failed: dict[str, Any] = {}  # filled before the bracket closes
     low, high, width = 0.0, math.inf, 0.02
     rate = min(guess_per_s, most_per_s)
     while math.isinf(high) or (high - low > tolerance * high and high > 1e-3 * guess_per_s):

@@ -187,17 +187,17 @@ def gain_within(first: Scenario, second: Scenario) -> LimitsGain:
     shared = {key: getattr(first, key) for key in ("seed", *LIMIT_KEYS)}
     sides = [side.replace(**shared) for side in (first, second)]
     pairs = [[best_within(seeded(side, turn)) for side in sides] for turn in range(SEEDS)]
-    keeps = [sum(pair[side] is not None for pair in pairs) for side in (0, 1)]
-    if min(keeps) < SEEDS:
-        return LimitsGain(*keeps, UNKNOWN, math.nan, math.nan)
+    first_keeps, second_keeps = (sum(pair[side] is not None for pair in pairs) for side in (0, 1))
+    both = [(ours, theirs) for ours, theirs in pairs if ours is not None and theirs is not None]
+    if len(both) < SEEDS:
+        return LimitsGain(first_keeps, second_keeps, UNKNOWN, math.nan, math.nan)
     ratios = {
-        key: [theirs[key] / ours[key] for ours, theirs in pairs]
+        key: [theirs[key] / ours[key] for ours, theirs in both]
         for key in (Y, "usd_per_mtok", "joule_per_tok")
     }
     gain = estimate([ratio - 1 for ratio in ratios[Y]])
-    return LimitsGain(
-        *keeps, gain, float(np.mean(ratios["usd_per_mtok"])), float(np.mean(ratios["joule_per_tok"]))
-    )
+    usd_ratio, joule_ratio = (float(np.mean(ratios[key])) for key in ("usd_per_mtok", "joule_per_tok"))
+    return LimitsGain(first_keeps, second_keeps, gain, usd_ratio, joule_ratio)
 
 
 @lru_cache(maxsize=32)

@@ -35,6 +35,7 @@ from sim_core.results.use import pool_use
 from sim_core.scenario.scenario import FIELDS, Scenario
 from sim_core.sweep.saturation import saturation_per_s
 from sim_core.traffic.draws import mean_lengths
+from sim_core.traffic.requests import Requests
 
 LINKS_GB_PER_S = tuple(float(f"{10**power:.3g}") for power in np.linspace(-0.5, 3.0, 15))
 FEWEST_REQUESTS = 4000  # many workers take long to reach a steady state
@@ -115,8 +116,8 @@ def ways(scenario: Scenario, load_frac: float) -> Ways:
     """
     two, top = loaded(scenario, load_frac)
     one = one_pool_of(two)
-    runs = run(one), run(two)
-    return Ways(one, two, *(_point(found) for found in runs), *runs, top)
+    one_run, two_run = run(one), run(two)
+    return Ways(one, two, _point(one_run), _point(two_run), one_run, two_run, top)
 
 
 def _point(found: Run) -> dict[str, Any]:
@@ -130,6 +131,8 @@ def _point(found: Run) -> dict[str, Any]:
 def stage_rows(found: Ways, percentiles: Sequence[float] = (50.0, 99.0)) -> list[dict[str, Any]]:
     """Return the mean time of each stage, and those of the requests near some percentiles of E2E [ms]."""
     stages = found.two_run.stages()
+    if stages is None:
+        return []
     total = stages.sum(axis=1).to_numpy()
     rows = [{"what": "mean", **{name: 1e3 * float(stages[name].mean()) for name in STAGES}}]
     order = np.argsort(total)
@@ -277,7 +280,7 @@ def _enough(two: Scenario, top_per_s: float) -> int:
     return max(two.requests, round(LIVES * running))
 
 
-def highest_per_s(scenario: Scenario, saturation: float, trace: Any = None) -> float:
+def highest_per_s(scenario: Scenario, saturation: float, trace: Requests | None = None) -> float:
     """Return the highest Poisson rate that keeps the limits [1/s], to about 4%; 0 if none tried does.
 
     Rates from `SLOWEST` to `QUICKEST` times a known saturation are tried by bisection in the logarithm.
@@ -291,7 +294,7 @@ def highest_per_s(scenario: Scenario, saturation: float, trace: Any = None) -> f
     return math.exp(low)
 
 
-def _keeps(scenario: Scenario, rate_per_s: float, trace: Any = None) -> bool:
+def _keeps(scenario: Scenario, rate_per_s: float, trace: Requests | None = None) -> bool:
     return point_of(run(scenario.replace(arrival_per_s=rate_per_s), trace=trace))["meets_slo"]
 
 

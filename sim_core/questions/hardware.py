@@ -20,6 +20,7 @@ from sim_core.evidence import trust
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.floor import floor_step_s
 from sim_core.price.memory import memory
+from sim_core.price.parts import Amount
 from sim_core.price.work import check_layout, kv_bytes_per_layer, layout_of
 from sim_core.questions.phases import Setting, decode, prefill, pricing_of, require_fit, roof, scaled, step_s
 from sim_core.scenario.scenario import DEFAULTS, SPECS, Scenario, accelerator_of, model_of
@@ -65,7 +66,8 @@ def specs_at(
     scenario: Scenario, flops: float | None = None, bandwidth: float | None = None
 ) -> dict[str, float | None]:
     """Return the scenario keys that put the peaks, or the bandwidth, at a multiple of the datasheet's."""
-    sheet, found = catalogue.accelerator(scenario.accelerator), {}
+    sheet = catalogue.accelerator(scenario.accelerator)
+    found: dict[str, float | None] = {}
     for factor, keys in ((flops, FLOP_KEYS), (bandwidth, (BANDWIDTH_KEY,))):
         if factor is not None:
             found |= dict.fromkeys(keys) if factor == 1 else _times(sheet, keys, factor)
@@ -103,21 +105,22 @@ def others(scenario: Scenario) -> list[dict[str, Any]]:
     return rows
 
 
-def decode_tok_per_s(scenario: Scenario, at: Setting, flops: Any = 1.0, bandwidth: Any = 1.0) -> Any:
+def decode_tok_per_s(scenario: Scenario, at: Setting, flops: Amount = 1.0, bandwidth: Amount = 1.0) -> Amount:
     """Return the output tokens per second of one decoding batch; factors are of the scenario's own specs."""
     pricing = scaled(pricing_of(scenario), flops, bandwidth)
     return at.batch / step_s(pricing, decode(at.batch, at.context_tokens))
 
 
-def ttft_s(scenario: Scenario, at: Setting, flops: Any = 1.0, bandwidth: Any = 1.0) -> Any:
+def ttft_s(scenario: Scenario, at: Setting, flops: Amount = 1.0, bandwidth: Amount = 1.0) -> Amount:
     """Return the time to the first token of the mean prompt, alone on the engine. [s]"""
     pricing = pricing_of(scenario)
     steps = prefill(scenario, at.prompt_tokens)
     shape = np.broadcast_shapes(np.shape(flops), np.shape(bandwidth))
-    chunks = steps.chunk.reshape(-1, *(1 for _ in shape))
-    steps = steps._replace(
-        chunk=chunks, start=steps.start.reshape(chunks.shape), last=steps.last.reshape(chunks.shape)
+    chunks, starts, lasts = (
+        np.asarray(column).reshape(-1, *(1 for _ in shape))
+        for column in (steps.chunk, steps.start, steps.last)
     )
+    steps = steps._replace(chunk=chunks, start=starts, last=lasts)
     busy_s = np.sum(step_s(scaled(pricing, flops, bandwidth), steps), axis=0)
     return pricing.constants.request_before_s + busy_s + pricing.constants.request_after_s
 
@@ -160,7 +163,7 @@ def measure_map(scenario: Scenario, at: Setting, measure: str) -> tuple[Sequence
     if measure == "limits":
         return OCTAVES, limits_map(scenario, OCTAVES, OCTAVES)
     compute = decode_tok_per_s if measure == "decode" else ttft_s
-    return FINE, compute(as_sold(scenario), at, FINE[None, :], FINE[:, None])
+    return FINE.tolist(), np.asarray(compute(as_sold(scenario), at, FINE[None, :], FINE[:, None]))
 
 
 def limits_map(scenario: Scenario, flops: Sequence[float], bandwidth: Sequence[float]) -> np.ndarray:
@@ -209,7 +212,8 @@ def returns(scenario: Scenario, at: Setting, measures: Sequence[str] = MEASURES)
 
 def _limits_times(scenario: Scenario, flops: float, bandwidth: float) -> float:
     """Return `within_limits` with multiples of the present specs; NaN where a spec leaves its limits."""
-    part, changes = accelerator_of(scenario), {}
+    part = accelerator_of(scenario)
+    changes: dict[str, float | None] = {}
     for factor, keys in ((flops, FLOP_KEYS), (bandwidth, (BANDWIDTH_KEY,))):
         if factor != 1:
             changes |= _times(part, keys, factor)
@@ -245,12 +249,14 @@ def with_attention(model: Model, kind: str) -> Model:
         ranks = ("mla_q_lora", "mla_kv_lora", "mla_qk_nope", "mla_qk_rope", "mla_v")
         changes = {name: getattr(like, name) for name in ranks}
         return dataclasses.replace(model, attention="mla", window_layers=0, window_tokens=0, **changes)
-    changes = {"attention": "full", "window_layers": 0, "window_tokens": 0} | _heads(model, kind)
+    changed: dict[str, Any] = {"attention": "full", "window_layers": 0, "window_tokens": 0} | _heads(
+        model, kind
+    )
     if kind == "window":
         like = catalogue.model(WINDOW_LIKE)
-        changes["window_layers"] = round(model.kv_layers * like.window_layers / like.layers)
-        changes["window_tokens"] = like.window_tokens
-    return dataclasses.replace(model, **changes)
+        changed["window_layers"] = round(model.kv_layers * like.window_layers / like.layers)
+        changed["window_tokens"] = like.window_tokens
+    return dataclasses.replace(model, **changed)
 
 
 def _heads(model: Model, kind: str) -> dict[str, int]:
@@ -264,7 +270,7 @@ def _heads(model: Model, kind: str) -> dict[str, int]:
     return {"kv_heads": model.heads if kind == "full" else groups, "head_dim": size}
 
 
-def sequence_bytes(scenario: Scenario, kind: str, context_tokens: Any) -> Any:
+def sequence_bytes(scenario: Scenario, kind: str, context_tokens: Amount) -> np.ndarray:
     """Return the KV cache of one sequence over all devices, under a kind of attention. [bytes]
 
     In whole blocks; layers with a window keep only their window.

@@ -19,23 +19,37 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from sim_core.catalogue.accelerators import DTYPES, Accelerator
 from sim_core.catalogue.calibrations import Constants, calibration
 from sim_core.catalogue.models import Model
 from sim_core.price.memory import engine_of, kv_blocks
 from sim_core.price.one_step import window_pairs
-from sim_core.price.parts import PARTS, rate_parts, row_parts, slower, token_parts, with_switch
+from sim_core.price.parts import PARTS, Amount, rate_parts, row_parts, slower, token_parts, with_switch
 from sim_core.price.price import Method, method_of, method_under
 from sim_core.price.work import Layout, Work, attention_flop_per_s, layout_of, parameters, precisions, work
 from sim_core.scenario.scenario import Scenario, accelerator_of, calibration_of, model_of
 from sim_core.traffic.draws import mean_lengths
 
 FURTHEST_BATCH = 1e7
-COMPUTE_FIELDS = ("dense_compute_s", "expert_compute_s", "head_compute_s", "context_compute_s")
-COMPUTE_FIELDS += ("window_compute_s", "pair_compute_s", "window_pair_compute_s")
-READ_FIELDS = ("dense_read_s", "expert_read_s", "head_read_s", "activation_s", "context_read_s")
-READ_FIELDS += ("window_read_s",)
+COMPUTE_FIELDS = (
+    "dense_compute_s",
+    "expert_compute_s",
+    "head_compute_s",
+    "context_compute_s",
+    "window_compute_s",
+    "pair_compute_s",
+    "window_pair_compute_s",
+)
+READ_FIELDS = (
+    "dense_read_s",
+    "expert_read_s",
+    "head_read_s",
+    "activation_s",
+    "context_read_s",
+    "window_read_s",
+)
 
 
 class Setting(NamedTuple):
@@ -67,14 +81,14 @@ class StepShape(NamedTuple):
     `last` is 1 where the chunk is the prompt's last, which yields a token, else 0.
     """
 
-    decodes: Any
-    context: Any
-    chunk: Any = 0
-    start: Any = 0
-    last: Any = 0
+    decodes: Amount
+    context: Amount
+    chunk: Amount = 0
+    start: Amount = 0
+    last: Amount = 0
 
 
-def decode(batch: Any, context_tokens: Any) -> StepShape:
+def decode(batch: ArrayLike, context_tokens: ArrayLike) -> StepShape:
     """Return the step in which each of `batch` sequences makes one token."""
     return StepShape(np.asarray(batch, float), np.asarray(context_tokens, float))
 
@@ -132,7 +146,7 @@ def _pricing(
     )
 
 
-def scaled(pricing: Pricing, flops: Any, bandwidth: Any) -> Pricing:
+def scaled(pricing: Pricing, flops: Amount, bandwidth: Amount) -> Pricing:
     """Return a pricing whose device has `flops` times the arithmetic and `bandwidth` times the bandwidth.
 
     The factors may be arrays that broadcast; then so are all times. The peaks stay numbers of the unscaled.
@@ -146,10 +160,10 @@ def scaled(pricing: Pricing, flops: Any, bandwidth: Any) -> Pricing:
 class Counts(NamedTuple):
     """What attention sums up in a step, over the layers that see all and over those with a window."""
 
-    seen: Any
-    seen_window: Any
-    pairs: Any
-    window_pairs: Any
+    seen: Amount
+    seen_window: Amount
+    pairs: Amount
+    window_pairs: Amount
 
 
 def _counts(pricing: Pricing, steps: StepShape) -> Counts:
@@ -162,7 +176,7 @@ def _counts(pricing: Pricing, steps: StepShape) -> Counts:
     )
 
 
-def seconds(pricing: Pricing, steps: StepShape) -> dict[str, dict[str, Any]]:
+def seconds(pricing: Pricing, steps: StepShape) -> dict[str, dict[str, Amount]]:
     """Return the time of each step [s], by piece and within it by part (`price.PARTS`).
 
     The piece `weights` holds all products with weights and their activations, `attention` what grows with the
@@ -170,7 +184,7 @@ def seconds(pricing: Pricing, steps: StepShape) -> dict[str, dict[str, Any]]:
     """
     load, constants, smooth = pricing.work, pricing.constants, pricing.smooth
     tokens, rows = steps.decodes + steps.chunk, steps.decodes + steps.last
-    token = token_parts(load, constants, smooth, tokens)
+    token = token_parts(load, constants, smooth, np.asarray(tokens))
     samples = np.where(rows > 0, 1.0, 0.0)
     row = {part: samples * s for part, s in row_parts(load, constants, smooth, np.maximum(rows, 1)).items()}
     rates, counts = rate_parts(load, constants, smooth), _counts(pricing, steps)
@@ -190,13 +204,13 @@ def seconds(pricing: Pricing, steps: StepShape) -> dict[str, dict[str, Any]]:
     }
 
 
-def parts(pricing: Pricing, steps: StepShape) -> dict[str, Any]:
+def parts(pricing: Pricing, steps: StepShape) -> dict[str, Amount]:
     """Return the time of each step [s] by part, in the order of `cost.PARTS`."""
     found = seconds(pricing, steps)
     return {part: sum(piece.get(part, 0.0) for piece in found.values()) for part in PARTS}
 
 
-def step_s(pricing: Pricing, steps: StepShape) -> Any:
+def step_s(pricing: Pricing, steps: StepShape) -> Amount:
     """Return the time of each step. [s]"""
     return sum(parts(pricing, steps).values())
 
@@ -204,9 +218,9 @@ def step_s(pricing: Pricing, steps: StepShape) -> Any:
 class Need(NamedTuple):
     """What a piece of a step needs: FLOP, bytes, and the time its arithmetic takes at the peak. [s]"""
 
-    flop: Any
-    bytes: Any
-    compute_s: Any
+    flop: Amount
+    bytes: Amount
+    compute_s: Amount
 
 
 def needs(pricing: Pricing, steps: StepShape) -> dict[str, Need]:
@@ -269,7 +283,7 @@ class Roof(NamedTuple):
         """Where the two meet: below it memory limits, above it arithmetic. [FLOP/byte]"""
         return self.flop_per_s / self.byte_per_s
 
-    def at(self, flop_per_byte: Any) -> Any:
+    def at(self, flop_per_byte: Amount) -> np.ndarray:
         """Return the most FLOP/s at an intensity."""
         return np.minimum(self.flop_per_s, self.byte_per_s * np.asarray(flop_per_byte))
 
@@ -303,7 +317,7 @@ def reached_roof(scenario: Scenario, flop_per_byte: np.ndarray, calibration_name
     top = roof(scenario)
     compute_s = 1 / (top.flop_per_s * getattr(found.base, f"{top.dtype}_frac"))
     memory_s = 1 / (top.byte_per_s * found.base.weight_read_frac * np.asarray(flop_per_byte))
-    return 1 / sum(slower(compute_s, memory_s, found.smooth))
+    return 1 / np.sum(slower(compute_s, memory_s, found.smooth), axis=0)
 
 
 def roofline(scenario: Scenario, batches: Sequence[int], context_tokens: float) -> list[dict[str, Any]]:
@@ -345,7 +359,7 @@ def roofline(scenario: Scenario, batches: Sequence[int], context_tokens: float) 
     return rows
 
 
-def _measured(pricing: Pricing, steps: StepShape) -> dict[str, list[np.ndarray]]:
+def _measured(pricing: Pricing, steps: StepShape) -> dict[str, tuple[np.ndarray, ...]]:
     """Return FLOP, bytes, arithmetic at the peak [s] and time [s] of each step, by piece, and of all."""
     needed, timed = needs(pricing, steps), seconds(pricing, steps)
     total = [sum(column) for column in zip(*needed.values(), strict=True)]

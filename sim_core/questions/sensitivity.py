@@ -82,7 +82,7 @@ def without_effect(scenario: Scenario) -> list[str]:
     return [key for key in _specs(scenario) if key != "hbm_gb" or profile.kv_blocks]
 
 
-def _value(scenario: Scenario, key: str) -> float | None:
+def _value(scenario: Scenario, key: str) -> float:
     return getattr(accelerator_of(scenario) if key in SPECS else scenario, key)
 
 

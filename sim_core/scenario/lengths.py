@@ -68,19 +68,20 @@ class Quantiles:
 
 
 Lengths = Lognormal | UniformIntegers | Quantiles
+UNKNOWN = Lognormal(math.nan, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class LengthClass:
     """One class of a mix: its share of the requests and how long they are.
 
-    `prompt` and `output` are None for the class `flat`, whose lengths are the scenario's flat keys.
+    Those of the class `flat` are `UNKNOWN` until the scenario's flat keys take their place.
     """
 
     name: str
     weight: float
-    prompt: Lengths | None
-    output: Lengths | None
+    prompt: Lengths
+    output: Lengths
     rank_correlation: float = 0.0
 
     def draw(self, prompt_z: np.ndarray, output_z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

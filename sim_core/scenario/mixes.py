@@ -11,6 +11,7 @@ from sim_core.fields.errors import ScenarioError, did_you_mean, shown
 from sim_core.scenario.lengths import (
     MOST_CV,
     MOST_TOKENS,
+    UNKNOWN,
     LengthClass,
     Lengths,
     Lognormal,
@@ -71,7 +72,7 @@ def _parse_class(entry: str, alone: bool) -> LengthClass:
         raise ScenarioError(f"mix class {shown(name)} has no weight; write {name[:60]}:1 or another weight.")
     share = _parse_weight(name, weight) if colon else 1.0
     if name == FLAT_CLASS:
-        return LengthClass(name, share, None, None)
+        return LengthClass(name, share, UNKNOWN, UNKNOWN)
     if "/" in name:
         prompt, _, output = name.partition("/")
         return LengthClass(name, share, _parse_length(name, prompt), _parse_length(name, output))

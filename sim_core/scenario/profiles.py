@@ -139,7 +139,7 @@ def read_profile(source: str | os.PathLike[str] | bytes, name: str = "") -> Engi
         raise ScenarioError(f"{name}: {error}") from None
 
 
-def _text_of(source: Any) -> tuple[str, str]:
+def _text_of(source: str | os.PathLike[str] | bytes) -> tuple[str, str]:
     """Return the text of a source and a name for it."""
     if isinstance(source, bytes):
         try:
@@ -171,7 +171,7 @@ def profile_toml(profile: EngineProfile) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _toml_value(value: Any) -> str:
+def _toml_value(value: object) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(_toml_value(item) for item in value)}]"
     if isinstance(value, str):
@@ -271,5 +271,6 @@ def thinned(profile: EngineProfile, points: int = 60) -> tuple[EngineProfile, fl
         if kept.size >= min(points, tokens.size) or error.max() < 1e-9:
             break
         chosen.append(int(np.argmax(error)))
-    table = {"step_tokens": tuple(int(t) for t in tokens[kept]), "step_time_ms": tuple(times[kept].tolist())}
-    return dataclasses.replace(profile, **table), float(error.max())
+    step_tokens, step_time_ms = (int(t) for t in tokens[kept]), times[kept].tolist()
+    shorter = dataclasses.replace(profile, step_tokens=tuple(step_tokens), step_time_ms=tuple(step_time_ms))
+    return shorter, float(error.max())

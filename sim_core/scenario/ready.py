@@ -26,7 +26,7 @@ class ScenarioPreset:
     page: str = described("Page that shows it best", "Frontier", choices=PAGES_OF_PRESETS)
     scenario: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-    def build(self, **changes: Any) -> Scenario:
+    def build(self, **changes: object) -> Scenario:
         """Return the scenario with `changes` on top."""
         return Scenario(**self.scenario).replace(**changes)
 
@@ -42,7 +42,8 @@ def ready_scenario(name: str) -> ScenarioPreset:
     """Return one ready scenario by id."""
     data = read_preset("scenarios", name)
     with naming_file("scenarios", name):
-        texts = {key: data.pop(key) for key in ("title", "story", "expected", "page") if key in data}
+        told = [key for key in ("title", "story", "expected", "page") if key in data]
+        texts: dict[str, object] = {key: data.pop(key) for key in told}
         preset = build(ScenarioPreset, texts, id=name)
         Scenario().replace(**data)
     return dataclasses.replace(preset, scenario=MappingProxyType(data))

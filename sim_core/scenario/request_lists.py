@@ -36,13 +36,13 @@ def parse_request_list(text: str) -> tuple[tuple[float, int, int], ...]:
     """
     rows: list[tuple[float, int, int]] = []
     for entry in filter(None, (part.strip() for part in text.split(","))):
-        *row, count = _parse(entry)
+        arrival_s, prompt, output, count = _parse(entry)
         if len(rows) + count > MAX_REQUESTS:
             raise ScenarioError(
                 f"request_list has more than {MAX_REQUESTS:,} requests, the limit. "
                 "Keep fewer, or give a file with --trace."
             )
-        rows += [(row[0], row[1], row[2])] * count
+        rows += [(arrival_s, prompt, output)] * count
     if not rows:
         raise ScenarioError(f"request_list holds no request; write one such as {REQUEST_LIST_EXAMPLE!r}.")
     return tuple(sorted(rows, key=lambda row: row[0]))

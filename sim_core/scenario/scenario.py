@@ -410,7 +410,7 @@ class Scenario:
         prefill, decode = (self.tensor_parallel if size is None else size for size in sizes)
         return self.prefill_workers * prefill + self.decode_workers * decode
 
-    def replace(self, **changes: Any) -> Scenario:
+    def replace(self, **changes: object) -> Scenario:
         """Return a copy with some keys changed; what has changed is checked (a sweep makes thousands)."""
         copy = object.__new__(Scenario)
         for name in FIELDS:

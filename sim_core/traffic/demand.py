@@ -19,8 +19,8 @@ that load takes, at about the same time: the shape of the traffic stays, and wit
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,7 +35,7 @@ COPY_SPREAD_S = 5.0  # mean time by which a repeated request of a trace follows 
 SAMPLE = 4000  # requests whose mean need stands for a kind of traffic
 SPIKE_FROM = 0.4
 STEPS_PER_CYCLE = 200  # of the table of the cumulated rate
-Needed = Callable[[Any, Any], tuple[np.ndarray, np.ndarray]]
+Needed = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 class Demand(NamedTuple):
@@ -98,7 +98,7 @@ def _switches_s(seed: int, dwell_s: float, end_s: float) -> np.ndarray:
     return dwell_s * np.cumsum(dwells)
 
 
-def _switched(switches_s: Any, end_s: float) -> tuple[np.ndarray, np.ndarray]:
+def _switched(switches_s: Iterable[float], end_s: float) -> tuple[np.ndarray, np.ndarray]:
     """Return a wave that starts at 0 and switches between 0 and 1; a switch is two points at one time."""
     inside = [float(moment) for moment in switches_s if moment < end_s]
     times_s = np.repeat([0.0, *inside, end_s], 2)[1:-1]

@@ -81,13 +81,14 @@ def mean_lengths(scenario: Scenario, trace: Requests | None = None) -> tuple[flo
 
 def length_classes(scenario: Scenario) -> tuple[LengthClass, ...]:
     """Return the classes of the scenario's mix, with the flat keys filled in."""
-    flat = {
-        "prompt": Lognormal(scenario.prompt_tokens, scenario.prompt_cv),
-        "output": Lognormal(scenario.output_tokens, scenario.output_cv),
-    }
+    prompt = Lognormal(scenario.prompt_tokens, scenario.prompt_cv)
+    output = Lognormal(scenario.output_tokens, scenario.output_cv)
     if not scenario.mix.strip():
-        return (LengthClass(FLAT_CLASS, 1.0, **flat),)
-    return tuple(replace(item, **flat) if item.prompt is None else item for item in parse_mix(scenario.mix))
+        return (LengthClass(FLAT_CLASS, 1.0, prompt, output),)
+    return tuple(
+        replace(item, prompt=prompt, output=output) if item.name == FLAT_CLASS else item
+        for item in parse_mix(scenario.mix)
+    )
 
 
 def _class_ids(classes: tuple[LengthClass, ...], seed: int, requests: int) -> np.ndarray:

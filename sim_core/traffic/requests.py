@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +39,7 @@ class Requests:
         """Return the columns in the one type and layout that kernels are compiled for."""
         return tuple(np.require(getattr(self, name), kind, ["C", "W"]) for name, kind in COLUMNS.items())
 
-    def take(self, rows: Any) -> Requests:
+    def take(self, rows: slice | np.ndarray) -> Requests:
         """Return some of the requests: a slice, a mask or their numbers, in that order."""
         return dataclasses.replace(self, **{name: getattr(self, name)[rows] for name in COLUMNS})
 
@@ -58,17 +58,27 @@ def read_only(sent: Requests) -> Requests:
     return sent
 
 
-def requests_of(arrival_s: Any, prompt_tokens: Any, output_tokens: Any, name: str = "") -> Requests:
+def requests_of(
+    arrival_s: ArrayLike, prompt_tokens: ArrayLike, output_tokens: ArrayLike, name: str = ""
+) -> Requests:
     """Return requests from columns of any kind."""
-    columns = zip(COLUMNS.values(), (arrival_s, prompt_tokens, output_tokens), strict=True)
-    return Requests(*(np.asarray(column, kind) for kind, column in columns), name=name)
+    return Requests(
+        np.asarray(arrival_s, np.float64),
+        np.asarray(prompt_tokens, np.int64),
+        np.asarray(output_tokens, np.int64),
+        name,
+    )
 
 
 def joined(parts: Sequence[Requests]) -> Requests:
     """Return several requests as one after the other."""
-    return Requests(*(np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS))
+    arrival_s, prompt_tokens, output_tokens = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS
+    )
+    return Requests(arrival_s, prompt_tokens, output_tokens)
 
 
 def listed(rows: Iterable[tuple[float, int, int]], name: str = "") -> Requests:
     """Return requests from rows of arrival [s], prompt and output tokens."""
-    return requests_of(*zip(*rows, strict=True), name=name)
+    arrival_s, prompt_tokens, output_tokens = zip(*rows, strict=True)
+    return requests_of(arrival_s, prompt_tokens, output_tokens, name)

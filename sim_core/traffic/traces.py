@@ -18,7 +18,7 @@ import json
 import os
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, NoReturn
+from typing import Any, BinaryIO, NamedTuple, NoReturn, TextIO
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,7 @@ from sim_core.fields.errors import ScenarioError, shown
 from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario
 from sim_core.traffic.requests import Requests, read_only
 
+Source = str | os.PathLike[str] | bytes | bytearray | BinaryIO | TextIO
 MAX_FILE_BYTES = 200_000_000
 MAX_UPLOAD_BYTES = 5_000_000
 MAX_ROWS = 5_000_000
@@ -64,9 +65,7 @@ class Columns(NamedTuple):
     line_of: Callable[[int], int]
 
 
-def read_trace(
-    source: str | os.PathLike[str] | bytes | BinaryIO, name: str = "", max_bytes: int = MAX_FILE_BYTES
-) -> Requests:
+def read_trace(source: Source, name: str = "", max_bytes: int = MAX_FILE_BYTES) -> Requests:
     """Return the requests of a trace file.
 
     Parameters
@@ -98,7 +97,7 @@ def with_trace(scenario: Scenario, trace: Requests, given: Collection[str] = ())
     Closed loop and offline keep their arrivals (the trace then gives lengths and order only), and so
     does any key in `given`. A number of requests other than the default is kept too.
     """
-    changes: dict[str, Any] = {}
+    changes: dict[str, str | int] = {}
     if scenario.arrivals in ("poisson", "gamma") and "arrivals" not in given:
         changes["arrivals"] = "trace"
     if scenario.requests == DEFAULTS["requests"] and "requests" not in given:
@@ -109,7 +108,7 @@ def with_trace(scenario: Scenario, trace: Requests, given: Collection[str] = ())
 # From a source to text
 
 
-def _name_of(source: Any) -> str:
+def _name_of(source: Source) -> str:
     if isinstance(source, (str, os.PathLike)):
         return Path(source).name
     given = getattr(source, "name", "")
@@ -120,8 +119,9 @@ def _clean(name: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in name)[:100]
 
 
-def _content(source: Any, name: str, max_bytes: int) -> bytes:
+def _content(source: Source, name: str, max_bytes: int) -> bytes:
     """Return the bytes of a source, at most `max_bytes`."""
+    data: str | bytes | bytearray
     try:
         if isinstance(source, (str, os.PathLike)):
             with open(source, "rb") as file:
@@ -131,12 +131,12 @@ def _content(source: Any, name: str, max_bytes: int) -> bytes:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or shown(str(error))
         raise ScenarioError(f"the trace {name} cannot be read: {reason}.") from None
-    data = data.encode("utf-8", "replace") if isinstance(data, str) else bytes(data)
-    if len(data) > max_bytes:
+    content = data.encode("utf-8", "replace") if isinstance(data, str) else bytes(data)
+    if len(content) > max_bytes:
         raise ScenarioError(
             f"{name} is longer than {max_bytes / 1e6:,.3g} MB, the limit here; keep fewer rows or columns."
         )
-    return data
+    return content
 
 
 def _decoded(data: bytes, name: str) -> str:
@@ -303,7 +303,8 @@ def _json_row(words: str, name: str, line: int) -> tuple[float, float, float]:
         raise ScenarioError(f"{name}, line {line} is not one JSON object; {_one_object()}") from None
     if not isinstance(row, dict):
         raise ScenarioError(f"{name}, line {line} is not a JSON object; {_one_object()}")
-    return tuple(_json_number(row, key, name, line) for key in MOONCAKE.columns)
+    timestamp_ms, prompt, output = (_json_number(row, key, name, line) for key in MOONCAKE.columns)
+    return timestamp_ms, prompt, output
 
 
 def _json_number(row: dict[str, Any], key: str, name: str, line: int) -> float:

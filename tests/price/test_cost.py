@@ -16,7 +16,7 @@ from sim_core.engine.run import run
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.floor import floor_step_s
 from sim_core.price.memory import DoesNotFit, memory
-from sim_core.price.one_step import step_needs, step_parts
+from sim_core.price.one_step import step_parts
 from sim_core.price.parts import PARTS, expert_load
 from sim_core.price.price import price_of
 from sim_core.price.use import joule_per_tok, shares, usd_per_mtok, utilisation
@@ -213,7 +213,7 @@ def test_utilisation_never_exceeds_one():
         price = price_of(scenario)
         for step in STEPS:
             seconds = sum(step_parts(price, *step).values())
-            needs = step_needs(price, *step)
+            needs = step_parts(dataclasses.replace(price, ledger=price.needs), *step)
             assert max(needs.values()) <= seconds * (1 + 1e-12)
             assert max(needs.values()) == pytest.approx(floor_step_s(scenario, *step), rel=1e-9)
         usage = usage_of(np.random.default_rng(4), price)

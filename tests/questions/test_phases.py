@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -11,7 +12,7 @@ from sim_core import load_scenario
 from sim_core.catalogue.calibrations import calibration
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.memory import DoesNotFit
-from sim_core.price.one_step import step_needs, step_parts
+from sim_core.price.one_step import step_parts
 from sim_core.price.parts import PARTS
 from sim_core.price.price import price_of
 from sim_core.questions import phases
@@ -39,13 +40,14 @@ def row(rows: list[dict], phase: str, piece: str = "all", batch: int = 1) -> dic
 @pytest.mark.parametrize("query", CASES)
 @pytest.mark.parametrize(("batch", "context"), [(1, 0), (32, 1125.0), (200, 6000.0)])
 def test_a_decode_step_is_the_simulators(query: str, batch: int, context: float) -> None:
-    """Oracle: `cost.step_parts` and `cost.step_needs`, which look the step up in the simulator's tables."""
+    """Oracle: `step_parts`, of seconds and of needs, which looks the step up in the simulator's tables."""
     scenario = load_scenario(query)
     bench, step = phases.pricing_of(scenario), phases.decode(batch, context)
     expected = step_parts(price_of(scenario), batch, context)
     found = {part: float(value) for part, value in phases.parts(bench, step).items()}
     assert found == pytest.approx(expected, rel=1e-9, abs=1e-15)
-    needed = step_needs(price_of(scenario), batch, context)
+    price = price_of(scenario)
+    needed = step_parts(dataclasses.replace(price, ledger=price.needs), batch, context)
     pieces = phases.needs(bench, step).values()
     assert float(sum(need.compute_s for need in pieces)) == pytest.approx(needed["compute"], rel=1e-9)
     assert float(sum(n.bytes for n in pieces)) / bench.byte_per_s == pytest.approx(needed["memory"], rel=1e-9)

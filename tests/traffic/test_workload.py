@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from sim_core import catalogue
 from sim_core.fields.errors import ScenarioError
-from sim_core.scenario.lengths import Lognormal, Quantiles, UniformIntegers
+from sim_core.scenario.lengths import UNKNOWN, Lognormal, Quantiles, UniformIntegers
 from sim_core.scenario.mixes import MAX_CLASSES, parse_mix
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.draws import length_classes, mean_lengths, requests_sent
@@ -230,7 +230,7 @@ def test_grammar_by_hand():
     """Each form of a class, written out."""
     chat, flat, inline = parse_mix(" chat:0.5, flat:2 ,512..1024/1000~0.8:1e-1")
     assert (chat.name, chat.weight, type(chat.prompt)) == ("chat", 0.5, Quantiles)
-    assert (flat.prompt, flat.output, flat.weight) == (None, None, 2.0)
+    assert (flat.prompt, flat.output, flat.weight) == (UNKNOWN, UNKNOWN, 2.0)
     assert (inline.prompt, inline.output) == (UniformIntegers(512, 1024), Lognormal(1000.0, 0.8))
     assert inline.weight == 0.1
     assert parse_mix("1024/256")[0].prompt == Lognormal(1024.0, 0.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -59,7 +59,7 @@ def case_of(point: OwnPoint, base: Scenario) -> Case:
     return Case(point, base.replace(**changes), "; ".join(filter(None, (assumed, more))))
 
 
-def _lengths(point: OwnPoint) -> tuple[dict[str, object], str]:
+def _lengths(point: OwnPoint) -> tuple[dict[str, Any], str]:
     """Return the lengths of a point, and what was assumed about them; without any, those of `base` stay."""
     prompt, output = point.prompt_tokens, point.output_tokens
     if not (prompt > 0 and output > 0):
@@ -68,7 +68,7 @@ def _lengths(point: OwnPoint) -> tuple[dict[str, object], str]:
     return found | {"prompt_cv": point.prompt_cv, "output_cv": point.output_cv}, ""
 
 
-def _traffic(point: OwnPoint) -> tuple[dict[str, object], str]:
+def _traffic(point: OwnPoint) -> tuple[dict[str, Any], str]:
     """Return the arrivals of a point, and what was assumed about them."""
     if point.arrivals == "closed" and point.concurrency:
         return {"arrivals": "closed", "concurrency": point.concurrency}, ""

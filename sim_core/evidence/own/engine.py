@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -159,18 +159,24 @@ def calibrate(
 
 def _from_points(entries: tuple[MeasuredPoint, ...], chosen: tuple[int, ...], base: Scenario) -> OwnEngine:
     """Return the engine of constants fitted to the chosen entries."""
-    places = [place for place in chosen if place < len(entries) and entries[place].case is not None]
-    if not places:
+    cases = _cases_at(chosen, entries)
+    if not cases:
         reasons = {entry.problem for entry in entries if entry.problem}
         raise ScenarioError("no point is left to fit. " + (next(iter(reasons)) if reasons else "Choose one."))
-    found = fit([entries[place].case for place in places])
+    found = fit(list(cases.values()))
     constants = write_constants(found.constants)  # with four digits each: more is not known of them
     profile = EngineProfile(name=_name(base), calibration=base.calibration, constants=constants)
     engine = _compared(entries, base, profile, POINTS)
     held_out = np.full(engine.before.shape, np.nan)
-    held_out[places] = found.held_out
-    fitted = np.isin(np.arange(len(entries)), places)
+    held_out[list(cases)] = found.held_out
+    fitted = np.isin(np.arange(len(entries)), list(cases))
     return _stated(replace(engine, fitted=fitted, held_out=held_out, levers=found.levers))
+
+
+def _cases_at(places: Iterable[int], entries: Sequence[MeasuredPoint]) -> dict[int, Case]:
+    """Return the cases of some entries by their place; those that cannot be simulated have none."""
+    known = {place: entry.case for place, entry in enumerate(entries)}
+    return {place: case for place in places if (case := known.get(place)) is not None}
 
 
 def _from_steps(uploads: Sequence[Upload], entries: tuple[MeasuredPoint, ...], base: Scenario) -> OwnEngine:
@@ -186,8 +192,8 @@ def _compared(
     entries: tuple[MeasuredPoint, ...], base: Scenario, profile: EngineProfile, kind: str
 ) -> OwnEngine:
     """Return an engine with its predictions of all entries beside those of the calibration."""
-    places = [place for place, entry in enumerate(entries) if entry.case is not None]
-    cases = [entries[place].case for place in places]
+    known = _cases_at(range(len(entries)), entries)
+    places, cases = list(known), list(known.values())
     own = [case._replace(scenario=carried_by(case.scenario, profile)[0]) for case in cases]
     before, after = (np.full((len(entries), len(METRICS)), np.nan) for _ in range(2))
     load_frac = np.full(len(entries), np.nan)

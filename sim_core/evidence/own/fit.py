@@ -30,10 +30,11 @@ wrong schedule (order, token budget, batch limit) shows in what is left of TTFT 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy  # of which `optimize` is loaded when it is first used
 
 from sim_core.catalogue.calibrations import Constant, calibration
 from sim_core.evidence.own.cases import METRICS, SCALES, Case, case_ratios, counted, predict_cases
@@ -148,7 +149,7 @@ def fit(cases: Sequence[Case], hold_out: bool = True) -> Fit:
     )
 
 
-def own_constants(scenario: Scenario, log_factors: Sequence[float]) -> dict[str, float]:
+def own_constants(scenario: Scenario, log_factors: Iterable[float]) -> dict[str, float]:
     """Return the constants that a scenario's calibration has under factors on its levers.
 
     To six digits: finer ones are no finding, and would let the last bits of a machine's exp steer the fit.
@@ -180,8 +181,6 @@ def _is_share(known: Mapping[str, Constant], lever: Lever) -> bool:
 
 def _solve(cases: Sequence[Case]) -> tuple[np.ndarray, np.ndarray]:
     """Return the log factors of the levers and their standard deviations."""
-    from scipy.optimize import least_squares
-
     scenario = cases[0].scenario
     levers = levers_of(scenario)
     spreads = np.array([lever.spread for lever in levers])
@@ -194,7 +193,7 @@ def _solve(cases: Sequence[Case]) -> tuple[np.ndarray, np.ndarray]:
         return np.concatenate([errors, log_factors / spreads])
 
     lows, highs = _limits(scenario, levers)
-    best = least_squares(
+    best = scipy.optimize.least_squares(
         residuals,
         np.zeros(len(levers)),
         jac=lambda at: _slopes(residuals, at, np.asarray(highs)),
@@ -219,7 +218,7 @@ def _slopes(residuals: Callable[[np.ndarray], np.ndarray], at: np.ndarray, highs
     return np.column_stack(columns)
 
 
-def _held_out(cases: Sequence[Case], usable: np.ndarray) -> np.ndarray:
+def _held_out(cases: list[Case], usable: np.ndarray) -> np.ndarray:
     """Return predicted over measured of each case by a fit to others, in up to `FOLDS` turns."""
     found = np.full((len(cases), len(METRICS)), np.nan)
     places = np.flatnonzero(usable)
@@ -237,8 +236,6 @@ def _held_out(cases: Sequence[Case], usable: np.ndarray) -> np.ndarray:
 
 def speed_factor(cases: Sequence[Case]) -> float:
     """Return the factor on all step times that makes predicted TPOT right on average; NaN without TPOT."""
-    from scipy.optimize import brentq
-
     evidence = counted(cases)[:, 1:3]
     if not evidence.any():
         return math.nan
@@ -255,4 +252,4 @@ def speed_factor(cases: Sequence[Case]) -> float:
         high += 2.0
     if bias(low) > 0 or bias(high) < 0:
         return math.nan
-    return math.exp(brentq(bias, low, high, xtol=1e-3))
+    return math.exp(scipy.optimize.brentq(bias, low, high, xtol=1e-3))

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -148,7 +149,8 @@ def profile_of(observations: Sequence[Observation], name: str, finished: bool = 
     line = _fitted(columns)
     found = Measured(EngineProfile(constants="layer:1"), _steps(columns), predicted, finished)
     half_ms = line.request_ms / 2
-    profile = line.profile(
+    profile = replace(
+        line.profile(),
         name=name[:200],
         request_before_ms=half_ms,
         request_after_ms=half_ms,

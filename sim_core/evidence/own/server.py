@@ -136,7 +136,7 @@ class OpenAIServer:
                 return self.run(probe)
             if isinstance(item, Exception):
                 raise item if isinstance(item, ScenarioError) else self._failed(item)
-        return list(found)
+        return [item for item in found if isinstance(item, Stream)]
 
     def _simplify(self) -> bool:
         """Ask for less next time: no extensions, then words in place of ids; False if nothing is left."""
@@ -150,9 +150,8 @@ class OpenAIServer:
 
     def _body(self, probe: Probe) -> bytes:
         count = probe.prompt_tokens
-        prompt: Any = [self._random.randrange(LOWEST_ID, HIGHEST_ID) for _ in range(count)]
-        if not self._ids:
-            prompt = " ".join(self._random.choice(WORDS) for _ in range(count))
+        ids = [self._random.randrange(LOWEST_ID, HIGHEST_ID) for _ in range(count)]
+        prompt = ids if self._ids else " ".join(self._random.choice(WORDS) for _ in range(count))
         extras = self._extras | ({"min_tokens": probe.output_tokens} if self._extras else {})
         wanted = {"model": self._model, "prompt": prompt, "max_tokens": probe.output_tokens, "stream": True}
         return json.dumps(wanted | {"temperature": 0} | extras).encode()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy  # of which `optimize` is loaded when it is first used
 
 from sim_core.evidence.own.cases import Case, predict_cases
 from sim_core.evidence.own.fit import FOLDS
@@ -101,14 +102,13 @@ class StepLine(NamedTuple):
         found = np.interp(steps.tokens, self.knots, self.times_ms) + slope * beyond
         return found + self.context_ms * steps.decode_context + self.pair_ms * steps.prefill_pairs
 
-    def profile(self, **more: object) -> EngineProfile:
+    def profile(self) -> EngineProfile:
         """Return the line as a step profile."""
         return EngineProfile(
             step_tokens=tuple(int(knot) for knot in self.knots),
             step_time_ms=tuple(float(max(time, 1e-6)) for time in self.times_ms),
             decode_context_ms_per_token=self.context_ms,
             prefill_context_ms_per_pair=self.pair_ms,
-            **more,
         )
 
 
@@ -123,8 +123,6 @@ def line_of(steps: OwnSteps, knots: np.ndarray, requests: np.ndarray | None = No
     requests : ndarray, optional
         Requests whose way to the engine and back is part of each time; without, there are none.
     """
-    from scipy.optimize import nnls
-
     requests = np.zeros(steps.tokens.size) if requests is None else requests
     hats = np.column_stack([np.interp(steps.tokens, knots, unit) for unit in np.eye(knots.size)])
     columns = [hats, steps.decode_context, steps.prefill_pairs, requests]
@@ -132,7 +130,7 @@ def line_of(steps: OwnSteps, knots: np.ndarray, requests: np.ndarray | None = No
     norms = np.maximum(np.linalg.norm(design, axis=0), 1e-300)
     weights = np.ones(steps.time_ms.size)
     for _ in range(ROBUST_ROUNDS):
-        found = nnls(design / norms * weights[:, None], weights)[0] / norms
+        found = scipy.optimize.nnls(design / norms * weights[:, None], weights)[0] / norms
         errors = np.abs(design @ found - 1)
         usual = max(2.0 * float(np.median(errors)), 1e-9)
         weights = np.sqrt(np.minimum(1.0, usual / np.maximum(errors, 1e-12)))

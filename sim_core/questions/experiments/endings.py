@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -81,7 +82,7 @@ def endings(scenario: Scenario) -> Endings:
 
 def _crowd(scenario: Scenario) -> Scenario:
     """Return the scenario as a closed loop of as many clients as places in the batch, of one class."""
-    base = one_engine(drawn(scenario), FIELDS["requests"].high)
+    base = one_engine(drawn(scenario), int(FIELDS["requests"].high))
     clients = base.max_running
     if base.mix:
         traffic = requests_sent(base.replace(arrivals="offline", requests=PRESSURE_REQUESTS))
@@ -102,12 +103,12 @@ def _crowd(scenario: Scenario) -> Scenario:
 
 def _with_spread(scenario: Scenario, spread: float, target: float) -> Scenario:
     """Return the scenario with answers of a spread whose sample mean is as near to the target as can be."""
-    mean, best = target, None
+    mean, best = target, (math.inf, scenario)
     for _ in range(6):
         tokens = min(max(1, round(mean)), FIELDS["output_tokens"].high)
         case = scenario.replace(output_cv=spread, output_tokens=tokens)
         sample = float(requests_sent(case).output_tokens.mean())
-        if best is None or abs(sample - target) < best[0]:
+        if abs(sample - target) < best[0]:
             best = (abs(sample - target), case)
         mean = tokens * target / sample
         if round(mean) == tokens:

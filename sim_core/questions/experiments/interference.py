@@ -102,7 +102,8 @@ def interference(scenario: Scenario, decodes: int, context: int) -> Interference
     base = base.replace(
         arrivals="gamma" if base.arrivals == "gamma" else "poisson", arrival_per_s=rate, requests=PROMPTS
     )
-    count = max(1, min(decodes, memory(base)["kv_tokens"] // context, FIELDS["max_batch"].high - PLACES))
+    room = int(min(memory(base)["kv_tokens"] // context, FIELDS["max_batch"].high - PLACES))
+    count = max(1, min(decodes, room))
     base = base.replace(max_batch=max(base.max_batch, count + PLACES))
     plan = _plan(base, count, context)
     ways = [_share(base, variant, plan) for variant in variants(base, plan.decodes)]

@@ -60,10 +60,8 @@ class Needs:
         rows_s = step.row_s[np.minimum(together, step.row_s.size - 1).astype(int)]
         window = step.window_tokens
         inside = prompts**2 / 2
-        if window:
-            inside_window = np.where(prompts <= window, inside, window * prompts - window**2 / 2)
-        else:
-            inside_window = 0.0
+        beyond = window * prompts - window**2 / 2
+        inside_window = np.where(prompts <= window, inside, beyond) if window else np.zeros_like(prompts)
         own_s = step.prefill_pair_s * inside + step.window_pair_s * inside_window + step.prefill_request_s
         return (table_s + rows_s) / together + own_s
 

@@ -12,6 +12,7 @@ from sim_core import __version__
 from sim_core.questions.shift.cluster import STATES, phases_s, reallocation_s
 from sim_core.questions.shift.study import BINS, Outcome, Study, brought, key_of
 from sim_core.scenario.scenario import Scenario, accelerator_of
+from sim_core.traffic.requests import Requests
 
 
 def decision_rows(study: Study, outcome: Outcome) -> list[dict[str, Any]]:
@@ -130,7 +131,9 @@ class ShiftReport(NamedTuple):
         }
 
 
-def report(scenario: Scenario, names: Iterable[str], trace: Any = None, worth: bool = False) -> ShiftReport:
+def report(
+    scenario: Scenario, names: Iterable[str], trace: Requests | None = None, worth: bool = False
+) -> ShiftReport:
     """Return what strategies make of a scenario's changing traffic."""
     study = Study(scenario, trace)
     outcomes = [study.outcome(name) for name in names]

@@ -55,7 +55,7 @@ class Load:
 
     def best_split(self, need: np.ndarray) -> int:
         """Return the number of prefill workers with which the busier pool is least loaded."""
-        return int(np.argmin(utilisations(*need, self.workers)))
+        return int(np.argmin(utilisations(need[0], need[1], self.workers)))
 
 
 class Strategy:
@@ -94,7 +94,8 @@ class Adaptive(Strategy):
 
     def wanted(self, times_s: np.ndarray, prefill_workers: int) -> np.ndarray:
         """Return the splits that it wants at some moments."""
-        loads = utilisations(*self.need(times_s).T, self.load.workers)
+        need_prefill, need_decode = self.need(times_s).T
+        loads = utilisations(need_prefill, need_decode, self.load.workers)
         present, best = loads[:, prefill_workers], loads.argmin(axis=1)
         worth = loads.min(axis=1) < present - self.scenario.hysteresis_frac
         free = times_s >= self.decided_s + self.scenario.cooldown_s

@@ -64,6 +64,11 @@ LOOK_AHEAD = (1.0, 3.0)  # horizons of the oracle's followers, in times of a rea
 Progress = Callable[[float], None]
 
 
+def part_of(progress: Progress, number: int, count: int) -> Progress:
+    """Return the progress of one of so many equal parts of a whole."""
+    return lambda done_frac: progress((number + done_frac) / count)
+
+
 def silent(done_frac: float) -> None:
     """Report progress to nobody."""
 
@@ -153,7 +158,7 @@ class Prepared(NamedTuple):
 
 
 @lru_cache(maxsize=4)
-def _prepared(scenario: Scenario, trace: Any) -> Prepared:
+def _prepared(scenario: Scenario, trace: Requests | None) -> Prepared:
     workers = check_workers(scenario)
     needs = fitted_needs(_without(scenario, "demand", "reallocation", "strategy"), trace)
     demand = demands.demand_of(scenario, needs, workers, trace)
@@ -185,7 +190,7 @@ class Study:
         If the traffic or the cluster cannot be.
     """
 
-    def __init__(self, scenario: Scenario, trace: Any = None) -> None:
+    def __init__(self, scenario: Scenario, trace: Requests | None = None) -> None:
         self.scenario, self.trace = as_two_pools(scenario), trace
         self.workers = check_workers(self.scenario)
         made = _prepared(_without(self.scenario, "reallocation", "strategy"), trace)
@@ -317,14 +322,14 @@ class Study:
     ) -> Outcome:
         """Return an outcome, with percentiles and the timeline worked out."""
         edges_s, arrival_s = self.edges_s, self.demand.requests.arrival_s
-        counts = [_counts(edges_s, times_s) for times_s in (arrival_s, arrival_s[within])]
+        arrived, served = (_counts(edges_s, times_s) for times_s in (arrival_s, arrival_s[within]))
         return Outcome(
             name,
             start,
             within,
             _percentiles_ms(ttft_s),
             _percentiles_ms(tpot_s),
-            RunOverTime(edges_s, *counts, *waiting),
+            RunOverTime(edges_s, arrived, served, *waiting),
             duration_s=self.duration_s,
             **rest,
         )
@@ -333,12 +338,8 @@ class Study:
 
     def _best(self, jobs: list[Callable[[Progress], Outcome]], name: str, progress: Progress) -> Outcome:
         """Return the outcome of the job that serves most, the first of equals."""
-        best: Outcome | None = None
-        for number, job in enumerate(jobs):
-            found = job(lambda done, number=number: progress((number + done) / len(jobs)))
-            if best is None or found.served > best.served:
-                best = found
-        return replace(best, name=name)
+        found = (job(part_of(progress, number, len(jobs))) for number, job in enumerate(jobs))
+        return replace(max(found, key=lambda outcome: outcome.served), name=name)
 
     def _hindsight(self, name: str, progress: Progress) -> Outcome:
         """Return the best fixed split, climbing from the one that is best for the mean."""

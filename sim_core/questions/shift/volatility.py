@@ -10,7 +10,7 @@ import numpy as np
 
 from sim_core.fields.errors import ScenarioError
 from sim_core.questions.shift.cluster import reallocation_s
-from sim_core.questions.shift.study import Progress, Study, silent
+from sim_core.questions.shift.study import Progress, Study, part_of, silent
 from sim_core.scenario.scenario import Scenario
 
 SWEEP = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # mean dwell times, in times of a reallocation
@@ -36,7 +36,7 @@ def sweep(
     """
     dwells = tuple(dwells)
     for number, times in enumerate(dwells):
-        yield sweep_row(scenario, times, lambda done, number=number: progress((number + done) / len(dwells)))
+        yield sweep_row(scenario, times, part_of(progress, number, len(dwells)))
 
 
 def sweep_row(scenario: Scenario, times: float, progress: Progress = silent) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def sweep_row(scenario: Scenario, times: float, progress: Progress = silent) -> 
         row["requests"] = len(study.demand.requests)
         count = len(SWEEP_STRATEGIES)
         for place, name in enumerate(SWEEP_STRATEGIES):
-            found = study.outcome(name, lambda done, place=place: progress((place + done) / count))
+            found = study.outcome(name, part_of(progress, place, count))
             row[f"{name}_frac"] = found.attainment_frac
     except ScenarioError as error:
         row["reason"] = str(error)

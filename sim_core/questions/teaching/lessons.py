@@ -19,6 +19,7 @@ from sim_core import catalogue
 from sim_core.catalogue.lessons import Lesson, LessonStep
 from sim_core.engine.results import Run
 from sim_core.engine.run import run
+from sim_core.questions.shift.study import Study
 from sim_core.results.metrics import point_of
 from sim_core.scenario.link.changes import parse_value, with_changes
 from sim_core.scenario.link.load import load_scenario
@@ -67,8 +68,6 @@ def _capacity(scenario: Scenario) -> float:
 
 
 def _reactive_gain(scenario: Scenario) -> float:
-    from sim_core.questions.shift.study import Study
-
     study = Study(scenario)
     return study.outcome("reactive").attainment_frac - study.outcome("fixed").attainment_frac
 

@@ -15,6 +15,7 @@ import hashlib
 import math
 import re
 import secrets
+import sqlite3
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -83,7 +84,8 @@ _GUESSES = sql.Table(
 )
 
 
-_INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+Insert = Callable[[sql.Table], sqlite.Insert | postgresql.Insert]
+_INSERTS: dict[str, Insert] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 class RoomError(ScenarioError):
@@ -226,11 +228,8 @@ class Rooms:
     def here(self, code: str) -> int:
         """Return how many participants are in a room now."""
         with self._engine.begin() as store:
-            return store.scalar(
-                sql.select(sql.func.count())
-                .select_from(_PEOPLE)
-                .where(_PEOPLE.c.code == code, _PEOPLE.c.seen_s > self.now_s() - HERE_S)
-            )
+            here = sql.select(sql.func.count()).select_from(_PEOPLE)
+            return _count(store, here.where(_PEOPLE.c.code == code, _PEOPLE.c.seen_s > self.now_s() - HERE_S))
 
     # --- for participants -------------------------------------------------------------------------
 
@@ -296,9 +295,9 @@ class Rooms:
     def _admit(self, store: sql.Connection, code: str, participant: str) -> None:
         """Add a participant to a locked room, unless it is full."""
         count = sql.select(sql.func.count()).select_from(_PEOPLE).where(_PEOPLE.c.code == code)
-        if store.scalar(count) >= MOST_PARTICIPANTS:
+        if _count(store, count) >= MOST_PARTICIPANTS:
             self._forget_the_gone(store, code)
-        if store.scalar(count) >= MOST_PARTICIPANTS:
+        if _count(store, count) >= MOST_PARTICIPANTS:
             raise RoomError(
                 f"The room is full: it has {MOST_PARTICIPANTS} participants. Follow on the projector."
             )
@@ -331,11 +330,11 @@ class Rooms:
         now_s = self.now_s()
         with self._engine.begin() as store:
             count = sql.select(sql.func.count()).select_from(_ROOMS)
-            if store.scalar(count) >= MOST_ROOMS:
+            if _count(store, count) >= MOST_ROOMS:
                 raise RoomError(
                     f"There are {MOST_ROOMS} rooms already. Old ones end by themselves; try later."
                 )
-            if store.scalar(count.where(_ROOMS.c.opened_s > now_s - 60)) >= MOST_OPENED_PER_MIN:
+            if _count(store, count.where(_ROOMS.c.opened_s > now_s - 60)) >= MOST_OPENED_PER_MIN:
                 raise RoomError("Too many rooms were opened in the last minute. Try again in a minute.")
             store.execute(
                 sql.insert(_ROOMS).values(
@@ -437,6 +436,10 @@ def _hash(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
+def _count(store: sql.Connection, count: sql.Select) -> int:
+    return store.scalar(count) or 0
+
+
 def _create(engine: sql.Engine) -> None:
     """Create the tables; of several processes that start at once, one does."""
     try:
@@ -453,7 +456,7 @@ def _prepare_sqlite(engine: sql.Engine) -> None:
     """
 
     @sql.event.listens_for(engine, "connect")
-    def connected(connection: object, _: object) -> None:
+    def connected(connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None  # SQLAlchemy begins transactions itself, below
         for pragma in ("busy_timeout=10000", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")

@@ -47,7 +47,7 @@ def _typed(text: str, info: FieldInfo) -> Any:
     return number
 
 
-def with_changes(scenario: Scenario, /, **changes: Any) -> Scenario:
+def with_changes(scenario: Scenario, /, **changes: object) -> Scenario:
     """Return the scenario with some keys changed, as a person means it.
 
     Three rules beyond `Scenario.replace`, all overruled by naming the key itself:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 from sim_core.catalogue.reader import preset_ids
 from sim_core.fields.errors import ScenarioError, did_you_mean, shown
@@ -47,7 +46,7 @@ def from_toml(text: str, name: str = "the TOML text") -> Scenario:
         raise ScenarioError(f"{name}: {error}") from None
 
 
-def load_scenario(source: str | os.PathLike[str] | Scenario = "", /, **overrides: Any) -> Scenario:
+def load_scenario(source: str | os.PathLike[str] | Scenario = "", /, **overrides: object) -> Scenario:
     """Return a scenario from a preset id, a TOML path, a link or a query string, with keys overridden.
 
     Parameters

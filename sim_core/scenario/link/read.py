@@ -72,7 +72,7 @@ def _ready(name: str, notes: list[str]) -> Scenario:
         return Scenario()
 
 
-def _pairs(source: Any, notes: list[str]) -> list[tuple[str, str]]:
+def _pairs(source: object, notes: list[str]) -> list[tuple[str, str]]:
     """Return the (key, text) pairs of a link or mapping, capped in number and length."""
     if isinstance(source, Mapping):
         pairs = _mapping_pairs(source, notes)

@@ -30,7 +30,7 @@ def to_query(scenario: Scenario) -> str:
     return "&".join(parts)
 
 
-def value_text(key: str, value: Any) -> str:
+def value_text(key: str, value: float | str | None) -> str:
     """Return a value as text that `parse_value` reads back exactly; None as `none` (as the preset says).
 
     A key that is no scenario key (`load_frac` of a sweep) holds a number.

@@ -29,7 +29,7 @@ def guidellm(report: dict[str, Any], name: str) -> Upload:
 
 def _guidellm_point(entry: dict[str, Any]) -> OwnPoint:
     """Return one benchmark; its gap between tokens counts every gap once, as ITL does."""
-    measured = entry.get("metrics") if isinstance(entry.get("metrics"), dict) else {}
+    measured = as_object(entry.get("metrics"))
     strategy = first_object(entry.get("config"), entry.get("args"), entry, key="strategy")
     kind = str(strategy.get("type_", strategy.get("kind", "")))
     rate = above_zero(strategy, "rate", "initial_rate")

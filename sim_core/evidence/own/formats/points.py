@@ -108,7 +108,7 @@ def _says_something(point: OwnPoint) -> bool:
     return any(math.isfinite(value) for value in values)
 
 
-def first_number(entry: Any, *keys: str, low: float = 0.0) -> float:
+def first_number(entry: object, *keys: str, low: float = 0.0) -> float:
     """Return the first of some keys that is a finite number of at least `low`, else NaN."""
     for key in keys:
         value = entry.get(key) if isinstance(entry, Mapping) else None
@@ -121,7 +121,7 @@ def first_number(entry: Any, *keys: str, low: float = 0.0) -> float:
     return NAN
 
 
-def above_zero(entry: Any, *keys: str) -> float:
+def above_zero(entry: object, *keys: str) -> float:
     """Return the same for a number above 0."""
     return first_number(entry, *keys, low=1e-12)
 
@@ -149,11 +149,11 @@ def point_name(arrivals: str, clients: int, rate: float) -> str:
     return "all at once" if arrivals == "offline" else "a run"
 
 
-def as_object(value: Any) -> dict[str, Any]:
+def as_object(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def first_object(*places: Any, key: str, other: str = "") -> dict[str, Any]:
+def first_object(*places: object, key: str, other: str = "") -> dict[str, Any]:
     """Return the object under a key in the first of some places that has one."""
     for place in places:
         for name in (key, other):
