@@ -36,7 +36,7 @@ def show_endings(scenario: Scenario) -> None:
         key="endings",
         alt=ending_sentence(found.rows),
         height=600,
-        **titles(found.scenarios[0.0], "Irregular endings"),
+        heading=titles(found.scenarios[0.0], "Irregular endings"),
     )
     st.caption(
         "Above: output per second; hatched is what the slots held by finished requests would have made. "

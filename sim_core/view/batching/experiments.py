@@ -11,6 +11,7 @@ from sim_core.view.drawing import trust_words
 from sim_core.view.drawing.figures import in_lines
 from sim_core.view.drawing.words import duration, number, quantity
 from sim_core.view.parts import controls
+from sim_core.view.parts.chart import Heading
 from sim_core.view.parts.views import dial
 from sim_core.view.session import state
 
@@ -38,16 +39,16 @@ def context_of(scenario: Scenario) -> int:
     return int(state.view_number("at_context")) or no_blocks.mean_context(scenario)
 
 
-def titles(scenario: Scenario, what: str) -> dict[str, str]:
+def titles(scenario: Scenario, what: str) -> Heading:
     """Return title and subtitle under which an exported chart stands alone."""
     part = accelerator_of(scenario).name
     lengths = scenario.mix or f"{scenario.prompt_tokens:,} → {scenario.output_tokens:,} tokens"
-    return {
-        "title": f"{what}: {model_of(scenario).name} on {part}",
-        "subtitle": in_lines(
+    return Heading(
+        f"{what}: {model_of(scenario).name} on {part}",
+        in_lines(
             f"{lengths} · {scenario.calibration} calibration · simulated", trust_words.caption(scenario)
         ),
-    }
+    )
 
 
 def drawn_note(scenario: Scenario, rate: bool = True) -> str:

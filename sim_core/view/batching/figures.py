@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -43,7 +42,7 @@ def policy_name(policy: str) -> str:
     return policy.replace("_", " ")
 
 
-def log_axis(title: str, values: Iterable[float | None], room: float = 1.25, **more: Any) -> dict:
+def log_axis(title: str, values: Iterable[float | None], room: float = 1.25, **more: object) -> dict:
     """Return a logarithmic axis over the positive values, with ticks in words."""
     known = [value for value in values if value is not None and math.isfinite(value) and value > 0] or [1.0]
     low, high = min(known) / room, max(known) * room
@@ -53,13 +52,13 @@ def log_axis(title: str, values: Iterable[float | None], room: float = 1.25, **m
     return axis(title, **span, **ticks(log_ticks(low, high, steps)), **more)
 
 
-def axis_from_0(title: str, values: Iterable[float], **more: Any) -> dict:
+def axis_from_0(title: str, values: Iterable[float], **more: object) -> dict:
     """Return a linear axis from 0 that holds the values."""
     top = max((value for value in values if math.isfinite(value)), default=1.0) * 1.12 or 1.0
     return axis(title, range=[0, top], separatethousands=True, exponentformat="none", nticks=5, **more)
 
 
-def line(name: str, x: Iterable[float], y: Iterable[float], colour: str, **more: Any) -> dict:
+def line(name: str, x: Iterable[float], y: Iterable[float], colour: str, **more: object) -> dict:
     """Return a line with markers."""
     look = {"color": colour, "width": more.pop("width", 2.25), "dash": more.pop("dash", "solid")}
     return (

@@ -45,7 +45,7 @@ def show_interference(scenario: Scenario) -> None:
         key="interference",
         alt=gap_sentence(own.alone_ms, drawn),
         height=460,
-        **titles(own.alone, "Prompts among decodes"),
+        heading=titles(own.alone, "Prompts among decodes"),
     )
     st.caption(
         "The further to the right a line reaches, the longer the worst gaps; where it crosses the dotted "
@@ -58,7 +58,7 @@ def show_interference(scenario: Scenario) -> None:
         key="interference_cost",
         height=110 + 40 * len(rows),
         alt=cost_sentence(rows),
-        **titles(own.alone, "The price of a prompt token"),
+        heading=titles(own.alone, "The price of a prompt token"),
     )
     st.caption(switch_words(scenario, found))
     actions.take_away(

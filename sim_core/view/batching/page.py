@@ -28,7 +28,7 @@ from sim_core.view.drawing.templates import Markup, render
 from sim_core.view.drawing.words import duration, number, percent, quantity
 from sim_core.view.frontier import page as panels
 from sim_core.view.parts import actions, controls, pieces, trust_badge
-from sim_core.view.parts.chart import chart
+from sim_core.view.parts.chart import Heading, chart
 from sim_core.view.parts.pieces import Cell
 from sim_core.view.parts.views import dial, views
 from sim_core.view.session import shell, state, sweeps
@@ -84,8 +84,10 @@ def show_timelines(scenario: Scenario) -> None:
         height=drawing.height,
         player=drawing.player,
         export=(1200, drawing.height + 60),
-        title=f"{count:,} requests under three scheduling policies",
-        subtitle=in_lines(_setting_words(chosen), trust_words.caption(scenario)),
+        heading=Heading(
+            f"{count:,} requests under three scheduling policies",
+            in_lines(_setting_words(chosen), trust_words.caption(scenario)),
+        ),
     )
     st.caption(
         "Each bar is read from the engine's step log. Point at a marked token to see what delayed it. "

@@ -59,7 +59,7 @@ def preemption(scenario: Scenario) -> None:
         key="preemption",
         alt=pressure_sentence(curves),
         height=600,
-        **titles(found.scenario, "Less and less KV cache"),
+        heading=titles(found.scenario, "Less and less KV cache"),
     )
     st.caption(
         "From right to left the same requests get less KV cache, down to room for the longest one alone. "
@@ -189,7 +189,7 @@ def _crossover(scenario: Scenario, found: no_blocks.Crossover, decodes: int) -> 
             key="crossing_length",
             height=380,
             alt=crossing_sentence(found),
-            **titles(scenario, "The way back, by length"),
+            heading=titles(scenario, "The way back, by length"),
         )
     with right:
         dial_batch("Sequences that decode meanwhile")
@@ -198,7 +198,7 @@ def _crossover(scenario: Scenario, found: no_blocks.Crossover, decodes: int) -> 
             key="crossing_link",
             height=380,
             alt=crossover_finding(found),
-            **titles(scenario, "The way back, by host link"),
+            heading=titles(scenario, "The way back, by host link"),
         )
     st.caption(
         f"Both from the prices of the engine's steps. Recomputing: how much longer the steps of {decodes:,} "

@@ -41,7 +41,7 @@ def wait(scenario: Scenario) -> None:
         key="wait",
         alt=wait_sentence(curves, found.best, found.continuous),
         height=600,
-        **titles(found.scenario, "Waiting for a batch"),
+        heading=titles(found.scenario, "Waiting for a batch"),
     )
     st.caption(
         "Solid: mean TTFT, and output per second. Dotted: p99, and output per second of work, which is what "

@@ -21,7 +21,7 @@ from sim_core.view.drawing.figures import Row
 from sim_core.view.drawing.words import quantity
 from sim_core.view.frontier.figures import pareto, pareto_sentence
 from sim_core.view.parts import actions, controls, pieces, trust_badge
-from sim_core.view.parts.chart import chart
+from sim_core.view.parts.chart import Heading, chart
 from sim_core.view.parts.views import choose_accelerators, dial, scales
 from sim_core.view.session import shell, state, sweeps
 
@@ -84,7 +84,9 @@ def _specs(scenario: Scenario) -> None:
                 "template", "Template", KINDS, kind, lambda kind: _start(design.STARTS[kind])
             )
         with right:
-            controls.pick("start", "Starts from", list(names), names.get, scenario.accelerator, _start)
+            controls.pick(
+                "start", "Starts from", list(names), names.__getitem__, scenario.accelerator, _start
+            )
         for keys in (SHOWN[:4], SHOWN[4:]):
             for column, key in zip(st.columns(4), keys, strict=True):
                 with column:
@@ -113,7 +115,7 @@ def _start(name: str) -> None:
     )
 
 
-def _change(**changes: Any) -> None:
+def _change(**changes: object) -> None:
     state.change(**changes)
     shell.rerun_page()
 
@@ -171,8 +173,7 @@ def _chart(sides: Sequence[Scenario], rows: list[dict[str, Any]], names: Sequenc
         figure,
         "design",
         pareto_sentence(rows, best, along),
-        title="A design beside real parts",
-        subtitle=f"{model_of(scenario).name} · simulated",
+        heading=Heading("A design beside real parts", f"{model_of(scenario).name} · simulated"),
     )
 
 

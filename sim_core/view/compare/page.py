@@ -27,7 +27,7 @@ from sim_core.view.drawing.words import number, percent, quantity
 from sim_core.view.frontier.figures import pareto, pareto_sentence
 from sim_core.view.frontier.words import limits_words
 from sim_core.view.parts import actions, pieces, trust_badge
-from sim_core.view.parts.chart import chart
+from sim_core.view.parts.chart import Heading, chart
 from sim_core.view.parts.views import scales, views
 from sim_core.view.session import shell, state, sweeps
 
@@ -162,8 +162,9 @@ def _chart(sides: Sequence[Scenario], rows: list[dict[str, Any]]) -> None:
         figure,
         "compare",
         sentence,
-        title="Side by side",
-        subtitle="; ".join(dict.fromkeys(row["curve"] for row in rows)) + " · simulated",
+        heading=Heading(
+            "Side by side", "; ".join(dict.fromkeys(row["curve"] for row in rows)) + " · simulated"
+        ),
     )
 
 

@@ -22,7 +22,7 @@ from sim_core.view.drawing.figures import Row
 from sim_core.view.drawing.words import duration, number, percent, quantity
 from sim_core.view.frontier.words import limits_words
 from sim_core.view.parts import actions, pieces, trust_badge
-from sim_core.view.parts.chart import chart
+from sim_core.view.parts.chart import Heading, chart
 from sim_core.view.parts.controls import SPECS
 from sim_core.view.parts.pieces import Cell
 from sim_core.view.parts.views import views
@@ -76,8 +76,7 @@ def show_sensitivity(scenario: Scenario) -> None:
         "sensitivity",
         compare_figures.tornado_sentence(rows, _label, figure.words),
         height=90 + 62 * len(rows),
-        title=f"What changes {figure.words} most",
-        subtitle=_subtitle(scenario),
+        heading=Heading(f"What changes {figure.words} most", _subtitle(scenario)),
     )
     st.caption(
         f"Each bar: everything else as it is, one thing 10 % larger (▲) or smaller (▼). Mean of {SEEDS} "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -48,7 +48,7 @@ def ratio_name(row: Row) -> str:
 # The ratio
 
 
-def _one_pool(ends: Sequence[float | None], level: float, **more: Any) -> dict:
+def _one_pool(ends: Sequence[float | None], level: float, **more: object) -> dict:
     """Return what one pool reaches, a line from end to end."""
     line = {"color": ONE, "width": 2.5, "dash": "dash"}
     name = "One pool, chunked prefill"

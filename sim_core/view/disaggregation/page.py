@@ -19,7 +19,7 @@ from sim_core.view.disaggregation import figures as disaggregation_figures
 from sim_core.view.disaggregation.figures import ratio_name
 from sim_core.view.drawing.words import duration, number, percent, quantity
 from sim_core.view.parts import actions, controls, pieces, trust_badge
-from sim_core.view.parts.chart import chart
+from sim_core.view.parts.chart import Heading, chart
 from sim_core.view.parts.pieces import KeyFigure
 from sim_core.view.parts.sidebar import LINKS, WORKERS, limit_sliders_row
 from sim_core.view.parts.views import dial, views
@@ -61,16 +61,16 @@ def _dials(scenario: Scenario) -> None:
     limit_sliders_row()
 
 
-def _titles(found: Ways) -> dict[str, str]:
+def _titles(found: Ways) -> Heading:
     two = found.two
     model, part = model_of(two), accelerator_of(two)
     prompt, output = mean_lengths(two)
-    return {
-        "title": f"{model.name} on {two.accelerators} × {part.name}: one pool or two?",
-        "subtitle": f"{_load_words(found)}, {number(round(prompt))} → {number(round(output))} tokens, "
+    return Heading(
+        f"{model.name} on {two.accelerators} × {part.name}: one pool or two?",
+        f"{_load_words(found)}, {number(round(prompt))} → {number(round(output))} tokens, "
         f"TTFT within {duration(two.slo_ttft_ms)}, TPOT within {duration(two.slo_tpot_ms)} · "
         "simulated",
-    }
+    )
 
 
 def _load_words(found: Ways) -> str:
@@ -147,7 +147,7 @@ def show_splits(found: Ways, scenario: Scenario) -> None:
         rows, found.one_point, devices, best, matched.workers, found.two.prefill_workers
     )
     alt = disaggregation_figures.ratios_sentence(rows, found.one_point, devices, best)
-    chart(figure, "ratio", alt, height=460, **_titles(found))
+    chart(figure, "ratio", alt, height=460, heading=_titles(found))
     _numbers(found)
     st.caption(
         "Every bar gets the same requests; those that keep both limits count. A pale bar breaks a limit at "
@@ -184,7 +184,7 @@ def show_stages(found: Ways, scenario: Scenario) -> None:
         "stages",
         disaggregation_figures.stages_sentence(rows),
         height=300,
-        **_titles(found),
+        heading=_titles(found),
     )
     show_both_ways(found)
     st.caption(
@@ -276,7 +276,7 @@ def show_where_it_pays(found: Ways, scenario: Scenario) -> None:
         "gains",
         disaggregation_figures.gains_sentence(rows),
         height=540,
-        **_titles(found),
+        heading=_titles(found),
     )
     ring = "mean of the sidebar's lengths" if over_lengths else "pair of limits in the sidebar"
     st.caption(
@@ -334,7 +334,13 @@ def show_link(found: Ways, scenario: Scenario) -> None:
     trust_badge.badge(found.two)
     _dials(scenario)
     figure = disaggregation_figures.link_figure(rows, one, even, found.two.kv_link_gb_per_s)
-    chart(figure, "link", disaggregation_figures.link_sentence(rows, one, even), height=440, **_titles(found))
+    chart(
+        figure,
+        "link",
+        disaggregation_figures.link_sentence(rows, one, even),
+        height=440,
+        heading=_titles(found),
+    )
     st.caption(
         f"Each of {found.two.prefill_workers} prefill workers has a link of this bandwidth to the decode "
         "pool and sends one KV cache after the other. 12.5, 25 and 50 GB/s are network cards of 100, 200 and "

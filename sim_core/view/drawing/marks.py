@@ -10,41 +10,41 @@ from sim_core.view.drawing.figures import MUTED, short
 Piece = dict[str, Any]
 
 
-def scatter(x: Any, y: Any, **more: Any) -> Piece:
+def scatter(x: Any, y: Any, **more: object) -> Piece:
     """Return a trace of places: markers, lines or words, as its `mode` says."""
     return {"type": "scatter", "x": x, "y": y, **more}
 
 
-def bar(x: Any, y: Any, **more: Any) -> Piece:
+def bar(x: Any, y: Any, **more: object) -> Piece:
     """Return a trace of bars."""
     return {"type": "bar", "x": x, "y": y, **more}
 
 
-def spread(low: Iterable[float], middle: Iterable[float], high: Iterable[float], **look: Any) -> Piece:
+def spread(low: Iterable[float], middle: Iterable[float], high: Iterable[float], **look: object) -> Piece:
     """Return bars from the middle of each place to its low and its high."""
     places = list(zip(low, middle, high, strict=True))
     up, down = short(top - at for _, at, top in places), short(at - foot for foot, at, _ in places)
     return {"type": "data", "symmetric": False, "array": up, "arrayminus": down, **look}
 
 
-def axis(title: str, **more: Any) -> Piece:
+def axis(title: str, **more: object) -> Piece:
     """Return an axis with its title."""
     return {"title": {"text": title}, **more}
 
 
-def note(text: str, x: Any, y: Any, *, color: str = MUTED, size: float = 12, **more: Any) -> Piece:
+def note(text: str, x: Any, y: Any, *, color: str = MUTED, size: float = 12, **more: object) -> Piece:
     """Return words in a figure, without an arrow; `x` and `y` in the axes' own coordinates."""
     font = {"color": color, "size": size}
     return {"text": text, "x": x, "y": y, "showarrow": False, "font": font, **more}
 
 
-def pointer(text: str, x: Any, y: Any, *, color: str, size: float = 14, **more: Any) -> Piece:
+def pointer(text: str, x: Any, y: Any, *, color: str, size: float = 14, **more: object) -> Piece:
     """Return a text beside a place (`ax`, `ay`, in pixels), with a thin line that leads there."""
     font, thin = {"color": color, "size": size}, {"arrowcolor": MUTED, "arrowwidth": 1, "arrowhead": 0}
     return {"text": text, "x": x, "y": y, "font": font, "standoff": 9, **thin, **more}
 
 
-def vertical(x: Any, line: Piece, **more: Any) -> Piece:
+def vertical(x: Any, line: Piece, **more: object) -> Piece:
     """Return a line at a value of x, over the whole height."""
     return {"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1, "line": line, **more}
 
@@ -54,11 +54,11 @@ def upright(x: float) -> Piece:
     return vertical(x, {"color": MUTED, "width": 1.5, "dash": "dot"}, xref="x", layer="below")
 
 
-def horizontal(y: Any, line: Piece, **more: Any) -> Piece:
+def horizontal(y: Any, line: Piece, **more: object) -> Piece:
     """Return a line at a value of y, over the whole width."""
     return {"type": "line", "y0": y, "y1": y, "xref": "paper", "x0": 0, "x1": 1, "line": line, **more}
 
 
-def segment(x: tuple[Any, Any], y: tuple[Any, Any], line: Piece, **more: Any) -> Piece:
+def segment(x: tuple[Any, Any], y: tuple[Any, Any], line: Piece, **more: object) -> Piece:
     """Return a straight line between two places."""
     return {"type": "line", "x0": x[0], "x1": x[1], "y0": y[0], "y1": y[1], "line": line, **more}

@@ -9,7 +9,6 @@ from __future__ import annotations
 from functools import cache
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -25,7 +24,7 @@ _environment = Environment(
 _environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
 
 
-def render(name: str, **values: Any) -> Markup:
+def render(name: str, **values: object) -> Markup:
     """Return a template with its values in place, each of them escaped.
 
     Examples

@@ -27,7 +27,7 @@ from sim_core.view.frontier.figures import (
     pareto_sentence,
 )
 from sim_core.view.parts import actions, pieces, sidebar, trust_badge
-from sim_core.view.parts.chart import chart
+from sim_core.view.parts.chart import Heading, chart
 from sim_core.view.parts.pieces import KeyFigure
 from sim_core.view.parts.views import above_chart
 from sim_core.view.session import state, sweeps
@@ -43,9 +43,6 @@ FIGURES = (  # of the present setting: column, name, unit, whether more is bette
     ("joule_per_tok", "Energy", "J/tok", False),
 )
 FEW_SAMPLES = 100
-
-
-REFINING = "refining with more requests …"
 
 
 def show(scenario: Scenario) -> None:
@@ -200,9 +197,7 @@ def show_frontier(sweep: Sweep, found: Result) -> None:
         figure,
         key="frontier",
         alt=pareto_sentence(rows, best, along),
-        title=title,
-        subtitle=subtitle,
-        busy=REFINING,
+        heading=Heading(title, subtitle),
         on_settled=None if found.fine or state.view("fine") == "off" else settled,
     )
     _blocked(rows)
@@ -260,9 +255,7 @@ def load(sweep: Sweep, scenario: Scenario) -> Result:
         key="load",
         alt=load_sentence(found.rows, knee),
         height=560,
-        title=title,
-        subtitle=subtitle,
-        busy=REFINING,
+        heading=Heading(title, subtitle),
         on_settled=None if found.fine or state.view("fine") == "off" else settled,
     )
     _blocked(found.rows)

@@ -20,7 +20,7 @@ from sim_core.view.learn import lesson_figures, lesson_summary
 from sim_core.view.learn.lesson_figures import control_words
 from sim_core.view.learn.lesson_words import explained, filled, guess_verdict
 from sim_core.view.parts import actions, pieces
-from sim_core.view.parts.chart import chart
+from sim_core.view.parts.chart import Heading, chart
 from sim_core.view.parts.views import views
 from sim_core.view.session import shell, state, sweeps
 
@@ -201,8 +201,7 @@ def _figure(step: LessonStep, values: list[str], guess: float | None) -> None:
         f"lesson_{step.id}",
         lesson_figures.lesson_sentence(step, shown, guess),
         height=360,
-        title=step.title,
-        subtitle="simulated",
+        heading=Heading(step.title, "simulated"),
     )
 
 

@@ -24,7 +24,7 @@ from sim_core.view.learn import lesson_figures, room_figures
 from sim_core.view.learn.lesson_words import explained, filled, guess_verdict, guess_words
 from sim_core.view.learn.lessons import guess_field, guess_in
 from sim_core.view.parts import actions, pieces
-from sim_core.view.parts.chart import chart
+from sim_core.view.parts.chart import Heading, chart
 from sim_core.view.session import room_store, shell, state, sweeps
 from sim_core.view.session.room_store import Place, guarded
 
@@ -177,8 +177,7 @@ def _predictions(room: Room, guesses: list[float], size: int) -> None:
         "room",
         room_figures.room_sentence(step, guesses, shown),
         height=20 * size,
-        title=step.title,
-        subtitle="predictions of a room · simulated",
+        heading=Heading(step.title, "predictions of a room · simulated"),
     )
 
 
@@ -195,8 +194,7 @@ def _curve(room: Room, guess: float | None, whose: str, size: int) -> None:
         "room_curve",
         lesson_figures.lesson_sentence(step, shown, guess, whose),
         height=20 * size,
-        title=step.title,
-        subtitle="simulated",
+        heading=Heading(step.title, "simulated"),
     )
 
 
@@ -350,7 +348,7 @@ def _jump(store: Rooms, place: Place, room: Room) -> None:
     st.selectbox(
         "Question",
         list(titles),
-        format_func=titles.get,
+        format_func=titles.__getitem__,
         key="in_room_step",
         on_change=lambda: _turn(store, place, (*st.session_state.in_room_step, "ask")),
     )

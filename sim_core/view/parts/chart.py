@@ -11,13 +11,14 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import streamlit as st
 
 from sim_core import __version__
 from sim_core.view.session import record, server, state
 
+REFINING = "refining with more requests …"
 REST_MS = 700  # the chart has rested when nothing was pressed for this long
 _HERE = Path(__file__).parent / "assets"
 _PARTS = ("figure.js", "export.js", "player.js", "chart.js")
@@ -30,14 +31,22 @@ _CSS = """
 _component = st.components.v2.component("batchscope_chart", js=_JS, css=_CSS, isolate_styles=False)
 
 
+class Heading(NamedTuple):
+    """The heading of the exported image, beside the page's finding and the version."""
+
+    title: str = ""
+    subtitle: str = ""
+
+
+NO_HEADING = Heading()
+
+
 def chart(
     figure: dict[str, Any],
     key: str,
     alt: str,
     height: int = 520,
-    title: str = "",
-    subtitle: str = "",
-    busy: str = "",
+    heading: Heading = NO_HEADING,
     on_settled: Callable[[], None] | None = None,
     player: dict[str, Any] | None = None,
     export: tuple[int, int] = (1100, 590),
@@ -54,38 +63,35 @@ def chart(
         The chart in one sentence, for people who cannot see it.
     height : int
         Height. [px]
-    title, subtitle : str
-        Heading of the exported image, beside the page's finding and the version.
-    busy : str
-        A quiet mark shown in the chart from `on_settled` until the next figure.
+    heading : Heading
+        Of the exported image.
     on_settled : callable, optional
-        Called once per figure when the visitor has rested; the script runs again after it.
+        Called once per figure when the visitor has rested; the script runs again after it. From then until
+        the next figure, a quiet mark says that the figure is refined.
     player : dict, optional
         What `player.js` plays on the chart, as `gantt.draw` makes it.
     export : tuple of int
         Width of the exported image, and its height beneath the heading; a PNG has twice as many. [px]
     """
-    record.add_chart(key, record.Drawing(figure, alt, title, subtitle, height))
+    record.add_chart(key, record.Drawing(figure, alt, heading.title, heading.subtitle, height))
     if not server.serves_plotly():
-        import plotly.graph_objects as go
-
-        st.plotly_chart(go.Figure(figure), key=key, height=height, alt=alt, config={"displaylogo": False})
+        st.plotly_chart(figure, key=key, height=height, alt=alt, config={"displaylogo": False})
         return
     drawing = json.dumps(figure, separators=(",", ":"))
     spec = _surroundings() | {
         "key": key,
         "alt": alt,
         "height": height,
-        "title": title,
-        "subtitle": subtitle,
+        "title": heading.title,
+        "subtitle": heading.subtitle,
         "filename": f"batchscope-{key}",
-        "busy": busy,
+        "busy": REFINING,
         "settle_ms": REST_MS if on_settled else 0,
         "export": export,
         "player": player,
         "revision": hashlib.blake2b(drawing.encode(), digest_size=6).hexdigest(),
     }
-    callbacks = {"on_settled_change": on_settled} if on_settled else {}
+    callbacks: dict[str, Any] = {"on_settled_change": on_settled} if on_settled else {}
     text = f'{{"figure":{drawing},{json.dumps(spec, separators=(",", ":"))[1:]}'
     _component(data=text.encode(), key=key, height="content", **callbacks)
 

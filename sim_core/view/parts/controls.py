@@ -118,7 +118,7 @@ def pick_button(
         label,
         list(names),
         required=True,
-        format_func=names.get,
+        format_func=names.__getitem__,
         key=f"in_{key}",
         on_change=lambda: write(st.session_state[f"in_{key}"]),
     )

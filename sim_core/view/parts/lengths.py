@@ -28,7 +28,12 @@ def lengths(scenario: Scenario) -> None:
     seed("in_first", names[0])
     help = "What is asked and answered: your own lengths, or those of a kind of traffic."
     st.selectbox(
-        "Lengths", list(titles), format_func=titles.get, key="in_first", on_change=_write_mix, help=help
+        "Lengths",
+        list(titles),
+        format_func=titles.__getitem__,
+        key="in_first",
+        on_change=_write_mix,
+        help=help,
     )
     seed("in_second", second)
     st.selectbox(

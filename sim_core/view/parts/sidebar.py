@@ -57,7 +57,7 @@ def _model_dimensions() -> None:
 def _accelerator(scenario: Scenario) -> None:
     heading("Accelerator")
     names = {name: part.name for name, part in catalogue.accelerators().items()}
-    select("accelerator", list(names), names.get, hide=True)
+    select("accelerator", list(names), names.__getitem__, hide=True)
     ladder("tensor_parallel", POWERS[:7], lambda value: f"{value} device{'s' if value > 1 else ''}")
     spec_sliders(scenario)
 

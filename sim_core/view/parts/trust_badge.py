@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import streamlit as st
 
 from sim_core.evidence import trust
 from sim_core.evidence.trust import Trust
 from sim_core.fields.errors import ScenarioError
+from sim_core.scenario.profiles import EngineProfile
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.drawing.templates import Markup, render
 from sim_core.view.drawing.trust_words import bands_words
@@ -21,7 +20,9 @@ MARKS = {
 }
 
 
-def badge(scenario: Scenario | Trust, *, profile: Any = None, load_frac: float | None = None) -> None:
+def badge(
+    scenario: Scenario | Trust, *, profile: EngineProfile | None = None, load_frac: float | None = None
+) -> None:
     """Show badge, bands and the first reason; nothing where the scenario cannot be."""
     try:
         known = isinstance(scenario, Trust)

@@ -36,7 +36,7 @@ def views(key: str, names: Mapping[str, str] | None = None) -> None:
         SETTINGS[key].label,
         list(names),
         required=True,
-        format_func=names.get,
+        format_func=names.__getitem__,
         key=f"in_{key}",
         on_change=_write_view,
         args=(key,),
@@ -51,7 +51,7 @@ def choose(key: str, names: Mapping[str, str] | None = None) -> None:
     st.selectbox(
         SETTINGS[key].label,
         list(names),
-        format_func=names.get,
+        format_func=names.__getitem__,
         key=f"in_{key}",
         on_change=_write_view,
         args=(key,),
@@ -136,7 +136,7 @@ def choose_accelerators(values: Iterable[str], most: int) -> None:
     st.multiselect(
         "Accelerators",
         list(names),
-        format_func=names.get,
+        format_func=names.__getitem__,
         key="in_among",
         on_change=_write_among,
         max_selections=most,

@@ -15,6 +15,7 @@ from sim_core.view.drawing import trust_words
 from sim_core.view.drawing.figures import Row, in_lines
 from sim_core.view.drawing.words import number
 from sim_core.view.parts import actions, pieces
+from sim_core.view.parts.chart import Heading
 from sim_core.view.parts.pieces import KeyFigure
 from sim_core.view.parts.views import dial, toggle
 from sim_core.view.phases.figures import tokens_short
@@ -68,17 +69,17 @@ def numbers_row(cells: Iterable[tuple[str, str, str]]) -> None:
     pieces.figures(KeyFigure(*cell) for cell in cells)
 
 
-def phase_titles(scenario: Scenario) -> dict[str, str]:
+def phase_titles(scenario: Scenario) -> Heading:
     """Return title and subtitle under which an exported chart stands alone."""
     model, part = model_of(scenario), accelerator_of(scenario)
     lengths = scenario.mix or f"{scenario.prompt_tokens:,} → {scenario.output_tokens:,} tokens"
     subtitle = (
         f"{lengths} · weights {scenario.weight_dtype}, KV cache {scenario.kv_dtype} · {scenario.calibration}"
     )
-    return {
-        "title": f"{model.name} on {devices_words(scenario, part.name)}",
-        "subtitle": in_lines(subtitle, trust_words.caption(scenario)),
-    }
+    return Heading(
+        f"{model.name} on {devices_words(scenario, part.name)}",
+        in_lines(subtitle, trust_words.caption(scenario)),
+    )
 
 
 def devices_words(scenario: Scenario, name: str) -> str:

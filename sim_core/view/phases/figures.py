@@ -35,7 +35,7 @@ PARTS = ("weights", "kv", "compute", "communication", "fixed")
 RING = {"symbol": "circle-open", "size": 19, "color": INK, "line": {"width": 2, "color": INK}}
 
 
-def decade_axis(title: str, low: float, high: float, **more: Any) -> dict:
+def decade_axis(title: str, low: float, high: float, **more: object) -> dict:
     """Return a logarithmic axis with one tick a decade."""
     span = [math.log10(low), math.log10(high)]
     return axis(title, type="log", range=span, dtick=1) | more
@@ -195,7 +195,7 @@ def _hover(row: Row) -> list[str]:
     return [name, number(row["flop_per_byte"]), *rates, *uses, duration(row["time_ms"]) + fits]
 
 
-def _points(name: str, rows: Sequence[Row], **more: Any) -> dict:
+def _points(name: str, rows: Sequence[Row], **more: object) -> dict:
     return (
         scatter(
             short(row["flop_per_byte"] for row in rows),

@@ -146,7 +146,7 @@ def _returns(scenario: Scenario, at: Setting, row: Row, here: whatif.Factors, ot
         less_is_better=measure == "ttft",
     )
     alt = map_sentence(title, say(row["value"]), row["more_flops"], row["more_bandwidth"])
-    chart(figure, f"specs-{measure}", alt, height=360, **phase_titles(scenario))
+    chart(figure, f"specs-{measure}", alt, height=360, heading=phase_titles(scenario))
 
 
 # KV cache
@@ -178,7 +178,13 @@ def show_kv(scenario: Scenario) -> None:
         batch=at.batch,
         revision=setting_revision(scenario),
     )
-    chart(figure, "kv", kv_sentence(rows, at.context_tokens, room_gb), height=460, **phase_titles(scenario))
+    chart(
+        figure,
+        "kv",
+        kv_sentence(rows, at.context_tokens, room_gb),
+        height=460,
+        heading=phase_titles(scenario),
+    )
     _kv_numbers(rows)
     caption_with_warnings(scenario, f"{_kv_help(rows)} {_window_note(scenario, model)}")
     call = f"kv_rows(scenario, batch={at.batch}, context_tokens={at.context_tokens:g})"
@@ -236,8 +242,8 @@ def show_floor(scenario: Scenario) -> None:
     figure = floor_dots(rows, limits, revision=setting_revision(scenario))
     alt = floor_sentence(rows, scenario.slo_tpot_ms)
     height = 140 + 21 * len(rows)
-    titles = phase_titles(scenario) | {"title": f"{model.name}, the least time per token"}
-    chart(figure, "floor", alt, height=height, export=(1100, height + 60), **titles)
+    heading = phase_titles(scenario)._replace(title=f"{model.name}, the least time per token")
+    chart(figure, "floor", alt, height=height, export=(1100, height + 60), heading=heading)
     caption_with_warnings(
         scenario,
         "Hollow: every weight a token uses read once at the datasheet's bandwidth, one sequence "

@@ -86,7 +86,7 @@ def show_roofline(scenario: Scenario) -> None:
         revision=setting_revision(scenario),
     )
     alt = figures.roofline_sentence(rows, top, at.batch)
-    chart(figure, "roofline", alt, **phase_titles(scenario))
+    chart(figure, "roofline", alt, heading=phase_titles(scenario))
     _roofline_numbers(scenario, prefill, decode, room)
     peaks = f"{rate(top.flop_per_s / 1e9, 'FLOP/s')} in {top.dtype}, {rate(top.byte_per_s / 1e9, 'B/s')}"
     caption_with_warnings(
@@ -140,7 +140,7 @@ def show_step(scenario: Scenario) -> None:
             st.html(render("parts/strip_title.html", title=title, apart=False))
             alt = figures.bars_sentence(found, labels, title)
             figure = figures.step_bars(found, labels, here, axis)
-            chart(figure, f"step-{key}", alt, height=330, **phase_titles(scenario))
+            chart(figure, f"step-{key}", alt, height=330, heading=phase_titles(scenario))
         rows += [row for row in found if row not in rows]
     caption_with_warnings(
         scenario,

@@ -25,7 +25,7 @@ from sim_core.view.drawing.templates import render
 from sim_core.view.drawing.words import duration, number, percent, quantity
 from sim_core.view.parts import actions, controls, pieces, trust_badge
 from sim_core.view.parts import sidebar as sidebar_parts
-from sim_core.view.parts.chart import chart
+from sim_core.view.parts.chart import Heading, chart
 from sim_core.view.parts.pieces import KeyFigure
 from sim_core.view.parts.views import choose, dial, toggle, views
 from sim_core.view.scenarios import figures, points_figures
@@ -127,14 +127,14 @@ def _band(scenario: Scenario, rule: str) -> Band:
     return trust.entry_band(scenario, rule if rule in benchmark_rules.RULES else "server")
 
 
-def _titles(study: SystemStudy) -> dict[str, str]:
+def _titles(study: SystemStudy) -> Heading:
     base = study.options[0]
     devices = base.accelerators
     subtitle = f"MLPerf-like, simulated · weights {base.weight_dtype}, KV cache {base.kv_dtype}"
-    return {
-        "title": f"{study.benchmark.title} on {devices} × {accelerator_of(base).name}",
-        "subtitle": in_lines(subtitle, trust_words.caption(base)),
-    }
+    return Heading(
+        f"{study.benchmark.title} on {devices} × {accelerator_of(base).name}",
+        in_lines(subtitle, trust_words.caption(base)),
+    )
 
 
 # What a limit costs
@@ -154,7 +154,7 @@ def show_limit_costs(study: SystemStudy, scenario: Scenario) -> None:
     _, revision = state.frame(f"kept {along} {study.benchmark.id}", lambda: along)
     figure = figures.kept(lines, shown, study.offline, along=along, revision=revision)
     alt = figures.kept_sentence(lines, shown, along)
-    chart(figure, "kept", alt, height=520, **_titles(study))
+    chart(figure, "kept", alt, height=520, heading=_titles(study))
     _numbers(study, shown)
     other = NAMES["ttft" if along == "tpot" else "tpot"]
     searched = "the rate is" if study.sizes else "the best layout, batch limit and rate are"
@@ -283,7 +283,7 @@ def show_shares(study: SystemStudy, scenario: Scenario) -> None:
     trust_badge.badge(study.options[0])
     sidebar_parts.limit_sliders_row()
     figure = figures.shares_figure(rows)
-    chart(figure, "bars", figures.shares_sentence(rows), height=400, **_titles(study))
+    chart(figure, "bars", figures.shares_sentence(rows), height=400, heading=_titles(study))
     _table(study, rows)
     _small_print(study, DIAMONDS if spread_of(study) else "")
     cited(study)
@@ -388,7 +388,7 @@ def show_operating_points(study: SystemStudy, scenario: Scenario) -> None:
     sidebar_parts.limit_sliders_row()
     _, revision = state.frame(f"points {study.benchmark.id}", lambda: 0)
     figure = points_figures.operating_points_figure(line, rows, revision)
-    chart(figure, "points", points_figures.points_sentence(rows), height=520, **_titles(study))
+    chart(figure, "points", points_figures.points_sentence(rows), height=520, heading=_titles(study))
     _small_print(
         study,
         f"The line keeps the Server's TTFT limit, {duration(server[0])}; dotted: the TPOT limits. A point "

@@ -17,7 +17,7 @@ from sim_core.view.drawing.figures import Row
 from sim_core.view.drawing.templates import render
 from sim_core.view.drawing.words import number, percent
 from sim_core.view.parts import actions, pieces
-from sim_core.view.parts.chart import chart
+from sim_core.view.parts.chart import Heading, chart
 from sim_core.view.scenarios.figures import Mark
 from sim_core.view.scenarios.published_figures import published_offline, published_ratios, published_sentence
 from sim_core.view.scenarios.study import SIMULATED, SystemStudy, own_answer
@@ -75,14 +75,14 @@ def show_published(benchmark: Benchmark) -> None:
     if rows:
         height = 130 + 42 * len(rows)
         alt = published_sentence(rows, benchmark.title)
-        titles = {"title": f"{benchmark.title}, published closed-division results", "subtitle": SIMULATED}
+        heading = Heading(f"{benchmark.title}, published closed-division results", SIMULATED)
         left, right = st.columns(2)
         with left:
             st.markdown("###### Offline throughput per accelerator")
-            chart(published_offline(rows), "published-offline", alt, height=height, **titles)
+            chart(published_offline(rows), "published-offline", alt, height=height, heading=heading)
         with right:
             st.markdown("###### Server and Interactive, share of Offline")
-            chart(published_ratios(rows), "published-ratios", alt, height=height, **titles)
+            chart(published_ratios(rows), "published-ratios", alt, height=height, heading=heading)
     st.markdown("###### How close is it? All benchmarks, all entries")
     _goals(check)
     with st.expander(f"Sources of the {number(sum(row['offline_count'] for row in rows))} results"):

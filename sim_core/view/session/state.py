@@ -167,7 +167,7 @@ def _went_through_history() -> bool:
     return getattr(get_script_run_ctx(), "is_history_navigation", False)
 
 
-def change(**changes: Any) -> bool:
+def change(**changes: object) -> bool:
     """Change the scenario; if the result is no valid scenario, keep the old one and say why."""
     before = st.session_state.scenario
     try:

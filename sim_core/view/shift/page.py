@@ -88,7 +88,7 @@ def show_over_time(scenario: Scenario, top: Any) -> None:
         shift_figures.over_time_sentence(study, outcome),
         height=640,
         export=(1100, 760),
-        **shift_titles(study, STRATEGIES[name]),
+        heading=shift_titles(study, STRATEGIES[name]),
     )
     show_strategies(study, known)
     load_caption(study)

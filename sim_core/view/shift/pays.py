@@ -18,7 +18,7 @@ from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 from sim_core.sweep.remembered import Remembered
 from sim_core.view.drawing.words import number, percent
 from sim_core.view.parts import actions, pieces, trust_badge
-from sim_core.view.parts.chart import chart
+from sim_core.view.parts.chart import Heading, chart
 from sim_core.view.shift import figures as shift_figures
 from sim_core.view.shift.sidebar import span_words
 from sim_core.view.shift.words import adapting_finding, move_words, show_strategies
@@ -51,7 +51,7 @@ def all_strategies(scenario: Scenario, top: Any) -> None:
         "strategies",
         shift_figures.strategies_sentence(known),
         height=380,
-        **shift_titles(study, "Strategies"),
+        heading=shift_titles(study, "Strategies"),
     )
     show_strategies(study, known)
     load_caption(study)
@@ -96,9 +96,11 @@ def show_when_it_pays(scenario: Scenario, top: Any) -> None:
         "benefits",
         shift_figures.benefits_sentence(rows, even),
         height=480,
-        title=f"When adapting pays: {model.name} on {part.name}",
-        subtitle=f"random switching, reallocation {span_words(reallocation_s(scenario))}, forecast error "
-        f"{percent(scenario.forecast_error_frac)} · simulated",
+        heading=Heading(
+            f"When adapting pays: {model.name} on {part.name}",
+            f"random switching, reallocation {span_words(reallocation_s(scenario))}, forecast error "
+            f"{percent(scenario.forecast_error_frac)} · simulated",
+        ),
     )
     reasons = sorted({row["reason"] for row in rows if "reason" in row})
     if reasons:

@@ -115,7 +115,7 @@ def _reallocation(scenario: Scenario) -> None:
         "shift_kind",
         "What it means",
         list(names),
-        names.get,
+        names.__getitem__,
         own,
         lambda kind: kind and state.change(**reallocation_keys(kind)),
     )

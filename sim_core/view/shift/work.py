@@ -13,6 +13,7 @@ from sim_core.scenario.link.write import command_for, to_query
 from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of, model_of
 from sim_core.view.drawing.words import duration, number, percent, quantity
 from sim_core.view.parts import pieces
+from sim_core.view.parts.chart import Heading
 from sim_core.view.session import shell, state
 from sim_core.view.shift.sidebar import own_trace, span_words
 
@@ -73,14 +74,14 @@ def _go_on() -> None:
     st.session_state.pop("shift_stopped", None)
 
 
-def shift_titles(study: Study, what: str) -> dict[str, str]:
+def shift_titles(study: Study, what: str) -> Heading:
     scenario = study.scenario
     model, part = model_of(scenario), accelerator_of(scenario)
-    return {
-        "title": f"{what}: {model.name} on {scenario.accelerators} × {part.name}",
-        "subtitle": f"{traffic_words(study)}, TTFT within {duration(scenario.slo_ttft_ms)}, TPOT within "
+    return Heading(
+        f"{what}: {model.name} on {scenario.accelerators} × {part.name}",
+        f"{traffic_words(study)}, TTFT within {duration(scenario.slo_ttft_ms)}, TPOT within "
         f"{duration(scenario.slo_tpot_ms)} · simulated",
-    }
+    )
 
 
 def known_outcome(study: Study) -> dict[str, Outcome]:

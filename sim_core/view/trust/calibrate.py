@@ -28,7 +28,7 @@ from sim_core.scenario.scenario import Scenario
 from sim_core.view.drawing.words import duration, number, percent, quantity
 from sim_core.view.parts import actions, controls, pieces
 from sim_core.view.parts import lengths as length_controls
-from sim_core.view.parts.chart import chart
+from sim_core.view.parts.chart import Heading, chart
 from sim_core.view.parts.pieces import KeyFigure
 from sim_core.view.parts.sidebar import engine_setting, heading
 from sim_core.view.parts.views import views
@@ -50,7 +50,7 @@ def engine_sidebar(scenario: Scenario) -> None:
         names = {name: item.name for name, item in catalogue.models().items()}
         controls.select("model", [*names, "custom"], lambda name: names.get(name, "custom dimensions"))
         parts = {name: part.name for name, part in catalogue.accelerators().items()}
-        controls.select("accelerator", list(parts), parts.get)
+        controls.select("accelerator", list(parts), parts.__getitem__)
         heading("How it was set up")
         engine_setting(scenario)
         st.caption("Every point is simulated on this engine, so set it up as it was when you measured.")
@@ -279,8 +279,7 @@ def show_before_and_after(engine: OwnEngine) -> None:
         calibrate_figures.before_after(rows, metric, revision=metric),
         key="own_points",
         alt=calibrate_figures.before_after_sentence(rows, metric),
-        title="Predicted against measured, before and after the fit",
-        subtitle=engine.profile.name,
+        heading=Heading("Predicted against measured, before and after the fit", engine.profile.name),
     )
     st.caption(
         "Lines lead from the calibration's prediction to the fit's. The bands are 10, 20 and 30 % wide."
@@ -324,8 +323,7 @@ def constants(engine: OwnEngine) -> None:
         calibrate_figures.levers_figure(engine.levers, revision="levers"),
         key="own_constants",
         alt=calibrate_figures.levers_sentence(engine.levers),
-        title="How the engine differs from the calibration",
-        subtitle=engine.profile.name,
+        heading=Heading("How the engine differs from the calibration", engine.profile.name),
         height=120 + 46 * len(engine.levers),
     )
     known = {item.name: item for item in calibration(engine.profile.calibration).constants}
@@ -355,8 +353,7 @@ def show_held_out_steps(engine: OwnEngine) -> None:
         calibrate_figures.held_out_steps_figure(engine.steps, revision="steps"),
         key="own_steps",
         alt=calibrate_figures.steps_sentence(engine.steps),
-        title="Steps that were held out, measured and predicted",
-        subtitle=engine.profile.name,
+        heading=Heading("Steps that were held out, measured and predicted", engine.profile.name),
     )
     profile = engine.profile
     st.caption(

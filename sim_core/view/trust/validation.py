@@ -23,7 +23,7 @@ from sim_core.view.drawing.figures import Row
 from sim_core.view.drawing.templates import render
 from sim_core.view.drawing.words import number, percent
 from sim_core.view.parts import actions, pieces, trust_badge
-from sim_core.view.parts.chart import chart
+from sim_core.view.parts.chart import Heading, chart
 from sim_core.view.parts.pieces import KeyFigure
 from sim_core.view.parts.sidebar import heading
 from sim_core.view.parts.views import choose, views
@@ -210,8 +210,10 @@ def show_predicted_over_measured(rows: Sequence[Row], metric: str) -> None:
         key="validation",
         alt=validation_figures.against_sentence(rows, metric),
         height=620,
-        title=f"Predicted against measured {inside(metric)}",
-        subtitle=f"{choice_names('valkind')[state.view('valkind')]} · published points · simulated",
+        heading=Heading(
+            f"Predicted against measured {inside(metric)}",
+            f"{choice_names('valkind')[state.view('valkind')]} · published points · simulated",
+        ),
         export=(1000, 800),
     )
 
@@ -239,8 +241,10 @@ def show_errors(rows: Sequence[Row], metric: str) -> None:
         key="errors",
         alt=validation_figures.spreads_sentence(found, metric, looks(by)),
         height=90 + 46 * len(found),
-        title=f"Predicted {inside(metric)} against measured, by {COLOURS_BY[by]}",
-        subtitle=f"{choice_names('valkind')[state.view('valkind')]} · pale: model not seen by the fit",
+        heading=Heading(
+            f"Predicted {inside(metric)} against measured, by {COLOURS_BY[by]}",
+            f"{choice_names('valkind')[state.view('valkind')]} · pale: model not seen by the fit",
+        ),
     )
     st.caption(
         "A pale bar holds four of five points, each predicted by a fit that has not seen its model; the "
