@@ -101,12 +101,12 @@ def merged(parts: list[EngineResult], count: int, replicas: int) -> EngineResult
     events = [part.events.copy() for part in parts]
     for replica, own in enumerate(events):
         own["request"] = own["request"] * len(parts) + replica
-    log, events = _in_order([part.log for part in parts], events)
+    log, in_order = _in_order([part.log for part in parts], events)
     return EngineResult(
         **columns,
-        gap_counts=sum(part.gap_counts for part in parts),
+        gap_counts=np.sum([part.gap_counts for part in parts], axis=0),
         usage=Usage(**usage),
         kv_blocks_peak=max(part.kv_blocks_peak for part in parts),
         log=log,
-        events=events,
+        events=in_order,
     )

@@ -128,7 +128,7 @@ def split_rules_of(priced: Priced, sent: Requests, itl_max: bool = False) -> Spl
         decode=rules_of(priced, sent, itl_max),
         prefill_workers=scenario.prefill_workers,
         prefill_max_running=scenario.max_batch,
-        prefill_kv_blocks=priced.pools.prefill.kv_blocks,
+        prefill_kv_blocks=priced.both_pools.prefill.kv_blocks,
     )
 
 

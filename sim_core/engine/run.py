@@ -120,7 +120,7 @@ def _on_two_pools(
         raise ScenarioError(
             "there is no step log of two pools; simulate one pool (policy=chunked), or leave --steps-out out."
         )
-    rules, pools = split_rules_of(known, sent, itl_max), known.pools
+    rules, pools = split_rules_of(known, sent, itl_max), known.both_pools
     steps = (pools.prefill.step, pools.decode.step, pools.transfer)
     found, result = run_split_engine(*steps, arriving, rules)
     if found.usage.busy_s == 0 or result.usage.busy_s == 0:  # no step between the first and last admission

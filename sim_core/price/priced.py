@@ -34,6 +34,13 @@ class Priced:
     price: Price
     pools: PoolPrices | None = None
 
+    @property
+    def both_pools(self) -> PoolPrices:
+        """The prices of both pools, of a scenario that has two."""
+        if self.pools is None:
+            raise ValueError("a scenario of one pool has no prices of two; look at `pools` first.")
+        return self.pools
+
     def at(self, scenario: Scenario) -> Priced:
         """Return another scenario at the same prices, where only traffic, limits or seeds differ."""
         return dataclasses.replace(self, scenario=scenario)

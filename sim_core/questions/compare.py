@@ -10,7 +10,7 @@ difference smaller than that is said to be none.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -97,13 +97,13 @@ def curve(scenario: Scenario) -> tuple[dict[str, Any], ...]:
     return tuple(evaluate_all(sweep_points(scenario, own_vary(scenario))))
 
 
-def best(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+def best(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """Return the point with the most throughput per accelerator within the limits."""
     good = [row for row in rows if row["feasible"] and row["meets_slo"]]
     return max(good, key=lambda row: row[Y], default=None)
 
 
-def throughput_at(rows: Sequence[dict[str, Any]], interactivity: float) -> float:
+def throughput_at(rows: Sequence[Mapping[str, Any]], interactivity: float) -> float:
     """Return the most throughput per accelerator that a curve has at an interactivity; NaN beyond its end.
 
     Faster points serve, too: who is given more tokens a second than asked for is served.
@@ -146,7 +146,7 @@ def gain(first: Scenario, second: Scenario) -> Gain:
 
 
 @lru_cache(maxsize=512)
-def best_within(scenario: Scenario) -> dict[str, Any] | None:
+def best_within(scenario: Scenario) -> Mapping[str, Any] | None:
     """Return the point with the most throughput per accelerator within the limits, between steps, too.
 
     Where the next step of the curve breaks the limits, the last load that keeps them is found by bisection:

@@ -424,7 +424,7 @@ def compute_bound_context(scenario: Scenario) -> float:
 # --- one step -------------------------------------------------------------------------------------
 
 
-def step_rows(scenario: Scenario, steps: Sequence[tuple[str, int, float]]) -> list[dict[str, Any]]:
+def step_rows(scenario: Scenario, steps: Sequence[tuple[str, float, float]]) -> list[dict[str, Any]]:
     """Return the time of steps by part, and how much of the device each uses.
 
     Parameters
@@ -443,7 +443,7 @@ def step_rows(scenario: Scenario, steps: Sequence[tuple[str, int, float]]) -> li
     blocks = require_fit(scenario)
     rows = []
     for phase, size, context in steps:
-        work_of = prefill(scenario, size) if phase == "prefill" else decode(size, context)
+        work_of = prefill(scenario, int(size)) if phase == "prefill" else decode(size, context)
         by_part = {part: float(np.sum(value)) for part, value in parts(pricing, work_of).items()}
         measures = (float(np.sum(column)) for column in _measured(pricing, work_of)["all"])
         held = math.ceil(size / block) if phase == "prefill" else size * math.ceil(max(context, 1) / block)

@@ -9,7 +9,7 @@ tenth and is left out.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -179,7 +179,7 @@ def _elasticity(row: dict[str, Any]) -> float:
     return math.log(high / low) / span if span and low > 0 and high > 0 else math.nan
 
 
-def is_sure(row: dict[str, Any], move: str) -> bool:
+def is_sure(row: Mapping[str, Any], move: str) -> bool:
     """Return whether the change of a move is larger than its error, and than what rounding may bring."""
     change = Estimate(row[f"{move}_frac"], row[f"{move}_error_frac"])
     return change.is_sure and not is_nothing(change.frac)
@@ -190,7 +190,7 @@ def is_nothing(change: float) -> bool:
     return abs(change) < SMALLEST
 
 
-def size(row: dict[str, Any]) -> float:
+def size(row: Mapping[str, Any]) -> float:
     """Return the larger change of a row's two moves; 0 where neither is known."""
     return max(
         (abs(row[f"{move}_frac"]) for move in MOVES if math.isfinite(row[f"{move}_frac"])), default=0.0

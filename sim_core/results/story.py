@@ -158,7 +158,7 @@ class Story:
         end = start + tokens
         rows = _per_row(last, row, log.size).astype(np.int64)
         pairs = _per_row((end**2 - start**2) / 2, row, log.size)
-        seen_pairs = _per_row(window_pairs(start, end, price.window_tokens), row, log.size)
+        seen_pairs = _per_row(np.asarray(window_pairs(start, end, price.window_tokens)), row, log.size)
         decodes = log["decodes"]
         return (
             _token_s(price, decodes + log["prefill_tokens"])

@@ -74,12 +74,12 @@ def pool_use(run: Run) -> dict[str, Any]:
 
     Empty for one pool.
     """
-    if run.split is None:
+    if run.split is None or (stages := run.stages()) is None:
         return {}
     prefill, decode = _pools(run)
     span_s = float(run.engine.finished_s.max() - run.engine.arrival_s.min())
     counted = counted_requests(run.scenario, run.engine.arrival_s.size)
-    stages = run.stages().iloc[slice(*counted) if counted else slice(None)]
+    stages = stages.iloc[slice(*counted) if counted else slice(None)]
     return {
         "prefill": {"busy_frac": prefill.busy_frac, "mfu_frac": prefill.use[0], "mbu_frac": prefill.use[1]},
         "decode": {"busy_frac": decode.busy_frac, "mfu_frac": decode.use[0], "mbu_frac": decode.use[1]},

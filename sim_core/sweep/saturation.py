@@ -49,7 +49,7 @@ def _saturation_per_s(scenario: Scenario, trace: Any, profile: Any) -> float:
 
 def _closed_loop_per_s(scenario: Scenario, clients: int, trace: Any, profile: Any) -> float:
     """Return the rate at which requests finish if there are always as many as there are clients [1/s]."""
-    clients = min(clients, FIELDS["concurrency"].high)
+    clients = min(clients, int(FIELDS["concurrency"].high))
     requests = min(max(scenario.requests, 6 * clients), FIELDS["requests"].high)
     found = run(scenario.replace(concurrency=clients, requests=requests), trace=trace, profile=profile)
     return answer_of(found).request_per_s

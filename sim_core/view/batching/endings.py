@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
 import streamlit as st
@@ -18,7 +17,7 @@ from sim_core.view.drawing.figures import Row
 from sim_core.view.drawing.words import duration, number, percent
 from sim_core.view.parts import actions, controls, trust_badge
 from sim_core.view.parts.chart import chart
-from sim_core.view.parts.pieces import cells, say, table
+from sim_core.view.parts.pieces import Line, cells, say, table
 
 # Answers that end at different times
 
@@ -109,7 +108,7 @@ def _endings_table(found: uneven.Endings) -> None:
     spreads = [cv for cv in found.scenarios if found.row("static", cv)["feasible"]]
     if not spreads:
         return
-    lines: list[tuple[str, Sequence[str]]] = []
+    lines: list[Line] = []
     for policy in ("static", found.policy):
         rows = [found.row(policy, cv) for cv in spreads]
         name = policy_name(policy)

@@ -25,7 +25,7 @@ from sim_core.view.drawing.figures import (
     style,
     ticks,
 )
-from sim_core.view.drawing.marks import axis, bar, horizontal, note, scatter
+from sim_core.view.drawing.marks import Piece, axis, bar, horizontal, note, scatter
 from sim_core.view.drawing.words import THIN, duration, number, percent
 
 TAIL_POINTS = 160
@@ -197,7 +197,7 @@ def _references(continuous: Row, drawn: bool) -> tuple[list[dict], list[dict]]:
             horizontal(value, {"color": INK, "width": 1.5, "dash": "dash"}, yref=ref, layer="below")
         )
         if text:
-            place = {"xref": "paper", "yref": ref, "xanchor": "left", "yanchor": "bottom"}
+            place: Piece = {"xref": "paper", "yref": ref, "xanchor": "left", "yanchor": "bottom"}
             notes.append(note(text, 0.004, math.log10(value), **place, color=INK))
     return shapes, notes
 

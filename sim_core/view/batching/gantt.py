@@ -124,7 +124,10 @@ def _by_request(policy: str, timeline: Timeline, axis: str) -> Panel:
         bars = bars[bars["request"] <= last]
         notes.append(f"requests {number(first)} to {number(last)} drawn")
     step = _nice(max((last - first + 1) / 8, 1))
-    values = [first, *(value for value in range(0, last + 1, step) if value - first >= 0.7 * step)]
+    values: list[float] = [
+        first,
+        *(value for value in range(0, last + 1, step) if value - first >= 0.7 * step),
+    ]
     ticks = (values, [f"req. {first}", *map(str, values[1:])])
     return Panel(policy, timeline, axis, bars, bars["request"], (first - 0.6, last + 0.6), ticks, None, notes)
 
@@ -154,8 +157,9 @@ def _by_slot(policy: str, timeline: Timeline, axis: str) -> Panel:
 
 def _slot_ticks(slots: int, queue: float | None) -> tuple[list[float], list[str]]:
     step = _nice(max(slots / 4, 1))
-    values = [0, *(slot - 1 for slot in range(step, slots + 1, step) if slot > 1)] if slots else []
-    texts = [f"slot {values[0] + 1}", *(str(value + 1) for value in values[1:])] if values else []
+    used = [0, *(slot - 1 for slot in range(step, slots + 1, step) if slot > 1)] if slots else []
+    texts = [f"slot {used[0] + 1}", *(str(value + 1) for value in used[1:])] if used else []
+    values: list[float] = [*used]
     return ([*values, queue], [*texts, "queue"]) if queue is not None else (values, texts)
 
 

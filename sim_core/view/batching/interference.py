@@ -18,7 +18,7 @@ from sim_core.view.drawing.figures import Row
 from sim_core.view.drawing.words import duration, percent, quantity
 from sim_core.view.parts import actions, controls, trust_badge
 from sim_core.view.parts.chart import chart
-from sim_core.view.parts.pieces import cells, say, table
+from sim_core.view.parts.pieces import Line, cells, say, table
 from sim_core.view.session import state
 
 SWITCHES_MS = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 50.0)
@@ -139,7 +139,7 @@ def _interference_table(found: mixed_phases.Interference) -> None:
     rows = [way.row for way in found.ways]
     alone = [rows[0]["alone_ms_mean"], rows[0]["alone_ms_p99"], rows[0]["alone_ms_max"]]
     heads = ["decodes alone", *(way_words(*way.variant) for way in found.ways)]
-    lines = [
+    lines: list[Line] = [
         (name, cells([base, *(row[f"itl_ms_{part}"] for row in rows)], duration, False))
         for name, part, base in zip(
             ("ITL mean", "ITL p99", "ITL longest"), ("mean", "p99", "max"), alone, strict=True

@@ -28,8 +28,8 @@ def pressure_curves(curves: Mapping[str, Sequence[Row]], *, here_tokens: float, 
     values: dict[str, list[float]] = {name: [] for _, name in panels}
     places = [row["kv_tokens"] for rows in curves.values() for row in rows if row["feasible"]]
     for way, points in curves.items():
-        rows = [row for row in points if row["feasible"]]
-        rows = [row | {"again_frac": 100 * again_frac(row)} for row in rows]
+        feasible = (row for row in points if row["feasible"])
+        rows = [{**row, "again_frac": 100 * again_frac(row)} for row in feasible]
         for ref, name in panels:
             values[name] += column(rows, name)
             data.append(_pressure_curve(way, rows, name, ref))

@@ -298,7 +298,7 @@ def _badge(scenario: Scenario) -> Cell:
 
 def show_comparison(scenario: Scenario, rows: list[dict[str, Any]]) -> None:
     """Show the figures as a table, one column a policy; differences are against the first one."""
-    lines = [
+    lines: list[pieces.Line] = [
         (title, pieces.cells([row[f"{name}_{part}" if part else name] for row in rows], _words(unit), more))
         for name, part, title, unit, more in FIGURES
     ]

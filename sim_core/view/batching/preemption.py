@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Mapping
 
 import streamlit as st
 
@@ -108,7 +109,7 @@ def pressure_note(scenario: Scenario) -> str:
     return ""
 
 
-def pressure_finding(found: no_blocks.Pressure, here: dict[str, Row]) -> str:
+def pressure_finding(found: no_blocks.Pressure, here: Mapping[str, Row]) -> str:
     """Return what preemption costs at this setting, or from where on there is any."""
     if not all(row["feasible"] for row in here.values()):
         return f"Nothing runs with this KV cache. {next(iter(here.values()))['reason']}"
@@ -152,7 +153,7 @@ def crossover_finding(found: no_blocks.Crossover) -> str:
     return f"{text}below a host link of {quantity(even, 'GB/s')} recomputing is cheaper, above it swapping."
 
 
-def tightest(found: no_blocks.Pressure, here: dict[str, Row]) -> dict[str, Row]:
+def tightest(found: no_blocks.Pressure, here: Mapping[str, Row]) -> Mapping[str, Row]:
     """Return the points of this setting, or with the least KV cache if nobody is preempted here."""
     pressed = [row for row in found.rows if row["feasible"] and row["preemptions"]]
     if not pressed or any(row.get("preemptions") for row in here.values()):
@@ -160,7 +161,7 @@ def tightest(found: no_blocks.Pressure, here: dict[str, Row]) -> dict[str, Row]:
     return found.at(min(pressed, key=lambda row: row["kv_tokens"])["kv_memory_frac"])
 
 
-def _pressure_table(points: dict[str, Row]) -> None:
+def _pressure_table(points: Mapping[str, Row]) -> None:
     ways = [points[way] for way in no_blocks.WAYS]
     if not all(row["feasible"] for row in ways):
         return

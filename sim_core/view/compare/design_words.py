@@ -46,11 +46,11 @@ def design_finding(sides: Sequence[Scenario], curves: Sequence[Sequence[Row]]) -
         text += f", at {quantity(tops[0]['usd_per_mtok'], 'USD')} per million tokens"
     if len(sides) == 1:
         return f"{text}."
-    others = [place for place in range(1, len(sides)) if tops[place] is not None]
+    others = {place: top for place, top in enumerate(tops) if place and top is not None}
     if not others:
         return f"{text}; none of the real parts shown keeps them."
-    best = max(others, key=lambda place: tops[place][compare.Y])
-    ratio = tops[0][compare.Y] / tops[best][compare.Y]
+    best = max(others, key=lambda place: others[place][compare.Y])
+    ratio = tops[0][compare.Y] / others[best][compare.Y]
     text += f", {number(ratio, 2)}× the best real part shown ({_part(sides[best])})"
     return f"{text}. {_fastest(sides, curves)}"
 

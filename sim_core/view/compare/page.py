@@ -168,7 +168,7 @@ def _chart(sides: Sequence[Scenario], rows: list[dict[str, Any]]) -> None:
     )
 
 
-def _ghost(sides: Sequence[Scenario]) -> list[dict[str, Any]]:
+def _ghost(sides: Sequence[Scenario]) -> list[Row]:
     """Return the points of A as it was before its last change; none where another curve shows the same."""
     before = state.before()
     if before is None or before in sides:
@@ -251,12 +251,11 @@ def tables(sides: Sequence[Scenario]) -> None:
 
 def what_it_takes(sides: Sequence[Scenario]) -> None:
     """Show, on demand, by how much one spec of the weakest would have to grow to match the best."""
-    tops = [compare.best_within(side) for side in sides]
-    known = [k for k, top in enumerate(tops) if top is not None]
+    tops = enumerate(compare.best_within(side) for side in sides)
+    known = {place: top[compare.Y] for place, top in tops if top is not None}
     if len(known) < 2:
         return
-    best = max(known, key=lambda k: tops[k][compare.Y])
-    least = min(known, key=lambda k: tops[k][compare.Y])
+    best, least = max(known, key=known.__getitem__), min(known, key=known.__getitem__)
     what = f"What would {NAMES[least]} need to match {NAMES[best]}?"
     if sides[least].step_profile:
         st.caption(f"{what} That cannot be told: {results.MEASURED}.")
@@ -265,7 +264,7 @@ def what_it_takes(sides: Sequence[Scenario]) -> None:
         if not more.open or best == least:
             return
         with st.spinner("Looking for the smallest change…"):
-            found = compare.needed(sides[least], tops[best][compare.Y])
+            found = compare.needed(sides[least], known[best])
         results.show_needed(
             f"One spec of {NAMES[least]} alone, everything else as it is", sides[least], found
         )

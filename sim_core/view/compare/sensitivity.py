@@ -187,7 +187,9 @@ def _is_whole(row: Row) -> bool:
 
 def _table(rows: Sequence[Row], figure: Figure) -> None:
     """Show the changes with their errors, and the elasticity."""
-    lines = [(_label(row["key"]), [*_moves(row, figure), _number(row["elasticity"])]) for row in rows]
+    lines: list[pieces.Line] = [
+        (_label(row["key"]), [*_moves(row, figure), _number(row["elasticity"])]) for row in rows
+    ]
     heads = ["10 % more", "10 % less", "elasticity"]
     pieces.table(f"Change of {figure.words}, ± 95 % error where there is any", heads, lines, scroll=True)
 

@@ -234,7 +234,8 @@ def _labels(rows: Sequence[Row], own: str, along: Along, marks: list[Row], frame
     taken = _covered(rows, frame)
     for x, y in map(frame.share, marks):  # a mark has its words up and right
         taken += [(x + 0.05, y + 0.06), (x + 0.1, y + 0.07), (x + 0.16, y + 0.07)]
-    found, apart = [], list(marks)
+    found: list[dict] = []
+    apart = list(marks)
     for row in reversed(drawable(curves(rows).get(own, []))):
         if len(found) == LABELLED or any(frame.distance(row, other) < LABELS_APART for other in apart):
             continue

@@ -203,7 +203,7 @@ def show_frontier(sweep: Sweep, found: Result) -> None:
     _blocked(rows)
 
 
-def _frame(rows: list[Row]) -> tuple[figures.Frame, str]:
+def _frame(rows: Sequence[Row]) -> tuple[figures.Frame, str]:
     scale = state.view("axes")
     logs = scale in ("log-x", "log"), scale in ("log-y", "log")
     return state.frame(f"frontier {scale}", lambda: figures.frame_around(rows, *logs))
@@ -222,7 +222,7 @@ def leaves_frame(found: Result) -> bool:
     return not all(map(frame.holds, marked)) or sum(inside) < 2 / 3 * len(inside)
 
 
-def _blocked(rows: list[Row]) -> None:
+def _blocked(rows: Sequence[Row]) -> None:
     """Name the curves that cannot run at all, with the reason."""
     reasons = {
         name: points[0]["reason"]

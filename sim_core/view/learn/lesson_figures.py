@@ -6,7 +6,7 @@ from sim_core.catalogue.lessons import LessonStep
 from sim_core.questions.teaching.lessons import MEASURES, is_number
 from sim_core.scenario.scenario import FIELDS
 from sim_core.view.drawing.figures import COLOURS, INK, LAYOUT, Figure, round_values, short, ticks
-from sim_core.view.drawing.marks import axis, scatter
+from sim_core.view.drawing.marks import Piece, axis, scatter
 from sim_core.view.drawing.words import duration, number, quantity
 
 TRUTH, GUESS = COLOURS[0], COLOURS[5]
@@ -46,7 +46,7 @@ def lesson_figure(
     """
     names = [value for value in step.values if value in shown]
     x = [step.values.index(name) for name in names]
-    known = {
+    known: Piece = {
         "type": "scatter" if is_number(step) else "bar",
         "x": x,
         "y": short(shown[name] for name in names),

@@ -8,7 +8,7 @@ something has changed, so a half-typed number stays.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
@@ -300,6 +300,11 @@ def _controls(store: Rooms, place: Place, room: Room) -> None:
             _more(store, place, room)
 
 
+def _tried(work: Callable[[], None]) -> None:
+    """Do as `guarded` does, for a widget, which wants nothing back."""
+    guarded(work)
+
+
 def _count_down(store: Rooms, place: Place, seconds: int) -> None:
     """Draw the button that lets predictions close after so many seconds."""
     st.button(
@@ -307,7 +312,7 @@ def _count_down(store: Rooms, place: Place, seconds: int) -> None:
         key=f"room_count_{seconds}",
         icon=":material/timer:",
         type="tertiary",
-        on_click=guarded,
+        on_click=_tried,
         args=(lambda: store.count_down(place.code, place.key, seconds),),
         help="Predictions close when the time is up.",
     )
@@ -319,14 +324,15 @@ def _more(store: Rooms, place: Place, room: Room) -> None:
     st.toggle(
         "Hide predictions until they are revealed",
         key="in_room_hide",
-        on_change=lambda: guarded(lambda: store.hide(place.code, place.key, st.session_state.in_room_hide)),
+        on_change=_tried,
+        args=(lambda: store.hide(place.code, place.key, st.session_state.in_room_hide),),
     )
     _jump(store, place, room)
     if room.view:
         st.button(
             "Stop showing the shared view",
             key="room_hide_view",
-            on_click=guarded,
+            on_click=_tried,
             args=(lambda: store.show_view(place.code, place.key, ""),),
         )
     st.button(

@@ -62,7 +62,7 @@ def report_html(view: Report) -> str:
         table=report_table(view.rows),
         is_address=view.link.startswith(("http://", "https://")),
         style=as_is(_HERE / "report.css"),
-        scripts=[as_is(script) for script in _SCRIPTS] if view.charts else [],
+        scripts=[as_is(script) for script in _SCRIPTS] if view.charts else [],  # type: ignore[arg-type]
         policy=POLICY,
         disclaimer=DISCLAIMER,
     )

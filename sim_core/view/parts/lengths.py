@@ -14,12 +14,16 @@ from sim_core.view.session import state
 # Traffic classes
 
 
+def _drop_mix() -> None:
+    state.change(mix="")
+
+
 def lengths(scenario: Scenario) -> None:
     """Draw the choice of one or two kinds of traffic, and the slider between them."""
     classes = _shares(scenario.mix)
     if len(classes) > 2:
         st.caption(f"Mix: {scenario.mix}")
-        st.button("Choose another mix", on_click=state.change, kwargs={"mix": ""}, type="tertiary")
+        st.button("Choose another mix", on_click=_drop_mix, type="tertiary")
         return
     names = list(classes) or [FLAT_CLASS]
     titles = {name: name for name in names} | {FLAT_CLASS: "lengths set here"}

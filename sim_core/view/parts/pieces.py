@@ -74,7 +74,7 @@ def table(caption: str, heads: Sequence[str], lines: Sequence[Line], scroll: boo
 
 def cells(values: Sequence[float], format: Callable[[Any], str], more_is_better: bool | None) -> list[Cell]:
     """Return values as cells, each with its difference from the first; None: neither way is better."""
-    found = []
+    found: list[Cell] = []
     for value in values:
         base = values[0]
         known = found and base > 0 and math.isfinite(value) and abs(value / base - 1) >= STILL

@@ -25,8 +25,10 @@ def badge(
 ) -> None:
     """Show badge, bands and the first reason; nothing where the scenario cannot be."""
     try:
-        known = isinstance(scenario, Trust)
-        found = scenario if known else trust.trust(scenario, profile=profile, load_frac=load_frac)
+        if isinstance(scenario, Trust):
+            found = scenario
+        else:
+            found = trust.trust(scenario, profile=profile, load_frac=load_frac)
     except ScenarioError:
         return
     record.add_badge(found)

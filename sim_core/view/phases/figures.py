@@ -25,7 +25,7 @@ from sim_core.view.drawing.figures import (
     short,
     ticks,
 )
-from sim_core.view.drawing.marks import axis, bar, note, pointer, scatter, vertical
+from sim_core.view.drawing.marks import Piece, axis, bar, note, pointer, scatter, vertical
 from sim_core.view.drawing.words import duration, number, percent, rate
 
 PREFILL, DECODE = COLOURS[5], COLOURS[0]
@@ -86,7 +86,7 @@ def roofline_figure(
     data += _pieces(rows, batch) if split else []
     ridge = math.log10(roof.ridge_flop_per_byte)
     middle = 0.5 * (math.log10(left) + ridge), 0.5 * (ridge + math.log10(right))
-    words = {"yref": "paper", "yanchor": "bottom"}
+    words: Piece = {"yref": "paper", "yanchor": "bottom"}
     annotations = [
         note("memory sets the pace", middle[0], 0.015, **words),
         note("arithmetic sets the pace", middle[1], 0.015, **words, name="wide"),

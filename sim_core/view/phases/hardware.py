@@ -139,7 +139,7 @@ def _returns(scenario: Scenario, at: Setting, row: Row, here: whatif.Factors, ot
         values,
         steps,
         steps,
-        here=tuple(here),
+        here=(here.flops, here.bandwidth),
         others=others,
         hover=say,
         colour=colour,

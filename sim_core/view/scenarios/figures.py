@@ -233,19 +233,19 @@ def _disc(mark: Mark, along: str, offline: float) -> dict:
 
 def _published(marks: Sequence[Mark], along: str) -> list[dict]:
     """Return the published medians and ranges at the benchmark's limits, a little to the right."""
-    shown = [mark for mark in marks if mark.published]
+    shown = [(mark, mark.published) for mark in marks if mark.published]
     if not shown:
         return []
-    low, middle, high = ([mark.published[index] for mark in shown] for index in range(3))
+    low, middle, high = ([published[index] for _, published in shown] for index in range(3))
     text = [
-        f"<b>published, {RULES[mark.rule][0]}: median {percent(mark.published[1])}</b><br>"
-        f"{percent(mark.published[0])} to {percent(mark.published[2])}, {entry_words(mark.published[3])}<br>"
+        f"<b>published, {RULES[mark.rule][0]}: median {percent(published[1])}</b><br>"
+        f"{percent(published[0])} to {percent(published[2])}, {entry_words(published[3])}<br>"
         "ratios derived from closed-division entries<br>on this accelerator"
-        for mark in shown
+        for mark, published in shown
     ]
     return [
         scatter(
-            short(mark.along_ms(along) * 1.07 for mark in shown),
+            short(mark.along_ms(along) * 1.07 for mark, _ in shown),
             short(middle),
             mode="markers",
             name="published entries: median, range",

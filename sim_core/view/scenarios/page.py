@@ -78,7 +78,7 @@ def benchmark_sidebar(scenario: Scenario) -> None:
         choose("bench", names)
         sidebar_parts.heading("System")
         parts = {name: part.name for name, part in catalogue.accelerators().items()}
-        controls.select("accelerator", list(parts), parts.get, hide=True)
+        controls.select("accelerator", list(parts), parts.__getitem__, hide=True)
         best = state.view("setup") == "best"
         if best:
             dial("devices", DEVICES, number)
@@ -181,7 +181,8 @@ def limit_curves(study: SystemStudy, shown: Sequence[Mark], along: str) -> list[
     """
     other = "ttft" if along == "tpot" else "tpot"
     extra = tuple(mark.along_ms(along) for mark in shown)
-    found, best = {}, []
+    found: dict[str, LimitCurve] = {}
+    best: Sequence[Row] = []
     for mark in sorted(shown, key=lambda mark: mark.along_ms(other)):
         rows = own_curve(study.options, study.sizes, along, mark.along_ms(other), extra)
         best = [max(pair, key=_speed) for pair in zip(rows, best, strict=True)] if best else rows
@@ -292,15 +293,19 @@ def show_shares(study: SystemStudy, scenario: Scenario) -> None:
     )
 
 
+def _asked(study: SystemStudy, rule: str, own: Limits) -> Limits | None:
+    """Return the limits of a rule, or the visitor's own; None where there are none."""
+    limits_ms = study.benchmark.limits_ms(rule)
+    return own if rule == "own" else Limits(*limits_ms) if limits_ms else None
+
+
 def scenario_rows(study: SystemStudy, own: Limits) -> list[dict[str, Any]]:
     """Return one row per scenario: throughput, share, latencies, setting, and what is published."""
     spread = spread_of(study)
     found = {**study.answers, "own": own_answer(study, own)}
     rows = []
     for rule, answer in found.items():
-        asked = (
-            answer.limits if answer else (own if rule == "own" else Limits(*study.benchmark.limits_ms(rule)))
-        )
+        asked = answer.limits if answer else _asked(study, rule, own)
         point = answer.point if answer else {}
         rows.append(
             {
@@ -380,9 +385,9 @@ def show_operating_points(study: SystemStudy, scenario: Scenario) -> None:
     """Show the scenarios as points on the trade-off between throughput and speed per user."""
     own = own_limits(scenario)
     rows = [row for row in scenario_rows(study, own) if row["tpot_ms_p99"]]
-    server = study.benchmark.limits_ms("server")
+    server_ttft_ms = study.benchmark.server_ttft_ms
     extra = tuple(row["tpot_limit_ms"] for row in rows if row["tpot_limit_ms"])
-    line = own_curve(study.options, study.sizes, "tpot", server[0], extra)
+    line = own_curve(study.options, study.sizes, "tpot", server_ttft_ms, extra)
     pieces.say(points_finding(rows))
     trust_badge.badge(study.options[0])
     sidebar_parts.limit_sliders_row()
@@ -391,8 +396,8 @@ def show_operating_points(study: SystemStudy, scenario: Scenario) -> None:
     chart(figure, "points", points_figures.points_sentence(rows), height=520, heading=_titles(study))
     _small_print(
         study,
-        f"The line keeps the Server's TTFT limit, {duration(server[0])}; dotted: the TPOT limits. A point "
-        "lies right of its limit where another limit, or a full batch, binds first. ",
+        f"The line keeps the Server's TTFT limit, {duration(server_ttft_ms)}; dotted: the TPOT limits. A "
+        "point lies right of its limit where another limit, or a full batch, binds first. ",
     )
     actions.take_away(
         "points",

@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from sim_core import catalogue
-from sim_core.catalogue.benchmarks import Benchmark, PublishedSpread
+from sim_core.catalogue.benchmarks import Benchmark, CheckedError, PublishedSpread
 from sim_core.evidence import entries
 from sim_core.questions import benchmark_rules
 from sim_core.questions.benchmark_search import Limits
@@ -177,7 +177,7 @@ def _goals(check: catalogue.Check) -> None:
     )
 
 
-def _goal_cells(goal: catalogue.Goal) -> list[tuple[str, str]]:
+def _goal_cells(goal: CheckedError) -> list[tuple[str, str]]:
     """Return the cells of one goal; the error shows whether it is met."""
     size = percent if goal.rule == "offline" else _difference
     met = pieces.good_or_bad(goal.error <= goal.goal)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -30,7 +32,8 @@ class SystemStudy(NamedTuple):
     @property
     def offline(self) -> float:
         """Offline throughput. [tok/s per accelerator]"""
-        return self.answers["offline"].output_tok_per_s_per_accelerator
+        answer = self.answers["offline"]
+        return answer.output_tok_per_s_per_accelerator if answer else math.nan
 
     def kept(self, answer: Answer | None) -> float:
         """Return the share of Offline throughput that an answer keeps; 0 where there is none."""
@@ -89,10 +92,9 @@ def _plain(scenario: Scenario, own: bool) -> Scenario:
 def _study(name: str, scenario: Scenario, devices: int, own: bool) -> SystemStudy:
     """Return one system's answers; kept for all visitors."""
     benchmark = catalogue.benchmark(name)
-    if own:
-        options, sizes = (system(benchmark, scenario),), (scenario.max_batch,)
-    else:
-        options, sizes = tuple(candidates(tuned(benchmark, scenario), devices)), ()
+    ways = [system(benchmark, scenario)] if own else candidates(tuned(benchmark, scenario), devices)
+    options = tuple(ways)
+    sizes = (scenario.max_batch,) if own else ()
     return SystemStudy(benchmark, options, sizes, benchmark_rules.answers(benchmark, options, sizes))
 
 
@@ -115,7 +117,7 @@ def own_curve(
     along: str,
     other_ms: float,
     extra: tuple[float, ...],
-) -> list[Row]:
+) -> Sequence[Row]:
     steps = benchmark_rules.TPOT_STEPS_MS if along == "tpot" else benchmark_rules.TTFT_STEPS_MS
     return benchmark_rules.limit_curve(options, (*steps, *extra), along=along, other_ms=other_ms, sizes=sizes)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -53,7 +53,7 @@ class Sweep:
     along: str
 
     @property
-    def vary(self) -> dict[str, tuple[Any, ...]]:
+    def vary(self) -> dict[str, Sequence[Any]]:
         """The keys and values that `frontier` varies."""
         return {self.by: self.values, self.along: steps_of(self.along)}
 
@@ -123,7 +123,7 @@ def plan(scenario: Scenario) -> Sweep:
         "weight_dtype": ("bf16", "fp8", "fp4"),
         "max_batch": (16, 64, 256, 1024),
     }
-    chosen = tuple(state.among(scenario)) if by == "accelerator" else values[by]
+    chosen: tuple[Any, ...] = tuple(state.among(scenario)) if by == "accelerator" else values[by]
     if by == "tensor_parallel" and not fits(scenario, chosen[-1]):
         chosen = next(((*chosen, n) for n in (16, 32, 64) if fits(scenario, n)), chosen)
     if own not in chosen:
@@ -206,7 +206,8 @@ def _interruptible(items: Iterator[Any]) -> Iterator[Any]:
             st.session_state.get("scenario")
             yield item
     finally:
-        items.close()
+        if isinstance(items, Generator):
+            items.close()
 
 
 def best_within_limits(rows: Iterable[Row]) -> Row | None:

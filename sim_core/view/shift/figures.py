@@ -102,7 +102,7 @@ def _has_other(rows: Sequence[Row]) -> bool:
     return math.isfinite(rows[0]["other_frac"])
 
 
-def _demand(rows: Sequence[Row], x: list[float]) -> list[dict]:
+def _demand(rows: Sequence[Row], x: list[float | None]) -> list[dict]:
     data = [
         scatter(
             x,
@@ -132,7 +132,7 @@ def _demand(rows: Sequence[Row], x: list[float]) -> list[dict]:
     return data
 
 
-def _workers(study: Study, outcome: Outcome, rows: Sequence[Row], x: list[float]) -> list[dict]:
+def _workers(study: Study, outcome: Outcome, rows: Sequence[Row], x: list[float | None]) -> list[dict]:
     """Return the pools as a stack, on their way hatched, and the split that the traffic of the time wants."""
     want = [
         study.workers * row["needs_prefill_workers"] / total if total else math.nan
@@ -153,14 +153,14 @@ def _workers(study: Study, outcome: Outcome, rows: Sequence[Row], x: list[float]
     return [*_stack(rows, x), wanted]
 
 
-def _stack(rows: Sequence[Row], x: list[float]) -> list[dict]:
+def _stack(rows: Sequence[Row], x: list[float | None]) -> list[dict]:
     """Return how many workers are where, one upon the other."""
     found = {state: np.array([row[f"workers_{key_of(state)}"] for row in rows]) for state in STATES}
     hatched = {"shape": "/", "fgcolor": MUTED, "size": 6, "solidity": 0.35}
     away = {"fillcolor": "rgba(0,0,0,0)", "fillpattern": hatched}
     layers = (
         ("prefill pool", found["prefill"], {"fillcolor": faded(PREFILL, 0.75)}),
-        ("on the way", sum(found[state] for state in AWAY), away),
+        ("on the way", np.sum([found[state] for state in AWAY], axis=0), away),
         ("draining", found["drain"], {"fillcolor": "rgba(128,134,139,0.45)"}),
         ("decode pool", found["decode"], {"fillcolor": faded(DECODE, 0.75)}),
     )
@@ -202,13 +202,15 @@ def _ranges(numbers: Sequence[int]) -> str:
     return " ".join(parts)
 
 
-def _attainment(rows: Sequence[Row], x: list[float], outcome: Outcome, fixed: Outcome | None) -> list[dict]:
+def _attainment(
+    rows: Sequence[Row], x: list[float | None], outcome: Outcome, fixed: Outcome | None
+) -> list[dict]:
     lines = []
     if fixed is not None and fixed.name != outcome.name:
         arrived, within = fixed.timeline.arrived, fixed.timeline.within
         with np.errstate(divide="ignore", invalid="ignore"):
-            share = np.where(arrived > 0, within / arrived, math.nan)
-        lines.append(("fixed split", share.tolist(), {"color": MUTED, "width": 1.5, "dash": "dot"}))
+            fixed_share = np.where(arrived > 0, within / arrived, math.nan)
+        lines.append(("fixed split", fixed_share.tolist(), {"color": MUTED, "width": 1.5, "dash": "dot"}))
     share = [row["slo_attainment_frac"] for row in rows]
     name = STRATEGIES[outcome.name].lower()
     lines.append((name, share, {"color": LOOKS[outcome.name][0], "width": 2}))
@@ -226,7 +228,7 @@ def _attainment(rows: Sequence[Row], x: list[float], outcome: Outcome, fixed: Ou
     ]
 
 
-def _queues(rows: Sequence[Row], x: list[float]) -> list[dict]:
+def _queues(rows: Sequence[Row], x: list[float | None]) -> list[dict]:
     looks = (("prefill", PREFILL, "solid"), ("decode", DECODE, "dash"))
     return [
         scatter(

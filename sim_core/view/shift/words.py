@@ -56,7 +56,7 @@ def move_words(scenario: Scenario) -> str:
 def show_strategies(study: Study, known: Mapping[str, Outcome]) -> None:
     """Show what all strategies make of the same requests, as a table."""
     heads = ["Within limits", "Goodput", "TTFT p99", "TPOT p99", "Moves", "Away"]
-    lines = []
+    lines: list[pieces.Line] = []
     for name, title in STRATEGIES.items():
         item = known.get(name)
         if item is None:
@@ -64,7 +64,7 @@ def show_strategies(study: Study, known: Mapping[str, Outcome]) -> None:
             continue
         row = summary_row(study, item)
         hours = row["accelerator_hours_away"]
-        cells = [
+        cells: list[str | pieces.Cell] = [
             _attainment(row, compared=name != "fixed"),
             quantity(row["goodput_per_s"], "req/s"),
             duration(row["ttft_ms_p99"]),

@@ -348,7 +348,9 @@ def constant_words(value: float, unit: str) -> str:
 
 
 def show_held_out_steps(engine: OwnEngine) -> None:
-    """Show the steps that were held out, measured and predicted."""
+    """Show the steps that were held out, measured and predicted, if there are any."""
+    if engine.steps is None:
+        return
     chart(
         calibrate_figures.held_out_steps_figure(engine.steps, revision="steps"),
         key="own_steps",
@@ -402,7 +404,9 @@ def table_rows(engine: OwnEngine) -> list[dict[str, Any]]:
             row[name] = metric_words(metric, measured)
             row[f"{name}: own engine"] = calibrate_figures.error_ratio_words(ratio) if ratio > 0 else "–"
         row["Remark"] = (
-            entry.problem or entry.case.assumed or ("near saturation" if engine.steep[place] else "")
+            entry.problem
+            or (entry.case.assumed if entry.case else "")
+            or ("near saturation" if engine.steep[place] else "")
         )
         row["File"] = entry.file
         found.append(row)

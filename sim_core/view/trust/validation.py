@@ -274,7 +274,7 @@ def _spread(rows: Sequence[Row], metric: str, by: str, group: str) -> ErrorSprea
 def _error_table(rows: Sequence[Row], metric: str, by: str, groups: Sequence[str]) -> None:
     """Show the error statistics of each group as a table."""
     heads = ("points", "median", "mean (MAPE)", "bias", "within 20 %", "median, in sample")
-    names = [(looks(by)[group].name, group) for group in groups]
+    names: list[tuple[str, str | None]] = [(looks(by)[group].name, group) for group in groups]
     if len(groups) > 1:
         names.append(("all of them", None))
     lines = []
