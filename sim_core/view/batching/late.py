@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from sim_core.results.story import PREFILL, STALLED
 from sim_core.results.timeline import Timeline
@@ -30,7 +30,7 @@ def count_words(amount: int, word: str) -> str:
     return f"{amount:,} {word}" + ("" if amount == 1 else "s")
 
 
-def late_targets(bars: np.ndarray, requests: Any) -> np.ndarray:
+def late_targets(bars: np.ndarray, requests: pd.DataFrame) -> np.ndarray:
     """Return how many tokens each bar's prefill computes in all: more than the prompt after a preemption."""
     ids = requests["request_id"].to_numpy()
     prompts = np.zeros(max(bars["request"].max(initial=0), ids.max(initial=0)) + 1, np.int64)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from sim_core.questions.experiments.preemption import Crossover
 from sim_core.view.batching.figures import axis_from_0, column, line, log_axis
 from sim_core.view.drawing.figures import INK, LAYOUT, LIMITS, Figure, Row, short
 from sim_core.view.drawing.marks import note, scatter, upright, vertical
@@ -108,7 +108,7 @@ def _pressure_curve(way: str, rows: Sequence[Row], name: str, ref: str) -> dict:
     )
 
 
-def crossing_contexts(found: Any, revision: str = "") -> Figure:
+def crossing_contexts(found: Crossover, revision: str = "") -> Figure:
     """Draw the time to bring a preempted request back over its length; `found` is a `batching.Crossover`."""
     data = []
     for factor, times in found.recompute_ms.items():
@@ -126,7 +126,7 @@ def crossing_contexts(found: Any, revision: str = "") -> Figure:
     return {"data": data, "layout": layout}
 
 
-def crossing_links(found: Any, links_gb_per_s: Sequence[float], revision: str = "") -> Figure:
+def crossing_links(found: Crossover, links_gb_per_s: Sequence[float], revision: str = "") -> Figure:
     """Draw the same over the host link for one length, with the links at which both take equally long."""
     links = sorted({*links_gb_per_s, found.host_gb_per_s})
     swap = [found.swap_here_ms * found.host_gb_per_s / link for link in links]
@@ -198,7 +198,7 @@ def pressure_sentence(curves: Mapping[str, Sequence[Row]]) -> str:
     return f"Throughput, TPOT and work done again as the KV cache shrinks: {'; '.join(parts)}."
 
 
-def crossing_sentence(found: Any) -> str:
+def crossing_sentence(found: Crossover) -> str:
     """Return where recomputing and swapping cross, in one sentence."""
     again, moved = duration(found.recompute_here_ms[1.0]), duration(found.swap_here_ms)
     return (

@@ -30,7 +30,7 @@ def _moment(time_s: float) -> float:
     return round(float(time_s), 7)
 
 
-def _moments(times_s: Any) -> list[float]:
+def _moments(times_s: np.ndarray) -> list[float]:
     return np.round(np.asarray(times_s, float), 7).tolist()
 
 

@@ -81,7 +81,7 @@ def table_of(scenario: Scenario) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _take(read: Callable[[Any], str], given: Any) -> None:
+def _take(read: Callable[[Any], str], given: object) -> None:
     """Put what was edited or pasted in place of the scenario's traffic, or say why it cannot be."""
     try:
         _use(read(given))

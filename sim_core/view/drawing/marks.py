@@ -10,12 +10,12 @@ from sim_core.view.drawing.figures import MUTED, short
 Piece = dict[str, Any]
 
 
-def scatter(x: Any, y: Any, **more: object) -> Piece:
+def scatter(x: object, y: object, **more: object) -> Piece:
     """Return a trace of places: markers, lines or words, as its `mode` says."""
     return {"type": "scatter", "x": x, "y": y, **more}
 
 
-def bar(x: Any, y: Any, **more: object) -> Piece:
+def bar(x: object, y: object, **more: object) -> Piece:
     """Return a trace of bars."""
     return {"type": "bar", "x": x, "y": y, **more}
 
@@ -32,19 +32,19 @@ def axis(title: str, **more: object) -> Piece:
     return {"title": {"text": title}, **more}
 
 
-def note(text: str, x: Any, y: Any, *, color: str = MUTED, size: float = 12, **more: object) -> Piece:
+def note(text: str, x: object, y: object, *, color: str = MUTED, size: float = 12, **more: object) -> Piece:
     """Return words in a figure, without an arrow; `x` and `y` in the axes' own coordinates."""
     font = {"color": color, "size": size}
     return {"text": text, "x": x, "y": y, "showarrow": False, "font": font, **more}
 
 
-def pointer(text: str, x: Any, y: Any, *, color: str, size: float = 14, **more: object) -> Piece:
+def pointer(text: str, x: object, y: object, *, color: str, size: float = 14, **more: object) -> Piece:
     """Return a text beside a place (`ax`, `ay`, in pixels), with a thin line that leads there."""
     font, thin = {"color": color, "size": size}, {"arrowcolor": MUTED, "arrowwidth": 1, "arrowhead": 0}
     return {"text": text, "x": x, "y": y, "font": font, "standoff": 9, **thin, **more}
 
 
-def vertical(x: Any, line: Piece, **more: object) -> Piece:
+def vertical(x: object, line: Piece, **more: object) -> Piece:
     """Return a line at a value of x, over the whole height."""
     return {"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1, "line": line, **more}
 
@@ -54,7 +54,7 @@ def upright(x: float) -> Piece:
     return vertical(x, {"color": MUTED, "width": 1.5, "dash": "dot"}, xref="x", layer="below")
 
 
-def horizontal(y: Any, line: Piece, **more: object) -> Piece:
+def horizontal(y: object, line: Piece, **more: object) -> Piece:
     """Return a line at a value of y, over the whole width."""
     return {"type": "line", "y0": y, "y1": y, "xref": "paper", "x0": 0, "x1": 1, "line": line, **more}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -76,7 +77,7 @@ class Along(NamedTuple):
     name: str
     heading: str
 
-    def text(self, row: Any) -> str:
+    def text(self, row: Mapping[str, Any]) -> str:
         """Return one point in words."""
         text = self.phrase.format(number(row.get(self.column)))
         return "1 client" if text == "1 clients" else text

@@ -187,7 +187,7 @@ def spec(key: str, part: catalogue.Accelerator) -> None:
 
 
 def _slider(
-    key: str, value: Any, options: list[Any], format: Callable[[Any], str], to_none: float | None = None
+    key: str, value: object, options: list[Any], format: Callable[[Any], str], to_none: float | None = None
 ) -> None:
     seed(f"in_{key}", value)
     st.select_slider(
@@ -225,13 +225,13 @@ def count(key: str) -> None:
     )
 
 
-def seed(widget: str, value: Any) -> None:
+def seed(widget: str, value: object) -> None:
     """Give a widget its value, unless it has it: writing again would fight with a hand that is dragging."""
     if widget not in st.session_state or st.session_state[widget] != value:
         st.session_state[widget] = value
 
 
-def _write(key: str, to_none: Any = None) -> None:
+def _write(key: str, to_none: float | None = None) -> None:
     """Write a widget's value to the scenario; the datasheet's own value is no override."""
     value = st.session_state[f"in_{key}"]
     if to_none is not None and value == to_none:

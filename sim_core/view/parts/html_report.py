@@ -96,19 +96,19 @@ def _same(rows: Sequence[Mapping[str, Any]], heads: Iterable[str]) -> dict[str, 
     return {head: rows[0].get(head) for head in heads if len({_key(row.get(head)) for row in rows}) == 1}
 
 
-def _key(value: Any) -> str:
+def _key(value: object) -> str:
     return json.dumps(report.plain(value))
 
 
-def _is_known(value: Any) -> bool:
+def _is_known(value: object) -> bool:
     return report.plain(value) not in (None, "")
 
 
-def _cell(value: Any) -> tuple[str, bool]:
+def _cell(value: object) -> tuple[str, bool]:
     """Return a value in words, and whether it is a number, which stands to the right."""
     return report.cell(value), _is_number(value)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     value = report.plain(value)
     return isinstance(value, (int, float)) and not isinstance(value, bool)

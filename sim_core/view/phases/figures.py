@@ -6,11 +6,11 @@ Prefill is vermillion and decode blue throughout; the parts of a step have the c
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from sim_core.questions.phases import Roof
 from sim_core.view.drawing.figures import (
     COLOURS,
     INK,
@@ -51,8 +51,8 @@ def pointed(text: str, x: float, y: float, ax: float, ay: float) -> dict:
 
 def roofline_figure(
     rows: Sequence[Row],
-    roof: Any,
-    others: Sequence[Any],
+    roof: Roof,
+    others: Sequence[Roof],
     reached: Callable[[np.ndarray], np.ndarray],
     *,
     batch: int,
@@ -111,13 +111,13 @@ def _decades(low: float, high: float) -> dict:
     return ticks((10.0**power for power in powers), lambda value: rate(value / 1e9, "").strip())
 
 
-def _intensities(rows: Sequence[Row], roof: Any) -> tuple[float, float]:
+def _intensities(rows: Sequence[Row], roof: Roof) -> tuple[float, float]:
     """Return the range of FLOP/byte that holds all points and the ridge in its right half."""
     values = [row["flop_per_byte"] for row in rows if row["flop_per_byte"] > 0]
     return min(*values, roof.ridge_flop_per_byte / 50) / 2.5, max(*values, roof.ridge_flop_per_byte * 5) * 2.5
 
 
-def _regions(roof: Any, left: float, right: float, bottom: float) -> list[dict]:
+def _regions(roof: Roof, left: float, right: float, bottom: float) -> list[dict]:
     """Return the ground under the roof, in the colours of memory and arithmetic."""
     ridge, peak, floor = roof.ridge_flop_per_byte, roof.flop_per_s, bottom / 1e3
     left, right = left / 10, right * 10
@@ -141,7 +141,7 @@ def _regions(roof: Any, left: float, right: float, bottom: float) -> list[dict]:
 
 
 def _roofs(
-    roof: Any, others: Sequence[Any], reached: Callable, reached_name: str, left: float, right: float
+    roof: Roof, others: Sequence[Roof], reached: Callable, reached_name: str, left: float, right: float
 ) -> list[dict]:
     x = np.array([left / 10, roof.ridge_flop_per_byte, right * 10])
     data = []
@@ -154,7 +154,9 @@ def _roofs(
     return [*data, _line(f"roof, {roof.dtype}", x, roof.at(x), INK, 2.5)]
 
 
-def _line(name: str, x: Any, y: Any, colour: str, width: float, dash: str = "solid") -> dict:
+def _line(
+    name: str, x: Iterable[float], y: Iterable[float], colour: str, width: float, dash: str = "solid"
+) -> dict:
     return scatter(
         short(x),
         short(y),
@@ -273,7 +275,7 @@ def _point_words(rows: Sequence[Row], batch: int) -> list[dict]:
     return found
 
 
-def _ridge_words(roof: Any) -> dict:
+def _ridge_words(roof: Roof) -> dict:
     text = f"ridge: {number(roof.ridge_flop_per_byte)} FLOP/byte"
     return note(
         text,
@@ -288,7 +290,7 @@ def _ridge_words(roof: Any) -> dict:
     )
 
 
-def roofline_sentence(rows: Sequence[Row], roof: Any, batch: int) -> str:
+def roofline_sentence(rows: Sequence[Row], roof: Roof, batch: int) -> str:
     """Return the roofline in one sentence."""
     whole = {(row["phase"], row["batch"]): row for row in rows if row["piece"] == "all"}
     prefill, decode = whole["prefill", 1], whole["decode", batch]

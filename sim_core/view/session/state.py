@@ -232,7 +232,7 @@ def forget_frames() -> None:
     st.session_state.fits = st.session_state.get("fits", 0) + 1
 
 
-def note_shown(sweep: Any) -> None:
+def note_shown(sweep: object) -> None:
     """Note what the chart shows, for when it has rested."""
     st.session_state.sweep_shown = sweep
 
@@ -242,7 +242,7 @@ def settle() -> None:
     st.session_state.sweep_settled = st.session_state.get("sweep_shown")
 
 
-def is_settled(sweep: Any) -> bool:
+def is_settled(sweep: object) -> bool:
     """Return whether the chart has rested on this sweep."""
     return st.session_state.get("sweep_settled") == sweep
 

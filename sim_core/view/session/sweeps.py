@@ -62,7 +62,7 @@ class Sweep:
         """The label of the curve the scenario lies on."""
         return self.label(getattr(self.scenario, self.by))
 
-    def label(self, value: Any) -> str:
+    def label(self, value: object) -> str:
         """Return the name of a curve; an accelerator with other specs than its datasheet's is so called."""
         if self.by == "accelerator" and value == self.scenario.accelerator:
             return accelerator_of(self.scenario).name

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from sim_core.fields.errors import ScenarioError
 from sim_core.questions.shift.report import decision_rows, timeline_rows
@@ -70,7 +71,7 @@ def show(scenario: Scenario) -> None:
 # What the strategies make of it
 
 
-def show_over_time(scenario: Scenario, top: Any) -> None:
+def show_over_time(scenario: Scenario, top: DeltaGenerator) -> None:
     """Show one strategy over time, and its moves; finding and choice stand at the `top`."""
     name = state.view("strategy")
     with top:

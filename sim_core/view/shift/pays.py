@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from sim_core.fields.errors import ScenarioError
 from sim_core.questions.shift.cluster import reallocation_s
@@ -37,7 +38,7 @@ from sim_core.view.shift.work import (
 # All strategies
 
 
-def all_strategies(scenario: Scenario, top: Any) -> None:
+def all_strategies(scenario: Scenario, top: DeltaGenerator) -> None:
     """Show all strategies side by side; the finding stands at the `top`."""
     with top:
         study = study_of(scenario)
@@ -77,7 +78,7 @@ def known_row(scenario: Scenario, times: float) -> dict[str, Any] | None:
     return _rows.get(_sweep_key(scenario, times))
 
 
-def show_when_it_pays(scenario: Scenario, top: Any) -> None:
+def show_when_it_pays(scenario: Scenario, top: DeltaGenerator) -> None:
     """Show what adapting brings over how slowly traffic changes, filling in as it is worked out."""
     if scenario.demand == "trace":
         raise ScenarioError("A trace changes as it does: choose another kind of traffic to vary its speed.")

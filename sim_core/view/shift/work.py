@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from sim_core.questions.shift.study import STRATEGIES, Outcome, Study
 from sim_core.scenario.link.write import command_for, to_query
@@ -51,7 +52,7 @@ def do_work(next_job: Callable[[], Job | None]) -> None:
     shell.draw_answer_again()
 
 
-def is_shown(bar: Any, job: Job) -> Callable[[float], None]:
+def is_shown(bar: DeltaGenerator, job: Job) -> Callable[[float], None]:
     """Return what shows a job's progress; each time it shows some, a newer move may interrupt the work."""
     shown = -1
 

@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import streamlit as st
 
 from sim_core import catalogue
 from sim_core.catalogue.calibrations import calibration
+from sim_core.fields.field import FieldInfo
 from sim_core.price import price as prices
 from sim_core.questions import compare, design, sensitivity
 from sim_core.questions.shift.cluster import DEFAULT_SOURCES
@@ -121,7 +122,7 @@ def _other_calibrations(chosen: str) -> str:
     return f"The other calibrations. {described}"
 
 
-def _error_table(errors: Any) -> pd.DataFrame:
+def _error_table(errors: Mapping[str, Any]) -> pd.DataFrame:
     """Return an error table of a calibration file, whatever its nesting."""
     if isinstance(errors, dict) and any(isinstance(value, dict) for value in errors.values()):
         rows = [
@@ -158,7 +159,7 @@ def _controls() -> None:
     st.dataframe(pd.DataFrame(rows), hide_index=True, height=620)
 
 
-def _allowed(info: Any) -> str:
+def _allowed(info: FieldInfo) -> str:
     if info.choices:
         return ", ".join(info.choices)
     if info.kind is str or not (math.isfinite(info.low) and math.isfinite(info.high)):
@@ -194,7 +195,7 @@ def _preset_table(items: Iterable[Any]) -> pd.DataFrame:
     return table[[name for name in table if table[name].replace("", None).notna().any()]]
 
 
-def prose(item: Any) -> str:
+def prose(item: object) -> str:
     """Return the docstring of a module or function as Markdown."""
     text = inspect.getdoc(item) or ""
     if text.startswith("Return "):
