@@ -47,7 +47,7 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
-def json_text(value: Any) -> str:
+def json_text(value: object) -> str:
     """Return a value as JSON text."""
     return json.dumps(plain(value), indent=2, allow_nan=False)
 
@@ -77,7 +77,7 @@ def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def cell(value: Any) -> str:
+def cell(value: object) -> str:
     """Return a value as a table shows it: four significant digits, `-` for what is not there.
 
     Examples
@@ -125,5 +125,5 @@ def table_text(rows: Sequence[Row], columns: Sequence[str] = ()) -> str:
     return "\n".join(lines)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))

@@ -8,6 +8,7 @@ from typing import Any
 
 from sim_core.engine.run import run
 from sim_core.results.metrics import point_of
+from sim_core.scenario.profiles import EngineProfile
 from sim_core.scenario.scenario import Scenario
 from sim_core.sweep.saturation import saturation_per_s
 
@@ -21,7 +22,11 @@ def open_loop(scenario: Scenario) -> Scenario:
 
 
 def capacity(
-    scenario: Scenario, *, profile: Any = None, tolerance: float = 0.005, requests: int = CAPACITY_REQUESTS
+    scenario: Scenario,
+    *,
+    profile: EngineProfile | None = None,
+    tolerance: float = 0.005,
+    requests: int = CAPACITY_REQUESTS,
 ) -> dict[str, Any]:
     """Return the highest stable request rate within the limits, found by bisection, with its point.
 

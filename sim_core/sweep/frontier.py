@@ -23,15 +23,22 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.results.answers import Answer, answer_of
 from sim_core.results.limits import at_limit, bands_of
 from sim_core.results.metrics import measure
+from sim_core.scenario.profiles import EngineProfile
 from sim_core.scenario.scenario import Scenario
 from sim_core.sweep.points import Point, kind_of_failure, sweep_points
+from sim_core.traffic.requests import Requests
 
 REFINED_REQUESTS = 50_000
 FEW = 3  # points that a second thread would not make faster
 
 
 def evaluate(
-    point: Point, *, requests: int | None = None, bands: bool = False, trace: Any = None, profile: Any = None
+    point: Point,
+    *,
+    requests: int | None = None,
+    bands: bool = False,
+    trace: Requests | None = None,
+    profile: EngineProfile | None = None,
 ) -> dict[str, Any]:
     """Return one row of a sweep: the varied keys, all metrics, or `feasible` False and the reason."""
     if point.scenario is None:
@@ -49,7 +56,9 @@ def evaluate(
     return row | bands_of(answer) if bands else row
 
 
-def evaluate_all(points: Sequence[Point], *, trace: Any = None, profile: Any = None) -> list[dict[str, Any]]:
+def evaluate_all(
+    points: Sequence[Point], *, trace: Requests | None = None, profile: EngineProfile | None = None
+) -> list[dict[str, Any]]:
     """Return the rows of a sweep in the order of its points.
 
     The caller takes one point after the other, and so does a thread of the pool while it has time: the
@@ -104,8 +113,8 @@ def frontier(
     scenario: Scenario,
     vary: Mapping[str, Sequence[Any]] | None = None,
     *,
-    trace: Any = None,
-    profile: Any = None,
+    trace: Requests | None = None,
+    profile: EngineProfile | None = None,
 ) -> pd.DataFrame:
     """Return a sweep as a table, one row a point, in the order of the sweep.
 
@@ -148,7 +157,11 @@ def pool() -> ThreadPoolExecutor:
 
 
 def refine(
-    points: Sequence[Point], requests: int = REFINED_REQUESTS, *, trace: Any = None, profile: Any = None
+    points: Sequence[Point],
+    requests: int = REFINED_REQUESTS,
+    *,
+    trace: Requests | None = None,
+    profile: EngineProfile | None = None,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (index, row) for every point as it is done, with many more requests and 95% bands.
 

@@ -13,8 +13,10 @@ from sim_core.fields.errors import ScenarioError, did_you_mean
 from sim_core.fields.field import FieldInfo, check
 from sim_core.price.memory import DoesNotFit
 from sim_core.scenario.link.changes import with_changes
+from sim_core.scenario.profiles import EngineProfile
 from sim_core.scenario.scenario import FIELDS, Scenario
 from sim_core.sweep.saturation import saturation_per_s
+from sim_core.traffic.requests import Requests
 
 LOAD = "load_frac"
 LOADS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.7, 0.8, 0.88, 0.95, 1.02)
@@ -64,8 +66,8 @@ def sweep_points(
     scenario: Scenario,
     vary: Mapping[str, Sequence[Any]] | None = None,
     *,
-    trace: Any = None,
-    profile: Any = None,
+    trace: Requests | None = None,
+    profile: EngineProfile | None = None,
 ) -> list[Point]:
     """Return the points of a sweep, the last key running fastest.
 
@@ -94,7 +96,7 @@ def sweep_points(
     return [_point(curves, keys) for keys in combinations]
 
 
-def _values(values: Any) -> list[Any]:
+def _values(values: object) -> list[Any]:
     """Return the values of a key as a list, one value as a list of one, NumPy's scalars as Python's own."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         values = [values]
@@ -104,7 +106,7 @@ def _values(values: Any) -> list[Any]:
 class _Curves:
     """The scenarios of a sweep without their loads, and the rates at which they saturate; each found once."""
 
-    def __init__(self, scenario: Scenario, trace: Any, profile: Any) -> None:
+    def __init__(self, scenario: Scenario, trace: Requests | None, profile: EngineProfile | None) -> None:
         self._scenario, self._trace, self._profile = scenario, trace, profile
         self._scenarios: dict[str, Scenario] = {}
         self._rates_per_s: dict[str, float] = {}
@@ -142,7 +144,7 @@ def kind_of_failure(error: ScenarioError) -> str:
     return "memory" if isinstance(error, DoesNotFit) else "scenario"
 
 
-def _check_load(load_frac: Any, scenario: Scenario) -> None:
+def _check_load(load_frac: float, scenario: Scenario) -> None:
     """Refuse what is no load, and a load of traffic that has no rate."""
     check(LOAD, load_frac, LOAD_INFO)
     if scenario.arrivals not in ("poisson", "gamma"):

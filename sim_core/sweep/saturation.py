@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -11,13 +10,17 @@ from sim_core.engine.run import run
 from sim_core.price.pools import decode_of
 from sim_core.price.price import price_of
 from sim_core.results.answers import answer_of
+from sim_core.scenario.profiles import EngineProfile
 from sim_core.scenario.scenario import FIELDS, Scenario
 from sim_core.traffic.draws import requests_sent
+from sim_core.traffic.requests import Requests
 
 SATURATION_REQUESTS = 2_000
 
 
-def saturation_per_s(scenario: Scenario, trace: Any = None, profile: Any = None) -> float:
+def saturation_per_s(
+    scenario: Scenario, trace: Requests | None = None, profile: EngineProfile | None = None
+) -> float:
     """Return the highest request rate that the engine can keep up [1/s].
 
     That is its rate in a closed loop with the batch always full; or, where the KV cache cannot hold a full
@@ -38,7 +41,7 @@ def saturation_per_s(scenario: Scenario, trace: Any = None, profile: Any = None)
 
 
 @lru_cache(maxsize=256)
-def _saturation_per_s(scenario: Scenario, trace: Any, profile: Any) -> float:
+def _saturation_per_s(scenario: Scenario, trace: Requests | None, profile: EngineProfile | None) -> float:
     places = scenario.max_running * scenario.engines * (2 if scenario.policy == "static" else 1)
     found = _closed_loop_per_s(scenario, places + max(8, places // 4), trace, profile)
     if scenario.policy == "static":
@@ -47,7 +50,9 @@ def _saturation_per_s(scenario: Scenario, trace: Any, profile: Any) -> float:
     return max(found, _closed_loop_per_s(scenario, held, trace, profile)) if held < places else found
 
 
-def _closed_loop_per_s(scenario: Scenario, clients: int, trace: Any, profile: Any) -> float:
+def _closed_loop_per_s(
+    scenario: Scenario, clients: int, trace: Requests | None, profile: EngineProfile | None
+) -> float:
     """Return the rate at which requests finish if there are always as many as there are clients [1/s]."""
     clients = min(clients, int(FIELDS["concurrency"].high))
     requests = min(max(scenario.requests, 6 * clients), FIELDS["requests"].high)
@@ -55,7 +60,7 @@ def _closed_loop_per_s(scenario: Scenario, clients: int, trace: Any, profile: An
     return answer_of(found).request_per_s
 
 
-def _requests_held(scenario: Scenario, trace: Any, profile: Any) -> int:
+def _requests_held(scenario: Scenario, trace: Requests | None, profile: EngineProfile | None) -> int:
     """Return how many requests, on average half-way through their answers, nine tenths of the KV cache hold.
 
     Answers count by their length: those that take long are met more often.
