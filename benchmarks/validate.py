@@ -31,12 +31,12 @@ import click
 import numpy as np
 import pandas as pd
 
+from benchmarks.fingerprint import fingerprint
 from sim_core import catalogue
 from sim_core.catalogue.calibrations import CALIBRATIONS, UNITS, Calibration, Constants, calibration
 from sim_core.evidence import errors as evidence_errors
 from sim_core.evidence import published as measured
 from sim_core.evidence.errors import METRICS
-from sim_core.evidence.fingerprint import fingerprint
 from sim_core.evidence.predicted import Bench, bench_of, predict, predict_pools
 from sim_core.evidence.published import NOT_STATED, PublishedPoint
 

@@ -11,8 +11,8 @@ import pytest
 
 from sim_core import load_scenario
 from sim_core.results.timeline import POLICIES, Timeline, timelines
-from sim_core.view.batching.gantt import draw_timelines
-from sim_core.view.batching.gantt_parts import policy_words
+from sim_core.view.batching.gantt.drawing import draw_timelines
+from sim_core.view.batching.gantt.parts import policy_words
 from tests.browser.visit import Visit
 from tests.places import ROOT
 

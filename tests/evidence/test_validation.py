@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 
+from benchmarks.fingerprint import fingerprint
 from benchmarks.validate import rank
 from sim_core import Scenario, catalogue, load_scenario
 from sim_core.catalogue.calibrations import calibration
@@ -19,7 +20,6 @@ from sim_core.evidence import published as measured
 from sim_core.evidence.assumed import late_steps, polls_slowly, scenario_of
 from sim_core.evidence.bands import widened
 from sim_core.evidence.blind import HELD_FRAC, NO_BAND, Band, blind, interval
-from sim_core.evidence.fingerprint import fingerprint
 from sim_core.evidence.published import PublishedPoint, read_points
 from sim_core.evidence.trust import ANNOUNCED, EXTRAPOLATED, VALIDATED
 from sim_core.fields.errors import ScenarioError

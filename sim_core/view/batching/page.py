@@ -17,8 +17,8 @@ from sim_core.scenario.ready import ScenarioPreset, ready_scenarios
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 from sim_core.view.batching import request_editor
 from sim_core.view.batching.endings import show_endings
-from sim_core.view.batching.gantt import draw_timelines
-from sim_core.view.batching.gantt_parts import policy_words
+from sim_core.view.batching.gantt.drawing import draw_timelines
+from sim_core.view.batching.gantt.parts import policy_words
 from sim_core.view.batching.interference import show_interference
 from sim_core.view.batching.preemption import preemption
 from sim_core.view.batching.waiting import wait

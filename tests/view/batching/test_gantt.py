@@ -17,10 +17,10 @@ from sim_core.results.timeline import LATE, POLICIES, SEGMENT, Timeline, timelin
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.batching import gantt
 from sim_core.view.batching import late as late_tokens
-from sim_core.view.batching.gantt import TimelinesDrawing, draw_timelines
-from sim_core.view.batching.gantt_metrics import METRICS, queue_line
-from sim_core.view.batching.gantt_parts import LOOKS, policy_style
-from sim_core.view.batching.player import prompt_ends_s
+from sim_core.view.batching.gantt.drawing import TimelinesDrawing, draw_timelines
+from sim_core.view.batching.gantt.metrics import METRICS, queue_line
+from sim_core.view.batching.gantt.parts import LOOKS, policy_style
+from sim_core.view.batching.gantt.player import prompt_ends_s
 from sim_core.view.drawing.words import THIN
 from sim_core.view.session import sweeps
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from sim_core.results.story import QUEUED
 from sim_core.results.timeline import Timeline
-from sim_core.view.batching.gantt_parts import (
+from sim_core.view.batching.gantt.parts import (
     GAP_PX,
     MARGIN,
     METRIC_PX,
@@ -21,7 +21,7 @@ from sim_core.view.batching.gantt_parts import (
     policy_style,
     policy_words,
 )
-from sim_core.view.batching.late import Panel
+from sim_core.view.batching.gantt.late import Panel
 from sim_core.view.drawing.figures import MUTED
 from sim_core.view.drawing.marks import horizontal, note, scatter
 from sim_core.view.drawing.words import number

@@ -10,7 +10,7 @@ import pandas as pd
 
 from sim_core.results.story import PREFILL, STALLED
 from sim_core.results.timeline import Timeline
-from sim_core.view.batching.gantt_parts import ALARM, HOVERS, SAME_S, PanelFrame
+from sim_core.view.batching.gantt.parts import ALARM, HOVERS, SAME_S, PanelFrame
 from sim_core.view.drawing.marks import scatter
 from sim_core.view.drawing.words import duration
 
