@@ -20,10 +20,10 @@ PLOTLY = re.compile(
     r"</?(b|i|br|extra)>|<span style=\"color:$|</span>"
 )  # mark-up of figures, not of the page
 FIGURES = {  # files beside those named figures that write hovers and legends of figures
-    "batching/gantt.py",
-    "batching/gantt_metrics.py",
-    "batching/gantt_parts.py",
-    "batching/late.py",
+    "batching/gantt/drawing.py",
+    "batching/gantt/metrics.py",
+    "batching/gantt/parts.py",
+    "batching/gantt/late.py",
 }
 EXCEPTIONS = {
     "drawing/templates.py": {"</script", "<!--"},  # what is replaced, for a script must not hold it

@@ -15,8 +15,8 @@ import pytest
 from sim_core.results.story import KINDS, QUEUED
 from sim_core.results.timeline import LATE, POLICIES, SEGMENT, Timeline, timelines
 from sim_core.scenario.scenario import Scenario
-from sim_core.view.batching import gantt
-from sim_core.view.batching import late as late_tokens
+from sim_core.view.batching.gantt import drawing as gantt
+from sim_core.view.batching.gantt import late as late_tokens
 from sim_core.view.batching.gantt.drawing import TimelinesDrawing, draw_timelines
 from sim_core.view.batching.gantt.metrics import METRICS, queue_line
 from sim_core.view.batching.gantt.parts import LOOKS, policy_style

@@ -16,6 +16,7 @@ import numpy as np
 
 from sim_core.results.story import KINDS, QUEUED
 from sim_core.results.timeline import Timeline
+from sim_core.view.batching.gantt.late import Late, Panel, count_words, hover_data, late_marks
 from sim_core.view.batching.gantt.metrics import METRICS, metrics_panels
 from sim_core.view.batching.gantt.parts import (
     BARS,
@@ -37,7 +38,6 @@ from sim_core.view.batching.gantt.parts import (
     policy_style,
     policy_words,
 )
-from sim_core.view.batching.gantt.late import Late, Panel, count_words, hover_data, late_marks
 from sim_core.view.batching.gantt.player import player
 from sim_core.view.drawing.figures import INK, MUTED, PAPER, Figure
 from sim_core.view.drawing.marks import axis, bar, horizontal, note, scatter

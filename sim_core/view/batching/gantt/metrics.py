@@ -11,6 +11,7 @@ import numpy as np
 
 from sim_core.results.story import QUEUED
 from sim_core.results.timeline import Timeline
+from sim_core.view.batching.gantt.late import Panel
 from sim_core.view.batching.gantt.parts import (
     GAP_PX,
     MARGIN,
@@ -21,7 +22,6 @@ from sim_core.view.batching.gantt.parts import (
     policy_style,
     policy_words,
 )
-from sim_core.view.batching.gantt.late import Panel
 from sim_core.view.drawing.figures import MUTED
 from sim_core.view.drawing.marks import horizontal, note, scatter
 from sim_core.view.drawing.words import number

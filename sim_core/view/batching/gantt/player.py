@@ -9,9 +9,9 @@ import numpy as np
 
 from sim_core.results.story import DECODE, IDLE, PREFILL, QUEUED
 from sim_core.results.timeline import Timeline
+from sim_core.view.batching.gantt.late import Panel, late_targets
 from sim_core.view.batching.gantt.metrics import count_line
 from sim_core.view.batching.gantt.parts import SAME_S, PanelFrame, in_order, policy_style, policy_words
-from sim_core.view.batching.gantt.late import Panel, late_targets
 
 PLAYED_ROWS = 20_000  # rows of the step logs that the player can follow
 
