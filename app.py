@@ -11,4 +11,4 @@ from sim_core.view.session import server, shell
 if __name__ == "__main__":
     shell.run_page()
 else:
-    app = st.App(__file__, routes=server.routes(), lifespan=server.lifespan)
+    app = st.App(__file__, routes=server.routes(), middleware=server.middleware(), lifespan=server.lifespan)

@@ -50,12 +50,17 @@ LARGE = 50_000
 MILLION = 1_000_000
 FIRST_CALL = """
 import time
-from sim_core.engine import run as simulator
+from sim_core.view.session.preparation import FIRST, PARTS
 start_s = time.perf_counter()
-simulator.warm_up()
+for part in FIRST:
+    part.use()
+first_s = time.perf_counter()
+for part in PARTS:
+    part.use()
 ready_s = time.perf_counter()
-simulator.warm_up()
-print(ready_s - start_s, time.perf_counter() - ready_s)
+for part in PARTS:
+    part.use()
+print(first_s - start_s, ready_s - start_s, time.perf_counter() - ready_s)
 """
 
 
@@ -316,11 +321,15 @@ def start_rows(quick: bool) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         options = {"cwd": ROOT, "env": {**os.environ, "NUMBA_CACHE_DIR": folder}, "text": True}
         runs = [subprocess.check_output(command, **options).split() for _ in range(2 if quick else 5)]
-    first_s, second_s = zip(*(map(float, run) for run in runs), strict=True)
-    cached_s = min(first_s[1:])
-    yield Row("first call, compiling", s(first_s[0]), "", f"{first_s[0] / cached_s:.0f} x from the cache")
-    yield Row("first call, from the cache on disk", s(cached_s), "", "1")
-    yield Row("second call", ms(min(second_s)), "", f"{min(second_s) / cached_s:.3f} x")
+    chart_s, all_s, second_s = zip(*(map(float, run) for run in runs), strict=True)
+    cached_s = min(all_s[1:])
+    for name, times_s, target in (
+        ("compiling what the first chart needs", chart_s, "7 s"),
+        ("compiling all", all_s, "14 s"),
+    ):
+        yield Row(name, s(times_s[0]), "", f"{times_s[0] / cached_s:.0f} x from the cache", target)
+    yield Row("all from the cache on disk", s(cached_s), "", "1")
+    yield Row("a second time", ms(min(second_s)), "", f"{min(second_s) / cached_s:.3f} x")
 
 
 SECTIONS = {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -153,9 +155,27 @@ def _rejected_arrivals(scenario: Scenario, arrival_s: np.ndarray, drawn_s: np.nd
     return pd.Series(arrival_s).bfill().ffill().to_numpy()
 
 
+class Part(NamedTuple):
+    """Some of the compiled code: what it is for, and something that uses it."""
+
+    name: str
+    use: Callable[[], object]
+
+
+def _part(name: str, **changes: Any) -> Part:
+    base = {"requests": 4, "arrivals": "offline", "prompt_cv": 0.0, "output_cv": 0.0, "output_tokens": 2}
+    return Part(name, lambda: run(Scenario(**base | changes)))
+
+
+PARTS = (  # in the order in which they are wanted
+    _part("continuous batching"),
+    _part("static batching", policy="static"),
+    _part("replicas", replicas=2, arrivals="poisson"),
+    _part("two pools", policy="disaggregated"),
+)
+
+
 def warm_up() -> None:
     """Compile, or load from the cache on disk, every kernel with the argument types that `run` uses."""
-    base = Scenario(requests=4, arrivals="offline", prompt_cv=0.0, output_cv=0.0, output_tokens=2)
-    split = {"policy": "disaggregated"}
-    for changes in ({}, {"policy": "static"}, {"replicas": 2, "arrivals": "poisson"}, split):
-        run(base.replace(**changes))
+    for part in PARTS:
+        part.use()

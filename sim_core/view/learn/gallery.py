@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 
 import streamlit as st
@@ -86,7 +85,7 @@ def _draw(slots: Sequence[tuple[ScenarioPreset, DeltaGenerator]]) -> None:
             slot.html(render("learn/no_picture.html"))
             unknown.append((preset, slot))
     if unknown and not sweeps.is_ready():
-        threading.Thread(target=sweeps.prepare, name="compiling", daemon=True).start()
+        sweeps.prepare()
         _come_back()
         return
     for preset, slot in unknown:

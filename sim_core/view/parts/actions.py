@@ -28,7 +28,7 @@ from sim_core.view.session.sweeps import Result, Sweep
 
 def simulate_sweep(sweep: Sweep) -> Result:
     """Return the sweep's points: quickly after a move, finely once the chart has rested on them."""
-    sweeps.wait_until_ready()
+    sweeps.wait_until_ready(sweep)
     if state.is_settled(sweep) and state.view("show") != "load":
         return sweeps.refined(sweep)
     if state.view("show") != "load":

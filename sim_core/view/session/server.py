@@ -12,9 +12,12 @@ from importlib.resources import files
 
 import streamlit as st
 from plotly.offline import get_plotlyjs_version
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.runtime.pages_manager import PagesManager
 
 PLOTLY_PATH = f"chart/plotly-{get_plotlyjs_version()}.min.js"
@@ -31,9 +34,52 @@ def routes() -> list[Route]:
     return [Route(f"{prefix}/{PLOTLY_PATH}", plotly_js)]
 
 
+def middleware() -> list[Middleware]:
+    """Return what stands between browser and app."""
+    return [Middleware(EarlyPlotly)]
+
+
 def serves_plotly() -> bool:
     """Return whether this process offers plotly.js to the page; without it charts use Streamlit's own."""
     return _served
+
+
+class EarlyPlotly:
+    """Let a page load plotly.js beside Streamlit's own scripts: it is there when the first chart comes."""
+
+    _TAG = f'<script async src="./{PLOTLY_PATH}" onerror="this.remove()"></script></head>'.encode()
+    _END = b"</head>"
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as the app does, with one line more in the head of an HTML page."""
+        start: Message = {}
+
+        async def add(message: Message) -> None:
+            nonlocal start
+            if message["type"] == "http.response.start":
+                start = message  # is sent with the body, whose length it holds
+                return
+            body = message.get("body", b"")
+            if start and self._END in body:
+                message["body"] = body.replace(self._END, self._TAG, 1)
+                headers = MutableHeaders(raw=start["headers"])
+                if "content-length" in headers:
+                    more = len(message["body"]) - len(body)
+                    headers["content-length"] = str(int(headers["content-length"]) + more)
+            if start:
+                await send(start)
+                start = {}
+            await send(message)
+
+        await self._app(scope, receive, add if is_page(scope) else send)
+
+
+def is_page(scope: Scope) -> bool:
+    """Return whether a page of HTML is asked for, as a browser does that opens an address."""
+    return scope["type"] == "http" and "text/html" in Headers(scope=scope).get("accept", "")
 
 
 @cache
@@ -54,15 +100,15 @@ def plotly_js(request: Request) -> Response:
 
 @asynccontextmanager
 async def lifespan(app: st.App) -> AsyncIterator[None]:
-    """Warm up beside the start of the server, so that the first visitor waits less; show the page."""
-    threading.Thread(target=_warm_up, name="warm-up", daemon=True).start()
+    """Prepare the simulator from the start of the server on, for the first visitor; show the page."""
+    threading.Thread(target=_prepare, name="prepare", daemon=True).start()
     if not st.get_option("server.headless"):
         webbrowser.open(f"http://localhost:{st.get_option('server.port')}")
     yield
 
 
-def _warm_up() -> None:
+def _prepare() -> None:
     from sim_core.view.session import sweeps
 
-    _plotly_gzip()
     sweeps.prepare()
+    _plotly_gzip()

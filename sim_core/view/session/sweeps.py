@@ -8,7 +8,6 @@ next move interrupts that.
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,7 +17,6 @@ import pandas as pd
 import streamlit as st
 
 from sim_core import catalogue
-from sim_core.engine.run import warm_up
 from sim_core.evidence import trust
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.memory import memory
@@ -30,6 +28,7 @@ from sim_core.sweep.saturation import saturation_per_s
 from sim_core.view.drawing.figures import Row, X, Y, drawable
 from sim_core.view.drawing.words import Along, number
 from sim_core.view.session import state
+from sim_core.view.session.preparation import FIRST, PARTS, Preparation, Progress
 
 ALONG = {  # what runs along a curve: the column that tells its points apart, and how to say one
     LOAD: Along("arrival_per_s", "{} req/s", "request rate", "Request rate [req/s]"),
@@ -41,6 +40,12 @@ VARY = {  # what may tell curves apart, in words
     for key in ("tensor_parallel", "policy", "weight_dtype", "accelerator", "max_batch")
 } | {"weight_dtype": "precision"}
 REMEMBERED = 64
+USUAL = {"chunked", "prefill_first"}  # the policies that need no other kernels than the first chart
+TELL_S = 0.25  # between two words on how far the preparation is
+NOT_PREPARED = (
+    "The simulator could not be compiled: {} Reload the page to try again. If that does not help, let the "
+    "environment variable NUMBA_CACHE_DIR name an empty folder that can be written, and start the app again."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,26 +233,55 @@ def knee(sweep: Sweep) -> float | None:
         return None
 
 
-_compiling = threading.Lock()
-_compiled = False
+_preparation = Preparation()
 
 
 def prepare() -> None:
-    """Compile the kernels, once a process; whoever comes meanwhile waits."""
-    global _compiled
-    with _compiling:
-        if not _compiled:
-            warm_up()
-            _compiled = True
+    """Begin to compile the kernels, once a process, and return at once."""
+    _preparation.begin()
 
 
 def is_ready() -> bool:
-    """Return whether the kernels are compiled."""
-    return _compiled
+    """Return whether all kernels are compiled."""
+    return _preparation.is_ready()
 
 
-def wait_until_ready() -> None:
-    """Compile the kernels if that has not been done yet, and tell the visitor meanwhile."""
-    if not _compiled:
-        with st.spinner("Preparing the simulator. This takes a few seconds, once after installation longer."):
-            prepare()
+def wait_until_ready(sweep: Sweep | None = None) -> None:
+    """Wait until kernels are compiled, those that a sweep needs or all, and tell the visitor meanwhile."""
+    wanted = _parts_for(sweep)
+    if not _preparation.is_ready(wanted):
+        _tell(wanted)
+
+
+def _parts_for(sweep: Sweep | None) -> int | None:
+    """Return how many parts a sweep needs; None for all."""
+    if sweep is None:
+        return None
+    policies = sweep.values if sweep.by == "policy" else (sweep.scenario.policy,)
+    usual = sweep.scenario.replicas == 1 and set(policies) <= USUAL
+    return len(FIRST) if usual else None
+
+
+def _tell(wanted: int | None) -> None:
+    """Tell the visitor how far the preparation is until it is far enough; a move of theirs ends that."""
+    place = st.empty()
+    _preparation.begin()
+    while not _preparation.wait(wanted, TELL_S):
+        now = _preparation.now
+        if now.failure:
+            place.error(NOT_PREPARED.format(now.failure), icon=":material/error:")
+            st.stop()
+        place.progress(_done_frac(now), _preparing_words(now))
+    place.empty()
+
+
+def _done_frac(now: Progress) -> float:
+    return min(now.functions / now.of, 1.0) if now.of else 0.0
+
+
+def _preparing_words(now: Progress) -> str:
+    part = PARTS[min(now.parts, len(PARTS) - 1)].name
+    return (
+        f"Preparing the simulator: **{part}**, part {now.parts + 1} of {len(PARTS)}; "
+        f"{now.functions} of {now.of or '…'} functions are compiled. Needed once after installation."
+    )

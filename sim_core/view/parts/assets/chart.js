@@ -7,15 +7,17 @@ const LEAST_PX = 240;
 const LINGER_MS = 500;
 let plotly = null;
 
-/** Load plotly.js once a page, from the server the page came from (also below a base path). */
+/** Load plotly.js once a page, from the server the page came from (also below a base path), which may have begun it. */
 function loadPlotly(path) {
   if (window.Plotly) return Promise.resolve(window.Plotly);
   plotly ??= new Promise((resolve, reject) => {
     const bundle = document.querySelector('script[type="module"][src*="static/js/"]');
-    const script = document.createElement("script");
-    script.src = new URL("../../" + path, bundle ? bundle.src : document.baseURI).href;
+    const begun = document.querySelector(`script[src$="${path}"]`);
+    const script = begun ?? document.createElement("script");
     script.onload = () => resolve(window.Plotly);
     script.onerror = () => { plotly = null; script.remove(); reject(new Error("plotly.js did not load")); };
+    if (begun) return;
+    script.src = new URL("../../" + path, bundle ? bundle.src : document.baseURI).href;
     document.head.appendChild(script);
   });
   return plotly;

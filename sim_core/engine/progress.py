@@ -1,0 +1,52 @@
+"""How far compiling is: the functions there are, those compiled so far, and whether a cache holds any."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from numba.core.event import Event, Listener, install_listener
+
+from sim_core.engine import compiling, kernels
+
+
+def count_functions() -> int:
+    """Return how many functions the kernels have, each of which is compiled once."""
+    modules = (found.name for found in pkgutil.walk_packages(kernels.__path__, f"{kernels.__name__}."))
+    return sum(
+        getattr(getattr(item, "py_func", None), "__module__", "") == name
+        for name in modules
+        for item in vars(importlib.import_module(name)).values()
+    )
+
+
+def has_cache() -> bool:
+    """Return whether some kernels are in the cache on disk."""
+    return compiling.FOLDER is not None and any(compiling.FOLDER.rglob("*.nbi"))
+
+
+def can_cache() -> bool:
+    """Return whether kernels that this process or another one compiles are kept on disk."""
+    return compiling.FOLDER is not None
+
+
+@contextmanager
+def told(compiled: Callable[[], None]) -> Iterator[None]:
+    """Call `compiled` whenever a function of the kernels has been compiled in this process."""
+    with install_listener("numba:compile", _Teller(compiled)):
+        yield
+
+
+class _Teller(Listener):
+    def __init__(self, compiled: Callable[[], None]) -> None:
+        self._compiled = compiled
+
+    def on_start(self, event: Event) -> None:
+        """Do nothing yet."""
+
+    def on_end(self, event: Event) -> None:
+        """Tell of a function of the kernels; Numba compiles some of its own for them."""
+        if event.data["dispatcher"].py_func.__module__.startswith(kernels.__name__):
+            self._compiled()

@@ -1,0 +1,134 @@
+"""Compiling the kernels beside the server, and how far it is.
+
+Numba holds the interpreter while it compiles, and a visitor's page would come late. So where the cache on
+disk is empty, another process fills it, telling line by line what it has done, and this one loads each part
+when it is there. What that process leaves out is compiled here; so is everything where nothing can be kept.
+Run as a module, this file is that process.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from sim_core.engine import progress
+from sim_core.engine import run as engine
+from sim_core.engine.run import Part
+from sim_core.scenario.scenario import Scenario
+from sim_core.sweep.frontier import frontier
+
+_ROOT = Path(__file__).parent.parent.parent.parent
+
+
+def _one_point() -> None:
+    """Simulate one point of a sweep, as the first chart has many."""
+    frontier(Scenario(requests=4, output_tokens=2), {"max_batch": (1,)})
+
+
+FIRST = (engine.PARTS[0], Part("percentiles", _one_point))  # what the first chart needs
+PARTS = (*FIRST, *engine.PARTS[1:])
+
+
+class Progress(NamedTuple):
+    """How far the preparation is."""
+
+    parts: int = 0  # ready, in the order of `PARTS`
+    functions: int = 0  # compiled
+    of: int = 0  # functions there are; 0 before they have been counted
+    failure: str = ""  # why the last attempt ended, if it failed
+
+
+class Preparation:
+    """The compiling of some parts, once a process, for all who wait for it."""
+
+    def __init__(self, parts: Sequence[Part] = PARTS) -> None:
+        self._parts = parts
+        self._changed = threading.Condition()
+        self._now = Progress()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def now(self) -> Progress:
+        """How far it is."""
+        return self._now
+
+    def is_ready(self, parts: int | None = None) -> bool:
+        """Return whether some first parts can be used, or all."""
+        return self._now.parts >= (len(self._parts) if parts is None else parts)
+
+    def begin(self) -> None:
+        """Begin, unless that has been done; after a failure, try again."""
+        with self._changed:
+            if self.is_ready() or (self._thread and self._thread.is_alive()):
+                return
+            self._now = self._now._replace(functions=0, failure="")
+            self._thread = threading.Thread(target=self._prepare, name="preparation", daemon=True)
+            self._thread.start()
+
+    def wait(self, parts: int | None, timeout_s: float) -> bool:
+        """Wait for some first parts or all, but for a time at most, and return whether they can be used."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.is_ready(parts) or self._now.failure, timeout_s)
+            return self.is_ready(parts)
+
+    def _note(self, **changes: int | str) -> None:
+        with self._changed:
+            self._now = self._now._replace(**changes)
+            self._changed.notify_all()
+
+    def _count(self) -> None:
+        self._note(functions=self._now.functions + 1)
+
+    def _prepare(self) -> None:
+        try:
+            with _helper() as lines, progress.told(self._count):
+                self._note(of=progress.count_functions())
+                for number, part in enumerate(self._parts[self._now.parts :], self._now.parts + 1):
+                    self._follow(lines, part)
+                    part.use()
+                    self._note(parts=number)
+        except Exception as error:  # whatever it is, those who wait must hear of it
+            self._note(failure=f"{type(error).__name__}: {error}")
+
+    def _follow(self, lines: Iterable[str], part: Part) -> None:
+        """Count what the helper compiles until it has done a part, or ends."""
+        for line in lines:
+            if line == part.name:
+                return
+            self._count()
+
+
+@contextmanager
+def _helper() -> Iterator[Iterator[str]]:
+    """Yield what a process says that fills the cache; nothing where that is of no use."""
+    if progress.has_cache() or not progress.can_cache():
+        yield iter(())
+        return
+    command = [sys.executable, "-m", __spec__.name]
+    with subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True) as helper:
+        try:
+            yield (line.rstrip("\n") for line in helper.stdout)
+        finally:
+            helper.kill()
+
+
+def _compile() -> None:
+    """Compile all parts, and say so: an empty line for a function, its name for a part."""
+    gc.disable()  # a tenth of the time; this process ends soon
+    with progress.told(lambda: print(flush=True)):
+        for number, part in enumerate(PARTS, 1):
+            part.use()
+            print(part.name, flush=True)
+            if number == len(FIRST) and hasattr(os, "nice"):
+                os.nice(10)  # the first chart is drawn meanwhile
+
+
+if __name__ == "__main__":
+    _compile()

@@ -1,0 +1,42 @@
+"""What the web server adds to Streamlit's pages."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sim_core.view.session.server import PLOTLY_PATH, EarlyPlotly
+
+PAGE = b"<html><head><title>t</title></head><body></body></html>"
+
+
+def answered(body: bytes, accept: bytes) -> tuple[int, bytes]:
+    """Return the length that the headers name and the body, as a browser gets them."""
+    sent = []
+
+    async def app(scope: dict, receive: None, send: object) -> None:
+        headers = [(b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    asyncio.run(EarlyPlotly(app)({"type": "http", "headers": [(b"accept", accept)]}, None, send))
+    start, content = sent
+    return int(dict(start["headers"])[b"content-length"]), content["body"]
+
+
+def test_a_page_loads_plotly_beside_streamlit() -> None:
+    """Oracle: the page as it was, with one script in its head and a length that agrees."""
+    length, body = answered(PAGE, b"text/html,*/*")
+    assert length == len(body)
+    tag = f'<script async src="./{PLOTLY_PATH}" onerror="this.remove()"></script>'.encode()
+    assert body.replace(tag, b"") == PAGE
+    assert body.count(tag) == 1
+
+
+def test_what_is_no_page_is_left_alone() -> None:
+    """Oracle: what the app answered: a script with the same tags, a page without a head, compressed."""
+    assert answered(PAGE, b"*/*") == (len(PAGE), PAGE)
+    for body in (b"<p>", b"\x1f\x8b\x08"):
+        assert answered(body, b"text/html") == (len(body), body)
