@@ -39,6 +39,22 @@ def test_a_slider_redraws_in_place(visit: Callable[..., Visit]) -> None:
     assert one.page.locator(".bs-good").count() > 0
 
 
+def test_a_move_sends_little(visit: Callable[..., Visit]) -> None:
+    """By hand: the figure has 17 kB, the strip of limits 8, all else 10; scripts come once a page."""
+    one = visit("/?fine=off")
+    sizes: list[int] = []
+    one.page.on("websocket", lambda found: found.on("framereceived", lambda data: sizes.append(len(data))))
+    one.page.reload()
+    one.page.wait_for_selector(PLOTTED)
+    one.nudge("Memory bandwidth", 1)
+    one.page.wait_for_timeout(500)
+    sizes.clear()
+    one.nudge("Memory bandwidth", 1)
+    one.page.wait_for_timeout(500)
+    assert 20 < len(sizes) <= 33
+    assert 20_000 < sum(sizes) <= 40_000
+
+
 def test_a_link_restores_the_view_elsewhere(visit: Callable[..., Visit]) -> None:
     """Oracle: the first visitor's chart."""
     one = visit("/?fine=off")

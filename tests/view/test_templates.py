@@ -141,6 +141,7 @@ VALUES: dict[str, Callable[[str], dict[str, Any]]] = {
         "lines": [(text, [(text, text)])],
         "full_width": True,
     },
+    "session/early_script.html": lambda text: {"path": text},
     "trust/worst.html": worst_values,
 }
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
+from sim_core.view.session import server
+
 _CSS = """
 .bs-button { font: inherit; font-size: 0.875rem;
   color: var(--st-text-color); background: var(--st-background-color);
@@ -36,7 +38,9 @@ export default function ({ data, parentElement }) {
   };
 }
 """
-_component = st.components.v2.component("batchscope_button", js=_JS, css=_CSS, isolate_styles=False)
+_component = st.components.v2.component(
+    "batchscope_button", js=server.script("button", _JS, _CSS), isolate_styles=False
+)
 
 
 def copy_link(link: str, key: str = "copy_link") -> None:

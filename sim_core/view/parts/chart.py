@@ -28,7 +28,9 @@ _CSS = """
 .bs-chart-mark { position: absolute; right: 0.5rem; bottom: 0.25rem; font-size: 0.8rem; opacity: 0.65;
                  pointer-events: none; }
 """ + (_HERE / "player.css").read_text(encoding="utf-8")
-_component = st.components.v2.component("batchscope_chart", js=_JS, css=_CSS, isolate_styles=False)
+_component = st.components.v2.component(
+    "batchscope_chart", js=server.script("figure", _JS, _CSS), isolate_styles=False
+)
 
 
 class Heading(NamedTuple):
@@ -77,7 +79,7 @@ def chart(
     if not server.serves_plotly():
         st.plotly_chart(figure, key=key, height=height, alt=alt, config={"displaylogo": False})
         return
-    drawing = json.dumps(figure, separators=(",", ":"))
+    drawing = json.dumps(figure, separators=(",", ":"), ensure_ascii=False)
     spec = _surroundings() | {
         "key": key,
         "alt": alt,
@@ -92,7 +94,7 @@ def chart(
         "revision": hashlib.blake2b(drawing.encode(), digest_size=6).hexdigest(),
     }
     callbacks: dict[str, Any] = {"on_settled_change": on_settled} if on_settled else {}
-    text = f'{{"figure":{drawing},{json.dumps(spec, separators=(",", ":"))[1:]}'
+    text = f'{{"figure":{drawing},{json.dumps(spec, separators=(",", ":"), ensure_ascii=False)[1:]}'
     _component(data=text.encode(), key=key, height="content", **callbacks)
 
 

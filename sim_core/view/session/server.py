@@ -1,8 +1,10 @@
-"""What the web server adds to Streamlit's own: plotly.js from the installed package, and a warm start."""
+"""What the web server adds: plotly.js, the scripts of components, and that kernels are compiled early."""
 
 from __future__ import annotations
 
 import gzip
+import hashlib
+import json
 import threading
 import webbrowser
 from collections.abc import AsyncIterator
@@ -20,7 +22,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.runtime.pages_manager import PagesManager
 
+from sim_core.view.drawing.templates import render
+
 PLOTLY_PATH = f"chart/plotly-{get_plotlyjs_version()}.min.js"
+KEEP = "public, max-age=31536000, immutable"  # what lies at an address never changes
 _served = False
 
 
@@ -31,7 +36,51 @@ def routes() -> list[Route]:
     PagesManager.uses_pages_directory = False  # else a first visit to /Method would find no navigation
     base = st.get_option("server.baseUrlPath").strip("/")
     prefix = f"/{base}" if base else ""
-    return [Route(f"{prefix}/{PLOTLY_PATH}", plotly_js)]
+    return [
+        Route(f"{prefix}/{PLOTLY_PATH}", plotly_js),
+        Route(f"{prefix}/chart/{{name}}.js", component_js),
+    ]
+
+
+def script(name: str, source: str, style: str = "") -> str:
+    """Return the script of a component: a few lines that load it from this server, once a page.
+
+    Streamlit sends a component's script and style anew with every answer. Without this server's routes, the
+    script is returned itself.
+
+    Parameters
+    ----------
+    name : str
+        Its name in the address.
+    source : str
+        A JavaScript module; its default export draws the component.
+    style : str
+        Its style, which the page gets with it.
+    """
+    whole = f"{source}\n{_ADD_STYLE % json.dumps(style)}" if style else source
+    if not _served:
+        return whole
+    path = f"chart/{name}-{hashlib.sha256(whole.encode()).hexdigest()[:16]}.js"
+    _scripts[path] = whole.encode()
+    return _LOAD_SCRIPT % json.dumps(path)
+
+
+_scripts: dict[str, bytes] = {}
+_ADD_STYLE = "document.head.appendChild(document.createElement('style')).textContent = %s;"
+# A page's address does not say below which base path the server is; that of Streamlit's script does.
+_LOAD_SCRIPT = """
+const bundle = document.querySelector('script[type="module"][src*="static/js/"]');
+const { default: show } = await import(new URL("../../" + %s, bundle ? bundle.src : document.baseURI).href);
+export default show;
+"""
+
+
+def component_js(request: Request) -> Response:
+    """Answer with the script of a component, whose digest is in its path."""
+    body = _scripts.get(f"chart/{request.path_params['name']}.js")
+    if body is None:
+        return Response(status_code=404)
+    return Response(body, media_type="text/javascript", headers={"Cache-Control": KEEP})
 
 
 def middleware() -> list[Middleware]:
@@ -47,8 +96,8 @@ def serves_plotly() -> bool:
 class EarlyPlotly:
     """Let a page load plotly.js beside Streamlit's own scripts: it is there when the first chart comes."""
 
-    _TAG = f'<script async src="./{PLOTLY_PATH}" onerror="this.remove()"></script></head>'.encode()
     _END = b"</head>"
+    _TAG = render("session/early_script.html", path=PLOTLY_PATH).encode() + _END
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -90,7 +139,7 @@ def _plotly_gzip() -> bytes:
 
 def plotly_js(request: Request) -> Response:
     """Answer with plotly.js; the version is in the path, so browsers may keep it for good."""
-    headers = {"Cache-Control": "public, max-age=31536000, immutable", "Content-Encoding": "gzip"}
+    headers = {"Cache-Control": KEEP, "Content-Encoding": "gzip"}
     body = _plotly_gzip()
     if "gzip" not in request.headers.get("accept-encoding", ""):
         body = gzip.decompress(body)

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
+import pytest
+from starlette.requests import Request
+
+from sim_core.view.session import server
 from sim_core.view.session.server import PLOTLY_PATH, EarlyPlotly
 
 PAGE = b"<html><head><title>t</title></head><body></body></html>"
@@ -40,3 +45,21 @@ def test_what_is_no_page_is_left_alone() -> None:
     assert answered(PAGE, b"*/*") == (len(PAGE), PAGE)
     for body in (b"<p>", b"\x1f\x8b\x08"):
         assert answered(body, b"text/html") == (len(body), body)
+
+
+def test_a_script_is_served_once_and_not_sent_with_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: the source. What is sent names an address that follows from it, where source and style are."""
+    source, style = "export default function () {}\n" * 1000, '.a { content: "\\"; }'
+    monkeypatch.setattr(server, "_served", False)
+    assert server.script("thing", source).startswith(source)
+    monkeypatch.setattr(server, "_served", True)
+    sent = server.script("thing", source, style)
+    assert len(sent) < 400
+    (name,) = re.findall(r'"chart/(thing-[0-9a-f]{16})\.js"', sent)
+    found = server.component_js(Request({"type": "http", "path_params": {"name": name}}))
+    assert found.body.decode().startswith(source)
+    assert '.a { content: \\"\\\\\\"; }' in found.body.decode()
+    assert "immutable" in found.headers["cache-control"]
+    assert server.script("thing", source + "\n", style) != sent
+    other = server.component_js(Request({"type": "http", "path_params": {"name": "thing-0"}}))
+    assert other.status_code == 404
