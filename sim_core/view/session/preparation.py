@@ -105,6 +105,9 @@ class Preparation:
             self._count()
 
 
+KERNELS = Preparation()  # of this process
+
+
 @contextmanager
 def _helper() -> Iterator[Iterator[str]]:
     """Yield what a process says that fills the cache; nothing where that is of no use."""

@@ -94,7 +94,7 @@ def serves_plotly() -> bool:
 
 
 class EarlyPlotly:
-    """Let a page load plotly.js beside Streamlit's own scripts: it is there when the first chart comes."""
+    """Let a page load plotly.js, which takes a second, when it first has time: before its first chart."""
 
     _END = b"</head>"
     _TAG = render("session/early_script.html", path=PLOTLY_PATH).encode() + _END
@@ -157,7 +157,7 @@ async def lifespan(app: st.App) -> AsyncIterator[None]:
 
 
 def _prepare() -> None:
-    from sim_core.view.session import sweeps
+    from sim_core.view.session.preparation import KERNELS  # imports the simulator
 
-    sweeps.prepare()
+    KERNELS.begin()
     _plotly_gzip()

@@ -28,7 +28,7 @@ from sim_core.sweep.saturation import saturation_per_s
 from sim_core.view.drawing.figures import Row, X, Y, drawable
 from sim_core.view.drawing.words import Along, number
 from sim_core.view.session import state
-from sim_core.view.session.preparation import FIRST, PARTS, Preparation, Progress
+from sim_core.view.session.preparation import FIRST, KERNELS, PARTS, Progress
 
 ALONG = {  # what runs along a curve: the column that tells its points apart, and how to say one
     LOAD: Along("arrival_per_s", "{} req/s", "request rate", "Request rate [req/s]"),
@@ -233,7 +233,7 @@ def knee(sweep: Sweep) -> float | None:
         return None
 
 
-_preparation = Preparation()
+_preparation = KERNELS
 
 
 def prepare() -> None:
