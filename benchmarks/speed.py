@@ -373,7 +373,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer repeats, less than a minute")
     quick = parser.parse_args().quick
-    simulator.warm_up()
+    for part in simulator.PARTS:
+        part.use()
     print(machine())
     for title, rows in SECTIONS.items():
         print()

@@ -163,7 +163,13 @@ class Part(NamedTuple):
 
 
 def _part(name: str, **changes: Any) -> Part:
-    base = {"requests": 4, "arrivals": "offline", "prompt_cv": 0.0, "output_cv": 0.0, "output_tokens": 2}
+    base: dict[str, Any] = {
+        "requests": 4,
+        "arrivals": "offline",
+        "prompt_cv": 0.0,
+        "output_cv": 0.0,
+        "output_tokens": 2,
+    }
     return Part(name, lambda: run(Scenario(**base | changes)))
 
 
@@ -173,9 +179,3 @@ PARTS = (  # in the order in which they are wanted
     _part("replicas", replicas=2, arrivals="poisson"),
     _part("two pools", policy="disaggregated"),
 )
-
-
-def warm_up() -> None:
-    """Compile, or load from the cache on disk, every kernel with the argument types that `run` uses."""
-    for part in PARTS:
-        part.use()

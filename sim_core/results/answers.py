@@ -100,7 +100,7 @@ def answer_of_rows(
     """
     answers, percentiles_ms = np.zeros(1, ANSWER), np.empty((len(LATENCIES), len(QUANTILES)))
     types = (np.float64, np.int64, np.float64, np.float64)
-    columns = Rows(*(np.require(column, kind, "CW") for column, kind in zip(rows, types, strict=True)))
+    columns = Rows(*(np.require(column, kind, ["C", "W"]) for column, kind in zip(rows, types, strict=True)))
     served = columns.arrival_s.size
     asked = Asked(
         loop=LOOPS.get(scenario.arrivals, OPEN),

@@ -191,7 +191,8 @@ from sim_core import Scenario
 from sim_core.engine import kernels, run
 from sim_core.questions.shift.study import Study
 from sim_core.results import metrics
-run.warm_up()
+for part in run.PARTS:
+    part.use()
 metrics.point_of(run.run(Scenario(requests=50)))
 Study(Scenario(demand_hours=0.05, dwell_s=30.0, init_s=1.0, warm_up_s=1.0)).outcome("oracle")
 for found in pkgutil.walk_packages(kernels.__path__, kernels.__name__ + "."):

@@ -106,8 +106,10 @@ def predict_cases(
     steps_take : float
         Factor on the time of every step.
     """
-    names = {case.scenario.calibration for case in cases} if constants else ()
-    methods = {name: method_under(with_constants(calibration(name), constants)) for name in names}
+    methods = {}
+    if constants:
+        names = {case.scenario.calibration for case in cases}
+        methods = {name: method_under(with_constants(calibration(name), constants)) for name in names}
     found = np.full((len(cases), len(METRICS)), np.nan)
     for place, case in enumerate(cases):
         try:

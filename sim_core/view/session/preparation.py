@@ -16,7 +16,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sim_core.engine import progress
 from sim_core.engine import run as engine
@@ -78,7 +78,7 @@ class Preparation:
             self._changed.wait_for(lambda: self.is_ready(parts) or self._now.failure, timeout_s)
             return self.is_ready(parts)
 
-    def _note(self, **changes: int | str) -> None:
+    def _note(self, **changes: Any) -> None:
         with self._changed:
             self._now = self._now._replace(**changes)
             self._changed.notify_all()
@@ -117,7 +117,7 @@ def _helper() -> Iterator[Iterator[str]]:
     command = [sys.executable, "-m", __spec__.name]
     with subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True) as helper:
         try:
-            yield (line.rstrip("\n") for line in helper.stdout)
+            yield (line.rstrip("\n") for line in helper.stdout or ())
         finally:
             helper.kill()
 

@@ -70,7 +70,7 @@ def _read(key: str, text: str, notes: list[str]) -> Any:
 
 
 def _read_choice(key: str, text: str, notes: list[str]) -> str:
-    choices, default = SETTINGS[key].choices, PAGE_DEFAULTS[key]
+    choices, default = SETTINGS[key].choices, str(PAGE_DEFAULTS[key])
     if text in choices:
         return text
     notes.append(f"{key} must be one of {', '.join(choices)}. Ignored: {default} is shown.")
@@ -78,7 +78,7 @@ def _read_choice(key: str, text: str, notes: list[str]) -> str:
 
 
 def _read_number(key: str, text: str, notes: list[str]) -> float:
-    info, default = SETTINGS[key], PAGE_DEFAULTS[key]
+    info, default = SETTINGS[key], SETTINGS[key].kind(PAGE_DEFAULTS[key])
     try:
         value = info.kind(text) if len(text) < 30 else math.nan
     except ValueError:
