@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from sim_core import __version__
 from sim_core.engine.kernels.answers.records import Rows
 from sim_core.engine.results import Run
+from sim_core.fields.errors import ScenarioError
 from sim_core.price.use import joule_per_tok, usd_per_mtok
 from sim_core.results.answers import LABELS, NO_GAPS, Answer, answer_of, answer_of_rows, ratio
 from sim_core.results.limits import binding
@@ -33,15 +35,21 @@ def summarize(requests: pd.DataFrame, scenario: Scenario) -> dict[str, Any]:
         latencies and rates; utilisation, shares and token gaps are then NaN. So does a part of a table.
     scenario : Scenario
         Its limits, warm-up, devices and prices apply.
+
+    Raises
+    ------
+    ScenarioError
+        If no request of the table finished, or a finished one lacks a time.
     """
     run = requests.attrs.get("run")
     if run is not None and run.arrival_s.size != requests.shape[0]:
         run = None
     finished = (requests["status"] == "finished").to_numpy()
-    columns = (requests[name].to_numpy()[finished] for name in Rows._fields)
+    rows = Rows(*(requests[name].to_numpy()[finished] for name in Rows._fields))
+    _check_times(rows)
     rejected = int(requests.shape[0] - finished.sum())
     gap_counts = NO_GAPS if run is None else run.engine.gap_counts
-    answer = answer_of_rows(scenario, Rows(*columns), rejected, gap_counts)
+    answer = answer_of_rows(scenario, rows, rejected, gap_counts)
     point = measure(scenario, answer, run)
     return {
         "scenario": scenario.as_dict(),
@@ -73,6 +81,19 @@ def summarize(requests: pd.DataFrame, scenario: Scenario) -> dict[str, Any]:
         "warnings": warnings(scenario, point, rejected, run),
         "version": __version__,
     }
+
+
+def _check_times(rows: Rows) -> None:
+    """Refuse rows from which no latency follows: a run never has them, a table that was edited may."""
+    if not rows.arrival_s.size:
+        raise ScenarioError("no request of the table finished: there is nothing to summarize.")
+    for name in ("arrival_s", "first_token_s", "finished_s"):
+        missing = np.flatnonzero(~np.isfinite(getattr(rows, name).astype(float)))
+        if missing.size:
+            raise ScenarioError(
+                f"{name} of the finished request {missing[0]} (counted from 0) is no time. Fill it in, or "
+                "mark the request as rejected."
+            )
 
 
 def point_of(run: Run) -> dict[str, Any]:

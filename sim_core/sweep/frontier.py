@@ -73,15 +73,16 @@ def evaluate_all(
                 index = left.popleft()
             except IndexError:
                 return
-            rows[index] = evaluate(points[index], trace=trace, profile=profile)
+            try:
+                rows[index] = evaluate(points[index], trace=trace, profile=profile)
+            except BaseException:  # nobody needs the others any more
+                left.clear()
+                raise
 
     helper = pool().submit(work) if len(points) > FEW else None
-    try:
-        work()
-        if helper and not helper.cancel():
-            helper.result()
-    finally:
-        left.clear()
+    work()
+    if helper and not helper.cancel():
+        helper.result()
     return rows
 
 

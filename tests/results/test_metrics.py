@@ -574,3 +574,22 @@ def test_a_window_holds_the_tokens_of_its_time():
     rows[1] = (1.0, 9, 1.0, 9.0)
     found = by_hand(rows, warmup_frac=0.3)
     assert found["output_tok_per_s"] == pytest.approx((4 + 4) / 4)
+
+
+@pytest.mark.parametrize("name", ["arrival_s", "first_token_s", "finished_s"])
+def test_a_finished_request_without_a_time_is_refused(name):
+    """Oracle: the message; a percentile over the others would be that of other requests."""
+    table = simulate(Scenario(requests=60, output_tokens=5))
+    table.attrs = {}
+    table.loc[30, name] = math.nan
+    with pytest.raises(ScenarioError, match=f"^{name} of the finished request 30 "):
+        summarize(table, Scenario(requests=60))
+
+
+def test_a_table_in_which_nothing_finished_is_refused():
+    """Oracle: the message."""
+    table = simulate(Scenario(requests=20))
+    for empty in (table.assign(status=REJECTED), table.iloc[:0]):
+        empty.attrs = {}
+        with pytest.raises(ScenarioError, match="nothing to summarize"):
+            summarize(empty, Scenario())

@@ -8,6 +8,7 @@ Run as a module, this file is that process.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import subprocess
@@ -66,7 +67,7 @@ class Preparation:
     def begin(self) -> None:
         """Begin, unless that has been done; after a failure, try again."""
         with self._changed:
-            if self.is_ready() or (self._thread and self._thread.is_alive()):
+            if self.is_ready() or (self._thread and self._thread.is_alive() and not self._now.failure):
                 return
             self._now = self._now._replace(functions=0, failure="")
             self._thread = threading.Thread(target=self._prepare, name="preparation", daemon=True)
@@ -114,21 +115,45 @@ def _helper() -> Iterator[Iterator[str]]:
     if progress.has_cache() or not progress.can_cache():
         yield iter(())
         return
+    try:
+        helper = _start()
+    except (OSError, TypeError, ValueError):  # no process can be had: everything is compiled here
+        yield iter(())
+        return
+    atexit.register(helper.kill)  # a thread that waits here does not outlive the server, nor should this
+    try:
+        with helper:
+            try:
+                yield (line.rstrip("\n") for line in helper.stdout or ())
+            finally:
+                helper.kill()
+    finally:
+        atexit.unregister(helper.kill)
+
+
+def _start() -> subprocess.Popen[str]:
+    """Start the process where this one stands, so that both find the same cache."""
+    paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     command = [sys.executable, "-m", __spec__.name]
-    with subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True) as helper:
-        try:
-            yield (line.rstrip("\n") for line in helper.stdout or ())
-        finally:
-            helper.kill()
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def _say(word: str = "") -> None:
+    """Print a line at once; where nobody listens any more, end."""
+    try:
+        print(word, flush=True)
+    except OSError:
+        os._exit(0)
 
 
 def _compile() -> None:
     """Compile all parts, and say so: an empty line for a function, its name for a part."""
     gc.disable()  # a tenth of the time; this process ends soon
-    with progress.told(lambda: print(flush=True)):
+    with progress.told(_say):
         for number, part in enumerate(PARTS, 1):
             part.use()
-            print(part.name, flush=True)
+            _say(part.name)
             if number == len(FIRST) and hasattr(os, "nice"):
                 os.nice(10)  # the first chart is drawn meanwhile
 

@@ -64,6 +64,20 @@ def test_a_failure_is_said_and_tried_again() -> None:
     assert (done, one.now.failure) == (["first", "second", "second"], "")
 
 
+def test_without_another_process_it_prepares_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: a machine that has no process to give: nothing is told, nothing fails."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError("no more processes")
+
+    monkeypatch.setattr(progress, "has_cache", lambda: False)
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    one = Preparation([Part("one", lambda: None)])
+    one.begin()
+    assert one.wait(None, PATIENCE_S)
+    assert one.now.failure == ""
+
+
 def test_a_page_says_how_far_it_is(held: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
     """Oracle: what was drawn while the first part was held: the words, and every control of the sidebar."""
     shown = []

@@ -41,7 +41,7 @@ def set_window(answer, asked, rows):
     end_s = rows.arrival_s[0]
     for i in range(count):
         end_s = max(end_s, rows.arrival_s[i])
-    if last <= first or end_s <= start_s:
+    if last <= first or not end_s > start_s:
         first, last = ZERO, np.int64(count)
         start_s = rows.arrival_s[0]
         end_s = -math.inf
