@@ -9,28 +9,18 @@ import numpy as np
 
 from sim_core.engine.kernels.answers.describe import STABLE_FRAC as STABLE_FRAC
 from sim_core.engine.kernels.answers.describe import describe_run
-from sim_core.engine.kernels.answers.records import (
-    ANSWER,
-    CLOSED,
-    LATENCIES,
-    OFFLINE,
-    OPEN,
-    Asked,
-    Rows,
-    work_for,
-)
+from sim_core.engine.kernels.answers.records import ANSWER, LATENCIES, Asked, Findings, Rows, work_for
 from sim_core.engine.results import Run
+from sim_core.engine.rules import counted_requests
 from sim_core.scenario.scenario import Scenario
 
 QUANTILES = (50.0, 90.0, 95.0, 99.0)
 LABELS = tuple(f"_p{quantile:.0f}" for quantile in QUANTILES)
-LOOPS = {"closed": CLOSED, "offline": OFFLINE}
-_QUANTILES = np.array(QUANTILES)
 NO_GAPS = np.zeros(1, np.int64)
 
 
 class Answer(NamedTuple):
-    """The kernels' answer in Python's own numbers; see `ANSWER` for each field.
+    """What a run's requests say.
 
     `percentiles_ms` has those of `QUANTILES` for ``ttft``, ``tpot``, ``e2e`` and ``itl``, NaN of nothing;
     `sums_ms` the sums of the first three.
@@ -40,41 +30,12 @@ class Answer(NamedTuple):
     rejected: int
     percentiles_ms: dict[str, list[float]]
     sums_ms: dict[str, float]
-    first: int
-    last: int
-    start_s: float
-    end_s: float
-    finished: int
-    good: int
-    tokens: float
-    met: int
-    many: int
-    gaps: int
-    gaps_counted: int
-    slo_ttft_ms: float
-    slo_tpot_ms: float
-    saturated: int
-    at_ttft: int
-    at_tpot: int
-    ttft_p99_low_ms: float
-    ttft_p99_high_ms: float
-    tpot_p99_low_ms: float
-    tpot_p99_high_ms: float
-
-    @property
-    def used(self) -> int:
-        """Number of requests that statistics use."""
-        return self.last - self.first
-
-    @property
-    def window_s(self) -> float:
-        """Time that rates use [s]."""
-        return self.end_s - self.start_s
+    found: Findings
 
     @property
     def request_per_s(self) -> float:
         """Rate at which requests finish in the window [1/s]."""
-        return ratio(self.finished, self.window_s)
+        return ratio(self.found.finished, self.found.window_s)
 
 
 def answer_of(run: Run, banded: bool = False) -> Answer:
@@ -98,31 +59,33 @@ def answer_of_rows(
     Open loop: after the warm-up, until the last arrival. Closed loop: the same, without the requests that
     end in the drain. Offline, and where nothing is left otherwise: everything.
     """
-    answers, percentiles_ms = np.zeros(1, ANSWER), np.empty((len(LATENCIES), len(QUANTILES)))
-    types = (np.float64, np.int64, np.float64, np.float64)
-    columns = Rows(*(np.require(column, kind, ["C", "W"]) for column, kind in zip(rows, types, strict=True)))
-    served = columns.arrival_s.size
+    served = rows.arrival_s.size
+    first, last = counted_requests(scenario, served) or (0, 0)
     asked = Asked(
-        loop=LOOPS.get(scenario.arrivals, OPEN),
-        concurrency=int(scenario.concurrency),
-        warmup_frac=float(scenario.warmup_frac),
+        first=first,
+        last=last,
+        open=scenario.arrivals not in ("closed", "offline"),
         slo_ttft_ms=float(scenario.slo_ttft_ms),
         slo_tpot_ms=float(scenario.slo_tpot_ms),
         slo_percentile=float(scenario.slo_percentile),
-        rejected=int(rejected),
         banded=bool(banded),
     )
+    types = (np.float64, np.int64, np.float64, np.float64)
+    columns = Rows(*(np.require(column, kind, ["C", "W"]) for column, kind in zip(rows, types, strict=True)))
+    # who is rejected waits for ever: among all, the percentile of the limits is a higher one of the served
+    quantiles = np.array([*QUANTILES, scenario.slo_percentile / (served / (served + rejected))])
+    answers, percentiles_ms = np.zeros(1, ANSWER), np.empty((len(LATENCIES), quantiles.size))
     work = work_for(served)
-    describe_run(answers, asked, columns, gap_counts, _QUANTILES, percentiles_ms, work)
-    used, many = int(answers["last"][0] - answers["first"][0]), int(answers["many"][0])
-    counts = (used, many, used)
+    describe_run(answers, asked, columns, gap_counts, quantiles, percentiles_ms, work)
+    found = Findings(*answers.item())
+    counts = (found.used, found.many, found.used)
     sums_ms = [np.add.reduce(column[:count]).item() for column, count in zip(work, counts, strict=False)]
     return Answer(
         served,
         rejected,
-        dict(zip(LATENCIES, percentiles_ms.tolist(), strict=True)),
+        dict(zip(LATENCIES, percentiles_ms[:, :-1].tolist(), strict=True)),
         dict(zip(LATENCIES, sums_ms, strict=False)),
-        *answers.item(),
+        found,
     )
 
 

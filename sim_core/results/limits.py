@@ -38,10 +38,10 @@ def bands_of(answer: Answer) -> dict[str, float]:
     Seila (1982), "A batching approach to quantile estimation in regenerative simulations".
     """
     return {
-        "ttft_ms_p99_low": answer.ttft_p99_low_ms,
-        "ttft_ms_p99_high": answer.ttft_p99_high_ms,
-        "tpot_ms_p99_low": answer.tpot_p99_low_ms,
-        "tpot_ms_p99_high": answer.tpot_p99_high_ms,
+        "ttft_ms_p99_low": answer.found.ttft_p99_low_ms,
+        "ttft_ms_p99_high": answer.found.ttft_p99_high_ms,
+        "tpot_ms_p99_low": answer.found.tpot_p99_low_ms,
+        "tpot_ms_p99_high": answer.found.tpot_p99_high_ms,
     }
 
 
@@ -51,4 +51,4 @@ def at_limit(answer: Answer) -> str:
     That is ``ttft``, ``tpot`` or ``both``: it lies inside the 95% interval of the percentile held against it,
     so that more requests may decide either way.
     """
-    return ("", "ttft", "tpot", "both")[answer.at_ttft + 2 * answer.at_tpot]
+    return ("", "ttft", "tpot", "both")[answer.found.at_ttft + 2 * answer.found.at_tpot]

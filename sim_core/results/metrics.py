@@ -96,28 +96,29 @@ def _check_times(rows: Rows) -> None:
             )
 
 
-def point_of(run: Run) -> dict[str, Any]:
+def point_of(run: Run, answer: Answer | None = None) -> dict[str, Any]:
     """Return the numbers of a run as one flat row, as `frontier` tabulates them."""
-    return measure(run.scenario, answer_of(run), run)
+    return measure(run.scenario, answer or answer_of(run), run)
 
 
 def measure(scenario: Scenario, answer: Answer, run: Run | None) -> dict[str, Any]:
     """Return all metrics of the finished requests of a run as one flat row."""
     point: dict[str, Any] = {}
-    _latency(point, "ttft", answer, answer.sums_ms["ttft"], answer.used)
-    _latency(point, "tpot", answer, answer.sums_ms["tpot"], answer.many)
-    _latency(point, "e2e", answer, answer.sums_ms["e2e"], answer.used)
-    _latency(point, "itl", answer, answer.sums_ms["e2e"] - answer.sums_ms["ttft"], answer.gaps)
-    point["itl_ms_n"] = answer.gaps_counted
+    found = answer.found
+    _latency(point, "ttft", answer, answer.sums_ms["ttft"], found.used)
+    _latency(point, "tpot", answer, answer.sums_ms["tpot"], found.many)
+    _latency(point, "e2e", answer, answer.sums_ms["e2e"], found.used)
+    _latency(point, "itl", answer, answer.sums_ms["e2e"] - answer.sums_ms["ttft"], found.gaps)
+    point["itl_ms_n"] = found.gaps_counted
     served_frac = answer.served / (answer.served + answer.rejected)
-    point["slo_attainment_frac"] = ratio(answer.met, answer.used) * served_frac
-    point["slo_ttft_ms_reached"] = answer.slo_ttft_ms  # who is rejected waits for ever
-    point["slo_tpot_ms_reached"] = answer.slo_tpot_ms
+    point["slo_attainment_frac"] = ratio(found.met, found.used) * served_frac
+    point["slo_ttft_ms_reached"] = found.slo_ttft_ms  # who is rejected waits for ever
+    point["slo_tpot_ms_reached"] = found.slo_tpot_ms
     _rates(point, scenario, answer)
     enter_use(point, scenario, run)
     point["preemptions"] = int(run.preemptions.sum()) if run is not None else math.nan
-    point["saturated"] = answer.saturated == 1
-    within = answer.slo_ttft_ms <= scenario.slo_ttft_ms and not answer.slo_tpot_ms > scenario.slo_tpot_ms
+    point["saturated"] = found.saturated == 1
+    within = found.slo_ttft_ms <= scenario.slo_ttft_ms and not found.slo_tpot_ms > scenario.slo_tpot_ms
     point["meets_slo"] = bool(within and not point["saturated"])
     point["limit"] = binding(point)
     return point
@@ -135,12 +136,12 @@ def _rates(point: dict[str, Any], scenario: Scenario, answer: Answer) -> None:
     """Enter throughput, request rate, goodput, cost and energy."""
     devices = scenario.accelerators
     accelerator = accelerator_of(scenario)
-    throughput = ratio(answer.tokens, answer.window_s)
-    point["window_s"] = answer.window_s
+    throughput = ratio(answer.found.tokens, answer.found.window_s)
+    point["window_s"] = answer.found.window_s
     point["output_tok_per_s"] = throughput
     point["output_tok_per_s_per_accelerator"] = throughput / devices
     point["request_per_s"] = answer.request_per_s
-    point["goodput_per_s"] = ratio(answer.good, answer.window_s)
+    point["goodput_per_s"] = ratio(answer.found.good, answer.found.window_s)
     point["tok_per_s_per_user"] = ratio(1e3, point["tpot_ms_p50"])
     point["usd_per_mtok"] = usd_per_mtok(devices, accelerator.price_usd_per_hour, throughput)
     point["joule_per_tok"] = joule_per_tok(devices, accelerator.tdp_w, throughput)

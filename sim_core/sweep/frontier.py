@@ -22,7 +22,7 @@ from sim_core.engine.run import run
 from sim_core.fields.errors import ScenarioError
 from sim_core.results.answers import Answer, answer_of
 from sim_core.results.limits import at_limit, bands_of
-from sim_core.results.metrics import measure
+from sim_core.results.metrics import point_of
 from sim_core.scenario.profiles import EngineProfile
 from sim_core.scenario.scenario import Scenario
 from sim_core.sweep.points import Point, kind_of_failure, sweep_points
@@ -88,8 +88,7 @@ def evaluate_all(
 
 def row_of(keys: Mapping[str, Any], found: Run, answer: Answer | None = None) -> dict[str, Any]:
     """Return a run as a row of a sweep: the varied keys and all metrics."""
-    measured = measure(found.scenario, answer or answer_of(found), found)
-    return {**keys, "feasible": True, "reason": "", **measured}
+    return {**keys, "feasible": True, "reason": "", **point_of(found, answer)}
 
 
 def tabulate(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

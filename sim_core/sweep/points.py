@@ -15,6 +15,7 @@ from sim_core.price.memory import DoesNotFit
 from sim_core.scenario.link.changes import with_changes
 from sim_core.scenario.profiles import EngineProfile
 from sim_core.scenario.scenario import FIELDS, Scenario
+from sim_core.sweep.remembered import Remembered
 from sim_core.sweep.saturation import saturation_per_s
 from sim_core.traffic.requests import Requests
 
@@ -108,20 +109,16 @@ class _Curves:
 
     def __init__(self, scenario: Scenario, trace: Requests | None, profile: EngineProfile | None) -> None:
         self._scenario, self._trace, self._profile = scenario, trace, profile
-        self._scenarios: dict[str, Scenario] = {}
-        self._rates_per_s: dict[str, float] = {}
+        self._scenarios: Remembered[str, Scenario] = Remembered(MAX_POINTS)
+        self._rates_per_s: Remembered[str, float] = Remembered(MAX_POINTS)
 
     def scenario(self, changes: dict[str, Any]) -> Scenario:
-        curve = str(changes)
-        if curve not in self._scenarios:
-            self._scenarios[curve] = with_changes(self._scenario, **changes)
-        return self._scenarios[curve]
+        return self._scenarios.of(str(changes), lambda: with_changes(self._scenario, **changes))
 
     def saturation_per_s(self, changes: dict[str, Any]) -> float:
-        curve = str(changes)
-        if curve not in self._rates_per_s:
-            self._rates_per_s[curve] = saturation_per_s(self.scenario(changes), self._trace, self._profile)
-        return self._rates_per_s[curve]
+        return self._rates_per_s.of(
+            str(changes), lambda: saturation_per_s(self.scenario(changes), self._trace, self._profile)
+        )
 
 
 def _point(curves: _Curves, keys: dict[str, Any]) -> Point:

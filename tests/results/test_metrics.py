@@ -190,7 +190,7 @@ def test_percentiles_and_sums_are_numpys(size):
         for percentile in (50.0, 63.7, 99.0, 99.9):
             answer, ttft_ms = answer_to(values_s, percentile)
             assert answer.percentiles_ms["ttft"] == percentiles(ttft_ms, QUANTILES)
-            assert [answer.slo_ttft_ms] == percentiles(ttft_ms, [percentile])
+            assert [answer.found.slo_ttft_ms] == percentiles(ttft_ms, [percentile])
             assert answer.sums_ms["ttft"] == np.add.reduce(ttft_ms)
 
 
@@ -239,10 +239,10 @@ def test_band_is_nan_for_few_values():
     few = bands_of(answer_to(np.arange(1.0, 1000.0))[0])
     assert all(map(math.isnan, few.values()))
     answer, ttft_ms = answer_to(np.random.default_rng(0).random(1000))
-    low, p99, high = answer.ttft_p99_low_ms, np.percentile(ttft_ms, 99), answer.ttft_p99_high_ms
+    low, p99, high = answer.found.ttft_p99_low_ms, np.percentile(ttft_ms, 99), answer.found.ttft_p99_high_ms
     assert low < p99 < high
     for limit_ms, inside in ((low * 0.999, 0), (p99, 1), (high * 1.001, 0)):
-        assert answer_to(ttft_ms / 1e3, limit_ms=float(limit_ms))[0].at_ttft == inside
+        assert answer_to(ttft_ms / 1e3, limit_ms=float(limit_ms))[0].found.at_ttft == inside
 
 
 def coverage(scenario, name, truth, seeds):

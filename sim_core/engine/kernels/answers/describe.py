@@ -8,7 +8,6 @@ import numpy as np
 
 from sim_core.engine.compiling import Entry, inlined, inner
 from sim_core.engine.kernels.answers.gap_percentiles import gap_percentiles
-from sim_core.engine.kernels.answers.records import CLOSED, OFFLINE, OPEN
 from sim_core.engine.kernels.answers.select import band, percentile, percentiles
 from sim_core.engine.kernels.records import ONE, ZERO
 
@@ -18,25 +17,15 @@ DRIFT = 0.0005
 NEAR = 1.5  # further from a limit than this factor, no interval reaches it
 
 
-@inlined
-def counted(asked, count):
-    """Return the range of requests that statistics use, empty where that is the whole run."""
-    first = np.int64(asked.warmup_frac * count)
-    last = count - asked.concurrency if asked.loop == CLOSED else count
-    if asked.loop == OFFLINE or last <= first:
-        return ZERO, ZERO
-    return first, last
-
-
 @inner
 def set_window(answer, asked, rows):
     """Enter which requests and which time the statistics use.
 
-    Open loop: after the warm-up, until the last arrival. Closed loop: the same, without the requests
-    that end in the drain. Offline, and where nothing is left otherwise: everything.
+    Those that are asked for, from the first of them to the last arrival; where there are none, or that is
+    no time, everything.
     """
     count = rows.arrival_s.size
-    first, last = counted(asked, np.int64(count))
+    first, last = asked.first, asked.last
     start_s = rows.arrival_s[first]
     end_s = rows.arrival_s[0]
     for i in range(count):
@@ -47,8 +36,7 @@ def set_window(answer, asked, rows):
         end_s = -math.inf
         for i in range(count):
             start_s = min(start_s, rows.arrival_s[i])
-            if rows.finished_s[i] > end_s:  # passes over NaN
-                end_s = rows.finished_s[i]
+            end_s = max(end_s, rows.finished_s[i])
     answer.first = first
     answer.last = last
     answer.start_s = start_s
@@ -112,7 +100,7 @@ def is_saturated(answer, asked, work):
     a thousandth of the time (less is a batch that still fills up, in a run too short to tell).
     """
     arrived = answer.last - answer.first
-    if asked.loop != OPEN or arrived < 20 or answer.finished >= STABLE_FRAC * arrived:
+    if not asked.open or arrived < 20 or answer.finished >= STABLE_FRAC * arrived:
         return False
     third, longer = arrived // 3, arrived % 3
     early = percentile(work.ttft_ms[: third + min(longer, 1)], third + min(longer, ONE), 50.0, work)
@@ -146,24 +134,20 @@ def enter_bands(answer, used, many, work):
 
 
 @inlined
-def enter_limits(answer, asked, served, used, many, work):
-    """Enter what is reached at the percentile of the limits, and whether a limit lies in its interval.
-
-    That percentile counts rejected requests as waiting for ever: above 100 it is infinite.
-    """
-    quantile = asked.slo_percentile
-    wanted = quantile / (served / (served + asked.rejected))
-    ttft_ms = math.inf if wanted > 100 else percentile(work.ttft_ms, used, wanted, work)
-    tpot_ms = math.inf if wanted > 100 else percentile(work.tpot_ms, many, wanted, work)
-    answer.slo_ttft_ms = ttft_ms
-    answer.slo_tpot_ms = tpot_ms
+def enter_limits(answer, asked, used, many, work):
+    """Enter whether a limit lies in the interval of what is reached at its percentile."""
+    quantile, ttft_ms, tpot_ms = asked.slo_percentile, answer.slo_ttft_ms, answer.slo_tpot_ms
     answer.at_ttft = is_at_limit(work.ttft_ms, used, ttft_ms, asked.slo_ttft_ms, quantile, work)
     answer.at_tpot = is_at_limit(work.tpot_ms, many, tpot_ms, asked.slo_tpot_ms, quantile, work)
 
 
 @Entry
 def describe_run(answers, asked, rows, gap_counts, quantiles, percentiles_ms, work):
-    """Enter all that the times of the served requests say, and the percentiles of each of `LATENCIES`."""
+    """Enter all that the times of the served requests say, and the percentiles of each of `LATENCIES`.
+
+    The last of the quantiles is the one that must keep the limits, of the served requests alone: above 100 it
+    lies among those that were rejected and wait for ever. Gaps have no limit.
+    """
     answer = answers[0]
     set_window(answer, asked, rows)
     tally(answer, asked, rows, work)
@@ -171,8 +155,10 @@ def describe_run(answers, asked, rows, gap_counts, quantiles, percentiles_ms, wo
     percentiles(work.ttft_ms, used, quantiles, percentiles_ms[0], work)
     percentiles(work.tpot_ms, many, quantiles, percentiles_ms[1], work)
     percentiles(work.e2e_ms, used, quantiles, percentiles_ms[2], work)
-    answer.gaps_counted = gap_percentiles(gap_counts, quantiles, percentiles_ms[3])
-    enter_limits(answer, asked, rows.arrival_s.size, used, many, work)
+    answer.gaps_counted = gap_percentiles(gap_counts, quantiles[:-1], percentiles_ms[3])
+    answer.slo_ttft_ms = math.inf if quantiles[-1] > 100 else percentiles_ms[0, -1]
+    answer.slo_tpot_ms = math.inf if quantiles[-1] > 100 else percentiles_ms[1, -1]
+    enter_limits(answer, asked, used, many, work)
     answer.saturated = ONE if is_saturated(answer, asked, work) else ZERO
     if asked.banded:
         enter_bands(answer, used, many, work)

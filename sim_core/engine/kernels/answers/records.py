@@ -2,52 +2,67 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, get_type_hints
 
 import numpy as np
 
 from sim_core.engine.kernels.answers.select import BINS
 
-OPEN, CLOSED, OFFLINE = 0, 1, 2
 LATENCIES = ("ttft", "tpot", "e2e", "itl")  # the rows of the table of percentiles
 
-ANSWER = np.dtype(
-    [
-        ("first", np.int64),  # the requests that statistics use
-        ("last", np.int64),
-        ("start_s", np.float64),  # the time that rates use
-        ("end_s", np.float64),
-        ("finished", np.int64),  # in that time
-        ("good", np.int64),  # those of them within both limits
-        ("tokens", np.float64),
-        ("met", np.int64),  # of the requests, those within both limits
-        ("many", np.int64),  # those of more than one token
-        ("gaps", np.int64),  # between their tokens
-        ("gaps_counted", np.int64),  # in the histogram of a run
-        ("slo_ttft_ms", np.float64),  # reached at the percentile of the limits
-        ("slo_tpot_ms", np.float64),
-        ("saturated", np.int64),
-        ("at_ttft", np.int64),  # 1: the limit lies inside the 95% interval
-        ("at_tpot", np.int64),
-        ("ttft_p99_low_ms", np.float64),  # 95% intervals, where they are asked for
-        ("ttft_p99_high_ms", np.float64),
-        ("tpot_p99_low_ms", np.float64),
-        ("tpot_p99_high_ms", np.float64),
-    ],
-    align=True,
-)
+
+class Findings(NamedTuple):
+    """What is found beside percentiles."""
+
+    first: int  # the requests that statistics use
+    last: int
+    start_s: float  # the time that rates use
+    end_s: float
+    finished: int  # in that time
+    good: int  # those of them within both limits
+    tokens: float
+    met: int  # of the requests, those within both limits
+    many: int  # those of more than one token
+    gaps: int  # between their tokens
+    gaps_counted: int  # in the histogram of a run
+    slo_ttft_ms: float  # reached at the percentile of the limits; infinite where a rejected request is
+    slo_tpot_ms: float
+    saturated: int
+    at_ttft: int  # 1: the limit lies inside the 95% interval
+    at_tpot: int
+    ttft_p99_low_ms: float  # 95% intervals, where they are asked for
+    ttft_p99_high_ms: float
+    tpot_p99_low_ms: float
+    tpot_p99_high_ms: float
+
+    @property
+    def used(self) -> int:
+        """Number of requests that statistics use."""
+        return self.last - self.first
+
+    @property
+    def window_s(self) -> float:
+        """Time that rates use [s]."""
+        return self.end_s - self.start_s
+
+
+_KINDS = {int: np.int64, float: np.float64}
+ANSWER = np.dtype([(name, _KINDS[kind]) for name, kind in get_type_hints(Findings).items()], align=True)
 
 
 class Asked(NamedTuple):
-    """What decides on an answer beside the rows: the window, the limits, and whether p99 gets intervals."""
+    """What decides on an answer beside the rows.
 
-    loop: int
-    concurrency: int
-    warmup_frac: float
+    The requests that statistics use, an empty range for all; whether requests come whatever happens to those
+    before (an open loop); the limits; and whether p99 gets intervals.
+    """
+
+    first: int
+    last: int
+    open: bool
     slo_ttft_ms: float
     slo_tpot_ms: float
     slo_percentile: float
-    rejected: int
     banded: bool
 
 

@@ -115,12 +115,16 @@ def percentile(values, count, wanted, work):
 
 @inner
 def percentiles(values, count, wanted, found, work):
-    """Write percentiles of the first `count` values to `found`; NaN of none."""
+    """Write percentiles of the first `count` values to `found`; NaN of none.
+
+    One that is asked for twice in a row is found once.
+    """
     found[:] = math.nan
     if count > 0:
         binned = bin_values(values, count, work.bins)
         for k in range(wanted.size):
-            found[k] = at(values, count, wanted[k], binned, work)
+            again = k > 0 and wanted[k] == wanted[k - 1]
+            found[k] = found[k - 1] if again else at(values, count, wanted[k], binned, work)
 
 
 @inner
