@@ -95,8 +95,9 @@ def print_capacity(form: str, **source: Any) -> None:
     from sim_core import capacity as search
     from sim_core.evidence import trust
     from sim_core.sweep.capacity import open_loop
+    from sim_core.sweep.ranges import SEEDS
 
-    found = dict(search(inputs.scenario, profile=inputs.profile))
+    found = dict(search(inputs.scenario, profile=inputs.profile, seeds=SEEDS))
     asked = open_loop(inputs.scenario)
     load_frac = found["arrival_per_s"] / found["saturation_per_s"] if found["saturation_per_s"] else None
     found["trust"] = trust.trust(asked, profile=inputs.profile, load_frac=load_frac).as_dict()

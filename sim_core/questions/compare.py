@@ -16,49 +16,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of, arithmetic_dtype
+from sim_core.sweep import capacity
+from sim_core.sweep.capacity import Y
 from sim_core.sweep.frontier import evaluate_all
-from sim_core.sweep.points import LOAD, own_vary, steps_of, sweep_key, sweep_points
+from sim_core.sweep.points import own_vary, sweep_points
+from sim_core.sweep.ranges import SEEDS as SEEDS
+from sim_core.sweep.ranges import UNKNOWN as UNKNOWN
+from sim_core.sweep.ranges import Estimate as Estimate
+from sim_core.sweep.ranges import estimate as estimate
+from sim_core.sweep.ranges import seeded as seeded
 
-SEEDS = 5
-T_95 = 2.776  # Student's t for 4 degrees of freedom, two-sided 95%
-X, Y = "tok_per_s_per_user", "output_tok_per_s_per_accelerator"
+X = "tok_per_s_per_user"
 MOST = 3  # scenarios side by side
 MOST_FACTOR = 8.0  # by which a spec is thought to grow
-FINE_FRAC = 0.01  # of a load: the last point within the limits is found to this
 LIMIT_KEYS = ("slo_ttft_ms", "slo_tpot_ms", "slo_percentile")
-
-
-class Estimate(NamedTuple):
-    """A relative change, and half of its 95% interval; NaN where it is not known."""
-
-    frac: float
-    error_frac: float
-
-    @property
-    def is_sure(self) -> bool:
-        """Return whether the change is larger than its error."""
-        return abs(self.frac) > self.error_frac
-
-
-UNKNOWN = Estimate(math.nan, math.nan)
-
-
-def estimate(changes: Sequence[float]) -> Estimate:
-    """Return the mean of the changes that `SEEDS` seeds gave, and its error by Student's t.
-
-    Examples
-    --------
-    >>> [round(value, 3) for value in estimate([0.1, 0.1, 0.1, 0.2, 0.2])]
-    [0.14, 0.068]
-    """
-    spread = float(np.std(changes, ddof=1))
-    return Estimate(float(np.mean(changes)), T_95 * spread / math.sqrt(SEEDS))
-
-
-def seeded(scenario: Scenario, turn: int) -> Scenario:
-    """Return a scenario with the seed of the run at a turn; after the largest seed comes 0."""
-    return scenario.replace(seed=(scenario.seed + turn) % (int(FIELDS["seed"].high) + 1))
 
 
 class Gain(NamedTuple):
@@ -145,27 +118,15 @@ def gain(first: Scenario, second: Scenario) -> Gain:
     return Gain(place, estimate(ratios))
 
 
-@lru_cache(maxsize=512)
 def best_within(scenario: Scenario) -> Mapping[str, Any] | None:
     """Return the point with the most throughput per accelerator within the limits, between steps, too.
 
-    Where the next step of the curve breaks the limits, the last load that keeps them is found by bisection:
-    to 1%, or to one client or batch place.
+    That is the point at its capacity (`sim_core.sweep.capacity`); None where it cannot run, either.
     """
-    rows, key = curve(scenario), sweep_key(scenario)
-    top = best(rows)
-    if top is None or rows.index(top) + 1 == len(rows):
-        return top
-    place, steps = rows.index(top), steps_of(key)
-    if best(rows[place + 1 : place + 2]) is not None:  # the next step keeps the limits and gives less
-        return top
-    low, high = steps[place], steps[place + 1]
-    while high - low > (FINE_FRAC * high if key == LOAD else 1):
-        middle = (low + high) / 2 if key == LOAD else (low + high) // 2
-        found = best(evaluate_all(sweep_points(scenario, {key: [middle]})))
-        low, high = (low, middle) if found is None else (middle, high)
-        top = max(top, found or top, key=lambda row: row[Y])
-    return top
+    try:
+        return capacity.best_within(scenario)
+    except ScenarioError:
+        return None
 
 
 def throughput_within(scenario: Scenario, interactivity: float = 0.0) -> float:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,15 +23,13 @@ from sim_core.price.parts import Amount
 from sim_core.price.work import check_layout, kv_bytes_per_layer, layout_of
 from sim_core.questions.phases import Setting, decode, prefill, pricing_of, require_fit, roof, scaled, step_s
 from sim_core.scenario.scenario import DEFAULTS, SPECS, Scenario, accelerator_of, model_of
-from sim_core.sweep.capacity import capacity
+from sim_core.sweep.capacity import CAPACITY_REQUESTS, Y, best_within
 from sim_core.sweep.frontier import pool
 
 FLOP_KEYS = ("bf16_tflop_per_s", "fp8_tflop_per_s", "fp4_tflop_per_s")
 BANDWIDTH_KEY = "hbm_gb_per_s"
 OCTAVES = tuple(2.0**power for power in range(-2, 4))  # a quarter to eight times
 FINE = np.geomspace(0.25, 8, 21).round(9)  # of the maps that are arithmetic
-LIMITS_REQUESTS = 2_000
-LIMITS_TOLERANCE = 0.01
 MEASURES = ("decode", "ttft", "limits")
 
 
@@ -125,20 +122,16 @@ def ttft_s(scenario: Scenario, at: Setting, flops: Amount = 1.0, bandwidth: Amou
     return pricing.constants.request_before_s + busy_s + pricing.constants.request_after_s
 
 
-@lru_cache(maxsize=2048)
 def within_limits(scenario: Scenario) -> float:
     """Return the most output tokens per second and accelerator within the latency limits; 0 if none.
 
-    Simulated: the highest request rate that keeps the limits, found by bisection with 2,000 requests a trial.
-    NaN where the scenario cannot run.
+    Simulated: the throughput at the capacity. NaN where the scenario cannot run.
     """
     try:
-        found = capacity(
-            scenario.replace(requests=LIMITS_REQUESTS), tolerance=LIMITS_TOLERANCE, requests=LIMITS_REQUESTS
-        )
+        found = best_within(scenario)
     except ScenarioError:
         return math.nan
-    return found["point"]["output_tok_per_s_per_accelerator"] if found["point"] else 0.0
+    return found[Y] if found else 0.0
 
 
 def specs_maps(scenario: Scenario, at: Setting) -> list[dict[str, Any]]:
@@ -182,8 +175,9 @@ def limits_map(scenario: Scenario, flops: Sequence[float], bandwidth: Sequence[f
 
 def limits_scenario(scenario: Scenario) -> Scenario:
     """Return the scenario with what cannot change `within_limits` at its default: one memory for all."""
-    keys = ["arrival_per_s", "concurrency", "requests", "batch_wait_ms"]
-    keys = [key for key in keys if key != "batch_wait_ms" or scenario.policy != "static"]
+    keys = ["arrival_per_s", "concurrency"]
+    keys += ["batch_wait_ms"] if scenario.policy != "static" else []
+    keys += ["requests"] if scenario.requests <= CAPACITY_REQUESTS else []
     arrivals = {} if scenario.arrivals == "gamma" else {"arrivals": "poisson", "request_list": ""}
     return scenario.replace(**{key: DEFAULTS[key] for key in keys} | arrivals)
 

@@ -135,10 +135,10 @@ def tornado(
     Returns
     -------
     list of dict
-        `key`; `base`, the mean figure as it is; `value` of the lever and `more_value`, `less_value`;
-        `more_frac`, `more_error_frac`, `less_frac`, `less_error_frac`: the relative change of the figure and
-        its 95% error, NaN where there is none; `elasticity`, its relative change for that of the lever.
-        Not to be changed by readers.
+        `key`; `base`, the figure as it is, under the scenario's own seed; `value` of the lever and
+        `more_value`, `less_value`; `more_frac`, `more_error_frac`, `less_frac`, `less_error_frac`: the
+        relative change of the figure and its 95% error, NaN where there is none; `elasticity`, its
+        relative change for that of the lever. Not to be changed by readers.
     """
     found = known_tornado(scenario, figure)
     if found is not None:
@@ -152,7 +152,7 @@ def tornado(
 
 
 def _row(scenario: Scenario, key: str, figure: str, bases: Sequence[float]) -> dict[str, Any]:
-    row = {"key": key, "base": sum(bases) / SEEDS, "value": _value(scenario, key)}
+    row = {"key": key, "base": bases[0], "value": _value(scenario, key)}
     for move, factor in MOVES.items():
         value = moved(scenario, key, factor)
         change = _change(scenario, {key: value}, figure, bases)

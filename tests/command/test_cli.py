@@ -194,6 +194,7 @@ def test_capacity(capsys) -> None:
     found = json.loads(ask(capsys, *command))
     assert found["arrival_per_s"] > 0
     assert found["point"]["meets_slo"] is True
+    assert found["range_per_s"]["low"] <= found["arrival_per_s"] <= found["range_per_s"]["high"]
     assert found["point"]["metrics"]["ttft_ms"]["p99"] <= Scenario().slo_ttft_ms
     table = ask(capsys, *command, "--format", "table")
     assert "arrival_per_s" in table

@@ -131,7 +131,7 @@ def test_the_best_point_between_the_steps(arrivals: str) -> None:
     assert top["meets_slo"] and top[compare.Y] >= coarse[compare.Y]
     key = sweep_key(side)
     step = 1.03 * top[key] if key == LOAD else top[key] + 1
-    beyond = frontier(side, {key: [step]}).iloc[0]
+    beyond = frontier(side.replace(requests=top["requests"]), {key: [step]}).iloc[0]
     assert not beyond["meets_slo"] or beyond[compare.Y] < top[compare.Y]
 
 
@@ -311,7 +311,7 @@ def test_both_gains_are_said() -> None:
     """Oracle: the core's."""
     app = healthy(open_page(PAGE, **QUICK, versus="requests=400&accelerator=h200"))
     found = compare.gain_within(H100, H100.replace(accelerator="h200"))
-    assert f"gives {percent(found.gain.frac)} more throughput per accelerator (" in said(app)
+    assert f"gives {percent(found.gain.frac)} more throughput per accelerator" in said(app)
     assert "per token." in said(app)
 
 

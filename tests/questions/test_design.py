@@ -19,6 +19,7 @@ from sim_core.price.work import group_sizes
 from sim_core.questions import compare, design
 from sim_core.scenario.scenario import SPECS, model_of
 from sim_core.view.compare import design_words
+from sim_core.view.drawing.words import number
 from tests.visits import address, finding, healthy, open_page, said
 
 PAGE = "11_Compare.py"
@@ -167,7 +168,7 @@ def test_the_finding_and_the_table() -> None:
         open_page(PAGE, requests="400", compare="design", hbm_gb_per_s="6700", among="h100-sxm,b200")
     )
     own = compare.best_within(BASE.replace(hbm_gb_per_s=6700.0))[compare.Y]
-    assert f"{own:,.0f}"[:3] in finding(app) and "best real part shown (B200)" in finding(app)
+    assert number(own) in finding(app) and "best real part shown (B200)" in finding(app)
     assert "your design, from H100-SXM" in said(app) and "USD/Mtok" in said(app)
 
 

@@ -67,7 +67,7 @@ def test_the_map_within_limits_holds_the_engines_own_answer() -> None:
     """Oracle: `capacity` of the scenario as it is."""
     scenario = load_scenario("requests=2000")
     found = whatif.limits_map(scenario, (1.0, 2.0), (1.0,))
-    point = capacity(scenario, requests=2000, tolerance=whatif.LIMITS_TOLERANCE)["point"]
+    point = capacity(scenario)["point"]
     assert found.shape == (1, 2)
     assert found[0, 0] == point["output_tok_per_s_per_accelerator"]
     returns = whatif.returns(scenario, phases.setting(scenario), ("limits",))[0]

@@ -1,0 +1,308 @@
+"""An estimate of the capacity, by arithmetic alone: where a search for it begins.
+
+An engine is looked at through B, the mean number of sequences that decode together, so that no equation has
+to be solved. With o the tokens of an answer after its first, p those of a prompt, and context the cached
+tokens that a decoding sequence reads:
+
+    d(B)     a step of B decodes alone
+    m        = B / mean(o), prompts that a step takes on; some in q = 1 - exp(-m) of the steps (Poisson)
+    c(B)     what the prompts of such a step add to it
+    T(B)     = d + q c, the mean time of an output token
+    rate(B)  = B / (mean(o) T), by Little's law
+
+The estimate is the rate at the largest B for which
+
+1. the TPOT of the percentile asked for keeps its limit. T varies with B, whose variance is that of a queue
+   with an unlimited number of servers that slow each other down, and with the prompts that an answer
+   happens to meet; answers of n tokens average both over n steps. The time is taken as lognormal;
+2. a prompt of that percentile, after the wait in a queue for prompts, keeps the limit on TTFT. The wait is
+   that of heavy traffic (Kingman), an exponential tail;
+3. so does one that finds all places, or the KV cache, taken: the chance of that is Halfin's and Whitt's.
+
+Replicas behind a router that looks at them get more out of each: what one leaves below the bound without
+tails shrinks with the number of replicas to the power `POOLING`, a fit.
+
+It leaves out: bursts but for the wait for prompts, preemption, and who follows whom. It is 10% above the
+simulated capacity in the median, 1 to 2 times where prompts fill the limit on TTFT; only a search starts
+here.
+
+References
+----------
+Kingman (1961), "The single server queue in heavy traffic".
+Halfin, Whitt (1981), "Heavy-traffic limits for queues with many exponential servers".
+Little (1961), "A proof for the queuing formula L = lambda W".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+
+from sim_core.engine.run import cannot_fit
+from sim_core.price.priced import Priced
+from sim_core.price.step_cost import StepCost
+from sim_core.scenario.scenario import Scenario
+from sim_core.traffic.requests import Requests
+
+FEWEST = 0.02  # decodes in a step: a trickle
+HALVINGS = 12
+QUANTILES = (np.arange(24) + 0.5) / 24
+POOLING = -0.45
+POOLED_LIMIT = 1.02  # of the bound, that many replicas reach
+NORMAL = NormalDist()
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """What the estimate needs to know of the requests' lengths; all means but where said. [tokens]
+
+    Attributes
+    ----------
+    prompt, prompt_square, prompt_cv
+        Of prompts; `prompt_long` is the one at the percentile of the limits.
+    output, output_cv, outputs
+        Of the answers after their first token, and some quantiles.
+    context, window
+        Cached tokens that a decoding sequence reads, and those of them within the attention's window.
+    held, held_cv
+        KV cache that a decoding sequence holds.
+    """
+
+    prompt: float
+    prompt_square: float
+    prompt_cv: float
+    prompt_long: float
+    output: float
+    output_cv: float
+    outputs: np.ndarray
+    context: float
+    window: float
+    held: float
+    held_cv: float
+
+
+def lengths_of(sent: Requests, step: StepCost, block_tokens: int, percentile: float) -> Lengths:
+    """Return what the lengths of some requests amount to."""
+    prompts, outputs = sent.prompt_tokens.astype(float), sent.output_tokens - 1.0
+    weights = outputs if outputs.any() else np.ones_like(outputs)
+    held = prompts + 0.5 * outputs
+    context = float(np.average(held, weights=weights))
+    spread = float(np.average((held - context) ** 2, weights=weights))
+    return Lengths(
+        prompt=float(prompts.mean()),
+        prompt_square=float((prompts**2).mean()),
+        prompt_cv=float(prompts.std() / prompts.mean()),
+        prompt_long=float(np.percentile(prompts, percentile)),
+        output=float(outputs.mean()),
+        output_cv=float(outputs.std() / outputs.mean()) if outputs.any() else 0.0,
+        outputs=np.maximum(np.quantile(outputs, QUANTILES), 1.0),
+        context=context,
+        window=float(np.average(np.minimum(held, step.window_tokens), weights=weights)),
+        held=context + 0.5 * block_tokens,
+        held_cv=math.sqrt(spread) / context,
+    )
+
+
+class Engine:
+    """One engine under Poisson traffic, by the formulas above."""
+
+    def __init__(self, known: Priced, sent: Requests) -> None:
+        scenario, price = known.scenario, known.price
+        self.scenario, self.step = scenario, price.step
+        self.lengths = lengths_of(sent, price.step, price.kv_block_tokens, scenario.slo_percentile)
+        self.ttft_s, self.tpot_s = scenario.slo_ttft_ms / 1e3, scenario.slo_tpot_ms / 1e3
+        self.over_s = price.request_before_s + price.request_after_s
+        self.miss_frac = 1 - scenario.slo_percentile / 100
+        self.places = float(scenario.max_running)
+        self.held_places = price.kv_blocks * price.kv_block_tokens / self.lengths.held
+        self.chunked = scenario.policy == "chunked"
+
+    @cached_property
+    def most(self) -> float:
+        """The most sequences that can decode together."""
+        most, size = min(self.places, self.held_places), self.lengths
+        if self.chunked:
+            most = min(most, self.scenario.token_budget * size.output / (size.prompt + size.output))
+        return max(most, FEWEST)
+
+    def tokens_s(self, tokens: float, rows: float) -> float:
+        """Return what new tokens and sampled rows take."""
+        token_s, row_s = self.step.token_s, self.step.row_s
+        beyond = max(tokens - (len(token_s) - 1), 0.0) * self.step.token_slope_s
+        return _read(token_s, tokens) + beyond + _read(row_s, rows)
+
+    def context_s(self, decodes: float) -> float:
+        size, step = self.lengths, self.step
+        return decodes * (step.decode_context_s * size.context + step.window_context_s * size.window)
+
+    def decode_s(self, decodes: float) -> float:
+        """Return d, a step without prompts."""
+        return self.tokens_s(decodes, max(decodes, 1.0)) + self.context_s(decodes)
+
+    def room(self, decodes: float) -> float:
+        """Return how many tokens of prompts a step takes."""
+        return max(self.scenario.token_budget - (decodes if self.chunked else 0.0), 1.0)
+
+    def prompts_s(self, decodes: float) -> tuple[float, float]:
+        """Return q, the share of steps with prompts, and c, what those add to them."""
+        size, step = self.lengths, self.step
+        per_step = decodes / size.output
+        share = -math.expm1(-per_step)
+        each = per_step / share
+        if each * size.prompt > self.room(decodes):
+            each = self.room(decodes) / size.prompt
+            share = per_step / each if not self.chunked else min(per_step / each, 1.0)
+        own_s = each * (step.prefill_pair_s * size.prompt_square / 2 + step.prefill_request_s)
+        if self.chunked:
+            tokens = decodes + each * size.prompt
+            whole_s = self.tokens_s(tokens, decodes + max(each, 1.0)) + self.context_s(decodes)
+            return share, whole_s - self.decode_s(decodes) + own_s
+        return share, self.tokens_s(each * size.prompt, max(each, 1.0)) + own_s
+
+    def token_s(self, decodes: float) -> float:
+        """Return T, the mean time of an output token."""
+        share, more_s = self.prompts_s(decodes)
+        return self.decode_s(decodes) + share * more_s
+
+    def rate_per_s(self, decodes: float) -> float:
+        return decodes / (self.lengths.output * self.token_s(decodes))
+
+    def lone_s(self, decodes: float) -> float:
+        """Return the time to the first token of a long prompt that waits for nobody."""
+        step, long = self.step, self.lengths.prompt_long
+        beside = decodes if self.chunked else 0.0
+        full, rest = divmod(long, self.room(decodes))
+        chunks = [self.room(decodes)] * int(full) + ([rest] if rest >= 1 else [])
+        steps_s = sum(self.tokens_s(beside + chunk, beside + 1) + self.context_s(beside) for chunk in chunks)
+        own_s = step.prefill_pair_s * long**2 / 2 + step.prefill_request_s
+        return self.over_s + self.decode_s(decodes) + steps_s + own_s
+
+    # the conditions
+
+    def fits_mean(self, decodes: float) -> bool:
+        """Return whether the mean keeps the limits: a bound on the capacity, but for luck."""
+        return (
+            self.token_s(decodes) <= self.tpot_s
+            and self.over_s + self.tokens_s(self.lengths.prompt, 1.0) <= self.ttft_s
+        )
+
+    def fits_tails(self, decodes: float) -> bool:
+        """Return whether the percentile keeps the limits, too."""
+        return self.fits_mean(decodes) and self._keeps_tpot(decodes) and self._keeps_ttft(decodes)
+
+    def _keeps_tpot(self, decodes: float) -> bool:
+        size, mean_s = self.lengths, self.token_s(decodes)
+        step_s, slope_s = self.decode_s(decodes), _slope(self.decode_s, decodes)
+        share, more_s = self.prompts_s(decodes)
+        pull = min(decodes * slope_s / step_s, 0.95)
+        variance = decodes / (1 - pull) * (1 + pull * size.held_cv**2)
+        memory = size.outputs * (1 - pull) / size.output
+        averaged = 2 * (memory + np.expm1(-memory)) / memory**2
+        met = share * more_s**2 * (1 + 0.8 * size.prompt_cv**2) - (share * more_s) ** 2
+        total = (slope_s * mean_s / step_s) ** 2 * variance * averaged + met / size.outputs
+        log_variance = np.log1p(np.maximum(total, 1e-12 * mean_s**2) / mean_s**2)
+        scores = (math.log(self.tpot_s / mean_s) + log_variance / 2) / np.sqrt(log_variance)
+        return sum(NORMAL.cdf(-score) for score in scores.tolist()) / scores.size <= self.miss_frac
+
+    def _keeps_ttft(self, decodes: float) -> bool:
+        size, rate_per_s = self.lengths, self.rate_per_s(decodes)
+        share, more_s = self.prompts_s(decodes)
+        service_s = share * more_s * size.output / decodes
+        busy = rate_per_s * service_s
+        if busy >= 1:
+            return False
+        bursts = self.scenario.arrival_cv**2 if self.scenario.arrivals == "gamma" else 1.0
+        wait_s = rate_per_s * service_s**2 * (bursts + size.prompt_cv**2) / (2 * (1 - busy))
+        tail = max(math.log(busy / self.miss_frac), 0.0) if self.miss_frac else 10.0
+        slack_s = self.ttft_s - self.lone_s(decodes) - wait_s * tail
+        return slack_s >= 0 and all(
+            self._is_full(decodes, places, slack_s) <= self.miss_frac
+            for places in (self.places, self.held_places)
+        )
+
+    def _is_full(self, decodes: float, places: float, slack_s: float) -> float:
+        """Return the chance that a request waits for a place for longer than there is time."""
+        free = places - decodes
+        if free <= 0:
+            return 1.0
+        margin = free / math.sqrt(decodes)
+        waits = 1 / (1 + margin * NORMAL.cdf(margin) / NORMAL.pdf(margin)) if margin < 30 else 0.0
+        life_s = self.lengths.output * self.token_s(decodes)
+        return waits * math.exp(-free * slack_s / life_s * 2 / (1 + self.lengths.output_cv**2))
+
+
+def _read(table: np.ndarray, at: float) -> float:
+    """Return a table between its entries; its last one beyond."""
+    below = min(int(at), len(table) - 1)
+    above = min(below + 1, len(table) - 1)
+    return float(table[below] + min(at - below, 1.0) * (table[above] - table[below]))
+
+
+def _slope(function: Callable[[float], float], at: float) -> float:
+    return (function(1.05 * at) - function(0.95 * at)) / (0.1 * at)
+
+
+def _most(fits: Callable[[float], bool], most: float) -> float:
+    """Return the largest number of decodes that fits, 0 if not even a trickle does."""
+    if not fits(FEWEST):
+        return 0.0
+    if fits(most):
+        return most
+    low, high = math.log(FEWEST), math.log(most)
+    for _ in range(HALVINGS):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if fits(math.exp(middle)) else (low, middle)
+    return math.exp(low)
+
+
+def has_estimate(scenario: Scenario) -> bool:
+    """Return whether the formulas hold: one pool with continuous batching."""
+    return scenario.policy in ("chunked", "prefill_first")
+
+
+class Estimate(NamedTuple):
+    """What arithmetic alone says of a scenario's capacity.
+
+    Attributes
+    ----------
+    per_s : float
+        The capacity of all replicas; 0 where not even a trickle keeps the limits. [1/s]
+    decodes : float
+        Sequences that then decode together, in all engines.
+    trickle_per_s : float
+        A rate at which a request is nearly always alone. [1/s]
+    """
+
+    per_s: float
+    decodes: float
+    trickle_per_s: float
+
+
+def estimate_of(known: Priced, sent: Requests) -> Estimate | None:
+    """Return the estimate for an engine that serves requests of such lengths.
+
+    None where no request fits it, or no answer has a second token.
+    """
+    kept = sent.take(~cannot_fit(known, sent))
+    if not len(kept) or not (kept.output_tokens > 1).any():
+        return None
+    engine, count = Engine(known, kept), known.scenario.engines
+    decodes = _most(engine.fits_tails, engine.most)
+    per_s = _pooled_per_s(engine, decodes) if decodes else 0.0
+    return Estimate(count * per_s, count * decodes, count * engine.rate_per_s(FEWEST))
+
+
+def _pooled_per_s(engine: Engine, decodes: float) -> float:
+    """Return the capacity of one engine among the replicas."""
+    alone_per_s, count = engine.rate_per_s(decodes), engine.scenario.engines
+    if count == 1 or engine.scenario.router != "least_loaded":
+        return alone_per_s
+    bound_per_s = engine.rate_per_s(_most(engine.fits_mean, engine.most))
+    together_per_s = max(POOLED_LIMIT * bound_per_s, alone_per_s)
+    return together_per_s - (together_per_s - alone_per_s) * count**POOLING
