@@ -65,7 +65,7 @@ def capacity(
         lowest and the highest rate that as many seeds find, the scenario's own and those after it, or None
         for one seed. Of five, the median lies between them with a chance of 94%.
     """
-    asked = _comparable(open_loop(scenario))
+    asked = comparable(open_loop(scenario))
     all_found = [_searched(seeded(asked, turn), profile, tolerance, requests) for turn in range(seeds)]
     found, rates_per_s = all_found[0], [each.load for each in all_found]
     return {
@@ -89,7 +89,7 @@ def best_within(scenario: Scenario, requests: int = CAPACITY_REQUESTS) -> Mappin
     ScenarioError
         If the scenario cannot run.
     """
-    found = _searched(_comparable(scenario), None, TOLERANCE, requests)
+    found = _searched(comparable(scenario), None, TOLERANCE, requests)
     if found.point is None:
         return None
     key = sweep_key(scenario)
@@ -114,7 +114,7 @@ class Found(NamedTuple):
     requests: int
 
 
-def _comparable(scenario: Scenario) -> Scenario:
+def comparable(scenario: Scenario) -> Scenario:
     """Return the scenario with the load that is sought at its default: one search for all of them."""
     key = sweep_key(scenario)
     load = "arrival_per_s" if key == LOAD else key

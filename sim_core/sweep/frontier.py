@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,7 @@ from sim_core.sweep.points import Point, kind_of_failure, sweep_points
 from sim_core.traffic.requests import Requests
 
 REFINED_REQUESTS = 50_000
+Value = TypeVar("Value")
 FEW = 3  # points that a second thread would not make faster
 
 
@@ -167,10 +168,16 @@ def refine(
 
     Closing the iterator cancels what has not started.
     """
-    futures: dict[Future, int] = {
-        pool().submit(evaluate, point, requests=requests, bands=True, trace=trace, profile=profile): index
-        for index, point in enumerate(points)
-    }
+    given: dict[str, Any] = {"requests": requests, "bands": True, "trace": trace, "profile": profile}
+    return as_done([partial(evaluate, point, **given) for point in points])
+
+
+def as_done(calls: Sequence[Callable[[], Value]]) -> Iterator[tuple[int, Value]]:
+    """Yield (index, result) of every call as it is done by the process-wide pool.
+
+    Closing the iterator cancels what has not started.
+    """
+    futures: dict[Future[Value], int] = {pool().submit(call): index for index, call in enumerate(calls)}
     try:
         for future in as_completed(futures):
             yield futures[future], future.result()

@@ -30,7 +30,7 @@ from sim_core.view.parts import actions, pieces, sidebar, trust_badge
 from sim_core.view.parts.chart import Heading, chart
 from sim_core.view.parts.pieces import KeyFigure
 from sim_core.view.parts.views import above_chart
-from sim_core.view.session import state, sweeps
+from sim_core.view.session import shell, stars, state, sweeps
 from sim_core.view.session.sweeps import Result, Sweep
 
 SHARES = ("weights", "kv", "compute", "communication", "fixed", "measured")  # a row has some of them
@@ -52,15 +52,15 @@ def show(scenario: Scenario) -> None:
     headline(sweep, found)
     trust_badge.badge(sweep.scenario)
     key_figures(sweep, found)
-    above_chart(sweep, leaves_frame(found))
+    above_chart(sweep, leaves_frame(sweep, found))
     view = state.view("show")
     match view:
         case "frontier":
             show_frontier(sweep, found)
             limit_strip(sweep, found)
         case "load":
-            sweep = sweeps.load_sweep(sweep.scenario)
-            found = load(sweep, scenario)
+            shown, sweep = sweep, sweeps.load_sweep(sweep.scenario)
+            found = load(sweep, scenario, shown)
         case "table":
             show_table(sweep, found)
     reading_help(sweep)
@@ -69,14 +69,14 @@ def show(scenario: Scenario) -> None:
         actions.table_files(found.rows, "frontier"),
         actions.frontier_command(sweep, found.fine),
     )
+    if view == "table":
+        settle_now(sweep)
 
 
 def headline(sweep: Sweep, found: Result) -> None:
     """Show the finding in words, and the story of the ready scenario if one is shown unchanged."""
     rows, along = found.rows, sweeps.ALONG[sweep.along]
-    text = findings.sweep_finding(
-        rows, sweeps.best_within_limits(rows), sweeps.peak(rows), sweep.scenario, along
-    )
+    text = findings.sweep_finding(rows, stars.best(sweep, found), sweeps.peak(rows), sweep.scenario, along)
     preset = ready_by_scenario().get(sweep.scenario)
     pieces.say(text, more=render("frontier/story.html", preset=preset) if preset else None)
 
@@ -92,9 +92,9 @@ def ready_by_scenario() -> dict[Scenario, ScenarioPreset]:
 
 def key_figures(sweep: Sweep, found: Result) -> None:
     """Show the best point and the present setting in numbers, with the change against the last setting."""
-    values, now = _values(found), _values(sweeps.quick_result(sweep))
+    values, now = _values(sweep, found), _quick_values(sweep)
     before = _values_before(sweep, now)
-    along, best = sweeps.ALONG[sweep.along], sweeps.best_within_limits(found.rows)
+    along, best = sweeps.ALONG[sweep.along], stars.best(sweep, found)
 
     def cell(name: str, title: str, unit: str, more_is_better: bool, note: str) -> KeyFigure:
         value, change = values[name], _ratio(now[name], before.get(name, math.nan))
@@ -109,12 +109,12 @@ def key_figures(sweep: Sweep, found: Result) -> None:
 
     label = "none" if best is None else f"{best['curve']}, {along.text(best)}"
     here = f"{sweep.own}, {along.text(found.here)}" + ("" if found.here["feasible"] else ": does not run")
-    main = cell("best", "", "tok/s per accelerator", True, _measured(best))
+    main = cell("best", "", "tok/s per accelerator", True, _how_sure(sweep, best))
     st.html(
         render(
             "frontier/key_figures.html",
             label=label,
-            best=main._replace(kind="main"),
+            best=main._replace(kind="main", wrap=True),
             here=here,
             cells=[cell(*figure, _note(figure[0], found)) for figure in FIGURES],
         )
@@ -129,10 +129,27 @@ def _measured(best: Row | None) -> str:
     return trust_words.measured_words(best[figures.Y], band, lambda value: number(value, 2))
 
 
-def _values(found: Result) -> dict[str, float]:
-    best = sweeps.best_within_limits(found.rows)
+def _how_sure(sweep: Sweep, best: Row | None) -> str:
+    """Return how sure the best point is: its range, or that it settles; and where measured values lie."""
+    sure = findings.range_words(best) if stars.is_settled(sweep) else "settling …"
+    return " · ".join(filter(None, (sure, _measured(best))))
+
+
+def _values(sweep: Sweep, found: Result) -> dict[str, float]:
+    best = stars.best(sweep, found)
     values = {"best": math.nan if best is None else best[figures.Y]}
     return values | {name: found.here.get(name, math.nan) for name, *_ in FIGURES}
+
+
+def _quick_values(sweep: Sweep) -> dict[str, float]:
+    """Return the figures as they first were, before anything settles."""
+    found = sweeps.quick_result(sweep)
+    return _values(sweep, found) | {"best": _best_of_grid(found)}
+
+
+def _best_of_grid(found: Result) -> float:
+    best = sweeps.best_within_limits([*found.rows, found.here])
+    return math.nan if best is None else best[figures.Y]
 
 
 def _values_before(sweep: Sweep, now: dict[str, float]) -> dict[str, float]:
@@ -181,7 +198,7 @@ def show_frontier(sweep: Sweep, found: Result) -> None:
         _blocked(rows)
         return
     frame, revision = _frame(rows)
-    along, best = sweeps.ALONG[sweep.along], sweeps.best_within_limits(rows)
+    along, best = sweeps.ALONG[sweep.along], stars.best(sweep, found)
     figure = pareto(
         rows,
         frame,
@@ -198,7 +215,7 @@ def show_frontier(sweep: Sweep, found: Result) -> None:
         key="frontier",
         alt=pareto_sentence(rows, best, along),
         heading=Heading(title, subtitle),
-        on_settled=None if found.fine or state.view("fine") == "off" else settled,
+        on_settled=None if _is_done(sweep, found) else settled,
     )
     _blocked(rows)
 
@@ -209,15 +226,13 @@ def _frame(rows: Sequence[Row]) -> tuple[figures.Frame, str]:
     return state.frame(f"frontier {scale}", lambda: figures.frame_around(rows, *logs))
 
 
-def leaves_frame(found: Result) -> bool:
+def leaves_frame(sweep: Sweep, found: Result) -> bool:
     """Return whether the points that matter most, or a third of all, lie outside the axes."""
     shown = figures.drawable(found.rows)
     if state.view("show") != "frontier" or not shown:
         return False
     frame, _ = _frame(found.rows)
-    marked = [
-        row for row in (sweeps.best_within_limits(shown), found.here) if row and figures.drawable([row])
-    ]
+    marked = [row for row in (stars.best(sweep, found), found.here) if row and figures.drawable([row])]
     inside = [frame.holds(row) for row in shown]
     return not all(map(frame.holds, marked)) or sum(inside) < 2 / 3 * len(inside)
 
@@ -233,9 +248,13 @@ def _blocked(rows: Sequence[Row]) -> None:
         st.html(render("frontier/blocked.html", reasons=reasons))
 
 
-def load(sweep: Sweep, scenario: Scenario) -> Result:
-    """Show latency against request rate, up to the knee, and return what is shown."""
-    found = sweeps.refined(sweep) if state.is_settled(sweep) else sweeps.result(sweep)
+def load(sweep: Sweep, scenario: Scenario, headed: Sweep) -> Result:
+    """Show latency against request rate, up to the knee, and return what is shown.
+
+    The headline above it is that of the sweep `headed`.
+    """
+    fine = state.is_settled(sweep) and state.view("fine") == "on"
+    found = sweeps.refined(sweep) if fine else sweeps.result(sweep)
     state.note_shown(sweep)
     limits = {"slo_ttft_ms": scenario.slo_ttft_ms, "slo_tpot_ms": scenario.slo_tpot_ms}
     frame, revision = state.frame("load", lambda: fit_load(found.rows, **limits))
@@ -256,7 +275,7 @@ def load(sweep: Sweep, scenario: Scenario) -> Result:
         alt=load_sentence(found.rows, knee),
         height=560,
         heading=Heading(title, subtitle),
-        on_settled=None if found.fine or state.view("fine") == "off" else settled,
+        on_settled=None if _is_done(headed, found) else settled,
     )
     _blocked(found.rows)
     if not open_loop:
@@ -282,6 +301,18 @@ def frontier_titles(sweep: Sweep) -> tuple[str, str]:
         f"{scenario.calibration} calibration · simulated"
     )
     return f"{model.name} on {name}", figures.in_lines(subtitle, trust_words.caption(scenario))
+
+
+def _is_done(sweep: Sweep, found: Result) -> bool:
+    """Return whether nothing is left to do when the chart has rested."""
+    return stars.is_settled(sweep) and (found.fine or state.view("fine") == "off")
+
+
+def settle_now(sweep: Sweep) -> None:
+    """Let the star settle where no chart says that it has rested: beneath all that is drawn by then."""
+    if not stars.is_settled(sweep):
+        stars.settle(sweep)
+        shell.rerun_page()
 
 
 def settled() -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from sim_core.scenario.scenario import Scenario
+from sim_core.sweep.ranges import SEEDS
 from sim_core.view.drawing.figures import Row, Y, curves, drawable
 from sim_core.view.drawing.words import Along, duration, number, percent
 from sim_core.view.frontier.figures import limit_words
@@ -44,13 +45,47 @@ def sweep_finding(
             f"No point stays within {limits}. The fastest, {nearest['curve']} at {along.text(nearest)}, "
             f"reaches {ttft} and {tpot}."
         )
-    kept = best[Y] / peak[Y]
+    kept = min(best[Y] / peak[Y], 1.0)
     share = "all" if kept > 0.995 else percent(kept)
     return (
         f"Within {limits} you keep {share} of the unconstrained throughput: {number(best[Y])} tok/s per "
-        f"accelerator with {best['curve']} at {along.text(best)}"
-        f"{_at_the_limit(rows, best, along) or '. ' + _next_step(rows, best, scenario, along)}"
+        f"accelerator with {best['curve']} at {along.text(best)}{_tail(rows, best, scenario, along)}"
     )
+
+
+def _tail(rows: Sequence[Row], best: Row, scenario: Scenario, along: Along) -> str:
+    """Return how sure the best point is, and why there is no better one."""
+    if not is_settled(best):
+        return _at_the_limit(rows, best, along) or ". " + _next_step(rows, best, scenario, along)
+    known = f" ({range_words(best)}). " if range_words(best) else ". "
+    return known + " ".join(filter(None, (alike_words(best), _next_step(rows, best, scenario, along))))
+
+
+def is_settled(best: Row) -> bool:
+    """Return whether a best point is the capacity of its curve, not a point of the grid."""
+    return "range_low" in best
+
+
+def range_words(best: Row | None) -> str:
+    """Return between which values the best point lies by several seeds; "" where that is not known."""
+    if best is None or not is_settled(best):
+        return ""
+    low, high = number(best["range_low"]), number(best["range_high"])
+    return f"{low} to {high} over {SEEDS} seeds" if low != high else f"the same over {SEEDS} seeds"
+
+
+def alike_words(best: Row) -> str:
+    """Return which curves are as good as the best one, as far as the seeds can tell; "" where none is."""
+    names = best.get("alike", ())
+    if len(names) < 2:
+        return ""
+    if all(name.startswith(BATCH) for name in names):
+        names = [
+            "Batch limits " + names[0].removeprefix(BATCH),
+            *(name.removeprefix(BATCH) for name in names[1:]),
+        ]
+    text = f"{', '.join(names[:-1])} and {names[-1]} are alike: their difference is within the error."
+    return text[0].upper() + text[1:]
 
 
 AT_LIMIT = {
@@ -58,6 +93,7 @@ AT_LIMIT = {
     "tpot": "at the limit on the time per token",
     "both": "at both limits",
 }
+BATCH = "batch ≤ "  # as curves with a batch limit are called
 EITHER = "it may lie just within or just beyond"
 
 
@@ -101,7 +137,9 @@ def _slowness(row: Row) -> float:
 def _after(rows: Sequence[Row], best: Row, along: Along) -> Row | None:
     """Return the next point on the curve of the best one."""
     column = along.column
-    later = (row for row in curves(rows)[best["curve"]] if row.get(column, 0) > best[column])
+    later = [row for row in curves(rows)[best["curve"]] if row.get(column, 0) > best[column]]
+    if is_settled(best):  # a point that keeps the limits beyond the capacity does so by chance
+        later = [row for row in later if not row.get("meets_slo")] or later
     return min(later, key=lambda row: row[column], default=None)
 
 

@@ -21,7 +21,7 @@ from sim_core.sweep.frontier import REFINED_REQUESTS
 from sim_core.sweep.points import default_vary
 from sim_core.view.drawing.templates import render
 from sim_core.view.parts import buttons, html_report, trust_badge
-from sim_core.view.session import record, room_store, state, sweeps
+from sim_core.view.session import record, room_store, stars, state, sweeps
 from sim_core.view.session.room_store import Place
 from sim_core.view.session.sweeps import Result, Sweep
 
@@ -29,9 +29,12 @@ from sim_core.view.session.sweeps import Result, Sweep
 def simulate_sweep(sweep: Sweep) -> Result:
     """Return the sweep's points: quickly after a move, finely once the chart has rested on them."""
     sweeps.wait_until_ready(sweep)
-    if state.is_settled(sweep) and state.view("show") != "load":
-        return sweeps.refined(sweep)
-    if state.view("show") != "load":
+    load = state.view("show") == "load"
+    if state.is_settled(sweeps.load_sweep(sweep.scenario) if load else sweep):
+        stars.settle(sweep)
+        if not load and state.view("fine") == "on":
+            return sweeps.refined(sweep)
+    if not load:
         state.note_shown(sweep)
     return sweeps.result(sweep)
 

@@ -198,13 +198,13 @@ def refined(sweep: Sweep) -> Result:
     if known is None:
         points = [*sweep.points(), _own_point(sweep)]
         rows: list[dict[str, Any]] = [{} for _ in points]
-        for index, row in _interruptible(refine(points)):
+        for index, row in interruptible(refine(points)):
             rows[index] = row
         known = _fine.put(sweep, _result(sweep, rows, fine=True))
     return known
 
 
-def _interruptible(items: Iterator[Any]) -> Iterator[Any]:
+def interruptible(items: Iterator[Any]) -> Iterator[Any]:
     """Yield items; before each, give Streamlit the chance to stop this run for a newer one."""
     try:
         for item in items:

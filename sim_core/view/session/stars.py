@@ -1,0 +1,117 @@
+"""The star: the best point within the limits over the curves of a sweep, each at its own capacity.
+
+At first the best point of the grid stands for it. When the chart has rested, the capacity of each curve is
+searched as every other page does it, and how far other seeds would move the best; curves that these cannot
+tell apart are said to be alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from sim_core.evidence import trust
+from sim_core.fields.errors import ScenarioError
+from sim_core.scenario.scenario import Scenario
+from sim_core.sweep.capacity import best_within, comparable
+from sim_core.sweep.frontier import as_done
+from sim_core.sweep.ranges import SEEDS, are_alike, seeded
+from sim_core.sweep.remembered import Remembered
+from sim_core.view.drawing.figures import Row, Y, drawable
+from sim_core.view.session import sweeps
+from sim_core.view.session.sweeps import Result, Sweep
+
+RIVAL_FRAC = 0.85  # of the best: a curve that gives less is not asked for with other seeds
+
+Stars = tuple[dict[str, Any], ...]  # a row for each curve that keeps the limits, the best one first
+_known: Remembered[Sweep, Stars] = Remembered(sweeps.REMEMBERED)
+
+
+def best(sweep: Sweep, found: Result) -> Row | None:
+    """Return the best point within the limits, never one below the present setting where that keeps them.
+
+    A row of the sweep; where it has settled with `range_low` and `range_high`, between which throughput per
+    accelerator lies by `SEEDS` seeds, and `alike`, the curves that are as good, itself among them.
+    """
+    stars = _known.get(_same(sweep))
+    star = stars[0] if stars else sweeps.best_within_limits(found.rows)
+    here = sweeps.best_within_limits([found.here])
+    if here is None or (star is not None and star[Y] >= here[Y]):
+        return star
+    if star is None or "range_low" not in star:
+        return here
+    return {**here, "range_low": star["range_low"], "range_high": max(star["range_high"], here[Y])} | {
+        "alike": star["alike"] if here["curve"] in star["alike"] else ()
+    }
+
+
+def is_settled(sweep: Sweep) -> bool:
+    """Return whether the capacity of every curve is known."""
+    return _known.get(_same(sweep)) is not None
+
+
+def settle(sweep: Sweep) -> None:
+    """Search the capacity of every curve; the visitor's next move interrupts it."""
+    if is_settled(sweep):
+        return
+    curves = _curves(sweep)
+    tops = _searched({value: partial(best_within, side) for value, side in curves.items()})
+    found = [_star(sweep, value, top) for value, top in tops.items() if top is not None]
+    stars = sorted(drawable(found), key=lambda row: row[Y], reverse=True)
+    _known.put(_same(sweep), tuple(_with_range(sweep, stars, curves)))
+
+
+def _same(sweep: Sweep) -> Sweep:
+    """Return what the stars of a sweep depend on: all but the load of the scenario itself."""
+    return Sweep(comparable(sweep.scenario), sweep.by, sweep.values, sweep.along)
+
+
+def _curves(sweep: Sweep) -> dict[Any, Scenario]:
+    """Return the scenario of every curve that can run, by the value that tells it apart."""
+    found: dict[Any, Scenario] = {}
+    for point in sweep.points():
+        if point.scenario is not None:
+            found.setdefault(point.keys[sweep.by], point.scenario)
+    return found
+
+
+def _searched(calls: Mapping[Any, Callable[[], Any]]) -> dict[Any, Any]:
+    """Return what some searches find, None where one cannot run."""
+    found = dict.fromkeys(calls)
+    keys = list(calls)
+    for index, top in sweeps.interruptible(as_done([partial(_found, calls[key]) for key in keys])):
+        found[keys[index]] = top
+    return found
+
+
+def _found(call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except ScenarioError:
+        return None
+
+
+def _star(sweep: Sweep, value: Any, top: Row) -> dict[str, Any]:
+    """Return the best point of a curve as a row of the sweep."""
+    row = {"curve": sweep.label(value), "look": sweeps.look(sweep, value), **sweeps.BLANK, sweep.by: value}
+    row |= top
+    return row | trust.columns(sweep.scenario, row)
+
+
+def _with_range(sweep: Sweep, stars: list[Row], curves: dict[Any, Scenario]) -> list[dict[str, Any]]:
+    """Return the stars, the first with its range and with the curves that are alike."""
+    rivals = [star for star in stars if star[Y] >= RIVAL_FRAC * stars[0][Y]]
+    calls = {
+        (star["curve"], turn): partial(best_within, seeded(curves[star[sweep.by]], turn))
+        for star in rivals
+        for turn in range(SEEDS)
+    }
+    tops = {key: 0.0 if top is None else top[Y] for key, top in _searched(calls).items()}
+    values = {star["curve"]: [tops[star["curve"], turn] for turn in range(SEEDS)] for star in rivals}
+    alike = tuple(name for name in values if are_alike(values[stars[0]["curve"]], values[name]))
+    return [
+        {**star, "range_low": min(values[star["curve"]]), "range_high": max(values[star["curve"]])}
+        | {"alike": alike}
+        for star in rivals
+    ]
