@@ -32,7 +32,6 @@ NEAR_POINTS = 3.0  # and one of a share within so many points
 LETTERS = "abcdefgh"  # of choices, in links
 MOST_ANSWERS = 100
 _ANSWER = re.compile(r"(\d{1,3})\.(\d{1,3})=(?:([a-h])|([+-]?\d{1,12}(?:\.\d{1,6})?))", re.ASCII)
-CAPACITY_REQUESTS = 4000
 
 
 class Measure(NamedTuple):
@@ -63,7 +62,7 @@ def _longest_gap_ms(scenario: Scenario) -> float:
 
 
 def _capacity(scenario: Scenario) -> float:
-    point = capacity(scenario, requests=CAPACITY_REQUESTS)["point"]
+    point = capacity(scenario)["point"]
     return 0.0 if point is None else float(point["output_tok_per_s"])
 
 

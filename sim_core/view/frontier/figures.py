@@ -30,7 +30,7 @@ from sim_core.view.drawing.figures import (
     style,
     wrapped,
 )
-from sim_core.view.drawing.marks import horizontal, note, pointer, scatter
+from sim_core.view.drawing.marks import horizontal, note, pointer, scatter, spread
 from sim_core.view.drawing.trust_words import badge_hover
 from sim_core.view.drawing.words import Along, duration, number
 
@@ -194,8 +194,11 @@ def _ends(rows: Sequence[Row]) -> list[dict]:
 
 
 def _mark(row: Row, look: tuple[str, str, int]) -> dict:
-    """Return one point's mark in the text colour."""
+    """Return one point's mark in the text colour, with a bar over its range where that is known."""
     _, symbol, size = look
+    known = "range_low" in row
+    ends = ([row[name]] for name in ("range_low", Y, "range_high")) if known else ()
+    bars = {"error_y": spread(*ends, color=INK, thickness=1.5, width=5)} if known else {}
     return scatter(
         [row[X]],
         [row[Y]],
@@ -204,6 +207,7 @@ def _mark(row: Row, look: tuple[str, str, int]) -> dict:
         showlegend=False,
         cliponaxis=False,
         marker={"symbol": symbol, "size": size, "color": INK, "line": {"width": 2, "color": INK}},
+        **bars,
     )
 
 

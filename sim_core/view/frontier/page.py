@@ -43,6 +43,7 @@ FIGURES = (  # of the present setting: column, name, unit, whether more is bette
     ("joule_per_tok", "Energy", "J/tok", False),
 )
 FEW_SAMPLES = 100
+SETTLING = "a point of the grid so far: settling …"
 
 
 def show(scenario: Scenario) -> None:
@@ -114,7 +115,7 @@ def key_figures(sweep: Sweep, found: Result) -> None:
         render(
             "frontier/key_figures.html",
             label=label,
-            best=main._replace(kind="main", wrap=True),
+            best=main._replace(kind="main"),
             here=here,
             cells=[cell(*figure, _note(figure[0], found)) for figure in FIGURES],
         )
@@ -130,9 +131,9 @@ def _measured(best: Row | None) -> str:
 
 
 def _how_sure(sweep: Sweep, best: Row | None) -> str:
-    """Return how sure the best point is: its range, or that it settles; and where measured values lie."""
-    sure = findings.range_words(best) if stars.is_settled(sweep) else "settling …"
-    return " · ".join(filter(None, (sure, _measured(best))))
+    """Return how sure the best point is: its range, or that it settles; beneath, where measured ones lie."""
+    sure = findings.range_words(best) if stars.is_settled(sweep) else SETTLING
+    return "\n".join(filter(None, (sure, _measured(best))))
 
 
 def _values(sweep: Sweep, found: Result) -> dict[str, float]:
@@ -419,7 +420,8 @@ def reading_help(sweep: Sweep) -> None:
     words = {
         "frontier": "Up and to the right is better: more tokens per accelerator, and more tokens per second "
         "for a user. The pale band is the frontier over all curves; faint points are beaten by another one, "
-        "hollow ones are overloaded.",
+        "hollow ones are overloaded. The star is the best curve at its capacity, the highest load within the "
+        "limits; its bar is what other seeds give.",
         "load": "Latency against load. Bands are 95 % intervals; hollow points are overloaded, and their "
         "latencies grow with the length of the run.",
         "table": "The files below hold all columns with all digits.",

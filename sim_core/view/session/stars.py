@@ -109,7 +109,8 @@ def _with_range(sweep: Sweep, stars: list[Row], curves: dict[Any, Scenario]) -> 
     }
     tops = {key: 0.0 if top is None else top[Y] for key, top in _searched(calls).items()}
     values = {star["curve"]: [tops[star["curve"], turn] for turn in range(SEEDS)] for star in rivals}
-    alike = tuple(name for name in values if are_alike(values[stars[0]["curve"]], values[name]))
+    names = [name for name in map(sweep.label, sweep.values) if name in values]
+    alike = tuple(name for name in names if are_alike(values[stars[0]["curve"]], values[name]))
     return [
         {**star, "range_low": min(values[star["curve"]]), "range_high": max(values[star["curve"]])}
         | {"alike": alike}

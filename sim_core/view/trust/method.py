@@ -23,6 +23,8 @@ from sim_core.questions.teaching import lessons, rooms
 from sim_core.results.answers import STABLE_FRAC
 from sim_core.results.limits import bands_of, binding
 from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario, calibration_of
+from sim_core.sweep.capacity import CAPACITY_REQUESTS
+from sim_core.sweep.ranges import SEEDS
 from sim_core.traffic import draws
 from sim_core.view.drawing.figures import LIMITS
 from sim_core.view.drawing.words import number, quantity
@@ -63,6 +65,7 @@ def section(title: str) -> str:
     text = _TEXT.split(f"## {title}\n", 1)[1].split("\n## ", 1)[0]
     switch_ms = 1e3 * calibration("typical").base.prefill_request_s
     values = {"{stable}": f"{STABLE_FRAC:.0%}", "{switch}": quantity(switch_ms, "ms")}
+    values |= {"{capacity_requests}": f"{CAPACITY_REQUESTS:,}", "{seeds}": str(SEEDS)}
     for name, value in values.items():
         text = text.replace(name, value)
     return text.strip()
