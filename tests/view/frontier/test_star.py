@@ -62,7 +62,7 @@ def test_the_best_layout_is_that_of_the_highest_capacity() -> None:
 
 
 def test_until_the_chart_rests_the_star_is_a_point_that_settles() -> None:
-    """Oracle: the best point of the grid, or the present setting where that is better and keeps the limits."""
+    """Oracle: the best point of the grid, or the present setting where it keeps the limits and is better."""
     app = healthy(open_page(APP, **B200, arrival_per_s="2.2", seed="31"))
     found = sweeps.quick_result(app.session_state.sweep_shown)
     expected = max(row[Y] for row in (*found.rows, found.here) if row["feasible"] and row["meets_slo"])
