@@ -86,8 +86,19 @@ def print_frontier(form: str, varied: tuple[str, ...], **source: Any) -> None:
     emit(points_text(rows, form, options.get("vary", {})))
 
 
+def _own_best(inputs: Inputs) -> dict[str, Any] | None:
+    """Return the best number of clients, or batch limit, of traffic that has no rate; None if none does."""
+    from sim_core.sweep.capacity import Y, best_within
+    from sim_core.sweep.points import sweep_key
+
+    best, key = best_within(inputs.scenario, profile=inputs.profile), sweep_key(inputs.scenario)
+    return None if best is None else {"arrivals": inputs.scenario.arrivals, key: best[key], Y: best[Y]}
+
+
 @cli.command(
-    "capacity", help=f"Find the highest stable request rate within the latency limits.\n\n{SCENARIO_HELP}"
+    "capacity",
+    help="Find the highest stable request rate within the latency limits, and between which rates five seeds "
+    f"find it.\n\n{SCENARIO_HELP}",
 )
 @scenario_options
 def print_capacity(form: str, **source: Any) -> None:
@@ -103,4 +114,6 @@ def print_capacity(form: str, **source: Any) -> None:
     found["trust"] = trust.trust(asked, profile=inputs.profile, load_frac=load_frac).as_dict()
     if found["point"] is not None:
         found["point"] = nested(found["point"])
+    if asked.arrivals != inputs.scenario.arrivals:
+        found["own_arrivals"] = _own_best(inputs)
     emit(report_text(found, form))

@@ -29,9 +29,9 @@ from sim_core.traffic.draws import requests_sent
 CAPACITY_REQUESTS = 20_000  # of a trial that a result rests on
 SHORT_REQUESTS = 5_000  # of one that shows where to look
 LIVES, SHORT_LIVES = 30, 15  # times the requests that are served together: at least so long a run
-MOST_REQUESTS = 200_000  # of a run made longer for that
+MOST_REQUESTS = 100_000  # of a run made longer for that
 TOLERANCE = 0.005
-SHORT_TOLERANCE = 0.02
+SHORT_TOLERANCE, SHORT_STEP = 0.02, 0.06
 LEAST_FRAC = 1e-3  # of where a search begins: below it there is no capacity
 SATURATED_MISS = 0.3  # of what saturates while its latencies still keep the limits
 SLOPE, STEEPEST = 1.1, 20.0  # of the logarithms of a latency over a load, that a search counts on
@@ -78,7 +78,9 @@ def capacity(
     }
 
 
-def best_within(scenario: Scenario, requests: int = CAPACITY_REQUESTS) -> Mapping[str, Any] | None:
+def best_within(
+    scenario: Scenario, *, profile: EngineProfile | None = None, requests: int = CAPACITY_REQUESTS
+) -> Mapping[str, Any] | None:
     """Return the point with the most throughput per accelerator within the limits, over all loads.
 
     In an open loop that is the point at the capacity; otherwise the number of clients, or the batch limit. A
@@ -89,13 +91,13 @@ def best_within(scenario: Scenario, requests: int = CAPACITY_REQUESTS) -> Mappin
     ScenarioError
         If the scenario cannot run.
     """
-    found = _searched(comparable(scenario), None, TOLERANCE, requests)
+    found = _searched(comparable(scenario), profile, TOLERANCE, requests)
     if found.point is None:
         return None
     key = sweep_key(scenario)
     load = {key: found.load}
     if key == LOAD:
-        load = {key: found.load / saturation_per_s(scenario), "arrival_per_s": found.load}
+        load = {key: found.load / saturation_per_s(scenario, None, profile), "arrival_per_s": found.load}
     common = {"feasible": True, "reason": "", "at_limit": "", "requests": found.requests}
     return load | common | dict(found.point)
 
@@ -186,17 +188,15 @@ def _highest_rate(
 ) -> Found:
     least, start, together = _start(scenario, profile)
     most = FIELDS["arrival_per_s"].high
-    asked = max(scenario.requests, requests)
-    long = max(asked, min(LIVES * together, MOST_REQUESTS))
-    short = max(SHORT_REQUESTS, min(SHORT_LIVES * together, MOST_REQUESTS))
-    slope = SLOPE
-    if start > least and 2 * short <= long:
+    long = max(scenario.requests, requests, min(LIVES * together, MOST_REQUESTS))
+    short = max(SHORT_REQUESTS, SHORT_LIVES * together)
+    reach = Reach(least, most, SHORT_STEP, max(SHORT_TOLERANCE, tolerance))
+    if start > least and 2 * short <= min(long, MOST_REQUESTS):
         trials = _Trials(scenario, profile, short)
-        ends = highest(trials.miss, start, Reach(least, most, 0.06, max(SHORT_TOLERANCE, tolerance)))
-        start, slope = ends.low or start, trials.slope(ends)
+        ends = highest(trials.miss, start, reach)
+        start, reach = ends.low or start, reach._replace(step=tolerance, slope=trials.slope(ends))
     trials = _Trials(scenario, profile, long)
-    reach = Reach(least, most, tolerance, tolerance, slope)
-    return trials.found(highest(trials.miss, start, reach))
+    return trials.found(highest(trials.miss, start, reach._replace(tolerance=tolerance)))
 
 
 def _start(scenario: Scenario, profile: EngineProfile | None) -> tuple[float, float, int]:

@@ -26,6 +26,7 @@ from sim_core.results import text as report
 from sim_core.scenario.link.write import command_for
 from sim_core.scenario.ready import ready_scenarios
 from sim_core.scenario.scenario import FIELDS, Scenario
+from sim_core.sweep.capacity import best_within
 from sim_core.sweep.points import LOAD as ENGINE_LOAD
 from tests.places import ROOT
 
@@ -199,6 +200,16 @@ def test_capacity(capsys) -> None:
     table = ask(capsys, *command, "--format", "table")
     assert "arrival_per_s" in table
     assert "ttft_ms" in table
+
+
+def test_capacity_of_clients(capsys) -> None:
+    """Oracle: the best number of clients as the pages have it, beside the rate of an open loop."""
+    small = ("capacity", "--set", "max_batch=16", "--set", "output_tokens=20", "--set", "prompt_tokens=100")
+    found = json.loads(ask(capsys, *small, "--set", "arrivals=closed"))
+    best = best_within(Scenario(max_batch=16, output_tokens=20, prompt_tokens=100, arrivals="closed"))
+    assert found["own_arrivals"]["concurrency"] == best["concurrency"] > 1
+    open_loop = json.loads(ask(capsys, *small))
+    assert "own_arrivals" not in open_loop and open_loop["arrival_per_s"] == found["arrival_per_s"]
 
 
 def test_capacity_of_the_impossible(capsys) -> None:

@@ -111,9 +111,7 @@ def test_the_estimate_knows_what_cannot_be() -> None:
 
 def test_a_run_is_as_long_as_many_lives() -> None:
     """By hand: 30 requests for each that is served together, more than 20,000 where many are."""
-    few, many = (
-        best_within(load_scenario(link)) for link in ("", "replicas=16&max_batch=512&slo_tpot_ms=60")
-    )
+    few, many = (best_within(load_scenario(link)) for link in ("", "replicas=8&max_batch=512&slo_tpot_ms=60"))
     assert few is not None and many is not None
     assert few["requests"] == search.CAPACITY_REQUESTS
     assert many["requests"] > 1.3 * search.CAPACITY_REQUESTS
