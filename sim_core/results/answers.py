@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sim_core.engine.kernels.answers.describe import STABLE_FRAC as STABLE_FRAC
 from sim_core.engine.kernels.answers.describe import describe_run
 from sim_core.engine.kernels.answers.records import ANSWER, LATENCIES, Asked, Findings, Rows, work_for
 from sim_core.engine.results import Run

@@ -129,9 +129,9 @@ def frontier(
     DataFrame
         The varied keys; the metrics of `sim_core.results.metrics.measure` (`ttft_ms_p99`,
         `tok_per_s_per_user`, `output_tok_per_s_per_accelerator`, ...); `feasible` and `reason`;
-        `saturated`; `meets_slo`; `limit`, what binds the point; `at_limit`, the latency limit on
-        which alone it hangs whether it meets them; `on_frontier`, no other point has both more interactivity and
-        more throughput per accelerator.
+        `saturated`; `meets_slo`; `limit`, what binds the point; `at_limit`, the latency limit on which
+        alone it hangs whether it meets them; `on_frontier`, no other point has both more interactivity
+        and more throughput per accelerator.
     """
     points = sweep_points(scenario, vary, trace=trace, profile=profile)
     return tabulate(evaluate_all(points, trace=trace, profile=profile))

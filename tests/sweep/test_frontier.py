@@ -466,7 +466,7 @@ def test_points_at_a_limit() -> None:
 
 @pytest.mark.parametrize(("close", "broken"), [("ttft", "tpot"), ("tpot", "ttft")])
 def test_a_point_that_clearly_breaks_one_limit_is_no_close_call(close: str, broken: str) -> None:
-    """Oracle: a limit inside its interval beside one at a third of what is reached: both are held, or none."""
+    """Oracle: a limit inside its interval beside one at a third of what is reached: only both keep them."""
     base = load_scenario("arrival_per_s=14")
     found = bands_of(answer_of(run(base), banded=True))
     inside = 0.5 * (found[f"{close}_ms_p99_low"] + found[f"{close}_ms_p99_high"])

@@ -8,12 +8,10 @@ import numpy as np
 
 from sim_core.engine.compiling import Entry, inlined, inner
 from sim_core.engine.kernels.answers.gap_percentiles import gap_percentiles
-from sim_core.engine.kernels.answers.select import band, percentile, percentiles
+from sim_core.engine.kernels.answers.growth import queue_grows
+from sim_core.engine.kernels.answers.select import BLOCKS, band, percentiles
 from sim_core.engine.kernels.records import ONE, ZERO
 
-STABLE_FRAC = 0.98
-GROWTH = 1.2
-DRIFT = 0.0005
 NEAR = 1.5  # further from a limit than this factor, no interval reaches it
 
 
@@ -93,23 +91,12 @@ def tally(answer, asked, rows, work):
 
 
 @inner
-def is_saturated(answer, asked, work):
-    """Return whether requests arrive faster than they finish, and wait longer and longer (open loop).
-
-    Fewer than 98% finish; and the median TTFT grows over the thirds of the requests: by a fifth, and by half
-    a thousandth of the time (less is a batch that still fills up, in a run too short to tell).
-    """
+def is_saturated(answer, asked, rows, work):
+    """Return whether requests arrive faster than they finish, and wait longer and longer (open loop)."""
     arrived = answer.last - answer.first
-    if not asked.open or arrived < 20 or answer.finished >= STABLE_FRAC * arrived:
+    if not asked.open or arrived < BLOCKS or answer.finished >= arrived:
         return False
-    third, longer = arrived // 3, arrived % 3
-    early = percentile(work.ttft_ms[: third + min(longer, 1)], third + min(longer, ONE), 50.0, work)
-    place = third + min(longer, 1)
-    size = third + (1 if longer == 2 else 0)
-    middle = percentile(work.ttft_ms[place : place + size], size, 50.0, work)
-    late = percentile(work.ttft_ms[place + size : arrived], third, 50.0, work)
-    growing = early < middle and middle < late and late > GROWTH * early
-    return growing and (late - early) / 1e3 > DRIFT * (answer.end_s - answer.start_s)
+    return queue_grows(rows.arrival_s[answer.first :], arrived, work)
 
 
 @inlined
@@ -159,6 +146,6 @@ def describe_run(answers, asked, rows, gap_counts, quantiles, percentiles_ms, wo
     answer.slo_ttft_ms = math.inf if quantiles[-1] > 100 else percentiles_ms[0, -1]
     answer.slo_tpot_ms = math.inf if quantiles[-1] > 100 else percentiles_ms[1, -1]
     enter_limits(answer, asked, used, many, work)
-    answer.saturated = ONE if is_saturated(answer, asked, work) else ZERO
+    answer.saturated = ONE if is_saturated(answer, asked, rows, work) else ZERO
     if asked.banded:
         enter_bands(answer, used, many, work)
