@@ -10,6 +10,7 @@ from sim_core.engine.kernels.answers.select import BLOCKS, STUDENT
 DRIFT = 0.0005
 FILLING = 0.02
 FAST = 0.2
+MANY = 10  # requests a block: fewer may be less than a batch
 STABLE_LOAD = 0.97
 SURE = 4.0
 
@@ -57,11 +58,11 @@ def queue_grows(arrival_s, count, work):
 
     The queue of an overloaded engine is a random walk with a drift: from one of 20 blocks of requests to the
     next the mean TTFT grows by independent steps. It drifts if it grows by more than such steps do by chance,
-    by Student's t; or by a fifth of the time, that of a load of 125%, and from third to third (steps that
-    jump from batch to batch look like more chance than they are). In a long run less is enough. Where the
-    queue has not drained for a third of the run, the load is 100% as far as can be told, provided that the
-    noise rules out the drift that it has at 97%. Growth below half a thousandth of the time, or a fiftieth of
-    the time that a request takes, is a batch that still fills up.
+    by Student's t; or, since steps from batch to batch look like more chance than they are, from third to
+    third and by a fifth of the time, as at a load of 125%, or by all of it where requests are few. In a long
+    run less is enough. Where the queue has not drained for a third of the run, the load is 100% as far as can
+    be told, provided that the noise rules out the drift that it has at 97%. Growth below half a thousandth of
+    the time, or a fiftieth of the time that a request takes, is a batch that still fills up.
 
     References
     ----------
@@ -77,7 +78,10 @@ def queue_grows(arrival_s, count, work):
     if span_ms <= 0.0 or growth_ms <= max(DRIFT * span_ms, FILLING * mean_of(work.e2e_ms, 0, count)):
         return False
     noise_ms = noise_of_growth(means_ms)
-    if growth_ms > STUDENT * noise_ms or (growth_ms > FAST * span_ms and is_steady_growth(means_ms)):
+    if growth_ms > STUDENT * noise_ms:
+        return True
+    fast = FAST if size >= MANY else 1.0
+    if growth_ms > fast * span_ms and is_steady_growth(means_ms):
         return True
     ruled_out = growth_ms + (1.0 - STABLE_LOAD) * span_ms > SURE * noise_ms
     return ruled_out and is_undrained(work.ttft_ms, count)
