@@ -28,7 +28,8 @@ def warnings(
         )
     if point["saturated"]:
         notes.append(
-            "Saturated: requests arrive faster than they finish; latencies grow with the length of the run."
+            "Saturated: overloaded, the queue grows over the run, since requests arrive faster than they "
+            "finish. TTFT, E2E, goodput and cost depend on the length of the run."
         )
     elif _is_unsteady(scenario, point):
         notes.append(
