@@ -16,6 +16,7 @@ from sim_core.scenario.scenario import Scenario
 QUANTILES = (50.0, 90.0, 95.0, 99.0)
 LABELS = tuple(f"_p{quantile:.0f}" for quantile in QUANTILES)
 EDGES_FRAC = 0.1  # of the gaps: further apart, two counts are not of the same gaps
+MANY_GAPS = 10_000
 NO_GAPS = np.zeros(1, np.int64)
 
 
@@ -37,11 +38,12 @@ class Answer(NamedTuple):
         """Mean gap between tokens [ms], of the gaps that the percentiles are of.
 
         The window's requests and its time hold the same gaps but for those at its edges, and the requests
-        give the exact mean. Where they do not, in a run that fills up or is overloaded, it is that of the
-        histogram, to half a percent.
+        give the exact mean. Where they do not, in a run that fills up or is overloaded, or where edges are
+        much of a short run, it is that of the histogram, to half a percent.
         """
         gaps, counted = self.found.gaps, self.found.gaps_counted
-        if counted and abs(counted - gaps) > EDGES_FRAC * gaps:
+        edges = EDGES_FRAC * gaps if gaps > MANY_GAPS else 0
+        if counted and abs(counted - gaps) > edges:
             return self.found.gaps_mean_ms
         return ratio(self.sums_ms["e2e"] - self.sums_ms["ttft"], gaps)
 

@@ -158,7 +158,13 @@ def _pareto_curve(rows: list[Row], name: str, look: tuple[str, str, str], hover:
 
 def _corner_words(shown: Sequence[Row], limits: Limits) -> list[dict]:
     """Return the words in the corner no curve reaches: what is better, and what a hollow marker means."""
-    place: dict[str, Any] = {"xref": "paper", "yref": "paper", "xanchor": "right", "yanchor": "top", "align": "right"}
+    place: dict[str, Any] = {
+        "xref": "paper",
+        "yref": "paper",
+        "xanchor": "right",
+        "yanchor": "top",
+        "align": "right",
+    }
     hollow = hollow_words(shown, limits)
     better = note("better ↗", 0.995, 0.985, size=13, **place)
     return [better, *([note(hollow, 0.995, 0.985, yshift=-20, **place)] if hollow else [])]
