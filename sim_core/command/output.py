@@ -16,6 +16,7 @@ from sim_core.scenario.link.write import to_query
 from sim_core.scenario.scenario import FIELDS, Scenario
 
 METRICS = (*RATES, "tok_per_s_per_user")
+GROWS = "the queue grows over the run, so TTFT, E2E, goodput and cost depend on its length."
 FRONTIER_TABLE = (
     "tok_per_s_per_user",
     "output_tok_per_s_per_accelerator",
@@ -91,7 +92,12 @@ def _tables(summary: Mapping[str, Any]) -> str:
     reasons, _ = trust.pop("reasons", ()), trust.pop("evidence", "")
     warnings += reasons if trust.get("badge") != "validated region" else ()
     scenario = rest.pop("scenario", None)
-    latencies = [{"latency": key} | metrics.pop(key) for key in LATENCIES if key in metrics]
+    overloaded = rest.get("saturated") or point.get("saturated")
+    latencies = [
+        {"latency": key} | metrics.pop(key) | ({"": _growing(key)} if overloaded else {})
+        for key in LATENCIES
+        if key in metrics
+    ]
     numbers = (
         report.flat(rest) | metrics | report.flat(point) | report.flat({"trust": trust} if trust else {})
     )
@@ -100,6 +106,11 @@ def _tables(summary: Mapping[str, Any]) -> str:
     blocks.append(lines_of(numbers))
     blocks += ["\n".join(f"Note: {warning}" for warning in warnings)] if warnings else []
     return "\n\n".join(blocks)
+
+
+def _growing(latency: str) -> str:
+    """Return what stands behind a latency of an overloaded run, where it grows with the run."""
+    return "overloaded: grows with the run" if latency in ("ttft_ms", "e2e_ms") else ""
 
 
 def lines_of(values: Mapping[str, Any]) -> str:
@@ -126,7 +137,9 @@ def points_text(rows: list[dict[str, Any]], form: str, vary: Mapping[str, Any]) 
         return report.csv_text(rows)
     keys = [key for key in rows[0] if key in (*FIELDS, LOAD) and (key != "requests" or key in vary)]
     reason = ["reason"] if any(row["reason"] for row in rows) else []
-    return report.table_text(rows, [*keys, *FRONTIER_TABLE, *reason])
+    table = report.table_text(rows, [*keys, *FRONTIER_TABLE, *reason])
+    overloaded = sum(row["saturated"] for row in rows)
+    return f"{table}\n\nNote: {overloaded} overloaded (saturated): {GROWS}" if overloaded else table
 
 
 def nested(row: Mapping[str, Any]) -> dict[str, Any]:

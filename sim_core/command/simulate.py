@@ -50,10 +50,11 @@ def print_run(form: str, requests_out: str, steps_out: str, **source: Any) -> No
     if steps_out:
         write_csv(result.steps(), steps_out)
     summary = dict(summarize(requests, inputs.scenario))
+    load_frac = _load_frac(inputs)
     summary["warnings"] = [*inputs.notes, *summary.get("warnings", ())]
-    found = trust.trust(
-        inputs.scenario, profile=inputs.profile, trace=inputs.trace, load_frac=_load_frac(inputs)
-    )
+    if summary["saturated"] and load_frac:
+        summary["warnings"].append(_what_holds(inputs.scenario.arrival_per_s / load_frac))
+    found = trust.trust(inputs.scenario, profile=inputs.profile, trace=inputs.trace, load_frac=load_frac)
     summary["trust"] = found.as_dict()
     emit(report_text(summary, form))
 
@@ -66,6 +67,13 @@ def _load_frac(inputs: Inputs) -> float | None:
     if scenario.arrivals not in ("poisson", "gamma"):
         return None
     return scenario.arrival_per_s / saturation_per_s(scenario, inputs.trace, inputs.profile)
+
+
+def _what_holds(saturation_per_s: float) -> str:
+    return (
+        f"The engine keeps up with {saturation_per_s:.4g} requests/s at most; `capacity` finds the highest "
+        "rate within the limits."
+    )
 
 
 @cli.command("frontier", help=f"Simulate many variations and print their Pareto frontier.\n\n{SCENARIO_HELP}")

@@ -11,7 +11,7 @@ import pandas as pd
 
 from sim_core.engine.one_pool import run_engine
 from sim_core.engine.results import EngineResult, Run, SplitResult
-from sim_core.engine.rules import rules_of, split_rules_of
+from sim_core.engine.rules import rules_of, split_rules_of, window_holds_few
 from sim_core.engine.two_pools import run_split_engine, whole
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.price import Price
@@ -109,7 +109,7 @@ def _on_one_pool(
     """Run requests on one engine or on replicas."""
     rules = rules_of(known, sent, itl_max, log)
     found = run_engine(known.price.step, arriving, rules)
-    if found.usage.busy_s == 0:  # all were let in at once: the statistics are those of the whole run
+    if found.usage.busy_s == 0 or _holds_few(known, found):  # the statistics are those of the whole run
         found = run_engine(known.price.step, arriving, replace(rules, whole=True))
     return found, None
 
@@ -125,9 +125,16 @@ def _on_two_pools(
     rules, pools = split_rules_of(known, sent, itl_max), known.both_pools
     steps = (pools.prefill.step, pools.decode.step, pools.transfer)
     found, result = run_split_engine(*steps, arriving, rules)
-    if found.usage.busy_s == 0 or result.usage.busy_s == 0:  # no step between the first and last admission
+    idle = found.usage.busy_s == 0 or result.usage.busy_s == 0  # no step between the first and last admission
+    if idle or _holds_few(known, found):
         found, result = run_split_engine(*steps, arriving, whole(rules))
     return found, result
+
+
+def _holds_few(known: Priced, found: EngineResult) -> bool:
+    """Return whether the window of the statistics holds too few requests of what the engine returned."""
+    arrival_s = found.arrival_s - known.price.request_before_s
+    return window_holds_few(known.scenario, arrival_s, found.finished_s + known.price.request_after_s)
 
 
 def _nothing_fits(sent: Requests, price: Price) -> str:

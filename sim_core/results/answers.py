@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sim_core.engine.kernels.answers.describe import STABLE_FRAC as STABLE_FRAC
 from sim_core.engine.kernels.answers.describe import describe_run
 from sim_core.engine.kernels.answers.records import ANSWER, LATENCIES, Asked, Findings, Rows, work_for
 from sim_core.engine.results import Run
@@ -16,6 +15,8 @@ from sim_core.scenario.scenario import Scenario
 
 QUANTILES = (50.0, 90.0, 95.0, 99.0)
 LABELS = tuple(f"_p{quantile:.0f}" for quantile in QUANTILES)
+EDGES_FRAC = 0.1  # of the gaps: further apart, two counts are not of the same gaps
+MANY_GAPS = 10_000
 NO_GAPS = np.zeros(1, np.int64)
 
 
@@ -31,6 +32,20 @@ class Answer(NamedTuple):
     percentiles_ms: dict[str, list[float]]
     sums_ms: dict[str, float]
     found: Findings
+
+    @property
+    def itl_mean_ms(self) -> float:
+        """Mean gap between tokens [ms], of the gaps that the percentiles are of.
+
+        The window's requests and its time hold the same gaps but for those at its edges, and the requests
+        give the exact mean. Where they do not, in a run that fills up or is overloaded, or where edges are
+        much of a short run, it is that of the histogram, to half a percent.
+        """
+        gaps, counted = self.found.gaps, self.found.gaps_counted
+        edges = EDGES_FRAC * gaps if gaps > MANY_GAPS else 0
+        if counted and abs(counted - gaps) > edges:
+            return self.found.gaps_mean_ms
+        return ratio(self.sums_ms["e2e"] - self.sums_ms["ttft"], gaps)
 
     @property
     def request_per_s(self) -> float:
@@ -57,7 +72,7 @@ def answer_of_rows(
     """Return the same for rows alone; without a histogram of gaps their percentiles are NaN.
 
     Open loop: after the warm-up, until the last arrival. Closed loop: the same, without the requests that
-    end in the drain. Offline, and where nothing is left otherwise: everything.
+    end in the drain. Offline, and where too few are left otherwise: everything.
     """
     served = rows.arrival_s.size
     first, last = counted_requests(scenario, served) or (0, 0)

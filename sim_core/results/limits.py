@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sim_core.results.answers import Answer
+from sim_core.scenario.scenario import Scenario
 
 BLOCKED_FRAC = 0.2
 LIMITS = ("weights", "kv", "compute", "communication", "fixed", "measured", "queueing", "kv_capacity")
@@ -45,10 +46,16 @@ def bands_of(answer: Answer) -> dict[str, float]:
     }
 
 
-def at_limit(answer: Answer) -> str:
-    """Return the latency limit that a run can neither keep nor break for sure; "" if there is none.
+def at_limit(answer: Answer, scenario: Scenario) -> str:
+    """Return the latency limit on which it hangs whether a run keeps its limits; "" if it is sure.
 
     That is ``ttft``, ``tpot`` or ``both``: it lies inside the 95% interval of the percentile held against it,
-    so that more requests may decide either way.
+    so that more requests may decide either way. A run that breaks the other limit for sure, or is overloaded,
+    breaks the limits, whatever this one does.
     """
-    return ("", "ttft", "tpot", "both")[answer.found.at_ttft + 2 * answer.found.at_tpot]
+    found = answer.found
+    ttft_breaks = found.slo_ttft_ms > scenario.slo_ttft_ms and not found.at_ttft
+    tpot_breaks = found.slo_tpot_ms > scenario.slo_tpot_ms and not found.at_tpot
+    if found.saturated or ttft_breaks or tpot_breaks:
+        return ""
+    return ("", "ttft", "tpot", "both")[found.at_ttft + 2 * found.at_tpot]

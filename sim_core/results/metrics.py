@@ -78,7 +78,7 @@ def summarize(requests: pd.DataFrame, scenario: Scenario) -> dict[str, Any]:
         },
         "cost": {"usd_per_mtok": point["usd_per_mtok"], "joule_per_tok": point["joule_per_tok"]},
         **({"pools": pool_use(run)} if run is not None and run.split else {}),
-        "warnings": warnings(scenario, point, rejected, run),
+        "warnings": warnings(scenario, point, rejected, run, whole=answer.found.whole == 1),
         "version": __version__,
     }
 
@@ -105,11 +105,9 @@ def measure(scenario: Scenario, answer: Answer, run: Run | None) -> dict[str, An
     """Return all metrics of the finished requests of a run as one flat row."""
     point: dict[str, Any] = {}
     found = answer.found
-    _latency(point, "ttft", answer, answer.sums_ms["ttft"], found.used)
-    _latency(point, "tpot", answer, answer.sums_ms["tpot"], found.many)
-    _latency(point, "e2e", answer, answer.sums_ms["e2e"], found.used)
-    _latency(point, "itl", answer, answer.sums_ms["e2e"] - answer.sums_ms["ttft"], found.gaps)
-    point["itl_ms_n"] = found.gaps_counted
+    for name, count in (("ttft", found.used), ("tpot", found.many), ("e2e", found.used)):
+        _latency(point, name, answer, ratio(answer.sums_ms[name], count), count)
+    _latency(point, "itl", answer, answer.itl_mean_ms, found.gaps_counted or found.gaps)
     served_frac = answer.served / (answer.served + answer.rejected)
     point["slo_attainment_frac"] = ratio(found.met, found.used) * served_frac
     point["slo_ttft_ms_reached"] = found.slo_ttft_ms  # who is rejected waits for ever
@@ -124,9 +122,9 @@ def measure(scenario: Scenario, answer: Answer, run: Run | None) -> dict[str, An
     return point
 
 
-def _latency(point: dict[str, Any], name: str, answer: Answer, sum_ms: float, count: int) -> None:
+def _latency(point: dict[str, Any], name: str, answer: Answer, mean_ms: float, count: int) -> None:
     """Enter mean, percentiles and sample count of a latency [ms]."""
-    point[f"{name}_ms_mean"] = ratio(sum_ms, count)
+    point[f"{name}_ms_mean"] = mean_ms
     for label, value_ms in zip(LABELS, answer.percentiles_ms[name], strict=True):
         point[f"{name}_ms{label}"] = value_ms
     point[f"{name}_ms_n"] = count

@@ -13,12 +13,23 @@ FEW_SAMPLES = 100
 PREEMPTED_FRAC = 0.1
 
 
-def warnings(scenario: Scenario, point: dict[str, Any], rejected: int, run: Run | None) -> list[str]:
-    """Return what a reader of the numbers must know, one sentence each."""
+def warnings(
+    scenario: Scenario, point: dict[str, Any], rejected: int, run: Run | None, *, whole: bool = False
+) -> list[str]:
+    """Return what a reader of the numbers must know, one sentence each.
+
+    `whole` says that all of the run counts, since the window that was asked for holds too few requests.
+    """
     notes = []
+    if whole:
+        notes.append(
+            f"All {point['ttft_ms_n']:,} requests count, the warm-up too: too few finish before the last "
+            "one arrives. Raise `requests`, or replay a longer trace."
+        )
     if point["saturated"]:
         notes.append(
-            "Saturated: requests arrive faster than they finish; latencies grow with the length of the run."
+            "Saturated: overloaded, the queue grows over the run, since requests arrive faster than they "
+            "finish. TTFT, E2E, goodput and cost depend on the length of the run."
         )
     elif _is_unsteady(scenario, point):
         notes.append(

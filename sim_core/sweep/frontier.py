@@ -53,7 +53,7 @@ def evaluate(
         return {**point.keys, "feasible": False, "reason": str(error), "limit": kind_of_failure(error)}
     answer = answer_of(found, banded=bands)
     row = row_of(point.keys, found, answer) | {"requests": scenario.requests}
-    row["at_limit"] = at_limit(answer)
+    row["at_limit"] = at_limit(answer, scenario)
     return row | bands_of(answer) if bands else row
 
 
@@ -130,9 +130,9 @@ def frontier(
     DataFrame
         The varied keys; the metrics of `sim_core.results.metrics.measure` (`ttft_ms_p99`,
         `tok_per_s_per_user`, `output_tok_per_s_per_accelerator`, ...); `feasible` and `reason`;
-        `saturated`; `meets_slo`; `limit`, what binds the point; `at_limit`, the latency limit that it
-        neither keeps nor breaks for sure; `on_frontier`, no other point has both more interactivity and
-        more throughput per accelerator.
+        `saturated`; `meets_slo`; `limit`, what binds the point; `at_limit`, the latency limit on which
+        alone it hangs whether it meets them; `on_frontier`, no other point has both more interactivity
+        and more throughput per accelerator.
     """
     points = sweep_points(scenario, vary, trace=trace, profile=profile)
     return tabulate(evaluate_all(points, trace=trace, profile=profile))

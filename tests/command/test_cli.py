@@ -95,6 +95,20 @@ def test_run_as_table_and_csv(capsys) -> None:
     assert float(rows["metrics.ttft_ms.mean"]) == found["metrics"]["ttft_ms"]["mean"]
 
 
+def test_an_overloaded_run_says_so_beside_its_figures(capsys) -> None:
+    """Oracle: 40/s are more than the 21.3/s that saturate the engine; JSON keeps the numbers."""
+    table = ask(capsys, "run", "arrival_per_s=40", "--format", "table")
+    lines = {line.split()[0]: line for line in table.splitlines() if line}
+    for name in ("ttft_ms", "tpot_ms", "itl_ms", "e2e_ms"):
+        assert lines[name].endswith("overloaded: grows with the run") == (name in ("ttft_ms", "e2e_ms"))
+    assert "keeps up with 21.28 requests/s at most" in table
+    found = json.loads(ask(capsys, "run", "arrival_per_s=40"))
+    assert found["saturated"] and found["metrics"]["ttft_ms"]["p99"] > 1000
+    sweep = ask(capsys, "frontier", "", "--vary", "load_frac=0.5,1.5", "--format", "table")
+    assert "Note: 1 overloaded (saturated): the queue grows over the run" in sweep
+    assert "overloaded" not in ask(capsys, "run", *SMALL, "--format", "table")
+
+
 def test_run_writes_requests_and_steps(capsys, tmp_path) -> None:
     """Oracle: the columns of the contract, `simulate` itself, and one step for every token of a request."""
     requests_path, steps_path = tmp_path / "requests.csv", tmp_path / "steps.csv"

@@ -462,3 +462,17 @@ def test_points_at_a_limit() -> None:
     asked = (inside.replace(slo_ttft_ms=1e6), both, beyond)
     tables = [frontier(scenario, {"seed": (0,)}) for scenario in asked]
     assert [table["at_limit"].item() for table in tables] == ["tpot", "both", ""]
+
+
+@pytest.mark.parametrize(("close", "broken"), [("ttft", "tpot"), ("tpot", "ttft")])
+def test_a_point_that_clearly_breaks_one_limit_is_no_close_call(close: str, broken: str) -> None:
+    """Oracle: a limit inside its interval beside one at a third of what is reached: only both keep them."""
+    base = load_scenario("arrival_per_s=14")
+    found = bands_of(answer_of(run(base), banded=True))
+    inside = 0.5 * (found[f"{close}_ms_p99_low"] + found[f"{close}_ms_p99_high"])
+    limits = {f"slo_{close}_ms": inside, f"slo_{broken}_ms": found[f"{broken}_ms_p99_low"] / 3}
+    table = frontier(base.replace(**limits), {"seed": (0,)})
+    assert not table["meets_slo"].item()
+    assert table["at_limit"].item() == ""
+    kept = limits | {f"slo_{broken}_ms": 1e6}
+    assert frontier(base.replace(**kept), {"seed": (0,)})["at_limit"].item() == close

@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from sim_core import catalogue, load_scenario
+from sim_core import capacity, catalogue, load_scenario
 from sim_core.command.main import main
 from sim_core.scenario.link.page_settings import PAGE_KEYS, SETTINGS
 from sim_core.scenario.link.read import from_query
 from sim_core.scenario.link.write import to_query
 from sim_core.scenario.ready import ready_scenario
 from sim_core.scenario.scenario import FIELDS, Scenario
+from sim_core.view.drawing.words import THIN, number
 from sim_core.view.frontier import page as panels
 from sim_core.view.parts import actions
 from sim_core.view.session import server, sweeps
@@ -155,6 +156,32 @@ def test_a_slider_changes_scenario_address_and_key_figures() -> None:
     assert healthy(app).session_state.scenario.hbm_gb_per_s == 6700
     assert address(app)["hbm_gb_per_s"] == "6700"
     assert any("bs-good" in element.proto.body for element in app.get("html"))
+
+
+def test_an_overloaded_setting_withholds_what_depends_on_its_run() -> None:
+    """Oracle: `capacity` and the saturation; the time per token of a full batch does not grow."""
+    app = healthy(visit(arrival_per_s="60", requests="2000", fine="off"))
+    [figures] = [element.proto.body for element in app.get("html") if "This setting" in element.proto.body]
+    assert "60 req/s: overloaded" in figures
+    here = figures.partition("This setting")[2]
+    assert here.count(">–") == 5 and here.count("overloaded\n") >= 4
+    found = capacity(Scenario(requests=2000))
+    for rate_per_s in (found["arrival_per_s"], found["saturation_per_s"]):
+        assert f"{number(rate_per_s)}{THIN}req/s" in here
+    calm = healthy(visit(arrival_per_s="4", requests="2000", fine="off"))
+    assert not any("overloaded" in element.proto.body for element in calm.get("html"))
+
+
+def test_the_table_withholds_them_too() -> None:
+    """Oracle: the rows that say they are overloaded."""
+    app = healthy(visit(requests="20000", fine="off", show="table"))
+    table = app.dataframe[0].value
+    over = table[table["Overloaded"]]
+    assert len(over) and len(over) < len(table)
+    grows = ["TTFT p50 [ms]", "TTFT p99 [ms]", "Goodput [req/s]", "USD/Mtok", "J/tok"]
+    assert over[grows].isna().all(axis=None)
+    assert over["TPOT p99 [ms]"].notna().all()
+    assert table[~table["Overloaded"] & (table["Why not"] == "")][grows].notna().all(axis=None)
 
 
 def test_a_changed_spec_can_be_taken_back() -> None:

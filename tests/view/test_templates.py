@@ -78,6 +78,7 @@ VALUES: dict[str, Callable[[str], dict[str, Any]]] = {
         "here": text,
         "best": key_figure(text),
         "cells": [key_figure(text)] * 2,
+        "reason": text,
     },
     "frontier/limits.html": lambda text: {
         "title": text,

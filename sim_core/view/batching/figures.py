@@ -26,6 +26,7 @@ from sim_core.view.drawing.figures import (
     ticks,
 )
 from sim_core.view.drawing.marks import Piece, axis, bar, horizontal, note, scatter
+from sim_core.view.drawing.verdicts import OVERLOADED, held_words
 from sim_core.view.drawing.words import THIN, duration, number, percent
 
 TAIL_POINTS = 160
@@ -174,12 +175,12 @@ def _wait_hover(row: Row) -> list[str]:
     wait = f"wait {duration(row['batch_wait_ms'])}" if row["batch_wait_ms"] else "no wait"
     return [
         f"{batch_words(row['max_batch'])}, {wait}",
-        duration(row["ttft_ms_mean"]),
-        duration(row["ttft_ms_p99"]),
+        held_words(row, "ttft_ms_mean"),
+        held_words(row, "ttft_ms_p99"),
         number(row["output_tok_per_s"]),
         number(row["busy_tok_per_s"]),
         number(row["batch_requests"], 2),
-        "<br>overloaded: latencies grow with the length of the run" if row["saturated"] else "",
+        f"<br>{OVERLOADED}" if row["saturated"] else "",
     ]
 
 

@@ -33,7 +33,7 @@ from sim_core.view.drawing.figures import Row
 from sim_core.view.drawing.words import duration, number, quantity
 from sim_core.view.parts import actions, controls, trust_badge
 from sim_core.view.parts.chart import chart
-from sim_core.view.parts.pieces import cells, say, table
+from sim_core.view.parts.pieces import cells, point_cells, say, table
 from sim_core.view.session import state
 
 # Running out of KV cache
@@ -175,7 +175,7 @@ def _pressure_table(points: Mapping[str, Row]) -> None:
             ("Time for that, about", cells([1e3 * row["extra_s"] for row in ways], duration, False)),
             ("Output", cells([row["output_tok_per_s"] for row in ways], rate_words, True)),
             ("TPOT p99", cells([row["tpot_ms_p99"] for row in ways], duration, False)),
-            ("TTFT p99", cells([row["ttft_ms_p99"] for row in ways], duration, False)),
+            ("TTFT p99", point_cells(ways, "ttft_ms_p99", duration, False)),
         ],
     )
 

@@ -20,7 +20,7 @@ from sim_core.view.drawing.figures import Row
 from sim_core.view.drawing.words import duration, number, percent, quantity
 from sim_core.view.parts import actions, controls, trust_badge
 from sim_core.view.parts.chart import chart
-from sim_core.view.parts.pieces import cells, say, table
+from sim_core.view.parts.pieces import cells, point_cells, say, table
 from sim_core.view.session import shell, state
 
 LOADS = (0.3, 0.6, 0.9)
@@ -165,8 +165,8 @@ def _wait_table(found: Waiting) -> None:
         f"Batch limit {number(best['max_batch'])}, by wait; differences are against no wait",
         [*heads, "continuous"],
         [
-            ("TTFT mean", cells([row["ttft_ms_mean"] for row in every], duration, False)),
-            ("TTFT p99", cells([row["ttft_ms_p99"] for row in every], duration, False)),
+            ("TTFT mean", point_cells(every, "ttft_ms_mean", duration, False)),
+            ("TTFT p99", point_cells(every, "ttft_ms_p99", duration, False)),
             ("Output", cells([row["output_tok_per_s"] for row in every], rate_words, True)),
             ("Output per second of work", cells(busy, rate_words, True)),
             ("Requests in a batch", cells(batch, lambda value: number(value, 2), None)),

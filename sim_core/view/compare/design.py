@@ -18,6 +18,7 @@ from sim_core.sweep.points import own_vary, sweep_key
 from sim_core.view.compare import design_words, results
 from sim_core.view.drawing import figures
 from sim_core.view.drawing.figures import Row
+from sim_core.view.drawing.verdicts import Limits
 from sim_core.view.drawing.words import quantity
 from sim_core.view.frontier.figures import pareto, pareto_sentence
 from sim_core.view.parts import actions, controls, pieces, trust_badge
@@ -167,7 +168,12 @@ def _chart(sides: Sequence[Scenario], rows: list[dict[str, Any]], names: Sequenc
     frame = figures.frame_around(rows, scale in ("log-x", "log"), scale in ("log-y", "log"))
     best = _best(sides)
     figure = pareto(
-        rows, frame, along=along, own=rows[0]["curve"], slo_tpot_ms=scenario.slo_tpot_ms, best=best
+        rows,
+        frame,
+        along=along,
+        own=rows[0]["curve"],
+        limits=Limits(scenario.slo_ttft_ms, scenario.slo_tpot_ms),
+        best=best,
     )
     chart(
         figure,

@@ -23,6 +23,7 @@ from sim_core.view.compare import design, results, sensitivity
 from sim_core.view.compare import figures as compare_figures
 from sim_core.view.drawing import figures
 from sim_core.view.drawing.figures import Row
+from sim_core.view.drawing.verdicts import Limits
 from sim_core.view.drawing.words import number, percent, quantity
 from sim_core.view.frontier.figures import pareto, pareto_sentence
 from sim_core.view.frontier.words import limits_words
@@ -142,7 +143,7 @@ def _chart(sides: Sequence[Scenario], rows: list[dict[str, Any]]) -> None:
         figures.frame_around([*rows, *ghost], *logs),
         along=along,
         own=rows[0]["curve"],
-        slo_tpot_ms=scenario.slo_tpot_ms,
+        limits=Limits(results.shared(side.slo_ttft_ms for side in sides), scenario.slo_tpot_ms),
         best=best,
     )
     figure["data"][1:1] = compare_figures.ghost(ghost)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sim_core.evidence import trust
@@ -40,6 +40,12 @@ def labelled(
         for place, (name, side, rows) in enumerate(zip(names, sides, curves, strict=True))
         for row in rows
     ]
+
+
+def shared(values: Iterable[float]) -> float | None:
+    """Return the value that all sides have; None where they differ."""
+    found = set(values)
+    return found.pop() if len(found) == 1 else None
 
 
 def side_by_side(caption: str, names: Sequence[str], sides: Sequence[Scenario]) -> None:

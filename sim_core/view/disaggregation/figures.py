@@ -25,6 +25,7 @@ from sim_core.view.drawing.figures import (
     ticks,
 )
 from sim_core.view.drawing.marks import axis, bar, note, scatter, upright
+from sim_core.view.drawing.verdicts import held_words
 from sim_core.view.drawing.words import duration, number, quantity
 
 ONE, TWO = COLOURS[1], COLOURS[0]
@@ -131,7 +132,7 @@ def split_hover(row: Row) -> list[str]:
     return [
         ratio_name(row),
         f"{number(good)} req/s per accelerator within the limits",
-        f"TTFT p99 {duration(row['ttft_ms_p99'])}, TPOT p99 {duration(row['tpot_ms_p99'])}",
+        f"TTFT p99 {held_words(row, 'ttft_ms_p99')}, TPOT p99 {duration(row['tpot_ms_p99'])}",
     ]
 
 
@@ -335,7 +336,7 @@ def link_figure(rows: Sequence[Row], one_served_per_s: float, break_even: float,
             name="Two pools",
             line={"color": TWO, "width": 2.5},
             marker={"size": 6},
-            customdata=[[duration(row.get(key)) for key in ("ttft_ms_p99", "tpot_ms_p99")] for row in rows],
+            customdata=[[held_words(row, key) for key in ("ttft_ms_p99", "tpot_ms_p99")] for row in rows],
             hovertemplate="%{x:.3~g} GB/s: %{y:.3~g} req/s<br>TTFT p99 %{customdata[0]}, TPOT p99 "
             "%{customdata[1]}<extra></extra>",
         ),

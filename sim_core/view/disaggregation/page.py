@@ -17,6 +17,7 @@ from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 from sim_core.traffic.draws import mean_lengths
 from sim_core.view.disaggregation import figures as disaggregation_figures
 from sim_core.view.disaggregation.figures import ratio_name
+from sim_core.view.drawing.verdicts import WITHHELD, is_withheld
 from sim_core.view.drawing.words import duration, number, percent, quantity
 from sim_core.view.parts import actions, controls, pieces, trust_badge
 from sim_core.view.parts.chart import Heading, chart
@@ -215,8 +216,8 @@ def show_both_ways(found: Ways) -> None:
     """Show both ways side by side, and how the pools are used."""
     lines = []
     for key, name, words, more_is_better in METRICS:
-        values = [found.one_point[key], found.two_point[key]]
-        lines.append((name, pieces.cells(values, words, more_is_better)))
+        points = [found.one_point, found.two_point]
+        lines.append((name, pieces.point_cells(points, key, words, more_is_better)))
     pieces.table("The same requests on as many devices", ["One pool", "Two pools"], lines)
     used = found.pools
     cells = []
@@ -252,8 +253,11 @@ def _numbers(found: Ways) -> None:
         ("ITL p99", "itl_ms_p99", duration),
         ("Served within limits", "served_per_s", lambda value: quantity(value, "req/s")),
     ):
-        note = f"one pool {words(found.one_point[key])}"
-        cells.append(KeyFigure(name, words(found.two_point[key]), note))
+        one, two = (
+            WITHHELD if is_withheld(point, key) else words(point[key])
+            for point in (found.one_point, found.two_point)
+        )
+        cells.append(KeyFigure(name, two, f"one pool {one}"))
     pieces.figures(cells, f"Two pools as in the sidebar, {ratio_name(_sizes(found.two))}")
 
 

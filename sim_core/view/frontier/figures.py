@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from sim_core.view.drawing.figures import (
     COLOURS,
@@ -32,6 +33,7 @@ from sim_core.view.drawing.figures import (
 )
 from sim_core.view.drawing.marks import horizontal, note, pointer, scatter, spread
 from sim_core.view.drawing.trust_words import badge_hover
+from sim_core.view.drawing.verdicts import OVERLOADED, Limits, held_words, hollow_words, marker, verdict
 from sim_core.view.drawing.words import Along, duration, number
 
 LABELLED = 4  # points of the operating curve that carry a label
@@ -54,7 +56,7 @@ def pareto(
     *,
     along: Along,
     own: str,
-    slo_tpot_ms: float,
+    limits: Limits,
     here: Row | None = None,
     best: Row | None = None,
     revision: str = "",
@@ -72,8 +74,8 @@ def pareto(
         What tells the points of a curve apart.
     own : str
         The curve of the present setting; a few of its points carry a label.
-    slo_tpot_ms : float
-        Limit on TPOT; the side that breaks it is shaded. [ms]
+    limits : Limits
+        The side that breaks the one on TPOT is shaded; a point that breaks either is hollow and says so. [ms]
     here, best : mapping, optional
         The point of the present setting, and the best one within the limits.
     revision : str
@@ -82,15 +84,17 @@ def pareto(
     shown = drawable(rows)
     data = [halo(shown)]
     for name, points in curves(rows).items():
-        data.append(_pareto_curve(drawable(points), name, style(points[0]["look"]), along))
+        hover = [_hover(row, name, along, limits) for row in drawable(points)]
+        data.append(_pareto_curve(drawable(points), name, style(points[0]["look"]), hover))
     data += _ends(rows)
     marks = [
         (row, look) for row, look in ((best, _BEST), (here, _HERE)) if row is not None and drawable([row])
     ]
     data += [_mark(row, look) for row, look in marks]
-    edge = 1000 / slo_tpot_ms
+    edge = 1000 / limits.tpot_ms
     annotations = _labels(rows, own, along, [row for row, _ in marks], frame)
-    annotations += [_edge_words(frame, edge, slo_tpot_ms), _BETTER, *_mark_words(marks, frame)]
+    annotations += [_edge_words(frame, edge, limits.tpot_ms), *_corner_words(shown, limits)]
+    annotations += _mark_words(marks, frame)
     layout = figure_layout(frame) | {
         "uirevision": revision,
         "annotations": annotations,
@@ -106,7 +110,6 @@ PARETO_HOVER = (
     "TPOT p50 %{customdata[3]} · p99 %{customdata[4]}<br>"
     "%{customdata[5]}<br>%{customdata[6]}%{customdata[7]}<extra></extra>"
 )
-_BETTER = note("better ↗", 0.995, 0.985, size=13, xref="paper", yref="paper", xanchor="right", yanchor="top")
 _BEST = ("best within the limits", "star", 16)
 _HERE = ("this setting", "circle-open", 17)
 
@@ -133,7 +136,7 @@ def _edge_words(frame: Frame, edge: float, slo_tpot_ms: float) -> dict:
     )
 
 
-def _pareto_curve(rows: list[Row], name: str, look: tuple[str, str, str], along: Along) -> dict:
+def _pareto_curve(rows: list[Row], name: str, look: tuple[str, str, str], hover: list[list[str]]) -> dict:
     colour, dash, symbol = look
     return scatter(
         short(row[X] for row in rows),
@@ -145,31 +148,37 @@ def _pareto_curve(rows: list[Row], name: str, look: tuple[str, str, str], along:
             "color": colour,
             "size": 8,
             "line": {"width": 1.5, "color": colour},
-            "symbol": [symbol + ("-open" if row["saturated"] else "") for row in rows],
+            "symbol": [marker(row, symbol) for row in rows],
             "opacity": [1.0 if row["on_frontier"] else FAINT for row in rows],
         },
-        customdata=[_hover(row, name, along) for row in rows],
+        customdata=hover,
         hovertemplate=PARETO_HOVER,
     )
 
 
-def _hover(row: Row, name: str, along: Along) -> list[str]:
+def _corner_words(shown: Sequence[Row], limits: Limits) -> list[dict]:
+    """Return the words in the corner no curve reaches: what is better, and what a hollow marker means."""
+    place: dict[str, Any] = {
+        "xref": "paper",
+        "yref": "paper",
+        "xanchor": "right",
+        "yanchor": "top",
+        "align": "right",
+    }
+    hollow = hollow_words(shown, limits)
+    better = note("better ↗", 0.995, 0.985, size=13, **place)
+    return [better, *([note(hollow, 0.995, 0.985, yshift=-20, **place)] if hollow else [])]
+
+
+def _hover(row: Row, name: str, along: Along, limits: Limits) -> list[str]:
     latencies = ("ttft_ms_p50", "ttft_ms_p99", "tpot_ms_p50", "tpot_ms_p99")
     return [
         f"{name} · {along.text(row)}",
-        *(duration(row[latency]) for latency in latencies),
+        *(held_words(row, latency) for latency in latencies),
         f"limited by {limit_words(row['limit'])}",
-        _verdict(row),
+        verdict(row, limits),
         badge_hover(row, reasons=False),
     ]
-
-
-def _verdict(row: Row) -> str:
-    if row["saturated"]:
-        return "overloaded: latencies grow with the length of the run"
-    if not row["meets_slo"]:
-        return "misses the latency limits"
-    return "on the frontier, within the limits" if row["on_frontier"] else "within the limits"
 
 
 def _ends(rows: Sequence[Row]) -> list[dict]:
@@ -410,8 +419,8 @@ def _percentiles(rows: list[Row], name: str, axis: str, colour: str, symbol: str
                     "symbol": [symbol + ("-open" if row["saturated"] else "") for row in rows],
                 },
                 "customdata": [
-                    [duration(value), "overloaded" if row["saturated"] else "stable"]
-                    for value, row in zip(values, rows, strict=True)
+                    [held_words(row, f"{name}_ms_{percentile}"), OVERLOADED if row["saturated"] else "stable"]
+                    for row in rows
                 ],
                 "hovertemplate": f"{word} {percentile} %{{customdata[0]}} at %{{x:,.3~r}} req/s<br>"
                 "%{customdata[1]}<extra></extra>",

@@ -16,7 +16,9 @@ from sim_core.scenario.scenario import FIELDS, SPECS, Scenario, accelerator_of, 
 from sim_core.view.drawing import figures, trust_words
 from sim_core.view.drawing.figures import LIMITS, Row, curves
 from sim_core.view.drawing.templates import render
+from sim_core.view.drawing.verdicts import WITHHELD, Limits, holding
 from sim_core.view.drawing.words import Along, duration, number, percent
+from sim_core.view.frontier import overload
 from sim_core.view.frontier import words as findings
 from sim_core.view.frontier.figures import (
     fit_load,
@@ -109,7 +111,7 @@ def key_figures(sweep: Sweep, found: Result) -> None:
         )
 
     label = "none" if best is None else f"{best['curve']}, {along.text(best)}"
-    here = f"{sweep.own}, {along.text(found.here)}" + ("" if found.here["feasible"] else ": does not run")
+    here = f"{sweep.own}, {along.text(found.here)}" + _standing(found.here)
     main = cell("best", "", "tok/s per accelerator", True, _how_sure(sweep, best))
     st.html(
         render(
@@ -118,6 +120,7 @@ def key_figures(sweep: Sweep, found: Result) -> None:
             best=main._replace(kind="main"),
             here=here,
             cells=[cell(*figure, _note(figure[0], found)) for figure in FIGURES],
+            reason=overload.reason(sweep, found),
         )
     )
 
@@ -139,7 +142,14 @@ def _how_sure(sweep: Sweep, best: Row | None) -> str:
 def _values(sweep: Sweep, found: Result) -> dict[str, float]:
     best = stars.best(sweep, found)
     values = {"best": math.nan if best is None else best[figures.Y]}
-    return values | {name: found.here.get(name, math.nan) for name, *_ in FIGURES}
+    return values | {name: overload.carried(found.here, name) for name, *_ in FIGURES}
+
+
+def _standing(here: Row) -> str:
+    """Return what keeps the present setting from being one, in words behind its name; "" if nothing does."""
+    if not here["feasible"]:
+        return ": does not run"
+    return ": overloaded" if here["saturated"] else ""
 
 
 def _quick_values(sweep: Sweep) -> dict[str, float]:
@@ -163,6 +173,8 @@ def _values_before(sweep: Sweep, now: dict[str, float]) -> dict[str, float]:
 
 def _note(name: str, found: Result) -> str:
     """Return what a reader of a percentile must know: its interval where known, else its sample count."""
+    if overload.is_hidden(found.here, name):
+        return WITHHELD
     if not name.endswith("_p99"):
         return ""
     low, high = found.here.get(f"{name}_low", math.nan), found.here.get(f"{name}_high", math.nan)
@@ -205,7 +217,7 @@ def show_frontier(sweep: Sweep, found: Result) -> None:
         frame,
         along=along,
         own=sweep.own,
-        slo_tpot_ms=sweep.scenario.slo_tpot_ms,
+        limits=Limits(sweep.scenario.slo_ttft_ms, sweep.scenario.slo_tpot_ms),
         here=found.here,
         best=best,
         revision=revision,
@@ -325,11 +337,12 @@ def show_table(sweep: Sweep, found: Result) -> None:
     """Show the points as a table."""
     along = sweeps.ALONG[sweep.along]
     columns = {"curve": sweeps.VARY[sweep.by].capitalize(), along.column: along.heading} | TABLE
-    shown = found.table().reindex(columns=list(columns))
+    held = [row | {name: holding(row, name) for name in TABLE if name in row} for row in found.rows]
+    shown = found._replace(rows=held).table().reindex(columns=list(columns))
     shown["limit"] = [limit_words(limit) if limit in LIMITS else "" for limit in shown["limit"]]
     numbers = shown.select_dtypes("number").columns
     shown[numbers] = shown[numbers].map(lambda value: float(f"{value:.4g}"))
-    st.dataframe(shown.rename(columns=columns), hide_index=True, height=560)
+    st.dataframe(shown.rename(columns=columns), hide_index=True, height=560, placeholder="–")
 
 
 TABLE = {
@@ -420,11 +433,12 @@ def reading_help(sweep: Sweep) -> None:
     words = {
         "frontier": "Up and to the right is better: more tokens per accelerator, and more tokens per second "
         "for a user. The pale band is the frontier over all curves; faint points are beaten by another one, "
-        "hollow ones are overloaded. The star is the best curve at its capacity, the highest load within the "
-        "limits; its bar is what other seeds give.",
+        "hollow ones break a latency limit or are overloaded. The star is the best curve at its capacity, the "
+        "highest load within the limits; its bar is what other seeds give.",
         "load": "Latency against load. Bands are 95 % intervals; hollow points are overloaded, and their "
-        "latencies grow with the length of the run.",
-        "table": "The files below hold all columns with all digits.",
+        "TTFT grows with the length of the run.",
+        "table": "What an overloaded point shows no value for depends on the length of its run. The files "
+        "below hold all columns with all digits.",
     }[state.view("show")]
     notes = [*accelerator_of(scenario).warnings, *model_of(scenario).warnings]
     st.caption(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from sim_core.scenario.scenario import Scenario
 from sim_core.sweep.ranges import SEEDS
 from sim_core.view.drawing.figures import Row, Y, curves, drawable
+from sim_core.view.drawing.verdicts import OVERLOADED
 from sim_core.view.drawing.words import Along, duration, number, percent
 from sim_core.view.frontier.figures import limit_words
 
@@ -37,7 +38,10 @@ def sweep_finding(
         )
     limits = limits_words(scenario)
     if best is None:
-        nearest = min(drawable(rows), key=_slowness)
+        steady = [row for row in drawable(rows) if not row["saturated"]]
+        if not steady:
+            return f"No point stays within {limits}: all are {OVERLOADED}."
+        nearest = min(steady, key=_slowness)
         ttft, tpot = (duration(nearest[f"slo_{name}_ms_reached"]) for name in ("ttft", "tpot"))
         if _slowness(nearest) == math.inf:
             return f"No point stays within {limits}: {TURNED_AWAY}."

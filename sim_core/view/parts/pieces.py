@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import streamlit as st
 
 from sim_core.view.drawing.templates import Markup, render
+from sim_core.view.drawing.verdicts import OVERLOADED, WITHHELD, holding, is_withheld
 from sim_core.view.drawing.words import number, percent
 from sim_core.view.session import record
 
@@ -70,6 +71,15 @@ def table(caption: str, heads: Sequence[str], lines: Sequence[Line], scroll: boo
         (name, [Cell(cell) if isinstance(cell, str) else cell for cell in cells]) for name, cells in lines
     ]
     st.html(render("parts/table.html", caption=caption, heads=heads, lines=whole, scroll=scroll))
+
+
+def point_cells(
+    points: Sequence[Mapping[str, Any]], name: str, format: Callable[[Any], str], more_is_better: bool | None
+) -> list[Cell]:
+    """Return one figure of some points as cells; what an overloaded one has no value for says so."""
+    found = cells([holding(point, name) for point in points], format, more_is_better)
+    hidden = Cell(WITHHELD, "bs-bad", OVERLOADED)
+    return [hidden if is_withheld(point, name) else cell for point, cell in zip(points, found, strict=True)]
 
 
 def cells(values: Sequence[float], format: Callable[[Any], str], more_is_better: bool | None) -> list[Cell]:

@@ -20,7 +20,6 @@ from sim_core.price import price as prices
 from sim_core.questions import compare, design, sensitivity
 from sim_core.questions.shift.cluster import DEFAULT_SOURCES
 from sim_core.questions.teaching import lessons, rooms
-from sim_core.results.answers import STABLE_FRAC
 from sim_core.results.limits import bands_of, binding
 from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario, calibration_of
 from sim_core.sweep.capacity import CAPACITY_REQUESTS
@@ -64,7 +63,7 @@ def section(title: str) -> str:
     """Return one section of the written part."""
     text = _TEXT.split(f"## {title}\n", 1)[1].split("\n## ", 1)[0]
     switch_ms = 1e3 * calibration("typical").base.prefill_request_s
-    values = {"{stable}": f"{STABLE_FRAC:.0%}", "{switch}": quantity(switch_ms, "ms")}
+    values = {"{switch}": quantity(switch_ms, "ms")}
     values |= {"{capacity_requests}": f"{CAPACITY_REQUESTS:,}", "{seeds}": str(SEEDS)}
     for name, value in values.items():
         text = text.replace(name, value)

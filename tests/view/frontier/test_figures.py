@@ -12,6 +12,7 @@ import pytest
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.drawing import figures, words
 from sim_core.view.drawing.figures import X, Y, envelope
+from sim_core.view.drawing.verdicts import Limits, holding
 from sim_core.view.drawing.words import THIN, Along, duration, number, percent, quantity, rate
 from sim_core.view.frontier import words as findings
 from sim_core.view.frontier.figures import fit_load, load_curve, load_sentence, pareto, pareto_sentence
@@ -59,8 +60,11 @@ CASES = {
 }
 
 
+LIMITS = Limits(2000.0, 40.0)
+
+
 def draw(rows: list[dict], frame: figures.Frame | None = None, **changes) -> dict:
-    options = {"along": CLIENTS, "own": "TP 1", "slo_tpot_ms": 40.0, "here": rows[0], "best": rows[-1]}
+    options = {"along": CLIENTS, "own": "TP 1", "limits": LIMITS, "here": rows[0], "best": rows[-1]}
     return pareto(rows, frame or figures.frame_around(rows), **(options | changes))
 
 
@@ -106,6 +110,53 @@ def test_points_nobody_would_choose_are_faint_and_overloaded_ones_hollow() -> No
     first, second = (trace for trace in draw(SWEEP)["data"] if trace.get("name") in ("TP 1", "TP 2"))
     assert first["marker"]["opacity"] == [figures.FAINT, 1.0, 1.0]
     assert second["marker"]["symbol"] == ["square", "square", "square-open"]
+
+
+def hollow(figure: dict) -> list[str]:
+    """Return what a chart says of hollow markers."""
+    texts = [note["text"].replace(THIN, " ") for note in figure["layout"]["annotations"]]
+    return [text for text in texts if text.startswith("hollow")]
+
+
+def test_points_that_break_a_limit_are_hollow_and_say_which() -> None:
+    """Oracle: arithmetic. 3 s against 2 s is 1.5 times, 75 ms against 40 ms 1.9 times."""
+    rows = [
+        point("TP 1", 1, 100, 100),
+        point("TP 1", 2, 90, 200, meets_slo=False, slo_ttft_ms_reached=3000.0),
+        point("TP 1", 4, 13, 400, meets_slo=False, slo_tpot_ms_reached=75.0),
+        point(
+            "TP 1", 8, 12, 500, meets_slo=False, slo_ttft_ms_reached=math.inf, slo_tpot_ms_reached=math.inf
+        ),
+        point("TP 1", 9, 11, 510, meets_slo=False, saturated=True, slo_ttft_ms_reached=9e6),
+    ]
+    data = draw(rows)["data"]
+    curve = next(trace for trace in data if trace.get("name") == "TP 1")
+    assert curve["marker"]["symbol"] == ["circle", *4 * ["circle-open"]]
+    verdicts = [hover[6].replace(THIN, " ") for hover in curve["customdata"]]
+    assert verdicts[1:] == [
+        "breaks the TTFT limit: 3 s, 1.5 times 2 s",
+        "breaks the TPOT limit: 75 ms, 1.9 times 40 ms",
+        "turns too many requests away",
+        "overloaded: the queue grows over the run",
+    ]
+    assert curve["customdata"][4][1:3] == ["overloaded", "overloaded"]
+    assert curve["customdata"][4][3] != "overloaded"
+    assert hollow(draw(rows)) == ["hollow: beyond TTFT 2 s<br>or TPOT 40 ms<br>or overloaded"]
+    assert hollow(draw(rows[:3])) == ["hollow: beyond TTFT 2 s<br>or TPOT 40 ms"]
+    assert hollow(draw(rows[:1])) == []
+
+
+def test_an_overloaded_point_shows_no_figure_that_depends_on_its_run() -> None:
+    """Oracle: what grows with the run, by name; the time per token does not."""
+    row = point(saturated=True, meets_slo=False) | {"usd_per_mtok": 2.3, "goodput_per_s": 1.0}
+    for name in ("ttft_ms_p50", "ttft_ms_p99", "e2e_ms_mean", "goodput_per_s", "usd_per_mtok"):
+        assert math.isnan(holding(row, name)), name
+    assert holding(row, "tpot_ms_p99") == row["tpot_ms_p99"]
+    assert holding(row | {"saturated": False}, "usd_per_mtok") == 2.3
+    lone = say([row], None, row)
+    assert lone.endswith("all are overloaded: the queue grows over the run.")
+    both = say([row | {X: 500.0}, point(load=2, meets_slo=False)], None, row)
+    assert "The fastest, TP 1 at 2 clients," in both
 
 
 def test_a_curve_that_ends_says_why() -> None:

@@ -16,6 +16,7 @@ from sim_core.evidence.coverage import STEEP_LOAD
 from sim_core.evidence.errors import scored
 from sim_core.scenario.link.page_settings import SETTINGS
 from sim_core.view.drawing import figures, trust_words
+from sim_core.view.drawing.verdicts import Limits
 from sim_core.view.frontier.figures import pareto
 from sim_core.view.parts import actions
 from sim_core.view.session import sweeps
@@ -160,7 +161,7 @@ def test_each_curve_of_the_frontier_has_its_own_badge() -> None:
     assert badges["h100-sxm", False] == trust.VALIDATED and badges["h100-sxm", True] == trust.EXTRAPOLATED
     assert badges["trainium3", False] == trust.ANNOUNCED
     drawn = pareto(rows, figures.frame_around(rows, False, False), along=sweeps.ALONG["load_frac"], own="",
-                           slo_tpot_ms=40.0, here=None, best=None)  # fmt: skip
+                           limits=Limits(2000.0, 40.0), here=None, best=None)  # fmt: skip
     hovers = {
         row[0].partition(" · ")[0]: row[-1] for trace in drawn["data"] for row in trace.get("customdata", [])
     }

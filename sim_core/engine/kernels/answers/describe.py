@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from sim_core.engine.compiling import Entry, inlined, inner
 from sim_core.engine.kernels.answers.gap_percentiles import gap_percentiles
-from sim_core.engine.kernels.answers.select import band, percentile, percentiles
+from sim_core.engine.kernels.answers.growth import queue_grows
+from sim_core.engine.kernels.answers.records import FEW
+from sim_core.engine.kernels.answers.select import BLOCKS, band, percentiles
 from sim_core.engine.kernels.records import ONE, ZERO
 
-STABLE_FRAC = 0.98
-GROWTH = 1.2
-DRIFT = 0.0005
 NEAR = 1.5  # further from a limit than this factor, no interval reaches it
 
 
@@ -24,23 +21,34 @@ def set_window(answer, asked, rows):
     Those that are asked for, from the first of them to the last arrival; where there are none, or that is
     no time, everything.
     """
+    answer.first = asked.first
+    answer.last = asked.last
+    answer.start_s = rows.arrival_s[asked.first]
+    answer.end_s = rows.arrival_s[0]
+    for i in range(rows.arrival_s.size):
+        answer.end_s = max(answer.end_s, rows.arrival_s[i])
+    if asked.last <= asked.first or not answer.end_s > answer.start_s:
+        answer.whole = ONE if asked.last > asked.first else ZERO
+        use_everything(answer, rows)
+
+
+@inner
+def use_everything(answer, rows):
+    """Enter all requests, and the time from the first arrival to the last token."""
     count = rows.arrival_s.size
-    first, last = asked.first, asked.last
-    start_s = rows.arrival_s[first]
-    end_s = rows.arrival_s[0]
+    answer.first = 0
+    answer.last = count
+    answer.start_s = rows.arrival_s[0]
+    answer.end_s = -math.inf
     for i in range(count):
-        end_s = max(end_s, rows.arrival_s[i])
-    if last <= first or not end_s > start_s:
-        first, last = ZERO, np.int64(count)
-        start_s = rows.arrival_s[0]
-        end_s = -math.inf
-        for i in range(count):
-            start_s = min(start_s, rows.arrival_s[i])
-            end_s = max(end_s, rows.finished_s[i])
-    answer.first = first
-    answer.last = last
-    answer.start_s = start_s
-    answer.end_s = end_s
+        answer.start_s = min(answer.start_s, rows.arrival_s[i])
+        answer.end_s = max(answer.end_s, rows.finished_s[i])
+
+
+@inlined
+def holds_few(finished, used):
+    """Return whether too few requests finish in a window: its rates would be of others than its latencies."""
+    return finished < FEW and 2 * finished <= used
 
 
 @inlined
@@ -93,23 +101,12 @@ def tally(answer, asked, rows, work):
 
 
 @inner
-def is_saturated(answer, asked, work):
-    """Return whether requests arrive faster than they finish, and wait longer and longer (open loop).
-
-    Fewer than 98% finish; and the median TTFT grows over the thirds of the requests: by a fifth, and by half
-    a thousandth of the time (less is a batch that still fills up, in a run too short to tell).
-    """
+def is_saturated(answer, asked, rows, work):
+    """Return whether requests arrive faster than they finish, and wait longer and longer (open loop)."""
     arrived = answer.last - answer.first
-    if not asked.open or arrived < 20 or answer.finished >= STABLE_FRAC * arrived:
+    if not asked.open or arrived < BLOCKS or answer.finished >= arrived:
         return False
-    third, longer = arrived // 3, arrived % 3
-    early = percentile(work.ttft_ms[: third + min(longer, 1)], third + min(longer, ONE), 50.0, work)
-    place = third + min(longer, 1)
-    size = third + (1 if longer == 2 else 0)
-    middle = percentile(work.ttft_ms[place : place + size], size, 50.0, work)
-    late = percentile(work.ttft_ms[place + size : arrived], third, 50.0, work)
-    growing = early < middle and middle < late and late > GROWTH * early
-    return growing and (late - early) / 1e3 > DRIFT * (answer.end_s - answer.start_s)
+    return queue_grows(rows.arrival_s[answer.first :], arrived, work)
 
 
 @inlined
@@ -151,14 +148,18 @@ def describe_run(answers, asked, rows, gap_counts, quantiles, percentiles_ms, wo
     answer = answers[0]
     set_window(answer, asked, rows)
     tally(answer, asked, rows, work)
+    answer.saturated = ONE if is_saturated(answer, asked, rows, work) else ZERO
+    if holds_few(answer.finished, answer.last - answer.first):
+        answer.whole = ONE
+        use_everything(answer, rows)
+        tally(answer, asked, rows, work)
     used, many = answer.last - answer.first, answer.many
     percentiles(work.ttft_ms, used, quantiles, percentiles_ms[0], work)
     percentiles(work.tpot_ms, many, quantiles, percentiles_ms[1], work)
     percentiles(work.e2e_ms, used, quantiles, percentiles_ms[2], work)
-    answer.gaps_counted = gap_percentiles(gap_counts, quantiles[:-1], percentiles_ms[3])
+    answer.gaps_counted, answer.gaps_mean_ms = gap_percentiles(gap_counts, quantiles[:-1], percentiles_ms[3])
     answer.slo_ttft_ms = math.inf if quantiles[-1] > 100 else percentiles_ms[0, -1]
     answer.slo_tpot_ms = math.inf if quantiles[-1] > 100 else percentiles_ms[1, -1]
     enter_limits(answer, asked, used, many, work)
-    answer.saturated = ONE if is_saturated(answer, asked, work) else ZERO
     if asked.banded:
         enter_bands(answer, used, many, work)

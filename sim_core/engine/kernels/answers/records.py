@@ -9,6 +9,7 @@ import numpy as np
 from sim_core.engine.kernels.answers.select import BINS
 
 LATENCIES = ("ttft", "tpot", "e2e", "itl")  # the rows of the table of percentiles
+FEW = 100  # requests that finish in a window
 
 
 class Findings(NamedTuple):
@@ -25,6 +26,8 @@ class Findings(NamedTuple):
     many: int  # those of more than one token
     gaps: int  # between their tokens
     gaps_counted: int  # in the histogram of a run
+    gaps_mean_ms: float  # of these
+    whole: int  # 1: the window that was asked for holds too few requests, so that all of the run counts
     slo_ttft_ms: float  # reached at the percentile of the limits; infinite where a rejected request is
     slo_tpot_ms: float
     saturated: int
