@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim_core.evidence.own.formats.points import MAX_ROWS, TOOLS, OwnPoint, Upload
-from sim_core.evidence.own.formats.read import MAX_BYTES, is_profile, read_upload
+from sim_core.evidence.own.formats.points import MAX_ROWS, OwnPoint, Upload
+from sim_core.evidence.own.formats.read import MAX_BYTES, TOOLS, is_profile, read_upload
 from sim_core.fields.errors import ScenarioError
 from tests.places import SAMPLES
 

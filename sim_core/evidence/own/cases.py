@@ -16,6 +16,7 @@ from sim_core.price.price import Method, method_under, price_of, slowed
 from sim_core.price.priced import priced
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.draws import requests_sent
+from sim_core.traffic.requests import Requests
 
 METRICS = ("ttft_ms", "tpot_ms", "itl_ms", "e2e_ms", "output_tok_per_s")
 SCALES: Mapping[str, float] = {  # log errors that such measurements have; see `measured.about`
@@ -33,11 +34,15 @@ MAX_REQUESTS = 5_000
 
 
 class Case(NamedTuple):
-    """A measured point, ready to be simulated, and what had to be assumed for it."""
+    """A measured point, ready to be simulated, and what had to be assumed for it.
+
+    `rows` are the very requests to send, where the scenario's keys do not say them all.
+    """
 
     point: OwnPoint
     scenario: Scenario
     assumed: str
+    rows: Requests | None = None
 
 
 def case_of(point: OwnPoint, base: Scenario) -> Case:
@@ -56,7 +61,7 @@ def case_of(point: OwnPoint, base: Scenario) -> Case:
     rows = min(len(point.rows), MAX_REQUESTS) if point.rows is not None else 0
     count = rows or min(point.requests, MAX_REQUESTS) or 10 * changes.get("concurrency", 100)
     changes |= lengths | {"requests": int(count), "request_list": "", "warmup_frac": 0.0}
-    return Case(point, base.replace(**changes), "; ".join(filter(None, (assumed, more))))
+    return Case(point, base.replace(**changes), "; ".join(filter(None, (assumed, more))), point.rows)
 
 
 def _lengths(point: OwnPoint) -> tuple[dict[str, Any], str]:
@@ -65,7 +70,8 @@ def _lengths(point: OwnPoint) -> tuple[dict[str, Any], str]:
     if not (prompt > 0 and output > 0):
         return {}, "lengths as in the scenario; the file does not state them"
     found = {"prompt_tokens": max(round(prompt), 1), "output_tokens": max(round(output), 1), "mix": ""}
-    return found | {"prompt_cv": point.prompt_cv, "output_cv": point.output_cv}, ""
+    spread = {"prompt_cv": point.prompt_cv, "output_cv": point.output_cv}
+    return found | {key: cv if math.isfinite(cv) else 0.0 for key, cv in spread.items()}, ""
 
 
 def _traffic(point: OwnPoint) -> tuple[dict[str, Any], str]:
@@ -124,7 +130,7 @@ def _simulated(case: Case, method: Method | None, steps_take: float) -> tuple[fl
     price = price_of(case.scenario, method=method)
     price = price if steps_take == 1.0 else slowed(price, steps_take)
     known = priced(case.scenario, price=price, method=method)
-    done = run_priced(known, requests_sent(case.scenario, case.point.rows))
+    done = run_priced(known, requests_sent(case.scenario, case.rows))
     served = ~done.rejected
     first_s, finished_s = done.first_token_s[served], done.finished_s[served]
     outputs, arrival_s = done.output_tokens[served], done.arrival_s[served]

@@ -10,6 +10,8 @@ from typing import Any
 
 from sim_core.evidence.own.formats.points import (
     NAN,
+    Content,
+    Format,
     OwnPoint,
     Upload,
     above_zero,
@@ -90,10 +92,16 @@ def aiperf(values: Mapping[str, float], load: Mapping[str, float]) -> OwnPoint:
     )
 
 
-def aiperf_csv(text: str, name: str) -> Upload:
+def aiperf_json(content: Content) -> Upload:
+    """Return the points of AIPerf summaries."""
+    points = [aiperf(aiperf_values(entry), aiperf_load(entry)) for entry in content.entries]
+    return finished(content.name, "aiperf", points, [])
+
+
+def aiperf_csv(content: Content) -> Upload:
     """Return the point of an AIPerf CSV: one metric a row, its mean in the second column."""
     found: dict[str, dict[str, Any]] = {}
-    for row in csv.reader(text.splitlines()):
+    for row in csv.reader(content.text.splitlines()):
         match = re.fullmatch(r"(.{1,80}?) \((.{1,40})\)|(.{1,80})", row[0].strip()) if len(row) > 1 else None
         if match is None:
             continue
@@ -107,7 +115,7 @@ def aiperf_csv(text: str, name: str) -> Upload:
     for key in ("request_throughput", "output_token_throughput", "request_count"):
         found.get(key, {}).pop("std", None)
     point = aiperf(aiperf_values(found), {"concurrency": NAN, "request_rate": NAN})
-    return finished(name, "aiperf", [point], [])
+    return finished(content.name, "aiperf", [point], [])
 
 
 def number_in(text: str) -> float:
@@ -115,3 +123,15 @@ def number_in(text: str) -> float:
         return float(text.replace(",", "")) if len(text) < 40 else NAN
     except ValueError:
         return NAN
+
+
+def _knows(content: Content) -> bool:
+    blocks = (content.first.get(key) for key in ("time_to_first_token", "request_latency"))
+    return any(isinstance(block, dict) for block in blocks) or content.heads[:1] == ["Metric"]
+
+
+def _read(content: Content) -> Upload:
+    return aiperf_json(content) if content.entries else aiperf_csv(content)
+
+
+FORMATS = (Format("aiperf", "AIPerf: `profile_export_aiperf.json` or `.csv`", _knows, _read),)

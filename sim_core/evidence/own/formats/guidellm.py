@@ -7,6 +7,8 @@ from typing import Any
 
 from sim_core.evidence.own.formats.points import (
     NAN,
+    Content,
+    Format,
     OwnPoint,
     Upload,
     above_zero,
@@ -21,10 +23,10 @@ from sim_core.evidence.own.formats.points import (
 # --- GuideLLM -------------------------------------------------------------------------------------
 
 
-def guidellm(report: dict[str, Any], name: str) -> Upload:
+def guidellm(content: Content) -> Upload:
     """Return the points of a GuideLLM report, one for each benchmark."""
-    entries = [entry for entry in report["benchmarks"] if isinstance(entry, dict)]
-    return finished(name, "guidellm", [_guidellm_point(entry) for entry in entries], [])
+    entries = [entry for entry in content.first["benchmarks"] if isinstance(entry, dict)]
+    return finished(content.name, "guidellm", [_guidellm_point(entry) for entry in entries], [])
 
 
 def _guidellm_point(entry: dict[str, Any]) -> OwnPoint:
@@ -71,3 +73,13 @@ def _guidellm_point(entry: dict[str, Any]) -> OwnPoint:
         output_tok_per_s=mean("output_tokens_per_second"),
         request_per_s=mean("requests_per_second"),
     )
+
+
+FORMATS = (
+    Format(
+        "guidellm",
+        "GuideLLM: the benchmarks JSON",
+        knows=lambda content: isinstance(content.first.get("benchmarks"), list),
+        read=guidellm,
+    ),
+)

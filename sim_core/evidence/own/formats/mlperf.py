@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from sim_core.evidence.own.formats.aiperf import number_in
-from sim_core.evidence.own.formats.points import NAN, OwnPoint, whole
+from sim_core.evidence.own.formats.points import NAN, Content, Format, OwnPoint, Upload, finished, whole
 from sim_core.fields.errors import ScenarioError, shown
 
 # --- MLPerf ---------------------------------------------------------------------------------------
@@ -44,3 +44,17 @@ def mlperf(text: str, name: str) -> OwnPoint:
         output_tok_per_s=tokens,
         request_per_s=samples,
     )
+
+
+def _read(content: Content) -> Upload:
+    return finished(content.name, "mlperf", [mlperf(content.text, content.name)], [])
+
+
+FORMATS = (
+    Format(
+        "mlperf",
+        "MLPerf LoadGen: `mlperf_log_summary.txt`",
+        knows=lambda content: "MLPerf Results Summary" in content.text[:10_000],
+        read=_read,
+    ),
+)

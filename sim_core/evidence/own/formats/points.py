@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from sim_core.fields.errors import ScenarioError
 from sim_core.traffic.requests import Requests
-
-TOOLS = MappingProxyType(
-    {
-        "vllm": "vLLM `bench serve`: the result JSON",
-        "sglang": "SGLang `bench_serving`: the JSON lines",
-        "guidellm": "GuideLLM: the benchmarks JSON",
-        "aiperf": "AIPerf: `profile_export_aiperf.json` or `.csv`",
-        "mlperf": "MLPerf LoadGen: `mlperf_log_summary.txt`",
-        "requests": "A CSV of requests: `arrival_s,prompt_tokens,output_tokens,ttft_ms,e2e_ms`",
-        "steps": "A CSV of engine steps: `tokens,decode_context,prefill_pairs,time_ms`",
-    }
-)
 
 MAX_ROWS = 200_000
 MAX_POINTS = 200
@@ -41,8 +28,22 @@ REQUEST_COLUMNS = (
 class OwnPoint(NamedTuple):
     """One measured operating point; a number that the file does not give is NaN, a count 0.
 
-    `arrivals` is empty where the file does not say how requests were sent; `statistic` says whether latencies
-    are means or medians.
+    Attributes
+    ----------
+    arrivals : str
+        As in a scenario; empty where the file does not say how requests were sent.
+    max_open : int
+        Cap on open requests beside a rate, or on requests sent all at once; 0 is none.
+    prompt_cv, output_cv : float
+        Variation of the lengths; NaN where the file does not tell, 0 where they are known to be equal.
+    statistic : str
+        Whether latencies are means or medians.
+    rows : Requests or None
+        The very requests, where the file holds them.
+    left_out : str
+        Why the point is shown but is no evidence, as a sentence; empty where it is.
+    notes : tuple of str
+        What else must be known of it: failed requests, figures left out, what was assumed.
     """
 
     name: str
@@ -54,8 +55,8 @@ class OwnPoint(NamedTuple):
     requests: int = 0
     prompt_tokens: float = NAN
     output_tokens: float = NAN
-    prompt_cv: float = 0.0
-    output_cv: float = 0.0
+    prompt_cv: float = NAN
+    output_cv: float = NAN
     ttft_ms: float = NAN
     tpot_ms: float = NAN
     itl_ms: float = NAN
@@ -64,6 +65,9 @@ class OwnPoint(NamedTuple):
     request_per_s: float = NAN
     statistic: str = "mean"
     rows: Requests | None = None
+    max_open: int = 0
+    left_out: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class OwnSteps(NamedTuple):
@@ -85,13 +89,39 @@ class Upload(NamedTuple):
     notes: tuple[str, ...]
 
 
+class Content(NamedTuple):
+    """A file's content as readers see it: its text, and its JSON objects or its CSV's titles."""
+
+    name: str
+    text: str
+    entries: list[dict[str, Any]]
+    heads: list[str]
+
+    @property
+    def first(self) -> dict[str, Any]:
+        """The first JSON object; empty in other files."""
+        return self.entries[0] if self.entries else {}
+
+
+class Format(NamedTuple):
+    """One kind of file: how it is called, known by its content, and read.
+
+    `title` is a line of Markdown for the list of what can be uploaded: the tool, a colon, its file.
+    """
+
+    tool: str
+    title: str
+    knows: Callable[[Content], bool]
+    read: Callable[[Content], Upload]
+
+
 def finished(name: str, tool: str, points: list[OwnPoint], notes: list[str]) -> Upload:
     """Return the upload of the points that say something; without any, the file is refused."""
     useful = [point for point in points if _says_something(point)]
     if not useful:
         why = f" {notes[0]}" if notes else ""
         raise ScenarioError(
-            f"{name} is a result of {TOOLS[tool].partition(':')[0]} without any latency or throughput.{why} "
+            f"{name} is a benchmark's result without any latency or throughput.{why} "
             "Upload one of a finished run."
         )
     if len(useful) < len(points):

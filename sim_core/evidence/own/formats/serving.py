@@ -6,6 +6,8 @@ import math
 from typing import Any
 
 from sim_core.evidence.own.formats.points import (
+    Content,
+    Format,
     OwnPoint,
     Upload,
     above_zero,
@@ -19,13 +21,23 @@ from sim_core.evidence.own.formats.points import (
 # --- vLLM and SGLang ------------------------------------------------------------------------------
 
 
-def serving(entries: list[dict[str, Any]], name: str) -> Upload:
+def serving(content: Content) -> Upload:
     """Return the points of `vllm bench serve` or of SGLang's `bench_serving`, whose keys are alike."""
-    sglang = any(key in entries[0] for key in ("mean_e2e_latency_ms", "sharegpt_output_len", "server_info"))
-    tool = "sglang" if sglang or entries[0].get("backend") == "sglang" else "vllm"
+    tool = "sglang" if _is_sglang(content) else "vllm"
     notes: list[str] = []
-    points = [_serving_point(entry, tool, notes) for entry in entries]
-    return finished(name, tool, points, notes)
+    points = [_serving_point(entry, tool, notes) for entry in content.entries]
+    return finished(content.name, tool, points, notes)
+
+
+def _is_either(content: Content) -> bool:
+    keys = ("mean_ttft_ms", "median_ttft_ms", "output_throughput", "mean_tpot_ms")
+    return any(key in content.first for key in keys)
+
+
+def _is_sglang(content: Content) -> bool:
+    keys = ("mean_e2e_latency_ms", "sharegpt_output_len", "server_info")
+    found = any(key in content.first for key in keys) or content.first.get("backend") == "sglang"
+    return found and _is_either(content)
 
 
 def _serving_point(entry: dict[str, Any], tool: str, notes: list[str]) -> OwnPoint:
@@ -69,3 +81,9 @@ def _serving_point(entry: dict[str, Any], tool: str, notes: list[str]) -> OwnPoi
         request_per_s=above_zero(entry, "request_throughput"),
         statistic=statistic,
     )
+
+
+FORMATS = (
+    Format("sglang", "SGLang `bench_serving`: the JSON lines", _is_sglang, serving),
+    Format("vllm", "vLLM `bench serve`: the result JSON", _is_either, serving),
+)

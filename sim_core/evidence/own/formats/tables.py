@@ -12,6 +12,8 @@ from sim_core.evidence.own.formats.points import (
     MAX_ROWS,
     NAN,
     REQUEST_COLUMNS,
+    Content,
+    Format,
     OwnPoint,
     OwnSteps,
     Upload,
@@ -54,33 +56,33 @@ def _kept(frame: pd.DataFrame, good: pd.Series, name: str, what: str, notes: lis
     return frame[good]
 
 
-def csv_steps(text: str, name: str) -> Upload:
+def csv_steps(content: Content) -> Upload:
     """Return the steps of a CSV."""
-    frame, notes = _columns(text, OwnSteps._fields, name)
+    frame, notes = _columns(content.text, OwnSteps._fields, content.name)
     finite = np.isfinite(frame).all(axis=1) & (frame <= LARGEST).all(axis=1)
     good = finite & (frame.tokens >= 1) & (frame.decode_context >= 0) & (frame.prefill_pairs >= 0)
     good &= frame.time_ms > 0
     what = "tokens at least 1, time_ms above 0 and no negative number are needed"
-    frame = _kept(frame, good, name, what, notes)
+    frame = _kept(frame, good, content.name, what, notes)
     steps = OwnSteps(*(frame[key].to_numpy() for key in OwnSteps._fields))
-    return Upload(name, "steps", (), steps, tuple(notes))
+    return Upload(content.name, "steps", (), steps, tuple(notes))
 
 
-def csv_requests(text: str, name: str) -> Upload:
+def csv_requests(content: Content) -> Upload:
     """Return the requests of a CSV as one point that can be replayed."""
-    frame, notes = _columns(text, REQUEST_COLUMNS, name)
+    frame, notes = _columns(content.text, REQUEST_COLUMNS, content.name)
     lengths = (frame.prompt_tokens.round() >= 1) & (frame.output_tokens.round() >= 1)
     lengths &= (frame.prompt_tokens <= 1e6) & (frame.output_tokens <= 1e6)
     good = lengths & (frame.arrival_s >= 0) & (frame.arrival_s <= 1e8)
     what = "arrival_s of at least 0 and lengths of 1 to 1,000,000 tokens are needed"
-    frame = _kept(frame, good, name, what, notes).sort_values("arrival_s", kind="stable")
+    frame = _kept(frame, good, content.name, what, notes).sort_values("arrival_s", kind="stable")
     for key in ("ttft_ms", "e2e_ms"):
         frame[key] = frame[key].where((frame[key] > 0) & (frame[key] <= LARGEST))
     wrong = frame.e2e_ms < frame.ttft_ms
     if wrong.any():
         notes.append(f"{int(wrong.sum()):,} rows have an e2e_ms below their ttft_ms; both were left out.")
         frame.loc[wrong, ["ttft_ms", "e2e_ms"]] = NAN
-    return finished(name, "requests", [_requests_point(frame)], notes)
+    return finished(content.name, "requests", [_requests_point(frame)], notes)
 
 
 def _requests_point(frame: pd.DataFrame) -> OwnPoint:
@@ -115,3 +117,19 @@ def _requests_point(frame: pd.DataFrame) -> OwnPoint:
 def _mean(values: np.ndarray) -> float:
     known = values[np.isfinite(values)]
     return float(known.mean()) if known.size else NAN
+
+
+FORMATS = (
+    Format(
+        "requests",
+        f"A CSV of requests: `{','.join(REQUEST_COLUMNS)}`",
+        knows=lambda content: set(REQUEST_COLUMNS) <= set(content.heads),
+        read=csv_requests,
+    ),
+    Format(
+        "steps",
+        f"A CSV of engine steps: `{','.join(OwnSteps._fields)}`",
+        knows=lambda content: set(OwnSteps._fields) <= set(content.heads),
+        read=csv_steps,
+    ),
+)
