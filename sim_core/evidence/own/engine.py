@@ -285,9 +285,15 @@ def rows(engine: OwnEngine) -> list[dict[str, Any]]:
                 row[f"{name}_{label}"] = ratio * measured
                 row[f"{name}_{label}_error_pct"] = 100 * (ratio - 1)
             row[f"{name}_unseen_error_pct"] = 100 * (engine.unseen[place, column] - 1)
-        row["note"] = entry.problem or (entry.case.assumed if entry.case else "")
+        row["note"] = remark(entry)
         found.append(row)
     return found
+
+
+def remark(entry: MeasuredPoint) -> str:
+    """Return what must be said of an entry: why it is not simulated, or what was assumed and left out."""
+    assumed = entry.case.assumed if entry.case else entry.problem
+    return " ".join(filter(None, (f"{assumed[:1].upper()}{assumed[1:]}", *entry.point.notes)))
 
 
 def _clients(entry: MeasuredPoint) -> int:

@@ -13,8 +13,11 @@ from sim_core.traffic.requests import Requests
 
 MAX_ROWS = 200_000
 MAX_POINTS = 200
-MAX_NOTES = 5
+MAX_NOTES = 20
+MOST_FAILED = 0.1  # share of requests above which those that succeeded met another load than the one sent
+NEARLY_EQUAL = 0.1  # variation of lengths that a tool asks to be equal: engines and tokenizers vary them
 LARGEST = 1e12
+MOST_DIGITS = 40
 NAN = math.nan
 REQUEST_COLUMNS = (
     "arrival_s",
@@ -34,6 +37,8 @@ class OwnPoint(NamedTuple):
         As in a scenario; empty where the file does not say how requests were sent.
     max_open : int
         Cap on open requests beside a rate, or on requests sent all at once; 0 is none.
+    ramp_per_s : tuple of float
+        Rates at even steps from the first request to the last, where the rate changes; else empty.
     prompt_cv, output_cv : float
         Variation of the lengths; NaN where the file does not tell, 0 where they are known to be equal.
     statistic : str
@@ -66,6 +71,7 @@ class OwnPoint(NamedTuple):
     statistic: str = "mean"
     rows: Requests | None = None
     max_open: int = 0
+    ramp_per_s: tuple[float, ...] = ()
     left_out: str = ""
     notes: tuple[str, ...] = ()
 
@@ -117,7 +123,7 @@ class Format(NamedTuple):
 
 def finished(name: str, tool: str, points: list[OwnPoint], notes: list[str]) -> Upload:
     """Return the upload of the points that say something; without any, the file is refused."""
-    useful = [point for point in points if _says_something(point)]
+    useful = [point for point in points if says_something(point)]
     if not useful:
         why = f" {notes[0]}" if notes else ""
         raise ScenarioError(
@@ -133,7 +139,7 @@ def finished(name: str, tool: str, points: list[OwnPoint], notes: list[str]) -> 
     return Upload(name, tool, tuple(useful[:MAX_POINTS]), None, tuple(notes))
 
 
-def _says_something(point: OwnPoint) -> bool:
+def says_something(point: OwnPoint) -> bool:
     values = (point.ttft_ms, point.tpot_ms, point.itl_ms, point.e2e_ms, point.output_tok_per_s)
     return any(math.isfinite(value) for value in values)
 
@@ -142,6 +148,8 @@ def first_number(entry: object, *keys: str, low: float = 0.0) -> float:
     """Return the first of some keys that is a finite number of at least `low`, else NaN."""
     for key in keys:
         value = entry.get(key) if isinstance(entry, Mapping) else None
+        if isinstance(value, str) and len(value) < MOST_DIGITS:
+            value = number_in(value)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             continue
         if isinstance(value, int) and value.bit_length() > 60:
@@ -160,15 +168,51 @@ def whole(value: float) -> int:
     return round(value) if math.isfinite(value) and value >= 0.5 else 0
 
 
+def number_in(text: str) -> float:
+    """Return the number that a text is, commas between thousands aside, else NaN."""
+    try:
+        return float(text.replace(",", "")) if len(text) < MOST_DIGITS else NAN
+    except ValueError:
+        return NAN
+
+
 def variation(entry: Mapping[str, Any], key: str) -> float:
-    """Return the coefficient of variation of a list of lengths, 0 without one."""
+    """Return the coefficient of variation of a list of lengths, empty ones included; NaN without one."""
+    known = lengths_in(entry, key)
+    if len(known) < 2 or not any(known):
+        return NAN
+    return min(float(np.std(known) / np.mean(known)), 10.0)
+
+
+def lengths_in(entry: Mapping[str, Any], key: str) -> list[int]:
+    """Return the lengths in a list, as far as they are such."""
     values = entry.get(key)
     if not isinstance(values, list):
-        return 0.0
-    known = [value for value in values[:MAX_ROWS] if isinstance(value, int) and 0 < value < 10**7]
-    if len(known) < 2:
-        return 0.0
-    return min(float(np.std(known) / np.mean(known)), 10.0)
+        return []
+    return [
+        value
+        for value in values[:MAX_ROWS]
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**7
+    ]
+
+
+def relative(deviation: float, mean: float) -> float:
+    """Return a standard deviation over its mean: 0 where it is, NaN where either is not known."""
+    return min(deviation / mean, 10.0) if deviation >= 0 and mean > 0 else NAN
+
+
+def failures(done: float, failed: float, cut_off: float = 0.0) -> tuple[tuple[str, ...], str]:
+    """Return what must be said of requests that failed, and why the run is no evidence if too many did."""
+    done, failed, cut_off = (whole(count) for count in (done, failed, cut_off))
+    total = done + failed + cut_off
+    notes = []
+    if failed:
+        notes.append(f"{failed:,} of {total:,} requests failed; the figures are those of the others.")
+    if cut_off:
+        notes.append(f"{cut_off:,} of {total:,} requests were cut off when the run ended.")
+    if failed <= MOST_FAILED * total:
+        return tuple(notes), ""
+    return tuple(notes), "So many requests failed that the others met another load than the one sent."
 
 
 def point_name(arrivals: str, clients: int, rate: float) -> str:
@@ -177,6 +221,14 @@ def point_name(arrivals: str, clients: int, rate: float) -> str:
     if math.isfinite(rate):
         return f"{rate:g} req/s"
     return "all at once" if arrivals == "offline" else "a run"
+
+
+def sent_words(sent: Mapping[str, Any]) -> str:
+    """Return the name of a point from how it was sent, in the words of its fields."""
+    ramp = sent.get("ramp_per_s")
+    if ramp:
+        return f"{ramp[0]:g} to {ramp[-1]:g} req/s"
+    return point_name(sent["arrivals"], sent.get("concurrency", 0), sent.get("arrival_per_s", NAN))
 
 
 def as_object(value: object) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 
 from sim_core.evidence.own.formats import aiperf, guidellm, mlperf, serving, tables
+from sim_core.evidence.own.formats.checks import checked
 from sim_core.evidence.own.formats.points import REQUEST_COLUMNS, Content, Format, OwnSteps, Upload
 from sim_core.fields.errors import ScenarioError, shown
 
@@ -57,7 +58,7 @@ def read_upload(data: bytes, name: str) -> Upload:
     content = _content(_text(data, name), name)
     for form in FORMATS:
         if form.knows(content):
-            return form.read(content)
+            return checked(form.read(content))
     _refuse(content)
 
 
@@ -167,10 +168,15 @@ def _lines(text: str, name: str, whole: ValueError) -> list[Any]:
 # --- what nobody knows ----------------------------------------------------------------------------
 
 
+def _is_trace(content: Content) -> bool:
+    columns = {head.lower() for head in (*content.heads, *content.first)}
+    return {"input_length", "output_length"} <= columns or {"contexttokens", "generatedtokens"} <= columns
+
+
 def _refuse(content: Content) -> NoReturn:
     """Refuse a file that no reader knows, with what comes close to it."""
     name, text, heads = content.name, content.text, content.heads
-    if content.entries:
+    if content.entries and not _is_trace(content):
         keys = ", ".join(shown(key, 30) for key in list(content.first)[:4])
         raise ScenarioError(
             f"{name} is JSON of an unknown kind (its first keys: {keys or 'none'}). {_known()}"
@@ -182,6 +188,8 @@ def _refuse(content: Content) -> NoReturn:
         )
     if is_profile(text.encode("utf-8", "replace")):
         raise ScenarioError(f"{name} is an engine profile, not a measurement. Give it with --profile.")
+    if _is_trace(content):
+        raise ScenarioError(f"{name} is a trace: it holds no measurement. Replay it with --trace.")
     if {"arrival_s", "prompt_tokens", "output_tokens"} <= set(heads):
         raise ScenarioError(
             f"{name} is a trace: it has no ttft_ms and e2e_ms. Add them, or replay it with --trace."
