@@ -362,6 +362,8 @@ def test_a_file_of_nothing_but_contradictions_is_refused() -> None:
 
 # --- lengths --------------------------------------------------------------------------------------
 
+ALONE = {"type_": "synchronous"}
+
 
 @pytest.mark.parametrize(
     ("data", "cv"),
@@ -372,7 +374,7 @@ def test_a_file_of_nothing_but_contradictions_is_refused() -> None:
         (vllm(dataset_name="random", random_range_ratio=0.3), 0.3 / 3**0.5),
         (vllm(dataset_name="sharegpt"), 0.6),
         (vllm(), 0.1),
-        (guidellm({"type_": "synchronous"}, output_token_count={"successful": {"mean": 8, "std_dev": 2}}), 0.25),
+        (guidellm(ALONE, output_token_count={"successful": {"mean": 100, "std_dev": 25}}), 0.25),
         (aiperf({}, output_sequence_length={"avg": 100, "std": 20}), 0.2),
         (aiperf({}, output_sequence_length={"avg": 100, "min": 100, "max": 100}), 0.0),
         (aiperf({}, output_sequence_length={"avg": 100, "p25": 90, "p75": 110}), 20 / 1.349 / 100),

@@ -138,6 +138,13 @@ def test_requests() -> None:
     assert point.output_tok_per_s == pytest.approx(33 / 1.04)  # the last ends 1.04 s after the first arrival
 
 
+def test_titles_count_in_any_case() -> None:
+    """Oracle: the same table."""
+    text = (SAMPLES / "requests.csv").read_text()
+    head, _, rest = text.partition("\n")
+    assert only(read_upload(f"{head.title()}\n{rest}".encode(), "x")).ttft_ms == 30
+
+
 def test_steps() -> None:
     """Oracle: the sample."""
     steps = sample("steps.csv").steps

@@ -133,8 +133,8 @@ def _capped(point: OwnPoint) -> OwnPoint:
         held = " at times" if busy >= BINDS * cap / 2 else ""
         few = f"{busy:,.3g} were open on average" if math.isfinite(busy) else "the rate was reached"
         return _said(_open(point), f"{stated}: {few}, so the cap{held or ' never'} binds; not simulated.")
-    why = f"{stated}, and neither the rate reached nor the end-to-end time tells whether the cap binds."
-    return point._replace(left_out=why)
+    why = f"It does not say how requests were sent: {stated}, but neither the rate reached nor the end-to-end"
+    return point._replace(left_out=f"{why} time, which tell whether the cap binds.")
 
 
 def _expected_per_s(point: OwnPoint) -> float:

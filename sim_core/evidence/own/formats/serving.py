@@ -44,7 +44,12 @@ def serving(content: Content) -> Upload:
 
 def _is_either(content: Content) -> bool:
     keys = ("mean_ttft_ms", "median_ttft_ms", "output_throughput", "mean_tpot_ms")
-    return any(key in content.first for key in keys)
+    return any(key in content.first for key in keys) and not _is_one_batch(content)
+
+
+def _is_one_batch(content: Content) -> bool:
+    keys = set(content.first)
+    return {"batch_size", "input_len", "output_len"} <= keys or {"run_name", "overall_throughput"} <= keys
 
 
 def _is_sglang(content: Content) -> bool:
@@ -218,11 +223,8 @@ FORMATS = (
     Format(
         "sglang-batch",
         "SGLang `bench_one_batch` and `bench_one_batch_server`: the JSON lines",
-        knows=lambda content: (
-            {"batch_size", "input_len", "output_len"} <= set(content.first)
-            or {"run_name", "overall_throughput"} <= set(content.first)
-        ),
-        read=one_batch,
+        _is_one_batch,
+        one_batch,
     ),
     Format(
         "sglang", "SGLang `bench_serving`, `bench_offline_throughput`: the JSON lines", _is_sglang, serving

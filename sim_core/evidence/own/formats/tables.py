@@ -32,12 +32,12 @@ def _columns(text: str, names: tuple[str, ...], name: str) -> tuple[pd.DataFrame
             nrows=MAX_ROWS + 1,
             on_bad_lines="skip",
             dtype=str,
-            usecols=lambda head: head.strip() in names,
+            usecols=lambda head: head.strip().lower() in names,
             engine="c",
         )
     except (ValueError, OverflowError, pd.errors.ParserError) as error:
         raise ScenarioError(f"{name} is no CSV that can be read: {str(error)[:120]}.") from None
-    frame.columns = [head.strip() for head in frame.columns]
+    frame.columns = [head.strip().lower() for head in frame.columns]
     notes = []
     if len(frame) > MAX_ROWS:
         notes.append(f"Only the first {MAX_ROWS:,} rows are used, the limit.")
@@ -119,17 +119,23 @@ def _mean(values: np.ndarray) -> float:
     return float(known.mean()) if known.size else NAN
 
 
+def _has(content: Content, names: tuple[str, ...]) -> bool:
+    """Return whether a CSV has each of some columns once, whatever the case of its titles."""
+    heads = [head.lower() for head in content.heads]
+    return all(heads.count(name) == 1 for name in names)
+
+
 FORMATS = (
     Format(
         "requests",
         f"A CSV of requests: `{','.join(REQUEST_COLUMNS)}`",
-        knows=lambda content: set(REQUEST_COLUMNS) <= set(content.heads),
+        knows=lambda content: _has(content, REQUEST_COLUMNS),
         read=csv_requests,
     ),
     Format(
         "steps",
         f"A CSV of engine steps: `{','.join(OwnSteps._fields)}`",
-        knows=lambda content: set(OwnSteps._fields) <= set(content.heads),
+        knows=lambda content: _has(content, OwnSteps._fields),
         read=csv_steps,
     ),
 )
