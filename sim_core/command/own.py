@@ -60,6 +60,8 @@ def print_calibration(
     for note in (f"{upload.name}: {note}" for upload in read for note in upload.notes):
         say_on_stderr(f"Note: {note}")
     engine = own_engine.calibrate(read, base)
+    if engine.remark:
+        say_on_stderr(f"Note: {engine.remark}")
     if out:
         write_text(profile_toml(engine.profile), out)
     rows, summary = own_engine.rows(engine), own_engine.summary(engine)

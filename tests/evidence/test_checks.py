@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sim_core.evidence.own.cases import case_of
+from sim_core.evidence.own.cases import METRICS, Case, case_of, predict_cases
 from sim_core.evidence.own.engine import MeasuredPoint, calibrate, entries_of
+from sim_core.evidence.own.formats.checks import checked
 from sim_core.evidence.own.formats.points import OwnPoint, Upload
 from sim_core.evidence.own.formats.read import read_upload
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.scenario import Scenario
+from sim_core.traffic.draws import requests_sent
 from tests.places import SAMPLES, SHARED
 
+ALONE = {"type_": "synchronous"}
 E2E_S = 0.05 + 99 * 0.01  # of the runs below: TTFT 50 ms, then 99 gaps of 10 ms
 
 
@@ -143,7 +146,7 @@ def test_an_overloaded_open_loop_stays_open() -> None:
     """Oracle: a queue that grows all along: 9.2 a second x 20 s = 184 open, as an overload has."""
     point, notes = read(vllm(mean_e2el_ms=20_000.0, mean_ttft_ms=19_000.0))
     assert (point.arrivals, point.arrival_per_s) == ("poisson", 40)
-    assert "did not keep up" in notes
+    assert "closed" not in notes
 
 
 def test_a_short_open_loop_is_not_taken_for_an_overload() -> None:
@@ -151,7 +154,7 @@ def test_a_short_open_loop_is_not_taken_for_an_overload() -> None:
     few = {"completed": 10, "num_prompts": 10, "total_input_tokens": 2000, "total_output_tokens": 1000}
     point, notes = read(vllm(request_rate=10.0, request_throughput=4.9, output_throughput=490.0, **few))
     assert (point.arrivals, point.arrival_per_s) == ("poisson", 10)
-    assert "keep up" not in notes
+    assert "closed" not in notes
 
 
 def test_all_at_once_with_few_open_was_closed() -> None:
@@ -247,6 +250,56 @@ def test_a_ramp_is_simulated_as_it_rises(strategy: str, middle: float) -> None:
     assert 1 / gaps[-100:].mean() == pytest.approx(20, rel=0.3)
 
 
+# --- what the simulator itself measures -----------------------------------------------------------
+
+
+def simulated(statistic: str, cv: float, prompt: int, **sent: Any) -> OwnPoint:
+    """Return the point that a run of the simulator would report."""
+    point = OwnPoint("x", "vllm", prompt_tokens=prompt, output_cv=cv, statistic=statistic, **sent)
+    keys = {key: value for key, value in sent.items() if key != "max_open"}
+    scenario = Scenario(
+        **keys, prompt_tokens=prompt, output_tokens=200, prompt_cv=cv, output_cv=cv, warmup_frac=0.0
+    )
+    found = dict(zip(METRICS, predict_cases([Case(point, scenario, "")])[0].tolist(), strict=True))
+    mean = float(requests_sent(scenario).output_tokens.mean())
+    return point._replace(output_tokens=mean, request_per_s=found["output_tok_per_s"] / mean, **found)
+
+
+def checked_point(point: OwnPoint) -> OwnPoint:
+    return checked(Upload("x", "vllm", (point,), None, ())).points[0]
+
+
+@pytest.mark.parametrize("statistic", ["mean", "median"])
+@pytest.mark.parametrize("requests", [40, 300])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"arrivals": "closed", "concurrency": 1},
+        {"arrivals": "closed", "concurrency": 32},
+        {"arrivals": "offline"},
+        {"arrivals": "poisson", "arrival_per_s": 4.0},
+        {"arrivals": "poisson", "arrival_per_s": 60.0},
+    ],
+)
+def test_a_right_run_is_never_doubted(sent: dict, requests: int, statistic: str) -> None:
+    """Oracle: the simulator: its own figures agree, in step or varied, idle or overloaded."""
+    for cv in (0.0, 0.5, 1.0):
+        for prompt in (200, 4000):
+            point = simulated(statistic, cv, prompt, requests=requests, **sent)
+            assert checked_point(point) == point
+
+
+@pytest.mark.parametrize("clients", [2, 8, 32])
+def test_what_kept_requests_back_is_found(clients: int) -> None:
+    """Oracle: the simulator's closed loop, reported as a rate under a cap, a rate alone, or all at once."""
+    point = simulated("mean", 0.3, 500, arrivals="closed", concurrency=clients, requests=20 * clients)
+    rate = 3 * point.request_per_s
+    capped = point._replace(arrivals="poisson", arrival_per_s=rate, max_open=clients, concurrency=0)
+    assert checked_point(capped).concurrency == clients
+    for other in (capped._replace(max_open=0), capped._replace(arrivals="offline", max_open=0)):
+        assert checked_point(other).concurrency == pytest.approx(clients, rel=0.2)
+
+
 # --- failed, invalid, empty -----------------------------------------------------------------------
 
 FAILED = {
@@ -276,6 +329,21 @@ def test_few_failures_are_said() -> None:
     totals = {"successful": 400, "errored": 4, "incomplete": 10}
     notes = read(guidellm({"type_": "concurrent", "streams": 10}, totals))[1]
     assert "10 of 414 requests were cut off" in notes
+
+
+def test_a_run_of_which_all_failed_is_refused_with_that() -> None:
+    """Oracle: no figure is left, and the message says why."""
+    totals = {"successful": 0, "errored": 30}
+    data = json.dumps({"benchmarks": [{"config": {}, "metrics": {"request_totals": totals}}]}).encode()
+    with pytest.raises(ScenarioError, match="30 of 30 requests failed"):
+        read_upload(data, "x")
+
+
+def test_empty_answers_of_a_summary_are_said() -> None:
+    """Oracle: the least length of an answer."""
+    lengths = {"mean": 100, "min": 0, "std_dev": 40}
+    assert "empty" in read(guidellm(ALONE, output_token_count={"successful": lengths}))[1]
+    assert "empty" in read(aiperf({}, output_sequence_length={"avg": 100, "min": 0, "max": 200}))[1]
 
 
 def test_a_cancelled_run_says_so() -> None:
@@ -361,8 +429,6 @@ def test_a_file_of_nothing_but_contradictions_is_refused() -> None:
 
 
 # --- lengths --------------------------------------------------------------------------------------
-
-ALONE = {"type_": "synchronous"}
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def _error(found: np.ndarray, metric: str) -> float:
 
 def fit_notes(engine: OwnEngine) -> list[str]:
     """Return what must be known beside the finding: speed, schedule, saturation, what was no use."""
-    found = [engine_words(engine)]
+    found = [engine_words(engine), engine.remark]
     steep = int(engine.steep.sum())
     if steep:
         found.append(

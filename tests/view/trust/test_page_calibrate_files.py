@@ -23,7 +23,7 @@ from sim_core.scenario.scenario import Scenario
 from sim_core.view.trust import calibrate, calibrate_figures
 from sim_core.view.trust.uploads import guide
 from tests.places import ROOT, SAMPLES
-from tests.visits import finding, healthy
+from tests.visits import finding, healthy, said
 
 NAMES = sorted(path.name for path in SAMPLES.iterdir())
 BASE = Scenario()
@@ -159,6 +159,17 @@ def test_the_list_of_formats_is_made_from_the_readers() -> None:
 
 
 # --- one unreadable file among many ---------------------------------------------------------------
+
+
+def test_too_few_steps_leave_the_points(capsys: pytest.CaptureFixture) -> None:
+    """Oracle: three steps make no profile; the points beside them are fitted, and the steps named."""
+    files = [str(SAMPLES / name) for name in ("steps.csv", "vllm.json")]
+    assert main(["calibrate", "", *files, "--format", "json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["fitted_to"] == own_engine.POINTS
+    assert "The steps make no profile" in captured.err
+    app = healthy(page_with("steps.csv", "vllm.json"))
+    assert "The steps make no profile" in said(app)
 
 
 def test_one_unreadable_file_is_named_and_the_others_are_fitted(

@@ -101,6 +101,8 @@ def _remarks(entry: Mapping[str, Any]) -> Iterator[str]:
     reasons = entry.get("runtime_submission_invalid_reasons")
     if isinstance(reasons, list) and reasons:
         yield f"AIPerf calls the run invalid for a submission: {str(reasons[0])[:80]}."
+    if first_number(as_object(entry.get(LENGTHS[1])), "min") == 0:
+        yield "Some of its answers are empty; they count into mean and variation."
     if any("image" in str(key) for key in entry):
         yield "Its prompts hold images; they count as tokens of text where the tool counts them."
 
@@ -161,7 +163,7 @@ def _load_of(found: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     )
     clients = whole(above_zero(found, "concurrency"))
     rate = above_zero(found, "request_rate", "rate")
-    if "fixed_schedule" in kind or found.get("fixed_schedule") is True or "replay" in kind:
+    if "fixed_schedule" in kind or found.get("fixed_schedule") is True or "mooncake_trace" in found.values():
         return {"arrivals": ""}, "It replays the times of a trace, which the file does not hold."
     if "user_centric" in kind or above_zero(found, "user_centric_rate") > 0:
         return {"arrivals": ""}, "Its users wait between the turns of a session, which is not simulated."
@@ -205,7 +207,8 @@ def aiperf_csv(content: Content) -> Upload:
         key = OTHER_NAMES.get(key, key)
         if match and key in (*TIMES, *LENGTHS, *RATES, *COUNTS) and key not in found:
             found[key] = {head: number_in(cell) for head, cell in zip(heads[1:], cells[1:], strict=False)}
-            found[key]["unit"] = match[2] or ""
+            named = dict(zip(heads, cells, strict=False))
+            found[key]["unit"] = match[2] or named.get("unit", "")
     return finished(content.name, "aiperf", [aiperf_point(found)], [])
 
 

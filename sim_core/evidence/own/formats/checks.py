@@ -23,14 +23,22 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from sim_core.evidence.own.formats.points import MAX_NOTES, NAN, OwnPoint, Upload, says_something
+from sim_core.evidence.own.formats.points import (
+    MAX_NOTES,
+    NAN,
+    NEARLY_EQUAL,
+    OwnPoint,
+    Upload,
+    says_something,
+)
 from sim_core.fields.errors import ScenarioError
 
 BINDS = 0.8  # open requests over the cap from which it holds requests back throughout
 REACHED = 0.7  # finished rate over the sent one below which an open loop has not kept up
-AT_ONCE = 0.15  # open requests over all from which they may have been sent at once
+TAIL = 5.0  # end-to-end times that a run may go on after its last request was sent, half of them alone
+LONGEST = 2 * TAIL  # of a run, over the mean: more than answers of very different length have
 APART = 1.35  # factor between two figures for one thing from which they contradict
-APART_VARIED = 1.8  # the same where lengths vary very much or the figures are medians
+APART_VARIED = 2.5  # the same for medians, and for a mean TPOT, which short answers behind prompts raise
 
 
 def checked(upload: Upload) -> Upload:
@@ -41,7 +49,7 @@ def checked(upload: Upload) -> Upload:
     ScenarioError
         If nothing is left of any point.
     """
-    points = tuple(without_contradictions(settled(point)) for point in upload.points)
+    points = tuple(map(_checked, upload.points))
     kept = tuple(point for point in points if says_something(point))
     notes = [*upload.notes, *_notes_of(points)]
     if points and not kept:
@@ -49,6 +57,11 @@ def checked(upload: Upload) -> Upload:
     if len(notes) > MAX_NOTES:
         notes = [*notes[:MAX_NOTES], f"{len(notes) - MAX_NOTES} more notes are not shown."]
     return upload._replace(points=kept, notes=tuple(notes))
+
+
+def _checked(point: OwnPoint) -> OwnPoint:
+    """Return one point, its times checked first: a wrong one would mislead Little's law."""
+    return _clients_checked(_throughput_checked(settled(_latencies_checked(point))))
 
 
 def _notes_of(points: tuple[OwnPoint, ...]) -> list[str]:
@@ -103,13 +116,14 @@ def _closed(point: OwnPoint, clients: int, why: str) -> OwnPoint:
 
 
 def _closed_words(point: OwnPoint) -> str:
-    """Return a note if far fewer requests were open than there are clients."""
-    busy = open_requests(point)
-    if not busy < 0.5 * min(point.concurrency, point.requests or point.concurrency):
+    """Return a note if far fewer requests were open than clients have, the end of the run allowed for."""
+    busy, clients, count = open_requests(point), point.concurrency, point.requests or math.inf
+    expected = 1 / (1 / clients + TAIL / count)
+    if not busy < 0.5 * expected:
         return ""
     return (
-        f"{point.concurrency:,} clients are stated, but rate x end-to-end time (Little's law) says "
-        f"{busy:,.3g} requests were open on average."
+        f"{clients:,} clients are stated, but rate x end-to-end time (Little's law) says {busy:,.3g} "
+        "requests were open on average."
     )
 
 
@@ -138,27 +152,28 @@ def _capped(point: OwnPoint) -> OwnPoint:
 
 
 def _expected_per_s(point: OwnPoint) -> float:
-    """Return the rate at which an open loop that keeps up finishes: the last answer takes its time too."""
-    rate, last_s = point.arrival_per_s, 1e-3 * e2e_ms(point)
+    """Return the rate at which an open loop that keeps up finishes: the last answers take their time too."""
+    rate, last_s = point.arrival_per_s, TAIL * 1e-3 * e2e_ms(point)
     if not point.requests or not math.isfinite(last_s):
         return rate
     return point.requests / (point.requests / rate + last_s)
 
 
 def _open(point: OwnPoint) -> OwnPoint:
-    """Return an open loop; closed where its rate is not reached though hardly any request waits.
+    """Return an open loop; closed where requests ended long after all were sent, though none took long.
 
-    An open loop that cannot keep up has, on average over the run, half of n (1 - finished / sent) waiting.
+    All are sent after n / rate. What the run took beyond that, one request at least was open.
     """
-    busy, finished = open_requests(point), point.request_per_s
-    if not finished < REACHED * _expected_per_s(point):
+    beyond_s = point.requests / point.request_per_s - point.requests / point.arrival_per_s
+    late = point.request_per_s < REACHED * point.arrival_per_s
+    if not late or not beyond_s > LONGEST * 1e-3 * e2e_ms(point):
         return point
-    stated = f"{point.arrival_per_s:g} req/s are stated, but {finished:.3g} a second finished"
-    waiting = point.requests * (1 - finished / point.arrival_per_s) / 2
-    if busy < 0.5 * waiting:
-        few = f"only {busy:,.3g} were open on average (Little's law), so the client held requests back"
-        return _closed(point, max(round(busy), 1), f"{stated} and {few}")
-    return _said(point, f"{stated}: the server did not keep up.")
+    busy = open_requests(point)
+    why = (
+        f"{point.arrival_per_s:g} req/s are stated, but {point.request_per_s:.3g} a second finished and only "
+        f"{busy:,.3g} were open on average (Little's law), so the client held requests back"
+    )
+    return _closed(point, max(round(busy), 1), why)
 
 
 def _at_once(point: OwnPoint) -> OwnPoint:
@@ -166,7 +181,7 @@ def _at_once(point: OwnPoint) -> OwnPoint:
     busy, cap = open_requests(point), point.max_open
     if cap and (not point.requests or cap < point.requests):
         return _closed(point, cap, f"All at once with at most {cap:,} open")
-    if busy < AT_ONCE * point.requests:
+    if busy * LONGEST < point.requests:
         few = f"but {busy:,.3g} of {point.requests:,} were open on average (Little's law)"
         return _closed(point, max(round(busy), 1), f"All at once, {few}")
     return point
@@ -175,17 +190,13 @@ def _at_once(point: OwnPoint) -> OwnPoint:
 # --- contradictions -------------------------------------------------------------------------------
 
 
-def without_contradictions(point: OwnPoint) -> OwnPoint:
-    """Return a point without the figures that the others contradict; a note names each."""
-    return _clients_checked(_throughput_checked(_latencies_checked(point)))
-
-
-def _near(first: float, second: float, apart: float) -> bool:
-    return first > 0 and second > 0 and 1 / apart <= first / second <= apart
+def _near(first: float, second: float, apart: float, above: float = 0.0) -> bool:
+    """Return whether two figures are within a factor; the first may lie above by another one."""
+    return first > 0 and second > 0 and 1 / apart <= first / second <= max(above, apart)
 
 
 def _tolerance(point: OwnPoint) -> float:
-    return APART_VARIED if point.output_cv > 1 or point.statistic == "median" else APART
+    return APART_VARIED if point.statistic == "median" else APART
 
 
 def _latencies_checked(point: OwnPoint) -> OwnPoint:
@@ -200,7 +211,7 @@ def _latencies_checked(point: OwnPoint) -> OwnPoint:
         return point
     ttft_ms = point.ttft_ms if math.isfinite(point.ttft_ms) else 0.0
     told = (point.e2e_ms - ttft_ms) / gaps  # the time between tokens that the other figures give
-    agree = {name: _agrees(point, value, apart) for name, value in stated.items() if math.isfinite(value)}
+    agree = {name: _agrees(point, name, value) for name, value in stated.items() if math.isfinite(value)}
     if all(agree.values()):
         return point
     sum_words = f"E2E {point.e2e_ms:.4g} ms less TTFT over {gaps:.4g} gaps gives {told:.4g} ms"
@@ -219,12 +230,18 @@ def _latencies_checked(point: OwnPoint) -> OwnPoint:
     return _without(point, ("e2e_ms", *(f"{name.lower()}_ms" for name in agree)), words)
 
 
-def _agrees(point: OwnPoint, gap_ms: float, apart: float) -> bool:
-    """Return whether a time between tokens fits the end-to-end time; without TTFT it may be less."""
+def _agrees(point: OwnPoint, name: str, gap_ms: float) -> bool:
+    """Return whether a time between tokens fits the end-to-end time; without TTFT it may be less.
+
+    The mean of TPOT counts short answers, which wait for others' prompts, as much as long ones.
+    """
+    apart = _tolerance(point)
+    equal = point.output_cv <= 0.3 and point.output_cv != NEARLY_EQUAL  # rather than assumed to be
+    above = APART_VARIED if name == "TPOT" and not equal else apart
     sum_ms = point.ttft_ms + (point.output_tokens - 1) * gap_ms
     if not math.isfinite(point.ttft_ms):
-        return (point.output_tokens - 1) * gap_ms <= apart * point.e2e_ms
-    return _near(sum_ms, point.e2e_ms, apart)
+        return (point.output_tokens - 1) * gap_ms <= above * point.e2e_ms
+    return _near(sum_ms, point.e2e_ms, apart, above)
 
 
 def _e2e_supported(point: OwnPoint, apart: float) -> bool:

@@ -50,6 +50,8 @@ def _guidellm_point(entry: dict[str, Any]) -> OwnPoint:
                 return value
         return NAN
 
+    empty = ["Some of its answers are empty; they count into mean and variation."]
+    empty = empty if of("output_token_count", "output_tokens", key="min") == 0 else []
     prompts, answers = ("prompt_token_count", "prompt_tokens"), ("output_token_count", "output_tokens")
     return OwnPoint(
         name=sent_words(sent),
@@ -66,7 +68,7 @@ def _guidellm_point(entry: dict[str, Any]) -> OwnPoint:
         output_tok_per_s=of("output_tokens_per_second"),
         request_per_s=of("requests_per_second"),
         left_out=left_out or too_many,
-        notes=(*words, *ramp_words),
+        notes=(*words, *ramp_words, *empty),
     )
 
 

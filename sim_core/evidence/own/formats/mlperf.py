@@ -37,7 +37,7 @@ def mlperf(text: str, name: str) -> OwnPoint:
             "Offline, Server and Interactive are simulated."
         )
     samples = figure("completed samples per second", "samples per second")
-    tokens = figure("completed tokens per second", "tokens per second")
+    tokens = figure("completed tokens per second", "tokens per second", "tokens per second (inferred)")
     rate = figure("scheduled samples per second") if scenario != "offline" else NAN
     return OwnPoint(
         name=f"{scenario.capitalize()}, {values.get('result is', 'no verdict')[:10]}",

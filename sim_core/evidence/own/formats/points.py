@@ -125,7 +125,8 @@ def finished(name: str, tool: str, points: list[OwnPoint], notes: list[str]) -> 
     """Return the upload of the points that say something; without any, the file is refused."""
     useful = [point for point in points if says_something(point)]
     if not useful:
-        why = f" {notes[0]}" if notes else ""
+        said = [*notes, *(note for point in points for note in point.notes)]
+        why = f" {said[0]}" if said else ""
         raise ScenarioError(
             f"{name} is a benchmark's result without any latency or throughput.{why} "
             "Upload one of a finished run."
