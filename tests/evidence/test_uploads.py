@@ -47,7 +47,7 @@ def test_vllm() -> None:
     [
         ({"request_rate": 4.0, "max_concurrency": None}, "poisson", 1.0),
         ({"request_rate": 4.0, "max_concurrency": None, "burstiness": 0.25}, "gamma", 2.0),
-        ({"max_concurrency": None, "mean_e2el_ms": 50_000.0}, "offline", 1.0),
+        ({"max_concurrency": None, "request_throughput": 25.0}, "offline", 1.0),
     ],
 )
 def test_vllm_traffic(changes: dict, arrivals: str, cv: float) -> None:
