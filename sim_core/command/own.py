@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +14,9 @@ from sim_core.command.inputs import SCENARIO_HELP, SET_HELP, Inputs
 from sim_core.command.output import emit, lines_of, say_on_stderr, write_text
 from sim_core.fields.errors import ScenarioError
 from sim_core.results import text as report
+
+if TYPE_CHECKING:
+    from sim_core.evidence.own.formats.points import Upload
 
 CALIBRATE_HELP = f"""Fit an engine profile to files of your own measurements, and print how well it fits.
 
@@ -49,13 +54,14 @@ def print_calibration(
 ) -> None:
     base = Inputs(scenario, settings, "").scenario
     from sim_core.evidence.own import engine as own_engine
-    from sim_core.evidence.own.formats.read import read_upload
     from sim_core.scenario.profiles import profile_toml
 
-    read = [read_upload(_bytes_of(path), Path(path).name) for path in files]
+    read = _readable(files)
     for note in (f"{upload.name}: {note}" for upload in read for note in upload.notes):
         say_on_stderr(f"Note: {note}")
     engine = own_engine.calibrate(read, base)
+    if engine.remark:
+        say_on_stderr(f"Note: {engine.remark}")
     if out:
         write_text(profile_toml(engine.profile), out)
     rows, summary = own_engine.rows(engine), own_engine.summary(engine)
@@ -94,6 +100,23 @@ def write_measured_profile(
     emit(f"{out}: {probe.speed_words(found)}.\n{found.profile.source}")
     if not probe.is_reliable(found):
         say_on_stderr("Note: probes are predicted badly; the server may have been busy with other requests.")
+
+
+def _readable(files: Sequence[str]) -> list[Upload]:
+    """Return the measurements of the files that can be read, naming the others; the error if none can."""
+    from sim_core.evidence.own.formats.read import read_upload
+
+    found, refused = [], []
+    for path in files:
+        try:
+            found.append(read_upload(_bytes_of(path), Path(path).name))
+        except ScenarioError as error:
+            refused.append(error)
+    if not found:
+        raise refused[0]
+    for reason in refused:
+        say_on_stderr(f"Note: a file is left out: {reason}")
+    return found
 
 
 def _bytes_of(path: str) -> bytes:

@@ -4,7 +4,8 @@ Three formats are told apart by their content:
 
 - own CSV: `arrival_s,prompt_tokens,output_tokens`, seconds from the start of the run;
 - Azure CSV: `TIMESTAMP,ContextTokens,GeneratedTokens`, clock times;
-- Mooncake JSON lines: `timestamp` (ms), `input_length`, `output_length`.
+- Mooncake JSON lines: `timestamp` (ms; in Bailian's traces s), `input_length`, `output_length`; a later turn
+  of a session may have a `delay` in place of its `timestamp`.
 
 The two public formats are shifted to start at 0. A request they record without output (cancelled before
 its first token) counts as one token, since its prompt was still worked on; in an own CSV it is an error.
@@ -25,6 +26,7 @@ import pandas as pd
 
 from sim_core.fields.errors import ScenarioError, shown
 from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario
+from sim_core.traffic.remarks import Unit, doubts, extent, unit_of_timestamps, unused
 from sim_core.traffic.requests import Requests, read_only
 
 Source = str | os.PathLike[str] | bytes | bytearray | BinaryIO | TextIO
@@ -34,6 +36,7 @@ MAX_ROWS = 5_000_000
 MAX_TOKENS = 1_000_000
 MAX_SPAN_S = 1e8
 MAX_HEADER_BYTES = 100_000
+MOST_KEYS = 50
 
 
 class Format(NamedTuple):
@@ -56,13 +59,18 @@ MOONCAKE = Format("Mooncake JSON lines", "timestamp", "input_length", "output_le
 
 
 class Columns(NamedTuple):
-    """What a parser found: numbers as float64, not yet checked, and how to find a row in the file."""
+    """What a parser found: numbers as float64, not yet checked, and how to find a row in the file.
+
+    `unit_s` is one step of the file's arrivals, `notes` what of the file was guessed or is not used.
+    """
 
     format: Format
     arrival_s: np.ndarray
     prompt_tokens: np.ndarray
     output_tokens: np.ndarray
     line_of: Callable[[int], int]
+    unit_s: float = 1.0
+    notes: tuple[str, ...] = ()
 
 
 def read_trace(source: Source, name: str = "", max_bytes: int = MAX_FILE_BYTES) -> Requests:
@@ -184,6 +192,7 @@ def _read_csv(text: str, name: str) -> Columns:
         _numbers(frame[form.prompt], form.prompt, name, line_of),
         _numbers(frame[form.output], form.output, name, line_of),
         line_of,
+        notes=tuple(unused([key for key in header if key.isprintable()], form.columns)),
     )
 
 
@@ -275,12 +284,38 @@ def _read_json_lines(text: str, name: str) -> Columns:
         raise ScenarioError(f"{name} is one JSON array; {_one_object()}")
     lines: list[int] = []
     rows: list[tuple[float, float, float]] = []
+    keys: dict[str, None] = {}
+    sessions: dict[str, float] = {}  # when the last turn of each was sent
     _refuse_too_many(text.count("\n"), name)
     for line, words in _filled_lines(text):
-        rows.append(_json_row(words, name, line))
+        row = _json_row(words, name, line)
+        _give_timestamp(row, sessions)
+        sent, prompt, output = (_json_number(row, key, name, line) for key in MOONCAKE.columns)
+        rows.append((sent, prompt, output))
         lines.append(line)
+        if len(keys) < MOST_KEYS:
+            keys |= dict.fromkeys(key for key in row if key.isprintable())
     table = np.array(rows, dtype=np.float64)
-    return Columns(MOONCAKE, table[:, 0] / 1e3, table[:, 1], table[:, 2], lines.__getitem__)
+    unit = _unit(table[:, 0], keys)
+    notes = (*filter(None, [unit.note]), *unused(keys, (*MOONCAKE.columns, "delay")))
+    return Columns(
+        MOONCAKE, table[:, 0] * unit.seconds, table[:, 1], table[:, 2], lines.__getitem__, unit.seconds, notes
+    )
+
+
+def _unit(timestamps: np.ndarray, keys: Collection[str]) -> Unit:
+    return unit_of_timestamps(timestamps, keys) if np.isfinite(timestamps).all() else Unit(1e-3)
+
+
+def _give_timestamp(row: dict[str, Any], sessions: dict[str, float]) -> None:
+    """Give a later turn of a session, which has only a delay, the time of the turn before and that delay."""
+    session, sent, delay = (row.get(key) for key in ("session_id", "timestamp", "delay"))
+    if session is None or not isinstance(session, (str, int)):
+        return
+    if sent is None and isinstance(delay, (int, float)) and str(session) in sessions:
+        row["timestamp"] = sent = sessions[str(session)] + delay
+    if isinstance(sent, (int, float)):
+        sessions[str(session)] = sent
 
 
 def _one_object() -> str:
@@ -295,16 +330,15 @@ def _filled_lines(text: str) -> Iterator[tuple[int, str]]:
             yield line, words
 
 
-def _json_row(words: str, name: str, line: int) -> tuple[float, float, float]:
-    """Return timestamp [ms], prompt and output of one line."""
+def _json_row(words: str, name: str, line: int) -> dict[str, Any]:
+    """Return the object of one line."""
     try:
         row = json.loads(words)
     except (ValueError, RecursionError):
         raise ScenarioError(f"{name}, line {line} is not one JSON object; {_one_object()}") from None
     if not isinstance(row, dict):
         raise ScenarioError(f"{name}, line {line} is not a JSON object; {_one_object()}")
-    timestamp_ms, prompt, output = (_json_number(row, key, name, line) for key in MOONCAKE.columns)
-    return timestamp_ms, prompt, output
+    return row
 
 
 def _json_number(row: dict[str, Any], key: str, name: str, line: int) -> float:
@@ -332,9 +366,9 @@ def _checked(columns: Columns, name: str) -> Requests:
     form = columns.format
     if len(columns.arrival_s) == 0:
         raise ScenarioError(f"{name} has a header but no requests; add one line per request.")
-    notes: list[str] = []
     arrival_s = columns.arrival_s
     _check_arrivals(arrival_s, columns, name)
+    notes = [extent(arrival_s), *doubts(arrival_s), *columns.notes]
     if form is not OWN:
         arrival_s = arrival_s - arrival_s.min()
     prompt = _whole_tokens(columns.prompt_tokens, form.prompt, columns, name, least=1)
@@ -363,7 +397,7 @@ def _check_arrivals(arrival_s: np.ndarray, columns: Columns, name: str) -> None:
         return
     row = int(bad[0])
     key, value, unit, most = columns.format.arrival, arrival_s[row], "s", MAX_SPAN_S
-    if columns.format is MOONCAKE:
+    if columns.unit_s == 1e-3:
         value, unit, most = value * 1e3, "ms", MAX_SPAN_S * 1e3
     raise ScenarioError(
         f"{name}, line {columns.line_of(row)}: {key} is {_plain(value)} {unit}; it must lie between 0 and "

@@ -17,6 +17,7 @@ from sim_core.traffic import traces
 from sim_core.traffic.draws import requests_sent
 from sim_core.traffic.requests import Requests
 from sim_core.traffic.traces import read_trace, with_trace
+from tests.places import SHARED
 
 OWN = "arrival_s,prompt_tokens,output_tokens\n"
 AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
@@ -45,7 +46,8 @@ def test_own_csv() -> None:
     assert trace.output_tokens.tolist() == [20, 1, 1_000_000]
     assert trace.arrival_s.dtype == np.float64
     assert trace.prompt_tokens.dtype == trace.output_tokens.dtype == np.int64
-    assert (trace.name, trace.notes, len(trace)) == ("mine.csv", (), 3)
+    assert (trace.name, len(trace)) == ("mine.csv", 3)
+    assert trace.notes == ("mine.csv: 3 requests over 1.25 s, 2.4 a second on average.",)
 
 
 def test_azure_csv() -> None:
@@ -134,15 +136,111 @@ def test_unsorted_arrivals_are_sorted() -> None:
     trace = read_trace(own("2,1,1", "1,2,1", "3,3,1", "0,4,1", "1,5,1"), name="t.csv")
     assert trace.arrival_s.tolist() == [0, 1, 1, 2, 3]
     assert trace.prompt_tokens.tolist() == [4, 2, 5, 1, 3]
-    assert trace.notes == ("t.csv: 2 requests stood out of order of arrival: sorted.",)
+    assert trace.notes[1:] == ("t.csv: 2 requests stood out of order of arrival: sorted.",)
 
 
 def test_recorded_requests_without_output_count_one_token() -> None:
     """Oracle: the stated rule, for the two public formats."""
     azure = read_trace((AZURE + "2024-05-10 00:00:00,10,0\n2024-05-10 00:00:01,10,3\n").encode(), name="a")
     assert azure.output_tokens.tolist() == [1, 3]
-    assert azure.notes == ("a: 1 request without output: counted as one token each.",)
-    assert read_trace(mooncake(entry(output=0), entry(output=0))).notes[0].endswith("one token each.")
+    assert azure.notes[1:] == ("a: 1 request without output: counted as one token each.",)
+    assert read_trace(mooncake(entry(output=0), entry(output=0))).notes[-1].endswith("one token each.")
+
+
+# Units, span, and what is not used
+
+
+def notes_of(*rows: dict) -> str:
+    return " ".join(read_trace(mooncake(*rows), name="t").notes)
+
+
+def row(sent: float, **more: object) -> dict:
+    return {"timestamp": sent, "input_length": 100, "output_length": 10} | more
+
+
+def test_every_trace_says_its_span_and_rate() -> None:
+    """Oracle: by hand: 3 requests in 6 s are 0.5 a second; all at once have no rate."""
+    assert "t: 3 requests over 6 s, 0.5 a second on average." in notes_of(row(0), row(3000), row(6000))
+    assert "2 requests, all at one time" in notes_of(row(7), row(7))
+    assert "t.csv: 1 request," in read_trace(own("5,1,1"), name="t.csv").notes[0]
+
+
+@pytest.mark.parametrize("keys", [{"chat_id": 1}, {"parent_chat_id": -1}])
+def test_bailian_counts_seconds(keys: dict) -> None:
+    """Oracle: by hand; the same keys as Mooncake's, whose unit is ms, and a few of their own."""
+    rows = [row(sent, **keys) for sent in (0.0, 1.5, 60.25)]
+    assert read_trace(mooncake(*rows)).arrival_s.tolist() == [0, 1.5, 60.25]
+    assert "read as seconds" in notes_of(*rows)
+
+
+def test_whole_milliseconds_stay_milliseconds() -> None:
+    """Oracle: the format; a trace with conversations in ms is no less in ms."""
+    rows = [row(sent, chat_id=1) for sent in (0, 3000, 9000)]
+    assert read_trace(mooncake(*rows)).arrival_s.tolist() == [0, 3, 9]
+    assert "seconds" not in notes_of(row(0), row(3000))
+
+
+def test_fractions_of_milliseconds_are_doubted() -> None:
+    """Oracle: by hand: 60 requests in 90 units are 667 a second as ms; 3 in 4000.5 are less than one."""
+    fast = [row(1.5 * number) for number in range(61)]
+    assert read_trace(mooncake(*fast)).arrival_s[-1] == 90
+    assert "read as seconds" in notes_of(*fast)
+    slow = [row(0), row(2000.25), row(4000.5)]
+    assert read_trace(mooncake(*slow)).arrival_s[-1] == pytest.approx(4.0005)
+    assert "have fractions; read as milliseconds" in notes_of(*slow)
+
+
+@pytest.mark.parametrize(("step", "words"), [(1, "very many a second"), (10_000_000, "very few a second")])
+def test_absurd_rates_are_doubted(step: int, words: str) -> None:
+    """Oracle: by hand: 1 ms apart is 1,000 a second, 10,000 s apart is 0.0001."""
+    assert words in notes_of(*(row(step * number) for number in range(5)))
+
+
+@pytest.mark.parametrize("key", ["hash_ids", "images", "session_id", "parent_chat_id"])
+def test_what_bears_on_the_load_and_is_not_used_is_said(key: str) -> None:
+    """Oracle: the column's name stands in a note."""
+    assert f"{key} is not used: " in notes_of(row(0, **{key: 1}), row(5000, **{key: 1}))
+
+
+def test_other_columns_are_named_together() -> None:
+    """Oracle: the header; names and counts of what is known are no loss."""
+    azure = read_trace(b"TIMESTAMP,NumImages,Region,ContextTokens,GeneratedTokens\n2024-05-10,1,eu,5,5\n")
+    assert "NumImages is not used: prompts count text tokens alone." in azure.notes[1]
+    assert azure.notes[2].endswith("not used: Region.")
+    assert "type" not in notes_of(row(0, type="text", turn=1))
+
+
+def test_a_later_turn_comes_its_delay_after_the_one_before() -> None:
+    """Oracle: by hand: 1 s, then 2 s later, then 0.5 s; another session has its own clock."""
+    rows = [
+        row(1000, session_id="a"),
+        {"session_id": "a", "delay": 2000, "input_length": 5, "output_length": 5},
+        row(1200, session_id="b"),
+        {"session_id": "a", "delay": 500, "input_length": 5, "output_length": 5},
+    ]
+    assert read_trace(mooncake(*rows)).arrival_s.tolist() == pytest.approx([0, 0.2, 2, 2.5])
+    assert "session_id is not used" in notes_of(*rows)
+    with pytest.raises(ScenarioError, match="line 1: timestamp is missing"):
+        read_trace(mooncake(*rows[1:]))
+
+
+CASES = {
+    "bailian_seconds.jsonl": (120.5, "read as seconds"),
+    "mooncake_toolagent.jsonl": (27.482, "hash_ids"),
+    "mooncake_multiturn.jsonl": (2.0, "session_id"),
+    "azure2025_mm.csv": (2.0, "NumImages"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_shared_cases(name: str) -> None:
+    """Oracle: what is right of each, as the cases' README says."""
+    path = SHARED / "cases" / name
+    if not path.exists():
+        pytest.skip("no shared cases here")
+    trace = read_trace(path)
+    assert trace.arrival_s[-1] == pytest.approx(CASES[name][0])
+    assert CASES[name][1] in " ".join(trace.notes)
 
 
 def test_arrays_are_read_only() -> None:

@@ -10,12 +10,14 @@ import numpy as np
 
 from sim_core.catalogue.calibrations import calibration, with_constants
 from sim_core.engine.run import run_priced
-from sim_core.evidence.own.formats.points import OwnPoint
+from sim_core.evidence.own.formats.checks import open_requests
+from sim_core.evidence.own.formats.points import NEARLY_EQUAL, OwnPoint
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.price import Method, method_under, price_of, slowed
 from sim_core.price.priced import priced
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.draws import requests_sent
+from sim_core.traffic.requests import Requests
 
 METRICS = ("ttft_ms", "tpot_ms", "itl_ms", "e2e_ms", "output_tok_per_s")
 SCALES: Mapping[str, float] = {  # log errors that such measurements have; see `measured.about`
@@ -33,11 +35,15 @@ MAX_REQUESTS = 5_000
 
 
 class Case(NamedTuple):
-    """A measured point, ready to be simulated, and what had to be assumed for it."""
+    """A measured point, ready to be simulated, and what had to be assumed for it.
+
+    `rows` are the very requests to send, where the scenario's keys do not say them all.
+    """
 
     point: OwnPoint
     scenario: Scenario
     assumed: str
+    rows: Requests | None = None
 
 
 def case_of(point: OwnPoint, base: Scenario) -> Case:
@@ -49,27 +55,41 @@ def case_of(point: OwnPoint, base: Scenario) -> Case:
     Raises
     ------
     ScenarioError
-        If the point does not say what was sent, or a value lies outside the scenario's limits.
+        If the point is left out, does not say what was sent, or a value lies outside the scenario's limits.
     """
+    if point.left_out:
+        raise ScenarioError(f"{point.name}: {point.left_out}")
     changes, assumed = _traffic(point)
-    lengths, more = _lengths(point)
+    lengths, more = _lengths(point, base)
     rows = min(len(point.rows), MAX_REQUESTS) if point.rows is not None else 0
     count = rows or min(point.requests, MAX_REQUESTS) or 10 * changes.get("concurrency", 100)
     changes |= lengths | {"requests": int(count), "request_list": "", "warmup_frac": 0.0}
-    return Case(point, base.replace(**changes), "; ".join(filter(None, (assumed, more))))
+    scenario = base.replace(**changes)
+    sent = point.rows if not point.ramp_per_s else _rising(scenario, point.ramp_per_s)
+    return Case(point, scenario, "; ".join(filter(None, (assumed, more))), sent)
 
 
-def _lengths(point: OwnPoint) -> tuple[dict[str, Any], str]:
-    """Return the lengths of a point, and what was assumed about them; without any, those of `base` stay."""
-    prompt, output = point.prompt_tokens, point.output_tokens
-    if not (prompt > 0 and output > 0):
+def _lengths(point: OwnPoint, base: Scenario) -> tuple[dict[str, Any], str]:
+    """Return the lengths of a point, and what was assumed about them; those it does not state stay."""
+    known = {"prompt": point.prompt_tokens, "output": point.output_tokens}
+    missing = [name for name, tokens in known.items() if not tokens > 0]
+    if len(missing) == len(known) or (missing and base.mix):
         return {}, "lengths as in the scenario; the file does not state them"
-    found = {"prompt_tokens": max(round(prompt), 1), "output_tokens": max(round(output), 1), "mix": ""}
-    return found | {"prompt_cv": point.prompt_cv, "output_cv": point.output_cv}, ""
+    changes: dict[str, Any] = {"mix": ""}
+    for name, cv in (("prompt", point.prompt_cv), ("output", point.output_cv)):
+        if name not in missing:
+            changes[f"{name}_tokens"] = max(round(known[name]), 1)
+            changes[f"{name}_cv"] = cv if math.isfinite(cv) else NEARLY_EQUAL
+    words = [f"{name} lengths as in the scenario; the file does not state them" for name in missing]
+    if point.rows is None and not all(map(math.isfinite, (point.prompt_cv, point.output_cv))):
+        words.append(f"lengths drawn with a variation of {NEARLY_EQUAL:g} where the file states no spread")
+    return changes, "; ".join(words)
 
 
 def _traffic(point: OwnPoint) -> tuple[dict[str, Any], str]:
     """Return the arrivals of a point, and what was assumed about them."""
+    if point.ramp_per_s:
+        return {"arrivals": "trace"}, ""
     if point.arrivals == "closed" and point.concurrency:
         return {"arrivals": "closed", "concurrency": point.concurrency}, ""
     if point.arrivals in ("poisson", "gamma") and point.arrival_per_s > 0:
@@ -79,19 +99,27 @@ def _traffic(point: OwnPoint) -> tuple[dict[str, Any], str]:
         return {"arrivals": "offline"}, ""
     if point.rows is not None and np.isfinite(point.rows.arrival_s).all():
         return {"arrivals": "trace"}, ""
-    clients = _little(point)
-    if not clients:
+    busy = open_requests(point)
+    if not math.isfinite(busy):
         raise ScenarioError(
             f"{point.name} does not say how requests were sent: give the clients or the request rate."
         )
+    clients = max(round(busy), 1)
     words = f"{clients:,} clients, from rate and end-to-end time (Little's law); the file does not state them"
     return {"arrivals": "closed", "concurrency": clients}, words
 
 
-def _little(point: OwnPoint) -> int:
-    """Return the requests open on average, 0 where the point does not tell."""
-    open_requests = point.request_per_s * point.e2e_ms * 1e-3
-    return max(round(open_requests), 1) if math.isfinite(open_requests) else 0
+def _rising(scenario: Scenario, ramp_per_s: tuple[float, ...]) -> Requests:
+    """Return a scenario's requests as a Poisson process whose rate changes from request to request.
+
+    The gap before the i-th of n requests is drawn at the rate that stands i / n along the ramp, as
+    `vllm bench serve --ramp-up-strategy` does.
+    """
+    steady = requests_sent(scenario.replace(arrivals="poisson", arrival_per_s=1.0))
+    places = np.linspace(0.0, len(ramp_per_s) - 1, len(steady), endpoint=False)
+    rates = np.interp(places, np.arange(len(ramp_per_s)), ramp_per_s)
+    gaps_s = np.diff(steady.arrival_s, prepend=0.0) / rates
+    return steady.arriving_at(np.cumsum(gaps_s))
 
 
 def predict_cases(
@@ -124,7 +152,7 @@ def _simulated(case: Case, method: Method | None, steps_take: float) -> tuple[fl
     price = price_of(case.scenario, method=method)
     price = price if steps_take == 1.0 else slowed(price, steps_take)
     known = priced(case.scenario, price=price, method=method)
-    done = run_priced(known, requests_sent(case.scenario, case.point.rows))
+    done = run_priced(known, requests_sent(case.scenario, case.rows))
     served = ~done.rejected
     first_s, finished_s = done.first_token_s[served], done.finished_s[served]
     outputs, arrival_s = done.output_tokens[served], done.arrival_s[served]

@@ -70,6 +70,8 @@ class OwnEngine:
         profile; NaN without points.
     load_frac : ndarray, shape (entries,)
         Request rate over the rate that saturates, by the profile; NaN outside open loops.
+    remark : str
+        Why the files' steps were not used, where they were not.
     """
 
     profile: EngineProfile
@@ -84,6 +86,7 @@ class OwnEngine:
     speed: float
     speed_left: float
     load_frac: np.ndarray
+    remark: str = ""
 
     @property
     def unseen(self) -> np.ndarray:
@@ -135,7 +138,7 @@ def calibrate(
     base : Scenario
         Which ones, and how the engine schedules.
     kind : str, optional
-        `POINTS` or `STEPS`; by default steps if there are any.
+        `POINTS` or `STEPS`; by default steps if there are any, and points where those do not make a profile.
     fit_to : collection of int, optional
         Places of the entries (`entries_of`) to fit; by default `fitted_by_default`.
 
@@ -147,14 +150,19 @@ def calibrate(
     kinds = kinds_of(uploads)
     if not kinds:
         raise ScenarioError("no file holds an operating point or steps; upload a benchmark's result.")
-    kind = kind or kinds[0]
-    if kind not in kinds:
+    if kind and kind not in kinds:
         raise ScenarioError(f"the files hold no {kind}; they allow a fit to {' or '.join(kinds)}.")
     entries = entries_of(uploads, base)
-    if kind == STEPS:
-        return _from_steps(uploads, entries, base)
+    no_profile = ""
+    if STEPS in (kind, kinds[0]) and kind != POINTS:
+        try:
+            return _from_steps(uploads, entries, base)
+        except ScenarioError as error:
+            if kind or len(kinds) == 1:
+                raise
+            no_profile = f"The steps make no profile, so points are fitted: {error}"
     chosen = fitted_by_default(entries) if fit_to is None else tuple(sorted(fit_to))
-    return _from_points(entries, chosen, base)
+    return replace(_from_points(entries, chosen, base), remark=no_profile)
 
 
 def _from_points(entries: tuple[MeasuredPoint, ...], chosen: tuple[int, ...], base: Scenario) -> OwnEngine:
@@ -285,9 +293,15 @@ def rows(engine: OwnEngine) -> list[dict[str, Any]]:
                 row[f"{name}_{label}"] = ratio * measured
                 row[f"{name}_{label}_error_pct"] = 100 * (ratio - 1)
             row[f"{name}_unseen_error_pct"] = 100 * (engine.unseen[place, column] - 1)
-        row["note"] = entry.problem or (entry.case.assumed if entry.case else "")
+        row["note"] = remark(entry)
         found.append(row)
     return found
+
+
+def remark(entry: MeasuredPoint) -> str:
+    """Return what must be said of an entry: why it is not simulated, or what was assumed and left out."""
+    assumed = entry.case.assumed if entry.case else entry.problem
+    return " ".join(filter(None, (f"{assumed[:1].upper()}{assumed[1:]}", *entry.point.notes)))
 
 
 def _clients(entry: MeasuredPoint) -> int:

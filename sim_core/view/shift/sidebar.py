@@ -103,7 +103,7 @@ def _upload() -> None:
             return
         st.session_state.shift_trace = (file.file_id, trace)
     trace = st.session_state.shift_trace[1]
-    st.caption(f"{trace.name}: {len(trace):,} requests." + "".join(f" {note}" for note in trace.notes))
+    st.caption(" ".join(trace.notes))
 
 
 def _reallocation(scenario: Scenario) -> None:

@@ -19,6 +19,7 @@ from sim_core.evidence.own import engine as own_engine
 from sim_core.evidence.own.cases import METRICS, median_error
 from sim_core.evidence.own.engine import POINTS, MeasuredPoint, OwnEngine
 from sim_core.evidence.own.fit import FOLDS
+from sim_core.evidence.own.formats.points import OwnPoint
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.link.carry import carried_by
 from sim_core.scenario.link.page_settings import choice_names
@@ -133,14 +134,17 @@ def _error(found: np.ndarray, metric: str) -> float:
 
 def fit_notes(engine: OwnEngine) -> list[str]:
     """Return what must be known beside the finding: speed, schedule, saturation, what was no use."""
-    found = [engine_words(engine)]
+    found = [engine_words(engine), engine.remark]
     steep = int(engine.steep.sum())
     if steep:
         found.append(
             f"{many_words(steep)} above 90 % of the rate that saturates: there, a few percent of speed "
             "decide the waiting, and errors grow. Judge the engine by the others."
         )
-    lost = [entry for entry in engine.entries if entry.problem]
+    left_out = [entry for entry in engine.entries if entry.point.left_out]
+    if left_out:
+        found.append(f"{many_words(len(left_out))} left out of the fit: {left_out[0].problem}")
+    lost = [entry for entry in engine.entries if entry.problem and not entry.point.left_out]
     if lost:
         found.append(f"{many_words(len(lost))} cannot be simulated: {lost[0].problem}")
     if not all(row.told for row in engine.levers):
@@ -313,8 +317,17 @@ def point_load_words(entry: MeasuredPoint) -> str:
         "offline": "all at once",
         "trace": f"{scenario.requests:,} requests replayed",
     }.get(scenario.arrivals, quantity(scenario.arrival_per_s, "req/s"))
-    lengths = f"{number(round(point.prompt_tokens))} → {number(round(point.output_tokens))} tokens"
-    return f"{lengths}, {load}"
+    return f"{lengths_words(point)}, {load}"
+
+
+def lengths_words(point: OwnPoint) -> str:
+    """Return the mean lengths of a point in words; those it does not state are the scenario's."""
+    prompt, output = (
+        number(round(tokens)) if tokens > 0 else "as in the scenario"
+        for tokens in (point.prompt_tokens, point.output_tokens)
+    )
+    same = prompt == output == "as in the scenario"
+    return "lengths as in the scenario" if same else f"{prompt} → {output} tokens"
 
 
 def constants(engine: OwnEngine) -> None:
@@ -403,11 +416,7 @@ def table_rows(engine: OwnEngine) -> list[dict[str, Any]]:
             ratio = engine.after[place, METRICS.index(metric)]
             row[name] = metric_words(metric, measured)
             row[f"{name}: own engine"] = calibrate_figures.error_ratio_words(ratio) if ratio > 0 else "–"
-        row["Remark"] = (
-            entry.problem
-            or (entry.case.assumed if entry.case else "")
-            or ("near saturation" if engine.steep[place] else "")
-        )
+        row["Remark"] = own_engine.remark(entry) or ("near saturation" if engine.steep[place] else "")
         row["File"] = entry.file
         found.append(row)
     return found

@@ -10,8 +10,8 @@ import streamlit as st
 
 from sim_core.catalogue.calibrations import calibration
 from sim_core.evidence.own.cases import METRICS, case_of, predict_cases
-from sim_core.evidence.own.formats.points import TOOLS, OwnPoint, Upload
-from sim_core.evidence.own.formats.read import MAX_BYTES, is_profile, read_upload
+from sim_core.evidence.own.formats.points import OwnPoint, Upload
+from sim_core.evidence.own.formats.read import MAX_BYTES, TOOLS, is_profile, read_upload
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.link.carry import carried_by
 from sim_core.scenario.profiles import read_profile

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,22 +11,13 @@ import numpy as np
 from sim_core.fields.errors import ScenarioError
 from sim_core.traffic.requests import Requests
 
-TOOLS = MappingProxyType(
-    {
-        "vllm": "vLLM `bench serve`: the result JSON",
-        "sglang": "SGLang `bench_serving`: the JSON lines",
-        "guidellm": "GuideLLM: the benchmarks JSON",
-        "aiperf": "AIPerf: `profile_export_aiperf.json` or `.csv`",
-        "mlperf": "MLPerf LoadGen: `mlperf_log_summary.txt`",
-        "requests": "A CSV of requests: `arrival_s,prompt_tokens,output_tokens,ttft_ms,e2e_ms`",
-        "steps": "A CSV of engine steps: `tokens,decode_context,prefill_pairs,time_ms`",
-    }
-)
-
 MAX_ROWS = 200_000
 MAX_POINTS = 200
-MAX_NOTES = 5
+MAX_NOTES = 20
+MOST_FAILED = 0.1  # share of requests above which those that succeeded met another load than the one sent
+NEARLY_EQUAL = 0.1  # variation of lengths that a tool asks to be equal: engines and tokenizers vary them
 LARGEST = 1e12
+MOST_DIGITS = 40
 NAN = math.nan
 REQUEST_COLUMNS = (
     "arrival_s",
@@ -41,8 +31,24 @@ REQUEST_COLUMNS = (
 class OwnPoint(NamedTuple):
     """One measured operating point; a number that the file does not give is NaN, a count 0.
 
-    `arrivals` is empty where the file does not say how requests were sent; `statistic` says whether latencies
-    are means or medians.
+    Attributes
+    ----------
+    arrivals : str
+        As in a scenario; empty where the file does not say how requests were sent.
+    max_open : int
+        Cap on open requests beside a rate, or on requests sent all at once; 0 is none.
+    ramp_per_s : tuple of float
+        Rates at even steps from the first request to the last, where the rate changes; else empty.
+    prompt_cv, output_cv : float
+        Variation of the lengths; NaN where the file does not tell, 0 where they are known to be equal.
+    statistic : str
+        Whether latencies are means or medians.
+    rows : Requests or None
+        The very requests, where the file holds them.
+    left_out : str
+        Why the point is shown but is no evidence, as a sentence; empty where it is.
+    notes : tuple of str
+        What else must be known of it: failed requests, figures left out, what was assumed.
     """
 
     name: str
@@ -54,8 +60,8 @@ class OwnPoint(NamedTuple):
     requests: int = 0
     prompt_tokens: float = NAN
     output_tokens: float = NAN
-    prompt_cv: float = 0.0
-    output_cv: float = 0.0
+    prompt_cv: float = NAN
+    output_cv: float = NAN
     ttft_ms: float = NAN
     tpot_ms: float = NAN
     itl_ms: float = NAN
@@ -64,6 +70,10 @@ class OwnPoint(NamedTuple):
     request_per_s: float = NAN
     statistic: str = "mean"
     rows: Requests | None = None
+    max_open: int = 0
+    ramp_per_s: tuple[float, ...] = ()
+    left_out: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class OwnSteps(NamedTuple):
@@ -85,13 +95,40 @@ class Upload(NamedTuple):
     notes: tuple[str, ...]
 
 
+class Content(NamedTuple):
+    """A file's content as readers see it: its text, and its JSON objects or its CSV's titles."""
+
+    name: str
+    text: str
+    entries: list[dict[str, Any]]
+    heads: list[str]
+
+    @property
+    def first(self) -> dict[str, Any]:
+        """The first JSON object; empty in other files."""
+        return self.entries[0] if self.entries else {}
+
+
+class Format(NamedTuple):
+    """One kind of file: how it is called, known by its content, and read.
+
+    `title` is a line of Markdown for the list of what can be uploaded: the tool, a colon, its file.
+    """
+
+    tool: str
+    title: str
+    knows: Callable[[Content], bool]
+    read: Callable[[Content], Upload]
+
+
 def finished(name: str, tool: str, points: list[OwnPoint], notes: list[str]) -> Upload:
     """Return the upload of the points that say something; without any, the file is refused."""
-    useful = [point for point in points if _says_something(point)]
+    useful = [point for point in points if says_something(point)]
     if not useful:
-        why = f" {notes[0]}" if notes else ""
+        said = [*notes, *(note for point in points for note in point.notes)]
+        why = f" {said[0]}" if said else ""
         raise ScenarioError(
-            f"{name} is a result of {TOOLS[tool].partition(':')[0]} without any latency or throughput.{why} "
+            f"{name} is a benchmark's result without any latency or throughput.{why} "
             "Upload one of a finished run."
         )
     if len(useful) < len(points):
@@ -103,7 +140,7 @@ def finished(name: str, tool: str, points: list[OwnPoint], notes: list[str]) -> 
     return Upload(name, tool, tuple(useful[:MAX_POINTS]), None, tuple(notes))
 
 
-def _says_something(point: OwnPoint) -> bool:
+def says_something(point: OwnPoint) -> bool:
     values = (point.ttft_ms, point.tpot_ms, point.itl_ms, point.e2e_ms, point.output_tok_per_s)
     return any(math.isfinite(value) for value in values)
 
@@ -112,6 +149,8 @@ def first_number(entry: object, *keys: str, low: float = 0.0) -> float:
     """Return the first of some keys that is a finite number of at least `low`, else NaN."""
     for key in keys:
         value = entry.get(key) if isinstance(entry, Mapping) else None
+        if isinstance(value, str) and len(value) < MOST_DIGITS:
+            value = number_in(value)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             continue
         if isinstance(value, int) and value.bit_length() > 60:
@@ -130,15 +169,51 @@ def whole(value: float) -> int:
     return round(value) if math.isfinite(value) and value >= 0.5 else 0
 
 
+def number_in(text: str) -> float:
+    """Return the number that a text is, commas between thousands aside, else NaN."""
+    try:
+        return float(text.replace(",", "")) if len(text) < MOST_DIGITS else NAN
+    except ValueError:
+        return NAN
+
+
 def variation(entry: Mapping[str, Any], key: str) -> float:
-    """Return the coefficient of variation of a list of lengths, 0 without one."""
+    """Return the coefficient of variation of a list of lengths, empty ones included; NaN without one."""
+    known = lengths_in(entry, key)
+    if len(known) < 2 or not any(known):
+        return NAN
+    return min(float(np.std(known) / np.mean(known)), 10.0)
+
+
+def lengths_in(entry: Mapping[str, Any], key: str) -> list[int]:
+    """Return the lengths in a list, as far as they are such."""
     values = entry.get(key)
     if not isinstance(values, list):
-        return 0.0
-    known = [value for value in values[:MAX_ROWS] if isinstance(value, int) and 0 < value < 10**7]
-    if len(known) < 2:
-        return 0.0
-    return min(float(np.std(known) / np.mean(known)), 10.0)
+        return []
+    return [
+        value
+        for value in values[:MAX_ROWS]
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**7
+    ]
+
+
+def relative(deviation: float, mean: float) -> float:
+    """Return a standard deviation over its mean: 0 where it is, NaN where either is not known."""
+    return min(deviation / mean, 10.0) if deviation >= 0 and mean > 0 else NAN
+
+
+def failures(done: float, failed: float, cut_off: float = 0.0) -> tuple[tuple[str, ...], str]:
+    """Return what must be said of requests that failed, and why the run is no evidence if too many did."""
+    done, failed, cut_off = (whole(count) for count in (done, failed, cut_off))
+    total = done + failed + cut_off
+    notes = []
+    if failed:
+        notes.append(f"{failed:,} of {total:,} requests failed; the figures are those of the others.")
+    if cut_off:
+        notes.append(f"{cut_off:,} of {total:,} requests were cut off when the run ended.")
+    if failed <= MOST_FAILED * total:
+        return tuple(notes), ""
+    return tuple(notes), "So many requests failed that the others met another load than the one sent."
 
 
 def point_name(arrivals: str, clients: int, rate: float) -> str:
@@ -147,6 +222,14 @@ def point_name(arrivals: str, clients: int, rate: float) -> str:
     if math.isfinite(rate):
         return f"{rate:g} req/s"
     return "all at once" if arrivals == "offline" else "a run"
+
+
+def sent_words(sent: Mapping[str, Any]) -> str:
+    """Return the name of a point from how it was sent, in the words of its fields."""
+    ramp = sent.get("ramp_per_s")
+    if ramp:
+        return f"{ramp[0]:g} to {ramp[-1]:g} req/s"
+    return point_name(sent["arrivals"], sent.get("concurrency", 0), sent.get("arrival_per_s", NAN))
 
 
 def as_object(value: object) -> dict[str, Any]:

@@ -16,18 +16,26 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, NoReturn
 
-from sim_core.evidence.own.formats.aiperf import aiperf, aiperf_csv, aiperf_load, aiperf_values
-from sim_core.evidence.own.formats.guidellm import guidellm
-from sim_core.evidence.own.formats.mlperf import mlperf
-from sim_core.evidence.own.formats.points import REQUEST_COLUMNS, TOOLS, OwnSteps, Upload, finished
-from sim_core.evidence.own.formats.serving import serving
-from sim_core.evidence.own.formats.tables import csv_requests, csv_steps
+from sim_core.evidence.own.formats import aiperf, guidellm, mlperf, serving, tables
+from sim_core.evidence.own.formats.checks import checked
+from sim_core.evidence.own.formats.points import REQUEST_COLUMNS, Content, Format, OwnSteps, Upload
 from sim_core.fields.errors import ScenarioError, shown
 
+FORMATS: tuple[Format, ...] = (  # the first that knows a file reads it
+    *serving.FORMATS,
+    *guidellm.FORMATS,
+    *aiperf.FORMATS,
+    *mlperf.FORMATS,
+    *tables.FORMATS,
+)
+TOOLS: Mapping[str, str] = MappingProxyType({form.tool: form.title for form in FORMATS})
+
 MAX_BYTES = 20_000_000  # a detailed result of a thousand answers of a thousand tokens
+MAX_LINE = 10_000  # characters of a CSV's header
 MAX_CONTAINERS = 400_000  # lists and objects of a JSON file: each takes far more memory than its text
 
 
@@ -47,12 +55,19 @@ def read_upload(data: bytes, name: str) -> Upload:
         If the file is too large, no text, of none of the known kinds (`TOOLS`), or holds nothing usable.
     """
     name = "".join(mark if mark.isprintable() else "?" for mark in name)[:100] or "the file"
-    text = _text(data, name)
+    content = _content(_text(data, name), name)
+    for form in FORMATS:
+        if form.knows(content):
+            return checked(form.read(content))
+    _refuse(content)
+
+
+def _content(text: str, name: str) -> Content:
+    """Return a text with its JSON objects, or with the titles of its first line."""
     if text[0] in "{[":
-        return _from_json(text, name)
-    if "MLPerf Results Summary" in text[:10_000]:
-        return finished(name, "mlperf", [mlperf(text, name)], [])
-    return _from_csv(text, name)
+        return Content(name, text, _entries(text, name), [])
+    line = text.partition("\n")[0]
+    return Content(name, text, [], [head.strip().strip('"') for head in line[:MAX_LINE].split(",")])
 
 
 def is_profile(data: bytes) -> bool:
@@ -108,8 +123,8 @@ def _known() -> str:
 # --- JSON -----------------------------------------------------------------------------------------
 
 
-def _from_json(text: str, name: str) -> Upload:
-    """Return the measurements of a JSON file, or of one object a line."""
+def _entries(text: str, name: str) -> list[dict[str, Any]]:
+    """Return the objects of a JSON file: one, a list of them, or one a line."""
     if text.count("{") + text.count("[") > MAX_CONTAINERS:
         raise ScenarioError(
             f"{name} has more than {MAX_CONTAINERS:,} lists and objects, the limit. "
@@ -118,16 +133,7 @@ def _from_json(text: str, name: str) -> Upload:
     entries = list(_objects(text, name))
     if not entries:
         raise ScenarioError(f"{name} holds no JSON object. {_known()}")
-    first = entries[0]
-    if isinstance(first.get("benchmarks"), list):
-        return guidellm(first, name)
-    if isinstance(first.get("time_to_first_token"), dict) or isinstance(first.get("request_latency"), dict):
-        points = [aiperf(aiperf_values(entry), aiperf_load(entry)) for entry in entries]
-        return finished(name, "aiperf", points, [])
-    if any(key in first for key in ("mean_ttft_ms", "median_ttft_ms", "output_throughput", "mean_tpot_ms")):
-        return serving(entries, name)
-    keys = ", ".join(shown(key, 30) for key in list(first)[:4])
-    raise ScenarioError(f"{name} is JSON of an unknown kind (its first keys: {keys or 'none'}). {_known()}")
+    return entries
 
 
 def _objects(text: str, name: str) -> Iterator[dict[str, Any]]:
@@ -159,25 +165,31 @@ def _lines(text: str, name: str, whole: ValueError) -> list[Any]:
     return found
 
 
-# --- CSV ------------------------------------------------------------------------------------------
+# --- what nobody knows ----------------------------------------------------------------------------
 
 
-def _from_csv(text: str, name: str) -> Upload:
-    """Return the measurements of a CSV."""
-    line = text.partition("\n")[0]
-    if len(line) > 10_000:
+def _is_trace(content: Content) -> bool:
+    columns = {head.lower() for head in (*content.heads, *content.first)}
+    return {"input_length", "output_length"} <= columns or {"contexttokens", "generatedtokens"} <= columns
+
+
+def _refuse(content: Content) -> NoReturn:
+    """Refuse a file that no reader knows, with what comes close to it."""
+    name, text, heads = content.name, content.text, content.heads
+    if content.entries and not _is_trace(content):
+        keys = ", ".join(shown(key, 30) for key in list(content.first)[:4])
         raise ScenarioError(
-            f"{name}: its first line has {len(line):,} characters; a CSV's header is short. {_known()}"
+            f"{name} is JSON of an unknown kind (its first keys: {keys or 'none'}). {_known()}"
         )
-    heads = [head.strip().strip('"') for head in line.split(",")]
-    if heads[0] == "Metric":
-        return aiperf_csv(text, name)
-    if set(OwnSteps._fields) <= set(heads):
-        return csv_steps(text, name)
-    if set(REQUEST_COLUMNS) <= set(heads):
-        return csv_requests(text, name)
+    first = text.partition("\n")[0]
+    if len(first) > MAX_LINE:
+        raise ScenarioError(
+            f"{name}: its first line has {len(first):,} characters; a CSV's header is short. {_known()}"
+        )
     if is_profile(text.encode("utf-8", "replace")):
         raise ScenarioError(f"{name} is an engine profile, not a measurement. Give it with --profile.")
+    if _is_trace(content):
+        raise ScenarioError(f"{name} is a trace: it holds no measurement. Replay it with --trace.")
     if {"arrival_s", "prompt_tokens", "output_tokens"} <= set(heads):
         raise ScenarioError(
             f"{name} is a trace: it has no ttft_ms and e2e_ms. Add them, or replay it with --trace."
@@ -186,4 +198,4 @@ def _from_csv(text: str, name: str) -> Upload:
         missing = [key for key in wanted if key not in heads]
         if len(missing) <= 2:
             raise ScenarioError(f"{name} lacks the column {missing[0]}; its header needs {','.join(wanted)}.")
-    raise ScenarioError(f"{name} is of no known kind; it begins {shown(line[:60])}. {_known()}")
+    raise ScenarioError(f"{name} is of no known kind; it begins {shown(first[:60])}. {_known()}")

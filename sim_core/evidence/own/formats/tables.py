@@ -12,6 +12,8 @@ from sim_core.evidence.own.formats.points import (
     MAX_ROWS,
     NAN,
     REQUEST_COLUMNS,
+    Content,
+    Format,
     OwnPoint,
     OwnSteps,
     Upload,
@@ -30,12 +32,12 @@ def _columns(text: str, names: tuple[str, ...], name: str) -> tuple[pd.DataFrame
             nrows=MAX_ROWS + 1,
             on_bad_lines="skip",
             dtype=str,
-            usecols=lambda head: head.strip() in names,
+            usecols=lambda head: head.strip().lower() in names,
             engine="c",
         )
     except (ValueError, OverflowError, pd.errors.ParserError) as error:
         raise ScenarioError(f"{name} is no CSV that can be read: {str(error)[:120]}.") from None
-    frame.columns = [head.strip() for head in frame.columns]
+    frame.columns = [head.strip().lower() for head in frame.columns]
     notes = []
     if len(frame) > MAX_ROWS:
         notes.append(f"Only the first {MAX_ROWS:,} rows are used, the limit.")
@@ -54,33 +56,33 @@ def _kept(frame: pd.DataFrame, good: pd.Series, name: str, what: str, notes: lis
     return frame[good]
 
 
-def csv_steps(text: str, name: str) -> Upload:
+def csv_steps(content: Content) -> Upload:
     """Return the steps of a CSV."""
-    frame, notes = _columns(text, OwnSteps._fields, name)
+    frame, notes = _columns(content.text, OwnSteps._fields, content.name)
     finite = np.isfinite(frame).all(axis=1) & (frame <= LARGEST).all(axis=1)
     good = finite & (frame.tokens >= 1) & (frame.decode_context >= 0) & (frame.prefill_pairs >= 0)
     good &= frame.time_ms > 0
     what = "tokens at least 1, time_ms above 0 and no negative number are needed"
-    frame = _kept(frame, good, name, what, notes)
+    frame = _kept(frame, good, content.name, what, notes)
     steps = OwnSteps(*(frame[key].to_numpy() for key in OwnSteps._fields))
-    return Upload(name, "steps", (), steps, tuple(notes))
+    return Upload(content.name, "steps", (), steps, tuple(notes))
 
 
-def csv_requests(text: str, name: str) -> Upload:
+def csv_requests(content: Content) -> Upload:
     """Return the requests of a CSV as one point that can be replayed."""
-    frame, notes = _columns(text, REQUEST_COLUMNS, name)
+    frame, notes = _columns(content.text, REQUEST_COLUMNS, content.name)
     lengths = (frame.prompt_tokens.round() >= 1) & (frame.output_tokens.round() >= 1)
     lengths &= (frame.prompt_tokens <= 1e6) & (frame.output_tokens <= 1e6)
     good = lengths & (frame.arrival_s >= 0) & (frame.arrival_s <= 1e8)
     what = "arrival_s of at least 0 and lengths of 1 to 1,000,000 tokens are needed"
-    frame = _kept(frame, good, name, what, notes).sort_values("arrival_s", kind="stable")
+    frame = _kept(frame, good, content.name, what, notes).sort_values("arrival_s", kind="stable")
     for key in ("ttft_ms", "e2e_ms"):
         frame[key] = frame[key].where((frame[key] > 0) & (frame[key] <= LARGEST))
     wrong = frame.e2e_ms < frame.ttft_ms
     if wrong.any():
         notes.append(f"{int(wrong.sum()):,} rows have an e2e_ms below their ttft_ms; both were left out.")
         frame.loc[wrong, ["ttft_ms", "e2e_ms"]] = NAN
-    return finished(name, "requests", [_requests_point(frame)], notes)
+    return finished(content.name, "requests", [_requests_point(frame)], notes)
 
 
 def _requests_point(frame: pd.DataFrame) -> OwnPoint:
@@ -115,3 +117,25 @@ def _requests_point(frame: pd.DataFrame) -> OwnPoint:
 def _mean(values: np.ndarray) -> float:
     known = values[np.isfinite(values)]
     return float(known.mean()) if known.size else NAN
+
+
+def _has(content: Content, names: tuple[str, ...]) -> bool:
+    """Return whether a CSV has each of some columns once, whatever the case of its titles."""
+    heads = [head.lower() for head in content.heads]
+    return all(heads.count(name) == 1 for name in names)
+
+
+FORMATS = (
+    Format(
+        "requests",
+        f"A CSV of requests: `{','.join(REQUEST_COLUMNS)}`",
+        knows=lambda content: _has(content, REQUEST_COLUMNS),
+        read=csv_requests,
+    ),
+    Format(
+        "steps",
+        f"A CSV of engine steps: `{','.join(OwnSteps._fields)}`",
+        knows=lambda content: _has(content, OwnSteps._fields),
+        read=csv_steps,
+    ),
+)
