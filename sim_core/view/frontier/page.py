@@ -433,8 +433,8 @@ def reading_help(sweep: Sweep) -> None:
     words = {
         "frontier": "Up and to the right is better: more tokens per accelerator, and more tokens per second "
         "for a user. The pale band is the frontier over all curves; faint points are beaten by another one, "
-        "hollow ones break a latency limit or are overloaded. The star is the best curve at its capacity, the "
-        "highest load within the limits; its bar is what other seeds give.",
+        "hollow ones break a latency limit or are overloaded. The star is the best curve at its capacity, "
+        "the highest load within the limits; its bar is what other seeds give.",
         "load": "Latency against load. Bands are 95 % intervals; hollow points are overloaded, and their "
         "TTFT grows with the length of the run.",
         "table": "What an overloaded point shows no value for depends on the length of its run. The files "
