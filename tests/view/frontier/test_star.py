@@ -12,6 +12,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from sim_core import capacity, load_scenario
+from sim_core.questions import compare, hardware, phases, sensitivity
 from sim_core.sweep.capacity import Y
 from sim_core.sweep.points import LOAD
 from sim_core.sweep.ranges import SEEDS
@@ -59,6 +60,21 @@ def test_the_best_layout_is_that_of_the_highest_capacity() -> None:
     assert f"{number(points[2][Y])} tok/s per accelerator" in best_shown(app)
     assert "TP 2, " in best_shown(app) and f"over {SEEDS} seeds" in best_shown(app)
     assert f"{number(points[2][Y])} tok/s per accelerator with TP 2" in finding(app)
+
+
+def test_the_star_is_what_other_pages_name() -> None:
+    """Oracle: what Compare and Design, Two phases and What matters most have for the scenario."""
+    sweep = sweep_of(f"{LINK}&arrival_per_s=2.2", values=(2,))
+    stars.settle(sweep)
+    star = stars.best(sweep, sweeps.quick_result(sweep))
+    assert star is not None
+    assert (
+        star[Y]
+        == compare.best_within(sweep.scenario)[Y]
+        == sensitivity.bases(sweep.scenario, "throughput")[0]
+    )
+    limits = hardware.returns(sweep.scenario, phases.setting(sweep.scenario), ("limits",))[0]
+    assert star[Y] == limits["value"] == capacity(sweep.scenario)["point"][Y]
 
 
 def test_until_the_chart_rests_the_star_is_a_point_that_settles() -> None:
