@@ -101,6 +101,25 @@ def test_the_best_is_never_below_a_setting_that_keeps_the_limits(rate: str) -> N
     assert top is not None and top[Y] == top["range_high"] == 2 * after[Y]
 
 
+def test_a_point_beyond_every_seed_that_keeps_the_limits_for_sure_is_the_best() -> None:
+    """By hand: such a point of a fine sweep; not one at its limit, nor one of few requests."""
+    sweep = sweep_of(f"{LINK}&arrival_per_s=1&seed=32")
+    stars.settle(sweep)
+    found = sweeps.quick_result(sweep)
+    star = stars.best(sweep, found)
+    assert star is not None
+    odd = {**found.rows[0], "meets_slo": True, "at_limit": "", Y: 1.01 * star["range_high"]}
+
+    def best(row: dict[str, Any], fine: bool = True) -> float:
+        top = stars.best(sweep, Result([*found.rows, row], found.here, fine))
+        assert top is not None
+        return float(top[Y])
+
+    assert best(odd) == odd[Y]
+    assert best(odd, fine=False) == best(odd | {"at_limit": "tpot"}) == star[Y]
+    assert best(odd | {Y: 0.999 * star["range_high"]}) == star[Y]
+
+
 def test_the_star_is_that_of_all_loads_of_a_scenario() -> None:
     """Oracle: identity: another request rate has nothing to search."""
     first, second = (sweep_of(f"{LINK}&seed=33&arrival_per_s={rate}") for rate in (1, 2))
