@@ -43,7 +43,7 @@ FIGURES = (  # of the present setting: column, name, unit, whether more is bette
     ("joule_per_tok", "Energy", "J/tok", False),
 )
 FEW_SAMPLES = 100
-SETTLING = "a point of the grid so far: settling …"
+SETTLING = "a grid point, settling …"
 
 
 def show(scenario: Scenario) -> None:
