@@ -266,7 +266,7 @@ def has_estimate(scenario: Scenario) -> bool:
     return scenario.policy in ("chunked", "prefill_first")
 
 
-class Estimate(NamedTuple):
+class CapacityEstimate(NamedTuple):
     """What arithmetic alone says of a scenario's capacity.
 
     Attributes
@@ -284,7 +284,7 @@ class Estimate(NamedTuple):
     trickle_per_s: float
 
 
-def estimate_of(known: Priced, sent: Requests) -> Estimate | None:
+def estimate_of(known: Priced, sent: Requests) -> CapacityEstimate | None:
     """Return the estimate for an engine that serves requests of such lengths.
 
     None where no request fits it, or no answer has a second token.
@@ -295,7 +295,7 @@ def estimate_of(known: Priced, sent: Requests) -> Estimate | None:
     engine, count = Engine(known, kept), known.scenario.engines
     decodes = _most(engine.fits_tails, engine.most)
     per_s = _pooled_per_s(engine, decodes) if decodes else 0.0
-    return Estimate(count * per_s, count * decodes, count * engine.rate_per_s(FEWEST))
+    return CapacityEstimate(count * per_s, count * decodes, count * engine.rate_per_s(FEWEST))
 
 
 def _pooled_per_s(engine: Engine, decodes: float) -> float:

@@ -13,9 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sim_core.fields.errors import ScenarioError
-from sim_core.scenario.scenario import Scenario
-from sim_core.sweep.capacity import Y, best_within
 from sim_core.sweep.capacity import seeded as seeded
 
 SEEDS = 5
@@ -48,19 +45,6 @@ def estimate(changes: Sequence[float]) -> Estimate:
     """
     spread = float(np.std(changes, ddof=1))
     return Estimate(float(np.mean(changes)), T_95 * spread / math.sqrt(SEEDS))
-
-
-def bests(scenario: Scenario) -> list[float]:
-    """Return the most throughput per accelerator within the limits by each of `SEEDS` seeds; 0 for none."""
-    return [_best(seeded(scenario, turn)) for turn in range(SEEDS)]
-
-
-def _best(scenario: Scenario) -> float:
-    try:
-        found = best_within(scenario)
-    except ScenarioError:
-        return 0.0
-    return 0.0 if found is None else float(found[Y])
 
 
 def are_alike(first: Sequence[float], second: Sequence[float]) -> bool:

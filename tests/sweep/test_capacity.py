@@ -17,7 +17,7 @@ from sim_core.sweep import capacity as search
 from sim_core.sweep.capacity import Y, best_within
 from sim_core.sweep.estimate import estimate_of
 from sim_core.sweep.frontier import frontier
-from sim_core.sweep.ranges import SEEDS, are_alike, bests, seeded
+from sim_core.sweep.ranges import SEEDS, are_alike, seeded
 from sim_core.sweep.secant import Reach, highest
 from sim_core.traffic.draws import requests_sent
 from tests.sweep.naive_capacity import naive_capacity
@@ -156,7 +156,6 @@ def test_all_pages_name_one_best() -> None:
         "two phases": hardware.returns(scenario, phases.setting(scenario), ("limits",))[0]["value"],
         "the map": hardware.limits_map(scenario, (1.0,), (1.0,)).item(),
         "what matters most": sensitivity.bases(scenario, "throughput")[0],
-        "frontier": bests(scenario)[0],
     }
     assert answers == dict.fromkeys(answers, expected)
 
@@ -190,4 +189,3 @@ def test_what_cannot_run_has_no_best() -> None:
     with pytest.raises(ScenarioError, match="needs 812"):
         best_within(scenario)
     assert compare.best_within(scenario) is None
-    assert bests(scenario) == [0.0] * SEEDS

@@ -45,7 +45,7 @@ FIGURES = (  # of the present setting: column, name, unit, whether more is bette
     ("joule_per_tok", "Energy", "J/tok", False),
 )
 FEW_SAMPLES = 100
-SETTLING = "a point of the grid so far: settling …"
+SETTLING = "a grid point, settling …"
 
 
 def show(scenario: Scenario) -> None:
@@ -125,16 +125,16 @@ def key_figures(sweep: Sweep, found: Result) -> None:
     )
 
 
-def _measured(best: Row | None) -> str:
+def _measured(best: Row) -> str:
     """Return where measured throughput lies beside that of the best point, where it has a band."""
-    if best is None:
-        return ""
     band = Band(*(best[f"throughput_band_{side}_frac"] for side in Band._fields))
     return trust_words.measured_words(best[figures.Y], band, lambda value: number(value, 2))
 
 
 def _how_sure(sweep: Sweep, best: Row | None) -> str:
     """Return how sure the best point is: its range, or that it settles; beneath, where measured ones lie."""
+    if best is None:
+        return ""
     sure = findings.range_words(best) if stars.is_settled(sweep) else SETTLING
     return "\n".join(filter(None, (sure, _measured(best))))
 

@@ -35,15 +35,24 @@ def best(sweep: Sweep, found: Result) -> Row | None:
     accelerator lies by `SEEDS` seeds, and `alike`, the curves that are as good, itself among them.
     """
     stars = _known.get(_same(sweep))
-    star = stars[0] if stars else sweeps.best_within_limits(found.rows)
-    here = sweeps.best_within_limits([found.here])
-    if here is None or (star is not None and star[Y] >= here[Y]):
+    if not stars:
+        return sweeps.best_within_limits([*found.rows, found.here])
+    star = stars[0]
+    better = sweeps.best_within_limits([*_surely_better(found, star), found.here])
+    if better is None or better[Y] <= star[Y]:
         return star
-    if star is None or "range_low" not in star:
-        return here
-    return {**here, "range_low": star["range_low"], "range_high": max(star["range_high"], here[Y])} | {
-        "alike": star["alike"] if here["curve"] in star["alike"] else ()
-    }
+    alike = star["alike"] if better["curve"] in star["alike"] else ()
+    ends = {"range_low": star["range_low"], "range_high": max(star["range_high"], better[Y])}
+    return {**better, **ends, "alike": alike}
+
+
+def _surely_better(found: Result, star: Row) -> list[Row]:
+    """Return the points of many requests that keep the limits for sure, and give more than any seed did.
+
+    There are some where a limit is kept again beyond a load that breaks it: no search sees that.
+    """
+    rows = drawable(found.rows) if found.fine else []
+    return [row for row in rows if row[Y] > star["range_high"] and not row.get("at_limit")]
 
 
 def is_settled(sweep: Sweep) -> bool:

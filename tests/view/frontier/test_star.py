@@ -12,6 +12,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from sim_core import capacity, load_scenario
+from sim_core.questions import compare, hardware, phases, sensitivity
 from sim_core.sweep.capacity import Y
 from sim_core.sweep.points import LOAD
 from sim_core.sweep.ranges import SEEDS
@@ -61,6 +62,21 @@ def test_the_best_layout_is_that_of_the_highest_capacity() -> None:
     assert f"{number(points[2][Y])} tok/s per accelerator with TP 2" in finding(app)
 
 
+def test_the_star_is_what_other_pages_name() -> None:
+    """Oracle: what Compare and Design, Two phases and What matters most have for the scenario."""
+    sweep = sweep_of(f"{LINK}&arrival_per_s=2.2", values=(2,))
+    stars.settle(sweep)
+    star = stars.best(sweep, sweeps.quick_result(sweep))
+    assert star is not None
+    assert (
+        star[Y]
+        == compare.best_within(sweep.scenario)[Y]
+        == sensitivity.bases(sweep.scenario, "throughput")[0]
+    )
+    limits = hardware.returns(sweep.scenario, phases.setting(sweep.scenario), ("limits",))[0]
+    assert star[Y] == limits["value"] == capacity(sweep.scenario)["point"][Y]
+
+
 def test_until_the_chart_rests_the_star_is_a_point_that_settles() -> None:
     """Oracle: the best point of the grid, or the present setting where it keeps the limits and is better."""
     app = healthy(open_page(APP, **B200, arrival_per_s="2.2", seed="31"))
@@ -83,6 +99,25 @@ def test_the_best_is_never_below_a_setting_that_keeps_the_limits(rate: str) -> N
     better = Result(found.rows, found.here | {Y: 2 * after[Y]}, fine=True)
     top = stars.best(sweep, better)
     assert top is not None and top[Y] == top["range_high"] == 2 * after[Y]
+
+
+def test_a_point_beyond_every_seed_that_keeps_the_limits_for_sure_is_the_best() -> None:
+    """By hand: such a point of a fine sweep; not one at its limit, nor one of few requests."""
+    sweep = sweep_of(f"{LINK}&arrival_per_s=1&seed=32")
+    stars.settle(sweep)
+    found = sweeps.quick_result(sweep)
+    star = stars.best(sweep, found)
+    assert star is not None
+    odd = {**found.rows[0], "meets_slo": True, "at_limit": "", Y: 1.01 * star["range_high"]}
+
+    def best(row: dict[str, Any], fine: bool = True) -> float:
+        top = stars.best(sweep, Result([*found.rows, row], found.here, fine))
+        assert top is not None
+        return float(top[Y])
+
+    assert best(odd) == odd[Y]
+    assert best(odd, fine=False) == best(odd | {"at_limit": "tpot"}) == star[Y]
+    assert best(odd | {Y: 0.999 * star["range_high"]}) == star[Y]
 
 
 def test_the_star_is_that_of_all_loads_of_a_scenario() -> None:
