@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sim_core.evidence.own.cases import METRICS, Case, case_of, predict_cases
+from sim_core.evidence.own.cases import METRICS, Case, case_of, counted, predict_cases
 from sim_core.evidence.own.engine import MeasuredPoint, calibrate, entries_of
 from sim_core.evidence.own.formats.checks import checked
 from sim_core.evidence.own.formats.points import OwnPoint, Upload
@@ -419,6 +419,25 @@ def test_figures_that_agree_stay() -> None:
     """Oracle: the samples, whose figures were made to agree."""
     for path in sorted(SAMPLES.iterdir()):
         assert "contradict" not in " ".join(read_upload(path.read_bytes(), path.name).notes)
+
+
+def test_seconds_in_place_of_ms_are_no_evidence() -> None:
+    """Oracle: 10 ms a token in seconds would be 100,000 tokens a second for one user."""
+    data = b"arrival_s,prompt_tokens,output_tokens,ttft_ms,e2e_ms\n0,200,100,0.05,1.04\n1,200,100,0.05,1.04\n"
+    entry = only_entry(data)
+    assert "in another unit than ms" in entry.problem
+    assert "2 requests over 1 s" in read(data)[1]
+
+
+def test_all_at_once_beyond_the_limit_compares_throughput_alone() -> None:
+    """Oracle: 5,000 requests at once wait half as long as 10,000, but finish as many a second."""
+    data = vllm(request_rate="inf", completed=10_000, num_prompts=10_000, total_input_tokens=2_000_000,
+                total_output_tokens=1_000_000, mean_e2el_ms=500_000.0, mean_ttft_ms=499_000.0)  # fmt: skip
+    case = only_entry(data).case
+    assert (case.scenario.arrivals, case.scenario.requests) == ("offline", 5000)
+    assert counted([case])[0].tolist() == [False, True, False, False, True]
+    assert math.isnan(case.point.ttft_ms)
+    assert "not compared" in case.assumed
 
 
 def test_a_file_of_nothing_but_contradictions_is_refused() -> None:

@@ -63,6 +63,11 @@ def case_of(point: OwnPoint, base: Scenario) -> Case:
     lengths, more = _lengths(point, base)
     rows = min(len(point.rows), MAX_REQUESTS) if point.rows is not None else 0
     count = rows or min(point.requests, MAX_REQUESTS) or 10 * changes.get("concurrency", 100)
+    if max(point.requests, len(point.rows or ())) > MAX_REQUESTS:
+        more = "; ".join(filter(None, (more, f"the first {MAX_REQUESTS:,} requests are simulated")))
+        if changes["arrivals"] == "offline":  # the more are sent at once, the longer each waits
+            point = point._replace(ttft_ms=math.nan, e2e_ms=math.nan)
+            more += ", so TTFT and end-to-end time, which grow with their number, are not compared"
     changes |= lengths | {"requests": int(count), "request_list": "", "warmup_frac": 0.0}
     scenario = base.replace(**changes)
     sent = point.rows if not point.ramp_per_s else _rising(scenario, point.ramp_per_s)

@@ -37,6 +37,7 @@ BINDS = 0.8  # open requests over the cap from which it holds requests back thro
 REACHED = 0.7  # finished rate over the sent one below which an open loop has not kept up
 TAIL = 5.0  # end-to-end times that a run may go on after its last request was sent, half of them alone
 LONGEST = 2 * TAIL  # of a run, over the mean: more than answers of very different length have
+LEAST_GAP_MS = 0.02  # 50,000 tokens a second for one user
 APART = 1.35  # factor between two figures for one thing from which they contradict
 APART_VARIED = 2.5  # the same for medians, and for a mean TPOT, which short answers behind prompts raise
 
@@ -61,7 +62,7 @@ def checked(upload: Upload) -> Upload:
 
 def _checked(point: OwnPoint) -> OwnPoint:
     """Return one point, its times checked first: a wrong one would mislead Little's law."""
-    return _clients_checked(_throughput_checked(settled(_latencies_checked(point))))
+    return _clients_checked(_throughput_checked(settled(_latencies_checked(_unit_checked(point)))))
 
 
 def _notes_of(points: tuple[OwnPoint, ...]) -> list[str]:
@@ -188,6 +189,16 @@ def _at_once(point: OwnPoint) -> OwnPoint:
 
 
 # --- contradictions -------------------------------------------------------------------------------
+
+
+def _unit_checked(point: OwnPoint) -> OwnPoint:
+    """Return a point, left out where its times are far shorter than any engine's: seconds taken for ms."""
+    each = (point.tpot_ms, point.itl_ms, point.e2e_ms / max(point.output_tokens - 1, 1.0))
+    shortest = min((value for value in each if value > 0), default=math.inf)
+    if shortest >= LEAST_GAP_MS or point.left_out:
+        return point
+    why = f"A token in {shortest:.2g} ms is faster than any engine: its times are in another unit than ms."
+    return point._replace(left_out=why)
 
 
 def _near(first: float, second: float, apart: float, above: float = 0.0) -> bool:

@@ -20,6 +20,7 @@ from sim_core.evidence.own.formats.points import (
     finished,
 )
 from sim_core.fields.errors import ScenarioError
+from sim_core.traffic.remarks import doubts, extent
 from sim_core.traffic.requests import requests_of
 
 
@@ -82,6 +83,8 @@ def csv_requests(content: Content) -> Upload:
     if wrong.any():
         notes.append(f"{int(wrong.sum()):,} rows have an e2e_ms below their ttft_ms; both were left out.")
         frame.loc[wrong, ["ttft_ms", "e2e_ms"]] = NAN
+    arrival_s = frame.arrival_s.to_numpy()
+    notes = [extent(arrival_s), *doubts(arrival_s), *notes]
     return finished(content.name, "requests", [_requests_point(frame)], notes)
 
 
