@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 from sim_core.evidence.own.formats import aiperf, guidellm, mlperf, serving, tables
 from sim_core.evidence.own.formats.checks import checked
 from sim_core.evidence.own.formats.points import REQUEST_COLUMNS, Content, Format, OwnSteps, Upload
+from sim_core.evidence.own.formats.reports import clients, engines, llama, llmd, records
 from sim_core.fields.errors import ScenarioError, shown
 
 FORMATS: tuple[Format, ...] = (  # the first that knows a file reads it
@@ -31,6 +32,11 @@ FORMATS: tuple[Format, ...] = (  # the first that knows a file reads it
     *aiperf.FORMATS,
     *mlperf.FORMATS,
     *tables.FORMATS,
+    *records.FORMATS,
+    *engines.FORMATS,
+    *clients.FORMATS,
+    *llama.FORMATS,
+    *llmd.FORMATS,
 )
 TOOLS: Mapping[str, str] = MappingProxyType({form.tool: form.title for form in FORMATS})
 
@@ -116,8 +122,8 @@ def _text(data: bytes, name: str) -> str:
 
 
 def _known() -> str:
-    kinds = "; ".join(title.replace("`", "") for title in TOOLS.values())
-    return f"Known are: {kinds}."
+    kinds = dict.fromkeys(title.partition(":")[0].replace("`", "") for title in TOOLS.values())
+    return f"Known are results of these: {', '.join(kinds)}."
 
 
 # --- JSON -----------------------------------------------------------------------------------------

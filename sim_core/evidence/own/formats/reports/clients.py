@@ -1,0 +1,269 @@
+"""Tools that load a server from outside: LLMPerf, inference-benchmarker, genai-bench, EvalScope.
+
+References
+----------
+ray-project/llmperf, token_benchmark_ray.py.
+huggingface/inference-benchmarker, src/writers.rs and src/executors.rs.
+sgl-project/genai-bench, genai_bench/metrics/metrics.py.
+modelscope/evalscope, evalscope/perf/utils/perf_constants.py; before 1.6, perf/utils/benchmark_util.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sim_core.evidence.own.formats.points import (
+    NAN,
+    Content,
+    Format,
+    OwnPoint,
+    Upload,
+    as_object,
+    finished,
+    point_name,
+)
+from sim_core.evidence.own.formats.reports.numbers import (
+    TO_MS,
+    failed_notes,
+    length_cv,
+    load_sent,
+    per_token_ms,
+    positive,
+    source_note,
+    stated,
+    tally,
+)
+
+# --- LLMPerf --------------------------------------------------------------------------------------
+
+
+def _is_llmperf(content: Content) -> bool:
+    return any(key.startswith(("results_ttft_s", "results_end_to_end_latency_s")) for key in content.first)
+
+
+def _llmperf(content: Content) -> Upload:
+    notes = source_note("LLMPerf", content.first.get("version"), content.first.get("model"))
+    notes.append(
+        "LLMPerf's inter-token latency counts the first token too; TPOT is taken from end-to-end time, TTFT."
+    )
+    for entry in content.entries:
+        notes += failed_notes(
+            tally(entry, "results_number_errors"), tally(entry, "results_num_requests_started")
+        )
+    points = [_llmperf_point(entry) for entry in content.entries]
+    return finished(content.name, "llmperf", points, notes)
+
+
+def _llmperf_point(entry: dict[str, Any]) -> OwnPoint:
+    """Return one summary; the lengths of what was sent go before those that were asked for."""
+    statistic, key = "mean", "{}_mean"
+    if not positive(entry, "results_ttft_s_mean", "results_end_to_end_latency_s_mean") > 0:
+        statistic, key = "median", "{}_quantiles_p50"
+    ttft_ms, e2e_ms = (
+        1e3 * positive(entry, key.format(f"results_{name}_s")) for name in ("ttft", "end_to_end_latency")
+    )
+    lengths = {}
+    for name in ("input", "output"):
+        mean = positive(entry, f"results_number_{name}_tokens_mean", f"mean_{name}_tokens")
+        deviation = stated(entry, f"results_number_{name}_tokens_stddev", f"stddev_{name}_tokens")
+        lengths[name] = (mean, min(deviation / mean, 10.0))
+    sent = load_sent(NAN, tally(entry, "num_concurrent_requests"))
+    return OwnPoint(
+        name=point_name(sent["arrivals"], sent["concurrency"], NAN),
+        tool="llmperf",
+        **sent,
+        requests=tally(entry, "results_num_completed_requests"),
+        prompt_tokens=lengths["input"][0],
+        output_tokens=lengths["output"][0],
+        prompt_cv=lengths["input"][1],
+        output_cv=lengths["output"][1],
+        ttft_ms=ttft_ms,
+        tpot_ms=per_token_ms(e2e_ms, ttft_ms, lengths["output"][0]),
+        e2e_ms=e2e_ms,
+        output_tok_per_s=positive(entry, "results_mean_output_throughput_token_per_s"),
+        request_per_s=positive(entry, "results_num_completed_requests_per_min") / 60,
+        statistic=statistic,
+    )
+
+
+# --- inference-benchmarker ------------------------------------------------------------------------
+
+
+def _is_benchmarker(content: Content) -> bool:
+    results = content.first.get("results")
+    return isinstance(results, list) and any("executor_type" in as_object(result) for result in results)
+
+
+def _benchmarker(content: Content) -> Upload:
+    """Return the runs of a report but its warm-up."""
+    config = as_object(content.first.get("config"))
+    notes = source_note("inference-benchmarker", "", config.get("model_name"))
+    results = [as_object(result) for result in content.first["results"]]
+    runs = [result for result in results if result.get("id") != "warmup"]
+    notes += ["The warm-up was left out."] * (len(runs) < len(results))
+    for run in runs:
+        notes += failed_notes(tally(run, "failed_requests"), tally(run, "total_requests"))
+    return finished(
+        content.name, "inference-benchmarker", [_benchmarker_point(run, config) for run in runs], notes
+    )
+
+
+def _benchmarker_point(run: dict[str, Any], config: dict[str, Any]) -> OwnPoint:
+    """Return one run; a constant rate stops at `max_vus` open requests."""
+    own = as_object(run.get("config"))
+    fixed_rate = run.get("executor_type") == "ConstantArrivalRate"
+    rate = positive(own, "rate") if fixed_rate else NAN
+    clients = tally(own, "max_vus")
+    sent = load_sent(rate, clients, even=True) if rate > 0 or not fixed_rate else load_sent(NAN, 0)
+    done = tally(run, "successful_requests")
+
+    def cv(options: object) -> float:  # its `variance` is the standard deviation of what it draws
+        return positive(options, "variance") / positive(options, "num_tokens")
+
+    return OwnPoint(
+        name=point_name(sent["arrivals"], sent["concurrency"], rate),
+        tool="inference-benchmarker",
+        **sent,
+        requests=done,
+        prompt_tokens=positive(run, "total_tokens_sent") / done if done else NAN,
+        output_tokens=positive(run, "total_tokens") / done if done else NAN,
+        prompt_cv=cv(config.get("prompt_options")),
+        output_cv=cv(config.get("decode_options")),
+        ttft_ms=positive(run, "time_to_first_token_ms_avg"),
+        tpot_ms=positive(run, "inter_token_latency_ms_avg"),
+        e2e_ms=positive(run, "e2e_latency_ms_avg"),
+        output_tok_per_s=positive(run, "token_throughput_secs"),
+        request_per_s=positive(run, "request_rate"),
+    )
+
+
+# --- genai-bench ----------------------------------------------------------------------------------
+
+
+def _is_genai_bench(content: Content) -> bool:
+    return isinstance(content.first.get("aggregated_metrics"), dict)
+
+
+def _genai_bench(content: Content) -> Upload:
+    notes: list[str] = []
+    for entry in content.entries:
+        whole = as_object(entry.get("aggregated_metrics"))
+        notes += failed_notes(tally(whole, "num_error_requests"), tally(whole, "num_requests"))
+    points = [_genai_bench_point(entry) for entry in content.entries]
+    return finished(content.name, "genai-bench", points, notes)
+
+
+def _genai_bench_point(entry: dict[str, Any]) -> OwnPoint:
+    """Return one run; under a rate, `num_concurrency` holds the rate."""
+    whole, unit_ms = (
+        as_object(entry.get("aggregated_metrics")),
+        TO_MS.get(str(entry.get("_time_unit", "s")), NAN),
+    )
+    stats = as_object(whole.get("stats"))
+    rate = positive(whole, "arrival_requests_per_second")
+    sent = load_sent(rate, 0 if rate > 0 else tally(whole, "num_concurrency"))
+
+    def mean(key: str) -> float:
+        return positive(stats.get(key), "mean")
+
+    prompt, output = mean("num_input_tokens"), mean("num_output_tokens")
+    return OwnPoint(
+        name=point_name(sent["arrivals"], sent["concurrency"], rate),
+        tool="genai-bench",
+        **sent,
+        requests=tally(whole, "num_completed_requests"),
+        prompt_tokens=prompt,
+        output_tokens=output,
+        prompt_cv=length_cv(stats.get("num_input_tokens"), prompt),
+        output_cv=length_cv(stats.get("num_output_tokens"), output),
+        ttft_ms=unit_ms * mean("ttft"),
+        tpot_ms=unit_ms * mean("tpot"),
+        e2e_ms=unit_ms * mean("e2e_latency"),
+        output_tok_per_s=positive(whole, "mean_output_throughput_tokens_per_s"),
+        request_per_s=positive(whole, "requests_per_second"),
+    )
+
+
+# --- EvalScope ------------------------------------------------------------------------------------
+
+_TOTAL = ("Total Requests", "Total requests")
+_FAILED = ("Failed Requests", "Failed requests")
+
+
+def _is_evalscope(content: Content) -> bool:
+    keys = content.first.keys()
+    new = {
+        "Concurrency",
+        "Avg Latency (s)",
+        "Req Throughput (req/s)",
+        "Output Throughput (tok/s)",
+        "TTFT (ms)",
+    }
+    old = {
+        "Number of concurrency",
+        "Average latency (s)",
+        "Average time to first token (s)",
+        "Succeed requests",
+    }
+    return len(new & keys) >= 2 or len(old & keys) >= 2
+
+
+def _evalscope(content: Content) -> Upload:
+    notes: list[str] = []
+    for entry in content.entries:
+        notes += failed_notes(tally(entry, *_FAILED), tally(entry, *_TOTAL))
+        if stated(entry, "Avg Turns/Request", "Average input turns per request") > 1:
+            notes.append(
+                "The run held conversations of several turns: what they share is computed anew here."
+            )
+    points = [_evalscope_point(entry, notes) for entry in content.entries]
+    return finished(content.name, "evalscope", points, notes)
+
+
+def _evalscope_point(entry: dict[str, Any], notes: list[str]) -> OwnPoint:
+    """Return one summary, by its titles of today (ms) or of before (s); a rate of -1 is none."""
+    rate = positive(entry, "Request Rate (req/s)", "Request rate (req/s)")
+    sent = load_sent(rate, tally(entry, "Concurrency", "Number of concurrency"))
+    e2e_ms = 1e3 * positive(entry, "Avg Latency (s)", "Average latency (s)")
+
+    def latency(title: str, before: str) -> float:
+        found = positive(entry, f"{title} (ms)")
+        return found if found > 0 else 1e3 * positive(entry, f"Average {before} (s)")
+
+    ttft_ms, tpot_ms = latency("TTFT", "time to first token"), latency("TPOT", "time per output token")
+    itl_ms = latency("ITL", "inter-token latency")
+    output = positive(entry, "Avg Output Tokens", "Average output tokens per request")
+    if ttft_ms >= 0.999 * e2e_ms and not output <= 1:
+        notes.append(
+            "TTFT is the whole latency: answers came whole, not streamed. TTFT, TPOT and ITL were left out."
+        )
+        ttft_ms = tpot_ms = itl_ms = NAN
+    return OwnPoint(
+        name=point_name(sent["arrivals"], sent["concurrency"], rate),
+        tool="evalscope",
+        **sent,
+        requests=tally(entry, "Success Requests", "Succeed requests"),
+        prompt_tokens=positive(entry, "Avg Input Tokens", "Average input tokens per request"),
+        output_tokens=output,
+        prompt_cv=NAN,
+        output_cv=NAN,
+        ttft_ms=ttft_ms,
+        tpot_ms=tpot_ms,
+        itl_ms=itl_ms,
+        e2e_ms=e2e_ms,
+        output_tok_per_s=positive(entry, "Output Throughput (tok/s)", "Output token throughput (tok/s)"),
+        request_per_s=positive(entry, "Req Throughput (req/s)", "Request throughput (req/s)"),
+    )
+
+
+FORMATS = (
+    Format("llmperf", "LLMPerf: `…_summary.json`", _is_llmperf, _llmperf),
+    Format(
+        "inference-benchmarker",
+        "Hugging Face inference-benchmarker: `results.json`",
+        _is_benchmarker,
+        _benchmarker,
+    ),
+    Format("genai-bench", "genai-bench: the JSON of a run", _is_genai_bench, _genai_bench),
+    Format("evalscope", "EvalScope `perf`: `benchmark_summary.json`", _is_evalscope, _evalscope),
+)
