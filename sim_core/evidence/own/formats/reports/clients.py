@@ -18,19 +18,21 @@ from sim_core.evidence.own.formats.points import (
     Format,
     OwnPoint,
     Upload,
+    above_zero,
     as_object,
+    failures,
     finished,
-    point_name,
+    first_number,
+    relative,
+    sent_words,
+    whole,
 )
 from sim_core.evidence.own.formats.reports.numbers import (
     TO_MS,
-    failed_notes,
     length_cv,
     load_sent,
     per_token_ms,
-    positive,
     source_note,
-    stated,
     tally,
 )
 
@@ -46,10 +48,6 @@ def _llmperf(content: Content) -> Upload:
     notes.append(
         "LLMPerf's inter-token latency counts the first token too; TPOT is taken from end-to-end time, TTFT."
     )
-    for entry in content.entries:
-        notes += failed_notes(
-            tally(entry, "results_number_errors"), tally(entry, "results_num_requests_started")
-        )
     points = [_llmperf_point(entry) for entry in content.entries]
     return finished(content.name, "llmperf", points, notes)
 
@@ -57,22 +55,24 @@ def _llmperf(content: Content) -> Upload:
 def _llmperf_point(entry: dict[str, Any]) -> OwnPoint:
     """Return one summary; the lengths of what was sent go before those that were asked for."""
     statistic, key = "mean", "{}_mean"
-    if not positive(entry, "results_ttft_s_mean", "results_end_to_end_latency_s_mean") > 0:
+    if not above_zero(entry, "results_ttft_s_mean", "results_end_to_end_latency_s_mean") > 0:
         statistic, key = "median", "{}_quantiles_p50"
     ttft_ms, e2e_ms = (
-        1e3 * positive(entry, key.format(f"results_{name}_s")) for name in ("ttft", "end_to_end_latency")
+        1e3 * above_zero(entry, key.format(f"results_{name}_s")) for name in ("ttft", "end_to_end_latency")
     )
     lengths = {}
     for name in ("input", "output"):
-        mean = positive(entry, f"results_number_{name}_tokens_mean", f"mean_{name}_tokens")
-        deviation = stated(entry, f"results_number_{name}_tokens_stddev", f"stddev_{name}_tokens")
-        lengths[name] = (mean, min(deviation / mean, 10.0))
+        mean = above_zero(entry, f"results_number_{name}_tokens_mean", f"mean_{name}_tokens")
+        deviation = first_number(entry, f"results_number_{name}_tokens_stddev", f"stddev_{name}_tokens")
+        lengths[name] = (mean, relative(deviation, mean))
     sent = load_sent(NAN, tally(entry, "num_concurrent_requests"))
+    done = first_number(entry, "results_num_completed_requests")
+    words, too_many = failures(done, first_number(entry, "results_number_errors"))
     return OwnPoint(
-        name=point_name(sent["arrivals"], sent["concurrency"], NAN),
+        name=sent_words(sent),
         tool="llmperf",
         **sent,
-        requests=tally(entry, "results_num_completed_requests"),
+        requests=whole(done),
         prompt_tokens=lengths["input"][0],
         output_tokens=lengths["output"][0],
         prompt_cv=lengths["input"][1],
@@ -80,9 +80,11 @@ def _llmperf_point(entry: dict[str, Any]) -> OwnPoint:
         ttft_ms=ttft_ms,
         tpot_ms=per_token_ms(e2e_ms, ttft_ms, lengths["output"][0]),
         e2e_ms=e2e_ms,
-        output_tok_per_s=positive(entry, "results_mean_output_throughput_token_per_s"),
-        request_per_s=positive(entry, "results_num_completed_requests_per_min") / 60,
+        output_tok_per_s=above_zero(entry, "results_mean_output_throughput_token_per_s"),
+        request_per_s=above_zero(entry, "results_num_completed_requests_per_min") / 60,
         statistic=statistic,
+        left_out=too_many,
+        notes=words,
     )
 
 
@@ -101,8 +103,6 @@ def _benchmarker(content: Content) -> Upload:
     results = [as_object(result) for result in content.first["results"]]
     runs = [result for result in results if result.get("id") != "warmup"]
     notes += ["The warm-up was left out."] * (len(runs) < len(results))
-    for run in runs:
-        notes += failed_notes(tally(run, "failed_requests"), tally(run, "total_requests"))
     return finished(
         content.name, "inference-benchmarker", [_benchmarker_point(run, config) for run in runs], notes
     )
@@ -112,28 +112,31 @@ def _benchmarker_point(run: dict[str, Any], config: dict[str, Any]) -> OwnPoint:
     """Return one run; a constant rate stops at `max_vus` open requests."""
     own = as_object(run.get("config"))
     fixed_rate = run.get("executor_type") == "ConstantArrivalRate"
-    rate = positive(own, "rate") if fixed_rate else NAN
+    rate = above_zero(own, "rate") if fixed_rate else NAN
     clients = tally(own, "max_vus")
     sent = load_sent(rate, clients, even=True) if rate > 0 or not fixed_rate else load_sent(NAN, 0)
     done = tally(run, "successful_requests")
+    words, too_many = failures(done, first_number(run, "failed_requests"))
 
     def cv(options: object) -> float:  # its `variance` is the standard deviation of what it draws
-        return positive(options, "variance") / positive(options, "num_tokens")
+        return above_zero(options, "variance") / above_zero(options, "num_tokens")
 
     return OwnPoint(
-        name=point_name(sent["arrivals"], sent["concurrency"], rate),
+        name=sent_words(sent),
         tool="inference-benchmarker",
         **sent,
         requests=done,
-        prompt_tokens=positive(run, "total_tokens_sent") / done if done else NAN,
-        output_tokens=positive(run, "total_tokens") / done if done else NAN,
+        prompt_tokens=above_zero(run, "total_tokens_sent") / done if done else NAN,
+        output_tokens=above_zero(run, "total_tokens") / done if done else NAN,
         prompt_cv=cv(config.get("prompt_options")),
         output_cv=cv(config.get("decode_options")),
-        ttft_ms=positive(run, "time_to_first_token_ms_avg"),
-        tpot_ms=positive(run, "inter_token_latency_ms_avg"),
-        e2e_ms=positive(run, "e2e_latency_ms_avg"),
-        output_tok_per_s=positive(run, "token_throughput_secs"),
-        request_per_s=positive(run, "request_rate"),
+        ttft_ms=above_zero(run, "time_to_first_token_ms_avg"),
+        tpot_ms=above_zero(run, "inter_token_latency_ms_avg"),
+        e2e_ms=above_zero(run, "e2e_latency_ms_avg"),
+        output_tok_per_s=above_zero(run, "token_throughput_secs"),
+        request_per_s=above_zero(run, "request_rate"),
+        left_out=too_many,
+        notes=words,
     )
 
 
@@ -145,33 +148,30 @@ def _is_genai_bench(content: Content) -> bool:
 
 
 def _genai_bench(content: Content) -> Upload:
-    notes: list[str] = []
-    for entry in content.entries:
-        whole = as_object(entry.get("aggregated_metrics"))
-        notes += failed_notes(tally(whole, "num_error_requests"), tally(whole, "num_requests"))
-    points = [_genai_bench_point(entry) for entry in content.entries]
-    return finished(content.name, "genai-bench", points, notes)
+    return finished(content.name, "genai-bench", list(map(_genai_bench_point, content.entries)), [])
 
 
 def _genai_bench_point(entry: dict[str, Any]) -> OwnPoint:
     """Return one run; under a rate, `num_concurrency` holds the rate."""
-    whole, unit_ms = (
+    whole_run, unit_ms = (
         as_object(entry.get("aggregated_metrics")),
         TO_MS.get(str(entry.get("_time_unit", "s")), NAN),
     )
-    stats = as_object(whole.get("stats"))
-    rate = positive(whole, "arrival_requests_per_second")
-    sent = load_sent(rate, 0 if rate > 0 else tally(whole, "num_concurrency"))
+    stats = as_object(whole_run.get("stats"))
+    rate = above_zero(whole_run, "arrival_requests_per_second")
+    sent = load_sent(rate, 0 if rate > 0 else tally(whole_run, "num_concurrency"))
 
     def mean(key: str) -> float:
-        return positive(stats.get(key), "mean")
+        return above_zero(stats.get(key), "mean")
 
     prompt, output = mean("num_input_tokens"), mean("num_output_tokens")
+    done = first_number(whole_run, "num_completed_requests")
+    words, too_many = failures(done, first_number(whole_run, "num_error_requests"))
     return OwnPoint(
-        name=point_name(sent["arrivals"], sent["concurrency"], rate),
+        name=sent_words(sent),
         tool="genai-bench",
         **sent,
-        requests=tally(whole, "num_completed_requests"),
+        requests=whole(done),
         prompt_tokens=prompt,
         output_tokens=output,
         prompt_cv=length_cv(stats.get("num_input_tokens"), prompt),
@@ -179,15 +179,14 @@ def _genai_bench_point(entry: dict[str, Any]) -> OwnPoint:
         ttft_ms=unit_ms * mean("ttft"),
         tpot_ms=unit_ms * mean("tpot"),
         e2e_ms=unit_ms * mean("e2e_latency"),
-        output_tok_per_s=positive(whole, "mean_output_throughput_tokens_per_s"),
-        request_per_s=positive(whole, "requests_per_second"),
+        output_tok_per_s=above_zero(whole_run, "mean_output_throughput_tokens_per_s"),
+        request_per_s=above_zero(whole_run, "requests_per_second"),
+        left_out=too_many,
+        notes=words,
     )
 
 
 # --- EvalScope ------------------------------------------------------------------------------------
-
-_TOTAL = ("Total Requests", "Total requests")
-_FAILED = ("Failed Requests", "Failed requests")
 
 
 def _is_evalscope(content: Content) -> bool:
@@ -209,41 +208,38 @@ def _is_evalscope(content: Content) -> bool:
 
 
 def _evalscope(content: Content) -> Upload:
-    notes: list[str] = []
-    for entry in content.entries:
-        notes += failed_notes(tally(entry, *_FAILED), tally(entry, *_TOTAL))
-        if stated(entry, "Avg Turns/Request", "Average input turns per request") > 1:
-            notes.append(
-                "The run held conversations of several turns: what they share is computed anew here."
-            )
-    points = [_evalscope_point(entry, notes) for entry in content.entries]
-    return finished(content.name, "evalscope", points, notes)
+    return finished(content.name, "evalscope", list(map(_evalscope_point, content.entries)), [])
 
 
-def _evalscope_point(entry: dict[str, Any], notes: list[str]) -> OwnPoint:
+def _evalscope_point(entry: dict[str, Any]) -> OwnPoint:
     """Return one summary, by its titles of today (ms) or of before (s); a rate of -1 is none."""
-    rate = positive(entry, "Request Rate (req/s)", "Request rate (req/s)")
+    rate = above_zero(entry, "Request Rate (req/s)", "Request rate (req/s)")
     sent = load_sent(rate, tally(entry, "Concurrency", "Number of concurrency"))
-    e2e_ms = 1e3 * positive(entry, "Avg Latency (s)", "Average latency (s)")
+    e2e_ms = 1e3 * above_zero(entry, "Avg Latency (s)", "Average latency (s)")
 
     def latency(title: str, before: str) -> float:
-        found = positive(entry, f"{title} (ms)")
-        return found if found > 0 else 1e3 * positive(entry, f"Average {before} (s)")
+        found = above_zero(entry, f"{title} (ms)")
+        return found if found > 0 else 1e3 * above_zero(entry, f"Average {before} (s)")
 
     ttft_ms, tpot_ms = latency("TTFT", "time to first token"), latency("TPOT", "time per output token")
     itl_ms = latency("ITL", "inter-token latency")
-    output = positive(entry, "Avg Output Tokens", "Average output tokens per request")
+    output = above_zero(entry, "Avg Output Tokens", "Average output tokens per request")
+    done = first_number(entry, "Success Requests", "Succeed requests")
+    words, too_many = failures(done, first_number(entry, "Failed Requests", "Failed requests"))
+    notes = list(words)
+    if first_number(entry, "Avg Turns/Request", "Average input turns per request") > 1:
+        notes.append("The run held conversations of several turns: what they share is computed anew here.")
     if ttft_ms >= 0.999 * e2e_ms and not output <= 1:
         notes.append(
             "TTFT is the whole latency: answers came whole, not streamed. TTFT, TPOT and ITL were left out."
         )
         ttft_ms = tpot_ms = itl_ms = NAN
     return OwnPoint(
-        name=point_name(sent["arrivals"], sent["concurrency"], rate),
+        name=sent_words(sent),
         tool="evalscope",
         **sent,
-        requests=tally(entry, "Success Requests", "Succeed requests"),
-        prompt_tokens=positive(entry, "Avg Input Tokens", "Average input tokens per request"),
+        requests=whole(done),
+        prompt_tokens=above_zero(entry, "Avg Input Tokens", "Average input tokens per request"),
         output_tokens=output,
         prompt_cv=NAN,
         output_cv=NAN,
@@ -251,8 +247,10 @@ def _evalscope_point(entry: dict[str, Any], notes: list[str]) -> OwnPoint:
         tpot_ms=tpot_ms,
         itl_ms=itl_ms,
         e2e_ms=e2e_ms,
-        output_tok_per_s=positive(entry, "Output Throughput (tok/s)", "Output token throughput (tok/s)"),
-        request_per_s=positive(entry, "Req Throughput (req/s)", "Request throughput (req/s)"),
+        output_tok_per_s=above_zero(entry, "Output Throughput (tok/s)", "Output token throughput (tok/s)"),
+        request_per_s=above_zero(entry, "Req Throughput (req/s)", "Request throughput (req/s)"),
+        left_out=too_many,
+        notes=tuple(notes),
     )
 
 

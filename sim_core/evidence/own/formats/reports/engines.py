@@ -17,6 +17,7 @@ from sim_core.evidence.own.formats.points import (
     Format,
     OwnPoint,
     Upload,
+    above_zero,
     as_object,
     finished,
 )
@@ -24,7 +25,6 @@ from sim_core.evidence.own.formats.reports.numbers import (
     length_cv,
     load_sent,
     per_token_ms,
-    positive,
     source_note,
     tally,
 )
@@ -46,17 +46,18 @@ def _trtllm(content: Content) -> Upload:
         device = as_object(entry.get("machine")).get("name") or ""
         devices = f"{tally(world, 'world_size') or 1} x {device}" if device else ""
         notes += source_note("trtllm-bench", engine.get("version"), engine.get("model"), devices)
-    points = [_trtllm_point(entry, notes) for entry in content.entries]
+    points = [_trtllm_point(entry) for entry in content.entries]
     return finished(content.name, "trtllm-bench", points, notes)
 
 
-def _trtllm_point(entry: dict[str, Any], notes: list[str]) -> OwnPoint:
+def _trtllm_point(entry: dict[str, Any]) -> OwnPoint:
     """Return one run; its report gives the requests open on average, not the clients."""
     asked, reached = as_object(entry.get("request_info")), as_object(entry.get("performance"))
     streamed, data = as_object(entry.get("streaming_metrics")), as_object(entry.get("dataset"))
-    requests, opened = tally(asked, "num_requests"), positive(asked, "avg_num_concurrent_requests")
-    prompt, output = positive(asked, "avg_input_length"), positive(asked, "avg_output_length")
+    requests, opened = tally(asked, "num_requests"), above_zero(asked, "avg_num_concurrent_requests")
+    prompt, output = above_zero(asked, "avg_input_length"), above_zero(asked, "avg_output_length")
     at_once = requests > 1 and opened >= ALL_AT_ONCE * requests
+    notes = []
     clients = 0 if at_once or math.isnan(opened) else math.ceil(opened - 1e-9)
     if at_once:
         notes.append(
@@ -79,11 +80,12 @@ def _trtllm_point(entry: dict[str, Any], notes: list[str]) -> OwnPoint:
         output_tokens=output,
         prompt_cv=length_cv(data.get("isl_stats"), prompt),
         output_cv=length_cv(data.get("osl_stats"), output),
-        ttft_ms=positive(streamed, "avg_ttft_ms"),
-        tpot_ms=positive(streamed, "avg_tpot_ms"),
-        e2e_ms=positive(reached, "avg_request_latency_ms"),
-        output_tok_per_s=positive(reached, "system_output_throughput_tok_s"),
-        request_per_s=positive(reached, "request_throughput_req_s"),
+        ttft_ms=above_zero(streamed, "avg_ttft_ms"),
+        tpot_ms=above_zero(streamed, "avg_tpot_ms"),
+        e2e_ms=above_zero(reached, "avg_request_latency_ms"),
+        output_tok_per_s=above_zero(reached, "system_output_throughput_tok_s"),
+        request_per_s=above_zero(reached, "request_throughput_req_s"),
+        notes=tuple(notes),
     )
 
 
@@ -93,6 +95,7 @@ RANGE_MEAN = 0.9  # of lengths drawn evenly between 80 % and 100 % of what is as
 RANGE_CV = 0.2 / 12**0.5 / RANGE_MEAN
 NEAR = 0.03  # how near such a mean, from times, must come
 REQUESTS_A_CLIENT = 10  # that its scripts send
+APART = "Separate workers prefill and decode; points are simulated on one pool."
 
 
 def _is_inferencex(content: Content) -> bool:
@@ -112,23 +115,17 @@ def _is_inferencex(content: Content) -> bool:
 
 
 def _inferencex(content: Content) -> Upload:
-    """Return the rows of one pool; those of separate prefill and decode workers are another layout."""
-    rows = [row for row in content.entries if not _apart(row)]
-    notes = []
-    if len(rows) < len(content.entries):
-        notes.append(
-            f"{len(content.entries) - len(rows)} rows of separate prefill and decode workers left out: "
-            "points are simulated on one pool."
-        )
+    """Return a point a row; those of separate prefill and decode workers are another layout, no evidence."""
+    rows, notes = content.entries, []
     kinds = {_kind(row): None for row in rows}
     if len(kinds) > 1:
         notes.append(
             f"The rows are of {len(kinds)} models, devices or layouts; fit only those of the scenario's own."
         )
-    elif rows:
+    else:
         notes += source_note("InferenceX", "", rows[0].get("model"), _kind(rows[0] | {"model": ""}))
-    points = [_inferencex_point(row, len(kinds) > 1, notes) for row in rows]
-    return finished(content.name, "inferencex", points, list(dict.fromkeys(notes)))
+    points = [_inferencex_point(row, len(kinds) > 1) for row in rows]
+    return finished(content.name, "inferencex", points, notes)
 
 
 def _apart(row: dict[str, Any]) -> bool:
@@ -141,14 +138,15 @@ def _kind(row: dict[str, Any]) -> str:
     return " ".join([str(row.get("hw", ""))[:30], *layout, *parts, str(row.get("model", ""))[-40:]]).strip()
 
 
-def _inferencex_point(row: dict[str, Any], named: bool, notes: list[str]) -> OwnPoint:
+def _inferencex_point(row: dict[str, Any], named: bool) -> OwnPoint:
     """Return one row; its output length follows from its times where these say that lengths were drawn."""
-    statistic = "mean" if positive(row, "mean_ttft", "mean_tpot") > 0 else "median"
+    statistic = "mean" if above_zero(row, "mean_ttft", "mean_tpot") > 0 else "median"
     ttft_ms, tpot_ms, e2e_ms = (
-        1e3 * positive(row, f"{statistic}_{name}") for name in ("ttft", "tpot", "e2el")
+        1e3 * above_zero(row, f"{statistic}_{name}") for name in ("ttft", "tpot", "e2el")
     )
-    prompt, output = positive(row, "isl"), positive(row, "osl")
+    prompt, output = above_zero(row, "isl"), above_zero(row, "osl")
     share = ((e2e_ms - ttft_ms) / tpot_ms + 1) / output
+    notes = []
     drawn, equal = abs(share - RANGE_MEAN) < NEAR, abs(share - 1) < NEAR
     cv = RANGE_CV if drawn else 0.0 if equal else NAN
     if drawn:
@@ -159,8 +157,8 @@ def _inferencex_point(row: dict[str, Any], named: bool, notes: list[str]) -> Own
         )
     clients, gpus = tally(row, "conc"), tally(row, "tp") * max(tally(row, "pp"), 1)
     if row.get("spec_decoding") not in (None, "", "none", "false", False):
-        notes.append("Some rows used speculative decoding (spec_decoding): choose it in the scenario too.")
-    tokens_per_s = gpus * positive(row, "output_tput_per_gpu") if gpus else NAN
+        notes.append("It used speculative decoding (spec_decoding): choose it in the scenario too.")
+    tokens_per_s = gpus * above_zero(row, "output_tput_per_gpu") if gpus else NAN
     sent = load_sent(NAN, clients)
     return OwnPoint(
         name=(f"{clients:,} clients" if clients else "a row") + (f", {_kind(row)}" if named else ""),
@@ -177,6 +175,8 @@ def _inferencex_point(row: dict[str, Any], named: bool, notes: list[str]) -> Own
         output_tok_per_s=tokens_per_s,
         request_per_s=tokens_per_s / output,
         statistic=statistic,
+        left_out=APART if _apart(row) else "",
+        notes=tuple(notes),
     )
 
 

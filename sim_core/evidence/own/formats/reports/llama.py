@@ -10,8 +10,19 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from sim_core.evidence.own.formats.points import NAN, Content, Format, OwnPoint, Upload, finished
-from sim_core.evidence.own.formats.reports.numbers import load_sent, positive, source_note, tally
+from sim_core.evidence.own.formats.points import (
+    NAN,
+    Content,
+    Format,
+    OwnPoint,
+    Upload,
+    above_zero,
+    finished,
+)
+from sim_core.evidence.own.formats.reports.numbers import load_sent, source_note, tally
+
+CACHED = "Its prompt follows {:,} cached tokens, and a cached prefix is not simulated."
+SHARED = "All its sequences share one prompt (is_pp_shared), which is not simulated."
 
 # --- llama-bench: one request at a time -----------------------------------------------------------
 
@@ -33,24 +44,17 @@ def _bench(content: Content) -> Upload:
         notes.append(f"The file holds {len(models)} models; fit only the points of the scenario's own.")
     if any(tally(entry, "n_gpu_layers") == 0 for entry in content.entries if "n_gpu_layers" in entry):
         notes.append("Some tests kept all layers on the processor (n_gpu_layers 0).")
-    tests = [entry for entry in content.entries if not (tally(entry, "n_depth") and tally(entry, "n_prompt"))]
-    if len(tests) < len(content.entries):
-        notes.append(
-            f"{len(content.entries) - len(tests)} tests of a prompt after n_depth cached tokens left out: "
-            "a cached prefix is not simulated."
-        )
     notes.append("llama-bench leaves out tokenization and sampling; it serves one request at a time.")
-    return finished(
-        content.name, "llama-bench", [_bench_point(entry, len(models) > 1) for entry in tests], notes
-    )
+    points = [_bench_point(entry, len(models) > 1) for entry in content.entries]
+    return finished(content.name, "llama-bench", points, notes)
 
 
 def _bench_point(entry: dict[str, Any], named: bool) -> OwnPoint:
     """Return one test; generation starts after `n_depth` tokens of context, or after one."""
     prompt, output, depth = (tally(entry, key) for key in ("n_prompt", "n_gen", "n_depth"))
-    total_ms = 1e-6 * positive(entry, "avg_ns")
+    total_ms = 1e-6 * above_zero(entry, "avg_ns")
     if math.isnan(total_ms):
-        total_ms = 1e3 * (prompt + output) / positive(entry, "avg_ts")
+        total_ms = 1e3 * (prompt + output) / above_zero(entry, "avg_ts")
     parts = [f"prompt of {prompt:,}"] * bool(prompt) + [f"{output:,} generated"] * bool(output)
     parts += [f"after {depth:,}"] * bool(depth) + [str(entry.get("model_type"))[:40]] * named
     return OwnPoint(
@@ -66,6 +70,7 @@ def _bench_point(entry: dict[str, Any], named: bool) -> OwnPoint:
         tpot_ms=total_ms / output if output and not prompt else NAN,
         e2e_ms=total_ms if prompt and output else NAN,
         output_tok_per_s=1e3 * output / total_ms if output and not (prompt or depth) else NAN,
+        left_out=CACHED.format(depth) if prompt and depth else "",
     )
 
 
@@ -82,19 +87,15 @@ def _batched(content: Content) -> Upload:
         "llama-batched-bench works off all prompts before it decodes: TPOT holds no prompts of others, and "
         "TTFT is given where they fit one batch."
     ]
-    if any(tally(entry, "is_pp_shared") for entry in content.entries):
-        notes.append(
-            "Lines that share one prompt among all sequences (is_pp_shared) were left out: not simulated."
-        )
-    points = [_batched_point(entry) for entry in content.entries if not tally(entry, "is_pp_shared")]
+    points = [_batched_point(entry) for entry in content.entries]
     return finished(content.name, "llama-batched-bench", points, notes)
 
 
 def _batched_point(entry: dict[str, Any]) -> OwnPoint:
     prompt, output, batch = (tally(entry, key) for key in ("pp", "tg", "pl"))
-    prefill_s, decode_s, total_s = (positive(entry, key) for key in ("t_pp", "t_tg", "t"))
-    prefill_s = prefill_s if prefill_s > 0 else batch * prompt / positive(entry, "speed_pp")
-    decode_s = decode_s if decode_s > 0 else batch * output / positive(entry, "speed_tg")
+    prefill_s, decode_s, total_s = (above_zero(entry, key) for key in ("t_pp", "t_tg", "t"))
+    prefill_s = prefill_s if prefill_s > 0 else batch * prompt / above_zero(entry, "speed_pp")
+    decode_s = decode_s if decode_s > 0 else batch * output / above_zero(entry, "speed_tg")
     total_s = prefill_s + decode_s if prefill_s + decode_s > 0 else total_s
     together = batch == 1 or batch * prompt <= tally(entry, "n_batch")
     tokens_per_s = batch * output / total_s if batch and output else NAN
@@ -113,6 +114,7 @@ def _batched_point(entry: dict[str, Any]) -> OwnPoint:
         e2e_ms=1e3 * total_s,
         output_tok_per_s=tokens_per_s,
         request_per_s=batch / total_s if batch else NAN,
+        left_out=SHARED if tally(entry, "is_pp_shared") else "",
     )
 
 

@@ -18,19 +18,19 @@ from sim_core.evidence.own.formats.points import (
     Format,
     OwnPoint,
     Upload,
+    above_zero,
     as_object,
+    failures,
     finished,
+    first_number,
     first_object,
-    point_name,
+    sent_words,
 )
 from sim_core.evidence.own.formats.reports.numbers import (
-    failed_notes,
     in_ms,
     length_cv,
     load_sent,
-    positive,
     source_note,
-    stated,
     tally,
 )
 from sim_core.evidence.own.formats.reports.yaml_text import plain_yaml
@@ -48,21 +48,18 @@ def _is_inference_perf(content: Content) -> bool:
 
 
 def _inference_perf(content: Content) -> Upload:
-    notes: list[str] = []
-    points = []
-    for entry in content.entries:
-        failed, sent = as_object(entry.get("failures")), as_object(entry.get("load_summary"))
-        notes += failed_notes(tally(failed, "count"), tally(sent, "count"))
-        points.append(_inference_perf_point(entry, notes))
-    return finished(content.name, "inference-perf", points, list(dict.fromkeys(notes)))
+    return finished(content.name, "inference-perf", list(map(_inference_perf_point, content.entries)), [])
 
 
-def _inference_perf_point(entry: dict[str, Any], notes: list[str]) -> OwnPoint:
+def _inference_perf_point(entry: dict[str, Any]) -> OwnPoint:
     """Return one stage or the summary of all; its gaps between tokens count every gap once, as ITL does."""
     done, sent = as_object(entry.get("successes")), as_object(entry.get("load_summary"))
     latency, reached = as_object(done.get("latency")) or done, as_object(done.get("throughput"))
-    clients, rate = tally(sent, "concurrency"), positive(sent, "requested_rate")
+    clients, rate = tally(sent, "concurrency"), above_zero(sent, "requested_rate")
     how = load_sent(NAN, clients) if clients else load_sent(rate, 0, even=True)
+    failed = as_object(entry.get("failures"))
+    words, too_many = failures(first_number(done, "count"), first_number(failed, "count"))
+    notes = list(words)
     if how["arrivals"] == "gamma":
         notes.append(f"{rate:g} req/s: {EVENLY}")
     if not how["arrivals"]:
@@ -75,11 +72,11 @@ def _inference_perf_point(entry: dict[str, Any], notes: list[str]) -> OwnPoint:
     )
 
     def time_ms(key: str) -> float:
-        return 1e3 * positive(latency.get(key), "mean")
+        return 1e3 * above_zero(latency.get(key), "mean")
 
-    prompt, output = positive(prompts, "mean"), positive(outputs, "mean")
+    prompt, output = above_zero(prompts, "mean"), above_zero(outputs, "mean")
     return OwnPoint(
-        name=point_name(how["arrivals"], how["concurrency"], how["arrival_per_s"]),
+        name=sent_words(how),
         tool="inference-perf",
         **how,
         requests=tally(done, "count"),
@@ -91,8 +88,10 @@ def _inference_perf_point(entry: dict[str, Any], notes: list[str]) -> OwnPoint:
         tpot_ms=time_ms("time_per_output_token"),
         itl_ms=time_ms("inter_token_latency"),
         e2e_ms=time_ms("request_latency"),
-        output_tok_per_s=positive(reached, "output_tokens_per_sec"),
-        request_per_s=positive(reached, "requests_per_sec"),
+        output_tok_per_s=above_zero(reached, "output_tokens_per_sec"),
+        request_per_s=above_zero(reached, "requests_per_sec"),
+        left_out=too_many,
+        notes=tuple(notes),
     )
 
 
@@ -117,34 +116,34 @@ def _report(content: Content) -> Upload:
                 f"{content.name} is an llm-d report whose YAML cannot be read: {error}. Convert it to JSON "
                 "(benchmark-report --format json), or upload the tool's own result."
             ) from None
-    notes: list[str] = []
-    points = [_report_point(entry, notes) for entry in entries]
-    return finished(content.name, "llm-d", points, list(dict.fromkeys(notes)))
+    return finished(content.name, "llm-d", list(map(_report_point, entries)), [])
 
 
-def _report_point(entry: dict[str, Any], notes: list[str]) -> OwnPoint:
+def _report_point(entry: dict[str, Any]) -> OwnPoint:
     """Return the aggregate of a report, wherever its version keeps it."""
     results, asked = as_object(entry.get("results")), as_object(entry.get("scenario"))
     whole = as_object(as_object(results.get("request_performance")).get("aggregate"))
     whole = whole or as_object(entry.get("metrics"))
     latency, reached = as_object(whole.get("latency")), as_object(whole.get("throughput"))
     requests = as_object(whole.get("requests"))
-    lost = tally(requests, "failures") + tally(requests, "incomplete")
-    notes += _made_by(asked) + failed_notes(lost, tally(requests, "total"))
+    lost, cut_off = tally(requests, "failures"), tally(requests, "incomplete")
+    done = max(tally(requests, "total") - lost - cut_off, 0)
+    words, too_many = failures(done, lost, cut_off)
+    notes = [*_made_by(asked), *words]
     how = _load_of(as_object(asked.get("load")), notes)
     lengths = [as_object(requests.get(key)) for key in ("input_length", "output_length")]
-    prompt, output = (positive(stats, "mean") for stats in lengths)
+    prompt, output = (above_zero(stats, "mean") for stats in lengths)
     rates = [
-        positive(as_object(reached.get(key)), "mean")
+        above_zero(as_object(reached.get(key)), "mean")
         if isinstance(reached.get(key), dict)
-        else positive(reached, old)
+        else above_zero(reached, old)
         for key, old in (("output_token_rate", "output_tokens_per_sec"), ("request_rate", "requests_per_sec"))
     ]
     return OwnPoint(
-        name=point_name(how["arrivals"], how["concurrency"], how["arrival_per_s"]),
+        name=sent_words(how),
         tool="llm-d",
         **how,
-        requests=max(tally(requests, "total") - lost, 0),
+        requests=done,
         prompt_tokens=prompt,
         output_tokens=output,
         prompt_cv=length_cv(lengths[0], prompt),
@@ -155,6 +154,8 @@ def _report_point(entry: dict[str, Any], notes: list[str]) -> OwnPoint:
         e2e_ms=in_ms(latency.get("request_latency"), "mean"),
         output_tok_per_s=rates[0],
         request_per_s=rates[1],
+        left_out=too_many,
+        notes=tuple(notes),
     )
 
 
@@ -190,13 +191,13 @@ def _load_of(how: dict[str, Any], notes: list[str]) -> Any:
     """Return the load of a report: a rate, or as many requests open as there are clients."""
     known, native = as_object(how.get("standardized")), as_object(how.get("native"))
     config = as_object(as_object(native.get("config")).get("load"))
-    rate = positive(known, "rate_qps")
-    clients = stated(known, "concurrency", low=1.0)
+    rate = above_zero(known, "rate_qps")
+    clients = first_number(known, "concurrency", low=1.0)
     clients = round(clients) if math.isfinite(clients) else 0
     if not (rate > 0 or clients):
         args = as_object(how.get("args")) | as_object(native.get("args"))
         clients = tally(args, "max-concurrency", "max_concurrency", "--max-concurrency", "concurrency")
-        rate = positive(args, "request-rate", "request_rate", "--request-rate", "rate")
+        rate = above_zero(args, "request-rate", "request_rate", "--request-rate", "rate")
     kind = str(config.get("type", ""))
     even = kind == "constant" or (not kind and str(known.get("tool")) == "inference-perf")
     if rate > 0 and even and not kind:

@@ -6,7 +6,14 @@ import math
 from collections.abc import Mapping
 from typing import TypedDict
 
-from sim_core.evidence.own.formats.points import LARGEST, NAN, as_object, first_number
+from sim_core.evidence.own.formats.points import (
+    NAN,
+    above_zero,
+    as_object,
+    first_number,
+    relative,
+    whole,
+)
 
 TO_MS: Mapping[str, float] = {
     "ns": 1e-6,
@@ -55,39 +62,16 @@ def load_sent(rate_per_s: float, clients: int, *, even: bool = False) -> SentLoa
     return SentLoad(arrivals=kind, concurrency=clients, arrival_per_s=NAN, arrival_cv=1.0, max_open=0)
 
 
-def stated(entry: object, *keys: str, low: float = 0.0) -> float:
-    """Return the first of some keys that is a number of at least `low`, also as text; else NaN."""
-    for key in keys:
-        value = entry.get(key) if isinstance(entry, Mapping) else None
-        if isinstance(value, str) and len(value) < 40:
-            try:
-                number = float(value)
-            except ValueError:
-                continue
-            if math.isfinite(number) and low <= number <= LARGEST:
-                return number
-        found = first_number(entry, key, low=low)
-        if math.isfinite(found):
-            return found
-    return NAN
-
-
-def positive(entry: object, *keys: str) -> float:
-    """Return the same for a number above 0: a latency, a length or a rate of 0 was not measured."""
-    return next((value for key in keys if (value := stated(entry, key, low=1e-12)) > 0), NAN)
-
-
 def in_ms(entry: object, *keys: str) -> float:
     """Return the first number above 0 of a statistic that names its unit. [ms]"""
-    return positive(entry, *keys) * TO_MS.get(
+    return above_zero(entry, *keys) * TO_MS.get(
         str(as_object(entry).get("units", as_object(entry).get("unit"))), NAN
     )
 
 
 def tally(entry: object, *keys: str) -> int:
     """Return a count, 0 where the file gives none."""
-    value = stated(entry, *keys)
-    return round(value) if math.isfinite(value) else 0
+    return whole(first_number(entry, *keys))
 
 
 def length_cv(stats: object, mean: float) -> float:
@@ -96,22 +80,19 @@ def length_cv(stats: object, mean: float) -> float:
     From the standard deviation; else 0 where the smallest is the largest; else from percentiles, as a normal
     distribution has them.
     """
-    if not mean > 0:
-        return NAN
-    deviation = stated(stats, "stddev", "std", "std_dev")
-    if math.isnan(deviation):
-        low, high = stated(stats, "min", "minimum"), stated(stats, "max", "maximum")
-        middle = stated(stats, "median", "p50")
-        for width, far in (
-            (stated(stats, "p75") - stated(stats, "p25"), NORMAL_QUARTILES),
-            (stated(stats, "p90") - stated(stats, "p10"), NORMAL_90),
-            (stated(stats, "p95") - middle, NORMAL_95),
-        ):
-            deviation = (
-                deviation if math.isfinite(deviation) else max(width, 0.0) / far if width == width else NAN
-            )
-        deviation = 0.0 if low == high else deviation
-    return min(deviation / mean, 10.0)
+    deviation = first_number(stats, "stddev", "std", "std_dev")
+    if deviation >= 0:
+        return relative(deviation, mean)
+    at = {key: first_number(stats, key) for key in ("p10", "p25", "p75", "p90", "p95")}
+    middle = first_number(stats, "median", "p50")
+    if first_number(stats, "min", "minimum") == first_number(stats, "max", "maximum"):
+        return relative(0.0, mean)
+    told = (
+        (at["p75"] - at["p25"]) / NORMAL_QUARTILES,
+        (at["p90"] - at["p10"]) / NORMAL_90,
+        (at["p95"] - middle) / NORMAL_95,
+    )
+    return relative(next((value for value in told if value >= 0), NAN), mean)
 
 
 def per_token_ms(e2e_ms: float, ttft_ms: float, output_tokens: float) -> float:
@@ -141,11 +122,3 @@ def source_note(tool: str, version: object = "", model: object = "", device: obj
 def _short(value: object) -> str:
     text = str(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else ""
     return "".join(mark for mark in text if mark.isprintable()).strip()[:60]
-
-
-def failed_notes(failed: int, total: int = 0, what: str = "failed") -> list[str]:
-    """Return how many requests are missing from the figures, as a note; nothing if none is."""
-    if failed <= 0:
-        return []
-    of = f" of {total:,}" if total >= failed else ""
-    return [f"{failed:,}{of} requests {what}; the figures are those of the others."]

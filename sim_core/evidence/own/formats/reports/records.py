@@ -22,15 +22,15 @@ from sim_core.evidence.own.formats.points import (
     Format,
     OwnPoint,
     Upload,
+    above_zero,
     as_object,
+    failures,
     finished,
+    first_number,
 )
 from sim_core.evidence.own.formats.reports.numbers import (
     TO_MS,
-    failed_notes,
-    positive,
     requests_word,
-    stated,
 )
 from sim_core.traffic.requests import Requests, requests_of
 
@@ -149,11 +149,13 @@ def _aiperf(content: Content) -> Upload:
     ]
     answered = [entry for entry in profiled if not (entry.get("error") or _about(entry).get("was_cancelled"))]
     cancelled = sum(bool(_about(entry).get("was_cancelled")) for entry in profiled)
-    notes = failed_notes(len(profiled) - len(answered) - cancelled, len(profiled))
-    notes += failed_notes(cancelled, len(profiled), "were cancelled")
+    words, too_many = failures(len(answered), len(profiled) - len(answered) - cancelled)
+    notes = list(words)
+    if cancelled:
+        notes.append(f"{requests_word(cancelled)} cancelled; the figures are those of the others.")
     if len(profiled) < len(entries):
         notes.append(f"{requests_word(len(entries) - len(profiled))} of other phases (warm-up) left out.")
-    turns = sum(stated(_about(entry), "turn_index") > 0 for entry in answered)
+    turns = sum(first_number(_about(entry), "turn_index") > 0 for entry in answered)
     if turns:
         notes.append(
             f"{turns:,} are later turns of a conversation: what they share with it is computed anew."
@@ -161,7 +163,8 @@ def _aiperf(content: Content) -> Upload:
     records = records_of([_aiperf_row(entry) for entry in answered])
     if records.start_s.size and not np.isfinite(records.start_s).all():
         notes.append("Some records lack request_start_ns: the requests cannot be replayed.")
-    return finished(content.name, "aiperf-records", [records_point(records, "aiperf-records")], notes)
+    point = records_point(records, "aiperf-records")._replace(left_out=too_many, notes=tuple(notes))
+    return finished(content.name, "aiperf-records", [point], [])
 
 
 def _about(entry: dict[str, Any]) -> dict[str, Any]:
@@ -187,7 +190,7 @@ def _metric(metrics: dict[str, Any], key: str) -> float:
     """Return a metric's value: a length in tokens, a time in ms whatever its unit."""
     block = as_object(metrics.get(key))
     timed = 1.0 if key.endswith(("length", "count")) else TO_MS.get(str(block.get("unit", "ms")), NAN)
-    return positive(block, "value") * timed
+    return above_zero(block, "value") * timed
 
 
 # --- llmperf --------------------------------------------------------------------------------------
@@ -203,15 +206,16 @@ def _llmperf(content: Content) -> Upload:
     """Return the responses without an error; without starts, their clients stand in the summary alone."""
     entries = content.entries[:MAX_ROWS]
     answered = [entry for entry in entries if entry.get("error_code") in (None, "")]
-    notes = failed_notes(len(entries) - len(answered), len(entries))
+    words, too_many = failures(len(answered), len(entries) - len(answered))
+    notes = list(words)
     records = records_of(
         [
             (
-                stated(entry, "request_start_time", "start_time"),
-                positive(entry, "number_input_tokens"),
-                positive(entry, "number_output_tokens"),
-                1e3 * positive(entry, "ttft_s"),
-                1e3 * positive(entry, "end_to_end_latency_s"),
+                first_number(entry, "request_start_time", "start_time"),
+                above_zero(entry, "number_input_tokens"),
+                above_zero(entry, "number_output_tokens"),
+                1e3 * above_zero(entry, "ttft_s"),
+                1e3 * above_zero(entry, "end_to_end_latency_s"),
             )
             for entry in answered
         ]
@@ -221,7 +225,8 @@ def _llmperf(content: Content) -> Upload:
             "llmperf's responses do not say when they were sent, nor by how many clients: upload the file "
             "…_summary.json beside them."
         )
-    return finished(content.name, "llmperf-responses", [records_point(records, "llmperf-responses")], notes)
+    point = records_point(records, "llmperf-responses")._replace(left_out=too_many, notes=tuple(notes))
+    return finished(content.name, "llmperf-responses", [point], [])
 
 
 FORMATS = (
