@@ -65,6 +65,27 @@ def test_aiperf_records() -> None:
         assert words in said(upload)
 
 
+def test_inference_perf_records() -> None:
+    """Oracle: by hand: TTFT 50, 70, 60 ms, gaps of 10 ms, ends after 150, 270, 210 ms; older keys too."""
+    point = only(sample("inference_perf_requests.json"))
+    assert point.rows is not None
+    assert point.rows.arrival_s.tolist() == pytest.approx([0, 0.5, 1.5])
+    assert latencies(point) == pytest.approx((60, 10, 210))
+    entries = json.loads((SAMPLES / "inference_perf_requests.json").read_text())
+    for entry in entries:
+        inner = entry["info"]
+        entry["info"] = inner["request_metrics"]["text"] | inner["response_metrics"]
+    assert latencies(only(read(entries))) == pytest.approx((60, 10, 210))
+
+
+def test_the_mean_of_several_aiperf_runs() -> None:
+    """Oracle: the file's means; 4 a second of 2 s are 8 open (Little's law): the load is not stated."""
+    point = only(sample("aiperf_aggregate.json"))
+    assert latencies(point) == (50, 19.7, 2000)
+    assert (point.prompt_cv, point.output_cv, point.requests) == (0.1, 0, 120)
+    assert (point.arrivals, case_of(point, Scenario()).scenario.concurrency) == ("", 8)
+
+
 def test_records_of_a_closed_loop_are_one() -> None:
     """Oracle: two clients that send 1 ms after each answer; the same requests at even times are a trace."""
     rows = json.loads(f"[{(SAMPLES / 'aiperf_records.jsonl').read_text().strip().replace(chr(10), ',')}]")
@@ -181,6 +202,41 @@ def test_llama_bench() -> None:
     assert math.isnan(deep.output_tok_per_s)
     assert (both.e2e_ms, both.prompt_tokens, both.output_tokens) == (1100, 512, 128)
     assert "4,096 cached tokens" in cached.left_out and "RTX 4090" in said(upload)
+
+
+def test_llama_bench_tables() -> None:
+    """Oracle: the same tests as CSV and as the Markdown that llama-bench prints by default."""
+    entries = json.loads((SAMPLES / "llama_bench.json").read_text())
+    keys = [key for key in entries[0] if not key.startswith("samples")]
+    rows = [",".join(f'"{entry[key]}"' for key in keys) for entry in entries]
+    as_csv = read_upload("\n".join([",".join(keys), *rows]).encode(), "x")
+    for point, same in zip(as_csv.points, sample("llama_bench.json").points, strict=True):
+        assert latencies(point) == pytest.approx(latencies(same), nan_ok=True)
+    table = (
+        "| model         |     size | backend | ngl |            test |             t/s |\n"
+        "| ------------- | -------: | ------- | --: | --------------: | --------------: |\n"
+        "| llama 8B Q8_0 | 7.95 GiB | CUDA    |  99 |           pp512 |   8000.00 ± 9.9 |\n"
+        "| llama 8B Q8_0 | 7.95 GiB | CUDA    |  99 |           tg128 |    125.00 ± 0.1 |\n"
+        "| llama 8B Q8_0 | 7.95 GiB | CUDA    |  99 |   tg128 @ d4096 |    100.00 ± 0.1 |\n"
+        "| llama 8B Q8_0 | 7.95 GiB | CUDA    |  99 |     pp512+tg128 |    640.00 ± 0.1 |\n\nbuild: abc (1)\n"
+    )
+    prompt, generated, deep, both = read_upload(table.encode(), "x").points
+    assert (prompt.ttft_ms, generated.tpot_ms, deep.tpot_ms, both.e2e_ms) == (64, 8, 10, 1000)
+    assert deep.prompt_tokens == 4096
+
+
+def test_llama_batched_bench_table() -> None:
+    """Oracle: by hand: 0.64 s and 0.96 s over 64 steps."""
+    table = (
+        "main: n_kv_max = 16384, n_batch = 2048\n\n"
+        "|  PP |  TG |  B | N_KV | T_PP s | S_PP t/s | T_TG s | S_TG t/s |   T s | S t/s |\n"
+        "|-----|-----|----|------|--------|----------|--------|----------|-------|-------|\n"
+        "| 256 |  64 |  1 |  320 |  0.032 |  8000.00 |  0.640 |   100.00 | 0.672 |   476 |\n"
+        "| 256 |  64 | 16 | 5120 |  0.512 |  8000.00 |  0.960 |  1066.67 | 1.472 |  3478 |\n"
+    )
+    one, many = read_upload(table.encode(), "x").points
+    assert latencies(one) == pytest.approx((32, 10, 672))
+    assert (many.tpot_ms, many.requests) == (15, 16)
 
 
 def test_inference_benchmarker() -> None:

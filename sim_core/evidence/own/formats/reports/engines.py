@@ -117,13 +117,14 @@ def _is_inferencex(content: Content) -> bool:
 def _inferencex(content: Content) -> Upload:
     """Return a point a row; those of separate prefill and decode workers are another layout, no evidence."""
     rows, notes = content.entries, []
-    kinds = {_kind(row): None for row in rows}
+    kinds = {_kind(row): None for row in rows if not _apart(row)}
     if len(kinds) > 1:
         notes.append(
             f"The rows are of {len(kinds)} models, devices or layouts; fit only those of the scenario's own."
         )
-    else:
-        notes += source_note("InferenceX", "", rows[0].get("model"), _kind(rows[0] | {"model": ""}))
+    elif kinds:
+        row = next(row for row in rows if not _apart(row))
+        notes += source_note("InferenceX", "", row.get("model"), _kind(row | {"model": ""}))
     points = [_inferencex_point(row, len(kinds) > 1) for row in rows]
     return finished(content.name, "inferencex", points, notes)
 

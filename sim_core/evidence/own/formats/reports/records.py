@@ -1,4 +1,4 @@
-"""Records of single requests: AIPerf's `profile_export.jsonl`, llmperf's individual responses.
+"""Records of single requests, of AIPerf, LLMPerf and inference-perf; and the mean of several AIPerf runs.
 
 What was sent is replayed at the times it was sent; where every request follows the end of another, it was a
 closed loop, and it is simulated as one.
@@ -27,6 +27,8 @@ from sim_core.evidence.own.formats.points import (
     failures,
     finished,
     first_number,
+    relative,
+    whole,
 )
 from sim_core.evidence.own.formats.reports.numbers import (
     TO_MS,
@@ -66,8 +68,8 @@ def records_point(records: Records, tool: str) -> OwnPoint:
             np.nanmax(start_s + 1e-3 * e2e_ms, initial=-np.inf) - np.nanmin(start_s, initial=np.inf)
         )
     span_s = span_s if 0 < span_s < np.inf else NAN
-    whole = np.isfinite(start_s) & (prompt >= 1) & (output >= 1)
-    rows = _rows(records, whole) if whole.all() and whole.size else None
+    full = np.isfinite(start_s) & (prompt >= 1) & (output >= 1)
+    rows = _rows(records) if full.all() and full.size else None
     known = f", {clients:,} clients" if arrivals == "closed" else ""
     return OwnPoint(
         name=requests_word(start_s.size) + known,
@@ -88,10 +90,9 @@ def records_point(records: Records, tool: str) -> OwnPoint:
     )
 
 
-def _rows(records: Records, whole: np.ndarray) -> Requests:
-    start_s = records.start_s[whole]
-    lengths = (np.rint(column[whole]) for column in (records.prompt_tokens, records.output_tokens))
-    return requests_of(start_s - start_s[0], *lengths)
+def _rows(records: Records) -> Requests:
+    lengths = (np.rint(column) for column in (records.prompt_tokens, records.output_tokens))
+    return requests_of(records.start_s - records.start_s[0], *lengths)
 
 
 def sending(start_s: np.ndarray, e2e_s: np.ndarray) -> tuple[str, int]:
@@ -229,7 +230,87 @@ def _llmperf(content: Content) -> Upload:
     return finished(content.name, "llmperf-responses", [point], [])
 
 
+# --- inference-perf -------------------------------------------------------------------------------
+
+
+def _is_inference_perf(content: Content) -> bool:
+    return {"start_time", "end_time", "info"} <= content.first.keys()
+
+
+def _inference_perf(content: Content) -> Upload:
+    """Return the requests that were answered; times are in seconds, those of tokens on the same clock."""
+    entries = content.entries[:MAX_ROWS]
+    answered = [entry for entry in entries if not entry.get("error")]
+    words, too_many = failures(len(answered), len(entries) - len(answered))
+    records = records_of(list(map(_inference_perf_row, answered)))
+    point = records_point(records, "inference-perf-records")._replace(left_out=too_many, notes=words)
+    return finished(content.name, "inference-perf-records", [point], [])
+
+
+def _inference_perf_row(entry: dict[str, Any]) -> tuple[float, float, float, float, float]:
+    """Return one request, whose lengths an older file has in `info` itself."""
+    info = as_object(entry.get("info"))
+    asked, answer = as_object(info.get("request_metrics")), as_object(info.get("response_metrics")) or info
+    start_s, end_s = (first_number(entry, key) for key in ("start_time", "end_time"))
+    times = answer.get("output_token_times")
+    first_s = first_number({"first": times[0]}, "first") if isinstance(times, list) and times else NAN
+    prompt = first_number(as_object(asked.get("text")) or info, "input_tokens", low=1)
+    output = first_number(answer, "output_tokens", low=1)
+    ttft_ms, e2e_ms = (1e3 * (at - start_s) if at > start_s else NAN for at in (first_s, end_s))
+    return start_s, prompt, output, ttft_ms, e2e_ms
+
+
+# --- AIPerf, several runs -------------------------------------------------------------------------
+
+
+def _is_aiperf_runs(content: Content) -> bool:
+    about, metrics = (as_object(content.first.get(key)) for key in ("metadata", "metrics"))
+    return "num_profile_runs" in about or any(key.endswith("_latency_avg") for key in metrics)
+
+
+def _aiperf_runs(content: Content) -> Upload:
+    """Return the mean of several runs of one load, which the file does not state."""
+    return finished(content.name, "aiperf-runs", list(map(_aiperf_runs_point, content.entries)), [])
+
+
+def _aiperf_runs_point(entry: dict[str, Any]) -> OwnPoint:
+    about, metrics = (as_object(entry.get(key)) for key in ("metadata", "metrics"))
+    runs = whole(first_number(about, "num_successful_runs", "num_profile_runs"))
+
+    def mean(key: str) -> float:
+        block = as_object(metrics.get(key))
+        timed = key.startswith(("time_", "request_latency", "inter_"))
+        return above_zero(block, "mean") * (TO_MS.get(str(block.get("unit", "ms")), NAN) if timed else 1.0)
+
+    prompt, output = (mean(f"{side}_sequence_length_avg") for side in ("input", "output"))
+    spreads = [
+        first_number(as_object(metrics.get(f"{side}_sequence_length_std")), "mean")
+        for side in ("input", "output")
+    ]
+    return OwnPoint(
+        name=f"the mean of {runs:,} runs" if runs else "a mean of runs",
+        tool="aiperf-runs",
+        requests=whole(mean("request_count_avg")),
+        prompt_tokens=prompt,
+        output_tokens=output,
+        prompt_cv=relative(spreads[0], prompt),
+        output_cv=relative(spreads[1], output),
+        ttft_ms=mean("time_to_first_token_avg"),
+        tpot_ms=mean("inter_token_latency_avg"),
+        e2e_ms=mean("request_latency_avg"),
+        output_tok_per_s=mean("output_token_throughput_avg"),
+        request_per_s=mean("request_throughput_avg"),
+    )
+
+
 FORMATS = (
     Format("aiperf-records", "AIPerf: the records of requests, `profile_export.jsonl`", _is_aiperf, _aiperf),
+    Format("aiperf-runs", "AIPerf: `profile_export_aiperf_aggregate.json`", _is_aiperf_runs, _aiperf_runs),
     Format("llmperf-responses", "LLMPerf: `…_individual_responses.json`", _is_llmperf, _llmperf),
+    Format(
+        "inference-perf-records",
+        "inference-perf: `per_request_lifecycle_metrics.json`",
+        _is_inference_perf,
+        _inference_perf,
+    ),
 )
