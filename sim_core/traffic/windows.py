@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -22,6 +23,12 @@ class Window(NamedTuple):
 
     start: str = ""
     hours: float = math.inf
+
+    @property
+    def options(self) -> str:
+        """The options of the command line that ask for it, quoted for POSIX shells."""
+        start = f" --from {shlex.quote(self.start.strip())}" if self.start.strip() else ""
+        return start + (f" --hours {self.hours:g}" if math.isfinite(self.hours) else "")
 
     @property
     def is_part(self) -> bool:

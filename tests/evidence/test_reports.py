@@ -282,6 +282,16 @@ def test_evalscope() -> None:
     assert (before.arrivals, before.arrival_per_s, before.max_open) == ("poisson", 3, 10)
 
 
+def test_evalscope_suite() -> None:
+    """Oracle: the suite's only run, which is also read alone: 5 a second, at most 512 open."""
+    point = only(sample("evalscope_suite.json"))
+    assert (point.arrivals, point.arrival_per_s, point.max_open, point.requests) == ("poisson", 5, 512, 196)
+    assert (*latencies(point), point.itl_ms) == (80, 20, 2060, 20.2)
+    alone = only(read(json.loads((SAMPLES / "evalscope_suite.json").read_text())["runs"][0]))
+    assert alone == point
+    assert "3 of 200 requests failed" in said(sample("evalscope_suite.json"))
+
+
 def test_evalscope_without_streaming() -> None:
     """Oracle: a TTFT as long as the whole answer of 100 tokens is none."""
     summary = json.loads((SAMPLES / "evalscope.json").read_text()) | {"TTFT (ms)": 2060.0}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import tracemalloc
 from pathlib import Path
 
@@ -242,6 +243,13 @@ def test_windows_that_hold_nothing(window: Window, words: str, tmp_path: Path) -
         with pytest.raises(ScenarioError) as raised:
             read_trace(source, name="t", window=window)
         assert words in str(raised.value)
+
+
+def test_options_of_a_window() -> None:
+    """Oracle: what a shell makes of them."""
+    window = Window("2024-05-12 08:00", 1.5)
+    assert shlex.split(window.options) == ["--from", "2024-05-12 08:00", "--hours", "1.5"]
+    assert Window().options == ""
 
 
 def test_clock_times_need_a_clock(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.questions.shift.cluster import REALLOCATIONS, reallocation_keys, reallocation_kind
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.traces import MAX_UPLOAD_BYTES, read_trace
-from sim_core.traffic.windows import Window
+from sim_core.traffic.windows import WHOLE, Window
 from sim_core.view.drawing.words import number, percent, quantity
 from sim_core.view.parts import controls, pieces
 from sim_core.view.parts.lengths import lengths
@@ -157,6 +157,12 @@ def _deciding() -> None:
     controls.ladder("observe_s", (10.0, 30.0, 60.0, 120.0, 300.0, 600.0), seconds)
     controls.ladder("forecast_s", (5.0, 30.0, 60.0, 180.0, 300.0, 600.0, 1800.0), seconds)
     controls.ladder("control_s", (1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0), seconds)
+
+
+def own_window() -> Window:
+    """Return which part of the visitor's trace is used."""
+    known = st.session_state.get("shift_trace")
+    return known[0][1] if known is not None else WHOLE
 
 
 def own_trace(scenario: Scenario) -> Any:

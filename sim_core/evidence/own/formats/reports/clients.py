@@ -5,7 +5,8 @@ References
 ray-project/llmperf, token_benchmark_ray.py.
 huggingface/inference-benchmarker, src/writers.rs and src/executors.rs.
 sgl-project/genai-bench, genai_bench/metrics/metrics.py.
-modelscope/evalscope, evalscope/perf/utils/perf_constants.py; before 1.6, perf/utils/benchmark_util.py.
+modelscope/evalscope, evalscope/perf: utils/perf_constants.py, before it utils/benchmark_util.py, and
+domain/result.py.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from sim_core.evidence.own.formats.points import (
     failures,
     finished,
     first_number,
+    first_object,
     relative,
     sent_words,
     whole,
@@ -254,6 +256,51 @@ def _evalscope_point(entry: dict[str, Any]) -> OwnPoint:
     )
 
 
+def _is_evalscope_run(content: Content) -> bool:
+    return any("averages" in as_object(run.get("summary")) and "run_spec" in run for run in _runs(content))
+
+
+def _runs(content: Content) -> list[dict[str, Any]]:
+    """Return the runs of a suite's result, or the results of single runs."""
+    runs = content.first.get("runs")
+    return [as_object(run) for run in runs] if isinstance(runs, list) else content.entries
+
+
+def _evalscope_runs(content: Content) -> Upload:
+    model = first_object(content.first.get("suite_config"), key="target").get("model")
+    notes = source_note("EvalScope", "", model)
+    return finished(content.name, "evalscope-runs", list(map(_evalscope_run_point, _runs(content))), notes)
+
+
+def _evalscope_run_point(run: dict[str, Any]) -> OwnPoint:
+    """Return one run; latency is in seconds, the other times in ms."""
+    whole_run, how = as_object(run.get("summary")), first_object(run.get("run_spec"), key="load")
+    averages = as_object(whole_run.get("averages"))
+    cap = tally(how, "concurrency", "max_outstanding")
+    sent = load_sent(above_zero(how, "request_rate"), cap, even=how.get("arrival") == "constant")
+    done, failed, dropped = (first_number(whole_run, key) for key in ("succeeded", "failed", "dropped"))
+    words, too_many = failures(done, failed, dropped)
+    notes = list(words)
+    if how.get("mode") == "conversation":
+        notes.append("The run held conversations of several turns: what they share is computed anew here.")
+    return OwnPoint(
+        name=sent_words(sent),
+        tool="evalscope-runs",
+        **sent,
+        requests=whole(done),
+        prompt_tokens=above_zero(whole_run, "average_input_tokens"),
+        output_tokens=above_zero(whole_run, "average_output_tokens"),
+        ttft_ms=above_zero(averages, "ttft"),
+        tpot_ms=above_zero(averages, "tpot"),
+        itl_ms=above_zero(averages, "itl"),
+        e2e_ms=1e3 * above_zero(averages, "latency"),
+        output_tok_per_s=above_zero(whole_run, "output_token_throughput"),
+        request_per_s=above_zero(whole_run, "request_throughput"),
+        left_out=too_many,
+        notes=tuple(notes),
+    )
+
+
 FORMATS = (
     Format("llmperf", "LLMPerf: `…_summary.json`", _is_llmperf, _llmperf),
     Format(
@@ -264,4 +311,10 @@ FORMATS = (
     ),
     Format("genai-bench", "genai-bench: the JSON of a run", _is_genai_bench, _genai_bench),
     Format("evalscope", "EvalScope `perf`: `benchmark_summary.json`", _is_evalscope, _evalscope),
+    Format(
+        "evalscope-runs",
+        "EvalScope `perf`: the result of runs or of a suite",
+        _is_evalscope_run,
+        _evalscope_runs,
+    ),
 )
