@@ -294,14 +294,20 @@ def _within(columns: Columns, name: str, window: Window) -> Columns:
 
 
 def _succeeded(columns: Columns, name: str) -> tuple[Columns, list[str]]:
-    """Return the rows that were answered, where a format marks the others by an output of 0."""
-    failed = (columns.output_tokens == 0) & columns.format.failed
-    if failed.all():
-        raise ScenarioError(f"{name} holds failed requests alone ({columns.format.output} 0).")
-    if not failed.any():
+    """Return the rows that are requests: answered, where a format marks the others; of some length."""
+    form, empty = columns.format, columns.output_tokens == 0
+    if not form.arrival:
+        empty |= columns.prompt_tokens == 0
+        what = f"{form.prompt} or {form.output} 0"
+    else:
+        empty &= form.failed
+        what = f"{form.output} 0"
+    if empty.all():
+        raise ScenarioError(f"{name} holds no request that was answered: {what} in every row.")
+    if not empty.any():
         return columns, []
-    note = f"{_requests(int(failed.sum()))} failed ({columns.format.output} 0): left out."
-    return columns.rows(~failed), [note]
+    failed = "failed " if form.arrival else ""
+    return columns.rows(~empty), [f"{_requests(int(empty.sum()))} {failed}({what}): left out."]
 
 
 def _times_said(columns: Columns) -> list[str]:

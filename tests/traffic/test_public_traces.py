@@ -70,7 +70,10 @@ def test_titles_in_another_case_are_the_same() -> None:
     ("text", "words"),
     [
         (BURSTGPT + "5,ChatGPT,472,18,490,x\n9,ChatGPT,many,18,490,x\n", "line 3: Request tokens is 'many'"),
-        (BURSTGPT + "5,ChatGPT,472,0,472,x\n", "holds failed requests alone"),
+        (
+            BURSTGPT + "5,ChatGPT,472,0,472,x\n",
+            "holds no request that was answered: Response tokens 0 in every row",
+        ),
         (BURSTGPT + "5,ChatGPT,0,3,3,x\n", "line 2: Request tokens is 0"),
         (BURSTGPT + "9,x,1,0,1,x\n8,x,1,1,2,x\n7,x,1,1.5,2,x\n", "line 4: Response tokens is 1.5"),
         (VIDUR + "0,374,44,soon\n", "line 2: arrived_at is 'soon'"),
@@ -162,6 +165,15 @@ def test_lists_of_lengths_take_the_scenarios_arrivals(header: str) -> None:
     assert sent.prompt_tokens.tolist() == [100, 101, 102, 103, 104]
     np.testing.assert_array_equal(sent.arrival_s, requests_sent(scenario).arrival_s)
     assert "without times" in " ".join(trace.notes)
+
+
+def test_lengths_of_nothing_are_left_out() -> None:
+    """Oracle: two of three rows are no request; the third keeps its line."""
+    trace = read_trace(b"input_length,output_length\n0,5\n5,0\n7,3\n", name="t")
+    assert (trace.prompt_tokens.tolist(), trace.output_tokens.tolist()) == ([7], [3])
+    assert "2 requests (input_length or output_length 0): left out." in " ".join(trace.notes)
+    with pytest.raises(ScenarioError, match=r"line 4: output_length is 2\.5"):
+        read_trace(b"input_length,output_length\n0,5\n5,0\n7,2.5\n", name="t")
 
 
 def test_lengths_without_times_cannot_be_replayed() -> None:
