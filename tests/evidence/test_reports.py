@@ -420,6 +420,21 @@ def test_no_reader_takes_the_file_of_another(name: str) -> None:
     assert knowing == {sample(name).tool} | (knowing & alike)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n5,ChatGPT,4,5,9,x\n",
+        ",num_prefill_tokens,num_decode_tokens,arrived_at\n0,1,2,3\n",
+        "request_id,arrival_timestamp,batch_size,prompt_size,token_size\n0,1,1,5,5\n",
+        '[{"id": "a", "conversations": [{"from": "human", "value": "x"}]}]',
+    ],
+)
+def test_a_trace_is_no_measurement(text: str) -> None:
+    """Oracle: the way out."""
+    with pytest.raises(ScenarioError, match="Replay it with --trace"):
+        read_upload(text.encode(), "x")
+
+
 # --- cases of public reports, where they are at hand ----------------------------------------------
 
 PUBLIC = {

@@ -25,6 +25,7 @@ from sim_core.evidence.own.formats.checks import checked
 from sim_core.evidence.own.formats.points import REQUEST_COLUMNS, Content, Format, OwnSteps, Upload
 from sim_core.evidence.own.formats.reports import clients, engines, llama, llmd, records
 from sim_core.fields.errors import ScenarioError, shown
+from sim_core.traffic.trace_formats import CSV_FORMATS, MOONCAKE, OWN
 
 FORMATS: tuple[Format, ...] = (  # the first that knows a file reads it
     *serving.FORMATS,
@@ -176,7 +177,8 @@ def _lines(text: str, name: str, whole: ValueError) -> list[Any]:
 
 def _is_trace(content: Content) -> bool:
     columns = {head.lower() for head in (*content.heads, *content.first)}
-    return {"input_length", "output_length"} <= columns or {"contexttokens", "generatedtokens"} <= columns
+    lengths = [{form.prompt.lower(), form.output.lower()} for form in (*CSV_FORMATS, MOONCAKE) if form != OWN]
+    return any(pair <= columns for pair in lengths) or isinstance(content.first.get("conversations"), list)
 
 
 def _refuse(content: Content) -> NoReturn:
