@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -16,6 +17,7 @@ from sim_core.scenario.link.load import load_scenario
 from sim_core.scenario.profiles import EngineProfile
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.requests import Requests
+from sim_core.traffic.windows import WHOLE, Window
 
 LOAD = "load_frac"  # the one thing that can be varied and is no scenario key
 MAX_POINTS = 2_000
@@ -24,8 +26,11 @@ SCENARIO_HELP = """SCENARIO is the id of a scenario preset (see `list scenarios`
 a share link or a query string such as "max_batch=64&seed=3"; without it, the default scenario."""
 SET_HELP = "Change one scenario key; may be repeated. A flat length (prompt_tokens, ...) switches a mix off."
 TRACE_HELP = (
-    "Requests to replay: CSV with arrival_s,prompt_tokens,output_tokens, or an Azure or Mooncake file."
+    "Requests to replay: CSV with arrival_s,prompt_tokens,output_tokens, or an Azure, BurstGPT, Vidur, "
+    "splitwise-sim, Mooncake or ShareGPT file."
 )
+FROM_HELP = "Where to begin in the trace: hours after its first request, or a date and time."
+HOURS_HELP = "How many hours of the trace to replay; of a CSV of any length no more than these are kept."
 VARY_HELP = """Vary one scenario key, or load_frac, the share of the rate that saturates a point; may be
 repeated. Values of mix are separated by semicolons."""
 
@@ -46,15 +51,50 @@ def scenario_options(command: Callable) -> Callable:
 
 
 def trace_option(command: Callable) -> Callable:
-    """Add the option that names a trace."""
-    return click.option("--trace", "trace_path", metavar="FILE", help=TRACE_HELP)(command)
+    """Add the options that name a trace and a window of it; the command is given both as one `trace`."""
+
+    @functools.wraps(command)
+    def with_window(*, trace_path: str, trace_from: str, trace_hours: float, **given: Any) -> Any:
+        window = Window(trace_from or "", math.inf if trace_hours is None else trace_hours)
+        return command(trace=TraceFile(trace_path or "", window), **given)
+
+    options = (
+        click.option("--trace", "trace_path", metavar="FILE", help=TRACE_HELP),
+        click.option("--from", "trace_from", metavar="WHEN", help=FROM_HELP),
+        click.option("--hours", "trace_hours", type=float, metavar="HOURS", help=HOURS_HELP),
+    )
+    for option in reversed(options):
+        with_window = option(with_window)
+    return with_window
+
+
+class TraceFile(NamedTuple):
+    """A trace as the command line names it."""
+
+    path: str = ""
+    window: Window = WHOLE
+
+    def read(self) -> Requests | None:
+        """Return its requests, None without a path."""
+        from sim_core.traffic.traces import read_trace
+
+        if self.path:
+            return read_trace(self.path, window=self.window)
+        if self.window.is_part:
+            raise ScenarioError(
+                "--from and --hours choose a part of a trace, and there is none: give --trace FILE."
+            )
+        return None
+
+
+NO_TRACE = TraceFile()
 
 
 class Inputs:
     """The scenario, trace and profile that a command line names."""
 
     def __init__(
-        self, scenario: str, settings: tuple[str, ...], profile_path: str, trace_path: str = ""
+        self, scenario: str, settings: tuple[str, ...], profile_path: str, trace: TraceFile = NO_TRACE
     ) -> None:
         changes = dict(setting_of(text) for text in settings)
         self.scenario: Scenario = load_scenario(scenario, **changes)
@@ -65,13 +105,14 @@ class Inputs:
             from sim_core.scenario.profiles import read_profile
 
             self.profile = read_profile(Path(profile_path))
-        if trace_path:
-            self._take_trace(trace_path, changes)
+        found = trace.read()
+        if found is not None:
+            self._take_trace(found, changes)
 
-    def _take_trace(self, path: str, changes: Mapping[str, Any]) -> None:
-        from sim_core.traffic.traces import read_trace, with_trace
+    def _take_trace(self, trace: Requests, changes: Mapping[str, Any]) -> None:
+        from sim_core.traffic.traces import with_trace
 
-        self.trace = trace = read_trace(path)
+        self.trace = trace
         self.scenario = with_trace(self.scenario, trace, given=changes)
         self.notes += trace.notes
         if self.scenario.requests < len(trace):

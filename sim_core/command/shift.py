@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from sim_core.command.group import cli
-from sim_core.command.inputs import SCENARIO_HELP, SET_HELP, Inputs, trace_option
+from sim_core.command.inputs import SCENARIO_HELP, SET_HELP, Inputs, TraceFile, trace_option
 from sim_core.command.output import emit, lines_of, say_on_stderr, write_text
 from sim_core.fields.errors import ScenarioError, did_you_mean
 from sim_core.results import text as report
@@ -43,30 +43,29 @@ SHIFT_TABLE = (
 def shift_traffic(
     scenario: str,
     settings: tuple[str, ...],
-    trace_path: str,
+    trace: TraceFile,
     names: tuple[str, ...],
     worth: bool,
     volatility: bool,
     timeline_out: str,
     form: str,
 ) -> None:
-    inputs = Inputs(scenario, settings, "", "")
+    inputs = Inputs(scenario, settings, "")
     from sim_core.evidence import trust
     from sim_core.questions.shift import report as shift_report
     from sim_core.questions.shift import volatility as slower
     from sim_core.questions.shift.study import STRATEGIES, as_two_pools
-    from sim_core.traffic.traces import read_trace
 
     for name in names:
         if name not in STRATEGIES:
             raise ScenarioError(f"unknown strategy {name[:40]!r}. {did_you_mean(name, STRATEGIES)}")
-    trace = read_trace(trace_path) if trace_path else None
+    requests = trace.read()
     if volatility:
         rows = list(slower.sweep(inputs.scenario))
         emit({"json": report.json_text, "csv": report.csv_text, "table": report.table_text}[form](rows))
         return
-    found = shift_report.report(inputs.scenario, names or tuple(STRATEGIES), trace, worth)
-    for note in trace.notes if trace is not None else ():
+    found = shift_report.report(inputs.scenario, names or tuple(STRATEGIES), requests, worth)
+    for note in requests.notes if requests is not None else ():
         say_on_stderr(f"Note: {note}")
     if timeline_out:
         write_text(report.csv_text(found.timeline) + "\n", timeline_out)

@@ -197,6 +197,11 @@ def _from_trace(
             "demand is trace but there is no trace: give one (--trace FILE, or upload it), or choose "
             "demand=markov."
         )
+    if not trace.timed:
+        raise ScenarioError(
+            f"{trace.name} has lengths without times: traffic that changes needs both. Give a trace with "
+            "times, or choose demand=markov, daily, step, spike or steady."
+        )
     sent = trace.arriving_at(trace.arrival_s - trace.arrival_s[0])
     end_s = min(3600 * scenario.demand_hours, float(sent.arrival_s[-1]) * (1 + 1 / len(sent)) or 1.0)
     sent, copies = sent.take(sent.arrival_s < end_s), 1.0

@@ -125,6 +125,11 @@ def _arrivals(scenario: Scenario, requests: int) -> np.ndarray:
 
 def _given_trace(scenario: Scenario, trace: Requests | None) -> Requests | None:
     """Return the trace that a scenario replays: the given one, or under arrivals=trace its own list."""
+    if trace is not None and not trace.timed and scenario.arrivals == "trace":
+        raise ScenarioError(
+            f"{trace.name or 'the trace'} has lengths without times, so arrivals cannot be trace: choose "
+            "arrivals=poisson with a rate, closed or offline."
+        )
     if trace is not None or scenario.arrivals != "trace":
         return trace
     if not scenario.request_list:

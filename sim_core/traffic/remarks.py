@@ -19,8 +19,21 @@ UNUSED = {  # columns that bear on the load, and what it means that they are not
     "num_images": "prompts count text tokens alone",
     "images": "prompts count text tokens alone",
     "image_count": "prompts count text tokens alone",
+    "batch_size": "each row counts as one request",
+    "model": "requests to all models are replayed alike",
 }
-SILENT = {"chat_id", "turn", "type", "request_id", "id", "", "unnamed: 0"}  # names and counts of the above
+SILENT = {
+    "chat_id",
+    "turn",
+    "type",
+    "request_id",
+    "id",
+    "",
+    "unnamed: 0",
+    "total tokens",
+    "num_total_tokens",
+    "pd_ratio",
+}
 
 
 class Unit(NamedTuple):

@@ -24,6 +24,8 @@ class Requests:
         The file they come from; empty for drawn ones.
     notes : tuple of str
         What was changed while they were read.
+    timed : bool
+        Whether the arrival times are the requests' own; a list of lengths has none.
     """
 
     arrival_s: np.ndarray
@@ -31,6 +33,7 @@ class Requests:
     output_tokens: np.ndarray
     name: str = ""
     notes: tuple[str, ...] = ()
+    timed: bool = True
 
     def __len__(self) -> int:
         return len(self.arrival_s)

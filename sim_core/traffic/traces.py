@@ -1,79 +1,56 @@
 """Request traces: arrival times and lengths of real or invented requests, read from a file.
 
-Three formats are told apart by their content:
+Formats are told apart by their content (`trace_formats`):
 
 - own CSV: `arrival_s,prompt_tokens,output_tokens`, seconds from the start of the run;
 - Azure CSV: `TIMESTAMP,ContextTokens,GeneratedTokens`, clock times;
+- BurstGPT, Vidur and splitwise-sim CSV: seconds;
 - Mooncake JSON lines: `timestamp` (ms; in Bailian's traces s), `input_length`, `output_length`; a later turn
-  of a session may have a `delay` in place of its `timestamp`.
+  of a session may have a `delay` in place of its `timestamp`;
+- lengths without times: Vidur's processed traces, `input_length,output_length`, ShareGPT's conversations.
 
-The two public formats are shifted to start at 0. A request they record without output (cancelled before
-its first token) counts as one token, since its prompt was still worked on; in an own CSV it is an error.
+Public formats are shifted to start at 0. A request they record without output (cancelled before its first
+token) counts as one token, since its prompt was still worked on; BurstGPT's have failed and are left out; in
+an own CSV it is an error. A window of a CSV file is read in pieces, however long the file is.
 """
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, NoReturn, TextIO
+from typing import Any, BinaryIO, TextIO
 
 import numpy as np
-import pandas as pd
 
 from sim_core.fields.errors import ScenarioError, shown
 from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario
+from sim_core.traffic.conversations import is_conversations, read_conversations
 from sim_core.traffic.remarks import Unit, doubts, extent, unit_of_timestamps, unused
 from sim_core.traffic.requests import Requests, read_only
+from sim_core.traffic.trace_csv import read_csv, stream_csv
+from sim_core.traffic.trace_formats import (
+    MOONCAKE,
+    OWN,
+    Columns,
+    refuse_text,
+    refuse_too_many,
+)
+from sim_core.traffic.windows import WHOLE, Window, nothing_within, without_times
 
 Source = str | os.PathLike[str] | bytes | bytearray | BinaryIO | TextIO
 MAX_FILE_BYTES = 200_000_000
 MAX_UPLOAD_BYTES = 5_000_000
-MAX_ROWS = 5_000_000
 MAX_TOKENS = 1_000_000
 MAX_SPAN_S = 1e8
-MAX_HEADER_BYTES = 100_000
 MOST_KEYS = 50
 
 
-class Format(NamedTuple):
-    """The columns of one format: arrival, prompt and output."""
-
-    name: str
-    arrival: str
-    prompt: str
-    output: str
-
-    @property
-    def columns(self) -> tuple[str, str, str]:
-        """All three, in this order."""
-        return self.arrival, self.prompt, self.output
-
-
-OWN = Format("own CSV", "arrival_s", "prompt_tokens", "output_tokens")
-AZURE = Format("Azure CSV", "TIMESTAMP", "ContextTokens", "GeneratedTokens")
-MOONCAKE = Format("Mooncake JSON lines", "timestamp", "input_length", "output_length")
-
-
-class Columns(NamedTuple):
-    """What a parser found: numbers as float64, not yet checked, and how to find a row in the file.
-
-    `unit_s` is one step of the file's arrivals, `notes` what of the file was guessed or is not used.
-    """
-
-    format: Format
-    arrival_s: np.ndarray
-    prompt_tokens: np.ndarray
-    output_tokens: np.ndarray
-    line_of: Callable[[int], int]
-    unit_s: float = 1.0
-    notes: tuple[str, ...] = ()
-
-
-def read_trace(source: Source, name: str = "", max_bytes: int = MAX_FILE_BYTES) -> Requests:
+def read_trace(
+    source: Source, name: str = "", max_bytes: int = MAX_FILE_BYTES, window: Window = WHOLE
+) -> Requests:
     """Return the requests of a trace file.
 
     Parameters
@@ -83,7 +60,10 @@ def read_trace(source: Source, name: str = "", max_bytes: int = MAX_FILE_BYTES) 
     name : str, optional
         What messages call it; by default the file's name.
     max_bytes : int, optional
-        Longest file read; pages pass `MAX_UPLOAD_BYTES`. [bytes]
+        Longest file read; pages pass `MAX_UPLOAD_BYTES`. A window of a CSV, and conversations, are read from
+        files of any length. [bytes]
+    window : Window, optional
+        The part to read.
 
     Raises
     ------
@@ -92,21 +72,35 @@ def read_trace(source: Source, name: str = "", max_bytes: int = MAX_FILE_BYTES) 
         limit and the way out.
     """
     name = _clean(name or _name_of(source))
+    if isinstance(source, (str, os.PathLike)):
+        beginning = _beginning(source, name)
+        if beginning.startswith("[") and is_conversations(beginning):
+            with open(source, encoding="utf-8-sig") as file:
+                return _checked(read_conversations(file, name), name, window)
+        if window.is_part and beginning and beginning[0] not in "{[":
+            return _checked(stream_csv(Path(source), name, window), name, WHOLE)
     text = _decoded(_content(source, name, max_bytes), name)
     if not text.strip():
         raise ScenarioError(f"{name} is empty; a trace has a header and one line per request.")
-    columns = _read_json_lines(text, name) if text.lstrip()[0] in "{[" else _read_csv(text, name)
-    return _checked(columns, name)
+    return _checked(_parsed(text, name), name, window)
+
+
+def _parsed(text: str, name: str) -> Columns:
+    first = text.lstrip()[:100_000]
+    if first[0] == "[" and is_conversations(first):
+        return read_conversations(io.StringIO(text), name)
+    return _read_json_lines(text, name) if first[0] in "{[" else read_csv(text, name)
 
 
 def with_trace(scenario: Scenario, trace: Requests, given: Collection[str] = ()) -> Scenario:
     """Return the scenario as a run of the trace: its arrival times and all of its requests.
 
     Closed loop and offline keep their arrivals (the trace then gives lengths and order only), and so
-    does any key in `given`. A number of requests other than the default is kept too.
+    does any key in `given`, and every scenario under a trace without times. A number of requests other than
+    the default is kept too.
     """
     changes: dict[str, str | int] = {}
-    if scenario.arrivals in ("poisson", "gamma") and "arrivals" not in given:
+    if trace.timed and scenario.arrivals in ("poisson", "gamma") and "arrivals" not in given:
         changes["arrivals"] = "trace"
     if scenario.requests == DEFAULTS["requests"] and "requests" not in given:
         changes["requests"] = min(len(trace), int(FIELDS["requests"].high))
@@ -127,22 +121,32 @@ def _clean(name: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in name)[:100]
 
 
-def _content(source: Source, name: str, max_bytes: int) -> bytes:
-    """Return the bytes of a source, at most `max_bytes`."""
-    data: str | bytes | bytearray
+def _beginning(source: str | os.PathLike[str], name: str) -> str:
+    """Return the first characters of a file."""
+    beginning = _content_of(source, name, 100_000)
+    return bytes(beginning).decode("utf-8-sig", "replace").lstrip() if isinstance(beginning, bytes) else ""
+
+
+def _content_of(source: Source, name: str, size: int) -> str | bytes | bytearray:
+    """Return at most so much of a source."""
     try:
         if isinstance(source, (str, os.PathLike)):
             with open(source, "rb") as file:
-                data = file.read(max_bytes + 1)
-        else:
-            data = source if isinstance(source, (bytes, bytearray)) else source.read(max_bytes + 1)
+                return file.read(size)
+        return source if isinstance(source, (bytes, bytearray)) else source.read(size)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or shown(str(error))
         raise ScenarioError(f"the trace {name} cannot be read: {reason}.") from None
+
+
+def _content(source: Source, name: str, max_bytes: int) -> bytes:
+    """Return the bytes of a source, at most `max_bytes`."""
+    data = _content_of(source, name, max_bytes + 1)
     content = data.encode("utf-8", "replace") if isinstance(data, str) else bytes(data)
     if len(content) > max_bytes:
         raise ScenarioError(
-            f"{name} is longer than {max_bytes / 1e6:,.3g} MB, the limit here; keep fewer rows or columns."
+            f"{name} is longer than {max_bytes / 1e6:,.3g} MB, the limit here; keep fewer rows or columns"
+            + (", or read a window of a CSV: --from and --hours." if max_bytes == MAX_FILE_BYTES else ".")
         )
     return content
 
@@ -164,117 +168,6 @@ def _decoded(data: bytes, name: str) -> str:
         ) from None
 
 
-# CSV
-
-
-def _read_csv(text: str, name: str) -> Columns:
-    """Return the columns of an own or Azure CSV."""
-    header = _header(text, name)
-    form = _format_of(header, name)
-    _refuse_too_many(text.count("\n"), name)
-    try:
-        frame = pd.read_csv(
-            io.StringIO(text),
-            usecols=lambda column: column.strip() in form.columns,
-            keep_default_na=False,
-            low_memory=False,
-            index_col=False,
-            skipinitialspace=True,
-        )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ScenarioError(f"{name} is not a CSV file: {shown(str(error).strip(), 150)}.") from None
-    frame.columns = [column.strip() for column in frame.columns]
-    line_of = _csv_lines(text)
-    arrival_of = _clock_s if form is AZURE else _numbers
-    return Columns(
-        form,
-        arrival_of(frame[form.arrival], form.arrival, name, line_of),
-        _numbers(frame[form.prompt], form.prompt, name, line_of),
-        _numbers(frame[form.output], form.output, name, line_of),
-        line_of,
-        notes=tuple(unused([key for key in header if key.isprintable()], form.columns)),
-    )
-
-
-def _header(text: str, name: str) -> list[str]:
-    """Return the names of the columns."""
-    first = text.lstrip()[:MAX_HEADER_BYTES]
-    try:
-        return [column.strip() for column in next(csv.reader(io.StringIO(first)))]
-    except (csv.Error, StopIteration) as error:
-        raise ScenarioError(f"{name}, line 1: no header can be read ({error}). {_needed()}") from None
-
-
-def _needed() -> str:
-    return f"Give a CSV with the columns {', '.join(OWN.columns)}, or an Azure or Mooncake trace."
-
-
-def _format_of(header: list[str], name: str) -> Format:
-    """Return the format whose columns are all in the header."""
-    for form in (OWN, AZURE):
-        if set(form.columns) <= set(header):
-            twice = [column for column in form.columns if header.count(column) > 1]
-            if twice:
-                raise ScenarioError(f"{name}, line 1: the column {twice[0]} stands there twice; keep one.")
-            return form
-    if len(header) == 1:
-        for mark, word in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
-            if mark in header[0]:
-                raise ScenarioError(f"{name} separates its columns by {word}; save it with commas.")
-    found = ", ".join(shown(column, 30) for column in header[:8])
-    raise ScenarioError(f"{name}, line 1: the columns are {found}. {_needed()}")
-
-
-def _csv_lines(text: str) -> Callable[[int], int]:
-    """Return a function from row number to line number, both of which skip blank lines alike."""
-
-    def line_of(row: int) -> int:
-        reader = csv.reader(io.StringIO(text))
-        seen = -1  # the header
-        try:
-            for record in reader:
-                if not any(field.strip() for field in record) and len(record) <= 1:
-                    continue
-                if seen == row:
-                    return reader.line_num
-                seen += 1
-        except csv.Error:
-            pass
-        return row + 2
-
-    return line_of
-
-
-def _numbers(column: pd.Series, key: str, name: str, line_of: Callable[[int], int]) -> np.ndarray:
-    """Return a column as float64; the first cell that is no number is an error."""
-    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
-        return column.to_numpy(dtype=np.float64)
-    cells = column.astype(str)
-    values = pd.to_numeric(cells, errors="coerce").to_numpy(dtype=np.float64)
-    bad = np.flatnonzero(np.isnan(values))
-    if len(bad):
-        _refuse_text(cells.iloc[bad[0]], key, name, line_of(int(bad[0])))
-    return values
-
-
-def _refuse_text(cell: str, key: str, name: str, line: int) -> NoReturn:
-    what = f"is {shown(cell)}; it must be a number" if cell.strip() else "is missing"
-    raise ScenarioError(f"{name}, line {line}: {key} {what}. Correct or remove that line.")
-
-
-def _clock_s(column: pd.Series, key: str, name: str, line_of: Callable[[int], int]) -> np.ndarray:
-    """Return clock times as seconds after the first of them."""
-    cells = column.astype(str)
-    stamps = pd.to_datetime(cells, format="ISO8601", utc=True, errors="coerce")
-    bad = np.flatnonzero(stamps.isna().to_numpy())
-    if len(bad):
-        raise ScenarioError(
-            f"{name}, line {line_of(int(bad[0]))}: {key} is {shown(cells.iloc[bad[0]])}; it must be a "
-            "date and time such as 2023-11-16 18:17:03.98. Correct or remove that line."
-        )
-    return (stamps - stamps.min()).dt.total_seconds().to_numpy(dtype=np.float64)
-
-
 # JSON lines
 
 
@@ -286,7 +179,7 @@ def _read_json_lines(text: str, name: str) -> Columns:
     rows: list[tuple[float, float, float]] = []
     keys: dict[str, None] = {}
     sessions: dict[str, float] = {}  # when the last turn of each was sent
-    _refuse_too_many(text.count("\n"), name)
+    refuse_too_many(text.count("\n"), name)
     for line, words in _filled_lines(text):
         row = _json_row(words, name, line)
         _give_timestamp(row, sessions)
@@ -346,7 +239,7 @@ def _json_number(row: dict[str, Any], key: str, name: str, line: int) -> float:
         raise ScenarioError(f"{name}, line {line}: {key} is missing; {_one_object()}")
     value = row[key]
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        _refuse_text(str(value)[:100] or "''", key, name, line)
+        refuse_text(str(value)[:100] or "''", key, name, line)
     try:
         return float(value)
     except OverflowError:
@@ -356,19 +249,16 @@ def _json_number(row: dict[str, Any], key: str, name: str, line: int) -> float:
 # Checks that all formats share
 
 
-def _refuse_too_many(rows: int, name: str) -> None:
-    if rows > MAX_ROWS + 1:
-        raise ScenarioError(f"{name} has {rows:,} lines; the limit is {MAX_ROWS:,}. Keep fewer rows.")
-
-
-def _checked(columns: Columns, name: str) -> Requests:
-    """Return the trace of parsed columns: checked, sorted by arrival, of whole tokens."""
+def _checked(columns: Columns, name: str, window: Window) -> Requests:
+    """Return the trace of parsed columns: a window of it, checked, sorted by arrival, of whole tokens."""
     form = columns.format
     if len(columns.arrival_s) == 0:
         raise ScenarioError(f"{name} has a header but no requests; add one line per request.")
+    _check_arrivals(columns.arrival_s, columns, name)
+    columns = _within(columns, name, window)
+    columns, notes = _succeeded(columns, name)
     arrival_s = columns.arrival_s
-    _check_arrivals(arrival_s, columns, name)
-    notes = [extent(arrival_s), *doubts(arrival_s), *columns.notes]
+    notes = [*_times_said(columns), *columns.notes, *notes]
     if form is not OWN:
         arrival_s = arrival_s - arrival_s.min()
     prompt = _whole_tokens(columns.prompt_tokens, form.prompt, columns, name, least=1)
@@ -383,7 +273,49 @@ def _checked(columns: Columns, name: str) -> Requests:
         arrival_s, prompt, output = arrival_s[order], prompt[order], output[order]
         notes.append(f"{_requests(late)} stood out of order of arrival: sorted.")
     notes = [f"{name}: {note}" for note in notes]
-    return read_only(Requests(np.array(arrival_s), prompt, output, name, tuple(notes)))
+    return read_only(Requests(np.array(arrival_s), prompt, output, name, tuple(notes), bool(form.arrival)))
+
+
+def _within(columns: Columns, name: str, window: Window) -> Columns:
+    """Return the rows of a window; an own CSV's times then count from where it begins."""
+    if not window.is_part:
+        return columns
+    if not columns.format.arrival:
+        raise without_times(name)
+    first_s = 0.0 if columns.format is OWN else float(columns.arrival_s.min())
+    start_s, end_s = window.bounds_s(columns.origin, name)
+    arrival_s = columns.arrival_s - first_s
+    kept = (arrival_s >= start_s) & (arrival_s < end_s)
+    if not kept.any():
+        raise nothing_within(window, name, float(arrival_s.max()))
+    note = f"a window: {_requests(int(kept.sum()))} of {len(kept):,}."
+    rows = columns.rows(kept)
+    return rows._replace(arrival_s=rows.arrival_s - first_s - start_s, notes=(note, *columns.notes))
+
+
+def _succeeded(columns: Columns, name: str) -> tuple[Columns, list[str]]:
+    """Return the rows that are requests: answered, where a format marks the others; of some length."""
+    form, empty = columns.format, columns.output_tokens == 0
+    if not form.arrival:
+        empty |= columns.prompt_tokens == 0
+        what = f"{form.prompt} or {form.output} 0"
+    else:
+        empty &= form.failed
+        what = f"{form.output} 0"
+    if empty.all():
+        raise ScenarioError(f"{name} holds no request that was answered: {what} in every row.")
+    if not empty.any():
+        return columns, []
+    failed = "failed " if form.arrival else ""
+    return columns.rows(~empty), [f"{_requests(int(empty.sum()))} {failed}({what}): left out."]
+
+
+def _times_said(columns: Columns) -> list[str]:
+    """Return the extent of a trace and what is doubtful of it, or that it has no times."""
+    if columns.format.arrival:
+        return [extent(columns.arrival_s), *doubts(columns.arrival_s)]
+    many = _requests(len(columns.arrival_s))
+    return [f"lengths of {many}, in this order, without times: arrivals are those of the scenario."]
 
 
 def _requests(number: int) -> str:

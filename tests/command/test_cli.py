@@ -109,6 +109,17 @@ def test_an_overloaded_run_says_so_beside_its_figures(capsys) -> None:
     assert "overloaded" not in ask(capsys, "run", *SMALL, "--format", "table")
 
 
+def test_run_of_a_window_of_a_trace(capsys, tmp_path) -> None:
+    """Oracle: by hand: of requests each half an hour, two come from one hour on."""
+    path = tmp_path / "week.csv"
+    rows = "".join(f"2024-05-10T0{at // 2}:{at % 2 * 3}0:00,{at + 1},5\n" for at in range(8))
+    path.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n" + rows)
+    for start in ("1", "2024-05-10T01:00"):
+        found = json.loads(ask(capsys, "run", "--trace", str(path), "--from", start, "--hours", "1"))
+        assert found["requests"]["finished"] == 2
+        assert any("a window: 2 of the 8 rows" in warning for warning in found["warnings"])
+
+
 def test_run_writes_requests_and_steps(capsys, tmp_path) -> None:
     """Oracle: the columns of the contract, `simulate` itself, and one step for every token of a request."""
     requests_path, steps_path = tmp_path / "requests.csv", tmp_path / "steps.csv"
@@ -279,6 +290,8 @@ BAD = {
     "run --set prompt_tokens=1000000": ["no request fits"],
     "run --trace missing.csv": ["missing.csv", "cannot be read"],
     "run --trace {tmp}": ["cannot be read"],
+    "run --from 3": ["there is none: give --trace FILE"],
+    "shift --hours 3": ["there is none: give --trace FILE"],
     "run --trace {tmp}/bad.csv": ["bad.csv, line 2", "'x'"],
     "run --profile missing.toml": ["missing.toml", "cannot be read"],
     "run --profile {tmp}/bad.csv": ["bad.csv is not valid TOML"],

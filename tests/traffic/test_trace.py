@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.scenario import Scenario
-from sim_core.traffic import traces
+from sim_core.traffic import trace_formats, traces
 from sim_core.traffic.draws import requests_sent
 from sim_core.traffic.requests import Requests
 from sim_core.traffic.traces import read_trace, with_trace
@@ -338,7 +338,7 @@ def test_limits_of_size(tmp_path, monkeypatch) -> None:
     path.write_bytes(own(*["0,1,1"] * 50))
     with pytest.raises(ScenarioError, match=r"long\.csv is longer"):
         read_trace(path, max_bytes=100)
-    monkeypatch.setattr(traces, "MAX_ROWS", 10)
+    monkeypatch.setattr(trace_formats, "MAX_ROWS", 10)
     with pytest.raises(ScenarioError, match="limit is 10"):
         read_trace(path)
     with pytest.raises(ScenarioError, match="limit is 10"):

@@ -24,6 +24,7 @@ FIGURES = {  # files beside those named figures that write hovers and legends of
     "batching/gantt/metrics.py",
     "batching/gantt/parts.py",
     "batching/gantt/late.py",
+    "drawing/verdicts.py",
 }
 EXCEPTIONS = {
     "drawing/templates.py": {"</script", "<!--"},  # what is replaced, for a script must not hold it

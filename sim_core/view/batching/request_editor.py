@@ -115,6 +115,8 @@ def from_text(text: str) -> str:
     if text[0].isdigit() or text[0] == ".":
         text = f"{HEADER}\n{text}"
     found = read_trace(io.BytesIO(text.encode()), name="the pasted text").take(slice(MOST))
+    if not found.timed:
+        raise ScenarioError(f"the pasted text has lengths without times; paste lines of {HEADER}.")
     return write_request_list(zip(*(column.tolist() for column in found.columns()), strict=True))
 
 

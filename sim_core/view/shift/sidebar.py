@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import streamlit as st
@@ -11,6 +12,7 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.questions.shift.cluster import REALLOCATIONS, reallocation_keys, reallocation_kind
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.traces import MAX_UPLOAD_BYTES, read_trace
+from sim_core.traffic.windows import WHOLE, Window
 from sim_core.view.drawing.words import number, percent, quantity
 from sim_core.view.parts import controls, pieces
 from sim_core.view.parts.lengths import lengths
@@ -89,21 +91,39 @@ def _upload() -> None:
         "Trace",
         type=["csv", "jsonl", "txt"],
         key="in_shift_file",
-        help="Azure CSV, Mooncake JSON lines, or arrival_s,prompt_tokens,output_tokens. Up to 5 MB; it stays "
-        "in this session's memory.",
+        help="Azure, BurstGPT, Vidur or splitwise-sim CSV, Mooncake JSON lines, or "
+        "arrival_s,prompt_tokens,output_tokens. Up to 5 MB; it stays in this session's memory. Of longer "
+        "files the command takes a part: shift --trace FILE --from WHEN --hours HOURS.",
     )
     if file is None:
         return
+    asked = (file.file_id, _window())
     known = st.session_state.get("shift_trace")
-    if known is None or known[0] != file.file_id:
+    if known is None or known[0] != asked:
+        st.session_state.pop("shift_trace", None)  # what is refused is not replaced by what was before
         try:
-            trace = read_trace(file.getvalue(), file.name, MAX_UPLOAD_BYTES)
+            trace = read_trace(file.getvalue(), file.name, MAX_UPLOAD_BYTES, asked[1])
         except ScenarioError as error:
             st.error(str(error))
             return
-        st.session_state.shift_trace = (file.file_id, trace)
+        st.session_state.shift_trace = (asked, trace)
     trace = st.session_state.shift_trace[1]
     st.caption(" ".join(trace.notes))
+
+
+def _window() -> Window:
+    """Draw which part of the trace is used, and return it."""
+    left, right = st.columns(2)
+    start = left.text_input(
+        "From",
+        key="in_shift_from",
+        placeholder="the first request",
+        help="Hours after the first request, or a date and time such as 2024-05-12T08:00.",
+    )
+    hours = right.number_input(
+        "Hours", value=None, min_value=0.0, step=1.0, key="in_shift_hours", placeholder="to the end"
+    )
+    return Window(start or "", math.inf if hours is None else float(hours))
 
 
 def _reallocation(scenario: Scenario) -> None:
@@ -137,6 +157,12 @@ def _deciding() -> None:
     controls.ladder("observe_s", (10.0, 30.0, 60.0, 120.0, 300.0, 600.0), seconds)
     controls.ladder("forecast_s", (5.0, 30.0, 60.0, 180.0, 300.0, 600.0, 1800.0), seconds)
     controls.ladder("control_s", (1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0), seconds)
+
+
+def own_window() -> Window:
+    """Return which part of the visitor's trace is used."""
+    known = st.session_state.get("shift_trace")
+    return known[0][1] if known is not None else WHOLE
 
 
 def own_trace(scenario: Scenario) -> Any:

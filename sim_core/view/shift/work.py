@@ -16,7 +16,7 @@ from sim_core.view.drawing.words import duration, number, percent, quantity
 from sim_core.view.parts import pieces
 from sim_core.view.parts.chart import Heading
 from sim_core.view.session import shell, state
-from sim_core.view.shift.sidebar import own_trace, span_words
+from sim_core.view.shift.sidebar import own_trace, own_window, span_words
 
 REDRAWN_S = 0.7  # between two drawings of the page while things are worked out
 PLACES_BELOW = 6  # in which a view with more to show may have left something
@@ -142,6 +142,7 @@ def load_caption(study: Study) -> None:
 
 def command_of(study: Study, name: str) -> str:
     command = command_for(study.scenario, "shift", trace="FILE" if study.trace is not None else "")
+    command += own_window().options if study.trace is not None else ""
     return command if name == "all" else f"{command} --strategy {name}"
 
 

@@ -41,6 +41,22 @@ def scenario_of(app: AppTest):
     return app.session_state["scenario"]
 
 
+def test_a_window_of_an_uploaded_trace() -> None:
+    """Oracle: by hand: of a request a minute, ten hours, half an hour from the second hour on holds 30."""
+    rows = "".join(f"{60 * at},100,10\n" for at in range(600))
+    app = open_page(PAGE, **(QUICK | {"demand": "trace"}))
+    upload = ("week.csv", b"arrival_s,prompt_tokens,output_tokens\n" + rows.encode(), "text/csv")
+    app.file_uploader(key="in_shift_file").set_value(upload).run()
+    assert len(app.session_state["shift_trace"][1]) == 600
+    app.text_input(key="in_shift_from").set_value("2").run()
+    app.number_input(key="in_shift_hours").set_value(0.5).run()
+    trace = app.session_state["shift_trace"][1]
+    assert trace.arrival_s.tolist() == [60 * at for at in range(30)]
+    app.text_input(key="in_shift_from").set_value("soon").run()
+    assert "window's start is 'soon'" in app.error[0].value
+    assert "shift_trace" not in app.session_state
+
+
 @pytest.mark.parametrize("strategy", SETTINGS["strategy"].choices)
 def test_every_strategy_over_time(strategy: str) -> None:
     """Oracle: the strategy's own outcome stands in the table; nothing is left to work out."""

@@ -23,7 +23,9 @@ from typing import Any, NoReturn
 from sim_core.evidence.own.formats import aiperf, guidellm, mlperf, serving, tables
 from sim_core.evidence.own.formats.checks import checked
 from sim_core.evidence.own.formats.points import REQUEST_COLUMNS, Content, Format, OwnSteps, Upload
+from sim_core.evidence.own.formats.reports import clients, engines, llama, llmd, records
 from sim_core.fields.errors import ScenarioError, shown
+from sim_core.traffic.trace_formats import CSV_FORMATS, MOONCAKE, OWN
 
 FORMATS: tuple[Format, ...] = (  # the first that knows a file reads it
     *serving.FORMATS,
@@ -31,6 +33,11 @@ FORMATS: tuple[Format, ...] = (  # the first that knows a file reads it
     *aiperf.FORMATS,
     *mlperf.FORMATS,
     *tables.FORMATS,
+    *records.FORMATS,
+    *engines.FORMATS,
+    *clients.FORMATS,
+    *llama.FORMATS,
+    *llmd.FORMATS,
 )
 TOOLS: Mapping[str, str] = MappingProxyType({form.tool: form.title for form in FORMATS})
 
@@ -116,8 +123,8 @@ def _text(data: bytes, name: str) -> str:
 
 
 def _known() -> str:
-    kinds = "; ".join(title.replace("`", "") for title in TOOLS.values())
-    return f"Known are: {kinds}."
+    kinds = dict.fromkeys(title.partition(":")[0].replace("`", "") for title in TOOLS.values())
+    return f"Known are results of these: {', '.join(kinds)}."
 
 
 # --- JSON -----------------------------------------------------------------------------------------
@@ -170,7 +177,8 @@ def _lines(text: str, name: str, whole: ValueError) -> list[Any]:
 
 def _is_trace(content: Content) -> bool:
     columns = {head.lower() for head in (*content.heads, *content.first)}
-    return {"input_length", "output_length"} <= columns or {"contexttokens", "generatedtokens"} <= columns
+    lengths = [{form.prompt.lower(), form.output.lower()} for form in (*CSV_FORMATS, MOONCAKE) if form != OWN]
+    return any(pair <= columns for pair in lengths) or isinstance(content.first.get("conversations"), list)
 
 
 def _refuse(content: Content) -> NoReturn:
