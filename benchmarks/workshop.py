@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 import os
 import random
 import socket
@@ -28,7 +29,7 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from sim_core.questions.teaching import lessons
-from sim_core.questions.teaching.rooms import Rooms, new_participant
+from sim_core.questions.teaching.rooms import Rooms
 from sim_core.view.session.room_store import SETTING
 
 ROOT = Path(__file__).parent.parent
@@ -50,7 +51,7 @@ class Session:
 
     def __init__(self, connection: websockets.ClientConnection, query: str, times: Times) -> None:
         self._connection, self._query, self._times = connection, query, times
-        self.field = self.button = self._page = ""
+        self.field = self.button = self._page = self.asks_who = ""
         self.fragments: dict[str, float] = {}  # those that ask to be drawn again, and how often [s]
         self.drawn_anew = False
 
@@ -63,6 +64,9 @@ class Session:
         if guess is not None:
             ask.widget_states.widgets.add(id=self.field, double_value=guess)
             ask.widget_states.widgets.add(id=self.button, trigger_value=True)
+        if kind == "join" and self.asks_who:  # as the browser of somebody new answers (`identity.js`)
+            kept = json.dumps({"kept": {"who": "new", "host": ""}})
+            ask.widget_states.widgets.add(id=self.asks_who, json_value=kept)
         self.drawn_anew = False
         start_s = time.perf_counter()
         await self._connection.send(message.SerializeToString())
@@ -89,6 +93,11 @@ class Session:
             self.field = element.number_input.id
         elif element.WhichOneof("type") == "button" and element.button.is_form_submitter:
             self.button = element.button.id
+        elif (
+            element.WhichOneof("type") == "bidi_component"
+            and "identity" in element.bidi_component.component_name
+        ):
+            self.asks_who = element.bidi_component.id
 
 
 class Workshop:
@@ -128,7 +137,7 @@ class Workshop:
         """Join, poll, and predict once for every question."""
         await asyncio.sleep(number * JOINING_S / self._participants)
         answered, think_until_s, turned_s = -1, 0.0, self._turned_s
-        async with self._visit(f"me={new_participant()}", self.times) as session:
+        async with self._visit("", self.times) as session:
             while not self._over:
                 if turned_s != self._turned_s:
                     turned_s, think_until_s = self._turned_s, self._turned_s + random.uniform(3, THINKING_S)
@@ -161,8 +170,11 @@ class Workshop:
             f"ws://{self._host}/_stcore/stream", origin=f"http://{self._host}", subprotocols=["streamlit"],
             max_size=None, ping_interval=None,
         ) as connection:  # fmt: skip
-            session = Session(connection, f"room={self.code}&{who}", times)
+            session = Session(connection, f"room={self.code}&{who}".rstrip("&"), times)
             await session.run("join")
+            if not who:
+                times["join"].pop()
+                await session.run("join")  # now that the page has asked who this is
             yield session
 
 

@@ -37,7 +37,11 @@ def test_a_room_predicts_and_looks(visit: Callable[..., Visit]) -> None:
     one, other = (
         visit(f"/Room?room={code}", ROOM, color_scheme=scheme, **PHONE) for scheme in ("light", "dark")
     )
+    host.until(lambda: "2 here" in text(host))
+    one.until(lambda: "You are in" in text(one))
+    host.page.keyboard.press("ArrowRight")
     predict(one, "1000")
+    host.until(lambda: "1 predicted" in text(host))
     predict(other, "7000")
     host.until(lambda: "2\u00a0predicted" in text(host).replace(" ", "\u00a0"))
     assert all("simulator says" not in text(visitor) for visitor in (host, one, other))
@@ -69,6 +73,7 @@ def test_a_half_typed_number_stays(visit: Callable[..., Visit]) -> None:
     host = visit("/Room", ROOM)
     host.page.get_by_role("button", name="Open a room").click()
     host.page.wait_for_selector(".bs-code")
+    host.page.get_by_role("button", name="Start").click()
     one = visit(f"/Room?room={host.page.locator('.bs-code').inner_text()}", ROOM, **PHONE)
     field = one.page.get_by_role("spinbutton")
     field.focus()
@@ -76,3 +81,38 @@ def test_a_half_typed_number_stays(visit: Callable[..., Visit]) -> None:
     one.page.wait_for_timeout(5000)
     one.page.keyboard.type("34")
     assert field.input_value().replace(",", "").startswith("1234")
+
+
+def test_a_reveal_to_few_wants_a_second_word(visit: Callable[..., Visit]) -> None:
+    """Oracle: an arrow key reveals nothing to people who have not predicted, however often; a button does."""
+    host = visit("/Room", ROOM)
+    host.page.get_by_role("button", name="Open a room").click()
+    host.page.wait_for_selector(".bs-code")
+    one = visit(f"/Room?room={host.page.locator('.bs-code').inner_text()}", ROOM, **PHONE)
+    host.until(lambda: "1 here" in text(host))
+    host.page.keyboard.press("ArrowRight")
+    one.until(lambda: one.page.get_by_role("spinbutton").count() == 1)
+    for _ in range(3):
+        host.page.keyboard.press("ArrowRight")
+        host.until(lambda: "Only 0 of 1 have predicted" in text(host))
+    assert "simulator says" not in text(host) + text(one)
+    host.page.get_by_role("button", name="Reveal it").click()
+    one.until(lambda: "simulator says" in text(one))
+    host.page.get_by_role("button", name="Take the reveal back").click()
+    one.until(lambda: one.page.get_by_role("spinbutton").count() == 1)
+
+
+def test_a_copied_link_is_somebody_else(visit: Callable[..., Visit]) -> None:
+    """Oracle: the counts: a participant's address, opened elsewhere, joins as one more; a reload does not."""
+    host = visit("/Room", ROOM)
+    host.page.get_by_role("button", name="Open a room").click()
+    host.page.wait_for_selector(".bs-code")
+    one = visit(f"/Room?room={host.page.locator('.bs-code').inner_text()}", ROOM, **PHONE)
+    host.until(lambda: "1 here" in text(host))
+    assert set(one.address()) == {"room"}
+    one.page.reload()
+    one.until(lambda: "You are in" in text(one))
+    copied = visit("/Room" + one.page.url.partition("/Room")[2], ROOM, **PHONE)
+    host.until(lambda: "2 here" in text(host))
+    stored = "Object.values(sessionStorage).join()"
+    assert one.page.evaluate(stored) != copied.page.evaluate(stored)

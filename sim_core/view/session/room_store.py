@@ -1,19 +1,38 @@
-"""Where rooms are kept, a file beside the app or the database that one setting names, and who is in which."""
+"""Where rooms are kept, in a file beside the app or a named database; who is in which; how often they may."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import streamlit as st
 from sqlalchemy.exc import SQLAlchemyError
 
-from sim_core.questions.teaching.rooms import RoomError, Rooms
+from sim_core.questions.teaching.allowance import Allowance, Allowances
+from sim_core.questions.teaching.room import RoomError
+from sim_core.questions.teaching.room_file import StoreError
+from sim_core.questions.teaching.rooms import Rooms
 
 SETTING = "BATCHSCOPE_ROOMS_URL"  # such as postgresql+psycopg://user:password@host/database
 FILE = Path(__file__).parent.parent.parent.parent / "rooms.sqlite"
+SESSION, ADDRESS = "session", "address"
+LIMITS = {  # of one connection, and of one address, behind which a whole school may be
+    SESSION: {
+        "joins": Allowance(5, 600.0),
+        "wrong codes": Allowance(10, 60.0),
+        "rooms": Allowance(5, 600.0),
+        "predictions": Allowance(60, 60.0),
+    },
+    ADDRESS: {
+        "joins": Allowance(240, 60.0),
+        "wrong codes": Allowance(120, 60.0),
+        "rooms": Allowance(20, 600.0),
+    },
+}
 
 
 @st.cache_resource(show_spinner=False)
@@ -40,7 +59,7 @@ def rooms() -> Rooms:
 
 
 class Place(NamedTuple):
-    """Which room a visitor is in, as its host (with its key) or as a participant (with their word)."""
+    """Which room a visitor is in, as its host (with its key) or as a participant (with their token)."""
 
     code: str
     key: str = ""
@@ -57,11 +76,56 @@ def place() -> Place | None:
     return st.session_state.get("room_place")
 
 
-def guarded(act: Callable[[], None]) -> bool:
+def leave() -> None:
+    """Forget the room in this browser."""
+    st.session_state.pop("room_place", None)
+    st.query_params.clear()
+
+
+@st.cache_resource(show_spinner=False)
+def allowances() -> dict[str, Allowances]:
+    """Return what connections and addresses have done lately in this process."""
+    return {kind: Allowances(allowed) for kind, allowed in LIMITS.items()}
+
+
+@contextmanager
+def allowed(what: str, *kinds: str, counted: type[Exception] | None = None) -> Iterator[None]:
+    """Do something of `LIMITS` as often as this visitor may, by `kinds` of limits.
+
+    What succeeds counts, or what fails with the error that is `counted`.
+
+    Raises
+    ------
+    NotNow
+        If the visitor has done it too often.
+    """
+    who = {SESSION: _session(), ADDRESS: st.context.ip_address or "this machine"}
+    for kind in kinds:
+        allowances()[kind].check(what, who[kind])
+    failed: Exception | None = None
+    try:
+        yield
+    except Exception as error:
+        failed = error
+        raise
+    finally:
+        if (failed is None) if counted is None else isinstance(failed, counted):
+            for kind in kinds:
+                allowances()[kind].note(what, who[kind])
+
+
+def _session() -> str:
+    """Return a word for this connection."""
+    return st.session_state.setdefault("room_session", secrets.token_hex(8))
+
+
+def guarded(act: Callable[[], object]) -> bool:
     """Do something with a room, and return whether it was done; where it is refused, say why."""
     try:
         act()
     except RoomError as error:
+        st.toast(str(error), icon=":material/info:")
+    except StoreError as error:
         st.toast(str(error), icon=":material/info:")
     except SQLAlchemyError:
         st.toast("The room's database did not answer. Try again in a moment.", icon=":material/info:")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from streamlit.testing.v1 import AppTest
 
 from sim_core import catalogue
 from sim_core.questions.teaching import lessons
-from sim_core.questions.teaching.rooms import Room, Rooms, new_participant
-from sim_core.view.learn import room as view
-from sim_core.view.learn import room_figures
+from sim_core.questions.teaching.room import LOBBY, Prediction, Room
+from sim_core.questions.teaching.rooms import Rooms
+from sim_core.view.learn.room import figures as room_figures
+from sim_core.view.learn.room import host as view
+from sim_core.view.learn.room import results
 from sim_core.view.session import room_store
 from tests.databases import sqlite_url
 from tests.visits import address, finding, healthy, open_page, said
@@ -32,6 +35,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rooms]:
     yield found
     found._engine.dispose()
     room_store.rooms.clear()
+    room_store.allowances.clear()
 
 
 def press(app: AppTest, key: str) -> AppTest:
@@ -39,16 +43,18 @@ def press(app: AppTest, key: str) -> AppTest:
 
 
 def hosts(store: Rooms) -> tuple[AppTest, str, str]:
-    """Return a host's page with the code and key of its room."""
-    app = press(healthy(open_page(PAGE)), "open_room")
+    """Return a host's page with the code and key of its room, in which the first question is asked."""
+    app = press(press(healthy(open_page(PAGE)), "open_room"), "room_start")
     place = app.session_state["room_place"]
     assert store.is_host(place.code, place.key)
     return app, place.code, place.key
 
 
 def follows(code: str, me: str = "", **more: str) -> AppTest:
-    """Return a participant's page; who they are stands in the address, since no browser can tell it."""
-    return healthy(open_page(PAGE, room=code, me=me or new_participant(), **more))
+    """Return a participant's page; the session holds who they are, since no browser can tell it."""
+    app = open_page(PAGE, room=code, **more)
+    app.session_state["room_place"] = room_store.Place(code, me=me or room_store.rooms().join(code))
+    return healthy(app.run())
 
 
 def test_predict_reveal_look(store: Rooms) -> None:
@@ -92,8 +98,9 @@ def test_join_by_code(store: Rooms) -> None:
 
 def test_a_reload_is_the_same_participant(store: Rooms) -> None:
     """Oracle: the store: the address brings back one's own prediction, and counts nobody twice."""
-    code, _ = store.open()
-    me = new_participant()
+    code, key = store.open()
+    store.show(code, key, *NUMBER)
+    me = store.join(code)
     store.send(code, me, NUMBER, 1234.0)
     app = follows(code, me=me)
     assert "1.23" in app.markdown[0].value
@@ -105,8 +112,8 @@ def test_a_reload_is_the_same_participant(store: Rooms) -> None:
     [
         {"room": "<script>alert(1)</script>"},
         {"room": "A" * 100_000},
-        {"room": "KWMTA"},
-        {"room": "KWMTA", "host": "x"},
+        {"room": "KWMTAB"},
+        {"room": "KWMTAB", "host": "x"},
     ],
     ids=range(4),
 )
@@ -122,7 +129,7 @@ def test_a_wrong_key_hosts_nothing(store: Rooms) -> None:
     """Oracle: the page is a participant's; a hostile word for oneself is refused."""
     code, _ = store.open()
     app = follows(code, host="0" * 32)
-    assert "room_next" not in [button.key for button in app.button]
+    assert not {"room_start", "room_next"} & {button.key for button in app.button}
     assert "no participant" in finding(follows(code, me="<script>"))
 
 
@@ -175,9 +182,9 @@ def test_without_a_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """Oracle: a folder that does not exist yet: the page keeps its address; once it is there, rooms work."""
     monkeypatch.setenv(room_store.SETTING, f"sqlite:///{tmp_path}/later/rooms.sqlite")
     room_store.rooms.clear()
-    app = healthy(open_page(PAGE, room="KWMTA", host="f" * 32))
+    app = healthy(open_page(PAGE, room="KWMTAB", host="f" * 32))
     assert "not available" in finding(app) and room_store.SETTING in said(app)
-    assert address(app) == {"room": "KWMTA", "host": "f" * 32}
+    assert address(app) == {"room": "KWMTAB", "host": "f" * 32}
     (tmp_path / "later").mkdir()
     assert "no room" in finding(healthy(app.run()))
     assert healthy(open_page(PAGE)).button(key="open_room")
@@ -192,6 +199,137 @@ def test_a_wrong_setting(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     room_store.rooms.clear()
     assert "ooms" in finding(healthy(open_page(PAGE)))
     room_store.rooms.clear()
+
+
+# --- what the host decides ------------------------------------------------------------------------
+
+
+def test_a_room_begins_in_its_lobby(store: Rooms) -> None:
+    """Oracle: the store, and that no page shows a question before the host starts."""
+    host = press(healthy(open_page(PAGE)), "open_room")
+    code = host.session_state["room_place"].code
+    one = follows(code)
+    assert store.room(code).stage == LOBBY
+    assert "You are in" in finding(one) and not one.number_input
+    assert "Join the room" in finding(host)
+    press(host, "room_start")
+    assert store.room(code).stage == "ask"
+    assert healthy(one.run()).number_input
+
+
+def test_a_reveal_to_few_wants_a_second_word(store: Rooms) -> None:
+    """By hand: of three none, then one has predicted: only the second button reveals; two are enough."""
+    host, code, _ = hosts(store)
+    people = [store.join(code) for _ in range(3)]
+    assert not pressed(press(host, "room_next"), store, code)
+    store.send(code, people[0], NUMBER, 1.0)
+    assert not pressed(press(host, "room_next"), store, code)
+    assert pressed(press(host, "room_reveal_anyway"), store, code)
+    press(host, "room_back")
+    assert store.room(code).stage == "ask"
+    press(press(host, "room_next"), "room_reveal_wait")
+    assert "room_sure" not in str(host.main)
+    store.send(code, people[1], NUMBER, 1.0)
+    assert pressed(press(host, "room_next"), store, code)
+
+
+def pressed(host: AppTest, store: Rooms, code: str) -> bool:
+    """Return whether the truth is shown, to the store and on the host's page alike."""
+    shown = store.room(code).stage == "reveal"
+    assert ("simulator says" in said(host)) == shown
+    return shown
+
+
+def test_a_host_locks_and_clears(store: Rooms) -> None:
+    """Oracle: the store: who never predicted is gone, and the page of somebody new says why it waits."""
+    host, code, _ = hosts(store)
+    me, _ = store.join(code), store.join(code)
+    store.send(code, me, NUMBER, 1.0)
+    healthy(host.toggle(key="in_room_lock").set_value(True).run())
+    assert store.room(code).locked
+    press(host, "room_clear")
+    assert store.here(code) == 1
+    app = healthy(open_page(PAGE))
+    app.text_input(key="in_room_code").set_value(code)
+    app = healthy(app.button(key="FormSubmitter:join_room-Join").click().run())
+    assert "locked" in said(app) and "tries again" in said(app)
+
+
+def test_the_address_makes_nobody_a_participant(store: Rooms) -> None:
+    """Oracle: `me` of a copied link, even a real token, is no identity: it is dropped, and counts nobody."""
+    code, _ = store.open()
+    app = healthy(open_page(PAGE, room=code, me=store.join(code)))
+    assert "room_place" not in app.session_state
+    assert "Joining" in app.caption[0].value
+
+
+def test_codes_are_not_guessed(store: Rooms) -> None:
+    """Oracle: the limits of a connection: after so many wrong codes not even the right one is looked at."""
+    code, _ = store.open()
+    app = healthy(open_page(PAGE))
+    most = room_store.LIMITS[room_store.SESSION]["wrong codes"].most
+    for number in range(most + 1):
+        app.query_params["room"] = f"KWMT{'ABCDEFGHJKM'[number]}Z" if number < most else code
+        app = healthy(app.run())
+    assert "Too many wrong codes" in finding(app)
+    assert store.here(code) == 0
+
+
+def test_one_connection_joins_few_times(store: Rooms) -> None:
+    """Oracle: the limits of a connection: it joins five times, not six."""
+    code, _ = store.open()
+    app = healthy(open_page(PAGE))
+    most = room_store.LIMITS[room_store.SESSION]["joins"].most
+    for _ in range(most + 1):
+        app.session_state["room_place"] = None
+        app.query_params.clear()
+        app = healthy(app.run())
+        app.text_input(key="in_room_code").set_value(code)
+        app = healthy(app.button(key="FormSubmitter:join_room-Join").click().run())
+    assert "Too many joins" in said(app)
+    assert store.here(code) == most
+
+
+def test_the_results_are_taken_away(store: Rooms) -> None:
+    """By hand: a number and a choice; no cell is a formula to a spreadsheet; the report loads nothing."""
+    _, code, key = hosts(store)
+    me = store.join(code)
+    truth = lessons.answered(ASKED, None).truth
+    store.send(code, me, NUMBER, truth)
+    store.show(code, key, *CHOICE)
+    time.sleep(0.6)
+    store.send(code, me, CHOICE, 1)
+    first, second = results.rows(store.results(code, key))
+    assert (first["question"], first["participant"], first["predicted"], first["close"]) == (
+        "1.1",
+        1,
+        truth,
+        "yes",
+    )
+    assert (second["question"], second["predicted"]) == ("1.2", CHOSEN.choices[1])
+    page = results.report_of(code, store.results(code, key))
+    assert f"Room {code}: 2 predictions by 1 participants on 2 questions." in page
+    assert CHOSEN.choices[1] in page and "default-src" in page
+    every = [
+        Prediction(item.id, number, 1, value)
+        for item, number, step in lessons.every_step()
+        for value in range(max(1, len(step.choices)))
+    ]
+    cells = [cell for row in results.rows(every) for cell in row.values() if isinstance(cell, str)]
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
+
+
+def test_a_lost_file_is_said(store: Rooms, tmp_path: Path) -> None:
+    """Oracle: the pages of host and participant name the file and the way out, and say nothing was taken."""
+    host, code, _ = hosts(store)
+    one = follows(code)
+    (tmp_path / "rooms.sqlite").unlink()
+    one.number_input[0].set_value(7)
+    one = healthy(one.button(key="FormSubmitter:room_guess-Predict").click().run())
+    for page in (one, healthy(host.run())):
+        assert "not available" in finding(page) and "Put it back" in said(page)
+        assert str(tmp_path / "rooms.sqlite") in said(page)
+        assert "You predicted" not in str([item.value for item in page.markdown])
 
 
 # --- figures and words ----------------------------------------------------------------------------
@@ -249,10 +387,10 @@ def test_what_is_said_of_a_room() -> None:
 
 def test_the_order_of_a_workshop() -> None:
     """Oracle: every step of every lesson, each asked, revealed and looked at; on from an end is nothing."""
-    room = Room("KWMTA", *NUMBER, "ask", None, "", False)
+    room = Room("KWMTAB", *NUMBER, "ask", None, "", False)
     assert view.neighbour(room, -1) is None
     seen = [(room.lesson, room.step, room.stage)]
     while (following := view.neighbour(room, 1)) is not None:
         seen.append(following)
-        room = Room("KWMTA", *following, None, "", False)
+        room = Room("KWMTAB", *following, None, "", False)
     assert len(seen) == len(set(seen)) == 3 * sum(len(item.steps) for item in catalogue.lessons().values())

@@ -1,6 +1,6 @@
 // Who a visitor is in a room: {code, who, host}. The tab remembers it over a reload, so that nobody counts twice; the
-// browser remembers the host's key over closed tabs. Where Python does not know yet (no `who`), it is told: {who, host},
-// and for somebody new a random word.
+// browser remembers the host's key over closed tabs. Where Python does not know yet (no `who`), it is told: {who, host};
+// somebody new is "new", and Python gives them a token, which only the room can make.
 
 /** Return what a store has, "" where the browser keeps nothing. */
 function read(open, name) {
@@ -11,10 +11,6 @@ function write(open, name, value) {
   try { open().setItem(name, value); } catch { /* this browser keeps nothing */ }
 }
 
-function newWord() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
 export default function ({ data, setStateValue }) {
   const name = "batchscope-room-" + data.code, tab = () => sessionStorage, browser = () => localStorage;
   if (data.who) {
@@ -22,7 +18,5 @@ export default function ({ data, setStateValue }) {
     if (data.host) write(browser, name, data.host);
     return;
   }
-  const who = read(tab, name) || "me " + newWord();
-  write(tab, name, who);
-  setStateValue("kept", { who, host: read(browser, name) });
+  setStateValue("kept", { who: read(tab, name) || "new", host: read(browser, name) });
 }

@@ -1,0 +1,1 @@
+"""The Room page: a host shows questions in large type, participants follow and predict."""
