@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 from sim_core import catalogue, load_scenario
 from sim_core.command.main import main
-from sim_core.scenario.link.page_settings import PAGE_KEYS, SETTINGS
+from sim_core.scenario.link.page_settings import PAGE_DEFAULTS, PAGE_KEYS, SETTINGS, choice_names
 from sim_core.scenario.link.read import from_query
 from sim_core.scenario.link.write import to_query
 from sim_core.scenario.ready import ready_scenario
@@ -23,6 +23,7 @@ from sim_core.scenario.scenario import FIELDS, Scenario
 from sim_core.view.frontier import page as panels
 from sim_core.view.parts import actions
 from sim_core.view.session import server, sweeps
+from tests.loops import each
 from tests.places import ROOT
 from tests.visits import APP, address, healthy, open_page
 
@@ -252,24 +253,12 @@ def test_a_rested_chart_is_refined(monkeypatch: pytest.MonkeyPatch) -> None:
     assert low < found.here["ttft_ms_p99"] < high
 
 
-@pytest.mark.parametrize(
-    "section",
-    [
-        "Cost of a step",
-        "Scheduler",
-        "Traffic that shifts",
-        "Comparing",
-        "Lessons and rooms",
-        "Controls",
-        "Presets",
-        "Limits",
-    ],
-)
-def test_every_section_of_the_method_page_runs(section: str) -> None:
-    """Oracle: no exception."""
-    app = AppTest.from_file(str(ROOT / "pages" / "9_Method.py"), default_timeout=60)
-    app.session_state.in_method = section
-    healthy(app.run())
+@each(choice_names("method").items())
+def test_a_link_opens_every_section_of_the_method_page(key: str, name: str) -> None:
+    """Oracle: the list of sections: a link opens the one it names, and the address goes on naming it."""
+    app = healthy(open_page("9_Method.py", method=key))
+    assert app.session_state.in_method == name
+    assert address(app) == ({} if key == PAGE_DEFAULTS["method"] else {"method": key})
 
 
 def test_the_in_place_chart_is_sent_where_plotly_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,9 +320,7 @@ def test_a_changed_accelerator_is_compared_with_others_as_sold_on_the_command_li
 @pytest.mark.parametrize("chosen", FIELDS["calibration"].choices)
 def test_the_method_page_knows_every_calibration(chosen: str) -> None:
     """Oracle: the choices of the key; each is shown, the others than the present one as such."""
-    app = AppTest.from_file(str(ROOT / "pages" / "9_Method.py"), default_timeout=60)
-    app.session_state.in_method = "Cost of a step"
-    app.query_params["calibration"] = chosen
-    caption = next(text.value for text in healthy(app.run()).caption if "other calibrations" in text.value)
+    app = healthy(open_page("9_Method.py", method="cost", calibration=chosen))
+    caption = next(text.value for text in app.caption if "other calibrations" in text.value)
     named = {name for name in FIELDS["calibration"].choices if f"**{name}**" in caption}
     assert named == set(FIELDS["calibration"].choices) - {chosen}
