@@ -180,14 +180,30 @@ def test_another_accelerator_comes_with_its_own_specs() -> None:
 
 
 def test_a_refused_change_keeps_the_old_state_and_says_why() -> None:
-    """Oracle: a custom model needs dimensions, so the choice springs back."""
-    app = visit()
-    app.selectbox(key="in_model").select("custom").run()
-    assert healthy(app).session_state.scenario.model == "llama-3.1-8b"
-    assert app.selectbox(key="in_model").value == "llama-3.1-8b"
-    assert "layers" in app.warning[0].value
+    """Oracle: key/value heads divide the heads, so another number springs back."""
+    app = visit(kv_heads="4")
+    app.number_input(key="in_kv_heads").set_value(5).run()
+    assert healthy(app).session_state.scenario.kv_heads == 4
+    assert app.number_input(key="in_kv_heads").value == 4
+    assert "kv_heads" in app.warning[0].value
     app.selectbox(key="in_model").select("qwen3-8b").run()
     assert not healthy(app).warning
+
+
+@pytest.mark.parametrize("model", ["llama-3.1-8b", "deepseek-v3", "gpt-oss-120b", "mistral-7b"])
+def test_custom_dimensions_open_with_those_of_the_model(model: str) -> None:
+    """Oracle: the present model's file: every dimension a custom model needs is there, and can be changed."""
+    app = visit(model=model, fine="off")
+    app.selectbox(key="in_model").select("custom").run()
+    assert not healthy(app).warning
+    known, scenario = catalogue.model(model), app.session_state.scenario
+    assert scenario.model == "custom"
+    for key in ("layers", "hidden", "heads", "ffn_dim", "vocab", *(("experts",) if known.is_moe else ())):
+        assert app.number_input(key=f"in_{key}").value == getattr(scenario, key) == getattr(known, key)
+    app.number_input(key="in_layers").set_value(known.layers + 1).run()
+    assert healthy(app).session_state.scenario.layers == known.layers + 1
+    app.selectbox(key="in_model").select(model).run()
+    assert healthy(app).session_state.scenario.changed().get("layers") is None
 
 
 def test_two_kinds_of_traffic_share_a_slider() -> None:
