@@ -134,11 +134,17 @@ def _error(found: np.ndarray, metric: str) -> float:
 def fit_notes(engine: OwnEngine) -> list[str]:
     """Return what must be known beside the finding: speed, schedule, saturation, what was no use."""
     found = [engine_words(engine)]
-    steep = int(engine.steep.sum())
+    over = int(engine.overloaded.sum())
+    steep = int(engine.steep.sum()) - over
     if steep:
         found.append(
             f"{many_words(steep)} above 90 % of the rate that saturates: there, a few percent of speed "
             "decide the waiting, and errors grow. Judge the engine by the others."
+        )
+    if over:
+        found.append(
+            f"{many_words(over)} above 110 % of the rate that saturates: the queue grows as long as the run "
+            "lasts, and TTFT with it. Judge the engine by the others."
         )
     lost = [entry for entry in engine.entries if entry.problem]
     if lost:
@@ -406,7 +412,9 @@ def table_rows(engine: OwnEngine) -> list[dict[str, Any]]:
         row["Remark"] = (
             entry.problem
             or (entry.case.assumed if entry.case else "")
-            or ("near saturation" if engine.steep[place] else "")
+            or (
+                "overloaded" if engine.overloaded[place] else "near saturation" if engine.steep[place] else ""
+            )
         )
         row["File"] = entry.file
         found.append(row)
