@@ -268,6 +268,28 @@ def custom_model(given: dict[str, Any]) -> Model:
     )
 
 
+def custom_dimensions(item: Model) -> dict[str, int]:
+    """Return what `custom_model` takes of a model: it comes as near as layers that are all alike can.
+
+    A latent KV vector becomes one key/value head of the same size in the cache. Left out are windows of some
+    layers, shared experts, and dense layers before the experts.
+    """
+    found = {
+        "layers": item.layers,
+        "hidden": item.hidden,
+        "heads": item.heads,
+        "kv_heads": item.kv_heads if item.attention == "full" else 1,
+        "head_dim": item.head_dim if item.attention == "full" else item.kv_elements // 2,
+        "ffn_dim": item.ffn_dim or item.expert_ffn_dim,
+        "vocab": item.vocab,
+    }
+    if item.is_moe:
+        found |= {name: getattr(item, name) for name in ("experts", "experts_per_token", "expert_ffn_dim")}
+    if item.window_layers == item.layers:
+        found["window_tokens"] = item.window_tokens
+    return found
+
+
 def changed_model(item: Model, changes: dict[str, Any]) -> Model:
     """Return a preset model with some dimensions changed; layer patterns keep their proportions."""
     lost = [name for name in ("kv_heads", "head_dim") if name in changes and item.attention == "mla"]

@@ -14,6 +14,7 @@ from sim_core.engine.results import EngineResult, Run, SplitResult
 from sim_core.engine.rules import rules_of, split_rules_of, window_holds_few
 from sim_core.engine.two_pools import run_split_engine, whole
 from sim_core.fields.errors import ScenarioError
+from sim_core.price.memory import nothing_fits
 from sim_core.price.price import Price
 from sim_core.price.priced import Priced, priced
 from sim_core.scenario.profiles import EngineProfile
@@ -72,12 +73,12 @@ def run_priced(known: Priced, sent: Requests, itl_max: bool = False, log: bool =
     Raises
     ------
     ScenarioError
-        If no request fits the KV cache.
+        If no request fits context window and KV cache.
     """
     rejected = cannot_fit(known, sent)
     kept = sent.take(~rejected) if rejected.any() else sent
     if not len(kept):
-        raise ScenarioError(_nothing_fits(sent, known.price))
+        raise ScenarioError(_nothing_fits(known, sent))
     before_s, after_s = known.price.request_before_s, known.price.request_after_s
     arriving = kept.arriving_at(kept.arrival_s + before_s)
     engine, split = (_on_two_pools if known.pools else _on_one_pool)(known, kept, arriving, itl_max, log)
@@ -96,7 +97,7 @@ def run_priced(known: Priced, sent: Requests, itl_max: bool = False, log: bool =
 
 
 def cannot_fit(known: Priced, sent: Requests) -> np.ndarray:
-    """Return which requests can never fit the KV cache, as a mask; they are rejected at the door."""
+    """Return which requests are longer than context or KV cache, as a mask; they are rejected at the door."""
     rejected = sent.prompt_tokens + sent.output_tokens > known.price.request_limit_tokens
     if known.pools:
         rejected |= sent.prompt_tokens > known.pools.prefill.request_limit_tokens
@@ -137,12 +138,11 @@ def _holds_few(known: Priced, found: EngineResult) -> bool:
     return window_holds_few(known.scenario, arrival_s, found.finished_s + known.price.request_after_s)
 
 
-def _nothing_fits(sent: Requests, price: Price) -> str:
+def _nothing_fits(known: Priced, sent: Requests) -> str:
+    if known.pools:
+        return known.pools.nothing_fits(known.model, sent.prompt_tokens, sent.output_tokens)
     shortest = int((sent.prompt_tokens + sent.output_tokens).min())
-    return (
-        f"no request fits: the shortest has {shortest:,} tokens (prompt and answer), the engine can hold "
-        f"{price.request_limit_tokens:,} per request. Shorten the requests, or give the KV cache more memory."
-    )
+    return nothing_fits(known.model, known.price.request_limit_tokens, shortest)
 
 
 def _spread(values: np.ndarray, rejected: np.ndarray) -> np.ndarray:

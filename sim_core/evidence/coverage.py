@@ -18,6 +18,7 @@ from sim_core.traffic.requests import Requests
 SLACK = 1.25  # lengths and batches this far beyond the measured ones still count as covered
 SIZE_SLACK = 1.5  # and models
 STEEP_LOAD = 0.9
+OVERLOAD = 1.1  # beyond it no error of the speed that predictions have makes the engine keep up
 FAMILY_WORDS = {"dense": "dense models", "moe": "mixtures of experts", "mla": "models with latent attention"}
 
 
@@ -241,8 +242,20 @@ def scheduling(scenario: Scenario) -> list[Outside]:
 def _load(load_frac: float | None) -> list[Outside]:
     if load_frac is None or load_frac <= STEEP_LOAD:
         return []
-    words = f"the load is {load_frac:.0%} of what saturates: there, a few percent of speed decide the waiting"
-    return [Outside("load", words)]
+    return [Outside("load", load_words(load_frac))]
+
+
+def _rounded(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def load_words(load_frac: float) -> str:
+    """Return what a load near saturation or beyond it, of which it is a share, does to a prediction."""
+    if load_frac > OVERLOAD:
+        load = f"{load_frac:.0%} of" if load_frac < 2 else f"{_rounded(load_frac)} times"
+        return f"the load is {load} what saturates: the queue grows for as long as requests are sent"
+    decide = "the waiting" if load_frac <= 1 else "whether the queue grows without end"
+    return f"the load is {load_frac:.0%} of what saturates: there, a few percent of speed decide {decide}"
 
 
 @cache

@@ -46,6 +46,11 @@ def one_line(error: BaseException) -> str:
     return printable(" ".join(str(error).split()))
 
 
+def counted(count: int, word: str) -> str:
+    """Return a number with its noun: ``1 request``, ``12 requests``."""
+    return f"{count:,} {word}" + ("" if count == 1 else "s")
+
+
 def printable(text: str) -> str:
     """Return text cut to a note's length, with what cannot be printed shown as `?`."""
     if len(text) > MAX_NOTE_CHARACTERS:

@@ -9,7 +9,7 @@ from sim_core.catalogue.accelerators import Accelerator
 from sim_core.catalogue.models import Model
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.work import Layout, check_layout, group_sizes, kv_bytes_per_layer, layout_of, weight_bytes
-from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
+from sim_core.scenario.scenario import DEFAULTS, Scenario, accelerator_of, model_of
 
 
 class DoesNotFit(ScenarioError):
@@ -103,9 +103,9 @@ def _figure(value: float) -> str:
 
 
 def _what_would_fit(model: Model, accelerator: Accelerator, layout: Layout, engine: Engine) -> str:
-    """Return a computed way out: more devices, or fewer bytes per weight."""
+    """Return a computed way out: the engine's usual sizes, more devices, or fewer bytes per weight."""
 
-    def fits(candidate: Layout) -> bool:
+    def fits(candidate: Layout, engine: Engine = engine) -> bool:
         return _memory(model, accelerator, candidate, engine).kv_tokens >= engine.kv_block_tokens
 
     wider = [tp for tp in group_sizes(model, layout.expert_parallel) if tp > layout.tensor_parallel]
@@ -117,12 +117,41 @@ def _what_would_fit(model: Model, accelerator: Accelerator, layout: Layout, engi
         if weight_bytes(model, layout._replace(weight_dtype=dtype))[0] < total
     ]
     dtype = next((name for name in lighter if fits(layout._replace(weight_dtype=name))), None)
-    ways = [f"raise tensor_parallel to at least {devices}"] if devices else []
+    ways = [
+        f"{'raise' if key == 'kv_memory_frac' else 'lower'} {key} to {DEFAULTS[key]:,}"
+        for key in ("kv_memory_frac", "token_budget", "max_batch")
+        if fits(layout, engine._replace(**{key: DEFAULTS[key]}))
+    ]
+    ways += [f"raise tensor_parallel to at least {devices}"] if devices else []
     ways += [f"choose weight_dtype={dtype}"] if dtype else []
     if not ways:
         return "Choose a smaller model or a device with more memory."
     text = ", or ".join(ways)
     return f"{text[0].upper()}{text[1:]}."
+
+
+def limit_words(model: Model, limit_tokens: int) -> str:
+    """Return what sets the longest request an engine can hold, with its length."""
+    if limit_tokens >= model.max_position:
+        return f"the context window of {model.name}, {model.max_position:,} tokens"
+    return f"what the KV cache can hold of one request, {limit_tokens:,} tokens"
+
+
+def longer_than(model: Model, limit_tokens: int, tokens: int) -> tuple[str, str]:
+    """Return what a request of so many tokens, which is refused, is too long for, and the way out.
+
+    More memory does not help where the context window is too short as well.
+    """
+    if tokens > model.max_position:
+        words = limit_words(model, model.max_position)
+        return words, "Shorten the requests, or choose a model with a longer context."
+    return limit_words(model, limit_tokens), "Shorten the requests, or give the KV cache more memory."
+
+
+def nothing_fits(model: Model, limit_tokens: int, shortest: int, of: str = "prompt and answer") -> str:
+    """Return why no request fits an engine, the shortest of which has so many tokens, and the way out."""
+    limit, way_out = longer_than(model, limit_tokens, shortest)
+    return f"no request fits: the shortest has {shortest:,} tokens ({of}), more than {limit}. {way_out}"
 
 
 def memory(scenario: Scenario) -> dict[str, float]:

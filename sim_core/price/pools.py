@@ -24,7 +24,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sim_core.catalogue.models import Model
 from sim_core.fields.errors import ScenarioError
+from sim_core.price.memory import nothing_fits
 from sim_core.price.price import Method, Price, price_of
 from sim_core.price.step_cost import Transfer
 from sim_core.price.work import BYTES_PER_VALUE
@@ -39,7 +41,7 @@ class PoolPrices(NamedTuple):
     decode: Price
     transfer: Transfer
 
-    def holds(self, prompt_tokens: np.ndarray, output_tokens: np.ndarray) -> np.ndarray:
+    def holds(self, model: Model, prompt_tokens: np.ndarray, output_tokens: np.ndarray) -> np.ndarray:
         """Return which requests a worker of either pool can hold; the others are rejected.
 
         Raises
@@ -47,14 +49,19 @@ class PoolPrices(NamedTuple):
         ScenarioError
             If there is none.
         """
-        limit = self.decode.request_limit_tokens
-        fits = (prompt_tokens + output_tokens <= limit) & (prompt_tokens <= self.prefill.request_limit_tokens)
+        whole = prompt_tokens + output_tokens <= self.decode.request_limit_tokens
+        fits = whole & (prompt_tokens <= self.prefill.request_limit_tokens)
         if not fits.any():
-            raise ScenarioError(
-                f"no request fits: a worker can hold {limit:,} tokens. Shorten the requests, or give the KV "
-                "cache more memory."
-            )
+            raise ScenarioError(self.nothing_fits(model, prompt_tokens, output_tokens))
         return fits
+
+    def nothing_fits(self, model: Model, prompt_tokens: np.ndarray, output_tokens: np.ndarray) -> str:
+        """Return why no request fits, where none does, and the way out."""
+        whole, limit = prompt_tokens + output_tokens, self.decode.request_limit_tokens
+        if (whole > limit).all():
+            return nothing_fits(model, limit, int(whole.min()))
+        longest = self.prefill.request_limit_tokens
+        return nothing_fits(model, longest, int(prompt_tokens.min()), "prompt alone, in the prefill pool")
 
 
 def prefill_of(scenario: Scenario) -> Scenario:

@@ -6,6 +6,8 @@ import math
 from typing import Any
 
 from sim_core.engine.results import Run
+from sim_core.fields.texts import counted
+from sim_core.price.memory import limit_words, longer_than
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 
 STEADY_FRAC = 0.95
@@ -37,11 +39,10 @@ def warnings(
             "whether it keeps up."
         )
     if rejected:
-        limit = f" (at most {run.price.request_limit_tokens:,} tokens each)" if run is not None else ""
-        notes.append(f"{rejected:,} requests can never fit{limit} and were rejected.")
+        notes += _rejections(run) if run is not None else [_rejected(scenario, rejected)]
     if 0 < point["ttft_ms_n"] < FEW_SAMPLES:
-        notes.append(f"The p99 rests on only {point['ttft_ms_n']} requests. Raise `requests`.")
-    if scenario.arrivals == "closed" and scenario.warmup_frac * scenario.requests < scenario.concurrency:
+        notes.append(f"The p99 rests on only {counted(point['ttft_ms_n'], 'request')}. Raise `requests`.")
+    if _has_burst(scenario):
         needed = math.ceil(scenario.concurrency / max(scenario.warmup_frac, 0.1))
         also = " and `warmup_frac` to 0.1" if scenario.warmup_frac < 0.1 else ""
         notes.append(
@@ -50,14 +51,47 @@ def warnings(
         )
     if point["preemptions"] > PREEMPTED_FRAC * point["ttft_ms_n"]:
         notes.append(
-            f"{point['preemptions']:,} preemptions: more requests were let in than the KV cache can hold. "
-            "Lower `max_batch`, or give the KV cache more memory."
+            f"{counted(point['preemptions'], 'preemption')}: more requests were let in than the KV cache can "
+            "hold. Lower `max_batch`, or give the KV cache more memory."
         )
     if scenario.max_running < scenario.max_batch:
         notes.append(f"token_budget limits the running sequences to {scenario.max_running:,}.")
     if scenario.policy == "static" and scenario.replicas > 1:
         notes.append("Static batches: requests are dealt to the replicas in turn.")
     return [*notes, *accelerator_of(scenario).warnings, *model_of(scenario).warnings]
+
+
+def _rejections(run: Run) -> list[str]:
+    """Return why requests were rejected: too long for the model, or for the KV cache; with the way out."""
+    model, limit, pools = run.priced.model, run.price.request_limit_tokens, run.priced.pools
+    prompts = run.prompt_tokens[run.rejected]
+    lengths = prompts + run.output_tokens[run.rejected]
+    beyond = lengths > model.max_position
+    groups = [(lengths[beyond], limit), (lengths[~beyond & (lengths > limit)], limit)]
+    if pools:
+        groups.append((prompts[~beyond & (lengths <= limit)], pools.prefill.request_limit_tokens))
+    reasons = (
+        (these.size, *longer_than(model, held, int(these.min()))) for these, held in groups if these.size
+    )
+    return [f"{_they(count)} rejected: longer than {what}. {way_out}" for count, what, way_out in reasons]
+
+
+def _rejected(scenario: Scenario, count: int) -> str:
+    """Return that requests were rejected, of which no more than their number is known."""
+    model = model_of(scenario)
+    longest = limit_words(model, model.max_position)
+    return f"{_they(count)} rejected: longer than {longest}, or than what the KV cache can hold."
+
+
+def _they(count: int) -> str:
+    return counted(count, "request") + (" was" if count == 1 else " were")
+
+
+def _has_burst(scenario: Scenario) -> bool:
+    """Return whether clients who all begin at once are among those counted."""
+    if scenario.arrivals != "closed" or scenario.concurrency == 1:
+        return False
+    return scenario.warmup_frac * scenario.requests < scenario.concurrency
 
 
 def _is_unsteady(scenario: Scenario, point: dict[str, Any]) -> bool:

@@ -93,6 +93,114 @@ def test_back_undoes_a_change(visit: Callable[..., Visit]) -> None:
     assert "hbm_gb_per_s" not in one.address()
 
 
+SENT = {"v": "1", "prompt_tokens": "3000", "max_batch": "64", "fine": "off"}
+
+
+def place(one: Visit) -> tuple[str, dict[str, str], int]:
+    """Return the path and the parameters of the address, and how many entries the history has."""
+    return urlsplit(one.page.url).path, one.address(), one.page.evaluate("history.length")
+
+
+def stands(one: Visit, path: str, address: dict[str, str], entries: int, prompt: str = "") -> None:
+    """Wait until the address bar and, where one is named, the slider of the prompt say what they should."""
+    one.until(lambda: one.page.locator(".bs-finding, [role=tab]").count() > 0)
+    one.until(lambda: place(one) == (path, address, entries))
+    one.page.wait_for_timeout(700)  # nothing more may come
+    assert place(one) == (path, address, entries)
+    if prompt:
+        one.until(lambda: prompt in (one.slider("Prompt length").get_attribute("aria-valuetext") or ""))
+
+
+def test_back_and_forward_go_through_pages_and_changes(visit: Callable[..., Visit]) -> None:
+    """By hand: one entry a page and one a change, each with page and scenario; a reload keeps them."""
+    one = visit("/?v=1&prompt_tokens=3000&max_batch=64&fine=off")
+    moved, first = SENT | {"prompt_tokens": "4000"}, place(one)[2]
+    one.turn_to("Two phases")
+    stands(one, "/Two_phases", SENT, first + 1, "3,000")
+    one.slider("Prompt length").focus()
+    one.page.keyboard.press("ArrowRight")
+    stands(one, "/Two_phases", moved, first + 2, "4,000")
+    one.turn_to("Method")
+    stands(one, "/Method", moved, first + 3)
+    one.page.go_back()
+    stands(one, "/Two_phases", moved, first + 3, "4,000")
+    one.page.go_back()
+    stands(one, "/Two_phases", SENT, first + 3, "3,000")
+    one.page.reload()
+    stands(one, "/Two_phases", SENT, first + 3, "3,000")
+    one.page.go_back()
+    stands(one, "/", SENT, first + 3, "3,000")
+    one.page.go_forward()
+    stands(one, "/Two_phases", SENT, first + 3, "3,000")
+    one.page.go_forward()
+    stands(one, "/Two_phases", moved, first + 3, "4,000")
+
+
+def test_a_ready_scenario_adds_one_entry(visit: Callable[..., Visit]) -> None:
+    """Oracle: by hand: the gallery is one, the page that it opens another; Back shows what was before."""
+    one = visit("/?v=1&prompt_tokens=3000&max_batch=64&fine=off")
+    first = place(one)[2]
+    one.page.get_by_role("button", name="Ready scenarios").click()
+    one.page.wait_for_selector(".st-key-ready_kv-pressure button")
+    stands(one, "/Gallery", SENT, first + 1)
+    one.page.locator(".st-key-ready_kv-pressure button").click()
+    one.until(lambda: one.address().get("arrivals") == "closed")
+    one.until(lambda: place(one)[::2] == ("/", first + 2))
+    one.page.go_back()
+    stands(one, "/Gallery", SENT, first + 2)
+    one.page.go_back()
+    stands(one, "/", SENT, first + 2, "3,000")
+
+
+def test_the_sections_of_the_method_are_in_the_address(visit: Callable[..., Visit]) -> None:
+    """Oracle: a link opens its section, a click goes to the address, Back opens the one before."""
+    chosen = "[role=tab][aria-selected=true]"
+    one = visit("/Method?method=scheduler", shows=chosen)
+    shows = lambda name: one.until(lambda: one.page.locator(chosen).all_inner_texts() == [name])  # noqa: E731
+    shows("Scheduler")
+    one.page.get_by_role("tab", name="Presets", exact=True).click()
+    one.until(lambda: one.address() == {"method": "presets"})
+    one.page.wait_for_selector("text=Every preset is a file with its source")
+    one.page.go_back()
+    shows("Scheduler")
+    one.page.reload()
+    shows("Scheduler")
+
+
+@pytest.mark.parametrize(
+    ("path", "title", "marked"),
+    [
+        ("/Frontier?prompt_tokens=3000", "Frontier", "Frontier"),
+        ("/Two_phases", "Two phases", "Two phases"),
+        ("/Gallery", "Gallery", "Learn"),
+        ("/Method", "Method", "Trust"),
+    ],
+)
+def test_a_page_says_where_one_is(visit: Callable[..., Visit], path: str, title: str, marked: str) -> None:
+    """Oracle: its title, and the only bold entry of the navigation, also for a page in a section."""
+    one = visit(path, shows=".bs-finding, [role=tab]")
+    one.until(lambda: one.page.title() == f"{title} · Batchscope")
+    assert ("prompt_tokens" in one.address()) == ("prompt_tokens" in path)
+    bold = """() => [...document.querySelectorAll("[data-testid=stTopNav] :is(a, button)")].filter((entry) =>
+        getComputedStyle(entry.querySelector("p")).fontWeight >= 600).map((entry) => entry.innerText)"""
+    one.until(lambda: one.page.evaluate(bold) == [marked])
+    behind = """() => [...document.querySelectorAll("[data-testid=stTopNavSection] p")].map((name) =>
+        getComputedStyle(name, "::after").content).filter((text) => text != "none")"""
+    assert one.page.evaluate(behind) == ([] if marked == title else [f'" · {title}"'])
+
+
+def test_the_toolbar_leaves_the_legend_alone_on_touch(visit: Callable[..., Visit]) -> None:
+    """Oracle: the boxes of both, which do not meet; the toolbar lies within the chart's frame."""
+    one = visit("/?fine=off", viewport={"width": 400, "height": 850}, has_touch=True, is_mobile=True)
+    boxes = one.page.evaluate(
+        """() => [".modebar", ".legend", ".main-svg", ".bs-chart"].map((name) => {
+        const box = document.querySelector(`.bs-chart${name === ".bs-chart" ? "" : " " + name}`);
+        const { top, bottom } = box.getBoundingClientRect(); return [top, bottom]; })"""
+    )
+    bar, legend, chart, frame = boxes
+    assert legend[1] < chart[1] <= bar[0] < bar[1] <= frame[1]
+
+
 def test_a_rested_chart_is_refined_and_a_move_interrupts_it(visit: Callable[..., Visit]) -> None:
     """Oracle: the interval under p99 that only the finer simulation knows."""
     one = visit("/?seed=5")

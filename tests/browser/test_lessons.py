@@ -40,3 +40,14 @@ def test_from_the_list_into_a_lesson_and_back(visit: Callable[..., Visit]) -> No
     one.until(lambda: "lesson" not in one.address())
     one.until(lambda: "1 of 2 answered" in one.page.locator(".stMain").inner_text())
     assert finding(one)
+
+
+def test_lessons_stand_in_order_on_a_phone(visit: Callable[..., Visit]) -> None:
+    """Oracle: their numbers, from the top of the page down."""
+    one = visit("/Lessons", shows=".bs-finding", viewport={"width": 400, "height": 850})
+    one.page.wait_for_selector("text=/^12[.] /")
+    numbers = """() => [...document.querySelectorAll(".stMain strong")].map((title) =>
+        [title.getBoundingClientRect().top, parseInt(title.innerText)]).filter(([, number]) => number)
+        .sort((one, other) => one[0] - other[0]).map(([, number]) => number)"""
+    found = one.page.evaluate(numbers)
+    assert found == list(range(1, len(found) + 1)) and len(found) >= 12

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sim_core import catalogue
 from sim_core.catalogue import reader
 from sim_core.catalogue.accelerators import DTYPES
+from sim_core.catalogue.models import custom_dimensions
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.ready import ready_scenario, ready_scenarios
 from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of, model_of
@@ -269,6 +270,18 @@ def test_layer_patterns_scale_with_layers():
     for name in catalogue.preset_ids("models"):
         for layers in (1, 2, 3, 7, 1000):
             assert model_of(Scenario(model=name, layers=layers)).layers == layers
+
+
+@each(catalogue.preset_ids("models"))
+def test_a_custom_model_made_of_a_preset_is_as_large_as_it(name: str) -> None:
+    """Oracle: the preset, where its layers are all alike; its KV cache, wherever every layer has one."""
+    known = catalogue.model(name)
+    made = model_of(Scenario(model="custom", **custom_dimensions(known)))
+    if not known.linear_attention_layers:
+        assert made.kv_bytes_per_token() == known.kv_bytes_per_token()
+    alike = not (known.shared_experts or known.first_dense_layers or known.moe_every > 1)
+    if alike and known.gated_mlp and not known.tied_embeddings and known.attention == "full":
+        assert (made.total_params, made.active_params) == (known.total_params, known.active_params)
 
 
 def test_custom_model_by_hand():

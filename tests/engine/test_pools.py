@@ -263,6 +263,29 @@ def test_what_cannot_fit_either_pool_is_rejected() -> None:
     assert np.isnan(done.finished_s[too_long]).all()
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"prompt_tokens": 200_000}, "more than the context window of Llama-3.1-8B, 131,072 tokens. Shorten"),
+        ({"prompt_tokens": 200_000, "kv_memory_frac": 0.3}, "or choose a model with a longer context."),
+        ({"prompt_tokens": 100_000, "kv_memory_frac": 0.3}, "or give the KV cache more memory."),
+        ({"prompt_tokens": 200_000, "policy": "disaggregated"}, "or choose a model with a longer context."),
+        (
+            {"prompt_tokens": 100_000, "policy": "disaggregated", "kv_memory_frac": 0.3,
+             "decode_tensor_parallel": 2, "prefill_tensor_parallel": 1},
+            "(prompt alone, in the prefill pool), more than what the KV cache can hold of one request",
+        ),
+    ],
+)  # fmt: skip
+def test_what_no_request_fits_is_named_with_the_way_out(changes: dict[str, object], says: str) -> None:
+    """By hand: 131,072 tokens of context; a third of 80 GB leaves some 8 GB, 131,072 bytes a token."""
+    exact = {"prompt_cv": 0.0, "output_cv": 0.0, "requests": 20, "arrival_per_s": 0.01}
+    with pytest.raises(ScenarioError) as caught:
+        run(Scenario(**(exact | changes)))
+    assert str(caught.value).startswith("no request fits: the shortest has ") and says in str(caught.value)
+    assert ("more memory" in str(caught.value)) == (changes["prompt_tokens"] == 100_000)
+
+
 def test_there_is_no_step_log_of_two_pools() -> None:
     """Oracle: a clear line instead of half a log."""
     with pytest.raises(ScenarioError, match="no step log of two pools"):

@@ -293,6 +293,23 @@ def test_a_heavy_load_is_outside() -> None:
     assert heavy.badge == EXTRAPOLATED and "97%" in heavy.reasons[0]
 
 
+@pytest.mark.parametrize(
+    ("load_frac", "says"),
+    [
+        (0.97, "97% of what saturates: there, a few percent of speed decide the waiting"),
+        (1.04, "104% of what saturates: there, a few percent of speed decide whether the queue grows"),
+        (1.5, "150% of what saturates: the queue grows for as long as requests are sent"),
+        (52.58, "52.6 times what saturates: the queue grows"),
+        (2000.0, "2,000 times what saturates: the queue grows"),
+    ],
+)
+def test_a_load_beyond_saturation_is_no_close_call(load_frac: float, says: str) -> None:
+    """Oracle: the bands: ten percent of speed decide near saturation, and nothing at a multiple of it."""
+    (reason,) = [text for text in trust.trust(Scenario(), load_frac=load_frac).reasons if "load" in text]
+    assert says in reason
+    assert ("few percent" in reason) == (load_frac < 1.1)
+
+
 def test_more_outside_is_wider() -> None:
     """Oracle: the stated rule: every further input widens the bands."""
     once, twice = (

@@ -22,7 +22,7 @@ from sim_core.price.price import price_of
 from sim_core.price.use import joule_per_tok, shares, usd_per_mtok, utilisation
 from sim_core.price.work import Layout, parameters, work
 from sim_core.scenario.profiles import EngineProfile
-from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
+from sim_core.scenario.scenario import DEFAULTS, Scenario, accelerator_of, model_of
 from tests.loops import each
 
 H100_BANDWIDTH = 3.35e12
@@ -219,6 +219,21 @@ def test_utilisation_never_exceeds_one():
         usage = usage_of(np.random.default_rng(4), price)
         elapsed_s = sum(shares(price, usage).values())
         assert all(0 < share <= 1 for share in utilisation(price, usage, elapsed_s))
+
+
+@pytest.mark.parametrize(
+    ("changes", "way_out"),
+    [
+        ({"kv_memory_frac": 0.15}, "Raise kv_memory_frac to 0.9, or raise tensor_parallel to at least 2"),
+        ({"accelerator": "l4", "token_budget": 262_144, "max_batch": 4}, "Lower token_budget to 8,192"),
+    ],
+)
+def test_what_the_engine_sets_too_tight_is_named_first(changes: dict[str, object], way_out: str) -> None:
+    """By hand: 16.1 GB of weights fit 0.9 x 80 GB, and 0.9 x 24 GB where the largest step is a usual one."""
+    with pytest.raises(DoesNotFit, match=way_out):
+        price_of(Scenario(**changes))
+    key = way_out.split()[1]
+    assert price_of(Scenario(**(changes | {key: DEFAULTS[key]}))).kv_blocks > 0
 
 
 def test_a_model_that_does_not_fit_says_what_would():

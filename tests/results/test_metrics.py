@@ -352,7 +352,8 @@ def test_rejected_requests_are_shown():
     found = summarize(table, scenario)
     assert found["requests"]["rejected"] == too_long.sum() > 0
     assert found["requests"]["finished"] == 500 - too_long.sum()
-    assert any("can never fit" in note for note in found["warnings"])
+    words = "were rejected: longer than the context window of GPT-J-6B, 2,048 tokens"
+    assert any(words in note for note in found["warnings"])
 
 
 @each(sorted(catalogue.preset_ids("scenarios")))
@@ -638,7 +639,14 @@ def test_closed_and_offline_are_never_saturated():
     [
         ({"arrival_per_s": 100.0}, "Saturated"),
         ({"requests": 50}, "rests on only 45 requests"),
-        ({"model": "gpt-j-6b", "prompt_cv": 2.0}, "can never fit (at most 2,048 tokens each)"),
+        (
+            {"model": "gpt-j-6b", "prompt_cv": 2.0},
+            "the context window of GPT-J-6B, 2,048 tokens. Shorten the requests, or choose a model",
+        ),
+        (
+            {"prompt_tokens": 60_000, "kv_memory_frac": 0.3, "requests": 200},
+            "Shorten the requests, or give the KV cache more memory.",
+        ),
         ({"arrivals": "closed", "concurrency": 300}, "`requests` to 3,000."),
         ({"arrivals": "closed", "warmup_frac": 0.0}, "`requests` to 640 and `warmup_frac` to 0.1."),
         ({"token_budget": 128}, "token_budget limits the running sequences to 128"),
@@ -653,6 +661,45 @@ def test_warnings(changes, says):
     """Oracle: the condition each warning names."""
     notes = said(run(Scenario(**changes)))["warnings"]
     assert any(says in note for note in notes), notes
+
+
+@pytest.mark.parametrize(
+    ("prompts", "says"),
+    [
+        ((131_000, 200_000, 300_000), ["2 requests were rejected: longer than the context window"]),
+        ((131_000, 200_000), ["1 request was rejected: longer than the context window"]),
+        (
+            (1_000, 60_000, 200_000),
+            ["context window of Llama-3.1-8B, 131,072", "1 request was rejected:"],
+        ),
+    ],
+)
+def test_a_rejection_says_what_was_too_long_for_what(prompts: tuple[int, ...], says: list[str]) -> None:
+    """By hand: 131,072 tokens of context; 0.23 of 80 GB hold 2.7 GB of KV cache, at 131,072 bytes a token."""
+    listed = ",".join(f"{at}:{prompt}:10" for at, prompt in enumerate(prompts))
+    small = {} if len(says) == 1 else {"kv_memory_frac": 0.23}
+    scenario = Scenario(arrivals="trace", request_list=listed, warmup_frac=0.0, **small)
+    notes = " ".join(run_notes(scenario))
+    assert all(text in notes for text in says), notes
+    assert ("more memory" in notes) == bool(small)
+
+
+def run_notes(scenario: Scenario) -> list[str]:
+    return [note for note in said(run(scenario))["warnings"] if "rejected" in note]
+
+
+@pytest.mark.parametrize(("clients", "is_said"), [(1, False), (2, True), (300, True)])
+def test_one_client_is_no_burst(clients: int, is_said: bool) -> None:
+    """Oracle: the word: a burst is several that begin at once; one client alone always sends one request."""
+    notes = said(run(Scenario(arrivals="closed", concurrency=clients, requests=10)))["warnings"]
+    assert any(f"burst of {clients} clients" in note for note in notes) == is_said
+    assert any("burst" in note for note in notes) == is_said
+
+
+def test_one_is_not_many() -> None:
+    """Oracle: the singular."""
+    (note,) = said(run(Scenario(requests=1, arrival_per_s=1.0, warmup_frac=0.0)))["warnings"]
+    assert "rests on only 1 request. " in note
 
 
 def test_no_warning_without_reason():

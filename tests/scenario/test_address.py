@@ -383,8 +383,11 @@ BAD_SOURCES = {
     "llama-3.1-8b-on-h1000": ["unknown scenario", ".toml"],
     "missing.toml": ["missing.toml", "cannot be read"],
     "max_bacth=3": ["max_bacth", "max_batch"],
-    "max_batch=3&max_batch=4": ["more than once"],
-    "v=9": ["newer version"],
+    "max_batch=3&max_batch=4": ["max_batch is given more than once. Give it once."],
+    "v=9": ["newer version (v=9); this one reads v=1. Install that one, or leave v out."],
+    "v=x": ["v is 'x'; it must be 1."],
+    "seed=3&" + "seed=3&" * 200: ["parameters; the limit is 200."],
+    "mix=" + "a" * 9000: ["too long; the limit is 8,000 characters. Write a TOML file."],
     "x" * 100_000: ["unknown scenario"],
     "\x00": ["unknown scenario"],
     "a\x00.toml": ["cannot be read"],
@@ -399,6 +402,16 @@ def test_bad_sources_say_what_to_do(source: str) -> None:
     assert all(word in str(caught.value) for word in BAD_SOURCES[source])
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 1000
+    for words in (
+        "counts",
+        "only the first",
+        "only its first",
+        "is read as",
+        "may differ",
+        "gnored",
+        "is used",
+    ):
+        assert words not in str(caught.value), "a refusal does not say what a page goes on with"
 
 
 @pytest.mark.parametrize(

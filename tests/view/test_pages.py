@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 from sim_core import capacity, catalogue, load_scenario
 from sim_core.command.main import main
-from sim_core.scenario.link.page_settings import PAGE_KEYS, SETTINGS
+from sim_core.scenario.link.page_settings import PAGE_DEFAULTS, PAGE_KEYS, SETTINGS, choice_names
 from sim_core.scenario.link.read import from_query
 from sim_core.scenario.link.write import to_query
 from sim_core.scenario.ready import ready_scenario
@@ -24,6 +24,7 @@ from sim_core.view.drawing.words import THIN, number
 from sim_core.view.frontier import page as panels
 from sim_core.view.parts import actions
 from sim_core.view.session import server, sweeps
+from tests.loops import each
 from tests.places import ROOT
 from tests.visits import APP, address, healthy, open_page
 
@@ -206,14 +207,30 @@ def test_another_accelerator_comes_with_its_own_specs() -> None:
 
 
 def test_a_refused_change_keeps_the_old_state_and_says_why() -> None:
-    """Oracle: a custom model needs dimensions, so the choice springs back."""
-    app = visit()
-    app.selectbox(key="in_model").select("custom").run()
-    assert healthy(app).session_state.scenario.model == "llama-3.1-8b"
-    assert app.selectbox(key="in_model").value == "llama-3.1-8b"
-    assert "layers" in app.warning[0].value
+    """Oracle: key/value heads divide the heads, so another number springs back."""
+    app = visit(kv_heads="4")
+    app.number_input(key="in_kv_heads").set_value(5).run()
+    assert healthy(app).session_state.scenario.kv_heads == 4
+    assert app.number_input(key="in_kv_heads").value == 4
+    assert "kv_heads" in app.warning[0].value
     app.selectbox(key="in_model").select("qwen3-8b").run()
     assert not healthy(app).warning
+
+
+@pytest.mark.parametrize("model", ["llama-3.1-8b", "deepseek-v3", "gpt-oss-120b", "mistral-7b"])
+def test_custom_dimensions_open_with_those_of_the_model(model: str) -> None:
+    """Oracle: the present model's file: every dimension a custom model needs is there, and can be changed."""
+    app = visit(model=model, fine="off")
+    app.selectbox(key="in_model").select("custom").run()
+    assert not healthy(app).warning
+    known, scenario = catalogue.model(model), app.session_state.scenario
+    assert scenario.model == "custom"
+    for key in ("layers", "hidden", "heads", "ffn_dim", "vocab", *(("experts",) if known.is_moe else ())):
+        assert app.number_input(key=f"in_{key}").value == getattr(scenario, key) == getattr(known, key)
+    app.number_input(key="in_layers").set_value(known.layers + 1).run()
+    assert healthy(app).session_state.scenario.layers == known.layers + 1
+    app.selectbox(key="in_model").select(model).run()
+    assert healthy(app).session_state.scenario.changed().get("layers") is None
 
 
 def test_two_kinds_of_traffic_share_a_slider() -> None:
@@ -279,24 +296,12 @@ def test_a_rested_chart_is_refined(monkeypatch: pytest.MonkeyPatch) -> None:
     assert low < found.here["ttft_ms_p99"] < high
 
 
-@pytest.mark.parametrize(
-    "section",
-    [
-        "Cost of a step",
-        "Scheduler",
-        "Traffic that shifts",
-        "Comparing",
-        "Lessons and rooms",
-        "Controls",
-        "Presets",
-        "Limits",
-    ],
-)
-def test_every_section_of_the_method_page_runs(section: str) -> None:
-    """Oracle: no exception."""
-    app = AppTest.from_file(str(ROOT / "pages" / "9_Method.py"), default_timeout=60)
-    app.session_state.in_method = section
-    healthy(app.run())
+@each(choice_names("method").items())
+def test_a_link_opens_every_section_of_the_method_page(key: str, name: str) -> None:
+    """Oracle: the list of sections: a link opens the one it names, and the address goes on naming it."""
+    app = healthy(open_page("9_Method.py", method=key))
+    assert app.session_state.in_method == name
+    assert address(app) == ({} if key == PAGE_DEFAULTS["method"] else {"method": key})
 
 
 def test_the_in_place_chart_is_sent_where_plotly_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -358,9 +363,7 @@ def test_a_changed_accelerator_is_compared_with_others_as_sold_on_the_command_li
 @pytest.mark.parametrize("chosen", FIELDS["calibration"].choices)
 def test_the_method_page_knows_every_calibration(chosen: str) -> None:
     """Oracle: the choices of the key; each is shown, the others than the present one as such."""
-    app = AppTest.from_file(str(ROOT / "pages" / "9_Method.py"), default_timeout=60)
-    app.session_state.in_method = "Cost of a step"
-    app.query_params["calibration"] = chosen
-    caption = next(text.value for text in healthy(app.run()).caption if "other calibrations" in text.value)
+    app = healthy(open_page("9_Method.py", method="cost", calibration=chosen))
+    caption = next(text.value for text in app.caption if "other calibrations" in text.value)
     named = {name for name in FIELDS["calibration"].choices if f"**{name}**" in caption}
     assert named == set(FIELDS["calibration"].choices) - {chosen}

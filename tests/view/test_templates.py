@@ -142,6 +142,8 @@ VALUES: dict[str, Callable[[str], dict[str, Any]]] = {
         "lines": [(text, [(text, text)])],
         "full_width": True,
     },
+    "session/one_entry.html": lambda text: {},
+    "session/place.html": lambda text: {"place": 9, "title": "Method"},  # no text but that of the code
     "session/early_script.html": lambda text: {"path": text},
     "trust/worst.html": worst_values,
 }

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from sim_core.catalogue.calibrations import write_constants
-from sim_core.evidence.coverage import STEEP_LOAD
+from sim_core.evidence.coverage import OVERLOAD, STEEP_LOAD
 from sim_core.evidence.own.cases import (
     MAX_POINTS,
     METRICS,
@@ -97,6 +97,11 @@ class OwnEngine:
     def steep(self) -> np.ndarray:
         """Which entries lie so near saturation that waiting hangs on a few percent of speed."""
         return self.load_frac > STEEP_LOAD
+
+    @property
+    def overloaded(self) -> np.ndarray:
+        """Which entries lie so far beyond saturation that their waiting is that of the run's length."""
+        return self.load_frac > OVERLOAD
 
 
 def entries_of(uploads: Sequence[Upload], base: Scenario) -> tuple[MeasuredPoint, ...]:

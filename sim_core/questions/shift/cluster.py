@@ -28,7 +28,7 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.price.memory import memory
 from sim_core.price.pools import PoolPrices, decode_of, prefill_of
 from sim_core.price.step_cost import Transfer
-from sim_core.scenario.scenario import DEFAULTS, Scenario
+from sim_core.scenario.scenario import DEFAULTS, Scenario, model_of
 from sim_core.traffic.demand import Demand
 
 PHASES = ("init", "load", "warm-up", "sync")  # of a reallocation, after the drain
@@ -128,7 +128,7 @@ class Cluster:
     ) -> None:
         self.workers = check_workers(scenario)
         sent = demand.requests
-        self.kept = pools.holds(sent.prompt_tokens, sent.output_tokens)
+        self.kept = pools.holds(model_of(scenario), sent.prompt_tokens, sent.output_tokens)
         served = sent.take(self.kept)
         served = served.arriving_at(served.arrival_s + pools.decode.request_before_s)
         rules = RunRules(

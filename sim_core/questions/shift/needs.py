@@ -21,7 +21,7 @@ import numpy as np
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.pools import PoolPrices, pool_prices
 from sim_core.questions.disaggregation import highest_per_s
-from sim_core.scenario.scenario import Scenario
+from sim_core.scenario.scenario import Scenario, model_of
 from sim_core.traffic.requests import Requests
 
 WARM_UP = 0.3  # share of a trial's first requests that find the workers emptier than later ones
@@ -102,7 +102,8 @@ def fitted(needs: Needs, lengths: Requests) -> Needs:
     ScenarioError
         If the limits are kept at no rate at all.
     """
-    lengths = lengths.take(needs.pools.holds(lengths.prompt_tokens, lengths.output_tokens))
+    model = model_of(needs.scenario)
+    lengths = lengths.take(needs.pools.holds(model, lengths.prompt_tokens, lengths.output_tokens))
     taken = [float(need.mean()) for need in needs(lengths.prompt_tokens, lengths.output_tokens)]
     scenario = needs.scenario
     workers = scenario.prefill_workers + scenario.decode_workers

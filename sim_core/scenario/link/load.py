@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 from sim_core.catalogue.reader import preset_ids
 from sim_core.fields.errors import ScenarioError, did_you_mean, shown
-from sim_core.fields.texts import read_text, read_toml
+from sim_core.fields.texts import printable, read_text, read_toml
 from sim_core.scenario.link.changes import with_changes
 from sim_core.scenario.link.page_settings import PAGE_KEYS
-from sim_core.scenario.link.read import from_query
+from sim_core.scenario.link.read import read_link
 from sim_core.scenario.link.write import DESCRIPTIVE
 from sim_core.scenario.ready import ready_scenario
 from sim_core.scenario.scenario import FIELDS, SCHEMA_VERSION, Scenario
@@ -91,12 +90,9 @@ def _from_source(source: str | os.PathLike[str] | Scenario) -> Scenario:
 
 
 def _from_link(text: str) -> Scenario:
-    scenario, notes = from_query(text, ignore=PAGE_KEYS)
+    scenario, notes = read_link(text, ignore=PAGE_KEYS)
     if notes:
-        # The notes tell what a page passed over; here nothing is passed over.
-        raise ScenarioError(
-            " ".join(re.sub(r" was ignored(?=\.)| Ignored: .*", "", note) for note in notes[:5])
-        )
+        raise ScenarioError(" ".join(printable(note.strict) for note in notes[:5]))
     return scenario
 
 

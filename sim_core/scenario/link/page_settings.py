@@ -29,7 +29,7 @@ def _on(*pages: str) -> Callable[..., Any]:
 
 _frontier, _phases, _batching, _calibrate = map(_on, ("Frontier", "Two phases", "Batching", "Calibrate"))
 _benchmarks, _pools, _shift, _compare = map(_on, ("Scenarios", "Disaggregation", "Traffic shift", "Compare"))
-_lessons, _validation = _on("Lessons"), _on("Validation")
+_lessons, _validation, _method = map(_on, ("Lessons", "Validation", "Method"))
 _one_step = _on("Two phases", "Batching")
 
 
@@ -224,6 +224,25 @@ class PageSettings:
         },
     )
     valpart: str = _validation("all", "Accelerator", choices=("all", *measured_accelerators()))
+
+    method: str = _method(
+        "definitions",
+        "Section",
+        choices={
+            "definitions": "Definitions",
+            "cost": "Cost of a step",
+            "scheduler": "Scheduler",
+            "pools": "Two pools",
+            "shifts": "Traffic that shifts",
+            "comparing": "Comparing",
+            "timelines": "Timelines",
+            "engine": "Your own engine",
+            "teaching": "Lessons and rooms",
+            "controls": "Controls",
+            "presets": "Presets",
+            "limits": "Limits",
+        },
+    )
 
     among: str = _frontier("")  # accelerators that are compared, comma-separated
     answers: str = _lessons("")  # of the learner

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from sim_core.fields.errors import ScenarioError, did_you_mean, shown
@@ -22,6 +22,19 @@ from sim_core.scenario.scenario import DEFAULTS, FIELDS, SCHEMA_VERSION, Scenari
 MAX_CHARACTERS = 8_000
 MAX_PARAMETERS = 200
 RESERVED = frozenset({"embed", "embed_options"})  # Streamlit's own parameters
+
+
+class Note(NamedTuple):
+    """What is wrong with a part of a link: as a page says it, which goes on, and as a refusal does."""
+
+    lenient: str
+    strict: str
+
+
+TOO_LONG = Note(
+    f"The link is too long; only its first {MAX_CHARACTERS:,} characters were read.",
+    f"The link is too long; the limit is {MAX_CHARACTERS:,} characters. Write a TOML file.",
+)
 
 
 # Links, leniently
@@ -47,7 +60,15 @@ def from_query(
     notes : list of str
         Printable sentences of at most 400 characters.
     """
-    notes: list[str] = []
+    scenario, notes = read_link(source, ignore)
+    return scenario, [printable(note.lenient) for note in notes]
+
+
+def read_link(
+    source: str | bytes | Mapping[str, Any], ignore: Iterable[str] = ()
+) -> tuple[Scenario, list[Note]]:
+    """Return the scenario of a link and what is wrong with it, as `from_query` does, in both words."""
+    notes: list[Note] = []
     pairs = _pairs(source, notes)
     texts = _last_texts(pairs, RESERVED | frozenset(ignore), notes)
     base = _ready(texts.pop("preset", ""), notes)
@@ -56,23 +77,22 @@ def from_query(
         try:
             values[key] = parse_value(key, text)
         except ScenarioError as error:
-            notes.append(f"{error} {_fallback(key)}")
-    scenario = _combined(values, notes, base)
-    return scenario, [printable(note) for note in notes]
+            notes.append(_ignored(error, key))
+    return _combined(values, notes, base), notes
 
 
-def _ready(name: str, notes: list[str]) -> Scenario:
+def _ready(name: str, notes: list[Note]) -> Scenario:
     """Return the ready scenario that a link begins with; the default one if it names none."""
     if not name:
         return Scenario()
     try:
         return ready_scenario(name).build()
     except ScenarioError as error:
-        notes.append(f"{error} Ignored: the default scenario is used.")
+        notes.append(Note(f"{error} Ignored: the default scenario is used.", str(error)))
         return Scenario()
 
 
-def _pairs(source: object, notes: list[str]) -> list[tuple[str, str]]:
+def _pairs(source: object, notes: list[Note]) -> list[tuple[str, str]]:
     """Return the (key, text) pairs of a link or mapping, capped in number and length."""
     if isinstance(source, Mapping):
         pairs = _mapping_pairs(source, notes)
@@ -86,17 +106,24 @@ def _pairs(source: object, notes: list[str]) -> list[tuple[str, str]]:
         parts = query.split("&")
         pairs = [pair for part in parts for pair in parse_qsl(part, keep_blank_values=True)]
     else:
-        notes.append(f"A {type(source).__name__} is not a link; the default scenario is used.")
+        what = f"A {type(source).__name__} is not a link"
+        notes.append(Note(f"{what}; the default scenario is used.", f"{what}."))
         return []
     if len(pairs) > MAX_PARAMETERS:
-        notes.append(f"The link has {len(pairs):,} parameters; only the first {MAX_PARAMETERS} were read.")
+        many = f"The link has {len(pairs):,} parameters"
+        notes.append(
+            Note(
+                f"{many}; only the first {MAX_PARAMETERS} were read.",
+                f"{many}; the limit is {MAX_PARAMETERS}.",
+            )
+        )
     return pairs[:MAX_PARAMETERS]
 
 
-def _query_part(text: str, notes: list[str]) -> str:
+def _query_part(text: str, notes: list[Note]) -> str:
     """Return what follows the `?` of a link, without fragment, cut to the longest length allowed."""
     if len(text) > MAX_CHARACTERS:
-        notes.append(f"The link is too long; only its first {MAX_CHARACTERS:,} characters were read.")
+        notes.append(TOO_LONG)
         text = text[:MAX_CHARACTERS].rpartition("&")[0]  # never half a value
     text = text.strip()
     head, mark, tail = text.partition("?")
@@ -107,7 +134,7 @@ def _query_part(text: str, notes: list[str]) -> str:
     return text.partition("#")[0]
 
 
-def _mapping_pairs(source: Mapping[Any, Any], notes: list[str]) -> list[tuple[str, str]]:
+def _mapping_pairs(source: Mapping[Any, Any], notes: list[Note]) -> list[tuple[str, str]]:
     """Return the pairs of decoded parameters; a key given several times has a list, or `get_all`."""
     get_all = getattr(source, "get_all", None)
     pairs: list[tuple[str, str]] = []
@@ -118,14 +145,14 @@ def _mapping_pairs(source: Mapping[Any, Any], notes: list[str]) -> list[tuple[st
             pair = (str(key), str(item))
             length += len(pair[0]) + len(pair[1]) + 2
             if length > MAX_CHARACTERS:
-                notes.append(f"The link is too long; only its first {MAX_CHARACTERS:,} characters were read.")
+                notes.append(TOO_LONG)
                 return pairs
             pairs.append(pair)
     return pairs
 
 
 def _last_texts(
-    pairs: list[tuple[str, str]], passed_over: frozenset[str], notes: list[str]
+    pairs: list[tuple[str, str]], passed_over: frozenset[str], notes: list[Note]
 ) -> dict[str, str]:
     """Return the text of every known key; unknown and repeated keys and newer schemas become notes."""
     texts: dict[str, str] = {}
@@ -139,27 +166,30 @@ def _last_texts(
         elif key in texts:
             repeated[key] = None
         texts[key] = text
-    notes += [f"{key} is given more than once; the last value counts." for key in repeated]
-    notes += [f"Unknown key {shown(key)} was ignored. {did_you_mean(key[:60], FIELDS)}" for key in unknown]
+    for key in repeated:
+        twice = f"{key} is given more than once"
+        notes.append(Note(f"{twice}; the last value counts.", f"{twice}. Give it once."))
+    for key in unknown:
+        what, meant = f"Unknown key {shown(key)}", did_you_mean(key[:60], FIELDS)
+        notes.append(Note(f"{what} was ignored. {meant}", f"{what}. {meant}"))
     if "v" in texts:
         _check_version(texts.pop("v"), notes)
     return {key: text for key, text in texts.items() if key in FIELDS or key == "preset"}
 
 
-def _check_version(text: str, notes: list[str]) -> None:
+def _check_version(text: str, notes: list[Note]) -> None:
     number = int(text) if re.fullmatch(r"\d{1,9}", text, re.ASCII) else None
     if number is None or number < 1:
-        notes.append(
-            f"v is {shown(text)}; it must be {SCHEMA_VERSION}. The link is read as v={SCHEMA_VERSION}."
-        )
+        wrong = f"v is {shown(text)}; it must be {SCHEMA_VERSION}."
+        notes.append(Note(f"{wrong} The link is read as v={SCHEMA_VERSION}.", wrong))
     elif number > SCHEMA_VERSION:
+        newer = f"The link was written by a newer version (v={number}); this one reads v={SCHEMA_VERSION}"
         notes.append(
-            f"The link was written by a newer version (v={number}); this one reads v={SCHEMA_VERSION}, "
-            "so what it shows may differ."
+            Note(f"{newer}, so what it shows may differ.", f"{newer}. Install that one, or leave v out.")
         )
 
 
-def _combined(values: dict[str, Any], notes: list[str], base: Scenario) -> Scenario:
+def _combined(values: dict[str, Any], notes: list[Note], base: Scenario) -> Scenario:
     """Return the scenario of values that are good alone; those that contradict the others become notes."""
     try:
         return _consistent(values, base)
@@ -171,19 +201,19 @@ def _combined(values: dict[str, Any], notes: list[str], base: Scenario) -> Scena
             scenario = _consistent(rest, base)
         except ScenarioError:
             continue
-        notes.append(f"{reason} {_fallback(key)}")
+        notes.append(_ignored(reason, key))
         return scenario
     return _accumulated(values, notes, base)
 
 
-def _accumulated(values: dict[str, Any], notes: list[str], base: Scenario) -> Scenario:
+def _accumulated(values: dict[str, Any], notes: list[Note], base: Scenario) -> Scenario:
     """Return the scenario of values taken one after the other, as far as they agree."""
     taken: dict[str, Any] = {}
     for key, value in values.items():
         try:
             _consistent(taken | {key: value}, base)
         except ScenarioError as error:
-            notes.append(f"{error} {_fallback(key)}")
+            notes.append(_ignored(error, key))
         else:
             taken[key] = value
     return _consistent(taken, base)
@@ -194,6 +224,10 @@ def _consistent(values: dict[str, Any], base: Scenario) -> Scenario:
     if base.changed():
         return with_changes(base, **values)
     return Scenario(**values)
+
+
+def _ignored(error: ScenarioError, key: str) -> Note:
+    return Note(f"{error} {_fallback(key)}", str(error))
 
 
 def _fallback(key: str) -> str:

@@ -8,9 +8,12 @@ import streamlit as st
 
 from sim_core.evidence import trust
 from sim_core.evidence.trust import Trust
+from sim_core.fields.texts import counted
+from sim_core.price.memory import limit_words
+from sim_core.price.price import price_of
 from sim_core.questions.experiments import endings as uneven
 from sim_core.scenario.link.write import command_for
-from sim_core.scenario.scenario import Scenario
+from sim_core.scenario.scenario import Scenario, model_of
 from sim_core.view.batching.experiments import drawn_note, rate_words, titles
 from sim_core.view.batching.figures import ending_bars, ending_sentence, policy_name, spread_words
 from sim_core.view.drawing.figures import Row
@@ -71,7 +74,8 @@ def endings_note(scenario: Scenario, found: uneven.Endings) -> str:
         text += f" The mix counts as one class of {case.prompt_tokens:,} prompt tokens (cv {cv})."
     rejected = max((row.get("rejected", 0) for row in found.rows), default=0)
     if rejected:
-        text += f" Up to {rejected:,} requests never fit the KV cache and are turned away."
+        limit = limit_words(model_of(case), price_of(case).request_limit_tokens)
+        text += f" Turned away: up to {counted(rejected, 'request')}, longer than {limit}."
     return text
 
 

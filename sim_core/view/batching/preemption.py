@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import streamlit as st
 
+from sim_core.fields.texts import counted
 from sim_core.questions.experiments import preemption as no_blocks
 from sim_core.results import text as report
 from sim_core.scenario.link.write import command_for, to_query
@@ -138,7 +139,7 @@ def _preempted(again: Row, moved: Row) -> str:
 
 
 def _times(row: Row) -> str:
-    return "1 preemption" if row["preemptions"] == 1 else f"{row['preemptions']:,} preemptions"
+    return counted(row["preemptions"], "preemption")
 
 
 def crossover_finding(found: no_blocks.Crossover) -> str:
@@ -165,7 +166,7 @@ def _pressure_table(points: Mapping[str, Row]) -> None:
     ways = [points[way] for way in no_blocks.WAYS]
     if not all(row["feasible"] for row in ways):
         return
-    rejected = f"; {ways[0]['rejected']:,} requests never fit" if ways[0]["rejected"] else ""
+    rejected = f"; {counted(ways[0]['rejected'], 'request')} never fit" if ways[0]["rejected"] else ""
     table(
         f"With {ways[0]['kv_tokens']:,} KV tokens; differences are against recomputing{rejected}",
         [WAYS[way][0] for way in no_blocks.WAYS],

@@ -24,6 +24,8 @@ from sim_core.view.parts.chart import Heading, chart
 from sim_core.view.parts.views import views
 from sim_core.view.session import shell, state, sweeps
 
+COLUMNS = 2
+
 
 def show(_: Scenario) -> None:
     """Show all lessons, or the one that is open; a step brings its own scenario."""
@@ -56,19 +58,25 @@ def overview() -> None:
         "answer. Your answers stay in the address.",
     )
     answers = _answers()
-    columns = st.columns(2)
-    for index, item in enumerate(catalogue.lessons().values()):
-        done = sum((lessons.lesson_number(item), step) in answers for step in range(1, len(item.steps) + 1))
-        with columns[index % 2].container(border=True):
-            st.markdown(f"**{lessons.lesson_number(item)}. {item.title}**  \n{item.question}")
-            with st.container(horizontal=True, vertical_alignment="center"):
-                first = 1 if done in (0, len(item.steps)) else done + 1
-                word = "Start" if done == 0 else "Again" if done == len(item.steps) else "Go on"
-                st.button(word, key=f"open_{item.id}", on_click=_open, args=(item.id, first))
-                st.caption(f"{item.minutes} minutes · {done} of {len(item.steps)} answered")
+    every = list(catalogue.lessons().values())
+    for start in range(0, len(every), COLUMNS):  # row by row, so that they are in order on a phone too
+        for column, item in zip(st.columns(COLUMNS), every[start : start + COLUMNS], strict=False):
+            with column.container(border=True, height="stretch"):
+                _card(item, answers)
     if answers:
         lesson_summary.show_answers(answers)
         st.button("Forget all answers", on_click=_keep, args=({},), type="tertiary", key="forget_answers")
+
+
+def _card(item: Lesson, answers: Mapping[tuple[int, int], float]) -> None:
+    """Draw what a lesson asks, how far one has come, and the button that opens it there."""
+    done = sum((lessons.lesson_number(item), step) in answers for step in range(1, len(item.steps) + 1))
+    st.markdown(f"**{lessons.lesson_number(item)}. {item.title}**  \n{item.question}")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        first = 1 if done in (0, len(item.steps)) else done + 1
+        word = "Start" if done == 0 else "Again" if done == len(item.steps) else "Go on"
+        st.button(word, key=f"open_{item.id}", on_click=_open, args=(item.id, first))
+        st.caption(f"{item.minutes} minutes · {done} of {len(item.steps)} answered")
 
 
 def _open(name: str, step: int) -> None:

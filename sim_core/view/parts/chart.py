@@ -27,6 +27,12 @@ _CSS = """
 .bs-chart { position: relative; width: 100%; }
 .bs-chart-mark { position: absolute; right: 0.5rem; bottom: 0.25rem; font-size: 0.8rem; opacity: 0.65;
                  pointer-events: none; }
+@media (hover: none) { /* the toolbar stays, so it stands beneath the chart, not on its legend */
+  .bs-chart { display: flow-root; }
+  .bs-chart > .js-plotly-plot { margin-bottom: 32px; }
+  .bs-chart .modebar-container { top: 100% !important; }
+  .bs-chart .modebar-container .modebar { left: 0; right: auto; }
+}
 """ + (_HERE / "player.css").read_text(encoding="utf-8")
 _component = st.components.v2.component(
     "batchscope_chart", js=server.script("figure", _JS, _CSS), isolate_styles=False

@@ -45,11 +45,13 @@ def _model(scenario: Scenario) -> None:
     with right:
         select("kv_dtype", format=str)
     if scenario.model == "custom" or any(getattr(scenario, key) is not None for key in DIMENSIONS):
-        _model_dimensions()
+        _model_dimensions(scenario)
 
 
-def _model_dimensions() -> None:
+def _model_dimensions(scenario: Scenario) -> None:
     with st.expander("Dimensions", expanded=True):
+        if scenario.model == "custom":
+            st.caption("All layers are alike, gated, and without a limit of context.")
         for key in DIMENSIONS:
             count(key)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import streamlit as st
+from streamlit.elements.lib.mutable_tab_container import TabContainer
 
 from sim_core import catalogue
 from sim_core.scenario.link.page_settings import SETTINGS, choice_names
@@ -57,6 +59,14 @@ def choose(key: str, names: Mapping[str, str] | None = None) -> None:
         args=(key,),
         label_visibility="collapsed",
     )
+
+
+def tabs(key: str) -> dict[str, TabContainer]:
+    """Draw the choice of a page setting as tabs, for texts to read; return the tab of each choice."""
+    names = choice_names(key)
+    seed(f"in_{key}", names[state.view(key)])
+    drawn = st.tabs(list(names.values()), key=f"in_{key}", on_change=partial(_write_tab, key))
+    return dict(zip(names, drawn, strict=True))
 
 
 def toggle(key: str) -> None:
@@ -180,6 +190,11 @@ def _write_dial(key: str) -> None:
 
 def _write_view(key: str) -> None:
     state.set_view(key, st.session_state[f"in_{key}"])
+
+
+def _write_tab(key: str) -> None:
+    shown = st.session_state[f"in_{key}"]
+    state.set_view(key, next(choice for choice, name in choice_names(key).items() if name == shown))
 
 
 def _write_among() -> None:

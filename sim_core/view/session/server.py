@@ -1,4 +1,4 @@
-"""What the web server adds: plotly.js, the scripts of components, and that kernels are compiled early."""
+"""What the web server adds: plotly.js, scripts of pages and components, kernels compiled early."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ def routes() -> list[Route]:
     return [
         Route(f"{prefix}/{PLOTLY_PATH}", plotly_js),
         Route(f"{prefix}/chart/{{name}}.js", component_js),
+        Route(f"{prefix}/Frontier", first_page),
     ]
 
 
@@ -83,9 +84,15 @@ def component_js(request: Request) -> Response:
     return Response(body, media_type="text/javascript", headers={"Cache-Control": KEEP})
 
 
+def first_page(request: Request) -> Response:
+    """Answer the first page's name with its address, to which Streamlit gives no name, and the same query."""
+    query = f"?{request.url.query}" if request.url.query else ""
+    return Response(status_code=307, headers={"Location": f"./{query}"})
+
+
 def middleware() -> list[Middleware]:
     """Return what stands between browser and app."""
-    return [Middleware(EarlyPlotly)]
+    return [Middleware(HeadScripts)]
 
 
 def serves_plotly() -> bool:
@@ -93,17 +100,28 @@ def serves_plotly() -> bool:
     return _served
 
 
-class EarlyPlotly:
-    """Let a page load plotly.js, which takes a second, when it first has time: before its first chart."""
+_SHORTCUTS = (b"accept-encoding", b"if-none-match", b"if-modified-since")
+
+
+class HeadScripts:
+    """Add two scripts to a page's head, which run before Streamlit's.
+
+    One loads plotly.js, which takes a second, when the page first has time: before its first chart. The other
+    keeps the browser's history to one entry an act.
+    """
 
     _END = b"</head>"
-    _TAG = render("session/early_script.html", path=PLOTLY_PATH).encode() + _END
+    _TAGS = (
+        render("session/one_entry.html").encode()
+        + render("session/early_script.html", path=PLOTLY_PATH).encode()
+        + _END
+    )
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as the app does, with one line more in the head of an HTML page."""
+        """Answer as the app does, with the scripts in the head of an HTML page."""
         start: Message = {}
 
         async def add(message: Message) -> None:
@@ -113,7 +131,7 @@ class EarlyPlotly:
                 return
             body = message.get("body", b"")
             if start and self._END in body:
-                message["body"] = body.replace(self._END, self._TAG, 1)
+                message["body"] = body.replace(self._END, self._TAGS, 1)
                 headers = MutableHeaders(raw=start["headers"])
                 if "content-length" in headers:
                     more = len(message["body"]) - len(body)
@@ -123,7 +141,16 @@ class EarlyPlotly:
                 start = {}
             await send(message)
 
-        await self._app(scope, receive, add if is_page(scope) else send)
+        if is_page(scope):
+            await self._app(_plain(scope), receive, add)
+        else:
+            await self._app(scope, receive, send)
+
+
+def _plain(scope: Scope) -> Scope:
+    """Return a request for the whole text: what is compressed, or kept by the browser, cannot be added to."""
+    kept = [(name, value) for name, value in scope["headers"] if name.lower() not in _SHORTCUTS]
+    return {**scope, "headers": kept}
 
 
 def is_page(scope: Scope) -> bool:

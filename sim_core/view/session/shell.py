@@ -9,6 +9,7 @@ import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
 from sim_core.scenario.scenario import Scenario
+from sim_core.view.drawing.templates import render
 from sim_core.view.session import record, state
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -32,7 +33,6 @@ _HERE = Path(__file__).parent
 
 def run_page() -> None:
     """Draw the page that was asked for."""
-    st.set_page_config("Batchscope", layout="wide", initial_sidebar_state="auto")
     pages = {
         section: [
             st.Page(ROOT / "pages" / file, title=title, default=(file, title) == PAGES[0])
@@ -41,14 +41,24 @@ def run_page() -> None:
         for section, group in SECTIONS.items()
     }
     st.logo(_HERE / "logo.svg", size="large")  # its colour stands on light and dark
-    page = st.navigation(pages, position="hidden" if state.embedded() else "top")
-    _forget_widgets(page.title)
+    page = st.navigation(pages, position="hidden" if state.embedded() else "top", expanded=True)
+    st.set_page_config(f"{page.title} · Batchscope", layout="wide", initial_sidebar_state="auto")
+    _mark_place(page.title)
+    _turn_to(page.title)
     page.run()
 
 
-def _forget_widgets(title: str) -> None:
+def _mark_place(title: str) -> None:
+    """Name the page on the button of the navigation behind which it is, if it is behind one."""
+    places = [title for _, title in SECTIONS[""]] + [name for name in SECTIONS if name]
+    section = next(name for name, pages in SECTIONS.items() if title in dict(pages).values())
+    st.html(render("session/place.html", place=places.index(section or title) + 1, title=title))
+
+
+def _turn_to(title: str) -> None:
     """Let the widgets of another page start anew: Streamlit keeps their values, but the browser does not."""
     if st.session_state.get("shown_page") != title:
+        state.distrust_address()
         for key in [key for key in st.session_state if str(key).startswith(("in_", "page_"))]:
             del st.session_state[key]
         st.session_state.shown_page = title
@@ -114,7 +124,7 @@ def _drop_own_engine() -> None:
 def open_page(title: str) -> None:
     """Go to a page by its title, with the scenario as it is; a dialog or popover closes on the way."""
     file = next(file for file, name in PAGES if name == title)
-    st.switch_page(ROOT / "pages" / file)
+    st.switch_page(ROOT / "pages" / file, query_params=st.query_params.to_dict())  # none: a bare address
 
 
 def address_of(title: str) -> str:

@@ -42,7 +42,10 @@ STEPS_DROPPED = (
 
 def start() -> Scenario:
     """Return the session's scenario; reads the address at the start and after going back or forward."""
-    if "scenario" not in st.session_state or _went_through_history():
+    if "scenario" not in st.session_state:
+        adopt(st.query_params)
+    elif _went_through_history():
+        distrust_address()
         adopt(st.query_params)
     return st.session_state.scenario
 
@@ -50,6 +53,9 @@ def start() -> Scenario:
 def adopt(address: Mapping[str, Any]) -> None:
     """Take scenario and view settings from an address; what could not be used is kept as notes."""
     scenario, notes = from_query(address, ignore=PAGE_KEYS)
+    old = st.session_state.get("scenario", scenario)
+    if any(getattr(old, key) != getattr(scenario, key) for key in REFIT):
+        forget_frames()
     st.session_state.scenario = scenario
     st.session_state.notes = notes
     st.session_state.view = _read_view(address, notes)
@@ -295,8 +301,16 @@ def _text(value: str | float) -> str:
 def publish(**more: str) -> None:
     """Make the address bar hold the present state, and what a page adds to it."""
     wanted = address_parameters() | more
-    if st.query_params.to_dict() != wanted:
+    if st.session_state.pop("distrusted", False) or st.query_params.to_dict() != wanted:
         st.query_params.from_dict(wanted)
+
+
+def distrust_address() -> None:
+    """Let the next `publish` write the address even where it seems to be right.
+
+    On the way to another page, or back, the browser may have kept or got the parameters of what was before.
+    """
+    st.session_state.distrusted = True
 
 
 def embedded() -> bool:

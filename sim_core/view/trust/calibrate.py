@@ -135,11 +135,17 @@ def _error(found: np.ndarray, metric: str) -> float:
 def fit_notes(engine: OwnEngine) -> list[str]:
     """Return what must be known beside the finding: speed, schedule, saturation, what was no use."""
     found = [engine_words(engine), engine.remark]
-    steep = int(engine.steep.sum())
+    over = int(engine.overloaded.sum())
+    steep = int(engine.steep.sum()) - over
     if steep:
         found.append(
             f"{many_words(steep)} above 90 % of the rate that saturates: there, a few percent of speed "
             "decide the waiting, and errors grow. Judge the engine by the others."
+        )
+    if over:
+        found.append(
+            f"{many_words(over)} above 110 % of the rate that saturates: the queue grows as long as the run "
+            "lasts, and TTFT with it. Judge the engine by the others."
         )
     left_out = [entry for entry in engine.entries if entry.point.left_out]
     if left_out:
@@ -416,7 +422,8 @@ def table_rows(engine: OwnEngine) -> list[dict[str, Any]]:
             ratio = engine.after[place, METRICS.index(metric)]
             row[name] = metric_words(metric, measured)
             row[f"{name}: own engine"] = calibrate_figures.error_ratio_words(ratio) if ratio > 0 else "–"
-        row["Remark"] = own_engine.remark(entry) or ("near saturation" if engine.steep[place] else "")
+        standing = "overloaded" if engine.overloaded[place] else "near saturation"
+        row["Remark"] = own_engine.remark(entry) or (standing if engine.steep[place] else "")
         row["File"] = entry.file
         found.append(row)
     return found

@@ -27,6 +27,7 @@ from sim_core.sweep.ranges import SEEDS
 from sim_core.traffic import draws
 from sim_core.view.drawing.figures import LIMITS
 from sim_core.view.drawing.words import number, quantity
+from sim_core.view.parts.views import tabs
 
 _TEXT = (Path(__file__).parent / "method.md").read_text(encoding="utf-8")
 
@@ -39,24 +40,23 @@ def show(scenario: Scenario) -> None:
         "step. Formulas, constants, limits and presets on this page come from the code and its files."
     )
     sections = {
-        "Definitions": _definitions,
-        "Cost of a step": lambda: _cost(scenario),
-        "Scheduler": _scheduler,
-        "Two pools": lambda: st.markdown(section("Two pools")),
-        "Traffic that shifts": _shifting,
-        "Comparing": _comparing,
-        "Timelines": lambda: st.markdown(section("Timelines and late tokens")),
-        "Your own engine": lambda: st.markdown(section("Your own engine")),
-        "Lessons and rooms": _teaching,
-        "Controls": _controls,
-        "Presets": _presets,
-        "Limits": lambda: st.markdown(section("Limits")),
+        "definitions": _definitions,
+        "cost": lambda: _cost(scenario),
+        "scheduler": _scheduler,
+        "pools": lambda: st.markdown(section("Two pools")),
+        "shifts": _shifting,
+        "comparing": _comparing,
+        "timelines": lambda: st.markdown(section("Timelines and late tokens")),
+        "engine": lambda: st.markdown(section("Your own engine")),
+        "teaching": _teaching,
+        "controls": _controls,
+        "presets": _presets,
+        "limits": lambda: st.markdown(section("Limits")),
     }
-    tabs = st.tabs(list(sections), key="in_method", on_change="rerun")
-    for tab, draw in zip(tabs, sections.values(), strict=True):
+    for key, tab in tabs("method").items():
         if tab.open:
             with tab:
-                draw()
+                sections[key]()
 
 
 def section(title: str) -> str:

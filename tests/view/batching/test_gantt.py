@@ -12,6 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
+from sim_core.catalogue.models import model
 from sim_core.results.story import KINDS, QUEUED
 from sim_core.results.timeline import LATE, POLICIES, SEGMENT, Timeline, timelines
 from sim_core.scenario.scenario import Scenario
@@ -64,8 +65,9 @@ def by_hand(policy: str = "chunked", bars: list = BARS, late: list = SLOW, **cha
 
 def refused() -> Timeline:
     """Return the timeline with a request 2 that never fits; it arrives after 0.25 s."""
-    story = SimpleNamespace(run=SimpleNamespace(arrival_s=np.array([0.0, 0.15, 0.25])))
-    return by_hand(rejected=np.array([2]), story=story)
+    priced, price = SimpleNamespace(model=model("llama-3.1-8b")), SimpleNamespace(request_limit_tokens=2000)
+    run = SimpleNamespace(arrival_s=np.array([0.0, 0.15, 0.25]), priced=priced, price=price)
+    return by_hand(rejected=np.array([2]), story=SimpleNamespace(run=run))
 
 
 SCENARIOS = {
@@ -259,6 +261,7 @@ def test_a_request_that_never_fits_is_marked(rows: str, row: int | None) -> None
     (cross,) = traces(drawing, name="never fits")
     assert cross["x"] == [0.25]
     assert "request 2 never fits" in cross["text"][0]
+    assert "longer than what the KV cache can hold of one request, 2,000 tokens" in cross["hovertemplate"]
     assert row is None or cross["y"] == [row]
     low, high = drawing.figure["layout"]["yaxis"]["range"]
     assert high < cross["y"][0] < low

@@ -9,16 +9,18 @@ import pytest
 from starlette.requests import Request
 
 from sim_core.view.session import server
-from sim_core.view.session.server import PLOTLY_PATH, EarlyPlotly
+from sim_core.view.session.server import PLOTLY_PATH, HeadScripts
 
 PAGE = b"<html><head><title>t</title></head><body></body></html>"
 
 
 def answered(body: bytes, accept: bytes) -> tuple[int, bytes]:
-    """Return the length that the headers name and the body, as a browser gets them."""
+    """Return the length that the headers name and the body, as a browser gets them that asks for less."""
     sent = []
 
     async def app(scope: dict, receive: None, send: object) -> None:
+        shortcuts = {b"accept-encoding", b"if-none-match"} & dict(scope["headers"]).keys()
+        assert not shortcuts or b"text/html" not in accept, "a page may come compressed, or not at all"
         headers = [(b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -26,18 +28,31 @@ def answered(body: bytes, accept: bytes) -> tuple[int, bytes]:
     async def send(message: dict) -> None:
         sent.append(message)
 
-    asyncio.run(EarlyPlotly(app)({"type": "http", "headers": [(b"accept", accept)]}, None, send))
+    headers = [(b"accept", accept), (b"accept-encoding", b"gzip"), (b"if-none-match", b'"old"')]
+    asyncio.run(HeadScripts(app)({"type": "http", "headers": headers}, None, send))
     start, content = sent
     return int(dict(start["headers"])[b"content-length"]), content["body"]
 
 
-def test_a_page_loads_plotly_early() -> None:
-    """Oracle: the page as it was, with one script in its head and a length that agrees."""
+def test_a_page_keeps_its_history_and_loads_plotly_early() -> None:
+    """Oracle: the page as it was, with two scripts in its head and a length that agrees."""
     length, body = answered(PAGE, b"text/html,*/*")
     assert length == len(body)
-    (tag,) = re.findall(rb"<script.*</script>", body, re.DOTALL)
-    assert body.replace(tag, b"") == PAGE
-    assert tag.startswith(f'<script data-path="./{PLOTLY_PATH}">'.encode())
+    (tags,) = re.findall(rb"<script.*</script>", body, re.DOTALL)
+    assert body.replace(tags, b"") == PAGE
+    assert tags.startswith(b'<script data-for="history">')
+    assert f'<script data-path="./{PLOTLY_PATH}">'.encode() in tags
+
+
+@pytest.mark.parametrize(
+    ("query", "there"), [(b"", "./"), (b"v=1&prompt_tokens=3000", "./?v=1&prompt_tokens=3000")]
+)
+def test_the_first_page_opens_by_its_name(query: bytes, there: str) -> None:
+    """Oracle: the address of the first page, with the same query."""
+    request = {"type": "http", "path": "/Frontier", "query_string": query, "headers": []}
+    answer = server.first_page(Request(request))
+    assert (answer.status_code, answer.headers["location"]) == (307, there)
+    assert "/Frontier" in [route.path for route in server.routes()]
 
 
 def test_what_is_no_page_is_left_alone() -> None:

@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from sim_core.fields.texts import counted
+from sim_core.price.memory import limit_words
 from sim_core.results.story import KINDS, QUEUED
 from sim_core.results.timeline import Timeline
-from sim_core.view.batching.gantt.late import Late, Panel, count_words, hover_data, late_marks
+from sim_core.view.batching.gantt.late import Late, Panel, hover_data, late_marks
 from sim_core.view.batching.gantt.metrics import METRICS, metrics_panels
 from sim_core.view.batching.gantt.parts import (
     BARS,
@@ -236,6 +238,7 @@ def _never_fit(panel: Panel, frame: PanelFrame, rows: str) -> Iterator[dict]:
     rejected = [int(request) for request in panel.timeline.rejected]
     if not rejected:
         return
+    run = panel.timeline.story.run
     times_s = frame.short(np.clip(panel.timeline.rejected_s, frame.start_s, frame.end_s))
     row = rejected if rows == "requests" else [panel.never] * len(rejected)
     texts = [f"\u2002request {request} never fits\u2002" for request in rejected]
@@ -256,8 +259,8 @@ def _never_fit(panel: Panel, frame: PanelFrame, rows: str) -> Iterator[dict]:
         cliponaxis=False,
         customdata=rejected,
         marker={"symbol": "x-thin", "size": 8, "line": {"width": 2, "color": INK}},
-        hovertemplate="<b>Request %{customdata} never fits</b><br>its prompt and answer need "
-        "more KV cache than there is<extra></extra>",
+        hovertemplate="<b>Request %{customdata} never fits</b><br>its prompt and answer are longer than "
+        f"{limit_words(run.priced.model, run.price.request_limit_tokens)}<extra></extra>",
     )
 
 
@@ -371,6 +374,6 @@ def timelines_sentence(timelines: Mapping[str, Timeline]) -> str:
     for policy, timeline in timelines.items():
         late = len(timeline.late)
         end = duration(1000 * timeline.end_s)
-        parts.append(f"{policy_words(policy)} ends at {end} with {count_words(late, 'late token')}")
+        parts.append(f"{policy_words(policy)} ends at {end} with {counted(late, 'late token')}")
     requests = max(len(np.unique(timeline.segments["request"])) for timeline in timelines.values())
-    return f"What {count_words(requests, 'request')} do over time, by scheduling policy: {'; '.join(parts)}."
+    return f"What {counted(requests, 'request')} do over time, by scheduling policy: {'; '.join(parts)}."

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from sim_core.fields.texts import counted
 from sim_core.results.story import PREFILL, STALLED
 from sim_core.results.timeline import Timeline
 from sim_core.view.batching.gantt.parts import ALARM, HOVERS, SAME_S, PanelFrame
@@ -20,14 +21,10 @@ LATE_MARKS = 120  # marks in a panel; with more, only the worst token of each ch
 def _delay_words(late: int, worst_ms: float, held: int, beside: int) -> str:
     if late:
         most = "" if late == 1 else "up to "
-        return f"<br>delayed {count_words(late, 'decode')} by {most}{duration(worst_ms)}"
+        return f"<br>delayed {counted(late, 'decode')} by {most}{duration(worst_ms)}"
     if held:
-        return f"<br>{count_words(held, 'decode')} stood still meanwhile"
-    return f"<br>with {count_words(beside, 'decode')} in the step, none late" if beside else ""
-
-
-def count_words(amount: int, word: str) -> str:
-    return f"{amount:,} {word}" + ("" if amount == 1 else "s")
+        return f"<br>{counted(held, 'decode')} stood still meanwhile"
+    return f"<br>with {counted(beside, 'decode')} in the step, none late" if beside else ""
 
 
 def late_targets(bars: np.ndarray, requests: pd.DataFrame) -> np.ndarray:

@@ -2,6 +2,7 @@
 // Python sends one JSON text as bytes: {figure, plotly, title, filename, alt, height, settle_ms, revision, player, ...}.
 
 const LEAST_PX = 240;
+const BAR_PX = 32;  // of Plotly's toolbar, which stands beneath the chart where nothing hovers
 // Of two calls for one element that come close together, Streamlit may clean up the later one, which is on the page.
 // So nothing ends that still stands on the page a moment later.
 const LINGER_MS = 500;
@@ -67,7 +68,8 @@ async function draw(chart) {
 function heightOf({ frame, spec }) {
   const top = (element) => Math.round(element.getBoundingClientRect().top);
   const fills = spec.fill && !spec.player && [...document.querySelectorAll(".bs-chart")].every((other) => top(other) === top(frame));
-  return fills ? Math.max(LEAST_PX, innerHeight - top(frame) - 16) : spec.height;
+  const beneath = 16 + (matchMedia("(hover: none)").matches ? BAR_PX : 0);
+  return fills ? Math.max(LEAST_PX, innerHeight - top(frame) - beneath) : spec.height;
 }
 
 /** Hand the player what it plays; a chart without anything to play has none. */
