@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from sim_core.command.inputs import LOAD
@@ -53,23 +52,6 @@ def _drop_output() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
-
-
-def write_csv(table: Any, path: str) -> None:
-    """Write a DataFrame to a file."""
-    try:
-        table.to_csv(path, index=False, lineterminator="\n", encoding="utf-8")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ScenarioError(f"{path[:100]!r} cannot be written: {reason}.") from None
-
-
-def write_text(text: str, path: str) -> None:
-    try:
-        Path(path).write_text(text, encoding="utf-8", newline="\n")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ScenarioError(f"{path[:100]!r} cannot be written: {reason}.") from None
 
 
 def report_text(summary: Mapping[str, Any], form: str) -> str:
