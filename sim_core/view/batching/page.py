@@ -25,7 +25,7 @@ from sim_core.view.batching.waiting import wait
 from sim_core.view.drawing import trust_words
 from sim_core.view.drawing.figures import in_lines
 from sim_core.view.drawing.templates import Markup, render
-from sim_core.view.drawing.words import duration, number, percent, quantity
+from sim_core.view.drawing.words import duration, literal, number, percent, quantity
 from sim_core.view.frontier import page as panels
 from sim_core.view.parts import actions, controls, pieces, trust_badge
 from sim_core.view.parts.chart import Heading, chart
@@ -65,7 +65,7 @@ def show(scenario: Scenario) -> None:
             case "endings":
                 show_endings(scenario)
     except ScenarioError as error:
-        st.warning(str(error), icon=":material/block:")
+        st.warning(literal(str(error)), icon=":material/block:")
 
 
 def show_timelines(scenario: Scenario) -> None:

@@ -20,6 +20,7 @@ from sim_core.scenario.request_lists import (
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.draws import requests_sent
 from sim_core.traffic.traces import read_trace
+from sim_core.view.drawing.words import literal
 from sim_core.view.session import shell, state
 
 MOST = 60
@@ -71,7 +72,7 @@ def _editor(scenario: Scenario, followed: Scenario) -> None:
             "Draw requests at random again", on_click=_draw_again, type="tertiary", icon=":material/shuffle:"
         )
     if st.session_state.get("requests_problem"):
-        st.warning(st.session_state.requests_problem, icon=":material/info:")
+        st.warning(literal(st.session_state.requests_problem), icon=":material/info:")
 
 
 def table_of(scenario: Scenario) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from sim_core.scenario.scenario import FIELDS, SPECS, Scenario, accelerator_of, 
 from sim_core.view.drawing import figures, trust_words
 from sim_core.view.drawing.figures import LIMITS, Row, curves
 from sim_core.view.drawing.templates import render
-from sim_core.view.drawing.words import Along, duration, number, percent
+from sim_core.view.drawing.words import Along, duration, literal, number, percent
 from sim_core.view.frontier import words as findings
 from sim_core.view.frontier.figures import (
     fit_load,
@@ -396,5 +396,5 @@ def reading_help(sweep: Sweep) -> None:
     notes = [*accelerator_of(scenario).warnings, *model_of(scenario).warnings]
     st.caption(
         f"{words} Simulated with the {scenario.calibration} calibration; definitions and limits are on the "
-        f"Method page. {' '.join(notes)}"
+        f"Method page. {literal(' '.join(notes))}"
     )

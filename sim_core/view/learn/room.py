@@ -20,6 +20,7 @@ from sim_core import catalogue
 from sim_core.questions.teaching import lessons
 from sim_core.questions.teaching.rooms import STAGES, Room, RoomError, Rooms, new_participant, read_code
 from sim_core.view.drawing.templates import render
+from sim_core.view.drawing.words import literal
 from sim_core.view.learn import lesson_figures, room_figures
 from sim_core.view.learn.lesson_words import explained, filled, guess_verdict, guess_words
 from sim_core.view.learn.lessons import guess_field, guess_in
@@ -245,7 +246,7 @@ def host(store: Rooms, place: Place) -> None:
             mark = median(guesses) if guesses else None, ROOMS_MIDDLE
             _revealed(room, guesses, words, mark, room_figures.LARGE)
     _controls(store, place, room)
-    st.markdown(f":small[Join at {join}, code {place.code}.]")
+    st.markdown(f":small[Join at {literal(join)}, code {place.code}.]")
     if "//localhost" in join or "//127." in join:
         st.caption(
             "Other devices cannot reach “localhost”. Start the app with `--server.address 0.0.0.0` and open "

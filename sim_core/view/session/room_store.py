@@ -11,6 +11,7 @@ import streamlit as st
 from sqlalchemy.exc import SQLAlchemyError
 
 from sim_core.questions.teaching.rooms import RoomError, Rooms
+from sim_core.view.drawing.words import literal
 
 SETTING = "BATCHSCOPE_ROOMS_URL"  # such as postgresql+psycopg://user:password@host/database
 FILE = Path(__file__).parent.parent.parent.parent / "rooms.sqlite"
@@ -62,7 +63,7 @@ def guarded(act: Callable[[], None]) -> bool:
     try:
         act()
     except RoomError as error:
-        st.toast(str(error), icon=":material/info:")
+        st.toast(literal(str(error)), icon=":material/info:")
     except SQLAlchemyError:
         st.toast("The room's database did not answer. Try again in a moment.", icon=":material/info:")
     else:

@@ -11,7 +11,7 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.questions.shift.cluster import REALLOCATIONS, reallocation_keys, reallocation_kind
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.traces import MAX_UPLOAD_BYTES, read_trace
-from sim_core.view.drawing.words import number, percent, quantity
+from sim_core.view.drawing.words import literal, number, percent, quantity
 from sim_core.view.parts import controls, pieces
 from sim_core.view.parts.lengths import lengths
 from sim_core.view.parts.sidebar import (
@@ -99,11 +99,11 @@ def _upload() -> None:
         try:
             trace = read_trace(file.getvalue(), file.name, MAX_UPLOAD_BYTES)
         except ScenarioError as error:
-            st.error(str(error))
+            st.error(literal(str(error)))
             return
         st.session_state.shift_trace = (file.file_id, trace)
     trace = st.session_state.shift_trace[1]
-    st.caption(f"{trace.name}: {len(trace):,} requests." + "".join(f" {note}" for note in trace.notes))
+    st.caption(literal(" ".join([f"{trace.name}: {len(trace):,} requests.", *trace.notes])))
 
 
 def _reallocation(scenario: Scenario) -> None:
