@@ -25,6 +25,7 @@ import pandas as pd
 
 from sim_core.fields.errors import ScenarioError, shown
 from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario
+from sim_core.traffic.csv_rows import commas_note, rows_beyond
 from sim_core.traffic.requests import Requests, read_only
 
 Source = str | os.PathLike[str] | bytes | bytearray | BinaryIO | TextIO
@@ -34,6 +35,7 @@ MAX_ROWS = 5_000_000
 MAX_TOKENS = 1_000_000
 MAX_SPAN_S = 1e8
 MAX_HEADER_BYTES = 100_000
+MAX_JSON_LINE = 1_000_000  # characters of one request; its lists take far more memory than their text
 
 
 class Format(NamedTuple):
@@ -63,6 +65,7 @@ class Columns(NamedTuple):
     prompt_tokens: np.ndarray
     output_tokens: np.ndarray
     line_of: Callable[[int], int]
+    notes: tuple[str, ...] = ()
 
 
 def read_trace(source: Source, name: str = "", max_bytes: int = MAX_FILE_BYTES) -> Requests:
@@ -164,6 +167,7 @@ def _read_csv(text: str, name: str) -> Columns:
     header = _header(text, name)
     form = _format_of(header, name)
     _refuse_too_many(text.count("\n"), name)
+    notes = _surplus_notes(text, len(header), name)
     try:
         frame = pd.read_csv(
             io.StringIO(text),
@@ -184,12 +188,29 @@ def _read_csv(text: str, name: str) -> Columns:
         _numbers(frame[form.prompt], form.prompt, name, line_of),
         _numbers(frame[form.output], form.output, name, line_of),
         line_of,
+        notes,
     )
+
+
+def _surplus_notes(text: str, width: int, name: str) -> tuple[str, ...]:
+    """Return what is said of empty fields that the header does not have; raise at one that is not empty."""
+    commas = 0
+    for row in rows_beyond(text, width, name):
+        if not row.is_whole:
+            raise ScenarioError(
+                f"{name}, line {row.line}: {row.surplus_words()}. Name the column there, or quote the field."
+            )
+        commas += 1
+    return (commas_note(commas),) if commas else ()
 
 
 def _header(text: str, name: str) -> list[str]:
     """Return the names of the columns."""
-    first = text.lstrip()[:MAX_HEADER_BYTES]
+    first = text.lstrip().partition("\n")[0]
+    if len(first) > MAX_HEADER_BYTES:
+        raise ScenarioError(
+            f"{name}, line 1, has {len(first):,} characters; a header has at most {MAX_HEADER_BYTES:,}."
+        )
     try:
         return [column.strip() for column in next(csv.reader(io.StringIO(first)))]
     except (csv.Error, StopIteration) as error:
@@ -297,6 +318,11 @@ def _filled_lines(text: str) -> Iterator[tuple[int, str]]:
 
 def _json_row(words: str, name: str, line: int) -> tuple[float, float, float]:
     """Return timestamp [ms], prompt and output of one line."""
+    if len(words) > MAX_JSON_LINE:
+        raise ScenarioError(
+            f"{name}, line {line}, has {len(words):,} characters; the limit is {MAX_JSON_LINE:,}. "
+            "Leave all but the lengths out."
+        )
     try:
         row = json.loads(words)
     except (ValueError, RecursionError):
@@ -332,7 +358,7 @@ def _checked(columns: Columns, name: str) -> Requests:
     form = columns.format
     if len(columns.arrival_s) == 0:
         raise ScenarioError(f"{name} has a header but no requests; add one line per request.")
-    notes: list[str] = []
+    notes = list(columns.notes)
     arrival_s = columns.arrival_s
     _check_arrivals(arrival_s, columns, name)
     if form is not OWN:

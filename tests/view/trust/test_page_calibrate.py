@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from functools import partial
 from pathlib import Path
 
@@ -245,3 +246,35 @@ def test_a_point_says_what_it_lacks() -> None:
     assert "cannot be simulated" in " ".join(fit_notes(engine))
     assert OwnSteps._fields == ("tokens", "decode_context", "prefill_pairs", "time_ms")
     assert FINDING in said(with_example())
+
+
+# --- hostile files ---------------------------------------------------------------------------------
+
+MARKS = "![x](http://127.0.0.1:9/t.png)<b>:red[boo]"
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.json", json.dumps({MARKS: 1}).encode()),
+        (f"{MARKS}.json", b"{}"),
+        (f"{MARKS}.csv", REQUESTS.encode()),
+        ("a.csv", (REQUESTS + f"1,1,1,1,{MARKS}\n").encode()),
+        ("a.toml", f"step_tokens = [1]\n'{MARKS}' = 1\n".encode()),
+        (f"{MARKS}.toml", b"step_tokens = [1]\n" + b"a." * 20_000 + b"a = 1\n"),
+    ],
+)
+def test_a_file_s_text_is_no_markdown(name: str, data: bytes) -> None:
+    """Oracle: CommonMark: in what is Markdown no picture, tag or directive is left outside of code."""
+    app = visit()
+    app.file_uploader[0].upload(name, data)
+    app = healthy(app.run())
+    texts = [
+        element.value for kind in ("error", "markdown", "caption", "warning") for element in app.get(kind)
+    ]
+    assert any("\\[x" in text or "`" in text or "a.csv" in text for text in texts)
+    for text in texts:
+        bare = re.sub(r"`[^`]*`|\\\\.", "", text)
+        assert "](http" not in bare
+        assert "<b>" not in bare
+        assert ":red[" not in bare

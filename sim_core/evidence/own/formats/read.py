@@ -14,6 +14,7 @@ mlcommons/inference, loadgen/results.cc (mlperf_log_summary.txt).
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections.abc import Iterator
@@ -29,6 +30,8 @@ from sim_core.fields.errors import ScenarioError, shown
 
 MAX_BYTES = 20_000_000  # a detailed result of a thousand answers of a thousand tokens
 MAX_CONTAINERS = 400_000  # lists and objects of a JSON file: each takes far more memory than its text
+MAX_VALUES = 3_000_000  # of a JSON file, for the same reason
+MAX_ENTRIES = 2_000  # runs of a file that are looked at; fewer become points
 
 
 def read_upload(data: bytes, name: str) -> Upload:
@@ -52,12 +55,15 @@ def read_upload(data: bytes, name: str) -> Upload:
         return _from_json(text, name)
     if "MLPerf Results Summary" in text[:10_000]:
         return finished(name, "mlperf", [mlperf(text, name)], [])
-    return _from_csv(text, name)
+    try:
+        return _from_csv(text, name)
+    except csv.Error as error:
+        raise ScenarioError(f"{name} is no CSV that can be read: {error}.") from None
 
 
 def is_profile(data: bytes) -> bool:
     """Return whether a file is an engine profile rather than a measurement: TOML with one of its keys."""
-    head = data[:MAX_BYTES].lstrip(b"\xef\xbb\xbf \t\r\n")[:200_000]
+    head = data[:MAX_BYTES].lstrip(b"\xef\xbb\xbf \t\r\n")[:200_000].replace(b"\r", b"\n")
     return re.search(rb"^(step_tokens|constants)\s*=", head, re.MULTILINE) is not None
 
 
@@ -88,12 +94,12 @@ def _text(data: bytes, name: str) -> str:
             raise ScenarioError(f"{name} is {what}. {way_out}, and upload the text file.")
     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
-        text = data.decode(encoding).lstrip()
+        text = data.decode(encoding).replace("\r\n", "\n").replace("\r", "\n").lstrip()
     except UnicodeDecodeError:
         raise ScenarioError(f"{name} is not text (UTF-8). {_known()}") from None
     if not text:
         raise ScenarioError(f"{name} is empty. {_known()}")
-    if "\x00" in text[:4096]:
+    if "\x00" in text:
         raise ScenarioError(f"{name} is a binary file. {_known()}")
     if text[0] == "<":
         raise ScenarioError(f"{name} is HTML or XML. {_known()}")
@@ -115,19 +121,36 @@ def _from_json(text: str, name: str) -> Upload:
             f"{name} has more than {MAX_CONTAINERS:,} lists and objects, the limit. "
             "Upload the summary without the details of each request."
         )
+    if text.count(",") > MAX_VALUES:
+        raise ScenarioError(
+            f"{name} has more than {MAX_VALUES:,} values, the limit. "
+            "Upload the summary without the details of each token."
+        )
     entries = list(_objects(text, name))
     if not entries:
         raise ScenarioError(f"{name} holds no JSON object. {_known()}")
-    first = entries[0]
+    first, notes = entries[0], _cut(entries)
     if isinstance(first.get("benchmarks"), list):
-        return guidellm(first, name)
+        notes = _cut(first["benchmarks"])
+        return _noted(guidellm(first, name), notes)
     if isinstance(first.get("time_to_first_token"), dict) or isinstance(first.get("request_latency"), dict):
         points = [aiperf(aiperf_values(entry), aiperf_load(entry)) for entry in entries]
-        return finished(name, "aiperf", points, [])
+        return finished(name, "aiperf", points, notes)
     if any(key in first for key in ("mean_ttft_ms", "median_ttft_ms", "output_throughput", "mean_tpot_ms")):
-        return serving(entries, name)
+        return _noted(serving(entries, name), notes)
     keys = ", ".join(shown(key, 30) for key in list(first)[:4])
     raise ScenarioError(f"{name} is JSON of an unknown kind (its first keys: {keys or 'none'}). {_known()}")
+
+
+def _cut(entries: list[Any]) -> list[str]:
+    """Cut a list of runs to what is looked at, and return what is said of it: one point takes some work."""
+    count = len(entries)
+    del entries[MAX_ENTRIES:]
+    return [f"Only the first {MAX_ENTRIES:,} of {count:,} runs are read."] if count > MAX_ENTRIES else []
+
+
+def _noted(upload: Upload, notes: list[str]) -> Upload:
+    return upload._replace(notes=(*notes, *upload.notes))
 
 
 def _objects(text: str, name: str) -> Iterator[dict[str, Any]]:
