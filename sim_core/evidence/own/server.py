@@ -181,7 +181,7 @@ class OpenAIServer:
         finally:
             begin.set()
             for connection in connections:
-                _cut_off(connection)
+                connection.cut_off()
         return [found[place] for place in range(len(calls))]
 
     def _next(self, answers: queue.SimpleQueue[tuple[int, Answer | Exception]]) -> tuple[int, Answer]:
@@ -207,12 +207,12 @@ class OpenAIServer:
     def _out_of_time(self) -> OutOfTime:
         return OutOfTime(f"{self._where('')} has not answered within the {self._seconds:g} s given.")
 
-    def _connection(self) -> http.client.HTTPConnection:
+    def _connection(self) -> _Connection:
         timeout_s = min(self._timeout_s, self._left_s())
         if self._secure:
             context = ssl.create_default_context()
-            return http.client.HTTPSConnection(self._host, self._port, timeout=timeout_s, context=context)
-        return http.client.HTTPConnection(self._host, self._port, timeout=timeout_s)
+            return _SecureConnection(self._host, self._port, timeout=timeout_s, context=context)
+        return _Connection(self._host, self._port, timeout=timeout_s)
 
     # Requests
 
@@ -300,6 +300,30 @@ class OpenAIServer:
         return printable(f"{'https' if self._secure else 'http'}://{self._host}{port}{self._path}{path}")
 
 
+class _Connection(http.client.HTTPConnection):
+    """A connection that another thread may cut off, also where its answer has taken the socket over."""
+
+    connected: socket.socket | None = None
+    is_over = False
+
+    def connect(self) -> None:
+        super().connect()
+        self.connected = self.sock
+        if self.is_over:
+            raise TimeoutError
+
+    def cut_off(self) -> None:
+        """End what the connection still does; its own thread then closes it."""
+        self.is_over = True
+        if self.connected is not None:
+            with suppress(OSError):  # it has been closed
+                socket.socket.shutdown(self.connected, socket.SHUT_RDWR)
+
+
+class _SecureConnection(_Connection, http.client.HTTPSConnection):
+    pass
+
+
 class _Refused(ScenarioError):
     """A request that the server understands and does not take."""
 
@@ -318,7 +342,7 @@ def _parts_of(url: str) -> tuple[bool, str, int | None, str]:
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         good = parts.scheme in ("http", "https") and parts.hostname and len(parts.hostname) < 254
-        if good and parts.path.isascii() and parts.path.isprintable() and " " not in parts.path:
+        if good and url.isprintable() and parts.path.isascii() and " " not in url:
             return parts.scheme == "https", str(parts.hostname), parts.port, parts.path.rstrip("/")
     except ValueError:  # a port or an IPv6 address that is none
         pass
@@ -339,14 +363,6 @@ def _start(threads: Sequence[threading.Thread]) -> None:
         raise ScenarioError(
             f"this machine does not run {len(threads):,} streams at once; give fewer --streams."
         ) from None
-
-
-def _cut_off(connection: http.client.HTTPConnection) -> None:
-    """End what a connection still does; its thread then closes it."""
-    connected = connection.sock  # None once its thread has closed it
-    if connected is not None:
-        with suppress(OSError):
-            socket.socket.shutdown(connected, socket.SHUT_RDWR)
 
 
 def _read_events(response: http.client.HTTPResponse) -> tuple[list[float], dict[str, Any]]:
@@ -395,7 +411,7 @@ def _lines(response: http.client.HTTPResponse) -> Iterator[bytes]:
     """Yield the lines of a stream, none longer than `MAX_LINE`, not more than `MAX_STREAM` in all. [bytes]"""
     total = 0
     while line := response.readline(MAX_LINE + 1):
-        total += len(line)
+        total += max(len(line), 40)  # a blank line takes time, too
         if len(line) > MAX_LINE:
             raise ScenarioError(f"the server's stream has a line of more than {MAX_LINE:,} characters.")
         if total > MAX_STREAM:
