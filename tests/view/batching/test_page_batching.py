@@ -246,3 +246,10 @@ def test_rows_of_experiments_have_the_badge_of_their_policy() -> None:
     assert badges == {"static": trust.EXTRAPOLATED, "chunked": trust.VALIDATED}
     shown = said(visit())
     assert shown.count("Static batching (policy)") and f">{trust.VALIDATED}</span>" in shown
+
+
+def test_two_pools_get_timelines_of_one() -> None:
+    """Oracle: no exception; the step log that can be taken away is one of those that are drawn."""
+    app = healthy(visit(policy="disaggregated"))
+    assert FINDING in said(app)
+    assert [file.label for file in app.get("download_button")].count("Step log") == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from sim_core.scenario.link.page_settings import SETTINGS
 from sim_core.scenario.profiles import read_profile
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.trust import calibrate_figures
-from sim_core.view.trust.calibrate import fit_notes, point_rows
+from sim_core.view.trust.calibrate import file_words, fit_notes, point_rows
 from sim_core.view.trust.uploads import example
 from tests.visits import FINDING, address, finding, healthy, open_page, said
 
@@ -278,3 +279,13 @@ def test_a_file_s_text_is_no_markdown(name: str, data: bytes) -> None:
         assert "](http" not in bare
         assert "<b>" not in bare
         assert ":red[" not in bare
+
+
+@pytest.mark.parametrize(
+    "name", ["a.json", "it's mine.csv", "$(reboot).csv", "`x`;y|z&.csv", "-out.csv", "a\nb.csv"]
+)
+def test_names_in_the_command_are_quoted(name: str) -> None:
+    """Oracle: Python's reading of a POSIX shell's words; a leading dash is no option."""
+    [word] = shlex.split(file_words([name]))
+    assert Path(word) == Path(name)
+    assert not word.startswith("-")
