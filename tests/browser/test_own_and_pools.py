@@ -88,12 +88,10 @@ def test_a_wrong_file_is_refused_in_words(visit: Callable[..., Visit]) -> None:
     [
         ("/Calibrate", "a.json", '{"![x](http://127.0.0.1:9/k.png)": 1, ":red[boo]": 2}'),
         ("/Calibrate", "![x](http:##127.0.0.1:9#k.png).json", "{}"),
-        ("/Traffic_shift?demand=trace", "a.csv", "arrival_s,prompt_tokens,output_tokens\n![x](//127.0.0.1:9/t.png),1,1\n"),
+        ("/Traffic_shift?demand=trace", "a.csv", f"{TRACE_HEADER}\n![x](//127.0.0.1:9/t.png),1,1\n"),
     ],
-)  # fmt: skip
-def test_a_refused_file_is_shown_as_text(
-    visit: Callable[..., Visit], path: str, name: str, text: str
-) -> None:
+)
+def test_a_refused_file_is_text(visit: Callable[..., Visit], path: str, name: str, text: str) -> None:
     """Oracle: the message has the file's own characters, and the page neither pictures nor requests of them."""
     one = visit(path, shows="[data-testid=stFileUploader]")
     file = {"name": name.replace("#", "\u2215"), "mimeType": "text/plain", "buffer": text.encode()}
