@@ -92,7 +92,7 @@ def test_a_wrong_file_is_refused_in_words(visit: Callable[..., Visit]) -> None:
     ],
 )
 def test_a_refused_file_is_text(visit: Callable[..., Visit], path: str, name: str, text: str) -> None:
-    """Oracle: the message has the file's own characters, and the page neither pictures nor requests of them."""
+    """Oracle: the message has the file's own characters; no picture or link is made of them, nor fetched."""
     one = visit(path, shows="[data-testid=stFileUploader]")
     file = {"name": name.replace("#", "\u2215"), "mimeType": "text/plain", "buffer": text.encode()}
     one.page.locator("input[type=file]").first.set_input_files([file])
