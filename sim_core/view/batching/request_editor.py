@@ -24,6 +24,7 @@ from sim_core.view.drawing.words import literal
 from sim_core.view.session import shell, state
 
 MOST = 60
+MAX_PASTED = 100_000  # characters
 HEADER = "arrival_s,prompt_tokens,output_tokens"
 COLUMNS = {
     "arrival_s": st.column_config.NumberColumn(
@@ -110,6 +111,10 @@ def from_text(text: str) -> str:
     if not text:
         raise ScenarioError(
             f"nothing is pasted; paste lines of {HEADER}, or a list such as {REQUEST_LIST_EXAMPLE}."
+        )
+    if len(text) > MAX_PASTED:
+        raise ScenarioError(
+            f"{len(text):,} characters are pasted; the limit is {MAX_PASTED:,}. Keep {MOST} requests."
         )
     if ":" in text.partition(",")[0] and not text.startswith(("{", "[")):
         return write_request_list(parse_request_list(text.replace("\n", ","))[:MOST])

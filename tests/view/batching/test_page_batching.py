@@ -168,6 +168,7 @@ def test_pasted_text_becomes_a_list(text: str, expected: str) -> None:
         ("0,-5,1", "the pasted text"),
         ("<script>alert(1)</script>", "the pasted text"),
         ("0:1:99999999", "request_list"),
+        ("0:1:1," * 100_000, "600,000 characters are pasted; the limit is 100,000"),
     ],
 )
 def test_bad_pastes_are_refused_in_words(text: str, words: str) -> None:
