@@ -109,11 +109,13 @@ def followed(scenario: Scenario) -> Scenario:
 
 
 def window(scenario: Scenario) -> tuple[float, float]:
-    """Return the stretch of time that the view asks for. [s]"""
+    """Return the stretch of time that the view asks for, not beyond the end of the longest run. [s]"""
     if state.view("extent") == "first":
         return 0.0, math.inf
-    start_s = state.view_number("from_s")
-    return start_s, start_s + span_s(scenario)
+    width_s = span_s(scenario)
+    last_s = max(max(run_ends_s(scenario).values()) - width_s, 0.0)
+    start_s = min(state.view_number("from_s"), last_s)
+    return start_s, start_s + width_s
 
 
 def span_s(scenario: Scenario) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import shlex
 import subprocess
 import sys
@@ -254,3 +255,18 @@ def test_two_pools_get_timelines_of_one() -> None:
     app = healthy(visit(policy="disaggregated"))
     assert FINDING in said(app)
     assert [file.label for file in app.get("download_button")].count("Step log") == 1
+
+
+@pytest.mark.parametrize("from_s", ["1e9", "100"])
+def test_a_stretch_behind_the_end_of_the_run_shows_its_last_one(from_s: str) -> None:
+    """Oracle: no exception, and bars in the chart: some request is served in the last stretch."""
+    query = {
+        "extent": "run",
+        "requests": "20",
+        "from_s": from_s,
+        "arrival_per_s": "20",
+        "output_tokens": "50",
+    }
+    app = healthy(visit(**query))
+    [drawing] = [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
+    assert any(len(trace.get("x") or ()) for trace in drawing["data"])
