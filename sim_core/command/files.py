@@ -27,9 +27,7 @@ def try_place(path: str) -> None:
             raise IsADirectoryError(None, "Is a directory")
         if _is_special(place):
             return
-        handle, beside = tempfile.mkstemp(prefix=".batchscope-", dir=place.parent)
-        os.close(handle)
-        os.unlink(beside)
+        _beside(place).unlink()
     except (OSError, ValueError) as error:
         raise _cannot(path, error) from None
 
@@ -52,9 +50,7 @@ def _write(path: str, fill: Callable[[Path], object]) -> None:
         if _is_special(place):
             fill(place)
             return
-        handle, name = tempfile.mkstemp(prefix=".batchscope-", dir=place.parent)
-        os.close(handle)
-        beside = Path(name)
+        beside = _beside(place)
         try:
             fill(beside)
             beside.chmod(_mode_of(place))
@@ -63,6 +59,15 @@ def _write(path: str, fill: Callable[[Path], object]) -> None:
             beside.unlink(missing_ok=True)
     except (OSError, ValueError) as error:
         raise _cannot(path, error) from None
+
+
+def _beside(place: Path) -> Path:
+    """Return a new, empty file in the folder of a place, if that place may be written at all."""
+    if place.exists() and not os.access(place, os.W_OK):
+        raise PermissionError(None, "Permission denied")
+    handle, name = tempfile.mkstemp(prefix=".batchscope-", dir=place.parent)
+    os.close(handle)
+    return Path(name)
 
 
 def _is_special(place: Path) -> bool:

@@ -36,6 +36,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _fail(message: str) -> int:
     """Say in one line what is wrong and return the exit status for it."""
-    line = " ".join(message.split())
-    say_on_stderr(f"Error: {''.join(mark if mark.isprintable() else '?' for mark in line)}")
+    say_on_stderr(f"Error: {' '.join(message.split())}")
     return BAD_INPUT

@@ -120,6 +120,7 @@ def nested(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def say_on_stderr(line: str) -> None:
-    """Write a line to standard error, where there is one."""
+    """Write a line to standard error, where there is one; nothing in it can control a terminal."""
     if sys.stderr is not None:
-        print(line, file=sys.stderr, flush=True)
+        shown = "".join(mark if mark.isprintable() else "?" for mark in line)
+        print(shown, file=sys.stderr, flush=True)

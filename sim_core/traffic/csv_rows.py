@@ -81,12 +81,16 @@ def _lines(text: str, name: str) -> Iterator[str]:
 
 
 def places_of(header: Row, names: tuple[str, ...], name: str) -> list[int]:
-    """Return where some columns stand; raise if one stands there twice."""
+    """Return where some columns stand; raise unless each stands there once."""
     heads = [head.strip() for head in header.fields]
     for wanted in names:
         if heads.count(wanted) > 1:
             raise ScenarioError(
                 f"{name}, line {header.line}: the column {wanted} stands there twice; keep one."
+            )
+        if wanted not in heads:
+            raise ScenarioError(
+                f"{name}, line {header.line}: there is no column {wanted}, or a quotation mark has no end."
             )
     return [heads.index(wanted) for wanted in names]
 

@@ -66,6 +66,18 @@ def test_a_device_is_written_to_and_not_replaced() -> None:
     assert Path(os.devnull).is_char_device()
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_file_that_is_read_only_is_not_replaced(tmp_path: Path) -> None:
+    """Oracle: its rights, and what it holds."""
+    place = tmp_path / "out.txt"
+    place.write_text("old")
+    place.chmod(0o444)
+    for write in (files.try_place, lambda path: files.write_text("new", path)):
+        with pytest.raises(ScenarioError, match="Permission denied"):
+            write(str(place))
+    assert place.read_text() == "old"
+
+
 @pytest.mark.parametrize("path", ["missing/out.csv", ".", "a\x00b"])
 def test_a_place_where_nothing_can_be_written_is_told_at_once(
     path: str, tmp_path: Path, capsys: pytest.CaptureFixture

@@ -406,6 +406,12 @@ def test_runs_are_limited_before_they_become_points() -> None:
     assert upload.notes[0] == "Only the first 2,000 of 2,500 runs are read."
 
 
+def test_a_quotation_mark_without_an_end_in_the_header_is_said() -> None:
+    """Oracle: Python's csv: all behind the mark is one field."""
+    with pytest.raises(ScenarioError, match="there is no column e2e_ms, or a quotation mark has no end"):
+        read_upload((REQUESTS.replace("e2e_ms", 'e2e_ms"') + "0,1,1,1,1\n").encode(), "x.csv")
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_line_ends_and_encodings_are_read(end: str, encoding: str) -> None:
