@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from sim_core.command.inputs import LOAD
@@ -54,23 +53,6 @@ def _drop_output() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
-
-
-def write_csv(table: Any, path: str) -> None:
-    """Write a DataFrame to a file."""
-    try:
-        table.to_csv(path, index=False, lineterminator="\n", encoding="utf-8")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ScenarioError(f"{path[:100]!r} cannot be written: {reason}.") from None
-
-
-def write_text(text: str, path: str) -> None:
-    try:
-        Path(path).write_text(text, encoding="utf-8", newline="\n")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ScenarioError(f"{path[:100]!r} cannot be written: {reason}.") from None
 
 
 def report_text(summary: Mapping[str, Any], form: str) -> str:
@@ -151,6 +133,7 @@ def nested(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def say_on_stderr(line: str) -> None:
-    """Write a line to standard error, where there is one."""
+    """Write a line to standard error, where there is one; nothing in it can control a terminal."""
     if sys.stderr is not None:
-        print(line, file=sys.stderr, flush=True)
+        shown = "".join(mark if mark.isprintable() else "?" for mark in line)
+        print(shown, file=sys.stderr, flush=True)

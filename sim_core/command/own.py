@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sim_core.command.files import try_place, write_text
 from sim_core.command.group import cli
 from sim_core.command.inputs import SCENARIO_HELP, SET_HELP, Inputs
-from sim_core.command.output import emit, lines_of, say_on_stderr, write_text
+from sim_core.command.output import emit, lines_of, say_on_stderr
 from sim_core.fields.errors import ScenarioError
 from sim_core.results import text as report
 
@@ -53,6 +54,8 @@ def print_calibration(
     scenario: str, files: tuple[str, ...], settings: tuple[str, ...], out: str, form: str
 ) -> None:
     base = Inputs(scenario, settings, "").scenario
+    if out:
+        try_place(out)
     from sim_core.evidence.own import engine as own_engine
     from sim_core.scenario.profiles import profile_toml
 
@@ -60,10 +63,6 @@ def print_calibration(
     for note in (f"{upload.name}: {note}" for upload in read for note in upload.notes):
         say_on_stderr(f"Note: {note}")
     engine = own_engine.calibrate(read, base)
-    if engine.remark:
-        say_on_stderr(f"Note: {engine.remark}")
-    if out:
-        write_text(profile_toml(engine.profile), out)
     rows, summary = own_engine.rows(engine), own_engine.summary(engine)
     if form == "csv":
         emit(report.csv_text(rows))
@@ -72,6 +71,10 @@ def print_calibration(
     else:
         blocks = [report.table_text(rows, CALIBRATE_TABLE)] if rows else []
         emit("\n\n".join([*blocks, lines_of(summary)]))
+    if engine.remark:
+        say_on_stderr(f"Note: {engine.remark}")
+    if out:
+        write_text(profile_toml(engine.profile), out)
 
 
 @cli.command("measure", help=MEASURE_HELP)
@@ -81,7 +84,11 @@ def print_calibration(
     "--out", required=True, metavar="FILE", help="Where the profile goes, a TOML file for --profile."
 )
 @click.option(
-    "--seconds", default=120.0, show_default=True, type=click.FloatRange(5, 3600), help="Time limit."
+    "--seconds",
+    default=120.0,
+    show_default=True,
+    type=click.FloatRange(5, 3600),
+    help="Time limit of everything.",
 )
 @click.option("--streams", default=32, show_default=True, type=click.IntRange(2, 512), help="Most at a time.")
 @click.option("--api-key-env", default="OPENAI_API_KEY", show_default=True, metavar="NAME")
@@ -92,14 +99,26 @@ def write_measured_profile(
     from sim_core.evidence.own.server import OpenAIServer
     from sim_core.scenario.profiles import profile_toml
 
-    server = OpenAIServer(url, model, os.environ.get(api_key_env, ""))
+    try_place(out)
+    server = OpenAIServer(url, model, os.environ.get(api_key_env, ""), seconds=seconds)
     found = probe.measure_server(
         server, model, most_streams=streams, longest=server.longest, seconds=seconds, progress=say_on_stderr
     )
-    write_text(profile_toml(found.profile), out)
     emit(f"{out}: {probe.speed_words(found)}.\n{found.profile.source}")
+    for note in server.notes:
+        say_on_stderr(f"Note: {note}")
     if not probe.is_reliable(found):
         say_on_stderr("Note: probes are predicted badly; the server may have been busy with other requests.")
+    _write_or_print(profile_toml(found.profile), out)
+
+
+def _write_or_print(profile: str, out: str) -> None:
+    """Write a profile that took minutes to measure; print it where it cannot be written."""
+    try:
+        write_text(profile, out)
+    except ScenarioError:
+        emit(profile)
+        raise
 
 
 def _readable(files: Sequence[str]) -> list[Upload]:

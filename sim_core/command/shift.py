@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
+from sim_core.command.files import try_place, write_text
 from sim_core.command.group import cli
 from sim_core.command.inputs import SCENARIO_HELP, SET_HELP, Inputs, TraceFile, trace_option
-from sim_core.command.output import emit, lines_of, say_on_stderr, write_text
+from sim_core.command.output import emit, lines_of, say_on_stderr
 from sim_core.fields.errors import ScenarioError, did_you_mean
 from sim_core.results import text as report
 
@@ -51,6 +52,8 @@ def shift_traffic(
     form: str,
 ) -> None:
     inputs = Inputs(scenario, settings, "")
+    if timeline_out:
+        try_place(timeline_out)
     from sim_core.evidence import trust
     from sim_core.questions.shift import report as shift_report
     from sim_core.questions.shift import volatility as slower
@@ -67,8 +70,6 @@ def shift_traffic(
     found = shift_report.report(inputs.scenario, names or tuple(STRATEGIES), requests, worth)
     for note in requests.notes if requests is not None else ():
         say_on_stderr(f"Note: {note}")
-    if timeline_out:
-        write_text(report.csv_text(found.timeline) + "\n", timeline_out)
     if form == "csv":
         emit(report.csv_text(found.timeline))
     elif form == "table":
@@ -76,3 +77,5 @@ def shift_traffic(
     else:
         known = {"trust": trust.trust(as_two_pools(inputs.scenario)).as_dict()}
         emit(report.json_text(found.as_dict() | known))
+    if timeline_out:
+        write_text(report.csv_text(found.timeline) + "\n", timeline_out)

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from sim_core.command.files import try_place, write_csv
 from sim_core.command.group import cli
 from sim_core.command.inputs import (
     SCENARIO_HELP,
@@ -22,7 +23,6 @@ from sim_core.command.output import (
     report_text,
     rows_of_table,
     say_on_stderr,
-    write_csv,
 )
 
 
@@ -33,6 +33,8 @@ from sim_core.command.output import (
 @click.option("--steps-out", metavar="FILE", help="Write one CSV row per run of equal engine steps.")
 def print_run(form: str, requests_out: str, steps_out: str, **source: Any) -> None:
     inputs = Inputs(**source)
+    for path in filter(None, (requests_out, steps_out)):
+        try_place(path)
     from sim_core.engine import run as simulator  # after the inputs: a typing error is answered at once
     from sim_core.evidence import trust
     from sim_core.results.metrics import summarize
@@ -45,10 +47,6 @@ def print_run(form: str, requests_out: str, steps_out: str, **source: Any) -> No
         log=bool(steps_out),
     )
     requests = result.requests()
-    if requests_out:
-        write_csv(requests, requests_out)
-    if steps_out:
-        write_csv(result.steps(), steps_out)
     summary = dict(summarize(requests, inputs.scenario))
     load_frac = _load_frac(inputs)
     summary["warnings"] = [*inputs.notes, *summary.get("warnings", ())]
@@ -57,6 +55,10 @@ def print_run(form: str, requests_out: str, steps_out: str, **source: Any) -> No
     found = trust.trust(inputs.scenario, profile=inputs.profile, trace=inputs.trace, load_frac=load_frac)
     summary["trust"] = found.as_dict()
     emit(report_text(summary, form))
+    if requests_out:
+        write_csv(requests, requests_out)
+    if steps_out:
+        write_csv(result.steps(), steps_out)
 
 
 def _load_frac(inputs: Inputs) -> float | None:

@@ -14,7 +14,10 @@ def shown(value: object, limit: int = 60) -> str:
     """Return a value as short, printable text for a message."""
     if isinstance(value, int) and value.bit_length() > 200:
         return f"a whole number of about {value.bit_length() * 3 // 10:,} digits"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number too long to be written, or lists in lists without end
+        return f"a {type(value).__name__} that is too long to be shown"
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

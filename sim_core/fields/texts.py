@@ -1,9 +1,14 @@
-"""Small text files and TOML: read with clear errors, written with proper quotes."""
+"""Small text files and TOML: read with clear errors, written with proper quotes.
+
+The keys of all files that are read here are flat, so a key of many parts is refused before the text is
+parsed: Python's parser takes quadratic time and memory for the parts of a key.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from typing import Any
 
@@ -11,6 +16,11 @@ from sim_core.fields.errors import ScenarioError, shown
 
 MAX_TOML_CHARACTERS = 200_000
 MAX_NOTE_CHARACTERS = 400
+_QUOTED = re.compile(  # comments and strings, also such as never end: what is in them is no key
+    r"""#[^\n]*|"{3}(?:\\.|[^\\])*?(?:"{3,5}|\Z)|'{3}.*?(?:'{3,5}|\Z)|"(?:\\.|[^"\\\n])*"?|'[^'\n]*'?""",
+    re.DOTALL,
+)
+_DOTTED = re.compile(r"[\w\"-][ \t]*\.[ \t]*[\w\"-]+[ \t]*\.")  # no number has two dots
 
 
 def toml_text(text: str) -> str:
@@ -23,10 +33,22 @@ def read_toml(text: str, name: str) -> dict[str, Any]:
     """Return the table of a TOML text, or raise a `ScenarioError` that names the file and the place."""
     if len(text) > MAX_TOML_CHARACTERS:
         raise ScenarioError(f"{name} is {len(text):,} characters long; the limit is {MAX_TOML_CHARACTERS:,}.")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    _check_flat(text, name)
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # a ValueError is also what an over-long number raises
         raise ScenarioError(f"{name} is not valid TOML: {one_line(error)}") from None
+
+
+def _check_flat(text: str, name: str) -> None:
+    """Raise a `ScenarioError` at a key of several parts."""
+    bare = _QUOTED.sub(lambda found: "" if found[0].startswith("#") else '""', text)
+    found = _DOTTED.search(bare)
+    if found is not None:
+        raise ScenarioError(
+            f"{name} has a key of several parts, {shown(found[0])}; keys are flat here. Write NAME = VALUE."
+        )
 
 
 def read_text(path: str | os.PathLike[str], what: str) -> str:
@@ -34,9 +56,15 @@ def read_text(path: str | os.PathLike[str], what: str) -> str:
     try:
         with open(path, "rb") as file:
             data = file.read(4 * MAX_TOML_CHARACTERS + 1)
+        if len(data) > 4 * MAX_TOML_CHARACTERS:
+            raise ScenarioError(
+                f"{what} {shown(str(path))} is longer than {4 * MAX_TOML_CHARACTERS / 1e6:g} MB, the limit."
+            )
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ScenarioError(f"{what} {shown(str(path))} is not UTF-8 text. Save it as UTF-8.") from None
+    except ScenarioError:
+        raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or one_line(error)
         raise ScenarioError(f"{what} {shown(str(path))} cannot be read: {reason}.") from None

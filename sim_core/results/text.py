@@ -6,12 +6,15 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 FORMATS = ("json", "table", "csv")
 MISSING = "-"
 WIDEST_CELL = 120
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # of a cell that a spreadsheet computes
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 Row = Mapping[str, Any]
 
 LATENCIES = ("ttft_ms", "tpot_ms", "itl_ms", "e2e_ms")
@@ -55,10 +58,30 @@ def json_text(value: object) -> str:
 def csv_text(rows: Sequence[Row]) -> str:
     """Return rows as CSV with a header, without the last line end; nan is an empty field."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, columns_of(rows), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: plain(value) for key, value in row.items()} for row in rows)
+    columns = columns_of(rows)
+    writer = csv.DictWriter(out, columns, lineterminator="\n")
+    writer.writerow({key: disarmed(key) for key in columns})
+    writer.writerows({key: disarmed(plain(value)) for key, value in row.items()} for row in rows)
     return out.getvalue().rstrip("\n")
+
+
+def disarmed(value: Any) -> Any:
+    """Return a value as a spreadsheet may open it: a text that it would take for a formula begins with `'`.
+
+    References
+    ----------
+    OWASP, CSV Injection (https://owasp.org/www-community/attacks/CSV_Injection).
+
+    Examples
+    --------
+    >>> disarmed("=1+1"), disarmed("-5"), disarmed(-5.0)
+    ("'=1+1", '-5', -5.0)
+    """
+    if isinstance(value, list):
+        return disarmed(str(value))
+    if not isinstance(value, str) or not value.startswith(FORMULA_STARTS):
+        return value
+    return value if _NUMBER.fullmatch(value) else f"'{value}"
 
 
 def columns_of(rows: Iterable[Row]) -> list[str]:

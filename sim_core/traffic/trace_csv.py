@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from sim_core.fields.errors import ScenarioError, shown
+from sim_core.traffic.csv_rows import commas_note, rows_beyond
 from sim_core.traffic.remarks import unused
 from sim_core.traffic.trace_formats import (
     CSV_FORMATS,
@@ -35,11 +36,13 @@ def read_csv(text: str, name: str) -> Columns:
     header = _header(text, name)
     form = format_of(header, name)
     refuse_too_many(text.count("\n"), name)
+    notes = _surplus_notes(text, len(header), name)
     try:
         frame = pd.read_csv(io.StringIO(text), **_how(form))
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise _no_csv(name, error) from None
-    return _columns(frame, form, header, name, _csv_lines(text))
+    found = _columns(frame, form, header, name, _csv_lines(text))
+    return found._replace(notes=(*found.notes, *notes))
 
 
 def stream_csv(path: Path, name: str, window: Window) -> Columns:
@@ -118,7 +121,7 @@ def _pieces(path: Path, form: Format, name: str) -> Iterator[pd.DataFrame]:
 def _beginning(path: Path, name: str) -> str:
     try:
         with open(path, "rb") as file:
-            beginning = file.read(MAX_HEADER_BYTES)
+            beginning = file.read(MAX_HEADER_BYTES + 1)
     except OSError as error:
         raise ScenarioError(f"the trace {name} cannot be read: {error.strerror}.") from None
     if b"\x00" in beginning:
@@ -167,12 +170,28 @@ def _columns(
     return Columns(form, arrival_s, prompt, output, line_of, notes=tuple(notes), origin=origin)
 
 
+def _surplus_notes(text: str, width: int, name: str) -> tuple[str, ...]:
+    """Return what is said of empty fields that the header does not have; raise at one that is not empty."""
+    commas = 0
+    for row in rows_beyond(text, width, name):
+        if not row.is_whole:
+            raise ScenarioError(
+                f"{name}, line {row.line}: {row.surplus_words()}. Name the column there, or quote the field."
+            )
+        commas += 1
+    return (commas_note(commas),) if commas else ()
+
+
 # The header
 
 
 def _header(text: str, name: str) -> list[str]:
     """Return the names of the columns."""
-    first = text.lstrip()[:MAX_HEADER_BYTES]
+    first = text.lstrip().partition("\n")[0]
+    if len(first) > MAX_HEADER_BYTES:
+        raise ScenarioError(
+            f"{name}, line 1, has {len(first):,} characters; a header has at most {MAX_HEADER_BYTES:,}."
+        )
     try:
         return [column.strip() for column in next(csv.reader(io.StringIO(first)))]
     except (csv.Error, StopIteration) as error:

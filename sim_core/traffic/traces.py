@@ -46,6 +46,7 @@ MAX_UPLOAD_BYTES = 5_000_000
 MAX_TOKENS = 1_000_000
 MAX_SPAN_S = 1e8
 MOST_KEYS = 50
+MAX_JSON_LINE = 1_000_000  # characters of one request; its lists take far more memory than their text
 
 
 def read_trace(
@@ -225,6 +226,11 @@ def _filled_lines(text: str) -> Iterator[tuple[int, str]]:
 
 def _json_row(words: str, name: str, line: int) -> dict[str, Any]:
     """Return the object of one line."""
+    if len(words) > MAX_JSON_LINE:
+        raise ScenarioError(
+            f"{name}, line {line}, has {len(words):,} characters; the limit is {MAX_JSON_LINE:,}. "
+            "Leave all but the lengths out."
+        )
     try:
         row = json.loads(words)
     except (ValueError, RecursionError):

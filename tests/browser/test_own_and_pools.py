@@ -11,6 +11,7 @@ from tests.places import SAMPLES
 
 pytestmark = pytest.mark.browser
 
+TRACE_HEADER = "arrival_s,prompt_tokens,output_tokens"
 POOLS = "prefill_workers=3&decode_workers=1&prompt_tokens=4000"
 
 
@@ -80,3 +81,22 @@ def test_a_wrong_file_is_refused_in_words(visit: Callable[..., Visit]) -> None:
     one.page.wait_for_selector("[data-testid=stAlert]")
     assert "picture.json" in one.page.locator("[data-testid=stAlert]").first.inner_text()
     assert one.page.get_by_role("button", name="Try it with an example").count() == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "text"),
+    [
+        ("/Calibrate", "a.json", '{"![x](http://127.0.0.1:9/k.png)": 1, ":red[boo]": 2}'),
+        ("/Calibrate", "![x](http:##127.0.0.1:9#k.png).json", "{}"),
+        ("/Traffic_shift?demand=trace", "a.csv", f"{TRACE_HEADER}\n![x](//127.0.0.1:9/t.png),1,1\n"),
+    ],
+)
+def test_a_refused_file_is_text(visit: Callable[..., Visit], path: str, name: str, text: str) -> None:
+    """Oracle: the message has the file's own characters; no picture or link is made of them, nor fetched."""
+    one = visit(path, shows="[data-testid=stFileUploader]")
+    file = {"name": name.replace("#", "\u2215"), "mimeType": "text/plain", "buffer": text.encode()}
+    one.page.locator("input[type=file]").first.set_input_files([file])
+    said = one.page.locator("[data-testid=stAlert]").filter(has_text="[x](").first
+    said.wait_for()
+    assert "![x](" in said.inner_text()
+    assert said.locator("img, a").count() == 0

@@ -251,7 +251,7 @@ def test_a_server_that_takes_only_words_is_measured_too(address: str) -> None:
         ("error event", "reports an error: {'message': 'out of memory'}"),
         ("silent", "had no token"),
         ("not sse", "holds no JSON"),
-        ("long", "a line of more than a million characters"),
+        ("long", "a line of more than 100,000 characters"),
     ],
 )
 def test_a_server_that_misbehaves_is_named(mode: str, words: str, address: str) -> None:

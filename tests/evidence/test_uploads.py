@@ -348,3 +348,84 @@ def test_damaged_samples_are_read_or_refused(name: str, data: st.DataObject) -> 
         if not content:
             content = bytearray(b"x")
     reads_or_refuses(bytes(content))
+
+
+# --- files that cost or mislead --------------------------------------------------------------------
+
+REQUESTS = "arrival_s,prompt_tokens,output_tokens,ttft_ms,e2e_ms\n"
+
+
+def test_a_comma_at_the_end_shifts_no_column() -> None:
+    """Oracle: by hand: prompts of 1,000, first tokens after 50 ms; a note counts the lines."""
+    text = REQUESTS + "0,1000,200,50,3000,\n1,1000,200,50,3000,\n"
+    upload = read_upload(text.encode(), "x.csv")
+    assert (only(upload).prompt_tokens, only(upload).ttft_ms) == (1000, 50)
+    assert "2 lines end with a comma that the header does not have" in upload.notes[1]
+
+
+def test_a_line_with_a_field_too_many_is_left_out_and_named() -> None:
+    """Oracle: by hand: one of two requests is left; alone, such a line is no file."""
+    bad = "1,1,000,200,50,3000\n"
+    upload = read_upload((REQUESTS + "0,1000,200,50,3000\n" + bad).encode(), "x.csv")
+    assert only(upload).requests == 1
+    assert "Line 3 has '3000' behind the last column of the header; left out" in upload.notes[1]
+    with pytest.raises(ScenarioError, match=r"no usable row\. Line 2 has '3000' behind"):
+        read_upload((REQUESTS + bad).encode(), "x.csv")
+
+
+def test_a_column_that_stands_there_twice_is_refused() -> None:
+    """Oracle: which of them is meant, nobody knows."""
+    text = REQUESTS.replace("\n", ",ttft_ms\n") + "0,1000,200,50,3000,60\n"
+    with pytest.raises(ScenarioError, match="the column ttft_ms stands there twice"):
+        read_upload(text.encode(), "x.csv")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        REQUESTS + "0,1,1,1,1" + ",9" * 50_000,
+        REQUESTS + "0,1,1,1,1" + ",99" * 6_000_000,
+        REQUESTS + '"' + "a" * 19_000_000,
+        'Metric,avg\n"' + "a" * 1_000_000,
+        "[" + "1," * 9_000_000 + "1]",
+        "[" * 300_000,
+        '{"a":' * 100_000,
+        '{"mean_ttft_ms":' + "9" * 100_000 + "}",
+        "step_tokens" + "\n" * 10_000_000,
+        REQUESTS + "0,1000,20,30,400\n" + "\x00",
+    ],
+    ids=["fields", "more fields", "quote", "metric", "values", "lists", "objects", "digits", "blanks", "NUL"],
+)
+def test_what_would_cost_is_refused_before(text: str) -> None:
+    """Oracle: one line, and the most memory that Python's own objects take meanwhile: below 300 MB."""
+    data = text.encode()
+    del text
+    tracemalloc.start()
+    try:
+        with pytest.raises(ScenarioError):
+            read_upload(data, "x")
+        assert tracemalloc.get_traced_memory()[1] < 300e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_runs_are_limited_before_they_become_points() -> None:
+    """Oracle: the limits: 2,000 runs are looked at, 200 become points, and both are said."""
+    entry = json.dumps(json.loads((SAMPLES / "vllm.json").read_text()))
+    upload = read_upload(("[" + ",".join([entry] * 2500) + "]").encode(), "x.json")
+    assert len(upload.points) == 200
+    assert upload.notes[0] == "Only the first 2,000 of 2,500 runs are read."
+
+
+def test_a_quotation_mark_without_an_end_in_the_header_is_said() -> None:
+    """Oracle: Python's csv: all behind the mark is one field."""
+    with pytest.raises(ScenarioError, match="there is no column e2e_ms, or a quotation mark has no end"):
+        read_upload((REQUESTS.replace("e2e_ms", 'e2e_ms"') + "0,1,1,1,1\n").encode(), "x.csv")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_line_ends_and_encodings_are_read(end: str, encoding: str) -> None:
+    """Oracle: the same point whatever wrote the file."""
+    text = (REQUESTS + "0,1000,200,50,3000\n1,1000,200,50,3000\n").replace("\n", end)
+    assert only(read_upload(text.encode(encoding), "x.csv")).requests == 2

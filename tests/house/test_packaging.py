@@ -100,3 +100,10 @@ def test_imports_warn_of_nothing() -> None:
         [sys.executable, "-W", "error", "-c", code], cwd=ROOT, capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_documented_start_listens_to_its_own_machine() -> None:
+    """Oracle: Streamlit's option, which listens everywhere by default; the texts say how to let others in."""
+    assert tomllib.loads(read(".streamlit/config.toml"))["server"]["address"] == "127.0.0.1"
+    for name in ("README.md", "docs/facilitator.md"):
+        assert "--server.address 0.0.0.0" in read(name)

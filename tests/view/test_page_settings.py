@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from sim_core.catalogue.reader import preset_ids
@@ -90,3 +92,12 @@ def test_every_text_has_a_reader() -> None:
 def test_choices_that_are_made_elsewhere(key: str, names: object) -> None:
     """Oracle: the places that work them out."""
     assert set(choice_names(key)) == set(names)
+
+
+@pytest.mark.parametrize("key", [*SETTINGS])
+def test_a_link_of_megabytes_is_read_in_a_moment(key: str) -> None:
+    """Oracle: the clock: only as many characters as a link may have are looked at."""
+    started_s = time.perf_counter()
+    for text in ("h200," * 1_000_000, "|" * 5_000_000, "9" * 5_000_000):
+        read(**{key: text})
+    assert time.perf_counter() - started_s < 2

@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sim_core.evidence.own.formats.points import OwnSteps
-from sim_core.evidence.own.server import ANSWER, Probe, Server, Stream, prompt_words
+from sim_core.evidence.own.server import ANSWER, OutOfTime, Probe, Server, Stream, prompt_words
 from sim_core.evidence.own.steps import StepLine, line_of
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.profiles import EngineProfile
@@ -105,7 +105,8 @@ def observe(probe: Probe, streams: Sequence[Stream]) -> Observation | None:
         stream = streams[0]
         tokens = stream.prompt_tokens
         return Observation(tokens, 0.0, tokens**2 / 2, 1e3 * (stream.pieces_s[0] - stream.sent_s), 1.0)
-    return _observe_batch(streams)
+    seen = _observe_batch(streams)
+    return seen if seen and seen.time_ms > 0 else None  # pieces that came all at once tell no time
 
 
 def _observe_batch(streams: Sequence[Stream]) -> Observation | None:
@@ -197,7 +198,9 @@ def measure_server(
     clock: Callable[[], float] = time.monotonic,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Measured:
-    """Run the plan against a server and return its profile; ends early at the time limit or on Ctrl-C.
+    """Run the plan against a server and return its profile.
+
+    Ends early at the time limit, when the server's own time is over (`OutOfTime`), or on Ctrl-C.
 
     Raises
     ------
@@ -221,19 +224,24 @@ def measure_server(
         finished = len(found) >= 0.9 * len(probes)
     except KeyboardInterrupt:
         progress(f"Interrupted after {len(found)} probes.")
+    except OutOfTime:
+        if not found:
+            raise
+        progress(f"The time of {seconds:.0f} s is over after {len(found)} probes.")
     return profile_of(found, name, finished)
 
 
 def speed_words(found: Measured) -> str:
     """Return the profile in one line: a lone stream, a full batch, a prompt, the way there and back."""
     profile = found.profile
+    batch = profile.step_tokens[-min(3, len(profile.step_tokens))]
     alone, full = (
         profile.step_time_ms[0],
-        np.interp(profile.step_tokens[-3], profile.step_tokens, profile.step_time_ms),
+        np.interp(batch, profile.step_tokens, profile.step_time_ms),
     )
     request = profile.request_before_ms + profile.request_after_ms
     return (
-        f"a step of one token {alone:.3g} ms, of {profile.step_tokens[-3]} tokens {full:.3g} ms, "
+        f"a step of one token {alone:.3g} ms, of {batch} tokens {full:.3g} ms, "
         f"of {profile.step_tokens[-1]:,} {profile.step_time_ms[-1]:.3g} ms; "
         f"a request is {request:.3g} ms on its way"
     )

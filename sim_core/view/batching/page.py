@@ -25,7 +25,7 @@ from sim_core.view.batching.waiting import wait
 from sim_core.view.drawing import trust_words
 from sim_core.view.drawing.figures import in_lines
 from sim_core.view.drawing.templates import Markup, render
-from sim_core.view.drawing.words import duration, number, percent, quantity
+from sim_core.view.drawing.words import duration, literal, number, percent, quantity
 from sim_core.view.frontier import page as panels
 from sim_core.view.parts import actions, controls, pieces, trust_badge
 from sim_core.view.parts.chart import Heading, chart
@@ -65,7 +65,7 @@ def show(scenario: Scenario) -> None:
             case "endings":
                 show_endings(scenario)
     except ScenarioError as error:
-        st.warning(str(error), icon=":material/block:")
+        st.warning(literal(str(error)), icon=":material/block:")
 
 
 def show_timelines(scenario: Scenario) -> None:
@@ -109,11 +109,13 @@ def followed(scenario: Scenario) -> Scenario:
 
 
 def window(scenario: Scenario) -> tuple[float, float]:
-    """Return the stretch of time that the view asks for. [s]"""
+    """Return the stretch of time that the view asks for, not beyond the end of the longest run. [s]"""
     if state.view("extent") == "first":
         return 0.0, math.inf
-    start_s = state.view_number("from_s")
-    return start_s, start_s + span_s(scenario)
+    width_s = span_s(scenario)
+    last_s = max(max(run_ends_s(scenario).values()) - width_s, 0.0)
+    start_s = min(state.view_number("from_s"), last_s)
+    return start_s, start_s + width_s
 
 
 def span_s(scenario: Scenario) -> float:
@@ -318,8 +320,8 @@ def _words(unit: str) -> Callable[[float], str]:
 
 
 def _log_file(whole: Mapping[str, Timeline], scenario: Scenario) -> actions.File:
-    """Return the step log of the scenario's own policy as a file."""
-    policy = scenario.policy
+    """Return the step log of the scenario's own policy as a file; of two pools no timeline is drawn."""
+    policy = scenario.policy if scenario.policy in whole else "chunked"
     steps = whole[policy].story.run.steps
     name = f"batchscope-steps-{policy}.csv"
     return actions.File(

@@ -20,9 +20,11 @@ from sim_core.scenario.request_lists import (
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.draws import requests_sent
 from sim_core.traffic.traces import read_trace
+from sim_core.view.drawing.words import literal
 from sim_core.view.session import shell, state
 
 MOST = 60
+MAX_PASTED = 100_000  # characters
 HEADER = "arrival_s,prompt_tokens,output_tokens"
 COLUMNS = {
     "arrival_s": st.column_config.NumberColumn(
@@ -71,7 +73,7 @@ def _editor(scenario: Scenario, followed: Scenario) -> None:
             "Draw requests at random again", on_click=_draw_again, type="tertiary", icon=":material/shuffle:"
         )
     if st.session_state.get("requests_problem"):
-        st.warning(st.session_state.requests_problem, icon=":material/info:")
+        st.warning(literal(st.session_state.requests_problem), icon=":material/info:")
 
 
 def table_of(scenario: Scenario) -> pd.DataFrame:
@@ -109,6 +111,10 @@ def from_text(text: str) -> str:
     if not text:
         raise ScenarioError(
             f"nothing is pasted; paste lines of {HEADER}, or a list such as {REQUEST_LIST_EXAMPLE}."
+        )
+    if len(text) > MAX_PASTED:
+        raise ScenarioError(
+            f"{len(text):,} characters are pasted; the limit is {MAX_PASTED:,}. Keep {MOST} requests."
         )
     if ":" in text.partition(",")[0] and not text.startswith(("{", "[")):
         return write_request_list(parse_request_list(text.replace("\n", ","))[:MOST])

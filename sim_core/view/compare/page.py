@@ -24,7 +24,7 @@ from sim_core.view.compare import figures as compare_figures
 from sim_core.view.drawing import figures
 from sim_core.view.drawing.figures import Row
 from sim_core.view.drawing.verdicts import Limits
-from sim_core.view.drawing.words import number, percent, quantity
+from sim_core.view.drawing.words import literal, number, percent, quantity
 from sim_core.view.frontier.figures import pareto, pareto_sentence
 from sim_core.view.frontier.words import limits_words
 from sim_core.view.parts import actions, pieces, trust_badge
@@ -62,7 +62,7 @@ def show_sides(scenario: Scenario) -> None:
         _chart(sides, rows)
     for name, points in zip(NAMES, curves, strict=False):
         if not any(row["feasible"] for row in points):
-            st.caption(f"{name} cannot run: {points[0]['reason']}")
+            st.caption(literal(f"{name} cannot run: {points[0]['reason']}"))
     tables(sides)
     if len(sides) > 1:
         what_it_takes(sides)
@@ -91,9 +91,10 @@ def _sides(sides: Sequence[Scenario]) -> None:
     columns = st.columns(compare.MOST)
     for k, side in enumerate(sides):
         with columns[k].container(border=True):
-            st.markdown(f"**{NAMES[k]}** {short_name(side)}")
+            st.markdown(f"**{NAMES[k]}** {literal(short_name(side))}")
             own = [key for key in side.changed() if key not in ("model", "accelerator")]
-            st.caption(", ".join(f"{_label(key)} {_value(side, key)}" for key in own[:6]) or "defaults")
+            words = ", ".join(f"{_label(key)} {_value(side, key)}" for key in own[:6])
+            st.caption(literal(words) or "defaults")
             with st.container(horizontal=True):
                 if k == 0:
                     full = len(sides) == compare.MOST

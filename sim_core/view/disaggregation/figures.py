@@ -21,6 +21,7 @@ from sim_core.view.drawing.figures import (
     Row,
     faded,
     log_ticks,
+    plain,
     short,
     ticks,
 )
@@ -127,7 +128,7 @@ def _legend(name: str, colour: str) -> dict:
 def split_hover(row: Row) -> list[str]:
     """Return the words over a split."""
     if not row["feasible"]:
-        return [ratio_name(row), row["reason"], ""]
+        return [ratio_name(row), plain(row["reason"]), ""]
     good = row["served_per_s"] / row["accelerators"]
     return [
         ratio_name(row),
@@ -304,7 +305,7 @@ def cell_words(row: Row, axes: Axes) -> str:
     )
     title = f"<b>{', '.join(sides)}</b><br>"
     if not row["feasible"]:
-        return title + row["reason"]
+        return title + plain(row["reason"])
     if math.isnan(row["gain_frac"]):
         return f"{title}neither one pool nor two keep the limits"
     return (

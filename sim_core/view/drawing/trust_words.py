@@ -11,7 +11,7 @@ from sim_core.evidence.blind import Band
 from sim_core.evidence.trust import Trust
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.scenario import Scenario
-from sim_core.view.drawing.figures import BREAK, in_lines, wrapped
+from sim_core.view.drawing.figures import BREAK, in_lines, plain, wrapped
 from sim_core.view.drawing.words import number
 
 _NAMES = (("tpot_band", "TPOT"), ("ttft_band", "TTFT"), ("throughput_band", "throughput"))
@@ -78,5 +78,5 @@ def badge_hover(row: Mapping[str, Any], reasons: bool = True) -> str:
     low, high = row.get("tpot_band_low_frac", math.nan), row.get("tpot_band_high_frac", math.nan)
     band = f" · TPOT {band_words(Band(low, high))}" if low > 0 else ""
     said = reasons and row["badge"] != trust.VALIDATED
-    why = wrapped(row["badge_reasons"]) if said else ""
+    why = wrapped(plain(row["badge_reasons"])) if said else ""
     return BREAK + in_lines(f"{row['badge']}{band}", why)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from numbers import Integral
 from typing import Any, NamedTuple
 
 THIN = "\N{NARROW NO-BREAK SPACE}"
+_MARKS = re.compile(r"[\\`*\[\]{}<>$~|&]|(?<!\w)_|_(?!\w)")  # of Markdown, wherever they stand
+_LINE_MARKS = re.compile(r"^([#+=-]|\d+[.)])")  # at the beginning of a line only
+_LINKS = re.compile(r":\S|@|www\.", re.IGNORECASE)  # links, icons and emoji, which no backslash prevents
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -51,6 +55,31 @@ def duration(value_ms: float | None, digits: int = 3) -> str:
     return (
         quantity(value_ms / 1000, "s", digits) if abs(value_ms) >= 1000 else quantity(value_ms, "ms", digits)
     )
+
+
+def literal(text: str) -> str:
+    """Return a text that Markdown shows as it is, on one line: a message, a name, whatever came from outside.
+
+    A word of which a link, an icon or an emoji would be made is set as code.
+
+    Examples
+    --------
+    >>> print(literal("![x](a) <b>_no_ snake_case, at http://a.b"))
+    !\\[x\\](a) \\<b\\>\\_no\\_ snake_case, at `http://a.b`
+    """
+    words = " ".join(_as_code(word) if _LINKS.search(word) else _escaped(word) for word in text.split())
+    return _LINE_MARKS.sub(lambda mark: f"{mark[0][:-1]}\\{mark[0][-1]}", words)
+
+
+def _escaped(word: str) -> str:
+    return _MARKS.sub(lambda mark: f"\\{mark[0]}", word)
+
+
+def _as_code(word: str) -> str:
+    """Return a word as code, between more backticks than it holds in a row."""
+    fence = "`" * (1 + max(map(len, re.findall("`+", word)), default=0))
+    edge = " " if "`" in (word[0], word[-1]) else ""
+    return f"{fence}{edge}{word}{edge}{fence}"
 
 
 def rate(value_per_s: float, unit: str, prefixes: tuple[str, ...] = ("G", "T", "P")) -> str:

@@ -27,6 +27,7 @@ from sim_core.view.drawing.figures import (
     figure_layout,
     halo,
     linear_axis,
+    plain,
     short,
     style,
     wrapped,
@@ -195,7 +196,7 @@ def _ends(rows: Sequence[Row]) -> list[dict]:
                     mode="markers",
                     showlegend=False,
                     marker={"symbol": "x-thin", "size": 13, "line": {"width": 2, "color": INK}},
-                    text=[f"<b>{name} ends here</b><br>{wrapped(blocked[0]['reason'])}"],
+                    text=[f"<b>{name} ends here</b><br>{wrapped(plain(blocked[0]['reason']))}"],
                     hovertemplate="%{text}<extra></extra>",
                 )
             )

@@ -17,7 +17,7 @@ from sim_core.view.drawing import figures, trust_words
 from sim_core.view.drawing.figures import LIMITS, Row, curves
 from sim_core.view.drawing.templates import render
 from sim_core.view.drawing.verdicts import WITHHELD, Limits, holding
-from sim_core.view.drawing.words import Along, duration, number, percent
+from sim_core.view.drawing.words import Along, duration, literal, number, percent
 from sim_core.view.frontier import overload
 from sim_core.view.frontier import words as findings
 from sim_core.view.frontier.figures import (
@@ -443,5 +443,5 @@ def reading_help(sweep: Sweep) -> None:
     notes = [*accelerator_of(scenario).warnings, *model_of(scenario).warnings]
     st.caption(
         f"{words} Simulated with the {scenario.calibration} calibration; definitions and limits are on the "
-        f"Method page. {' '.join(notes)}"
+        f"Method page. {literal(' '.join(notes))}"
     )

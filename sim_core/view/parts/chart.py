@@ -83,7 +83,10 @@ def chart(
     """
     record.add_chart(key, record.Drawing(figure, alt, heading.title, heading.subtitle, height))
     if not server.serves_plotly():
-        st.plotly_chart(figure, key=key, height=height, alt=alt, config={"displaylogo": False})
+        given = (
+            figure if figure["data"] else figure | {"data": [{}]}
+        )  # Plotly refuses a figure without traces
+        st.plotly_chart(given, key=key, height=height, alt=alt, config={"displaylogo": False})
         return
     drawing = json.dumps(figure, separators=(",", ":"), ensure_ascii=False)
     spec = _surroundings() | {

@@ -7,7 +7,7 @@ import streamlit as st
 from sim_core import catalogue
 from sim_core.scenario.mixes import FLAT_CLASS, mix_classes
 from sim_core.scenario.scenario import Scenario
-from sim_core.view.drawing.words import quantity
+from sim_core.view.drawing.words import literal, quantity
 from sim_core.view.parts.controls import E10, decades, ladder, seed
 from sim_core.view.session import state
 
@@ -22,7 +22,7 @@ def lengths(scenario: Scenario) -> None:
     """Draw the choice of one or two kinds of traffic, and the slider between them."""
     classes = _shares(scenario.mix)
     if len(classes) > 2:
-        st.caption(f"Mix: {scenario.mix}")
+        st.caption(literal(f"Mix: {scenario.mix}"))
         st.button("Choose another mix", on_click=_drop_mix, type="tertiary")
         return
     names = list(classes) or [FLAT_CLASS]

@@ -13,7 +13,7 @@ from sim_core.scenario.link.write import to_query
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 from sim_core.view.drawing import trust_words
 from sim_core.view.drawing.figures import Row, in_lines
-from sim_core.view.drawing.words import number
+from sim_core.view.drawing.words import literal, number
 from sim_core.view.parts import actions, pieces
 from sim_core.view.parts.chart import Heading
 from sim_core.view.parts.pieces import KeyFigure
@@ -105,7 +105,7 @@ def give_away(
 
 def caption_with_warnings(scenario: Scenario, text: str) -> None:
     notes = [*accelerator_of(scenario).warnings, *model_of(scenario).warnings]
-    st.caption(f"{text} {' '.join(notes)}")
+    st.caption(f"{text} {literal(' '.join(notes))}")
 
 
 def one_device(scenario: Scenario) -> str:

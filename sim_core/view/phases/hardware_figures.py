@@ -20,6 +20,7 @@ from sim_core.view.drawing.figures import (
     Row,
     faded,
     log_ticks,
+    plain,
     short,
     ticks,
     wrapped,
@@ -414,7 +415,7 @@ def _whiskers(rows: Sequence[Row]) -> dict:
 
 
 def _why_not(row: Row) -> str:
-    text = f"<br>{wrapped(row['reason'])}" if row["reason"] else ""
+    text = f"<br>{wrapped(plain(row['reason']))}" if row["reason"] else ""
     return text + (
         trust_words.badge_hover(row)
         or ("<br>announced figures, not measured by others" if row["announced"] else "")

@@ -22,7 +22,7 @@ from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 from sim_core.view.drawing import trust_words
 from sim_core.view.drawing.figures import Row, in_lines
 from sim_core.view.drawing.templates import render
-from sim_core.view.drawing.words import duration, number, percent, quantity
+from sim_core.view.drawing.words import duration, literal, number, percent, quantity
 from sim_core.view.parts import actions, controls, pieces, trust_badge
 from sim_core.view.parts import sidebar as sidebar_parts
 from sim_core.view.parts.chart import Heading, chart
@@ -108,7 +108,7 @@ def _small_print(study: SystemStudy, extra: str = "") -> None:
         f"**{SIMULATED}** Weights {base.weight_dtype}, KV cache {base.kv_dtype}, calibration {title}; "
         f"lengths of {study.benchmark.dataset}; limits hold at the "
         f"{number(study.benchmark.percentile)}th percentile. {extra}{speculative} "
-        f"{' '.join(notes)} {benchmark_rules.TRADEMARK}"
+        f"{literal(' '.join(notes))} {benchmark_rules.TRADEMARK}"
     )
 
 

@@ -16,6 +16,7 @@ from sim_core.questions.teaching.allowance import Allowance, Allowances
 from sim_core.questions.teaching.room import RoomError
 from sim_core.questions.teaching.room_file import StoreError
 from sim_core.questions.teaching.rooms import Rooms
+from sim_core.view.drawing.words import literal
 
 SETTING = "BATCHSCOPE_ROOMS_URL"  # such as postgresql+psycopg://user:password@host/database
 FILE = Path(__file__).parent.parent.parent.parent / "rooms.sqlite"
@@ -124,9 +125,9 @@ def guarded(act: Callable[[], object]) -> bool:
     try:
         act()
     except RoomError as error:
-        st.toast(str(error), icon=":material/info:")
+        st.toast(literal(str(error)), icon=":material/info:")
     except StoreError as error:
-        st.toast(str(error), icon=":material/info:")
+        st.toast(literal(str(error)), icon=":material/info:")
     except SQLAlchemyError:
         st.toast("The room's database did not answer. Try again in a moment.", icon=":material/info:")
     else:

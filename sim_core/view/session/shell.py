@@ -10,6 +10,7 @@ from streamlit.errors import StreamlitAPIException
 
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.drawing.templates import render
+from sim_core.view.drawing.words import literal
 from sim_core.view.session import record, state
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -94,7 +95,7 @@ def begin() -> Scenario:
     else:
         st.empty()  # so that what follows keeps its place
     if st.session_state.problem:
-        st.warning(st.session_state.problem, icon=":material/info:")
+        st.warning(literal(st.session_state.problem), icon=":material/info:")
     else:
         st.empty()
     _own_engine(scenario)

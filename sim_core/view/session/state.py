@@ -100,7 +100,7 @@ def _read_number(key: str, text: str, notes: list[str]) -> float:
 
 def _read_among(text: str, notes: list[str]) -> str:
     """Return the accelerators to compare; unknown ones are noted."""
-    asked = [name for name in text.split(",") if name]
+    asked = [name for name in text[:MAX_CHARACTERS].split(",") if name]
     unknown = [name for name in asked if name not in catalogue.preset_ids("accelerators")]
     if unknown:
         shown = ", ".join(repr(name[:40]) for name in unknown[:4])

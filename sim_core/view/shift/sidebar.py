@@ -13,7 +13,7 @@ from sim_core.questions.shift.cluster import REALLOCATIONS, reallocation_keys, r
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.traces import MAX_UPLOAD_BYTES, read_trace
 from sim_core.traffic.windows import WHOLE, Window
-from sim_core.view.drawing.words import number, percent, quantity
+from sim_core.view.drawing.words import literal, number, percent, quantity
 from sim_core.view.parts import controls, pieces
 from sim_core.view.parts.lengths import lengths
 from sim_core.view.parts.sidebar import (
@@ -104,11 +104,11 @@ def _upload() -> None:
         try:
             trace = read_trace(file.getvalue(), file.name, MAX_UPLOAD_BYTES, asked[1])
         except ScenarioError as error:
-            st.error(str(error))
+            st.error(literal(str(error)))
             return
         st.session_state.shift_trace = (asked, trace)
     trace = st.session_state.shift_trace[1]
-    st.caption(" ".join(trace.notes))
+    st.caption(literal(" ".join(trace.notes)))
 
 
 def _window() -> Window:

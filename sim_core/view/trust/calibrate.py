@@ -6,7 +6,8 @@ Files are read in memory and stay in the visitor's session: nothing is written t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -456,6 +457,11 @@ def take_away_profile(engine: OwnEngine, scenario: Scenario) -> None:
     ]
     view = {"points": "own_points", "constants": "own_constants", "steps": "own_steps"}
     command = command_for(scenario.replace(constants="", step_profile=""), "calibrate")
-    names = " ".join(f"'{name}'" for name in mine())
-    text = f"{command} {names} --out my_engine.toml\n{command_for(scenario, 'run')} --profile my_engine.toml"
+    text = f"{command} {file_words(mine())} --out my_engine.toml\n"
+    text += f"{command_for(scenario, 'run')} --profile my_engine.toml"
     actions.take_away(view.get(_view(engine), ""), files, text)
+
+
+def file_words(names: Iterable[str]) -> str:
+    """Return the names of files as a POSIX shell takes them; none is an option, whatever it begins with."""
+    return shlex.join(f"./{name}" if name.startswith("-") else name for name in names)

@@ -16,6 +16,7 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.link.carry import carried_by
 from sim_core.scenario.profiles import read_profile
 from sim_core.scenario.scenario import Scenario
+from sim_core.view.drawing.words import literal
 from sim_core.view.session import state
 
 SHOWN = ("tpot_ms", "ttft_ms", "output_tok_per_s")
@@ -43,7 +44,7 @@ def intake() -> None:
         help="Recognised by their content, not by their names. Read in memory, never stored.",
     )
     for problem in st.session_state.pop("own_problems", []):
-        st.error(problem, icon=":material/error:")
+        st.error(literal(problem), icon=":material/error:")
     for name, upload in mine().items():
         _file_row(name, upload)
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -61,15 +62,10 @@ def _file_row(name: str, upload: Upload) -> None:
     what = [many_words(len(upload.points))] if upload.points else []
     what += [f"{upload.steps.time_ms.size:,} steps"] if upload.steps is not None else []
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"**{_plain(name)}** · {TOOLS.get(upload.tool, upload.tool)} · {', '.join(what)}")
+        st.markdown(f"**{literal(name)}** · {TOOLS.get(upload.tool, upload.tool)} · {', '.join(what)}")
         st.button("Remove", key=f"own_drop_{name}", on_click=_drop, args=(name,), type="tertiary")
     for note in upload.notes:
-        st.caption(_plain(note))
-
-
-def _plain(text: str) -> str:
-    """Return text that Markdown shows as it is."""
-    return "".join(f"\\{mark}" if mark in "\\`*_{}[]()#+-.!|<>$~:" else mark for mark in text)
+        st.caption(literal(note))
 
 
 def _take_in(turn: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import shlex
 import subprocess
 import sys
@@ -168,6 +169,7 @@ def test_pasted_text_becomes_a_list(text: str, expected: str) -> None:
         ("0,-5,1", "the pasted text"),
         ("<script>alert(1)</script>", "the pasted text"),
         ("0:1:99999999", "request_list"),
+        ("0:1:1," * 100_000, "600,000 characters are pasted; the limit is 100,000"),
     ],
 )
 def test_bad_pastes_are_refused_in_words(text: str, words: str) -> None:
@@ -246,3 +248,25 @@ def test_rows_of_experiments_have_the_badge_of_their_policy() -> None:
     assert badges == {"static": trust.EXTRAPOLATED, "chunked": trust.VALIDATED}
     shown = said(visit())
     assert shown.count("Static batching (policy)") and f">{trust.VALIDATED}</span>" in shown
+
+
+def test_two_pools_get_timelines_of_one() -> None:
+    """Oracle: no exception; the step log that can be taken away is one of those that are drawn."""
+    app = healthy(visit(policy="disaggregated"))
+    assert FINDING in said(app)
+    assert [file.label for file in app.get("download_button")].count("Step log") == 1
+
+
+@pytest.mark.parametrize("from_s", ["1e9", "100"])
+def test_a_stretch_behind_the_end_of_the_run_shows_its_last_one(from_s: str) -> None:
+    """Oracle: no exception, and bars in the chart: some request is served in the last stretch."""
+    query = {
+        "extent": "run",
+        "requests": "20",
+        "from_s": from_s,
+        "arrival_per_s": "20",
+        "output_tokens": "50",
+    }
+    app = healthy(visit(**query))
+    [drawing] = [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
+    assert any(len(trace.get("x") or ()) for trace in drawing["data"])

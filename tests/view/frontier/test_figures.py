@@ -168,6 +168,14 @@ def test_a_curve_that_ends_says_why() -> None:
     assert "needs 96 GB, has 80 GB" in crosses[0]["text"][0]
 
 
+def test_a_reason_is_no_mark_up() -> None:
+    """Oracle: HTML's own escapes, which Plotly shows as the characters they stand for."""
+    data = draw([*SWEEP, blocked("TP 4"), blocked() | {"reason": "<a href=x>&"}])["data"]
+    texts = [text for trace in data for text in trace.get("text") or () if "ends here" in text]
+    assert all("&lt;a href=x&gt;&amp;" in text for text in texts if "href" in text)
+    assert any("href" in text for text in texts)
+
+
 def test_the_slow_side_is_shaded_up_to_the_limit() -> None:
     """Oracle: 40 ms a token are 1000 / 40 = 25 tok/s/user."""
     shade, edge = draw(SWEEP)["layout"]["shapes"]

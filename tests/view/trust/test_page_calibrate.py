@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import shlex
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from sim_core.scenario.link.page_settings import SETTINGS
 from sim_core.scenario.profiles import read_profile
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.trust import calibrate_figures
-from sim_core.view.trust.calibrate import fit_notes, point_rows
+from sim_core.view.trust.calibrate import file_words, fit_notes, point_rows
 from sim_core.view.trust.uploads import example
 from tests.visits import FINDING, address, finding, healthy, open_page, said
 
@@ -245,3 +247,45 @@ def test_a_point_says_what_it_lacks() -> None:
     assert "cannot be simulated" in " ".join(fit_notes(engine))
     assert OwnSteps._fields == ("tokens", "decode_context", "prefill_pairs", "time_ms")
     assert FINDING in said(with_example())
+
+
+# --- hostile files ---------------------------------------------------------------------------------
+
+MARKS = "![x](http://127.0.0.1:9/t.png)<b>:red[boo]"
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.json", json.dumps({MARKS: 1}).encode()),
+        (f"{MARKS}.json", b"{}"),
+        (f"{MARKS}.csv", REQUESTS.encode()),
+        ("a.csv", (REQUESTS + f"1,1,1,1,{MARKS}\n").encode()),
+        ("a.toml", f"step_tokens = [1]\n'{MARKS}' = 1\n".encode()),
+        (f"{MARKS}.toml", b"step_tokens = [1]\n" + b"a." * 20_000 + b"a = 1\n"),
+    ],
+)
+def test_a_file_s_text_is_no_markdown(name: str, data: bytes) -> None:
+    """Oracle: CommonMark: in what is Markdown no picture, tag or directive is left outside of code."""
+    app = visit()
+    app.file_uploader[0].upload(name, data)
+    app = healthy(app.run())
+    texts = [
+        element.value for kind in ("error", "markdown", "caption", "warning") for element in app.get(kind)
+    ]
+    assert any("\\[x" in text or "`" in text or "a.csv" in text for text in texts)
+    for text in texts:
+        bare = re.sub(r"`[^`]*`|\\\\.", "", text)
+        assert "](http" not in bare
+        assert "<b>" not in bare
+        assert ":red[" not in bare
+
+
+@pytest.mark.parametrize(
+    "name", ["a.json", "it's mine.csv", "$(reboot).csv", "`x`;y|z&.csv", "-out.csv", "a\nb.csv"]
+)
+def test_names_in_the_command_are_quoted(name: str) -> None:
+    """Oracle: Python's reading of a POSIX shell's words; a leading dash is no option."""
+    [word] = shlex.split(file_words([name]))
+    assert Path(word) == Path(name)
+    assert not word.startswith("-")

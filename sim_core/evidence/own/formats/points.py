@@ -113,12 +113,14 @@ class Format(NamedTuple):
     """One kind of file: how it is called, known by its content, and read.
 
     `title` is a line of Markdown for the list of what can be uploaded: the tool, a colon, its file.
+    `holds_runs` says that an entry is a run, and not a request.
     """
 
     tool: str
     title: str
     knows: Callable[[Content], bool]
     read: Callable[[Content], Upload]
+    holds_runs: bool = True
 
 
 def finished(name: str, tool: str, points: list[OwnPoint], notes: list[str]) -> Upload:

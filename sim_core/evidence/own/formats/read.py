@@ -14,6 +14,7 @@ mlcommons/inference, loadgen/results.cc (mlperf_log_summary.txt).
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -44,6 +45,8 @@ TOOLS: Mapping[str, str] = MappingProxyType({form.tool: form.title for form in F
 MAX_BYTES = 20_000_000  # a detailed result of a thousand answers of a thousand tokens
 MAX_LINE = 10_000  # characters of a CSV's header
 MAX_CONTAINERS = 400_000  # lists and objects of a JSON file: each takes far more memory than its text
+MAX_VALUES = 3_000_000  # of a JSON file, for the same reason
+MAX_ENTRIES = 2_000  # runs of a file that are looked at; fewer become points
 
 
 def read_upload(data: bytes, name: str) -> Upload:
@@ -65,8 +68,16 @@ def read_upload(data: bytes, name: str) -> Upload:
     content = _content(_text(data, name), name)
     for form in FORMATS:
         if form.knows(content):
-            return checked(form.read(content))
+            notes = _cut(content) if form.holds_runs else []
+            return _noted(checked(_read_by(form, content)), notes)
     _refuse(content)
+
+
+def _read_by(form: Format, content: Content) -> Upload:
+    try:
+        return form.read(content)
+    except csv.Error as error:
+        raise ScenarioError(f"{content.name} is no CSV that can be read: {error}.") from None
 
 
 def _content(text: str, name: str) -> Content:
@@ -79,7 +90,7 @@ def _content(text: str, name: str) -> Content:
 
 def is_profile(data: bytes) -> bool:
     """Return whether a file is an engine profile rather than a measurement: TOML with one of its keys."""
-    head = data[:MAX_BYTES].lstrip(b"\xef\xbb\xbf \t\r\n")[:200_000]
+    head = data[:MAX_BYTES].lstrip(b"\xef\xbb\xbf \t\r\n")[:200_000].replace(b"\r", b"\n")
     return re.search(rb"^(step_tokens|constants)\s*=", head, re.MULTILINE) is not None
 
 
@@ -110,12 +121,12 @@ def _text(data: bytes, name: str) -> str:
             raise ScenarioError(f"{name} is {what}. {way_out}, and upload the text file.")
     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
-        text = data.decode(encoding).lstrip()
+        text = data.decode(encoding).replace("\r\n", "\n").replace("\r", "\n").lstrip()
     except UnicodeDecodeError:
         raise ScenarioError(f"{name} is not text (UTF-8). {_known()}") from None
     if not text:
         raise ScenarioError(f"{name} is empty. {_known()}")
-    if "\x00" in text[:4096]:
+    if "\x00" in text:
         raise ScenarioError(f"{name} is a binary file. {_known()}")
     if text[0] == "<":
         raise ScenarioError(f"{name} is HTML or XML. {_known()}")
@@ -137,10 +148,28 @@ def _entries(text: str, name: str) -> list[dict[str, Any]]:
             f"{name} has more than {MAX_CONTAINERS:,} lists and objects, the limit. "
             "Upload the summary without the details of each request."
         )
+    if text.count(",") > MAX_VALUES:
+        raise ScenarioError(
+            f"{name} has more than {MAX_VALUES:,} values, the limit. "
+            "Upload the summary without the details of each token."
+        )
     entries = list(_objects(text, name))
     if not entries:
         raise ScenarioError(f"{name} holds no JSON object. {_known()}")
     return entries
+
+
+def _cut(content: Content) -> list[str]:
+    """Cut a file's runs to those that are looked at, and say so: one point takes some work."""
+    reported = content.first.get("benchmarks")
+    runs = reported if isinstance(reported, list) else content.entries
+    count = len(runs)
+    del runs[MAX_ENTRIES:]
+    return [f"Only the first {MAX_ENTRIES:,} of {count:,} runs are read."] if count > MAX_ENTRIES else []
+
+
+def _noted(upload: Upload, notes: list[str]) -> Upload:
+    return upload._replace(notes=(*notes, *upload.notes))
 
 
 def _objects(text: str, name: str) -> Iterator[dict[str, Any]]:

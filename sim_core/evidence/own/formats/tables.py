@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pandas as pd
 
@@ -20,37 +18,52 @@ from sim_core.evidence.own.formats.points import (
     finished,
 )
 from sim_core.fields.errors import ScenarioError
+from sim_core.traffic.csv_rows import Row, commas_note, number, places_of, rows_of
 from sim_core.traffic.remarks import doubts, extent
 from sim_core.traffic.requests import requests_of
 
 
 def _columns(text: str, names: tuple[str, ...], name: str) -> tuple[pd.DataFrame, list[str]]:
-    """Return some columns as numbers, at most `MAX_ROWS` rows, and notes; what is no number becomes NaN."""
-    try:
-        frame = pd.read_csv(
-            io.StringIO(text),
-            skipinitialspace=True,
-            nrows=MAX_ROWS + 1,
-            on_bad_lines="skip",
-            dtype=str,
-            usecols=lambda head: head.strip().lower() in names,
-            engine="c",
-        )
-    except (ValueError, OverflowError, pd.errors.ParserError) as error:
-        raise ScenarioError(f"{name} is no CSV that can be read: {str(error)[:120]}.") from None
-    frame.columns = [head.strip().lower() for head in frame.columns]
-    notes = []
-    if len(frame) > MAX_ROWS:
-        notes.append(f"Only the first {MAX_ROWS:,} rows are used, the limit.")
-    numbers = frame[list(names)].head(MAX_ROWS).apply(pd.to_numeric, errors="coerce").astype(float)
-    return numbers, notes
+    """Return some columns as numbers, at most `MAX_ROWS` rows by their lines, and notes.
+
+    What is no number becomes NaN; a line with more fields than the header names is left out.
+    """
+    rows = rows_of(text, name)
+    places = places_of(next(rows), names, name)
+    lines: list[int] = []
+    numbers: list[list[float]] = []
+    commas, surplus, notes = 0, 0, []
+    first: Row | None = None
+    for row in rows:
+        if len(numbers) == MAX_ROWS:
+            notes.append(f"Only the first {MAX_ROWS:,} rows are used, the limit.")
+            break
+        if not row.is_whole:
+            first, surplus = first or row, surplus + 1
+            continue
+        commas += bool(row.surplus)
+        lines.append(row.line)
+        numbers.append([number(row.fields, place) for place in places])
+    if commas:
+        notes.append(commas_note(commas))
+    if first is not None:
+        notes.append(_surplus_note(first, surplus))
+        if not numbers:
+            raise ScenarioError(f"{name} has no usable row. {notes[-1]}")
+    table = np.array(numbers, dtype=float).reshape(-1, len(names))
+    return pd.DataFrame(table, index=lines, columns=list(names)), notes
+
+
+def _surplus_note(first: Row, count: int) -> str:
+    lines = f"Line {first.line:,} has" if count == 1 else f"{count:,} lines, the first {first.line:,}, have"
+    return f"{lines} {first.surplus_words()}; left out. Name the column in the header, or quote the field."
 
 
 def _kept(frame: pd.DataFrame, good: pd.Series, name: str, what: str, notes: list[str]) -> pd.DataFrame:
     """Return the good rows; the others are noted with the first of their lines."""
     bad = int((~good).sum())
     if bad:
-        line = int(np.flatnonzero(~good.to_numpy())[0]) + 2
+        line = int(frame.index[np.flatnonzero(~good.to_numpy())[0]])
         notes.append(f"{bad:,} of {len(frame):,} rows were left out, the first near line {line:,}: {what}.")
     if not good.any():
         raise ScenarioError(f"{name} has no usable row: {what}. Correct it.")
@@ -123,9 +136,8 @@ def _mean(values: np.ndarray) -> float:
 
 
 def _has(content: Content, names: tuple[str, ...]) -> bool:
-    """Return whether a CSV has each of some columns once, whatever the case of its titles."""
-    heads = [head.lower() for head in content.heads]
-    return all(heads.count(name) == 1 for name in names)
+    """Return whether a CSV has each of some columns, whatever the case of its titles."""
+    return {*names} <= {head.lower() for head in content.heads}
 
 
 FORMATS = (

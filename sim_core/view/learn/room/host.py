@@ -12,6 +12,7 @@ from sim_core.questions.teaching import lessons
 from sim_core.questions.teaching.room import LOBBY, STAGES, Room, too_few
 from sim_core.questions.teaching.rooms import Rooms
 from sim_core.view.drawing.templates import render
+from sim_core.view.drawing.words import literal
 from sim_core.view.learn.room import figures, results
 from sim_core.view.learn.room.shared import clock, heading, patience, predictions, revealed
 from sim_core.view.parts import actions, pieces
@@ -244,7 +245,7 @@ def _turn(store: Rooms, place: Place, to: To, sure: bool = False) -> None:
 def _clear(store: Rooms, place: Place) -> None:
     def clear() -> None:
         gone = store.clear(place.code, place.key)
-        st.toast(f"{gone} who never predicted {'was' if gone == 1 else 'were'} cleared.")
+        st.toast(literal(f"{gone} who never predicted {'was' if gone == 1 else 'were'} cleared."))
 
     guarded(clear)
 

@@ -304,13 +304,20 @@ def _aiperf_runs_point(entry: dict[str, Any]) -> OwnPoint:
 
 
 FORMATS = (
-    Format("aiperf-records", "AIPerf: the records of requests, `profile_export.jsonl`", _is_aiperf, _aiperf),
+    Format(
+        "aiperf-records",
+        "AIPerf: the records of requests, `profile_export.jsonl`",
+        _is_aiperf,
+        _aiperf,
+        False,
+    ),
     Format("aiperf-runs", "AIPerf: `profile_export_aiperf_aggregate.json`", _is_aiperf_runs, _aiperf_runs),
-    Format("llmperf-responses", "LLMPerf: `…_individual_responses.json`", _is_llmperf, _llmperf),
+    Format("llmperf-responses", "LLMPerf: `…_individual_responses.json`", _is_llmperf, _llmperf, False),
     Format(
         "inference-perf-records",
         "inference-perf: `per_request_lifecycle_metrics.json`",
         _is_inference_perf,
         _inference_perf,
+        holds_runs=False,
     ),
 )
