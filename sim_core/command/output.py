@@ -15,7 +15,6 @@ from sim_core.scenario.link.write import to_query
 from sim_core.scenario.scenario import FIELDS, Scenario
 
 METRICS = (*RATES, "tok_per_s_per_user")
-GROWS = "the queue grows over the run, so TTFT, E2E, goodput and cost depend on its length."
 FRONTIER_TABLE = (
     "tok_per_s_per_user",
     "output_tok_per_s_per_accelerator",
@@ -119,9 +118,8 @@ def points_text(rows: list[dict[str, Any]], form: str, vary: Mapping[str, Any]) 
         return report.csv_text(rows)
     keys = [key for key in rows[0] if key in (*FIELDS, LOAD) and (key != "requests" or key in vary)]
     reason = ["reason"] if any(row["reason"] for row in rows) else []
-    table = report.table_text(rows, [*keys, *FRONTIER_TABLE, *reason])
-    overloaded = sum(row["saturated"] for row in rows)
-    return f"{table}\n\nNote: {overloaded} overloaded (saturated): {GROWS}" if overloaded else table
+    said = [row | {"saturated": "overloaded"} if row["saturated"] else row for row in rows]
+    return report.table_text(said, [*keys, *FRONTIER_TABLE, *reason])
 
 
 def nested(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -114,6 +114,8 @@ class Run:
         What the engine reports; where prefill and decode have pools of their own, the decode pool.
     split : SplitResult or None
         What the prefill pool and the links report.
+    whole : bool
+        All requests and steps count: the window that the scenario asks for holds too little.
     """
 
     priced: Priced
@@ -125,6 +127,7 @@ class Run:
     rejected: np.ndarray
     engine: EngineResult
     split: SplitResult | None = None
+    whole: bool = False
 
     def __deepcopy__(self, memo: dict) -> Run:
         """Return itself: a run never changes, and pandas copies what is attached to a table."""

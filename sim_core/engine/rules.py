@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sim_core.engine.kernels.answers.records import FEW
 from sim_core.engine.kernels.records import CHUNKED, NOBODY, PREFILL_FIRST, STATIC, Rules
 from sim_core.price.priced import Priced
 from sim_core.scenario.scenario import Scenario
@@ -144,16 +143,19 @@ def counted_requests(scenario: Scenario, count: int) -> tuple[int, int] | None:
     return (first, last) if scenario.arrivals != "offline" and last > first else None
 
 
-def window_holds_few(scenario: Scenario, arrival_s: np.ndarray, finished_s: np.ndarray) -> bool:
-    """Return whether too few requests finish in the time that statistics use, so that all of a run counts.
+def window_is_too_short(
+    scenario: Scenario, arrival_s: np.ndarray, first_token_s: np.ndarray, finished_s: np.ndarray
+) -> bool:
+    """Return whether the time that statistics use is too short for rates, so that all of a run counts.
 
-    A trace that is shorter than its service: fewer than 100 and no more than half of the window's requests
-    finish in it. The times are those of the clients.
+    It is shorter than an answer takes on average, or no request finishes in it: a trace that is shorter than
+    its service. The times are those of the clients.
     """
     counted = counted_requests(scenario, arrival_s.size)
     if counted is None:
         return False
-    first, last = counted
-    inside = (finished_s > arrival_s[first]) & (finished_s <= arrival_s.max())
-    finished = int(np.count_nonzero(inside))
-    return finished < FEW and 2 * finished <= last - first
+    used = slice(*counted)
+    start_s, end_s = arrival_s[used.start], arrival_s.max()
+    if not ((finished_s > start_s) & (finished_s <= end_s)).any():
+        return True
+    return bool(end_s - start_s < (finished_s[used] - first_token_s[used]).mean())

@@ -11,7 +11,7 @@ import pandas as pd
 
 from sim_core.engine.one_pool import run_engine
 from sim_core.engine.results import EngineResult, Run, SplitResult
-from sim_core.engine.rules import rules_of, split_rules_of, window_holds_few
+from sim_core.engine.rules import rules_of, split_rules_of, window_is_too_short
 from sim_core.engine.two_pools import run_split_engine, whole
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.memory import nothing_fits
@@ -81,7 +81,8 @@ def run_priced(known: Priced, sent: Requests, itl_max: bool = False, log: bool =
         raise ScenarioError(_nothing_fits(known, sent))
     before_s, after_s = known.price.request_before_s, known.price.request_after_s
     arriving = kept.arriving_at(kept.arrival_s + before_s)
-    engine, split = (_on_two_pools if known.pools else _on_one_pool)(known, kept, arriving, itl_max, log)
+    run_on = _on_two_pools if known.pools else _on_one_pool
+    engine, split, counts = run_on(known, kept, arriving, itl_max, log)
     columns = {
         "arrival_s": engine.arrival_s - before_s,
         "first_token_s": engine.first_token_s + after_s,
@@ -93,7 +94,7 @@ def run_priced(known: Priced, sent: Requests, itl_max: bool = False, log: bool =
         columns = {name: _spread(values, rejected) for name, values in columns.items()}
         columns["arrival_s"] = _rejected_arrivals(known.scenario, columns["arrival_s"], sent.arrival_s)
     sent = sent.arriving_at(columns.pop("arrival_s"))
-    return Run(priced=known, sent=sent, rejected=rejected, engine=engine, split=split, **columns)
+    return Run(known, sent, rejected=rejected, engine=engine, split=split, whole=counts, **columns)
 
 
 def cannot_fit(known: Priced, sent: Requests) -> np.ndarray:
@@ -106,19 +107,20 @@ def cannot_fit(known: Priced, sent: Requests) -> np.ndarray:
 
 def _on_one_pool(
     known: Priced, sent: Requests, arriving: Requests, itl_max: bool, log: bool
-) -> tuple[EngineResult, None]:
-    """Run requests on one engine or on replicas."""
+) -> tuple[EngineResult, None, bool]:
+    """Run requests on one engine or on replicas; say whether all steps count."""
     rules = rules_of(known, sent, itl_max, log)
     found = run_engine(known.price.step, arriving, rules)
-    if found.usage.busy_s == 0 or _holds_few(known, found):  # the statistics are those of the whole run
+    counts = not rules.whole and (found.usage.busy_s == 0 or _holds_little(known, found, arriving))
+    if counts:
         found = run_engine(known.price.step, arriving, replace(rules, whole=True))
-    return found, None
+    return found, None, counts
 
 
 def _on_two_pools(
     known: Priced, sent: Requests, arriving: Requests, itl_max: bool, log: bool
-) -> tuple[EngineResult, SplitResult]:
-    """Run requests through two pools."""
+) -> tuple[EngineResult, SplitResult, bool]:
+    """Run requests through two pools; say whether all steps count."""
     if log:
         raise ScenarioError(
             "there is no step log of two pools; simulate one pool (policy=chunked), or leave --steps-out out."
@@ -127,15 +129,19 @@ def _on_two_pools(
     steps = (pools.prefill.step, pools.decode.step, pools.transfer)
     found, result = run_split_engine(*steps, arriving, rules)
     idle = found.usage.busy_s == 0 or result.usage.busy_s == 0  # no step between the first and last admission
-    if idle or _holds_few(known, found):
+    counts = not rules.decode.whole and (idle or _holds_little(known, found, arriving))
+    if counts:
         found, result = run_split_engine(*steps, arriving, whole(rules))
-    return found, result
+    return found, result, counts
 
 
-def _holds_few(known: Priced, found: EngineResult) -> bool:
-    """Return whether the window of the statistics holds too few requests of what the engine returned."""
+def _holds_little(known: Priced, found: EngineResult, sent: Requests) -> bool:
+    """Return whether the window of the statistics is too short, or holds no gap between tokens."""
+    if not found.gap_counts.any() and (sent.output_tokens > 1).any():
+        return True
     arrival_s = found.arrival_s - known.price.request_before_s
-    return window_holds_few(known.scenario, arrival_s, found.finished_s + known.price.request_after_s)
+    answered_s = (column + known.price.request_after_s for column in (found.first_token_s, found.finished_s))
+    return window_is_too_short(known.scenario, arrival_s, *answered_s)
 
 
 def _nothing_fits(known: Priced, sent: Requests) -> str:

@@ -59,7 +59,8 @@ def answer_of(run: Run, banded: bool = False) -> Answer:
     rejected = int(np.count_nonzero(run.rejected))
     if rejected:
         columns = tuple(column[~run.rejected] for column in columns)
-    return answer_of_rows(run.scenario, Rows(*columns), rejected, run.engine.gap_counts, banded)
+    gap_counts = run.engine.gap_counts
+    return answer_of_rows(run.scenario, Rows(*columns), rejected, gap_counts, banded, whole=run.whole)
 
 
 def answer_of_rows(
@@ -68,17 +69,19 @@ def answer_of_rows(
     rejected: int = 0,
     gap_counts: np.ndarray = NO_GAPS,
     banded: bool = False,
+    whole: bool = False,
 ) -> Answer:
     """Return the same for rows alone; without a histogram of gaps their percentiles are NaN.
 
     Open loop: after the warm-up, until the last arrival. Closed loop: the same, without the requests that
-    end in the drain. Offline, and where too few are left otherwise: everything.
+    end in the drain. Offline, and where that is too short a time: everything.
     """
     served = rows.arrival_s.size
     first, last = counted_requests(scenario, served) or (0, 0)
     asked = Asked(
         first=first,
         last=last,
+        whole=whole,
         open=scenario.arrivals not in ("closed", "offline"),
         slo_ttft_ms=float(scenario.slo_ttft_ms),
         slo_tpot_ms=float(scenario.slo_tpot_ms),

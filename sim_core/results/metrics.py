@@ -49,7 +49,8 @@ def summarize(requests: pd.DataFrame, scenario: Scenario) -> dict[str, Any]:
     _check_times(rows)
     rejected = int(requests.shape[0] - finished.sum())
     gap_counts = NO_GAPS if run is None else run.engine.gap_counts
-    answer = answer_of_rows(scenario, rows, rejected, gap_counts)
+    whole = run is not None and run.whole
+    answer = answer_of_rows(scenario, rows, rejected, gap_counts, whole=whole)
     point = measure(scenario, answer, run)
     return {
         "scenario": scenario.as_dict(),

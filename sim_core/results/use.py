@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sim_core.engine.results import Run, Usage
-from sim_core.engine.rules import counted_requests, window_holds_few
+from sim_core.engine.rules import counted_requests
 from sim_core.price.price import Price
 from sim_core.price.use import shares, utilisation
 from sim_core.results.answers import ratio
@@ -78,9 +78,7 @@ def pool_use(run: Run) -> dict[str, Any]:
         return {}
     prefill, decode = _pools(run)
     span_s = float(run.engine.finished_s.max() - run.engine.arrival_s.min())
-    served = ~run.rejected
-    few = window_holds_few(run.scenario, run.arrival_s[served], run.finished_s[served])
-    counted = None if few else counted_requests(run.scenario, run.engine.arrival_s.size)
+    counted = None if run.whole else counted_requests(run.scenario, run.engine.arrival_s.size)
     stages = stages.iloc[slice(*counted) if counted else slice(None)]
     return {
         "prefill": {"busy_frac": prefill.busy_frac, "mfu_frac": prefill.use[0], "mbu_frac": prefill.use[1]},

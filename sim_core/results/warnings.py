@@ -20,13 +20,13 @@ def warnings(
 ) -> list[str]:
     """Return what a reader of the numbers must know, one sentence each.
 
-    `whole` says that all of the run counts, since the window that was asked for holds too few requests.
+    `whole` says that all of the run counts, since the window that was asked for is too short.
     """
     notes = []
     if whole:
         notes.append(
-            f"All {point['ttft_ms_n']:,} requests count, the warm-up too: too few finish before the last "
-            "one arrives. Raise `requests`, or replay a longer trace."
+            f"All {point['ttft_ms_n']:,} requests count, the warm-up too: the time until the last arrives is "
+            "too short. Raise `requests`."
         )
     if point["saturated"]:
         notes.append(

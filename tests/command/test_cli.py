@@ -104,8 +104,8 @@ def test_an_overloaded_run_says_so_beside_its_figures(capsys) -> None:
     assert "keeps up with 21.28 requests/s at most" in table
     found = json.loads(ask(capsys, "run", "arrival_per_s=40"))
     assert found["saturated"] and found["metrics"]["ttft_ms"]["p99"] > 1000
-    sweep = ask(capsys, "frontier", "", "--vary", "load_frac=0.5,1.5", "--format", "table")
-    assert "Note: 1 overloaded (saturated): the queue grows over the run" in sweep
+    sweep = ask(capsys, "frontier", "", "--vary", "load_frac=0.5,1.5", "--format", "table").splitlines()
+    assert ["overloaded" in line for line in sweep] == [False, False, True]
     assert "overloaded" not in ask(capsys, "run", *SMALL, "--format", "table")
 
 
@@ -197,7 +197,11 @@ def test_frontier_formats_agree(capsys) -> None:
         assert set(point["metrics"]) == {*LATENCIES, *METRICS}
         mean = point["metrics"]["ttft_ms"]["mean"]
         assert row["ttft_ms_mean"] == ("" if mean is None else repr(mean))
-        assert point["metrics"]["ttft_ms"]["n"] in (36, None)
+        assert point["metrics"]["ttft_ms"]["n"] in (
+            36,
+            40,
+            None,
+        )  # all of them where the window is shorter than the service
     table = ask(capsys, *command, "--format", "table").splitlines()
     assert len(table) == 5
     assert table[0].split()[:3] == ["max_batch", "tensor_parallel", "tok_per_s_per_user"]

@@ -7,7 +7,6 @@ import math
 from sim_core.engine.compiling import Entry, inlined, inner
 from sim_core.engine.kernels.answers.gap_percentiles import gap_percentiles
 from sim_core.engine.kernels.answers.growth import queue_grows
-from sim_core.engine.kernels.answers.records import FEW
 from sim_core.engine.kernels.answers.select import BLOCKS, band, percentiles
 from sim_core.engine.kernels.records import ONE, ZERO
 
@@ -43,12 +42,6 @@ def use_everything(answer, rows):
     for i in range(count):
         answer.start_s = min(answer.start_s, rows.arrival_s[i])
         answer.end_s = max(answer.end_s, rows.finished_s[i])
-
-
-@inlined
-def holds_few(finished, used):
-    """Return whether too few requests finish in a window: its rates would be of others than its latencies."""
-    return finished < FEW and 2 * finished <= used
 
 
 @inlined
@@ -101,6 +94,18 @@ def tally(answer, asked, rows, work):
 
 
 @inner
+def is_too_short(answer, work):
+    """Return whether a window is shorter than an answer takes on average, or no request finishes in it.
+
+    Its rates would be of other requests than its latencies.
+    """
+    used, making_ms = answer.last - answer.first, 0.0
+    for i in range(used):
+        making_ms += work.e2e_ms[i] - work.ttft_ms[i]
+    return answer.finished == 0 or (answer.end_s - answer.start_s) * 1e3 < making_ms / used
+
+
+@inner
 def is_saturated(answer, asked, rows, work):
     """Return whether requests arrive faster than they finish, and wait longer and longer (open loop)."""
     arrived = answer.last - answer.first
@@ -149,7 +154,7 @@ def describe_run(answers, asked, rows, gap_counts, quantiles, percentiles_ms, wo
     set_window(answer, asked, rows)
     tally(answer, asked, rows, work)
     answer.saturated = ONE if is_saturated(answer, asked, rows, work) else ZERO
-    if holds_few(answer.finished, answer.last - answer.first):
+    if asked.whole or is_too_short(answer, work):
         answer.whole = ONE
         use_everything(answer, rows)
         tally(answer, asked, rows, work)

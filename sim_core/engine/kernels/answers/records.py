@@ -9,7 +9,6 @@ import numpy as np
 from sim_core.engine.kernels.answers.select import BINS
 
 LATENCIES = ("ttft", "tpot", "e2e", "itl")  # the rows of the table of percentiles
-FEW = 100  # requests that finish in a window
 
 
 class Findings(NamedTuple):
@@ -27,7 +26,7 @@ class Findings(NamedTuple):
     gaps: int  # between their tokens
     gaps_counted: int  # in the histogram of a run
     gaps_mean_ms: float  # of these
-    whole: int  # 1: the window that was asked for holds too few requests, so that all of the run counts
+    whole: int  # 1: the window that was asked for is too short, so that all of the run counts
     slo_ttft_ms: float  # reached at the percentile of the limits; infinite where a rejected request is
     slo_tpot_ms: float
     saturated: int
@@ -56,12 +55,14 @@ ANSWER = np.dtype([(name, _KINDS[kind]) for name, kind in get_type_hints(Finding
 class Asked(NamedTuple):
     """What decides on an answer beside the rows.
 
-    The requests that statistics use, an empty range for all; whether requests come whatever happens to those
-    before (an open loop); the limits; and whether p99 gets intervals.
+    The requests that statistics use, an empty range for all; whether the run was counted as a whole all the
+    same; whether requests come whatever happens to those before (an open loop); the limits; and whether p99
+    gets intervals.
     """
 
     first: int
     last: int
+    whole: bool
     open: bool
     slo_ttft_ms: float
     slo_tpot_ms: float
