@@ -11,7 +11,7 @@ from sim_core.engine.kernels.gaps import count_gaps
 from sim_core.engine.kernels.log import log_event, log_steps, report_steps
 from sim_core.engine.kernels.one_pool import load_requests, open_engine
 from sim_core.engine.kernels.plan import clear_plan
-from sim_core.engine.kernels.records import CHUNK, NOBODY, ONE, ZERO
+from sim_core.engine.kernels.records import CHUNK, NOBODY, ONE, ZERO, is_over
 from sim_core.engine.kernels.step_time import (
     decode_time_s,
     pairs_between,
@@ -209,8 +209,8 @@ def run_static(states, arrays, cost, rules, arrival_s, prompt_tokens, output_tok
     open_engine(s, rules)
     count = arrays.requests.size
     s.released = min(concurrency, count) if concurrency > 0 else count
-    first = ZERO
-    while first < count:
+    first = end = ZERO
+    while first < count and not is_over(arrays, np.int64(end - first)):
         start_s = batch_start_s(s, arrays.requests, rules, first)
         wait_until(s, rules, start_s)
         end = batch_end(s, arrays.requests, rules, first, start_s)
