@@ -36,7 +36,7 @@ RING_BYTES = 32  # of each worker, for each token of the longest answer
 WORKER_BYTES = 200_000
 LOGGED = 50.0  # times as much as a turn costs one that is logged, and drawn
 RUNS = 8  # that a view makes if nobody says how many
-HEAVY_S = 0.1  # a run that takes longer stands back behind those of other visitors
+HEAVY_S = 0.5  # a view that has cost more stands back behind those of other visitors
 ENOUGH = 3.0  # times its allowance, and a view makes no further run
 POLL_S = 0.05
 NEVER = 1 << 62
@@ -79,20 +79,20 @@ class Allowance:
     stop : ndarray of int64, shape (1,)
         Not 0 once nobody waits for the view any more.
     cuts : dict
-        Requests asked for in each run that was cut, and how many it has run at least.
+        What was cut, its unit and how much was asked for, and how much is run at least.
     """
 
     seconds: float
     most_bytes: int
     stop: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int64))
-    cuts: dict[int, int] = field(default_factory=dict)
+    cuts: dict[tuple[str, float], float] = field(default_factory=dict)
     spent_s: float = 0.0
     _lock: Lock = field(default_factory=Lock)
 
-    def note(self, asked: int, runs: int) -> None:
-        """Note that a run has fewer requests than were asked for."""
+    def note(self, unit: str, asked: float, runs: float) -> None:
+        """Note that less is run than was asked for."""
         with self._lock:
-            self.cuts[asked] = min(runs, self.cuts.get(asked, runs))
+            self.cuts[unit, asked] = min(runs, self.cuts.get((unit, asked), runs))
 
     def spend(self, seconds: float) -> None:
         """Note what a run has cost."""
@@ -231,7 +231,7 @@ def fewer(scenario: Scenario, asked: int) -> Scenario:
 
 def _cut(given: Allowance, scenario: Scenario, asked: int, requests: int) -> Scenario:
     requests = max(requests, 1)
-    given.note(asked, requests)
+    given.note("requests", asked, requests)
     return scenario.replace(requests=requests)
 
 
@@ -272,9 +272,15 @@ def costed(scenario: Scenario, trace: Requests | None, log: bool, make: Callable
     requests = scenario.requests if trace is None else min(scenario.requests, len(trace))
     seconds = requests * seconds_per_request(scenario, trace, log)
     given.spend(seconds)
-    if seconds < HEAVY_S or current_thread().name.startswith(_PREFIX):
+    if not is_heavy() or current_thread().name.startswith(_PREFIX):
         return make()
     return awaited(pool().submit(copy_context().run, make))
+
+
+def is_heavy() -> bool:
+    """Return whether the present view has cost so much that what it has still to run stands back."""
+    given = _allowance.get()
+    return given is not None and given.spent_s > HEAVY_S
 
 
 def awaited(future: Future[Result]) -> Result:

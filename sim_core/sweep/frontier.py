@@ -7,11 +7,11 @@ differences are signal. `refine` repeats a sweep with many more requests on a pr
 from __future__ import annotations
 
 import math
-import os
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ import pandas as pd
 
 from sim_core.engine.results import Run
 from sim_core.engine.run import run
+from sim_core.engine.work import allowance, awaited, is_heavy, pool, shared
 from sim_core.fields.errors import ScenarioError
 from sim_core.results.answers import Answer, answer_of
 from sim_core.results.limits import at_limit, bands_of
@@ -51,7 +52,7 @@ def evaluate(
     except ScenarioError as error:
         return {**point.keys, "feasible": False, "reason": str(error), "limit": kind_of_failure(error)}
     answer = answer_of(found, banded=bands)
-    row = row_of(point.keys, found, answer) | {"requests": scenario.requests}
+    row = row_of(point.keys, found, answer) | {"requests": found.scenario.requests}
     row["at_limit"] = at_limit(answer)
     return row | bands_of(answer) if bands else row
 
@@ -61,14 +62,14 @@ def evaluate_all(
 ) -> list[dict[str, Any]]:
     """Return the rows of a sweep in the order of its points.
 
-    The caller takes one point after the other, and so does a thread of the pool while it has time: the
-    kernels release the GIL.
+    The caller takes one point after the other, and so does a thread of the pool while it has time and the
+    sweep is light: the kernels release the GIL.
     """
     rows: list[dict[str, Any]] = [{} for _ in points]
     left = deque(range(len(points)))
 
-    def work() -> None:
-        while True:
+    def take(ends: Callable[[], bool]) -> None:
+        while not ends():
             try:
                 index = left.popleft()
             except IndexError:
@@ -79,10 +80,11 @@ def evaluate_all(
                 left.clear()
                 raise
 
-    helper = pool().submit(work) if len(points) > FEW else None
-    work()
-    if helper and not helper.cancel():
-        helper.result()
+    with shared(len(points)):
+        helper = pool().submit(copy_context().run, take, is_heavy) if len(points) > FEW else None
+        take(lambda: False)
+        if helper and not helper.cancel():
+            awaited(helper)
     return rows
 
 
@@ -150,12 +152,6 @@ def on_frontier(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return chosen
 
 
-@lru_cache(maxsize=1)
-def pool() -> ThreadPoolExecutor:
-    """Return the process-wide pool; the kernels release the GIL."""
-    return ThreadPoolExecutor(max_workers=max(1, (os.cpu_count() or 2) - 1), thread_name_prefix="sweep")
-
-
 def refine(
     points: Sequence[Point],
     requests: int = REFINED_REQUESTS,
@@ -165,15 +161,24 @@ def refine(
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (index, row) for every point as it is done, with many more requests and 95% bands.
 
-    Closing the iterator cancels what has not started.
+    Closing the iterator cancels what has not started. Where somebody waits for it, one point is run after the
+    other: a visitor has one heavy job at a time.
     """
-    futures: dict[Future, int] = {
-        pool().submit(evaluate, point, requests=requests, bands=True, trace=trace, profile=profile): index
-        for index, point in enumerate(points)
-    }
+    fine = partial(evaluate, requests=requests, bands=True, trace=trace, profile=profile)
+    with shared(len(points)):
+        context = copy_context()
+    ahead = len(points) if allowance() is None else 1
+    waiting = deque(enumerate(points))
+    running: deque[tuple[int, Future]] = deque()
     try:
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+        while waiting or running:
+            while waiting and len(running) < ahead:
+                index, point = waiting.popleft()
+                running.append((index, pool().submit(context.copy().run, fine, point)))
+            index, future = running[0]
+            row = awaited(future)
+            running.popleft()
+            yield index, row
     finally:
-        for future in futures:
+        for _, future in running:
             future.cancel()
