@@ -31,10 +31,11 @@ TURN_S = 5e-8  # of the engine's loops: a step, or a run of equal ones
 REQUEST_S = 5e-7  # to draw a request and to measure what became of it
 REQUEST_TURNS = 4.0
 OUTPUT_TURNS = 1 / 200  # for each token of an answer: long runs of steps are counted bin by bin
-REQUEST_BYTES = 400
+REQUEST_BYTES = 200
 RING_BYTES = 32  # of each worker, for each token of the longest answer
 WORKER_BYTES = 200_000
 LOGGED = 50.0  # times as much as a turn costs one that is logged, and drawn
+ESTIMATED = 0.0  # in place of a number of runs
 RUNS = 8  # that a view makes if nobody says how many
 HEAVY_S = 0.5  # a view that has cost more stands back behind those of other visitors
 ENOUGH = 3.0  # times its allowance, and a view makes no further run
@@ -123,7 +124,18 @@ def allowed(given: Allowance) -> Iterator[Allowance]:
 @contextmanager
 def shared(runs: float) -> Iterator[None]:
     """Let each run that is made meanwhile cost one of so many parts of the allowance."""
-    token = _runs.set((_runs.get() or 1.0) * max(runs, 1.0))
+    outer = _runs.get()
+    token = _runs.set((1.0 if outer is None else outer) * max(runs, 1.0))
+    try:
+        yield
+    finally:
+        _runs.reset(token)
+
+
+@contextmanager
+def estimated() -> Iterator[None]:
+    """Let no run be cut that is made meanwhile: all together have been estimated."""
+    token = _runs.set(ESTIMATED)
     try:
         yield
     finally:
@@ -142,7 +154,7 @@ def turns(log: bool = False) -> Turns:
     given = _allowance.get()
     if given is None:
         return Turns(np.array([NEVER], np.int64), _GO_ON)
-    most = _run_s(given) / TURN_S / (LOGGED if log else 1.0)
+    most = min(_run_s(given) / TURN_S / (LOGGED if log else 1.0), NEVER)
     return Turns(np.array([max(int(most), 1000)], np.int64), given.stop)
 
 
@@ -155,7 +167,10 @@ def check_turns(taken: Turns) -> None:
 
 
 def _run_s(given: Allowance) -> float:
-    return given.seconds / (_runs.get() or RUNS)
+    runs = _runs.get()
+    if runs == ESTIMATED:
+        return math.inf
+    return given.seconds / (RUNS if runs is None else runs)
 
 
 # --- the estimate ---------------------------------------------------------------------------------
@@ -201,6 +216,8 @@ def affordable(scenario: Scenario, trace: Requests | None = None, log: bool = Fa
     if given is None:
         return scenario
     check()
+    if _runs.get() == ESTIMATED:
+        return scenario
     if given.spent_s > ENOUGH * given.seconds:
         raise TooMuch(
             f"this page has run for {given.spent_s:.1f} s of a core; its budget is {given.seconds:g} s. "
@@ -214,8 +231,16 @@ def affordable(scenario: Scenario, trace: Requests | None = None, log: bool = Fa
             "shorter answers, or use the command, which has no such limit."
         )
     asked = scenario.requests if trace is None else min(scenario.requests, len(trace))
-    most = min(_run_s(given) / seconds_per_request(scenario, trace, log), room / REQUEST_BYTES)
+    most = min(affordable_requests(scenario, trace, log), room / REQUEST_BYTES)
     return scenario if most >= asked else _cut(given, scenario, asked, round_down(most))
+
+
+def affordable_requests(scenario: Scenario, trace: Requests | None = None, log: bool = False) -> float:
+    """Return how many requests a run may have for the time it takes, about."""
+    given = _allowance.get()
+    if given is None:
+        return math.inf
+    return _run_s(given) / seconds_per_request(scenario, trace, log)
 
 
 def fewer(scenario: Scenario, asked: int) -> Scenario:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sim_core.engine import work
 from sim_core.engine.kernels.pools.moves import MOVE
 from sim_core.engine.results import Run
 from sim_core.engine.run import run
@@ -52,6 +53,7 @@ STRATEGIES = {
     "one_pool": "One pool, no split",
 }
 FIT_REQUESTS = 12_000
+FIT_RUNS = 20  # about
 BINS = 240  # of the timeline
 SERVING = ("prefill", "decode")
 UNUSED = ("replicas", "router", "batch_wait_ms", "concurrency", "request_list", "requests", "warmup_frac")
@@ -160,7 +162,7 @@ class Prepared(NamedTuple):
 @lru_cache(maxsize=4)
 def _prepared(scenario: Scenario, trace: Requests | None) -> Prepared:
     workers = check_workers(scenario)
-    needs = fitted_needs(_without(scenario, "demand", "reallocation", "strategy"), trace)
+    needs = needs_for(scenario, trace)
     demand = demands.demand_of(scenario, needs, workers, trace)
     load = Load(
         demand.requests.arrival_s,
@@ -222,7 +224,8 @@ class Study:
         `progress` is called now and then with the share that is done; it may raise to stop the work.
         """
         key = self._key(name)
-        return _outcomes.get(key) or _outcomes.put(key, self._found(name, progress))
+        with work.estimated():
+            return _outcomes.get(key) or _outcomes.put(key, self._found(name, progress))
 
     def known(self, name: str) -> Outcome | None:
         """Return a strategy's outcome if it is known already."""
@@ -277,6 +280,7 @@ class Study:
             cluster.advance(times_s[:passed])
             cluster.ask(wanted, now_s)
             progress(now_s / self.duration_s)
+            work.check()
             times_s = times_s[passed:]
         cluster.advance(math.inf)
         return self._outcome(cluster, name, start, free)
@@ -418,6 +422,11 @@ def _without(scenario: Scenario, *groups: str, keys: Iterable[str] = ()) -> Scen
     return scenario.replace(**{key: DEFAULTS[key] for key in reset})
 
 
+def needs_for(scenario: Scenario, trace: Requests | None = None) -> Needs:
+    """Return what requests of a scenario's traffic take of the workers."""
+    return fitted_needs(_without(scenario, "demand", "reallocation", "strategy"), trace)
+
+
 @lru_cache(maxsize=32)
 def fitted_needs(scenario: Scenario, trace: Requests | None = None) -> Needs:
     """Return what requests take of the workers, fitted to both kinds of traffic alike or to a trace."""
@@ -429,7 +438,8 @@ def fitted_needs(scenario: Scenario, trace: Requests | None = None) -> Needs:
         mean = joined(drawn).take(order)
     else:
         mean = trace.take(random.integers(0, len(trace), count))
-    return fitted(needs_of(scenario), mean.arriving_at(np.arange(float(len(mean)))))
+    with work.shared(FIT_RUNS):
+        return fitted(needs_of(scenario), mean.arriving_at(np.arange(float(len(mean)))))
 
 
 def run_one_pool(scenario: Scenario, demand: Demand) -> Run:

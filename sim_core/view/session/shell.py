@@ -9,6 +9,7 @@ import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
 from sim_core.engine import work
+from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.session import budget, record, state
 
@@ -72,7 +73,7 @@ def _answer(show: Callable[[Scenario], None]) -> None:
             show(scenario)
         except work.Stopped:
             budget.end_overtaken()
-        except work.TooMuch as error:
+        except ScenarioError as error:
             st.warning(str(error), icon=":material/hourglass_disabled:")
     left_out = budget.words(budget.cuts(st.session_state.get("shown_page", ""), scenario, given.cuts))
     if left_out:
