@@ -26,7 +26,7 @@ from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.draws import mean_lengths
 from sim_core.traffic.requests import Requests
 
-# Measured on one core (`python -m benchmarks.visitors --costs`), rounded up:
+# Measured on one core (`python -m benchmarks.visitors`), rounded up:
 TURN_S = 5e-8  # of the engine's loops: a step, or a run of equal ones
 REQUEST_S = 5e-7  # to draw a request and to measure what became of it
 REQUEST_TURNS = 4.0
@@ -38,7 +38,7 @@ LOGGED = 50.0  # times as much as a turn costs one that is logged, and drawn
 ESTIMATED = 0.0  # in place of a number of runs
 RUNS = 8  # that a view makes if nobody says how many
 HEAVY_S = 0.5  # a view that has cost more stands back behind those of other visitors
-ENOUGH = 3.0  # times its allowance, and a view makes no further run
+ENOUGH = 10.0  # times its allowance, and a view makes no further run
 POLL_S = 0.05
 NEVER = 1 << 62
 _PREFIX = "sweep"

@@ -30,6 +30,7 @@ from sim_core.sweep.points import Point, kind_of_failure, sweep_points
 from sim_core.traffic.requests import Requests
 
 REFINED_REQUESTS = 50_000
+REFINED_TIMES = 3.0  # as much as the budget may be spent on what runs behind the first answer
 FEW = 3  # points that a second thread would not make faster
 
 
@@ -165,7 +166,7 @@ def refine(
     other: a visitor has one heavy job at a time.
     """
     fine = partial(evaluate, requests=requests, bands=True, trace=trace, profile=profile)
-    with shared(len(points)):
+    with shared(len(points) / REFINED_TIMES):
         context = copy_context()
     ahead = len(points) if allowance() is None else 1
     waiting = deque(enumerate(points))
