@@ -209,8 +209,8 @@ def run_static(states, arrays, cost, rules, arrival_s, prompt_tokens, output_tok
     open_engine(s, rules)
     count = arrays.requests.size
     s.released = min(concurrency, count) if concurrency > 0 else count
-    first = end = ZERO
-    while first < count and not is_over(arrays, np.int64(end - first)):
+    first = ZERO
+    while first < count and not is_over(arrays, ONE):
         start_s = batch_start_s(s, arrays.requests, rules, first)
         wait_until(s, rules, start_s)
         end = batch_end(s, arrays.requests, rules, first, start_s)
@@ -223,4 +223,5 @@ def run_static(states, arrays, cost, rules, arrival_s, prompt_tokens, output_tok
         prefill_batch(s, arrays, cost, rules, first, end, prompt)
         decode_batch(s, arrays, cost, rules, first, end, prompt)
         report_left_out(s, arrays.requests, rules, first, end, start_s)
+        arrays.turns[0] -= end - first
         first = end
