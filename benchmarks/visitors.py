@@ -68,7 +68,11 @@ class Visitor:
             kind = element.WhichOneof("type")
             if kind == "exception":
                 self.failures += 1
-            elif kind == "slider" and element.slider.options and any(name in element.slider.id for name in SLIDERS):
+            elif (
+                kind == "slider"
+                and element.slider.options
+                and any(name in element.slider.id for name in SLIDERS)
+            ):
                 self.sliders[element.slider.id] = element.slider
         return what != "script_finished" or message.script_finished == ForwardMsg.FINISHED_EARLY_FOR_RERUN
 

@@ -298,7 +298,7 @@ def costed(scenario: Scenario, trace: Requests | None, log: bool, make: Callable
         return make()
     requests = scenario.requests if trace is None else min(scenario.requests, len(trace))
     seconds = requests * seconds_per_request(scenario, trace, log)
-    given.spend(seconds)
+    given.spend(min(seconds, _run_s(given)))
     if not is_heavy() or current_thread().name.startswith(_PREFIX):
         return make()
     return awaited(pool().submit(copy_context().run, make))

@@ -16,11 +16,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sim_core.engine.work import shared
 from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of, arithmetic_dtype
 from sim_core.sweep.frontier import evaluate_all
 from sim_core.sweep.points import LOAD, own_vary, steps_of, sweep_key, sweep_points
 
 SEEDS = 5
+CURVES, POINTS = 8, 32  # of which a page is taken to run so many
 T_95 = 2.776  # Student's t for 4 degrees of freedom, two-sided 95%
 X, Y = "tok_per_s_per_user", "output_tok_per_s_per_accelerator"
 MOST = 3  # scenarios side by side
@@ -94,7 +96,8 @@ class LimitsGain(NamedTuple):
 @lru_cache(maxsize=256)
 def curve(scenario: Scenario) -> tuple[dict[str, Any], ...]:
     """Return the points of a scenario's own curve, in order; not to be changed by readers."""
-    return tuple(evaluate_all(sweep_points(scenario, own_vary(scenario))))
+    with shared(CURVES):
+        return tuple(evaluate_all(sweep_points(scenario, own_vary(scenario))))
 
 
 def best(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
@@ -162,7 +165,8 @@ def best_within(scenario: Scenario) -> Mapping[str, Any] | None:
     low, high = steps[place], steps[place + 1]
     while high - low > (FINE_FRAC * high if key == LOAD else 1):
         middle = (low + high) / 2 if key == LOAD else (low + high) // 2
-        found = best(evaluate_all(sweep_points(scenario, {key: [middle]})))
+        with shared(POINTS):
+            found = best(evaluate_all(sweep_points(scenario, {key: [middle]})))
         low, high = (low, middle) if found is None else (middle, high)
         top = max(top, found or top, key=lambda row: row[Y])
     return top
