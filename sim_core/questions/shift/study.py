@@ -35,13 +35,13 @@ from sim_core.questions.shift.cluster import (
     spans,
     state_s,
 )
-from sim_core.questions.shift.needs import Needs, fitted, needs_of
+from sim_core.questions.shift.needs import Needs, fitted_needs
 from sim_core.questions.shift.strategies import Load, Planned, Predictive, Reactive, Strategy
 from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario
 from sim_core.sweep.remembered import Remembered
 from sim_core.traffic import demand as demands
 from sim_core.traffic.demand import Demand
-from sim_core.traffic.requests import Requests, joined
+from sim_core.traffic.requests import Requests
 
 STRATEGIES = {
     "fixed": "Fixed, best for the mean",
@@ -52,8 +52,6 @@ STRATEGIES = {
     "free": "Oracle, free moves",
     "one_pool": "One pool, no split",
 }
-FIT_REQUESTS = 12_000
-FIT_RUNS = 20  # about
 BINS = 240  # of the timeline
 SERVING = ("prefill", "decode")
 UNUSED = ("replicas", "router", "batch_wait_ms", "concurrency", "request_list", "requests", "warmup_frac")
@@ -61,7 +59,6 @@ STAGES = ("prefill_start_s", "prefill_end_s")
 REMEMBERED = 96  # outcomes
 LENGTHS = ("prompt_tokens", "output_tokens")
 PARTS = 100  # a run reports its progress so often
-SHUFFLE = 21  # stream of random numbers
 LOOK_AHEAD = (1.0, 3.0)  # horizons of the oracle's followers, in times of a reallocation
 Progress = Callable[[float], None]
 
@@ -425,21 +422,6 @@ def _without(scenario: Scenario, *groups: str, keys: Iterable[str] = ()) -> Scen
 def needs_for(scenario: Scenario, trace: Requests | None = None) -> Needs:
     """Return what requests of a scenario's traffic take of the workers."""
     return fitted_needs(_without(scenario, "demand", "reallocation", "strategy"), trace)
-
-
-@lru_cache(maxsize=32)
-def fitted_needs(scenario: Scenario, trace: Requests | None = None) -> Needs:
-    """Return what requests take of the workers, fitted to both kinds of traffic alike or to a trace."""
-    count = max(FIT_REQUESTS, 1500 * (scenario.prefill_workers + scenario.decode_workers))
-    random = np.random.default_rng((scenario.seed, SHUFFLE))
-    if trace is None:
-        drawn = [demands.sample(kind, count // 2) for kind in demands.kinds(scenario)]
-        order = random.permutation(2 * (count // 2))
-        mean = joined(drawn).take(order)
-    else:
-        mean = trace.take(random.integers(0, len(trace), count))
-    with work.shared(FIT_RUNS):
-        return fitted(needs_of(scenario), mean.arriving_at(np.arange(float(len(mean)))))
 
 
 def run_one_pool(scenario: Scenario, demand: Demand) -> Run:
