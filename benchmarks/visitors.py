@@ -2,8 +2,8 @@
 
 Every visitor is a session as a browser would hold it: a websocket that draws the Frontier page with a seed of
 its own, moves a slider once in `--every` seconds, and waits until the page shows what follows. The same is
-then measured again beside one visitor who asks for as much as the budget allows, move after move. Nothing is
-asserted.
+then measured again beside one visitor who asks for as much as the budget allows, move after move; and what the
+app still uses once tabs that asked for so much are closed. Nothing is asserted.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from benchmarks.workshop import app, busy_s
 SLIDERS = ("in_max_batch", "in_token_budget", "in_slo_ttft_ms", "in_arrival_per_s")  # parts of their ids
 HEAVY = "requests=5000000"
 TIMEOUT_S = 60.0
+TABS, OPEN_S, AFTER_S = 4, 1.0, 1.0  # are closed after some time; and how long afterwards one looks
 
 
 @dataclass
@@ -104,10 +105,30 @@ async def light(host: str, number: int, given: argparse.Namespace, first_seed: i
 
 async def heavy(host: str, over: asyncio.Event) -> int:
     """Ask for heavy work without a pause; return how many answers came."""
-    async with visit(host, HEAVY) as visitor:
-        while not over.is_set():
-            await visitor.move()
-        return len(visitor.times_s)
+    answers = 0
+    while not over.is_set():
+        with contextlib.suppress(TimeoutError, websockets.WebSocketException):
+            async with visit(host, f"{HEAVY}&seed={random.randint(10**6, 10**9)}") as visitor:
+                answers += 1
+                while not over.is_set():
+                    await visitor.move()
+                    answers += 1
+    return answers
+
+
+async def closed_tabs(host: str, process: int) -> float:
+    """Open heavy tabs, close them while they are worked out, and return what is then still used [cores]."""
+
+    async def open_and_close() -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(OPEN_S), visit(host, f"{HEAVY}&seed={random.randint(10**6, 10**9)}"):
+                pass
+
+    await asyncio.gather(*(open_and_close() for _ in range(TABS)))
+    await asyncio.sleep(AFTER_S)
+    start_s, start_busy_s = time.perf_counter(), busy_s(process)
+    await asyncio.sleep(2.0)
+    return (busy_s(process) - start_busy_s) / (time.perf_counter() - start_s)
 
 
 async def play(
@@ -136,15 +157,20 @@ def main() -> None:
         for beside in (False, True):
             start_s, start_busy_s = time.perf_counter(), busy_s(process)
             people, heavy_answers = asyncio.run(play(host, given, 1000 + 500 * beside, beside))
-            share = (busy_s(process) - start_busy_s) / (time.perf_counter() - start_s)
+            busy = busy_s(process) - start_busy_s
+            share = busy / (time.perf_counter() - start_s)
             times_s = sorted(time_s for one in people for time_s in one.times_s)
             middle, most = times_s[len(times_s) // 2], times_s[int(0.95 * len(times_s))]
             words = f"beside one heavy visitor ({heavy_answers} answers)" if beside else "alone"
             print(
                 f"{given.visitors} visitors {words}: {len(times_s)} moves, p50 {1e3 * middle:.0f} ms, "
                 f"p95 {1e3 * most:.0f} ms, longest {1e3 * times_s[-1]:.0f} ms, "
-                f"{sum(one.failures for one in people)} failures, {share:.0%} of a core"
+                f"{sum(one.failures for one in people)} failures, {share:.0%} of a core, "
+                f"{1e3 * busy / len(times_s):.0f} ms of it a move"
             )
+        print(
+            f"{TABS} heavy tabs, {AFTER_S:g} s after they were closed: {asyncio.run(closed_tabs(host, process)):.0%} of a core"
+        )
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def do_work(next_job: Callable[[], Job | None]) -> None:
         is_cut() and st.session_state.get("shift_goes_on") != key
     ):
         st.button("Go on", icon=":material/play_arrow:", on_click=_go_on, args=(key,), key="shift_go_on")
-        st.caption("Not everything has been worked out.")
+        st.caption("Stopped: not everything has been worked out.")
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         bar = st.progress(0.0)
