@@ -2,8 +2,8 @@
 
 Every visitor is a session as a browser would hold it: a websocket that draws the Frontier page with a seed of
 its own, moves a slider once in `--every` seconds, and waits until the page shows what follows. The same is
-then measured again beside one visitor who asks for as much as the budget allows, move after move; and what the
-app still uses once tabs that asked for so much are closed. Nothing is asserted.
+then measured again beside one visitor who asks for as much as the budget allows, move after move; and what
+the app still uses once tabs that asked for so much are closed. Nothing is asserted.
 """
 
 from __future__ import annotations
@@ -168,9 +168,8 @@ def main() -> None:
                 f"{sum(one.failures for one in people)} failures, {share:.0%} of a core, "
                 f"{1e3 * busy / len(times_s):.0f} ms of it a move"
             )
-        print(
-            f"{TABS} heavy tabs, {AFTER_S:g} s after they were closed: {asyncio.run(closed_tabs(host, process)):.0%} of a core"
-        )
+        used = asyncio.run(closed_tabs(host, process))
+        print(f"{TABS} heavy tabs, {AFTER_S:g} s after they were closed: {used:.0%} of a core")
 
 
 if __name__ == "__main__":
