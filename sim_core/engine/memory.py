@@ -7,6 +7,7 @@ import numpy as np
 from sim_core.engine.kernels.gaps import GAP_BINS
 from sim_core.engine.kernels.records import EVENT, LOG, NOBODY, REQUEST, STATE, Arrays, Rules
 from sim_core.engine.results import EngineResult, Usage
+from sim_core.engine.work import Turns, check_turns, turns
 from sim_core.price.step_cost import StepCost
 from sim_core.traffic.requests import Requests
 
@@ -19,6 +20,7 @@ def arrays_for(
     replicas: tuple[int, ...] = (),
 ) -> Arrays:
     """Return the working memory of one engine, or of several along a first axis."""
+    may_take = turns(rules.keep_log)
     count = len(requests)
     longest = int(requests.output_tokens.max(initial=1))
     ring = max(64, 1 << (longest + 1).bit_length())
@@ -37,7 +39,14 @@ def arrays_for(
         steps_by_rows=np.zeros((*replicas, step.row_s.size), np.int64),
         log=np.zeros((*replicas, log_sizes[0]), LOG),
         events=np.zeros((*replicas, log_sizes[1]), EVENT),
+        turns=may_take.left,
+        stop=may_take.stop,
     )
+
+
+def check_ended(arrays: Arrays) -> None:
+    """Raise why a run has ended before its time, if it has; see `sim_core.engine.work`."""
+    check_turns(Turns(arrays.turns, arrays.stop))
 
 
 def result_of(states: np.ndarray, arrays: Arrays, rules: Rules) -> EngineResult:

@@ -9,9 +9,10 @@ import numpy as np
 from sim_core.engine.kernels.one_pool import run_balanced, run_continuous
 from sim_core.engine.kernels.records import NOBODY, STATE
 from sim_core.engine.kernels.static import run_static
-from sim_core.engine.memory import arrays_for, log_sizes, merged, result_of
+from sim_core.engine.memory import arrays_for, check_ended, log_sizes, merged, result_of
 from sim_core.engine.results import EngineResult
 from sim_core.engine.rules import RunRules
+from sim_core.engine.work import shared
 from sim_core.price.step_cost import StepCost
 from sim_core.traffic.requests import Requests
 
@@ -40,6 +41,7 @@ def _run_one(step: StepCost, requests: Requests, rules: RunRules) -> EngineResul
         states = np.zeros(1, STATE)
         arrays = arrays_for(own, step, requests, sizes)
         kernel(states, arrays, step, own, *requests.columns(), rules.concurrency)
+        check_ended(arrays)
         sizes = log_sizes(states)
     return result_of(states, arrays, own)
 
@@ -52,6 +54,7 @@ def _run_balanced(step: StepCost, requests: Requests, rules: RunRules) -> Engine
         states = np.zeros(rules.replicas, STATE)
         stacked = arrays_for(own, step, requests, sizes, (rules.replicas,))
         run_balanced(states, stacked, step, own, drain, *requests.columns())
+        check_ended(stacked)
         sizes = log_sizes(states)
     return result_of(states, stacked, own)
 
@@ -61,8 +64,9 @@ def _run_dealt(step: StepCost, requests: Requests, rules: RunRules) -> EngineRes
     total = len(requests)
     used = min(rules.replicas, total, rules.concurrency or rules.replicas)
     parts = []
-    for replica in range(used):
-        clients = len(range(replica, rules.concurrency, used))
-        own = replace(rules, replicas=1, concurrency=clients, warm=rules.warm // used)
-        parts.append(_run_one(step, requests.take(slice(replica, None, used)), own))
+    with shared(used):
+        for replica in range(used):
+            clients = len(range(replica, rules.concurrency, used))
+            own = replace(rules, replicas=1, concurrency=clients, warm=rules.warm // used)
+            parts.append(_run_one(step, requests.take(slice(replica, None, used)), own))
     return merged(parts, total, rules.replicas)

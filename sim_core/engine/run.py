@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from sim_core.engine import work
 from sim_core.engine.one_pool import run_engine
 from sim_core.engine.results import EngineResult, Run, SplitResult
 from sim_core.engine.rules import rules_of, split_rules_of, window_is_too_short
@@ -61,10 +63,20 @@ def run(
 ) -> Run:
     """Simulate a scenario and return the run; `itl_max` and `log` cost extra time and are off by default.
 
-    A `price` stands in place of the scenario's own and of a profile.
+    A `price` stands in place of the scenario's own and of a profile. Where an allowance is open, a run that
+    would cost more has fewer requests: those of its scenario.
     """
     known = priced(scenario, profile, price)
-    return run_priced(known, requests_sent(scenario, trace), itl_max, log)
+    asked, scenario = scenario.requests, work.affordable(scenario, trace, log)
+    while True:
+        try:
+            return work.costed(scenario, trace, log, partial(_run, known, scenario, trace, itl_max, log))
+        except work.UsedUp:
+            scenario = work.fewer(scenario, asked)
+
+
+def _run(known: Priced, scenario: Scenario, trace: Requests | None, itl_max: bool, log: bool) -> Run:
+    return run_priced(known.at(scenario), requests_sent(scenario, trace), itl_max, log)
 
 
 def run_priced(known: Priced, sent: Requests, itl_max: bool = False, log: bool = False) -> Run:

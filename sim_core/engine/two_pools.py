@@ -11,7 +11,7 @@ from sim_core.engine.kernels.pools.links import SENDER, STAGE, Links
 from sim_core.engine.kernels.pools.moves import MOVE, Moving, Plan
 from sim_core.engine.kernels.pools.two_pools import CLERK, Clients, Workers, advance_pools, open_pools
 from sim_core.engine.kernels.records import STATE, Rules
-from sim_core.engine.memory import arrays_for, result_of
+from sim_core.engine.memory import arrays_for, check_ended, result_of
 from sim_core.engine.results import EngineResult, SplitResult
 from sim_core.engine.rules import SplitRules, worker_rules
 from sim_core.price.step_cost import StepCost, Transfer
@@ -100,6 +100,7 @@ class SplitEngine:
         links = Links(self.senders, self.stages, self.transfer)
         clients, moving = Clients(self._sent_s, self._heap), Moving(self.moves, self.plan)
         advance_pools(self._clerk, self.prefill, self.decode, links, clients, moving, moments_s)
+        check_ended(self.decode.stacked)
 
     def ask_move(self, worker: int, to: int, now_s: float) -> None:
         """Let a worker leave its pool for the other one, the kernels' `PREFILLS` or `DECODES`.

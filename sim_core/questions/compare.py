@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sim_core.engine.work import TooMuch, shared
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of, arithmetic_dtype
 from sim_core.sweep import capacity
@@ -28,6 +29,7 @@ from sim_core.sweep.ranges import Estimate as Estimate
 from sim_core.sweep.ranges import estimate as estimate
 from sim_core.sweep.ranges import seeded as seeded
 
+CURVES = 8  # of which a page is taken to run so many
 X = "tok_per_s_per_user"
 MOST = 3  # scenarios side by side
 MOST_FACTOR = 8.0  # by which a spec is thought to grow
@@ -67,7 +69,8 @@ class LimitsGain(NamedTuple):
 @lru_cache(maxsize=256)
 def curve(scenario: Scenario) -> tuple[dict[str, Any], ...]:
     """Return the points of a scenario's own curve, in order; not to be changed by readers."""
-    return tuple(evaluate_all(sweep_points(scenario, own_vary(scenario))))
+    with shared(CURVES):
+        return tuple(evaluate_all(sweep_points(scenario, own_vary(scenario))))
 
 
 def best(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
@@ -125,6 +128,8 @@ def best_within(scenario: Scenario) -> Mapping[str, Any] | None:
     """
     try:
         return capacity.best_within(scenario)
+    except TooMuch:
+        raise
     except ScenarioError:
         return None
 

@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sim_core.engine.run import run
+from sim_core.engine.work import remembered
 from sim_core.price.priced import priced
 from sim_core.results.metrics import point_of
 from sim_core.scenario.profiles import EngineProfile
@@ -29,6 +30,7 @@ from sim_core.traffic.draws import requests_sent
 CAPACITY_REQUESTS = 20_000  # of a trial that a result rests on
 SHORT_REQUESTS = 5_000  # of one that shows where to look
 LIVES, SHORT_LIVES = 30, 15  # times the requests that are served together: at least so long a run
+RUNS = 16  # as one of so many a page counts each trial
 MOST_REQUESTS = 100_000  # of a run made longer for that
 TOLERANCE = 0.005
 SHORT_TOLERANCE, SHORT_STEP = 0.02, 0.06
@@ -126,9 +128,10 @@ def comparable(scenario: Scenario) -> Scenario:
 @lru_cache(maxsize=4096)
 def _searched(scenario: Scenario, profile: EngineProfile | None, tolerance: float, requests: int) -> Found:
     """Return the load with the most throughput within the limits."""
-    if sweep_key(scenario) == LOAD:
-        return _highest_rate(scenario, profile, tolerance, requests)
-    return _best_count(scenario, profile, requests)
+    with remembered(RUNS):
+        if sweep_key(scenario) == LOAD:
+            return _highest_rate(scenario, profile, tolerance, requests)
+        return _best_count(scenario, profile, requests)
 
 
 class _Trials:

@@ -7,11 +7,11 @@ differences are signal. `refine` repeats a sweep with many more requests on a pr
 from __future__ import annotations
 
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from functools import lru_cache, partial
+from concurrent.futures import Future
+from contextvars import Context, copy_context
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,6 +19,7 @@ import pandas as pd
 
 from sim_core.engine.results import Run
 from sim_core.engine.run import run
+from sim_core.engine.work import allowance, awaited, is_heavy, pool, shared
 from sim_core.fields.errors import ScenarioError
 from sim_core.results.answers import Answer, answer_of
 from sim_core.results.limits import at_limit, bands_of
@@ -29,6 +30,7 @@ from sim_core.sweep.points import Point, kind_of_failure, sweep_points
 from sim_core.traffic.requests import Requests
 
 REFINED_REQUESTS = 50_000
+REFINED_TIMES = 3.0  # as much as the budget may be spent on what runs behind the first answer
 Value = TypeVar("Value")
 FEW = 3  # points that a second thread would not make faster
 
@@ -52,7 +54,7 @@ def evaluate(
     except ScenarioError as error:
         return {**point.keys, "feasible": False, "reason": str(error), "limit": kind_of_failure(error)}
     answer = answer_of(found, banded=bands)
-    row = row_of(point.keys, found, answer) | {"requests": scenario.requests}
+    row = row_of(point.keys, found, answer) | {"requests": found.scenario.requests}
     row["at_limit"] = at_limit(answer, scenario)
     return row | bands_of(answer) if bands else row
 
@@ -62,14 +64,14 @@ def evaluate_all(
 ) -> list[dict[str, Any]]:
     """Return the rows of a sweep in the order of its points.
 
-    The caller takes one point after the other, and so does a thread of the pool while it has time: the
-    kernels release the GIL.
+    The caller takes one point after the other, and so does a thread of the pool while it has time and the
+    sweep is light: the kernels release the GIL.
     """
     rows: list[dict[str, Any]] = [{} for _ in points]
     left = deque(range(len(points)))
 
-    def work() -> None:
-        while True:
+    def take(ends: Callable[[], bool]) -> None:
+        while not ends():
             try:
                 index = left.popleft()
             except IndexError:
@@ -80,10 +82,11 @@ def evaluate_all(
                 left.clear()
                 raise
 
-    helper = pool().submit(work) if len(points) > FEW else None
-    work()
-    if helper and not helper.cancel():
-        helper.result()
+    with shared(len(points)):
+        helper = pool().submit(copy_context().run, take, is_heavy) if len(points) > FEW else None
+        take(lambda: False)
+        if helper and not helper.cancel():
+            awaited(helper)
     return rows
 
 
@@ -151,12 +154,6 @@ def on_frontier(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return chosen
 
 
-@lru_cache(maxsize=1)
-def pool() -> ThreadPoolExecutor:
-    """Return the process-wide pool; the kernels release the GIL."""
-    return ThreadPoolExecutor(max_workers=max(1, (os.cpu_count() or 2) - 1), thread_name_prefix="sweep")
-
-
 def refine(
     points: Sequence[Point],
     requests: int = REFINED_REQUESTS,
@@ -169,18 +166,32 @@ def refine(
     Closing the iterator cancels what has not started.
     """
     given: dict[str, Any] = {"requests": requests, "bands": True, "trace": trace, "profile": profile}
-    return as_done([partial(evaluate, point, **given) for point in points])
+    with shared(len(points) / REFINED_TIMES):
+        return as_done([partial(evaluate, point, **given) for point in points])
 
 
 def as_done(calls: Sequence[Callable[[], Value]]) -> Iterator[tuple[int, Value]]:
-    """Yield (index, result) of every call as it is done by the process-wide pool.
+    """Yield (index, result) of every call, made one after the other by the process-wide pool.
 
-    Closing the iterator cancels what has not started.
+    Closing the iterator cancels what has not started. Where somebody waits, one call is made at a time: a
+    visitor has one heavy job.
     """
-    futures: dict[Future[Value], int] = {pool().submit(call): index for index, call in enumerate(calls)}
+    return _as_done(calls, copy_context())
+
+
+def _as_done(calls: Sequence[Callable[[], Value]], context: Context) -> Iterator[tuple[int, Value]]:
+    ahead = len(calls) if allowance() is None else 1
+    waiting = deque(enumerate(calls))
+    running: deque[tuple[int, Future[Value]]] = deque()
     try:
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+        while waiting or running:
+            while waiting and len(running) < ahead:
+                index, call = waiting.popleft()
+                running.append((index, pool().submit(context.copy().run, call)))
+            index, future = running[0]
+            value = awaited(future)
+            running.popleft()
+            yield index, value
     finally:
-        for future in futures:
+        for _, future in running:
             future.cancel()

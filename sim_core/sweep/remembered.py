@@ -35,6 +35,12 @@ class Remembered(Generic[Key, Value]):
                 self._known.popitem(last=False)
         return value
 
+    def replace(self, key: Key, value: Value) -> Value:
+        """Keep a value in place of the one known, and return it."""
+        with self._lock:
+            self._known.pop(key, None)
+        return self.put(key, value)
+
     def of(self, key: Key, make: Callable[[], Value]) -> Value:
         """Return the value under a key; where there is none, one of those who ask at once makes it."""
         known = self.get(key)

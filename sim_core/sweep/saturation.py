@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from sim_core.engine.run import run
+from sim_core.engine.work import affordable_requests, remembered
 from sim_core.price.pools import decode_of
 from sim_core.price.price import price_of
 from sim_core.results.answers import answer_of
@@ -16,6 +17,8 @@ from sim_core.traffic.draws import requests_sent
 from sim_core.traffic.requests import Requests
 
 SATURATION_REQUESTS = 2_000
+TURNOVERS = 6  # requests of each client
+RUNS = 32  # as one of so many a view counts each
 
 
 def saturation_per_s(
@@ -42,7 +45,35 @@ def saturation_per_s(
 
 @lru_cache(maxsize=256)
 def _saturation_per_s(scenario: Scenario, trace: Requests | None, profile: EngineProfile | None) -> float:
-    places = scenario.max_running * scenario.engines * (2 if scenario.policy == "static" else 1)
+    with remembered(RUNS):
+        smaller = _of_fewer_engines(scenario, trace)
+        share = smaller.engines / scenario.engines
+        return _of_all_engines_per_s(smaller, trace, profile) / share
+
+
+def _of_fewer_engines(scenario: Scenario, trace: Requests | None) -> Scenario:
+    """Return a scenario with so few of its engines that a view may run it with its batch full.
+
+    Engines that share their work evenly saturate together, each at the same rate.
+    """
+    smaller, parts = scenario, 1
+    while smaller.engines > 1 and affordable_requests(smaller, trace) < TURNOVERS * _places(smaller):
+        parts *= 2
+        smaller = scenario.replace(
+            **{
+                name: max(getattr(scenario, name) // parts, 1)
+                for name in ("replicas", "prefill_workers", "decode_workers")
+            }
+        )
+    return smaller
+
+
+def _places(scenario: Scenario) -> int:
+    return scenario.max_running * scenario.engines * (2 if scenario.policy == "static" else 1)
+
+
+def _of_all_engines_per_s(scenario: Scenario, trace: Requests | None, profile: EngineProfile | None) -> float:
+    places = _places(scenario)
     found = _closed_loop_per_s(scenario, places + max(8, places // 4), trace, profile)
     if scenario.policy == "static":
         return found
@@ -55,7 +86,7 @@ def _closed_loop_per_s(
 ) -> float:
     """Return the rate at which requests finish if there are always as many as there are clients [1/s]."""
     clients = min(clients, int(FIELDS["concurrency"].high))
-    requests = min(max(scenario.requests, 6 * clients), FIELDS["requests"].high)
+    requests = min(max(scenario.requests, TURNOVERS * clients), FIELDS["requests"].high)
     found = run(scenario.replace(concurrency=clients, requests=requests), trace=trace, profile=profile)
     return answer_of(found).request_per_s
 

@@ -151,6 +151,19 @@ def _rate_per_s(
     return scenario.demand_load_frac * workers / ((1 - other) * taken[0] + other * taken[1])
 
 
+def mean_rate_per_s(
+    scenario: Scenario, workers_per_request: Needed, workers: int, trace: Requests | None = None
+) -> float:
+    """Return how many requests of a scenario's changing traffic arrive, on average and about [1/s]."""
+    if trace is None:
+        return float(_rate_per_s(scenario, workers_per_request, workers, np.array([0.5]))[0])
+    lasts_s = max(float(trace.arrival_s[-1] - trace.arrival_s[0]), 1.0)
+    if scenario.demand_load_frac is None:
+        return len(trace) / lasts_s
+    need_s = sum(need.sum() for need in workers_per_request(trace.prompt_tokens, trace.output_tokens))
+    return max(len(trace) / lasts_s, scenario.demand_load_frac * workers * len(trace) / float(need_s))
+
+
 def _mean_need_s(kind: Scenario, workers_per_request: Needed) -> float:
     """Return what a request of one kind takes of the workers of both pools, on average [s]."""
     drawn = sample(kind, SAMPLE)

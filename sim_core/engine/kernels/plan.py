@@ -52,6 +52,7 @@ def take_blocks_in_order(s, arrays, cost, rules, phase):
     """Give blocks to decodes in admission order, preempting from the tail; stop if one preempts itself."""
     i = s.running_head
     while i != NOBODY and i != s.partial:
+        arrays.turns[0] -= 1
         if phase_of(s, arrays.requests[i], rules.block_tokens) == phase:
             while s.free_blocks == 0:
                 victim = s.running_tail

@@ -158,6 +158,8 @@ class Arrays(NamedTuple):
     steps_by_rows: np.ndarray
     log: np.ndarray  # LOG
     events: np.ndarray  # EVENT
+    turns: np.ndarray  # one entry: how many turns its loops may still take, those of all replicas together
+    stop: np.ndarray  # one entry: not 0 once nobody waits for the run
 
 
 @inlined
@@ -177,4 +179,15 @@ def replica_of(stacked, replica):
         stacked.steps_by_rows[replica],
         stacked.log[replica],
         stacked.events[replica],
+        stacked.turns,
+        stacked.stop,
     )
+
+
+@inlined
+def is_over(arrays, turns):
+    """Count turns of a loop, and return whether the run ends before its time: it has used up those it has,
+    or nobody waits for it.
+    """
+    arrays.turns[0] -= turns
+    return arrays.turns[0] < 0 or arrays.stop[0] != 0

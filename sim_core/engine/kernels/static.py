@@ -11,7 +11,7 @@ from sim_core.engine.kernels.gaps import count_gaps
 from sim_core.engine.kernels.log import log_event, log_steps, report_steps
 from sim_core.engine.kernels.one_pool import load_requests, open_engine
 from sim_core.engine.kernels.plan import clear_plan
-from sim_core.engine.kernels.records import CHUNK, NOBODY, ONE, ZERO
+from sim_core.engine.kernels.records import CHUNK, NOBODY, ONE, ZERO, is_over
 from sim_core.engine.kernels.step_time import (
     decode_time_s,
     pairs_between,
@@ -210,7 +210,7 @@ def run_static(states, arrays, cost, rules, arrival_s, prompt_tokens, output_tok
     count = arrays.requests.size
     s.released = min(concurrency, count) if concurrency > 0 else count
     first = ZERO
-    while first < count:
+    while first < count and not is_over(arrays, ONE):
         start_s = batch_start_s(s, arrays.requests, rules, first)
         wait_until(s, rules, start_s)
         end = batch_end(s, arrays.requests, rules, first, start_s)
@@ -223,4 +223,5 @@ def run_static(states, arrays, cost, rules, arrival_s, prompt_tokens, output_tok
         prefill_batch(s, arrays, cost, rules, first, end, prompt)
         decode_batch(s, arrays, cost, rules, first, end, prompt)
         report_left_out(s, arrays.requests, rules, first, end, start_s)
+        arrays.turns[0] -= end - first
         first = end

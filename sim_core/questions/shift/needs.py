@@ -15,15 +15,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
+from sim_core.engine.work import shared
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.pools import PoolPrices, pool_prices
 from sim_core.questions.disaggregation import highest_per_s
 from sim_core.scenario.scenario import Scenario, model_of
-from sim_core.traffic.requests import Requests
+from sim_core.traffic import demand as demands
+from sim_core.traffic.requests import Requests, joined
 
+FIT_REQUESTS = 12_000
+FIT_RUNS = 20  # about
+SHUFFLE = 21  # stream of random numbers
 WARM_UP = 0.3  # share of a trial's first requests that find the workers emptier than later ones
 
 
@@ -130,6 +136,21 @@ def fitted(needs: Needs, lengths: Requests) -> Needs:
             )
         factors.append(max(fluid_per_s / rate, 1.0))
     return replace(needs, prefill_factor=factors[0], decode_factor=factors[1])
+
+
+@lru_cache(maxsize=32)
+def fitted_needs(scenario: Scenario, trace: Requests | None = None) -> Needs:
+    """Return what requests take of the workers, fitted to both kinds of traffic alike or to a trace."""
+    count = max(FIT_REQUESTS, 1500 * (scenario.prefill_workers + scenario.decode_workers))
+    random = np.random.default_rng((scenario.seed, SHUFFLE))
+    if trace is None:
+        drawn = [demands.sample(kind, count // 2) for kind in demands.kinds(scenario)]
+        order = random.permutation(2 * (count // 2))
+        mean = joined(drawn).take(order)
+    else:
+        mean = trace.take(random.integers(0, len(trace), count))
+    with shared(FIT_RUNS):
+        return fitted(needs_of(scenario), mean.arriving_at(np.arange(float(len(mean)))))
 
 
 def utilisations(

@@ -32,7 +32,7 @@ from sim_core.scenario.scenario import Scenario
 
 FORECASTS = 20  # stream of random numbers
 LATE = 4.0  # how steeply a pool's overload costs served requests in the oracle's plan
-MAX_SLOTS, MAX_CELLS = 2000, 2_000_000
+MAX_SLOTS, MAX_CELLS, FEWEST_SLOTS = 2000, 2_000_000, 24
 
 
 class Load:
@@ -158,7 +158,7 @@ def best_plan(load: Load, scenario: Scenario, duration_s: float, away_s: float) 
     than `MAX_SLOTS`). In a slot in which the busier pool has a load of u, 1 - 4 (u - 1) of the requests keep
     the limits, all up to u = 1 and none from 1.25 on: overload makes a queue, and a queue makes all late.
     """
-    slots = min(MAX_SLOTS, max(MAX_CELLS // load.workers**2, 100))
+    slots = min(MAX_SLOTS, max(MAX_CELLS // load.workers**2, FEWEST_SLOTS))
     slot_s = max(scenario.control_s, duration_s / slots)
     starts_s = np.arange(0.0, duration_s, slot_s)
     workers, away = load.workers, round(away_s / slot_s)

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sim_core.engine import work
 from sim_core.engine.kernels.pools.moves import MOVE
 from sim_core.engine.results import Run
 from sim_core.engine.run import run
@@ -34,13 +35,13 @@ from sim_core.questions.shift.cluster import (
     spans,
     state_s,
 )
-from sim_core.questions.shift.needs import Needs, fitted, needs_of
+from sim_core.questions.shift.needs import Needs, fitted_needs
 from sim_core.questions.shift.strategies import Load, Planned, Predictive, Reactive, Strategy
 from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario
 from sim_core.sweep.remembered import Remembered
 from sim_core.traffic import demand as demands
 from sim_core.traffic.demand import Demand
-from sim_core.traffic.requests import Requests, joined
+from sim_core.traffic.requests import Requests
 
 STRATEGIES = {
     "fixed": "Fixed, best for the mean",
@@ -51,7 +52,6 @@ STRATEGIES = {
     "free": "Oracle, free moves",
     "one_pool": "One pool, no split",
 }
-FIT_REQUESTS = 12_000
 BINS = 240  # of the timeline
 SERVING = ("prefill", "decode")
 UNUSED = ("replicas", "router", "batch_wait_ms", "concurrency", "request_list", "requests", "warmup_frac")
@@ -59,7 +59,6 @@ STAGES = ("prefill_start_s", "prefill_end_s")
 REMEMBERED = 96  # outcomes
 LENGTHS = ("prompt_tokens", "output_tokens")
 PARTS = 100  # a run reports its progress so often
-SHUFFLE = 21  # stream of random numbers
 LOOK_AHEAD = (1.0, 3.0)  # horizons of the oracle's followers, in times of a reallocation
 Progress = Callable[[float], None]
 
@@ -160,7 +159,7 @@ class Prepared(NamedTuple):
 @lru_cache(maxsize=4)
 def _prepared(scenario: Scenario, trace: Requests | None) -> Prepared:
     workers = check_workers(scenario)
-    needs = fitted_needs(_without(scenario, "demand", "reallocation", "strategy"), trace)
+    needs = needs_for(scenario, trace)
     demand = demands.demand_of(scenario, needs, workers, trace)
     load = Load(
         demand.requests.arrival_s,
@@ -222,7 +221,8 @@ class Study:
         `progress` is called now and then with the share that is done; it may raise to stop the work.
         """
         key = self._key(name)
-        return _outcomes.get(key) or _outcomes.put(key, self._found(name, progress))
+        with work.estimated():
+            return _outcomes.get(key) or _outcomes.put(key, self._found(name, progress))
 
     def known(self, name: str) -> Outcome | None:
         """Return a strategy's outcome if it is known already."""
@@ -277,6 +277,7 @@ class Study:
             cluster.advance(times_s[:passed])
             cluster.ask(wanted, now_s)
             progress(now_s / self.duration_s)
+            work.check()
             times_s = times_s[passed:]
         cluster.advance(math.inf)
         return self._outcome(cluster, name, start, free)
@@ -418,18 +419,9 @@ def _without(scenario: Scenario, *groups: str, keys: Iterable[str] = ()) -> Scen
     return scenario.replace(**{key: DEFAULTS[key] for key in reset})
 
 
-@lru_cache(maxsize=32)
-def fitted_needs(scenario: Scenario, trace: Requests | None = None) -> Needs:
-    """Return what requests take of the workers, fitted to both kinds of traffic alike or to a trace."""
-    count = max(FIT_REQUESTS, 1500 * (scenario.prefill_workers + scenario.decode_workers))
-    random = np.random.default_rng((scenario.seed, SHUFFLE))
-    if trace is None:
-        drawn = [demands.sample(kind, count // 2) for kind in demands.kinds(scenario)]
-        order = random.permutation(2 * (count // 2))
-        mean = joined(drawn).take(order)
-    else:
-        mean = trace.take(random.integers(0, len(trace), count))
-    return fitted(needs_of(scenario), mean.arriving_at(np.arange(float(len(mean)))))
+def needs_for(scenario: Scenario, trace: Requests | None = None) -> Needs:
+    """Return what requests of a scenario's traffic take of the workers."""
+    return fitted_needs(_without(scenario, "demand", "reallocation", "strategy"), trace)
 
 
 def run_one_pool(scenario: Scenario, demand: Demand) -> Run:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from sim_core.fields.errors import ScenarioError
+from sim_core.questions.shift import cost
 from sim_core.questions.shift.cluster import reallocation_s
-from sim_core.questions.shift.study import Progress, Study, part_of, silent
+from sim_core.questions.shift.study import Progress, part_of, silent
 from sim_core.scenario.scenario import Scenario
 
 SWEEP = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # mean dwell times, in times of a reallocation
@@ -45,7 +46,7 @@ def sweep_row(scenario: Scenario, times: float, progress: Progress = silent) -> 
     dwell_s = times * unit_s
     row: dict[str, Any] = {"dwell_reallocations": times, "dwell_s": dwell_s}
     try:
-        study = Study(
+        study = cost.whole_study(
             scenario.replace(demand="markov", dwell_s=dwell_s, demand_hours=dwell_s * SWEEP_DWELLS / 3600)
         )
         row["requests"] = len(study.demand.requests)

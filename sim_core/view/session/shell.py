@@ -8,10 +8,12 @@ from pathlib import Path
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
+from sim_core.engine import work
+from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.drawing.templates import render
 from sim_core.view.drawing.words import literal
-from sim_core.view.session import record, state
+from sim_core.view.session import budget, record, state
 
 ROOT = Path(__file__).parent.parent.parent.parent
 SECTIONS = {  # of the navigation: pages by file and title; those of a named one are behind its name
@@ -76,7 +78,17 @@ def draw(show: Callable[[Scenario], None], sidebar: Callable[[Scenario], None] |
 @st.fragment(key=ANSWER)
 def _answer(show: Callable[[Scenario], None]) -> None:
     """Show what a page says of the session's scenario, which a control may have changed, and publish it."""
-    show(st.session_state.scenario)
+    scenario, place = st.session_state.scenario, st.empty()
+    with budget.of_view() as given:
+        try:
+            show(scenario)
+        except work.Stopped:
+            budget.end_overtaken()
+        except ScenarioError as error:
+            st.warning(str(error), icon=":material/hourglass_disabled:")
+    left_out = budget.words(budget.cuts(st.session_state.get("shown_page", ""), scenario, given.cuts))
+    if left_out:
+        place.caption(f":material/content_cut: {left_out}")
     state.publish()
 
 

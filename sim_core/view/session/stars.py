@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from sim_core.engine.work import TooMuch
 from sim_core.evidence import trust
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.scenario import Scenario
@@ -61,9 +62,19 @@ def is_settled(sweep: Sweep) -> bool:
 
 
 def settle(sweep: Sweep) -> None:
-    """Search the capacity of every curve; the visitor's next move interrupts it."""
+    """Search the capacity of every curve; the visitor's next move interrupts it.
+
+    Where that costs more than a page may, the best point of the grid stays.
+    """
     if is_settled(sweep):
         return
+    try:
+        _settle(sweep)
+    except TooMuch:
+        _known.put(_same(sweep), ())
+
+
+def _settle(sweep: Sweep) -> None:
     curves = _curves(sweep)
     tops = _searched({value: partial(best_within, side) for value, side in curves.items()})
     found = [_star(sweep, value, top) for value, top in tops.items() if top is not None]
@@ -97,6 +108,8 @@ def _searched(calls: Mapping[Any, Callable[[], Any]]) -> dict[Any, Any]:
 def _found(call: Callable[[], Any]) -> Any:
     try:
         return call()
+    except TooMuch:
+        raise
     except ScenarioError:
         return None
 

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from sim_core.engine import work
+from sim_core.questions.shift import cost
 from sim_core.questions.shift.study import STRATEGIES, Outcome, Study
 from sim_core.scenario.link.write import command_for, to_query
 from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of, model_of
@@ -37,8 +39,10 @@ def do_work(next_job: Callable[[], Job | None]) -> None:
     if job is None:
         return
     key = hash((to_query(st.session_state.scenario), state.view("shift"), state.view("strategy")))
-    if st.session_state.get("shift_stopped") == key:
-        st.button("Go on", icon=":material/play_arrow:", on_click=_go_on, key="shift_go_on")
+    if st.session_state.get("shift_stopped") == key or (
+        is_cut() and st.session_state.get("shift_goes_on") != key
+    ):
+        st.button("Go on", icon=":material/play_arrow:", on_click=_go_on, args=(key,), key="shift_go_on")
         st.caption("Stopped: not everything has been worked out.")
         return
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -67,12 +71,19 @@ def is_shown(bar: DeltaGenerator, job: Job) -> Callable[[float], None]:
     return progress
 
 
+def is_cut() -> bool:
+    """Return whether the view leaves out hours of the traffic: then the rest waits until it is asked for."""
+    given = work.allowance()
+    return given is not None and any(unit == "hours" for unit, _ in given.cuts)
+
+
 def _stop(key: int) -> None:
     st.session_state.shift_stopped = key
 
 
-def _go_on() -> None:
+def _go_on(key: int) -> None:
     st.session_state.pop("shift_stopped", None)
+    st.session_state.shift_goes_on = key
 
 
 def shift_titles(study: Study, what: str) -> Heading:
@@ -118,7 +129,7 @@ def job_of(study: Study, name: str, done: int, total: int) -> Job:
 
 def study_of(scenario: Scenario) -> Study:
     with st.spinner("Drawing the traffic…", show_time=False):
-        return Study(scenario, own_trace(scenario))
+        return cost.study(scenario, own_trace(scenario))
 
 
 def load_caption(study: Study) -> None:
@@ -141,7 +152,8 @@ def load_caption(study: Study) -> None:
 
 
 def command_of(study: Study, name: str) -> str:
-    command = command_for(study.scenario, "shift", trace="FILE" if study.trace is not None else "")
+    whole = study.scenario.replace(demand_hours=st.session_state.scenario.demand_hours)
+    command = command_for(whole, "shift", trace="FILE" if study.trace is not None else "")
     command += own_window().options if study.trace is not None else ""
     return command if name == "all" else f"{command} --strategy {name}"
 

@@ -12,7 +12,8 @@ from sim_core.engine.run import run
 from sim_core.fields.errors import ScenarioError
 from sim_core.questions import disaggregation
 from sim_core.questions.shift import needs
-from sim_core.questions.shift.study import as_two_pools, fitted_needs
+from sim_core.questions.shift.needs import fitted_needs
+from sim_core.questions.shift.study import as_two_pools
 from sim_core.results.metrics import point_of
 from sim_core.traffic import draws
 from sim_core.traffic.requests import Requests

@@ -19,7 +19,7 @@ from sim_core.engine.kernels.pools.links import (
 )
 from sim_core.engine.kernels.pools.moves import begin_moves, finish_moves
 from sim_core.engine.kernels.queue import waiting_head
-from sim_core.engine.kernels.records import NOBODY, Arrays, Rules, replica_of
+from sim_core.engine.kernels.records import NOBODY, Arrays, Rules, is_over, replica_of
 from sim_core.price.step_cost import StepCost
 
 
@@ -115,6 +115,12 @@ def next_start_s(c, senders, sent_s):
 
 
 @inlined
+def scan_turns(states):
+    """Return as how many turns a look at every worker counts."""
+    return 1 + (states.size >> 3)
+
+
+@inlined
 def furthest_behind(states, requests, event_s):
     """Return the decode worker whose next step starts first, before an event; else NOBODY."""
     found, found_s = NOBODY, event_s
@@ -137,7 +143,7 @@ def decode_until(c, prefill, decode, links, heap, event_s):
     at_once = c.blocked == 0 and not closed and c.draining == 0
     while True:
         d = furthest_behind(decode.states, requests, event_s)
-        if d == NOBODY:
+        if d == NOBODY or is_over(decode.stacked, scan_turns(decode.states)):
             return False
         s = decode.states[d]
         until_s = event_s
@@ -207,7 +213,7 @@ def advance_pools(clerks, prefill, decode, links, clients, moving, untils_s):
     senders, stages = links.senders, links.stages
     begin_moves(c, decode, links, moving)
     part = 0
-    while part < untils_s.size:
+    while part < untils_s.size and not is_over(decode.stacked, scan_turns(decode.states)):
         until_s = untils_s[part]
         if c.draining > 0:
             finish_moves(c, senders, decode, moving)

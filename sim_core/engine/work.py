@@ -1,0 +1,338 @@
+"""What runs may cost where somebody waits for them: time of a core, memory, and whether anybody still does.
+
+A page opens an `Allowance` for all it computes. Each run is estimated before it starts, in turns of the
+engine's loops and in bytes, and cut to fewer requests where it would take more than its part. The kernels
+count their turns, so an estimate that was too low ends there, and the run is repeated with fewer requests.
+They also look at a flag that says that nobody waits any more. Without an allowance nothing is cut.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
+from dataclasses import dataclass, field
+from functools import lru_cache
+from threading import Lock, current_thread
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from sim_core.fields.errors import ScenarioError
+from sim_core.scenario.scenario import Scenario
+from sim_core.traffic.draws import mean_lengths
+from sim_core.traffic.requests import Requests
+
+# Measured on one core (`python -m benchmarks.visitors`), rounded up:
+TURN_S = 5e-8  # of the engine's loops: a step, or a run of equal ones
+REQUEST_S = 5e-7  # to draw a request and to measure what became of it
+REQUEST_TURNS = 4.0
+OUTPUT_TURNS = 1 / 200  # for each token of an answer: long runs of steps are counted bin by bin
+REQUEST_BYTES = 200
+RING_BYTES = 32  # of each worker, for each token of the longest answer
+WORKER_BYTES = 200_000
+LOGGED = 50.0  # times as much as a turn costs one that is logged, and drawn
+ESTIMATED = 0.0  # in place of a number of runs
+RUNS = 8  # that a view makes if nobody says how many
+HEAVY_S = 0.5  # a view that has cost more stands back behind those of other visitors
+ENOUGH = 10.0  # times its allowance, and a view makes no further run
+STAND_BACK = 3  # about half as much of a busy core as who does not
+POLL_S = 0.05
+NEVER = 1 << 62
+_PREFIX = "sweep"
+Result = TypeVar("Result")
+
+
+class Stopped(Exception):
+    """Nobody waits any more for what was being worked out."""
+
+
+class TooMuch(ScenarioError):
+    """More than a page may run; the command line runs it."""
+
+
+class UsedUp(Exception):
+    """A run took more turns than it may."""
+
+
+class Turns(NamedTuple):
+    """What the kernels look at: the turns that a run may still take, and whether to stop, one entry each."""
+
+    left: np.ndarray
+    stop: np.ndarray
+
+
+_GO_ON = np.zeros(1, np.int64)
+
+
+@dataclass(eq=False)
+class Allowance:
+    """What all runs of a view may cost together.
+
+    Attributes
+    ----------
+    seconds : float
+        Of one core.
+    most_bytes : int
+        Working memory of one run.
+    stop : ndarray of int64, shape (1,)
+        Not 0 once nobody waits for the view any more.
+    cuts : dict
+        What was cut, its unit and how much was asked for, and how much is run at least.
+    """
+
+    seconds: float
+    most_bytes: int
+    stop: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int64))
+    cuts: dict[tuple[str, float], float] = field(default_factory=dict)
+    spent_s: float = 0.0
+    _lock: Lock = field(default_factory=Lock)
+
+    def note(self, unit: str, asked: float, runs: float) -> None:
+        """Note that less is run than was asked for."""
+        with self._lock:
+            self.cuts[unit, asked] = min(runs, self.cuts.get((unit, asked), runs))
+
+    def spend(self, seconds: float) -> None:
+        """Note what a run has cost."""
+        with self._lock:
+            self.spent_s += seconds
+
+
+_allowance: ContextVar[Allowance | None] = ContextVar("allowance", default=None)
+_runs: ContextVar[float | None] = ContextVar("runs", default=None)
+
+
+def allowance() -> Allowance | None:
+    """Return what the present view may cost; None where nobody waits."""
+    return _allowance.get()
+
+
+@contextmanager
+def allowed(given: Allowance) -> Iterator[Allowance]:
+    """Let all that is run meanwhile keep within an allowance; what still runs at the end is stopped."""
+    token = _allowance.set(given)
+    try:
+        yield given
+    finally:
+        _allowance.reset(token)
+        given.stop[0] = 1
+
+
+@contextmanager
+def shared(runs: float) -> Iterator[None]:
+    """Let each run that is made meanwhile cost one of so many parts of the allowance."""
+    outer = _runs.get()
+    token = _runs.set((1.0 if outer is None else outer) * max(runs, 1.0))
+    try:
+        yield
+    finally:
+        _runs.reset(token)
+
+
+@contextmanager
+def remembered(runs: float) -> Iterator[None]:
+    """Let each run that is made meanwhile cost one of so many parts, whatever else shares the allowance.
+
+    For what is remembered: it must not depend on who asks first.
+    """
+    token = _runs.set(runs)
+    try:
+        yield
+    finally:
+        _runs.reset(token)
+
+
+@contextmanager
+def estimated() -> Iterator[None]:
+    """Let no run be cut that is made meanwhile: all together have been estimated."""
+    token = _runs.set(ESTIMATED)
+    try:
+        yield
+    finally:
+        _runs.reset(token)
+
+
+def check() -> None:
+    """Raise `Stopped` if nobody waits any more; loops call it between two points."""
+    given = _allowance.get()
+    if given is not None and given.stop[0]:
+        raise Stopped
+
+
+def turns(log: bool = False) -> Turns:
+    """Return the turns that one run may take, for the kernels."""
+    given = _allowance.get()
+    if given is None:
+        return Turns(np.array([NEVER], np.int64), _GO_ON)
+    most = min(_run_s(given) / TURN_S / (LOGGED if log else 1.0), NEVER)
+    return Turns(np.array([max(int(most), 1000)], np.int64), given.stop)
+
+
+def check_turns(taken: Turns) -> None:
+    """Raise `Stopped` or `UsedUp` if that is why a run ended."""
+    if taken.stop[0]:
+        raise Stopped
+    if taken.left[0] < 0:
+        raise UsedUp
+
+
+def _run_s(given: Allowance) -> float:
+    runs = _runs.get()
+    if runs == ESTIMATED:
+        return math.inf
+    return given.seconds / (RUNS if runs is None else runs)
+
+
+# --- the estimate ---------------------------------------------------------------------------------
+
+
+def turns_per_request(scenario: Scenario, trace: Requests | None = None) -> float:
+    """Return the turns of the engine's loops that a request takes, about.
+
+    A request joins, is due once, and leaves; its prompt takes a turn for each chunk, its answer some for the
+    bins of its gaps; and whoever hands it on looks at every worker.
+    """
+    prompt, output = mean_lengths(scenario, trace)
+    chunk = scenario.token_budget - min(scenario.max_running, scenario.token_budget // 2)
+    chunks = prompt / max(chunk, 1) if scenario.policy == "chunked" else 0.0
+    workers = scenario.engines + (scenario.prefill_workers if scenario.split else 0)
+    return REQUEST_TURNS + chunks + output * OUTPUT_TURNS + (workers if workers > 1 else 0)
+
+
+def seconds_per_request(scenario: Scenario, trace: Requests | None = None, log: bool = False) -> float:
+    """Return the time of a core that one request of a run takes, about [s]."""
+    turn_s = TURN_S * (LOGGED if log else 1.0)
+    return REQUEST_S + turn_s * turns_per_request(scenario, trace)
+
+
+def bytes_of_workers(scenario: Scenario) -> float:
+    """Return the working memory that a run takes whatever its requests are, about."""
+    _, output = mean_lengths(scenario) if scenario.arrivals != "trace" else (0.0, 0.0)
+    workers = scenario.engines + (scenario.prefill_workers if scenario.split else 0)
+    return workers * (WORKER_BYTES + 8 * scenario.token_budget + RING_BYTES * output)
+
+
+def affordable(scenario: Scenario, trace: Requests | None = None, log: bool = False) -> Scenario:
+    """Return a scenario with as many of its requests as a run of it may have.
+
+    Raises
+    ------
+    Stopped
+        If nobody waits any more.
+    TooMuch
+        If not even one may run, or the view has run enough.
+    """
+    given = _allowance.get()
+    if given is None:
+        return scenario
+    check()
+    if _runs.get() == ESTIMATED:
+        return scenario
+    if given.spent_s > ENOUGH * given.seconds:
+        raise TooMuch(
+            f"this page has run for {given.spent_s:.1f} s of a core; its budget is {given.seconds:g} s. "
+            "Shorten the requests or take fewer of them, or use the command, which has no such limit."
+        )
+    room = given.most_bytes - bytes_of_workers(scenario)
+    if room < REQUEST_BYTES:
+        raise TooMuch(
+            f"the engines need about {bytes_of_workers(scenario) / 1e6:,.0f} MB of this server's memory; a "
+            f"page may use {given.most_bytes / 1e6:,.0f} MB. Take fewer workers, a smaller token_budget or "
+            "shorter answers, or use the command, which has no such limit."
+        )
+    asked = scenario.requests if trace is None else min(scenario.requests, len(trace))
+    most = min(affordable_requests(scenario, trace, log), room / REQUEST_BYTES)
+    return scenario if most >= asked else _cut(given, scenario, asked, round_down(most))
+
+
+def affordable_requests(scenario: Scenario, trace: Requests | None = None, log: bool = False) -> float:
+    """Return how many requests a run may have for the time it takes, about."""
+    given = _allowance.get()
+    if given is None:
+        return math.inf
+    return _run_s(given) / seconds_per_request(scenario, trace, log)
+
+
+def fewer(scenario: Scenario, asked: int) -> Scenario:
+    """Return a scenario with a quarter of its requests, after a run that took more turns than it may."""
+    given = _allowance.get()
+    if given is None or scenario.requests <= 1:
+        raise TooMuch(
+            "a single one of these requests takes more steps of the engine than a page may run. Raise "
+            "token_budget or shorten the requests, or use the command, which has no such limit."
+        )
+    return _cut(given, scenario, asked, round_down(scenario.requests / 4))
+
+
+def _cut(given: Allowance, scenario: Scenario, asked: int, requests: int) -> Scenario:
+    requests = max(requests, 1)
+    given.note("requests", asked, requests)
+    return scenario.replace(requests=requests)
+
+
+def round_down(value: float) -> int:
+    """Return the number of one digit below a value."""
+    if value < 1:
+        return 0
+    digit = 10 ** int(math.log10(value))
+    return int(value // digit) * digit
+
+
+# --- heavy runs stand back ------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def pool() -> ThreadPoolExecutor:
+    """Return the process-wide threads for heavy runs, one less than there are cores; the kernels release the
+    GIL. They stand back behind the threads that draw pages.
+    """
+    return ThreadPoolExecutor(_threads(), thread_name_prefix=_PREFIX, initializer=_stand_back)
+
+
+def _threads() -> int:
+    return max(1, (os.cpu_count() or 2) - 1)
+
+
+def _stand_back() -> None:
+    """Lower the priority of this thread somewhat, where the system lets threads have one of their own."""
+    if hasattr(os, "setpriority") and os.uname().sysname == "Linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), STAND_BACK)
+
+
+def costed(scenario: Scenario, trace: Requests | None, log: bool, make: Callable[[], Result]) -> Result:
+    """Return what a run makes, and count its cost; a heavy one runs on the threads that stand back."""
+    given = _allowance.get()
+    if given is None:
+        return make()
+    requests = scenario.requests if trace is None else min(scenario.requests, len(trace))
+    seconds = requests * seconds_per_request(scenario, trace, log)
+    given.spend(min(seconds, _run_s(given)))
+    if not is_heavy() or current_thread().name.startswith(_PREFIX):
+        return make()
+    return awaited(pool().submit(copy_context().run, make))
+
+
+def is_heavy() -> bool:
+    """Return whether the present view has cost so much that what it has still to run stands back."""
+    given = _allowance.get()
+    return given is not None and given.spent_s > HEAVY_S
+
+
+def awaited(future: Future[Result]) -> Result:
+    """Return what a future brings; it is given up once nobody waits for it."""
+    while True:
+        try:
+            return future.result(POLL_S if _allowance.get() else None)
+        except TimeoutError:
+            if future.done():
+                raise
+            try:
+                check()
+            except Stopped:
+                future.cancel()
+                raise

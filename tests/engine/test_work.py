@@ -1,0 +1,165 @@
+"""What runs may cost where somebody waits for them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sim_core.engine import one_pool, two_pools, work
+from sim_core.engine.kernels.records import Arrays
+from sim_core.engine.run import run, run_priced
+from sim_core.engine.work import Allowance, Stopped, TooMuch, UsedUp, allowed, shared
+from sim_core.price.priced import priced
+from sim_core.results.metrics import point_of
+from sim_core.scenario.scenario import Scenario
+from sim_core.traffic.draws import requests_sent
+
+AMPLE = {"seconds": 1e6, "most_bytes": 10**12}
+KINDS: dict[str, dict[str, Any]] = {
+    "chunked": {},
+    "prefill first": {"policy": "prefill_first"},
+    "closed": {"arrivals": "closed"},
+    "static": {"policy": "static", "max_batch": 8},
+    "replicas": {"replicas": 4},
+    "dealt": {"replicas": 4, "arrivals": "closed"},
+    "two pools": {"policy": "disaggregated"},
+}
+
+
+def scenario(kind: str, **more: Any) -> Scenario:
+    return Scenario(**KINDS[kind] | {"requests": 400} | more)
+
+
+def unfinished_at_the_end(monkeypatch: pytest.MonkeyPatch, kind: str, given: Allowance) -> list[int]:
+    """Run a scenario and return how many requests the kernels have left unfinished whenever they ended."""
+    found: list[int] = []
+
+    def note(arrays: Arrays) -> None:
+        found.append(int(np.isnan(arrays.requests["finished_s"]).sum()))
+        work.check_turns(work.Turns(arrays.turns, arrays.stop))
+
+    for module in (one_pool, two_pools):
+        monkeypatch.setattr(module, "check_ended", note)
+    asked = scenario(kind)
+    with allowed(given):
+        run_priced(priced(asked), requests_sent(asked))
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kernel_ends_at_once_where_nobody_waits(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Oracle: the flag is set before the run, so not one request may finish."""
+    given = Allowance(**AMPLE)
+    given.stop[0] = 1
+    with pytest.raises(Stopped):
+        unfinished_at_the_end(monkeypatch, kind, given)
+    monkeypatch.undo()
+    left: list[int] = []
+    monkeypatch.setattr(work, "check_turns", lambda taken: None)
+    left = unfinished_at_the_end(monkeypatch, kind, given)
+    assert min(left) == (100 if kind == "dealt" else 400)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kernel_ends_when_its_turns_are_used_up(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Oracle: each request takes a turn at least, and a thousand are fewer than its share of 2,000."""
+    monkeypatch.setattr(work, "NEVER", 50)
+    monkeypatch.setattr(work, "max", lambda value, least: value, raising=False)
+    with pytest.raises(UsedUp):
+        unfinished_at_the_end(monkeypatch, kind, Allowance(**AMPLE))
+
+
+def test_a_run_stops_within_a_second_of_being_given_up() -> None:
+    """Oracle: the clock; the run alone takes tens of seconds: a thousand million steps."""
+    slow = {"token_budget": 1, "prompt_tokens": 100_000, "hbm_gb": 1e6, "output_tokens": 1}
+    long = scenario("chunked", **slow | {"requests": 20_000})
+    given, ended = Allowance(**AMPLE), []
+
+    def work_it_out() -> None:
+        with allowed(given), pytest.raises(Stopped):
+            run(long)
+        ended.append(time.perf_counter())
+
+    run(scenario("chunked", requests=4))
+    thread = threading.Thread(target=work_it_out)
+    thread.start()
+    time.sleep(0.3)
+    given.stop[0] = 1
+    stopped_s = time.perf_counter()
+    thread.join(20)
+    assert ended and ended[0] - stopped_s < 1.0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_ample_allowance_changes_nothing(kind: str) -> None:
+    """Oracle: the same run without an allowance, to the last bit."""
+    asked = scenario(kind)
+    with allowed(Allowance(**AMPLE)) as given:
+        found = run(asked)
+    assert given.cuts == {}
+    alone = run(asked)
+    np.testing.assert_array_equal(found.finished_s, alone.finished_s)
+    assert str(point_of(found)) == str(point_of(alone))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_that_costs_too_much_has_fewer_requests(kind: str) -> None:
+    """Oracle: the run of so many requests, and what the allowance notes."""
+    asked = scenario(kind, requests=5_000_000)
+    with allowed(Allowance(seconds=0.01, most_bytes=10**8)) as given, shared(5):
+        found = run(asked)
+    ((what, runs),) = given.cuts.items()
+    assert what == ("requests", 5_000_000)
+    assert runs == found.finished_s.size < 5000
+    np.testing.assert_array_equal(found.finished_s, run(asked.replace(requests=int(runs))).finished_s)
+
+
+def test_a_run_that_was_estimated_too_low_is_cut_by_the_kernel() -> None:
+    """Oracle: decodes take all of the budget but one token, so each prompt takes as many turns as tokens."""
+    full = scenario("chunked", requests=2000, token_budget=64, max_batch=64, arrival_per_s=1e3, output_cv=1.0)
+    with allowed(Allowance(seconds=0.002, most_bytes=10**8)) as given, shared(1):
+        found = run(full)
+    assert found.finished_s.size == min(given.cuts.values()) < 2000
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"replicas": 256, "output_tokens": 1_000_000}, "MB of this server's memory"),
+        ({"token_budget": 1, "prompt_tokens": 100_000, "hbm_gb": 1e6}, "a single one of these requests"),
+    ],
+)
+def test_what_cannot_be_cut_is_refused_with_the_way_out(changes: dict[str, Any], words: str) -> None:
+    """Oracle: the message names what is too much and the command, which runs it."""
+    with allowed(Allowance(seconds=1e-3, most_bytes=3 * 10**8)), pytest.raises(TooMuch, match=words) as error:
+        run(Scenario(**changes))
+    assert "the command" in str(error.value)
+
+
+def test_a_view_makes_no_run_after_ten_times_its_allowance() -> None:
+    """Oracle: each run of an eighth of the allowance, so that the eighty-first or so is refused."""
+    asked = scenario("chunked", requests=5_000_000)
+    with allowed(Allowance(seconds=1e-3, most_bytes=10**8)) as given, pytest.raises(TooMuch, match="budget"):
+        for _ in range(200):
+            run(asked)
+    assert given.spent_s < 12e-3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("prompt", [20, 2000, 20_000])
+def test_the_estimate_is_no_less_than_half_of_the_turns(kind: str, prompt: int) -> None:
+    """Oracle: the turns that the kernels count; kernels end a run that takes more than its part."""
+    asked = scenario(kind, prompt_tokens=prompt, arrival_per_s=4.0, token_budget=512)
+    with allowed(Allowance(**AMPLE)):
+        taken = work.turns()
+        monkey = pytest.MonkeyPatch()
+        monkey.setattr("sim_core.engine.memory.turns", lambda log=False: taken)
+        before = int(taken.left[0])
+        run(asked)
+        monkey.undo()
+    used = before - int(taken.left[0])
+    assert used <= 2 * asked.requests * work.turns_per_request(asked)
