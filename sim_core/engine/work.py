@@ -157,7 +157,7 @@ def estimated() -> Iterator[None]:
         _runs.reset(token)
 
 
-def check() -> None:
+def raise_if_stopped() -> None:
     """Raise `Stopped` if nobody waits any more; loops call it between two points."""
     given = _allowance.get()
     if given is not None and given.stop[0]:
@@ -230,7 +230,7 @@ def affordable(scenario: Scenario, trace: Requests | None = None, log: bool = Fa
     given = _allowance.get()
     if given is None:
         return scenario
-    check()
+    raise_if_stopped()
     if _runs.get() == ESTIMATED:
         return scenario
     if given.spent_s > ENOUGH * given.seconds:
@@ -332,7 +332,7 @@ def awaited(future: Future[Result]) -> Result:
             if future.done():
                 raise
             try:
-                check()
+                raise_if_stopped()
             except Stopped:
                 future.cancel()
                 raise

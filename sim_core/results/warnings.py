@@ -25,8 +25,8 @@ def warnings(
     notes = []
     if whole:
         notes.append(
-            f"All {point['ttft_ms_n']:,} requests count, the warm-up too: the time until the last arrives is "
-            "too short. Raise `requests`."
+            f"The whole run counts ({counted(point['ttft_ms_n'], 'request')}), its warm-up too: the time "
+            "until the last request arrives is too short. Raise `requests`."
         )
     if point["saturated"]:
         notes.append(

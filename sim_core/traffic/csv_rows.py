@@ -95,7 +95,7 @@ def places_of(header: Row, names: tuple[str, ...], name: str) -> list[int]:
     return [heads.index(wanted) for wanted in names]
 
 
-def number(fields: list[str], place: int) -> float:
+def field_number(fields: list[str], place: int) -> float:
     """Return a field as a number, NaN where it is none."""
     text = fields[place] if place < len(fields) else ""
     try:

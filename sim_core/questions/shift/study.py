@@ -277,7 +277,7 @@ class Study:
             cluster.advance(times_s[:passed])
             cluster.ask(wanted, now_s)
             progress(now_s / self.duration_s)
-            work.check()
+            work.raise_if_stopped()
             times_s = times_s[passed:]
         cluster.advance(math.inf)
         return self._outcome(cluster, name, start, free)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import streamlit as st
 from sqlalchemy.exc import SQLAlchemyError
 
-from sim_core.questions.teaching.allowance import Allowance, Allowances
+from sim_core.questions.teaching.rate_limits import RateLimit, RateLimits
 from sim_core.questions.teaching.room import RoomError
 from sim_core.questions.teaching.room_file import StoreError
 from sim_core.questions.teaching.rooms import Rooms
@@ -23,15 +23,15 @@ FILE = Path(__file__).parent.parent.parent.parent / "rooms.sqlite"
 SESSION, ADDRESS = "session", "address"
 LIMITS = {  # of one connection, and of one address, behind which a whole school may be
     SESSION: {
-        "joins": Allowance(5, 600.0),
-        "wrong codes": Allowance(10, 60.0),
-        "rooms": Allowance(5, 600.0),
-        "predictions": Allowance(60, 60.0),
+        "joins": RateLimit(5, 600.0),
+        "wrong codes": RateLimit(10, 60.0),
+        "rooms": RateLimit(5, 600.0),
+        "predictions": RateLimit(60, 60.0),
     },
     ADDRESS: {
-        "joins": Allowance(240, 60.0),
-        "wrong codes": Allowance(120, 60.0),
-        "rooms": Allowance(20, 600.0),
+        "joins": RateLimit(240, 60.0),
+        "wrong codes": RateLimit(120, 60.0),
+        "rooms": RateLimit(20, 600.0),
     },
 }
 
@@ -84,13 +84,13 @@ def leave() -> None:
 
 
 @st.cache_resource(show_spinner=False)
-def allowances() -> dict[str, Allowances]:
+def allowances() -> dict[str, RateLimits]:
     """Return what connections and addresses have done lately in this process."""
-    return {kind: Allowances(allowed) for kind, allowed in LIMITS.items()}
+    return {kind: RateLimits(allowed) for kind, allowed in LIMITS.items()}
 
 
 @contextmanager
-def allowed(what: str, *kinds: str, counted: type[Exception] | None = None) -> Iterator[None]:
+def rate_limited(what: str, *kinds: str, counted: type[Exception] | None = None) -> Iterator[None]:
     """Do something of `LIMITS` as often as this visitor may, by `kinds` of limits.
 
     What succeeds counts, or what fails with the error that is `counted`.

@@ -85,7 +85,7 @@ def _answer(show: Callable[[Scenario], None]) -> None:
         except work.Stopped:
             budget.end_overtaken()
         except ScenarioError as error:
-            st.warning(str(error), icon=":material/hourglass_disabled:")
+            st.warning(literal(str(error)), icon=":material/hourglass_disabled:")
     left_out = budget.words(budget.cuts(st.session_state.get("shown_page", ""), scenario, given.cuts))
     if left_out:
         place.caption(f":material/content_cut: {left_out}")

@@ -16,7 +16,7 @@ import sqlalchemy as sql
 
 from sim_core import catalogue
 from sim_core.questions.teaching import allowance, room, rooms
-from sim_core.questions.teaching.allowance import Allowance, Allowances
+from sim_core.questions.teaching.rate_limits import RateLimit, RateLimits
 from sim_core.questions.teaching.room import LOBBY, NotNow, Room, RoomError, new_token, read_code, too_few
 from sim_core.questions.teaching.room_file import StoreError
 from sim_core.questions.teaching.room_tables import tables
@@ -611,7 +611,7 @@ def test_codes_resist_guessing() -> None:
 def test_allowances() -> None:
     """By hand: three within ten seconds; the first is forgotten after ten; others are not kept waiting."""
     clock = Clock()
-    allowances = Allowances({"codes": Allowance(3, 10.0)}, clock)
+    allowances = RateLimits({"codes": RateLimit(3, 10.0)}, clock)
     for _ in range(3):
         allowances.check("codes", "me")
         allowances.note("codes", "me")
@@ -627,7 +627,7 @@ def test_allowances() -> None:
 
 def test_allowances_stay_small() -> None:
     """Oracle: as many visitors as the limit says are remembered, not more."""
-    allowances = Allowances({"codes": Allowance(1, 10.0)})
+    allowances = RateLimits({"codes": RateLimit(1, 10.0)})
     for number in range(allowance.MOST_KNOWN + 10):
         allowances.note("codes", str(number))
     assert len(allowances._done) == allowance.MOST_KNOWN

@@ -14,7 +14,7 @@ from sim_core.questions.teaching.rooms import Rooms
 from sim_core.view.drawing.templates import render
 from sim_core.view.drawing.words import literal
 from sim_core.view.learn.room import figures, results
-from sim_core.view.learn.room.shared import clock, heading, patience, predictions, revealed
+from sim_core.view.learn.room.shared import clock, patience, predictions, revealed, room_heading
 from sim_core.view.parts import actions, pieces
 from sim_core.view.session import room_store, shell, sweeps
 from sim_core.view.session.room_store import Place, guarded
@@ -67,7 +67,7 @@ def _lobby(join: str) -> None:
 def _question(store: Rooms, place: Place, room: Room) -> None:
     """Draw the question with what the room predicts, or the answer."""
     sweeps.wait_until_ready()
-    heading(room)
+    room_heading(room)
     if room.stage == "ask":
         _live(store, place)
         return
@@ -186,7 +186,7 @@ def _more(store: Rooms, place: Place, room: Room) -> None:
         help="Who is still here comes back by itself, unless the room is locked.",
     )
     _jump(store, place, room)
-    results.take_away(store, place)
+    results.take_results(store, place)
     if room.view:
         st.button(
             "Stop showing the shared view",

@@ -22,7 +22,7 @@ from sim_core.view.learn.room.host import host
 from sim_core.view.learn.room.participant import follow
 from sim_core.view.parts import pieces
 from sim_core.view.session import room_store, shell, state
-from sim_core.view.session.room_store import ADDRESS, SESSION, Place, allowed
+from sim_core.view.session.room_store import ADDRESS, SESSION, Place, rate_limited
 
 AGAIN_S = 5.0  # how often the store is asked when it is silent, or lets nobody in
 _identity = st.components.v2.component(
@@ -73,7 +73,7 @@ def _show(store: Rooms) -> None:
 
 def _recognised(store: Rooms, code: str) -> Place | None:
     """Return who a visitor is, as the address or else their browser says; None before that has answered."""
-    with allowed("wrong codes", SESSION, ADDRESS, counted=RoomError):
+    with rate_limited("wrong codes", SESSION, ADDRESS, counted=RoomError):
         store.room(code)
     key = st.query_params.get("host", "")[:64]
     if key and store.is_host(code, key):
@@ -92,7 +92,7 @@ def _recognised(store: Rooms, code: str) -> Place | None:
 
 def _joined(store: Rooms, code: str) -> Place:
     """Let a visitor in as somebody new, as often as one connection and one address may."""
-    with allowed("joins", SESSION, ADDRESS):
+    with rate_limited("joins", SESSION, ADDRESS):
         return Place(code, me=store.join(code))
 
 
@@ -134,7 +134,7 @@ def entrance(store: Rooms) -> None:
         st.text_input("Code", key="in_room_code", max_chars=12, placeholder="six letters", width=200)
         if st.form_submit_button("Join", type="primary"):
             code = read_code(st.session_state.in_room_code)
-            with allowed("wrong codes", SESSION, ADDRESS, counted=RoomError):
+            with rate_limited("wrong codes", SESSION, ADDRESS, counted=RoomError):
                 store.room(code)
             _enter(_joined(store, code))
     with right.container(border=True):
@@ -144,7 +144,7 @@ def entrance(store: Rooms) -> None:
             "minutes after the last has left."
         )
         if st.button("Open a room", key="open_room"):
-            with allowed("rooms", SESSION, ADDRESS):
+            with rate_limited("rooms", SESSION, ADDRESS):
                 opened = store.open()
             _enter(Place(*opened))
 

@@ -10,7 +10,7 @@ from sim_core.questions.teaching.rooms import Rooms
 from sim_core.view.learn.lesson_words import guess_verdict, guess_words
 from sim_core.view.learn.lessons import guess_field, guess_in
 from sim_core.view.learn.room import figures
-from sim_core.view.learn.room.shared import clock, heading, patience, revealed
+from sim_core.view.learn.room.shared import clock, patience, revealed, room_heading
 from sim_core.view.parts import pieces
 from sim_core.view.session import room_store, shell, sweeps
 from sim_core.view.session.room_store import Place, guarded
@@ -34,7 +34,7 @@ def follow(store: Rooms, place: Place) -> None:
 def _question(store: Rooms, place: Place, room: Room) -> None:
     """Draw the question, with the field for a prediction or with the answer."""
     sweeps.wait_until_ready()
-    heading(room)
+    room_heading(room)
     guess = store.guess(room, place.me)
     if room.stage == "ask":
         _own(store, place, room, guess)
@@ -72,7 +72,7 @@ def _send(store: Rooms, place: Place, room: Room, key: str) -> None:
 
 def _sent(store: Rooms, place: Place, room: Room, guess: float) -> None:
     """Send a prediction, as often as one connection may."""
-    with room_store.allowed("predictions", room_store.SESSION):
+    with room_store.rate_limited("predictions", room_store.SESSION):
         store.send(place.code, place.me, (room.lesson, room.step), guess)
 
 

@@ -25,7 +25,7 @@ Row = dict[str, Any]
 MOST_CHARTS = 12  # of a report
 
 
-def take_away(store: Rooms, place: Place) -> None:
+def take_results(store: Rooms, place: Place) -> None:
     """Draw the buttons for the results, which are read when one is pressed."""
     name = f"batchscope-room-{place.code.lower()}"
 

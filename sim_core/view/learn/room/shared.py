@@ -30,7 +30,7 @@ _countdown = st.components.v2.component(
 )
 
 
-def heading(room: Room) -> None:
+def room_heading(room: Room) -> None:
     """Draw the question; what one should know to answer it goes with the answer."""
     lesson, step = catalogue.lesson(room.lesson), room.question
     st.caption(f"Lesson {lessons.lesson_number(lesson)}: {lesson.title} · {step.title}")

@@ -13,25 +13,25 @@ from sim_core.questions.teaching.room import NotNow
 MOST_KNOWN = 10_000  # visitors; who came first is forgotten first
 
 
-class Allowance(NamedTuple):
+class RateLimit(NamedTuple):
     """So many times within so long."""
 
     most: int
     within_s: float
 
 
-class Allowances:
+class RateLimits:
     """What visitors have done lately, in this process.
 
     Parameters
     ----------
-    allowed : mapping of str to Allowance
+    allowed : mapping of str to RateLimit
         By what is done.
     clock : callable
         Returns the time. [s]
     """
 
-    def __init__(self, allowed: Mapping[str, Allowance], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, allowed: Mapping[str, RateLimit], clock: Callable[[], float] = time.monotonic) -> None:
         self._allowed, self._clock = allowed, clock
         self._done: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
         self._lock = threading.Lock()
