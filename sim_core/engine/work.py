@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
 from functools import lru_cache
-from threading import Lock, current_thread
+from threading import BoundedSemaphore, Lock, current_thread
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -42,6 +42,7 @@ HEAVY_S = 0.5  # a view that has cost more stands back behind those of other vis
 ENOUGH = 10.0  # times its allowance, and a view makes no further run
 STAND_BACK = 3  # about half as much of a busy core as who does not
 POLL_S = 0.05
+SEAT_POLL_S = 0.5  # who looks loses its place in the queue
 NEVER = 1 << 62
 _PREFIX = "sweep"
 Result = TypeVar("Result")
@@ -81,6 +82,8 @@ class Allowance:
         Working memory of one run.
     stop : ndarray of int64, shape (1,)
         Not 0 once nobody waits for the view any more.
+    seated : bool
+        Whether it has one of the seats for light views.
     cuts : dict
         What was cut, its unit and how much was asked for, and how much is run at least.
     """
@@ -90,7 +93,15 @@ class Allowance:
     stop: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int64))
     cuts: dict[tuple[str, float], float] = field(default_factory=dict)
     spent_s: float = 0.0
+    seated: bool = False
     _lock: Lock = field(default_factory=Lock)
+
+    def leave_seat(self) -> None:
+        """Let another view have the seat, if this one has one; see `seated`."""
+        with self._lock:
+            if self.seated:
+                self.seated = False
+                _seats().release()
 
     def note(self, unit: str, asked: float, runs: float) -> None:
         """Note that less is run than was asked for."""
@@ -283,7 +294,37 @@ def round_down(value: float) -> int:
     return int(value // digit) * digit
 
 
-# --- heavy runs stand back ------------------------------------------------------------------------
+# --- light views take seats, heavy runs stand back --------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def _seats() -> BoundedSemaphore:
+    return BoundedSemaphore(os.cpu_count() or 2)
+
+
+@contextmanager
+def seated() -> Iterator[None]:
+    """Wait for one of as many seats as there are cores, and keep it meanwhile.
+
+    Kernels release the interpreter's lock and want it back: with a dozen views at once, each of the hundreds
+    of calls of a sweep would wait for all the others. A view that turns out to be heavy leaves its seat.
+
+    Raises
+    ------
+    Stopped
+        If nobody waits any more.
+    """
+    given = _allowance.get()
+    if given is None or given.seated or is_heavy():
+        yield
+        return
+    while not _seats().acquire(timeout=SEAT_POLL_S):
+        raise_if_stopped()
+    given.seated = True
+    try:
+        yield
+    finally:
+        given.leave_seat()
 
 
 @lru_cache(maxsize=1)
@@ -314,6 +355,7 @@ def costed(scenario: Scenario, trace: Requests | None, log: bool, make: Callable
     given.spend(min(seconds, _run_s(given)))
     if not is_heavy() or current_thread().name.startswith(_PREFIX):
         return make()
+    given.leave_seat()
     return awaited(pool().submit(copy_context().run, make))
 
 

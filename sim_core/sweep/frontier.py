@@ -19,7 +19,7 @@ import pandas as pd
 
 from sim_core.engine.results import Run
 from sim_core.engine.run import run
-from sim_core.engine.work import allowance, awaited, is_heavy, pool, shared
+from sim_core.engine.work import allowance, awaited, is_heavy, pool, seated, shared
 from sim_core.fields.errors import ScenarioError
 from sim_core.results.answers import Answer, answer_of
 from sim_core.results.limits import at_limit, bands_of
@@ -82,7 +82,7 @@ def evaluate_all(
                 left.clear()
                 raise
 
-    with shared(len(points)):
+    with seated(), shared(len(points)):
         helper = pool().submit(copy_context().run, take, is_heavy) if len(points) > FEW else None
         take(lambda: False)
         if helper and not helper.cancel():

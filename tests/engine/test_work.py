@@ -163,3 +163,41 @@ def test_the_estimate_is_no_less_than_half_of_the_turns(kind: str, prompt: int) 
         monkey.undo()
     used = before - int(taken.left[0])
     assert used <= 2 * asked.requests * work.turns_per_request(asked)
+
+
+def test_no_more_views_compute_at_once_than_there_are_seats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: a count of those within: one at a time with one seat, all in the end, also within a seat."""
+    seat = threading.BoundedSemaphore(1)
+    monkeypatch.setattr(work, "_seats", lambda: seat)
+    within, most, done = [0], [0], []
+
+    def view() -> None:
+        with allowed(Allowance(**AMPLE)), work.seated(), work.seated():
+            within[0] += 1
+            most[0] = max(most[0], within[0])
+            time.sleep(0.02)
+            within[0] -= 1
+        done.append(1)
+
+    threads = [threading.Thread(target=view) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert (most[0], len(done)) == (1, 5)
+    assert seat.acquire(blocking=False)
+
+
+def test_a_heavy_view_leaves_its_seat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: another one can take it meanwhile; and a view that nobody waits for gives up waiting."""
+    seat = threading.BoundedSemaphore(1)
+    monkeypatch.setattr(work, "_seats", lambda: seat)
+    monkeypatch.setattr(work, "SEAT_POLL_S", 0.01)
+    with allowed(Allowance(**AMPLE)) as given, work.seated():
+        given.spend(2 * work.HEAVY_S)
+        run(scenario("chunked", requests=4))
+        assert seat.acquire(blocking=False)
+    other = Allowance(**AMPLE)
+    other.stop[0] = 1
+    with allowed(other), pytest.raises(Stopped), work.seated():
+        pass

@@ -17,6 +17,7 @@ import pandas as pd
 import streamlit as st
 
 from sim_core import catalogue
+from sim_core.engine.work import seated
 from sim_core.evidence import trust
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.memory import memory
@@ -165,7 +166,8 @@ def quick_result(sweep: Sweep) -> Result:
 
 
 def _quickly(sweep: Sweep) -> Result:
-    rows = evaluate_all([*sweep.points(), _own_point(sweep)])
+    with seated():
+        rows = evaluate_all([*sweep.points(), _own_point(sweep)])
     return _result(sweep, rows, fine=False)
 
 
