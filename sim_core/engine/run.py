@@ -66,13 +66,17 @@ def run(
     A `price` stands in place of the scenario's own and of a profile. Where an allowance is open, a run that
     would cost more has fewer requests: those of its scenario.
     """
-    known = priced(scenario, profile, price)
-    asked, scenario = scenario.requests, work.affordable(scenario, trace, log)
+    return run_known(priced(scenario, profile, price), trace, itl_max, log)
+
+
+def run_known(known: Priced, trace: Requests | None = None, itl_max: bool = False, log: bool = False) -> Run:
+    """Simulate a scenario whose prices are known; see `run`."""
+    scenario = work.affordable(known.scenario, trace, log)
     while True:
         try:
             return work.costed(scenario, trace, log, partial(_run, known, scenario, trace, itl_max, log))
         except work.UsedUp:
-            scenario = work.fewer(scenario, asked)
+            scenario = work.fewer(scenario, trace, work.requests_of(known.scenario, trace))
 
 
 def _run(known: Priced, scenario: Scenario, trace: Requests | None, itl_max: bool, log: bool) -> Run:

@@ -11,14 +11,15 @@ from __future__ import annotations
 import math
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial, wraps
 from threading import BoundedSemaphore, Lock, current_thread
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -39,13 +40,15 @@ LOGGED = 50.0  # times as much as a turn costs one that is logged, and drawn
 ESTIMATED = 0.0  # in place of a number of runs
 RUNS = 8  # that a view makes if nobody says how many
 HEAVY_S = 0.5  # a view that has cost more stands back behind those of other visitors
-ENOUGH = 10.0  # times its allowance, and a view makes no further run
+ENOUGH = 3.0  # times its allowance, and a view makes no further run
 STAND_BACK = 3  # about half as much of a busy core as who does not
 POLL_S = 0.05
 SEAT_POLL_S = 0.5  # who looks loses its place in the queue
 NEVER = 1 << 62
 _PREFIX = "sweep"
+Given = ParamSpec("Given")
 Result = TypeVar("Result")
+Cuts = dict[tuple[str, float], float]  # unit and how much was asked for: how much is run
 
 
 class Stopped(Exception):
@@ -54,6 +57,12 @@ class Stopped(Exception):
 
 class TooMuch(ScenarioError):
     """More than a page may run; the command line runs it."""
+
+
+class SpentUp(Exception):
+    """A view has run for far more than its budget; what it asks for next would depend on what came before, so
+    this is no property of a scenario, and nothing keeps it.
+    """
 
 
 class UsedUp(Exception):
@@ -91,7 +100,7 @@ class Allowance:
     seconds: float
     most_bytes: int
     stop: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int64))
-    cuts: dict[tuple[str, float], float] = field(default_factory=dict)
+    cuts: Cuts = field(default_factory=dict)
     spent_s: float = 0.0
     seated: bool = False
     _lock: Lock = field(default_factory=Lock)
@@ -106,7 +115,8 @@ class Allowance:
     def note(self, unit: str, asked: float, runs: float) -> None:
         """Note that less is run than was asked for."""
         with self._lock:
-            self.cuts[unit, asked] = min(runs, self.cuts.get((unit, asked), runs))
+            for cuts in (self.cuts, *_recorders.get()):
+                cuts[unit, asked] = min(runs, cuts.get((unit, asked), runs))
 
     def spend(self, seconds: float) -> None:
         """Note what a run has cost."""
@@ -116,6 +126,8 @@ class Allowance:
 
 _allowance: ContextVar[Allowance | None] = ContextVar("allowance", default=None)
 _runs: ContextVar[float | None] = ContextVar("runs", default=None)
+_unit: ContextVar[str] = ContextVar("unit", default="requests")  # of what is cut
+_recorders: ContextVar[tuple[Cuts, ...]] = ContextVar("recorders", default=())
 
 
 def allowance() -> Allowance | None:
@@ -146,16 +158,47 @@ def shared(runs: float) -> Iterator[None]:
 
 
 @contextmanager
-def remembered(runs: float) -> Iterator[None]:
-    """Let each run that is made meanwhile cost one of so many parts, whatever else shares the allowance.
-
-    For what is remembered: it must not depend on who asks first.
-    """
-    token = _runs.set(runs)
+def _apart(runs: float, unit: str, cuts: Cuts) -> Iterator[None]:
+    """Let each run made meanwhile cost one of so many parts of the allowance, and enter what is cut."""
+    shares, units, recorders = _runs.set(runs), _unit.set(unit), _recorders.set((*_recorders.get(), cuts))
     try:
         yield
     finally:
-        _runs.reset(token)
+        _runs.reset(shares)
+        _unit.reset(units)
+        _recorders.reset(recorders)
+
+
+def kept(
+    most: int, runs: float = RUNS, unit: str = "requests a trial"
+) -> Callable[[Callable[Given, Result]], Callable[Given, Result]]:
+    """Let a function remember its latest results, which must not depend on who asks first.
+
+    Each of its runs may cost one of so many parts of the allowance, whatever else shares that; results under
+    another budget, or none, are kept apart; and what a result leaves out is noted for everybody who gets it.
+    """
+
+    def decorate(function: Callable[Given, Result]) -> Callable[Given, Result]:
+        @lru_cache(most)
+        def found(budget: object, *args: Any, **more: Any) -> tuple[Result, Cuts]:
+            cuts: Cuts = {}
+            with _apart(runs, unit, cuts):
+                return function(*args, **more), cuts
+
+        @wraps(function)
+        def asked(*args: Given.args, **more: Given.kwargs) -> Result:
+            given = _allowance.get()
+            budget = None if given is None else (given.seconds, given.most_bytes)
+            result, cuts = found(budget, *args, **more)  # type: ignore[arg-type]
+            if given is not None:
+                for (what, number), ran in cuts.items():
+                    given.note(what, number, ran)
+            return result
+
+        asked.cache_clear = found.cache_clear  # type: ignore[attr-defined]
+        return asked
+
+    return decorate
 
 
 @contextmanager
@@ -236,7 +279,9 @@ def affordable(scenario: Scenario, trace: Requests | None = None, log: bool = Fa
     Stopped
         If nobody waits any more.
     TooMuch
-        If not even one may run, or the view has run enough.
+        If not even one may run.
+    SpentUp
+        If the view has run enough.
     """
     given = _allowance.get()
     if given is None:
@@ -245,8 +290,8 @@ def affordable(scenario: Scenario, trace: Requests | None = None, log: bool = Fa
     if _runs.get() == ESTIMATED:
         return scenario
     if given.spent_s > ENOUGH * given.seconds:
-        raise TooMuch(
-            f"this page has run for {given.spent_s:.1f} s of a core; its budget is {given.seconds:g} s. "
+        raise SpentUp(
+            f"This page has run for {given.spent_s:.1f} s of a core; its budget is {given.seconds:g} s. "
             "Shorten the requests or take fewer of them, or use the command, which has no such limit."
         )
     room = given.most_bytes - bytes_of_workers(scenario)
@@ -256,9 +301,14 @@ def affordable(scenario: Scenario, trace: Requests | None = None, log: bool = Fa
             f"page may use {given.most_bytes / 1e6:,.0f} MB. Take fewer workers, a smaller token_budget or "
             "shorter answers, or use the command, which has no such limit."
         )
-    asked = scenario.requests if trace is None else min(scenario.requests, len(trace))
+    asked = requests_of(scenario, trace)
     most = min(affordable_requests(scenario, trace, log), room / REQUEST_BYTES)
     return scenario if most >= asked else _cut(given, scenario, asked, round_down(most))
+
+
+def requests_of(scenario: Scenario, trace: Requests | None) -> int:
+    """Return how many requests a run has."""
+    return scenario.requests if trace is None else min(scenario.requests, len(trace))
 
 
 def affordable_requests(scenario: Scenario, trace: Requests | None = None, log: bool = False) -> float:
@@ -269,20 +319,20 @@ def affordable_requests(scenario: Scenario, trace: Requests | None = None, log: 
     return _run_s(given) / seconds_per_request(scenario, trace, log)
 
 
-def fewer(scenario: Scenario, asked: int) -> Scenario:
+def fewer(scenario: Scenario, trace: Requests | None, asked: int) -> Scenario:
     """Return a scenario with a quarter of its requests, after a run that took more turns than it may."""
-    given = _allowance.get()
-    if given is None or scenario.requests <= 1:
+    given, ran = _allowance.get(), requests_of(scenario, trace)
+    if given is None or ran <= 1:
         raise TooMuch(
             "a single one of these requests takes more steps of the engine than a page may run. Raise "
             "token_budget or shorten the requests, or use the command, which has no such limit."
         )
-    return _cut(given, scenario, asked, round_down(scenario.requests / 4))
+    return affordable(_cut(given, scenario, asked, round_down(ran / 4)), trace)
 
 
 def _cut(given: Allowance, scenario: Scenario, asked: int, requests: int) -> Scenario:
     requests = max(requests, 1)
-    given.note("requests", asked, requests)
+    given.note(_unit.get(), asked, requests)
     return scenario.replace(requests=requests)
 
 
@@ -350,13 +400,20 @@ def costed(scenario: Scenario, trace: Requests | None, log: bool, make: Callable
     given = _allowance.get()
     if given is None:
         return make()
-    requests = scenario.requests if trace is None else min(scenario.requests, len(trace))
-    seconds = requests * seconds_per_request(scenario, trace, log)
-    given.spend(min(seconds, _run_s(given)))
-    if not is_heavy() or current_thread().name.startswith(_PREFIX):
-        return make()
+    seconds = requests_of(scenario, trace) * seconds_per_request(scenario, trace, log)
+    made = partial(_measured, given, make)
+    if given.spent_s + seconds <= HEAVY_S or current_thread().name.startswith(_PREFIX):
+        return made()
     given.leave_seat()
-    return awaited(pool().submit(copy_context().run, make))
+    return awaited(pool().submit(copy_context().run, made))
+
+
+def _measured(given: Allowance, make: Callable[[], Result]) -> Result:
+    start_s = time.thread_time()
+    try:
+        return make()
+    finally:
+        given.spend(time.thread_time() - start_s)
 
 
 def is_heavy() -> bool:
@@ -372,7 +429,7 @@ def awaited(future: Future[Result]) -> Result:
             return future.result(POLL_S if _allowance.get() else None)
         except TimeoutError:
             if future.done():
-                raise
+                return future.result()
             try:
                 raise_if_stopped()
             except Stopped:

@@ -12,6 +12,7 @@ import numpy as np
 from sim_core import catalogue
 from sim_core.catalogue.benchmarks import Benchmark
 from sim_core.engine.run import run
+from sim_core.engine.work import kept
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.memory import DoesNotFit
 from sim_core.price.price import price_of
@@ -159,7 +160,7 @@ def saturated(scenario: Scenario, batch: int, turns: int = FULL_TURNS) -> Satura
     return _saturated(_neutral(scenario, max_batch=batch, replicas=1, arrival_per_s=1.0, requests=requests))
 
 
-@lru_cache(maxsize=8192)
+@kept(8192)
 def _saturated(scenario: Scenario) -> Saturated:
     clients = scenario.max_batch + max(2, scenario.max_batch // 8)
     full = scenario.replace(
@@ -182,7 +183,7 @@ def loaded_latencies(scenario: Scenario, batch: int, level: float) -> Loaded:
     )
 
 
-@lru_cache(maxsize=32768)
+@kept(32768)
 def _loaded(scenario: Scenario) -> Loaded:
     point = point_of(run(scenario))
     return Loaded(point["slo_ttft_ms_reached"], point["slo_tpot_ms_reached"], not point["saturated"])

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sim_core.engine.work import TooMuch, shared
+from sim_core.engine.work import kept
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of, arithmetic_dtype
 from sim_core.sweep import capacity
@@ -66,11 +65,10 @@ class LimitsGain(NamedTuple):
     joule_ratio: float
 
 
-@lru_cache(maxsize=256)
+@kept(256, CURVES, "requests")
 def curve(scenario: Scenario) -> tuple[dict[str, Any], ...]:
     """Return the points of a scenario's own curve, in order; not to be changed by readers."""
-    with shared(CURVES):
-        return tuple(evaluate_all(sweep_points(scenario, own_vary(scenario))))
+    return tuple(evaluate_all(sweep_points(scenario, own_vary(scenario))))
 
 
 def best(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
@@ -128,8 +126,6 @@ def best_within(scenario: Scenario) -> Mapping[str, Any] | None:
     """
     try:
         return capacity.best_within(scenario)
-    except TooMuch:
-        raise
     except ScenarioError:
         return None
 
@@ -147,7 +143,7 @@ def throughput_within(scenario: Scenario, interactivity: float = 0.0) -> float:
     return throughput_at([top, *(row for row in curve(scenario) if best([row]))], interactivity)
 
 
-@lru_cache(maxsize=64)
+@kept(64)
 def gain_within(first: Scenario, second: Scenario) -> LimitsGain:
     """Return how much more the second gives than the first within the first one's limits, with its error."""
     shared = {key: getattr(first, key) for key in ("seed", *LIMIT_KEYS)}
@@ -166,7 +162,7 @@ def gain_within(first: Scenario, second: Scenario) -> LimitsGain:
     return LimitsGain(first_keeps, second_keeps, gain, usd_ratio, joule_ratio)
 
 
-@lru_cache(maxsize=32)
+@kept(32)
 def needed(scenario: Scenario, target: float, interactivity: float = 0.0) -> dict[str, float]:
     """Return by which factor each spec alone must grow for a point within the limits to reach a target.
 

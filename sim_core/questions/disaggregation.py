@@ -20,13 +20,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from sim_core.engine.results import STAGES, Run
 from sim_core.engine.run import run
+from sim_core.engine.work import kept
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.pools import decode_of, one_pool_of, prefill_of
 from sim_core.price.price import Price, price_of
@@ -40,6 +40,7 @@ from sim_core.traffic.requests import Requests
 LINKS_GB_PER_S = tuple(float(f"{10**power:.3g}") for power in np.linspace(-0.5, 3.0, 15))
 FEWEST_REQUESTS = 4000  # many workers take long to reach a steady state
 MAP_REQUESTS, MAP_WARM_UP = 3000, 0.3
+MAP_RUNS = 300  # as one of so many a page counts each run of the map
 LIVES = 6  # a trial on the map lasts at least so many times as long as a request is in the engine
 NEAR = (-1, 0, 1)  # splits tried about the matched one on the map
 SLOWEST, QUICKEST = 0.1, 1.5
@@ -105,7 +106,7 @@ def loaded(scenario: Scenario, load_frac: float) -> tuple[Scenario, float]:
     return drawn.replace(arrival_per_s=rate), top
 
 
-@lru_cache(maxsize=64)
+@kept(64, unit="requests")
 def ways(scenario: Scenario, load_frac: float) -> Ways:
     """Return both ways of using the scenario's devices.
 
@@ -156,7 +157,7 @@ def split_rows(scenario: Scenario, load_frac: float) -> list[dict[str, Any]]:
     return [_ratio(split_of(two, count)) for count in range(1, workers)]
 
 
-@lru_cache(maxsize=512)
+@kept(512, unit="requests")
 def _cached_point(scenario: Scenario) -> dict[str, Any]:
     return _point(run(scenario))
 
@@ -233,7 +234,7 @@ def _decode_rate(price: Price, split: Scenario, prompt: float, output: float) ->
 # --- when it pays ---------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=32)
+@kept(32, MAP_RUNS)
 def gain_map(scenario: Scenario, axes: Axes = LENGTHS, requests: int = MAP_REQUESTS) -> list[dict[str, Any]]:
     """Return how much more two pools can serve within the limits than one, over mean lengths or over limits.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ from sim_core.price.work import check_layout, kv_bytes_per_layer, layout_of
 from sim_core.questions.phases import Setting, decode, prefill, pricing_of, require_fit, roof, scaled, step_s
 from sim_core.scenario.scenario import DEFAULTS, SPECS, Scenario, accelerator_of, model_of
 from sim_core.sweep.capacity import CAPACITY_REQUESTS, Y, best_within
-from sim_core.sweep.frontier import pool
+from sim_core.sweep.frontier import as_done
 
 FLOP_KEYS = ("bf16_tflop_per_s", "fp8_tflop_per_s", "fp4_tflop_per_s")
 BANDWIDTH_KEY = "hbm_gb_per_s"
@@ -170,7 +171,8 @@ def limits_map(scenario: Scenario, flops: Sequence[float], bandwidth: Sequence[f
             return math.nan
 
     pairs = [(x, y) for y in bandwidth for x in flops]
-    return np.array(list(pool().map(at, pairs))).reshape(len(bandwidth), len(flops))
+    found = dict(as_done([partial(at, pair) for pair in pairs]))
+    return np.array([found[place] for place in range(len(pairs))]).reshape(len(bandwidth), len(flops))
 
 
 def limits_scenario(scenario: Scenario) -> Scenario:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
+from sim_core.engine.work import kept
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.price import measured_steps
 from sim_core.questions.compare import SEEDS, UNKNOWN, Estimate, Y, best_within, estimate, seeded
@@ -105,7 +105,7 @@ def figure_of(scenario: Scenario, figure: str) -> float:
     return math.nan if row is None else row[FIGURES[figure]]
 
 
-@lru_cache(maxsize=64)
+@kept(64)
 def bases(scenario: Scenario, figure: str) -> tuple[float, ...]:
     """Return a figure of the scenario as it is in each of `SEEDS` runs, NaN where it has none."""
     return tuple(figure_of(seeded(scenario, turn), figure) for turn in range(SEEDS))

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sim_core.engine.run import run
-from sim_core.engine.work import remembered
+from sim_core.engine.work import affordable, kept
 from sim_core.price.priced import priced
 from sim_core.results.metrics import point_of
 from sim_core.scenario.profiles import EngineProfile
@@ -30,7 +29,7 @@ from sim_core.traffic.draws import requests_sent
 CAPACITY_REQUESTS = 20_000  # of a trial that a result rests on
 SHORT_REQUESTS = 5_000  # of one that shows where to look
 LIVES, SHORT_LIVES = 30, 15  # times the requests that are served together: at least so long a run
-RUNS = 16  # as one of so many a page counts each trial
+RUNS = 64  # as one of so many a page counts each trial
 MOST_REQUESTS = 100_000  # of a run made longer for that
 TOLERANCE = 0.005
 SHORT_TOLERANCE, SHORT_STEP = 0.02, 0.06
@@ -125,13 +124,12 @@ def comparable(scenario: Scenario) -> Scenario:
     return scenario.replace(**{load: DEFAULTS[load]})
 
 
-@lru_cache(maxsize=4096)
+@kept(4096, RUNS)
 def _searched(scenario: Scenario, profile: EngineProfile | None, tolerance: float, requests: int) -> Found:
     """Return the load with the most throughput within the limits."""
-    with remembered(RUNS):
-        if sweep_key(scenario) == LOAD:
-            return _highest_rate(scenario, profile, tolerance, requests)
-        return _best_count(scenario, profile, requests)
+    if sweep_key(scenario) == LOAD:
+        return _highest_rate(scenario, profile, tolerance, requests)
+    return _best_count(scenario, profile, requests)
 
 
 class _Trials:
@@ -139,7 +137,8 @@ class _Trials:
 
     def __init__(self, scenario: Scenario, profile: EngineProfile | None, requests: int) -> None:
         key = sweep_key(scenario)
-        self._scenario, self._profile, self.requests = scenario, profile, requests
+        self._scenario, self._profile = scenario, profile
+        self.requests = affordable(scenario.replace(requests=requests)).requests
         self._key = "arrival_per_s" if key == LOAD else key
         self.points: dict[float, Mapping[str, Any]] = {}
         self.last: Mapping[str, Any] | None = None  # that missed the limits

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 
 from sim_core.engine.run import run
-from sim_core.engine.work import affordable_requests, remembered
+from sim_core.engine.work import affordable_requests, kept
 from sim_core.price.pools import decode_of
 from sim_core.price.price import price_of
 from sim_core.results.answers import answer_of
@@ -18,7 +16,8 @@ from sim_core.traffic.requests import Requests
 
 SATURATION_REQUESTS = 2_000
 TURNOVERS = 6  # requests of each client
-RUNS = 32  # as one of so many a view counts each
+RUNS = 8  # as one of so many a view counts each
+LEAST_ENGINES = 8  # of a pool that is halved although that leaves one over
 
 
 def saturation_per_s(
@@ -43,28 +42,29 @@ def saturation_per_s(
     return _saturation_per_s(closed, trace, profile)
 
 
-@lru_cache(maxsize=256)
+@kept(256, RUNS)
 def _saturation_per_s(scenario: Scenario, trace: Requests | None, profile: EngineProfile | None) -> float:
-    with remembered(RUNS):
-        smaller = _of_fewer_engines(scenario, trace)
-        share = smaller.engines / scenario.engines
-        return _of_all_engines_per_s(smaller, trace, profile) / share
+    smaller = _of_fewer_engines(scenario, trace)
+    share = smaller.engines / scenario.engines
+    return _of_all_engines_per_s(smaller, trace, profile) / share
 
 
 def _of_fewer_engines(scenario: Scenario, trace: Requests | None) -> Scenario:
     """Return a scenario with so few of its engines that a view may run it with its batch full.
 
-    Engines that share their work evenly saturate together, each at the same rate.
+    Engines that share their work evenly saturate together, each at the same rate; of two pools, only as many
+    are left out of one as of the other, so that the same pool binds.
     """
-    smaller, parts = scenario, 1
-    while smaller.engines > 1 and affordable_requests(smaller, trace) < TURNOVERS * _places(smaller):
+    names = ("prefill_workers", "decode_workers") if scenario.split else ("replicas",)
+    counts = {name: getattr(scenario, name) for name in names}
+    smaller, parts = scenario, 2
+    while affordable_requests(smaller, trace) < TURNOVERS * _places(smaller):
+        if any(count % parts and count // parts < LEAST_ENGINES for count in counts.values()):
+            break
+        if min(counts.values()) < parts:
+            break
+        smaller = scenario.replace(**{name: count // parts for name, count in counts.items()})
         parts *= 2
-        smaller = scenario.replace(
-            **{
-                name: max(getattr(scenario, name) // parts, 1)
-                for name in ("replicas", "prefill_workers", "decode_workers")
-            }
-        )
     return smaller
 
 

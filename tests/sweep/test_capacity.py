@@ -10,6 +10,7 @@ import time
 import pytest
 
 from sim_core import ScenarioError, capacity, load_scenario
+from sim_core.engine.work import Allowance, allowed
 from sim_core.price.priced import priced
 from sim_core.questions import compare, hardware, phases, sensitivity
 from sim_core.scenario.scenario import Scenario
@@ -189,3 +190,13 @@ def test_what_cannot_run_has_no_best() -> None:
     with pytest.raises(ScenarioError, match="needs 812"):
         best_within(scenario)
     assert compare.best_within(scenario) is None
+
+
+@pytest.mark.parametrize("link", ["output_tokens=4000", "replicas=4", "arrivals=closed"])
+def test_a_page_finds_what_the_command_finds(link: str) -> None:
+    """Oracle: the same search without an allowance: these cost little enough to be cut nowhere."""
+    scenario = load_scenario(link)
+    alone = best_within(scenario)
+    with allowed(Allowance(seconds=3.0, most_bytes=3 * 10**8)) as given:
+        assert best_within(scenario) == alone
+    assert given.cuts == {}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sim_core.catalogue.calibrations import calibration, with_constants
-from sim_core.engine.run import run_priced
+from sim_core.engine.run import run_known
 from sim_core.evidence.own.formats.checks import open_requests
 from sim_core.evidence.own.formats.points import NEARLY_EQUAL, OwnPoint
 from sim_core.fields.errors import ScenarioError
@@ -157,7 +157,7 @@ def _simulated(case: Case, method: Method | None, steps_take: float) -> tuple[fl
     price = price_of(case.scenario, method=method)
     price = price if steps_take == 1.0 else slowed(price, steps_take)
     known = priced(case.scenario, price=price, method=method)
-    done = run_priced(known, requests_sent(case.scenario, case.rows))
+    done = run_known(known, case.rows)
     served = ~done.rejected
     first_s, finished_s = done.first_token_s[served], done.finished_s[served]
     outputs, arrival_s = done.output_tokens[served], done.arrival_s[served]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 from sim_core.engine.run import run
+from sim_core.engine.work import kept
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.price import price_of
 from sim_core.questions.experiments.common import (
@@ -56,7 +56,7 @@ class Endings:
         return next(row for row in self.rows if row["policy"] == policy and row["spread_cv"] == spread)
 
 
-@lru_cache(maxsize=REMEMBERED)
+@kept(REMEMBERED, unit="requests")
 def endings(scenario: Scenario) -> Endings:
     """Return what the spread of answer lengths does, at the same mean, for as many clients as places.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from sim_core.engine.results import Run
 from sim_core.engine.run import run
 from sim_core.engine.steps import Steps, each_step
+from sim_core.engine.work import kept
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.memory import memory
 from sim_core.price.price import price_of
@@ -84,7 +84,7 @@ class Interference:
     ways: list[Shared]
 
 
-@lru_cache(maxsize=REMEMBERED)
+@kept(REMEMBERED, unit="requests")
 def interference(scenario: Scenario, decodes: int, context: int) -> Interference:
     """Return what prompts do to the decodes beside them.
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from sim_core.engine.results import Run
 from sim_core.engine.run import run
+from sim_core.engine.work import kept
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.memory import memory
 from sim_core.price.one_step import step_parts, window_pairs
@@ -64,7 +65,7 @@ class Pressure:
         return {row["preemption"]: row for row in self.rows if row["kv_memory_frac"] == kv_memory_frac}
 
 
-@lru_cache(maxsize=REMEMBERED)
+@kept(REMEMBERED, unit="requests")
 def pressure(scenario: Scenario) -> Pressure:
     """Return what less KV cache does, from room for the longest request alone to the scenario's full share.
 

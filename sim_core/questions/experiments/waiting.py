@@ -11,13 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from sim_core.engine.results import Run
 from sim_core.engine.run import run
+from sim_core.engine.work import kept
 from sim_core.price.price import price_of
 from sim_core.questions.experiments.common import REMEMBERED, Row, drawn, one_engine, rounded
 from sim_core.scenario.scenario import Scenario
@@ -104,7 +104,7 @@ class Waiting:
         return longest
 
 
-@lru_cache(maxsize=REMEMBERED)
+@kept(REMEMBERED, unit="requests")
 def waiting(scenario: Scenario) -> Waiting:
     """Return what waiting for a batch does: static batching over wait and batch limit, at one load.
 

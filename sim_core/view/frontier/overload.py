@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from sim_core.engine.work import SpentUp
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.scenario import Scenario
 from sim_core.sweep.capacity import capacity
@@ -61,5 +62,5 @@ def _highest(scenario: Scenario, search: bool) -> dict[str, Any] | None:
         return _known.get(same)
     try:
         return _known.of(same, lambda: capacity(same))
-    except ScenarioError:
+    except (ScenarioError, SpentUp):
         return None

@@ -46,6 +46,7 @@ FIGURES = (  # of the present setting: column, name, unit, whether more is bette
 )
 FEW_SAMPLES = 100
 SETTLING = "a grid point, settling …"
+TOO_LONG = "a grid point: to search on would take longer than this page may"
 
 
 def show(scenario: Scenario) -> None:
@@ -136,6 +137,7 @@ def _how_sure(sweep: Sweep, best: Row | None) -> str:
     if best is None:
         return ""
     sure = findings.range_words(best) if stars.is_settled(sweep) else SETTLING
+    sure = TOO_LONG if stars.is_given_up(sweep) else sure
     return "\n".join(filter(None, (sure, _measured(best))))
 
 

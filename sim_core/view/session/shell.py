@@ -84,7 +84,7 @@ def _answer(show: Callable[[Scenario], None]) -> None:
             show(scenario)
         except work.Stopped:
             budget.end_overtaken()
-        except ScenarioError as error:
+        except (ScenarioError, work.SpentUp) as error:
             st.warning(literal(str(error)), icon=":material/hourglass_disabled:")
     left_out = budget.words(budget.cuts(st.session_state.get("shown_page", ""), scenario, given.cuts))
     if left_out:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from sim_core.engine.work import TooMuch
+from sim_core.engine.work import SpentUp
 from sim_core.evidence import trust
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.scenario import Scenario
@@ -27,6 +27,7 @@ RIVAL_FRAC = 0.85  # of the best: a curve that gives less is not asked for with 
 
 Stars = tuple[dict[str, Any], ...]  # a row for each curve that keeps the limits, the best one first
 _known: Remembered[Sweep, Stars] = Remembered(sweeps.REMEMBERED)
+_given_up: Remembered[Sweep, bool] = Remembered(sweeps.REMEMBERED)
 
 
 def best(sweep: Sweep, found: Result) -> Row | None:
@@ -57,8 +58,13 @@ def _surely_better(found: Result, star: Row) -> list[Row]:
 
 
 def is_settled(sweep: Sweep) -> bool:
-    """Return whether the capacity of every curve is known."""
-    return _known.get(_same(sweep)) is not None
+    """Return whether the capacity of every curve is known, or given up."""
+    return _known.get(_same(sweep)) is not None or is_given_up(sweep)
+
+
+def is_given_up(sweep: Sweep) -> bool:
+    """Return whether the search would cost more than a page may."""
+    return _given_up.get(_same(sweep)) is not None
 
 
 def settle(sweep: Sweep) -> None:
@@ -70,8 +76,8 @@ def settle(sweep: Sweep) -> None:
         return
     try:
         _settle(sweep)
-    except TooMuch:
-        _known.put(_same(sweep), ())
+    except SpentUp:
+        _given_up.put(_same(sweep), True)
 
 
 def _settle(sweep: Sweep) -> None:
@@ -108,8 +114,6 @@ def _searched(calls: Mapping[Any, Callable[[], Any]]) -> dict[Any, Any]:
 def _found(call: Callable[[], Any]) -> Any:
     try:
         return call()
-    except TooMuch:
-        raise
     except ScenarioError:
         return None
 

@@ -57,10 +57,12 @@ def captions(app: AppTest) -> str:
 @pytest.mark.parametrize("link", LINKS)
 @pytest.mark.parametrize("page", PAGES)
 def test_a_link_costs_no_more_than_some_budgets(page: str, link: str, views: list[Allowance]) -> None:
-    """Oracle: what the runs count as their cost; without a budget these take minutes to days."""
+    """Oracle: the CPU time of the runs: 20 budgets, since many small runs cost something of their own;
+    without a budget these take minutes to days.
+    """
     app = healthy(open_page(f"{page}.py", **dict(parse_qsl(LINKS[link]))))
     assert len(views) < 5
-    assert max(view.spent_s for view in views) <= 3 * SMALL.seconds
+    assert max(view.spent_s for view in views) <= 20 * SMALL.seconds
     for key, value in parse_qsl(LINKS[link]):
         assert address(app).get(key, value) == value  # the link stays as it is
 
@@ -179,4 +181,4 @@ def test_the_dos_links_that_are_kept_stay_within_the_budget(views: list[Allowanc
         path, _, query = line.partition("?")
         page = next((name for name in PAGES if path and name.endswith(path.strip("/"))), "1_Frontier")
         healthy(open_page(f"{page}.py", **dict(parse_qsl(query))))
-    assert all(view.spent_s <= 3 * SMALL.seconds for view in views)
+    assert all(view.spent_s <= 20 * SMALL.seconds for view in views)
