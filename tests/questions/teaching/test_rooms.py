@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sql
 
 from sim_core import catalogue
-from sim_core.questions.teaching import allowance, room, rooms
+from sim_core.questions.teaching import rate_limits, room, rooms
 from sim_core.questions.teaching.rate_limits import RateLimit, RateLimits
 from sim_core.questions.teaching.room import LOBBY, NotNow, Room, RoomError, new_token, read_code, too_few
 from sim_core.questions.teaching.room_file import StoreError
@@ -628,9 +628,9 @@ def test_allowances() -> None:
 def test_allowances_stay_small() -> None:
     """Oracle: as many visitors as the limit says are remembered, not more."""
     allowances = RateLimits({"codes": RateLimit(1, 10.0)})
-    for number in range(allowance.MOST_KNOWN + 10):
+    for number in range(rate_limits.MOST_KNOWN + 10):
         allowances.note("codes", str(number))
-    assert len(allowances._done) == allowance.MOST_KNOWN
+    assert len(allowances._done) == rate_limits.MOST_KNOWN
 
 
 @pytest.mark.slow
