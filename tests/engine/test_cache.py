@@ -106,6 +106,7 @@ def test_a_run_without_a_cache(homeless: Python) -> None:
     assert json.loads(alone.stdout) == json.loads(usual.stdout)
 
 
+@pytest.mark.slow
 def test_a_damaged_cache_is_made_anew(python: Python, tiny: str, tmp_path: Path) -> None:
     """Oracle: the answer by hand, whichever file was cut or garbled, and files that are whole again."""
     assert python(tiny).stdout == ANSWER

@@ -82,6 +82,7 @@ def factors(found: Fit) -> dict[str, FittedLever]:
 # --- points ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lever", "constant", "factor", "lengths"),
     [

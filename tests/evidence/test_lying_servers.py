@@ -201,6 +201,7 @@ LISTS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @each(LISTS)
 def test_lists_of_models(name: str) -> None:
     """Oracle: the sentence, the clock, and the sockets."""

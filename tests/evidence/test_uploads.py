@@ -286,6 +286,7 @@ def test_a_name_cannot_hide_marks() -> None:
     assert len(str(raised.value)) < 1200
 
 
+@pytest.mark.slow
 def test_memory_stays_a_few_times_the_file() -> None:
     """Oracle: tracemalloc: ten million numbers in one list are the worst that the limits let in."""
     data = b'{"mean_ttft_ms": 5.0, "x": [' + b"1.5," * 2_000_000 + b"1.5]}"

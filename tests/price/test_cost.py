@@ -146,6 +146,7 @@ def big_enough(scenario):
     return scenario.replace(hbm_gb=1e5)
 
 
+@pytest.mark.slow
 @each(preset_ids("accelerators"))
 def test_nothing_is_faster_than_physics_or_than_the_datasheet(accelerator):
     """Bytes / bandwidth and FLOP / peak from the dimensions: floor <= datasheet <= typical, all presets."""

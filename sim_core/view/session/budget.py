@@ -85,15 +85,16 @@ def of_view() -> Iterator[Allowance]:
 # --- what was left out ----------------------------------------------------------------------------
 
 # A later look at the same view finds its results, and must find what they leave out.
-_known: Remembered[tuple[str, Scenario], Cuts] = Remembered(512)
+_known: Remembered[tuple[str, Scenario, Budget], Cuts] = Remembered(512)
 
 
 def cuts(page: str, scenario: Scenario, found: Cuts) -> Cuts:
     """Return what a page leaves out for a scenario: as found now, else as found when it was worked out."""
-    before = _known.get((page, scenario)) or {}
+    key = page, scenario, BUDGET
+    before = _known.get(key) or {}
     if found.items() <= before.items():
         return before
-    return _known.replace((page, scenario), {**before, **found})
+    return _known.replace(key, {**before, **found})
 
 
 def words(left_out: Cuts) -> str:

@@ -172,6 +172,7 @@ def test_no_budget_outside_of_pages() -> None:
     assert work.allowance() is None
 
 
+@pytest.mark.slow
 def test_the_dos_links_that_are_kept_stay_within_the_budget(views: list[Allowance]) -> None:
     """Oracle: as above, for the links that were found to take a server, where they are at hand."""
     listed = ROOT.parent / "shared" / "hostile" / "links_dos.txt"

@@ -89,6 +89,7 @@ def test_other_pages_predict_the_engine_that_is_in_use() -> None:
     assert "constants of your own" in " ".join(text.value for text in own.markdown)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["1_Frontier.py", "2_Two_phases.py", "3_Batching.py", "4_Scenarios.py",
                                   "7_Validation.py", "9_Method.py"])  # fmt: skip
 @pytest.mark.parametrize("own", [{"constants": "layer:9.5"}, {"step_profile": "1:15.1,256:220,blocks:4000"}])
