@@ -11,7 +11,11 @@ from sim_core.view.drawing.words import duration, number
 
 OVERLOADED = "overloaded: the queue grows over the run"
 WITHHELD = "overloaded"  # in place of a figure
+TURNS_AWAY = "turns too many requests away"
 GROWING = ("ttft_ms", "e2e_ms", "goodput_per_s", "slo_attainment_frac", "usd_per_mtok", "joule_per_tok")
+
+
+TURNS_AWAY = "turns too many requests away"
 
 
 class Limits(NamedTuple):
@@ -46,18 +50,34 @@ def marker(row: Row, symbol: str) -> str:
     return symbol if row["meets_slo"] and not row["saturated"] else f"{symbol}-open"
 
 
-def broken(row: Row, limits: Limits) -> list[str]:
-    """Return which latency limits a point breaks, and by how much."""
+def _exceeded(row: Row, limits: Limits) -> list[tuple[str, float, float]]:
+    """Return the latency limits that a point breaks: name, what it reaches and the limit [ms]."""
     found = []
     for name, limit_ms in (("TTFT", limits.ttft_ms), ("TPOT", limits.tpot_ms)):
         reached_ms = row.get(f"slo_{name.lower()}_ms_reached", math.nan)
-        if limit_ms is None or not reached_ms > limit_ms:
-            continue
+        if limit_ms is not None and reached_ms > limit_ms:
+            found.append((name, reached_ms, limit_ms))
+    return found
+
+
+def broken(row: Row, limits: Limits) -> list[str]:
+    """Return which latency limits a point breaks, and by how much."""
+    found = []
+    for name, reached_ms, limit_ms in _exceeded(row, limits):
         if math.isinf(reached_ms):
-            return ["turns too many requests away"]
+            return [TURNS_AWAY]
         times = number(reached_ms / limit_ms, 2 if reached_ms > 1.1 * limit_ms else 3)
         found.append(f"breaks the {name} limit: {duration(reached_ms)}, {times} times {duration(limit_ms)}")
     return found
+
+
+def broken_briefly(row: Row, limits: Limits) -> str:
+    """Return which latency limits a point breaks, in a few words; "" for none."""
+    found = _exceeded(row, limits)
+    if any(math.isinf(reached_ms) for _, reached_ms, _ in found):
+        return TURNS_AWAY
+    names = " and ".join(name for name, *_ in found)
+    return f"breaks the {names} limit" + ("s" if len(found) > 1 else "") if found else ""
 
 
 def verdict(row: Row, limits: Limits) -> str:

@@ -16,7 +16,7 @@ from sim_core.scenario.scenario import FIELDS, SPECS, Scenario, accelerator_of, 
 from sim_core.view.drawing import figures, trust_words
 from sim_core.view.drawing.figures import LIMITS, Row, curves
 from sim_core.view.drawing.templates import render
-from sim_core.view.drawing.verdicts import WITHHELD, Limits, holding
+from sim_core.view.drawing.verdicts import WITHHELD, Limits, broken_briefly, holding
 from sim_core.view.drawing.words import Along, duration, literal, number, percent
 from sim_core.view.frontier import overload
 from sim_core.view.frontier import words as findings
@@ -112,7 +112,7 @@ def key_figures(sweep: Sweep, found: Result) -> None:
         )
 
     label = "none" if best is None else f"{best['curve']}, {along.text(best)}"
-    here = f"{sweep.own}, {along.text(found.here)}" + _standing(found.here)
+    here = f"{sweep.own}, {along.text(found.here)}" + _standing(found.here, _limits(sweep))
     main = cell("best", "", "tok/s per accelerator", True, _how_sure(sweep, best))
     st.html(
         render(
@@ -147,11 +147,18 @@ def _values(sweep: Sweep, found: Result) -> dict[str, float]:
     return values | {name: overload.carried(found.here, name) for name, *_ in FIGURES}
 
 
-def _standing(here: Row) -> str:
+def _limits(sweep: Sweep) -> Limits:
+    return Limits(sweep.scenario.slo_ttft_ms, sweep.scenario.slo_tpot_ms)
+
+
+def _standing(here: Row, limits: Limits) -> str:
     """Return what keeps the present setting from being one, in words behind its name; "" if nothing does."""
     if not here["feasible"]:
         return ": does not run"
-    return ": overloaded" if here["saturated"] else ""
+    if here["saturated"]:
+        return ": overloaded"
+    words = broken_briefly(here, limits)
+    return f": {words}" if words else ""
 
 
 def _quick_values(sweep: Sweep) -> dict[str, float]:
@@ -219,7 +226,7 @@ def show_frontier(sweep: Sweep, found: Result) -> None:
         frame,
         along=along,
         own=sweep.own,
-        limits=Limits(sweep.scenario.slo_ttft_ms, sweep.scenario.slo_tpot_ms),
+        limits=_limits(sweep),
         here=found.here,
         best=best,
         revision=revision,

@@ -129,7 +129,9 @@ def limits_words(scenario: Scenario) -> str:
     return f"p{number(scenario.slo_percentile)} limits of {ttft} to the first token and {tpot} per token"
 
 
-TURNED_AWAY = "too many requests are longer than the KV cache and are turned away"
+TURNED_AWAY = (
+    "too many requests are longer than the context window or the KV cache holds, and are turned away"
+)
 
 
 def _slowness(row: Row) -> float:

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 import pytest
 
 from sim_core.scenario.scenario import Scenario
-from sim_core.view.drawing import figures, words
+from sim_core.view.drawing import figures, verdicts, words
 from sim_core.view.drawing.figures import X, Y, envelope
 from sim_core.view.drawing.verdicts import Limits, holding
 from sim_core.view.drawing.words import THIN, Along, duration, number, percent, quantity, rate
@@ -313,7 +313,9 @@ def test_the_finding_when_there_is_no_time_per_token() -> None:
     """Oracle: answers of one token run; requests longer than the cache have no latency."""
     assert "answers of one token" in say(CASES["answers of one token"], None, None)
     turned_away = point(slo_ttft_ms_reached=math.inf, slo_tpot_ms_reached=math.nan, meets_slo=False)
-    assert say([turned_away], None, turned_away).endswith("longer than the KV cache and are turned away.")
+    assert say([turned_away], None, turned_away).endswith(
+        "than the context window or the KV cache holds, and are turned away."
+    )
     assert "turned away" in say([SWEEP[1], turned_away | {"concurrency": 8}], SWEEP[1], SWEEP[1])
 
 
@@ -326,3 +328,18 @@ def test_every_figure_has_its_sentence() -> None:
     assert "no point can run" in pareto_sentence([blocked()], None, CLIENTS)
     assert "rises to 16 per second" in load_sentence(SWEEP[:3], 20.0)
     assert "no rate can be served" in load_sentence([blocked()], None)
+
+
+@pytest.mark.parametrize(
+    ("ttft_ms", "tpot_ms", "words"),
+    [
+        (900.0, 20.0, ""),
+        (1100.0, 20.0, "breaks the TTFT limit"),
+        (1100.0, 50.0, "breaks the TTFT and TPOT limits"),
+        (math.inf, math.nan, "turns too many requests away"),
+    ],
+)
+def test_a_setting_that_breaks_a_limit_says_so(ttft_ms: float, tpot_ms: float, words: str) -> None:
+    """Oracle: by hand, against 1 s and 40 ms."""
+    row = {"slo_ttft_ms_reached": ttft_ms, "slo_tpot_ms_reached": tpot_ms}
+    assert verdicts.broken_briefly(row, Limits(1000.0, 40.0)) == words
