@@ -27,11 +27,11 @@ from sim_core.evidence.own.formats.points import (
     failures,
     finished,
     first_number,
+    ms_of,
     relative,
     whole,
 )
 from sim_core.evidence.own.formats.reports.numbers import (
-    TO_MS,
     requests_word,
 )
 from sim_core.traffic.requests import Requests, requests_of
@@ -190,7 +190,7 @@ def _clock_s(value: object) -> float:
 def _metric(metrics: dict[str, Any], key: str) -> float:
     """Return a metric's value: a length in tokens, a time in ms whatever its unit."""
     block = as_object(metrics.get(key))
-    timed = 1.0 if key.endswith(("length", "count")) else TO_MS.get(str(block.get("unit", "ms")), NAN)
+    timed = 1.0 if key.endswith(("length", "count")) else ms_of(block.get("unit"), "ms")
     return above_zero(block, "value") * timed
 
 
@@ -280,7 +280,7 @@ def _aiperf_runs_point(entry: dict[str, Any]) -> OwnPoint:
     def mean(key: str) -> float:
         block = as_object(metrics.get(key))
         timed = key.startswith(("time_", "request_latency", "inter_"))
-        return above_zero(block, "mean") * (TO_MS.get(str(block.get("unit", "ms")), NAN) if timed else 1.0)
+        return above_zero(block, "mean") * (ms_of(block.get("unit"), "ms") if timed else 1.0)
 
     prompt, output = (mean(f"{side}_sequence_length_avg") for side in ("input", "output"))
     spreads = [
