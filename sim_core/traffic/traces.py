@@ -26,6 +26,7 @@ from typing import Any, BinaryIO, TextIO
 import numpy as np
 
 from sim_core.fields.errors import ScenarioError, shown
+from sim_core.fields.texts import counted
 from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario
 from sim_core.traffic.conversations import is_conversations, read_conversations
 from sim_core.traffic.remarks import Unit, doubts, extent, unit_of_timestamps, unused
@@ -272,12 +273,12 @@ def _checked(columns: Columns, name: str, window: Window) -> Requests:
     empty = int(np.count_nonzero(output == 0))
     if empty:
         output = np.maximum(output, 1)
-        notes.append(f"{_requests(empty)} without output: counted as one token each.")
+        notes.append(f"{counted(empty, 'request')} without output: counted as one token each.")
     late = int(np.count_nonzero(np.diff(arrival_s) < 0))
     if late:
         order = np.argsort(arrival_s, kind="stable")
         arrival_s, prompt, output = arrival_s[order], prompt[order], output[order]
-        notes.append(f"{_requests(late)} stood out of order of arrival: sorted.")
+        notes.append(f"{counted(late, 'request')} stood out of order of arrival: sorted.")
     notes = [f"{name}: {note}" for note in notes]
     return read_only(Requests(np.array(arrival_s), prompt, output, name, tuple(notes), bool(form.arrival)))
 
@@ -294,7 +295,7 @@ def _within(columns: Columns, name: str, window: Window) -> Columns:
     kept = (arrival_s >= start_s) & (arrival_s < end_s)
     if not kept.any():
         raise nothing_within(window, name, float(arrival_s.max()))
-    note = f"a window: {_requests(int(kept.sum()))} of {len(kept):,}."
+    note = f"a window: {counted(int(kept.sum()), 'request')} of {len(kept):,}."
     rows = columns.rows(kept)
     return rows._replace(arrival_s=rows.arrival_s - first_s - start_s, notes=(note, *columns.notes))
 
@@ -313,19 +314,15 @@ def _succeeded(columns: Columns, name: str) -> tuple[Columns, list[str]]:
     if not empty.any():
         return columns, []
     failed = "failed " if form.arrival else ""
-    return columns.rows(~empty), [f"{_requests(int(empty.sum()))} {failed}({what}): left out."]
+    return columns.rows(~empty), [f"{counted(int(empty.sum()), 'request')} {failed}({what}): left out."]
 
 
 def _times_said(columns: Columns) -> list[str]:
     """Return the extent of a trace and what is doubtful of it, or that it has no times."""
     if columns.format.arrival:
         return [extent(columns.arrival_s), *doubts(columns.arrival_s)]
-    many = _requests(len(columns.arrival_s))
+    many = counted(len(columns.arrival_s), "request")
     return [f"lengths of {many}, in this order, without times: arrivals are those of the scenario."]
-
-
-def _requests(number: int) -> str:
-    return f"{number:,} request" + ("s" if number > 1 else "")
 
 
 def _check_arrivals(arrival_s: np.ndarray, columns: Columns, name: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sim_core.fields.errors import ScenarioError
+from sim_core.fields.texts import counted
 from sim_core.traffic.requests import Requests
 
 MAX_ROWS = 200_000
@@ -238,7 +239,7 @@ def failures(done: float, failed: float, cut_off: float = 0.0) -> tuple[tuple[st
 
 def point_name(arrivals: str, clients: int, rate: float) -> str:
     if arrivals == "closed" and clients:
-        return f"{clients:,} client" + ("s" if clients > 1 else "")
+        return counted(clients, "client")
     if math.isfinite(rate):
         return f"{rate:g} req/s"
     return "all at once" if arrivals == "offline" else "a run"

@@ -93,10 +93,6 @@ def per_token_ms(e2e_ms: float, ttft_ms: float, output_tokens: float) -> float:
 # --- what is said ---------------------------------------------------------------------------------
 
 
-def requests_word(number: int) -> str:
-    return f"{number:,} request" + ("s" if number != 1 else "")
-
-
 def source_note(tool: str, version: object = "", model: object = "", device: object = "") -> list[str]:
     """Return what a report says of where it comes from, as a note; nothing if it says nothing."""
     model, device, version = (_short(value) for value in (model, device, version))
