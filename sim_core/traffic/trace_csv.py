@@ -25,6 +25,7 @@ from sim_core.traffic.trace_formats import (
     OWN,
     Columns,
     Format,
+    check_arrivals,
     refuse_text,
     refuse_too_many,
 )
@@ -89,6 +90,8 @@ def stream_csv(path: Path, name: str, window: Window) -> Columns:
         found = _columns(piece, form, header, name, origin)
         if not len(found.arrival_s):
             continue
+        if not form.clock:  # clock times may lie before the first row's
+            check_arrivals(found, name)
         if not kept:
             origin = found.origin
             first_s = 0.0 if form is OWN else float(found.arrival_s.min())

@@ -36,6 +36,7 @@ from sim_core.traffic.trace_formats import (
     MOONCAKE,
     OWN,
     Columns,
+    check_arrivals,
     refuse_text,
     refuse_too_many,
 )
@@ -45,7 +46,6 @@ Source = str | os.PathLike[str] | bytes | bytearray | BinaryIO | TextIO
 MAX_FILE_BYTES = 200_000_000
 MAX_UPLOAD_BYTES = 5_000_000
 MAX_TOKENS = 1_000_000
-MAX_SPAN_S = 1e8
 MOST_KEYS = 50
 MAX_JSON_LINE = 1_000_000  # characters of one request; its lists take far more memory than their text
 
@@ -261,7 +261,7 @@ def _checked(columns: Columns, name: str, window: Window) -> Requests:
     form = columns.format
     if len(columns.arrival_s) == 0:
         raise ScenarioError(f"{name} has a header but no requests; add one line per request.")
-    _check_arrivals(columns.arrival_s, columns, name)
+    check_arrivals(columns, name)
     columns = _within(columns, name, window)
     columns, notes = _succeeded(columns, name)
     arrival_s = columns.arrival_s
@@ -323,21 +323,6 @@ def _times_said(columns: Columns) -> list[str]:
         return [extent(columns.arrival_s), *doubts(columns.arrival_s)]
     many = counted(len(columns.arrival_s), "request")
     return [f"lengths of {many}, in this order, without times: arrivals are those of the scenario."]
-
-
-def _check_arrivals(arrival_s: np.ndarray, columns: Columns, name: str) -> None:
-    """Raise a `ScenarioError` unless every arrival lies within 0 and `MAX_SPAN_S` seconds."""
-    bad = np.flatnonzero(~((arrival_s >= 0) & (arrival_s <= MAX_SPAN_S)))
-    if len(bad) == 0:
-        return
-    row = int(bad[0])
-    key, value, unit, most = columns.format.arrival, arrival_s[row], "s", MAX_SPAN_S
-    if columns.unit_s == 1e-3:
-        value, unit, most = value * 1e3, "ms", MAX_SPAN_S * 1e3
-    raise ScenarioError(
-        f"{name}, line {columns.line_of(row)}: {key} is {_plain(value)} {unit}; it must lie between 0 and "
-        f"{most:,.0f} {unit} after the start. Count from the first request."
-    )
 
 
 def _whole_tokens(values: np.ndarray, key: str, columns: Columns, name: str, least: int) -> np.ndarray:

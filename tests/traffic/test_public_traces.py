@@ -288,6 +288,8 @@ ODD_ROWS = {  # what stands in the file, and what is said of it
     "a quoted line end": (OWN.strip() + ',note\n0,100,5,"a\nb"\n1,2,3,c,4\n', "line 4: '4' behind the last"),
     "blank lines": ("\n\n" + OWN + "\n0,100,5\n\n1,2,x\n", "line 7: output_tokens is 'x'"),
     "old line ends": (OWN.strip() + "\r0,100,5\r1,1,234,5\r", "line 3: '5' behind the last column"),
+    "before the start": (OWN + "0,100,5\n-1,200,5\n", "line 3: arrival_s is -1 s"),
+    "no time": (OWN + "0,100,5\n1,1,1\ninf,200,5\n", "line 4: arrival_s is inf s"),
     "empty fields": (OWN + "0,100,5,\n1,200,5,,\n2,200,5\n", "2 lines end with a comma"),
 }
 
