@@ -19,14 +19,10 @@ from sim_core.engine.work import kept
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of, arithmetic_dtype
 from sim_core.sweep import capacity
-from sim_core.sweep.capacity import Y
+from sim_core.sweep.capacity import Y, seeded
 from sim_core.sweep.frontier import evaluate_all
 from sim_core.sweep.points import own_vary, sweep_points
-from sim_core.sweep.ranges import SEEDS as SEEDS
-from sim_core.sweep.ranges import UNKNOWN as UNKNOWN
-from sim_core.sweep.ranges import Estimate as Estimate
-from sim_core.sweep.ranges import estimate as estimate
-from sim_core.sweep.ranges import seeded as seeded
+from sim_core.sweep.ranges import SEEDS, UNKNOWN, Estimate, estimate
 
 CURVES = 8  # of which a page is taken to run so many
 X = "tok_per_s_per_user"

@@ -284,7 +284,9 @@ def _enough(two: Scenario, top_per_s: float) -> int:
 def highest_per_s(scenario: Scenario, saturation: float, trace: Requests | None = None) -> float:
     """Return the highest Poisson rate that keeps the limits [1/s], to about 4%; 0 if none tried does.
 
-    Rates from `SLOWEST` to `QUICKEST` times a known saturation are tried by bisection in the logarithm.
+    Rates from `SLOWEST` to `QUICKEST` times a known saturation are tried by bisection in the logarithm: a
+    known number of short runs a cell, for maps of ratios and for trials of given requests. The capacity that
+    pages and commands name is searched to half a percent, with long runs (`sweep/capacity.py`).
     """
     low, high = math.log(SLOWEST * saturation), math.log(QUICKEST * saturation)
     if not _keeps(scenario, math.exp(low), trace):

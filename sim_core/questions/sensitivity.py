@@ -15,11 +15,13 @@ from typing import Any
 from sim_core.engine.work import kept
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.price import measured_steps
-from sim_core.questions.compare import SEEDS, UNKNOWN, Estimate, Y, best_within, estimate, seeded
+from sim_core.questions.compare import best_within
 from sim_core.scenario.mixes import has_flat_class
 from sim_core.scenario.scenario import FIELDS, SPECS, Scenario, accelerator_of, arithmetic_dtype
+from sim_core.sweep.capacity import Y, seeded
 from sim_core.sweep.frontier import evaluate
 from sim_core.sweep.points import Point
+from sim_core.sweep.ranges import SEEDS, UNKNOWN, Estimate, estimate
 from sim_core.sweep.remembered import Remembered
 
 MOVES = {"more": 1.1, "less": 0.9}

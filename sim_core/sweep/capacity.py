@@ -1,12 +1,15 @@
-"""Capacity: the highest load at which a scenario keeps its limits. The one search for it.
+"""Capacity: the highest load at which a scenario keeps its limits.
 
 Every page and command that names a best point within the limits has it from here: at the same number of
-requests and with the same seed they name the same one. A load is the request rate of an open loop, the
-number of clients of a closed one, the batch limit where all requests are there or replayed.
+requests and with the same seed they name the same one. Only maps of one pool against two, and the workers
+that a stretch of traffic needs, look for rates by a coarser search (`disaggregation.highest_per_s`): they
+compare rates and name no best point. A load is the request rate of an open loop, the number of clients of a
+closed one, the batch limit where all requests are there or replayed.
 
-All trials see the same requests (common random numbers). A search begins at an estimate by arithmetic, goes
-on by the secant with short trials, and ends with long ones around what those found. A run is long enough
-where it is many lives of a request: shorter ones flatter by the time in which the engine fills up."""
+Trials see the same requests (common random numbers), as many as no budget of a view cuts. A search begins at
+an estimate by arithmetic, goes on by the secant with short trials, and ends with long ones around what those
+found. A run is long enough where it is many lives of a request: shorter ones flatter by the time in which the
+engine fills up."""
 
 from __future__ import annotations
 

@@ -38,40 +38,46 @@ class Row(NamedTuple):
         return f"{named}{more} behind the last column of the header"
 
 
-def rows_of(text: str, name: str) -> Iterator[Row]:
+def rows_of(text: str, name: str, skipped: int = 0) -> Iterator[Row]:
     """Yield the rows of a CSV, its header first; blank lines are none.
+
+    Where the text is the header and a later part of a file, `skipped` lines stand between the two.
 
     Raises
     ------
     ScenarioError
         If a line is no CSV; the message names it.
     """
-    reader = csv.reader(_lines(text, name), skipinitialspace=True)
+    reader = csv.reader(_lines(text, name, skipped), skipinitialspace=True)
     width = 0
     try:
         for fields in reader:
             if not any(field.strip() for field in fields):
                 continue
             width = width or len(fields)
-            yield Row(reader.line_num, fields[:width], fields[width:])
+            yield Row(skipped + reader.line_num, fields[:width], fields[width:])
     except csv.Error as error:
-        raise ScenarioError(f"{name}, line {reader.line_num}, is no CSV to be read: {error}.") from None
+        line = skipped + reader.line_num
+        raise ScenarioError(f"{name}, line {line}, is no CSV to be read: {error}.") from None
 
 
-def rows_beyond(text: str, width: int, name: str) -> Iterator[Row]:
+def rows_beyond(text: str, width: int, name: str, skipped: int = 0) -> Iterator[Row]:
     """Yield the rows with more fields than the `width` of the header; quick where nothing is quoted."""
     if '"' in text:
-        yield from (row for row in rows_of(text, name) if row.surplus)
+        yield from (row for row in rows_of(text, name, skipped) if row.surplus)
         return
-    for number, line in enumerate(_lines(text, name), start=1):
-        if line.count(",") >= width and line.strip():
-            fields = line.rstrip("\n").split(",")
-            yield Row(number, fields[:width], fields[width:])
+    lines = text.split("\n")
+    if max(map(len, lines)) >= MAX_LINE:
+        lines = [line.rstrip("\n") for line in _lines(text, name, skipped)]  # raises, naming the line
+    wide = [number for number, line in enumerate(lines) if line.count(",") >= width]
+    for number in wide:
+        fields = lines[number].split(",")
+        yield Row(skipped + number + 1, fields[:width], fields[width:])
 
 
-def _lines(text: str, name: str) -> Iterator[str]:
+def _lines(text: str, name: str, skipped: int) -> Iterator[str]:
     """Yield the lines of a text; raise at one that is too long for a table."""
-    for number, line in enumerate(io.StringIO(text), start=1):
+    for number, line in enumerate(io.StringIO(text), start=skipped + 1):
         if len(line) > MAX_LINE:
             raise ScenarioError(
                 f"{name}, line {number:,}, has {len(line):,} characters; the limit is {MAX_LINE:,}. "
@@ -104,7 +110,9 @@ def field_number(fields: list[str], place: int) -> float:
         return np.nan
 
 
-def commas_note(count: int) -> str:
-    """Return what is said of lines that end with empty fields."""
+def commas_notes(count: int) -> tuple[str, ...]:
+    """Return what is said of lines that end with empty fields; nothing of none."""
+    if not count:
+        return ()
     what = "1 line ends with a comma" if count == 1 else f"{count:,} lines end with a comma"
-    return f"{what} that the header does not have; columns are those that the header names."
+    return (f"{what} that the header does not have; columns are those that the header names.",)

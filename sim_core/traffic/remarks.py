@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sim_core.fields.texts import counted
+
 MOST_RATE_PER_S = 100.0  # public traces of one service have 0.1 to 30 requests a second
 LEAST_RATE_PER_S = 1e-3
 NAMED = 6
@@ -46,7 +48,7 @@ class Unit(NamedTuple):
 def extent(arrival_s: np.ndarray) -> str:
     """Return how many requests arrive in what time: what shows at a glance that a unit is wrong."""
     count, span_s = len(arrival_s), float(arrival_s.max() - arrival_s.min())
-    many = f"{count:,} request" + ("s" if count > 1 else "")
+    many = counted(count, "request")
     if span_s <= 0:
         return f"{many}, all at one time."
     return f"{many} over {span_s:,.6g} s, {count / span_s:,.3g} a second on average."

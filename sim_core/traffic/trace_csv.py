@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 import pandas as pd
 
 from sim_core.fields.errors import ScenarioError, shown
-from sim_core.traffic.csv_rows import commas_note, rows_beyond
+from sim_core.traffic.csv_rows import MAX_LINE, commas_notes, rows_beyond
 from sim_core.traffic.remarks import unused
 from sim_core.traffic.trace_formats import (
     CSV_FORMATS,
@@ -21,6 +25,7 @@ from sim_core.traffic.trace_formats import (
     OWN,
     Columns,
     Format,
+    check_arrivals,
     refuse_text,
     refuse_too_many,
 )
@@ -28,7 +33,28 @@ from sim_core.traffic.windows import Window, nothing_within, without_times
 
 MAX_HEADER_BYTES = 100_000
 ROWS_A_PIECE = 200_000
+MAX_PIECE = 64_000_000  # characters
 LineOf = Callable[[int], int]
+
+
+class Piece(NamedTuple):
+    """Some rows of a file under its header, and how many of its lines stand between the two."""
+
+    text: str
+    skipped: int = 0
+
+
+class Reached(NamedTuple):
+    """How far a file has been read: its rows, and the latest arrival after the first. [s]"""
+
+    rows: int = 0
+    most_s: float = -math.inf
+    in_order: bool = True
+
+    def after(self, arrival_s: np.ndarray) -> Reached:
+        """Return the same after a piece more."""
+        in_order = self.in_order and bool(arrival_s[0] >= self.most_s and (np.diff(arrival_s) >= 0).all())
+        return Reached(self.rows + len(arrival_s), max(self.most_s, float(arrival_s.max())), in_order)
 
 
 def read_csv(text: str, name: str) -> Columns:
@@ -36,13 +62,10 @@ def read_csv(text: str, name: str) -> Columns:
     header = _header(text, name)
     form = format_of(header, name)
     refuse_too_many(text.count("\n"), name)
-    notes = _surplus_notes(text, len(header), name)
-    try:
-        frame = pd.read_csv(io.StringIO(text), **_how(form))
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise _no_csv(name, error) from None
-    found = _columns(frame, form, header, name, _csv_lines(text))
-    return found._replace(notes=(*found.notes, *notes))
+    piece = Piece(text)
+    commas = _commas(piece, len(header), name)
+    found = _columns(piece, form, header, name)
+    return found._replace(notes=(*found.notes, *commas_notes(commas)))
 
 
 def stream_csv(path: Path, name: str, window: Window) -> Columns:
@@ -55,44 +78,45 @@ def stream_csv(path: Path, name: str, window: Window) -> Columns:
     ScenarioError
         If the file cannot be read, or the window holds no request or more than `MAX_ROWS`.
     """
-    header = _header(_beginning(path, name), name)
+    beginning = _beginning(path, name)
+    header = _header(beginning, name)
     form = format_of(header, name)
     if not form.arrival:
         raise without_times(name)
     kept: list[Columns] = []
-    origin, start_s, end_s, last_s, read = None, 0.0, np.inf, -np.inf, 0
-    for frame in _pieces(path, form, name):
-        piece = _columns(frame, form, header, name, _lines_from(read + 2), origin)
-        if not read:
-            first_s = 0.0 if form is OWN else float(piece.arrival_s.min())
-            start_s, end_s = (first_s + edge for edge in window.bounds_s(piece.origin, name))
-            origin = piece.origin
-        read += len(frame)
-        inside = piece.rows((piece.arrival_s >= start_s) & (piece.arrival_s < end_s))
+    origin, first_s, start_s, end_s, commas, reached = None, 0.0, 0.0, np.inf, 0, Reached()
+    for piece in _pieces(path, _head(beginning), name):
+        commas += _commas(piece, len(header), name)
+        found = _columns(piece, form, header, name, origin)
+        if not len(found.arrival_s):
+            continue
+        if not form.clock:  # clock times may lie before the first row's
+            check_arrivals(found, name)
+        if not kept:
+            origin = found.origin
+            first_s = 0.0 if form is OWN else float(found.arrival_s.min())
+            start_s, end_s = window.bounds_s(origin, name)
+        found = found._replace(arrival_s=found.arrival_s - first_s)
+        reached = reached.after(found.arrival_s)
+        inside = found.rows((found.arrival_s >= start_s) & (found.arrival_s < end_s))
         kept.append(inside._replace(arrival_s=inside.arrival_s - start_s))
         if sum(len(part.arrival_s) for part in kept) > MAX_ROWS:
             raise ScenarioError(
                 f"the window of {name} holds more than {MAX_ROWS:,} requests, the limit. Lower --hours."
             )
-        if piece.arrival_s[0] < last_s or (np.diff(piece.arrival_s) < 0).any():
-            last_s = np.inf  # out of order: the rest may belong to the window too
-        last_s = max(last_s, float(piece.arrival_s[-1]))
-        if end_s <= last_s < np.inf:
+        if reached.in_order and end_s <= reached.most_s:
             break
-    return _joined(kept, window, name, (read, last_s))
+    joined = _joined(kept, window, name, reached)
+    return joined._replace(notes=(*joined.notes, *commas_notes(commas)))
 
 
-def _lines_from(first: int) -> LineOf:
-    return lambda row: first + row
-
-
-def _joined(kept: list[Columns], window: Window, name: str, reached: tuple[int, float]) -> Columns:
+def _joined(kept: list[Columns], window: Window, name: str, reached: Reached) -> Columns:
     """Return the parts of a window as one, with a note on how much of the file they are."""
     if not kept:
         raise ScenarioError(f"{name} has a header but no requests; add one line per request.")
     sizes = np.array([len(part.arrival_s) for part in kept])
     if not sizes.sum():
-        raise nothing_within(window, name, reached[1])
+        raise nothing_within(window, name, reached.most_s)
     edges = np.cumsum(sizes) - sizes
 
     def line_of(row: int) -> int:
@@ -104,18 +128,54 @@ def _joined(kept: list[Columns], window: Window, name: str, reached: tuple[int, 
         prompt_tokens=np.concatenate([part.prompt_tokens for part in kept]),
         output_tokens=np.concatenate([part.output_tokens for part in kept]),
         line_of=line_of,
-        notes=(f"a window: {sizes.sum():,} of the {reached[0]:,} rows read.", *kept[0].notes),
+        notes=(f"a window: {sizes.sum():,} of the {reached.rows:,} rows read.", *kept[0].notes),
     )
 
 
-def _pieces(path: Path, form: Format, name: str) -> Iterator[pd.DataFrame]:
-    """Yield a file's rows, so many at a time."""
+def _pieces(path: Path, head: str, name: str) -> Iterator[Piece]:
+    """Yield a file's rows, so many lines at a time, each time under its header."""
     try:
-        with pd.read_csv(path, chunksize=ROWS_A_PIECE, compression=None, **_how(form)) as pieces:
-            for frame in pieces:
-                yield frame.reset_index(drop=True)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
+        with open(path, encoding="utf-8-sig") as file:
+            skipped = next((number for number, line in enumerate(_lines_of(file)) if line.strip()), 0)
+            while lines := _next_lines(file):
+                yield Piece("".join([head, "\n", *lines]), skipped)
+                skipped += len(lines)
+    except (UnicodeDecodeError, OSError) as error:
         raise _no_csv(name, error) from None
+
+
+def _next_lines(file: TextIO) -> list[str]:
+    """Return the next lines of a file, up to the end of a row; none at its end."""
+    lines: list[str] = []
+    size = 0
+    for line in islice(_lines_of(file), ROWS_A_PIECE):
+        lines.append(line)
+        size += len(line)
+        if size > MAX_PIECE:
+            break
+    return lines + _rest_of_row(lines, file) if any('"' in line for line in lines) else lines
+
+
+def _lines_of(file: TextIO) -> Iterator[str]:
+    """Yield a file's lines; of one that is too long, not much more than shows it."""
+    return iter(partial(file.readline, MAX_LINE + 2), "")
+
+
+def _rest_of_row(lines: list[str], file: TextIO) -> list[str]:
+    """Return the lines that belong to the last row of others: a quoted field may hold line ends."""
+    rest: list[str] = []
+
+    def following() -> Iterator[str]:
+        for line in _lines_of(file):
+            rest.append(line)
+            yield line
+
+    reader = csv.reader(chain(lines, following()), skipinitialspace=True)
+    with suppress(csv.Error):  # whoever reads the rows names the line
+        for _ in reader:
+            if reader.line_num >= len(lines):
+                break
+    return rest
 
 
 def _beginning(path: Path, name: str) -> str:
@@ -126,7 +186,7 @@ def _beginning(path: Path, name: str) -> str:
         raise ScenarioError(f"the trace {name} cannot be read: {error.strerror}.") from None
     if b"\x00" in beginning:
         raise ScenarioError(f"{name} is binary, or UTF-16 text. Unpack it, or save it as UTF-8.")
-    return beginning.decode("utf-8-sig", "replace")
+    return beginning.decode("utf-8-sig", "replace").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _no_csv(name: str, error: Exception) -> ScenarioError:
@@ -146,14 +206,14 @@ def _how(form: Format) -> dict[str, Any]:
 
 
 def _columns(
-    frame: pd.DataFrame,
-    form: Format,
-    header: list[str],
-    name: str,
-    line_of: LineOf,
-    origin: pd.Timestamp | None = None,
+    piece: Piece, form: Format, header: list[str], name: str, origin: pd.Timestamp | None = None
 ) -> Columns:
     """Return a table's columns as numbers; clock times count from the first, or from an origin."""
+    try:
+        frame = pd.read_csv(io.StringIO(piece.text), **_how(form))
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise _no_csv(name, error) from None
+    line_of = _line_of(piece, len(frame))
     frame.columns = [column.strip().lower() for column in frame.columns]
     used = {column.lower() for column in form.columns}
     notes = unused([key for key in header if key.isprintable() and key.lower() not in used], ())
@@ -170,16 +230,16 @@ def _columns(
     return Columns(form, arrival_s, prompt, output, line_of, notes=tuple(notes), origin=origin)
 
 
-def _surplus_notes(text: str, width: int, name: str) -> tuple[str, ...]:
-    """Return what is said of empty fields that the header does not have; raise at one that is not empty."""
+def _commas(piece: Piece, width: int, name: str) -> int:
+    """Return how many lines end with empty fields beyond the header; raise at a field that is not empty."""
     commas = 0
-    for row in rows_beyond(text, width, name):
+    for row in rows_beyond(piece.text, width, name, piece.skipped):
         if not row.is_whole:
             raise ScenarioError(
                 f"{name}, line {row.line}: {row.surplus_words()}. Name the column there, or quote the field."
             )
         commas += 1
-    return (commas_note(commas),) if commas else ()
+    return commas
 
 
 # The header
@@ -187,7 +247,7 @@ def _surplus_notes(text: str, width: int, name: str) -> tuple[str, ...]:
 
 def _header(text: str, name: str) -> list[str]:
     """Return the names of the columns."""
-    first = text.lstrip().partition("\n")[0]
+    first = _head(text)
     if len(first) > MAX_HEADER_BYTES:
         raise ScenarioError(
             f"{name}, line 1, has {len(first):,} characters; a header has at most {MAX_HEADER_BYTES:,}."
@@ -196,6 +256,11 @@ def _header(text: str, name: str) -> list[str]:
         return [column.strip() for column in next(csv.reader(io.StringIO(first)))]
     except (csv.Error, StopIteration) as error:
         raise ScenarioError(f"{name}, line 1: no header can be read ({error}). {_needed()}") from None
+
+
+def _head(text: str) -> str:
+    """Return the first line that is not blank."""
+    return text.lstrip().partition("\n")[0]
 
 
 def _needed() -> str:
@@ -222,24 +287,25 @@ def format_of(header: list[str], name: str) -> Format:
 # Cells
 
 
-def _csv_lines(text: str) -> LineOf:
-    """Return a function from row number to line number, both of which skip blank lines alike."""
+def _line_of(piece: Piece, rows: int) -> LineOf:
+    """Return a function from a row to its line in the file, blank lines and quoted line ends counted."""
+    text, skipped = piece
+    lines: Sequence[int] = range(2, rows + 2)
+    if text.rstrip().count("\n") != rows:
+        filled = list(_filled_lines(text))[1:]
+        lines = filled if len(filled) == rows else lines
+    return lambda row: skipped + lines[row]
 
-    def line_of(row: int) -> int:
-        reader = csv.reader(io.StringIO(text))
-        seen = -1  # the header
-        try:
-            for record in reader:
-                if not any(field.strip() for field in record) and len(record) <= 1:
-                    continue
-                if seen == row:
-                    return reader.line_num
-                seen += 1
-        except csv.Error:
-            pass
-        return row + 2
 
-    return line_of
+def _filled_lines(text: str) -> Iterator[int]:
+    """Yield the last line of each row, the header's first."""
+    if '"' not in text:
+        yield from (number for number, line in enumerate(io.StringIO(text), start=1) if line.strip())
+        return
+    reader = csv.reader(io.StringIO(text), skipinitialspace=True)
+    for record in reader:
+        if len(record) > 1 or any(field.strip() for field in record):
+            yield reader.line_num
 
 
 def _numbers(column: pd.Series, key: str, name: str, line_of: LineOf) -> np.ndarray:

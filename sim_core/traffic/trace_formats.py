@@ -20,6 +20,7 @@ import pandas as pd
 from sim_core.fields.errors import ScenarioError, shown
 
 MAX_ROWS = 5_000_000
+MAX_SPAN_S = 1e8
 
 
 class Format(NamedTuple):
@@ -88,6 +89,22 @@ class Columns(NamedTuple):
             output_tokens=self.output_tokens[places],
             line_of=lambda row: line_of(int(places[row])),
         )
+
+
+def check_arrivals(columns: Columns, name: str) -> None:
+    """Raise a `ScenarioError` unless every arrival lies within 0 and `MAX_SPAN_S` seconds."""
+    arrival_s = columns.arrival_s
+    bad = np.flatnonzero(~((arrival_s >= 0) & (arrival_s <= MAX_SPAN_S)))
+    if len(bad) == 0:
+        return
+    row = int(bad[0])
+    key, value, unit, most = columns.format.arrival, arrival_s[row], "s", MAX_SPAN_S
+    if columns.unit_s == 1e-3:
+        value, unit, most = value * 1e3, "ms", MAX_SPAN_S * 1e3
+    raise ScenarioError(
+        f"{name}, line {columns.line_of(row)}: {key} is {value:,.15g} {unit}; it must lie between 0 and "
+        f"{most:,.0f} {unit} after the start. Count from the first request."
+    )
 
 
 def refuse_text(cell: str, key: str, name: str, line: int) -> NoReturn:

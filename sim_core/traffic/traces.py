@@ -26,6 +26,7 @@ from typing import Any, BinaryIO, TextIO
 import numpy as np
 
 from sim_core.fields.errors import ScenarioError, shown
+from sim_core.fields.texts import counted
 from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario
 from sim_core.traffic.conversations import is_conversations, read_conversations
 from sim_core.traffic.remarks import Unit, doubts, extent, unit_of_timestamps, unused
@@ -35,6 +36,7 @@ from sim_core.traffic.trace_formats import (
     MOONCAKE,
     OWN,
     Columns,
+    check_arrivals,
     refuse_text,
     refuse_too_many,
 )
@@ -44,7 +46,6 @@ Source = str | os.PathLike[str] | bytes | bytearray | BinaryIO | TextIO
 MAX_FILE_BYTES = 200_000_000
 MAX_UPLOAD_BYTES = 5_000_000
 MAX_TOKENS = 1_000_000
-MAX_SPAN_S = 1e8
 MOST_KEYS = 50
 MAX_JSON_LINE = 1_000_000  # characters of one request; its lists take far more memory than their text
 
@@ -260,7 +261,7 @@ def _checked(columns: Columns, name: str, window: Window) -> Requests:
     form = columns.format
     if len(columns.arrival_s) == 0:
         raise ScenarioError(f"{name} has a header but no requests; add one line per request.")
-    _check_arrivals(columns.arrival_s, columns, name)
+    check_arrivals(columns, name)
     columns = _within(columns, name, window)
     columns, notes = _succeeded(columns, name)
     arrival_s = columns.arrival_s
@@ -272,12 +273,12 @@ def _checked(columns: Columns, name: str, window: Window) -> Requests:
     empty = int(np.count_nonzero(output == 0))
     if empty:
         output = np.maximum(output, 1)
-        notes.append(f"{_requests(empty)} without output: counted as one token each.")
+        notes.append(f"{counted(empty, 'request')} without output: counted as one token each.")
     late = int(np.count_nonzero(np.diff(arrival_s) < 0))
     if late:
         order = np.argsort(arrival_s, kind="stable")
         arrival_s, prompt, output = arrival_s[order], prompt[order], output[order]
-        notes.append(f"{_requests(late)} stood out of order of arrival: sorted.")
+        notes.append(f"{counted(late, 'request')} stood out of order of arrival: sorted.")
     notes = [f"{name}: {note}" for note in notes]
     return read_only(Requests(np.array(arrival_s), prompt, output, name, tuple(notes), bool(form.arrival)))
 
@@ -294,7 +295,7 @@ def _within(columns: Columns, name: str, window: Window) -> Columns:
     kept = (arrival_s >= start_s) & (arrival_s < end_s)
     if not kept.any():
         raise nothing_within(window, name, float(arrival_s.max()))
-    note = f"a window: {_requests(int(kept.sum()))} of {len(kept):,}."
+    note = f"a window: {counted(int(kept.sum()), 'request')} of {len(kept):,}."
     rows = columns.rows(kept)
     return rows._replace(arrival_s=rows.arrival_s - first_s - start_s, notes=(note, *columns.notes))
 
@@ -313,34 +314,15 @@ def _succeeded(columns: Columns, name: str) -> tuple[Columns, list[str]]:
     if not empty.any():
         return columns, []
     failed = "failed " if form.arrival else ""
-    return columns.rows(~empty), [f"{_requests(int(empty.sum()))} {failed}({what}): left out."]
+    return columns.rows(~empty), [f"{counted(int(empty.sum()), 'request')} {failed}({what}): left out."]
 
 
 def _times_said(columns: Columns) -> list[str]:
     """Return the extent of a trace and what is doubtful of it, or that it has no times."""
     if columns.format.arrival:
         return [extent(columns.arrival_s), *doubts(columns.arrival_s)]
-    many = _requests(len(columns.arrival_s))
+    many = counted(len(columns.arrival_s), "request")
     return [f"lengths of {many}, in this order, without times: arrivals are those of the scenario."]
-
-
-def _requests(number: int) -> str:
-    return f"{number:,} request" + ("s" if number > 1 else "")
-
-
-def _check_arrivals(arrival_s: np.ndarray, columns: Columns, name: str) -> None:
-    """Raise a `ScenarioError` unless every arrival lies within 0 and `MAX_SPAN_S` seconds."""
-    bad = np.flatnonzero(~((arrival_s >= 0) & (arrival_s <= MAX_SPAN_S)))
-    if len(bad) == 0:
-        return
-    row = int(bad[0])
-    key, value, unit, most = columns.format.arrival, arrival_s[row], "s", MAX_SPAN_S
-    if columns.unit_s == 1e-3:
-        value, unit, most = value * 1e3, "ms", MAX_SPAN_S * 1e3
-    raise ScenarioError(
-        f"{name}, line {columns.line_of(row)}: {key} is {_plain(value)} {unit}; it must lie between 0 and "
-        f"{most:,.0f} {unit} after the start. Count from the first request."
-    )
 
 
 def _whole_tokens(values: np.ndarray, key: str, columns: Columns, name: str, least: int) -> np.ndarray:

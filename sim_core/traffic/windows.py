@@ -28,12 +28,12 @@ class Window(NamedTuple):
     def options(self) -> str:
         """The options of the command line that ask for it, quoted for POSIX shells."""
         start = f" --from {shlex.quote(self.start.strip())}" if self.start.strip() else ""
-        return start + (f" --hours {self.hours:g}" if math.isfinite(self.hours) else "")
+        return start + (f" --hours {self.hours:g}" if self.hours != math.inf else "")
 
     @property
     def is_part(self) -> bool:
         """Whether anything is to be left out."""
-        return bool(self.start.strip()) or math.isfinite(self.hours)
+        return bool(self.start.strip()) or self.hours != math.inf
 
     def bounds_s(self, origin: datetime | None, name: str) -> tuple[float, float]:
         """Return where the window begins and ends, after the first request. [s]

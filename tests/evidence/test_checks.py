@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sim_core.evidence.own.cases import METRICS, Case, case_of, counted, predict_cases
+from sim_core.evidence.own.cases import METRICS, Case, case_of, is_evidence, predict_cases
 from sim_core.evidence.own.engine import MeasuredPoint, calibrate, entries_of
 from sim_core.evidence.own.formats.checks import checked
 from sim_core.evidence.own.formats.points import OwnPoint, Upload
@@ -435,7 +435,7 @@ def test_all_at_once_beyond_the_limit_compares_throughput_alone() -> None:
                 total_output_tokens=1_000_000, mean_e2el_ms=500_000.0, mean_ttft_ms=499_000.0)  # fmt: skip
     case = only_entry(data).case
     assert (case.scenario.arrivals, case.scenario.requests) == ("offline", 5000)
-    assert counted([case])[0].tolist() == [False, True, False, False, True]
+    assert is_evidence([case])[0].tolist() == [False, True, False, False, True]
     assert math.isnan(case.point.ttft_ms)
     assert "not compared" in case.assumed
 

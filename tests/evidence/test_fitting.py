@@ -14,7 +14,7 @@ from sim_core.evidence.own.cases import (
     Case,
     case_of,
     case_ratios,
-    counted,
+    is_evidence,
     median_error,
     predict_cases,
 )
@@ -235,7 +235,7 @@ def test_evidence_is_counted_once() -> None:
     closed = case_of(point(arrivals="closed", concurrency=4, **every), BASE)
     open_loop = case_of(point(arrivals="poisson", arrival_per_s=4.0, **every), BASE)
     only = case_of(point(arrivals="closed", concurrency=4, e2e_ms=9.0), BASE)
-    assert counted([closed, open_loop, only]).tolist() == [
+    assert is_evidence([closed, open_loop, only]).tolist() == [
         [True, True, False, False, True],
         [True, True, False, False, False],
         [False, False, False, True, False],

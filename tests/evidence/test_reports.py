@@ -65,6 +65,33 @@ def test_aiperf_records() -> None:
         assert words in said(upload)
 
 
+@pytest.mark.parametrize(
+    ("unit", "per_ms"),
+    [
+        ("milliseconds", 1),
+        ("MS", 1),
+        ("", 1),
+        ("msec", 1),
+        ("Second", 1e-3),
+        ("\u00b5s", 1e3),
+        ("nanosecond", 1e6),
+    ],
+)
+def test_units_read_alike_in_records_and_summaries(unit: str, per_ms: float) -> None:
+    """Oracle: the samples' latencies, whatever unit their times are written in."""
+    rows = [json.loads(line) for line in (SAMPLES / "aiperf_records.jsonl").read_text().splitlines()]
+    for row in rows:
+        row["metrics"]["time_to_first_token"] = {"value": 50 * per_ms, "unit": unit}
+    assert latencies(only(read(rows))) == pytest.approx((50, 10, 1900 / 12))
+    runs = json.loads((SAMPLES / "aiperf_aggregate.json").read_text())
+    summary = {"request_throughput": {"avg": 2.0, "unit": "requests/sec"}}
+    for key, ms in (("time_to_first_token", 50), ("inter_token_latency", 19.7), ("request_latency", 2000)):
+        runs["metrics"][f"{key}_avg"] |= {"mean": ms * per_ms, "unit": unit}
+        summary[key] = {"avg": ms * per_ms, "unit": unit}
+    assert latencies(only(read(runs))) == pytest.approx((50, 19.7, 2000))
+    assert latencies(only(read(summary))) == pytest.approx((50, 19.7, 2000))
+
+
 def test_inference_perf_records() -> None:
     """Oracle: by hand: TTFT 50, 70, 60 ms, gaps of 10 ms, ends after 150, 270, 210 ms; older keys too."""
     point = only(sample("inference_perf_requests.json"))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import runpy
+from ipaddress import ip_address, ip_network
 
 from sim_core.view.session.room_store import SETTING
 from tests.places import ROOT
 
 COMPOSE = (ROOT / "compose.yaml").read_text(encoding="utf-8")
+INNERMOST = r"\$\{(\w+):-([^${}]*)\}"
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 
 
@@ -50,6 +52,29 @@ def test_the_services() -> None:
     name, _, place = rooms["volumes"]["-"][0].partition(":")
     assert name in tree(COMPOSE)["volumes"] and place == "/var/lib/postgresql/data"
     assert rooms["healthcheck"]["test"].startswith('["CMD-SHELL", "pg_isready')
+
+
+def with_variables(text: str, **given: str) -> str:
+    """Return a text as compose reads it: variables, or what stands behind `:-`, the inner ones first."""
+
+    def value(match: re.Match[str]) -> str:
+        return given.get(match[1]) or match[2]
+
+    while re.search(INNERMOST, text):
+        text = re.sub(INNERMOST, value, text)
+    return text
+
+
+def test_the_app_believes_the_proxy_on_its_machine() -> None:
+    """Oracle: a port of the host reaches a container from its network's gateway, an address of the subnet."""
+    for given, gateway in (({}, "172.31.250.1"), ({"BATCHSCOPE_NET": "10.9.8"}, "10.9.8.1")):
+        compose = tree(with_variables(COMPOSE, **given))
+        network = compose["networks"]["default"]["ipam"]["config"]
+        subnet = ip_network(network["-"][0].removeprefix("subnet: ").strip('"'))
+        assert network["gateway"] == gateway and ip_address(gateway) in subnet and subnet.is_private
+        assert compose["services"]["app"]["environment"]["FORWARDED_ALLOW_IPS"] == gateway
+    chosen = tree(with_variables(COMPOSE, FORWARDED_ALLOW_IPS="10.0.0.7"))
+    assert chosen["services"]["app"]["environment"]["FORWARDED_ALLOW_IPS"] == "10.0.0.7"
 
 
 def test_the_image() -> None:

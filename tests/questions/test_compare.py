@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 from sim_core import catalogue, load_scenario
 from sim_core.questions import compare
 from sim_core.scenario.link.write import to_query
+from sim_core.sweep.capacity import seeded
 from sim_core.sweep.frontier import frontier
 from sim_core.sweep.points import LOAD, sweep_key
 from sim_core.view.compare import figures as compare_figures
@@ -86,7 +87,7 @@ def test_noise_is_not_called_a_difference() -> None:
 def test_seeds_begin_anew_after_the_largest() -> None:
     """By hand: 2^53 is the largest, then come 0, 1, ...; both gains can be had there."""
     last = H100.replace(seed=2**53)
-    assert [compare.seeded(last.replace(seed=2**53 - 1), turn).seed for turn in range(4)] == [
+    assert [seeded(last.replace(seed=2**53 - 1), turn).seed for turn in range(4)] == [
         2**53 - 1, 2**53, 0, 1,
     ]  # fmt: skip
     other = last.replace(max_batch=64)

@@ -9,7 +9,9 @@ import pytest
 
 from sim_core import load_scenario
 from sim_core.questions import compare, sensitivity
-from sim_core.questions.sensitivity import FIGURES, SEEDS, is_sure, size, tornado
+from sim_core.questions.sensitivity import FIGURES, is_sure, size, tornado
+from sim_core.sweep.capacity import seeded
+from sim_core.sweep.ranges import SEEDS
 from sim_core.view.compare import figures as compare_figures
 from sim_core.view.compare import sensitivity as view
 from tests.visits import address, finding, healthy, open_page, said
@@ -162,7 +164,7 @@ def test_the_view_says_what_matters_most() -> None:
 def test_a_close_call_is_said() -> None:
     """Oracle: the core's best points: some of the runs have one, not all; no lever is called noise."""
     close = BASE.replace(requests=300, slo_ttft_ms=76.0)
-    runs = sum(compare.best_within(compare.seeded(close, turn)) is not None for turn in range(SEEDS))
+    runs = sum(compare.best_within(seeded(close, turn)) is not None for turn in range(SEEDS))
     assert 1 < runs < SEEDS
     app = healthy(open_page(PAGE, requests="300", slo_ttft_ms="76", compare="sensitivity"))
     assert f"are a close call: of {SEEDS} runs, {runs} keep them at some load." in finding(app)

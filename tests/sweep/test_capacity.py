@@ -15,10 +15,10 @@ from sim_core.price.priced import priced
 from sim_core.questions import compare, hardware, phases, sensitivity
 from sim_core.scenario.scenario import Scenario
 from sim_core.sweep import capacity as search
-from sim_core.sweep.capacity import Y, best_within
+from sim_core.sweep.capacity import Y, best_within, seeded
 from sim_core.sweep.estimate import estimate_of
 from sim_core.sweep.frontier import frontier
-from sim_core.sweep.ranges import SEEDS, are_alike, seeded
+from sim_core.sweep.ranges import SEEDS, are_alike
 from sim_core.sweep.secant import Reach, highest
 from sim_core.traffic.draws import requests_sent
 from tests.sweep.naive_capacity import naive_capacity

@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 
 from sim_core import capacity, frontier, load_scenario
 from sim_core.engine.run import run
+from sim_core.engine.work import pool
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.price import price_of
 from sim_core.results.answers import answer_of
 from sim_core.results.limits import bands_of
 from sim_core.results.metrics import point_of
 from sim_core.scenario.scenario import Scenario
-from sim_core.sweep.frontier import evaluate, evaluate_all, on_frontier, pool, refine
+from sim_core.sweep.frontier import evaluate, evaluate_all, on_frontier, refine
 from sim_core.sweep.points import LOADS, MAX_POINTS, Point, default_vary, own_vary, sweep_key, sweep_points
 from sim_core.sweep.saturation import saturation_per_s
 from sim_core.traffic.draws import requests_sent

@@ -281,6 +281,69 @@ def test_errors_in_a_window_name_the_files_line(tmp_path: Path, monkeypatch: pyt
         read_trace(path, window=Window("12", 1))
 
 
+OWN = "arrival_s,prompt_tokens,output_tokens\n"
+ODD_ROWS = {  # what stands in the file, and what is said of it
+    "a comma between thousands": (OWN + "0,100,5\n1,1,234,5\n", "line 3: '5' behind the last column"),
+    "a field further behind": (OWN + "0,100,5\n1,200,5,,x\n", "line 3: '', 'x' behind"),
+    "a quoted line end": (OWN.strip() + ',note\n0,100,5,"a\nb"\n1,2,3,c,4\n', "line 4: '4' behind the last"),
+    "blank lines": ("\n\n" + OWN + "\n0,100,5\n\n1,2,x\n", "line 7: output_tokens is 'x'"),
+    "old line ends": (OWN.strip() + "\r0,100,5\r1,1,234,5\r", "line 3: '5' behind the last column"),
+    "before the start": (OWN + "0,100,5\n-1,200,5\n", "line 3: arrival_s is -1 s"),
+    "no time": (OWN + "0,100,5\n1,1,1\ninf,200,5\n", "line 4: arrival_s is inf s"),
+    "empty fields": (OWN + "0,100,5,\n1,200,5,,\n2,200,5\n", "2 lines end with a comma"),
+}
+
+
+@pytest.mark.parametrize("rows_a_piece", [2, 1000])
+@pytest.mark.parametrize("what", ODD_ROWS)
+def test_a_window_misreads_no_row_that_the_whole_refuses(
+    what: str, rows_a_piece: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Oracle: by hand: the line, whether the file is read whole, as content, or in pieces."""
+    monkeypatch.setattr(trace_csv, "ROWS_A_PIECE", rows_a_piece)
+    text, words = ODD_ROWS[what]
+    path = tmp_path / "odd.csv"
+    path.write_text(text)
+    said = []
+    for source, window in ((path, Window()), (text.encode(), Window("0", 1)), (path, Window("0", 1))):
+        try:
+            said.append(" ".join(read_trace(source, name="odd.csv", window=window).notes))
+        except ScenarioError as error:
+            said.append(str(error))
+    assert all(words in line for line in said), said
+
+
+def test_a_window_reads_quoted_line_ends_over_the_edge_of_a_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Oracle: the same rows read whole."""
+    path = tmp_path / "quoted.csv"
+    rows = "".join(f'{at},"a ""b""\n,\n{at}",{at + 1},5\n' for at in range(20))
+    path.write_text("arrival_s,note,prompt_tokens,output_tokens\n" + rows)
+    for lines in range(1, 12):
+        monkeypatch.setattr(trace_csv, "ROWS_A_PIECE", lines)
+        found = read_trace(path, window=Window("0", 1))
+        assert found.prompt_tokens.tolist() == read_trace(path).prompt_tokens.tolist() == list(range(1, 21))
+
+
+def test_the_span_of_a_file_out_of_order_is_a_number(tmp_path: Path) -> None:
+    """Oracle: by hand: the first row at 05:00 or the first request at 03:00, the last at 07:30."""
+    path = tmp_path / "unordered.csv"
+    stamps = ("05:00:00", "03:00:00", "07:30:00", "04:00:00")
+    path.write_text(AZURE + "".join(f"2024-05-10 {at},1,1\n" for at in stamps))
+    with pytest.raises(ScenarioError, match=r"it spans 4\.5 h"):
+        read_trace(path, window=Window("20", 1))
+
+
+def test_hours_that_are_no_number_are_refused(tmp_path: Path) -> None:
+    """Oracle: a window without a start whose length is no number is not the whole file."""
+    path = week(tmp_path / "week.csv", 10)
+    for source in (path, path.read_bytes()):
+        for hours in (float("nan"), float("-inf")):
+            with pytest.raises(ScenarioError, match="they must be more than 0"):
+                read_trace(source, window=Window("", hours))
+
+
 def test_memory_of_a_window_does_not_grow_with_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -190,7 +190,7 @@ def case_ratios(cases: Sequence[Case], predicted: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(found) & (found > 0), found, np.nan)
 
 
-def counted(cases: Sequence[Case]) -> np.ndarray:
+def is_evidence(cases: Sequence[Case]) -> np.ndarray:
     """Return which metrics are evidence, shape (cases, METRICS).
 
     TTFT and TPOT; gaps where there is no TPOT, end-to-end time where there is neither; throughput only in a

@@ -37,7 +37,7 @@ import numpy as np
 import scipy  # of which `optimize` is loaded when it is first used
 
 from sim_core.catalogue.calibrations import Constant, calibration
-from sim_core.evidence.own.cases import METRICS, SCALES, Case, case_ratios, counted, predict_cases
+from sim_core.evidence.own.cases import METRICS, SCALES, Case, case_ratios, is_evidence, predict_cases
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.work import precisions
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
@@ -127,7 +127,7 @@ def fit(cases: Sequence[Case], hold_out: bool = True) -> Fit:
     """
     cases = list(cases)
     before = case_ratios(cases, predict_cases(cases))
-    usable = (counted(cases) & np.isfinite(before)).any(axis=1)
+    usable = (is_evidence(cases) & np.isfinite(before)).any(axis=1)
     if not usable.any():
         raise ScenarioError(
             "no point can be fitted: each needs a TTFT, TPOT, end-to-end time or throughput, and must fit "
@@ -185,7 +185,7 @@ def _solve(cases: Sequence[Case]) -> tuple[np.ndarray, np.ndarray]:
     levers = levers_of(scenario)
     spreads = np.array([lever.spread for lever in levers])
     scales = np.array(list(SCALES.values()))
-    evidence = counted(cases)
+    evidence = is_evidence(cases)
 
     def residuals(log_factors: np.ndarray) -> np.ndarray:
         found = case_ratios(cases, predict_cases(cases, own_constants(scenario, log_factors)))
@@ -236,7 +236,7 @@ def _held_out(cases: list[Case], usable: np.ndarray) -> np.ndarray:
 
 def speed_factor(cases: Sequence[Case]) -> float:
     """Return the factor on all step times that makes predicted TPOT right on average; NaN without TPOT."""
-    evidence = counted(cases)[:, 1:3]
+    evidence = is_evidence(cases)[:, 1:3]
     if not evidence.any():
         return math.nan
 

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import streamlit as st
 
 from sim_core.questions import sensitivity
-from sim_core.questions.compare import SEEDS
 from sim_core.questions.sensitivity import MOVES, is_nothing, is_sure, size
 from sim_core.scenario.link.write import to_query, value_text
 from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of, model_of
 from sim_core.sweep.frontier import evaluate
 from sim_core.sweep.points import Point
+from sim_core.sweep.ranges import SEEDS
 from sim_core.view.compare import figures as compare_figures
 from sim_core.view.compare.results import MEASURED
 from sim_core.view.drawing.figures import Row

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from sim_core import catalogue
+from sim_core.fields.texts import counted
 from sim_core.scenario.scenario import DIMENSIONS, FIELDS, Scenario, arithmetic_dtype, model_of
 from sim_core.view.drawing.words import duration, number, percent, quantity
 from sim_core.view.parts.controls import E6, E12, POWERS, RATES, SPECS, count, decades, ladder, select, spec
@@ -60,7 +61,7 @@ def _accelerator(scenario: Scenario) -> None:
     heading("Accelerator")
     names = {name: part.name for name, part in catalogue.accelerators().items()}
     select("accelerator", list(names), names.__getitem__, hide=True)
-    ladder("tensor_parallel", POWERS[:7], lambda value: f"{value} device{'s' if value > 1 else ''}")
+    ladder("tensor_parallel", POWERS[:7], lambda value: counted(value, "device"))
     spec_sliders(scenario)
 
 
@@ -143,7 +144,7 @@ def limit_sliders_row() -> None:
 
 def engine_setting(scenario: Scenario) -> None:
     """Draw layout, precision and engine keys: a system as one sets it up oneself."""
-    ladder("tensor_parallel", POWERS[:7], lambda value: f"{value} device{'s' if value > 1 else ''}")
+    ladder("tensor_parallel", POWERS[:7], lambda value: counted(value, "device"))
     ladder("replicas", POWERS[:7], number)
     for column, key in zip(st.columns(2), ("weight_dtype", "kv_dtype"), strict=True):
         with column:

@@ -72,7 +72,8 @@ def show_specs(scenario: Scenario) -> None:
         "bandwidth alone, in "
         "the precision used; memory, links and everything else stay as they are here. The third map is "
         "simulated: the highest Poisson rate that keeps the latency limits, "
-        f"{number(whatif.CAPACITY_REQUESTS)} requests a trial{_of_lengths(scenario)}. Everywhere but at 1× "
+        f"{number(whatif.CAPACITY_REQUESTS)} requests a trial{_of_lengths(scenario)}, "
+        "more where they live long and fewer where the page would take too long. Everywhere but at 1× "
         "of both the part is one that nobody has measured: extrapolated.",
     )
     place = f"setting(scenario, {at.batch}, {at.context_tokens:g})"

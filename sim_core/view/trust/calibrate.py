@@ -22,6 +22,7 @@ from sim_core.evidence.own.engine import POINTS, MeasuredPoint, OwnEngine
 from sim_core.evidence.own.fit import FOLDS
 from sim_core.evidence.own.formats.points import OwnPoint
 from sim_core.fields.errors import ScenarioError
+from sim_core.fields.texts import counted
 from sim_core.scenario.link.carry import carried_by
 from sim_core.scenario.link.page_settings import choice_names
 from sim_core.scenario.link.write import command_for
@@ -37,7 +38,7 @@ from sim_core.view.parts.views import views
 from sim_core.view.session import shell, state, sweeps
 from sim_core.view.trust import calibrate_figures
 from sim_core.view.trust.calibrate_figures import metric_words
-from sim_core.view.trust.uploads import SHOWN, intake, many_words, mine
+from sim_core.view.trust.uploads import SHOWN, intake, mine
 
 SAME = 0.1  # TTFT within this of the measured one: the schedule fits
 
@@ -110,7 +111,7 @@ def fit_finding(engine: OwnEngine) -> str:
             f"are predicted within {percent(engine.steps.error_frac)} in the median"
         )
         if metric:
-            text += f", and {name} of your {many_words(_known(engine, metric))} within "
+            text += f", and {name} of your {counted(_known(engine, metric), 'point')} within "
             text += percent(_error(engine.after, metric))
         return text + "."
     before, after = _error(engine.before, metric), _error(engine.after, metric)
@@ -118,7 +119,7 @@ def fit_finding(engine: OwnEngine) -> str:
         return "These points cannot be compared with the calibration: it predicts none of their figures."
     unseen = _error(engine.unseen, metric)
     way = "falls" if after < before else "goes"
-    text = f"Fitted to {many_words(int(engine.fitted.sum()))}, the median error of {name} {way} "
+    text = f"Fitted to {counted(int(engine.fitted.sum()), 'point')}, the median error of {name} {way} "
     text += f"from {percent(before)} to {percent(after)}"
     if math.isfinite(unseen):
         text += f"; on points that a fit has not seen it is {percent(unseen)}"
@@ -140,20 +141,20 @@ def fit_notes(engine: OwnEngine) -> list[str]:
     steep = int(engine.steep.sum()) - over
     if steep:
         found.append(
-            f"{many_words(steep)} above 90 % of the rate that saturates: there, a few percent of speed "
+            f"{counted(steep, 'point')} above 90 % of the rate that saturates: there, a few percent of speed "
             "decide the waiting, and errors grow. Judge the engine by the others."
         )
     if over:
         found.append(
-            f"{many_words(over)} above 110 % of the rate that saturates: the queue grows as long as the run "
-            "lasts, and TTFT with it. Judge the engine by the others."
+            f"{counted(over, 'point')} above 110 % of the rate that saturates: the queue grows as long as "
+            "the run lasts, and TTFT with it. Judge the engine by the others."
         )
     left_out = [entry for entry in engine.entries if entry.point.left_out]
     if left_out:
-        found.append(f"{many_words(len(left_out))} left out of the fit: {left_out[0].problem}")
+        found.append(f"{counted(len(left_out), 'point')} left out of the fit: {left_out[0].problem}")
     lost = [entry for entry in engine.entries if entry.problem and not entry.point.left_out]
     if lost:
-        found.append(f"{many_words(len(lost))} cannot be simulated: {lost[0].problem}")
+        found.append(f"{counted(len(lost), 'point')} cannot be simulated: {lost[0].problem}")
     if not all(row.told for row in engine.levers):
         found.append(told_words(engine))
     if engine.steps is not None:
@@ -320,7 +321,7 @@ def point_load_words(entry: MeasuredPoint) -> str:
         return entry.problem
     scenario = entry.case.scenario
     load = {
-        "closed": f"{scenario.concurrency:,} client{'s' if scenario.concurrency > 1 else ''}",
+        "closed": counted(scenario.concurrency, "client"),
         "offline": "all at once",
         "trace": f"{scenario.requests:,} requests replayed",
     }.get(scenario.arrivals, quantity(scenario.arrival_per_s, "req/s"))

@@ -13,6 +13,7 @@ from sim_core.evidence.own.cases import METRICS, case_of, predict_cases
 from sim_core.evidence.own.formats.points import OwnPoint, Upload
 from sim_core.evidence.own.formats.read import MAX_BYTES, TOOLS, is_profile, read_upload
 from sim_core.fields.errors import ScenarioError
+from sim_core.fields.texts import counted
 from sim_core.scenario.link.carry import carried_by
 from sim_core.scenario.profiles import read_profile
 from sim_core.scenario.scenario import Scenario
@@ -59,7 +60,7 @@ def intake() -> None:
 
 
 def _file_row(name: str, upload: Upload) -> None:
-    what = [many_words(len(upload.points))] if upload.points else []
+    what = [counted(len(upload.points), "point")] if upload.points else []
     what += [f"{upload.steps.time_ms.size:,} steps"] if upload.steps is not None else []
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{literal(name)}** · {TOOLS.get(upload.tool, upload.tool)} · {', '.join(what)}")
@@ -129,7 +130,7 @@ def example(scenario: Scenario) -> Upload:
     found = []
     for clients in EXAMPLE_CLIENTS:
         point = OwnPoint(
-            name=f"{clients} client" + ("s" if clients > 1 else ""),
+            name=counted(clients, "client"),
             tool="example",
             arrivals="closed",
             concurrency=clients,
@@ -172,7 +173,3 @@ def guide() -> str:
         "about two minutes. Steps logged by the engine itself say most: one line a step with "
         "`tokens,decode_context,prefill_pairs,time_ms`."
     )
-
-
-def many_words(count: int) -> str:
-    return f"{count:,} point" + ("s" if count != 1 else "")

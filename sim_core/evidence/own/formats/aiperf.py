@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sim_core.evidence.own.formats.points import (
-    NAN,
     Content,
     Format,
     OwnPoint,
@@ -23,6 +22,7 @@ from sim_core.evidence.own.formats.points import (
     failures,
     finished,
     first_number,
+    ms_of,
     number_in,
     relative,
     sent_words,
@@ -36,12 +36,6 @@ COUNTS = ("request_count", "error_request_count")
 OTHER_NAMES = {"num_input_token": LENGTHS[0], "num_output_token": LENGTHS[1]}  # in older GenAI-Perf
 AVERAGES = ("avg", "mean", "average", "value")
 IQR_PER_STD = 1.349  # of a normal distribution
-_TO_MS = {
-    **dict.fromkeys(("ms", "msec", "millisecond", "milliseconds"), 1.0),
-    **dict.fromkeys(("s", "sec", "second", "seconds"), 1e3),
-    **dict.fromkeys(("us", "µs", "microsecond", "microseconds"), 1e-3),
-    **dict.fromkeys(("ns", "nanosecond", "nanoseconds"), 1e-6),
-}
 
 # --- figures --------------------------------------------------------------------------------------
 
@@ -81,7 +75,7 @@ def _mean(entry: Mapping[str, Any], key: str) -> float:
     block = as_object(entry.get(key))
     value, unit = above_zero(block, *AVERAGES), str(block.get("unit", "")).strip().lower()
     if key in TIMES:
-        return value * (_TO_MS.get(unit, NAN) if unit else 1.0)
+        return value * ms_of(unit, "ms")
     return value / 60 if key in RATES and unit.endswith(("/min", "per min")) else value
 
 

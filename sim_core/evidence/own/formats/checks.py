@@ -32,6 +32,7 @@ from sim_core.evidence.own.formats.points import (
     says_something,
 )
 from sim_core.fields.errors import ScenarioError
+from sim_core.fields.texts import counted
 
 BINDS = 0.8  # open requests over the cap from which it holds requests back throughout
 REACHED = 0.7  # finished rate over the sent one below which an open loop has not kept up
@@ -112,7 +113,7 @@ def _said(point: OwnPoint, *notes: str) -> OwnPoint:
 
 
 def _closed(point: OwnPoint, clients: int, why: str) -> OwnPoint:
-    words = f"{why}: simulated as a closed loop of {clients:,} client{'s' if clients > 1 else ''}."
+    words = f"{why}: simulated as a closed loop of {counted(clients, 'client')}."
     return _said(point._replace(arrivals="closed", concurrency=clients), words)
 
 

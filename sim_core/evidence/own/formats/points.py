@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sim_core.fields.errors import ScenarioError
+from sim_core.fields.texts import counted
 from sim_core.traffic.requests import Requests
 
 MAX_ROWS = 200_000
@@ -19,6 +20,12 @@ NEARLY_EQUAL = 0.1  # variation of lengths that a tool asks to be equal: engines
 LARGEST = 1e12
 MOST_DIGITS = 40
 NAN = math.nan
+MS_OF = {  # by what tools call a unit of time, in small letters
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1e3),
+    **dict.fromkeys(("ms", "msec", "msecs", "millis", "millisecond", "milliseconds"), 1.0),
+    **dict.fromkeys(("us", "\u00b5s", "\u03bcs", "usec", "usecs", "microsecond", "microseconds"), 1e-3),
+    **dict.fromkeys(("ns", "nsec", "nsecs", "nanosecond", "nanoseconds"), 1e-6),
+}
 REQUEST_COLUMNS = (
     "arrival_s",
     "prompt_tokens",
@@ -167,6 +174,18 @@ def above_zero(entry: object, *keys: str) -> float:
     return first_number(entry, *keys, low=1e-12)
 
 
+def ms_of(unit: object, usual: str = "") -> float:
+    """Return a unit of time, as a tool writes it, in ms; the `usual` one where none is written.
+
+    Examples
+    --------
+    >>> ms_of("Milliseconds"), ms_of("s/token"), ms_of(None, "ms"), ms_of("tokens")
+    (1.0, 1000.0, 1.0, nan)
+    """
+    text = str("" if unit is None else unit).strip().lower() or usual
+    return MS_OF.get(text.removesuffix("/token"), NAN)
+
+
 def whole(value: float) -> int:
     return round(value) if math.isfinite(value) and value >= 0.5 else 0
 
@@ -220,7 +239,7 @@ def failures(done: float, failed: float, cut_off: float = 0.0) -> tuple[tuple[st
 
 def point_name(arrivals: str, clients: int, rate: float) -> str:
     if arrivals == "closed" and clients:
-        return f"{clients:,} client" + ("s" if clients > 1 else "")
+        return counted(clients, "client")
     if math.isfinite(rate):
         return f"{rate:g} req/s"
     return "all at once" if arrivals == "offline" else "a run"

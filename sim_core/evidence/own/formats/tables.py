@@ -18,7 +18,7 @@ from sim_core.evidence.own.formats.points import (
     finished,
 )
 from sim_core.fields.errors import ScenarioError
-from sim_core.traffic.csv_rows import Row, commas_note, field_number, places_of, rows_of
+from sim_core.traffic.csv_rows import Row, commas_notes, field_number, places_of, rows_of
 from sim_core.traffic.remarks import doubts, extent
 from sim_core.traffic.requests import requests_of
 
@@ -44,8 +44,7 @@ def _columns(text: str, names: tuple[str, ...], name: str) -> tuple[pd.DataFrame
         commas += bool(row.surplus)
         lines.append(row.line)
         numbers.append([field_number(row.fields, place) for place in places])
-    if commas:
-        notes.append(commas_note(commas))
+    notes += commas_notes(commas)
     if first is not None:
         notes.append(_surplus_note(first, surplus))
         if not numbers:

@@ -25,12 +25,12 @@ from sim_core.evidence.own.formats.points import (
     finished,
     first_number,
     first_object,
+    ms_of,
     relative,
     sent_words,
     whole,
 )
 from sim_core.evidence.own.formats.reports.numbers import (
-    TO_MS,
     length_cv,
     load_sent,
     per_token_ms,
@@ -155,10 +155,7 @@ def _genai_bench(content: Content) -> Upload:
 
 def _genai_bench_point(entry: dict[str, Any]) -> OwnPoint:
     """Return one run; under a rate, `num_concurrency` holds the rate."""
-    whole_run, unit_ms = (
-        as_object(entry.get("aggregated_metrics")),
-        TO_MS.get(str(entry.get("_time_unit", "s")), NAN),
-    )
+    whole_run, unit_ms = as_object(entry.get("aggregated_metrics")), ms_of(entry.get("_time_unit"), "s")
     stats = as_object(whole_run.get("stats"))
     rate = above_zero(whole_run, "arrival_requests_per_second")
     sent = load_sent(rate, 0 if rate > 0 else tally(whole_run, "num_concurrency"))

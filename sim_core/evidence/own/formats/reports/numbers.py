@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import TypedDict
 
 from sim_core.evidence.own.formats.points import (
@@ -11,20 +10,11 @@ from sim_core.evidence.own.formats.points import (
     above_zero,
     as_object,
     first_number,
+    ms_of,
     relative,
     whole,
 )
 
-TO_MS: Mapping[str, float] = {
-    "ns": 1e-6,
-    "us": 1e-3,
-    "ms": 1.0,
-    "s": 1e3,
-    "sec": 1e3,
-    "seconds": 1e3,
-    "ms/token": 1.0,
-    "s/token": 1e3,
-}
 EVEN_CV = 0.01  # of gaps that a tool spaces evenly: a gamma process has no variation of 0
 NORMAL_QUARTILES = 1.349  # standard deviations between the quartiles of a normal distribution
 NORMAL_90 = 2.563  # ... and between its 10th and 90th percentiles
@@ -64,9 +54,8 @@ def load_sent(rate_per_s: float, clients: int, *, even: bool = False) -> SentLoa
 
 def in_ms(entry: object, *keys: str) -> float:
     """Return the first number above 0 of a statistic that names its unit. [ms]"""
-    return above_zero(entry, *keys) * TO_MS.get(
-        str(as_object(entry).get("units", as_object(entry).get("unit"))), NAN
-    )
+    named = as_object(entry)
+    return above_zero(entry, *keys) * ms_of(named.get("units", named.get("unit")))
 
 
 def tally(entry: object, *keys: str) -> int:
@@ -102,10 +91,6 @@ def per_token_ms(e2e_ms: float, ttft_ms: float, output_tokens: float) -> float:
 
 
 # --- what is said ---------------------------------------------------------------------------------
-
-
-def requests_word(number: int) -> str:
-    return f"{number:,} request" + ("s" if number != 1 else "")
 
 
 def source_note(tool: str, version: object = "", model: object = "", device: object = "") -> list[str]:

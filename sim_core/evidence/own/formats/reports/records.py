@@ -27,13 +27,11 @@ from sim_core.evidence.own.formats.points import (
     failures,
     finished,
     first_number,
+    ms_of,
     relative,
     whole,
 )
-from sim_core.evidence.own.formats.reports.numbers import (
-    TO_MS,
-    requests_word,
-)
+from sim_core.fields.texts import counted
 from sim_core.traffic.requests import Requests, requests_of
 
 ALL_AT_ONCE = 0.05  # of an answer's time within which all requests were sent
@@ -72,7 +70,7 @@ def records_point(records: Records, tool: str) -> OwnPoint:
     rows = _rows(records) if full.all() and full.size else None
     known = f", {clients:,} clients" if arrivals == "closed" else ""
     return OwnPoint(
-        name=requests_word(start_s.size) + known,
+        name=counted(start_s.size, "request") + known,
         tool=tool,
         arrivals=arrivals if arrivals != "trace" or rows is not None else "",
         concurrency=clients,
@@ -153,9 +151,11 @@ def _aiperf(content: Content) -> Upload:
     words, too_many = failures(len(answered), len(profiled) - len(answered) - cancelled)
     notes = list(words)
     if cancelled:
-        notes.append(f"{requests_word(cancelled)} cancelled; the figures are those of the others.")
+        notes.append(f"{counted(cancelled, 'request')} cancelled; the figures are those of the others.")
     if len(profiled) < len(entries):
-        notes.append(f"{requests_word(len(entries) - len(profiled))} of other phases (warm-up) left out.")
+        notes.append(
+            f"{counted(len(entries) - len(profiled), 'request')} of other phases (warm-up) left out."
+        )
     turns = sum(first_number(_about(entry), "turn_index") > 0 for entry in answered)
     if turns:
         notes.append(
@@ -190,7 +190,7 @@ def _clock_s(value: object) -> float:
 def _metric(metrics: dict[str, Any], key: str) -> float:
     """Return a metric's value: a length in tokens, a time in ms whatever its unit."""
     block = as_object(metrics.get(key))
-    timed = 1.0 if key.endswith(("length", "count")) else TO_MS.get(str(block.get("unit", "ms")), NAN)
+    timed = 1.0 if key.endswith(("length", "count")) else ms_of(block.get("unit"), "ms")
     return above_zero(block, "value") * timed
 
 
@@ -280,7 +280,7 @@ def _aiperf_runs_point(entry: dict[str, Any]) -> OwnPoint:
     def mean(key: str) -> float:
         block = as_object(metrics.get(key))
         timed = key.startswith(("time_", "request_latency", "inter_"))
-        return above_zero(block, "mean") * (TO_MS.get(str(block.get("unit", "ms")), NAN) if timed else 1.0)
+        return above_zero(block, "mean") * (ms_of(block.get("unit"), "ms") if timed else 1.0)
 
     prompt, output = (mean(f"{side}_sequence_length_avg") for side in ("input", "output"))
     spreads = [
