@@ -13,8 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sim_core.sweep.capacity import seeded as seeded
-
 SEEDS = 5
 T_95 = 2.776  # Student's t for 4 degrees of freedom, two-sided 95%
 ALIKE_FRAC = 0.005  # closer than the search looks: no difference

@@ -161,4 +161,4 @@ def test_no_room_hands_on_what_another_defines() -> None:
     """Oracle: `X as X` is how a module says so; names are imported from where they are defined."""
     again = re.compile(r"^from .* import .*\b(\w+) as \1\b", re.MULTILINE)
     found = {path.name for path in SOURCES if again.search(path.read_text(encoding="utf-8"))}
-    assert found <= {"ranges.py"}  # `seeded`, which its readers want beside `SEEDS`
+    assert found == set()

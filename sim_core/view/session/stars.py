@@ -15,9 +15,9 @@ from sim_core.engine.work import SpentUp
 from sim_core.evidence import trust
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.scenario import Scenario
-from sim_core.sweep.capacity import best_within, comparable
+from sim_core.sweep.capacity import best_within, comparable, seeded
 from sim_core.sweep.frontier import as_done
-from sim_core.sweep.ranges import SEEDS, are_alike, seeded
+from sim_core.sweep.ranges import SEEDS, are_alike
 from sim_core.sweep.remembered import Remembered
 from sim_core.view.drawing.figures import Row, Y, drawable
 from sim_core.view.session import sweeps
