@@ -17,7 +17,7 @@ from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 from sim_core.traffic.draws import mean_lengths
 from sim_core.view.disaggregation import figures as disaggregation_figures
 from sim_core.view.disaggregation.figures import ratio_name
-from sim_core.view.drawing.verdicts import WITHHELD, is_withheld
+from sim_core.view.drawing.verdicts import WITHHELD, Limits, broken_briefly, is_withheld
 from sim_core.view.drawing.words import duration, number, percent, quantity
 from sim_core.view.parts import actions, controls, pieces, trust_badge
 from sim_core.view.parts.chart import Heading, chart
@@ -97,10 +97,7 @@ def pools_finding(found: Ways, best: dict[str, Any] | None) -> str:
     more = disaggregation.gain_of(best["served_per_s"], one)
     name = ratio_name(best)
     if more > SAME:
-        text = (
-            f"At {load} two pools pay: split as {name} they serve {_more(more)} within the limits than one "
-            "pool"
-        )
+        text = f"At {load} two pools pay: split as {name} they serve {_more(more, ' within the limits')}"
     elif more < -SAME:
         text = (
             f"At {load} two pools do not pay: even split as {name} they serve {percent(-more)} less than one "
@@ -111,17 +108,21 @@ def pools_finding(found: Ways, best: dict[str, Any] | None) -> str:
     if best["prefill_workers"] != found.two.prefill_workers:
         own = disaggregation.gain_of(found.two_point["served_per_s"], one)
         text += f"; split as {ratio_name(_sizes(found.two))} it is {_against(own)}"
-    return text + "."
+    words = broken_briefly(best, Limits(found.two.slo_ttft_ms, found.two.slo_tpot_ms))
+    return f"{text}. At p{found.two.slo_percentile:g}, {name} still {words}." if words else f"{text}."
 
 
 def _sizes(scenario: Scenario) -> dict[str, int]:
     return {"prefill_workers": scenario.prefill_workers, "decode_workers": scenario.decode_workers}
 
 
-def _more(gain: float) -> str:
+def _more(gain: float, within: str = "") -> str:
+    """Return how much more than one pool two serve, for a gain above 0."""
     if math.isinf(gain):
-        return "requests, and one pool none,"
-    return f"{number(1 + gain, 2)} times as much" if gain >= 1 else f"{percent(gain)} more"
+        return f"requests{within}, and one pool none"
+    if gain >= 1:
+        return f"{number(1 + gain, 2)} times as much{within} as one pool"
+    return f"{percent(gain)} more{within} than one pool"
 
 
 def _against(gain: float) -> str:
@@ -129,7 +130,7 @@ def _against(gain: float) -> str:
         return "nothing"
     if abs(gain) <= SAME:
         return "the same as one pool"
-    return f"{_more(gain)} than one pool" if gain > 0 else f"{percent(-gain)} less than one pool"
+    return _more(gain) if gain > 0 else f"{percent(-gain)} less than one pool"
 
 
 # The ratio
