@@ -31,7 +31,7 @@ from sim_core.price.price import Method, Price, price_of
 from sim_core.price.step_cost import Transfer
 from sim_core.price.work import BYTES_PER_VALUE
 from sim_core.scenario.profiles import EngineProfile
-from sim_core.scenario.scenario import Scenario, model_of
+from sim_core.scenario.scenario import FIELDS, Scenario, model_of
 
 
 class PoolPrices(NamedTuple):
@@ -89,6 +89,12 @@ def one_pool_of(scenario: Scenario) -> Scenario:
     """
     devices = decode_of(scenario).tensor_parallel
     devices = devices if scenario.accelerators % devices == 0 else 1
+    most = int(FIELDS["replicas"].high)
+    if scenario.accelerators // devices > most:
+        raise ScenarioError(
+            f"{scenario.prefill_workers} prefill and {scenario.decode_workers} decode workers are "
+            f"{scenario.accelerators // devices} engines as one pool; the limit is {most}. Take fewer."
+        )
     whole = _pool(scenario, devices, scenario.accelerators // devices)
     return whole.replace(router="least_loaded")
 

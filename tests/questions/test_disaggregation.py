@@ -14,6 +14,7 @@ from sim_core import load_scenario
 from sim_core.command.main import main
 from sim_core.engine.run import run
 from sim_core.evidence import trust
+from sim_core.fields.errors import ScenarioError
 from sim_core.price.pools import one_pool_of
 from sim_core.questions import disaggregation
 from sim_core.scenario.link.page_settings import SETTINGS
@@ -240,3 +241,12 @@ def test_one_pool_of_any_split_has_its_devices() -> None:
         decode_tensor_parallel=8,
     )  # fmt: skip
     assert (one_pool_of(split).tensor_parallel, one_pool_of(split).replicas) == (1, 28)
+
+
+def test_too_many_workers_for_one_pool_are_named_as_they_are_set() -> None:
+    """Oracle: the fields of the sidebar, 256 each, and the limit of one pool's engines."""
+    wide = load_scenario("policy=disaggregated&prefill_workers=256&decode_workers=256")
+    with pytest.raises(
+        ScenarioError, match=r"256 prefill and 256 decode workers are 512 engines .* limit is 256"
+    ):
+        disaggregation.one_pool_of(wide)

@@ -42,7 +42,7 @@ def show(scenario: Scenario) -> None:
         found = disaggregation.ways(_neutral(scenario), state.view_number("pool_load"))
         view(found, scenario)
     except ScenarioError as error:
-        pieces.say(str(error))
+        pieces.say_why(error)
         _dials(scenario)
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import streamlit as st
 
+from sim_core.fields.errors import ScenarioError
 from sim_core.view.drawing.templates import Markup, render
 from sim_core.view.drawing.verdicts import OVERLOADED, WITHHELD, holding, is_withheld
 from sim_core.view.drawing.words import number, percent
@@ -21,6 +22,12 @@ def say(finding: str, *notes: str, more: Markup | None = None) -> None:
     notes = tuple(note for note in notes if note)
     record.begin_record(finding, notes)
     st.html(render("parts/say.html", finding=finding, notes=notes, more=more or ""))
+
+
+def say_why(error: ScenarioError) -> None:
+    """Show as the finding why there is none."""
+    text = str(error)
+    say(text[:1].upper() + text[1:])
 
 
 def nothing(places: int = 1) -> None:

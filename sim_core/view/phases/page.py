@@ -54,7 +54,7 @@ def show(scenario: Scenario) -> None:
     try:
         view[state.view("phases")](scenario)
     except ScenarioError as error:
-        pieces.say(str(error))
+        pieces.say_why(error)
 
 
 # Roofline

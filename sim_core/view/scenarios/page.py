@@ -62,7 +62,7 @@ def show(scenario: Scenario) -> None:
     try:
         found = study(scenario)
     except ScenarioError as error:
-        pieces.say(str(error))
+        pieces.say_why(error)
         return
     view(found, scenario)
 

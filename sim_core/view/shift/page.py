@@ -65,7 +65,7 @@ def show(scenario: Scenario) -> None:
         view(scenario, top)
     except ScenarioError as error:
         with top:
-            pieces.say(str(error))
+            pieces.say_why(error)
 
 
 # What the strategies make of it

@@ -16,33 +16,42 @@ from sim_core.view.shift.sidebar import SAME, span_words
 
 def adapting_finding(study: Study, known: Mapping[str, Outcome]) -> str:
     """Return in a sentence or two what adapting brings here."""
-    fixed = known["fixed"].attainment_frac
+    share = {name: outcome.attainment_frac for name, outcome in known.items()}
     adaptive = [name for name in ("reactive", "predictive") if name in known]
-    text = f"A fixed split keeps both limits for {percent(fixed)} of the requests"
-    if adaptive:
-        best = max(adaptive, key=lambda name: known[name].attainment_frac)
-        share = known[best].attainment_frac
-        verb = "adapting pays" if share > fixed + SAME else "adapting hurts" if share < fixed - SAME else ""
-        how = "the reactive strategy" if best == "reactive" else "the predictive strategy"
-        text += f"; {verb + ': ' if verb else ''}{how} for {percent(share)}"
-        text += " too" if not verb else ""
-    text += "."
-    hindsight = known["hindsight"].attainment_frac if "hindsight" in known else fixed
-    if hindsight > fixed + SAME:
-        text = text.replace(
-            "A fixed split keeps",
-            f"The fixed split for the mean (another one would reach {percent(hindsight)}) keeps",
-        )
+    best = max(adaptive, key=lambda name: share[name], default="")
+    text = _adapting_words(share, best)
     if "one_pool" in known:
-        one = known["one_pool"].attainment_frac
-        most = max(known[name].attainment_frac for name in ("fixed", *adaptive))
+        one, most = share["one_pool"], max(share[name] for name in ("fixed", *adaptive))
         how = "more" if one > most + SAME else "as much" if one > most - SAME else "less"
         text += f" One pool without a split serves {how}: {percent(one)}."
-    if "free" in known and "oracle" in known:
-        oracle, free = known["oracle"].attainment_frac, known["free"].attainment_frac
-        if free - oracle > SAME:
-            text += f" Perfect foresight would reach {percent(oracle)}, and free moves {percent(free)}."
+    if "free" in known and "oracle" in known and share["free"] - share["oracle"] > SAME:
+        text += (
+            f" Perfect foresight would reach {percent(share['oracle'])}, and free moves "
+            f"{percent(share['free'])}."
+        )
     return text
+
+
+def _adapting_words(share: Mapping[str, float], best: str) -> str:
+    """Return what the best adaptive strategy brings beside the fixed split for the mean, and a better one."""
+    fixed = share["fixed"]
+    hindsight = share.get("hindsight", fixed)
+    other = hindsight > fixed + SAME
+    which = "The fixed split for the mean" if other else "A fixed split"
+    text = f"{which} keeps both limits for {percent(fixed)} of the requests"
+    how = f"the {best} strategy"
+    if other and best and hindsight > share[best] - SAME:
+        return (
+            f"{text}; another split pays, not adapting: {percent(hindsight)}, {how} {percent(share[best])}."
+        )
+    if other:
+        text = text.replace(" keeps", f" (another one would reach {percent(hindsight)}) keeps")
+    if not best:
+        return f"{text}."
+    gain = share[best] - fixed
+    if abs(gain) <= SAME:
+        return f"{text}; {how} for {percent(share[best])} too."
+    return f"{text}; adapting {'pays' if gain > 0 else 'hurts'}: {how} for {percent(share[best])}."
 
 
 def move_words(scenario: Scenario) -> str:

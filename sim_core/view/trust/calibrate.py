@@ -74,7 +74,7 @@ def show(scenario: Scenario) -> None:
     try:
         engine = calibrated(scenario)
     except ScenarioError as error:
-        pieces.say(str(error))
+        pieces.say_why(error)
         intake()
         return
     pieces.say(fit_finding(engine), *fit_notes(engine))

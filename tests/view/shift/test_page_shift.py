@@ -21,6 +21,7 @@ from sim_core.scenario.link.read import from_query
 from sim_core.scenario.link.write import to_query
 from sim_core.scenario.ready import ready_scenario
 from sim_core.view.drawing.words import percent
+from sim_core.view.shift import words as shift_words
 from sim_core.view.shift.pays import known_row
 from tests.places import ROOT
 from tests.visits import address, finding, healthy, open_page, said
@@ -204,3 +205,34 @@ def test_the_command_sweeps_volatility(capsys) -> None:
     assert main(["shift", query, "--volatility", "--format", "csv"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [float(row["dwell_reallocations"]) for row in rows] == list(SWEEP)
+
+
+@pytest.mark.parametrize(
+    ("share", "best", "words"),
+    [
+        ({"fixed": 0.9}, "", "A fixed split keeps both limits for 90 % of the requests."),
+        (
+            {"fixed": 0.5, "predictive": 0.95},
+            "predictive",
+            "; adapting pays: the predictive strategy for 95 %.",
+        ),
+        ({"fixed": 0.9, "reactive": 0.5}, "reactive", "; adapting hurts: the reactive strategy for 50 %."),
+        ({"fixed": 0.9, "reactive": 0.9}, "reactive", "; the reactive strategy for 90 % too."),
+        (
+            {"fixed": 0.28, "hindsight": 0.99, "predictive": 0.95},
+            "predictive",
+            "; another split pays, not adapting: 99 %, the predictive strategy 95 %.",
+        ),
+        (
+            {"fixed": 0.28, "hindsight": 0.5, "predictive": 0.95},
+            "predictive",
+            "(another one would reach 50 %) keeps both limits for 28 % of the requests; adapting pays: the "
+            "predictive strategy for 95 %.",
+        ),
+    ],
+)
+def test_adapting_pays_only_where_no_other_split_does_as_well(
+    share: dict[str, float], best: str, words: str
+) -> None:
+    """Oracle: by hand, from the shares."""
+    assert shift_words._adapting_words(share, best).replace("\u202f", " ").endswith(words)

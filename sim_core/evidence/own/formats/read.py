@@ -226,7 +226,10 @@ def _refuse(content: Content) -> NoReturn:
     if is_profile(text.encode("utf-8", "replace")):
         raise ScenarioError(f"{name} is an engine profile, not a measurement. Give it with --profile.")
     if _is_trace(content):
-        raise ScenarioError(f"{name} is a trace: it holds no measurement. Replay it with --trace.")
+        raise ScenarioError(
+            f"{name} is a trace: it holds no measurement. "
+            "Replay it with --trace, or upload it on the page Traffic shift."
+        )
     if {"arrival_s", "prompt_tokens", "output_tokens"} <= set(heads):
         raise ScenarioError(
             f"{name} is a trace: it has no ttft_ms and e2e_ms. Add them, or replay it with --trace."
