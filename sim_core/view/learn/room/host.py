@@ -131,11 +131,17 @@ def _ask_again(store: Rooms, place: Place, room: Room) -> None:
         st.container(border=True, key="room_sure"),
         st.container(horizontal=True, vertical_alignment="center"),
     ):
-        sent, here = len(store.guesses(room)), store.here(place.code)
-        st.markdown(f"**Only {sent} of {here} have predicted.** Reveal the answer all the same?")
+        _so_few(store, place)
         to = (room.lesson, room.step, "reveal")
         st.button("Reveal it", key="room_reveal_anyway", on_click=_turn, args=(store, place, to, True))
         st.button("Wait", key="room_reveal_wait", on_click=_wait, type="tertiary")
+
+
+@st.fragment(run_every=HOST_S)
+def _so_few(store: Rooms, place: Place) -> None:
+    with patience():
+        sent, here = len(store.guesses(store.room(place.code))), store.here(place.code)
+        st.markdown(f"**Only {sent} of {here} have predicted.** Reveal the answer all the same?")
 
 
 def _wait() -> None:
