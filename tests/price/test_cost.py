@@ -306,10 +306,11 @@ def test_layouts_that_do_not_divide_are_refused(changes, says):
 
 def test_prices_are_shared_between_scenarios_that_differ_in_traffic_alone():
     """Rates, lengths, seeds and limits do not change what a step costs; the price is the same object."""
-    base = price_of(Scenario())
-    other = Scenario(arrival_per_s=3.0, prompt_tokens=7, seed=4, slo_tpot_ms=9.0, requests=10)
+    kept = Scenario(link_gb_per_s=443.0)  # which no other test has asked for
+    base = price_of(kept)
+    other = kept.replace(arrival_per_s=3.0, prompt_tokens=7, seed=4, slo_tpot_ms=9.0, requests=10)
     assert price_of(other) is base
-    fewer = price_of(Scenario(max_batch=64))
+    fewer = price_of(kept.replace(max_batch=64))
     assert fewer is not base
     assert fewer.step.token_s is base.step.token_s
 

@@ -24,11 +24,11 @@ from streamlit.runtime.scriptrunner_utils.script_requests import ScriptRequestTy
 
 from sim_core.engine.work import Allowance, allowed
 from sim_core.fields.errors import ScenarioError, shown
-from sim_core.scenario.scenario import Scenario
 from sim_core.sweep.remembered import Remembered
 
 LOOK_S = 0.1  # between two looks at who still waits
 Cuts = Mapping[tuple[str, float], float]
+Address = frozenset[tuple[str, str]]
 
 
 class Budget(NamedTuple):
@@ -85,12 +85,12 @@ def of_view() -> Iterator[Allowance]:
 # --- what was left out ----------------------------------------------------------------------------
 
 # A later look at the same view finds its results, and must find what they leave out.
-_known: Remembered[tuple[str, Scenario, Budget], Cuts] = Remembered(512)
+_known: Remembered[tuple[str, Address, Budget], Cuts] = Remembered(512)
 
 
-def cuts(page: str, scenario: Scenario, found: Cuts) -> Cuts:
-    """Return what a page leaves out for a scenario: as found now, else as found when it was worked out."""
-    key = page, scenario, BUDGET
+def cuts(page: str, address: Mapping[str, str], found: Cuts) -> Cuts:
+    """Return what a page leaves out at an address: as found now, else as found when it was worked out."""
+    key = page, frozenset(address.items()), BUDGET
     before = _known.get(key) or {}
     if found.items() <= before.items():
         return before

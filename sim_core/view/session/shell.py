@@ -86,7 +86,8 @@ def _answer(show: Callable[[Scenario], None]) -> None:
             budget.end_overtaken()
         except (ScenarioError, work.SpentUp) as error:
             st.warning(literal(str(error)), icon=":material/hourglass_disabled:")
-    left_out = budget.words(budget.cuts(st.session_state.get("shown_page", ""), scenario, given.cuts))
+    page = st.session_state.get("shown_page", "")
+    left_out = budget.words(budget.cuts(page, state.address_parameters(), given.cuts))
     if left_out:
         place.caption(f":material/content_cut: {left_out}")
     state.publish()

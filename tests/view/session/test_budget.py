@@ -77,6 +77,17 @@ def test_a_page_says_what_it_leaves_out(views: list[Allowance]) -> None:
     assert views[1].cuts == {}  # all was known
 
 
+def test_what_is_left_out_belongs_to_one_address_and_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: by hand: known again at the same address, unknown in another view and under another budget."""
+    cut, wide = {("requests", 200.0): 100.0}, {"requests": "200", "vary": "replicas"}
+    assert budget.cuts("A", wide, cut) == cut
+    assert budget.cuts("A", wide, {}) == cut
+    assert budget.cuts("A", {"requests": "200"}, {}) == {}
+    assert budget.cuts("B", wide, {}) == {}
+    monkeypatch.setattr(budget, "BUDGET", SMALL)
+    assert budget.cuts("A", wide, {}) == {}
+
+
 def test_the_default_scenario_leaves_out_nothing() -> None:
     """Oracle: the usual budget, and no word of it on any page."""
     for page in PAGES:
