@@ -241,6 +241,7 @@ STREAMS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @each(STREAMS)
 def test_streams(name: str) -> None:
     """Oracle: the sentence, the clock, and the sockets."""

@@ -223,6 +223,7 @@ def test_words_of_a_target() -> None:
     assert "No change of one spec alone is enough" in none
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "query",
     [

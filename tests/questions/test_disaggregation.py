@@ -180,6 +180,7 @@ def test_every_view_runs(view: str, query: dict[str, str]) -> None:
     assert address(app).get("pools", "ratio") == view
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", [
     {"model": "llama-3.1-405b"}, {"prefill_workers": "1", "decode_workers": "1"}, {"arrivals": "trace"},
     {"arrivals": "offline"},

@@ -28,6 +28,7 @@ def visit(**address: str) -> AppTest:
     return healthy(open_page(PAGE, **({"requests": "300"} | address)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize(
     "name",
@@ -41,6 +42,7 @@ def test_every_view_of_every_ready_scenario(view: str, name: str) -> None:
     assert finding(visit(**address, phases=view))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize(
     "address",

@@ -53,6 +53,7 @@ def slow(address: dict[str, str]):
     return pytest.param(address, marks=pytest.mark.slow)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "address",
     [

@@ -67,6 +67,7 @@ def test_every_strategy_over_time(strategy: str) -> None:
     assert "…" not in said(app)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shown", VIEWS)
 @pytest.mark.parametrize(
     "changes",
