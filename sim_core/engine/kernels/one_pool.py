@@ -25,7 +25,7 @@ def advance(s, arrays, cost, rules, until_s):
     This is the one place that calls the three kinds of step, and they are compiled into it: a call that
     passes a arrays costs forty times what it does.
     """
-    while s.unfinished > 0 and not is_over(arrays, ONE):
+    while s.unfinished > 0 and not is_over(arrays.turns, arrays.stop, ONE):
         if s.running == 0 and waiting_head(s, arrays.requests) == NOBODY:
             if s.queue_head == NOBODY or arrays.requests[s.queue_head].arrival_s >= until_s:
                 return
@@ -96,7 +96,7 @@ def run_balanced(states, stacked, cost, rules, drain_rules, arrival_s, prompt_to
         open_engine(states[replica], rules)
         states[replica].released = stacked.requests.size
     for i in range(stacked.requests.size):
-        if is_over(stacked, ONE):
+        if is_over(stacked.turns, stacked.stop, ONE):
             return
         chosen = 0
         for replica in range(states.size):

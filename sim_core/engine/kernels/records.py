@@ -185,9 +185,9 @@ def replica_of(stacked, replica):
 
 
 @inlined
-def is_over(arrays, turns):
+def is_over(left, stop, turns):
     """Count turns of a loop, and return whether the run ends before its time: it has used up those it has,
     or nobody waits for it.
     """
-    arrays.turns[0] -= turns
-    return arrays.turns[0] < 0 or arrays.stop[0] != 0
+    left[0] -= turns
+    return left[0] < 0 or stop[0] != 0

@@ -210,7 +210,7 @@ def run_static(states, arrays, cost, rules, arrival_s, prompt_tokens, output_tok
     count = arrays.requests.size
     s.released = min(concurrency, count) if concurrency > 0 else count
     first = ZERO
-    while first < count and not is_over(arrays, ONE):
+    while first < count and not is_over(arrays.turns, arrays.stop, ONE):
         start_s = batch_start_s(s, arrays.requests, rules, first)
         wait_until(s, rules, start_s)
         end = batch_end(s, arrays.requests, rules, first, start_s)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from sim_core.engine.compiling import inner
 from sim_core.engine.kernels.answers.select import BLOCKS, STUDENT
+from sim_core.engine.kernels.records import ZERO
 
+END = np.int64(BLOCKS)  # a bare number would be a type of its own
 DRIFT = 0.0005
 FILLING = 0.02
 FAST = 0.2
@@ -37,7 +41,7 @@ def noise_of_growth(values):
 @inner
 def is_undrained(ttft_ms, count):
     """Return whether no request of the last third waits as little as those of the first tenth on average."""
-    early_ms = mean_of(ttft_ms, 0, count // 10)
+    early_ms = mean_of(ttft_ms, ZERO, count // 10)
     lowest_ms = math.inf
     for i in range(count - count // 3, count):
         lowest_ms = min(lowest_ms, ttft_ms[i])
@@ -48,7 +52,7 @@ def is_undrained(ttft_ms, count):
 def is_steady_growth(means_ms):
     """Return whether each third of the blocks waits longer than the one before."""
     third = BLOCKS // 3
-    early_ms, late_ms = mean_of(means_ms, 0, third), mean_of(means_ms, BLOCKS - third, BLOCKS)
+    early_ms, late_ms = mean_of(means_ms, ZERO, third), mean_of(means_ms, BLOCKS - third, END)
     return early_ms < mean_of(means_ms, third, BLOCKS - third) < late_ms
 
 
@@ -73,9 +77,9 @@ def queue_grows(arrival_s, count, work):
     means_ms = work.chosen
     for block in range(BLOCKS):
         means_ms[block] = mean_of(work.ttft_ms, block * size, (block + 1) * size)
-    span_ms = (mean_of(arrival_s, last * size, BLOCKS * size) - mean_of(arrival_s, 0, size)) * 1e3
+    span_ms = (mean_of(arrival_s, last * size, BLOCKS * size) - mean_of(arrival_s, ZERO, size)) * 1e3
     growth_ms = means_ms[last] - means_ms[0]
-    if span_ms <= 0.0 or growth_ms <= max(DRIFT * span_ms, FILLING * mean_of(work.e2e_ms, 0, count)):
+    if span_ms <= 0.0 or growth_ms <= max(DRIFT * span_ms, FILLING * mean_of(work.e2e_ms, ZERO, count)):
         return False
     noise_ms = noise_of_growth(means_ms)
     if growth_ms > STUDENT * noise_ms:

@@ -106,14 +106,6 @@ def at(values, count, wanted, binned, work):
 
 
 @inner
-def percentile(values, count, wanted, work):
-    """Return one percentile of the first `count` values; NaN of none."""
-    if count == 0:
-        return math.nan
-    return at(values, count, wanted, bin_values(values, count, work.bins), work)
-
-
-@inner
 def percentiles(values, count, wanted, found, work):
     """Write percentiles of the first `count` values to `found`; NaN of none.
 

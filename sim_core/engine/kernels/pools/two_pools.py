@@ -138,12 +138,12 @@ def decode_until(c, prefill, decode, links, heap, event_s):
     While a step may let a client send again, make room for a waiting prompt or end a worker's work in its
     pool, steps run one at a time, that of the worker furthest behind first.
     """
-    requests = decode.stacked.requests
+    stacked, requests = decode.stacked, decode.stacked.requests
     closed = c.released < requests.size
     at_once = c.blocked == 0 and not closed and c.draining == 0
     while True:
         d = furthest_behind(decode.states, requests, event_s)
-        if d == NOBODY or is_over(decode.stacked, scan_turns(decode.states)):
+        if d == NOBODY or is_over(stacked.turns, stacked.stop, scan_turns(decode.states)):
             return False
         s = decode.states[d]
         until_s = event_s
@@ -209,11 +209,11 @@ def advance_pools(clerks, prefill, decode, links, clients, moving, untils_s):
     prompt arrives at the decode pool, a prefill worker starts; decode workers run all steps that start
     before. `clients.sent_s` holds the arrivals; in a closed loop it is completed here.
     """
-    requests, c, heap = decode.stacked.requests, clerks[0], clients.again_s
-    senders, stages = links.senders, links.stages
+    stacked, requests = decode.stacked, decode.stacked.requests
+    c, heap, senders, stages = clerks[0], clients.again_s, links.senders, links.stages
     begin_moves(c, decode, links, moving)
     part = 0
-    while part < untils_s.size and not is_over(decode.stacked, scan_turns(decode.states)):
+    while part < untils_s.size and not is_over(stacked.turns, stacked.stop, scan_turns(decode.states)):
         until_s = untils_s[part]
         if c.draining > 0:
             finish_moves(c, senders, decode, moving)
