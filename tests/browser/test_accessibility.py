@@ -43,7 +43,11 @@ def test_no_room_has_a_serious_finding(visit: Callable[..., Visit], scheme: str)
     code = host.page.locator(".bs-code").inner_text()
     one = visit(f"/Room?room={code}", SHOWS["/Room"], color_scheme=scheme)
     assert [serious_findings(visitor) for visitor in (host, one)] == [[], []]
+    host.page.get_by_role("button", name="Start").click()
+    host.page.wait_for_selector("text=predicted")
+    host.page.wait_for_timeout(1500)
     host.page.keyboard.press("ArrowRight")
+    host.page.get_by_role("button", name="Reveal it").click()
     for visitor in (host, one):
         visitor.page.wait_for_selector(".bs-answer")
         visitor.page.wait_for_selector(PLOTTED)
