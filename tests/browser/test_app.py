@@ -51,7 +51,7 @@ def test_a_move_sends_little(visit: Callable[..., Visit]) -> None:
     sizes.clear()
     one.nudge("Memory bandwidth", 1)
     one.page.wait_for_timeout(500)
-    assert 20 < len(sizes) <= 34  # one holds the place of what a view leaves out
+    assert 20 < len(sizes) <= 33
     assert 20_000 < sum(sizes) <= 40_000
 
 

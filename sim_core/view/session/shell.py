@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 from streamlit.errors import StreamlitAPIException
 
 from sim_core.engine import work
@@ -72,13 +73,16 @@ def draw(show: Callable[[Scenario], None], sidebar: Callable[[Scenario], None] |
     scenario = begin()
     if sidebar is not None:
         sidebar(scenario)
-    _answer(show)
+    _answer(show, st.empty())
 
 
 @st.fragment(key=ANSWER)
-def _answer(show: Callable[[Scenario], None]) -> None:
-    """Show what a page says of the session's scenario, which a control may have changed, and publish it."""
-    scenario, place = st.session_state.scenario, st.empty()
+def _answer(show: Callable[[Scenario], None], place: DeltaGenerator) -> None:
+    """Show what a page says of the session's scenario, which a control may have changed, and publish it.
+
+    What it leaves out stands at a place before it, which costs a move nothing while nothing is left out.
+    """
+    scenario = st.session_state.scenario
     with budget.of_view() as given:
         try:
             show(scenario)
@@ -90,6 +94,9 @@ def _answer(show: Callable[[Scenario], None]) -> None:
     left_out = budget.words(budget.cuts(page, state.address_parameters(), given.cuts))
     if left_out:
         place.caption(f":material/content_cut: {left_out}")
+    elif st.session_state.get("left_out"):
+        place.empty()
+    st.session_state.left_out = left_out
     state.publish()
 
 
