@@ -56,6 +56,19 @@ def test_another_strategy_moves_the_pools(visit: Callable[..., Visit]) -> None:
     one.until(lambda: one.chart(pools) != before)
 
 
+def test_the_work_can_be_stopped_and_goes_on(visit: Callable[..., Visit]) -> None:
+    """Oracle: after a stop points are missing; going on brings them. All take many seconds on any machine."""
+    one = visit("/Traffic_shift?slo_tpot_ms=15&shift=pays&seed=5")
+    points = "chart.data.reduce((sum, trace) => sum + Array.from(trace.y).filter(Number.isFinite).length, 0)"
+    one.page.get_by_role("button", name="Stop").click()
+    one.page.wait_for_selector("text=Stopped")
+    some = one.chart(points)
+    one.page.get_by_role("button", name="Go on").click()
+    one.page.wait_for_selector("text=Stopped", state="hidden")
+    one.until(lambda: one.page.get_by_role("button", name="Stop").count() == 0, seconds=120)
+    one.until(lambda: one.chart(points) > some)
+
+
 def test_what_waits_is_worked_out_when_asked_for(visit: Callable[..., Visit]) -> None:
     """Oracle: of seven hours a view leaves some out and something open; going on closes it."""
     one = visit("/Traffic_shift?demand_hours=7&slo_tpot_ms=15&shift=strategies&seed=5")

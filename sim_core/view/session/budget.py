@@ -15,11 +15,11 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import streamlit as st
-from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.scriptrunner import StopException, get_script_run_ctx
 from streamlit.runtime.scriptrunner_utils.script_requests import ScriptRequestType
 
 from sim_core.engine.work import Allowance, allowed
@@ -163,7 +163,7 @@ def nobody_waits(requests: Any) -> bool:
     return state == ScriptRequestType.STOP
 
 
-def end_overtaken() -> None:
+def end_overtaken() -> NoReturn:
     """End a run that nobody waits for: for the visitor's next move where there is one."""
     st.session_state.get("scenario")  # a closed tab, or a move that concerns the whole page, ends it here
-    st.stop()
+    raise StopException  # `st.stop` would drop a move that waits, of a control within the answer
