@@ -40,6 +40,7 @@ LOGGED = 50.0  # times as much as a turn costs one that is logged, and drawn
 ESTIMATED = 0.0  # in place of a number of runs
 RUNS = 8  # that a view makes if nobody says how many
 HEAVY_S = 0.5  # a view that has cost more stands back behind those of other visitors
+LEEWAY = 2.0  # times its part of the allowance before a run ends: with many workers estimates are that wide
 ENOUGH = 3.0  # times its allowance, and a view makes no further run
 STAND_BACK = 3  # about half as much of a busy core as who does not
 POLL_S = 0.05
@@ -223,7 +224,7 @@ def turns(log: bool = False) -> Turns:
     given = _allowance.get()
     if given is None:
         return Turns(np.array([NEVER], np.int64), _GO_ON)
-    most = min(_run_s(given) / TURN_S / (LOGGED if log else 1.0), NEVER)
+    most = min(LEEWAY * _run_s(given) / TURN_S / (LOGGED if log else 1.0), NEVER)
     return Turns(np.array([max(int(most), 1000)], np.int64), given.stop)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from sim_core import catalogue
 from sim_core.catalogue.benchmarks import Benchmark
 from sim_core.engine.run import run
-from sim_core.engine.work import kept
+from sim_core.engine.work import kept, shared
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.memory import DoesNotFit
 from sim_core.price.price import price_of
@@ -33,6 +33,7 @@ TURNS = 10  # requests of a quick run, in full batches
 FULL_TURNS = 20  # the same where the batch is always full
 SURE_TURNS = 80  # the same where that bounds an answer
 FEWEST, QUICK_MOST, MOST, OFFLINE_MOST = 3_000, 40_000, 60_000, 150_000  # requests of a run
+RUNS, TRIALS = 64, 24  # as one of so many a page counts each run, each trial of an answer
 TOLERANCE = 0.005
 WARM_UP = 0.2
 
@@ -160,7 +161,7 @@ def saturated(scenario: Scenario, batch: int, turns: int = FULL_TURNS) -> Satura
     return _saturated(_neutral(scenario, max_batch=batch, replicas=1, arrival_per_s=1.0, requests=requests))
 
 
-@kept(8192)
+@kept(8192, RUNS)
 def _saturated(scenario: Scenario) -> Saturated:
     clients = scenario.max_batch + max(2, scenario.max_batch // 8)
     full = scenario.replace(
@@ -183,7 +184,7 @@ def loaded_latencies(scenario: Scenario, batch: int, level: float) -> Loaded:
     )
 
 
-@kept(32768)
+@kept(32768, RUNS)
 def _loaded(scenario: Scenario) -> Loaded:
     point = point_of(run(scenario))
     return Loaded(point["slo_ttft_ms_reached"], point["slo_tpot_ms_reached"], not point["saturated"])
@@ -214,7 +215,8 @@ def highest_rate(
     """
 
     def trial(rate: float) -> dict[str, Any]:
-        return point_of(run(scenario.replace(arrival_per_s=rate)))
+        with shared(TRIALS):
+            return point_of(run(scenario.replace(arrival_per_s=rate)))
 
     best: dict[str, Any] | None = None
     failed: dict[str, Any] = {}  # filled before the bracket closes
