@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 
+from sim_core.catalogue.kernels import GENERATIONS
 from sim_core.catalogue.reader import PRESETS, load_preset, preset_ids
 from sim_core.fields.described import described
 from sim_core.fields.errors import ScenarioError
 
 DTYPES = ("bf16", "fp8", "fp4")
+PCIE4_GB_PER_S = 32.0
 GIGA = 1e9
 TERA = 1e12
 CONFIDENCES = ("high", "medium", "low")
@@ -62,6 +64,7 @@ class Accelerator:
     )
     price_note: str = described("Where the price comes from", "")
     sram_mb: float | None = described("Cache or on-chip memory", None, unit="MB", low=0.0, high=1e9)
+    generation: str = described("Generation whose kernels were measured", "", choices=("", *GENERATIONS))
     confidence: str = described("How well the figures are known", choices=CONFIDENCES)
     announced: bool = described("Figures announced, not measured by others", False)
     source: str = described("Where the figures come from")
@@ -96,6 +99,22 @@ class Accelerator:
     def link_name(self) -> str:
         """What carries traffic between devices, in words."""
         return (self.interconnect or "direct link") if self.link_gb_per_s else "PCIe (no direct link known)"
+
+    @property
+    def kernel_generation(self) -> str:
+        """Generation whose kernels stand for this part's: its own, else one of the same formats."""
+        if self.generation:
+            return self.generation
+        if self.fp4_tflop_per_s is not None:
+            return "blackwell"
+        return "hopper" if self.fp8_tflop_per_s is not None else "ampere"
+
+    @property
+    def link_generation(self) -> str:
+        """Link whose all-reduces stand for this part's, as `presets/kernels/all_reduce.csv` calls it."""
+        if not self.link_gb_per_s:
+            return "pcie5" if self.pcie_gb_per_s > PCIE4_GB_PER_S else "pcie4"
+        return {"ampere": "nvlink3", "ada": "nvlink4", "hopper": "nvlink4"}.get(self.kernel_generation, "nvlink5")
 
     def compute_dtype(self, dtype: str) -> str:
         """Return the precision in which weights of `dtype` are multiplied here.

@@ -29,6 +29,7 @@ engine; those of two pools are run as any other scenario.
 from __future__ import annotations
 
 from functools import lru_cache
+from types import MappingProxyType
 
 import numpy as np
 
@@ -49,6 +50,7 @@ SERVER_REQUESTS = 3000
 SERVER_WARM_UP = 0.2
 SERVER_ROOM = 64
 SEED = 7
+ENGINES = MappingProxyType({"vLLM": "vllm", "SGLang": "sglang", "TensorRT-LLM": "tensorrt-llm"})
 BLACKWELL = frozenset({"b200", "b300", "gb200", "gb300"})
 
 
@@ -117,6 +119,7 @@ def scenario_of(point: PublishedPoint) -> Scenario:
         prompt_cv=0.0,
         output_cv=0.0,
         mix=point.lengths if point.traffic == "server" else "",
+        engine=ENGINES.get(point.engine, ""),
         policy=policy(point),
         max_batch=batch,
         token_budget=token_budget(point),

@@ -117,6 +117,12 @@ class Scenario(EngineKeys):
         "bf16",
         choices=(*DTYPES, "native"),
     )
+    fp8_scaling: str = _layout(
+        "Scales of 8-bit weights",
+        "What shares a scale: a whole matrix or each block of it; empty = as the model's checkpoint",
+        "",
+        choices={"": "as the checkpoint", "tensor": "per tensor", "block": "per block"},
+    )
     kv_dtype: str = _layout("KV cache", "Precision of the KV cache", "bf16", choices=("bf16", "fp8"))
 
     arrivals: str = _traffic(
