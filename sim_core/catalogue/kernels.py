@@ -31,6 +31,7 @@ CLOSEST: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 GENERATIONS = tuple(CLOSEST)
+OTHER_LINK = "nvlink4"
 MICRO = 1e-6
 Amount = TypeVar("Amount")
 
@@ -136,9 +137,10 @@ def all_reduce(link: str, devices: int, engine: str = "", recorded: bool = True)
     """Return an all-reduce over a group, in a recorded graph or launched by itself.
 
     Between the sizes measured it is interpolated in the logarithm of the size; beyond the largest, latency
-    goes on as it did and the share of the link stays.
+    goes on as it did and the share of the link stays. Links that nobody measured are taken as NVLink 4.
     """
-    rows = [row for row in table("all_reduce") if row["link"] == link]
+    links = {row["link"] for row in table("all_reduce")}
+    rows = [row for row in table("all_reduce") if row["link"] == (link if link in links else OTHER_LINK)]
     own = [row for row in rows if row["engine"] == engine] or [row for row in rows if not row["engine"]]
     sizes = [math.log2(int(row["devices"])) for row in own]
     latencies_s = [float(row["latency_us" if recorded else "eager_us"]) * MICRO for row in own]

@@ -17,6 +17,7 @@ from sim_core.catalogue.kernels import AllReduce, Amount, Attention, Experts, Pr
 from sim_core.catalogue.models import Model
 from sim_core.price.work import Layout, Work, attention_flop_per_s, precisions
 
+PCIE4_BYTE_PER_S = 32e9  # of 16 lanes, one way
 BEST_FRAC = 0.95  # no kernel of the tables reaches more of a large product, nor of bandwidth
 
 
@@ -41,9 +42,7 @@ def kernels_of(model: Model, accelerator: Accelerator, layout: Layout) -> Kernel
         bf16=plain,
         experts=_experts(part, expert, _expert_kind(model, part, layout, scaling), engine),
         attention=_attention(model, part, layout),
-        all_reduce=measured.all_reduce(
-            part.link_generation, layout.tensor_parallel, engine, layout.cuda_graphs == "on"
-        ),
+        all_reduce=_all_reduce(part, layout),
     )
 
 
@@ -96,6 +95,14 @@ def _attention(model: Model, part: Accelerator, layout: Layout) -> Attention[flo
     found = measured.attention(part.kernel_generation, model.attention, layout.kv_dtype)
     ratio = part.attention_flop_per_s / attention_flop_per_s(part, layout.kv_dtype)
     return found._replace(decode_frac=found.decode_frac * ratio, prefill_frac=found.prefill_frac * ratio)
+
+
+def _all_reduce(part: Accelerator, layout: Layout) -> AllReduce[float]:
+    link = part.link(layout.tensor_parallel)
+    kind = link.kind
+    if kind == "pcie":
+        kind = "pcie5" if link.byte_per_s > PCIE4_BYTE_PER_S else "pcie4"
+    return measured.all_reduce(kind, layout.tensor_parallel, layout.engine, layout.cuda_graphs == "on")
 
 
 def _peak_ratio(part: Accelerator, arithmetic: str, dtype: str) -> float:

@@ -190,7 +190,7 @@ def work(model: Model, accelerator: Accelerator, layout: Layout) -> Work:
     kv_share = _kv_heads_per_device(model, tp) / model.kv_heads if count.key_value else 0.0
     held = count.shared / tp + count.replicated + count.key_value * kv_share
     linked = tp > 1
-    link = accelerator.link_byte_per_s
+    link = accelerator.link(tp)
     ring = 2 * (tp - 1) / tp if linked else 0.0
     return Work(
         dense_compute_s=2 * held / accelerator.flop_per_s(dense),
@@ -201,9 +201,9 @@ def work(model: Model, accelerator: Accelerator, layout: Layout) -> Work:
         head_compute_s=2 * count.head / tp / accelerator.attention_flop_per_s,
         head_read_s=count.head / tp * BYTES_PER_VALUE[head] / bandwidth,
         head_dtype=DTYPES.index(head),
-        head_link_s=ring / 2 * model.vocab * 2 / link,
+        head_link_s=ring / 2 * model.vocab * 2 / link.byte_per_s,
         activation_s=_activation_bytes(model, layout) / bandwidth,
-        link_s=2 * model.layers * ring * model.hidden * 2 / link,
+        link_s=2 * model.layers * ring * model.hidden * 2 / link.byte_per_s,
         collectives=2.0 * model.layers if linked else 0.0,
         **_attention_work(model, accelerator, layout),
         layers=float(model.layers),
