@@ -107,6 +107,13 @@ class Constant:
         return None if self.value is None else self.value * UNITS[self.unit]
 
     @property
+    def stated(self) -> float:
+        """Its value, of a constant that has one."""
+        if self.value is None:
+            raise ScenarioError(f"{self.name} has no value: each kernel has its own, as measured.")
+        return self.value
+
+    @property
     def info(self) -> FieldInfo:
         """What is known about its value, as about that of any other field."""
         return FieldInfo(float, "method", self.meaning, unit=self.unit, low=self.low, high=self.high)

@@ -16,7 +16,9 @@ import math
 from collections.abc import Mapping
 from functools import cache
 from types import MappingProxyType
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
+
+import numpy as np
 
 from sim_core.catalogue.reader import PRESETS
 
@@ -33,10 +35,10 @@ CLOSEST: Mapping[str, tuple[str, ...]] = MappingProxyType(
 GENERATIONS = tuple(CLOSEST)
 OTHER_LINK = "nvlink4"
 MICRO = 1e-6
-Amount = TypeVar("Amount")
+Amount = float | np.ndarray  # of one device, or of each of several
 
 
-class Product(NamedTuple, Generic[Amount]):
+class Product(NamedTuple):
     """A dense product of activations and a weight matrix."""
 
     launch_s: Amount
@@ -45,7 +47,7 @@ class Product(NamedTuple, Generic[Amount]):
     fill_tokens: Amount
 
 
-class Experts(NamedTuple, Generic[Amount]):
+class Experts(NamedTuple):
     """The experts of one layer: sorting, both grouped products, activation and combining, fused."""
 
     layer_s: Amount
@@ -55,7 +57,7 @@ class Experts(NamedTuple, Generic[Amount]):
     fill_tokens: Amount  # per expert touched
 
 
-class Attention(NamedTuple, Generic[Amount]):
+class Attention(NamedTuple):
     """The attention of one layer, shares of peak being those of the bf16 peak."""
 
     launch_s: Amount
@@ -64,7 +66,7 @@ class Attention(NamedTuple, Generic[Amount]):
     prefill_frac: Amount
 
 
-class AllReduce(NamedTuple, Generic[Amount]):
+class AllReduce(NamedTuple):
     """One all-reduce of a group of devices: latency, and share of the link by the ring's count of bytes."""
 
     latency_s: Amount
@@ -98,7 +100,7 @@ def row_of(name: str, generation: str, kind: str, engine: str) -> Mapping[str, s
     raise KeyError(f"presets/kernels/{name}.csv has no kind {kind!r}")
 
 
-def product(generation: str, kind: str, engine: str = "") -> Product[float]:
+def product(generation: str, kind: str, engine: str = "") -> Product:
     """Return a dense product: `kind` is ``bf16``, ``fp8-tensor``, ``fp8-block`` or ``nvfp4``."""
     row = row_of("products", generation, kind, engine)
     return Product(
@@ -109,7 +111,7 @@ def product(generation: str, kind: str, engine: str = "") -> Product[float]:
     )
 
 
-def experts(generation: str, kind: str, engine: str = "") -> tuple[Experts[float], str]:
+def experts(generation: str, kind: str, engine: str = "") -> tuple[Experts, str]:
     """Return the experts of a layer, and the precision of the peak that their share refers to."""
     row = row_of("experts", generation, kind, engine)
     found = Experts(
@@ -122,7 +124,7 @@ def experts(generation: str, kind: str, engine: str = "") -> tuple[Experts[float
     return found, row["arithmetic"]
 
 
-def attention(generation: str, kind: str, kv_dtype: str) -> Attention[float]:
+def attention(generation: str, kind: str, kv_dtype: str) -> Attention:
     """Return the attention of a layer: `kind` is a model's, ``full`` or ``mla``."""
     row = row_of("attention", generation, f"{kind}-{kv_dtype}", "")
     return Attention(
@@ -133,7 +135,7 @@ def attention(generation: str, kind: str, kv_dtype: str) -> Attention[float]:
     )
 
 
-def all_reduce(link: str, devices: int, engine: str = "", recorded: bool = True) -> AllReduce[float]:
+def all_reduce(link: str, devices: int, engine: str = "", recorded: bool = True) -> AllReduce:
     """Return an all-reduce over a group, in a recorded graph or launched by itself.
 
     Between the sizes measured it is interpolated in the logarithm of the size; beyond the largest, latency

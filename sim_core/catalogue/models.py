@@ -76,9 +76,7 @@ class Model:
     fp8_scaling: str = described(
         "What shares a scale in its 8-bit checkpoint", "tensor", choices=("tensor", "block")
     )
-    native_fp4: str = described(
-        "4-bit format of its checkpoint", "nvfp4", choices=("nvfp4", "mxfp4", "int4")
-    )
+    native_fp4: str = described("4-bit format of its checkpoint", "nvfp4", choices=("nvfp4", "mxfp4", "int4"))
     confidence: str = described("How well the dimensions are known", choices=CONFIDENCES)
     not_modelled: str = described("What predictions leave out", "")
     source: str = described("Where the dimensions come from")

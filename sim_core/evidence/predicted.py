@@ -147,8 +147,7 @@ def step_costs(rated: Terms, windows: Sequence[int], batches: Sequence[int]) -> 
     """Yield the price list of each row of terms, whose fields are columns, up to its largest batch."""
     shape = (len(windows), GRID.size)
     token_s, row_s = (
-        np.broadcast_to(sum(parts(rated, GRID).values()), shape)
-        for parts in (token_parts, row_parts)
+        np.broadcast_to(sum(parts(rated, GRID).values()), shape) for parts in (token_parts, row_parts)
     )
     rates = [
         np.broadcast_to(sum(np.asarray(seconds) for seconds in parts.values()), (shape[0], 1))[:, 0]

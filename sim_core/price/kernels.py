@@ -80,24 +80,26 @@ def _expert_kind(model: Model, part: Accelerator, layout: Layout, scaling: str) 
 # --- their rows -----------------------------------------------------------------------------------
 
 
-def _dense(part: Accelerator, dtype: str, scaling: str, engine: str) -> Product[float]:
+def _dense(part: Accelerator, dtype: str, scaling: str, engine: str) -> Product:
     kind = _dense_kind(part, dtype, scaling)
     found = measured.product(part.kernel_generation, kind, engine)
-    return found._replace(peak_frac=found.peak_frac * _peak_ratio(part, "bf16" if kind == "bf16" else dtype, dtype))
+    return found._replace(
+        peak_frac=found.peak_frac * _peak_ratio(part, "bf16" if kind == "bf16" else dtype, dtype)
+    )
 
 
-def _experts(part: Accelerator, dtype: str, kind: str, engine: str) -> Experts[float]:
+def _experts(part: Accelerator, dtype: str, kind: str, engine: str) -> Experts:
     found, arithmetic = measured.experts(part.kernel_generation, kind, engine)
     return found._replace(peak_frac=found.peak_frac * _peak_ratio(part, arithmetic, dtype))
 
 
-def _attention(model: Model, part: Accelerator, layout: Layout) -> Attention[float]:
+def _attention(model: Model, part: Accelerator, layout: Layout) -> Attention:
     found = measured.attention(part.kernel_generation, model.attention, layout.kv_dtype)
     ratio = part.attention_flop_per_s / attention_flop_per_s(part, layout.kv_dtype)
     return found._replace(decode_frac=found.decode_frac * ratio, prefill_frac=found.prefill_frac * ratio)
 
 
-def _all_reduce(part: Accelerator, layout: Layout) -> AllReduce[float]:
+def _all_reduce(part: Accelerator, layout: Layout) -> AllReduce:
     link = part.link(layout.tensor_parallel)
     kind = link.kind
     if kind == "pcie":

@@ -7,12 +7,12 @@ from typing import Generic, NamedTuple, TypeVar
 import numpy as np
 
 from sim_core.catalogue.calibrations import Constants
+from sim_core.catalogue.kernels import Amount as Amount
 from sim_core.price.kernels import Kernels, calibrated
 from sim_core.price.work import Work
 
 PARTS = ("weights", "kv", "compute", "communication", "fixed")
 Entry = TypeVar("Entry")
-Amount = float | np.ndarray  # of one thing, or of each of several
 
 
 # --- from work to seconds -------------------------------------------------------------------------
@@ -37,7 +37,7 @@ def slower(compute_s: Amount, memory_s: Amount, smooth: bool) -> tuple[np.ndarra
 
 
 class Terms(NamedTuple):
-    """What a step is priced from: the work, the kernels that do it, the host, and how the two times overlap."""
+    """What a step is priced from: work, the kernels that do it, the host, and how the two times overlap."""
 
     work: Work
     kernels: Kernels

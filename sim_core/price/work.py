@@ -290,8 +290,8 @@ def _activation_bytes(model: Model, layout: Layout) -> float:
     """Return the bytes one token moves through memory between kernels, all layers, on one device.
 
     In bf16: the hidden state at two norms and two residual sums, queries and attention output, and the inner
-    states of dense feed-forward blocks and shared experts. Each is written by one kernel and read by the next,
-    and half of that is within the measured time of the products; that of routed experts is wholly.
+    states of dense feed-forward blocks and shared experts. Each is written by one kernel and read by another;
+    half of that is within the measured time of the products, and all that routed experts move.
     """
     head_dim = model.mla_v if model.attention == "mla" else model.head_dim
     wide = model.dense_layers * model.ffn_dim
