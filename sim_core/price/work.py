@@ -204,7 +204,7 @@ def work(model: Model, accelerator: Accelerator, layout: Layout) -> Work:
         head_link_s=ring / 2 * model.vocab * 2 / link.byte_per_s,
         activation_s=_activation_bytes(model, layout) / bandwidth,
         link_s=2 * model.layers * ring * model.hidden * 2 / link.byte_per_s,
-        collectives=2.0 * model.layers if linked else 0.0,
+        collectives=float(model.layer_collectives * model.layers) if linked else 0.0,
         **_attention_work(model, accelerator, layout),
         layers=float(model.layers),
         latent_layers=float(model.layers if model.attention == "mla" else 0),
