@@ -36,7 +36,7 @@ from benchmarks.fingerprint import fingerprint
 from benchmarks.scores import rank, scores, text_of
 from benchmarks.tables import usable
 from sim_core import catalogue
-from sim_core.catalogue.calibrations import CALIBRATIONS, UNITS, Calibration, Constants, calibration
+from sim_core.catalogue.calibrations import CALIBRATIONS, Calibration, Constant, Constants, calibration
 from sim_core.evidence import errors as evidence_errors
 from sim_core.evidence import published as measured
 from sim_core.evidence.errors import METRICS
@@ -121,21 +121,27 @@ def _cell(key: str, value: Any) -> str:
 
 def free_names(chosen: Calibration) -> list[str]:
     """Return the constants to be fitted: those whose bounds leave room."""
-    return [constant.name for constant in chosen.constants if constant.low < constant.high]
+    return [item.name for item in chosen.constants if item.low < item.high and item.value is not None]
 
 
 def with_position(chosen: Calibration, position: np.ndarray) -> Calibration:
     """Return a calibration with its free constants placed between their bounds (0 = low, 1 = high)."""
     places = dict(zip(free_names(chosen), position, strict=True))
-    constants, base = [], {}
-    for constant in chosen.constants:
-        if constant.name in places:
-            value = constant.low + places[constant.name] * (constant.high - constant.low)
-            constant = dataclasses.replace(constant, value=float(f"{value:.4g}"))
-        constants.append(constant)
-        field = f"{constant.name}_s" if constant.unit in ("us", "ms") else f"{constant.name}_{constant.unit}"
-        base[field] = constant.value * UNITS[constant.unit]
-    return dataclasses.replace(chosen, constants=tuple(constants), base=Constants(**base))
+    constants = tuple(
+        dataclasses.replace(item, value=_between(item, places[item.name])) if item.name in places else item
+        for item in chosen.constants
+    )
+    return with_values(chosen, constants)
+
+
+def _between(constant: Constant, place: float) -> float:
+    return float(f"{constant.low + place * (constant.high - constant.low):.4g}")
+
+
+def with_values(chosen: Calibration, constants: tuple[Constant, ...]) -> Calibration:
+    """Return a calibration with other constants."""
+    base = Constants(**{item.field: item.base for item in constants})
+    return dataclasses.replace(chosen, constants=constants, base=base)
 
 
 def fit(bench: Bench, evaluations: int) -> dict[str, float]:
@@ -157,7 +163,8 @@ def fit(bench: Bench, evaluations: int) -> dict[str, float]:
     start = np.full(len(free_names(bounds)), 0.5)
     found = least_squares(residuals, start, bounds=(0.0, 1.0), loss="soft_l1", diff_step=0.02,
                           max_nfev=evaluations, xtol=1e-4, ftol=1e-4)  # fmt: skip
-    return {constant.name: constant.value for constant in with_position(bounds, found.x).constants}
+    fitted = with_position(bounds, found.x).constants
+    return {item.name: item.value for item in fitted if item.name in free_names(bounds)}
 
 
 def write_typical(one: Sequence[PublishedPoint], left_out: dict[str, int]) -> None:
@@ -166,7 +173,9 @@ def write_typical(one: Sequence[PublishedPoint], left_out: dict[str, int]) -> No
     bench = bench_of(points)
     values = fit(bench, EVALUATIONS)
     chosen = calibration("typical")
-    constants = tuple(dataclasses.replace(item, value=values[item.name]) for item in chosen.constants)
+    constants = tuple(
+        dataclasses.replace(item, value=values.get(item.name, item.value)) for item in chosen.constants
+    )
     parts = sorted({catalogue.accelerator(point.accelerator).name for point in points})
     data = (
         f"{len(points)} closed-loop runs on {', '.join(parts[:-1])} and {parts[-1]} from "
@@ -248,6 +257,8 @@ def toml_of(chosen: Calibration) -> str:
     for constant in chosen.constants:
         lines += ["", "[[constants]]"]
         for field, value in dataclasses.asdict(constant).items():
+            if value is None:
+                continue
             lines.append(f"{field} = {_toml_value(value)}")
     for table, entries in chosen.errors.items():
         lines += ["", f"[errors.{table}]"]
@@ -271,12 +282,9 @@ def _toml_value(value: Any) -> str:
 
 def base_of(values: dict[str, float]) -> Constants:
     """Return constants by name as the formulas take them."""
-    units = {constant.name: constant.unit for constant in calibration("typical").constants}
-    fields = {}
-    for name, value in values.items():
-        suffix = "s" if units[name] in ("us", "ms") else units[name]
-        fields[f"{name}_{suffix}"] = value * UNITS[units[name]]
-    return Constants(**fields)
+    chosen = calibration("typical")
+    constants = (dataclasses.replace(item, value=values.get(item.name, item.value)) for item in chosen.constants)
+    return with_values(chosen, tuple(constants)).base
 
 
 def write_folds(points: Sequence[PublishedPoint]) -> None:

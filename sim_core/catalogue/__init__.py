@@ -13,6 +13,7 @@ from sim_core.catalogue.benchmarks import (
     published,
     published_check,
 )
+from sim_core.catalogue.engines import Engine, engine, engines
 from sim_core.catalogue.lessons import Lesson, LessonStep, glossary, lesson, lessons
 from sim_core.catalogue.models import Model, model, models
 from sim_core.catalogue.reader import preset_ids
@@ -23,6 +24,7 @@ __all__ = [
     "Benchmark",
     "Check",
     "CheckedSystem",
+    "Engine",
     "LatencyLimit",
     "Lesson",
     "LessonStep",
@@ -33,6 +35,8 @@ __all__ = [
     "accelerators",
     "benchmark",
     "benchmarks",
+    "engine",
+    "engines",
     "glossary",
     "latency_limits",
     "lesson",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
+from typing import NamedTuple
 
+from sim_core.catalogue.kernels import GENERATIONS
 from sim_core.catalogue.reader import PRESETS, load_preset, preset_ids
 from sim_core.fields.described import described
 from sim_core.fields.errors import ScenarioError
@@ -16,6 +19,21 @@ DTYPES = ("bf16", "fp8", "fp4")
 GIGA = 1e9
 TERA = 1e12
 CONFIDENCES = ("high", "medium", "low")
+NVLINKS = ("nvlink3", "nvlink4", "nvlink5", "nvlink6")
+LINK_KINDS = (*NVLINKS, "infinity_fabric", "xe_link", "ici", "neuronlink", "ethernet", "other", "pcie")
+LINK_SHAPES = {
+    "switch": "every device at full rate with any other",
+    "mesh": "a wire to each peer",
+    "torus": "a wire to each neighbour of a grid",
+    "pair": "a bridge between few devices",
+}
+
+
+class Link(NamedTuple):
+    """What carries traffic between the devices of a group: its kind, and one device's rate, one way."""
+
+    kind: str
+    byte_per_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +70,11 @@ class Accelerator:
         high=1e6,
     )
     interconnect: str = described("Link between devices", "")
+    link_kind: str = described("Kind of link between devices", "other", choices=LINK_KINDS)
+    link_shape: str = described("Shape of the link between devices", "switch", choices=LINK_SHAPES)
+    link_peers: int | None = described(
+        "Devices that one reaches directly, over wires that share its bandwidth alike", None, low=1, high=1024
+    )
     pcie_gb_per_s: float = described(
         "Host link bandwidth, one direction", 32.0, label="Host link", unit="GB/s", low=0.0, high=1e5
     )
@@ -62,6 +85,7 @@ class Accelerator:
     )
     price_note: str = described("Where the price comes from", "")
     sram_mb: float | None = described("Cache or on-chip memory", None, unit="MB", low=0.0, high=1e9)
+    generation: str = described("Generation whose kernels were measured", "", choices=("", *GENERATIONS))
     confidence: str = described("How well the figures are known", choices=CONFIDENCES)
     announced: bool = described("Figures announced, not measured by others", False)
     source: str = described("Where the figures come from")
@@ -87,15 +111,27 @@ class Accelerator:
         """Host link bandwidth, one direction. [bytes/s]"""
         return self.pcie_gb_per_s * GIGA
 
-    @property
-    def link_byte_per_s(self) -> float:
-        """Link bandwidth per device, one direction; over the host link where no other is known. [bytes/s]"""
-        return (self.link_gb_per_s or self.pcie_gb_per_s) * GIGA
+    def link(self, devices: int) -> Link:
+        """Return what a device of a group sends over, and how fast, one way.
+
+        A switch serves any group at the whole rate. In a mesh of `link_peers` wires a device of n uses those
+        to the n - 1 others; in a torus, a group of 2^d devices is a cube with d wires at each. A bridge joins
+        `link_peers` + 1 devices; a larger group, and parts without a link, use PCIe.
+        """
+        peers = self.link_peers or 1
+        if not self.link_gb_per_s or (self.link_shape == "pair" and devices > peers + 1):
+            return Link("pcie", self.pcie_gb_per_s * GIGA)
+        wires = {"mesh": devices - 1.0, "torus": math.log2(devices)}.get(self.link_shape, peers)
+        return Link(self.link_kind, self.link_gb_per_s * GIGA * min(max(wires, 1.0) / peers, 1.0))
 
     @property
-    def link_name(self) -> str:
-        """What carries traffic between devices, in words."""
-        return (self.interconnect or "direct link") if self.link_gb_per_s else "PCIe (no direct link known)"
+    def kernel_generation(self) -> str:
+        """Generation whose kernels stand for this part's: its own, else one of the same formats."""
+        if self.generation:
+            return self.generation
+        if self.fp4_tflop_per_s is not None:
+            return "blackwell"
+        return "hopper" if self.fp8_tflop_per_s is not None else "ampere"
 
     def compute_dtype(self, dtype: str) -> str:
         """Return the precision in which weights of `dtype` are multiplied here.

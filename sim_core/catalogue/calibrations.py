@@ -25,7 +25,7 @@ from sim_core.fields.field import FieldInfo, check, is_within
 CONSTANTS_EXAMPLE = "layer:9.5,weight_read:0.71"
 NAMES = ("typical", "datasheet", "submission")
 CALIBRATIONS = Path(__file__).parent.parent.parent / "presets" / "calibrations"
-UNITS = MappingProxyType({"us": 1e-6, "ms": 1e-3, "frac": 1.0, "tokens": 1.0, "passes": 1.0, "columns": 1.0})
+UNITS = MappingProxyType({"us": 1e-6, "ms": 1e-3, "frac": 1.0, "tokens": 1.0, "passes": 1.0, "times": 1.0})
 OWN_LIMITS = MappingProxyType(  # of constants of one's own, by unit; fractions stay at or below the datasheet
     {
         "frac": (0.01, 1.2),
@@ -33,49 +33,85 @@ OWN_LIMITS = MappingProxyType(  # of constants of one's own, by unit; fractions 
         "ms": (0.0, 1e4),
         "tokens": (0.0, 4096.0),
         "passes": (0.1, 100.0),
-        "columns": (0.0, 1e5),
+        "times": (0.02, 50.0),
     }
 )
 
 
 class Constants(NamedTuple):
-    """The global constants of a calibration, in base units: fractions of peak, tokens, passes, seconds."""
+    """The global constants of a calibration, in base units: fractions, tokens, passes, factors, seconds.
 
-    weight_read_frac: float
-    kv_read_frac: float
-    bf16_frac: float
-    fp8_frac: float
-    fp4_frac: float
-    expert_half_width_columns: float
-    attention_frac: float
-    fill_tokens: float
+    Those that may be None stand in the place of a measured kernel's, for all kernels alike; None leaves
+    each its own (`presets/kernels`). Factors lengthen what the kernels take: 1 = as measured.
+    """
+
+    weight_read_frac: float | None
+    kv_read_frac: float | None
+    bf16_frac: float | None
+    fp8_frac: float | None
+    fp4_frac: float | None
+    attention_frac: float | None
+    fill_tokens: float | None
+    link_frac: float | None
+    collective_s: float | None
+    reads_times: float
+    dense_times: float
+    experts_times: float
+    contexts_times: float
+    launches_times: float
+    links_times: float
     activation_passes: float
-    link_frac: float
     pcie_frac: float
     expert_imbalance_frac: float
     layer_s: float
     latent_layer_s: float
-    moe_layer_s: float
-    expert_s: float
-    collective_s: float
+    collective_gap_s: float
     step_s: float
     sequence_s: float
     prefill_request_s: float
+    prefill_layer_s: float
     request_before_s: float
     request_after_s: float
 
 
-@dataclass(frozen=True, slots=True)
+GONE = MappingProxyType(  # constants of former links, and what tells the same now
+    {
+        "expert_half_width": "the experts' kernels, as measured",
+        "moe_layer": "the experts' kernels, as measured",
+        "expert": "the experts' kernels, as measured",
+        "activation": "a count of bytes",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Constant:
     """One constant as the calibration file states it, with its physical bounds and its origin."""
 
     name: str = described("Name, without its unit")
-    value: float = described("Value")
+    value: float | None = described("Value; none: each kernel's own, as measured", None, zero=True)
     low: float = described("Lowest physical value")
     high: float = described("Highest physical value")
     unit: str = described("Unit", choices=tuple(UNITS))
     meaning: str = described("What it is")
     source: str = described("Where it comes from")
+
+    @property
+    def field(self) -> str:
+        """Its name among `Constants`, with its base unit."""
+        return f"{self.name}_s" if self.unit in ("us", "ms") else f"{self.name}_{self.unit}"
+
+    @property
+    def base(self) -> float | None:
+        """Its value in base units."""
+        return None if self.value is None else self.value * UNITS[self.unit]
+
+    @property
+    def stated(self) -> float:
+        """Its value, of a constant that has one."""
+        if self.value is None:
+            raise ScenarioError(f"{self.name} has no value: each kernel has its own, as measured.")
+        return self.value
 
     @property
     def info(self) -> FieldInfo:
@@ -226,12 +262,12 @@ def write_constants(own: Mapping[str, float], digits: int = 4) -> str:
 
 def _base_units(name: str, constants: tuple[Constant, ...]) -> Constants:
     """Return the constants in base units; each must be known, present and within its bounds."""
-    values = {}
+    values: dict[str, float | None] = {}
     for constant in constants:
-        check(f"calibration {name}: {constant.name}", constant.value, constant.info)
-        field = f"{constant.name}_s" if constant.unit in ("us", "ms") else f"{constant.name}_{constant.unit}"
-        values[field] = constant.value * UNITS[constant.unit]
+        if constant.value is not None:
+            check(f"calibration {name}: {constant.name}", constant.value, constant.info)
+        values[constant.field] = constant.base
     wrong = sorted(set(values) ^ set(Constants._fields))
     if wrong:
         raise ScenarioError(f"calibration {name}: {wrong[0]} is missing or unknown.")
-    return Constants(**values)
+    return Constants(**values)  # type: ignore[arg-type]  # which fields may be None, `check_stated` has seen

@@ -73,6 +73,10 @@ class Model:
     )
     native_weight_dtype: str = described("What the published checkpoint stores", "bf16", choices=DTYPES)
     native_expert_dtype: str = described("What it stores for experts", "bf16", choices=DTYPES)
+    fp8_scaling: str = described(
+        "What shares a scale in its 8-bit checkpoint", "tensor", choices=("tensor", "block")
+    )
+    native_fp4: str = described("4-bit format of its checkpoint", "nvfp4", choices=("nvfp4", "mxfp4", "int4"))
     confidence: str = described("How well the dimensions are known", choices=CONFIDENCES)
     not_modelled: str = described("What predictions leave out", "")
     source: str = described("Where the dimensions come from")

@@ -29,9 +29,11 @@ engine; those of two pools are run as any other scenario.
 from __future__ import annotations
 
 from functools import lru_cache
+from types import MappingProxyType
 
 import numpy as np
 
+from sim_core import catalogue
 from sim_core.evidence.published import PublishedPoint, weight_dtype
 from sim_core.price.memory import memory
 from sim_core.scenario.scenario import Scenario
@@ -49,6 +51,7 @@ SERVER_REQUESTS = 3000
 SERVER_WARM_UP = 0.2
 SERVER_ROOM = 64
 SEED = 7
+ENGINES = MappingProxyType({"vLLM": "vllm", "SGLang": "sglang", "TensorRT-LLM": "tensorrt-llm"})
 BLACKWELL = frozenset({"b200", "b300", "gb200", "gb300"})
 
 
@@ -79,13 +82,15 @@ def polls_slowly(point: PublishedPoint) -> bool:
     `--scheduler-recv-interval`, `--stream-interval`, `--kv-cache-dtype`.
     """
     recipe = point.pools == "one" and point.traffic == "closed" and point.lengths == "80-100%"
-    return recipe and point.engine == "SGLang" and point.model.startswith("deepseek")
+    recipe = recipe and point.engine == "SGLang" and point.accelerator in BLACKWELL
+    return recipe and point.model.startswith("deepseek")
 
 
 def late_steps(point: PublishedPoint) -> float:
     """Return how many decode steps later than made the first token is seen, on average."""
     if not polls_slowly(point):
-        return 0.0
+        drawn = point.lengths == "80-100%" and point.engine in ENGINES
+        return catalogue.engine(ENGINES[point.engine]).lag_steps(point.family != "dense") if drawn else 0.0
     return (POLL_STEPS if point.clients < POLL_CLIENTS else POLL_STEPS_MANY) / 2 + STREAM_TOKENS
 
 
@@ -117,6 +122,7 @@ def scenario_of(point: PublishedPoint) -> Scenario:
         prompt_cv=0.0,
         output_cv=0.0,
         mix=point.lengths if point.traffic == "server" else "",
+        engine=ENGINES.get(point.engine, ""),
         policy=policy(point),
         max_batch=batch,
         token_budget=token_budget(point),

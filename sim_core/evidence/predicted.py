@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -31,14 +31,16 @@ from sim_core.evidence.assumed import (
 )
 from sim_core.evidence.published import PublishedPoint
 from sim_core.fields.errors import ScenarioError
+from sim_core.price.kernels import Kernels, kernels_of
 from sim_core.price.memory import memory
-from sim_core.price.parts import Rates, rate_parts, row_parts, token_parts
+from sim_core.price.parts import Rates, Terms, rate_parts, row_parts, terms, token_parts
 from sim_core.price.price import step_cost
 from sim_core.price.step_cost import StepCost
 from sim_core.price.work import Layout, Work, layout_of, work
 from sim_core.scenario.scenario import Scenario, model_of
 from sim_core.traffic.draws import mean_lengths
 
+Row = TypeVar("Row", bound=tuple[Any, ...])
 GRID = np.unique(np.round(np.concatenate([np.arange(1, 65), np.geomspace(65, 16384, 110)])))
 
 
@@ -49,12 +51,14 @@ GRID = np.unique(np.round(np.concatenate([np.arange(1, 65), np.geomspace(65, 163
 class Bench:
     """Points with all that does not depend on the constants, ready to be priced together.
 
-    `work` has one column a field, shape (points, 1); a point without room for one request has no KV blocks.
+    `work` and `kernels` have one column a field, shape (points, 1); a point without room for one request has
+    no KV blocks.
     """
 
     points: tuple[PublishedPoint, ...]
     scenarios: tuple[Scenario, ...]
     work: Work
+    kernels: Kernels
     kv_blocks: tuple[int, ...]
     windows: tuple[int, ...]
 
@@ -64,7 +68,8 @@ class Bench:
         return Bench(
             tuple(self.points[place] for place in places),
             tuple(self.scenarios[place] for place in places),
-            _work_of(np.asarray(column)[places] for column in self.work),
+            _part(self.work, places),
+            _part(self.kernels, places),
             tuple(self.kv_blocks[place] for place in places),
             tuple(self.windows[place] for place in places),
         )
@@ -73,28 +78,46 @@ class Bench:
 def bench_of(points: Sequence[PublishedPoint]) -> Bench:
     """Return the bench of points of one pool."""
     scenarios = tuple(map(scenario_of, points))
-    works, blocks, windows = zip(*map(_described, scenarios), strict=True) if points else ((), (), ())
-    columns = _work_of(np.array(column)[:, None] for column in zip(*works, strict=True))
-    return Bench(tuple(points), scenarios, columns, blocks, windows)
+    columns = zip(*map(_described, scenarios), strict=True) if points else ((), (), (), ())
+    works, kernels, blocks, windows = columns
+    return Bench(tuple(points), scenarios, _columns(works), _columns(kernels), blocks, windows)
 
 
-def _work_of(columns: Iterable[Any]) -> Work:
-    """Return the work whose every field is a column of many."""
-    return Work(*columns)
+def _columns(rows: Sequence[Row]) -> Row:
+    """Return tuples of numbers, or of such tuples, as one whose every number is a column of many."""
+    kind = type(rows[0])
+    return kind(
+        *(
+            _columns(values) if isinstance(values[0], tuple) else np.array(values)[:, None]
+            for values in zip(*rows, strict=True)
+        )
+    )
 
 
-def _described(scenario: Scenario) -> tuple[Work, int, int]:
-    """Return the work of a scenario, its KV blocks and its window."""
+def _part(columns: Row, places: list[int]) -> Row:
+    """Return some rows of what `_columns` returns."""
+    kind = type(columns)
+    return kind(
+        *(
+            _part(values, places) if isinstance(values, tuple) else np.asarray(values)[places]
+            for values in columns
+        )
+    )
+
+
+def _described(scenario: Scenario) -> tuple[Work, Kernels, int, int]:
+    """Return the work of a scenario, its kernels, its KV blocks and its window."""
     model = model_of(scenario)
-    load = _work(scenario.model, scenario.accelerator, layout_of(scenario))
+    load, kernels = _device(scenario.model, scenario.accelerator, layout_of(scenario))
     held = int(memory(scenario)["kv_tokens"]) // scenario.kv_block_tokens
     needed = -(-int(sum(mean_lengths(scenario))) // scenario.kv_block_tokens)
-    return load, held if held >= needed else 0, model.window_tokens if model.window_layers else 0
+    return load, kernels, held if held >= needed else 0, model.window_tokens if model.window_layers else 0
 
 
 @lru_cache(maxsize=1024)
-def _work(model: str, accelerator: str, layout: Layout) -> Work:
-    return work(catalogue.model(model), catalogue.accelerator(accelerator), layout)
+def _device(model: str, accelerator: str, layout: Layout) -> tuple[Work, Kernels]:
+    known = catalogue.model(model), catalogue.accelerator(accelerator), layout
+    return work(*known), kernels_of(*known)
 
 
 def predict(bench: Bench, constants: Constants, smooth: bool = True) -> np.ndarray:
@@ -113,24 +136,22 @@ def predict(bench: Bench, constants: Constants, smooth: bool = True) -> np.ndarr
     """
     found = np.full((len(bench.points), 3), np.nan)
     batches = [scenario.max_batch for scenario in bench.scenarios]
-    for place, step in enumerate(step_costs(bench.work, bench.windows, batches, constants, smooth)):
+    rated = terms(bench.work, bench.kernels, constants, smooth)
+    for place, step in enumerate(step_costs(rated, bench.windows, batches)):
         if bench.kv_blocks[place]:
             found[place] = _simulated(bench, place, step, constants)
     return found
 
 
-def step_costs(
-    load: Work, windows: Sequence[int], batches: Sequence[int], constants: Constants, smooth: bool
-) -> Iterator[StepCost]:
-    """Yield the price list of each row of `load`, whose fields are columns, up to its largest batch."""
+def step_costs(rated: Terms, windows: Sequence[int], batches: Sequence[int]) -> Iterator[StepCost]:
+    """Yield the price list of each row of terms, whose fields are columns, up to its largest batch."""
     shape = (len(windows), GRID.size)
     token_s, row_s = (
-        np.broadcast_to(sum(parts(load, constants, smooth, GRID).values()), shape)
-        for parts in (token_parts, row_parts)
+        np.broadcast_to(sum(parts(rated, GRID).values()), shape) for parts in (token_parts, row_parts)
     )
     rates = [
         np.broadcast_to(sum(np.asarray(seconds) for seconds in parts.values()), (shape[0], 1))[:, 0]
-        for parts in rate_parts(load, constants, smooth)
+        for parts in rate_parts(rated)
     ]
     for place, (window, batch) in enumerate(zip(windows, batches, strict=True)):
         tokens = np.interp(np.arange(TOKEN_BUDGET + 1.0), GRID, token_s[place])

@@ -7,11 +7,12 @@ from typing import Generic, NamedTuple, TypeVar
 import numpy as np
 
 from sim_core.catalogue.calibrations import Constants
+from sim_core.catalogue.kernels import Amount as Amount
+from sim_core.price.kernels import Kernels, calibrated
 from sim_core.price.work import Work
 
 PARTS = ("weights", "kv", "compute", "communication", "fixed")
 Entry = TypeVar("Entry")
-Amount = float | np.ndarray  # of one thing, or of each of several
 
 
 # --- from work to seconds -------------------------------------------------------------------------
@@ -35,47 +36,60 @@ def slower(compute_s: Amount, memory_s: Amount, smooth: bool) -> tuple[np.ndarra
     return compute_part, total - compute_part
 
 
-def token_parts(work: Work, constants: Constants, smooth: bool, tokens: np.ndarray) -> dict[str, np.ndarray]:
+class Terms(NamedTuple):
+    """What a step is priced from: work, the kernels that do it, the host, and how the two times overlap."""
+
+    work: Work
+    kernels: Kernels
+    constants: Constants
+    smooth: bool
+
+
+def terms(work: Work, kernels: Kernels, constants: Constants, smooth: bool) -> Terms:
+    """Return what a step is priced from, its kernels as the constants have them."""
+    return Terms(work, calibrated(kernels, work, constants), constants, smooth)
+
+
+def token_parts(terms: Terms, tokens: np.ndarray) -> dict[str, np.ndarray]:
     """Return the time by part [s] of what depends on the new tokens of a step; `tokens` must be positive."""
-    gemm_frac = product_fracs(constants)
-    fill = constants.fill_tokens
+    work, kernels, constants, smooth = terms
+    dense, experts = kernels.dense, kernels.experts
     dense_compute, dense_read = slower(
-        work.dense_compute_s * (tokens + fill) / gemm_frac[work.dense_dtype],
-        work.dense_read_s / constants.weight_read_frac,
+        work.dense_compute_s * (tokens + dense.fill_tokens) / dense.peak_frac,
+        work.dense_read_s / dense.read_frac,
         smooth,
     )
     load, touched = expert_load(work, constants.expert_imbalance_frac, tokens)
+    filled = experts.fill_tokens * work.expert_ratio * touched
     expert_compute, expert_read = slower(
-        work.expert_compute_s * (load + fill * work.expert_ratio * touched) / expert_frac(work, constants),
-        work.expert_read_s * touched / constants.weight_read_frac,
+        work.expert_compute_s * (load + filled) / experts.peak_frac,
+        work.expert_read_s * touched / experts.read_frac,
         smooth,
     )
-    activation_s = work.activation_s * constants.activation_passes / constants.weight_read_frac
-    fixed = (
-        constants.step_s
-        + work.layers * constants.layer_s
-        + work.latent_layers * constants.latent_layer_s
-        + work.moe_layers * constants.moe_layer_s
-        + work.expert_slots * constants.expert_s
-    )
+    latency_s = kernels.all_reduce.latency_s + constants.collective_gap_s
     return {
         "weights": dense_read + expert_read,
-        "compute": dense_compute + expert_compute + activation_s * tokens,
-        "communication": work.collectives * constants.collective_s
-        + work.link_s * tokens / constants.link_frac,
-        "fixed": fixed + 0.0 * tokens,
+        "compute": dense_compute + expert_compute + _activation_s(terms) * tokens,
+        "communication": work.collectives * latency_s + work.link_s * tokens / kernels.all_reduce.link_frac,
+        "fixed": _launches_s(terms) + work.expert_slots * touched * experts.expert_s,
     }
 
 
-def product_fracs(constants: Constants) -> np.ndarray:
-    """Return the shares of peak that matrix products reach, in the order of `DTYPES`."""
-    return np.array([constants.bf16_frac, constants.fp8_frac, constants.fp4_frac])
+def _launches_s(terms: Terms) -> Amount:
+    """Return the time of a step's launches, and of the small kernels and the host between them. [s]"""
+    work, kernels, constants, _ = terms
+    return (
+        constants.step_s
+        + work.products * kernels.dense.launch_s
+        + work.bf16_products * kernels.bf16.launch_s
+        + work.layers * (kernels.attention.launch_s + constants.layer_s)
+        + work.latent_layers * constants.latent_layer_s
+        + work.moe_layers * kernels.experts.layer_s
+    )
 
 
-def expert_frac(work: Work, constants: Constants) -> np.ndarray:
-    """Return the share of peak that the experts' products reach: the narrower their slices, the less."""
-    narrow = work.expert_width / (work.expert_width + constants.expert_half_width_columns)
-    return product_fracs(constants)[work.expert_dtype] * narrow
+def _activation_s(terms: Terms) -> Amount:
+    return terms.work.activation_s * terms.constants.activation_passes / terms.kernels.bf16.read_frac
 
 
 def expert_load(work: Work, imbalance_frac: float, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -89,26 +103,29 @@ def expert_load(work: Work, imbalance_frac: float, tokens: np.ndarray) -> tuple[
     return load, -np.expm1(load * work.expert_miss_log)
 
 
-def row_parts(work: Work, constants: Constants, smooth: bool, rows: np.ndarray) -> dict[str, np.ndarray]:
+def row_parts(terms: Terms, rows: np.ndarray) -> dict[str, np.ndarray]:
     """Return the time by part [s] of what depends on the sampled rows of a step; `rows` must be positive."""
-    gemm_frac = product_fracs(constants)
+    work, kernels, constants, smooth = terms
     compute, read = slower(
-        work.head_compute_s * (rows + constants.fill_tokens) / gemm_frac[work.head_dtype],
-        work.head_read_s / constants.weight_read_frac,
+        work.head_compute_s * (rows + kernels.bf16.fill_tokens) / kernels.bf16.peak_frac,
+        work.head_read_s / kernels.bf16.read_frac,
         smooth,
     )
-    collective = np.where(work.collectives > 0, constants.collective_s, 0.0)
+    latency_s = kernels.all_reduce.latency_s + constants.collective_gap_s
     return {
         "weights": read,
         "compute": compute,
-        "communication": collective + work.head_link_s * rows / constants.link_frac,
+        "communication": np.where(work.collectives > 0, latency_s, 0.0)
+        + work.head_link_s * rows / kernels.all_reduce.link_frac,
         "fixed": constants.sequence_s * rows,
     }
 
 
 def with_switch(constants: Constants, switch_ms: float | None) -> Constants:
     """Return constants with another fixed time for each prompt of a step, if one is given."""
-    return constants if switch_ms is None else constants._replace(prefill_request_s=switch_ms * 1e-3)
+    if switch_ms is None:
+        return constants
+    return constants._replace(prefill_request_s=switch_ms * 1e-3, prefill_layer_s=0.0)
 
 
 class Rates(NamedTuple, Generic[Entry]):
@@ -123,29 +140,27 @@ class Rates(NamedTuple, Generic[Entry]):
     swapped_tokens: Entry
 
 
-def rate_parts(work: Work, constants: Constants, smooth: bool) -> Rates[dict[str, Amount]]:
+def rate_parts(terms: Terms) -> Rates[dict[str, Amount]]:
     """Return for each linear term its seconds per unit, split by part (a dictionary each)."""
-    gemm_frac = product_fracs(constants)
-    attention = constants.attention_frac
-    extra_compute = work.dense_compute_s / gemm_frac[work.dense_dtype]
-    extra_compute = extra_compute + work.expert_compute_s / expert_frac(work, constants)
-    activation_s = work.activation_s * constants.activation_passes / constants.weight_read_frac
+    work, kernels, constants, _ = terms
+    extra_compute = work.dense_compute_s / kernels.dense.peak_frac
+    extra_compute = extra_compute + work.expert_compute_s / kernels.experts.peak_frac
+    prefill = kernels.attention.prefill_frac
     return Rates(
         extra_tokens={
-            "compute": extra_compute + activation_s,
-            "communication": work.link_s / constants.link_frac,
+            "compute": extra_compute + _activation_s(terms),
+            "communication": work.link_s / kernels.all_reduce.link_frac,
         },
-        context_tokens=_attention_parts(work.context_compute_s, work.context_read_s, constants, smooth),
-        window_tokens=_attention_parts(work.window_compute_s, work.window_read_s, constants, smooth),
-        prefill_pairs={"compute": work.pair_compute_s / attention},
-        window_pairs={"compute": work.window_pair_compute_s / attention},
-        prefill_requests={"fixed": constants.prefill_request_s},
+        context_tokens=_decode_parts(terms, work.context_compute_s, work.context_read_s),
+        window_tokens=_decode_parts(terms, work.window_compute_s, work.window_read_s),
+        prefill_pairs={"compute": work.pair_compute_s / prefill},
+        window_pairs={"compute": work.window_pair_compute_s / prefill},
+        prefill_requests={"fixed": constants.prefill_request_s + work.layers * constants.prefill_layer_s},
         swapped_tokens={"communication": work.swap_s / constants.pcie_frac},
     )
 
 
-def _attention_parts(
-    compute_s: float, read_s: float, constants: Constants, smooth: bool
-) -> dict[str, Amount]:
-    compute, read = slower(compute_s / constants.attention_frac, read_s / constants.kv_read_frac, smooth)
+def _decode_parts(terms: Terms, compute_s: Amount, read_s: Amount) -> dict[str, Amount]:
+    attention = terms.kernels.attention
+    compute, read = slower(compute_s / attention.decode_frac, read_s / attention.read_frac, terms.smooth)
     return {"compute": compute, "kv": read}

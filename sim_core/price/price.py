@@ -50,8 +50,19 @@ import numpy as np
 from sim_core.catalogue.accelerators import Accelerator
 from sim_core.catalogue.calibrations import Calibration, Constants, calibration
 from sim_core.catalogue.models import Model
+from sim_core.price.kernels import kernels_of
 from sim_core.price.memory import Engine, engine_of, kv_blocks
-from sim_core.price.parts import PARTS, Amount, Rates, rate_parts, row_parts, token_parts, with_switch
+from sim_core.price.parts import (
+    PARTS,
+    Amount,
+    Rates,
+    Terms,
+    rate_parts,
+    row_parts,
+    terms,
+    token_parts,
+    with_switch,
+)
 from sim_core.price.step_cost import StepCost
 from sim_core.price.work import Layout, Work, layout_of, work
 from sim_core.scenario.profiles import EngineProfile, parse_profile
@@ -190,10 +201,10 @@ def _table_tokens(engine: Engine) -> int:
 @lru_cache(maxsize=256)
 def _price(model: Model, accelerator: Accelerator, layout: Layout, engine: Engine, method: Method) -> Price:
     tables = _tables(model, accelerator, layout, _table_tokens(engine), method)
-    constants = with_switch(method.constants, engine.prefill_switch_ms)
+    rated = tables.terms._replace(constants=with_switch(method.constants, engine.prefill_switch_ms))
     blocks = kv_blocks(model, accelerator, layout, engine)
-    row_parts_s, row_needs_s = _row_tables(tables.work, method, engine.max_batch)
-    rate_parts_s = by_heading(PARTS, rate_parts(tables.work, constants, method.smooth))
+    row_parts_s, row_needs_s = _row_tables(tables.terms, engine.max_batch)
+    rate_parts_s = by_heading(PARTS, rate_parts(rated))
     ledger = Ledger(PARTS, tables.token_parts_s, row_parts_s, rate_parts_s)
     needs = Ledger(NEEDS, tables.token_needs_s, row_needs_s, tables.rate_needs_s)
     return Price(
@@ -201,8 +212,8 @@ def _price(model: Model, accelerator: Accelerator, layout: Layout, engine: Engin
         kv_blocks=blocks,
         kv_block_tokens=engine.kv_block_tokens,
         request_limit_tokens=min(blocks * engine.kv_block_tokens, model.max_position),
-        request_before_s=constants.request_before_s,
-        request_after_s=constants.request_after_s,
+        request_before_s=method.constants.request_before_s,
+        request_after_s=method.constants.request_after_s,
         accelerators=layout.tensor_parallel * engine.replicas,
         replicas=engine.replicas,
         ledger=ledger,
@@ -244,7 +255,7 @@ def slowed(found: Price, factor: float) -> Price:
 class _Tables(NamedTuple):
     """The tables that do not depend on `max_batch` or on memory."""
 
-    work: Work
+    terms: Terms
     token_s: np.ndarray
     token_parts_s: np.ndarray
     token_needs_s: np.ndarray
@@ -254,15 +265,16 @@ class _Tables(NamedTuple):
 @lru_cache(maxsize=64)
 def _tables(model: Model, accelerator: Accelerator, layout: Layout, length: int, method: Method) -> _Tables:
     load = work(model, accelerator, layout)
+    priced_from = terms(load, kernels_of(model, accelerator, layout), *method)
     tokens = np.arange(1, length + 1, dtype=float)
     parts_s = np.zeros((len(PARTS), length + 1))
-    for part, seconds in token_parts(load, *method, tokens).items():
+    for part, seconds in token_parts(priced_from, tokens).items():
         parts_s[PARTS.index(part), 1:] = seconds
     needs_s = np.zeros((len(NEEDS), length + 1))
     needs_s[0, 1:] = (load.dense_compute_s + load.expert_compute_s) * tokens
     needs_s[1, 1:] = load.dense_read_s - load.expert_read_s * np.expm1(tokens * load.expert_miss_log)
     return _Tables(
-        load,
+        priced_from,
         parts_s.sum(axis=0),
         parts_s,
         needs_s,
@@ -270,11 +282,11 @@ def _tables(model: Model, accelerator: Accelerator, layout: Layout, length: int,
     )
 
 
-def _row_tables(load: Work, method: Method, max_batch: int) -> tuple[np.ndarray, np.ndarray]:
+def _row_tables(priced_from: Terms, max_batch: int) -> tuple[np.ndarray, np.ndarray]:
     """Return time by part, and needed time, over sampled rows 0..max_batch [s]."""
-    rows = np.arange(1, max_batch + 1, dtype=float)
+    load, rows = priced_from.work, np.arange(1, max_batch + 1, dtype=float)
     parts_s = np.zeros((len(PARTS), max_batch + 1))
-    for part, seconds in row_parts(load, *method, rows).items():
+    for part, seconds in row_parts(priced_from, rows).items():
         parts_s[PARTS.index(part), 1:] = seconds
     needs_s = np.zeros((len(NEEDS), max_batch + 1))
     needs_s[0, 1:] = load.head_compute_s * rows

@@ -50,19 +50,20 @@ def parameters(model: Model) -> Parameters:
 
 
 class Layout(NamedTuple):
-    """How a model is spread over devices: the part of a scenario that sets the work of one device."""
+    """How a model is spread over devices, and by whose kernels: what sets the work of one device."""
 
     tensor_parallel: int
     expert_parallel: int
     weight_dtype: str
     kv_dtype: str
+    fp8_scaling: str = ""
+    engine: str = ""
+    cuda_graphs: str = "on"
 
 
 def layout_of(scenario: Scenario) -> Layout:
-    """Return the part of a scenario that sets the work of one device."""
-    return Layout(
-        scenario.tensor_parallel, scenario.expert_parallel, scenario.weight_dtype, scenario.kv_dtype
-    )
+    """Return the part of a scenario that sets the work and the kernels of one device."""
+    return Layout(*(getattr(scenario, name) for name in Layout._fields))
 
 
 def precisions(model: Model, weight_dtype: str) -> tuple[str, str, str]:
@@ -151,7 +152,6 @@ class Work(NamedTuple):
     expert_miss_log: float  # log of the chance that a token leaves an expert alone
     expert_spread: float  # relative excess of the most loaded device, times sqrt(tokens)
     expert_load_max: float
-    expert_width: float  # columns of one expert on one device
     head_compute_s: float  # per row
     head_read_s: float  # per step that samples
     head_dtype: int
@@ -169,7 +169,9 @@ class Work(NamedTuple):
     layers: float
     latent_layers: float  # layers with MLA
     moe_layers: float
-    expert_slots: float  # experts of all MoE layers together
+    expert_slots: float  # experts that one device holds, all MoE layers together
+    products: float  # launches of products in the weights' format, per step
+    bf16_products: float  # and of those that stay in bf16
 
 
 def work(model: Model, accelerator: Accelerator, layout: Layout) -> Work:
@@ -188,7 +190,7 @@ def work(model: Model, accelerator: Accelerator, layout: Layout) -> Work:
     kv_share = _kv_heads_per_device(model, tp) / model.kv_heads if count.key_value else 0.0
     held = count.shared / tp + count.replicated + count.key_value * kv_share
     linked = tp > 1
-    link = accelerator.link_byte_per_s
+    link = accelerator.link(tp)
     ring = 2 * (tp - 1) / tp if linked else 0.0
     return Work(
         dense_compute_s=2 * held / accelerator.flop_per_s(dense),
@@ -199,16 +201,36 @@ def work(model: Model, accelerator: Accelerator, layout: Layout) -> Work:
         head_compute_s=2 * count.head / tp / accelerator.attention_flop_per_s,
         head_read_s=count.head / tp * BYTES_PER_VALUE[head] / bandwidth,
         head_dtype=DTYPES.index(head),
-        head_link_s=ring / 2 * model.vocab * 2 / link,
+        head_link_s=ring / 2 * model.vocab * 2 / link.byte_per_s,
         activation_s=_activation_bytes(model, layout) / bandwidth,
-        link_s=2 * model.layers * ring * model.hidden * 2 / link,
+        link_s=2 * model.layers * ring * model.hidden * 2 / link.byte_per_s,
         collectives=2.0 * model.layers if linked else 0.0,
         **_attention_work(model, accelerator, layout),
         layers=float(model.layers),
         latent_layers=float(model.layers if model.attention == "mla" else 0),
         moe_layers=float(model.moe_layers),
-        expert_slots=float(model.moe_layers * model.experts),
+        expert_slots=model.moe_layers * model.experts / layout.expert_parallel,
+        products=float(products(model)),
+        bf16_products=float(bf16_products(model)),
     )
+
+
+def products(model: Model) -> int:
+    """Return the products of a step with matrices in the weights' format, each a launch.
+
+    Attention has two (queries, keys and values together, and the output), latent attention three (both
+    down-projections together, the queries, and the output); a feed-forward block or the shared experts two
+    (gate and up together, and down).
+    """
+    attention = 3 if model.attention == "mla" else 2
+    shared = model.moe_layers if model.shared_experts else 0
+    return attention * model.layers + 2 * (model.dense_layers + shared)
+
+
+def bf16_products(model: Model) -> int:
+    """Return the products of a step that stay in bf16: a layer's two absorbed ones of MLA, and its router."""
+    absorbed = 2 * model.layers if model.attention == "mla" else 0
+    return absorbed + model.moe_layers
 
 
 def attention_flop_per_s(accelerator: Accelerator, kv_dtype: str) -> float:
@@ -229,7 +251,6 @@ def _expert_work(model: Model, accelerator: Accelerator, layout: Layout) -> dict
             "expert_miss_log": 0.0,
             "expert_spread": 0.0,
             "expert_load_max": 1.0,
-            "expert_width": 1.0,
         }
     held = parameters(model).expert / layout.tensor_parallel
     experts, chosen, groups = model.experts, model.experts_per_token, layout.expert_parallel
@@ -244,7 +265,6 @@ def _expert_work(model: Model, accelerator: Accelerator, layout: Layout) -> dict
         "expert_miss_log": math.log(missed) if missed > 0 else -1e9,
         "expert_spread": spread,
         "expert_load_max": groups * min(chosen, experts / groups) / chosen,
-        "expert_width": model.expert_ffn_dim * groups / layout.tensor_parallel,
     }
 
 
@@ -269,14 +289,12 @@ def _attention_work(model: Model, accelerator: Accelerator, layout: Layout) -> d
 def _activation_bytes(model: Model, layout: Layout) -> float:
     """Return the bytes one token moves through memory between kernels, all layers, on one device.
 
-    In bf16, written and read once each: the hidden state at two norms and two residual sums
-    (8 x hidden), queries and attention output, the feed-forward block's inner states, and the copies of
-    the hidden state that go to each chosen expert and come back (4 x hidden, on the expert's devices).
+    In bf16: the hidden state at two norms and two residual sums, queries and attention output, and the inner
+    states of dense feed-forward blocks and shared experts. Each is written by one kernel and read by another;
+    half of that is within the measured time of the products, and all that routed experts move.
     """
     head_dim = model.mla_v if model.attention == "mla" else model.head_dim
     wide = model.dense_layers * model.ffn_dim
-    wide += model.moe_layers * model.experts_per_token * model.expert_ffn_dim
     wide += model.moe_layers * model.shared_experts * (model.shared_expert_ffn_dim or model.expert_ffn_dim)
-    inner = 4 * model.layers * model.heads * head_dim + 2 * (3 if model.gated_mlp else 2) * wide
-    copies = 4 * model.moe_layers * model.experts_per_token * model.hidden / layout.expert_parallel
-    return 2.0 * (8 * model.hidden * model.layers + copies + inner / layout.tensor_parallel)
+    inner = 2 * model.layers * model.heads * head_dim + (3 if model.gated_mlp else 2) * wide
+    return 2.0 * (4 * model.hidden * model.layers + inner / layout.tensor_parallel)

@@ -22,14 +22,25 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sim_core.catalogue.accelerators import DTYPES, Accelerator
-from sim_core.catalogue.calibrations import Constants, calibration
+from sim_core.catalogue.calibrations import calibration
 from sim_core.catalogue.models import Model
+from sim_core.price.kernels import kernels_of
 from sim_core.price.memory import engine_of, kv_blocks
 from sim_core.price.one_step import window_pairs
-from sim_core.price.parts import PARTS, Amount, rate_parts, row_parts, slower, token_parts, with_switch
+from sim_core.price.parts import (
+    PARTS,
+    Amount,
+    Terms,
+    rate_parts,
+    row_parts,
+    slower,
+    terms,
+    token_parts,
+    with_switch,
+)
 from sim_core.price.price import Method, method_of, method_under
-from sim_core.price.work import Layout, Work, attention_flop_per_s, layout_of, parameters, precisions, work
-from sim_core.scenario.scenario import Scenario, accelerator_of, calibration_of, model_of
+from sim_core.price.work import Layout, attention_flop_per_s, layout_of, parameters, precisions, work
+from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 from sim_core.traffic.draws import mean_lengths
 
 FURTHEST_BATCH = 1e7
@@ -102,11 +113,9 @@ def prefill(scenario: Scenario, prompt_tokens: int) -> StepShape:
 
 
 class Pricing(NamedTuple):
-    """What prices a step of one device: its work at peak rates, the constants, the peaks."""
+    """What prices a step of one device: its terms, and the peaks."""
 
-    work: Work
-    constants: Constants
-    smooth: bool
+    terms: Terms
     window_tokens: int
     dense_flop_per_s: float
     expert_flop_per_s: float
@@ -133,10 +142,9 @@ def _pricing(
     model: Model, part: Accelerator, layout: Layout, method: Method, switch_ms: float | None
 ) -> Pricing:
     dense, expert, _ = precisions(model, layout.weight_dtype)
+    found = terms(work(model, part, layout), kernels_of(model, part, layout), *method)
     return Pricing(
-        work(model, part, layout),
-        with_switch(method.constants, switch_ms),
-        method.smooth,
+        found._replace(constants=with_switch(found.constants, switch_ms)),
         model.window_tokens if model.window_layers else 0,
         part.flop_per_s(dense),
         part.flop_per_s(expert),
@@ -151,10 +159,10 @@ def scaled(pricing: Pricing, flops: Amount, bandwidth: Amount) -> Pricing:
 
     The factors may be arrays that broadcast; then so are all times. The peaks stay numbers of the unscaled.
     """
-    load = pricing.work
+    load = pricing.terms.work
     changes = {name: getattr(load, name) / flops for name in COMPUTE_FIELDS}
     changes |= {name: getattr(load, name) / bandwidth for name in READ_FIELDS}
-    return pricing._replace(work=load._replace(**changes))
+    return pricing._replace(terms=pricing.terms._replace(work=load._replace(**changes)))
 
 
 class Counts(NamedTuple):
@@ -182,12 +190,12 @@ def seconds(pricing: Pricing, steps: StepShape) -> dict[str, dict[str, Amount]]:
     The piece `weights` holds all products with weights and their activations, `attention` what grows with the
     context, `rest` communication and fixed latencies. The parts of all pieces add up to the step.
     """
-    load, constants, smooth = pricing.work, pricing.constants, pricing.smooth
+    found = pricing.terms
     tokens, rows = steps.decodes + steps.chunk, steps.decodes + steps.last
-    token = token_parts(load, constants, smooth, np.asarray(tokens))
+    token = token_parts(found, np.asarray(tokens))
     samples = np.where(rows > 0, 1.0, 0.0)
-    row = {part: samples * s for part, s in row_parts(load, constants, smooth, np.maximum(rows, 1)).items()}
-    rates, counts = rate_parts(load, constants, smooth), _counts(pricing, steps)
+    row = {part: samples * s for part, s in row_parts(found, np.maximum(rows, 1)).items()}
+    rates, counts = rate_parts(found), _counts(pricing, steps)
     per_count = (rates.context_tokens, rates.window_tokens, rates.prefill_pairs, rates.window_pairs)
     attention = {
         part: sum(rate.get(part, 0.0) * count for rate, count in zip(per_count, counts, strict=True))
@@ -228,7 +236,7 @@ def needs(pricing: Pricing, steps: StepShape) -> dict[str, Need]:
 
     Weights are read once a step; a decode reads its KV cache, a prompt writes its own.
     """
-    load, counts = pricing.work, _counts(pricing, steps)
+    load, counts = pricing.terms.work, _counts(pricing, steps)
     tokens, rows = steps.decodes + steps.chunk, steps.decodes + steps.last
     touched = -np.expm1(tokens * load.expert_miss_log)
     computed_s = np.array(
@@ -292,12 +300,16 @@ def roof(scenario: Scenario) -> Roof:
     """Return the roof in the precision in which the model does most of its products with weights."""
     model, part = model_of(scenario), accelerator_of(scenario)
     dense, expert, _ = precisions(model, scenario.weight_dtype)
+    dtype = part.compute_dtype(expert if _mostly_experts(scenario) else dense)
+    return Roof(dtype, part.flop_per_s(dtype), part.hbm_byte_per_s)
+
+
+def _mostly_experts(scenario: Scenario) -> bool:
+    """Return whether a token does more arithmetic in routed experts than in all other layers."""
+    model = model_of(scenario)
     count = parameters(model)
     routed = count.expert * model.experts_per_token / model.experts if model.experts else 0
-    dtype = part.compute_dtype(
-        expert if routed > count.shared + count.replicated + count.key_value else dense
-    )
-    return Roof(dtype, part.flop_per_s(dtype), part.hbm_byte_per_s)
+    return routed > count.shared + count.replicated + count.key_value
 
 
 def other_roofs(scenario: Scenario) -> list[Roof]:
@@ -313,10 +325,10 @@ def other_roofs(scenario: Scenario) -> list[Roof]:
 
 def reached_roof(scenario: Scenario, flop_per_byte: np.ndarray, calibration_name: str = "") -> np.ndarray:
     """Return the FLOP/s that a calibration's shares of peak leave at each intensity, overlap included."""
-    found = calibration(calibration_name) if calibration_name else calibration_of(scenario)
-    top = roof(scenario)
-    compute_s = 1 / (top.flop_per_s * getattr(found.base, f"{top.dtype}_frac"))
-    memory_s = 1 / (top.byte_per_s * found.base.weight_read_frac * np.asarray(flop_per_byte))
+    found, top = pricing_of(scenario, calibration_name).terms, roof(scenario)
+    product = found.kernels.experts if _mostly_experts(scenario) else found.kernels.dense
+    compute_s = 1 / (top.flop_per_s * product.peak_frac)
+    memory_s = 1 / (top.byte_per_s * product.read_frac * np.asarray(flop_per_byte))
     return 1 / np.sum(slower(compute_s, memory_s, found.smooth), axis=0)
 
 
@@ -410,7 +422,8 @@ def compute_bound_context(scenario: Scenario) -> float:
 
     There, a sequence takes longer to read its KV cache than the arithmetic of its token takes. [tokens]
     """
-    load, window = pricing_of(scenario).work, float(pricing_of(scenario).window_tokens)
+    pricing = pricing_of(scenario)
+    load, window = pricing.terms.work, float(pricing.window_tokens)
     token_s = load.dense_compute_s + load.expert_compute_s + load.head_compute_s
     full_s = load.context_read_s - load.context_compute_s
     window_s = load.window_read_s - load.window_compute_s

@@ -7,7 +7,7 @@ widgets and the Method page read that same description, so they cannot disagree.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
@@ -22,11 +22,13 @@ from sim_core.catalogue.calibrations import (
     calibration,
     check_constants,
 )
+from sim_core.catalogue.engines import Engine, engine
 from sim_core.catalogue.models import Model, changed_model, custom_model, model
 from sim_core.catalogue.reader import check_id
-from sim_core.fields.described import described, fields_of
+from sim_core.fields.described import fields_of
 from sim_core.fields.errors import ScenarioError, check_known
 from sim_core.fields.field import FieldInfo, check
+from sim_core.scenario.engine_keys import EngineKeys, keys_of
 from sim_core.scenario.lengths import MOST_CV, MOST_TOKENS
 from sim_core.scenario.mixes import MIX_EXAMPLE, mix_classes
 from sim_core.scenario.profiles import MAX_TEXT, STEP_PROFILE_EXAMPLE, parse_profile
@@ -36,14 +38,13 @@ SCHEMA_VERSION = 1
 OTHER_MIX = "4000~0.5/50~0.5"  # read much, answer briefly: the other end of changing traffic
 
 
-def _in(group: str) -> Callable[..., Any]:
-    """Return the maker of a group's keys, each with its label, its help and its default."""
-    return lambda label, help, default, **about: described(help, default, group=group, label=label, **about)
-
-
-_model, _accelerator, _layout, _traffic = map(_in, ("model", "accelerator", "layout", "traffic"))
-_lengths, _engine, _pools, _demand = map(_in, ("lengths", "engine", "pools", "demand"))
-_reallocation, _strategy, _limits, _method = map(_in, ("reallocation", "strategy", "limits", "method"))
+GROUPS = (
+    *("model", "accelerator", "layout", "traffic", "lengths", "engine", "pools", "demand", "reallocation"),
+    *("strategy", "limits", "method"),
+)
+_model, _accelerator, _layout, _traffic = map(keys_of, ("model", "accelerator", "layout", "traffic"))
+_lengths, _pools, _demand, _reallocation = map(keys_of, ("lengths", "pools", "demand", "reallocation"))
+_strategy, _limits, _method = map(keys_of, ("strategy", "limits", "method"))
 
 
 def _spec(name: str) -> Any:
@@ -57,7 +58,7 @@ def _dimension(help: str, high: int) -> Any:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scenario:
+class Scenario(EngineKeys):
     """One configuration to simulate: model, accelerator, layout, traffic, engine and limits.
 
     A value of None in an override (an accelerator spec, a model dimension) means "as the preset says".
@@ -115,6 +116,12 @@ class Scenario:
         "Precision of weights and their arithmetic; `native` is the published checkpoint's",
         "bf16",
         choices=(*DTYPES, "native"),
+    )
+    fp8_scaling: str = _layout(
+        "Scales of 8-bit weights",
+        "What shares a scale: a whole matrix or each block of it; empty = as the model's checkpoint",
+        "",
+        choices={"": "as the checkpoint", "tensor": "per tensor", "block": "per block"},
     )
     kv_dtype: str = _layout("KV cache", "Precision of the KV cache", "bf16", choices=("bf16", "fp8"))
 
@@ -174,39 +181,6 @@ class Scenario:
         f"Traffic classes and weights, such as `{MIX_EXAMPLE}`; empty = the one class of the lengths above",
         "",
         reads=mix_classes,
-    )
-
-    policy: str = _engine(
-        "Scheduling",
-        "Scheduling policy; `disaggregated` splits prefill and decode over two pools of workers",
-        "chunked",
-        choices=("static", "prefill_first", "chunked", "disaggregated"),
-    )
-    max_batch: int = _engine("Batch limit", "Most sequences running at once", 256, low=1, high=16_384)
-    token_budget: int = _engine(
-        "Token budget", "Most tokens in one step", 8192, unit="tokens", low=1, high=262_144
-    )
-    batch_wait_ms: float = _engine(
-        "Batch wait", "Longest wait to fill a static batch", 100.0, unit="ms", low=0.0, high=3.6e6
-    )
-    kv_memory_frac: float = _engine(
-        "Usable memory", "Share of device memory the engine may use", 0.9, low=0.01, high=1.0
-    )
-    kv_block_tokens: int = _engine("KV block", "Tokens per KV block", 16, unit="tokens", low=1, high=4096)
-    preemption: str = _engine(
-        "When KV runs out",
-        "What happens to a request when KV blocks run out",
-        "recompute",
-        choices={"recompute": "recompute", "swap": "swap out"},
-    )
-    prefill_switch_ms: float | None = _engine(
-        "Switch cost of a prompt",
-        "Fixed time that each prompt adds to a step it joins; empty = as the calibration says",
-        None,
-        unit="ms",
-        low=0.0,
-        high=10_000.0,
-        zero=True,
     )
 
     prefill_workers: int = _pools(
@@ -427,14 +401,16 @@ class Scenario:
         return {name: getattr(self, name) for name in FIELDS}
 
     def changed(self) -> dict[str, Any]:
-        """Return the keys whose values differ from the defaults."""
-        return {name: value for name, value in self.as_dict().items() if value != DEFAULTS[name]}
+        """Return the keys whose values differ from the defaults, or from what the engine sets."""
+        usual = DEFAULTS | set_by_engine(self.engine)
+        return {name: value for name, value in self.as_dict().items() if value != usual[name]}
 
 
-FIELDS: Mapping[str, FieldInfo] = fields_of(Scenario)
-DEFAULTS: MappingProxyType[str, Any] = MappingProxyType(
-    {field.name: field.default for field in dataclasses.fields(Scenario)}
+FIELDS: Mapping[str, FieldInfo] = MappingProxyType(
+    dict(sorted(fields_of(Scenario).items(), key=lambda item: GROUPS.index(item[1].group)))
 )
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Scenario)}
+DEFAULTS: MappingProxyType[str, Any] = MappingProxyType({name: _DEFAULTS[name] for name in FIELDS})
 SPECS: tuple[str, ...] = tuple(  # overrides of the accelerator's datasheet
     name for name, info in FIELDS.items() if info.group == "accelerator" and info.optional
 )
@@ -444,6 +420,30 @@ DIMENSIONS: tuple[str, ...] = tuple(  # overrides of the model's dimensions
 
 
 # --- the records that a scenario names ------------------------------------------------------------
+
+
+def set_by_engine(name: str) -> dict[str, Any]:
+    """Return the keys that the choice of an engine sets, with their values; its others wait for it, empty."""
+    return {key: getattr(engine(name), key) if name else DEFAULTS[key] for key in ("policy", "token_budget")}
+
+
+def engine_of(scenario: Scenario) -> Engine | None:
+    """Return the scenario's engine, if it names one."""
+    return engine(scenario.engine) if scenario.engine else None
+
+
+def admission_of(scenario: Scenario) -> str:
+    """Return the rule by which a scenario's engine admits requests."""
+    named = engine_of(scenario)
+    return scenario.admission or (named.admission if named else "full_prompt")
+
+
+def first_token_lag_of(scenario: Scenario) -> float:
+    """Return how late a scenario's clients see first tokens. [decode steps]"""
+    if scenario.first_token_lag_steps is not None:
+        return scenario.first_token_lag_steps
+    named = engine_of(scenario)
+    return named.lag_steps(model_of(scenario).is_moe) if named else 0.0
 
 
 def accelerator_of(scenario: Scenario) -> Accelerator:

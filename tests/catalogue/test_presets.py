@@ -163,7 +163,7 @@ def test_accelerators_match_reference():
 def test_every_part_is_usable_or_says_what_is_missing():
     """Invariant: a peak for each precision, never above a narrower one, or an error that names the key."""
     for part in catalogue.accelerators().values():
-        assert part.hbm_bytes > 0 and part.hbm_byte_per_s > 0 and part.link_byte_per_s > 0
+        assert part.hbm_bytes > 0 and part.hbm_byte_per_s > 0 and part.link(2).byte_per_s > 0
         for dtype in DTYPES:
             try:
                 assert part.flop_per_s(dtype) > 0
@@ -198,13 +198,34 @@ def test_missing_peaks_are_named():
     assert mended.flop_per_s("fp4") == mended.attention_flop_per_s == 1e15
 
 
-def test_link_falls_back_to_the_host_link():
-    """Rule by hand: no link between L4s, so PCIe 4.0 x16 in one direction, and it follows its override."""
-    part = catalogue.accelerators()["l4"]
-    assert (part.link_gb_per_s, part.link_byte_per_s) == (None, 32e9)
-    assert "PCIe" in part.link_name
-    assert accelerator_of(Scenario(accelerator="l4", pcie_gb_per_s=64.0)).link_byte_per_s == 64e9
-    assert catalogue.accelerators()["h100-sxm"].link_byte_per_s == 450e9
+@pytest.mark.parametrize(
+    ("name", "gb_per_s"),
+    [
+        ("h100-sxm", {2: 450, 4: 450, 8: 450}),  # a switch
+        ("mi300x", {2: 64, 4: 3 * 64, 8: 7 * 64}),  # one wire of 64 GB/s to each of 7
+        ("gaudi3", {2: 75, 4: 225, 8: 525}),  # 3 ports of 25 GB/s to each of 7; 3 of the 24 leave the server
+        ("tpu-v5e", {2: 50, 4: 100, 8: 150, 16: 200}),  # 2 x 2 has two of four wires, 4 x 4 all
+        ("h200-nvl", {2: 450, 4: 450, 8: 64}),  # bridges for two or four, then PCIe 5.0
+        ("h100-pcie", {2: 300, 4: 64, 8: 64}),
+        ("l4", {2: 32, 4: 32}),  # no link: PCIe 4.0 x16
+    ],
+)
+def test_a_group_sees_the_links_it_has(name: str, gb_per_s: dict[int, int]) -> None:
+    """Wires by hand, from the datasheets: what one device sends to a group of n, one way."""
+    part = catalogue.accelerators()[name]
+    assert {devices: part.link(devices).byte_per_s / 1e9 for devices in gb_per_s} == gb_per_s
+
+
+def test_what_carries_the_traffic_is_named():
+    """Rule by hand: without a link, and beyond a bridge, PCIe with its override; one's own is `other`."""
+    l4 = Scenario(accelerator="l4")
+    assert accelerator_of(l4).link(2) == ("pcie", 32e9)
+    assert accelerator_of(l4.replace(pcie_gb_per_s=64.0)).link(2) == ("pcie", 64e9)
+    assert accelerator_of(l4.replace(link_gb_per_s=100.0)).link(8) == ("other", 100e9)
+    bridged = catalogue.accelerators()["h100-pcie"]
+    assert (bridged.link(2).kind, bridged.link(4).kind) == ("nvlink4", "pcie")
+    for part in catalogue.accelerators().values():
+        assert (part.link_peers is None) == (part.link_shape == "switch"), part.name
 
 
 def test_native_precisions():

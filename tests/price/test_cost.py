@@ -119,6 +119,29 @@ def test_the_most_loaded_expert_group_agrees_with_throwing_balls():
     assert modelled == pytest.approx(simulated, rel=0.1)
 
 
+def small_over(accelerator: str, devices: int) -> float:
+    """Return the time of a token of a model of 1B (Llama-3.2's dimensions) on a group. [s]"""
+    sizes = {"layers": 16, "hidden": 2048, "heads": 32, "kv_heads": 8, "head_dim": 64, "ffn_dim": 8192}
+    scenario = Scenario(model="custom", **sizes, vocab=128256, accelerator=accelerator)
+    price = price_of(scenario.replace(tensor_parallel=devices))
+    return step_s(price, decode_batch=1, context=500)
+
+
+def test_a_small_model_gains_nothing_from_a_second_device_over_pcie():
+    """Measured: 1B on two L40 takes 6.9 ms a token, on one 6.3 (vllm-project/vllm#6027); NVLink pays."""
+    one = small_over("l40s", 1)
+    assert one < small_over("l40s", 2) < 1.25 * one
+    assert small_over("l40s", 4) > one
+    assert small_over("h100-sxm", 2) < small_over("h100-sxm", 1)
+
+
+def test_two_of_a_mesh_see_one_link():
+    """By hand: an all-reduce of two sends each value once, 2 x 32 layers x 4096 x 2 bytes, over 64 GB/s."""
+    base = Scenario(accelerator="mi300x")
+    load = work(model_of(base), accelerator_of(base), Layout(2, 1, "bf16", "bf16"))
+    assert load.link_s == pytest.approx(2 * 32 * 4096 * 2 / 64e9)
+
+
 @each(preset_ids("models"))
 def test_parameter_counts_match_the_published_ones(name):
     """Published counts from the model cards; GLM-4.5's marketing figures are rounded, hence 1%."""

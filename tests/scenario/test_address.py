@@ -21,7 +21,7 @@ from sim_core.scenario.link.load import from_toml, load_scenario
 from sim_core.scenario.link.read import MAX_CHARACTERS, from_query
 from sim_core.scenario.link.write import command_for, to_query, to_toml
 from sim_core.scenario.ready import ready_scenario, ready_scenarios
-from sim_core.scenario.scenario import FIELDS, Scenario
+from sim_core.scenario.scenario import FIELDS, Scenario, admission_of, first_token_lag_of
 
 
 def values_of(key: str) -> st.SearchStrategy:
@@ -31,6 +31,8 @@ def values_of(key: str) -> st.SearchStrategy:
         return st.sampled_from(catalogue.preset_ids("models"))
     if key == "accelerator":
         return st.sampled_from(catalogue.preset_ids("accelerators"))
+    if key == "engine":
+        return st.sampled_from(["", *catalogue.preset_ids("engines")])
     if key == "request_list":
         rows = st.tuples(st.integers(0, 99), st.integers(1, 10**6), st.integers(1, 10**6))
         return st.lists(rows, max_size=9).map(lambda rows: ",".join(f"{a}:{p}:{o}" for a, p, o in rows))
@@ -555,3 +557,30 @@ def test_an_unknown_ready_scenario_is_noted(name: str) -> None:
     scenario, notes = from_query({"preset": name, "max_batch": "8"})
     assert scenario == Scenario(max_batch=8)
     assert len(notes) >= 1 and all(note.isprintable() for note in notes)
+
+
+def test_an_engine_comes_with_its_rules_and_a_rule_named_wins() -> None:
+    """Oracle: by hand. SGLang runs prompts alone; whoever names chunked has chunks; links keep both."""
+    assert load_scenario("engine=sglang").policy == "prefill_first"
+    mixed = load_scenario("engine=sglang&policy=chunked")
+    assert mixed.policy == "chunked"
+    assert to_query(mixed) == "v=1&engine=sglang&policy=chunked"
+    assert to_query(with_changes(mixed, engine="")) == "v=1"
+    assert to_query(with_changes(Scenario(), engine="sglang")) == "v=1&engine=sglang"
+
+
+def test_another_engine_leaves_two_pools() -> None:
+    """Oracle: by hand. Who serves on two pools does so under any engine."""
+    split = load_scenario("policy=disaggregated&engine=sglang")
+    assert split.policy == "disaggregated"
+    assert with_changes(split, engine="vllm").policy == "disaggregated"
+
+
+def test_rules_left_empty_follow_the_engine() -> None:
+    """Oracle: presets/engines. A key of its own wins over them, 0 as well."""
+    served = load_scenario("engine=tensorrt-llm&model=qwen3-235b-a22b")
+    assert (admission_of(served), first_token_lag_of(served)) == ("reserve_output", 10.0)
+    assert first_token_lag_of(with_changes(served, model="llama-3.1-8b")) == 0.0
+    told = with_changes(served, admission="first_chunk", first_token_lag_steps=0.0)
+    assert (admission_of(told), first_token_lag_of(told)) == ("first_chunk", 0.0)
+    assert (admission_of(Scenario()), first_token_lag_of(Scenario())) == ("full_prompt", 0.0)

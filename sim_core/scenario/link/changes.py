@@ -8,7 +8,7 @@ from typing import Any
 from sim_core.fields.errors import check_known
 from sim_core.fields.field import FieldInfo, check
 from sim_core.scenario.mixes import has_flat_class
-from sim_core.scenario.scenario import DIMENSIONS, FIELDS, SPECS, Scenario
+from sim_core.scenario.scenario import DIMENSIONS, FIELDS, SPECS, Scenario, set_by_engine
 
 NO_SPEED = ("hbm_gb", "tdp_w", "price_usd_per_hour")  # specs on which the time of a step does not depend
 FLAT_LENGTHS = frozenset({"prompt_tokens", "prompt_cv", "output_tokens", "output_cv"})
@@ -50,12 +50,13 @@ def _typed(text: str, info: FieldInfo) -> Any:
 def with_changes(scenario: Scenario, /, **changes: object) -> Scenario:
     """Return the scenario with some keys changed, as a person means it.
 
-    Three rules beyond `Scenario.replace`, all overruled by naming the key itself:
+    Four rules beyond `Scenario.replace`, all overruled by naming the key itself:
 
     - A flat length (`prompt_tokens`, `prompt_cv`, `output_tokens`, `output_cv`) is meant to count: a mix
       without the class `flat` is set back to the one flat class.
     - Another `accelerator` comes with its own specs, another `model` with its own dimensions: overrides
       of the old one are dropped.
+    - Another `engine` comes with the rules that it sets; two pools stay two pools.
     - Measured step times hold for what they were measured on: another model, device, layout or precision
       drops the `step_profile`, and the calibration predicts again.
 
@@ -73,6 +74,10 @@ def with_changes(scenario: Scenario, /, **changes: object) -> Scenario:
     for key, overrides in (("accelerator", SPECS), ("model", DIMENSIONS)):
         if changes.get(key, getattr(scenario, key)) != getattr(scenario, key):
             implied |= dict.fromkeys(overrides)
+    if changes.get("engine", scenario.engine) != scenario.engine:
+        implied |= set_by_engine(str(changes["engine"])) | (
+            {"policy": scenario.policy} if scenario.split else {}
+        )
     if scenario.step_profile and any(changes.get(key, old) != old for key, old in _measured_on(scenario)):
         implied["step_profile"] = ""
     return scenario.replace(**(implied | changes))

@@ -192,13 +192,13 @@ def _check_version(text: str, notes: list[Note]) -> None:
 def _combined(values: dict[str, Any], notes: list[Note], base: Scenario) -> Scenario:
     """Return the scenario of values that are good alone; those that contradict the others become notes."""
     try:
-        return _consistent(values, base)
+        return with_changes(base, **values)
     except ScenarioError as error:
         reason = error
     for key in reversed(values):
         rest = {other: value for other, value in values.items() if other != key}
         try:
-            scenario = _consistent(rest, base)
+            scenario = with_changes(base, **rest)
         except ScenarioError:
             continue
         notes.append(_ignored(reason, key))
@@ -211,19 +211,12 @@ def _accumulated(values: dict[str, Any], notes: list[Note], base: Scenario) -> S
     taken: dict[str, Any] = {}
     for key, value in values.items():
         try:
-            _consistent(taken | {key: value}, base)
+            with_changes(base, **{**taken, key: value})
         except ScenarioError as error:
             notes.append(_ignored(error, key))
         else:
             taken[key] = value
-    return _consistent(taken, base)
-
-
-def _consistent(values: dict[str, Any], base: Scenario) -> Scenario:
-    """Return a link's scenario: its values alone, or a ready scenario changed as a person means it."""
-    if base.changed():
-        return with_changes(base, **values)
-    return Scenario(**values)
+    return with_changes(base, **taken)
 
 
 def _ignored(error: ScenarioError, key: str) -> Note:

@@ -6,13 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 
 from sim_core import catalogue
-from sim_core.catalogue.calibrations import calibration
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.one_step import step_parts
 from sim_core.price.price import price_of
 from sim_core.questions import compare, design, phases
 from sim_core.questions.design import SRAM, Spread
-from sim_core.scenario.scenario import Scenario, accelerator_of, calibration_of, model_of
+from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 from sim_core.view.compare.results import MEASURED, spec_label
 from sim_core.view.drawing.figures import Row, drawable
 from sim_core.view.drawing.words import number, percent, quantity
@@ -84,7 +83,7 @@ def design_notes(sides: Sequence[Scenario]) -> list[str]:
 
 def _bounds(scenario: Scenario) -> str:
     """Return between which bounds one user's speed lies: an engine for GPUs, and the wires alone."""
-    latency_us = 1e6 * calibration("typical").base.collective_s
+    latency_us = _latency_us(scenario.replace(calibration="typical"))
     wires = {"calibration": "datasheet", "constants": f"collective:{latency_us:.4g}"}
     try:
         slow, fast = (1 / _token_s(scenario.replace(**own)) for own in ({"calibration": "typical"}, wires))
@@ -108,12 +107,18 @@ def _collectives(scenario: Scenario) -> str:
     most, devices = design.fitted_devices(), scenario.tensor_parallel
     if devices <= most:
         return ""
-    latency_us = 1e6 * calibration_of(scenario).base.collective_s
+    latency_us = _latency_us(scenario)
     return (
-        f"A step has {2 * model_of(scenario).layers} all-reduces. Each takes {number(latency_us)} µs "
-        f"however many devices there are, and its bytes over the link. That was fitted on up to {most} "
-        f"devices; for {devices} it is an extrapolation, and an optimistic one: latency grows with the group."
+        f"A step has {2 * model_of(scenario).layers} all-reduces. Each takes {number(latency_us)} µs and its "
+        f"bytes over the link. That was measured on up to {most} devices; for {devices} it is an "
+        "extrapolation: latency goes on growing with the logarithm of the group."
     )
+
+
+def _latency_us(scenario: Scenario) -> float:
+    """Return the latency of one all-reduce of a scenario's group, and the gap around it. [us]"""
+    found = phases.pricing_of(scenario).terms
+    return 1e6 * float(found.kernels.all_reduce.latency_s + found.constants.collective_gap_s)
 
 
 # Over how many devices

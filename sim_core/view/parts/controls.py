@@ -139,7 +139,9 @@ def amount(key: str, label: str, value: float | None, write: Callable[[str, floa
     )
 
 
-def ladder(key: str, steps: Iterable[float], format: Callable[[Any], str], on_page: bool = False) -> None:
+def ladder(
+    key: str, steps: Iterable[float | None], format: Callable[[Any], str], on_page: bool = False
+) -> None:
     """Draw the slider of a key over chosen steps; a value between two steps is a step of its own.
 
     A slider `on_page` stands beside a chart, as a twin of the one in the sidebar, which follows it.
@@ -250,10 +252,10 @@ def _write(key: str, to_none: float | None = None) -> None:
 
 
 def with_value(steps: Iterable[Any], value: Any, format: Callable[[Any], str]) -> list[Any]:
-    """Return the steps in order with `value` among them, and none that reads the same."""
+    """Return the steps in order with `value` among them, and none that reads the same; None comes first."""
     by_text = {format(step): step for step in steps}
     by_text[format(value)] = value
-    return sorted(by_text.values())
+    return sorted(by_text.values(), key=lambda step: (step is not None, step or 0))
 
 
 def decades(series: Sequence[float], low: float, high: float) -> list[float]:

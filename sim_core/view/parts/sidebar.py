@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import streamlit as st
 
 from sim_core import catalogue
@@ -99,6 +101,8 @@ def _traffic(scenario: Scenario) -> None:
 
 def _engine(scenario: Scenario) -> None:
     heading("Engine")
+    names = {name: item.name for name, item in catalogue.engines().items()}
+    select("engine", ["", *names], lambda name: names.get(name, "as set by its parts"), hide=True)
     select("policy")
     ladder("max_batch", POWERS[:12], number)
     if scenario.policy == "static":
@@ -164,6 +168,7 @@ def advanced(scenario: Scenario) -> None:
         ladder("kv_memory_frac", (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.92, 0.95, 1.0), percent)
         ladder("kv_block_tokens", POWERS[:8], lambda value: quantity(value, "tokens"))
         select("preemption")
+        engine_rules()
         ladder("replicas", POWERS[:7], number)
         if scenario.replicas > 1:
             select("router")
@@ -178,6 +183,25 @@ def advanced(scenario: Scenario) -> None:
         if scenario.model != "custom":
             for key in DIMENSIONS:
                 count(key)
+
+
+def engine_rules() -> None:
+    """Draw the rules of an engine that its choice sets, or that are seldom changed."""
+    select("admission")
+    ladder("max_output_tokens", (0, *POWERS[6:]), _tokens_or("the answer's own length"))
+    ladder("long_prefill_token_threshold", (0, *POWERS[7:]), _tokens_or("no limit"))
+    ladder("stream_interval_steps", (1, 2, 5, 10, 20, 50), lambda value: counted(value, "token"))
+    ladder("first_token_lag_steps", (None, 0.0, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0), _steps_late)
+    select("cuda_graphs")
+
+
+def _tokens_or(zero: str) -> Callable[[int], str]:
+    """Return how tokens are written where 0 means something of its own."""
+    return lambda value: quantity(value, "tokens") if value else zero
+
+
+def _steps_late(steps: float | None) -> str:
+    return "as the engine does" if steps is None else f"{number(steps)} steps"
 
 
 def heading(text: str) -> None:

@@ -363,9 +363,11 @@ def constants(engine: OwnEngine) -> None:
     )
 
 
-def constant_words(value: float, unit: str) -> str:
-    """Return a constant in words."""
-    return percent(value) if unit == "frac" else quantity(value, {"us": "µs"}.get(unit, unit))
+def constant_words(value: float | None, unit: str) -> str:
+    """Return a constant in words; none is each kernel's own."""
+    if value is None:
+        return "each kernel's own"
+    return percent(value) if unit == "frac" else quantity(value, {"us": "µs", "times": "×"}.get(unit, unit))
 
 
 def show_held_out_steps(engine: OwnEngine) -> None:

@@ -119,13 +119,13 @@ def _example() -> None:
 
 
 EXAMPLE_CLIENTS = (1, 2, 4, 8, 16, 32, 64, 128)
-EXAMPLE_FACTORS = {"layer": 1.8, "kv_read": 0.75, "prefill_request": 2.0}
+EXAMPLE_FACTORS = {"launches": 1.8, "contexts": 1.33, "prefill_request": 2.0}
 
 
 def example(scenario: Scenario) -> Upload:
     """Return made-up points: the scenario's own engine with other constants and 2% of noise."""
     known = {item.name: item for item in calibration(scenario.calibration).constants}
-    own = {name: float(f"{known[name].value * factor:.6g}") for name, factor in EXAMPLE_FACTORS.items()}
+    own = {name: float(f"{known[name].stated * factor:.6g}") for name, factor in EXAMPLE_FACTORS.items()}
     noise = np.random.default_rng(0)
     found = []
     for clients in EXAMPLE_CLIENTS:

@@ -1,0 +1,44 @@
+"""Serving engines: which rules each has unless told otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
+
+from sim_core.catalogue.reader import load_preset, preset_ids
+from sim_core.fields.described import described
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """The rules of one serving engine as it comes; the scenario's keys of the same names hold them."""
+
+    id: str
+    name: str = described("Name")
+    policy: str = described("Scheduling", choices=("chunked", "prefill_first"))
+    admission: str = described("Admission", choices=("full_prompt", "reserve_output", "reserve_share"))
+    token_budget: int = described("Token budget", unit="tokens", low=1, high=262_144)
+    first_token_lag_steps: float = described("First token seen late", unit="steps", low=0.0, high=1000.0)
+    moe_first_token_lag_steps: float = described(
+        "First token of a model with experts seen late", unit="steps", low=0.0, high=1000.0
+    )
+    source: str = described("Where the rules come from")
+    notes: str = described("What to know", "")
+
+    def lag_steps(self, has_experts: bool) -> float:
+        """Return how many decode steps late a client sees a first token."""
+        return self.moe_first_token_lag_steps if has_experts else self.first_token_lag_steps
+
+
+@cache
+def engines() -> Mapping[str, Engine]:
+    """Return all engines by id, in alphabetical order."""
+    return MappingProxyType({name: engine(name) for name in preset_ids("engines")})
+
+
+@cache
+def engine(name: str) -> Engine:
+    """Return one engine by id."""
+    return load_preset("engines", name, Engine)

@@ -1,0 +1,161 @@
+"""Kernels as they were measured: dense products, grouped experts, attention and all-reduces of real engines.
+
+One row of a table in `presets/kernels` is the short form of many measured shapes of one kernel on one
+generation of devices: the time of an empty launch, the shares of bandwidth and of peak that it reaches, and
+the tokens that its tiles compute in vain. `error_pct` is the median error of that form over the shapes,
+`source` names an entry of `sources.toml`.
+
+A row whose `engine` is empty holds for every engine that has none of its own. A generation without a row of
+a kind takes that of the next in `CLOSEST`: a wider guess, which `is_measured` tells.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+
+from sim_core.catalogue.reader import PRESETS
+
+CLOSEST: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "ampere": ("hopper", "blackwell"),
+        "ada": ("hopper", "blackwell"),
+        "hopper": ("blackwell", "ampere"),
+        "blackwell": ("hopper", "ampere"),
+        "blackwell-ultra": ("blackwell", "hopper", "ampere"),
+        "rtx-blackwell": ("blackwell", "hopper", "ampere"),
+    }
+)
+GENERATIONS = tuple(CLOSEST)
+OTHER_LINK = "nvlink4"
+MICRO = 1e-6
+Amount = float | np.ndarray  # of one device, or of each of several
+
+
+class Product(NamedTuple):
+    """A dense product of activations and a weight matrix."""
+
+    launch_s: Amount
+    read_frac: Amount
+    peak_frac: Amount
+    fill_tokens: Amount
+
+
+class Experts(NamedTuple):
+    """The experts of one layer: sorting, both grouped products, activation and combining, fused."""
+
+    layer_s: Amount
+    expert_s: Amount  # per expert touched
+    read_frac: Amount
+    peak_frac: Amount
+    fill_tokens: Amount  # per expert touched
+
+
+class Attention(NamedTuple):
+    """The attention of one layer, shares of peak being those of the bf16 peak."""
+
+    launch_s: Amount
+    read_frac: Amount
+    decode_frac: Amount
+    prefill_frac: Amount
+
+
+class AllReduce(NamedTuple):
+    """One all-reduce of a group of devices: latency, and share of the link by the ring's count of bytes."""
+
+    latency_s: Amount
+    link_frac: Amount
+
+
+# --- the tables -----------------------------------------------------------------------------------
+
+
+@cache
+def table(name: str) -> tuple[Mapping[str, str], ...]:
+    """Return the rows of one table of `presets/kernels`."""
+    with (PRESETS / "kernels" / f"{name}.csv").open(encoding="utf-8", newline="") as lines:
+        return tuple(MappingProxyType(row) for row in csv.DictReader(lines))
+
+
+@cache
+def row_of(name: str, generation: str, kind: str, engine: str) -> Mapping[str, str]:
+    """Return the row of a kind of kernel: the engine's own or all engines', of the closest generation.
+
+    Raises
+    ------
+    KeyError
+        If no generation has such a kind.
+    """
+    found = {(row["generation"], row.get("engine", "")): row for row in table(name) if row["kind"] == kind}
+    for other in (generation, *CLOSEST[generation]):
+        for whose in (engine, ""):
+            if (other, whose) in found:
+                return found[other, whose]
+    raise KeyError(f"presets/kernels/{name}.csv has no kind {kind!r}")
+
+
+def product(generation: str, kind: str, engine: str = "") -> Product:
+    """Return a dense product: `kind` is ``bf16``, ``fp8-tensor``, ``fp8-block`` or ``nvfp4``."""
+    row = row_of("products", generation, kind, engine)
+    return Product(
+        float(row["launch_us"]) * MICRO,
+        float(row["read_frac"]),
+        float(row["peak_frac"]),
+        float(row["fill_tokens"]),
+    )
+
+
+def experts(generation: str, kind: str, engine: str = "") -> tuple[Experts, str]:
+    """Return the experts of a layer, and the precision of the peak that their share refers to."""
+    row = row_of("experts", generation, kind, engine)
+    found = Experts(
+        float(row["layer_us"]) * MICRO,
+        float(row["expert_us"]) * MICRO,
+        float(row["read_frac"]),
+        float(row["peak_frac"]),
+        float(row["fill_tokens"]),
+    )
+    return found, row["arithmetic"]
+
+
+def attention(generation: str, kind: str, kv_dtype: str) -> Attention:
+    """Return the attention of a layer: `kind` is a model's, ``full`` or ``mla``."""
+    row = row_of("attention", generation, f"{kind}-{kv_dtype}", "")
+    return Attention(
+        float(row["launch_us"]) * MICRO,
+        float(row["read_frac"]),
+        float(row["decode_frac"]),
+        float(row["prefill_frac"]),
+    )
+
+
+def all_reduce(link: str, devices: int, engine: str = "", recorded: bool = True) -> AllReduce:
+    """Return an all-reduce over a group, in a recorded graph or launched by itself.
+
+    Between the sizes measured it is interpolated in the logarithm of the size; beyond the largest, latency
+    goes on as it did and the share of the link stays. Links that nobody measured are taken as NVLink 4.
+    """
+    links = {row["link"] for row in table("all_reduce")}
+    rows = [row for row in table("all_reduce") if row["link"] == (link if link in links else OTHER_LINK)]
+    own = [row for row in rows if row["engine"] == engine] or [row for row in rows if not row["engine"]]
+    sizes = [math.log2(int(row["devices"])) for row in own]
+    latencies_s = [float(row["latency_us" if recorded else "eager_us"]) * MICRO for row in own]
+    at = math.log2(max(devices, 2))
+    place = max(n for n, size in enumerate(sizes[:-1]) if size <= at)
+    far = (at - sizes[place]) / (sizes[place + 1] - sizes[place])
+    share = [float(row["link_frac"]) for row in own]
+    return AllReduce(
+        latencies_s[place] + far * (latencies_s[place + 1] - latencies_s[place]),
+        share[place] + min(far, 1.0) * (share[place + 1] - share[place]),
+    )
+
+
+def is_measured(generation: str, name: str, kind: str) -> bool:
+    """Return whether a generation has a row of its own for a kind of kernel."""
+    return row_of(name, generation, kind, "")["generation"] == generation

@@ -1,0 +1,170 @@
+"""Which measured kernels run a model on a device: chosen once, for a layout and an engine.
+
+Shares of peak are kept as shares of the peak that `Work` divides by, so that a product whose arithmetic is
+wider than its weights (4-bit weights without 4-bit units, say) has its lower share of the narrower peak.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sim_core.catalogue import kernels as measured
+from sim_core.catalogue.accelerators import DTYPES, Accelerator
+from sim_core.catalogue.calibrations import Constants
+from sim_core.catalogue.kernels import AllReduce, Amount, Attention, Experts, Product
+from sim_core.catalogue.models import Model
+from sim_core.price.work import Layout, Work, attention_flop_per_s, precisions
+
+PCIE4_BYTE_PER_S = 32e9  # of 16 lanes, one way
+BEST_FRAC = 0.95  # no kernel of the tables reaches more of a large product, nor of bandwidth
+
+
+class Kernels(NamedTuple):
+    """The kernels of one device, or of many as columns."""
+
+    dense: Product
+    bf16: Product  # LM head, router and what latent attention absorbs
+    experts: Experts
+    attention: Attention
+    all_reduce: AllReduce
+
+
+def kernels_of(model: Model, accelerator: Accelerator, layout: Layout) -> Kernels:
+    """Return the kernels that run a model on an accelerator in a layout."""
+    part, engine = accelerator, layout.engine
+    dense, expert, _ = precisions(model, layout.weight_dtype)
+    scaling = fp8_scaling(model, layout)
+    plain = measured.product(part.kernel_generation, "bf16", engine)
+    return Kernels(
+        dense=_dense(part, dense, scaling, engine),
+        bf16=plain,
+        experts=_experts(part, expert, _expert_kind(model, part, layout, scaling), engine),
+        attention=_attention(model, part, layout),
+        all_reduce=_all_reduce(part, layout),
+    )
+
+
+# --- which kind -----------------------------------------------------------------------------------
+
+
+def fp8_scaling(model: Model, layout: Layout) -> str:
+    """Return how 8-bit weights are scaled: as stated, else as the checkpoint that an engine serves does.
+
+    TensorRT-LLM's own checkpoints of models that were not published in 8 bits are scaled per tensor.
+    """
+    if layout.fp8_scaling:
+        return layout.fp8_scaling
+    converted = layout.engine == "tensorrt-llm" and model.native_weight_dtype != "fp8"
+    return "tensor" if converted else model.fp8_scaling
+
+
+def _dense_kind(part: Accelerator, dtype: str, scaling: str) -> str:
+    """Return the kind of dense product: weights in a format that the part lacks multiply in bf16."""
+    if part.compute_dtype(dtype) != dtype or dtype == "bf16":
+        return "bf16"
+    return f"fp8-{scaling}" if dtype == "fp8" else "nvfp4"
+
+
+def _expert_kind(model: Model, part: Accelerator, layout: Layout, scaling: str) -> str:
+    """Return the kind of experts; 4-bit ones keep a checkpoint's own format, else follow the part."""
+    dtype = precisions(model, layout.weight_dtype)[1]
+    if dtype != "fp4":
+        return _dense_kind(part, dtype, scaling)
+    if layout.weight_dtype == "native" and model.native_fp4 != "nvfp4":
+        return model.native_fp4
+    return "nvfp4" if part.compute_dtype("fp4") == "fp4" else "int4"
+
+
+# --- their rows -----------------------------------------------------------------------------------
+
+
+def _dense(part: Accelerator, dtype: str, scaling: str, engine: str) -> Product:
+    kind = _dense_kind(part, dtype, scaling)
+    found = measured.product(part.kernel_generation, kind, engine)
+    return found._replace(
+        peak_frac=found.peak_frac * _peak_ratio(part, "bf16" if kind == "bf16" else dtype, dtype)
+    )
+
+
+def _experts(part: Accelerator, dtype: str, kind: str, engine: str) -> Experts:
+    found, arithmetic = measured.experts(part.kernel_generation, kind, engine)
+    return found._replace(peak_frac=found.peak_frac * _peak_ratio(part, arithmetic, dtype))
+
+
+def _attention(model: Model, part: Accelerator, layout: Layout) -> Attention:
+    found = measured.attention(part.kernel_generation, model.attention, layout.kv_dtype)
+    ratio = part.attention_flop_per_s / attention_flop_per_s(part, layout.kv_dtype)
+    return found._replace(decode_frac=found.decode_frac * ratio, prefill_frac=found.prefill_frac * ratio)
+
+
+def _all_reduce(part: Accelerator, layout: Layout) -> AllReduce:
+    link = part.link(layout.tensor_parallel)
+    kind = link.kind
+    if kind == "pcie":
+        kind = "pcie5" if link.byte_per_s > PCIE4_BYTE_PER_S else "pcie4"
+    return measured.all_reduce(kind, layout.tensor_parallel, layout.engine, layout.cuda_graphs == "on")
+
+
+def _peak_ratio(part: Accelerator, arithmetic: str, dtype: str) -> float:
+    """Return the peak of the arithmetic over the peak at which `Work` counts weights of `dtype`."""
+    known = part.attention_flop_per_s if arithmetic == "bf16" else part.flop_per_s(arithmetic)
+    return min(known / part.flop_per_s(dtype), 1.0)
+
+
+# --- as a calibration has them --------------------------------------------------------------------
+
+
+def calibrated(kernels: Kernels, work: Work, constants: Constants) -> Kernels:
+    """Return kernels as a calibration has them: its shares in their place, and its factors on their times.
+
+    A factor below 1 lifts a share to `BEST_FRAC` at most.
+    """
+    own, c = _stated(constants), constants
+    dense, expert = own[work.dense_dtype], own[work.expert_dtype]
+    fill, read = c.fill_tokens, c.weight_read_frac
+    return Kernels(
+        dense=_product(kernels.dense, dense, c),
+        bf16=_product(kernels.bf16, own[work.head_dtype], c),
+        experts=Experts(
+            kernels.experts.layer_s * c.launches_times,
+            kernels.experts.expert_s * c.launches_times,
+            _share(kernels.experts.read_frac, read, c.reads_times),
+            _share(kernels.experts.peak_frac, expert, c.experts_times),
+            kernels.experts.fill_tokens if fill is None else fill,
+        ),
+        attention=Attention(
+            kernels.attention.launch_s * c.launches_times,
+            _share(kernels.attention.read_frac, c.kv_read_frac, c.contexts_times),
+            _share(kernels.attention.decode_frac, c.attention_frac, c.contexts_times),
+            _share(kernels.attention.prefill_frac, c.attention_frac, c.contexts_times),
+        ),
+        all_reduce=AllReduce(
+            (kernels.all_reduce.latency_s if c.collective_s is None else c.collective_s) * c.links_times,
+            _share(kernels.all_reduce.link_frac, c.link_frac, 1.0),
+        ),
+    )
+
+
+def _product(product: Product, peak_frac: np.ndarray, c: Constants) -> Product:
+    return Product(
+        product.launch_s * c.launches_times,
+        _share(product.read_frac, c.weight_read_frac, c.reads_times),
+        _share(product.peak_frac, peak_frac, c.dense_times),
+        product.fill_tokens if c.fill_tokens is None else c.fill_tokens,
+    )
+
+
+def _stated(constants: Constants) -> np.ndarray:
+    """Return the shares of peak that a calibration states for products, in the order of `DTYPES`."""
+    shares = (getattr(constants, f"{dtype}_frac") for dtype in DTYPES)
+    return np.array([np.nan if share is None else share for share in shares])
+
+
+def _share(measured_frac: Amount, own_frac: Amount | None, times: float) -> Amount:
+    """Return a share as measured or, where there is one, as the calibration states it, after its factor."""
+    frac = measured_frac
+    if own_frac is not None:
+        frac = np.where(np.isnan(own_frac), measured_frac, own_frac)
+    return np.minimum(frac / times, np.maximum(frac, BEST_FRAC))
