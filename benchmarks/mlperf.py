@@ -2,6 +2,7 @@
 
     python -m benchmarks.mlperf ../shared/reference            # prints the goal table
     python -m benchmarks.mlperf ../shared/reference --write    # also writes presets/published, /checks
+    python -m benchmarks.mlperf ANY_FOLDER --score [--json]    # errors of any such tables
 
 The folder holds `mlperf_llm_results.csv` and `mlperf_scenario_ratios.csv`. Entries: closed division, one
 benchmark and target counted once (99 and 99.9 that repeat the same run are one), parts known here.
@@ -13,6 +14,7 @@ import datetime
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ from typing import Any
 import click
 import pandas as pd
 
+from benchmarks.scores import left_out_lines
+from benchmarks.tables import rows_of
 from sim_core import catalogue
 from sim_core.fields.errors import ScenarioError
 from sim_core.questions import benchmark_rules
@@ -28,31 +32,76 @@ from sim_core.questions.benchmark_search import candidates, precision, tuned
 from sim_core.scenario.scenario import Scenario
 
 ROOT = Path(__file__).parent.parent
-CONSTANTS = {"server": 0.95, "interactive": 0.65}  # the best constant guesses to beat
 GOALS = {"offline": 0.20, "server": 0.04, "interactive": 0.12}
+ENTRIES, RATIOS = "mlperf_llm_results.csv", "mlperf_scenario_ratios.csv"
+SHARES = {"server": "server_over_offline", "interactive": "interactive_over_offline"}
+TEXTS = (
+    *("entry_id", "round", "division", "submitter", "system", "gpu", "framework", "weight_dtype", "model"),
+    *("scenario", "source_repo", "source_path"),
+)
+NUMBERS = (
+    *("accelerators_total", "result", "result_per_accelerator", "offline", "server", "interactive"),
+    *SHARES.values(),
+)
 FIT = "llama2-70b"  # the only benchmark that the submission calibration was fitted to
+COMPARED = ["rule", "benchmark", "accelerator", "devices", "dtype", "published", "simulated", "reason"]
 KEY = ["round", "submitter", "system", "accelerators_total", "benchmark"]
 
 
-def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return distinct closed-division Offline results and ratios, of benchmarks and parts known here."""
-    results = _known(pd.read_csv(folder / "mlperf_llm_results.csv"))
-    results = results[results["scenario"].eq("Offline") & results["result_per_accelerator"].gt(0)]
-    results = results.drop_duplicates([*KEY, "result"])
-    ratios = _known(pd.read_csv(folder / "mlperf_scenario_ratios.csv"))
-    ratios = ratios.drop_duplicates([*KEY, "offline", "server", "interactive"])
-    return results.reset_index(drop=True), ratios.reset_index(drop=True)
+def read(folder: Path, left_out: Counter[str] | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return distinct closed-division Offline results and ratios, of benchmarks and parts known here.
+
+    Rows of both tables that cannot be used are counted in `left_out`, by reason.
+    """
+    left_out = Counter() if left_out is None else left_out
+    results = _known(_table(folder / ENTRIES, left_out), left_out)
+    results = _kept(results, results["scenario"].eq("Offline"), "a result of another scenario", left_out)
+    results = _kept(results, results["result_per_accelerator"].gt(0), "no throughput", left_out)
+    results = _distinct(results, [*KEY, "result"], left_out)
+    ratios = _known(_table(folder / RATIOS, left_out), left_out)
+    stated = ratios[list(SHARES.values())].gt(0).any(axis=1)
+    ratios = _kept(ratios, stated, "no ratio to Offline", left_out)
+    return results, _distinct(ratios, [*KEY, "offline", "server", "interactive"], left_out)
 
 
-def _known(table: pd.DataFrame) -> pd.DataFrame:
-    table = table[table["division"].eq("closed")].copy()
+def _table(path: Path, left_out: Counter[str]) -> pd.DataFrame:
+    """Return the columns of a table that are used here, as texts and numbers; blank where there are none."""
+    rows = rows_of(path, left_out)
+    texts = {key: pd.Series([row.text(key) for row in rows], dtype=str) for key in TEXTS}
+    numbers = {key: pd.Series([row.number(key) for row in rows], dtype=float) for key in NUMBERS}
+    return pd.DataFrame(texts | numbers)
+
+
+def _known(table: pd.DataFrame, left_out: Counter[str]) -> pd.DataFrame:
+    """Return the rows of the closed division whose benchmark, part and devices are known here."""
     table["benchmark"] = table["model"].str.replace(r"-99(\.9)?$", "", regex=True)
-    table["part"] = table["gpu"].fillna("").str.lower()
-    known = table["benchmark"].isin(catalogue.preset_ids("benchmarks"))
-    known &= table["part"].isin(catalogue.preset_ids("accelerators"))
+    table["part"] = table["gpu"].str.lower()
+    table = _kept(table, table["division"].eq("closed"), "not of the closed division", left_out)
+    for reason, known in (
+        ("benchmark without a preset", table["benchmark"].isin(catalogue.preset_ids("benchmarks"))),
+        ("accelerator without a preset", table["part"].isin(catalogue.preset_ids("accelerators"))),
+        ("no whole number of accelerators", table["accelerators_total"].map(_whole)),
+    ):
+        table = _kept(table, known.reindex(table.index), reason, left_out)
     table["devices"] = table["accelerators_total"].map(devices)
     table["dtype"] = table["weight_dtype"].where(table["weight_dtype"].isin(["fp8", "fp4"]), "")
-    return table[known]
+    return table
+
+
+def _kept(table: pd.DataFrame, kept: pd.Series, reason: str, left_out: Counter[str]) -> pd.DataFrame:
+    """Return the rows to keep; count the others."""
+    kept = kept.astype(bool)
+    left_out[reason] += int((~kept).sum())
+    return table[kept].copy()
+
+
+def _distinct(table: pd.DataFrame, keys: list[str], left_out: Counter[str]) -> pd.DataFrame:
+    again = table.duplicated(keys)
+    return _kept(table, ~again, "the same figures under another target", left_out).reset_index(drop=True)
+
+
+def _whole(total: float) -> bool:
+    return total >= 1 and total == int(total)
 
 
 def devices(total: float) -> int:
@@ -124,25 +173,24 @@ def options_of(key: tuple, calibration: str) -> list[Scenario]:
     return candidates(scenario.replace(weight_dtype=dtype), count)
 
 
-def compare(folder: Path, calibration: str) -> tuple[pd.DataFrame, dict[tuple, dict[str, Any]]]:
+def compare(
+    folder: Path, calibration: str, left_out: Counter[str] | None = None
+) -> tuple[pd.DataFrame, dict[tuple, dict[str, Any]]]:
     """Return one row per published figure with its simulated one."""
-    results, ratios = read(folder)
+    results, ratios = read(folder, left_out)
     found = simulate(pd.concat([results, ratios]), calibration)
+    compared = {"offline": (results, "result_per_accelerator")}
+    for rule, column in SHARES.items():
+        compared |= {rule: (ratios, column), f"{rule} counted": (ratios, column)}
     rows = []
-    for rule, table, column in (
-        ("offline", results, "result_per_accelerator"),
-        ("server", ratios, "server_over_offline"),
-        ("server counted", ratios, "server_over_offline"),
-        ("interactive", ratios, "interactive_over_offline"),
-        ("interactive counted", ratios, "interactive_over_offline"),
-    ):
-        table = table[table[column].notna()]
+    for rule, (table, column) in compared.items():
+        table = table[table[column].gt(0)]
         for key, row in zip(system_keys(table), table.itertuples(), strict=True):
             simulated = found[key].get(rule, float("nan"))
             rows.append({"rule": rule, "benchmark": key[0], "accelerator": key[1], "devices": key[2],
-                         "dtype": key[3], "published": getattr(row, column),
-                         "simulated": simulated})  # fmt: skip
-    return pd.DataFrame(rows), found
+                         "dtype": key[3], "published": getattr(row, column), "simulated": simulated,
+                         "reason": found[key].get("reason", "")})  # fmt: skip
+    return pd.DataFrame(rows, columns=COMPARED), found
 
 
 def error_of(rule: str, rows: pd.DataFrame) -> pd.Series:
@@ -172,10 +220,59 @@ def _errors(rule: str, used: pd.DataFrame) -> dict[str, Any]:
         "error": round(float(size), 4),
         "bias": round(float(error.median()), 4),
     }
-    if kind in CONSTANTS:
-        guess = (used["published"] - CONSTANTS[kind]).abs().mean()
-        found["constant"] = round(float(guess), 4)
+    if kind in SHARES:
+        found["constant"] = round(best_constant_error(used["published"]), 4)
     return found
+
+
+def scores(folder: Path, calibration: str) -> dict[str, Any]:
+    """Return the errors of Offline throughput and of the ratios to it in a folder's tables.
+
+    Returns
+    -------
+    dict
+        ``offline``: ``n`` rows and their ``median`` relative error [%]; ``server_over_offline`` and
+        ``interactive_over_offline``, as LoadGen counts: the mean absolute difference ``mean_abs``, and
+        ``constant``, that of the one ratio for all these rows which errs least. ``left_out`` counts the
+        other rows of both tables by reason. What no row tells is None.
+    """
+    left_out: Counter[str] = Counter()
+    rows, _ = compare(folder, calibration, left_out)
+    missing = rows[rows["simulated"].isna() & ~rows["rule"].str.endswith(" counted")]
+    for row in missing.itertuples():
+        left_out[f"{row.rule}: {row.reason or 'the benchmark has no such rule here'}"] += 1
+    rows = rows[rows["simulated"].notna()]
+    offline = rows[rows["rule"].eq("offline")]
+    size = error_of("offline", offline).abs()
+    found: dict[str, Any] = {"offline": {"n": len(offline), "median": _figure(100 * size.median(), 2)}}
+    for rule, name in SHARES.items():
+        part = rows[rows["rule"].eq(f"{rule} counted")]
+        found[name] = {
+            "n": len(part),
+            "mean_abs": _figure(error_of(rule, part).abs().mean(), 4),
+            "constant": _figure(best_constant_error(part["published"]), 4),
+        }
+    return found | {"left_out": {reason: count for reason, count in left_out.items() if count}}
+
+
+def best_constant_error(published: pd.Series) -> float:
+    """Return the mean absolute difference to the one constant that errs least: the median."""
+    return float((published - published.median()).abs().mean())
+
+
+def _figure(value: float, digits: int) -> float | None:
+    return None if pd.isna(value) else round(float(value), digits)
+
+
+def text_of(found: Mapping[str, Any]) -> str:
+    """Return scores as lines to read."""
+    offline = found["offline"]
+    lines = [f"{'Offline per accelerator':<27}{offline['n']:>5} rows, median error {offline['median']} %"]
+    for name in SHARES.values():
+        row = found[name]
+        words = f"mean absolute difference {row['mean_abs']}, of the best constant {row['constant']}"
+        lines.append(f"{name.replace('_', ' '):<27}{row['n']:>5} rows, {words}")
+    return "\n".join([*lines, "", *left_out_lines(found["left_out"])])
 
 
 def spreads(folder: Path, retrieved: str) -> dict[str, list[dict[str, Any]]]:
@@ -273,8 +370,14 @@ def _system_row(key: tuple, item: Mapping[str, float], entries: int) -> dict[str
 @click.option("--calibration", default="submission", show_default=True)
 @click.option("--write", is_flag=True, help="Write presets/published and presets/checks/mlperf.toml.")
 @click.option("--groups", is_flag=True, help="Print medians by benchmark and accelerator.")
-def main(folder: Path, calibration: str, write: bool, groups: bool) -> None:
+@click.option("--score", "scoring", is_flag=True, help="Print the errors of any such tables, and end.")
+@click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
+def main(folder: Path, calibration: str, write: bool, groups: bool, scoring: bool, as_json: bool) -> None:
     """Print the goal table."""
+    if scoring:
+        answer = scores(folder, calibration)
+        print(json.dumps(answer, indent=2) if as_json else text_of(answer))
+        return
     rows, found = compare(folder, calibration)
     print(pd.DataFrame(goal_rows(rows)).to_string(index=False))
     seconds = [item["seconds"] for item in found.values() if "seconds" in item]

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.validate import usable
+from benchmarks.tables import usable
 from sim_core.evidence.assumed import policy, scenario_of, token_budget
 from sim_core.evidence.errors import steady_tok_per_s
 from sim_core.evidence.own.cases import METRICS, Case, case_of, case_ratios, median_error, predict_cases

@@ -1,6 +1,7 @@
 """Choose the project's table of published operating points, and cross-validate on it; development only.
 
     python -m benchmarks.validate ../shared/reference             # scores all usable rows of the full tables
+    python -m benchmarks.validate ANY_FOLDER --score [--json]     # errors of any such table, without a fit
     python -m benchmarks.validate ../shared/reference --choose    # writes measured.csv and about.toml
     python -m benchmarks.validate ../shared/reference --fit       # fits typical.toml
     python -m benchmarks.validate ../shared/reference --folds     # fits without each group: folds.toml
@@ -19,11 +20,11 @@ import csv
 import dataclasses
 import datetime
 import io
+import json
 import math
-import re
 import time
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,15 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.fingerprint import fingerprint
+from benchmarks.scores import rank, scores, text_of
+from benchmarks.tables import usable
 from sim_core import catalogue
 from sim_core.catalogue.calibrations import CALIBRATIONS, Calibration, Constant, Constants, calibration
 from sim_core.evidence import errors as evidence_errors
 from sim_core.evidence import published as measured
 from sim_core.evidence.errors import METRICS
-from sim_core.evidence.predicted import Bench, bench_of, predict, predict_pools
-from sim_core.evidence.published import NOT_STATED, PublishedPoint
+from sim_core.evidence.predicted import Bench, bench_of, predict
+from sim_core.evidence.published import PublishedPoint, campaign
 
 FEWEST_HELD_OUT = 10
 CELL_ROWS = 3  # rows chosen of one campaign and pair of lengths
@@ -54,226 +57,6 @@ RULE = (
 EVALUATIONS = 10
 TPOT_SCALE = 0.12  # log error at which the loss turns from squared to absolute
 TTFT_SCALE = 1.2
-KINDS = {
-    "closed-loop concurrency": "closed",
-    "static batch end-to-end latency": "batch",
-    "offline max throughput": "offline",
-    "static batch (in-flight) throughput": "offline",
-    "first token latency, batch 1": "prefill",
-}
-SOURCES = {
-    "ai-dynamo/aiconfigurator": "aiconfigurator",
-    "argonne-lcf/LLM-Inference-Bench": "argonne",
-    "NVIDIA/TensorRT-LLM docs as of 2024-05": "tensorrt-llm-2024",
-    "NVIDIA/TensorRT-LLM": "tensorrt-llm",
-    "ROCm/vllm": "rocm-vllm",
-    "SemiAnalysisAI/InferenceX": "inferencex",
-    "Scicom-AI-Enterprise-Organization/llm-benchmaxxing": "llm-benchmaxxing",
-    "sariekr/gpu_conc": "gpu-conc",
-}
-RANKED = 5  # rows that a rank correlation needs
-LABELS = {"INT8": "", "UNSET": "", "mxfp4": "fp4", "MXFP4": "fp4"}
-
-
-# --- the full tables as points --------------------------------------------------------------------
-
-
-def read_serving(path: Path) -> tuple[list[PublishedPoint], dict[str, int]]:
-    """Return the rows of the table of serving runs as points, and how many were left out for which reason."""
-    rows = pd.read_csv(path, low_memory=False, dtype={"date": str})
-    kind = rows.metric_kind.map(KINDS)
-    notes = rows.notes.astype(str)
-    wide = rows["mode"].ne("disagg")
-    known = rows.model.map(_model_id).isin(catalogue.preset_ids("models"))
-    known &= rows.gpu.str.lower().isin(catalogue.preset_ids("accelerators"))
-    workers = ["prefill_workers", "prefill_gpus_per_worker", "decode_workers", "decode_gpus_per_worker"]
-    stated = rows[workers].gt(0).all(axis=1)
-    latency = rows.tpot_ms_unspecified.fillna(rows.tpot_ms_mean).fillna(rows.tpot_ms_p50)
-    reasons = {
-        "model or accelerator without a preset": ~known,
-        "the source does not say what its figure counts": kind.isna(),
-        "speculative decoding suspected": rows.spec_decoding.eq("suspected"),
-        "marked work in progress by its authors": notes.str.contains("work in progress"),
-        "one replica on more than one node": rows["mode"].eq("multi-node"),
-        "data-parallel attention (no such layout here)": rows.dp_attention.astype(str).eq("True"),
-        "pipeline parallelism (no such layout here)": rows.pp.gt(1) & wide,
-        "two pools, but not how many workers of how many devices": ~wide & ~stated,
-        "no TPOT or no concurrency": kind.eq("closed") & (latency.isna() | rows.concurrency_or_qps.isna()),
-    }
-    keep = pd.Series(True, rows.index)
-    left_out = {}
-    for reason, out in reasons.items():
-        left_out[reason] = int((keep & out).sum())
-        keep &= ~out
-    return [_serving_point(row, kind[row.Index]) for row in rows[keep].itertuples()], left_out
-
-
-def _model_id(name: str) -> str:
-    return name.lower().replace("deepseek-v3.1", "deepseek-v3")
-
-
-def _serving_point(row: Any, traffic: str) -> PublishedPoint:
-    """Return one row of the table as a point."""
-    notes = str(row.notes)
-    actual = re.search(r"mean actual lengths (\d+)/(\d+)", notes)
-    prompt, output = map(int, actual.groups()) if actual else (int(row.isl), int(row.osl))
-    split = row.mode == "disagg"
-    if "one burst" in notes:
-        traffic = "burst"
-    source, entry = _citation(str(row.source))
-    tp = 0 if split else int(row.tp)
-    unspecified = [row.ttft_ms_unspecified, row.tpot_ms_unspecified]
-    statistic = NOT_STATED if _any(unspecified) else "mean"
-    if statistic == "mean" and math.isnan(row.tpot_ms_mean) and not math.isnan(row.tpot_ms_p50):
-        statistic = "median"
-    clients = row.concurrency_or_qps
-    return PublishedPoint(
-        id=row.row_id,
-        traffic=traffic,
-        pools="split" if split else "one",
-        date=_date(str(row.date)),
-        engine=row.engine,
-        engine_version=_text(row.engine_version),
-        model=_model_id(row.model),
-        accelerator=row.gpu.lower(),
-        devices=0 if math.isnan(row.n_gpus) else int(row.n_gpus),
-        tensor_parallel=tp,
-        expert_parallel=_count(row.ep, 1),
-        prefill_workers=int(row.prefill_workers) if split else 0,
-        prefill_devices=int(row.prefill_gpus_per_worker) if split else 0,
-        decode_workers=int(row.decode_workers) if split else 0,
-        decode_devices=int(row.decode_gpus_per_worker) if split else 0,
-        precision=_text(row.precision),
-        prompt_tokens=prompt,
-        output_tokens=output,
-        lengths="80-100%" if str(row.length_note).startswith("range 0.8") else "fixed",
-        clients=int(clients) if math.isfinite(clients) else 0,
-        arrival_per_s=math.nan,
-        ttft_ms=_first(row.ttft_ms_unspecified, row.ttft_ms_mean, row.ttft_ms_p50),
-        tpot_ms=_first(row.tpot_ms_unspecified, row.tpot_ms_mean, row.tpot_ms_p50),
-        output_tok_per_s=row.output_tok_s_total if traffic != "prefill" else math.nan,
-        statistic=statistic,
-        source=source,
-        entry=entry,
-        note="actual mean lengths" if actual else "",
-    )
-
-
-def _citation(text: str) -> tuple[str, str]:
-    """Return the id of a source, and where in it a row stands."""
-    for prefix, name in SOURCES.items():
-        if text.startswith(prefix):
-            rest = text.removeprefix(prefix).lstrip(" :")
-            where, _, row = text.rpartition(", id ")
-            place = re.search(r"\), (.*)$|: (.*)$", text)
-            entry = f"id {row}" if where else next(filter(None, place.groups()), rest) if place else rest
-            return name, entry.replace("), ", ", ")
-    raise SystemExit(f"no source is known for {text!r}; add it to SOURCES and sources.toml.")
-
-
-def _date(text: str) -> str:
-    if text == "nan":
-        return NOT_STATED
-    return f"{text[:4]}-{text[4:6]}-{text[6:]}" if re.fullmatch(r"\d{8}", text) else text
-
-
-def _text(value: Any) -> str:
-    return NOT_STATED if pd.isna(value) else str(value)
-
-
-def _count(value: float, otherwise: int) -> int:
-    return otherwise if math.isnan(value) else int(value)
-
-
-def _any(values: Iterable[float]) -> bool:
-    return any(not math.isnan(value) for value in values)
-
-
-def _first(*values: float) -> float:
-    return next((float(value) for value in values if not math.isnan(value)), math.nan)
-
-
-def read_mlperf(path: Path) -> list[PublishedPoint]:
-    """Return MLPerf Server and Interactive runs with latencies: closed division, one node, each once."""
-    rows = pd.read_csv(path, low_memory=False)
-    rows["benchmark"] = rows.model.str.replace(r"-99(\.9)?$", "", regex=True)
-    keep = rows.division.eq("closed") & rows.scenario.isin(["Server", "Interactive"])
-    keep &= rows.scheduled_samples_per_s.gt(0) & rows.ttft_ms_mean.gt(0) & rows.tpot_ms_mean.gt(0)
-    keep &= rows.gpu.fillna("").str.lower().isin(catalogue.preset_ids("accelerators"))
-    keep &= rows.benchmark.isin(catalogue.preset_ids("benchmarks")) & rows.accelerators_total.le(8)
-    rows["label"] = rows.weight_dtype.replace(LABELS)
-    keep &= rows.label.isin(["fp8", "fp4"]) & rows.run_valid.eq("VALID")
-    rows = rows[keep].drop_duplicates(["round", "submitter", "system", "benchmark", "scenario", "result"])
-    return [_mlperf_point(row) for row in rows.itertuples()]
-
-
-def _mlperf_point(row: Any) -> PublishedPoint:
-    bench = catalogue.benchmark(row.benchmark)
-    place = row.entry_id if isinstance(row.entry_id, str) else row.source_path
-    return PublishedPoint(
-        id=f"M{row.Index:05d}",
-        traffic="server",
-        pools="one",
-        date=f"MLPerf {row.round}",
-        engine="MLPerf entry",
-        engine_version=_text(row.framework),
-        model=bench.model,
-        accelerator=row.gpu.lower(),
-        devices=int(row.accelerators_total),
-        tensor_parallel=0,
-        expert_parallel=0,
-        prefill_workers=0,
-        prefill_devices=0,
-        decode_workers=0,
-        decode_devices=0,
-        precision=row.label,
-        prompt_tokens=round(bench.prompt_tokens_mean),
-        output_tokens=round(bench.measured_output_tokens_mean),
-        lengths=bench.workload,
-        clients=0,
-        arrival_per_s=row.scheduled_samples_per_s,
-        ttft_ms=row.ttft_ms_mean,
-        tpot_ms=row.tpot_ms_mean,
-        output_tok_per_s=math.nan,
-        statistic="mean",
-        source=f"mlperf-{row.round}",
-        entry=f"{row.round}, closed division, {row.benchmark}, {row.scenario}, {row.submitter}, "
-        f"{row.system}, entry {place}",
-        note="",
-    )
-
-
-# --- which rows can be believed -------------------------------------------------------------------
-
-
-def possible(bench: Bench) -> np.ndarray:
-    """Return which points the datasheet allows and fit their devices.
-
-    A point is impossible if the same run at datasheet speed is slower in TPOT, from start to end, or in
-    throughput: then something else was measured (a prefix cache, another precision). Where most points of a
-    campaign are impossible, its others are not trusted either.
-    """
-    chosen = calibration("datasheet")
-    floor = predict(bench, chosen.base, chosen.smooth)
-    seen = evidence_errors.measured(bench.points)
-    output = np.array([point.output_tokens for point in bench.points])
-    whole = seen[:, 0] + (output - 1) * seen[:, 1] < floor[:, 0] + (output - 1) * floor[:, 1]
-    wrong = (seen[:, 1] < floor[:, 1]) | (seen[:, 0] < 0) | whole | (seen[:, 2] > floor[:, 2])
-    table = pd.DataFrame({"key": [campaign(point) for point in bench.points], "wrong": wrong})
-    doubtful = table.groupby("key")["wrong"].transform("mean").gt(0.5).to_numpy()
-    return np.array(bench.kv_blocks, bool) & ~wrong & ~doubtful
-
-
-def not_too_fast(split: Sequence[PublishedPoint]) -> np.ndarray:
-    """Return which points of two pools fit, and have a TPOT that the datasheet allows."""
-    floor = predict_pools(split, "datasheet")
-    return evidence_errors.measured(split)[:, 1] >= floor[:, 1]
-
-
-def campaign(point: PublishedPoint) -> tuple:
-    """Return what the points of one series of measurements have in common."""
-    kind = "split" if point.pools == "split" else point.traffic
-    return kind, point.model, point.accelerator, point.engine, point.precision
 
 
 # --- the rule of choice ---------------------------------------------------------------------------
@@ -601,37 +384,6 @@ def _error_lines(points: Sequence[PublishedPoint], predicted: np.ndarray, kind: 
     return lines
 
 
-def rank(points: Sequence[PublishedPoint], predicted: Any, observed: Any) -> float:
-    """Return the median rank correlation (Spearman) within groups of one model, lengths and traffic.
-
-    Groups of fewer than `RANKED` rows are left out; NaN if there are no others.
-    """
-    groups: dict[tuple, list[int]] = {}
-    predicted, observed = np.asarray(predicted, float), np.asarray(observed, float)
-    for place, point in enumerate(points):
-        if np.isfinite(predicted[place]) and np.isfinite(observed[place]):
-            key = (point.model, point.prompt_tokens, point.output_tokens, point.lengths, point.traffic)
-            groups.setdefault(key, []).append(place)
-    found = [
-        _spearman(predicted[places], observed[places]) for places in groups.values() if len(places) >= RANKED
-    ]
-    return float(np.median(found)) if found else math.nan
-
-
-def _spearman(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the correlation of ranks; equal values share their mean rank."""
-
-    def ranks(values: np.ndarray) -> np.ndarray:
-        ordered = np.sort(values)
-        low, high = (np.searchsorted(ordered, values, side=side) for side in ("left", "right"))
-        return 0.5 * (low + high)
-
-    a, b = ranks(first), ranks(second)
-    a, b = a - a.mean(), b - b.mean()
-    spread = math.sqrt(float(a @ a) * float(b @ b))
-    return float(a @ b) / spread if spread else math.nan
-
-
 def write_blind(one: Sequence[PublishedPoint]) -> None:
     """Write the blind ratios of the table's points, and the errors over all usable ones."""
     (measured.FOLDER / "errors.toml").write_text(error_tables(one), encoding="utf-8")
@@ -689,35 +441,22 @@ KEYS = {
 }
 
 
-def usable(folder: Path) -> tuple[list[PublishedPoint], list[PublishedPoint], dict[str, int]]:
-    """Return the usable points of one pool, of two, and what was left out for which reason."""
-    found, left_out = read_serving(folder / "measured_serving.csv")
-    found += read_mlperf(folder / "mlperf_llm_results.csv")
-    one = [point for point in found if point.pools == "one"]
-    bench = bench_of(one)
-    good = possible(bench)
-    fits = np.array(bench.kv_blocks, bool)
-    left_out["weights and one request do not fit the memory"] = int((~fits).sum())
-    split = [point for point in found if point.pools == "split"]
-    allowed = not_too_fast(split)
-    left_out["faster than the datasheet allows, or of a campaign that mostly is"] = int(
-        (fits & ~good).sum() + (~allowed).sum()
-    )
-    return (
-        [p for p, ok in zip(one, good, strict=True) if ok],
-        [p for p, ok in zip(split, allowed, strict=True) if ok],
-        left_out,
-    )
-
-
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True))
+@click.option("--score", "scoring", is_flag=True, help="Score the closed loops as they are, and end.")
+@click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON; errors and shares in %.")
 @click.option("--choose", "choosing", is_flag=True, help="Write measured.csv and about.toml.")
 @click.option("--fit", "fitting", is_flag=True, help="Fit the typical calibration; write typical.toml.")
 @click.option("--folds", is_flag=True, help="Fit without each accelerator and model; write folds.toml.")
 @click.option("--blind", is_flag=True, help="Predict rows by these fits; write blind.csv and errors.toml.")
-def main(folder: Path, choosing: bool, fitting: bool, folds: bool, blind: bool) -> None:
+def main(
+    folder: Path, scoring: bool, as_json: bool, choosing: bool, fitting: bool, folds: bool, blind: bool
+) -> None:
     """Score, choose, fit or cross-validate."""
+    if scoring:
+        answer = scores(folder)
+        print(json.dumps(answer, indent=2) if as_json else text_of(answer))
+        return
     pd.set_option("display.width", 200, "display.max_rows", 500)
     one, split, left_out = usable(folder)
     print(f"{len(one)} points of one pool, {len(split)} disaggregated; left out: {left_out}")

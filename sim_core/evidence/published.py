@@ -99,6 +99,12 @@ class PublishedPoint(NamedTuple):
         return loop and self.status == SIMULATED and steady
 
 
+def campaign(point: PublishedPoint) -> tuple[str, str, str, str, str]:
+    """Return what the points of one series of measurements share, and with it the level of their errors."""
+    kind = "split" if point.pools == "split" else point.traffic
+    return kind, point.model, point.accelerator, point.engine, point.precision
+
+
 class Source(NamedTuple):
     """Where rows come from."""
 
@@ -108,6 +114,8 @@ class Source(NamedTuple):
     note: str
 
 
+LABELS = dict.fromkeys(("bf16/fp16", "fp16", "bfloat16", "float16"), "bf16")
+LABELS |= dict.fromkeys(("nvfp4", "mxfp4", "int4"), "fp4")
 SPARSE_ATTENTION = frozenset({"glm-5"})  # reads chosen parts of its KV cache: not modelled
 ERRATIC_VERSIONS = frozenset(
     {"1.3.0rc1"}
@@ -232,11 +240,15 @@ def _whole(value: float, key: str, where: str) -> int:
 
 
 def weight_dtype(point: PublishedPoint, where: str = "") -> str:
-    """Return the weight precision of a point; an unknown label is an error, never a guess."""
-    label = point.precision
-    if label == NOT_STATED or point.model.startswith("gpt-oss"):
+    """Return the weight precision of a point; an unknown label is an error, never a guess.
+
+    Integers of four bits are as wide as fp4, and native to a checkpoint that stores its experts so.
+    """
+    label = point.precision.lower()
+    integers = label == "int4" and catalogue.model(point.model).native_expert_dtype == "fp4"
+    if label == NOT_STATED or point.model.startswith("gpt-oss") or integers:
         return "native"
-    found = {"bf16/fp16": "bf16", "fp16": "bf16"}.get(label, label)
+    found = LABELS.get(label, label)
     if found not in DTYPES:
         raise ScenarioError(f"{where or point.id}: precision {shown(label)} is unknown.")
     return found

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.fingerprint import fingerprint
-from benchmarks.validate import rank
+from benchmarks.scores import rank
 from sim_core import Scenario, catalogue, load_scenario
 from sim_core.catalogue.calibrations import calibration
 from sim_core.engine.run import run

@@ -1,0 +1,204 @@
+"""How far predictions are from any tables of published measurements, without fitting; development only."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.tables import SERVING, believed, read_serving
+from sim_core.evidence import errors as evidence_errors
+from sim_core.evidence.assumed import scenario_of
+from sim_core.evidence.blind import Band
+from sim_core.evidence.errors import METRICS
+from sim_core.evidence.published import FAMILIES, TRAFFIC, PublishedPoint
+from sim_core.evidence.trust import Trust, trust
+
+RANKED = 5  # rows that a rank correlation needs
+ORDER = ("tpot", "ttft", "throughput")
+
+
+def scores(folder: Path) -> dict[str, Any]:
+    """Return the errors of all closed loops in a folder's table of serving runs, and of the bands.
+
+    Returns
+    -------
+    dict
+        ``one_pool`` and ``two_pools`` hold, for each metric, ``n`` rows, ``median`` and ``mean`` of the
+        absolute error [%], ``within_20`` the share of rows within 20% [%] and ``rank``, the rank correlation
+        within one model and pair of lengths; the same for each family of models. ``bands`` hold, by the
+        first word of the badge, the share of measurements inside the band [%]. ``left_out`` counts the other
+        rows by reason. What no row tells is None.
+    """
+    found, left_out = read_serving(folder / SERVING)
+    one, split = believed(_closed_loops(found, left_out), left_out)
+    ratio_one, ratio_split = (evidence_errors.score(points).ratio for points in (one, split))
+    return {
+        "one_pool": _pool(one, ratio_one),
+        "two_pools": _pool(split, ratio_split),
+        "bands": bands([*one, *split], np.concatenate([ratio_one, ratio_split])),
+        "left_out": {reason: count for reason, count in left_out.items() if count},
+    }
+
+
+def _closed_loops(points: Sequence[PublishedPoint], left_out: Counter[str]) -> list[PublishedPoint]:
+    """Return the closed loops that the simulator models; count the others."""
+    kept = []
+    for point in points:
+        if point.traffic != "closed":
+            left_out[f"no closed loop: {TRAFFIC[point.traffic]}"] += 1
+        elif point.status:
+            left_out[point.status] += 1
+        elif point.pools == "one" and not point.fitted:
+            left_out[f"erratic version of the engine: {point.engine} {point.engine_version}"] += 1
+        else:
+            kept.append(point)
+    return kept
+
+
+def _pool(points: Sequence[PublishedPoint], ratio: np.ndarray) -> dict[str, Any]:
+    """Return the scores of one kind of pool: over all its points, and by family."""
+    found: dict[str, Any] = _metrics(points, ratio)
+    for family in FAMILIES:
+        inside = np.array([point.family == family for point in points], bool)
+        some = [point for point in points if point.family == family]
+        found[family] = _metrics(some, ratio[inside])
+    return found
+
+
+def _metrics(points: Sequence[PublishedPoint], ratio: np.ndarray) -> dict[str, dict[str, float | None]]:
+    return {metric: _scored(points, ratio, METRICS.index(metric)) for metric in ORDER}
+
+
+def _scored(points: Sequence[PublishedPoint], ratio: np.ndarray, index: int) -> dict[str, float | None]:
+    error = evidence_errors.errors(ratio[:, index])
+    observed = np.array([_observed(point)[index] for point in points])
+    order = rank(points, observed * ratio[:, index], observed)
+    found = {"median": error.median_pct, "mean": error.mean_pct, "within_20": 100 * error.within_20_frac}
+    return {
+        "n": error.rows,
+        **{key: _known(value, 2) for key, value in found.items()},
+        "rank": _known(order, 4),
+    }
+
+
+def _observed(point: PublishedPoint) -> tuple[float, float, float]:
+    """Return measured TTFT, TPOT and throughput, the last as `evidence.errors.ratios` takes it."""
+    rate = point.output_tok_per_s
+    if math.isnan(rate):
+        rate = evidence_errors.steady_tok_per_s(point, point.ttft_ms, point.tpot_ms)
+    return point.ttft_ms, point.tpot_ms, rate
+
+
+def _known(value: float, digits: int) -> float | None:
+    """Return a rounded number, None for NaN, which JSON does not know."""
+    return round(float(value), digits) if math.isfinite(value) else None
+
+
+# --- bands ----------------------------------------------------------------------------------------
+
+
+def bands(points: Sequence[PublishedPoint], ratio: np.ndarray) -> dict[str, dict[str, float | None]]:
+    """Return, by the first word of the badge, the share of measurements that lie inside their band [%].
+
+    `ratio` is predicted over measured, shape (points, 3); a band is of measured over predicted.
+    """
+    inside: dict[str, list[list[float]]] = {}
+    for point, row in zip(points, ratio, strict=True):
+        said = trust(scenario_of(point))
+        held = [_inside(1 / row[METRICS.index(metric)], _band(said, metric)) for metric in ORDER]
+        inside.setdefault(said.badge.split()[0], []).append(held)
+    return {
+        badge: {"n": len(rows)}
+        | {metric: _share([row[place] for row in rows]) for place, metric in enumerate(ORDER)}
+        for badge, rows in sorted(inside.items())
+    }
+
+
+def _band(said: Trust, metric: str) -> Band:
+    band: Band = getattr(said, f"{metric}_band")
+    return band
+
+
+def _inside(ratio: float, band: Band) -> float:
+    """Return 1 for a ratio inside a band, 0 for one outside, NaN where either is unknown."""
+    if not (math.isfinite(ratio) and band.low > 0):
+        return math.nan
+    return float(band.low <= ratio <= band.high)
+
+
+def _share(held: Sequence[float]) -> float | None:
+    known = [value for value in held if math.isfinite(value)]
+    return round(100 * sum(known) / len(known), 1) if known else None
+
+
+# --- order ----------------------------------------------------------------------------------------
+
+
+def rank(points: Sequence[PublishedPoint], predicted: Any, observed: Any) -> float:
+    """Return the median rank correlation (Spearman) within groups of one model, lengths and traffic.
+
+    Groups of fewer than `RANKED` rows are left out; NaN if there are no others.
+    """
+    groups: dict[tuple, list[int]] = {}
+    predicted, observed = np.asarray(predicted, float), np.asarray(observed, float)
+    for place, point in enumerate(points):
+        if np.isfinite(predicted[place]) and np.isfinite(observed[place]):
+            key = (point.model, point.prompt_tokens, point.output_tokens, point.lengths, point.traffic)
+            groups.setdefault(key, []).append(place)
+    found = [
+        _spearman(predicted[places], observed[places]) for places in groups.values() if len(places) >= RANKED
+    ]
+    return float(np.median(found)) if found else math.nan
+
+
+def _spearman(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the correlation of ranks; equal values share their mean rank."""
+
+    def ranks(values: np.ndarray) -> np.ndarray:
+        ordered = np.sort(values)
+        low, high = (np.searchsorted(ordered, values, side=side) for side in ("left", "right"))
+        return 0.5 * (low + high)
+
+    a, b = ranks(first), ranks(second)
+    a, b = a - a.mean(), b - b.mean()
+    spread = math.sqrt(float(a @ a) * float(b @ b))
+    return float(a @ b) / spread if spread else math.nan
+
+
+# --- in words -------------------------------------------------------------------------------------
+
+
+def text_of(found: dict[str, Any]) -> str:
+    """Return scores as a table to read."""
+    lines = [f"{'':<28}{'n':>6}{'median %':>10}{'mean %':>9}{'within 20 %':>13}{'rank':>8}"]
+    for pool in ("one_pool", "two_pools"):
+        tables = {"all": found[pool], **{name: found[pool][name] for name in FAMILIES}}
+        for group, table in tables.items():
+            for metric in ORDER:
+                row = table[metric]
+                cells = [_cell(row[key]) for key in ("median", "mean", "within_20", "rank")]
+                name = f"{pool.replace('_', ' ')} {group}"
+                lines.append(
+                    f"{name:<17}{metric:<11}{row['n']:>6}"
+                    + "".join(f"{cell:>{width}}" for cell, width in zip(cells, (10, 9, 13, 8), strict=True))
+                )
+    lines += ["", f"{'inside the band, %':<28}{'n':>6}{'tpot':>10}{'ttft':>9}{'throughput':>13}"]
+    for badge, row in found["bands"].items():
+        cells = [_cell(row[metric]) for metric in ORDER]
+        lines.append(f"{badge:<28}{row['n']:>6}{cells[0]:>10}{cells[1]:>9}{cells[2]:>13}")
+    return "\n".join([*lines, "", *left_out_lines(found["left_out"])])
+
+
+def left_out_lines(left_out: dict[str, int]) -> list[str]:
+    """Return how many rows were left out for which reason, most first."""
+    rows = sorted(left_out.items(), key=lambda item: -item[1])
+    return [f"{sum(left_out.values())} rows left out:", *(f"{count:>6}  {reason}" for reason, count in rows)]
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
