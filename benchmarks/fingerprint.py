@@ -1,8 +1,8 @@
 """A word that stands for the formulas, so that rows predicted by others can be told from the present ones.
 
 It covers what the blind predictions rest on: the tables of measured kernels, reference prices of models,
-accelerators, layouts, precisions and both kinds of attention, the way of a KV cache between two pools, the constants of the typical
-calibration, and what schedulers make of a few requests.
+accelerators, layouts, precisions and both kinds of attention, the way of a KV cache between two pools, the
+constants of the typical calibration, and what schedulers make of a few requests.
 """
 
 from __future__ import annotations

@@ -359,8 +359,9 @@ def blind_rows() -> list[dict[str, Any]]:
     for kind in ("accelerator", "model"):
         for name, fold in folds[kind].items():
             chosen = [point for point in fitted if getattr(point, kind) == name]
-            found = predict(bench_of(chosen), base_of(fold["constants"]))
-            rows += _blind(chosen, kind, evidence_errors.ratios(chosen, found))
+            if chosen:  # the project's table may hold none of them
+                found = predict(bench_of(chosen), base_of(fold["constants"]))
+                rows += _blind(chosen, kind, evidence_errors.ratios(chosen, found))
     rest = [point for point in points if point not in set(fitted)]
     for unseen, pools in (("all", "one"), ("pools", "split")):
         chosen = [point for point in rest if point.pools == pools]
