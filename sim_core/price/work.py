@@ -172,6 +172,7 @@ class Work(NamedTuple):
     expert_slots: float  # experts that one device holds, all MoE layers together
     products: float  # launches of products in the weights' format, per step
     bf16_products: float  # and of those that stay in bf16
+    eager_layers: float  # layers whose kernels the host launches one by one, without a graph
 
 
 def work(model: Model, accelerator: Accelerator, layout: Layout) -> Work:
@@ -212,6 +213,7 @@ def work(model: Model, accelerator: Accelerator, layout: Layout) -> Work:
         expert_slots=model.moe_layers * model.experts / layout.expert_parallel,
         products=float(products(model)),
         bf16_products=float(bf16_products(model)),
+        eager_layers=0.0 if layout.cuda_graphs == "on" else float(model.layers),
     )
 
 
