@@ -128,7 +128,8 @@ def spread(scenario: Scenario) -> Spread:
     widest = scenario.replace(tensor_parallel=groups[-1])
     held = memory(widest)
     copies_gb = sequences * float(sequence_bytes(widest, kind, tokens)) / 1e9
-    device_gb = (held["weights_gb"] + held["activations_gb"] + copies_gb) / groups[-1]
+    beside_gb = held["activations_gb"] + held["context_gb"]
+    device_gb = (held["weights_gb"] + beside_gb + copies_gb) / groups[-1]
     return Spread(
         sequences,
         tokens,
