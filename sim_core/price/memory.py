@@ -66,7 +66,7 @@ def _memory(model: Model, accelerator: Accelerator, layout: Layout, engine: Engi
     """
     usable = accelerator.hbm_bytes * engine.kv_memory_frac
     weights = weight_bytes(model, layout)[1]
-    activations = _activation_bytes(model, layout, engine)
+    activations = _activation_bytes(model, accelerator, layout, engine)
     context = _context_bytes(accelerator, layout)
     full, windowed = model.full_layers, model.window_layers
     layer_bytes = kv_bytes_per_layer(model, layout)
@@ -88,16 +88,17 @@ def _context_bytes(accelerator: Accelerator, layout: Layout) -> float:
     return min(kept, CONTEXT_FRAC_MAX * accelerator.hbm_bytes)
 
 
-def _activation_bytes(model: Model, layout: Layout, engine: Engine) -> float:
+def _activation_bytes(model: Model, accelerator: Accelerator, layout: Layout, engine: Engine) -> float:
     """Return the memory that the largest step needs on one device: in a layer, or afterwards to sample.
 
     A layer holds its hidden states twice and the three inner states of its feed-forward block, in bf16.
-    Sampling holds the logits of all rows, on every device.
+    Sampling holds the logits of all rows, on every device; parts that keep all in SRAM leave them divided.
     """
     wide = max(model.ffn_dim, model.experts_per_token * model.expert_ffn_dim)
     layer = 2.0 * (2 * model.hidden + 3 * wide / layout.tensor_parallel) * engine.token_budget
     rows = min(engine.max_batch, engine.token_budget)
-    return max(layer, SAMPLING_BYTES * rows * model.vocab)
+    copies = 1 / layout.tensor_parallel if accelerator.memory_on_chip else 1.0
+    return max(layer, SAMPLING_BYTES * rows * model.vocab * copies)
 
 
 def kv_blocks(model: Model, accelerator: Accelerator, layout: Layout, engine: Engine) -> int:

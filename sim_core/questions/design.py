@@ -209,7 +209,6 @@ def part_of(scenario: Scenario) -> Accelerator:
         id="own-design",
         name=f"Own design from {base.name}",
         vendor="own",
-        sram_mb=1000 * part.hbm_gb if base.memory_on_chip else base.sram_mb,
         confidence="low",
         announced=True,
         source=f"designed in Batchscope from {base.name} ({base.source})",
