@@ -20,7 +20,7 @@ from sim_core.price.one_step import step_parts
 from sim_core.price.parts import PARTS, expert_load
 from sim_core.price.price import price_of
 from sim_core.price.use import joule_per_tok, shares, usd_per_mtok, utilisation
-from sim_core.price.work import Layout, parameters, work
+from sim_core.price.work import Layout, layout_warnings, parameters, work
 from sim_core.scenario.profiles import EngineProfile
 from sim_core.scenario.scenario import DEFAULTS, Scenario, accelerator_of, model_of
 from tests.loops import each
@@ -300,6 +300,9 @@ def test_native_precision_is_the_checkpoints():
             {"tensor_parallel": 3},
             "32 attention heads, which it must divide. Choose one of 1, 2, 4, 8, 16, 32",
         ),
+        ({"model": "qwen2-7b", "tensor_parallel": 3}, "28 attention heads, which it must divide. Choose one"),
+        ({"model": "qwen2-7b", "tensor_parallel": 32}, "28 attention heads"),
+        ({"model": "deepseek-r1", "tensor_parallel": 24}, "128 attention heads"),
         ({"tensor_parallel": 2, "expert_parallel": 2}, "has no experts"),
         ({"model": "mixtral-8x7b", "tensor_parallel": 32, "expert_parallel": 32}, "8 experts"),
     ],
@@ -308,6 +311,19 @@ def test_layouts_that_do_not_divide_are_refused(changes, says):
     """The message names the value, the limit and the way out."""
     with pytest.raises(ScenarioError, match=says):
         price_of(Scenario(**changes))
+
+
+def test_heads_that_do_not_divide_are_filled_up():
+    """By hand: Qwen2-7B on 8 devices: 28 query heads become 32, 4 on each; each key/value head stands twice."""
+    eight = Scenario(model="qwen2-7b", tensor_parallel=8, calibration="datasheet")
+    load = work(model_of(eight), accelerator_of(eight), Layout(8, 1, "bf16", "bf16"))
+    attention = 2 * 3584 * (4 + 0.5 * 2) * 128
+    assert load.dense_read_s == pytest.approx(28 * (attention + 3 * 3584 * 18944 / 8) * 2 / H100_BANDWIDTH)
+    assert load.context_compute_s == pytest.approx(28 * 4 * 128 * 4 / 989e12)
+    assert memory(eight)["kv_bytes_per_token"] == 2 * 28 * 2 * 4 * 128 * 2
+    assert step_s(price_of(eight), decode_batch=1, context=0) > floor_step_s(eight, 1, 0)
+    assert "filled up to 32 to divide among 8 devices" in layout_warnings(eight)[0]
+    assert not layout_warnings(eight.replace(tensor_parallel=4))
 
 
 def test_prices_are_shared_between_scenarios_that_differ_in_traffic_alone():
