@@ -55,7 +55,13 @@ class Accelerator:
     fp4_tflop_per_s: float | None = described(
         "Dense fp4 peak", None, label="fp4 arithmetic", unit="TFLOP/s", low=0.0, high=1e7
     )
-    int8_top_per_s: float | None = described("Dense int8 peak", None, unit="TOP/s", low=0.0, high=1e7)
+    int8_top_per_s: float | None = described(
+        "Dense int8 peak: what a design starts from where no other is printed",
+        None,
+        unit="TOP/s",
+        low=0.0,
+        high=1e7,
+    )
     hbm_gb_per_s: float = described(
         "Memory bandwidth", label="Memory bandwidth", unit="GB/s", low=0.0, high=1e8
     )
@@ -137,6 +143,8 @@ class Accelerator:
                 return wider
         known = [narrow for narrow in DTYPES if getattr(self, f"{narrow}_tflop_per_s") is not None]
         other = f" or choose weight_dtype={known[0]}" if known else ""
+        if not known:
+            other = ", since its source prints no dense one; no model runs on it without"
         raise ScenarioError(f"{self.name} has no {dtype} figure; set {dtype}_tflop_per_s{other}.")
 
     def flop_per_s(self, dtype: str) -> float:

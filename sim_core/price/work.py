@@ -44,11 +44,12 @@ def parameters(model: Model) -> Parameters:
     key_value = 0 if latent else 2 * model.hidden * model.kv_heads * model.head_dim
     down = model.hidden * (model.mla_q_lora + model.kv_elements) if latent else 0
     return Parameters(
-        shared=model.layers * (model.attention_params - key_value - down)
+        shared=model.all_attention_params
+        - model.kv_layers * (key_value + down)
         + model.dense_layers * model.dense_ffn_params
         + model.moe_layers * model.shared_expert_params,
-        replicated=model.layers * down + model.moe_layers * model.router_params,
-        key_value=model.layers * key_value,
+        replicated=model.kv_layers * down + model.moe_layers * model.router_params,
+        key_value=model.kv_layers * key_value,
         expert=model.moe_layers * model.experts * model.expert_params,
         head=model.embedding_params,
         embedding=0 if model.tied_embeddings else model.embedding_params,
