@@ -84,6 +84,7 @@ class Accelerator:
         "Host link bandwidth, one direction", 32.0, label="Host link", unit="GB/s", low=0.0, high=1e5
     )
     tdp_w: float | None = described("Power per device", None, label="Power", unit="W", low=0.0, high=1e6)
+    idle_w: float | None = described("Power of an idle device", None, unit="W", low=0.0, high=1e6)
     year: int = described("Year of introduction", low=2000, high=2100)
     price_usd_per_hour: float | None = described(
         "Price per device and hour", None, label="Price", unit="USD/h", low=0.0, high=1e5

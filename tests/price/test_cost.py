@@ -397,7 +397,7 @@ def test_money_and_energy():
     assert usd_per_mtok(8, 3.0, 10_000) == pytest.approx(2 / 3)
     assert joule_per_tok(8, 700, 10_000) == pytest.approx(0.56)
     assert math.isnan(usd_per_mtok(8, None, 10_000))
-    assert math.isnan(joule_per_tok(8, 700, 0.0))
+    assert math.isnan(joule_per_tok(8, 700, 0.0)) and math.isnan(joule_per_tok(8, None, 10_000))
 
 
 SILICON = "ai-dynamo/aiconfigurator: aic-core/src/aiconfigurator_core/systems/silicon_sample.csv, id "
