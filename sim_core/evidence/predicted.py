@@ -36,7 +36,7 @@ from sim_core.price.parts import Rates, rate_parts, row_parts, token_parts
 from sim_core.price.price import step_cost
 from sim_core.price.step_cost import StepCost
 from sim_core.price.work import Layout, Work, layout_of, work
-from sim_core.scenario.scenario import Scenario, model_of
+from sim_core.scenario.scenario import Scenario, admission_of, model_of
 from sim_core.traffic.draws import mean_lengths
 
 GRID = np.unique(np.round(np.concatenate([np.arange(1, 65), np.geomspace(65, 16384, 110)])))
@@ -148,6 +148,7 @@ def _simulated(bench: Bench, place: int, step: StepCost, constants: Constants) -
     before_s, after_s = (constants.request_before_s, constants.request_after_s) if client else (0.0, 0.0)
     rules = RunRules(
         policy=scenario.policy,
+        admission=admission_of(scenario),
         max_running=scenario.max_batch,
         token_budget=scenario.token_budget,
         kv_blocks=bench.kv_blocks[place],
