@@ -283,7 +283,9 @@ def _toml_value(value: Any) -> str:
 def base_of(values: dict[str, float]) -> Constants:
     """Return constants by name as the formulas take them."""
     chosen = calibration("typical")
-    constants = (dataclasses.replace(item, value=values.get(item.name, item.value)) for item in chosen.constants)
+    constants = (
+        dataclasses.replace(item, value=values.get(item.name, item.value)) for item in chosen.constants
+    )
     return with_values(chosen, tuple(constants)).base
 
 

@@ -93,6 +93,27 @@ def student(probability: float, degrees: int) -> float:
     return z + sum(term / degrees**power for power, term in enumerate(terms, start=1))
 
 
+def ranked(ratios: Sequence[float], held_frac: float = HELD_FRAC) -> Band:
+    """Return the band that holds a new ratio with a probability of `held_frac`, where each stands for itself.
+
+    Of n drawn alike, the next one lies below the r-th smallest with probability r / (n + 1).
+
+    References
+    ----------
+    Vovk, Gammerman, Shafer, "Algorithmic Learning in a Random World" (2005), chapter 2: conformal prediction.
+
+    Examples
+    --------
+    >>> ranked([0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 2.0, 4.0])
+    Band(low=0.5, high=4.0)
+    """
+    known = [ratio for ratio in ratios if math.isfinite(ratio)]
+    if not known:
+        return NO_BAND
+    edge = (1 - held_frac) / 2
+    return Band(*np.quantile(known, [edge, 1 - edge], method="weibull").tolist())
+
+
 # --- the closest campaigns ------------------------------------------------------------------------
 
 

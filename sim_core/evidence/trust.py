@@ -9,8 +9,8 @@ Bands
 -----
 A band holds the measured value in four cases of five, and a narrower one in half of them: predictive
 intervals of measured / predicted over the blind campaigns closest to the scenario
-(`sim_core.evidence.bands`). Those are, if there are enough of them, the campaigns of its model family on parts
-of its generation, else of its family, else all.
+(`sim_core.evidence.bands`). Those are, if there are enough of them, the campaigns of its model family on
+parts of its generation, else of its family, else all.
 
 - Inside, the ratios are those of fits without the row's model.
 - If the accelerator or the model is outside, they are those of fits without the row's accelerator or model.
@@ -20,8 +20,9 @@ of its generation, else of its family, else all.
   the fit, and figures that are only announced.
 
 The `submission` calibration is held against published benchmark entries (`sim_core.evidence.entries`); they
-state no latencies, so it has a band of throughput alone. The datasheet calibration is a bound and has no
-bands; a measured engine profile is evidence of its own.
+state no latencies, so it has a band of throughput alone, in which each pair of a benchmark and an accelerator
+stands for itself. The datasheet calibration is a bound and has no bands; a measured engine profile is evidence
+of its own.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sim_core.evidence import entries
-from sim_core.evidence.bands import METRICS, Evidence, closest, own_band, predictive, union, widened
+from sim_core.evidence.bands import METRICS, Evidence, closest, own_band, ranked, union, widened
 from sim_core.evidence.blind import HALF_FRAC, HELD_FRAC, NO_BAND, Band
 from sim_core.evidence.coverage import (
     STEEP_LOAD,
@@ -222,8 +223,7 @@ def entry_band(scenario: Scenario, rule: str = "offline", held_frac: float = HEL
         found = trust(scenario)
         return found.throughput_band if held_frac == HELD_FRAC else found.halves[-1]
     further = len(_beside_entries(scenario)) + accelerator_of(scenario).announced
-    ratios = entries.entry_ratios(scenario.model, rule)
-    return widened(predictive(ratios, range(len(ratios)), held_frac), further)
+    return widened(ranked(entries.entry_ratios(scenario.model, rule).tolist(), held_frac), further)
 
 
 def _sentence(words: str) -> str:

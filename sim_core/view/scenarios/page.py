@@ -10,7 +10,7 @@ import streamlit as st
 
 from sim_core import catalogue
 from sim_core.evidence import trust
-from sim_core.evidence.blind import Band
+from sim_core.evidence.blind import HALF_FRAC, HELD_FRAC, Band
 from sim_core.evidence.trust import Trust
 from sim_core.fields.errors import ScenarioError
 from sim_core.questions import benchmark_rules
@@ -119,12 +119,14 @@ def row_trust(study: SystemStudy, row: Row) -> Trust:
     layout = {key: row[key] for key in ("tensor_parallel", "expert_parallel", "replicas") if row.get(key)}
     scenario = study.options[0].replace(**layout)
     rule = row.get("rule") or row.get("line", "server")
-    return trust.trust(scenario)._replace(throughput_band=_band(scenario, rule))
+    found = trust.trust(scenario)
+    halves = (*found.halves[:2], _band(scenario, rule, HALF_FRAC))
+    return found._replace(throughput_band=_band(scenario, rule), halves=halves)
 
 
-def _band(scenario: Scenario, rule: str) -> Band:
+def _band(scenario: Scenario, rule: str, held_frac: float = HELD_FRAC) -> Band:
     """Return the band of throughput under a rule; the visitor's own limits count as those of Server."""
-    return trust.entry_band(scenario, rule if rule in benchmark_rules.RULES else "server")
+    return trust.entry_band(scenario, rule if rule in benchmark_rules.RULES else "server", held_frac)
 
 
 def _titles(study: SystemStudy) -> Heading:
