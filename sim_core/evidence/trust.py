@@ -20,9 +20,9 @@ parts of its generation, else of its family, else all.
   the fit, and figures that are only announced.
 
 The `submission` calibration is held against published benchmark entries (`sim_core.evidence.entries`); they
-state no latencies, so it has a band of throughput alone, in which each pair of a benchmark and an accelerator
-stands for itself. The datasheet calibration is a bound and has no bands; a measured engine profile is evidence
-of its own.
+state no latencies, so it has a band of throughput alone, in which each pair of a benchmark and an
+accelerator stands for itself. The datasheet calibration is a bound and has no bands; a measured engine profile
+is evidence of its own.
 """
 
 from __future__ import annotations
