@@ -21,8 +21,8 @@ parts of its generation, else of its family, else all.
 
 The `submission` calibration is held against published benchmark entries (`sim_core.evidence.entries`); they
 state no latencies, so it has a band of throughput alone, in which each pair of a benchmark and an
-accelerator stands for itself. The datasheet calibration is a bound and has no bands; a measured engine profile
-is evidence of its own.
+accelerator stands for itself. The datasheet calibration is a bound and has no bands; a measured engine
+profile is evidence of its own.
 """
 
 from __future__ import annotations

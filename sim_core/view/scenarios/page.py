@@ -38,6 +38,8 @@ from sim_core.view.scenarios.published import (
     show_published,
     spread_of,
 )
+from sim_core.view.scenarios.rounds import show_rounds
+from sim_core.view.scenarios.skill import no_skill_words
 from sim_core.view.scenarios.study import (
     DEVICES,
     SIMULATED,
@@ -55,6 +57,9 @@ def show(scenario: Scenario) -> None:
     views("rules")
     if state.view("rules") == "published":
         show_published(catalogue.benchmark(state.view("bench")))
+        return
+    if state.view("rules") == "rounds":
+        show_rounds(catalogue.benchmark(state.view("bench")), scenario.accelerator)
         return
     view = {"limits": show_limit_costs, "bars": show_shares, "points": show_operating_points}[
         state.view("rules")
@@ -108,6 +113,7 @@ def _small_print(study: SystemStudy, extra: str = "") -> None:
         f"**{SIMULATED}** Weights {base.weight_dtype}, KV cache {base.kv_dtype}, calibration {title}; "
         f"lengths of {study.benchmark.dataset}; limits hold at the "
         f"{number(study.benchmark.percentile)}th percentile. {extra}{speculative} "
+        f"{no_skill_words()}"
         f"{literal(' '.join(notes))} {benchmark_rules.TRADEMARK}"
     )
 
