@@ -1,8 +1,8 @@
 """A word that stands for the formulas, so that rows predicted by others can be told from the present ones.
 
-It covers what the blind predictions rest on: reference prices of models, accelerators, layouts, precisions
-and both kinds of attention, the way of a KV cache between two pools, the constants of the typical
-calibration, and what schedulers make of a few requests.
+It covers what the blind predictions rest on: the tables of measured kernels, reference prices of models,
+accelerators, layouts, precisions and both kinds of attention, the way of a KV cache between two pools, the
+constants of the typical calibration, and what schedulers make of a few requests.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from sim_core.catalogue.calibrations import calibration
+from sim_core.catalogue.kernels import TABLES, table
 from sim_core.engine.run import simulate
 from sim_core.price.pools import transfer_of
 from sim_core.price.price import price_of
@@ -35,11 +36,12 @@ POLICIES = ("chunked", "prefill_first", "disaggregated")
 def fingerprint() -> str:
     """Return a word that changes with the formulas, to nine digits: the same on all platforms."""
     text = " ".join(f"{value:.9g}" for value in _answers())
+    text += " ".join(value for name in TABLES for row in table(name) for value in row.values())
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
 def _answers() -> Iterator[float]:
-    yield from calibration("typical").base
+    yield from (value for value in calibration("typical").base if value is not None)
     for scenario in PRICED:
         yield from _priced(scenario)
     yield from transfer_of(Scenario(model="deepseek-r1", kv_dtype="fp8"))

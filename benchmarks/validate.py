@@ -8,10 +8,11 @@
     python -m benchmarks.validate ../shared/reference --blind     # predicts rows unseen: blind.csv
 
 The folder holds `measured_serving.csv` and `mlperf_llm_results.csv`; everything is written to `presets`. What
-a row needs to be used, and how rows are chosen, is said in `usable` and `choose`. `--fit` takes two minutes,
-`--folds` ten. After every change of the cost model, of a bound or of the assumptions in
-`sim_core.evidence.predicted`, repeat `--folds --fit --blind`. A fold knows nothing of the constants in
-`typical.toml`, only their bounds; after `--fit` alone, `--blind` is enough.
+a row needs to be used, and how rows are chosen, is said in `usable` and `choose`. Only constants of the host
+are fitted: `--fit` takes seconds, `--folds` two minutes. After every change of the cost model, of a table in
+`presets/kernels`, of a bound or of the assumptions in `sim_core.evidence.predicted`, repeat
+`--folds --fit --blind`. A fold knows nothing of the constants in `typical.toml`, only their bounds; after
+`--fit` alone, `--blind` is enough.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import time
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import numpy as np
@@ -43,6 +44,7 @@ from sim_core.evidence.errors import METRICS
 from sim_core.evidence.predicted import Bench, bench_of, predict
 from sim_core.evidence.published import PublishedPoint, campaign
 
+Item = TypeVar("Item")
 FEWEST_HELD_OUT = 10
 CELL_ROWS = 3  # rows chosen of one campaign and pair of lengths
 MOST_PER_CAMPAIGN = {"closed": 8, "burst": 2, "batch": 2, "offline": 2, "prefill": 1, "server": 1, "split": 8}
@@ -55,6 +57,8 @@ RULE = (
     "{batch} batches, {offline} offline runs, {burst} bursts, {prefill} prefill, {server} MLPerf entry."
 )
 EVALUATIONS = 10
+MOST_FITTED = 20  # rows of a campaign that a fit sees, so that none outvotes the others
+CAMPAIGN_FOLDS = 6
 TPOT_SCALE = 0.12  # log error at which the loss turns from squared to absolute
 TTFT_SCALE = 1.2
 
@@ -92,7 +96,7 @@ def _ends_and_middle(cell: list[PublishedPoint]) -> list[PublishedPoint]:
     return _spread([newest[key] for key in sorted(newest)], CELL_ROWS)
 
 
-def _spread(items: list[PublishedPoint], most: int) -> list[PublishedPoint]:
+def _spread(items: list[Item], most: int) -> list[Item]:
     """Return at most so many of the items, evenly spread from the first to the last."""
     if len(items) <= most:
         return items
@@ -150,10 +154,12 @@ def fit(bench: Bench, evaluations: int) -> dict[str, float]:
     Every constant is global and bounded to its physical range; nothing is fitted per row, model, device or
     engine. The robust loss (soft L1 of log errors) keeps odd runs from pulling; TTFT weighs less, because it
     holds the history of a run: where all lengths are equal, requests march in waves. Every fit starts in the
-    middle of the bounds, so a fit that leaves rows out knows nothing of them.
+    middle of the bounds, so a fit that leaves rows out knows nothing of them. Of each campaign at most
+    `MOST_FITTED` rows are taken, evenly.
     """
     from scipy.optimize import least_squares
 
+    bench = bench.part(_thinned(bench.points))
     bounds, seen = calibration("typical"), evidence_errors.measured(bench.points)
 
     def residuals(position: np.ndarray) -> np.ndarray:
@@ -165,6 +171,15 @@ def fit(bench: Bench, evaluations: int) -> dict[str, float]:
                           max_nfev=evaluations, xtol=1e-4, ftol=1e-4)  # fmt: skip
     fitted = with_position(bounds, found.x).constants
     return {item.name: item.value for item in fitted if item.name in free_names(bounds)}
+
+
+def _thinned(points: Sequence[PublishedPoint]) -> list[bool]:
+    """Return which points to fit: at most `MOST_FITTED` of each campaign."""
+    places: dict[tuple, list[int]] = {}
+    for place, point in enumerate(points):
+        places.setdefault(campaign(point), []).append(place)
+    kept = {place for some in places.values() for place in _spread(some, MOST_FITTED)}
+    return [place in kept for place in range(len(points))]
 
 
 def write_typical(one: Sequence[PublishedPoint], left_out: dict[str, int]) -> None:
@@ -195,10 +210,10 @@ def typical_errors(
     folds = tomllib.loads((measured.FOLDER / "folds.toml").read_text(encoding="utf-8"))
     predicted = predict(bench, base_of(values))
     overall = {"in sample": _scores(bench.points, predicted)}
-    for kind in ("accelerator", "model"):
+    for kind, groups in groups_of(bench.points).items():
         unseen = np.full((len(bench.points), 3), np.nan)
         for name, fold in folds[kind].items():
-            inside = np.array([getattr(point, kind) == name for point in bench.points])
+            inside = np.array([group == name for group in groups])
             unseen[inside] = predict(bench.part(inside), base_of(fold["constants"]))
         overall[f"one {kind} left out"] = _scores(bench.points, unseen)
     ideal = predict(bench, calibration("datasheet").base, smooth=False)
@@ -289,32 +304,46 @@ def base_of(values: dict[str, float]) -> Constants:
     return with_values(chosen, tuple(constants)).base
 
 
+def groups_of(points: Sequence[PublishedPoint]) -> dict[str, list[str]]:
+    """Return by kind of fold the group of each point; campaigns are dealt in turn to `CAMPAIGN_FOLDS`."""
+    campaigns = sorted({campaign(point) for point in points})
+    turn = {key: str(place % CAMPAIGN_FOLDS) for place, key in enumerate(campaigns)}
+    return {
+        "accelerator": [point.accelerator for point in points],
+        "model": [point.model for point in points],
+        "campaign": [turn[campaign(point)] for point in points],
+    }
+
+
 def write_folds(points: Sequence[PublishedPoint]) -> None:
-    """Fit without each accelerator and each model, and write the constants."""
+    """Fit without each accelerator, each model and each sixth of the campaigns, and write the constants."""
     fitted = [point for point in points if point.fitted]
     bench = bench_of(fitted)
     lines = [
-        f"# Constants of fits that have not seen one accelerator or model; {datetime.date.today()}.",
+        f"# Constants of fits that have not seen some rows; {datetime.date.today()}.",
         f"rows = {len(fitted)}",
     ]
-    for kind in ("accelerator", "model"):
-        names = [getattr(point, kind) for point in fitted]
-        for name in sorted(set(names)):
-            inside = np.array([other == name for other in names])
-            if inside.sum() < FEWEST_HELD_OUT:
-                continue
-            values = fit(bench.part(~inside), EVALUATIONS)
-            part = bench.part(inside)
-            ratio = evidence_errors.ratios(part.points, predict(part, base_of(values)))
-            medians = {
-                f"{metric}_pct": round(evidence_errors.errors(ratio[:, index]).median_pct, 1)
-                for index, metric in enumerate(METRICS)
-            }
-            print(kind, name, int(inside.sum()), medians, flush=True)
-            lines += ["", f'[{kind}."{name}"]', f"rows = {int(inside.sum())}"]
-            lines += [f"{key} = {value}" for key, value in medians.items()]
-            lines += [f"constants.{key} = {value:.15g}" for key, value in values.items()]
+    for kind, groups in groups_of(fitted).items():
+        for name in sorted(set(groups)):
+            inside = np.array([group == name for group in groups])
+            if inside.sum() >= FEWEST_HELD_OUT:
+                lines += _fold(bench, inside, f'{kind}."{name}"')
     (measured.FOLDER / "folds.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _fold(bench: Bench, inside: np.ndarray, title: str) -> list[str]:
+    """Return a fit that has not seen some rows, and its errors on them, as lines of TOML."""
+    values = fit(bench.part(~inside), EVALUATIONS)
+    part = bench.part(inside)
+    ratio = evidence_errors.ratios(part.points, predict(part, base_of(values)))
+    medians = {
+        f"{metric}_pct": round(evidence_errors.errors(ratio[:, index]).median_pct, 1)
+        for index, metric in enumerate(METRICS)
+    }
+    print(title, int(inside.sum()), medians, flush=True)
+    lines = ["", f"[{title}]", f"rows = {int(inside.sum())}"]
+    lines += [f"{key} = {value}" for key, value in medians.items()]
+    return lines + [f"constants.{key} = {value:.15g}" for key, value in values.items()]
 
 
 def blind_rows() -> list[dict[str, Any]]:
@@ -330,8 +359,9 @@ def blind_rows() -> list[dict[str, Any]]:
     for kind in ("accelerator", "model"):
         for name, fold in folds[kind].items():
             chosen = [point for point in fitted if getattr(point, kind) == name]
-            found = predict(bench_of(chosen), base_of(fold["constants"]))
-            rows += _blind(chosen, kind, evidence_errors.ratios(chosen, found))
+            if chosen:  # the project's table may hold none of them
+                found = predict(bench_of(chosen), base_of(fold["constants"]))
+                rows += _blind(chosen, kind, evidence_errors.ratios(chosen, found))
     rest = [point for point in points if point not in set(fitted)]
     for unseen, pools in (("all", "one"), ("pools", "split")):
         chosen = [point for point in rest if point.pools == pools]
@@ -449,7 +479,9 @@ KEYS = {
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON; errors and shares in %.")
 @click.option("--choose", "choosing", is_flag=True, help="Write measured.csv and about.toml.")
 @click.option("--fit", "fitting", is_flag=True, help="Fit the typical calibration; write typical.toml.")
-@click.option("--folds", is_flag=True, help="Fit without each accelerator and model; write folds.toml.")
+@click.option(
+    "--folds", is_flag=True, help="Fit without each accelerator, model, campaign; write folds.toml."
+)
 @click.option("--blind", is_flag=True, help="Predict rows by these fits; write blind.csv and errors.toml.")
 def main(
     folder: Path, scoring: bool, as_json: bool, choosing: bool, fitting: bool, folds: bool, blind: bool

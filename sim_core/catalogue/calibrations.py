@@ -65,6 +65,7 @@ class Constants(NamedTuple):
     expert_imbalance_frac: float
     layer_s: float
     latent_layer_s: float
+    eager_layer_s: float
     collective_gap_s: float
     step_s: float
     sequence_s: float
@@ -74,14 +75,7 @@ class Constants(NamedTuple):
     request_after_s: float
 
 
-GONE = MappingProxyType(  # constants of former links, and what tells the same now
-    {
-        "expert_half_width": "the experts' kernels, as measured",
-        "moe_layer": "the experts' kernels, as measured",
-        "expert": "the experts' kernels, as measured",
-        "activation": "a count of bytes",
-    }
-)
+GONE = ("expert_half_width", "moe_layer", "expert")  # of former links; the experts' kernels tell them now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +185,8 @@ def calibration(name: str, own: str = "") -> Calibration:
 def with_constants(chosen: Calibration, own: Mapping[str, float]) -> Calibration:
     """Return a calibration with some constants replaced, and with limits for one's own on these.
 
+    Those that are `GONE` are passed over; `constants_note` says so.
+
     Raises
     ------
     ScenarioError
@@ -198,7 +194,7 @@ def with_constants(chosen: Calibration, own: Mapping[str, float]) -> Calibration
     """
     names = [constant.name for constant in chosen.constants]
     for name in own:
-        if name not in names:
+        if name not in (*names, *GONE):
             raise ScenarioError(f"constants names {shown(name)}. {did_you_mean(name[:60], names)}")
     constants = tuple(
         _own(constant, own[constant.name]) if constant.name in own else constant
@@ -206,6 +202,18 @@ def with_constants(chosen: Calibration, own: Mapping[str, float]) -> Calibration
     )
     base = _base_units(chosen.name, constants)
     return dataclasses.replace(chosen, constants=constants, base=base)
+
+
+def constants_note(own: Mapping[str, float]) -> str:
+    """Return that some constants of one's own no longer count; "" where all do."""
+    gone = [name for name in GONE if name in own]
+    if not gone:
+        return ""
+    verb = "is" if len(gone) == 1 else "are"
+    return (
+        f"{', '.join(gone)} of `constants` {verb} left out: what experts take is measured by kernel now. "
+        "Factors on it are `experts` and `launches`."
+    )
 
 
 def _own(constant: Constant, value: float) -> Constant:

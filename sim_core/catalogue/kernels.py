@@ -33,6 +33,7 @@ CLOSEST: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 GENERATIONS = tuple(CLOSEST)
+TABLES = ("products", "experts", "attention", "all_reduce")
 OTHER_LINK = "nvlink4"
 MICRO = 1e-6
 Amount = float | np.ndarray  # of one device, or of each of several

@@ -73,6 +73,7 @@ class Model:
     )
     native_weight_dtype: str = described("What the published checkpoint stores", "bf16", choices=DTYPES)
     native_expert_dtype: str = described("What it stores for experts", "bf16", choices=DTYPES)
+    layer_collectives: int = described("All-reduces of one tensor-parallel layer", 2, low=1, high=10)
     fp8_scaling: str = described(
         "What shares a scale in its 8-bit checkpoint", "tensor", choices=("tensor", "block")
     )

@@ -51,7 +51,10 @@ def terms(work: Work, kernels: Kernels, constants: Constants, smooth: bool) -> T
 
 
 def token_parts(terms: Terms, tokens: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the time by part [s] of what depends on the new tokens of a step; `tokens` must be positive."""
+    """Return the time by part [s] of what depends on the new tokens of a step; `tokens` must be positive.
+
+    Without graphs the host launches one kernel after another, ahead of the device until it falls behind.
+    """
     work, kernels, constants, smooth = terms
     dense, experts = kernels.dense, kernels.experts
     dense_compute, dense_read = slower(
@@ -67,12 +70,14 @@ def token_parts(terms: Terms, tokens: np.ndarray) -> dict[str, np.ndarray]:
         smooth,
     )
     latency_s = kernels.all_reduce.latency_s + constants.collective_gap_s
-    return {
+    parts = {
         "weights": dense_read + expert_read,
         "compute": dense_compute + expert_compute + _activation_s(terms) * tokens,
         "communication": work.collectives * latency_s + work.link_s * tokens / kernels.all_reduce.link_frac,
         "fixed": _launches_s(terms) + work.expert_slots * touched * experts.expert_s,
     }
+    behind_s = work.eager_layers * constants.eager_layer_s - sum(parts.values())
+    return parts | {"fixed": parts["fixed"] + np.maximum(behind_s, 0.0)}
 
 
 def _launches_s(terms: Terms) -> Amount:

@@ -172,6 +172,7 @@ class Work(NamedTuple):
     expert_slots: float  # experts that one device holds, all MoE layers together
     products: float  # launches of products in the weights' format, per step
     bf16_products: float  # and of those that stay in bf16
+    eager_layers: float  # layers whose kernels the host launches one by one, without a graph
 
 
 def work(model: Model, accelerator: Accelerator, layout: Layout) -> Work:
@@ -204,7 +205,7 @@ def work(model: Model, accelerator: Accelerator, layout: Layout) -> Work:
         head_link_s=ring / 2 * model.vocab * 2 / link.byte_per_s,
         activation_s=_activation_bytes(model, layout) / bandwidth,
         link_s=2 * model.layers * ring * model.hidden * 2 / link.byte_per_s,
-        collectives=2.0 * model.layers if linked else 0.0,
+        collectives=float(model.layer_collectives * model.layers) if linked else 0.0,
         **_attention_work(model, accelerator, layout),
         layers=float(model.layers),
         latent_layers=float(model.layers if model.attention == "mla" else 0),
@@ -212,6 +213,7 @@ def work(model: Model, accelerator: Accelerator, layout: Layout) -> Work:
         expert_slots=model.moe_layers * model.experts / layout.expert_parallel,
         products=float(products(model)),
         bf16_products=float(bf16_products(model)),
+        eager_layers=0.0 if layout.cuda_graphs == "on" else float(model.layers),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from sim_core.catalogue.calibrations import constants_note, parse_constants
 from sim_core.engine.results import Run
 from sim_core.fields.texts import counted
 from sim_core.price.memory import limit_words, longer_than
@@ -58,6 +59,8 @@ def warnings(
         notes.append(f"token_budget limits the running sequences to {scenario.max_running:,}.")
     if scenario.policy == "static" and scenario.replicas > 1:
         notes.append("Static batches: requests are dealt to the replicas in turn.")
+    if note := constants_note(parse_constants(scenario.constants)):
+        notes.append(note)
     return [*notes, *accelerator_of(scenario).warnings, *model_of(scenario).warnings]
 
 

@@ -373,11 +373,14 @@ def test_a_profile_without_blocks_takes_them_from_memory():
 
 @pytest.mark.parametrize("name", ["typical", "datasheet"])
 def test_calibrations_state_every_constant_within_its_bounds(name):
-    """Each constant names its unit, physical bounds, meaning and source; datasheet is the ideal."""
+    """Each constant names its unit, physical bounds, meaning and source; datasheet is the ideal.
+
+    One without a value leaves it to each kernel, which the ideal does not.
+    """
     found = calibrations.calibration(name)
     assert {len(found.constants)} == {len(calibrations.Constants._fields)}
     for constant in found.constants:
-        assert constant.low <= constant.value <= constant.high
+        assert constant.value is None or constant.low <= constant.value <= constant.high
         assert constant.unit in calibrations.UNITS
         assert constant.meaning
         assert constant.source
@@ -450,7 +453,8 @@ def test_typical_states_its_errors():
 def test_the_switch_cost_replaces_the_fitted_one():
     """Oracle: by hand: each prompt of a step adds it once, whatever the calibration; 0 takes it away."""
     scenario = Scenario()
-    fitted = calibrations.calibration("typical").base.prefill_request_s
+    host = calibrations.calibration("typical").base
+    fitted = host.prefill_request_s + 32 * host.prefill_layer_s
     assert price_of(scenario).step.prefill_request_s == pytest.approx(fitted)
     for name in ("typical", "datasheet"):
         changed = scenario.replace(calibration=name, prefill_switch_ms=7.0)

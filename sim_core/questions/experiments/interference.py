@@ -270,4 +270,5 @@ def _gap_statistics(name: str, gaps_ms: np.ndarray) -> Row:
 def switch_sources(scenario: Scenario) -> tuple[float, str]:
     """Return the calibration's fixed cost of a prompt in a step [ms], and where it comes from."""
     constant = next(item for item in calibration_of(scenario).constants if item.name == "prefill_request")
-    return constant.stated, constant.source
+    usual = price_of(scenario.replace(prefill_switch_ms=None))
+    return 1e3 * usual.step.prefill_request_s, constant.source

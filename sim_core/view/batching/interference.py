@@ -177,7 +177,7 @@ def switch_words(scenario: Scenario, found: mixed_phases.Interference) -> str:
     )
     return (
         "Each prompt, or chunk of one, adds a fixed time to the step it joins: inputs, blocks, launches "
-        f"without a graph. {setting} ({source}), one constant for all models and accelerators. It is the "
+        f"without a graph. {setting} ({source}), alike on all accelerators. It is the "
         "least certain part of this picture, so move it."
     )
 

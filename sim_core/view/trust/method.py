@@ -62,8 +62,9 @@ def show(scenario: Scenario) -> None:
 def section(title: str) -> str:
     """Return one section of the written part."""
     text = _TEXT.split(f"## {title}\n", 1)[1].split("\n## ", 1)[0]
-    switch_ms = 1e3 * calibration("typical").base.prefill_request_s
-    values = {"{switch}": quantity(switch_ms, "ms")}
+    host = calibration("typical").base
+    values = {"{switch}": quantity(1e3 * host.prefill_request_s, "ms")}
+    values |= {"{layer}": quantity(1e3 * host.prefill_layer_s, "ms")}
     values |= {"{capacity_requests}": f"{CAPACITY_REQUESTS:,}", "{seeds}": str(SEEDS)}
     for name, value in values.items():
         text = text.replace(name, value)

@@ -1,0 +1,152 @@
+"""Kernels as measured: which are chosen, what their launches add up to, and what a calibration makes of them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from sim_core.catalogue import kernels as measured
+from sim_core.catalogue.reader import preset_ids
+from sim_core.price.one_step import step_parts
+from sim_core.price.price import price_of
+from sim_core.questions.phases import pricing_of
+from sim_core.scenario.scenario import Scenario, accelerator_of
+
+FORMATS = ("bf16", "fp8", "fp4", "native")
+
+
+def kernels(**keys):
+    return pricing_of(Scenario(**keys)).terms.kernels
+
+
+def prefill_ms(**keys):
+    """Return the kernels of a prefill of 8,192 tokens: all but the host's fixed times. [ms]"""
+    parts = step_parts(price_of(Scenario(hbm_gb=1e4, **keys)), 0, 0, prefill_tokens=8192)
+    return 1e3 * (sum(parts.values()) - parts["fixed"])
+
+
+# --- which kernels --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("accelerator", ["a100-80-sxm", "a30"])
+@pytest.mark.parametrize("dtype", ["fp8", "fp4"])
+def test_weights_in_a_format_that_a_part_lacks_multiply_as_fast_as_bf16(accelerator, dtype):
+    """Oracle: weights alone are stored narrower; where arithmetic sets the pace, nothing is gained or lost."""
+    one, other = (prefill_ms(accelerator=accelerator, weight_dtype=name) for name in ("bf16", dtype))
+    assert other == pytest.approx(one, rel=0.05)
+
+
+def test_four_bit_experts_multiply_in_the_precision_that_their_kernel_has():
+    """By the table: mxfp4 multiplies at 0.52 of 989 TFLOP/s on Hopper, of which `Work` counts fp8's 1,979."""
+    found = kernels(model="gpt-oss-120b", weight_dtype="native").experts
+    assert found.peak_frac == pytest.approx(0.52 * 989 / 1979)
+    blackwell = kernels(model="gpt-oss-120b", weight_dtype="native", accelerator="b200").experts
+    assert blackwell.peak_frac == pytest.approx(0.72 * 4500 / 9000)
+    kimi = kernels(model="kimi-k2.5", weight_dtype="native", accelerator="b200", tensor_parallel=8).experts
+    assert kimi.peak_frac == pytest.approx(0.14 * 2250 / 9000)
+
+
+@pytest.mark.parametrize(
+    ("keys", "launch_us", "peak_frac"),
+    [
+        ({"model": "qwen3-8b"}, 7.0, 0.51),  # its checkpoint is scaled per block
+        ({"model": "llama-3.1-8b"}, 7.4, 0.52),  # per tensor
+        ({"model": "llama-3.1-8b", "fp8_scaling": "block"}, 7.0, 0.51),
+        ({"model": "qwen3-8b", "engine": "tensorrt-llm"}, 4.1, 0.52),  # its own checkpoint, fused quantiser
+        ({"model": "deepseek-r1", "engine": "tensorrt-llm"}, 4.1, 0.51),  # published in fp8 per block
+    ],
+)
+def test_the_scales_of_fp8_follow_the_checkpoint_that_an_engine_serves(keys, launch_us, peak_frac):
+    """Oracle: rows of `presets/kernels/products.csv` for Hopper."""
+    found = kernels(weight_dtype="fp8", **keys).dense
+    assert found.launch_s == pytest.approx(launch_us * 1e-6)
+    assert found.peak_frac == pytest.approx(peak_frac)
+
+
+def test_an_engine_has_its_own_kernels():
+    """Oracle: CUTLASS takes 76 us a layer of block-scaled experts on Hopper, Triton 36."""
+    keys = {"model": "deepseek-r1", "accelerator": "h200", "weight_dtype": "fp8", "tensor_parallel": 8}
+    layers = [kernels(engine=engine, **keys).experts.layer_s for engine in ("", "vllm", "tensorrt-llm")]
+    assert layers == pytest.approx([36e-6, 36e-6, 76e-6])
+
+
+def test_every_part_has_kernels_for_every_model():
+    """Every pair that has a price at the datasheet has one from kernels, by the closest generation."""
+    for name in preset_ids("accelerators"):
+        part = accelerator_of(Scenario(accelerator=name))
+        assert part.kernel_generation in measured.GENERATIONS
+        for kind in ("bf16", "fp8-tensor", "fp8-block", "nvfp4"):
+            assert measured.product(part.kernel_generation, kind).launch_s > 0
+
+
+# --- what they add up to --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "dtype", "measured_us"),
+    [("h200", "fp8", 43), ("h200", "bf16", 40), ("b200", "fp8", 41), ("b200", "bf16", 29)],
+)
+def test_launches_of_latent_attention_add_up_to_the_measured_module(accelerator, dtype, measured_us):
+    """TensorRT-LLM's whole MLA module at 16 heads and batch 1, less its bytes (ai-dynamo/aiconfigurator)."""
+    found = kernels(model="deepseek-v3", accelerator=accelerator, weight_dtype=dtype)
+    counted = 3 * found.dense.launch_s + 2 * found.bf16.launch_s + found.attention.launch_s
+    assert counted * 1e6 == pytest.approx(measured_us, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("keys", "table_ms"),
+    [
+        ({"accelerator": "h100-sxm"}, 200),
+        ({"accelerator": "h100-sxm", "weight_dtype": "fp8"}, 145),
+        ({"accelerator": "h200"}, 199),
+        ({"accelerator": "h200", "weight_dtype": "fp8"}, 131),
+        ({"accelerator": "a100-80-sxm"}, 557),
+        ({"accelerator": "h100-sxm", "model": "llama-3.1-70b", "tensor_parallel": 4}, 577),
+        ({"accelerator": "b200", "model": "llama-3.1-70b", "tensor_parallel": 4}, 285),
+    ],
+)
+def test_a_prefill_takes_what_its_kernels_take(keys, table_ms):
+    """AIConfigurator's own sum over its tables for 8,192 tokens; 16%, the error of the short form."""
+    assert prefill_ms(**keys) == pytest.approx(table_ms, rel=0.16)
+
+
+@pytest.mark.parametrize(
+    ("devices", "latency_us"), [(2, 4.4), (4, 4.8), (8, 5.3), (6, 4.8 + 0.5 * math.log2(1.5)), (32, 6.3)]
+)
+def test_the_latency_of_an_all_reduce_grows_with_the_logarithm_of_its_group(devices, latency_us):
+    """By hand from the rows of NVLink 4: on between 4 and 8 devices, and by 0.5 us a doubling beyond."""
+    found = measured.all_reduce("nvlink4", devices)
+    assert found.latency_s * 1e6 == pytest.approx(latency_us)
+    assert measured.all_reduce("nvlink4", devices, recorded=False).latency_s > found.latency_s
+
+
+def test_without_graphs_a_small_step_takes_what_the_host_takes():
+    """By hand: 32 layers of 0.5 ms are 16 ms, whatever the batch; a long prompt hides them."""
+    base, eager = (price_of(Scenario(cuda_graphs=graphs)) for graphs in ("on", "off"))
+    for tokens in (1, 8, 64):
+        assert eager.step.token_s[tokens] == pytest.approx(16e-3)
+    assert eager.step.token_s[8192] == base.step.token_s[8192]
+
+
+# --- what a calibration makes of them -------------------------------------------------------------
+
+
+def test_constants_of_ones_own_stand_in_the_place_of_every_kernel():
+    """By hand: shares of former links replace the kernels'; factors divide theirs."""
+    own = kernels(constants="weight_read:0.71,fp8:0.3,fill:12,collective:9", weight_dtype="fp8")
+    assert (own.dense.read_frac, own.dense.peak_frac, own.dense.fill_tokens) == (0.71, 0.3, 12)
+    assert own.bf16.peak_frac == 0.79
+    assert own.all_reduce.latency_s == pytest.approx(9e-6)
+    slower = kernels(constants="reads:2,dense:1.5,launches:3")
+    assert slower.dense == pytest.approx((3 * 4.1e-6, 0.85 / 2, 0.79 / 1.5, 25))
+
+
+def test_no_factor_makes_a_kernel_faster_than_the_best():
+    """Physics: whatever the factor, shares stay below 1; those of experts on Blackwell, above 0.95, stay."""
+    keys = {"model": "deepseek-r1", "accelerator": "b200", "weight_dtype": "fp8", "fp8_scaling": "tensor"}
+    fast = kernels(constants="reads:0.02,dense:0.02,experts:0.02,contexts:0.02", **keys)
+    shares = [fast.dense.read_frac, fast.dense.peak_frac, fast.experts.peak_frac, *fast.attention[1:]]
+    assert np.max(shares) == 0.97
+    assert np.sort(shares)[-2] == 0.95
