@@ -22,6 +22,7 @@ from typing import Any
 import click
 import pandas as pd
 
+from benchmarks import rounds
 from benchmarks.scores import left_out_lines
 from benchmarks.tables import rows_of
 from sim_core import catalogue
@@ -330,13 +331,14 @@ def table_text(name: str, row: Mapping[str, Any]) -> str:
 
 
 def write_all(folder: Path, rows: pd.DataFrame, found: dict[tuple, dict[str, Any]], calibration: str) -> None:
-    """Write the published spreads, and this comparison."""
+    """Write the published spreads, over all rounds and by round, and this comparison."""
     date = datetime.date.today().isoformat()
     for benchmark, spread in spreads(folder, date).items():
         text = "\n".join(table_text("spread", row) for row in spread)
         path = ROOT / "presets" / "published" / f"{benchmark}.toml"
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
+    rounds.write(read(folder)[1], date)
     counts = rows.groupby(["benchmark", "accelerator", "devices", "dtype"]).size()
     systems = [
         _system_row(key, item, int(counts.get(key, 0))) for key, item in found.items() if "offline" in item

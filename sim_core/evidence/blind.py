@@ -7,11 +7,9 @@ import math
 from functools import cache
 from typing import NamedTuple
 
-import numpy as np
-
 from sim_core.evidence.published import FOLDER, PublishedPoint, points
 
-HELD_FRAC = 0.8
+HELD_FRAC, HALF_FRAC = 0.8, 0.5
 
 
 class Band(NamedTuple):
@@ -47,12 +45,3 @@ def blind() -> tuple[Blind, ...]:
             )
             for row in csv.DictReader(lines)
         )
-
-
-def interval(ratios: np.ndarray) -> Band:
-    """Return the 10th and the 90th percentile of ratios, NaN left out."""
-    known = ratios[np.isfinite(ratios)]
-    if not known.size:
-        return NO_BAND
-    edge = 100 * (1 - HELD_FRAC) / 2
-    return Band(*np.percentile(known, [edge, 100 - edge]).tolist())

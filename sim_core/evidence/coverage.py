@@ -19,6 +19,14 @@ SLACK = 1.25  # lengths and batches this far beyond the measured ones still coun
 SIZE_SLACK = 1.5  # and models
 STEEP_LOAD = 0.9
 OVERLOAD = 1.1  # beyond it no error of the speed that predictions have makes the engine keep up
+GENERATION_WORDS = {
+    "ampere": "Ampere",
+    "ada": "Ada",
+    "hopper": "Hopper",
+    "blackwell": "Blackwell",
+    "blackwell-ultra": "Blackwell Ultra",
+    "rtx-blackwell": "Blackwell RTX",
+}
 FAMILY_WORDS = {"dense": "dense models", "moe": "mixtures of experts", "mla": "models with latent attention"}
 
 
@@ -28,7 +36,8 @@ FAMILY_WORDS = {"dense": "dense models", "moe": "mixtures of experts", "mla": "m
 class Coverage(NamedTuple):
     """What the published closed loops cover; sizes in parameters, lengths in tokens.
 
-    `dtypes` holds the weights' precisions by accelerator and family.
+    `kernels` holds, by generation of parts and family of models, the engines that were measured with each
+    precision of the weights.
     """
 
     accelerators: Mapping[str, int]
@@ -36,7 +45,7 @@ class Coverage(NamedTuple):
     sizes: Mapping[str, tuple[float, float]]
     tensor_parallel: Mapping[str, int]
     expert_parallel: int
-    dtypes: Mapping[tuple[str, str], frozenset[str]]
+    kernels: Mapping[tuple[str, str], Mapping[str, frozenset[str]]]
     prompt_tokens: tuple[float, float]
     output_tokens: tuple[float, float]
     context_tokens: float
@@ -58,17 +67,26 @@ def coverage() -> Coverage:
         },
         tensor_parallel={family: max(p.tensor_parallel for p in of) for family, of in families.items()},
         expert_parallel=max(point.expert_parallel for point in rows),
-        dtypes={
-            (name, family): known
-            for name in parts
-            for family, of in families.items()
-            if (known := frozenset(_stored(p) for p in of if p.accelerator == name))
-        },
+        kernels=_kernels_of(rows),
         prompt_tokens=_range(point.prompt_tokens for point in rows),
         output_tokens=_range(point.output_tokens for point in rows),
         context_tokens=max(point.prompt_tokens + point.output_tokens / 2 for point in rows),
         clients=max(point.clients // point.replicas for point in rows),
     )
+
+
+def _kernels_of(rows: Iterable[PublishedPoint]) -> Mapping[tuple[str, str], Mapping[str, frozenset[str]]]:
+    found: dict[tuple[str, str], dict[str, frozenset[str]]] = {}
+    for row in rows:
+        kinds = found.setdefault((generation_of(row.accelerator), row.family), {})
+        stored = _stored(row)
+        kinds[stored] = kinds.get(stored, frozenset()) | {row.engine}
+    return found
+
+
+def generation_of(accelerator: str) -> str:
+    """Return the generation of a part: parts of one run the same kernels. Without one it is its own."""
+    return catalogue.accelerator(accelerator).generation or accelerator
 
 
 def _range(values: Iterable[float]) -> tuple[float, float]:
@@ -107,7 +125,7 @@ def outside(
         _accelerator(scenario, covered),
         _model(scenario, model, covered),
         _layout(scenario, family_of(model), covered),
-        _precision(scenario, covered),
+        _kernels(scenario, covered),
         _lengths(scenario, covered, trace) if context_tokens is None else _context(covered, context_tokens),
         _clients(scenario, covered),
         scheduling(scenario),
@@ -174,23 +192,26 @@ def _layout(scenario: Scenario, family: str, covered: Coverage) -> list[Outside]
     ]
 
 
-def _precision(scenario: Scenario, covered: Coverage) -> list[Outside]:
-    """Return whether the family was not measured on the accelerator, or not in this precision."""
+def _kernels(scenario: Scenario, covered: Coverage) -> list[Outside]:
+    """Return whether kernels of the family, the precision or the engine were not measured on such parts."""
     if scenario.accelerator not in covered.accelerators:
         return []
     model, name = model_of(scenario), catalogue.accelerator(scenario.accelerator).name
-    family = family_of(model)
-    known = covered.dtypes.get((scenario.accelerator, family))
+    generation, family = generation_of(scenario.accelerator), family_of(model)
+    known = covered.kernels.get((generation, family))
+    parts = f"{name} or another {GENERATION_WORDS.get(generation, generation)} part"
     if known is None:
         return [
-            Outside("model", f"no published closed loop of {FAMILY_WORDS[family]} on {name} is in the table")
+            Outside("model", f"no published closed loop of {FAMILY_WORDS[family]} on {parts} is in the table")
         ]
     stored = _most_weights(model, scenario.weight_dtype)
-    if stored in known:
-        return []
-    measured = ", ".join(sorted(known))
-    words = f"weights of {FAMILY_WORDS[family]} in {stored} on {name} (weight_dtype); measured: {measured}"
-    return [Outside("weight_dtype", words)]
+    if stored not in known:
+        words = f"weights of {FAMILY_WORDS[family]} in {stored} on {parts} (weight_dtype); measured: "
+        return [Outside("weight_dtype", words + ", ".join(sorted(known)))]
+    if scenario.engine and (engine := catalogue.engine(scenario.engine).name) not in known[stored]:
+        words = f"{engine} (engine) with {FAMILY_WORDS[family]} in {stored} on {parts}; measured: "
+        return [Outside("engine", words + ", ".join(sorted(known[stored])))]
+    return []
 
 
 def _lengths(scenario: Scenario, covered: Coverage, trace: Requests | None) -> list[Outside]:
@@ -269,5 +290,5 @@ def pools_words() -> str:
     tpot, throughput, ttft = (f"{error:.0f} %" for error in errors.values())
     return (
         f"{len(rows)} published points of two pools are off by {tpot} in TPOT, {throughput} in throughput "
-        f"and {ttft} in TTFT (medians), and the band does not hold them"
+        f"and {ttft} in TTFT (medians)"
     )

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sim_core import catalogue
+from sim_core.catalogue.benchmarks import CheckedError
 from sim_core.scenario.scenario import Scenario, model_of
 
 FITTED_TO = "llama2-70b"
@@ -72,6 +73,16 @@ def entry_ratios(model: str, rule: str = "offline") -> np.ndarray:
     fitted = model == catalogue.benchmark(FITTED_TO).model
     found = [getattr(pair, rule) for pair in pairs() if (pair.benchmark == FITTED_TO) == fitted]
     return np.array([ratio for ratio in found if math.isfinite(ratio)])
+
+
+def without_skill(rule: str) -> list[CheckedError]:
+    """Return the comparisons in which a simulated ratio, as it is counted, errs more than one constant does.
+
+    Those of benchmarks that no constant was fitted to come first: they say what to expect of another one.
+    """
+    goals = [goal for goal in catalogue.published_check("mlperf").goals if goal.rule == f"{rule} counted"]
+    worse = [goal for goal in goals if goal.constant is not None and goal.error >= goal.constant]
+    return sorted(worse, key=lambda goal: {"others": 0, "all": 1}.get(goal.rows, 2))
 
 
 def evidence(model: str) -> str:

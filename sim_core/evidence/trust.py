@@ -7,31 +7,41 @@ are `announced hardware`, whatever else holds.
 
 Bands
 -----
-A band holds the measured value in four cases of five: the 10th and 90th percentile of measured / predicted
-over the blind rows closest to the scenario. Those are, if there are enough of them, the rows of its model
-family on its accelerator, else of its family, else all.
+A band holds the measured value in four cases of five, and a narrower one in half of them: predictive
+intervals of measured / predicted over the blind campaigns closest to the scenario
+(`sim_core.evidence.bands`). Those are, if there are enough of them, the campaigns of its model family on
+parts of its generation, else of its family, else all.
 
 - Inside, the ratios are those of fits without the row's model.
 - If the accelerator or the model is outside, they are those of fits without the row's accelerator or model.
   A part that was never fitted, but has points of its own (one batch, offline), takes those into account.
+- Two pools have campaigns of their own, which no fit has used.
 - Every other input outside widens the band by half, in the logarithm; so do a vendor without any part in
   the fit, and figures that are only announced.
 
 The `submission` calibration is held against published benchmark entries (`sim_core.evidence.entries`); they
-state no latencies, so it has a band of throughput alone. The datasheet calibration is a bound and has no
-bands; a measured engine profile is evidence of its own.
+state no latencies, so it has a band of throughput alone, in which each pair of a benchmark and an
+accelerator stands for itself. The datasheet calibration is a bound and has no bands; a measured engine
+profile is evidence of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sim_core.evidence import entries
-from sim_core.evidence.bands import closest, own_band, union, widened
-from sim_core.evidence.blind import HELD_FRAC, NO_BAND, Band, interval
-from sim_core.evidence.coverage import STEEP_LOAD, Outside, changed_specs, outside, scheduling
+from sim_core.evidence.bands import METRICS, Evidence, closest, own_band, ranked, union, widened
+from sim_core.evidence.blind import HALF_FRAC, HELD_FRAC, NO_BAND, Band
+from sim_core.evidence.coverage import (
+    STEEP_LOAD,
+    Outside,
+    changed_specs,
+    generation_of,
+    outside,
+    scheduling,
+)
 from sim_core.evidence.published import family_of
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.link.changes import with_changes
@@ -43,7 +53,10 @@ VALIDATED, EXTRAPOLATED, ANNOUNCED = "validated region", "extrapolated", "announ
 
 
 class Trust(NamedTuple):
-    """A badge, one sentence for each reason, the bands, and the rows they rest on in words."""
+    """A badge, one sentence for each reason, the bands, and the rows they rest on in words.
+
+    `halves` are the bands of half of the measurements, in the order of `METRICS`.
+    """
 
     badge: str
     reasons: tuple[str, ...]
@@ -51,22 +64,27 @@ class Trust(NamedTuple):
     ttft_band: Band
     throughput_band: Band
     evidence: str
+    halves: tuple[Band, Band, Band] = (NO_BAND, NO_BAND, NO_BAND)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as the command line prints it."""
         found = {"badge": self.badge, "reasons": list(self.reasons), "evidence": self.evidence}
-        return found | self._bands() | {"band_holds_frac": HELD_FRAC}
+        halves = {f"{name}_half_band": band for name, band in zip(METRICS, self.halves, strict=True)}
+        return found | self._bands() | {"band_holds_frac": HELD_FRAC} | _edges(halves)
 
     def columns(self) -> dict[str, Any]:
         """Return it as the columns of a row in tables and files."""
         return {"badge": self.badge, "badge_reasons": " ".join(self.reasons)} | self._bands()
 
     def _bands(self) -> dict[str, float]:
-        return {
-            f"{name}_band_{side}_frac": getattr(getattr(self, f"{name}_band"), side)
-            for name in ("tpot", "ttft", "throughput")
-            for side in Band._fields
-        }
+        return _edges({f"{name}_band": getattr(self, f"{name}_band") for name in METRICS})
+
+
+def _edges(bands: Mapping[str, Band]) -> dict[str, float]:
+    """Return the edges of bands by name and side."""
+    return {
+        f"{name}_{side}_frac": getattr(band, side) for name, band in bands.items() for side in Band._fields
+    }
 
 
 # --- the badge and the bands ----------------------------------------------------------------------
@@ -146,17 +164,34 @@ def _trust(
     if any(item.what == "calibration" for item in found):
         return Trust(badge, reasons, NO_BAND, NO_BAND, NO_BAND, "none")
     missing = {item.what for item in found}
-    unseen = "accelerator" if "accelerator" in missing else "model"
-    held, words = closest(family_of(model_of(scenario)), scenario.accelerator, unseen)
+    rests_on, explained = _closest(scenario, missing)
     if not reasons:
-        reasons = (f"Covered by {words}.",)
-    further = len(missing) - bool(missing & {"accelerator", "model"}) + part.announced
-    bands = {metric: widened(band, further) for metric, band in held.items()}
-    own = own_band(scenario.accelerator)
+        reasons = (f"Covered by {rests_on.words}.",)
+    further = len(missing) - explained + part.announced
+    bands, halves = (
+        _bands_of(rests_on, scenario.accelerator, further, share) for share in (HELD_FRAC, HALF_FRAC)
+    )
+    return Trust(badge, reasons, *bands, rests_on.words, halves)
+
+
+def _closest(scenario: Scenario, missing: Set[str]) -> tuple[Evidence, int]:
+    """Return the campaigns that speak for a scenario, and how many inputs outside they account for."""
+    family, generation = family_of(model_of(scenario)), generation_of(scenario.accelerator)
+    if scenario.split:
+        return closest(family, generation, "pools"), 1
+    unseen = "accelerator" if "accelerator" in missing else "model"
+    return closest(family, generation, unseen), int(bool(missing & {"accelerator", "model"}))
+
+
+def _bands_of(
+    rests_on: Evidence, accelerator: str, further: int, held_frac: float
+) -> tuple[Band, Band, Band]:
+    """Return the bands of TPOT, TTFT and throughput, with `further` inputs outside of what they rest on."""
+    tpot, ttft, throughput = (widened(band, further) for band in rests_on.bands(held_frac).values())
+    own = own_band(accelerator, held_frac)
     if own is not None:
-        bands["throughput"] = union(bands["throughput"], own)
-        bands["tpot"] = union(bands["tpot"], Band(1 / own.high, 1 / own.low))
-    return Trust(badge, reasons, bands["tpot"], bands["ttft"], bands["throughput"], words)
+        throughput, tpot = union(throughput, own), union(tpot, Band(1 / own.high, 1 / own.low))
+    return tpot, ttft, throughput
 
 
 def _of_entries(scenario: Scenario) -> Trust:
@@ -169,7 +204,9 @@ def _of_entries(scenario: Scenario) -> Trust:
     if not reasons:
         name = model_of(scenario).name
         reasons = (f"Covered by published benchmark entries of {name} on {part.name}.",)
-    return Trust(badge, reasons, NO_BAND, NO_BAND, entry_band(scenario), entries.evidence(scenario.model))
+    bands = [entry_band(scenario, held_frac=share) for share in (HELD_FRAC, HALF_FRAC)]
+    halves = (NO_BAND, NO_BAND, bands[1])
+    return Trust(badge, reasons, NO_BAND, NO_BAND, bands[0], entries.evidence(scenario.model), halves)
 
 
 def _beside_entries(scenario: Scenario) -> list[Outside]:
@@ -177,15 +214,16 @@ def _beside_entries(scenario: Scenario) -> list[Outside]:
     return [*found, *changed_specs(scenario), *scheduling(scenario)]
 
 
-def entry_band(scenario: Scenario, rule: str = "offline") -> Band:
+def entry_band(scenario: Scenario, rule: str = "offline", held_frac: float = HELD_FRAC) -> Band:
     """Return the band of throughput under a benchmark's rule, as `trust` has it for Offline.
 
     Other calibrations than `submission` have one band of throughput, whatever the rule.
     """
     if scenario.calibration != "submission" or scenario.constants or scenario.step_profile:
-        return trust(scenario).throughput_band
+        found = trust(scenario)
+        return found.throughput_band if held_frac == HELD_FRAC else found.halves[-1]
     further = len(_beside_entries(scenario)) + accelerator_of(scenario).announced
-    return widened(interval(entries.entry_ratios(scenario.model, rule)), further)
+    return widened(ranked(entries.entry_ratios(scenario.model, rule).tolist(), held_frac), further)
 
 
 def _sentence(words: str) -> str:

@@ -11,8 +11,7 @@ import pytest
 from sim_core import Scenario, catalogue, simulate
 from sim_core.command.main import main
 from sim_core.evidence import entries, trust
-from sim_core.evidence.bands import WIDER, closest, own_band
-from sim_core.evidence.blind import interval
+from sim_core.evidence.bands import WIDER, closest, own_band, ranked
 from sim_core.evidence.coverage import outside
 from sim_core.evidence.published import family_of
 from sim_core.scenario.link.changes import with_changes
@@ -83,7 +82,7 @@ def test_announced_figures_widen_the_bands(part: str) -> None:
     """Oracle: the stated rule: half wider for each further input outside, and once more where announced."""
     scenario = Scenario(accelerator=part)
     further = len({item.what for item in outside(scenario)}) - 1 + 1
-    held, _ = closest(family_of(model_of(scenario)), part, "accelerator")
+    held = closest(family_of(model_of(scenario)), part, "accelerator").bands()
     found = trust.trust(scenario)
     for name in ("ttft", "tpot", "throughput"):
         wide = log_width(getattr(found, f"{name}_band"))
@@ -97,7 +96,7 @@ def test_announced_figures_widen_the_band_of_entries() -> None:
     )
     found = trust.trust(scenario)
     assert "announced" in found.reasons[0]
-    held = interval(entries.entry_ratios("llama-2-70b", "offline"))
+    held = ranked(entries.entry_ratios("llama-2-70b", "offline"))
     wide = log_width(found.throughput_band)
     assert wide == pytest.approx(log_width(held) * (1 + WIDER * len(found.reasons)))
 

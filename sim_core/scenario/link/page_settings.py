@@ -102,6 +102,7 @@ class PageSettings:
             "bars": "Scenarios",
             "points": "Operating points",
             "published": "Published results",
+            "rounds": "Over the rounds",
         },
     )
     against: str = _benchmarks("tpot", "Against", choices={"tpot": "TPOT limit", "ttft": "TTFT limit"})

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sim_core.evidence import trust
+from sim_core.evidence.bands import METRICS
 from sim_core.evidence.blind import Band
 from sim_core.evidence.trust import Trust
 from sim_core.fields.errors import ScenarioError
@@ -21,6 +22,33 @@ def bands_words(found: Trust) -> str:
     """Return the bands in words; empty where there are none."""
     parts = _parts(found)
     return f"measured values lie, four times in five, within {', '.join(parts)}" if parts else ""
+
+
+def width_words(found: Trust) -> str:
+    """Return how far off such predictions are, half of them and four of five; empty without bands.
+
+    "Within" is the further edge of a band, so that a band to one side is no narrower in words than it is.
+    """
+    halves = dict(zip(METRICS, found.halves, strict=True))
+    known = [(name, key) for key, name in _NAMES if halves[key.removesuffix("_band")].low > 0]
+    if not known:
+        return ""
+    narrow = [_within(halves[key.removesuffix("_band")]) for _, key in known]
+    wide = [_within(getattr(found, key)) for _, key in known]
+    half = _and([f"{width} in {name}" for width, (name, _) in zip(narrow, known, strict=True)])
+    return f"half of such predictions are within {half}; four of five within {_and(wide)}"
+
+
+def _and(items: Sequence[str]) -> str:
+    *first, last = items
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _within(band: Band) -> str:
+    factor = max(band.high, 1 / band.low)
+    if factor > 2:
+        return f"a factor of {number(factor, 2)}"
+    return f"{round(100 * max(band.high - 1, 1 - band.low))}\N{NARROW NO-BREAK SPACE}%"
 
 
 def _parts(found: Trust) -> list[str]:

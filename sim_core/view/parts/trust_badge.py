@@ -10,7 +10,7 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.profiles import EngineProfile
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.drawing.templates import Markup, render
-from sim_core.view.drawing.trust_words import bands_words
+from sim_core.view.drawing.trust_words import bands_words, width_words
 from sim_core.view.session import record
 
 MARKS = {
@@ -36,11 +36,14 @@ def badge(
 
 
 def badge_summary(found: Trust) -> str:
-    """Return what is outside of what was validated, and the bands, in one line without the badge's name."""
+    """Return what lies outside and how far off such predictions are, in one line without the badge."""
     first, *more = found.reasons
     parts = [] if found.badge == trust.VALIDATED else [first if not more else f"{first} (+{len(more)} more)"]
-    bands = bands_words(found)
-    return " ".join([*parts, *([f"{bands[0].upper()}{bands[1:]}."] if bands else [])]) or first
+    return " ".join([*parts, *_sentences(width_words(found))]) or first
+
+
+def _sentences(words: str) -> list[str]:
+    return [f"{words[0].upper()}{words[1:]}."] if words else []
 
 
 def badge_sentence(found: Trust) -> str:
@@ -58,5 +61,5 @@ def badge_line(found: Trust) -> Markup:
         mark=mark,
         badge=found.badge,
         summary=badge_summary(found),
-        reasons=[*found.reasons, *how],
+        reasons=[*found.reasons, *_sentences(bands_words(found)), *how],
     )

@@ -10,7 +10,7 @@ import streamlit as st
 
 from sim_core import catalogue
 from sim_core.evidence import trust
-from sim_core.evidence.blind import Band
+from sim_core.evidence.blind import HALF_FRAC, HELD_FRAC, Band
 from sim_core.evidence.trust import Trust
 from sim_core.fields.errors import ScenarioError
 from sim_core.questions import benchmark_rules
@@ -38,6 +38,8 @@ from sim_core.view.scenarios.published import (
     show_published,
     spread_of,
 )
+from sim_core.view.scenarios.rounds import show_rounds
+from sim_core.view.scenarios.skill import no_skill_words
 from sim_core.view.scenarios.study import (
     DEVICES,
     SIMULATED,
@@ -55,6 +57,9 @@ def show(scenario: Scenario) -> None:
     views("rules")
     if state.view("rules") == "published":
         show_published(catalogue.benchmark(state.view("bench")))
+        return
+    if state.view("rules") == "rounds":
+        show_rounds(catalogue.benchmark(state.view("bench")), scenario.accelerator)
         return
     view = {"limits": show_limit_costs, "bars": show_shares, "points": show_operating_points}[
         state.view("rules")
@@ -108,6 +113,7 @@ def _small_print(study: SystemStudy, extra: str = "") -> None:
         f"**{SIMULATED}** Weights {base.weight_dtype}, KV cache {base.kv_dtype}, calibration {title}; "
         f"lengths of {study.benchmark.dataset}; limits hold at the "
         f"{number(study.benchmark.percentile)}th percentile. {extra}{speculative} "
+        f"{no_skill_words()}"
         f"{literal(' '.join(notes))} {benchmark_rules.TRADEMARK}"
     )
 
@@ -119,12 +125,14 @@ def row_trust(study: SystemStudy, row: Row) -> Trust:
     layout = {key: row[key] for key in ("tensor_parallel", "expert_parallel", "replicas") if row.get(key)}
     scenario = study.options[0].replace(**layout)
     rule = row.get("rule") or row.get("line", "server")
-    return trust.trust(scenario)._replace(throughput_band=_band(scenario, rule))
+    found = trust.trust(scenario)
+    halves = (*found.halves[:2], _band(scenario, rule, HALF_FRAC))
+    return found._replace(throughput_band=_band(scenario, rule), halves=halves)
 
 
-def _band(scenario: Scenario, rule: str) -> Band:
+def _band(scenario: Scenario, rule: str, held_frac: float = HELD_FRAC) -> Band:
     """Return the band of throughput under a rule; the visitor's own limits count as those of Server."""
-    return trust.entry_band(scenario, rule if rule in benchmark_rules.RULES else "server")
+    return trust.entry_band(scenario, rule if rule in benchmark_rules.RULES else "server", held_frac)
 
 
 def _titles(study: SystemStudy) -> Heading:

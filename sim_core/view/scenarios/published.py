@@ -20,6 +20,7 @@ from sim_core.view.parts import actions, pieces
 from sim_core.view.parts.chart import Heading, chart
 from sim_core.view.scenarios.figures import Mark
 from sim_core.view.scenarios.published_figures import published_offline, published_ratios, published_sentence
+from sim_core.view.scenarios.skill import no_skill_words
 from sim_core.view.scenarios.study import SIMULATED, SystemStudy, own_answer
 
 DIAMONDS = (
@@ -85,6 +86,8 @@ def show_published(benchmark: Benchmark) -> None:
             chart(published_ratios(rows), "published-ratios", alt, height=height, heading=heading)
     st.markdown("###### How close is it? All benchmarks, all entries")
     _goals(check)
+    if words := no_skill_words():
+        st.markdown(words)
     with st.expander(f"Sources of the {number(sum(row['offline_count'] for row in rows))} results"):
         for spread in catalogue.published(benchmark.id):
             st.markdown(
