@@ -39,6 +39,8 @@ ENGINE_BYTES = 2_000
 TABLES_BYTES = 200_000  # what engines count into, together where they run side by side
 SCAN_TURNS = 1 / 4  # to look at one of many engines, for each request
 WAKES = 2.0  # turns that each of many engines takes for each request, if its answers last that long
+STEP_TURNS = 1.5  # of a step that runs by itself
+STEP_SCAN_TURNS = 1 / 64  # to look at one of many engines for the next such step
 DEALT_S = 1.5e-4  # to begin a run of each replica by itself
 BYTE_S = 3e-10  # to have the system hand out working memory
 LOGGED = 50.0  # times as much as a turn costs one that is logged, and drawn
@@ -255,7 +257,8 @@ def turns_per_request(scenario: Scenario, trace: Requests | None = None) -> floa
     """Return the turns of the engine's loops that a request takes, about.
 
     A request joins, is due once, and leaves; its prompt takes a turn for each chunk, its answer some for the
-    bins of its gaps; and whoever hands it on looks at every engine, and lets each take the steps before.
+    bins of its gaps; and whoever hands it on looks at every engine, and lets each take the steps before. In a
+    closed loop of two pools each step of the decode pool may let a client send again, and runs by itself.
     """
     prompt, output = mean_lengths(scenario, trace)
     chunk = scenario.token_budget - min(scenario.max_running, scenario.token_budget // 2)
@@ -263,12 +266,17 @@ def turns_per_request(scenario: Scenario, trace: Requests | None = None) -> floa
     own = REQUEST_TURNS + chunks + output * OUTPUT_TURNS
     if not side_by_side(scenario):
         return own
+    if scenario.arrivals == "closed":
+        steps = output / max(scenario.concurrency / scenario.engines, 1.0)
+        return own + steps * (STEP_TURNS + scenario.engines * STEP_SCAN_TURNS)
     return own + SCAN_TURNS * _workers(scenario) + min(WAKES * scenario.engines, output)
 
 
 def side_by_side(scenario: Scenario) -> bool:
     """Return whether several engines run through time together; those that are dealt requests run alone."""
-    looks = scenario.policy != "static" and scenario.router == "least_loaded" and scenario.arrivals != "closed"
+    looks = (
+        scenario.policy != "static" and scenario.router == "least_loaded" and scenario.arrivals != "closed"
+    )
     return scenario.split or (scenario.replicas > 1 and looks)
 
 

@@ -201,4 +201,4 @@ def is_over(left, stop, turns):
 @inlined
 def scan_turns(states):
     """Return as how many turns a look at every engine counts."""
-    return 1 + (states.size >> 3)
+    return 1 + (states.size >> 5)
