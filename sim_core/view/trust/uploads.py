@@ -18,7 +18,7 @@ from sim_core.scenario.link.carry import carried_by
 from sim_core.scenario.profiles import read_profile
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.drawing.words import literal
-from sim_core.view.session import state
+from sim_core.view.session import budget, state
 
 SHOWN = ("tpot_ms", "ttft_ms", "output_tok_per_s")
 
@@ -115,7 +115,12 @@ def _forget() -> None:
 
 
 def _example() -> None:
-    mine()["example.csv"] = example(st.session_state.scenario.replace(constants="", step_profile=""))
+    scenario = st.session_state.scenario.replace(constants="", step_profile="")
+    found = budget.made_or_why_not(lambda: example(scenario))
+    if isinstance(found, str):
+        st.session_state.own_problems = [found]
+    else:
+        mine()["example.csv"] = found
 
 
 EXAMPLE_CLIENTS = (1, 2, 4, 8, 16, 32, 64, 128)
