@@ -176,7 +176,7 @@ def test_clients_that_contradict_the_rate_are_said() -> None:
 
 @pytest.mark.parametrize(("rate", "sent"), [(40.0, "40 req/s"), (math.nan, "All at once")])
 def test_a_cap_that_the_rate_contradicts_is_said_once(rate: float, sent: str) -> None:
-    """Oracle: 9.2 requests a second of 1.04 s are 9.57 open, more than a cap of 4; a note says what is done."""
+    """Oracle: 9.2 requests a second of 1.04 s are 9.57 open, above a cap of 4; one note says what is run."""
     own = read(vllm())[0]
     asked = own._replace(
         arrivals="poisson" if rate > 0 else "offline", arrival_per_s=rate, max_open=4, notes=()
