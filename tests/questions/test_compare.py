@@ -8,8 +8,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from sim_core import catalogue, load_scenario
+from sim_core.price.memory import nothing_fits
 from sim_core.questions import compare
 from sim_core.scenario.link.write import to_query
+from sim_core.scenario.scenario import model_of
 from sim_core.sweep.capacity import seeded
 from sim_core.sweep.frontier import frontier
 from sim_core.sweep.points import LOAD, sweep_key
@@ -378,3 +380,11 @@ def test_the_points_of_one_scenario_are_not_faint() -> None:
                 if "marker" in t and t.get("mode") == "lines+markers")  # fmt: skip
     assert "opacity" not in curve["marker"]
     assert [row["on_frontier"] for row in two if row["curve"].startswith("A")] == [False] * len(alone)
+
+
+def test_counts_have_separators_and_a_singular() -> None:
+    """Oracle: as they are written by hand."""
+    many = load_scenario("requests=50000&token_budget=1")
+    assert view._value(many, "requests") == "50,000"
+    assert view._value(many, "token_budget").split() == ["1", "token"]
+    assert "the shortest has 1 token (" in nothing_fits(model_of(many), 1, 1)

@@ -283,4 +283,6 @@ def _value(side: Scenario, key: str) -> str:
         return "as the preset"
     if FIELDS[key].kind is str:
         return FIELDS[key].label_of(value)[:40] or "none"
-    return quantity(value, FIELDS[key].unit) if FIELDS[key].unit else value_text(key, value)
+    if FIELDS[key].unit:
+        return quantity(value, FIELDS[key].unit)
+    return f"{value:,}" if isinstance(value, int) else value_text(key, value)

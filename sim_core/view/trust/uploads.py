@@ -61,7 +61,7 @@ def intake() -> None:
 
 def _file_row(name: str, upload: Upload) -> None:
     what = [counted(len(upload.points), "point")] if upload.points else []
-    what += [f"{upload.steps.time_ms.size:,} steps"] if upload.steps is not None else []
+    what += [counted(upload.steps.time_ms.size, "step")] if upload.steps is not None else []
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{literal(name)}** · {TOOLS.get(upload.tool, upload.tool)} · {', '.join(what)}")
         st.button("Remove", key=f"own_drop_{name}", on_click=_drop, args=(name,), type="tertiary")
