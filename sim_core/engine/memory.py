@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sim_core.engine.kernels.gaps import GAP_BINS
-from sim_core.engine.kernels.records import EVENT, LOG, NOBODY, REQUEST, STATE, Arrays, Rules
+from sim_core.engine.kernels.records import EVENT, LOG, NOBODY, REQUEST, Arrays, Rules
 from sim_core.engine.results import EngineResult, Usage
 from sim_core.engine.work import Turns, check_turns, turns
 from sim_core.price.step_cost import StepCost
@@ -34,9 +34,9 @@ def arrays_for(
         phases=np.zeros((*replicas, rules.block_tokens), np.int64),
         gap_ticks=np.zeros((*replicas, gaps), np.int64),
         gap_values_s=np.zeros((*replicas, gaps)),
-        gap_counts=np.zeros((*replicas, GAP_BINS), np.int64),
-        steps_by_tokens=np.zeros((*replicas, step.token_s.size), np.int64),
-        steps_by_rows=np.zeros((*replicas, step.row_s.size), np.int64),
+        gap_counts=np.zeros(GAP_BINS, np.int64),
+        steps_by_tokens=np.zeros(step.token_s.size, np.int64),
+        steps_by_rows=np.zeros(step.row_s.size, np.int64),
         log=np.zeros((*replicas, log_sizes[0]), LOG),
         events=np.zeros((*replicas, log_sizes[1]), EVENT),
         turns=may_take.left,
@@ -51,17 +51,14 @@ def check_ended(arrays: Arrays) -> None:
 
 def result_of(states: np.ndarray, arrays: Arrays, rules: Rules) -> EngineResult:
     """Return the result of one engine, or of replicas, from its working memory."""
-    tables = {name: getattr(arrays, name) for name in ("gap_counts", "steps_by_tokens", "steps_by_rows")}
-    if arrays.gap_counts.ndim > 1:
-        tables = {name: table.sum(axis=0) for name, table in tables.items()}
-    totals = dict(zip(STATE.names, map(sum, zip(*states.tolist(), strict=True)), strict=True))
-    gap_counts = tables.pop("gap_counts")
+    tables = {name: getattr(arrays, name) for name in ("steps_by_tokens", "steps_by_rows")}
+    totals = {name: sum(states[name].tolist()) for name in Usage.__slots__ if name not in tables}
     columns = ("arrival_s", "first_token_s", "finished_s", "itl_max_s", "preemptions")
     log, events = logs_of(states, arrays)
     return EngineResult(
         **{name: np.ascontiguousarray(arrays.requests[name]) for name in columns},
-        gap_counts=gap_counts,
-        usage=Usage(**tables, **{name: totals[name] for name in Usage.__slots__ if name not in tables}),
+        gap_counts=arrays.gap_counts,
+        usage=Usage(**tables, **totals),
         kv_blocks_peak=rules.kv_blocks - int(states["free_blocks_low"].min()),
         log=log,
         events=events,
@@ -75,8 +72,8 @@ def log_sizes(states: np.ndarray) -> tuple[int, int]:
 
 def logs_of(states: np.ndarray, arrays: Arrays) -> tuple[np.ndarray, np.ndarray]:
     """Return step log and events of one engine, or of all replicas in order of time."""
-    if arrays.log.ndim == 1:
-        return arrays.log, arrays.events
+    if arrays.log.ndim == 1 or not arrays.log.size:
+        return arrays.log.ravel(), arrays.events.ravel()
     logs = [log[:count] for log, count in zip(arrays.log, states["log_rows"], strict=True)]
     events = [event[:count] for event, count in zip(arrays.events, states["log_events"], strict=True)]
     return _in_order(logs, events)

@@ -33,7 +33,7 @@ def run_split_engine(
     )
     sending = own._replace(max_running=int(rules.prefill_max_running), kv_blocks=int(rules.prefill_kv_blocks))
     engine = SplitEngine(
-        workers_of(sending, prefill_step, requests, rules.prefill_workers),
+        workers_of(sending, prefill_step, requests, rules.prefill_workers, decode=False),
         workers_of(own, step, requests, rules.decode.replicas),
         transfer,
         requests,
@@ -43,8 +43,11 @@ def run_split_engine(
     return engine.results()
 
 
-def workers_of(rules: Rules, step: StepCost, requests: Requests, workers: int) -> Workers:
-    """Return the working memory of a pool's workers."""
+def workers_of(
+    rules: Rules, step: StepCost, requests: Requests, workers: int, decode: bool = True
+) -> Workers:
+    """Return the working memory of a pool's workers; those that make prompts alone need little of it."""
+    requests = requests if decode else requests.take(slice(0))
     states = np.zeros(int(workers), STATE)
     return Workers(states, arrays_for(rules, step, requests, (0, 0), (int(workers),)), step, rules)
 

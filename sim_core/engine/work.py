@@ -34,8 +34,15 @@ REQUEST_S = 5e-7  # to draw a request and to measure what became of it
 REQUEST_TURNS = 4.0
 OUTPUT_TURNS = 1 / 200  # for each token of an answer: long runs of steps are counted bin by bin
 REQUEST_BYTES = 200
-RING_BYTES = 32  # of each worker, for each token of the longest answer
-WORKER_BYTES = 200_000
+RING_BYTES = 32  # of each decoding engine, for each token of a mean answer: some are longer
+ENGINE_BYTES = 2_000
+TABLES_BYTES = 200_000  # what engines count into, together where they run side by side
+SCAN_TURNS = 1 / 4  # to look at one of many engines, for each request
+WAKES = 2.0  # turns that each of many engines takes for each request, if its answers last that long
+STEP_TURNS = 1.5  # of a step that runs by itself
+STEP_SCAN_TURNS = 1 / 64  # to look at one of many engines for the next such step
+DEALT_S = 1.5e-4  # to begin a run of each replica by itself
+BYTE_S = 3e-10  # to have the system hand out working memory
 LOGGED = 50.0  # times as much as a turn costs one that is logged, and drawn
 ESTIMATED = 0.0  # in place of a number of runs
 RUNS = 8  # that a view makes if nobody says how many
@@ -250,13 +257,31 @@ def turns_per_request(scenario: Scenario, trace: Requests | None = None) -> floa
     """Return the turns of the engine's loops that a request takes, about.
 
     A request joins, is due once, and leaves; its prompt takes a turn for each chunk, its answer some for the
-    bins of its gaps; and whoever hands it on looks at every worker.
+    bins of its gaps; and whoever hands it on looks at every engine, and lets each take the steps before. In a
+    closed loop of two pools each step of the decode pool may let a client send again, and runs by itself.
     """
     prompt, output = mean_lengths(scenario, trace)
     chunk = scenario.token_budget - min(scenario.max_running, scenario.token_budget // 2)
     chunks = prompt / max(chunk, 1) if scenario.policy == "chunked" else 0.0
-    workers = scenario.engines + (scenario.prefill_workers if scenario.split else 0)
-    return REQUEST_TURNS + chunks + output * OUTPUT_TURNS + (workers if workers > 1 else 0)
+    own = REQUEST_TURNS + chunks + output * OUTPUT_TURNS
+    if not side_by_side(scenario):
+        return own
+    if scenario.arrivals == "closed":
+        steps = output / max(scenario.concurrency / scenario.engines, 1.0)
+        return own + steps * (STEP_TURNS + scenario.engines * STEP_SCAN_TURNS)
+    return own + SCAN_TURNS * _workers(scenario) + min(WAKES * scenario.engines, output)
+
+
+def side_by_side(scenario: Scenario) -> bool:
+    """Return whether several engines run through time together; those that are dealt requests run alone."""
+    looks = (
+        scenario.policy != "static" and scenario.router == "least_loaded" and scenario.arrivals != "closed"
+    )
+    return scenario.split or (scenario.replicas > 1 and looks)
+
+
+def _workers(scenario: Scenario) -> int:
+    return scenario.engines + (scenario.prefill_workers if scenario.split else 0)
 
 
 def seconds_per_request(scenario: Scenario, trace: Requests | None = None, log: bool = False) -> float:
@@ -268,8 +293,15 @@ def seconds_per_request(scenario: Scenario, trace: Requests | None = None, log: 
 def bytes_of_workers(scenario: Scenario) -> float:
     """Return the working memory that a run takes whatever its requests are, about."""
     _, output = mean_lengths(scenario) if scenario.arrivals != "trace" else (0.0, 0.0)
-    workers = scenario.engines + (scenario.prefill_workers if scenario.split else 0)
-    return workers * (WORKER_BYTES + 8 * scenario.token_budget + RING_BYTES * output)
+    tables = (1 + scenario.split) if side_by_side(scenario) else scenario.replicas
+    shared_bytes = tables * (TABLES_BYTES + 8 * scenario.token_budget)
+    return shared_bytes + _workers(scenario) * ENGINE_BYTES + scenario.engines * RING_BYTES * output
+
+
+def seconds_to_begin(scenario: Scenario) -> float:
+    """Return the time of a core that a run takes whatever its requests are, about [s]."""
+    dealt = 0 if side_by_side(scenario) else scenario.replicas
+    return DEALT_S * dealt + BYTE_S * bytes_of_workers(scenario)
 
 
 def affordable(scenario: Scenario, trace: Requests | None = None, log: bool = False) -> Scenario:
@@ -313,11 +345,15 @@ def requests_of(scenario: Scenario, trace: Requests | None) -> int:
 
 
 def affordable_requests(scenario: Scenario, trace: Requests | None = None, log: bool = False) -> float:
-    """Return how many requests a run may have for the time it takes, about."""
+    """Return how many requests a run may have for the time it takes, about.
+
+    At least half of that time is for requests, whatever it takes to begin.
+    """
     given = _allowance.get()
     if given is None:
         return math.inf
-    return _run_s(given) / seconds_per_request(scenario, trace, log)
+    run_s = _run_s(given)
+    return max(run_s - seconds_to_begin(scenario), run_s / 2) / seconds_per_request(scenario, trace, log)
 
 
 def fewer(scenario: Scenario, trace: Requests | None, asked: int) -> Scenario:

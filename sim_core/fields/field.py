@@ -71,10 +71,8 @@ def _check_number(name: str, value: object, info: FieldInfo) -> None:
     if not is_within(value, info):
         unit = f" {info.unit}" if info.unit else ""
         above_zero = info.optional and not info.zero and info.low <= 0
-        low = "above 0" if above_zero else f"{info.low:,.15g}"
-        raise ScenarioError(
-            f"{name} is {_number_text(value)}{unit}; it must lie between {low} and {info.high:,.15g}{unit}."
-        )
+        low = "be above 0 and at most" if above_zero else f"lie between {info.low:,.16g} and"
+        raise ScenarioError(f"{name} is {_number_text(value)}{unit}; it must {low} {info.high:,.16g}{unit}.")
 
 
 def _check_list(name: str, value: object, info: FieldInfo) -> None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from sim_core.catalogue.accelerators import Accelerator
 from sim_core.catalogue.models import Model
 from sim_core.fields.errors import ScenarioError
+from sim_core.fields.texts import counted
 from sim_core.price.work import Layout, check_layout, group_sizes, kv_bytes_per_layer, layout_of, weight_bytes
 from sim_core.scenario.scenario import DEFAULTS, Scenario, accelerator_of, model_of
 
@@ -156,8 +157,8 @@ def _what_would_fit(model: Model, accelerator: Accelerator, layout: Layout, engi
 def limit_words(model: Model, limit_tokens: int) -> str:
     """Return what sets the longest request an engine can hold, with its length."""
     if limit_tokens >= model.max_position:
-        return f"the context window of {model.name}, {model.max_position:,} tokens"
-    return f"what the KV cache can hold of one request, {limit_tokens:,} tokens"
+        return f"the context window of {model.name}, {counted(model.max_position, 'token')}"
+    return f"what the KV cache can hold of one request, {counted(limit_tokens, 'token')}"
 
 
 def longer_than(model: Model, limit_tokens: int, tokens: int) -> tuple[str, str]:
@@ -174,7 +175,9 @@ def longer_than(model: Model, limit_tokens: int, tokens: int) -> tuple[str, str]
 def nothing_fits(model: Model, limit_tokens: int, shortest: int, of: str = "prompt and answer") -> str:
     """Return why no request fits an engine, the shortest of which has so many tokens, and the way out."""
     limit, way_out = longer_than(model, limit_tokens, shortest)
-    return f"no request fits: the shortest has {shortest:,} tokens ({of}), more than {limit}. {way_out}"
+    return (
+        f"no request fits: the shortest has {counted(shortest, 'token')} ({of}), more than {limit}. {way_out}"
+    )
 
 
 def memory(scenario: Scenario) -> dict[str, float]:

@@ -59,7 +59,7 @@ def parse_mix(text: str) -> tuple[LengthClass, ...]:
     """
     entries = text.split(",")
     if len(entries) > MAX_CLASSES:
-        raise ScenarioError(f"mix has {len(entries)} classes; the limit is {MAX_CLASSES}.")
+        raise ScenarioError(f"mix has {len(entries):,} classes; the limit is {MAX_CLASSES}.")
     return tuple(_parse_class(entry.strip(), alone=len(entries) == 1) for entry in entries)
 
 

@@ -29,6 +29,9 @@ KINDS: dict[str, dict[str, Any]] = {
     "replicas": {"replicas": 4},
     "dealt": {"replicas": 4, "arrivals": "closed"},
     "two pools": {"policy": "disaggregated"},
+    "two pools, closed": {"policy": "disaggregated", "arrivals": "closed", "concurrency": 2},
+    "many replicas": {"replicas": 256},
+    "many workers": {"policy": "disaggregated", "prefill_workers": 256, "decode_workers": 256},
 }
 
 

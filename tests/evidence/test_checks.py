@@ -168,10 +168,27 @@ def test_clients_that_contradict_the_rate_are_said() -> None:
     """Oracle: 9.6 open: far fewer than 64 clients, and more than 4 can have."""
     few, notes = read(vllm(request_rate="inf", max_concurrency=64))
     assert (few.arrivals, few.concurrency, few.output_tok_per_s) == ("closed", 64, 920)
-    assert "9.57 requests were open on average" in notes
+    assert "9.57 requests were open on average: simulated with 64, as stated" in notes
     many, notes = read(vllm(request_rate="inf", max_concurrency=4))
     assert math.isnan(many.output_tok_per_s)
     assert "4 are stated; the throughput contradicts; it is left out" in notes
+
+
+@pytest.mark.parametrize(("rate", "sent"), [(40.0, "40 req/s"), (math.nan, "All at once")])
+def test_a_cap_that_the_rate_contradicts_is_said_once(rate: float, sent: str) -> None:
+    """Oracle: 9.2 requests a second of 1.04 s are 9.57 open, above a cap of 4; one note says what is run."""
+    own = read(vllm())[0]
+    asked = own._replace(
+        arrivals="poisson" if rate > 0 else "offline", arrival_per_s=rate, max_open=4, notes=()
+    )
+    found = checked(Upload("x.json", "vllm", (asked,), None, ()))
+    assert (found.points[0].arrivals, found.points[0].concurrency) == ("closed", 4)
+    assert math.isnan(found.points[0].output_tok_per_s)
+    (note,) = found.notes
+    assert note.startswith(
+        f"{sent} with at most 4 open: the cap binds: simulated as a closed loop of 4 clients, which cannot"
+    )
+    assert note.endswith("9.57 would be open, Little's law); the throughput contradicts; it is left out.")
 
 
 def test_profiling_counts_and_warm_up_does_not() -> None:

@@ -60,7 +60,7 @@ def test_a_table_becomes_a_dataclass() -> None:
         ({"name": "three"}, "name is 'three'; choose one of one, two_three."),
         ({"count": 1.5}, "count is 1.5; it must be a whole number."),
         ({"count": True}, "count is True; it must be a whole number."),
-        ({"power_w": 0}, "power_w is 0 W; it must lie between above 0 and 1,000,000 W."),
+        ({"power_w": 0}, "power_w is 0 W; it must be above 0 and at most 1,000,000 W."),
         ({"sold": 1}, "sold is 1; it must be true or false."),
         ({"rates": []}, "rates is []; it must be a list of 1 to 3 numbers."),
         ({"rates": 0.5}, "rates is 0.5; it must be a list of 1 to 3 numbers."),

@@ -8,20 +8,27 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from sim_core import catalogue, load_scenario
+from sim_core.price.memory import nothing_fits
 from sim_core.questions import compare
 from sim_core.scenario.link.write import to_query
+from sim_core.scenario.scenario import model_of
 from sim_core.sweep.capacity import seeded
 from sim_core.sweep.frontier import frontier
 from sim_core.sweep.points import LOAD, sweep_key
 from sim_core.view.compare import figures as compare_figures
 from sim_core.view.compare import page as view
 from sim_core.view.compare.page import results
+from sim_core.view.drawing import figures as drawing
+from sim_core.view.drawing.verdicts import Limits
 from sim_core.view.drawing.words import percent
+from sim_core.view.frontier import figures as frontier_figures
+from sim_core.view.session import sweeps
 from tests.visits import address, finding, healthy, open_page, said
 
 PAGE = "11_Compare.py"
 QUICK = {"requests": "400"}
 H100 = load_scenario("requests=400")
+SIDES = ([H100], [H100, load_scenario("requests=400&accelerator=b200")])
 
 
 def point(x: float, y: float, feasible: bool = True) -> dict:
@@ -345,3 +352,39 @@ def test_words_of_a_factor() -> None:
     assert results.factor_words("hbm_gb", 1.0, 80.0) == "nothing: it is enough"
     assert results.factor_words("hbm_gb", 1.5, 80.0).startswith("1.5×: 120")
     assert results.factor_words("link_gb_per_s", math.nan, None) == "not known"
+
+
+@pytest.mark.parametrize(
+    ("link", "words"),
+    [
+        ({"token_budget": "1"}, "breaks the TTFT limit"),
+        ({"slo_tpot_ms": "1"}, "breaks the TPOT limit"),
+        ({"prompt_tokens": "200000"}, "turns too many requests away"),
+    ],
+)
+def test_a_side_without_a_result_says_why(link: dict[str, str], words: str) -> None:
+    """Oracle: what each change makes impossible by itself; B keeps the limits and is not spoken of."""
+    app = healthy(open_page(PAGE, **QUICK, **link, versus="max_batch=64&requests=400"))
+    (why,) = (caption.value for caption in app.caption if "has no result" in caption.value)
+    assert why.startswith("A has no result within its limits: the point that comes closest, ")
+    assert words in why
+
+
+def test_the_points_of_one_scenario_are_not_faint() -> None:
+    """Oracle: no other curve has better points; of two, those that another one beats are faint."""
+    alone, two = (view.side_rows(sides, [compare.curve(side) for side in sides]) for sides in SIDES)
+    assert sum(row["on_frontier"] for row in alone) > 1
+    limits, frame = Limits(2000.0, 40.0), drawing.frame_around(two)
+    along = sweeps.ALONG[sweep_key(H100)]
+    (curve,) = (t for t in frontier_figures.pareto(alone, frame, along=along, own="A", limits=limits)["data"]
+                if "marker" in t and t.get("mode") == "lines+markers")  # fmt: skip
+    assert "opacity" not in curve["marker"]
+    assert [row["on_frontier"] for row in two if row["curve"].startswith("A")] == [False] * len(alone)
+
+
+def test_counts_have_separators_and_a_singular() -> None:
+    """Oracle: as they are written by hand."""
+    many = load_scenario("requests=50000&token_budget=1")
+    assert view._value(many, "requests") == "50,000"
+    assert view._value(many, "token_budget").split() == ["1", "token"]
+    assert "the shortest has 1 token (" in nothing_fits(model_of(many), 1, 1)

@@ -6,8 +6,8 @@ import math
 
 from sim_core.engine.compiling import Entry, inner
 from sim_core.engine.kernels.blocks import reset_share
-from sim_core.engine.kernels.queue import append_to_queue, waiting_head
-from sim_core.engine.kernels.records import NOBODY, ONE, is_over, replica_of
+from sim_core.engine.kernels.queue import append_to_queue, next_step_s, waiting_head
+from sim_core.engine.kernels.records import NOBODY, ONE, is_over, replica_of, scan_turns
 from sim_core.engine.kernels.steps import (
     decode_run,
     planned_step,
@@ -98,11 +98,12 @@ def run_balanced(states, stacked, cost, rules, drain_rules, arrival_s, prompt_to
         open_engine(states[replica], rules)
         states[replica].released = stacked.requests.size
     for i in range(stacked.requests.size):
-        if is_over(stacked.turns, stacked.stop, ONE):
+        if is_over(stacked.turns, stacked.stop, scan_turns(states)):
             return
         chosen = 0
         for replica in range(states.size):
-            advance(states[replica], replica_of(stacked, replica), cost, rules, arrival_s[i])
+            if next_step_s(states[replica], stacked.requests) < arrival_s[i]:
+                advance(states[replica], replica_of(stacked, replica), cost, rules, arrival_s[i])
             if states[replica].unfinished < states[chosen].unfinished:
                 chosen = replica
         append_to_queue(states[chosen], stacked.requests, i)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from sim_core.engine.compiling import inlined
 from sim_core.engine.kernels.records import NOBODY
 
@@ -32,6 +34,14 @@ def waiting_head(s, requests):
     if i != NOBODY and requests[i].arrival_s <= s.clock_s:
         return i
     return NOBODY
+
+
+@inlined
+def next_step_s(s, requests):
+    """Return when an engine's next step starts [s]; infinite while it has nothing to do."""
+    if s.running > 0 or waiting_head(s, requests) != NOBODY:
+        return s.clock_s
+    return math.inf if s.queue_head == NOBODY else requests[s.queue_head].arrival_s
 
 
 @inlined

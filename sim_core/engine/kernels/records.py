@@ -37,32 +37,34 @@ REQUEST = np.dtype(
 )
 STATE = np.dtype(
     [
+        # whoever looks for the next of many engines reads these, so they lie side by side
         ("clock_s", np.float64),
+        ("opens_s", np.float64),  # pooled: from when on it takes requests; infinite while it takes none
+        ("running", np.int64),
+        ("queue_head", np.int64),
+        ("unfinished", np.int64),
+        # the rest
         ("last_decode_s", np.float64),  # end of the last step in which decodes advanced
         ("tick", np.int64),
         ("context", np.int64),  # tokens in the KV caches of all decodes
         ("window", np.int64),  # the same, each at most window_tokens
         ("growing", np.int64),  # decodes still within the window
         ("decodes", np.int64),
-        ("running", np.int64),
         ("fresh", np.int64),  # decodes at the tail that have not yet taken a decode step (prefill_first)
         ("free_blocks", np.int64),
         ("reserved_blocks", np.int64),  # reserve_output: of the prompts and whole answers of the running
         ("share", np.float64),  # reserve_share: of what may still be made, `eased` decode steps ago
         ("eased", np.int64),
-        ("queue_head", np.int64),
         ("queue_tail", np.int64),
         ("running_head", np.int64),
         ("running_tail", np.int64),
         ("partial", np.int64),  # running request whose prompt is unfinished
         ("joining", np.int64),  # first request that takes prompt tokens in this step
-        ("opens_s", np.float64),  # pooled: from when on it takes requests; infinite while it takes none
         ("released", np.int64),  # closed loop: next request to be released
         ("joins", np.int64),  # prompts from another pool that it took over since a pool's driver looked last
         ("handed_head", np.int64),  # those that it has still to take over, in order
         ("handed_tail", np.int64),
         ("done", np.int64),  # finished requests that a pool's driver has not seen yet, linked by `next`
-        ("unfinished", np.int64),
         ("newest", np.int64),  # highest index admitted so far
         # the step being planned
         ("tokens", np.int64),
@@ -149,7 +151,10 @@ class Rules(NamedTuple):
 
 
 class Arrays(NamedTuple):
-    """The arrays of one engine: the requests, its rings of coming events and its counters."""
+    """The arrays of one engine: the requests, its rings of coming events and its counters.
+
+    Of several engines, along a first axis; all count into the same tables.
+    """
 
     requests: np.ndarray  # REQUEST, one each
     due_first: np.ndarray  # first request due at a tick, by tick modulo the ring
@@ -170,7 +175,7 @@ class Arrays(NamedTuple):
 
 @inlined
 def replica_of(stacked, replica):
-    """Return one replica's arrays; all replicas share the requests."""
+    """Return one replica's arrays; all replicas share the requests and the tables that they count into."""
     return Arrays(
         stacked.requests,
         stacked.due_first[replica],
@@ -180,9 +185,9 @@ def replica_of(stacked, replica):
         stacked.phases[replica],
         stacked.gap_ticks[replica],
         stacked.gap_values_s[replica],
-        stacked.gap_counts[replica],
-        stacked.steps_by_tokens[replica],
-        stacked.steps_by_rows[replica],
+        stacked.gap_counts,
+        stacked.steps_by_tokens,
+        stacked.steps_by_rows,
         stacked.log[replica],
         stacked.events[replica],
         stacked.turns,
@@ -197,3 +202,9 @@ def is_over(left, stop, turns):
     """
     left[0] -= turns
     return left[0] < 0 or stop[0] != 0
+
+
+@inlined
+def scan_turns(states):
+    """Return as how many turns a look at every engine counts."""
+    return 1 + (states.size >> 5)

@@ -13,6 +13,7 @@ from sim_core.engine.run import run_known
 from sim_core.evidence.own.formats.checks import open_requests
 from sim_core.evidence.own.formats.points import NEARLY_EQUAL, OwnPoint
 from sim_core.fields.errors import ScenarioError
+from sim_core.fields.texts import counted
 from sim_core.price.price import Method, method_under, price_of, slowed
 from sim_core.price.priced import priced
 from sim_core.scenario.scenario import Scenario
@@ -110,7 +111,8 @@ def _traffic(point: OwnPoint) -> tuple[dict[str, Any], str]:
             f"{point.name} does not say how requests were sent: give the clients or the request rate."
         )
     clients = max(round(busy), 1)
-    words = f"{clients:,} clients, from rate and end-to-end time (Little's law); the file does not state them"
+    known = counted(clients, "client")
+    words = f"{known}, from rate and end-to-end time (Little's law); the file does not state them"
     return {"arrivals": "closed", "concurrency": clients}, words
 
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from sim_core.fields.errors import ScenarioError, shown
-from sim_core.fields.texts import printable
+from sim_core.fields.texts import counted, printable
 
 ANSWER = 48  # tokens of a stream in a batch
 
@@ -83,8 +83,8 @@ class Server(Protocol):
 
 def prompt_words(probe: Probe) -> str:
     if probe.output_tokens == 1:
-        return f"a prompt of {probe.prompt_tokens:,} tokens"
-    return f"{probe.streams} streams with a context of {probe.prompt_tokens:,} tokens"
+        return f"a prompt of {counted(probe.prompt_tokens, 'token')}"
+    return f"{counted(probe.streams, 'stream')} with a context of {counted(probe.prompt_tokens, 'token')}"
 
 
 # --- the server -----------------------------------------------------------------------------------

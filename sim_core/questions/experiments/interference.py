@@ -13,6 +13,7 @@ from sim_core.engine.run import run
 from sim_core.engine.steps import Steps, each_step
 from sim_core.engine.work import kept
 from sim_core.fields.errors import ScenarioError
+from sim_core.fields.texts import counted
 from sim_core.price.memory import memory
 from sim_core.price.price import price_of
 from sim_core.questions.experiments.common import REMEMBERED, Row, drawn, one_engine, rounded
@@ -163,7 +164,7 @@ def _plan(scenario: Scenario, decodes: int, context: int) -> DecodeLoad:
     room = (kv_tokens - spare) // held
     if tokens < LEAST_TOKENS or room < 1:
         raise ScenarioError(
-            f"The KV cache holds {kv_tokens:,} tokens: no room for one sequence of {held:,} tokens beside "
+            f"The KV cache holds {counted(kv_tokens, 'token')}: no room for one sequence of {held:,} beside "
             f"a prompt of {spare:,}. Shorten the context, or give the cache more memory."
         )
     return DecodeLoad(min(decodes, room), context, tokens)

@@ -144,7 +144,7 @@ class Cluster:
         decode = decode._replace(measure_until=NOBODY)  # nobody asks a strategy for gaps and step counters
         prefill = decode._replace(max_running=scenario.max_batch, kv_blocks=pools.prefill.kv_blocks)
         self.engine = SplitEngine(
-            workers_of(prefill, pools.prefill.step, served, self.workers),
+            workers_of(prefill, pools.prefill.step, served, self.workers, decode=False),
             workers_of(decode, pools.decode.step, served, self.workers),
             Transfer(0.0, 0.0, 1, False) if free else pools.transfer,
             served,

@@ -8,6 +8,7 @@ import streamlit as st
 
 from sim_core.evidence import trust
 from sim_core.fields.errors import ScenarioError
+from sim_core.fields.texts import counted
 from sim_core.questions.experiments import interference as mixed_phases
 from sim_core.questions.experiments import preemption as no_blocks
 from sim_core.scenario.link.write import command_for
@@ -152,7 +153,7 @@ def _interference_table(found: mixed_phases.Interference) -> None:
         ("TTFT of the prompts", ["", *(duration(row["prompt_ttft_ms_mean"]) for row in rows)]),
     ]
     count = rows[0]["tokens"]
-    table(f"{count:,} tokens of each sequence; differences are against decodes alone", heads, lines)
+    table(f"{counted(count, 'token')} of each sequence; differences are against decodes alone", heads, lines)
 
 
 def cost_sentence(rows: Sequence[Row]) -> str:

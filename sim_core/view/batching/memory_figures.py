@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from sim_core.fields.texts import counted
 from sim_core.questions.experiments.preemption import Crossover
 from sim_core.view.batching.figures import axis_from_0, column, line, log_axis
 from sim_core.view.drawing.figures import INK, LAYOUT, LIMITS, Figure, Row, short
@@ -121,7 +122,7 @@ def crossing_contexts(found: Crossover, revision: str = "") -> Figure:
         "yaxis": log_axis("Time to bring it back [ms]", times),
         "shapes": [upright(found.tokens)],
         "uirevision": revision,
-        "annotations": [_beside(found.tokens, f"{found.tokens:,} tokens")],
+        "annotations": [_beside(found.tokens, counted(found.tokens, "token"))],
     }
     return {"data": data, "layout": layout}
 
@@ -202,6 +203,7 @@ def crossing_sentence(found: Crossover) -> str:
     """Return where recomputing and swapping cross, in one sentence."""
     again, moved = duration(found.recompute_here_ms[1.0]), duration(found.swap_here_ms)
     return (
-        f"To bring a request of {found.tokens:,} tokens back takes {again} by recomputing and {moved} by "
+        f"To bring a request of {counted(found.tokens, 'token')} back takes {again} by recomputing and "
+        f"{moved} by "
         f"swapping over {quantity(found.host_gb_per_s, 'GB/s')}."
     )

@@ -11,6 +11,7 @@ import streamlit as st
 
 from sim_core.evidence import trust
 from sim_core.fields.errors import ScenarioError
+from sim_core.fields.texts import counted
 from sim_core.results.timeline import POLICIES, Timeline, logged_scenario, run_ends_s, timelines
 from sim_core.scenario.link.write import command_for
 from sim_core.scenario.ready import ScenarioPreset, ready_scenarios
@@ -239,7 +240,7 @@ def timelines_finding(found: Mapping[str, Timeline]) -> str:
     return (
         f"{first} Under {policy_words(policy)} a token of request {row['request']} comes "
         f"{duration(row['delay_ms'])} late, because the prompt of request {row['cause']} "
-        f"({row['cause_tokens']:,} tokens) goes first. {_in_chunks(found, row['delay_ms'])}"
+        f"({counted(row['cause_tokens'], 'token')}) goes first. {_in_chunks(found, row['delay_ms'])}"
     )
 
 

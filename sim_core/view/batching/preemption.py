@@ -97,7 +97,7 @@ def _pressure_controls(scenario: Scenario, found: no_blocks.Pressure) -> None:
         "kv_memory_frac",
         tokens,
         scenario.kv_memory_frac,
-        lambda share: f"{tokens.get(share, 0):,} tokens",
+        lambda share: counted(tokens.get(share, 0), "token"),
         label="KV cache",
         help="Writes the share of the device's memory that the engine may use.",
     )
@@ -146,7 +146,8 @@ def crossover_finding(found: no_blocks.Crossover) -> str:
     """Return which way back is cheaper, and the host link at which that changes."""
     again, moved, even = found.recompute_here_ms[1.0], found.swap_here_ms, found.even_gb_per_s[1.0]
     text = (
-        f"To bring back a request of {found.tokens:,} tokens takes {duration(again)} by recomputing and "
+        f"To bring back a request of {counted(found.tokens, 'token')} takes {duration(again)} by recomputing "
+        "and "
         f"{duration(moved)} by swapping over {quantity(found.host_gb_per_s, 'GB/s')}: "
     )
     if not math.isfinite(even):

@@ -60,9 +60,10 @@ def show_sides(scenario: Scenario) -> None:
     rows = side_rows(sides, curves)
     if figures.drawable(rows):
         _chart(sides, rows)
-    for name, points in zip(NAMES, curves, strict=False):
-        if not any(row["feasible"] for row in points):
-            st.caption(literal(f"{name} cannot run: {points[0]['reason']}"))
+    for name, side, points in zip(NAMES, sides, curves, strict=False):
+        why = results.why_none(side, points)
+        if why:
+            st.caption(literal(f"{name} {why}"))
     tables(sides)
     if len(sides) > 1:
         what_it_takes(sides)
@@ -282,4 +283,6 @@ def _value(side: Scenario, key: str) -> str:
         return "as the preset"
     if FIELDS[key].kind is str:
         return FIELDS[key].label_of(value)[:40] or "none"
-    return quantity(value, FIELDS[key].unit) if FIELDS[key].unit else value_text(key, value)
+    if FIELDS[key].unit:
+        return quantity(value, FIELDS[key].unit)
+    return f"{value:,}" if isinstance(value, int) else value_text(key, value)

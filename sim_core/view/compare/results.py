@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
+import numpy as np
+
 from sim_core.evidence import trust
+from sim_core.fields.errors import ScenarioError
 from sim_core.questions import compare, design
 from sim_core.questions.design import SRAM
 from sim_core.scenario.link.write import to_query
 from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of
-from sim_core.view.drawing.figures import Row
+from sim_core.sweep import capacity
+from sim_core.sweep.frontier import on_frontier
+from sim_core.sweep.points import sweep_key
+from sim_core.view.drawing.figures import Row, X, Y
+from sim_core.view.drawing.verdicts import OVERLOADED, Limits, broken
 from sim_core.view.drawing.words import duration, number
 from sim_core.view.parts import pieces
 from sim_core.view.parts.controls import SPECS
@@ -32,14 +40,49 @@ ON_CHIP = {"hbm_gb_per_s": "SRAM bandwidth", "hbm_gb": "On-chip SRAM"}
 def labelled(
     names: Sequence[str], sides: Sequence[Scenario], curves: Sequence[Sequence[Row]]
 ) -> list[dict[str, Any]]:
-    """Return all points with the name of their curve, its look, how far to trust it, and its scenario."""
-    return [
+    """Return all points with the name of their curve, its look, how far to trust it, and its scenario.
+
+    Those on the frontier over all curves are marked.
+    """
+    rows = [
         {"curve": name, "look": place, **sweeps.BLANK, **row}
         | trust.columns(side, row)
         | {"scenario": to_query(side)}
         for place, (name, side, rows) in enumerate(zip(names, sides, curves, strict=True))
         for row in rows
     ]
+    places = np.array([(row[X], row[Y]) for row in rows], float).reshape(-1, 2)
+    chosen = on_frontier(places[:, 0], places[:, 1]).tolist()
+    return [row | {"on_frontier": kept} for row, kept in zip(rows, chosen, strict=True)]
+
+
+def why_none(side: Scenario, points: Sequence[Row]) -> str:
+    """Return why a side has no result, in words behind its name; "" where it has one."""
+    able = [row for row in points if row["feasible"]]
+    if not able:
+        return f"cannot run: {points[0]['reason']}"
+    try:
+        if capacity.best_within(side) is not None:
+            return ""
+    except ScenarioError as error:
+        return f"has no result: {error}"
+    limits = Limits(side.slo_ttft_ms, side.slo_tpot_ms)
+    closest = min(able, key=partial(_beyond, limits))
+    if closest["meets_slo"]:
+        how = "keeps them in this run alone: a close call"
+    else:
+        how = " and ".join(broken(closest, limits)) or f"is {OVERLOADED}"
+    where = sweeps.ALONG[sweep_key(side)].text(closest)
+    return f"has no result within its limits: the point that comes closest, {where}, {how}."
+
+
+def _beyond(limits: Limits, row: Row) -> float:
+    """Return how far a point is beyond the limit that it breaks most; infinite for an overloaded one."""
+    reached = (
+        row.get("slo_ttft_ms_reached", math.nan) / (limits.ttft_ms or math.inf),
+        row.get("slo_tpot_ms_reached", math.nan) / limits.tpot_ms,
+    )
+    return math.inf if row["saturated"] else max((value for value in reached if value > 0), default=0.0)
 
 
 def shared(values: Iterable[float]) -> float | None:

@@ -9,6 +9,7 @@ from typing import Any
 import streamlit as st
 
 from sim_core.fields.errors import ScenarioError
+from sim_core.fields.texts import counted
 from sim_core.price.pools import transfer_of
 from sim_core.questions import disaggregation
 from sim_core.questions.disaggregation import Axes, Ways
@@ -77,7 +78,7 @@ def _titles(found: Ways) -> Heading:
 def _load_words(found: Ways) -> str:
     two = found.two
     if two.arrivals == "closed":
-        return f"{two.concurrency:,} clients"
+        return counted(two.concurrency, "client")
     if two.arrivals == "offline":
         return "all at once"
     return quantity(two.arrival_per_s, "req/s")

@@ -9,6 +9,7 @@ from numbers import Integral
 from typing import Any, NamedTuple
 
 THIN = "\N{NARROW NO-BREAK SPACE}"
+COUNTED = ("tokens", "requests", "workers")  # units that are words
 _MARKS = re.compile(r"[\\`*\[\]{}<>$~|&]|(?<!\w)_|_(?!\w)")  # of Markdown, wherever they stand
 _LINE_MARKS = re.compile(r"^([#+=-]|\d+[.)])")  # at the beginning of a line only
 _LINKS = re.compile(r":\S|@|www\.", re.IGNORECASE)  # links, icons and emoji, which no backslash prevents
@@ -38,7 +39,14 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def quantity(value: float | None, unit: str, digits: int = 3) -> str:
-    """Return a number with its unit, a thin space between them."""
+    """Return a number with its unit, a thin space between them; what is counted in words has a singular.
+
+    Examples
+    --------
+    >>> quantity(1, "tokens").replace(THIN, " "), quantity(1, "s").replace(THIN, " ")
+    ('1 token', '1 s')
+    """
+    unit = unit[:-1] if value == 1 and unit in COUNTED else unit
     return f"{number(value, digits)}{THIN}{unit}" if unit else number(value, digits)
 
 

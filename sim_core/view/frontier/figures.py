@@ -83,10 +83,13 @@ def pareto(
         While it stays the same the visitor's zoom is kept.
     """
     shown = drawable(rows)
-    data = [halo(shown)]
+    data, several = [halo(shown)], len(curves(rows)) > 1
     for name, points in curves(rows).items():
         hover = [_hover(row, name, along, limits) for row in drawable(points)]
-        data.append(_pareto_curve(drawable(points), name, style(points[0]["look"]), hover))
+        drawn = _pareto_curve(drawable(points), name, style(points[0]["look"]), hover)
+        if several:
+            drawn["marker"]["opacity"] = [1.0 if row["on_frontier"] else FAINT for row in drawable(points)]
+        data.append(drawn)
     data += _ends(rows)
     marks = [
         (row, look) for row, look in ((best, _BEST), (here, _HERE)) if row is not None and drawable([row])
@@ -150,7 +153,6 @@ def _pareto_curve(rows: list[Row], name: str, look: tuple[str, str, str], hover:
             "size": 8,
             "line": {"width": 1.5, "color": colour},
             "symbol": [marker(row, symbol) for row in rows],
-            "opacity": [1.0 if row["on_frontier"] else FAINT for row in rows],
         },
         customdata=hover,
         hovertemplate=PARETO_HOVER,

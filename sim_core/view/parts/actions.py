@@ -6,6 +6,7 @@ import dataclasses
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 import segno
@@ -21,7 +22,7 @@ from sim_core.sweep.frontier import REFINED_REQUESTS
 from sim_core.sweep.points import default_vary
 from sim_core.view.drawing.templates import render
 from sim_core.view.parts import buttons, html_report, trust_badge
-from sim_core.view.session import record, room_store, stars, state, sweeps
+from sim_core.view.session import budget, record, room_store, stars, state, sweeps
 from sim_core.view.session.room_store import Place
 from sim_core.view.session.sweeps import Result, Sweep
 
@@ -74,10 +75,11 @@ def take_away(chart: str, files: Iterable[File], command: str, language: str = "
 
 
 def downloads(files: Iterable[File]) -> None:
-    """Draw a button for each file."""
+    """Draw a button for each file; one that would cost too much says so in place of what it holds."""
     for file in files:
+        make = partial(budget.made_or_why_not, file.make)
         st.download_button(
-            file.label, file.make, file.name, file.mime, on_click="ignore", icon=":material/download:"
+            file.label, make, file.name, file.mime, on_click="ignore", icon=":material/download:"
         )
 
 

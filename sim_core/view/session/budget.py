@@ -13,21 +13,22 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 import streamlit as st
 from streamlit.runtime.scriptrunner import StopException, get_script_run_ctx
 from streamlit.runtime.scriptrunner_utils.script_requests import ScriptRequestType
 
-from sim_core.engine.work import Allowance, allowed
+from sim_core.engine.work import Allowance, SpentUp, Stopped, allowed
 from sim_core.fields.errors import ScenarioError, shown
 from sim_core.sweep.remembered import Remembered
 
 LOOK_S = 0.1  # between two looks at who still waits
 Cuts = Mapping[tuple[str, float], float]
+Made = TypeVar("Made")
 Address = frozenset[tuple[str, str]]
 
 
@@ -80,6 +81,20 @@ def of_view() -> Iterator[Allowance]:
     given = Allowance(BUDGET.seconds, int(1e6 * BUDGET.megabytes))
     with _watched(given.stop), allowed(given):
         yield given
+
+
+def made_or_why_not(make: Callable[[], Made]) -> Made | str:
+    """Return what is made within the budget of a view, or in words why it is not.
+
+    For what runs when no page is drawn: files that are written once they are asked for, and callbacks.
+    """
+    with of_view():
+        try:
+            return make()
+        except Stopped:
+            return "This was given up, for nobody waits for it any more. Ask for it again."
+        except (ScenarioError, SpentUp) as error:
+            return str(error)
 
 
 # --- what was left out ----------------------------------------------------------------------------

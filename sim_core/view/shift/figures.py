@@ -8,6 +8,7 @@ from itertools import groupby
 
 import numpy as np
 
+from sim_core.fields.texts import counted
 from sim_core.questions.shift.cluster import STATES, Span
 from sim_core.questions.shift.report import timeline_rows
 from sim_core.questions.shift.study import STRATEGIES, Outcome, Study, key_of
@@ -250,7 +251,8 @@ def over_time_sentence(study: Study, outcome: Outcome) -> str:
     moves = f"{len(outcome.moves)} moves of workers" if outcome.spans else "no pools"
     return (
         f"{STRATEGIES[outcome.name]} over {duration(1e3 * study.duration_s)}: {moves}, "
-        f"{percent(outcome.attainment_frac)} of {len(study.demand.requests):,} requests within both limits."
+        f"{percent(outcome.attainment_frac)} of {counted(len(study.demand.requests), 'request')} within both "
+        "limits."
     )
 
 

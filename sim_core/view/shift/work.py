@@ -10,6 +10,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from sim_core.engine import work
+from sim_core.fields.texts import counted
 from sim_core.questions.shift import cost
 from sim_core.questions.shift.study import STRATEGIES, Outcome, Study
 from sim_core.scenario.link.write import command_for, to_query
@@ -162,7 +163,7 @@ def traffic_words(study: Study) -> str:
     """Return what the traffic is, in a few words."""
     scenario, count = study.scenario, len(study.demand.requests)
     mean = count / study.duration_s
-    words = f"{count:,} requests in {span_words(study.duration_s)}, {quantity(mean, 'req/s')}"
+    words = f"{counted(count, 'request')} in {span_words(study.duration_s)}, {quantity(mean, 'req/s')}"
     if scenario.demand == "trace":
         copies = study.demand.copies
         return f"{words}" + (f", each of the trace counts {number(copies)} times" if copies != 1 else "")

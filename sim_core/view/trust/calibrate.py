@@ -107,7 +107,7 @@ def fit_finding(engine: OwnEngine) -> str:
     name = calibrate_figures.METRICS[metric][0] if metric else ""
     if engine.steps is not None:
         text = (
-            f"Your {engine.steps.tokens.size * FOLDS:,} steps make a step profile: those held out "
+            f"Your {counted(engine.steps.tokens.size * FOLDS, 'step')} make a step profile: those held out "
             f"are predicted within {percent(engine.steps.error_frac)} in the median"
         )
         if metric:
@@ -323,7 +323,7 @@ def point_load_words(entry: MeasuredPoint) -> str:
     load = {
         "closed": counted(scenario.concurrency, "client"),
         "offline": "all at once",
-        "trace": f"{scenario.requests:,} requests replayed",
+        "trace": f"{counted(scenario.requests, 'request')} replayed",
     }.get(scenario.arrivals, quantity(scenario.arrival_per_s, "req/s"))
     return f"{lengths_words(point)}, {load}"
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from sim_core.evidence.own.fit import FittedLever
 from sim_core.evidence.own.steps import StepFit
+from sim_core.fields.texts import counted
 from sim_core.view.drawing.figures import (
     COLOURS,
     INK,
@@ -257,6 +258,6 @@ def held_out_steps_figure(found: StepFit, *, revision: str = "") -> Figure:
 def steps_sentence(found: StepFit) -> str:
     """Return the figure in one sentence."""
     return (
-        f"{found.tokens.size:,} steps held out of the fit: predicted with a median error of "
+        f"{counted(found.tokens.size, 'step')} held out of the fit: predicted with a median error of "
         f"{percent(found.error_frac)}, their total time {error_ratio_words(1 + found.bias_frac)}."
     )

@@ -18,7 +18,7 @@ from sim_core.scenario.link.carry import carried_by
 from sim_core.scenario.profiles import read_profile
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.drawing.words import literal
-from sim_core.view.session import state
+from sim_core.view.session import budget, state
 
 SHOWN = ("tpot_ms", "ttft_ms", "output_tok_per_s")
 
@@ -61,7 +61,7 @@ def intake() -> None:
 
 def _file_row(name: str, upload: Upload) -> None:
     what = [counted(len(upload.points), "point")] if upload.points else []
-    what += [f"{upload.steps.time_ms.size:,} steps"] if upload.steps is not None else []
+    what += [counted(upload.steps.time_ms.size, "step")] if upload.steps is not None else []
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{literal(name)}** · {TOOLS.get(upload.tool, upload.tool)} · {', '.join(what)}")
         st.button("Remove", key=f"own_drop_{name}", on_click=_drop, args=(name,), type="tertiary")
@@ -115,7 +115,12 @@ def _forget() -> None:
 
 
 def _example() -> None:
-    mine()["example.csv"] = example(st.session_state.scenario.replace(constants="", step_profile=""))
+    scenario = st.session_state.scenario.replace(constants="", step_profile="")
+    found = budget.made_or_why_not(lambda: example(scenario))
+    if isinstance(found, str):
+        st.session_state.own_problems = [found]
+    else:
+        mine()["example.csv"] = found
 
 
 EXAMPLE_CLIENTS = (1, 2, 4, 8, 16, 32, 64, 128)

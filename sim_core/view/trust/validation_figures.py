@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from sim_core.fields.texts import counted
 from sim_core.view.drawing.figures import (
     BREAK,
     COLOURS,
@@ -215,7 +216,7 @@ def load_words(row: Row) -> str:
     if row["traffic"] == "server":
         return f"{lengths}, {quantity(row['arrival_per_s'], 'req/s')}"
     if row["traffic"] == "prefill":
-        return f"{row['prompt_tokens']:,} tokens of prompt"
+        return f"{counted(row['prompt_tokens'], 'token')} of prompt"
     if not row["clients"]:
         return lengths
     what = {"batch": "a batch of {}", "offline": "batch limit {}", "burst": "{} at once"}

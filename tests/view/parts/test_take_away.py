@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html import escape
 from xml.etree import ElementTree
 
@@ -13,6 +13,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from sim_core import __version__
+from sim_core.engine import work
 from sim_core.scenario.link.write import to_query
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.compare import design
@@ -60,6 +61,20 @@ def test_a_run_begins_its_record_anew() -> None:
     app.session_state.view = app.session_state.view | {"phases": "kv"}
     app.run()
     assert [key for key, _ in healthy(app).session_state.shown_now.charts] == ["kv"]
+
+
+def test_a_file_is_written_within_the_budget_of_a_view(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: what the button is given: it makes the text of a refusal, where the app would raise."""
+    given: list[Callable[[], str]] = []
+    monkeypatch.setattr(actions.st, "download_button", lambda label, make, *args, **more: given.append(make))
+
+    def make() -> str:
+        allowance = work.allowance()
+        assert allowance is not None
+        raise work.SpentUp("the budget is spent")
+
+    actions.downloads([actions.File("CSV", "x.csv", "text/csv", make)])
+    assert given[0]() == "the budget is spent"
 
 
 def test_the_report_holds_the_view(session: AppTest) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import Mock
 from urllib.parse import parse_qsl
 
 import pytest
@@ -13,6 +14,7 @@ from streamlit.runtime.scriptrunner_utils.script_requests import RerunData, Scri
 from streamlit.testing.v1 import AppTest
 
 from sim_core.engine import work
+from sim_core.engine.run import run
 from sim_core.engine.work import Allowance
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.scenario import Scenario
@@ -24,6 +26,12 @@ from tests.places import ROOT
 from tests.visits import address, healthy, open_page
 
 PAGES = ("1_Frontier", "3_Batching", "5_Disaggregation", "6_Traffic_shift", "11_Compare", "2_Two_phases")
+MANY = {
+    "pools": "policy=disaggregated&prefill_workers=256&decode_workers=256&arrival_per_s=1000",
+    "long answers": "policy=disaggregated&prefill_workers=256&decode_workers=256&output_tokens=2000",
+    "closed pools": "policy=disaggregated&prefill_workers=256&decode_workers=256&arrivals=closed",
+    "replicas": "replicas=256&arrival_per_s=1000",
+}
 SMALL = Budget(seconds=0.05)
 LINKS = {
     "many": "requests=4900000",
@@ -36,6 +44,12 @@ LINKS = {
 @pytest.fixture
 def views(monkeypatch: pytest.MonkeyPatch) -> list[Allowance]:
     """Return the allowances of all views that are drawn, each a small one."""
+    monkeypatch.setattr(budget, "BUDGET", SMALL)
+    return costs(monkeypatch)
+
+
+def costs(monkeypatch: pytest.MonkeyPatch) -> list[Allowance]:
+    """Return the allowances of all views that are drawn, each as the app gives them."""
     seen: list[Allowance] = []
     whole = budget.of_view
 
@@ -45,7 +59,6 @@ def views(monkeypatch: pytest.MonkeyPatch) -> list[Allowance]:
             seen.append(given)
             yield given
 
-    monkeypatch.setattr(budget, "BUDGET", SMALL)
     monkeypatch.setattr(budget, "of_view", watched)
     return seen
 
@@ -65,6 +78,39 @@ def test_a_link_costs_no_more_than_some_budgets(page: str, link: str, views: lis
     assert max(view.spent_s for view in views) <= 20 * SMALL.seconds
     for key, value in parse_qsl(LINKS[link]):
         assert address(app).get(key, value) == value  # the link stays as it is
+
+
+@pytest.mark.parametrize("page", ["1_Frontier", "11_Compare"])
+@pytest.mark.parametrize("link", MANY)
+def test_many_engines_keep_near_the_budget(link: str, page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: the CPU time of the runs beside the budget, with a third more for estimates that are rough;
+    and the page ends with an answer, not with the word that it has run for too long.
+    """
+    views = costs(monkeypatch)
+    app = healthy(open_page(f"{page}.py", **dict(parse_qsl(MANY[link]))))
+    assert max(view.spent_s for view in views) <= 4 / 3 * budget.BUDGET.seconds
+    assert not any("its budget is" in warning.value for warning in app.warning)
+
+
+def test_what_is_made_afterwards_keeps_within_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: the allowance that is open meanwhile; what it refuses is said in its own words, as text."""
+    asked = Scenario(requests=4)
+    run(asked)
+
+    def spent() -> object:
+        given = work.allowance()
+        assert given is not None and given.seconds == budget.BUDGET.seconds
+        given.spend(4 * given.seconds)
+        return run(asked)
+
+    def given_up() -> object:
+        raise work.Stopped
+
+    refused = ScenarioError("the reason, and the way out")
+    assert budget.made_or_why_not(lambda: 7) == 7
+    assert "its budget is 3 s" in str(budget.made_or_why_not(spent))
+    assert "Ask for it again" in str(budget.made_or_why_not(given_up))
+    assert budget.made_or_why_not(Mock(side_effect=refused)) == str(refused)
 
 
 def test_a_page_says_what_it_leaves_out(views: list[Allowance]) -> None:

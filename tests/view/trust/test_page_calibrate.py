@@ -14,6 +14,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from sim_core.command.main import main
+from sim_core.engine import work
 from sim_core.evidence.own import engine as own_engine
 from sim_core.evidence.own.cases import METRICS, median_error
 from sim_core.evidence.own.formats.points import OwnSteps, Upload
@@ -22,7 +23,7 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.link.page_settings import SETTINGS
 from sim_core.scenario.profiles import read_profile
 from sim_core.scenario.scenario import Scenario
-from sim_core.view.trust import calibrate_figures
+from sim_core.view.trust import calibrate_figures, uploads
 from sim_core.view.trust.calibrate import file_words, fit_notes, point_rows
 from sim_core.view.trust.uploads import example
 from tests.visits import FINDING, address, finding, healthy, open_page, said
@@ -50,6 +51,19 @@ def test_the_page_begins_with_what_it_is_for() -> None:
     """Oracle: a finding and a way to try it; nothing is predicted yet."""
     app = healthy(visit())
     assert "a few points are enough" in finding(app)
+    assert app.button("own_example") is not None
+
+
+def test_an_example_that_costs_too_much_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: the words of what refuses it, in place of the example; the way to try it is still there."""
+
+    def refuse(scenario: Scenario) -> Upload:
+        assert work.allowance() is not None
+        raise work.TooMuch("more than a page may run")
+
+    monkeypatch.setattr(uploads, "example", refuse)
+    app = with_example()
+    assert [error.value for error in app.error] == ["more than a page may run"]
     assert app.button("own_example") is not None
 
 

@@ -18,8 +18,8 @@ from sim_core.engine.kernels.pools.links import (
     release_taken_over,
 )
 from sim_core.engine.kernels.pools.moves import begin_moves, finish_moves
-from sim_core.engine.kernels.queue import waiting_head
-from sim_core.engine.kernels.records import NOBODY, Arrays, Rules, is_over, replica_of
+from sim_core.engine.kernels.queue import next_step_s
+from sim_core.engine.kernels.records import NOBODY, Arrays, Rules, is_over, replica_of, scan_turns
 from sim_core.price.step_cost import StepCost
 
 
@@ -59,14 +59,6 @@ def collect_done(s, requests, heap, size, turnaround_s):
         i = requests[i].next
     s.done = NOBODY
     return size
-
-
-@inlined
-def next_step_s(s, requests):
-    """Return when a decode worker's next step starts [s]; infinite while it has nothing to do."""
-    if s.running > 0 or waiting_head(s, requests) != NOBODY:
-        return s.clock_s
-    return math.inf if s.queue_head == NOBODY else requests[s.queue_head].arrival_s
 
 
 class Workers(NamedTuple):
@@ -115,12 +107,6 @@ def next_start_s(c, senders, sent_s):
 
 
 @inlined
-def scan_turns(states):
-    """Return as how many turns a look at every worker counts."""
-    return 1 + (states.size >> 3)
-
-
-@inlined
 def furthest_behind(states, requests, event_s):
     """Return the decode worker whose next step starts first, before an event; else NOBODY."""
     found, found_s = NOBODY, event_s
@@ -132,6 +118,17 @@ def furthest_behind(states, requests, event_s):
 
 
 @inlined
+def decode_in_turn(prefill, decode, links, event_s):
+    """Run each decode worker up to an event, where no step of one concerns another or brings an event."""
+    requests = decode.stacked.requests
+    for d in range(decode.states.size):
+        s = decode.states[d]
+        if next_step_s(s, requests) < event_s:
+            advance(s, replica_of(decode.stacked, d), decode.cost, decode.rules, event_s)
+            release_taken_over(s, prefill, links)
+
+
+@inlined
 def decode_until(c, prefill, decode, links, heap, event_s):
     """Run the decode workers up to an event; return whether a step has run that may bring an earlier one.
 
@@ -140,22 +137,20 @@ def decode_until(c, prefill, decode, links, heap, event_s):
     """
     stacked, requests = decode.stacked, decode.stacked.requests
     closed = c.released < requests.size
-    at_once = c.blocked == 0 and not closed and c.draining == 0
+    if c.blocked == 0 and not closed and c.draining == 0:
+        decode_in_turn(prefill, decode, links, event_s)
+        return False
     while True:
         d = furthest_behind(decode.states, requests, event_s)
         if d == NOBODY or is_over(stacked.turns, stacked.stop, scan_turns(decode.states)):
             return False
         s = decode.states[d]
-        until_s = event_s
-        if not at_once:
-            c.now_s = max(c.now_s, next_step_s(s, requests))
-            until_s = math.nextafter(c.now_s, math.inf)
+        c.now_s = max(c.now_s, next_step_s(s, requests))
         unfinished = s.unfinished
-        advance(s, replica_of(decode.stacked, d), decode.cost, decode.rules, until_s)
+        step_until_s = math.nextafter(c.now_s, math.inf)
+        advance(s, replica_of(decode.stacked, d), decode.cost, decode.rules, step_until_s)
         joins = s.joins
         release_taken_over(s, prefill, links)
-        if at_once:
-            continue
         if closed:
             c.returning = collect_done(s, requests, heap, c.returning, decode.rules.turnaround_s)
         if joins > 0:

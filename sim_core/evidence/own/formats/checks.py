@@ -125,23 +125,22 @@ def _closed_words(point: OwnPoint) -> str:
         return ""
     return (
         f"{clients:,} clients are stated, but rate x end-to-end time (Little's law) says {busy:,.3g} "
-        "requests were open on average."
+        f"requests were open on average: simulated with {clients:,}, as stated. If the tool kept fewer busy, "
+        "the fitted engine is too fast."
     )
 
 
 def _capped(point: OwnPoint) -> OwnPoint:
     """Return a rate with a cap on open requests: closed where the cap binds, else the open loop."""
-    cap, rate, busy = point.max_open, point.arrival_per_s, open_requests(point)
+    cap, busy = point.max_open, open_requests(point)
     reached = point.request_per_s / _expected_per_s(point)
-    stated = f"{rate:g} req/s with at most {cap:,} open"
+    stated = _capped_words(point)
     if reached > 0.9 and busy > APART * cap:  # a cap that was never kept, a default written into the file
         return _said(
             _open(point), f"{stated}: but {busy:,.3g} were open on average, so there was no such cap."
         )
     if busy >= BINDS * cap or (reached < REACHED and busy >= BINDS * cap / 2):
-        return _closed(
-            point, cap, f"{stated}: {busy:,.3g} were open on average (Little's law), the cap binds"
-        )
+        return _under_cap(point, f"{stated}: {busy:,.3g} were open on average (Little's law), the cap binds")
     if not math.isfinite(busy) and reached < REACHED:
         why = f"{stated}: only {point.request_per_s:.3g} a second finished, the cap binds"
         return _closed(point, cap, why)
@@ -151,6 +150,18 @@ def _capped(point: OwnPoint) -> OwnPoint:
         return _said(_open(point), f"{stated}: {few}, so the cap{held or ' never'} binds; not simulated.")
     why = f"It does not say how requests were sent: {stated}, but neither the rate reached nor the end-to-end"
     return point._replace(left_out=f"{why} time, which tell whether the cap binds.")
+
+
+def _under_cap(point: OwnPoint, why: str) -> OwnPoint:
+    """Return a closed loop of as many clients as may be open; `_clients_checked` says why where more were."""
+    if open_requests(point) > APART * point.max_open:
+        return point._replace(arrivals="closed", concurrency=point.max_open)
+    return _closed(point, point.max_open, why)
+
+
+def _capped_words(point: OwnPoint) -> str:
+    sent = f"{point.arrival_per_s:g} req/s" if point.arrival_per_s > 0 else "All at once"
+    return f"{sent} with at most {point.max_open:,} open"
 
 
 def _expected_per_s(point: OwnPoint) -> float:
@@ -182,7 +193,7 @@ def _at_once(point: OwnPoint) -> OwnPoint:
     """Return requests sent all at once: closed where a cap, stated or not, kept most of them back."""
     busy, cap = open_requests(point), point.max_open
     if cap and (not point.requests or cap < point.requests):
-        return _closed(point, cap, f"All at once with at most {cap:,} open")
+        return _under_cap(point, _capped_words(point))
     if busy * LONGEST < point.requests:
         few = f"but {busy:,.3g} of {point.requests:,} were open on average (Little's law)"
         return _closed(point, max(round(busy), 1), f"All at once, {few}")
@@ -290,6 +301,13 @@ def _clients_checked(point: OwnPoint) -> OwnPoint:
         f"{point.request_per_s:.4g} requests a second of {e2e_ms(point):,.4g} ms need {busy:,.3g} clients "
         f"(Little's law), but {point.concurrency:,} are stated; the throughput contradicts"
     )
+    if point.max_open:
+        clients = counted(point.concurrency, "client")
+        words = (
+            f"{_capped_words(point)}: the cap binds: simulated as a closed loop of {clients}, "
+            f"which cannot finish {point.request_per_s:.4g} requests of {e2e_ms(point):,.4g} ms a second "
+            f"({busy:,.3g} would be open, Little's law); the throughput contradicts"
+        )
     return _without(point, "output_tok_per_s", words)
 
 

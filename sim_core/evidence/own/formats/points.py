@@ -143,7 +143,7 @@ def finished(name: str, tool: str, points: list[OwnPoint], notes: list[str]) -> 
     if len(useful) < len(points):
         notes.append(f"{len(points) - len(useful)} entries without latency and throughput were left out.")
     if len(useful) > MAX_POINTS:
-        notes.append(f"Only the first {MAX_POINTS} of {len(useful)} points are used.")
+        notes.append(f"Only the first {MAX_POINTS} of {len(useful):,} points are used.")
     if len(notes) > MAX_NOTES:
         notes = [*notes[:MAX_NOTES], f"{len(notes) - MAX_NOTES} more notes are not shown."]
     return Upload(name, tool, tuple(useful[:MAX_POINTS]), None, tuple(notes))

@@ -18,6 +18,7 @@ from sim_core.evidence.own.formats.points import (
     finished,
 )
 from sim_core.fields.errors import ScenarioError
+from sim_core.fields.texts import counted
 from sim_core.traffic.csv_rows import Row, commas_notes, field_number, places_of, rows_of
 from sim_core.traffic.remarks import doubts, extent
 from sim_core.traffic.requests import requests_of
@@ -114,7 +115,7 @@ def _requests_point(frame: pd.DataFrame) -> OwnPoint:
     known = np.isfinite(finished_s)
     span_s = float(finished_s[known].max()) if known.any() else NAN
     return OwnPoint(
-        name=f"{len(frame):,} requests",
+        name=counted(len(frame), "request"),
         tool="requests",
         arrivals="trace",
         requests=len(frame),

@@ -101,7 +101,7 @@ def _late_words(tokens: np.ndarray, of_chunk: np.ndarray, capped: bool, policy: 
         request, token, _, _, _, delay_ms, cause, cause_tokens = row
         text = (
             f"<b>Request {request}: token {token:,} came {duration(delay_ms)} late</b><br>"
-            f"the prompt of request {cause} ({cause_tokens:,} tokens) {how}"
+            f"the prompt of request {cause} ({counted(cause_tokens, 'token')}) {how}"
         )
         texts.append(text + (f"<br>and delayed {count - 1:,} more" if capped and count > 1 else ""))
     return texts

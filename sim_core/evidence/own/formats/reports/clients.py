@@ -48,7 +48,8 @@ def _is_llmperf(content: Content) -> bool:
 def _llmperf(content: Content) -> Upload:
     notes = source_note("LLMPerf", content.first.get("version"), content.first.get("model"))
     notes.append(
-        "LLMPerf's inter-token latency counts the first token too; TPOT is taken from end-to-end time, TTFT."
+        "LLMPerf's inter-token latency counts the time to the first token too: TPOT is worked out from TTFT, "
+        "end-to-end time and length instead."
     )
     points = [_llmperf_point(entry) for entry in content.entries]
     return finished(content.name, "llmperf", points, notes)

@@ -28,6 +28,7 @@ from sim_core.evidence.own.formats.reports.numbers import (
     source_note,
     tally,
 )
+from sim_core.fields.texts import counted
 
 # --- trtllm-bench ---------------------------------------------------------------------------------
 
@@ -71,7 +72,7 @@ def _trtllm_point(entry: dict[str, Any]) -> OwnPoint:
     if entry.get("decoding_stats"):
         notes.append("The run used speculative decoding (decoding_stats): choose it in the scenario too.")
     return OwnPoint(
-        name="all at once" if at_once else f"{clients:,} clients" if clients else "a run",
+        name="all at once" if at_once else counted(clients, "client") if clients else "a run",
         tool="trtllm-bench",
         arrivals="offline" if at_once else "closed" if clients else "",
         concurrency=clients,
@@ -162,7 +163,7 @@ def _inferencex_point(row: dict[str, Any], named: bool) -> OwnPoint:
     tokens_per_s = gpus * above_zero(row, "output_tput_per_gpu") if gpus else NAN
     sent = load_sent(NAN, clients)
     return OwnPoint(
-        name=(f"{clients:,} clients" if clients else "a row") + (f", {_kind(row)}" if named else ""),
+        name=(counted(clients, "client") if clients else "a row") + (f", {_kind(row)}" if named else ""),
         tool="inferencex",
         **sent,
         requests=REQUESTS_A_CLIENT * clients,

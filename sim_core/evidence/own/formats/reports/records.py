@@ -68,7 +68,7 @@ def records_point(records: Records, tool: str) -> OwnPoint:
     span_s = span_s if 0 < span_s < np.inf else NAN
     full = np.isfinite(start_s) & (prompt >= 1) & (output >= 1)
     rows = _rows(records) if full.all() and full.size else None
-    known = f", {clients:,} clients" if arrivals == "closed" else ""
+    known = f", {counted(clients, 'client')}" if arrivals == "closed" else ""
     return OwnPoint(
         name=counted(start_s.size, "request") + known,
         tool=tool,
