@@ -56,7 +56,13 @@ class Accelerator:
     fp4_tflop_per_s: float | None = described(
         "Dense fp4 peak", None, label="fp4 arithmetic", unit="TFLOP/s", low=0.0, high=1e7
     )
-    int8_top_per_s: float | None = described("Dense int8 peak", None, unit="TOP/s", low=0.0, high=1e7)
+    int8_top_per_s: float | None = described(
+        "Dense int8 peak: what a design starts from where no other is printed",
+        None,
+        unit="TOP/s",
+        low=0.0,
+        high=1e7,
+    )
     hbm_gb_per_s: float = described(
         "Memory bandwidth", label="Memory bandwidth", unit="GB/s", low=0.0, high=1e8
     )
@@ -79,6 +85,7 @@ class Accelerator:
         "Host link bandwidth, one direction", 32.0, label="Host link", unit="GB/s", low=0.0, high=1e5
     )
     tdp_w: float | None = described("Power per device", None, label="Power", unit="W", low=0.0, high=1e6)
+    idle_w: float | None = described("Power of an idle device", None, unit="W", low=0.0, high=1e6)
     year: int = described("Year of introduction", low=2000, high=2100)
     price_usd_per_hour: float | None = described(
         "Price per device and hour", None, label="Price", unit="USD/h", low=0.0, high=1e5
@@ -148,6 +155,8 @@ class Accelerator:
                 return wider
         known = [narrow for narrow in DTYPES if getattr(self, f"{narrow}_tflop_per_s") is not None]
         other = f" or choose weight_dtype={known[0]}" if known else ""
+        if not known:
+            other = ", since its source prints no dense one; no model runs on it without"
         raise ScenarioError(f"{self.name} has no {dtype} figure; set {dtype}_tflop_per_s{other}.")
 
     def flop_per_s(self, dtype: str) -> float:

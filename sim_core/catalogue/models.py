@@ -50,6 +50,10 @@ class Model:
     linear_attention_layers: int = described(
         "Layers with linear attention, without a KV cache", 0, low=0, high=1000
     )
+    linear_key_heads: int = described("Linear attention: key heads", 0, low=0, high=4096)
+    linear_value_heads: int = described("Linear attention: value heads", 0, low=0, high=4096)
+    linear_head_dim: int = described("Linear attention: size of one head", 0, low=0, high=4096)
+    attention_gate: bool = described("Queries are twice as wide; half of them gate the output", False)
     experts: int = described("Experts per MoE layer", 0, low=0, high=10_000)
     experts_per_token: int = described("Experts each token visits", 0, low=0, high=1000)
     shared_experts: int = described("Experts every token visits", 0, low=0, high=1000)
@@ -114,14 +118,33 @@ class Model:
 
     @property
     def attention_params(self) -> int:
-        """Parameters of the attention projections of one layer."""
+        """Parameters of the attention projections of one layer that keeps a KV cache."""
         if self.attention == "full":
-            return 2 * self.hidden * (self.heads + self.kv_heads) * self.head_dim
+            heads = (3 if self.attention_gate else 2) * self.heads + 2 * self.kv_heads
+            return self.hidden * heads * self.head_dim
         query_dim = self.heads * (self.mla_qk_nope + self.mla_qk_rope)
         query = self.mla_q_lora * (self.hidden + query_dim) if self.mla_q_lora else self.hidden * query_dim
         latent = self.hidden * self.kv_elements
         expand = self.mla_kv_lora * self.heads * (self.mla_qk_nope + self.mla_v)
         return query + latent + expand + self.heads * self.mla_v * self.hidden
+
+    @property
+    def linear_attention_params(self) -> int:
+        """Parameters of one layer with linear attention: queries, keys, values, gates, decays and output.
+
+        Yang, Kautz, Hatamizadeh, "Gated delta networks", 2024, section 3.4, without the short convolution,
+        under 0.1%; as other layers where the heads are not known.
+        """
+        if not self.linear_value_heads:
+            return self.attention_params
+        wide = 2 * self.linear_key_heads + 3 * self.linear_value_heads
+        return self.hidden * (wide * self.linear_head_dim + 2 * self.linear_value_heads)
+
+    @property
+    def all_attention_params(self) -> int:
+        """Parameters of the attention projections of all layers."""
+        linear = self.linear_attention_layers
+        return (self.layers - linear) * self.attention_params + linear * self.linear_attention_params
 
     @property
     def dense_ffn_params(self) -> int:
@@ -191,7 +214,7 @@ class Model:
         moe_layer = self.shared_expert_params + self.router_params
         return (
             self.embedding_params * (1 if self.tied_embeddings else 2)
-            + self.layers * self.attention_params
+            + self.all_attention_params
             + self.dense_layers * self.dense_ffn_params
             + self.moe_layers * moe_layer
         )

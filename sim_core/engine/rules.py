@@ -6,12 +6,28 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sim_core.engine.kernels.records import CHUNKED, NOBODY, PREFILL_FIRST, STATIC, Rules
+from sim_core.engine.kernels.records import (
+    CHUNKED,
+    FIRST_CHUNK,
+    FULL_PROMPT,
+    NOBODY,
+    PREFILL_FIRST,
+    RESERVE_OUTPUT,
+    RESERVE_SHARE,
+    STATIC,
+    Rules,
+)
 from sim_core.price.priced import Priced
-from sim_core.scenario.scenario import Scenario
+from sim_core.scenario.scenario import Scenario, admission_of
 from sim_core.traffic.requests import Requests
 
 POLICIES = {"chunked": CHUNKED, "prefill_first": PREFILL_FIRST, "static": STATIC}
+ADMISSIONS = {
+    "full_prompt": FULL_PROMPT,
+    "first_chunk": FIRST_CHUNK,
+    "reserve_output": RESERVE_OUTPUT,
+    "reserve_share": RESERVE_SHARE,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,9 +36,11 @@ class RunRules:
 
     Attributes
     ----------
-    policy, preemption, router : str
+    policy, admission, preemption, router : str
         As the scenario's keys; `least_loaded` works in an open loop with continuous batching, otherwise all
         requests are dealt in turn.
+    max_output_tokens : int
+        Longest answer for which admission reserves room, 0 for each one's own length.
     max_running, token_budget, kv_blocks, kv_block_tokens : int
         Limits of one engine.
     concurrency : int
@@ -40,6 +58,8 @@ class RunRules:
     """
 
     policy: str = "chunked"
+    admission: str = "full_prompt"
+    max_output_tokens: int = 0
     max_running: int
     token_budget: int
     kv_blocks: int
@@ -64,6 +84,8 @@ class RunRules:
         """Return the rules of an engine that serves so many requests, in the kernels' types."""
         return Rules(
             policy=POLICIES[self.policy],
+            admission=ADMISSIONS[self.admission],
+            output_limit=int(self.max_output_tokens),
             max_running=int(self.max_running),
             token_budget=int(self.token_budget),
             kv_blocks=int(self.kv_blocks),
@@ -104,6 +126,8 @@ def rules_of(priced: Priced, sent: Requests, itl_max: bool = False, log: bool = 
     at_once = not closed and sent.arrival_s[first] == sent.arrival_s[-1]
     return RunRules(
         policy="chunked" if scenario.split else scenario.policy,
+        admission=admission_of(scenario),
+        max_output_tokens=scenario.max_output_tokens,
         max_running=scenario.max_running,
         token_budget=scenario.token_budget,
         kv_blocks=price.kv_blocks,

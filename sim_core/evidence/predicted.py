@@ -37,7 +37,7 @@ from sim_core.price.parts import Rates, Terms, rate_parts, row_parts, terms, tok
 from sim_core.price.price import step_cost
 from sim_core.price.step_cost import StepCost
 from sim_core.price.work import Layout, Work, layout_of, work
-from sim_core.scenario.scenario import Scenario, model_of
+from sim_core.scenario.scenario import Scenario, admission_of, model_of
 from sim_core.traffic.draws import mean_lengths
 
 Row = TypeVar("Row", bound=tuple[Any, ...])
@@ -169,6 +169,7 @@ def _simulated(bench: Bench, place: int, step: StepCost, constants: Constants) -
     before_s, after_s = (constants.request_before_s, constants.request_after_s) if client else (0.0, 0.0)
     rules = RunRules(
         policy=scenario.policy,
+        admission=admission_of(scenario),
         max_running=scenario.max_batch,
         token_budget=scenario.token_budget,
         kv_blocks=bench.kv_blocks[place],

@@ -1,4 +1,4 @@
-"""Memory: what weights and activations leave for the KV cache, and what to change if nothing is left."""
+"""Memory: what weights, activations and the driver leave for the KV cache, and what to change if nothing."""
 
 from __future__ import annotations
 
@@ -35,12 +35,24 @@ def engine_of(scenario: Scenario) -> Engine:
     return Engine(*(getattr(scenario, name) for name in Engine._fields))
 
 
+# What one device keeps beside weights, activations and KV cache: the driver's context and, in a group, the
+# buffers of collectives. vLLM measures 1.8 GiB on one H100 and 3.6 GiB on each of two
+# (vllm-project/vllm#10511); 0.4 GB of the memory that nvidia-smi reports is never free.
+CONTEXT_BYTES, GROUP_CONTEXT_BYTES = 2.2e9, 3.6e9
+CONTEXT_FRAC_MAX = 0.05  # on a card of 24 GB the same engine keeps 0.3 to 1 GB
+
+# The logits of one row while a token is drawn: a copy in fp32, sorted with its positions, their
+# probabilities and sums; 28 bytes as vLLM profiles it with 1,024 rows (Qwen3-235B), 41 with 256 (Llama-3-8B).
+SAMPLING_BYTES = 32.0
+
+
 class Memory(NamedTuple):
     """Memory of one device [bytes], and the tokens of KV cache that one replica holds."""
 
     usable_bytes: float
     weight_bytes: float
-    reserve_bytes: float
+    activation_bytes: float
+    context_bytes: float
     token_bytes: float
     window_bytes: float
     kv_tokens: int
@@ -54,29 +66,39 @@ def _memory(model: Model, accelerator: Accelerator, layout: Layout, engine: Engi
     """
     usable = accelerator.hbm_bytes * engine.kv_memory_frac
     weights = weight_bytes(model, layout)[1]
-    reserve = _activation_reserve_bytes(model, layout, engine)
+    activations = _activation_bytes(model, accelerator, layout, engine)
+    context = _context_bytes(accelerator, layout)
     full, windowed = model.full_layers, model.window_layers
     layer_bytes = kv_bytes_per_layer(model, layout)
-    rest = usable - weights - reserve
+    rest = usable - weights - activations - context
     token_bytes, window_bytes = (full + windowed) * layer_bytes, 0.0
     if full and windowed:
         set_aside = windowed * layer_bytes * engine.max_batch * model.window_tokens
         if (rest - set_aside) / full > rest / (full + windowed):
             token_bytes, window_bytes = full * layer_bytes, set_aside
     tokens = math.floor(max(rest - window_bytes, 0.0) / token_bytes)
-    return Memory(usable, weights, reserve, token_bytes, window_bytes, tokens)
+    return Memory(usable, weights, activations, context, token_bytes, window_bytes, tokens)
 
 
-def _activation_reserve_bytes(model: Model, layout: Layout, engine: Engine) -> float:
-    """Return the memory set aside for the activations of the largest step on one device.
+def _context_bytes(accelerator: Accelerator, layout: Layout) -> float:
+    """Return what the driver and the collectives keep of one device's memory; nothing of on-chip memory."""
+    if accelerator.memory_on_chip:
+        return 0.0
+    kept = CONTEXT_BYTES if layout.tensor_parallel == 1 else GROUP_CONTEXT_BYTES
+    return min(kept, CONTEXT_FRAC_MAX * accelerator.hbm_bytes)
 
-    One layer's hidden states (six copies) and inner states in bf16, and the logits of all rows in fp32.
+
+def _activation_bytes(model: Model, accelerator: Accelerator, layout: Layout, engine: Engine) -> float:
+    """Return the memory that the largest step needs on one device: in a layer, or afterwards to sample.
+
+    A layer holds its hidden states twice and the three inner states of its feed-forward block, in bf16.
+    Sampling holds the logits of all rows, on every device; parts that keep all in SRAM leave them divided.
     """
-    tp = layout.tensor_parallel
     wide = max(model.ffn_dim, model.experts_per_token * model.expert_ffn_dim)
-    per_token = 2.0 * (6 * model.hidden + 3 * wide / tp)
+    layer = 2.0 * (2 * model.hidden + 3 * wide / layout.tensor_parallel) * engine.token_budget
     rows = min(engine.max_batch, engine.token_budget)
-    return per_token * engine.token_budget + 4.0 * rows * model.vocab / tp
+    copies = 1 / layout.tensor_parallel if accelerator.memory_on_chip else 1.0
+    return max(layer, SAMPLING_BYTES * rows * model.vocab * copies)
 
 
 def kv_blocks(model: Model, accelerator: Accelerator, layout: Layout, engine: Engine) -> int:
@@ -91,7 +113,8 @@ def kv_blocks(model: Model, accelerator: Accelerator, layout: Layout, engine: En
     usable, fitted = tp * found.usable_bytes / 1e9, tp * accelerator.hbm_gb
     need = f"{model.name} needs {_figure(total / 1e9)} GB for weights"
     if found.usable_bytes > found.weight_bytes:
-        need += f" and {_figure(tp * found.reserve_bytes / 1e9)} GB for activations, which leaves no KV block"
+        beside = tp * (found.activation_bytes + found.context_bytes) / 1e9
+        need += f" and {_figure(beside)} GB for activations and the driver, which leaves no KV block"
     raise DoesNotFit(
         f"{need}; {devices} {_figure(usable)} GB usable of {_figure(fitted)} GB. "
         f"{_what_would_fit(model, accelerator, layout, engine)}"
@@ -163,12 +186,14 @@ def memory(scenario: Scenario) -> dict[str, float]:
     check_layout(model, layout)
     found = _memory(model, accelerator, layout, engine_of(scenario))
     group_gb = layout.tensor_parallel / 1e9
-    kv_bytes = found.usable_bytes - found.weight_bytes - found.reserve_bytes
+    beside = found.weight_bytes + found.activation_bytes + found.context_bytes
+    kv_bytes = found.usable_bytes - beside
     return {
         "fitted_gb": accelerator.hbm_gb * layout.tensor_parallel,
         "usable_gb": found.usable_bytes * group_gb,
         "weights_gb": found.weight_bytes * group_gb,
-        "activations_gb": found.reserve_bytes * group_gb,
+        "activations_gb": found.activation_bytes * group_gb,
+        "context_gb": found.context_bytes * group_gb,
         "kv_gb": max(kv_bytes, 0.0) * group_gb,
         "kv_bytes_per_token": found.token_bytes * layout.tensor_parallel,
         "kv_tokens": found.kv_tokens // scenario.kv_block_tokens * scenario.kv_block_tokens,

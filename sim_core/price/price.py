@@ -8,9 +8,11 @@ How a step is priced
 --------------------
 For each block of the model (dense matrices, experts, LM head, decode attention) the step takes the
 smooth maximum (a^4 + b^4)^(1/4) of its arithmetic and of its memory reading, each at the share of peak
-that the calibration states; an expert's product loses speed with the width of its slice on one device.
-Collectives and fixed latencies (per step, layer, expert and sequence) are added. Blocks follow one
-another, so their times add up. The result is split into `PARTS`:
+that its kernel was measured to reach. `presets/kernels` holds these shares, with the tokens that tiles
+compute in vain and the time of a launch, by generation of the device, kind of kernel and engine. Launches
+are counted: so many products, attentions, expert layers and all-reduces a layer. A calibration adds what
+the host takes (per step, layer, sequence and prompt), and may put values or factors in the kernels' place.
+Blocks follow one another, so their times add up. The result is split into `PARTS`:
 
 - ``weights``: reading weights (dense matrices, experts, LM head) from device memory;
 - ``kv``: reading the KV cache;
@@ -27,6 +29,9 @@ Assumptions
   loaded device sets the pace.
 - A prompt chunk reads the KV cache of the tokens before it behind its own arithmetic (true from about
   a hundred tokens per chunk).
+- Weights in a format that a device lacks are widened and multiply in bf16. An engine that is not named
+  runs the kernels of open ones; a generation that nobody measured those of the closest.
+- Without CUDA graphs the host launches one kernel after another, ahead of the device until it falls behind.
 - Embedding and LM head stay in bf16 when weights are fp8 or fp4, as in the published checkpoints; under
   `native` experts and the rest have the checkpoint's own precision.
 - Linear-attention layers count like attention without a cache; their recurrent state is not modelled.
@@ -35,6 +40,7 @@ References
 ----------
 Williams, Waterman, Patterson (2009), "Roofline: an insightful visual performance model".
 Pope et al. (2022), "Efficiently scaling transformer inference", sections 2 and 3.
+ai-dynamo/aiconfigurator 0.12.0 (Apache-2.0), tables of measured kernels (`presets/kernels/sources.toml`).
 DeepSeek-AI (2024), "DeepSeek-V2", section 2.1 (multi-head latent attention and its absorbed form).
 """
 

@@ -5,6 +5,7 @@ Assumptions stand in `sim_core.price.price`, which turns this work into seconds.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from types import MappingProxyType
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from typing import NamedTuple
 from sim_core.catalogue.accelerators import DTYPES, Accelerator
 from sim_core.catalogue.models import Model
 from sim_core.fields.errors import ScenarioError
-from sim_core.scenario.scenario import FIELDS, Scenario
+from sim_core.scenario.scenario import FIELDS, Scenario, model_of
 
 # 4-bit weights carry an 8-bit scale per 32 values (OCP Microscaling formats, 2023); NVFP4, per 16, adds 6%.
 BYTES_PER_VALUE = MappingProxyType({"bf16": 2.0, "fp8": 1.0, "fp4": 0.5 + 1 / 32})
@@ -38,11 +39,12 @@ def parameters(model: Model) -> Parameters:
     key_value = 0 if latent else 2 * model.hidden * model.kv_heads * model.head_dim
     down = model.hidden * (model.mla_q_lora + model.kv_elements) if latent else 0
     return Parameters(
-        shared=model.layers * (model.attention_params - key_value - down)
+        shared=model.all_attention_params
+        - model.kv_layers * (key_value + down)
         + model.dense_layers * model.dense_ffn_params
         + model.moe_layers * model.shared_expert_params,
-        replicated=model.layers * down + model.moe_layers * model.router_params,
-        key_value=model.layers * key_value,
+        replicated=model.kv_layers * down + model.moe_layers * model.router_params,
+        key_value=model.kv_layers * key_value,
         expert=model.moe_layers * model.experts * model.expert_params,
         head=model.embedding_params,
         embedding=0 if model.tied_embeddings else model.embedding_params,
@@ -74,7 +76,7 @@ def precisions(model: Model, weight_dtype: str) -> tuple[str, str, str]:
 def check_layout(model: Model, layout: Layout) -> None:
     """Raise a `ScenarioError` if the model cannot be divided as asked."""
     tp, ep = layout.tensor_parallel, layout.expert_parallel
-    if model.heads % tp:
+    if not _can_pad(model, tp):
         choices = ", ".join(str(n) for n in range(1, min(model.heads, 64) + 1) if model.heads % n == 0)
         raise ScenarioError(
             f"tensor_parallel is {tp}, but {model.name} has {model.heads} attention heads, "
@@ -90,8 +92,40 @@ def check_layout(model: Model, layout: Layout) -> None:
         )
 
 
+def _can_pad(model: Model, tensor_parallel: int) -> bool:
+    """Return whether the query heads divide, or can be filled up: each key/value head on whole devices."""
+    if model.heads % tensor_parallel == 0:
+        return True
+    return (
+        model.attention == "full" and model.heads > tensor_parallel and tensor_parallel % model.kv_heads == 0
+    )
+
+
+def padded(model: Model, tensor_parallel: int) -> Model:
+    """Return the model that a group computes: its query heads filled up to a multiple of the devices.
+
+    Engines that serve such a layout add heads of zeros (vllm-project/tpu-inference#206, on CPUs
+    sgl-project/sglang#6771): 28 heads on 8 devices are 4 on each, and an eighth of the arithmetic is in vain.
+    """
+    heads = math.ceil(model.heads / tensor_parallel) * tensor_parallel
+    return model if heads == model.heads else dataclasses.replace(model, heads=heads)
+
+
+def layout_warnings(scenario: Scenario) -> list[str]:
+    """Return what a reader of a prediction should know of how the model is divided."""
+    model = model_of(scenario)
+    pools = (scenario.prefill_tensor_parallel, scenario.decode_tensor_parallel) if scenario.split else ()
+    groups = {devices or scenario.tensor_parallel for devices in pools} or {scenario.tensor_parallel}
+    return [
+        f"{model.name} has {model.heads} attention heads, filled up to {padded(model, tp).heads} to divide "
+        f"among {tp} devices; vLLM and SGLang refuse that on GPUs."
+        for tp in sorted(groups)
+        if model.heads % tp
+    ]
+
+
 def group_sizes(model: Model, expert_parallel: int) -> list[int]:
-    """Return the numbers of devices over which tensor parallelism can divide a model, in order."""
+    """Return the numbers of devices that divide a model without filling up its heads, in order."""
     most = min(model.heads, FIELDS["tensor_parallel"].high)
     return [tp for tp in range(1, int(most) + 1) if model.heads % tp == 0 and tp % expert_parallel == 0]
 
@@ -104,6 +138,7 @@ def weight_bytes(model: Model, layout: Layout) -> tuple[float, float]:
     kv_copies = _kv_heads_per_device(model, tp) * tp / model.kv_heads if count.key_value else 1.0
     divided = count.shared * dense + count.expert * expert + (count.head + count.embedding) * head
     total = divided + (count.key_value + count.replicated) * dense
+    divided += (parameters(padded(model, tp)).shared - count.shared) * dense
     device = (divided + count.key_value * dense * kv_copies) / tp + count.replicated * dense
     return total, device
 
@@ -185,6 +220,7 @@ def work(model: Model, accelerator: Accelerator, layout: Layout) -> Work:
     """
     check_layout(model, layout)
     tp = layout.tensor_parallel
+    model = padded(model, tp)
     bandwidth = accelerator.hbm_byte_per_s
     dense, expert, head = precisions(model, layout.weight_dtype)
     count = parameters(model)

@@ -128,7 +128,8 @@ def spread(scenario: Scenario) -> Spread:
     widest = scenario.replace(tensor_parallel=groups[-1])
     held = memory(widest)
     copies_gb = sequences * float(sequence_bytes(widest, kind, tokens)) / 1e9
-    device_gb = (held["weights_gb"] + held["activations_gb"] + copies_gb) / groups[-1]
+    beside_gb = held["activations_gb"] + held["context_gb"]
+    device_gb = (held["weights_gb"] + beside_gb + copies_gb) / groups[-1]
     return Spread(
         sequences,
         tokens,
@@ -208,7 +209,6 @@ def part_of(scenario: Scenario) -> Accelerator:
         id="own-design",
         name=f"Own design from {base.name}",
         vendor="own",
-        sram_mb=1000 * part.hbm_gb if base.memory_on_chip else base.sram_mb,
         confidence="low",
         announced=True,
         source=f"designed in Batchscope from {base.name} ({base.source})",

@@ -32,7 +32,7 @@ def summarize(requests: pd.DataFrame, scenario: Scenario) -> dict[str, Any]:
     ----------
     requests : DataFrame
         What `simulate` returned. A table that has lost its run (read from a file, say) gives the
-        latencies and rates; utilisation, shares and token gaps are then NaN. So does a part of a table.
+        latencies and rates; utilisation, shares, energy and token gaps are then NaN. So does a part of it.
     scenario : Scenario
         Its limits, warm-up, devices and prices apply.
 
@@ -115,6 +115,7 @@ def measure(scenario: Scenario, answer: Answer, run: Run | None) -> dict[str, An
     point["slo_tpot_ms_reached"] = found.slo_tpot_ms
     _rates(point, scenario, answer)
     enter_use(point, scenario, run)
+    _energy(point, scenario)
     point["preemptions"] = int(run.preemptions.sum()) if run is not None else math.nan
     point["saturated"] = found.saturated == 1
     within = found.slo_ttft_ms <= scenario.slo_ttft_ms and not found.slo_tpot_ms > scenario.slo_tpot_ms
@@ -132,9 +133,9 @@ def _latency(point: dict[str, Any], name: str, answer: Answer, mean_ms: float, c
 
 
 def _rates(point: dict[str, Any], scenario: Scenario, answer: Answer) -> None:
-    """Enter throughput, request rate, goodput, cost and energy."""
+    """Enter throughput, request rate, goodput and cost."""
     devices = scenario.accelerators
-    accelerator = accelerator_of(scenario)
+    price_usd_per_hour = accelerator_of(scenario).price_usd_per_hour
     throughput = ratio(answer.found.tokens, answer.found.window_s)
     point["window_s"] = answer.found.window_s
     point["output_tok_per_s"] = throughput
@@ -142,5 +143,10 @@ def _rates(point: dict[str, Any], scenario: Scenario, answer: Answer) -> None:
     point["request_per_s"] = answer.request_per_s
     point["goodput_per_s"] = ratio(answer.found.good, answer.found.window_s)
     point["tok_per_s_per_user"] = ratio(1e3, point["tpot_ms_p50"])
-    point["usd_per_mtok"] = usd_per_mtok(devices, accelerator.price_usd_per_hour, throughput)
-    point["joule_per_tok"] = joule_per_tok(devices, accelerator.tdp_w, throughput)
+    point["usd_per_mtok"] = usd_per_mtok(devices, price_usd_per_hour, throughput)
+
+
+def _energy(point: dict[str, Any], scenario: Scenario) -> None:
+    """Enter the energy of a token at the mean power; nan where no run says it."""
+    watts, rate = point["power_w_per_accelerator"], point["output_tok_per_s"]
+    point["joule_per_tok"] = joule_per_tok(scenario.accelerators, watts, rate)

@@ -10,7 +10,7 @@ import numpy as np
 from sim_core.engine.results import Run, Usage
 from sim_core.engine.rules import counted_requests
 from sim_core.price.price import Price
-from sim_core.price.use import shares, utilisation
+from sim_core.price.use import mean_power_w, shares, utilisation
 from sim_core.results.answers import ratio
 from sim_core.scenario.scenario import Scenario
 
@@ -23,31 +23,46 @@ USE = (
     "kv_blocked_frac",
     "batch_blocked_frac",
     "prefill_frac",
+    "power_w_per_accelerator",
 )
 
 
 def enter_use(point: dict[str, Any], scenario: Scenario, run: Run | None) -> None:
-    """Enter utilisation, mean batch, and where the time of the steps went."""
-    if run is None or run.engine.usage.elapsed_s <= 0:
+    """Enter utilisation, mean batch, power, and where the time of the steps went.
+
+    A pool that had nothing to do, as the decoding one where answers have one token, counts for power alone.
+    """
+    pools = _pools(run) if run is not None else []
+    working = [pool for pool in pools if pool.usage.elapsed_s > 0]
+    if run is None or not working:
         point.update(dict.fromkeys(USE, math.nan))
         return
     usage: Usage = run.engine.usage
-    elapsed_s = usage.elapsed_s
-    pools = _pools(run)
-    devices = sum(pool.price.accelerators for pool in pools)
+    devices = sum(pool.price.accelerators for pool in working)
     for name, at in (("mfu_frac", 0), ("mbu_frac", 1)):
-        point[name] = sum(pool.use[at] * pool.price.accelerators for pool in pools) / devices
-    point["mean_batch"] = usage.running_s / elapsed_s * scenario.engines
-    idle = sum((1.0 - pool.busy_frac) * pool.price.accelerators for pool in pools) / devices
+        point[name] = sum(pool.use[at] * pool.price.accelerators for pool in working) / devices
+    point["mean_batch"] = ratio(usage.running_s, usage.elapsed_s) * scenario.engines
+    idle = sum((1.0 - pool.busy_frac) * pool.price.accelerators for pool in working) / devices
     point["idle_frac"] = max(0.0, idle)
-    point["kv_used_frac"] = usage.kv_used_s / elapsed_s / run.price.kv_blocks
-    point["kv_blocked_frac"] = usage.kv_blocked_s / elapsed_s
-    point["batch_blocked_frac"] = usage.batch_blocked_s / elapsed_s
+    point["kv_used_frac"] = ratio(usage.kv_used_s, usage.elapsed_s) / run.price.kv_blocks
+    point["kv_blocked_frac"] = ratio(usage.kv_blocked_s, usage.elapsed_s)
+    point["batch_blocked_frac"] = ratio(usage.batch_blocked_s, usage.elapsed_s)
     point["prefill_frac"] = prefill_frac(run)
+    point["power_w_per_accelerator"] = _power_w(run, pools)
     busy_s = sum(pool.usage.busy_s for pool in pools)
     spent = [shares(pool.price, pool.usage) for pool in pools]
     for part in spent[0]:
         point[f"share_{part}"] = ratio(sum(seconds[part] for seconds in spent), busy_s)
+
+
+def _power_w(run: Run, pools: list[PoolUse]) -> float:
+    """Return the mean power of a device over all pools [W]."""
+    part, devices = run.priced.accelerator, sum(pool.price.accelerators for pool in pools)
+    watts = (
+        pool.price.accelerators * mean_power_w(part, shares(pool.price, pool.usage), pool.usage.elapsed_s)
+        for pool in pools
+    )
+    return sum(watts) / devices
 
 
 class PoolUse(NamedTuple):

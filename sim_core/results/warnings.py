@@ -9,6 +9,7 @@ from sim_core.catalogue.calibrations import constants_note, parse_constants
 from sim_core.engine.results import Run
 from sim_core.fields.texts import counted
 from sim_core.price.memory import limit_words, longer_than
+from sim_core.price.work import layout_warnings
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 
 STEADY_FRAC = 0.95
@@ -59,6 +60,7 @@ def warnings(
         notes.append(f"token_budget limits the running sequences to {scenario.max_running:,}.")
     if scenario.policy == "static" and scenario.replicas > 1:
         notes.append("Static batches: requests are dealt to the replicas in turn.")
+    notes += layout_warnings(scenario)
     if note := constants_note(parse_constants(scenario.constants)):
         notes.append(note)
     return [*notes, *accelerator_of(scenario).warnings, *model_of(scenario).warnings]

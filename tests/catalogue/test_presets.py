@@ -133,6 +133,14 @@ def test_models_match_reference():
             )
 
 
+PACKAGES = ("mi250", "mi250x")  # the table's figures are of two devices
+HALVED = ("bf16_tflop_per_s", "int8_top_per_s", "hbm_gb_per_s", "link_gb_per_s", "tdp_w", "sram_mb")
+CORRECTED = {(part, key) for part in PACKAGES for key in HALVED}
+CORRECTED |= {
+    ("rubin-(vr-nvl72)", f"{dtype}_tflop_per_s") for dtype in DTYPES
+}  # the table's fp4 is not dense
+
+
 @needs_reference
 def test_accelerators_match_reference():
     """Reference table of accelerators: every figure, empty where the source is silent."""
@@ -144,7 +152,6 @@ def test_accelerators_match_reference():
         "fp4_tflop_per_s": ("fp4_dense_tflops", 1),
         "int8_top_per_s": ("int8_dense_tops", 1),
         "hbm_gb_per_s": ("memory_bw_tb_s", 1000),
-        "hbm_gb": ("memory_gb", 1),
         "link_gb_per_s": ("interconnect_gb_s_bidirectional", 0.5),
         "tdp_w": ("tdp_w", 1),
         "sram_mb": ("l2_or_sram_mb", 1),
@@ -154,7 +161,12 @@ def test_accelerators_match_reference():
         assert (part.name, part.vendor, str(part.year)) == (row["name"], row["vendor"], row["year"])
         for key, (column, factor) in columns.items():
             expected = pytest.approx(float(row[column]) * factor) if row[column] else None
-            assert getattr(part, key) == expected, (part.name, key)
+            if (part.id, key) not in CORRECTED:
+                assert getattr(part, key) == expected, (part.name, key)
+        if part.id in PACKAGES:
+            continue
+        # GB are printed, GiB (7% more) are meant and, less what the driver keeps, reported.
+        assert 0.998 < part.hbm_gb / float(row["memory_gb"]) <= 2**30 / 1e9 + 0.002, part.name
 
 
 # What every file must hold
@@ -184,18 +196,52 @@ def test_narrow_weights_are_widened_where_there_is_no_hardware():
 
 def test_missing_peaks_are_named():
     """Message by hand: a part known only in fp4, one known in nothing, and one mended by the scenario."""
-    rubin = catalogue.accelerators()["rubin-(vr-nvl72)"]
-    assert rubin.flop_per_s("fp4") == 50e15
+    narrow = dataclasses.replace(
+        catalogue.accelerators()["b200"], bf16_tflop_per_s=None, fp8_tflop_per_s=None
+    )
+    assert narrow.flop_per_s("fp4") == 9e15
     with pytest.raises(ScenarioError, match=r"no bf16 figure; set bf16_tflop_per_s or choose .*=fp4"):
-        rubin.flop_per_s("bf16")
-    assert rubin.attention_flop_per_s == 50e15 and "optimistic" in rubin.warnings[1]
+        narrow.flop_per_s("bf16")
+    assert narrow.attention_flop_per_s == 9e15 and "optimistic" in narrow.warnings[0]
     wafer = catalogue.accelerators()["cerebras-wse-3"]
-    with pytest.raises(ScenarioError, match=r"no fp8 figure; set fp8_tflop_per_s\."):
+    with pytest.raises(ScenarioError, match=r"no fp8 figure; set fp8_tflop_per_s, .* no model runs"):
         wafer.flop_per_s("fp8")
     with pytest.raises(ScenarioError, match="set bf16_tflop_per_s"):
         _ = wafer.attention_flop_per_s
     mended = accelerator_of(Scenario(accelerator="cerebras-wse-3", bf16_tflop_per_s=1000.0))
     assert mended.flop_per_s("fp4") == mended.attention_flop_per_s == 1e15
+
+
+def test_a_package_of_two_devices_is_two():
+    """Datasheet by hand: 362.1 TFLOP/s, 3.277 TB/s and 128 GB (2 x 65,520 MiB are reported), halved."""
+    for name, package in {"mi250": 362.1, "mi250x": 383.0}.items():
+        part = catalogue.accelerators()[name]
+        assert 2 * part.bf16_tflop_per_s == package and 2 * part.hbm_gb_per_s == 3277
+        assert part.hbm_bytes == pytest.approx(65520 * 2**20, rel=1e-3)
+
+
+def test_parts_of_a_new_generation_run_the_default_model():
+    """Rule by hand: dense peaks halve from fp4 to fp8, and the host is reached over NVLink-C2C."""
+    rubin = catalogue.accelerators()["rubin-(vr-nvl72)"]
+    assert rubin.flop_per_s("fp4") == 2 * rubin.flop_per_s("fp8") == 35e15
+    assert rubin.flop_per_s("bf16") == 4e15
+    assert catalogue.accelerators()["gb200"].pcie_byte_per_s == 225e9
+
+
+def test_gated_and_linear_attention_by_hand():
+    """Qwen3.5-397B: 15 layers with 4096 x (3 x 32 + 2 x 2) x 256 and 45 with 4096 x ((2 x 16 + 3 x 64) x 128
+    + 2 x 64) parameters of attention; the card says 17 billion active, the checkpoint's text 17.4.
+    """
+    model = catalogue.models()["qwen3.5-397b-a17b"]
+    assert model.all_attention_params == 15 * 104_857_600 + 45 * 117_964_800
+    assert model.active_params / 1e9 == pytest.approx(17.4, rel=0.01)
+    assert model.total_params / 1e9 == pytest.approx(397, rel=0.01)
+
+
+def test_the_means_of_reasoning_are_those_it_states():
+    """Oracle: what is drawn; before, the answers' mean was 2% above the stated one."""
+    prompt, output = draws.mean_lengths(Scenario(mix="reasoning"))
+    assert f"are {prompt:,.0f} and {output:,.0f}" in catalogue.workloads()["reasoning"].notes
 
 
 @pytest.mark.parametrize(

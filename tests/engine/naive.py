@@ -10,6 +10,8 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 
+from tests.engine.naive_admission import ADMISSIONS, Share, blocks_for
+
 
 @dataclass(eq=False)
 class Request:
@@ -54,6 +56,7 @@ class Work:
     window_pairs: float = 0
     swapped_tokens: int = 0
     shares: list[tuple[Request, int]] = field(default_factory=list)
+    joined: list[Request] = field(default_factory=list)  # those in the step that do not decode yet
     chunks: list[tuple[int, int, int]] = field(default_factory=list)  # request, tokens before, tokens
     preempted: list[tuple[int, int, int]] = field(default_factory=list)  # request, tokens it held, 0
     returned: list[tuple[int, int, int]] = field(default_factory=list)  # request, tokens it holds, 0
@@ -148,11 +151,6 @@ def window_pairs(start: int, end: int, window: int) -> float:
     return below + window * (max(end, window) - max(start, window))
 
 
-def blocks_for(tokens: int, block: int) -> int:
-    """Return the KV blocks that hold `tokens`: the quotient, rounded up."""
-    return -(-tokens // block)
-
-
 class Engine:
     """One engine: a clock, a queue, the running requests in order of admission, free KV blocks."""
 
@@ -165,6 +163,9 @@ class Engine:
         self.kv_blocks = self.free_blocks = kv_blocks
         self.block = kv_block_tokens
         self.swap = options["preemption"] == "swap"
+        self.admission = ADMISSIONS[options.get("admission", "full_prompt")]
+        self.max_output_tokens = options.get("max_output_tokens", 0)
+        self.share = Share()
         self.turnaround_s = options.get("turnaround_s", 0)
         self.batch_wait_s = options.get("batch_wait_s", 0)
         self.counted = range(options["warm"], options["last"])  # from this admission until that one
@@ -204,13 +205,14 @@ class Engine:
 
     # Slots and blocks ----------------------------------------------------------------------------
 
-    def can_admit(self, request: Request, tokens: int) -> bool:
-        fits = blocks_for(request.computed + tokens, self.block) <= self.free_blocks
-        return fits and len(self.running) < self.max_running
+    def can_admit(self, request: Request, tokens: int, work: Work) -> bool:
+        free = len(self.running) < self.max_running
+        return free and self.admission(self, request, tokens, work.joined)
 
     def admit(self, request: Request, work: Work) -> None:
         (self.preempted.pop if self.preempted else self.arrivals.popleft)()
         self.running.append(request)
+        work.joined.append(request)
         self.newest = max(self.newest, request.index)
         request.joined_s = self.clock_s
         if request.swapped:
@@ -278,9 +280,12 @@ class Engine:
         """One step: schedule at its start, pass its time, hand out its tokens at its end."""
         for totals in self.counting():
             totals.elapsed_s += self.next_start_s() - self.clock_s
+        if not self.running and not self.head():
+            self.share.reset()
         self.clock_s = self.next_start_s()
         work = Work()
         self.schedule(self, work)
+        self.share.after(self, work)
         assert work.shares, "a step without work: the scheduler would hang"
         duration_s = step_s(self.cost, work)
         self.record(work, duration_s)
@@ -358,9 +363,11 @@ def schedule_chunked(engine: Engine, work: Work) -> None:
             return
         engine.take(request, tokens, work)
         budget -= tokens
+        if not request.decoding:
+            work.joined.append(request)
     while not work.preempted and budget > 0 and (request := engine.head()):
         tokens = request.share(budget)
-        if not engine.can_admit(request, tokens):
+        if not engine.can_admit(request, tokens, work):
             return
         engine.admit(request, work)
         engine.take(request, tokens, work)
@@ -369,7 +376,9 @@ def schedule_chunked(engine: Engine, work: Work) -> None:
 
 def schedule_prefill_first(engine: Engine, work: Work) -> None:
     """Whole prompts alone whenever some wait and fit; otherwise every running request decodes."""
-    while (request := engine.head()) and not request.swapped and engine.can_admit(request, request.target):
+    while (
+        (request := engine.head()) and not request.swapped and engine.can_admit(request, request.target, work)
+    ):
         if work.shares and work.tokens + request.target > engine.token_budget:
             break
         engine.admit(request, work)
@@ -381,7 +390,7 @@ def schedule_prefill_first(engine: Engine, work: Work) -> None:
             return
         engine.take(request, 1, work)
     while not work.preempted and (request := engine.head()) and request.swapped:
-        if not engine.can_admit(request, 1):
+        if not engine.can_admit(request, 1, work):
             return
         engine.admit(request, work)
         engine.take(request, 1, work)
@@ -485,7 +494,8 @@ def simulate_naive_replicas(
     warm : int
         Counters in `kept` start at the admission of this request and end at that of the last.
     **rules
-        policy, max_running, token_budget, kv_blocks, kv_block_tokens, preemption, turnaround_s, batch_wait_s.
+        policy, max_running, token_budget, kv_blocks, kv_block_tokens, preemption, turnaround_s, batch_wait_s,
+        admission, max_output_tokens.
     """
     lengths = zip(arrival_s, prompt_tokens, output_tokens, strict=True)
     requests = [Request(i, a, int(p), int(o)) for i, (a, p, o) in enumerate(lengths)]

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from tests.engine.naive import Engine, Request, Work, blocks_for, pairs, step_s, window_pairs
+from tests.engine.naive import Engine, Request, Work, pairs, step_s, window_pairs
+from tests.engine.naive_admission import blocks_for
 
 
 @dataclass(eq=False)
@@ -40,7 +41,7 @@ class Pools:
     def __init__(
         self, prefill_cost, cost, transfer, arrival_s, prompts, outputs, *, prefill_workers, decode_workers,
         max_running, prefill_max_running, token_budget, kv_blocks, prefill_kv_blocks, kv_block_tokens,
-        preemption="recompute", concurrency=0, turnaround_s=0.0,
+        preemption="recompute", admission="full_prompt", max_output_tokens=0, concurrency=0, turnaround_s=0.0,
     ):  # fmt: skip
         rows = zip(arrival_s, prompts, outputs, strict=True)
         self.requests = [Request(i, a, int(p), int(o)) for i, (a, p, o) in enumerate(rows)]
@@ -53,6 +54,7 @@ class Pools:
         rules = {
             "policy": "chunked", "max_running": max_running, "token_budget": token_budget,
             "kv_blocks": kv_blocks, "kv_block_tokens": kv_block_tokens, "preemption": preemption,
+            "admission": admission, "max_output_tokens": max_output_tokens,
             "warm": 0, "last": len(self.requests),
         }  # fmt: skip
         self.engines = [Engine(cost, **rules) for _ in range(decode_workers)]

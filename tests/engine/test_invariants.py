@@ -25,7 +25,7 @@ def scenarios(policy):
     return st.builds(
         Scenario,
         policy=st.just(policy),
-        hbm_gb=pick([19.0, 20.0, 24.0, 80.0]),
+        hbm_gb=pick([21.0, 22.0, 26.0, 80.0]),
         kv_memory_frac=st.just(0.95),
         kv_block_tokens=pick([1, 16, 48]),
         arrivals=pick(["poisson", "gamma", "closed", "offline"]),

@@ -16,7 +16,7 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.price import pools
 from sim_core.price.step_cost import Transfer
 from sim_core.scenario.scenario import Scenario
-from tests.engine.naive import blocks_for
+from tests.engine.naive_admission import ADMISSIONS, blocks_for
 from tests.engine.naive_pools import Pools
 from tests.engine.test_twin import costs, request_lists
 from tests.runs import listed, make_cost, run_pools
@@ -64,6 +64,8 @@ def cases(draw):
         "prefill_kv_blocks": longest + draw(spare),
         "kv_block_tokens": block,
         "preemption": draw(st.sampled_from(["recompute", "swap"])),
+        "admission": draw(st.sampled_from(sorted(ADMISSIONS))),
+        "max_output_tokens": draw(st.sampled_from([0, 60])),
         "concurrency": concurrency,
         "turnaround_s": float(draw(st.one_of(st.just(0), st.integers(0, 500)))),
     }

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim_core.engine.kernels import gaps, records
-from tests.engine.naive import blocks_for
+from tests.engine.naive_admission import ADMISSIONS, blocks_for
 from tests.places import ROOT
 from tests.runs import RULES, make_cost, run_kernel, run_twin
 
@@ -101,6 +101,8 @@ def cases(draw, policy):
         "kv_blocks": need + spare,
         "kv_block_tokens": block,
         "preemption": draw(st.sampled_from(["recompute", "swap"])),
+        "admission": draw(st.sampled_from(sorted(ADMISSIONS))),
+        "max_output_tokens": draw(st.sampled_from([0, 0, 5, 60, 5000])),
         "concurrency": concurrency,
         "turnaround_s": float(draw(st.one_of(st.just(0), st.integers(0, 500)))),
         "batch_wait_s": float(draw(st.one_of(st.just(0), st.integers(0, 2000)))),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sim_core import ScenarioError
-from sim_core.catalogue.calibrations import calibration
+from sim_core.catalogue.calibrations import calibration, write_constants
 from sim_core.evidence.own.cases import (
     METRICS,
     Case,
@@ -21,6 +21,7 @@ from sim_core.evidence.own.cases import (
 from sim_core.evidence.own.fit import Fit, FittedLever, fit, levers_of, speed_factor
 from sim_core.evidence.own.formats.points import OwnPoint, OwnSteps
 from sim_core.evidence.own.steps import fit_steps, with_overhead
+from sim_core.price.price import price_of
 from sim_core.scenario.profiles import EngineProfile
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.requests import requests_of
@@ -86,9 +87,9 @@ def factors(found: Fit) -> dict[str, FittedLever]:
 @pytest.mark.parametrize(
     ("lever", "constant", "factor", "lengths"),
     [
-        ("compute", "bf16", 0.7, {"prompt_tokens": 4000.0}),
-        ("kv", "kv_read", 0.5, {"prompt_tokens": 8000.0}),
-        ("steps", "layer", 4.0, {}),
+        ("compute", "dense", 1.4, {"prompt_tokens": 4000.0}),
+        ("kv", "contexts", 2.0, {"prompt_tokens": 8000.0}),
+        ("steps", "launches", 4.0, {}),
         ("sequences", "sequence", 6.0, {"prompt_tokens": 200.0}),
         ("prompts", "prefill_request", 3.0, {"prompt_tokens": 300.0, "output_tokens": 50.0}),
         ("requests", "request_before", 6.0, {}),
@@ -109,7 +110,7 @@ def test_planted_constants_come_back(lever: str, constant: str, factor: float, l
 
 def test_the_fit_predicts_points_it_has_not_seen() -> None:
     """Oracle: the planted engine at other lengths and clients, without noise."""
-    own = {"weight_read": 0.6, "layer": 80.0, "sequence": 40.0}
+    own = {"reads": 1.5, "launches": 2.0, "sequence": 60.0}
     found = fit(planted(own), hold_out=False)
     others = planted(own, (2, 8, 32), prompt_tokens=300.0, output_tokens=400.0)
     before = case_ratios(others, predict_cases(others))
@@ -127,10 +128,12 @@ def test_what_the_points_cannot_tell_stays_with_the_calibration() -> None:
 
 
 def test_nothing_fitted_is_faster_than_the_datasheet() -> None:
-    """Oracle: shares of peak end at 1, even for points that claim to be far quicker."""
+    """Oracle: bytes over bandwidth and FLOP over peak, even for points that claim to be far quicker."""
     cases = [case._replace(point=case.point._replace(tpot_ms=case.point.tpot_ms / 5)) for case in planted({})]
-    own = fit(cases, hold_out=False).constants
-    assert max(own[name] for name in ("weight_read", "kv_read", "bf16")) <= 1
+    own = BASE.replace(constants=write_constants(fit(cases, hold_out=False).constants))
+    datasheet = price_of(BASE.replace(calibration="datasheet")).step
+    assert (price_of(own).step.token_s >= datasheet.token_s).all()
+    assert price_of(own).step.decode_context_s >= datasheet.decode_context_s
 
 
 def test_few_points_are_not_held_out() -> None:
@@ -141,12 +144,14 @@ def test_few_points_are_not_held_out() -> None:
 
 
 def test_the_levers_are_those_that_act() -> None:
-    """Oracle: by the model: collectives act between devices only; fp8 weights are multiplied in fp8."""
+    """Oracle: by the model: collectives act between devices only, and only models with experts have any."""
     assert "links" not in {lever.name for lever in levers_of(BASE)}
     wide = BASE.replace(tensor_parallel=2, weight_dtype="fp8")
     levers = {lever.name: lever for lever in levers_of(wide)}
-    assert levers["links"].constants == ("collective",)
-    assert levers["compute"].constants == ("fp8",)
+    assert levers["links"].constants == ("collective_gap", "links")
+    assert levers["compute"].constants == ("dense",)
+    experts = {lever.name: lever for lever in levers_of(BASE.replace(model="mixtral-8x7b"))}
+    assert experts["compute"].constants == ("dense", "experts")
 
 
 @pytest.mark.parametrize("planted_factor", [0.4, 1.0, 1.3, 30.0])

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from sim_core import ScenarioError, load_scenario, simulate
+from sim_core import ScenarioError, load_scenario, simulate, summarize
 from sim_core.catalogue.calibrations import calibration, parse_constants, write_constants
 from sim_core.engine.run import run
 from sim_core.evidence import trust
@@ -65,7 +65,7 @@ def test_own_constants_price_steps_everywhere_alike() -> None:
     layers = 32  # Llama 3.1 8B
     first, second = price_of(base), price_of(more)
     assert second.step.token_s[1:] - first.step.token_s[1:] == pytest.approx(layers * 1e-6)
-    difference = pricing_of(more).constants.layer_s - pricing_of(base).constants.layer_s
+    difference = pricing_of(more).terms.constants.layer_s - pricing_of(base).terms.constants.layer_s
     assert difference == pytest.approx(1e-6)
 
 
@@ -90,6 +90,18 @@ def test_constants_that_cannot_be_are_refused_with_the_way_out(text: str, words:
     scenario, notes = from_query({"constants": text})
     assert scenario.constants == ""
     assert words in notes[0]
+
+
+@pytest.mark.parametrize("text", ["expert_half_width:1500", "moe_layer:5,expert:0.09,layer:20"])
+def test_constants_of_former_links_are_left_out_with_a_note(text: str) -> None:
+    """Oracle: what is left of the text prices the scenario, and a sentence names what does not count."""
+    scenario, notes = from_query({"constants": text})
+    assert scenario.constants == text
+    assert not notes
+    left = ",".join(entry for entry in text.split(",") if entry.startswith("layer"))
+    assert calibration_of(scenario).base == calibration_of(Scenario(constants=left)).base
+    said = summarize(simulate(scenario.replace(requests=50)), scenario)["warnings"]
+    assert any("expert" in note and "of `constants`" in note for note in said)
 
 
 def test_constants_round_trip_as_text() -> None:

@@ -20,7 +20,7 @@ from sim_core.price.one_step import step_parts
 from sim_core.price.parts import PARTS, expert_load
 from sim_core.price.price import price_of
 from sim_core.price.use import joule_per_tok, shares, usd_per_mtok, utilisation
-from sim_core.price.work import Layout, parameters, work
+from sim_core.price.work import Layout, layout_warnings, parameters, work
 from sim_core.scenario.profiles import EngineProfile
 from sim_core.scenario.scenario import DEFAULTS, Scenario, accelerator_of, model_of
 from tests.loops import each
@@ -148,7 +148,7 @@ def test_parameter_counts_match_the_published_ones(name):
     model = model_of(Scenario(model=name))
     count = sum(parameters(model))
     assert count == model.total_params
-    if model.total_params_b and not model.linear_attention_layers:
+    if model.total_params_b:
         assert count / 1e9 == pytest.approx(model.total_params_b, rel=0.01)
 
 
@@ -253,7 +253,7 @@ def test_utilisation_never_exceeds_one():
     ],
 )
 def test_what_the_engine_sets_too_tight_is_named_first(changes: dict[str, object], way_out: str) -> None:
-    """By hand: 16.1 GB of weights fit 0.9 x 80 GB, and 0.9 x 24 GB where the largest step is a usual one."""
+    """By hand: 16.1 GB of weights fit 0.9 x 85.5 GB, and 0.9 x 24 GB where the largest step is usual."""
     with pytest.raises(DoesNotFit, match=way_out):
         price_of(Scenario(**changes))
     key = way_out.split()[1]
@@ -261,35 +261,18 @@ def test_what_the_engine_sets_too_tight_is_named_first(changes: dict[str, object
 
 
 def test_a_model_that_does_not_fit_says_what_would():
-    """By hand: 70.55 G parameters x 2 bytes = 141 GB against 0.9 x 80 GB; 2 x 72 GB leave too little for the
-    activations of 8,192 tokens, 4 x 72 GB are enough; in fp8 68.5 + 2 x 2.1 GB is still over 72 GB.
-    """
+    """By hand: 70.55 G parameters x 2 bytes = 141 GB against 0.9 x 85.5 GB; 2 x 77 GB do, as does fp8."""
     scenario = Scenario(model="llama-3.1-70b")
     with pytest.raises(DoesNotFit) as caught:
         price_of(scenario)
     text = str(caught.value)
-    assert "needs 141 GB for weights; 1 x H100-SXM has 72 GB usable of 80 GB" in text
-    assert "Raise tensor_parallel to at least 4, or choose weight_dtype=fp4." in text
-    assert price_of(scenario.replace(tensor_parallel=4)).kv_blocks > 0
-    assert price_of(scenario.replace(weight_dtype="fp4")).kv_blocks > 0
-    for changes in ({"tensor_parallel": 2}, {"weight_dtype": "fp8"}):
-        with pytest.raises(DoesNotFit):
-            price_of(scenario.replace(**changes))
+    assert "needs 141 GB for weights; 1 x H100-SXM has 77 GB usable of 85.5 GB" in text
+    assert "Raise tensor_parallel to at least 2, or choose weight_dtype=fp8." in text
+    assert price_of(scenario.replace(tensor_parallel=2)).kv_blocks > 0
+    assert price_of(scenario.replace(weight_dtype="fp8")).kv_blocks > 0
     assert memory(scenario)["kv_tokens"] == 0
-
-
-def test_memory_of_llama_8b_on_h100():
-    """By hand: 72 GB usable - 16.06 GB of weights - activations (8192 x 2 x (6 x 4096 + 3 x 14336) bytes and
-    256 x 128256 x 4 bytes of logits = 1.24 GB) = 54.7 GB; / 131,072 bytes = 417,000 tokens.
-    """
-    found = memory(Scenario())
-    assert found["weights_gb"] == pytest.approx(16.06, abs=0.005)
-    assert found["activations_gb"] == pytest.approx(1.24, abs=0.005)
-    assert found["kv_bytes_per_token"] == 131072
-    assert found["kv_tokens"] == pytest.approx(54.70e9 / 131072, rel=1e-3)
-    price = price_of(Scenario())
-    assert price.kv_blocks * price.kv_block_tokens == found["kv_tokens"]
-    assert price.request_limit_tokens == 131072  # the model's longest sequence, less than the cache holds
+    with pytest.raises(DoesNotFit, match=r"and 5\.4 GB for activations and the driver"):  # 2.2 and 3.2, below
+        price_of(scenario.replace(weight_dtype="fp8", max_batch=780))
 
 
 def test_kv_heads_and_latent_caches_are_replicated():
@@ -317,6 +300,9 @@ def test_native_precision_is_the_checkpoints():
             {"tensor_parallel": 3},
             "32 attention heads, which it must divide. Choose one of 1, 2, 4, 8, 16, 32",
         ),
+        ({"model": "qwen2-7b", "tensor_parallel": 3}, "28 attention heads, which it must divide. Choose one"),
+        ({"model": "qwen2-7b", "tensor_parallel": 32}, "28 attention heads"),
+        ({"model": "deepseek-r1", "tensor_parallel": 24}, "128 attention heads"),
         ({"tensor_parallel": 2, "expert_parallel": 2}, "has no experts"),
         ({"model": "mixtral-8x7b", "tensor_parallel": 32, "expert_parallel": 32}, "8 experts"),
     ],
@@ -325,6 +311,19 @@ def test_layouts_that_do_not_divide_are_refused(changes, says):
     """The message names the value, the limit and the way out."""
     with pytest.raises(ScenarioError, match=says):
         price_of(Scenario(**changes))
+
+
+def test_heads_that_do_not_divide_are_filled_up():
+    """By hand: Qwen2-7B on 8 devices: 28 query heads become 32, 4 on each; a key/value head stands twice."""
+    eight = Scenario(model="qwen2-7b", tensor_parallel=8, calibration="datasheet")
+    load = work(model_of(eight), accelerator_of(eight), Layout(8, 1, "bf16", "bf16"))
+    attention = 2 * 3584 * (4 + 0.5 * 2) * 128
+    assert load.dense_read_s == pytest.approx(28 * (attention + 3 * 3584 * 18944 / 8) * 2 / H100_BANDWIDTH)
+    assert load.context_compute_s == pytest.approx(28 * 4 * 128 * 4 / 989e12)
+    assert memory(eight)["kv_bytes_per_token"] == 2 * 28 * 2 * 4 * 128 * 2
+    assert step_s(price_of(eight), decode_batch=1, context=0) > floor_step_s(eight, 1, 0)
+    assert "filled up to 32 to divide among 8 devices" in layout_warnings(eight)[0]
+    assert not layout_warnings(eight.replace(tensor_parallel=4))
 
 
 def test_prices_are_shared_between_scenarios_that_differ_in_traffic_alone():
@@ -401,7 +400,7 @@ def test_money_and_energy():
     assert usd_per_mtok(8, 3.0, 10_000) == pytest.approx(2 / 3)
     assert joule_per_tok(8, 700, 10_000) == pytest.approx(0.56)
     assert math.isnan(usd_per_mtok(8, None, 10_000))
-    assert math.isnan(joule_per_tok(8, 700, 0.0))
+    assert math.isnan(joule_per_tok(8, 700, 0.0)) and math.isnan(joule_per_tok(8, None, 10_000))
 
 
 SILICON = "ai-dynamo/aiconfigurator: aic-core/src/aiconfigurator_core/systems/silicon_sample.csv, id "

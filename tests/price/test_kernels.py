@@ -1,4 +1,4 @@
-"""Kernels as measured: which are chosen, what their launches add up to, and what a calibration makes of them."""
+"""Kernels as measured: which are chosen, what they add up to, and what a calibration makes of them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def prefill_ms(**keys):
 @pytest.mark.parametrize("accelerator", ["a100-80-sxm", "a30"])
 @pytest.mark.parametrize("dtype", ["fp8", "fp4"])
 def test_weights_in_a_format_that_a_part_lacks_multiply_as_fast_as_bf16(accelerator, dtype):
-    """Oracle: weights alone are stored narrower; where arithmetic sets the pace, nothing is gained or lost."""
+    """Oracle: they are only stored narrower; where arithmetic sets the pace, nothing is gained or lost."""
     one, other = (prefill_ms(accelerator=accelerator, weight_dtype=name) for name in ("bf16", dtype))
     assert other == pytest.approx(one, rel=0.05)
 

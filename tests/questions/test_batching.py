@@ -39,7 +39,7 @@ EDGES = {
     "small budget": {"token_budget": 16, "max_batch": 64},
     "a trickle": {"arrival_per_s": 1e-5},
     "a flood": {"arrival_per_s": 1e4},
-    "little cache": {"kv_memory_frac": 0.22},
+    "little cache": {"kv_memory_frac": 0.23},
     "long prompts": {"prompt_tokens": 100_000, "prompt_cv": 2.0},
     "a mix": {"mix": "chat:0.7,rag:0.3"},
 }
@@ -145,7 +145,8 @@ def test_the_engine_pays_the_prices_of_the_crossover() -> None:
     """
     base = Scenario(arrivals="trace", request_list="0:1000:200x2", warmup_frac=0.0)
     held = memory(base)
-    needed_gb = held["weights_gb"] + held["activations_gb"] + 2200 * held["kv_bytes_per_token"] / 1e9
+    beside_gb = held["weights_gb"] + held["activations_gb"] + held["context_gb"]
+    needed_gb = beside_gb + 2200 * held["kv_bytes_per_token"] / 1e9
     base = base.replace(kv_memory_frac=round(needed_gb / held["fitted_gb"], 6))
     again, moved = (run(base.replace(preemption=way), log=True) for way in preemption.WAYS)
     assert again.preemptions.sum() == moved.preemptions.sum() == 1
@@ -157,7 +158,7 @@ def test_the_engine_pays_the_prices_of_the_crossover() -> None:
 
 def test_extra_work_is_the_engines_own_account() -> None:
     """Oracle: the engine's counters, which count every step if all requests are there at once."""
-    scenario = Scenario(arrivals="offline", requests=300, kv_memory_frac=0.24)
+    scenario = Scenario(arrivals="offline", requests=300, kv_memory_frac=0.25)
     moved = run(scenario.replace(preemption="swap"), log=True)
     assert preemption.extra_work(moved)["extra_tokens"] == moved.engine.usage.swapped_tokens > 0
     again = run(scenario, log=True)

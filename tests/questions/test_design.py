@@ -75,7 +75,7 @@ def test_what_is_impossible_is_said_with_its_reason() -> None:
     found = design.spread(CHIP)
     assert (found.devices, found.most, found.at_least) == (0, 32, 33)
     text = design_words.device_spread_words(CHIP, found)
-    assert "No group holds it all" in text and "32 attention heads" in text and "39 sequences" in text
+    assert "No group holds it all" in text and "32 attention heads" in text and "52 sequences" in text
     larger = design.spread(CHIP.replace(hbm_gb=1.001 * found.device_gb))
     assert larger.devices and not design.spread(CHIP.replace(hbm_gb=0.99 * found.device_gb)).devices
     tiny = BASE.replace(**design.start_keys(BASE, "groq-lpu-v1"))

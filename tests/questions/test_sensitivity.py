@@ -89,8 +89,8 @@ def test_levers_that_cannot_move_by_a_tenth_are_left_out() -> None:
 
 
 def test_a_change_that_does_not_fit_has_no_bar() -> None:
-    """Arithmetic: Llama-3.1-8B holds 16.1 GB; 18 GB x 0.9 = 16.2 leave no room with 10% less."""
-    tight = BASE.replace(hbm_gb=19.0, token_budget=512, max_batch=8)
+    """Arithmetic: Llama-3.1-8B holds 16.1 GB; 20 GB x 0.85 = 17 leave no room with 10% less."""
+    tight = BASE.replace(hbm_gb=20.0, token_budget=512, max_batch=8)
     row = by_key(tornado(tight, "tpot"))["hbm_gb"]
     assert math.isfinite(row["more_frac"]) and math.isnan(row["less_frac"]) and math.isnan(row["elasticity"])
     assert "cannot run" in view._moves(row, view.FIGURES["tpot"])[1]

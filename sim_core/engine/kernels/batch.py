@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sim_core.engine.compiling import inlined, inner
-from sim_core.engine.kernels.blocks import blocks_of
+from sim_core.engine.kernels.blocks import blocks_of, release_blocks
 from sim_core.engine.kernels.clock import (
     clear_bit,
     forget_due,
@@ -40,6 +40,7 @@ def preempt(s, arrays, cost, rules, i):
         stop_decoding(s, arrays, cost, i)
         forget_due(arrays, i)
     s.free_blocks += blocks_of(np.int64(r.computed), rules.block_tokens)
+    release_blocks(s, rules, r)
     if rules.swap:
         s.swapped += r.computed
     else:
@@ -56,6 +57,7 @@ def finish(s, arrays, rules, i):
     r = arrays.requests[i]
     r.finished_s = s.clock_s
     s.free_blocks += blocks_of(r.prompt + r.output - 1, rules.block_tokens)
+    release_blocks(s, rules, r)
     leave_running(s, arrays.requests, i)
     s.unfinished -= 1
     if s.released < arrays.requests.size:
@@ -111,3 +113,4 @@ def complete_joining(s, arrays, cost, rules):
         following = arrays.requests[i].next
         complete(s, arrays, cost, rules, i)
         i = following
+    s.joining = NOBODY

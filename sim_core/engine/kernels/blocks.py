@@ -1,8 +1,19 @@
-"""KV blocks: how many tokens take, and how many ticks find all they need."""
+"""KV blocks: how many tokens take, how many ticks find all they need, and who may take some and join."""
 
 from __future__ import annotations
 
-from sim_core.engine.compiling import inlined
+import numpy as np
+
+from sim_core.engine.compiling import inlined, inner
+from sim_core.engine.kernels.clock import left_to_generate
+from sim_core.engine.kernels.queue import target_of, waiting_head
+from sim_core.engine.kernels.records import FIRST_CHUNK, FULL_PROMPT, NOBODY, RESERVE_OUTPUT, RESERVE_SHARE
+
+# the share of an answer's limit for which SGLang keeps room: python/sglang/srt/environ.py
+FIRST_SHARE, LEAST_SHARE = 0.7, 0.7 * 0.14
+EASED_A_STEP = (FIRST_SHARE - LEAST_SHARE) / 600
+STEPS_AFTER_SHORTAGE = 20
+MOST_RESERVED = 4096  # tokens of one answer
 
 
 @inlined
@@ -38,3 +49,124 @@ def steps_with_blocks(s, arrays, limit):
             break
         count += 1
     return min(count, limit)
+
+
+# --- admission: the room that a waiting request must find, by the rule of the engine -----------------
+
+
+@inlined
+def has_room(s, arrays, rules, r, chunk, free_blocks):
+    """Return whether the head of the queue may be admitted with its next `chunk` tokens.
+
+    A request that would run alone needs room for its prompt only: it fits the KV cache, as whoever does not
+    is rejected at the door.
+    """
+    if rules.admission == FIRST_CHUNK:
+        return blocks_of(r.computed + chunk, rules.block_tokens) <= free_blocks
+    if blocks_of(target_of(r), rules.block_tokens) > free_blocks:
+        return False
+    if rules.admission == FULL_PROMPT or s.running == 0:
+        return True
+    if rules.admission == RESERVE_OUTPUT:
+        return s.reserved_blocks + answer_blocks(r, rules) <= rules.kv_blocks
+    return fits_with_shares(s, arrays, rules, r, free_blocks)
+
+
+# --- prompt and whole answer ------------------------------------------------------------------------
+
+
+@inlined
+def answer_blocks(r, rules):
+    """Return the blocks of a prompt and the longest answer it may have."""
+    return blocks_of(r.prompt + max(r.output, rules.output_limit), rules.block_tokens)
+
+
+@inlined
+def reserve_blocks(s, rules, r):
+    """Keep the blocks of a request that is admitted, to its end."""
+    if rules.admission == RESERVE_OUTPUT:
+        s.reserved_blocks += answer_blocks(r, rules)
+
+
+@inlined
+def release_blocks(s, rules, r):
+    """Give the blocks of a request that leaves to others."""
+    if rules.admission == RESERVE_OUTPUT:
+        s.reserved_blocks -= answer_blocks(r, rules)
+
+
+# --- prompt and a share of the answer ---------------------------------------------------------------
+
+
+@inner
+def fits_with_shares(s, arrays, rules, r, free_blocks):
+    """Return whether a request fits beside what those that run may still need.
+
+    The newcomer counts with the limit of its answer, and so do those admitted in this step, with a block
+    each for what a part of a block wastes; all others with a share of what they may still make.
+
+    References
+    ----------
+    SGLang, python/sglang/srt/managers/schedule_policy.py: `PrefillAdder.add_one_req`.
+    """
+    older = newer = 0
+    arrays.turns[0] -= s.running >> 3  # a look at a request takes a fraction of a turn
+    i = s.running_head
+    while i != NOBODY and i != s.joining:
+        other = arrays.requests[i]
+        left = np.int64(other.left) if i == s.partial else left_to_generate(s, other)
+        older += may_make(other, left, rules)
+        i = np.int64(other.next)
+    while i != NOBODY:
+        other = arrays.requests[i]
+        newer += may_make(other, np.int64(other.left), rules) + rules.block_tokens
+        i = np.int64(other.next)
+    wanted = target_of(r) + may_make(r, np.int64(r.left), rules) + rules.block_tokens
+    return wanted < free_blocks * rules.block_tokens - newer - share_now(s) * older
+
+
+@inlined
+def may_make(r, left, rules):
+    """Return the tokens that a request with `left` to go may still make, as far as its limit says."""
+    return min(left + max(rules.output_limit - r.output, 0), MOST_RESERVED)
+
+
+@inlined
+def share_now(s):
+    """Return the share of the answers' limits for which there is room now."""
+    return max(s.share - EASED_A_STEP * s.eased, LEAST_SHARE)
+
+
+@inlined
+def reset_share(s):
+    """Start with the first share, as an engine does that was idle."""
+    s.share = FIRST_SHARE
+    s.eased = 0
+
+
+@inner
+def raise_share(s, arrays, rules):
+    """After a shortage, keep as large a share as those that run have made, and some steps more.
+
+    References
+    ----------
+    SGLang, `NewTokenRatioTracker.estimate_new_token_ratio_after_retract`.
+    """
+    made = limits = 0
+    i = s.running_head
+    while i != NOBODY:
+        r = arrays.requests[i]
+        left = np.int64(r.left) if i == s.partial else left_to_generate(s, r)
+        made += r.output - left + STEPS_AFTER_SHORTAGE
+        limits += max(r.output, rules.output_limit)
+        i = np.int64(r.next)
+    s.share = min(made / (limits + 1), 1.0)
+    s.eased = 0
+
+
+@inlined
+def may_join_any_step(s, arrays, rules):
+    """Return whether the head of the queue, without room now, may find some in any step: shares shrink."""
+    if rules.admission != RESERVE_SHARE or s.running >= rules.max_running:
+        return False
+    return waiting_head(s, arrays.requests) != NOBODY

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sim_core.engine.compiling import inlined, inner
-from sim_core.engine.kernels.blocks import blocks_of
+from sim_core.engine.kernels.blocks import has_room
 from sim_core.engine.kernels.queue import target_of
 from sim_core.engine.kernels.records import CHUNKED, NOBODY
 
@@ -54,7 +54,7 @@ def report_blocked(s, arrays, rules, duration_s):
     chunk = target_of(r) - r.computed
     if rules.policy == CHUNKED:
         chunk = min(chunk, rules.token_budget)
-    if s.shortage == 1 or blocks_of(r.computed + chunk, rules.block_tokens) > s.free_blocks:
+    if s.shortage == 1 or not has_room(s, arrays, rules, r, chunk, s.free_blocks):
         s.kv_blocked_s += waited_s
 
 

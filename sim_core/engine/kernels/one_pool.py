@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from sim_core.engine.compiling import Entry, inner
+from sim_core.engine.kernels.blocks import reset_share
 from sim_core.engine.kernels.queue import append_to_queue, waiting_head
 from sim_core.engine.kernels.records import NOBODY, ONE, is_over, replica_of
 from sim_core.engine.kernels.steps import (
@@ -35,7 +36,7 @@ def advance(s, arrays, cost, rules, until_s):
         if wants_prefill_step(s, arrays, rules):
             prefill_step(s, arrays, cost, rules)
             continue
-        limit = 0 if wants_planned_step(s, arrays, rules) else run_limit(s, arrays, cost)
+        limit = 0 if wants_planned_step(s, arrays, rules) else run_limit(s, arrays, cost, rules)
         if limit > 0:
             decode_run(s, arrays, cost, rules, limit, until_s)
         else:
@@ -65,6 +66,7 @@ def open_engine(s, rules):
     """Set an engine to its empty state at time 0; records come zeroed."""
     s.free_blocks = rules.kv_blocks
     s.free_blocks_low = rules.kv_blocks
+    reset_share(s)
     s.queue_head = s.queue_tail = NOBODY
     s.running_head = s.running_tail = NOBODY
     s.partial = s.joining = s.newest = s.done = NOBODY

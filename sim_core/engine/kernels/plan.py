@@ -8,7 +8,7 @@ import numpy as np
 
 from sim_core.engine.compiling import inlined, inner
 from sim_core.engine.kernels.batch import preempt
-from sim_core.engine.kernels.blocks import blocks_of
+from sim_core.engine.kernels.blocks import blocks_of, has_room, reserve_blocks
 from sim_core.engine.kernels.clock import phase_of
 from sim_core.engine.kernels.log import log_event
 from sim_core.engine.kernels.queue import admit, is_returning_decode, target_of, waiting_head
@@ -104,6 +104,7 @@ def plan_admission(s, arrays, cost, rules, chunk):
     i = admit(s, arrays.requests)
     r = arrays.requests[i]
     s.free_blocks -= blocks_of(r.computed + chunk, rules.block_tokens)
+    reserve_blocks(s, rules, r)
     if s.joining == NOBODY:
         s.joining = i
     if rules.swap and r.preemptions > 0:
@@ -145,4 +146,4 @@ def tokens_to_join(s, arrays, rules, tokens, free_blocks):
         chunk = min(chunk, rules.token_budget - tokens)
     elif not is_returning_decode(r, rules):
         return 0
-    return chunk if blocks_of(r.computed + chunk, rules.block_tokens) <= free_blocks else 0
+    return chunk if has_room(s, arrays, rules, r, chunk, free_blocks) else 0

@@ -9,6 +9,7 @@ import numpy as np
 from sim_core.engine.compiling import inlined
 
 CHUNKED, PREFILL_FIRST, STATIC = 0, 1, 2
+FULL_PROMPT, FIRST_CHUNK, RESERVE_OUTPUT, RESERVE_SHARE = 0, 1, 2, 3
 ZERO, ONE = np.int64(0), np.int64(1)  # a bare 0 or 1 is a type of its own, and compiles its callee again
 CHUNK, PREEMPTED, RETURNED = np.int64(0), np.int64(1), np.int64(2)
 PREFILLS, DECODES = 0, 1
@@ -46,6 +47,9 @@ STATE = np.dtype(
         ("running", np.int64),
         ("fresh", np.int64),  # decodes at the tail that have not yet taken a decode step (prefill_first)
         ("free_blocks", np.int64),
+        ("reserved_blocks", np.int64),  # reserve_output: of the prompts and whole answers of the running
+        ("share", np.float64),  # reserve_share: of what may still be made, `eased` decode steps ago
+        ("eased", np.int64),
         ("queue_head", np.int64),
         ("queue_tail", np.int64),
         ("running_head", np.int64),
@@ -128,6 +132,8 @@ class Rules(NamedTuple):
     """Limits of one engine, the traffic loop around it, and what to measure."""
 
     policy: int
+    admission: int
+    output_limit: int  # longest answer that admission reserves; 0 = each one's own length
     max_running: int
     token_budget: int
     kv_blocks: int

@@ -6,7 +6,14 @@ import math
 
 from sim_core.engine.compiling import inlined
 from sim_core.engine.kernels.batch import complete_joining, finish_due
-from sim_core.engine.kernels.blocks import blocks_of, blocks_taken, steps_with_blocks
+from sim_core.engine.kernels.blocks import (
+    blocks_taken,
+    has_room,
+    may_join_any_step,
+    raise_share,
+    reset_share,
+    steps_with_blocks,
+)
 from sim_core.engine.kernels.clock import move_on, ticks_to_next
 from sim_core.engine.kernels.gaps import count_decode_gaps
 from sim_core.engine.kernels.log import log_steps, report_steps
@@ -18,7 +25,7 @@ from sim_core.engine.kernels.plan import (
     tokens_to_join,
 )
 from sim_core.engine.kernels.queue import is_returning_decode, target_of, waiting_head
-from sim_core.engine.kernels.records import NOBODY, ONE, PREFILL_FIRST, ZERO
+from sim_core.engine.kernels.records import NOBODY, ONE, PREFILL_FIRST, RESERVE_SHARE, ZERO
 from sim_core.engine.kernels.step_time import decode_time_s, planned_time_s, series_s, steps_until
 
 
@@ -29,6 +36,8 @@ def planned_step(s, arrays, cost, rules):
     plan_decodes(s, arrays, cost, rules)
     if s.partial != NOBODY:
         continue_prompt(s, arrays, cost, rules)
+    if s.shortage == 1 and rules.admission == RESERVE_SHARE:
+        raise_share(s, arrays, rules)
     while s.shortage == 0:
         chunk = tokens_to_join(s, arrays, rules, s.tokens, s.free_blocks)
         if chunk <= 0:
@@ -43,6 +52,7 @@ def planned_step(s, arrays, cost, rules):
     move_on(s, arrays, ONE, duration_s)
     if s.decodes > 0:
         count_decode_gaps(s, arrays, rules, stalled_s, duration_s, 0.0, ONE)
+        s.eased += 1 - s.shortage
     finish_due(s, arrays, cost, rules)
     complete_joining(s, arrays, cost, rules)
     s.last_decode_s = s.clock_s
@@ -58,7 +68,7 @@ def prefill_step(s, arrays, cost, rules):
             break
         target = target_of(arrays.requests[i])
         over_budget = s.tokens > 0 and s.tokens + target > rules.token_budget
-        if over_budget or blocks_of(target, rules.block_tokens) > s.free_blocks:
+        if over_budget or not has_room(s, arrays, rules, arrays.requests[i], target, s.free_blocks):
             break
         plan_admission(s, arrays, cost, rules, target)
     duration_s = planned_time_s(s, cost)
@@ -93,16 +103,19 @@ def decode_run(s, arrays, cost, rules, limit, until_s):
     log_steps(s, arrays, rules, steps, s.decodes, duration_s, growth_s)
     move_on(s, arrays, steps, duration_s)
     count_decode_gaps(s, arrays, rules, stalled_s, first_s, growth_s, steps)
+    s.eased += steps
     finish_due(s, arrays, cost, rules)
     s.last_decode_s = s.clock_s
 
 
 @inlined
-def run_limit(s, arrays, cost):
+def run_limit(s, arrays, cost, rules):
     """Return the steps until something changes: a finish, a context at the window, a block shortage."""
     limit = ticks_to_next(arrays.due_bits, s.tick) + 1
     if cost.window_tokens > 0 and s.growing > 0:
         limit = min(limit, max(ticks_to_next(arrays.crossing_bits, s.tick), 1))
+    if may_join_any_step(s, arrays, rules):
+        limit = min(limit, 1)
     return steps_with_blocks(s, arrays, limit)
 
 
@@ -125,7 +138,7 @@ def wants_prefill_step(s, arrays, rules):
     if rules.policy != PREFILL_FIRST or i == NOBODY or s.running >= rules.max_running:
         return False
     r = arrays.requests[i]
-    return not is_returning_decode(r, rules) and blocks_of(target_of(r), rules.block_tokens) <= s.free_blocks
+    return not is_returning_decode(r, rules) and has_room(s, arrays, rules, r, target_of(r), s.free_blocks)
 
 
 @inlined
@@ -134,3 +147,4 @@ def wait_until(s, rules, arrival_s):
     if rules.measure_from <= s.newest < rules.measure_until:
         s.elapsed_s += arrival_s - s.clock_s
     s.clock_s = arrival_s
+    reset_share(s)

@@ -28,7 +28,7 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.price.memory import memory
 from sim_core.price.pools import PoolPrices, decode_of, prefill_of
 from sim_core.price.step_cost import Transfer
-from sim_core.scenario.scenario import DEFAULTS, Scenario, model_of
+from sim_core.scenario.scenario import DEFAULTS, Scenario, admission_of, model_of
 from sim_core.traffic.demand import Demand
 
 PHASES = ("init", "load", "warm-up", "sync")  # of a reallocation, after the drain
@@ -132,6 +132,8 @@ class Cluster:
         served = sent.take(self.kept)
         served = served.arriving_at(served.arrival_s + pools.decode.request_before_s)
         rules = RunRules(
+            admission=admission_of(scenario),
+            max_output_tokens=scenario.max_output_tokens,
             max_running=scenario.max_running,
             token_budget=scenario.token_budget,
             kv_blocks=pools.decode.kv_blocks,

@@ -168,6 +168,8 @@ def advanced(scenario: Scenario) -> None:
         ladder("kv_memory_frac", (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.92, 0.95, 1.0), percent)
         ladder("kv_block_tokens", POWERS[:8], lambda value: quantity(value, "tokens"))
         select("preemption")
+        if scenario.weight_dtype in ("fp8", "native"):
+            select("fp8_scaling")
         engine_rules()
         ladder("replicas", POWERS[:7], number)
         if scenario.replicas > 1:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import streamlit as st
 
 from sim_core.evidence import trust
+from sim_core.price.work import layout_warnings
 from sim_core.questions import phases
 from sim_core.questions.phases import Setting
 from sim_core.scenario.link.write import to_query
@@ -104,7 +105,7 @@ def give_away(
 
 
 def caption_with_warnings(scenario: Scenario, text: str) -> None:
-    notes = [*accelerator_of(scenario).warnings, *model_of(scenario).warnings]
+    notes = [*layout_warnings(scenario), *accelerator_of(scenario).warnings, *model_of(scenario).warnings]
     st.caption(f"{text} {literal(' '.join(notes))}")
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sim_core.engine.compiling import inlined, inner
-from sim_core.engine.kernels.blocks import blocks_of
+from sim_core.engine.kernels.blocks import blocks_of, release_blocks
 from sim_core.engine.kernels.clock import forget_due, left_to_generate, stop_decoding, tokens_held
 from sim_core.engine.kernels.pools.links import put_on_link
 from sim_core.engine.kernels.queue import leave_running
@@ -84,6 +84,7 @@ def send_away(s, arrays, decode, links, sender, now_s):
             stop_decoding(s, arrays, decode.cost, i)
             forget_due(arrays, i)
             s.free_blocks += blocks_of(np.int64(r.computed), decode.rules.block_tokens)
+        release_blocks(s, decode.rules, r)
         leave_running(s, requests, i)
         put_on_link(sender, stages, i, now_s, transfer.latency_s + transfer.token_s * r.computed)
     while s.queue_head != NOBODY:
