@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tomllib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -168,6 +169,33 @@ def _spearman(first: np.ndarray, second: np.ndarray) -> float:
     a, b = a - a.mean(), b - b.mean()
     spread = math.sqrt(float(a @ a) * float(b @ b))
     return float(a @ b) / spread if spread else math.nan
+
+
+# --- the calibration before -----------------------------------------------------------------------
+
+
+def before_lines(text: str, mark: str, today: str) -> list[str]:
+    """Return what the calibration before this one erred by, as lines of TOML.
+
+    Parameters
+    ----------
+    text : str
+        `errors.toml` as it is: the calibration before, or this one with the one before it.
+    mark : str
+        The fingerprint of this calibration: errors that are only computed again keep what was before.
+    today : str
+        What is tried in the course of a day is one calibration.
+    """
+    old = tomllib.loads(text)
+    before = old.get("before", {})
+    if old["fingerprint"] != mark and old["date"] != today:
+        before = {"date": old["date"], **{family: old["model"][family] for family in ("all", *FAMILIES)}}
+    lines = ["", "[before]  # each row predicted without its model, by the calibration before this one"]
+    lines += [f'date = "{before["date"]}"'] if before else []
+    for family in ("all", *FAMILIES):
+        table = before.get(family, {})
+        lines += ["", f"[before.{family}]", *(f"{key} = {value}" for key, value in table.items())]
+    return lines
 
 
 # --- in words -------------------------------------------------------------------------------------

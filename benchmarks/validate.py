@@ -34,7 +34,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.fingerprint import fingerprint
-from benchmarks.scores import rank, scores, text_of
+from benchmarks.scores import before_lines, rank, scores, text_of
 from benchmarks.tables import usable
 from sim_core import catalogue
 from sim_core.catalogue.calibrations import CALIBRATIONS, Calibration, Constant, Constants, calibration
@@ -385,9 +385,12 @@ def error_tables(one: Sequence[PublishedPoint]) -> str:
     folds = tomllib.loads((measured.FOLDER / "folds.toml").read_text(encoding="utf-8"))
     fitted = [point for point in one if point.fitted]
     bench = bench_of(fitted)
+    old, today = (measured.FOLDER / "errors.toml").read_text(encoding="utf-8"), str(datetime.date.today())
     lines = [
-        f"# Median errors over all {len(fitted)} closed loops of the full table; {datetime.date.today()}.",
+        f"# Median errors over all {len(fitted)} closed loops of the full table.",
+        f'date = "{today}"',
         f'fingerprint = "{fingerprint()}"  # of the formulas and constants at that time',
+        *before_lines(old, fingerprint(), today),
     ]
     for kind in ("model", "accelerator", "none"):
         predicted = np.full((len(fitted), 3), np.nan)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 from functools import cache
 from typing import NamedTuple
 
@@ -47,9 +46,8 @@ def rounds(benchmark: str) -> tuple[RoundSpread, ...]:
 def _spread(row: dict[str, str]) -> RoundSpread:
     """Return one row with numbers where its fields are numbers."""
     values: dict[str, object] = dict(row)
-    for name, kind in RoundSpread.__annotations__.items():
-        if kind == "int":
-            values[name] = int(row[name])
-        elif kind == "float":
-            values[name] = float(row[name]) if row[name] else math.nan
+    for rule in ("server", "interactive"):
+        values[f"{rule}_count"] = int(row[f"{rule}_count"])
+        for part in ("min", "median", "max"):
+            values[f"{rule}_{part}"] = float(row[f"{rule}_{part}"] or "nan")
     return RoundSpread(**values)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 from benchmarks import scores, validate
 from benchmarks.tables import KINDS, read_serving
 from sim_core.evidence import errors
+from sim_core.evidence.published import FAMILIES
 
 CLOSED = next(kind for kind, traffic in KINDS.items() if traffic == "closed")
 ROW = {
@@ -163,3 +165,21 @@ def test_scores_by_hand(tmp_path: Path) -> None:
     assert (tpot["n"], tpot["median"], tpot["mean"], tpot["within_20"]) == (5, 10.0, 20.0, 60.0)
     assert tpot == found["one_pool"]["dense"]["tpot"] and tpot["rank"] == 1
     assert found["bands"]["validated"]["n"] == 5
+
+
+def test_the_calibration_before_is_kept() -> None:
+    """Oracle: another fingerprint on another day makes what was there the one before; else it stays."""
+    families = ("all", *FAMILIES)
+    old = ['date = "2026-01-01"', 'fingerprint = "a"', "[before]", 'date = "2025-12-01"']
+    old += [
+        f"[{kind}.{family}]\nrows = {rows}"
+        for kind, rows in (("before", 1), ("model", 3))
+        for family in families
+    ]
+    for mark, today, date, rows in (
+        ("b", "2026-02-01", "2026-01-01", 3),
+        ("a", "2026-02-01", "2025-12-01", 1),
+        ("b", "2026-01-01", "2025-12-01", 1),
+    ):
+        found = tomllib.loads("\n".join(scores.before_lines("\n".join(old), mark, today)))["before"]
+        assert (found["date"], found["all"]["rows"], found["mla"]["rows"]) == (date, rows, rows)

@@ -120,7 +120,7 @@ def limits_over_rounds(limits: Sequence[Row]) -> Figure:
     ]
     layout = TALL_LAYOUT | {
         "margin": TALL_MARGIN,
-        "xaxis": _rounds_axis(names) | {"range": [-0.2, len(names) - 0.2]},
+        "xaxis": _rounds_axis(names) | {"range": [-0.2, len(names) + 0.1]},
         "yaxis": axis("TPOT limit [ms]", type="log", range=[1, 2.45], **ticks(log_ticks(10, 280))),
     }
     return {"data": data, "layout": layout}
@@ -141,7 +141,7 @@ def _limits(rows: Sequence[Row], names: Sequence[str], rule: str, symbol: str) -
         mode="markers+text",
         name=RULES[rule][0],
         text=[", ".join(row["benchmark"] for row in group) for group in shared.values()],
-        textposition="middle right",
+        textposition={"server": "top right", "interactive": "bottom right"}[rule],  # both may share a place
         customdata=[BREAK.join(_limit_words(row) for row in group) for group in shared.values()],
         hovertemplate="%{customdata}<extra></extra>",
         marker={"symbol": symbol, "size": 11, "color": RULES[rule][1]},

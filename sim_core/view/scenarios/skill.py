@@ -6,6 +6,7 @@ from sim_core.evidence import entries
 from sim_core.view.drawing.words import number
 
 NAMES = {"server": "Server / Offline", "interactive": "Interactive / Offline"}
+OF = {"all": "", "others": " of benchmarks that nothing was fitted to"}
 
 
 def no_skill_words(rules: tuple[str, ...] = ("server", "interactive")) -> str:
@@ -13,7 +14,7 @@ def no_skill_words(rules: tuple[str, ...] = ("server", "interactive")) -> str:
     found = [goal for rule in rules for goal in entries.without_skill(rule)[:1]]
     return "".join(
         f"**{NAMES[goal.rule.split()[0]]}: no skill yet.** Over {number(goal.count)} published ratios"
-        f"{'' if goal.rows == 'all' else f' of {goal.rows}'} the simulated one is off by "
+        f"{OF.get(goal.rows, ' of the benchmark that was fitted to')} the simulated one is off by "
         f"{number(goal.error, 2)} on average, one constant for all of them by "
         f"{number(goal.constant or 0.0, 2)}: "
         "read the order of systems here, not the level. "

@@ -29,6 +29,7 @@ from sim_core.view.parts.sidebar import heading
 from sim_core.view.parts.views import choose, views
 from sim_core.view.session import state, sweeps
 from sim_core.view.trust import validation_figures
+from sim_core.view.trust.campaigns import campaign_table, changed_table, coverage_figure
 from sim_core.view.trust.validation_figures import (
     METRICS,
     ErrorSpread,
@@ -192,6 +193,7 @@ def numbers() -> None:
     noise = measured.about()["noise"]
     same = f"three of four within {_pct(noise['upper_quartile_pct'])}"
     cells.append(KeyFigure("Noise of such data", _pct(noise["median_pct"]), same, wrap=True))
+    cells.append(coverage_figure())
     points = f"{number(model['rows'])} points"
     pieces.figures(cells, "Closed loops, each predicted without its own model", points)
 
@@ -252,6 +254,8 @@ def show_errors(rows: Sequence[Row], metric: str) -> None:
         "run that no fit uses have one of both. The ground is within 20 %."
     )
     _error_table(rows, metric, by, groups)
+    with st.expander("Errors by campaign"):
+        campaign_table(rows, metric)
 
 
 def _ratios(rows: Sequence[Row], by: str, group: str | None, column: str) -> np.ndarray:
@@ -417,6 +421,8 @@ def _caption(rows: Sequence[Row], metric: str) -> None:
         )
     words += [text for name, text in KIND_NOTES.items() if kind in (name, "every")]
     st.caption(" ".join(words))
+    with st.expander("What the last calibration changed"):
+        changed_table()
     with st.expander("How the points were chosen, and what is assumed"):
         st.markdown(_rule())
 
@@ -426,9 +432,8 @@ KIND_NOTES = {
     "the waiting; they are simulated with the submission calibration. MLPerf is a trademark of MLCommons; "
     "simulated figures are not MLPerf results.",
     "batch": "Engines of 2024 on AMD and Intel parts were far from today's speed; no fit uses them.",
-    "split": "No fit uses points of two pools, and all but two are DeepSeek-R1. Most of these engines "
-    "decode quicker than predicted; their source does not rule out speculative decoding. Their first tokens "
-    "come far later, up to 38 s with four clients, which no prefill explains.",
+    "split": "No fit uses points of two pools, and all but two are DeepSeek-R1. Their first tokens come far "
+    "later than predicted, up to 38 s with four clients, which no prefill explains.",
     "burst": "A hundred requests at once and nothing after: no steady state, and no fit uses them.",
 }
 
