@@ -24,6 +24,8 @@ from sim_core.scenario.scenario import Scenario, steps_to_first_seen
 from sim_core.traffic.draws import requests_sent
 from sim_core.traffic.requests import Requests
 
+SAMPLE = 5_000  # of the requests of a scenario, where a share of them is asked for
+
 
 def simulate(
     scenario: Scenario, *, trace: Requests | None = None, profile: EngineProfile | None = None
@@ -128,6 +130,15 @@ def cannot_fit(known: Priced, sent: Requests) -> np.ndarray:
     if known.pools:
         rejected |= sent.prompt_tokens > known.pools.prefill.request_limit_tokens
     return rejected
+
+
+def rejected_frac(scenario: Scenario) -> float:
+    """Return the share of the first `SAMPLE` requests that are rejected; 0 where that cannot be told."""
+    try:
+        known = priced(scenario.replace(requests=min(scenario.requests, SAMPLE)))
+        return float(cannot_fit(known, requests_sent(known.scenario)).mean())
+    except ScenarioError:
+        return 0.0
 
 
 def _on_one_pool(

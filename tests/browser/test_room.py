@@ -27,6 +27,15 @@ def predict(one: Visit, value: str) -> None:
     one.until(lambda: "You predicted" in text(one))
 
 
+def test_large_type_folds_no_page_of_the_navigation_away(visit: Callable[..., Visit]) -> None:
+    """Oracle: the navigation's own mark of what it shows, on a screen on which all pages fit."""
+    host = visit("/Room", ROOM, viewport={"width": 1400, "height": 900})
+    host.page.get_by_role("button", name="Open a room").click()
+    host.page.wait_for_selector(".bs-code")
+    folded = "[data-testid='stTopNav'] > .rc-overflow-item[aria-hidden='true']:not(.rc-overflow-item-rest)"
+    host.until(lambda: host.page.locator(folded).count() == 0)
+
+
 def test_a_room_predicts_and_looks(visit: Callable[..., Visit]) -> None:
     """Oracle: everybody's page follows the host's within a few seconds; the truth comes with the reveal."""
     host = visit("/Room", ROOM)

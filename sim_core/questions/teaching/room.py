@@ -107,9 +107,17 @@ def read_code(text: str) -> str:
         If it cannot be a code.
     """
     code = re.sub(r"[\s-]", "", text[:40]).upper()
-    if not _CODE.fullmatch(code):
-        raise RoomError(f"{shown(text)} is no room code. A code has {CODE_LENGTH} letters, such as KWMTAB.")
-    return code
+    if _CODE.fullmatch(code):
+        return code
+    like = f"{CODE_LENGTH} letters, such as KWMTAB"
+    if not code:
+        raise RoomError(f"No room code is given. Type the one that the host shows: {like}.")
+    if len(code) != CODE_LENGTH:
+        count = f"{len(code)}" if len(text) <= 40 else "far more"
+        raise RoomError(f"{shown(text)} is no room code: it has {count} characters; a code has {like}.")
+    raise RoomError(
+        f"{shown(text)} is no room code. A code has {like}, none of them I, L or O, and no digits."
+    )
 
 
 def new_token(secret: str) -> str:

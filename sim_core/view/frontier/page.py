@@ -10,6 +10,7 @@ from typing import NamedTuple
 import streamlit as st
 
 from sim_core import catalogue
+from sim_core.engine.run import rejected_frac
 from sim_core.evidence.blind import Band
 from sim_core.scenario.ready import ScenarioPreset, ready_scenarios
 from sim_core.scenario.scenario import FIELDS, SPECS, Scenario, accelerator_of, model_of
@@ -112,7 +113,7 @@ def key_figures(sweep: Sweep, found: Result) -> None:
         )
 
     label = "none" if best is None else f"{best['curve']}, {along.text(best)}"
-    here = f"{sweep.own}, {along.text(found.here)}" + _standing(found.here, _limits(sweep))
+    here = f"{sweep.own}, {along.text(found.here)}" + _standing(sweep, found.here)
     main = cell("best", "", "tok/s per accelerator", True, _how_sure(sweep, best))
     st.html(
         render(
@@ -151,14 +152,15 @@ def _limits(sweep: Sweep) -> Limits:
     return Limits(sweep.scenario.slo_ttft_ms, sweep.scenario.slo_tpot_ms)
 
 
-def _standing(here: Row, limits: Limits) -> str:
+def _standing(sweep: Sweep, here: Row) -> str:
     """Return what keeps the present setting from being one, in words behind its name; "" if nothing does."""
     if not here["feasible"]:
         return ": does not run"
-    if here["saturated"]:
-        return ": overloaded"
-    words = broken_briefly(here, limits)
-    return f": {words}" if words else ""
+    words = ["overloaded" if here["saturated"] else broken_briefly(here, _limits(sweep))]
+    rejected = rejected_frac(sweep.scenario)
+    if rejected:
+        words.append(f"{percent(rejected)} of the requests are rejected, too long for context or KV cache")
+    return "".join(f"{sign} {text}" for sign, text in zip(":;", filter(None, words), strict=False))
 
 
 def _quick_values(sweep: Sweep) -> dict[str, float]:

@@ -252,6 +252,24 @@ def test_what_is_no_code(text: str) -> None:
     assert len(str(caught.value)) < 200
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "No room code is given. Type the one that the host shows: 6 letters"),
+        (" - ", "No room code is given"),
+        ("kwmt", "it has 4 characters; a code has 6 letters, such as KWMTAB."),
+        ("KWMTABX", "it has 7 characters; a code has 6 letters"),
+        ("K" * 1_000, "it has far more characters; a code has 6 letters"),
+        ("KWMTA1", "such as KWMTAB, none of them I, L or O, and no digits."),
+    ],
+)
+def test_what_is_wrong_with_a_code(text: str, words: str) -> None:
+    """Oracle: by hand: nothing, too short, too long, a digit."""
+    with pytest.raises(RoomError) as caught:
+        read_code(text)
+    assert words in str(caught.value)
+
+
 def test_codes_as_people_type_them() -> None:
     """By hand."""
     assert read_code(" kwm tab ") == read_code("KWM-TAB") == "KWMTAB"

@@ -12,16 +12,17 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from sim_core import capacity, load_scenario
+from sim_core.engine.run import run
 from sim_core.questions import compare, hardware, phases, sensitivity
 from sim_core.sweep.capacity import Y
 from sim_core.sweep.points import LOAD
 from sim_core.sweep.ranges import SEEDS
-from sim_core.view.drawing.words import Along, number
+from sim_core.view.drawing.words import Along, number, percent
 from sim_core.view.frontier.words import alike_words, range_words, sweep_finding
 from sim_core.view.session import stars, sweeps
 from sim_core.view.session.sweeps import Result, Sweep
 from tests.view.frontier.test_figures import SWEEP, draw, point
-from tests.visits import APP, finding, healthy, open_page
+from tests.visits import APP, finding, healthy, open_page, said
 
 B200 = {
     "model": "llama-3.3-70b", "accelerator": "b200", "weight_dtype": "fp8", "prompt_tokens": "3000",
@@ -206,3 +207,14 @@ def test_the_range_is_drawn() -> None:
     ]
     assert (drawn[0]["error_y"]["array"], drawn[0]["error_y"]["arrayminus"]) == ([6.0], [9.0])
     assert "error_y" not in drawn[1]
+
+
+def test_the_share_of_rejected_requests_stands_beside_this_setting() -> None:
+    """Oracle: the run itself: as many of its requests are longer than the model's context."""
+    link = {"prompt_tokens": "60000", "prompt_cv": "0.5", "arrival_per_s": "0.1", "requests": "500"}
+    app = healthy(open_page("1_Frontier.py", **link))
+    rejected = run(load_scenario("&".join(map("=".join, link.items())))).rejected.mean()
+    assert 0 < rejected < 1
+    words = f"{percent(rejected)} of the requests are rejected, too long for context or KV cache"
+    assert words in said(app)
+    assert "rejected" not in said(healthy(open_page("1_Frontier.py", requests="500")))

@@ -222,6 +222,7 @@ def test_a_reveal_to_few_wants_a_second_word(store: Rooms) -> None:
     host, code, _ = hosts(store)
     people = [store.join(code) for _ in range(3)]
     assert not pressed(press(host, "room_next"), store, code)
+    assert any("the arrow keys wait" in markdown.value for markdown in host.markdown)
     store.send(code, people[0], NUMBER, 1.0)
     assert not pressed(press(host, "room_next"), store, code)
     assert pressed(press(host, "room_reveal_anyway"), store, code)

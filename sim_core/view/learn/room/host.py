@@ -141,7 +141,10 @@ def _ask_again(store: Rooms, place: Place, room: Room) -> None:
 def _so_few(store: Rooms, place: Place) -> None:
     with patience():
         sent, here = len(store.guesses(store.room(place.code))), store.here(place.code)
-        st.markdown(f"**Only {sent} of {here} have predicted.** Reveal the answer all the same?")
+        st.markdown(
+            f"**Only {sent} of {here} have predicted.** Reveal the answer all the same? Press a button: the "
+            "arrow keys wait."
+        )
 
 
 def _wait() -> None:

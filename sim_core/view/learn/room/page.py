@@ -131,7 +131,7 @@ def entrance(store: Rooms) -> None:
     left, right = st.columns(2)
     with left.container(border=True), st.form("join_room", border=False):
         st.markdown("**Join a room**")
-        st.text_input("Code", key="in_room_code", max_chars=12, placeholder="six letters", width=200)
+        st.text_input("Code", key="in_room_code", max_chars=40, placeholder="six letters", width=200)
         if st.form_submit_button("Join", type="primary"):
             code = read_code(st.session_state.in_room_code)
             with rate_limited("wrong codes", SESSION, ADDRESS, counted=RoomError):
