@@ -454,11 +454,9 @@ def accelerator_of(scenario: Scenario) -> Accelerator:
     ScenarioError
         If there is no preset of that id.
     """
-    part = accelerator(scenario.accelerator)
     changes = _overrides(scenario, "accelerator")
-    if part.memory_on_chip and "hbm_gb" in changes:
-        changes["sram_mb"] = 1000 * changes["hbm_gb"]  # its memory is that SRAM, of whatever size
-    return dataclasses.replace(part, name=f"{part.name} (changed)", **changes) if changes else part
+    part = accelerator(scenario.accelerator)
+    return part.changed(changes) if changes else part
 
 
 def model_of(scenario: Scenario) -> Model:
