@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sim_core.catalogue.kernels import GENERATIONS
 from sim_core.catalogue.reader import PRESETS, load_preset, preset_ids
@@ -102,6 +103,12 @@ class Accelerator:
     def hbm_bytes(self) -> float:
         """Memory capacity. [bytes]"""
         return self.hbm_gb * GIGA
+
+    def changed(self, changes: dict[str, Any]) -> Accelerator:
+        """Return the part with other specs; one with nothing but SRAM keeps being that, whatever its size."""
+        if self.memory_on_chip and "hbm_gb" in changes:
+            changes = changes | {"sram_mb": 1000 * changes["hbm_gb"]}
+        return dataclasses.replace(self, name=f"{self.name} (changed)", **changes)
 
     @property
     def memory_on_chip(self) -> bool:

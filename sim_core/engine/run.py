@@ -20,7 +20,7 @@ from sim_core.price.memory import nothing_fits
 from sim_core.price.price import Price
 from sim_core.price.priced import Priced, priced
 from sim_core.scenario.profiles import EngineProfile
-from sim_core.scenario.scenario import Scenario
+from sim_core.scenario.scenario import Scenario, steps_to_first_seen
 from sim_core.traffic.draws import requests_sent
 from sim_core.traffic.requests import Requests
 
@@ -101,7 +101,7 @@ def run_priced(known: Priced, sent: Requests, itl_max: bool = False, log: bool =
     engine, split, counts = run_on(known, kept, arriving, itl_max, log)
     columns = {
         "arrival_s": engine.arrival_s - before_s,
-        "first_token_s": engine.first_token_s + after_s,
+        "first_token_s": first_seen_s(known.scenario, kept, engine) + after_s,
         "finished_s": engine.finished_s + after_s,
         "itl_max_s": engine.itl_max_s,
         "preemptions": engine.preemptions,
@@ -111,6 +111,15 @@ def run_priced(known: Priced, sent: Requests, itl_max: bool = False, log: bool =
         columns["arrival_s"] = _rejected_arrivals(known.scenario, columns["arrival_s"], sent.arrival_s)
     sent = sent.arriving_at(columns.pop("arrival_s"))
     return Run(known, sent, rejected=rejected, engine=engine, split=split, whole=counts, **columns)
+
+
+def first_seen_s(scenario: Scenario, sent: Requests, engine: EngineResult) -> np.ndarray:
+    """Return when first tokens are shown: steps late at each answer's pace, at most to its end. [s]"""
+    rest = sent.output_tokens - 1
+    late = np.minimum(steps_to_first_seen(scenario), rest)
+    if not late.any():
+        return engine.first_token_s
+    return engine.first_token_s + late / np.maximum(rest, 1) * (engine.finished_s - engine.first_token_s)
 
 
 def cannot_fit(known: Priced, sent: Requests) -> np.ndarray:

@@ -43,7 +43,9 @@ CONTEXT_FRAC_MAX = 0.05  # on a card of 24 GB the same engine keeps 0.3 to 1 GB
 
 # The logits of one row while a token is drawn: a copy in fp32, sorted with its positions, their
 # probabilities and sums; 28 bytes as vLLM profiles it with 1,024 rows (Qwen3-235B), 41 with 256 (Llama-3-8B).
+# Beyond that, the largest default of an engine, batches are taken to be drawn in parts.
 SAMPLING_BYTES = 32.0
+SAMPLING_ROWS_MAX = 1024
 
 
 class Memory(NamedTuple):
@@ -92,11 +94,11 @@ def _activation_bytes(model: Model, accelerator: Accelerator, layout: Layout, en
     """Return the memory that the largest step needs on one device: in a layer, or afterwards to sample.
 
     A layer holds its hidden states twice and the three inner states of its feed-forward block, in bf16.
-    Sampling holds the logits of all rows, on every device; parts that keep all in SRAM leave them divided.
+    Sampling holds the logits of its rows, on every device; parts that keep all in SRAM leave them divided.
     """
     wide = max(model.ffn_dim, model.experts_per_token * model.expert_ffn_dim)
     layer = 2.0 * (2 * model.hidden + 3 * wide / layout.tensor_parallel) * engine.token_budget
-    rows = min(engine.max_batch, engine.token_budget)
+    rows = min(engine.max_batch, engine.token_budget, SAMPLING_ROWS_MAX)
     copies = 1 / layout.tensor_parallel if accelerator.memory_on_chip else 1.0
     return max(layer, SAMPLING_BYTES * rows * model.vocab * copies)
 

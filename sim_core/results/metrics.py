@@ -144,6 +144,7 @@ def _rates(point: dict[str, Any], scenario: Scenario, answer: Answer) -> None:
     point["goodput_per_s"] = ratio(answer.found.good, answer.found.window_s)
     point["tok_per_s_per_user"] = ratio(1e3, point["tpot_ms_p50"])
     point["usd_per_mtok"] = usd_per_mtok(devices, price_usd_per_hour, throughput)
+    point["joule_per_tok"] = math.nan  # of the power, which is known once it is known how the engine was used
 
 
 def _energy(point: dict[str, Any], scenario: Scenario) -> None:

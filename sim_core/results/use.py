@@ -133,7 +133,7 @@ def padding_frac(run: Run) -> float:
     if run.scenario.policy != "static":
         return 0.0
     served = ~run.rejected
-    first_s, outputs = run.first_token_s[served], run.output_tokens[served]
+    first_s, outputs = run.engine.first_token_s, run.output_tokens[served]
     _, batch, sizes = np.unique(first_s, return_inverse=True, return_counts=True)
     longest = np.zeros(sizes.size, np.int64)
     np.maximum.at(longest, batch, outputs)

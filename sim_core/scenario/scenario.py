@@ -439,11 +439,16 @@ def admission_of(scenario: Scenario) -> str:
 
 
 def first_token_lag_of(scenario: Scenario) -> float:
-    """Return how late a scenario's clients see first tokens. [decode steps]"""
+    """Return how late a scenario's engine shows first tokens. [decode steps]"""
     if scenario.first_token_lag_steps is not None:
         return scenario.first_token_lag_steps
     named = engine_of(scenario)
     return named.lag_steps(model_of(scenario).is_moe) if named else 0.0
+
+
+def steps_to_first_seen(scenario: Scenario) -> float:
+    """Return after how many decode steps a client sees a first token: late, and with those sent along."""
+    return first_token_lag_of(scenario) + scenario.stream_interval_steps - 1
 
 
 def accelerator_of(scenario: Scenario) -> Accelerator:
@@ -454,11 +459,9 @@ def accelerator_of(scenario: Scenario) -> Accelerator:
     ScenarioError
         If there is no preset of that id.
     """
-    part = accelerator(scenario.accelerator)
     changes = _overrides(scenario, "accelerator")
-    if part.memory_on_chip and "hbm_gb" in changes:
-        changes["sram_mb"] = 1000 * changes["hbm_gb"]  # its memory is that SRAM, of whatever size
-    return dataclasses.replace(part, name=f"{part.name} (changed)", **changes) if changes else part
+    part = accelerator(scenario.accelerator)
+    return part.changed(changes) if changes else part
 
 
 def model_of(scenario: Scenario) -> Model:

@@ -120,7 +120,7 @@ def binned(gaps_s):
 
 
 def same(case, rel=0.0):
-    """Assert that twin and kernel agree: exactly, or times and prices to `rel`."""
+    """Assert that twin and kernel agree: exactly, or times and prices to `rel`; return the twin's run."""
     twin = run_twin(case.cost, *case.columns, **case.rules)
     for whole, totals in ((True, twin.total[0]), (False, twin.kept[0])):
         kernel = run_kernel(case.cost, *case.columns, whole=whole, **case.rules)
@@ -131,6 +131,7 @@ def same(case, rel=0.0):
             np.testing.assert_array_equal(kernel.gap_counts, binned(totals.gaps_s))
         same_log(twin.log[0], kernel.log, rel)
         same_events(twin.log[0], kernel)
+    return twin
 
 
 def same_requests(twin, kernel, rel):
@@ -290,6 +291,35 @@ def tight(policy, preemption, block):
     return Case(
         priced(), requests, rules_for(policy, preemption=preemption, kv_blocks=blocks, kv_block_tokens=block)
     )
+
+
+def crowded(rng, policy, admission):
+    """Draw forty requests that come close together and share a cache of a few of them."""
+    block = rng.choice([1, 4, 16])
+    longest = rng.choice([20, 90, 900])
+    span = rng.choice([600, 600, 10**6])  # the engine is idle between requests that are far apart
+    requests = sorted((rng.randrange(span), rng.randint(1, 120), rng.randint(1, longest)) for _ in range(40))
+    need = max(blocks_for(prompt + output, block) for _, prompt, output in requests)
+    rules = rules_for(
+        policy,
+        admission=admission,
+        max_output_tokens=rng.choice([0, 0, longest, 2 * longest, 9000]),
+        preemption=rng.choice(["recompute", "swap"]),
+        kv_blocks=rng.randint(need, 4 * need) + rng.choice([0, 0, 5000 // block]),
+        kv_block_tokens=block,
+        token_budget=rng.choice([64, 100, 512]),
+        concurrency=rng.choice([0, 0, 12]),
+    )
+    return Case(priced(), requests, rules)
+
+
+@pytest.mark.parametrize("admission", sorted(ADMISSIONS))
+@pytest.mark.parametrize("policy", POLICIES[:2])
+def test_admission_agrees_exactly_in_a_crowd(policy, admission):
+    """Oracle: the twin, bit for bit, where requests wait for room and some are preempted."""
+    rng = random.Random(f"{policy} {admission}")
+    preempted = sum(sum(same(crowded(rng, policy, admission)).preemptions) for _ in range(25))
+    assert (preempted == 0) == (admission == "reserve_output")
 
 
 @pytest.mark.parametrize("policy", POLICIES)

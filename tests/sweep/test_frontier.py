@@ -120,7 +120,8 @@ def test_what_saturates_is_what_an_overloaded_engine_finishes(policy, changes):
     scenario = Scenario(policy=policy, requests=4000, **changes)
     top = saturation_per_s(scenario)
     overloaded = run(scenario.replace(arrival_per_s=2 * top, warmup_frac=0.3))
-    assert answer_of(overloaded).request_per_s == pytest.approx(top, rel=0.08)
+    share = 0.1 if policy == "static" else 0.08  # whole batches of hundreds end in the time or after it
+    assert answer_of(overloaded).request_per_s == pytest.approx(top, rel=share)
 
 
 def test_saturation_does_not_stop_where_preemptions_begin():

@@ -146,4 +146,4 @@ def _static_row(point: Point) -> Row:
 
 def batch_sizes(found: Run) -> np.ndarray:
     """Return how many requests each static batch held, in order; their first tokens come at one time."""
-    return np.unique(found.first_token_s[~found.rejected], return_counts=True)[1]
+    return np.unique(found.engine.first_token_s, return_counts=True)[1]
