@@ -6,13 +6,14 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from sim_core.evidence import published as measured
 from sim_core.evidence.published import PublishedPoint, campaign
 
+Item = TypeVar("Item")
 CELL_ROWS = 3  # rows chosen of one campaign and pair of lengths
 MOST_PER_CAMPAIGN = {"closed": 8, "burst": 2, "batch": 2, "offline": 2, "prefill": 1, "server": 1, "split": 8}
 MOST_NOT_MODELLED = 3

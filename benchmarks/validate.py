@@ -28,7 +28,7 @@ import time
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import numpy as np
@@ -46,7 +46,6 @@ from sim_core.evidence.errors import METRICS
 from sim_core.evidence.predicted import Bench, bench_of, predict
 from sim_core.evidence.published import PublishedPoint, campaign
 
-Item = TypeVar("Item")
 FEWEST_HELD_OUT = 10
 EVALUATIONS = 10
 MOST_FITTED = 20  # rows of a campaign that a fit sees, so that none outvotes the others
