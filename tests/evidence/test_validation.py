@@ -468,7 +468,7 @@ def test_entries_and_their_band() -> None:
     )  # fmt: skip
     found = trust.trust(inside)
     assert found.badge == VALIDATED and math.isnan(found.tpot_band.low)
-    ratios = [p.offline for p in entries.pairs() if p.benchmark == "llama2-70b"]
+    ratios = [p.offline for p in entries.pairs() if p.benchmark in entries.FITTED_TO]
     edges = [
         np.interp((len(ratios) + 1) * share, range(1, len(ratios) + 1), sorted(ratios))
         for share in (0.1, 0.9)
