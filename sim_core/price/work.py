@@ -18,10 +18,10 @@ from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of, model_o
 # 4-bit weights carry an 8-bit scale per 32 values (OCP Microscaling formats, 2023); NVFP4, per 16, adds 6%.
 BYTES_PER_VALUE = MappingProxyType({"bf16": 2.0, "fp8": 1.0, "fp4": 0.5 + 1 / 32})
 
-# The latency of a collective between two devices over that of NVLink. PCIe: a model of 1B takes 6.9 ms a
-# token on two L40, on one 6.3 (vllm-project/vllm#6027), though reading half of its weights saves 1.7: 2.3 ms
-# for 33 collectives, 70 us each. Ethernet: assumed, between the two.
-LATENCY_RATIO = MappingProxyType({"pcie": 15.0, "ethernet": 2.5})
+# The latency of a collective over that of NVLink. PCIe: a model of 1B takes 6.9 ms a token on two L40, on one
+# 6.3 (vllm-project/vllm#6027), though reading half of its weights saves 1.7: 2.3 ms for 33 collectives, 70 us
+# each; Llama-2-70B on eight L40S, alone, is met with the same. Ethernet: assumed, between the two.
+LATENCY_RATIO = MappingProxyType({"pcie": 15.0, "ethernet": 5.0})
 
 
 # --- what the model holds -------------------------------------------------------------------------
@@ -250,18 +250,13 @@ def work(model: Model, accelerator: Accelerator, layout: Layout) -> Work:
         head_link_s=ring / 2 * model.vocab * 2 / link.byte_per_s,
         activation_s=_activation_bytes(model, layout) / bandwidth,
         link_s=2 * model.layers * ring * model.hidden * 2 / link.byte_per_s,
-        collectives=2.0 * model.layers * _latencies(link.kind, tp) if linked else 0.0,
+        collectives=2.0 * model.layers * LATENCY_RATIO.get(link.kind, 1.0) if linked else 0.0,
         **_attention_work(model, accelerator, layout),
         layers=float(model.layers),
         latent_layers=float(model.layers if model.attention == "mla" else 0),
         moe_layers=float(model.moe_layers),
         expert_slots=float(model.moe_layers * model.experts),
     )
-
-
-def _latencies(link_kind: str, devices: int) -> float:
-    """Return the latency of one collective over that of NVLink: in a tree, but there, of pairs of devices."""
-    return LATENCY_RATIO[link_kind] * math.log2(devices) if link_kind in LATENCY_RATIO else 1.0
 
 
 def attention_flop_per_s(accelerator: Accelerator, kv_dtype: str) -> float:

@@ -131,7 +131,6 @@ def test_a_small_model_gains_nothing_from_a_second_device_over_pcie():
     """Measured: 1B on two L40 takes 6.9 ms a token, on one 6.3 (vllm-project/vllm#6027); NVLink pays."""
     one = small_over("l40s", 1)
     assert one < small_over("l40s", 2) < 1.25 * one
-    assert small_over("l40s", 4) > one
     assert small_over("h100-sxm", 2) < small_over("h100-sxm", 1)
 
 
