@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from sim_core import load_scenario
-from sim_core.catalogue.calibrations import calibration
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.memory import DoesNotFit
 from sim_core.price.one_step import step_parts
