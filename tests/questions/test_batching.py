@@ -261,7 +261,7 @@ def test_small_budgets_cap_the_gap_and_cost_the_prompts() -> None:
 
 
 def test_the_switch_cost_is_the_scenarios() -> None:
-    """Oracle: without a fixed cost its share is 0; else the calibration's own, launches of 32 layers included."""
+    """Oracle: without a fixed cost its share is 0; else the calibration's own, with launches of 32 layers."""
     host = calibration("typical").base
     own_ms = 1e3 * (host.prefill_request_s + 32 * host.prefill_layer_s)
     assert interference(SMALL, 8, 500).switch_ms == pytest.approx(own_ms)
