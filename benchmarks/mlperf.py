@@ -26,6 +26,7 @@ from benchmarks import rounds
 from benchmarks.scores import left_out_lines
 from benchmarks.tables import rows_of
 from sim_core import catalogue
+from sim_core.evidence.entries import FITTED_TO
 from sim_core.fields.errors import ScenarioError
 from sim_core.questions import benchmark_rules
 from sim_core.questions.benchmark_rules import Answer
@@ -44,7 +45,6 @@ NUMBERS = (
     *("accelerators_total", "result", "result_per_accelerator", "offline", "server", "interactive"),
     *SHARES.values(),
 )
-FIT = "llama2-70b"  # the only benchmark that the submission calibration was fitted to
 COMPARED = ["rule", "benchmark", "accelerator", "devices", "dtype", "published", "simulated", "reason"]
 KEY = ["round", "submitter", "system", "accelerators_total", "benchmark"]
 
@@ -102,7 +102,7 @@ def _distinct(table: pd.DataFrame, keys: list[str], left_out: Counter[str]) -> p
 
 
 def _whole(total: float) -> bool:
-    return total >= 1 and total == int(total)
+    return 1 <= total < 1e6 and total == int(total)
 
 
 def devices(total: float) -> int:
@@ -205,8 +205,8 @@ def goal_rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
     table = []
     for rule in rows["rule"].unique():
         part = rows[rows["rule"].eq(rule) & rows["simulated"].notna()]
-        fitted = part["benchmark"].eq(FIT)
-        for name, used in (("all", part), (f"{FIT} (fitted to)", part[fitted]), ("others", part[~fitted])):
+        fitted, seen = part["benchmark"].isin(FITTED_TO), f"{' and '.join(FITTED_TO)} (fitted to)"
+        for name, used in (("all", part), (seen, part[fitted]), ("others", part[~fitted])):
             table.append({"rule": rule, "rows": name, "count": len(used), **_errors(rule, used)})
     return table
 

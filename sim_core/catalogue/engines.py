@@ -12,7 +12,7 @@ from sim_core.fields.described import described
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Engine:
+class ServingEngine:
     """The rules of one serving engine as it comes; the scenario's keys of the same names hold them."""
 
     id: str
@@ -33,12 +33,12 @@ class Engine:
 
 
 @cache
-def engines() -> Mapping[str, Engine]:
+def engines() -> Mapping[str, ServingEngine]:
     """Return all engines by id, in alphabetical order."""
     return MappingProxyType({name: engine(name) for name in preset_ids("engines")})
 
 
 @cache
-def engine(name: str) -> Engine:
+def engine(name: str) -> ServingEngine:
     """Return one engine by id."""
-    return load_preset("engines", name, Engine)
+    return load_preset("engines", name, ServingEngine)

@@ -6,7 +6,7 @@ the tokens that its tiles compute in vain. `error_pct` is the median error of th
 `source` names an entry of `sources.toml`.
 
 A row whose `engine` is empty holds for every engine that has none of its own. A generation without a row of
-a kind takes that of the next in `CLOSEST`: a wider guess, which `is_measured` tells.
+a kind takes that of the next in `CLOSEST`: a wider guess.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ CLOSEST: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 GENERATIONS = tuple(CLOSEST)
+LARGEST_GROUP = 8  # devices of the largest all-reduce that was measured
 TABLES = ("products", "experts", "attention", "all_reduce")
 OTHER_LINK = "nvlink4"
 MICRO = 1e-6
@@ -155,8 +156,3 @@ def all_reduce(link: str, devices: int, engine: str = "", recorded: bool = True)
         latencies_s[place] + far * (latencies_s[place + 1] - latencies_s[place]),
         share[place] + min(far, 1.0) * (share[place + 1] - share[place]),
     )
-
-
-def is_measured(generation: str, name: str, kind: str) -> bool:
-    """Return whether a generation has a row of its own for a kind of kernel."""
-    return row_of(name, generation, kind, "")["generation"] == generation

@@ -2,7 +2,7 @@
 
 Entries state the throughput of whole systems and no latencies. They are compared as medians, one pair of a
 benchmark and an accelerator at a time, with what `presets/checks` says was simulated for the usual system
-of the pair. The constants were fitted to one benchmark (`FITTED_TO`); its pairs say nothing of the others.
+of the pair. The constants were fitted to two benchmarks (`FITTED_TO`); their pairs say nothing of the others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sim_core import catalogue
 from sim_core.catalogue.benchmarks import CheckedError
 from sim_core.scenario.scenario import Scenario, model_of
 
-FITTED_TO = "llama2-70b"
+FITTED_TO = ("llama2-70b", "mixtral-8x7b")
 
 
 class Pair(NamedTuple):
@@ -68,11 +68,15 @@ def _over(published: float | None, simulated: float | None) -> float:
 def entry_ratios(model: str, rule: str = "offline") -> np.ndarray:
     """Return published over simulated throughput of the pairs that speak for a model, NaN left out.
 
-    The model of the benchmark that the constants were fitted to has its own pairs, any other all others.
+    Models of the benchmarks that the constants were fitted to have the pairs of these, any other all others.
     """
-    fitted = model == catalogue.benchmark(FITTED_TO).model
-    found = [getattr(pair, rule) for pair in pairs() if (pair.benchmark == FITTED_TO) == fitted]
+    fitted = model in _fitted_models()
+    found = [getattr(pair, rule) for pair in pairs() if (pair.benchmark in FITTED_TO) == fitted]
     return np.array([ratio for ratio in found if math.isfinite(ratio)])
+
+
+def _fitted_models() -> set[str]:
+    return {catalogue.benchmark(name).model for name in FITTED_TO}
 
 
 def without_skill(rule: str) -> list[CheckedError]:
@@ -88,14 +92,10 @@ def without_skill(rule: str) -> list[CheckedError]:
 def evidence(model: str) -> str:
     """Return what the `ratios` of a model are, in words."""
     count = entry_ratios(model).size
-    title = catalogue.benchmark(FITTED_TO).title
-    which = (
-        f"of {title}"
-        if model == catalogue.benchmark(FITTED_TO).model
-        else f"of other benchmarks than {title}"
-    )
+    titles = " and ".join(catalogue.benchmark(name).title for name in FITTED_TO)
+    which = f"of {titles}" if model in _fitted_models() else f"of other benchmarks than {titles}"
     return (
-        f"the published Offline throughput {which} on {count} systems; the constants were fitted to {title} "
+        f"the published Offline throughput {which} on {count} systems; the constants were fitted to {titles} "
         "alone, and entries state neither TPOT nor TTFT"
     )
 

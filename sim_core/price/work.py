@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from sim_core.catalogue.accelerators import DTYPES, Accelerator
+from sim_core.catalogue.kernels import LARGEST_GROUP
 from sim_core.catalogue.models import Model
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.scenario import FIELDS, Scenario, model_of
@@ -116,7 +117,12 @@ def layout_warnings(scenario: Scenario) -> list[str]:
     model = model_of(scenario)
     pools = (scenario.prefill_tensor_parallel, scenario.decode_tensor_parallel) if scenario.split else ()
     groups = {devices or scenario.tensor_parallel for devices in pools} or {scenario.tensor_parallel}
-    return [
+    wide = [
+        f"All-reduces over {tp:,} devices are extrapolated: they were measured on up to {LARGEST_GROUP}."
+        for tp in sorted(groups)
+        if tp > LARGEST_GROUP
+    ]
+    return wide + [
         f"{model.name} has {model.heads} attention heads, filled up to {padded(model, tp).heads} to divide "
         f"among {tp} devices; vLLM and SGLang refuse that on GPUs."
         for tp in sorted(groups)

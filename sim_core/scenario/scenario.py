@@ -22,7 +22,7 @@ from sim_core.catalogue.calibrations import (
     calibration,
     check_constants,
 )
-from sim_core.catalogue.engines import Engine, engine
+from sim_core.catalogue.engines import ServingEngine, engine
 from sim_core.catalogue.models import Model, changed_model, custom_model, model
 from sim_core.catalogue.reader import check_id
 from sim_core.fields.described import fields_of
@@ -427,14 +427,14 @@ def set_by_engine(name: str) -> dict[str, Any]:
     return {key: getattr(engine(name), key) if name else DEFAULTS[key] for key in ("policy", "token_budget")}
 
 
-def engine_of(scenario: Scenario) -> Engine | None:
+def named_engine(scenario: Scenario) -> ServingEngine | None:
     """Return the scenario's engine, if it names one."""
     return engine(scenario.engine) if scenario.engine else None
 
 
 def admission_of(scenario: Scenario) -> str:
     """Return the rule by which a scenario's engine admits requests."""
-    named = engine_of(scenario)
+    named = named_engine(scenario)
     return scenario.admission or (named.admission if named else "full_prompt")
 
 
@@ -442,7 +442,7 @@ def first_token_lag_of(scenario: Scenario) -> float:
     """Return how late a scenario's engine shows first tokens. [decode steps]"""
     if scenario.first_token_lag_steps is not None:
         return scenario.first_token_lag_steps
-    named = engine_of(scenario)
+    named = named_engine(scenario)
     return named.lag_steps(model_of(scenario).is_moe) if named else 0.0
 
 

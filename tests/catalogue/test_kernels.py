@@ -41,8 +41,11 @@ def test_experts_multiply_in_a_known_precision() -> None:
 
 
 def test_a_generation_without_a_row_takes_the_closest() -> None:
-    """By the tables: Ada has no attention of its own and takes Hopper's; it has products."""
+    """By the tables: Ada has no attention of its own and takes Hopper's; nor has Infinity Fabric a row."""
     assert kernels.attention("ada", "full", "fp8") == kernels.attention("hopper", "full", "fp8")
-    assert not kernels.is_measured("ada", "attention", "full-bf16")
-    assert kernels.is_measured("ada", "products", "fp8-block")
     assert kernels.all_reduce("infinity_fabric", 8) == kernels.all_reduce("nvlink4", 8)
+
+
+def test_the_largest_group_is_the_one_measured() -> None:
+    """Oracle: the column of devices; beyond it the products' note calls latencies extrapolated."""
+    assert max(int(row["devices"]) for row in kernels.table("all_reduce")) == kernels.LARGEST_GROUP

@@ -11,6 +11,7 @@ from sim_core.catalogue import kernels as measured
 from sim_core.catalogue.reader import preset_ids
 from sim_core.price.one_step import step_parts
 from sim_core.price.price import price_of
+from sim_core.price.work import layout_warnings
 from sim_core.questions.phases import pricing_of
 from sim_core.scenario.scenario import Scenario, accelerator_of
 
@@ -150,3 +151,13 @@ def test_no_factor_makes_a_kernel_faster_than_the_best():
     shares = [fast.dense.read_frac, fast.dense.peak_frac, fast.experts.peak_frac, *fast.attention[1:]]
     assert np.max(shares) == 0.97
     assert np.sort(shares)[-2] == 0.95
+
+
+def test_all_reduces_over_more_devices_than_measured_are_said_to_be_extrapolated():
+    """Oracle: the tables end at 8 devices; of two pools each may be wider."""
+    words = "extrapolated: they were measured on up to 8"
+    said = {tp: " ".join(layout_warnings(Scenario(tensor_parallel=tp))) for tp in (8, 16)}
+    assert words not in said[8]
+    assert f"over 16 devices are {words}" in said[16]
+    pools = Scenario(policy="disaggregated", tensor_parallel=2, decode_tensor_parallel=32)
+    assert f"over 32 devices are {words}" in " ".join(layout_warnings(pools))

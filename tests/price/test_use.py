@@ -60,7 +60,7 @@ def test_energy_is_no_second_cost():
     since idle devices draw a seventh of their power.
     """
     busy, calm = (point_of(run(Scenario(requests=300, arrival_per_s=rate))) for rate in (20.0, 0.2))
-    assert calm["power_w_per_accelerator"] < 0.35 * busy["power_w_per_accelerator"]
+    assert calm["power_w_per_accelerator"] < 0.4 * busy["power_w_per_accelerator"]
     money, energy = (calm[name] / busy[name] for name in ("usd_per_mtok", "joule_per_tok"))
     assert energy < 0.35 * money
 
