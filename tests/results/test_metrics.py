@@ -573,18 +573,18 @@ def test_saturation_under_every_policy(policy, changes):
 
 @pytest.mark.parametrize(("requests", "load", "least"), [(20_000, 1.05, 5), (200_000, 1.01, 4)])
 def test_a_load_just_above_what_the_engine_can_do_is_an_overload(requests, load, least):
-    """Oracle: the rate of an engine that is always busy, 21.15/s over 100,000 requests, and a little more.
+    """Oracle: the rate of an engine that is always busy, 20.17/s over 100,000 requests, and a little more.
 
-    Required of 5 seeds; measured of 15 and 36: 99% and 97%. TTFT is a minute then, and fewer than 2% more
+    Required of 5 seeds; measured: all of 15 and of 36. TTFT is a minute then, and fewer than 2% more
     arrive than finish.
     """
-    runs = (run(Scenario(requests=requests, arrival_per_s=load * 21.15, seed=seed)) for seed in range(5))
+    runs = (run(Scenario(requests=requests, arrival_per_s=load * 20.17, seed=seed)) for seed in range(5))
     assert sum(point_of(found)["saturated"] for found in runs) >= least
 
 
 def test_the_summary_says_that_a_queue_grows_by_half_a_percent():
-    """Oracle: 200,000 requests at 21.275/s: half of them wait for a minute, and each third for longer."""
-    found = run(Scenario(requests=200_000, arrival_per_s=21.275))
+    """Oracle: 200,000 requests at 20.29/s: half of them wait for 45 s, and each third for longer."""
+    found = run(Scenario(requests=200_000, arrival_per_s=20.29))
     ttft_s = found.first_token_s - found.arrival_s
     thirds = [float(np.median(part)) for part in np.array_split(ttft_s, 3)]
     assert thirds == sorted(thirds) and thirds[0] > 10
@@ -598,9 +598,9 @@ def test_the_summary_says_that_a_queue_grows_by_half_a_percent():
 def test_bursty_traffic_that_the_engine_keeps_up_with_is_no_overload(cv, load):
     """Oracle: 90 and 95% of what the engine can do are stable, however bursty. 2,000 requests, 20 seeds.
 
-    Measured over 200 seeds: at most 2.5%, where a cv of 3 makes the queue take 10,000 requests to settle.
+    Measured over 200 seeds: at most 4%, where a cv of 3 makes the queue take 10,000 requests to settle.
     """
-    scenario = Scenario(arrivals="gamma", arrival_cv=cv, requests=2000, arrival_per_s=load * 21.15)
+    scenario = Scenario(arrivals="gamma", arrival_cv=cv, requests=2000, arrival_per_s=load * 20.17)
     runs = (run(scenario.replace(seed=seed)) for seed in range(20))
     assert sum(point_of(found)["saturated"] for found in runs) <= 2
 
@@ -653,7 +653,11 @@ def test_closed_and_offline_are_never_saturated():
         ({"token_budget": 128}, "token_budget limits the running sequences to 128"),
         ({"policy": "static", "replicas": 2}, "dealt to the replicas in turn"),
         ({"accelerator": "jotunn8"}, "announced"),
-        ({"arrivals": "closed", "prompt_tokens": 9000, "output_tokens": 900}, "preemptions"),
+        ({"arrivals": "closed", "concurrency": 256, "output_tokens": 4000}, "preemptions"),
+        (
+            {"arrivals": "closed", "prompt_tokens": 9000, "output_tokens": 900, "admission": "first_chunk"},
+            "preemptions",
+        ),
         ({"output_tokens": 2000, "arrival_per_s": 3.0, "requests": 500}, "Not steady"),
     ],
     ids=lambda value: value.split()[0] if isinstance(value, str) else "",

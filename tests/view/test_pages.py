@@ -192,9 +192,11 @@ def test_a_changed_spec_can_be_taken_back() -> None:
     reset.click().run()
     assert healthy(app).session_state.scenario == Scenario(requests=300)
     app.run()
-    app.select_slider(key="in_hbm_gb").set_value(160.0).run()
+    own = catalogue.accelerator(Scenario().accelerator).hbm_gb
+    app.select_slider(key="in_hbm_gb").set_value(2 * own).run()
+    assert healthy(app).session_state.scenario == Scenario(requests=300, hbm_gb=2 * own)
     app.run()
-    app.select_slider(key="in_hbm_gb").set_value(85.5).run()
+    app.select_slider(key="in_hbm_gb").set_value(own).run()
     assert healthy(app).session_state.scenario == Scenario(requests=300)
 
 
