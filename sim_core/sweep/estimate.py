@@ -219,7 +219,7 @@ class Engine:
             return False
         bursts = self.scenario.arrival_cv**2 if self.scenario.arrivals == "gamma" else 1.0
         wait_s = rate_per_s * service_s**2 * (bursts + size.prompt_cv**2) / (2 * (1 - busy))
-        tail = max(math.log(busy / self.miss_frac), 0.0) if self.miss_frac else 10.0
+        tail = math.log(max(busy / self.miss_frac, 1.0)) if self.miss_frac else 10.0
         slack_s = self.ttft_s - self.lone_s(decodes) - wait_s * tail
         return slack_s >= 0 and all(
             self._is_full(decodes, places, slack_s) <= self.miss_frac

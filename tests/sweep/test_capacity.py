@@ -110,6 +110,14 @@ def test_the_estimate_knows_what_cannot_be() -> None:
     assert estimate_of(priced(single), requests_sent(single)) is None
 
 
+def test_prompts_that_cost_nothing_have_a_capacity() -> None:
+    """Oracle: the measured step takes 15.1 ms whatever is in it: an answer's tokens come so far apart."""
+    flat = Scenario(step_profile="1:15.1", max_batch=4, output_tokens=50, output_cv=0.0, slo_tpot_ms=30.0)
+    found = capacity(flat)
+    assert 0 < found["arrival_per_s"] <= 4 / (49 * 15.1e-3)
+    assert found["point"]["slo_tpot_ms_reached"] == pytest.approx(15.1, rel=0.05)
+
+
 def test_a_run_is_as_long_as_many_lives() -> None:
     """By hand: 30 requests for each that is served together, more than 20,000 where many are."""
     few, many = (best_within(load_scenario(link)) for link in ("", "replicas=8&max_batch=512&slo_tpot_ms=60"))
