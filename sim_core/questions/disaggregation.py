@@ -262,16 +262,25 @@ def _cell(two: Scenario) -> dict[str, Any]:
         top = saturation_per_s(one)
         one, two = (way.replace(requests=_enough(two, top)) for way in (one, two))
         ours = highest_per_s(one, top)
-        workers = two.prefill_workers + two.decode_workers
-        middle = min(max(round(matched(two).workers), 1), workers - 1)
-        counts = sorted({min(max(middle + more, 1), workers - 1) for more in NEAR})
-        tried = [split_of(two, count).replace(arrival_per_s=max(ours, SLOWEST * top)) for count in counts]
-        best = max(tried, key=lambda split: _point(run(split))["slo_attainment_frac"])
+        best = _best_split(two, max(ours, SLOWEST * top))
         theirs = highest_per_s(best, top)
     except ScenarioError as error:
         return {"feasible": False, "reason": str(error), "gain_frac": math.nan}
     found = {"one_per_s": ours, "two_per_s": theirs, "prefill_workers": best.prefill_workers}
     return {"feasible": True, "reason": ""} | found | {"gain_frac": gain_of(theirs, ours)}
+
+
+def _best_split(two: Scenario, rate_per_s: float) -> Scenario:
+    """Return the split near rate matching that keeps the limits best at a rate; of equals the nearest."""
+    workers, ideal = two.prefill_workers + two.decode_workers, matched(two).workers
+    middle = min(max(round(ideal), 1), workers - 1)
+    counts = sorted({min(max(middle + more, 1), workers - 1) for more in NEAR})
+    tried = [split_of(two, count).replace(arrival_per_s=rate_per_s) for count in counts]
+
+    def rank(split: Scenario) -> tuple[float, float]:
+        return _point(run(split))["slo_attainment_frac"], -abs(split.prefill_workers - ideal)
+
+    return max(tried, key=rank)
 
 
 def _enough(two: Scenario, top_per_s: float) -> int:

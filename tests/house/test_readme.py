@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from sim_core import Scenario, load_scenario, simulate, summarize
+from sim_core.catalogue.calibrations import calibration
 from sim_core.command.main import main
+from sim_core.evidence.errors import error_tables
 from sim_core.price.price import price_of
 from sim_core.scenario.profiles import read_profile
 from sim_core.scenario.scenario import accelerator_of, model_of
@@ -25,6 +27,7 @@ README = ROOT / "README.md"
 TEXT = README.read_text(encoding="utf-8")
 CONSOLE = re.compile(r"```console\n\$ python -m sim_core (.*)\n([^`]*)```")
 LEFT_OUT = "..."
+UNSEEN = ("accelerator", "model", "campaign")
 TOLERANCE = 0.02  # other processors round otherwise, and a scheduler may then decide otherwise
 
 
@@ -80,6 +83,36 @@ def test_the_worked_number() -> None:
     expected += [f"{many['output_tok_per_s']:,.0f} tokens"]
     words = " ".join(paragraph.split())
     assert [text for text in expected if text not in words] == []
+
+
+def test_the_stated_errors_are_those_of_the_calibration() -> None:
+    """Oracle: the table of errors in the calibration's file, to the digits that the paragraph prints."""
+    paragraph = next(part for part in TEXT.split("\n\n") if part.startswith("**How close it comes.**"))
+    errors = calibration("typical").errors["overall"]
+    seen, *unseen = (errors[name] for name in ("in sample", *(f"one {name} left out" for name in UNSEEN)))
+    expected = [f"{seen['rows']:,} published runs"]
+    expected += [
+        f"{seen['tpot_pct']:.1f}% for time per token and {seen['throughput_pct']:.1f}% for throughput"
+    ]
+    expected += [f"left out {found['tpot_pct']:.1f}% and {found['throughput_pct']:.1f}%" for found in unseen]
+    first = [f"{found['ttft_pct']:.0f}%" for found in (seen, *unseen)]
+    expected += [f"{', '.join(first[:-1])} and {first[-1]}"]
+    words = " ".join(paragraph.split()).replace("of the fit ", "").replace(" that published the run", "")
+    assert [text for text in expected if text not in words] == []
+
+
+@pytest.mark.parametrize(
+    ("title", "kind"),
+    [("one model left out", "model"), ("one accelerator left out", "accelerator"), ("in sample", "none")],
+)
+def test_the_benchmarks_tell_the_errors_of_today(title: str, kind: str) -> None:
+    """Oracle: `presets/validation/errors.toml` by family, the calibration's own table over all."""
+    text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    overall = calibration("typical").errors["overall"][title]
+    figures = [error_tables()[kind][family]["tpot_pct"] for family in ("dense", "moe", "mla")]
+    figures += [overall[f"{name}_pct"] for name in ("tpot", "ttft", "throughput")]
+    row = [title, *(f"{figure:.1f}" for figure in figures), f"{overall['rank']:g}"]
+    assert f"| {' | '.join(row)} |" in text
 
 
 def block(language: str, beginning: str) -> str:

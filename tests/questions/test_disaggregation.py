@@ -19,6 +19,7 @@ from sim_core.price.pools import one_pool_of
 from sim_core.questions import disaggregation
 from sim_core.scenario.link.page_settings import SETTINGS
 from sim_core.scenario.scenario import Scenario
+from sim_core.sweep.saturation import saturation_per_s
 from sim_core.view.disaggregation import figures as disaggregation_figures
 from sim_core.view.disaggregation import page
 from tests.visits import FINDING, address, finding, healthy, open_page, said
@@ -115,6 +116,19 @@ def test_the_map_compares_both_ways_cell_by_cell() -> None:
     for row in rows:
         assert row["gain_frac"] == pytest.approx(row["two_per_s"] / row["one_per_s"] - 1)
     assert rows[1]["gain_frac"] > 0.1  # long prompts and short answers are what splitting is for
+
+
+def test_the_map_takes_the_split_that_serves_most() -> None:
+    """Oracle: all splits by trying, within a step of the search (4%). At the rate of one pool three prefill
+    workers keep the limits as well as four, which serve more."""
+    base = Scenario(prompt_tokens=2000)
+    axes = disaggregation.LIMITS._replace(y_values=(2000,), x_values=(15, 20, 25))
+    for row in disaggregation.gain_map(base, axes):
+        two = disaggregation.split_of(base).replace(slo_tpot_ms=row["slo_tpot_ms"])
+        top = saturation_per_s(one_pool_of(two))
+        requests = disaggregation._enough(two, top)
+        splits = [disaggregation.split_of(two, count).replace(requests=requests) for count in (2, 3, 4, 5, 6)]
+        assert row["two_per_s"] > 0.95 * max(disaggregation.highest_per_s(split, top) for split in splits)
 
 
 def test_the_map_over_limits_rises_with_them() -> None:

@@ -18,6 +18,7 @@ from sim_core.catalogue.calibrations import calibration
 from sim_core.catalogue.engines import engines
 from sim_core.fields.field import FieldInfo
 from sim_core.price import price as prices
+from sim_core.price.use import IDLE_POWER_FRAC, POWER_FRAC
 from sim_core.questions import compare, design, sensitivity
 from sim_core.questions.shift.cluster import DEFAULT_SOURCES
 from sim_core.questions.teaching import lessons, rooms
@@ -69,6 +70,8 @@ def section(title: str) -> str:
     values |= {"{layer}": quantity(1e3 * host.prefill_layer_s, "ms")}
     values |= {"{engines}": "; ".join(map(comes_with, engines().values()))}
     values |= {"{capacity_requests}": f"{CAPACITY_REQUESTS:,}", "{seeds}": str(SEEDS)}
+    power = {"memory": POWER_FRAC["kv"], "waiting": POWER_FRAC["fixed"], "idle": IDLE_POWER_FRAC}
+    values |= {f"{{{name}_power}}": f"{100 * frac:.0f} %" for name, frac in power.items()}
     for name, value in values.items():
         text = text.replace(name, value)
     return text.strip()
