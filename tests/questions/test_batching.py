@@ -20,7 +20,7 @@ from sim_core.results.use import padding_frac
 from sim_core.scenario.link.load import load_scenario
 from sim_core.scenario.link.write import to_query
 from sim_core.scenario.ready import ready_scenarios
-from sim_core.scenario.scenario import Scenario
+from sim_core.scenario.scenario import Scenario, model_of
 from tests.loops import each
 
 FIXED = Scenario(prompt_cv=0.0, output_cv=0.0)
@@ -261,8 +261,9 @@ def test_small_budgets_cap_the_gap_and_cost_the_prompts() -> None:
 
 
 def test_the_switch_cost_is_the_scenarios() -> None:
-    """Oracle: without a fixed cost its share is 0; else the calibration's own."""
-    fitted_ms = 1e3 * calibration("typical").base.prefill_request_s
+    """Oracle: without a fixed cost its share is 0; else the calibration's own, a prompt and its layers."""
+    host = calibration("typical").base
+    fitted_ms = 1e3 * (host.prefill_request_s + model_of(SMALL).layers * host.prefill_layer_s)
     assert interference(SMALL, 8, 500).switch_ms == pytest.approx(fitted_ms)
     found = interference(SMALL.replace(prefill_switch_ms=0.0), 8, 500)
     assert found.switch_ms == 0 and {way.row["switch_frac"] for way in found.ways} == {0.0}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sim_core import load_scenario
-from sim_core.catalogue.calibrations import calibration
+from sim_core.catalogue.kernels import product
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.memory import DoesNotFit
 from sim_core.price.one_step import step_parts
@@ -134,11 +134,11 @@ def test_nothing_lies_above_its_roof() -> None:
 
 
 def test_the_reached_roof_lies_below_the_roof() -> None:
-    """Oracle: far from the ridge the calibration's shares of peak; the datasheet's is the roof."""
+    """Oracle: far from the ridge the shares of bf16 products on Hopper; the datasheet's is the roof."""
     scenario = load_scenario(LLAMA)
     far = np.array([1e-3, 1e6])
-    base = calibration("typical").base
-    reached = [base.weight_read_frac * 3.35e9, base.bf16_frac * 989e12]
+    dense = product("hopper", "bf16")
+    reached = [dense.read_frac * 3.35e9, dense.peak_frac * 989e12]
     assert phases.reached_roof(scenario, far) == pytest.approx(reached, rel=1e-3)
     sheet = scenario.replace(calibration="datasheet")
     middle = np.geomspace(0.1, 1e4, 50)
