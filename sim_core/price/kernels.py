@@ -18,7 +18,6 @@ from sim_core.catalogue.models import Model
 from sim_core.price.work import Layout, Work, attention_flop_per_s, precisions
 
 PCIE4_BYTE_PER_S = 32e9  # of 16 lanes, one way
-BEST_FRAC = 0.95  # no kernel of the tables reaches more of a large product, nor of bandwidth
 
 
 class Kernels(NamedTuple):
@@ -119,7 +118,7 @@ def _peak_ratio(part: Accelerator, arithmetic: str, dtype: str) -> float:
 def calibrated(kernels: Kernels, work: Work, constants: Constants) -> Kernels:
     """Return kernels as a calibration has them: its shares in their place, and its factors on their times.
 
-    A factor below 1 lifts a share to `BEST_FRAC` at most.
+    A factor below 1 lifts a share to 1 at most, the device's peak.
     """
     own, c = _stated(constants), constants
     dense, expert = own[work.dense_dtype], own[work.expert_dtype]
@@ -128,9 +127,9 @@ def calibrated(kernels: Kernels, work: Work, constants: Constants) -> Kernels:
         dense=_product(kernels.dense, dense, c),
         bf16=_product(kernels.bf16, own[work.head_dtype], c),
         experts=Experts(
-            kernels.experts.layer_s * c.launches_times,
-            kernels.experts.expert_s * c.launches_times,
-            _share(kernels.experts.read_frac, read, c.reads_times),
+            kernels.experts.layer_s * c.experts_times * c.launches_times,
+            kernels.experts.expert_s * c.experts_times * c.launches_times,
+            _share(kernels.experts.read_frac, read, c.experts_times * c.reads_times),
             _share(kernels.experts.peak_frac, expert, c.experts_times),
             kernels.experts.fill_tokens if fill is None else fill,
         ),
@@ -167,4 +166,4 @@ def _share(measured_frac: Amount, own_frac: Amount | None, times: float) -> Amou
     frac = measured_frac
     if own_frac is not None:
         frac = np.where(np.isnan(own_frac), measured_frac, own_frac)
-    return np.minimum(frac / times, np.maximum(frac, BEST_FRAC))
+    return np.minimum(frac / times, 1.0)

@@ -89,7 +89,7 @@ def factors(found: Fit) -> dict[str, FittedLever]:
     [
         ("compute", "dense", 1.4, {"prompt_tokens": 4000.0}),
         ("kv", "contexts", 2.0, {"prompt_tokens": 8000.0}),
-        ("steps", "launches", 4.0, {}),
+        ("launches", "launches", 3.0, {}),
         ("sequences", "sequence", 6.0, {"prompt_tokens": 200.0}),
         ("prompts", "prefill_request", 3.0, {"prompt_tokens": 300.0, "output_tokens": 50.0}),
         ("requests", "request_before", 6.0, {}),
@@ -151,7 +151,8 @@ def test_the_levers_are_those_that_act() -> None:
     assert levers["links"].constants == ("collective_gap", "links")
     assert levers["compute"].constants == ("dense",)
     experts = {lever.name: lever for lever in levers_of(BASE.replace(model="mixtral-8x7b"))}
-    assert experts["compute"].constants == ("dense", "experts")
+    assert experts["experts"].constants == ("experts",)
+    assert "experts" not in levers
 
 
 @pytest.mark.parametrize("planted_factor", [0.4, 1.0, 1.3, 30.0])

@@ -64,16 +64,18 @@ def levers_of(scenario: Scenario) -> tuple[Lever, ...]:
     """Return the levers that act on a scenario's steps."""
     model = model_of(scenario)
     layers = ("layer", "latent_layer") if model.attention == "mla" else ("layer",)
-    products = ("dense", "experts") if model.is_moe else ("dense",)
     found = [
         Lever("memory", "time of reading weights", ("reads",), 0.2),
         Lever("kv", "time of attention over contexts", ("contexts",), 0.3),
-        Lever("compute", "time of arithmetic in matrix products", products, 0.3),
-        Lever("steps", "fixed time of a step and its layers", ("step", *layers, "launches"), 0.6),
+        Lever("compute", "time of arithmetic in dense products", ("dense",), 0.3),
+        Lever("steps", "fixed time of a step and its layers", ("step", *layers), 0.6),
+        Lever("launches", "time of launching kernels", ("launches",), 0.5),
         Lever("sequences", "time of each sequence in a step", ("sequence",), 0.6),
         Lever("prompts", "fixed time of each prompt in a step", ("prefill_request", "prefill_layer"), 0.8),
         Lever("requests", "time between client and engine", ("request_before", "request_after"), 1.0),
     ]
+    if model.is_moe:
+        found.append(Lever("experts", "time of the experts", ("experts",), 0.5))
     if scenario.tensor_parallel > 1:
         found.append(Lever("links", "latency of collectives", ("collective_gap", "links"), 0.5))
     return tuple(found)
