@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 
+from sim_core.catalogue.models import Model
 from sim_core.catalogue.reader import load_preset, preset_ids
 from sim_core.fields.described import described
 
@@ -24,12 +25,17 @@ class ServingEngine:
     moe_first_token_lag_steps: float = described(
         "First token of a model with experts seen late", unit="steps", low=0.0, high=1000.0
     )
+    latent_first_token_lag_steps: float = described(
+        "First token of a model with latent attention seen late", unit="steps", low=0.0, high=1000.0
+    )
     source: str = described("Where the rules come from")
     notes: str = described("What to know", "")
 
-    def lag_steps(self, has_experts: bool) -> float:
-        """Return how many decode steps late a client sees a first token."""
-        return self.moe_first_token_lag_steps if has_experts else self.first_token_lag_steps
+    def lag_steps(self, item: Model) -> float:
+        """Return how many decode steps late a client sees a model's first token."""
+        if item.attention == "mla":
+            return self.latent_first_token_lag_steps
+        return self.moe_first_token_lag_steps if item.is_moe else self.first_token_lag_steps
 
 
 @cache
