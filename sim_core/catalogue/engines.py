@@ -28,6 +28,7 @@ class ServingEngine:
     latent_first_token_lag_steps: float = described(
         "First token of a model with latent attention seen late", unit="steps", low=0.0, high=1000.0
     )
+    sends_first_token_at_once: bool = described("Whether a first token waits for no streaming interval")
     source: str = described("Where the rules come from")
     notes: str = described("What to know", "")
 

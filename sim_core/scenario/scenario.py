@@ -442,7 +442,9 @@ def first_token_lag_of(scenario: Scenario) -> float:
 
 def steps_to_first_seen(scenario: Scenario) -> float:
     """Return after how many decode steps a client sees a first token: late, and with those sent along."""
-    return first_token_lag_of(scenario) + scenario.stream_interval_steps - 1
+    named = named_engine(scenario)
+    at_once = named is not None and named.sends_first_token_at_once
+    return first_token_lag_of(scenario) + (0 if at_once else scenario.stream_interval_steps - 1)
 
 
 def accelerator_of(scenario: Scenario) -> Accelerator:

@@ -100,6 +100,8 @@ def test_first_tokens_are_seen_late():
     np.testing.assert_array_equal(late.finished_s, plain.finished_s)
     np.testing.assert_allclose(late.first_token_s, plain.first_token_s + np.minimum(rest, 14) * pace_s)
     assert (rest < 14).any()
-    named = run(load_scenario(query, engine="tensorrt-llm"))
+    named = run(
+        load_scenario(query, engine="tensorrt-llm", stream_interval_steps=5)
+    )  # sends the first at once
     told = run(load_scenario(query, admission="reserve_output", first_token_lag_steps=10.0))
     np.testing.assert_array_equal(named.first_token_s, told.first_token_s)
