@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 
-from sim_core.catalogue.models import Model
 from sim_core.catalogue.reader import load_preset, preset_ids
 from sim_core.fields.described import described
 
@@ -32,11 +31,11 @@ class ServingEngine:
     source: str = described("Where the rules come from")
     notes: str = described("What to know", "")
 
-    def lag_steps(self, item: Model) -> float:
-        """Return how many decode steps late a client sees a model's first token."""
-        if item.attention == "mla":
+    def lag_steps(self, has_experts: bool, is_latent: bool = False) -> float:
+        """Return how many decode steps late a client sees a first token, by the kind of model."""
+        if is_latent:
             return self.latent_first_token_lag_steps
-        return self.moe_first_token_lag_steps if item.is_moe else self.first_token_lag_steps
+        return self.moe_first_token_lag_steps if has_experts else self.first_token_lag_steps
 
 
 @cache

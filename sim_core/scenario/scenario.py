@@ -437,7 +437,8 @@ def first_token_lag_of(scenario: Scenario) -> float:
     if scenario.first_token_lag_steps is not None:
         return scenario.first_token_lag_steps
     named = named_engine(scenario)
-    return named.lag_steps(model_of(scenario)) if named else 0.0
+    item = model_of(scenario)
+    return named.lag_steps(item.is_moe, item.attention == "mla") if named else 0.0
 
 
 def steps_to_first_seen(scenario: Scenario) -> float:
