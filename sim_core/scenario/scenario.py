@@ -335,7 +335,11 @@ class Scenario(EngineKeys):
         reads=parse_profile,
     )
     warmup_frac: float = _method(
-        "Warm-up left out", "Share of first requests left out of statistics", 0.1, low=0.0, high=0.9
+        "Warm-up left out",
+        "Share of first requests left out of statistics; 0 counts all, as tools do, a closed loop's last too",
+        0.1,
+        low=0.0,
+        high=0.9,
     )
 
     def __post_init__(self) -> None:
