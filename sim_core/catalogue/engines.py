@@ -24,11 +24,17 @@ class ServingEngine:
     moe_first_token_lag_steps: float = described(
         "First token of a model with experts seen late", unit="steps", low=0.0, high=1000.0
     )
+    latent_first_token_lag_steps: float = described(
+        "First token of a model with latent attention seen late", unit="steps", low=0.0, high=1000.0
+    )
+    sends_first_token_at_once: bool = described("Whether a first token waits for no streaming interval")
     source: str = described("Where the rules come from")
     notes: str = described("What to know", "")
 
-    def lag_steps(self, has_experts: bool) -> float:
-        """Return how many decode steps late a client sees a first token."""
+    def lag_steps(self, has_experts: bool, is_latent: bool = False) -> float:
+        """Return how many decode steps late a client sees a first token, by the kind of model."""
+        if is_latent:
+            return self.latent_first_token_lag_steps
         return self.moe_first_token_lag_steps if has_experts else self.first_token_lag_steps
 
 

@@ -341,7 +341,11 @@ class Scenario(EngineKeys):
         reads=parse_profile,
     )
     warmup_frac: float = _method(
-        "Warm-up left out", "Share of first requests left out of statistics", 0.1, low=0.0, high=0.9
+        "Warm-up left out",
+        "Share of first requests left out of statistics; 0 counts all, as tools do, a closed loop's last too",
+        0.1,
+        low=0.0,
+        high=0.9,
     )
 
     def __post_init__(self) -> None:
@@ -443,12 +447,15 @@ def first_token_lag_of(scenario: Scenario) -> float:
     if scenario.first_token_lag_steps is not None:
         return scenario.first_token_lag_steps
     named = named_engine(scenario)
-    return named.lag_steps(model_of(scenario).is_moe) if named else 0.0
+    item = model_of(scenario)
+    return named.lag_steps(item.is_moe, item.attention == "mla") if named else 0.0
 
 
 def steps_to_first_seen(scenario: Scenario) -> float:
     """Return after how many decode steps a client sees a first token: late, and with those sent along."""
-    return first_token_lag_of(scenario) + scenario.stream_interval_steps - 1
+    named = named_engine(scenario)
+    at_once = named is not None and named.sends_first_token_at_once
+    return first_token_lag_of(scenario) + (0 if at_once else scenario.stream_interval_steps - 1)
 
 
 def accelerator_of(scenario: Scenario) -> Accelerator:

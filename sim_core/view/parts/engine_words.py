@@ -17,10 +17,10 @@ def rules_words(policy: str, admission: str, token_budget: int, lag_steps: float
 
 def comes_with(named: ServingEngine) -> str:
     """Return an engine and the rules that it comes with."""
-    dense, experts = named.first_token_lag_steps, named.moe_first_token_lag_steps
-    words = rules_words(named.policy, named.admission, named.token_budget, dense)
-    more = f" ({number(experts)} steps late for models with experts)" if experts != dense else ""
-    return f"{named.name}: {words}{more}"
+    words = rules_words(named.policy, named.admission, named.token_budget, named.first_token_lag_steps)
+    late = named.moe_first_token_lag_steps, named.latent_first_token_lag_steps
+    more = f" (models with experts {number(late[0])}, with latent attention {number(late[1])} steps late)"
+    return f"{named.name}: {words}{more if any(late) else ''}"
 
 
 def set_words(scenario: Scenario) -> str:
