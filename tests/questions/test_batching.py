@@ -20,7 +20,7 @@ from sim_core.results.use import padding_frac
 from sim_core.scenario.link.load import load_scenario
 from sim_core.scenario.link.write import to_query
 from sim_core.scenario.ready import ready_scenarios
-from sim_core.scenario.scenario import Scenario, model_of
+from sim_core.scenario.scenario import Scenario
 from tests.loops import each
 
 FIXED = Scenario(prompt_cv=0.0, output_cv=0.0)
