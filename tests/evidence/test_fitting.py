@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sim_core import ScenarioError
-from sim_core.catalogue.calibrations import calibration, write_constants
+from sim_core.catalogue.calibrations import write_constants
 from sim_core.evidence.own.cases import (
     METRICS,
     Case,
@@ -18,7 +18,7 @@ from sim_core.evidence.own.cases import (
     median_error,
     predict_cases,
 )
-from sim_core.evidence.own.fit import Fit, FittedLever, fit, levers_of, speed_factor
+from sim_core.evidence.own.fit import Fit, FittedLever, fit, levers_of, own_constants, speed_factor
 from sim_core.evidence.own.formats.points import OwnPoint, OwnSteps
 from sim_core.evidence.own.steps import fit_steps, with_overhead
 from sim_core.price.price import price_of
@@ -61,6 +61,7 @@ def planted(
     constants: dict[str, float],
     clients: tuple[int, ...] = (1, 4, 16, 64, 128),
     steps_take: float = 1.0,
+    base: Scenario = BASE,
     **lengths: float,
 ) -> list[Case]:
     """Return closed loops as an engine with other constants would measure them, with noise."""
@@ -68,7 +69,7 @@ def planted(
     cases = []
     for count in clients:
         bare = point(arrivals="closed", concurrency=count, requests=10 * count, **lengths)
-        case = case_of(bare, BASE)
+        case = case_of(bare, base)
         values = predict_cases([case], constants, steps_take)[0]
         values = values * np.exp(NOISE * noise.standard_normal(values.size))
         known = dict(zip(METRICS, values.tolist(), strict=True)) | {"itl_ms": math.nan, "e2e_ms": math.nan}
@@ -85,20 +86,21 @@ def factors(found: Fit) -> dict[str, FittedLever]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("lever", "constant", "factor", "lengths"),
+    ("lever", "factor", "devices", "lengths"),
     [
-        ("compute", "dense", 1.4, {"prompt_tokens": 4000.0}),
-        ("kv", "contexts", 2.0, {"prompt_tokens": 8000.0}),
-        ("launches", "launches", 3.0, {}),
-        ("sequences", "sequence", 6.0, {"prompt_tokens": 200.0}),
-        ("prompts", "prefill_request", 3.0, {"prompt_tokens": 300.0, "output_tokens": 50.0}),
-        ("requests", "request_before", 6.0, {}),
+        ("compute", 1.4, 1, {"prompt_tokens": 4000.0}),
+        ("kv", 2.0, 1, {"prompt_tokens": 8000.0}),
+        ("launches", 3.0, 8, {}),  # on one device weights hide them
+        ("sequences", 6.0, 1, {"prompt_tokens": 200.0}),
+        ("prompts", 3.0, 1, {"prompt_tokens": 300.0, "output_tokens": 50.0}),
+        ("requests", 6.0, 1, {}),
     ],
 )
-def test_planted_constants_come_back(lever: str, constant: str, factor: float, lengths: dict) -> None:
-    """Oracle: the factor that the points were made with, where clients and lengths can show it."""
-    usual = {item.name: item.value for item in calibration("typical").constants}
-    cases = planted({constant: factor * usual[constant]}, (1, 2, 4, 8, 16, 32, 64, 128), **lengths)
+def test_planted_constants_come_back(lever: str, factor: float, devices: int, lengths: dict) -> None:
+    """Oracle: the factor that the points were made with, where devices, clients and lengths can show it."""
+    base = BASE.replace(tensor_parallel=devices)
+    logs = [math.log(factor) if item.name == lever else 0.0 for item in levers_of(base)]
+    cases = planted(own_constants(base, logs), (1, 2, 4, 8, 16, 32, 64, 128), base=base, **lengths)
     found = fit(cases)
     levers = factors(found)
     assert levers[lever].factor == pytest.approx(factor, rel=0.2)
