@@ -16,7 +16,7 @@ from sim_core.engine.kernels.clock import (
 )
 from sim_core.engine.kernels.gaps import count_own_gap, largest_gap_since
 from sim_core.engine.kernels.log import log_event
-from sim_core.engine.kernels.queue import append_to_queue, leave_running, return_to_queue
+from sim_core.engine.kernels.queue import append_to_queue, join_running, leave_running, return_to_queue
 from sim_core.engine.kernels.records import NOBODY, PREEMPTED, PREFILL_FIRST, ZERO
 
 
@@ -107,10 +107,15 @@ def complete(s, arrays, cost, rules, i):
 
 @inlined
 def complete_joining(s, arrays, cost, rules):
-    """Complete all requests that joined in this step, except a prompt that is still unfinished."""
+    """Complete all requests that joined in this step, except an unfinished prompt: it goes last."""
     i = s.joining
-    while i != NOBODY and i != s.partial:
+    while i != NOBODY:
         following = arrays.requests[i].next
-        complete(s, arrays, cost, rules, i)
+        if i != s.partial:
+            complete(s, arrays, cost, rules, i)
         i = following
+    if s.partial != NOBODY and s.partial != s.running_tail:
+        i = s.partial
+        leave_running(s, arrays.requests, i)
+        join_running(s, arrays.requests, i)
     s.joining = NOBODY

@@ -63,6 +63,10 @@ def has_room(s, arrays, rules, r, chunk, free_blocks):
     """
     if rules.admission == FIRST_CHUNK:
         return blocks_of(r.computed + chunk, rules.block_tokens) <= free_blocks
+    if rules.long_prompt_tokens > 0 and s.partial != NOBODY:
+        unfinished = arrays.requests[s.partial]
+        free_blocks += blocks_of(np.int64(unfinished.computed), rules.block_tokens)
+        free_blocks -= blocks_of(target_of(unfinished), rules.block_tokens)
     if blocks_of(target_of(r), rules.block_tokens) > free_blocks:
         return False
     if rules.admission == FULL_PROMPT or s.running == 0:

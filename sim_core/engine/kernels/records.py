@@ -138,6 +138,7 @@ class Rules(NamedTuple):
     output_limit: int  # longest answer that admission reserves; 0 = each one's own length
     max_running: int
     token_budget: int
+    long_prompt_tokens: int  # most tokens of one prompt in a step; 0 = no limit
     kv_blocks: int
     block_tokens: int
     swap: bool
