@@ -95,8 +95,8 @@ def _whole_prompts(scenario: Scenario, run: Run | None) -> list[str]:
         return []
     return [
         f"A prompt of {longest:,} tokens runs whole in one step, beyond token_budget "
-        f"({scenario.token_budget:,}): engines without chunked prefill refuse it. Raise `token_budget`, or set "
-        "`policy` to chunked."
+        f"({scenario.token_budget:,}): engines without chunked prefill refuse it. Raise `token_budget`, or "
+        "set `policy` to chunked."
     ]
 
 
