@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from functools import reduce
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,12 @@ README = ROOT / "README.md"
 TEXT = README.read_text(encoding="utf-8")
 CONSOLE = re.compile(r"```console\n\$ python -m sim_core (.*)\n([^`]*)```")
 LEFT_OUT = "..."
-UNSEEN = ("accelerator", "model", "campaign")
+LEFT_OUT_OF_FIT = {
+    "one accelerator left out": "accelerator left out of the fit",
+    "one model left out": "model left out",
+    "one campaign left out": "campaign that published the run left out",
+}
+FIGURE = r"\d[\d,.]*\d|\d"
 BENCHMARKS = ROOT / "benchmarks" / "README.md"
 FOLDS = {"one model left out": "model", "one accelerator left out": "accelerator", "in sample": "none"}
 TOLERANCE = 0.02  # other processors round otherwise, and a scheduler may then decide otherwise
@@ -71,37 +77,51 @@ def test_commands_print_what_is_shown(command: str, body: str) -> None:
 
 def test_the_worked_number() -> None:
     """Oracle: the cost model and the simulator, to the digits that the paragraph prints."""
-    paragraph = next(part for part in TEXT.split("\n\n") if part.startswith("**One number, worked.**"))
+    words = " ".join(TEXT.split())
+    assert [text for text in worked() if text not in words] == []
+
+
+def worked() -> list[str]:
+    """Return what the README works out, in its words."""
     one = load_scenario("arrivals=closed", concurrency=1)
     model, part = model_of(one), accelerator_of(one)
     read_gb = 2 * (model.total_params - model.embedding_params) / 1e9
-    metrics = {
-        scenario: summarize(simulate(scenario), scenario)["metrics"]
-        for scenario in (one, one.replace(calibration="datasheet"), one.replace(concurrency=64))
-    }
-    typical, datasheet, many = metrics.values()
-    expected = [f"{read_gb:.1f} GB", f"{part.hbm_gb_per_s / 1e3:.2f} TB/s", "bf16", "variation of 0.5"]
-    expected += [f"**{read_gb / part.hbm_gb_per_s * 1e3:.2f} ms**", f"{many['tpot_ms']['p50']:.1f} ms"]
-    expected += [f"**{found['tpot_ms']['p50']:.2f} ms**" for found in (typical, datasheet)]
-    expected += [f"{many['output_tok_per_s']:,.0f} tokens"]
-    words = " ".join(paragraph.split())
-    assert [text for text in expected if text not in words] == []
+    ways = (one, one.replace(calibration="datasheet"), one.replace(concurrency=64))
+    metrics = [summarize(simulate(scenario), scenario)["metrics"] for scenario in ways]
+    typical_ms, datasheet_ms, many_ms = (found["tpot_ms"]["p50"] for found in metrics)
+    tok_per_s = metrics[2]["output_tok_per_s"]
+    assert (part.hbm_gb_per_s, one.prompt_cv, one.weight_dtype) == (3350, 0.5, "bf16")
+    return [
+        f"in bf16 reads {read_gb:.1f} GB of weights",
+        "reads 3.35 TB/s",
+        f"{read_gb:.1f} / 3350 s = **{1e3 * read_gb / 3350:.2f} ms** after the last",
+        f"gets **{datasheet_ms:.2f} ms** by the datasheet",
+        f"**{typical_ms:.2f} ms** from a typical engine",
+        f"a token takes {many_ms:.1f} ms and the card gives {tok_per_s:,.0f} tokens a second",
+        "with a variation of 0.5",
+    ]
 
 
 def test_the_stated_errors_are_those_of_the_calibration() -> None:
     """Oracle: the table of errors in the calibration's file, to the digits that the paragraph prints."""
-    paragraph = next(part for part in TEXT.split("\n\n") if part.startswith("**How close it comes.**"))
+    words = " ".join(TEXT.split())
+    assert [text for text in errors_stated() if text not in words] == []
+
+
+def errors_stated() -> list[str]:
+    """Return what the README says of the errors of the typical calibration, in its words."""
     errors = calibration("typical").errors["overall"]
-    seen, *unseen = (errors[name] for name in ("in sample", *(f"one {name} left out" for name in UNSEEN)))
-    expected = [f"{seen['rows']:,} published runs"]
-    expected += [
-        f"{seen['tpot_pct']:.1f}% for time per token and {seen['throughput_pct']:.1f}% for throughput"
+    seen = errors["in sample"]
+    first = [f"{errors[name]['ttft_pct']:.0f}%" for name in ("in sample", *LEFT_OUT_OF_FIT)]
+    return [
+        f"fitted to {seen['rows']:,} published runs",
+        f"is {seen['tpot_pct']:.1f}% for time per token and {seen['throughput_pct']:.1f}% for throughput",
+        *(
+            f"with the {words} {errors[name]['tpot_pct']:.1f}% and {errors[name]['throughput_pct']:.1f}%"
+            for name, words in LEFT_OUT_OF_FIT.items()
+        ),
+        f"is weaker: {', '.join(first[:-1])} and {first[-1]}",
     ]
-    expected += [f"left out {found['tpot_pct']:.1f}% and {found['throughput_pct']:.1f}%" for found in unseen]
-    first = [f"{found['ttft_pct']:.0f}%" for found in (seen, *unseen)]
-    expected += [f"{', '.join(first[:-1])} and {first[-1]}"]
-    words = " ".join(paragraph.split()).replace("of the fit ", "").replace(" that published the run", "")
-    assert [text for text in expected if text not in words] == []
 
 
 @each(FOLDS)
@@ -176,8 +196,18 @@ def refreshed(match: re.Match) -> str:
     return f"```console\n$ python -m sim_core {command}\n" + "\n".join(actual) + "\n```"
 
 
+def with_figures(text: str, sentence: str) -> str:
+    """Return a text in which a sentence has its figures of today, wherever its lines break."""
+    plain = map(re.escape, re.split(FIGURE, sentence))
+    pattern = f"(?:{FIGURE})".join(plain).replace(r"\ ", r"\s+")
+    figures = iter(re.findall(FIGURE, sentence))
+    return re.sub(pattern, lambda found: re.sub(FIGURE, lambda _: next(figures), found[0]), text)
+
+
 if __name__ == "__main__":
-    README.write_text(CONSOLE.sub(refreshed, TEXT), encoding="utf-8")
+    README.write_text(
+        reduce(with_figures, (*worked(), *errors_stated()), CONSOLE.sub(refreshed, TEXT)), encoding="utf-8"
+    )
     table = re.sub(
         rf"\| ({'|'.join(FOLDS)}) \|.*", lambda row: error_row(row[1]), BENCHMARKS.read_text("utf-8")
     )

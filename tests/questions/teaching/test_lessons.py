@@ -16,6 +16,8 @@ from sim_core.catalogue.lessons import LessonStep, check_step
 from sim_core.command.main import main
 from sim_core.engine.run import run
 from sim_core.fields.errors import ScenarioError
+from sim_core.price.price import price_of
+from sim_core.questions.shift.cluster import reallocation_s
 from sim_core.questions.teaching import lessons
 from sim_core.results.metrics import point_of
 from sim_core.scenario.link.load import load_scenario
@@ -74,6 +76,25 @@ def test_measures_are_the_metrics() -> None:
     step = catalogue.lesson("02-the-roofline").steps[0]
     point = point_of(run(load_scenario(step.scenario, concurrency=64)))
     assert lessons.figure_at(step, "64") == pytest.approx(100 * point["mfu_frac"])
+
+
+def words_of(lesson: str, number: int) -> str:
+    """Return what a step tells engineers."""
+    return catalogue.lesson(lesson).steps[number - 1].engineer
+
+
+def test_figures_that_texts_state_are_those_of_the_simulator() -> None:
+    """Oracle: the run that each text is about, and the price list's own KV cache."""
+    one, many = (point_of(run(load_scenario("arrivals=closed", concurrency=count))) for count in (1, 64))
+    assert "two thirds of it at batch 1" in words_of("02-the-roofline", 2)
+    assert one["mbu_frac"] == pytest.approx(2 / 3, rel=0.05)
+    assert "already a third arithmetic" in words_of("03-why-batching-works", 2)
+    assert many["share_compute"] == pytest.approx(1 / 3, rel=0.1)
+    cache = load_scenario(catalogue.lesson("05-the-kv-cache").steps[0].scenario)
+    kv_bytes = price_of(cache).kv_blocks * cache.kv_block_tokens * 131_072
+    assert f"about {kv_bytes / 1e9:.0f} GB are left" in words_of("05-the-kv-cache", 1)
+    shifting = load_scenario(catalogue.lesson("11-traffic-that-shifts").steps[0].scenario)
+    assert f"Reallocation {reallocation_s(shifting):.0f} s" in words_of("11-traffic-that-shifts", 1)
 
 
 def made(**changes) -> LessonStep:
