@@ -13,7 +13,7 @@ from sim_core.catalogue.benchmarks import (
     published,
     published_check,
 )
-from sim_core.catalogue.engines import Engine, engine, engines
+from sim_core.catalogue.engines import ServingEngine, engine, engines
 from sim_core.catalogue.lessons import Lesson, LessonStep, glossary, lesson, lessons
 from sim_core.catalogue.models import Model, model, models
 from sim_core.catalogue.reader import preset_ids
@@ -24,12 +24,12 @@ __all__ = [
     "Benchmark",
     "Check",
     "CheckedSystem",
-    "Engine",
     "LatencyLimit",
     "Lesson",
     "LessonStep",
     "Model",
     "PublishedSpread",
+    "ServingEngine",
     "WorkloadPreset",
     "accelerator",
     "accelerators",

@@ -12,7 +12,7 @@ from sim_core.fields.described import described
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Engine:
+class ServingEngine:
     """The rules of one serving engine as it comes; the scenario's keys of the same names hold them."""
 
     id: str
@@ -24,21 +24,27 @@ class Engine:
     moe_first_token_lag_steps: float = described(
         "First token of a model with experts seen late", unit="steps", low=0.0, high=1000.0
     )
+    latent_first_token_lag_steps: float = described(
+        "First token of a model with latent attention seen late", unit="steps", low=0.0, high=1000.0
+    )
+    sends_first_token_at_once: bool = described("Whether a first token waits for no streaming interval")
     source: str = described("Where the rules come from")
     notes: str = described("What to know", "")
 
-    def lag_steps(self, has_experts: bool) -> float:
-        """Return how many decode steps late a client sees a first token."""
+    def lag_steps(self, has_experts: bool, is_latent: bool = False) -> float:
+        """Return how many decode steps late a client sees a first token, by the kind of model."""
+        if is_latent:
+            return self.latent_first_token_lag_steps
         return self.moe_first_token_lag_steps if has_experts else self.first_token_lag_steps
 
 
 @cache
-def engines() -> Mapping[str, Engine]:
+def engines() -> Mapping[str, ServingEngine]:
     """Return all engines by id, in alphabetical order."""
     return MappingProxyType({name: engine(name) for name in preset_ids("engines")})
 
 
 @cache
-def engine(name: str) -> Engine:
+def engine(name: str) -> ServingEngine:
     """Return one engine by id."""
-    return load_preset("engines", name, Engine)
+    return load_preset("engines", name, ServingEngine)

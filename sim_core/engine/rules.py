@@ -160,11 +160,15 @@ def counted_requests(scenario: Scenario, count: int) -> tuple[int, int] | None:
     """Return the range of requests that statistics use, of `count` that were not rejected.
 
     After the warm-up, and in a closed loop without those that end in the drain. None stands for the whole
-    run: offline, and where the range would be empty.
+    run: offline, where the range would be empty, and in a closed loop without a warm-up, in which benchmark
+    tools count every request.
     """
+    closed = scenario.arrivals == "closed"
+    if scenario.arrivals == "offline" or (closed and scenario.warmup_frac == 0):
+        return None
     first = int(scenario.warmup_frac * count)
-    last = count - scenario.concurrency if scenario.arrivals == "closed" else count
-    return (first, last) if scenario.arrivals != "offline" and last > first else None
+    last = count - scenario.concurrency if closed else count
+    return (first, last) if last > first else None
 
 
 def window_is_too_short(

@@ -1,7 +1,7 @@
 """Rows to numbers: percentiles, throughput, goodput, what binds, and how sure a percentile is.
 
 The definitions are the Method page's. Latencies are the client's; statistics leave out the warm-up, and
-in a closed loop the drain after the last arrival.
+in a closed loop with one the drain after the last arrival.
 """
 
 from __future__ import annotations

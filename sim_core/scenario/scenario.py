@@ -22,7 +22,7 @@ from sim_core.catalogue.calibrations import (
     calibration,
     check_constants,
 )
-from sim_core.catalogue.engines import Engine, engine
+from sim_core.catalogue.engines import ServingEngine, engine
 from sim_core.catalogue.models import Model, changed_model, custom_model, model
 from sim_core.catalogue.reader import check_id
 from sim_core.fields.described import fields_of
@@ -341,7 +341,11 @@ class Scenario(EngineKeys):
         reads=parse_profile,
     )
     warmup_frac: float = _method(
-        "Warm-up left out", "Share of first requests left out of statistics", 0.1, low=0.0, high=0.9
+        "Warm-up left out",
+        "Share of first requests left out of statistics; 0 counts all, as tools do, a closed loop's last too",
+        0.1,
+        low=0.0,
+        high=0.9,
     )
 
     def __post_init__(self) -> None:
@@ -427,14 +431,14 @@ def set_by_engine(name: str) -> dict[str, Any]:
     return {key: getattr(engine(name), key) if name else DEFAULTS[key] for key in ("policy", "token_budget")}
 
 
-def engine_of(scenario: Scenario) -> Engine | None:
+def named_engine(scenario: Scenario) -> ServingEngine | None:
     """Return the scenario's engine, if it names one."""
     return engine(scenario.engine) if scenario.engine else None
 
 
 def admission_of(scenario: Scenario) -> str:
     """Return the rule by which a scenario's engine admits requests."""
-    named = engine_of(scenario)
+    named = named_engine(scenario)
     return scenario.admission or (named.admission if named else "full_prompt")
 
 
@@ -442,13 +446,16 @@ def first_token_lag_of(scenario: Scenario) -> float:
     """Return how late a scenario's engine shows first tokens. [decode steps]"""
     if scenario.first_token_lag_steps is not None:
         return scenario.first_token_lag_steps
-    named = engine_of(scenario)
-    return named.lag_steps(model_of(scenario).is_moe) if named else 0.0
+    named = named_engine(scenario)
+    item = model_of(scenario)
+    return named.lag_steps(item.is_moe, item.attention == "mla") if named else 0.0
 
 
 def steps_to_first_seen(scenario: Scenario) -> float:
     """Return after how many decode steps a client sees a first token: late, and with those sent along."""
-    return first_token_lag_of(scenario) + scenario.stream_interval_steps - 1
+    named = named_engine(scenario)
+    at_once = named is not None and named.sends_first_token_at_once
+    return first_token_lag_of(scenario) + (0 if at_once else scenario.stream_interval_steps - 1)
 
 
 def accelerator_of(scenario: Scenario) -> Accelerator:

@@ -339,11 +339,14 @@ def test_preemption_loses_nothing(policy, preemption):
 
 def test_a_full_cache_binds_and_more_memory_frees():
     """Oracle: capacity. Some 32 requests of 12,000 + 1,000 tokens fit; 48 clients keep it full and preempt.
-    With twice the room (an fp8 cache) nothing of it is left."""
+    With twice the room (an fp8 cache) nothing of it is left. If first chunks are let in, far more is."""
     scenario = load_scenario("kv-pressure")
     tight, roomy = point(scenario), point(scenario, kv_dtype="fp8")
     assert tight["limit"] == "kv_capacity"
-    assert tight["preemptions"] > 100
+    assert 10 < tight["preemptions"] < 100
+    early = point(scenario, admission="first_chunk")
+    assert early["preemptions"] > 1000
+    assert early["output_tok_per_s"] < 0.6 * tight["output_tok_per_s"]
     assert tight["kv_used_frac"] > 0.95
     assert roomy["limit"] != "kv_capacity"
     assert roomy["preemptions"] == 0
@@ -352,8 +355,9 @@ def test_a_full_cache_binds_and_more_memory_frees():
 
 def test_recomputing_costs_more_than_swapping_here():
     """Oracle: 12,000 tokens of KV cache, 131 kB each, take 25 ms over a 64 GB/s host link; their prompt takes
-    over 200 ms to compute. So swapping keeps throughput where recomputing loses a third of it."""
-    scenario = load_scenario("kv-pressure")
+    over 200 ms to compute. So swapping keeps throughput where recomputing loses a third of it, if requests
+    are admitted before all of their prompt fits."""
+    scenario = load_scenario("kv-pressure", admission="first_chunk")
     ample = point(scenario, concurrency=24)["output_tok_per_s"]
     assert point(scenario, preemption="swap")["output_tok_per_s"] > 0.9 * ample
     assert point(scenario, preemption="recompute")["output_tok_per_s"] < 0.7 * ample

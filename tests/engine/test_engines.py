@@ -91,7 +91,8 @@ def test_what_reserves_whole_answers_never_preempts():
 def test_first_tokens_are_seen_late():
     """Oracle: by hand. Ten decode steps late at an answer's own pace, a streaming interval of 5 another four;
     ends stay, and no first token is seen after its end."""
-    query = "model=qwen3-235b-a22b&tensor_parallel=8&requests=40&output_tokens=30&output_cv=0.8"
+    query = "model=deepseek-r1&accelerator=h200&tensor_parallel=8&weight_dtype=native&requests=40"
+    query += "&output_tokens=30&output_cv=0.8"
     plain = run(load_scenario(query))
     late = run(load_scenario(query, first_token_lag_steps=10.0, stream_interval_steps=5))
     rest = plain.output_tokens - 1
@@ -99,6 +100,8 @@ def test_first_tokens_are_seen_late():
     np.testing.assert_array_equal(late.finished_s, plain.finished_s)
     np.testing.assert_allclose(late.first_token_s, plain.first_token_s + np.minimum(rest, 14) * pace_s)
     assert (rest < 14).any()
-    named = run(load_scenario(query, engine="tensorrt-llm"))
+    named = run(
+        load_scenario(query, engine="tensorrt-llm", stream_interval_steps=5)
+    )  # sends the first at once
     told = run(load_scenario(query, admission="reserve_output", first_token_lag_steps=10.0))
     np.testing.assert_array_equal(named.first_token_s, told.first_token_s)

@@ -138,18 +138,20 @@ def test_idle_devices_are_counted_not_pools(
 
 
 @pytest.mark.parametrize(
-    ("requests", "blocks", "blocked"),
+    ("requests", "blocks", "admission", "blocked"),
     [
-        ("0:1000:1x4", 10_000, False),  # the budget of 512 tokens makes them wait, not the memory
-        ("0:1000:1x2", 80, False),  # the head's next chunk fits, if not its whole prompt
-        ("0:1000:1,0:1000:200,0:1000:1", 80, True),  # once the second decodes, it leaves the third no room
+        ("0:1000:1x4", 10_000, "full_prompt", False),  # the budget of 512 tokens makes them wait
+        ("0:1000:1x2", 80, "first_chunk", False),  # the head's next chunk fits, if not its whole prompt
+        ("0:1000:1x2", 80, "full_prompt", True),
+        ("0:1000:1,0:1000:200,0:1000:1", 80, "first_chunk", True),  # once the second decodes, no chunk fits
     ],
 )
 def test_who_waits_for_the_token_budget_is_not_blocked_by_kv(
-    capsys: pytest.CaptureFixture, requests: str, blocks: int, blocked: bool
+    capsys: pytest.CaptureFixture, requests: str, blocks: int, admission: str, blocked: bool
 ) -> None:
     """Oracle: by hand: 512 tokens are 32 blocks of 16, a whole prompt is 63."""
     query = f"arrivals=trace&request_list={requests}&token_budget=512&warmup_frac=0"
+    query += f"&admission={admission}"
     found = limits_of(capsys, f"{query}&step_profile={STEPS},blocks:{blocks},block_tokens:16")
     assert (found["limits"]["kv_blocked_frac"] > 0) == blocked
     assert found["limits"]["batch_blocked_frac"] == 0

@@ -752,3 +752,15 @@ def test_a_table_in_which_nothing_finished_is_refused():
         empty.attrs = {}
         with pytest.raises(ScenarioError, match="nothing to summarize"):
             summarize(empty, Scenario())
+
+
+def test_a_closed_loop_without_a_warm_up_counts_all_requests() -> None:
+    """Oracle: the mean over all rows, as tools have it; with a warm-up the drain is left out."""
+    scenario = load_scenario("arrivals=closed&concurrency=12&requests=102&warmup_frac=0")
+    found = run(scenario)
+    point = point_of(found)
+    assert point["e2e_ms_mean"] == pytest.approx(1e3 * (found.finished_s - found.arrival_s).mean())
+    assert point["e2e_ms_n"] == 102
+    span_s = found.finished_s.max() - found.arrival_s.min()
+    assert point["output_tok_per_s"] == pytest.approx(found.output_tokens.sum() / span_s)
+    assert point_of(run(scenario.replace(warmup_frac=0.1)))["e2e_ms_n"] == 102 - 10 - 12

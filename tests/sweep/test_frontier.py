@@ -126,7 +126,7 @@ def test_what_saturates_is_what_an_overloaded_engine_finishes(policy, changes):
 
 def test_saturation_does_not_stop_where_preemptions_begin():
     """Oracle: runs. With the batch full this engine thrashes; with fewer clients it does much more."""
-    scenario = load_scenario("kv-pressure")
+    scenario = load_scenario("kv-pressure", admission="first_chunk")
     rates = [
         answer_of(run(scenario.replace(concurrency=clients))).request_per_s for clients in (8, 16, 24, 32, 48)
     ]
@@ -395,7 +395,7 @@ def test_capacity_counts_rejected_requests_by_the_percentile():
 
 def test_capacity_beyond_what_a_full_batch_sustains():
     """Oracle: runs. With loose limits an engine that thrashes when full takes more than it does then."""
-    scenario = load_scenario("kv-pressure", requests=20_000)
+    scenario = load_scenario("kv-pressure", admission="first_chunk", requests=20_000)
     found = capacity(scenario.replace(slo_tpot_ms=1e5, slo_ttft_ms=1e7))
     full = scenario.replace(concurrency=128, requests=2000)
     assert found["arrival_per_s"] > 1.1 * answer_of(run(full)).request_per_s

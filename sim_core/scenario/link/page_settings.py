@@ -87,6 +87,7 @@ class PageSettings:
             "preemption": "Out of KV cache",
             "interference": "Interference",
             "endings": "Irregular endings",
+            "engines": "Engines",
         },
     )
     rows: str = _batching("slots", "Rows", choices={"slots": "by slot", "requests": "by request"})

@@ -11,6 +11,7 @@ from sim_core.fields.texts import counted
 from sim_core.scenario.scenario import DIMENSIONS, FIELDS, Scenario, arithmetic_dtype, model_of
 from sim_core.view.drawing.words import duration, number, percent, quantity
 from sim_core.view.parts.controls import E6, E12, POWERS, RATES, SPECS, count, decades, ladder, select, spec
+from sim_core.view.parts.engine_words import set_words
 from sim_core.view.parts.lengths import lengths
 from sim_core.view.session import shell, state
 
@@ -103,6 +104,8 @@ def _engine(scenario: Scenario) -> None:
     heading("Engine")
     names = {name: item.name for name, item in catalogue.engines().items()}
     select("engine", ["", *names], lambda name: names.get(name, "as set by its parts"), hide=True)
+    if scenario.engine:
+        st.caption(set_words(scenario))
     select("policy")
     ladder("max_batch", POWERS[:12], number)
     if scenario.policy == "static":

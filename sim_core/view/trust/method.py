@@ -15,6 +15,7 @@ import streamlit as st
 
 from sim_core import catalogue
 from sim_core.catalogue.calibrations import calibration
+from sim_core.catalogue.engines import engines
 from sim_core.fields.field import FieldInfo
 from sim_core.price import price as prices
 from sim_core.questions import compare, design, sensitivity
@@ -27,6 +28,7 @@ from sim_core.sweep.ranges import SEEDS
 from sim_core.traffic import draws
 from sim_core.view.drawing.figures import LIMITS
 from sim_core.view.drawing.words import number, quantity
+from sim_core.view.parts.engine_words import comes_with
 from sim_core.view.parts.views import tabs
 
 _TEXT = (Path(__file__).parent / "method.md").read_text(encoding="utf-8")
@@ -65,6 +67,7 @@ def section(title: str) -> str:
     host = calibration("typical").base
     values = {"{switch}": quantity(1e3 * host.prefill_request_s, "ms")}
     values |= {"{layer}": quantity(1e3 * host.prefill_layer_s, "ms")}
+    values |= {"{engines}": "; ".join(map(comes_with, engines().values()))}
     values |= {"{capacity_requests}": f"{CAPACITY_REQUESTS:,}", "{seeds}": str(SEEDS)}
     for name, value in values.items():
         text = text.replace(name, value)

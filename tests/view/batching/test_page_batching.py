@@ -15,10 +15,13 @@ import pytest
 
 from sim_core import Scenario, ScenarioError, load_scenario
 from sim_core.command.main import main
+from sim_core.engine.run import run
 from sim_core.evidence import trust
 from sim_core.questions.experiments import endings as endings_experiment
 from sim_core.questions.experiments import waiting as waiting_experiment
+from sim_core.questions.experiments.engines import engine_runs
 from sim_core.questions.experiments.preemption import crossover, mean_context
+from sim_core.results.metrics import point_of
 from sim_core.results.timeline import POLICIES, logged_scenario, timelines
 from sim_core.scenario.link.page_settings import SETTINGS
 from sim_core.scenario.ready import ready_scenario, ready_scenarios
@@ -26,6 +29,7 @@ from sim_core.view.batching import page as batching
 from sim_core.view.batching import request_editor
 from sim_core.view.batching.endings import _ending_trust
 from sim_core.view.batching.waiting import _wait_trust
+from sim_core.view.parts.engine_words import set_words
 from tests.places import ROOT
 from tests.visits import APP, FINDING, address, healthy, open_page, said
 
@@ -270,3 +274,30 @@ def test_a_stretch_behind_the_end_of_the_run_shows_its_last_one(from_s: str) -> 
     app = healthy(visit(**query))
     [drawing] = [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
     assert any(len(trace.get("x") or ()) for trace in drawing["data"])
+
+
+def test_the_engines_run_the_same_requests_by_their_rules() -> None:
+    """Oracle: presets/engines, and runs of the three links. A rule that the scenario names does not count."""
+    scenario = load_scenario("kv-pressure", requests=200, admission="first_chunk")
+    found = engine_runs(scenario)
+    assert [row["admission"] for row in found.rows] == ["reserve_share", "reserve_output", "full_prompt"]
+    for row in found.rows:
+        alone = load_scenario("kv-pressure", requests=200, engine=row["engine"])
+        assert row["output_tok_per_s"] == point_of(run(alone))["output_tok_per_s"]
+    assert found.row("tensorrt-llm")["preemptions"] == 0
+
+
+def test_the_sidebar_says_what_the_engine_has_set() -> None:
+    """Oracle: presets/engines; a rule that is set otherwise is counted as one's own."""
+    assert set_words(Scenario()) == ""
+    named = load_scenario("engine=tensorrt-llm&model=qwen3-235b-a22b&tensor_parallel=8")
+    assert set_words(named) == (
+        "TensorRT-LLM: chunked, admission by prompt and whole answer, 8,192 tokens a step, "
+        "first tokens seen 2 steps late."
+    )
+    changed = load_scenario("engine=sglang&policy=chunked")
+    assert set_words(changed).startswith(
+        "SGLang (1 rule of your own): chunked, admission by prompt and a share"
+    )
+    captions = [caption.value for caption in healthy(open_page(APP, engine="sglang")).caption]
+    assert set_words(load_scenario("engine=sglang")) in captions

@@ -1,0 +1,36 @@
+"""Engines in words: what the choice of one sets."""
+
+from __future__ import annotations
+
+from sim_core.catalogue.engines import ServingEngine
+from sim_core.fields.texts import counted
+from sim_core.scenario.scenario import FIELDS, Scenario, admission_of, first_token_lag_of, named_engine
+from sim_core.view.drawing.words import number
+
+
+def rules_words(policy: str, admission: str, token_budget: int, lag_steps: float) -> str:
+    """Return an engine's rules as part of a sentence."""
+    names = FIELDS["policy"].label_of(policy), FIELDS["admission"].label_of(admission)
+    seen = f"{number(lag_steps)} steps late" if lag_steps else "at once"
+    return f"{names[0]}, admission by {names[1]}, {token_budget:,} tokens a step, first tokens seen {seen}"
+
+
+def comes_with(named: ServingEngine) -> str:
+    """Return an engine and the rules that it comes with."""
+    words = rules_words(named.policy, named.admission, named.token_budget, named.first_token_lag_steps)
+    late = named.moe_first_token_lag_steps, named.latent_first_token_lag_steps
+    more = f" (models with experts {number(late[0])}, with latent attention {number(late[1])} steps late)"
+    return f"{named.name}: {words}{more if any(late) else ''}"
+
+
+def set_words(scenario: Scenario) -> str:
+    """Return what the choice of a scenario's engine has set, and which of its rules are set otherwise."""
+    named = named_engine(scenario)
+    if named is None:
+        return ""
+    rules = scenario.policy, admission_of(scenario), scenario.token_budget, first_token_lag_of(scenario)
+    usual = named.policy, named.admission, named.token_budget, rules[3]
+    own = sum(rule != came for rule, came in zip(rules, usual, strict=True))
+    own += scenario.first_token_lag_steps is not None
+    with_own = f" ({counted(own, 'rule')} of your own)" if own else ""
+    return f"{named.name}{with_own}: {rules_words(*rules)}."
