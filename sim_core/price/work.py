@@ -14,7 +14,7 @@ from sim_core.catalogue.accelerators import DTYPES, Accelerator
 from sim_core.catalogue.kernels import LARGEST_GROUP
 from sim_core.catalogue.models import Model
 from sim_core.fields.errors import ScenarioError
-from sim_core.scenario.scenario import FIELDS, Scenario, model_of
+from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of, model_of
 
 # 4-bit weights carry an 8-bit scale per 32 values (OCP Microscaling formats, 2023); NVFP4, per 16, adds 6%.
 BYTES_PER_VALUE = MappingProxyType({"bf16": 2.0, "fp8": 1.0, "fp4": 0.5 + 1 / 32})
@@ -114,7 +114,7 @@ def padded(model: Model, tensor_parallel: int) -> Model:
 
 def layout_warnings(scenario: Scenario) -> list[str]:
     """Return what a reader of a prediction should know of how the model is divided."""
-    model = model_of(scenario)
+    model, part = model_of(scenario), accelerator_of(scenario)
     pools = (scenario.prefill_tensor_parallel, scenario.decode_tensor_parallel) if scenario.split else ()
     groups = {devices or scenario.tensor_parallel for devices in pools} or {scenario.tensor_parallel}
     wide = [
@@ -122,12 +122,23 @@ def layout_warnings(scenario: Scenario) -> list[str]:
         for tp in sorted(groups)
         if tp > LARGEST_GROUP
     ]
-    return wide + [
+    notes = [
         f"{model.name} has {model.heads} attention heads, filled up to {padded(model, tp).heads} to divide "
         f"among {tp} devices; vLLM and SGLang refuse that on GPUs."
         for tp in sorted(groups)
         if model.heads % tp
     ]
+    links = {tp: part.link(tp).byte_per_s / 1e9 for tp in sorted(groups) if tp > 1 and part.link_gb_per_s}
+    whole = f"Of {part.name}'s {part.link_gb_per_s or 0.0:g} GB/s of links"
+    return (
+        wide
+        + notes
+        + [
+            f"{whole}, {tp} devices use {used:g} ({part.link_shape})."
+            for tp, used in links.items()
+            if used < (part.link_gb_per_s or 0.0)
+        ]
+    )
 
 
 def group_sizes(model: Model, expert_parallel: int) -> list[int]:

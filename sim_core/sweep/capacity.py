@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from sim_core.engine.run import run
 from sim_core.engine.work import affordable, kept
+from sim_core.price.memory import DoesNotFit
 from sim_core.price.priced import priced
 from sim_core.results.metrics import point_of
 from sim_core.scenario.profiles import EngineProfile
@@ -224,7 +225,7 @@ def _best_count(scenario: Scenario, profile: EngineProfile | None, requests: int
     asked = max(scenario.requests, requests) if scenario.arrivals == "closed" else scenario.requests
     trials = _Trials(scenario, profile, asked)
     short = _Trials(scenario, profile, SHORT_REQUESTS) if asked >= 2 * SHORT_REQUESTS else trials
-    steps = _steps(scenario, short)
+    steps = _steps(scenario, profile, short)
     good = [step for step in steps if short.at(step)["meets_slo"]]
     if not good:
         return trials.found(Bracket(0.0, steps[0]))._replace(
@@ -238,15 +239,29 @@ def _best_count(scenario: Scenario, profile: EngineProfile | None, requests: int
     return trials.found(highest(trials.miss, top, reach))
 
 
-def _steps(scenario: Scenario, trials: _Trials) -> Sequence[int]:
-    """Return the default steps, and further ones for as long as they keep the limits and give more."""
-    steps, most = list(BATCHES), FIELDS[sweep_key(scenario)].high
-    while 2 * steps[-1] <= most:
+def _steps(scenario: Scenario, profile: EngineProfile | None, trials: _Trials) -> Sequence[int]:
+    """Return the default steps that fit, and further ones while they keep the limits and give more."""
+    key = sweep_key(scenario)
+
+    def fits(step: int) -> bool:
+        return step <= FIELDS[key].high and _fits(scenario.replace(**{key: step}), profile)
+
+    steps = [step for step in BATCHES if fits(step)] or list(BATCHES[:1])
+    while len(steps) > 1 and fits(2 * steps[-1]):
         last, before = trials.at(steps[-1]), trials.at(steps[-2])
         if not last["meets_slo"] or last[Y] < 1.01 * before[Y]:
             break
         steps.append(2 * steps[-1])
     return steps
+
+
+def _fits(scenario: Scenario, profile: EngineProfile | None) -> bool:
+    """Return whether memory holds what a batch of that many sequences needs beside their cache."""
+    try:
+        priced(scenario, profile)
+    except DoesNotFit:
+        return False
+    return True
 
 
 def _first_failure(scenario: Scenario, point: Mapping[str, Any]) -> str:

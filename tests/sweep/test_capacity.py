@@ -11,6 +11,8 @@ import pytest
 
 from sim_core import ScenarioError, capacity, load_scenario
 from sim_core.engine.work import Allowance, allowed
+from sim_core.price.memory import DoesNotFit
+from sim_core.price.price import price_of
 from sim_core.price.priced import priced
 from sim_core.questions import compare, hardware, phases, sensitivity
 from sim_core.scenario.scenario import Scenario
@@ -200,3 +202,12 @@ def test_a_page_finds_what_the_command_finds(link: str) -> None:
     with allowed(Allowance(seconds=3.0, most_bytes=3 * 10**8)) as given:
         assert best_within(scenario) == alone
     assert given.cuts == {}
+
+
+def test_batches_that_leave_no_cache_are_left_out():
+    """Oracle: the memory of the widest step of the search, which is refused; the narrower ones answer."""
+    scenario = load_scenario("batching-out-of-kv-blocks", slo_ttft_ms=1e6, slo_tpot_ms=1e4)
+    with pytest.raises(DoesNotFit):
+        price_of(scenario.replace(max_batch=512))
+    best = best_within(scenario, requests=200)
+    assert best is not None and best["max_batch"] < 512

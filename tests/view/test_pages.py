@@ -194,7 +194,7 @@ def test_a_changed_spec_can_be_taken_back() -> None:
     app.run()
     app.select_slider(key="in_hbm_gb").set_value(160.0).run()
     app.run()
-    app.select_slider(key="in_hbm_gb").set_value(80.0).run()
+    app.select_slider(key="in_hbm_gb").set_value(85.5).run()
     assert healthy(app).session_state.scenario == Scenario(requests=300)
 
 
