@@ -102,7 +102,7 @@ def _distinct(table: pd.DataFrame, keys: list[str], left_out: Counter[str]) -> p
 
 
 def _whole(total: float) -> bool:
-    return total >= 1 and total == int(total)
+    return 1 <= total < 1e6 and total == int(total)
 
 
 def devices(total: float) -> int:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.tables import SERVING, believed, read_serving
+from sim_core.evidence import bands as bands_of
+from sim_core.evidence import blind
 from sim_core.evidence import errors as evidence_errors
 from sim_core.evidence.assumed import scenario_of
 from sim_core.evidence.blind import Band
@@ -135,6 +137,17 @@ def _inside(ratio: float, band: Band) -> float:
 def _share(held: Sequence[float]) -> float | None:
     known = [value for value in held if math.isfinite(value)]
     return round(100 * sum(known) / len(known), 1) if known else None
+
+
+def coverage_lines() -> list[str]:
+    """Return how many measurements of campaigns left out lie inside the bands that `blind.csv` now gives."""
+    for cached in (blind.blind, bands_of.closest, bands_of.factor, bands_of.left_out_coverage):
+        cached.cache_clear()
+    lines = []
+    for badge, unseen in (("validated", ("model",)), ("extrapolated", ("accelerator", "pools"))):
+        shares = [f"{metric} {share:.0%}" for metric, share in bands_of.left_out_coverage(*unseen).items()]
+        lines.append(f"{badge}, campaigns left out: inside the band of four in five {', '.join(shares)}")
+    return lines
 
 
 # --- order ----------------------------------------------------------------------------------------

@@ -201,9 +201,8 @@ def _kernels(scenario: Scenario, covered: Coverage) -> list[Outside]:
     known = covered.kernels.get((generation, family))
     parts = f"{name} or another {GENERATION_WORDS.get(generation, generation)} part"
     if known is None:
-        return [
-            Outside("model", f"no published closed loop of {FAMILY_WORDS[family]} on {parts} is in the table")
-        ]
+        words = f"no published closed loop of {FAMILY_WORDS[family]} on {parts} is in the table"
+        return [Outside("model", words)]
     stored = _most_weights(model, scenario.weight_dtype)
     if stored not in known:
         words = f"weights of {FAMILY_WORDS[family]} in {stored} on {parts} (weight_dtype); measured: "
@@ -212,6 +211,16 @@ def _kernels(scenario: Scenario, covered: Coverage) -> list[Outside]:
         words = f"{engine} (engine) with {FAMILY_WORDS[family]} in {stored} on {parts}; measured: "
         return [Outside("engine", words + ", ".join(sorted(known[stored])))]
     return []
+
+
+def kernel_words(scenario: Scenario) -> str:
+    """Return the engines measured with a scenario's kernels: of its family, precision and generation."""
+    family, generation = family_of(model_of(scenario)), generation_of(scenario.accelerator)
+    stored = _most_weights(model_of(scenario), scenario.weight_dtype)
+    engines = sorted(coverage().kernels.get((generation, family), {}).get(stored, ()))
+    parts = f"{GENERATION_WORDS.get(generation, generation)} parts"
+    kind = f"{FAMILY_WORDS[family]} in {stored} on {parts}"
+    return f"kernels of {kind} were measured under {', '.join(engines)}"
 
 
 def _lengths(scenario: Scenario, covered: Coverage, trace: Requests | None) -> list[Outside]:

@@ -115,7 +115,7 @@ class Source(NamedTuple):
 
 
 LABELS = dict.fromkeys(("bf16/fp16", "fp16", "bfloat16", "float16"), "bf16")
-LABELS |= dict.fromkeys(("nvfp4", "mxfp4", "int4"), "fp4")
+LABELS |= dict.fromkeys(("nvfp4", "mxfp4", "int4", "w4a16"), "fp4")
 SPARSE_ATTENTION = frozenset({"glm-5"})  # reads chosen parts of its KV cache: not modelled
 ERRATIC_VERSIONS = frozenset(
     {"1.3.0rc1"}
@@ -245,7 +245,7 @@ def weight_dtype(point: PublishedPoint, where: str = "") -> str:
     Integers of four bits are as wide as fp4, and native to a checkpoint that stores its experts so.
     """
     label = point.precision.lower()
-    integers = label == "int4" and catalogue.model(point.model).native_expert_dtype == "fp4"
+    integers = label in ("int4", "w4a16") and catalogue.model(point.model).native_expert_dtype == "fp4"
     if label == NOT_STATED or point.model.startswith("gpt-oss") or integers:
         return "native"
     found = LABELS.get(label, label)

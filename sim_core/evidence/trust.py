@@ -39,6 +39,7 @@ from sim_core.evidence.coverage import (
     Outside,
     changed_specs,
     generation_of,
+    kernel_words,
     outside,
     scheduling,
 )
@@ -166,7 +167,7 @@ def _trust(
     missing = {item.what for item in found}
     rests_on, explained = _closest(scenario, missing)
     if not reasons:
-        reasons = (f"Covered by {rests_on.words}.",)
+        reasons = (f"Covered by {rests_on.words}.", _sentence(kernel_words(scenario)))
     further = len(missing) - explained + part.announced
     bands, halves = (
         _bands_of(rests_on, scenario.accelerator, further, share) for share in (HELD_FRAC, HALF_FRAC)

@@ -344,6 +344,34 @@ def test_badges_by_table(query: str, badge: str, words: tuple[str, ...]) -> None
         assert word in " ".join(found.reasons)
 
 
+@pytest.mark.parametrize(
+    ("query", "badge", "words"),
+    [
+        (
+            "weight_dtype=fp8&engine=sglang",
+            VALIDATED,
+            "dense models in fp8 on Hopper parts were measured under SGLang",
+        ),
+        (
+            "model=qwen3-235b-a22b&tensor_parallel=8&weight_dtype=fp8&engine=sglang",
+            EXTRAPOLATED,
+            "SGLang (engine) with mixtures of experts in fp8",
+        ),
+        (
+            "model=qwen3-235b-a22b&tensor_parallel=8&weight_dtype=fp8&engine=vllm",
+            VALIDATED,
+            "under TensorRT-LLM, vLLM",
+        ),
+        ("model=qwen3-235b-a22b&tensor_parallel=8&weight_dtype=fp8", VALIDATED, "in fp8 on Hopper parts"),
+    ],
+)
+def test_the_badge_knows_engine_and_kernels(query: str, badge: str, words: str) -> None:
+    """Oracle: the table: on Hopper parts no closed loop of SGLang is of experts in fp8; dense ones are."""
+    found = trust.trust(load_scenario(query))
+    assert found.badge == badge
+    assert words in " ".join(found.reasons)
+
+
 def test_a_heavy_load_is_outside() -> None:
     """Oracle: the stated edge, 90% of what saturates."""
     assert trust.trust(Scenario(), load_frac=0.89).badge == VALIDATED
@@ -468,7 +496,7 @@ def test_entries_and_their_band() -> None:
     )  # fmt: skip
     found = trust.trust(inside)
     assert found.badge == VALIDATED and math.isnan(found.tpot_band.low)
-    ratios = [p.offline for p in entries.pairs() if p.benchmark == "llama2-70b"]
+    ratios = [p.offline for p in entries.pairs() if p.benchmark in entries.FITTED_TO]
     edges = [
         np.interp((len(ratios) + 1) * share, range(1, len(ratios) + 1), sorted(ratios))
         for share in (0.1, 0.9)

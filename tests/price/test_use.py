@@ -62,7 +62,7 @@ def test_energy_is_no_second_cost():
     busy, calm = (point_of(run(Scenario(requests=300, arrival_per_s=rate))) for rate in (20.0, 0.2))
     assert calm["power_w_per_accelerator"] < 0.4 * busy["power_w_per_accelerator"]
     money, energy = (calm[name] / busy[name] for name in ("usd_per_mtok", "joule_per_tok"))
-    assert energy < 0.35 * money
+    assert energy < 0.4 * money
 
 
 def test_answers_of_one_token_are_averaged_over_the_pool_that_worked():

@@ -28,6 +28,7 @@ HOSTILE = [
     ({"accelerators_total": ""}, "no whole number of accelerators"),
     ({"accelerators_total": "2.5"}, "no whole number of accelerators"),
     ({"accelerators_total": "many"}, "no whole number of accelerators"),
+    ({"accelerators_total": "inf"}, "no whole number of accelerators"),
     ({"accelerators_total": "0"}, "no whole number of accelerators"),
     ({"scenario": "Server"}, "a result of another scenario"),
     ({"result_per_accelerator": ""}, "no throughput"),

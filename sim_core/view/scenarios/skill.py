@@ -14,9 +14,9 @@ def no_skill_words(rules: tuple[str, ...] = ("server", "interactive")) -> str:
     found = [goal for rule in rules for goal in entries.without_skill(rule)[:1]]
     return "".join(
         f"**{NAMES[goal.rule.split()[0]]}: no skill yet.** Over {number(goal.count)} published ratios"
-        f"{OF.get(goal.rows, ' of the benchmark that was fitted to')} the simulated one is off by "
-        f"{number(goal.error, 2)} on average, one constant for all of them by "
-        f"{number(goal.constant or 0.0, 2)}: "
+        f"{OF.get(goal.rows, ' of the benchmarks that were fitted to')} the simulated one is off by "
+        f"{number(goal.error, 3)} on average, one constant for all of them by "
+        f"{number(goal.constant or 0.0, 3)}: "
         "read the order of systems here, not the level. "
         for goal in found
     )
