@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from sim_core.price.parts import Amount, Rates
+from sim_core.catalogue.kernels import Amount
+from sim_core.price.parts import Rates
 from sim_core.price.price import Price
 
 

@@ -7,7 +7,7 @@ from typing import Generic, NamedTuple, TypeVar
 import numpy as np
 
 from sim_core.catalogue.calibrations import Constants
-from sim_core.catalogue.kernels import Amount as Amount
+from sim_core.catalogue.kernels import Amount
 from sim_core.price.kernels import Kernels, calibrated
 from sim_core.price.work import Work
 

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sim_core import catalogue
+from sim_core.catalogue.kernels import Amount
 from sim_core.catalogue.models import Model
 from sim_core.evidence import trust
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.floor import floor_step_s
 from sim_core.price.memory import memory
-from sim_core.price.parts import Amount
 from sim_core.price.work import check_layout, kv_bytes_per_layer, layout_of
 from sim_core.questions.phases import Setting, decode, prefill, pricing_of, require_fit, roof, scaled, step_s
 from sim_core.scenario.scenario import DEFAULTS, SPECS, Scenario, accelerator_of, model_of
