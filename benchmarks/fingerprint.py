@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from sim_core.catalogue.calibrations import calibration
-from sim_core.catalogue.kernels import TABLES, table
+from sim_core.catalogue.kernels import TABLES, kernel_rows
 from sim_core.engine.run import simulate
 from sim_core.price.pools import transfer_of
 from sim_core.price.price import price_of
@@ -36,7 +36,7 @@ POLICIES = ("chunked", "prefill_first", "disaggregated")
 def fingerprint() -> str:
     """Return a word that changes with the formulas, to nine digits: the same on all platforms."""
     text = " ".join(f"{value:.9g}" for value in _answers())
-    text += " ".join(value for name in TABLES for row in table(name) for value in row.values())
+    text += " ".join(value for name in TABLES for row in kernel_rows(name) for value in row.values())
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 

@@ -79,14 +79,14 @@ class AllReduce(NamedTuple):
 
 
 @cache
-def table(name: str) -> tuple[Mapping[str, str], ...]:
+def kernel_rows(name: str) -> tuple[Mapping[str, str], ...]:
     """Return the rows of one table of `presets/kernels`."""
     with (PRESETS / "kernels" / f"{name}.csv").open(encoding="utf-8", newline="") as lines:
         return tuple(MappingProxyType(row) for row in csv.DictReader(lines))
 
 
 @cache
-def row_of(name: str, generation: str, kind: str, engine: str) -> Mapping[str, str]:
+def kernel_row(name: str, generation: str, kind: str, engine: str) -> Mapping[str, str]:
     """Return the row of a kind of kernel: the engine's own or all engines', of the closest generation.
 
     Raises
@@ -94,7 +94,9 @@ def row_of(name: str, generation: str, kind: str, engine: str) -> Mapping[str, s
     KeyError
         If no generation has such a kind.
     """
-    found = {(row["generation"], row.get("engine", "")): row for row in table(name) if row["kind"] == kind}
+    found = {
+        (row["generation"], row.get("engine", "")): row for row in kernel_rows(name) if row["kind"] == kind
+    }
     for other in (generation, *CLOSEST[generation]):
         for whose in (engine, ""):
             if (other, whose) in found:
@@ -104,7 +106,7 @@ def row_of(name: str, generation: str, kind: str, engine: str) -> Mapping[str, s
 
 def product(generation: str, kind: str, engine: str = "") -> Product:
     """Return a dense product: `kind` is ``bf16``, ``fp8-tensor``, ``fp8-block`` or ``nvfp4``."""
-    row = row_of("products", generation, kind, engine)
+    row = kernel_row("products", generation, kind, engine)
     return Product(
         float(row["launch_us"]) * MICRO,
         float(row["read_frac"]),
@@ -115,7 +117,7 @@ def product(generation: str, kind: str, engine: str = "") -> Product:
 
 def experts(generation: str, kind: str, engine: str = "") -> tuple[Experts, str]:
     """Return the experts of a layer, and the precision of the peak that their share refers to."""
-    row = row_of("experts", generation, kind, engine)
+    row = kernel_row("experts", generation, kind, engine)
     found = Experts(
         float(row["layer_us"]) * MICRO,
         float(row["expert_us"]) * MICRO,
@@ -128,7 +130,7 @@ def experts(generation: str, kind: str, engine: str = "") -> tuple[Experts, str]
 
 def attention(generation: str, kind: str, kv_dtype: str) -> Attention:
     """Return the attention of a layer: `kind` is a model's, ``full`` or ``mla``."""
-    row = row_of("attention", generation, f"{kind}-{kv_dtype}", "")
+    row = kernel_row("attention", generation, f"{kind}-{kv_dtype}", "")
     return Attention(
         float(row["launch_us"]) * MICRO,
         float(row["read_frac"]),
@@ -143,8 +145,10 @@ def all_reduce(link: str, devices: int, engine: str = "", recorded: bool = True)
     Between the sizes measured it is interpolated in the logarithm of the size; beyond the largest, latency
     goes on as it did and the share of the link stays. Links that nobody measured are taken as NVLink 4.
     """
-    links = {row["link"] for row in table("all_reduce")}
-    rows = [row for row in table("all_reduce") if row["link"] == (link if link in links else OTHER_LINK)]
+    links = {row["link"] for row in kernel_rows("all_reduce")}
+    rows = [
+        row for row in kernel_rows("all_reduce") if row["link"] == (link if link in links else OTHER_LINK)
+    ]
     own = [row for row in rows if row["engine"] == engine] or [row for row in rows if not row["engine"]]
     sizes = [math.log2(int(row["devices"])) for row in own]
     latencies_s = [float(row["latency_us" if recorded else "eager_us"]) * MICRO for row in own]

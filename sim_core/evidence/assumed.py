@@ -10,6 +10,8 @@ printed. Everything a source leaves open is assumed here, alike for all rows (`s
   under vLLM and TensorRT-LLM. No source states the latter: of the budgets tried it fits best.
 - InferenceX serves DeepSeek by SGLang with an fp8 KV cache, looks for new requests every 10 steps (30 from
   16 clients on) and streams every 10 tokens: the first token is seen that much later.
+- Engines show first tokens of models with experts late, as `presets/engines` says; measured so where lengths
+  are drawn, and not found where they are fixed.
 - A checkpoint whose precision is not stated has its native one; gpt-oss always does.
 - KV caches are fp8 under TensorRT-LLM, and under vLLM on Blackwell devices, where weights are 8 or 4 bits
   wide; else bf16.
@@ -89,8 +91,10 @@ def polls_slowly(point: PublishedPoint) -> bool:
 def late_steps(point: PublishedPoint) -> float:
     """Return how many decode steps later than made the first token is seen, on average."""
     if not polls_slowly(point):
-        drawn = point.lengths == "80-100%" and point.engine in ENGINES
-        return catalogue.engine(ENGINES[point.engine]).lag_steps(point.family != "dense") if drawn else 0.0
+        if point.lengths != "80-100%" or point.engine not in ENGINES:
+            return 0.0
+        engine, model = catalogue.engine(ENGINES[point.engine]), catalogue.model(point.model)
+        return engine.lag_steps(model.is_moe, model.attention == "mla")
     return (POLL_STEPS if point.clients < POLL_CLIENTS else POLL_STEPS_MANY) / 2 + STREAM_TOKENS
 
 

@@ -115,7 +115,7 @@ def _peak_ratio(part: Accelerator, arithmetic: str, dtype: str) -> float:
 # --- as a calibration has them --------------------------------------------------------------------
 
 
-def calibrated(kernels: Kernels, work: Work, constants: Constants) -> Kernels:
+def as_calibrated(kernels: Kernels, work: Work, constants: Constants) -> Kernels:
     """Return kernels as a calibration has them: its shares in their place, and its factors on their times.
 
     A factor below 1 lifts a share to 1 at most, the device's peak.

@@ -8,7 +8,7 @@ import numpy as np
 
 from sim_core.catalogue.calibrations import Constants
 from sim_core.catalogue.kernels import Amount
-from sim_core.price.kernels import Kernels, calibrated
+from sim_core.price.kernels import Kernels, as_calibrated
 from sim_core.price.work import Work
 
 PARTS = ("weights", "kv", "compute", "communication", "fixed")
@@ -47,7 +47,7 @@ class Terms(NamedTuple):
 
 def terms(work: Work, kernels: Kernels, constants: Constants, smooth: bool) -> Terms:
     """Return what a step is priced from, its kernels as the constants have them."""
-    return Terms(work, calibrated(kernels, work, constants), constants, smooth)
+    return Terms(work, as_calibrated(kernels, work, constants), constants, smooth)
 
 
 def token_parts(terms: Terms, tokens: np.ndarray) -> dict[str, np.ndarray]:

@@ -59,20 +59,11 @@ import numpy as np
 
 from sim_core.catalogue.accelerators import Accelerator
 from sim_core.catalogue.calibrations import Calibration, Constants, calibration
+from sim_core.catalogue.kernels import Amount
 from sim_core.catalogue.models import Model
 from sim_core.price.kernels import kernels_of
 from sim_core.price.memory import Engine, engine_of, kv_blocks
-from sim_core.price.parts import (
-    PARTS,
-    Amount,
-    Rates,
-    Terms,
-    rate_parts,
-    row_parts,
-    terms,
-    token_parts,
-    with_switch,
-)
+from sim_core.price.parts import PARTS, Rates, Terms, rate_parts, row_parts, terms, token_parts, with_switch
 from sim_core.price.step_cost import StepCost
 from sim_core.price.work import Layout, Work, layout_of, work
 from sim_core.scenario.profiles import EngineProfile, parse_profile

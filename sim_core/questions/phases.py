@@ -23,21 +23,12 @@ from numpy.typing import ArrayLike
 
 from sim_core.catalogue.accelerators import DTYPES, Accelerator
 from sim_core.catalogue.calibrations import calibration
+from sim_core.catalogue.kernels import Amount
 from sim_core.catalogue.models import Model
 from sim_core.price.kernels import kernels_of
 from sim_core.price.memory import engine_of, kv_blocks
 from sim_core.price.one_step import window_pairs
-from sim_core.price.parts import (
-    PARTS,
-    Amount,
-    Terms,
-    rate_parts,
-    row_parts,
-    slower,
-    terms,
-    token_parts,
-    with_switch,
-)
+from sim_core.price.parts import PARTS, Terms, rate_parts, row_parts, slower, terms, token_parts, with_switch
 from sim_core.price.price import Method, method_of, method_under
 from sim_core.price.work import Layout, attention_flop_per_s, layout_of, parameters, precisions, work
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of

@@ -107,15 +107,24 @@ def complete(s, arrays, cost, rules, i):
 
 @inlined
 def complete_joining(s, arrays, cost, rules):
-    """Complete all requests that joined in this step, except an unfinished prompt: it goes last."""
+    """Complete all requests that joined in this step, except a prompt that is still unfinished."""
     i = s.joining
-    while i != NOBODY:
+    while i != NOBODY and i != s.partial:
         following = arrays.requests[i].next
-        if i != s.partial:
-            complete(s, arrays, cost, rules, i)
+        complete(s, arrays, cost, rules, i)
         i = following
-    if s.partial != NOBODY and s.partial != s.running_tail:
-        i = s.partial
-        leave_running(s, arrays.requests, i)
-        join_running(s, arrays.requests, i)
+    if rules.long_prompt_tokens > 0 and i != NOBODY:
+        complete_behind(s, arrays, cost, rules, i)
     s.joining = NOBODY
+
+
+@inner
+def complete_behind(s, arrays, cost, rules, partial):
+    """Complete the requests that passed an unfinished prompt in this step, and let it count as the last."""
+    i = np.int64(arrays.requests[partial].next)
+    while i != NOBODY:
+        following = np.int64(arrays.requests[i].next)
+        complete(s, arrays, cost, rules, i)
+        i = following
+    leave_running(s, arrays.requests, partial)
+    join_running(s, arrays.requests, partial)

@@ -52,9 +52,6 @@ STATE = np.dtype(
         ("decodes", np.int64),
         ("fresh", np.int64),  # decodes at the tail that have not yet taken a decode step (prefill_first)
         ("free_blocks", np.int64),
-        ("reserved_blocks", np.int64),  # reserve_output: of the prompts and whole answers of the running
-        ("share", np.float64),  # reserve_share: of what may still be made, `eased` decode steps ago
-        ("eased", np.int64),
         ("queue_tail", np.int64),
         ("running_head", np.int64),
         ("running_tail", np.int64),
@@ -98,6 +95,10 @@ STATE = np.dtype(
         ("gap_last", np.int64),
         ("log_rows", np.int64),
         ("log_events", np.int64),
+        # what admission keeps
+        ("reserved_blocks", np.int64),  # reserve_output: of the prompts and whole answers of the running
+        ("share", np.float64),  # reserve_share: of what may still be made, `eased` decode steps ago
+        ("eased", np.int64),
     ],
     align=True,
 )

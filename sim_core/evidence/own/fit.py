@@ -153,7 +153,7 @@ def fit(cases: Sequence[Case], hold_out: bool = True) -> Fit:
 def own_constants(scenario: Scenario, log_factors: Iterable[float]) -> dict[str, float]:
     """Return the constants that a scenario's calibration has under factors on its levers.
 
-    However low the factor, no kernel comes near the datasheet's rates: `price.kernels.calibrated` sees to it.
+    However low the factor, no kernel is faster than the device (`price.kernels.as_calibrated`).
     To six digits: finer ones are no finding, and would let the last bits of a machine's exp steer the fit.
     """
     own: dict[str, float] = {}
