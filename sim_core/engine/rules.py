@@ -41,6 +41,8 @@ class RunRules:
         requests are dealt in turn.
     max_output_tokens : int
         Longest answer for which admission reserves room, 0 for each one's own length.
+    long_prefill_token_threshold : int
+        Most tokens of one prompt in a step of `chunked`, 0 for no limit.
     max_running, token_budget, kv_blocks, kv_block_tokens : int
         Limits of one engine.
     concurrency : int
@@ -64,6 +66,7 @@ class RunRules:
     token_budget: int
     kv_blocks: int
     kv_block_tokens: int
+    long_prefill_token_threshold: int = 0
     preemption: str = "recompute"
     concurrency: int = 0
     turnaround_s: float = 0.0
@@ -88,6 +91,7 @@ class RunRules:
             output_limit=int(self.max_output_tokens),
             max_running=int(self.max_running),
             token_budget=int(self.token_budget),
+            long_prompt_tokens=int(self.long_prefill_token_threshold),
             kv_blocks=int(self.kv_blocks),
             block_tokens=int(self.kv_block_tokens),
             swap=self.preemption == "swap",
@@ -130,6 +134,7 @@ def rules_of(priced: Priced, sent: Requests, itl_max: bool = False, log: bool = 
         max_output_tokens=scenario.max_output_tokens,
         max_running=scenario.max_running,
         token_budget=scenario.token_budget,
+        long_prefill_token_threshold=scenario.long_prefill_token_threshold,
         kv_blocks=price.kv_blocks,
         kv_block_tokens=price.kv_block_tokens,
         preemption=scenario.preemption,

@@ -58,6 +58,7 @@ def warnings(
         )
     if scenario.max_running < scenario.max_batch:
         notes.append(f"token_budget limits the running sequences to {scenario.max_running:,}.")
+    notes += _whole_prompts(scenario, run)
     if scenario.policy == "static" and scenario.replicas > 1:
         notes.append("Static batches: requests are dealt to the replicas in turn.")
     notes += layout_warnings(scenario)
@@ -90,6 +91,18 @@ def _rejected(scenario: Scenario, count: int) -> str:
 
 def _they(count: int) -> str:
     return counted(count, "request") + (" was" if count == 1 else " were")
+
+
+def _whole_prompts(scenario: Scenario, run: Run | None) -> list[str]:
+    """Return that a prompt runs whole beyond the token budget, where nothing cuts it into chunks."""
+    longest = int(run.prompt_tokens.max()) if run is not None else 0
+    if scenario.policy != "prefill_first" or longest <= scenario.token_budget:
+        return []
+    return [
+        f"A prompt of {longest:,} tokens runs whole in one step, beyond token_budget "
+        f"({scenario.token_budget:,}): engines without chunked prefill refuse it. Raise `token_budget`, or "
+        "set `policy` to chunked."
+    ]
 
 
 def _has_burst(scenario: Scenario) -> bool:

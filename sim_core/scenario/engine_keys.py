@@ -86,7 +86,7 @@ class EngineKeys:
     )
     long_prefill_token_threshold: int = _engine(
         "Long prompt",
-        "Most tokens of one prompt in a step, so that a long prompt leaves room for others; 0 = no limit",
+        "Most tokens of one prompt in a step (chunked), so that short ones pass a long one; 0 = no limit",
         0,
         unit="tokens",
         low=0,

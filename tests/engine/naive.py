@@ -37,9 +37,9 @@ class Request:
     def __post_init__(self):
         self.target = self.prompt
 
-    def share(self, budget: int) -> int:
-        """Return the tokens this request takes in a step with `budget` tokens left."""
-        return 1 if self.decoding else min(self.target - self.computed, budget)
+    def share(self, budget: int, most: float = math.inf) -> int:
+        """Return the tokens this request takes in a step with `budget` tokens left, `most` of a prompt."""
+        return 1 if self.decoding else min(self.target - self.computed, budget, most)
 
 
 @dataclass
@@ -166,6 +166,7 @@ class Engine:
         self.admission = ADMISSIONS[options.get("admission", "full_prompt")]
         self.max_output_tokens = options.get("max_output_tokens", 0)
         self.share = Share()
+        self.long_prompt = options.get("long_prefill_token_threshold", 0) or math.inf
         self.turnaround_s = options.get("turnaround_s", 0)
         self.batch_wait_s = options.get("batch_wait_s", 0)
         self.counted = range(options["warm"], options["last"])  # from this admission until that one
@@ -207,7 +208,17 @@ class Engine:
 
     def can_admit(self, request: Request, tokens: int, work: Work) -> bool:
         free = len(self.running) < self.max_running
-        return free and self.admission(self, request, tokens, work.joined)
+        if self.long_prompt == math.inf or self.admission is ADMISSIONS["first_chunk"]:
+            return free and self.admission(self, request, tokens, work.joined)
+        wanted = sum(blocks_for(r.target, self.block) - r.blocks for r in self.unfinished_prompts(work))
+        self.free_blocks -= wanted
+        fits = free and self.admission(self, request, tokens, work.joined)
+        self.free_blocks += wanted
+        return fits
+
+    def unfinished_prompts(self, work: Work) -> list[Request]:
+        """Return the prompts that this step does not finish."""
+        return [r for r, tokens in work.shares if not r.decoding and r.computed + tokens < r.target]
 
     def admit(self, request: Request, work: Work) -> None:
         (self.preempted.pop if self.preempted else self.arrivals.popleft)()
@@ -296,6 +307,8 @@ class Engine:
                 self.emit(request)
         if self.policy == "static":
             static_disband(self)
+        else:
+            self.running.sort(key=lambda request: not request.decoding)  # an unfinished prompt counts as last
 
     def emit(self, request: Request) -> None:
         """The request gets a token now; after its last one it is finished and gives back what it held."""
@@ -358,7 +371,7 @@ def schedule_chunked(engine: Engine, work: Work) -> None:
     for request in list(engine.running):
         if not request.blocks:
             return  # preempted for one before it, and so is everything behind it
-        tokens = request.share(budget)
+        tokens = request.share(budget, engine.long_prompt)
         if not engine.make_room(request, tokens, work):
             return
         engine.take(request, tokens, work)
@@ -366,7 +379,13 @@ def schedule_chunked(engine: Engine, work: Work) -> None:
         if not request.decoding:
             work.joined.append(request)
     while not work.preempted and budget > 0 and (request := engine.head()):
-        tokens = request.share(budget)
+        tokens = request.share(budget, engine.long_prompt)
+        if (
+            engine.unfinished_prompts(work)
+            and not request.decoding
+            and tokens < request.target - request.computed
+        ):
+            return  # one prompt at a time is unfinished
         if not engine.can_admit(request, tokens, work):
             return
         engine.admit(request, work)

@@ -75,6 +75,15 @@ def test_long_answers_reserve_no_more_than_4096_tokens():
     assert timeline(requests, kv_blocks=6974, **rules) == [(1, 5, 0), (3, 4, 0)]
 
 
+def test_short_prompts_pass_a_long_one():
+    """Oracle: by hand, 8 tokens a step. A's 16 take two steps, B's 3 the third. With at most 4 of a prompt in
+    a step, A takes four, and B passes it in the first; a second long prompt begins in A's last step."""
+    short, long = [(0, 16, 1), (0, 3, 2)], [(0, 16, 1), (0, 8, 1)]
+    assert timeline(short) == [(2, 2, 0), (3, 4, 0)]
+    assert timeline(short, long_prefill_token_threshold=4) == [(4, 4, 0), (1, 2, 0)]
+    assert timeline(long, long_prefill_token_threshold=4) == [(4, 4, 0), (5, 5, 0)]
+
+
 # --- engines by name --------------------------------------------------------------------------------
 
 

@@ -100,6 +100,7 @@ def cases(draw, policy):
         "token_budget": budget,
         "kv_blocks": need + spare,
         "kv_block_tokens": block,
+        "long_prefill_token_threshold": draw(st.sampled_from([0, 0, 3, 20])),
         "preemption": draw(st.sampled_from(["recompute", "swap"])),
         "admission": draw(st.sampled_from(sorted(ADMISSIONS))),
         "max_output_tokens": draw(st.sampled_from([0, 0, 5, 60, 5000])),
@@ -308,6 +309,7 @@ def crowded(rng, policy, admission):
         kv_blocks=rng.randint(need, 4 * need) + rng.choice([0, 0, 5000 // block]),
         kv_block_tokens=block,
         token_budget=rng.choice([64, 100, 512]),
+        long_prefill_token_threshold=rng.choice([0, 10, 40]),
         concurrency=rng.choice([0, 0, 12]),
     )
     return Case(priced(), requests, rules)

@@ -764,3 +764,21 @@ def test_a_closed_loop_without_a_warm_up_counts_all_requests() -> None:
     span_s = found.finished_s.max() - found.arrival_s.min()
     assert point["output_tok_per_s"] == pytest.approx(found.output_tokens.sum() / span_s)
     assert point_of(run(scenario.replace(warmup_frac=0.1)))["e2e_ms_n"] == 102 - 10 - 12
+
+
+def test_a_prompt_beyond_the_budget_is_noted_where_it_is_not_cut() -> None:
+    """Oracle: by hand. A budget of 512 and prompts of 1,000, whole under prefill_first alone."""
+    scenario = load_scenario("requests=50&prompt_cv=0&token_budget=512")
+    notes = {
+        policy: summary_notes(scenario.replace(policy=policy)) for policy in ("prefill_first", "chunked")
+    }
+    assert (
+        "A prompt of 1,000 tokens runs whole in one step, beyond token_budget (512)" in notes["prefill_first"]
+    )
+    assert "beyond token_budget" not in notes["chunked"]
+
+
+def summary_notes(scenario: Scenario) -> str:
+    """Return the notes on a run as one text."""
+    found = run(scenario)
+    return " ".join(summarize(found.requests(), scenario)["warnings"])

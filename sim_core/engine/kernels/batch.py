@@ -16,7 +16,7 @@ from sim_core.engine.kernels.clock import (
 )
 from sim_core.engine.kernels.gaps import count_own_gap, largest_gap_since
 from sim_core.engine.kernels.log import log_event
-from sim_core.engine.kernels.queue import append_to_queue, leave_running, return_to_queue
+from sim_core.engine.kernels.queue import append_to_queue, join_running, leave_running, return_to_queue
 from sim_core.engine.kernels.records import NOBODY, PREEMPTED, PREFILL_FIRST, ZERO
 
 
@@ -113,4 +113,18 @@ def complete_joining(s, arrays, cost, rules):
         following = arrays.requests[i].next
         complete(s, arrays, cost, rules, i)
         i = following
+    if rules.long_prompt_tokens > 0 and i != NOBODY:
+        complete_behind(s, arrays, cost, rules, i)
     s.joining = NOBODY
+
+
+@inner
+def complete_behind(s, arrays, cost, rules, partial):
+    """Complete the requests that passed an unfinished prompt in this step, and let it count as the last."""
+    i = np.int64(arrays.requests[partial].next)
+    while i != NOBODY:
+        following = np.int64(arrays.requests[i].next)
+        complete(s, arrays, cost, rules, i)
+        i = following
+    leave_running(s, arrays.requests, partial)
+    join_running(s, arrays.requests, partial)

@@ -56,15 +56,28 @@ def steps_with_blocks(s, arrays, limit):
 
 @inlined
 def has_room(s, arrays, rules, r, chunk, free_blocks):
-    """Return whether the head of the queue may be admitted with its next `chunk` tokens.
+    """Return whether the head of the queue may be admitted with its next `chunk` tokens."""
+    whole = blocks_of(target_of(r), rules.block_tokens)
+    if rules.admission == FULL_PROMPT and rules.long_prompt_tokens == 0:
+        return whole <= free_blocks
+    if rules.admission == FIRST_CHUNK:
+        return blocks_of(r.computed + chunk, rules.block_tokens) <= free_blocks
+    return whole <= free_blocks and has_room_beside(s, arrays, rules, r, free_blocks)
+
+
+@inner
+def has_room_beside(s, arrays, rules, r, free_blocks):
+    """Return whether a request has room beside the prompt that is unfinished, and what answers may need.
 
     A request that would run alone needs room for its prompt only: it fits the KV cache, as whoever does not
     is rejected at the door.
     """
-    if rules.admission == FIRST_CHUNK:
-        return blocks_of(r.computed + chunk, rules.block_tokens) <= free_blocks
-    if blocks_of(target_of(r), rules.block_tokens) > free_blocks:
-        return False
+    if rules.long_prompt_tokens > 0 and s.partial != NOBODY:
+        unfinished = arrays.requests[s.partial]
+        free_blocks += blocks_of(np.int64(unfinished.computed), rules.block_tokens)
+        free_blocks -= blocks_of(target_of(unfinished), rules.block_tokens)
+        if blocks_of(target_of(r), rules.block_tokens) > free_blocks:
+            return False
     if rules.admission == FULL_PROMPT or s.running == 0:
         return True
     if rules.admission == RESERVE_OUTPUT:

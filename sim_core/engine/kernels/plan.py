@@ -64,6 +64,13 @@ def take_blocks_in_order(s, arrays, cost, rules, phase):
 
 
 @inlined
+def chunk_of(rules, rest, room):
+    """Return how many of a prompt's tokens go into a step with room for so many."""
+    chunk = min(rest, room)
+    return min(chunk, rules.long_prompt_tokens) if rules.long_prompt_tokens > 0 else chunk
+
+
+@inlined
 def plan_chunk(s, arrays, cost, i, r, chunk):
     """Plan the next `chunk` tokens of a prompt; its last one yields an output token."""
     start = np.int64(r.computed)
@@ -75,11 +82,12 @@ def plan_chunk(s, arrays, cost, i, r, chunk):
     if cost.window_tokens > 0:
         s.step_window_pairs += window_pairs_between(start, end, cost.window_tokens)
     r.computed = end
-    if end == target_of(r):
-        s.rows += 1
-        s.partial = NOBODY
-    else:
+    if end < target_of(r):
         s.partial = i
+        return
+    s.rows += 1
+    if s.partial == i:
+        s.partial = NOBODY
 
 
 @inlined
@@ -120,7 +128,7 @@ def continue_prompt(s, arrays, cost, rules):
     """Plan the next chunk of the unfinished prompt; without blocks for it, it is preempted itself."""
     i = s.partial
     r = arrays.requests[i]
-    chunk = min(target_of(r) - r.computed, rules.token_budget - s.tokens)
+    chunk = chunk_of(rules, target_of(r) - r.computed, rules.token_budget - s.tokens)
     start = np.int64(r.computed)
     needed = blocks_of(start + chunk, rules.block_tokens) - blocks_of(start, rules.block_tokens)
     if needed > s.free_blocks:
@@ -143,7 +151,10 @@ def tokens_to_join(s, arrays, rules, tokens, free_blocks):
     r = arrays.requests[i]
     chunk = target_of(r) - r.computed
     if rules.policy == CHUNKED:
-        chunk = min(chunk, rules.token_budget - tokens)
+        rest = chunk
+        chunk = chunk_of(rules, rest, rules.token_budget - tokens)
+        if s.partial != NOBODY and chunk < rest:
+            return 0  # one prompt at a time is unfinished
     elif not is_returning_decode(r, rules):
         return 0
     return chunk if has_room(s, arrays, rules, r, chunk, free_blocks) else 0

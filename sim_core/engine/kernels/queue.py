@@ -38,8 +38,15 @@ def waiting_head(s, requests):
 def admit(s, requests):
     """Move the head of the queue to the tail of the running list; return it."""
     i = s.queue_head
+    s.queue_head = requests[i].next
+    join_running(s, requests, i)
+    s.newest = max(s.newest, i)
+    return i
+
+
+@inlined
+def join_running(s, requests, i):
     r = requests[i]
-    s.queue_head = r.next
     r.previous = s.running_tail
     r.next = NOBODY
     if s.running_tail == NOBODY:
@@ -48,8 +55,6 @@ def admit(s, requests):
         requests[s.running_tail].next = i
     s.running_tail = i
     s.running += 1
-    s.newest = max(s.newest, i)
-    return i
 
 
 @inlined

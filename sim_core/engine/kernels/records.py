@@ -47,9 +47,6 @@ STATE = np.dtype(
         ("running", np.int64),
         ("fresh", np.int64),  # decodes at the tail that have not yet taken a decode step (prefill_first)
         ("free_blocks", np.int64),
-        ("reserved_blocks", np.int64),  # reserve_output: of the prompts and whole answers of the running
-        ("share", np.float64),  # reserve_share: of what may still be made, `eased` decode steps ago
-        ("eased", np.int64),
         ("queue_head", np.int64),
         ("queue_tail", np.int64),
         ("running_head", np.int64),
@@ -96,6 +93,10 @@ STATE = np.dtype(
         ("gap_last", np.int64),
         ("log_rows", np.int64),
         ("log_events", np.int64),
+        # what admission keeps
+        ("reserved_blocks", np.int64),  # reserve_output: of the prompts and whole answers of the running
+        ("share", np.float64),  # reserve_share: of what may still be made, `eased` decode steps ago
+        ("eased", np.int64),
     ],
     align=True,
 )
@@ -136,6 +137,7 @@ class Rules(NamedTuple):
     output_limit: int  # longest answer that admission reserves; 0 = each one's own length
     max_running: int
     token_budget: int
+    long_prompt_tokens: int  # most tokens of one prompt in a step; 0 = no limit
     kv_blocks: int
     block_tokens: int
     swap: bool

@@ -136,6 +136,7 @@ class Cluster:
             max_output_tokens=scenario.max_output_tokens,
             max_running=scenario.max_running,
             token_budget=scenario.token_budget,
+            long_prefill_token_threshold=scenario.long_prefill_token_threshold,
             kv_blocks=pools.decode.kv_blocks,
             kv_block_tokens=pools.decode.kv_block_tokens,
             preemption=scenario.preemption,
