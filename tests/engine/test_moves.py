@@ -126,7 +126,8 @@ def test_several_moments_in_one_call_are_as_many_calls(case):
 
 def test_the_first_decode_after_a_transfer_eases_the_share():
     """Oracle: by hand, at one second a step. At 2 s the second prompt wants 20 + 1, 1 more and a block of 1:
-    23 of the 37 free tokens, less a share of the 20 that the first may still make: 37 - 0.699 x 20 = 23.02."""
+    23 of the 37 free tokens, less a share of the 20 that the first may still make: 37 - 0.699 x 20 = 23.02.
+    """
     cost = make_cost(token_s=[0.0, 1.0])
     rules = {"max_running": 2, "prefill_max_running": 1, "token_budget": 2, "kv_blocks": 59}
     rules |= {"prefill_kv_blocks": 20, "kv_block_tokens": 1, "preemption": "recompute"}
