@@ -76,5 +76,5 @@ class Share:
             made = sum(one.generated + 20 for one in engine.running)
             limits = sum(max(one.output, engine.max_output_tokens) for one in engine.running)
             self.start, self.steps = min(made / (limits + 1), 1.0), 0
-        elif work.decodes > len(work.returned):
+        elif work.decodes:
             self.steps += 1

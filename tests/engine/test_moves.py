@@ -13,10 +13,11 @@ from sim_core.engine.kernels.pools.moves import Plan
 from sim_core.engine.kernels.records import DECODES, PREFILLS
 from sim_core.engine.rules import RunRules, worker_rules
 from sim_core.engine.two_pools import SplitEngine, workers_of
+from sim_core.price.step_cost import Transfer
 from sim_core.traffic.requests import listed as listed_requests
 from tests.engine import test_pools
 from tests.engine.naive_moves import MovingPools
-from tests.runs import listed
+from tests.runs import listed, make_cost
 
 
 def engine_of(prefill_cost, cost, transfer, requests, rules, plan, workers, first_prefill, most_moves=50):
@@ -121,6 +122,21 @@ def test_several_moments_in_one_call_are_as_many_calls(case):
     np.testing.assert_array_equal(one[0].finished_s, other[0].finished_s)
     for name in one[1].stages.dtype.names:
         np.testing.assert_array_equal(one[1].stages[name], other[1].stages[name])
+
+
+def test_the_first_decode_after_a_transfer_eases_the_share():
+    """Oracle: by hand, at one second a step. At 2 s the second prompt wants 20 + 1, 1 more and a block of 1:
+    23 of the 37 free tokens, less a share of the 20 that the first may still make: 37 - 0.699 x 20 = 23.02.
+    """
+    cost = make_cost(token_s=[0.0, 1.0])
+    rules = {"max_running": 2, "prefill_max_running": 1, "token_budget": 2, "kv_blocks": 59}
+    rules |= {"prefill_kv_blocks": 20, "kv_block_tokens": 1, "preemption": "recompute"}
+    rules |= {"admission": "reserve_share", "max_output_tokens": 0, "concurrency": 0, "turnaround_s": 0.0}
+    requests, still = [(0, 20, 22), (0, 20, 2), (0, 20, 37)], Plan(0.0, False, False)
+    agree((cost, cost, Transfer(0.0, 0.0, 1, False), requests, rules, still, 2, 1, []))
+    engine = engine_of(cost, cost, Transfer(0.0, 0.0, 1, False), requests, rules, still, 2, 1)
+    engine.advance(math.inf)
+    assert engine.results()[0].finished_s.tolist()[:2] == [22.0, 3.0]
 
 
 @settings(max_examples=150, deadline=None)

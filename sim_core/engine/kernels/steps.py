@@ -52,6 +52,7 @@ def planned_step(s, arrays, cost, rules):
     move_on(s, arrays, ONE, duration_s)
     if s.decodes > 0:
         count_decode_gaps(s, arrays, rules, stalled_s, duration_s, 0.0, ONE)
+    if s.decodes + s.returned > 0:
         s.eased += 1 - s.shortage
     finish_due(s, arrays, cost, rules)
     complete_joining(s, arrays, cost, rules)
