@@ -27,14 +27,17 @@ class ServingEngine:
     latent_first_token_lag_steps: float = described(
         "First token of a model with latent attention seen late", unit="steps", low=0.0, high=1000.0
     )
+    split_latent_first_token_lag_steps: float = described(
+        "The same from two pools, with the hand-over between them", unit="steps", low=0.0, high=1000.0
+    )
     sends_first_token_at_once: bool = described("Whether a first token waits for no streaming interval")
     source: str = described("Where the rules come from")
     notes: str = described("What to know", "")
 
-    def lag_steps(self, has_experts: bool, is_latent: bool = False) -> float:
-        """Return how many decode steps late a client sees a first token, by the kind of model."""
+    def lag_steps(self, has_experts: bool, is_latent: bool = False, is_split: bool = False) -> float:
+        """Return how many decode steps late a client sees a first token, by kind of model and pools."""
         if is_latent:
-            return self.latent_first_token_lag_steps
+            return self.split_latent_first_token_lag_steps if is_split else self.latent_first_token_lag_steps
         return self.moe_first_token_lag_steps if has_experts else self.first_token_lag_steps
 
 

@@ -18,8 +18,9 @@ def rules_words(policy: str, admission: str, token_budget: int, lag_steps: float
 def comes_with(named: ServingEngine) -> str:
     """Return an engine and the rules that it comes with."""
     words = rules_words(named.policy, named.admission, named.token_budget, named.first_token_lag_steps)
-    late = named.moe_first_token_lag_steps, named.latent_first_token_lag_steps
-    more = f" (models with experts {number(late[0])}, with latent attention {number(late[1])} steps late)"
+    late = [named.lag_steps(True, *kind) for kind in ((False, False), (True, False), (True, True))]
+    more = f" (models with experts {number(late[0])}, with latent attention {number(late[1])} steps late, "
+    more += f"from two pools {number(late[2])})"
     return f"{named.name}: {words}{more if any(late) else ''}"
 
 
