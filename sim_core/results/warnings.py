@@ -94,14 +94,21 @@ def _they(count: int) -> str:
 
 
 def _whole_prompts(scenario: Scenario, run: Run | None) -> list[str]:
-    """Return that a prompt runs whole beyond the token budget, where nothing cuts it into chunks."""
-    longest = int(run.prompt_tokens.max()) if run is not None else 0
+    """Return that a prompt runs whole beyond the token budget, where nothing cuts it into chunks.
+
+    Rejected requests do not run. SGLang does cut prompts, but runs the chunks one after another.
+    """
+    longest = int(run.prompt_tokens[~run.rejected].max(initial=0)) if run is not None else 0
     if scenario.policy != "prefill_first" or longest <= scenario.token_budget:
         return []
-    return [
+    found = (
         f"A prompt of {longest:,} tokens runs whole in one step, beyond token_budget "
-        f"({scenario.token_budget:,}): engines without chunked prefill refuse it. Raise `token_budget`, or "
-        "set `policy` to chunked."
+        f"({scenario.token_budget:,}): "
+    )
+    if scenario.engine == "sglang":
+        return [f"{found}SGLang cuts it into steps of that size, and decodes wait for all of them alike."]
+    return [
+        f"{found}engines without chunked prefill refuse it. Raise `token_budget`, or set `policy` to chunked."
     ]
 
 
