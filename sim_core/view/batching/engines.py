@@ -57,7 +57,7 @@ def _engine_trust(found: EngineRuns, row: Row) -> Trust:
 
 def _rules(row: Row) -> str:
     """Return what an engine's choice sets."""
-    keys = ("policy", "admission", "token_budget", "first_token_lag_steps")
+    keys = ("policy", "admission", "token_budget", "first_seen_steps")
     return f"{engines()[row['engine']].name}: {rules_words(*(row[key] for key in keys))}."
 
 
@@ -107,7 +107,7 @@ def _engines_table(found: EngineRuns) -> None:
     lines: list[Line] = [
         ("Scheduling", [FIELDS["policy"].label_of(row["policy"]) for row in rows]),
         ("Admission", [FIELDS["admission"].label_of(row["admission"]) for row in rows]),
-        ("First tokens late, steps", [number(row["first_token_lag_steps"]) for row in rows]),
+        ("First tokens late, steps", [number(row["first_seen_steps"]) for row in rows]),
         ("Output", cells([row["output_tok_per_s"] for row in rows], rate_words, True)),
         ("Requests at once", cells([row["mean_batch"] for row in rows], number, None)),
     ]

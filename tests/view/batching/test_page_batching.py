@@ -299,5 +299,7 @@ def test_the_sidebar_says_what_the_engine_has_set() -> None:
     assert set_words(changed).startswith(
         "SGLang (1 rule of your own): chunked, admission by prompt and a share"
     )
+    held_back = set_words(load_scenario("engine=sglang&stream_interval_steps=30"))
+    assert held_back.endswith("first tokens seen 29 steps late.")
     captions = [caption.value for caption in healthy(open_page(APP, engine="sglang")).caption]
     assert set_words(load_scenario("engine=sglang")) in captions
