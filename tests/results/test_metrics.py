@@ -794,6 +794,17 @@ def test_an_engine_that_cuts_prompts_is_not_said_to_refuse_them() -> None:
     assert "SGLang cuts it into steps of that size" in notes and "refuse" not in notes
 
 
+def test_an_engine_on_parts_that_it_does_not_run_on_is_noted() -> None:
+    """Oracle: TensorRT-LLM is NVIDIA's, for its own parts; vLLM serves on both."""
+    query = "requests=50&arrival_per_s=0.5"
+    amd, nvidia = f"{query}&accelerator=mi300x", f"{query}&accelerator=h200"
+    assert "TensorRT-LLM runs on NVIDIA parts alone" in summary_notes(
+        load_scenario(f"{amd}&engine=tensorrt-llm")
+    )
+    for other in (f"{amd}&engine=vllm", f"{nvidia}&engine=tensorrt-llm", amd):
+        assert "parts alone" not in summary_notes(load_scenario(other))
+
+
 def summary_notes(scenario: Scenario) -> str:
     """Return the notes on a run as one text."""
     found = run(scenario)
