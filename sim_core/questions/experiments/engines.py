@@ -1,4 +1,4 @@
-"""Engines by name: the same requests under the rules of each."""
+"""Engines by name: the same requests under the rules and kernels of each."""
 
 from __future__ import annotations
 
