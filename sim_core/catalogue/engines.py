@@ -17,6 +17,7 @@ class ServingEngine:
 
     id: str
     name: str = described("Name")
+    vendor: str = described("Vendor of the parts that it runs on; empty = of several", "")
     policy: str = described("Scheduling", choices=("chunked", "prefill_first"))
     admission: str = described("Admission", choices=("full_prompt", "reserve_output", "reserve_share"))
     token_budget: int = described("Token budget", unit="tokens", low=1, high=262_144)

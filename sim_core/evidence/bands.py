@@ -155,7 +155,8 @@ def left_out_coverage(*unseen: str, held_frac: float = HELD_FRAC) -> Mapping[str
 def ranked(ratios: Sequence[float], held_frac: float = HELD_FRAC) -> Band:
     """Return the band that holds a new ratio with a probability of `held_frac`, where each stands for itself.
 
-    Of n drawn alike, the next one lies below the r-th smallest with probability r / (n + 1).
+    Of n drawn alike, the next one lies below the r-th smallest with probability r / (n + 1). The band ends at
+    the lowest and highest ratio: of fewer than nine it holds (n - 1) / (n + 1), not four of five.
 
     References
     ----------

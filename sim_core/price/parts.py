@@ -53,7 +53,9 @@ def terms(work: Work, kernels: Kernels, constants: Constants, smooth: bool) -> T
 def token_parts(terms: Terms, tokens: np.ndarray) -> dict[str, np.ndarray]:
     """Return the time by part [s] of what depends on the new tokens of a step; `tokens` must be positive.
 
-    Without graphs the host launches one kernel after another, ahead of the device until it falls behind.
+    Without graphs the host launches one kernel after another, ahead of the device until it falls behind. What
+    it waits for is compared with these parts alone: attention over long contexts is added, though it would
+    hide launches too, since a table over tokens knows no contexts.
     """
     work, kernels, constants, smooth = terms
     dense, experts = kernels.dense, kernels.experts

@@ -35,7 +35,8 @@ Assumptions
   a hundred tokens per chunk).
 - Weights in a format that a device lacks are widened and multiply in bf16. An engine that is not named
   runs the kernels of open ones; a generation that nobody measured those of the closest.
-- Without CUDA graphs the host launches one kernel after another, ahead of the device until it falls behind.
+- Without CUDA graphs the host launches one kernel after another, ahead of the device until it falls behind;
+  decode attention hides no launches, so long contexts are priced too high then, by the launches at most.
 - Embedding and LM head stay in bf16 when weights are fp8 or fp4, as in the published checkpoints; under
   `native` experts and the rest have the checkpoint's own precision.
 - Linear-attention layers count like attention without a cache; their recurrent state is not modelled.

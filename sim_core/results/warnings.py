@@ -10,7 +10,7 @@ from sim_core.engine.results import Run
 from sim_core.fields.texts import counted
 from sim_core.price.memory import limit_words, longer_than
 from sim_core.price.work import layout_warnings
-from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
+from sim_core.scenario.scenario import Scenario, accelerator_of, model_of, named_engine
 
 STEADY_FRAC = 0.95
 FEW_SAMPLES = 100
@@ -61,7 +61,7 @@ def warnings(
     notes += _whole_prompts(scenario, run)
     if scenario.policy == "static" and scenario.replicas > 1:
         notes.append("Static batches: requests are dealt to the replicas in turn.")
-    notes += layout_warnings(scenario)
+    notes += [*layout_warnings(scenario), *_engine_elsewhere(scenario)]
     if note := constants_note(parse_constants(scenario.constants)):
         notes.append(note)
     return [*notes, *accelerator_of(scenario).warnings, *model_of(scenario).warnings]
@@ -94,14 +94,32 @@ def _they(count: int) -> str:
 
 
 def _whole_prompts(scenario: Scenario, run: Run | None) -> list[str]:
-    """Return that a prompt runs whole beyond the token budget, where nothing cuts it into chunks."""
-    longest = int(run.prompt_tokens.max()) if run is not None else 0
+    """Return that a prompt runs whole beyond the token budget, where nothing cuts it into chunks.
+
+    Rejected requests do not run. SGLang does cut prompts, but runs the chunks one after another.
+    """
+    longest = int(run.prompt_tokens[~run.rejected].max(initial=0)) if run is not None else 0
     if scenario.policy != "prefill_first" or longest <= scenario.token_budget:
         return []
-    return [
+    found = (
         f"A prompt of {longest:,} tokens runs whole in one step, beyond token_budget "
-        f"({scenario.token_budget:,}): engines without chunked prefill refuse it. Raise `token_budget`, or "
-        "set `policy` to chunked."
+        f"({scenario.token_budget:,}): "
+    )
+    if scenario.engine == "sglang":
+        return [f"{found}SGLang cuts it into steps of that size, and decodes wait for all of them alike."]
+    return [
+        f"{found}engines without chunked prefill refuse it. Raise `token_budget`, or set `policy` to chunked."
+    ]
+
+
+def _engine_elsewhere(scenario: Scenario) -> list[str]:
+    """Return that the engine does not run on parts of this vendor."""
+    named, part = named_engine(scenario), accelerator_of(scenario)
+    if named is None or named.vendor in ("", part.vendor):
+        return []
+    return [
+        f"{named.name} runs on {named.vendor} parts alone: {part.name} is priced as if it did there. Choose "
+        "another `engine`."
     ]
 
 

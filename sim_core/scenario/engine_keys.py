@@ -26,8 +26,8 @@ class EngineKeys:
 
     engine: str = _engine(
         "Engine",
-        "Serving engine, which sets scheduling, admission, token budget and when a first token is seen; "
-        "empty = as these keys say",
+        "Serving engine, which sets scheduling, admission, token budget and when a first token is seen, and "
+        "chooses its own kernels where measured; empty = as these keys say, kernels of open engines",
         "",
         reads=partial(check_id, "engines"),
     )

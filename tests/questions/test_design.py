@@ -89,6 +89,14 @@ def test_nothing_is_faster_than_bytes_over_bandwidth() -> None:
         assert sum(step_parts(price_of(chip), 1, 1000).values()) >= floor_step_s(chip, 1, 1000)
 
 
+def test_the_all_reduces_of_a_step_are_counted_as_they_are_priced() -> None:
+    """Oracle: by hand. MiniMax-M2.5 norms queries and keys over all heads: 3 in each of its 62 layers."""
+    notes = design_words.design_notes(
+        [load_scenario("model=minimax-m2.5&accelerator=b200&tensor_parallel=16")]
+    )
+    assert any("A step has 186 all-reduces." in note for note in notes)
+
+
 def save(part: catalogue.Accelerator, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put a part beside the presets, in a copy of them."""
     shutil.copytree(reader.PRESETS / "accelerators", folder / "accelerators")

@@ -782,6 +782,29 @@ def test_a_prompt_beyond_the_budget_is_noted_where_it_is_not_cut() -> None:
     assert "beyond token_budget" not in notes["chunked"]
 
 
+def test_a_prompt_that_is_rejected_does_not_run_beyond_the_budget() -> None:
+    """Oracle: by hand. Prompts of 200,000 are longer than the context; the others fit the budget."""
+    notes = summary_notes(load_scenario("requests=200&policy=prefill_first&mix=1000/100:95,200000/100:5"))
+    assert "rejected" in notes and "beyond token_budget" not in notes
+
+
+def test_an_engine_that_cuts_prompts_is_not_said_to_refuse_them() -> None:
+    """Oracle: presets/engines/sglang.toml, `chunked_prefill_size`: SGLang cuts what is longer."""
+    notes = summary_notes(load_scenario("requests=50&engine=sglang&prompt_tokens=20000&prompt_cv=0"))
+    assert "SGLang cuts it into steps of that size" in notes and "refuse" not in notes
+
+
+def test_an_engine_on_parts_that_it_does_not_run_on_is_noted() -> None:
+    """Oracle: TensorRT-LLM is NVIDIA's, for its own parts; vLLM serves on both."""
+    query = "requests=50&arrival_per_s=0.5"
+    amd, nvidia = f"{query}&accelerator=mi300x", f"{query}&accelerator=h200"
+    assert "TensorRT-LLM runs on NVIDIA parts alone" in summary_notes(
+        load_scenario(f"{amd}&engine=tensorrt-llm")
+    )
+    for other in (f"{amd}&engine=vllm", f"{nvidia}&engine=tensorrt-llm", amd):
+        assert "parts alone" not in summary_notes(load_scenario(other))
+
+
 def summary_notes(scenario: Scenario) -> str:
     """Return the notes on a run as one text."""
     found = run(scenario)

@@ -1,4 +1,4 @@
-"""Engines by name: the same requests under the rules of each."""
+"""Engines by name: the same requests under the rules and kernels of each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.price.price import price_of
 from sim_core.questions.experiments.common import REMEMBERED, Row, one_engine
 from sim_core.scenario.link.changes import with_changes
-from sim_core.scenario.scenario import Scenario, admission_of, first_token_lag_of
+from sim_core.scenario.scenario import Scenario, admission_of, steps_to_first_seen
 from sim_core.sweep.frontier import row_of
 
 ENGINE_REQUESTS = 5000
@@ -72,7 +72,7 @@ def _row(scenario: Scenario, named: ServingEngine, waits_s: dict[str, np.ndarray
         "policy": scenario.policy,
         "admission": admission_of(scenario),
         "token_budget": scenario.token_budget,
-        "first_token_lag_steps": first_token_lag_of(scenario),
+        "first_seen_steps": steps_to_first_seen(scenario),
     }
     try:
         found = run(scenario)

@@ -107,9 +107,9 @@ def _collectives(scenario: Scenario) -> str:
     most, devices = design.fitted_devices(), scenario.tensor_parallel
     if devices <= most:
         return ""
-    latency_us = _latency_us(scenario)
+    latency_us, count = _latency_us(scenario), phases.pricing_of(scenario).terms.work.collectives
     return (
-        f"A step has {2 * model_of(scenario).layers} all-reduces. Each takes {number(latency_us)} µs and its "
+        f"A step has {count:,.0f} all-reduces. Each takes {number(latency_us)} µs and its "
         f"bytes over the link. That was measured on up to {most} devices; for {devices} it is an "
         "extrapolation: latency goes on growing with the logarithm of the group."
     )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from sim_core.catalogue.engines import ServingEngine
 from sim_core.fields.texts import counted
-from sim_core.scenario.scenario import FIELDS, Scenario, admission_of, first_token_lag_of, named_engine
+from sim_core.scenario.scenario import FIELDS, Scenario, admission_of, named_engine, steps_to_first_seen
 from sim_core.view.drawing.words import number
 
 
-def rules_words(policy: str, admission: str, token_budget: int, lag_steps: float) -> str:
+def rules_words(policy: str, admission: str, token_budget: int, late_steps: float) -> str:
     """Return an engine's rules as part of a sentence."""
     names = FIELDS["policy"].label_of(policy), FIELDS["admission"].label_of(admission)
-    seen = f"{number(lag_steps)} steps late" if lag_steps else "at once"
+    seen = f"{number(late_steps)} steps late" if late_steps else "at once"
     return f"{names[0]}, admission by {names[1]}, {token_budget:,} tokens a step, first tokens seen {seen}"
 
 
@@ -25,11 +25,14 @@ def comes_with(named: ServingEngine) -> str:
 
 
 def set_words(scenario: Scenario) -> str:
-    """Return what the choice of a scenario's engine has set, and which of its rules are set otherwise."""
+    """Return what the choice of a scenario's engine has set, and how many of its rules are set otherwise.
+
+    First tokens are seen late by the engine's lag and, where it holds them back, by the streaming interval.
+    """
     named = named_engine(scenario)
     if named is None:
         return ""
-    rules = scenario.policy, admission_of(scenario), scenario.token_budget, first_token_lag_of(scenario)
+    rules = scenario.policy, admission_of(scenario), scenario.token_budget, steps_to_first_seen(scenario)
     usual = named.policy, named.admission, named.token_budget, rules[3]
     own = sum(rule != came for rule, came in zip(rules, usual, strict=True))
     own += scenario.first_token_lag_steps is not None

@@ -17,6 +17,7 @@ from sim_core import Scenario, ScenarioError, load_scenario
 from sim_core.command.main import main
 from sim_core.engine.run import run
 from sim_core.evidence import trust
+from sim_core.price.price import price_of
 from sim_core.questions.experiments import endings as endings_experiment
 from sim_core.questions.experiments import waiting as waiting_experiment
 from sim_core.questions.experiments.engines import engine_runs
@@ -287,6 +288,17 @@ def test_the_engines_run_the_same_requests_by_their_rules() -> None:
     assert found.row("tensorrt-llm")["preemptions"] == 0
 
 
+def test_the_view_of_engines_says_that_kernels_differ_too() -> None:
+    """Oracle: the price list: a step of one token in fp8 is quicker by TensorRT-LLM's kernels."""
+    layout = {"model": "llama-3.1-70b", "tensor_parallel": 4, "weight_dtype": "fp8", "requests": 100}
+    shared, own = (
+        price_of(load_scenario(engine=name, **layout)).step.token_s[1] for name in ("vllm", "tensorrt-llm")
+    )
+    assert own < 0.95 * shared
+    captions = [caption.value for caption in healthy(visit(batching="engines", **layout)).caption]
+    assert any("so do kernels that were measured by engine" in caption for caption in captions)
+
+
 def test_the_sidebar_says_what_the_engine_has_set() -> None:
     """Oracle: presets/engines; a rule that is set otherwise is counted as one's own."""
     assert set_words(Scenario()) == ""
@@ -299,5 +311,7 @@ def test_the_sidebar_says_what_the_engine_has_set() -> None:
     assert set_words(changed).startswith(
         "SGLang (1 rule of your own): chunked, admission by prompt and a share"
     )
+    held_back = set_words(load_scenario("engine=sglang&stream_interval_steps=30"))
+    assert held_back.endswith("first tokens seen 29 steps late.")
     captions = [caption.value for caption in healthy(open_page(APP, engine="sglang")).caption]
     assert set_words(load_scenario("engine=sglang")) in captions
