@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import re
 import time
 from collections import Counter
@@ -66,11 +67,11 @@ def read(folder: Path, left_out: Counter[str] | None = None) -> tuple[pd.DataFra
 
 
 def _table(path: Path, left_out: Counter[str]) -> pd.DataFrame:
-    """Return the columns of a table that are used here, as texts and numbers; blank where there are none."""
+    """Return the columns of a table that are used here, as texts and finite numbers; blank where none."""
     rows = rows_of(path, left_out)
     texts = {key: pd.Series([row.text(key) for row in rows], dtype=str) for key in TEXTS}
     numbers = {key: pd.Series([row.number(key) for row in rows], dtype=float) for key in NUMBERS}
-    return pd.DataFrame(texts | numbers)
+    return pd.DataFrame(texts | numbers).replace([math.inf, -math.inf], math.nan)
 
 
 def _known(table: pd.DataFrame, left_out: Counter[str]) -> pd.DataFrame:

@@ -121,7 +121,8 @@ def first_seen_s(scenario: Scenario, sent: Requests, engine: EngineResult) -> np
     late = np.minimum(steps_to_first_seen(scenario), rest)
     if not late.any():
         return engine.first_token_s
-    return engine.first_token_s + late / np.maximum(rest, 1) * (engine.finished_s - engine.first_token_s)
+    seen_s = engine.first_token_s + late / np.maximum(rest, 1) * (engine.finished_s - engine.first_token_s)
+    return np.minimum(seen_s, engine.finished_s)  # rounding may carry it past the end
 
 
 def cannot_fit(known: Priced, sent: Requests) -> np.ndarray:

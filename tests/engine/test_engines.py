@@ -115,3 +115,11 @@ def test_first_tokens_are_seen_late():
     bare = run(load_scenario(query, engine="tensorrt-llm", first_token_lag_steps=0.0))
     pace_s = (bare.finished_s - bare.first_token_s) / np.maximum(rest, 1)
     np.testing.assert_allclose(named.first_token_s, bare.first_token_s + np.minimum(rest, 10) * pace_s)
+
+
+def test_a_first_token_is_not_seen_after_the_last():
+    """Invariant: first token <= done, to the last bit, where the lag is longer than the answers."""
+    keys = {"requests": 200, "output_tokens": 50, "prompt_tokens": 1, "output_cv": 2.0, "prompt_cv": 0.0}
+    engine = {"arrivals": "offline", "warmup_frac": 0.0, "max_batch": 7, "stream_interval_steps": 1000}
+    late = run(load_scenario("", **keys, **engine))
+    assert (late.first_token_s <= late.finished_s).all()

@@ -32,6 +32,7 @@ HOSTILE = [
     ({"accelerators_total": "0"}, "no whole number of accelerators"),
     ({"scenario": "Server"}, "a result of another scenario"),
     ({"result_per_accelerator": ""}, "no throughput"),
+    ({"result_per_accelerator": "1e309"}, "no throughput"),
     ({"system": "S", "model": "llama3.1-8b-99.9"}, "the same figures under another target"),
 ]
 
@@ -94,3 +95,12 @@ def test_tables_without_rows_are_scored_as_nothing(tmp_path: Path, text: str | N
     found = json.loads(done.output, parse_constant=pytest.fail)
     assert found["offline"] == {"n": 0, "median": None}
     assert found["server_over_offline"] == {"n": 0, "mean_abs": None, "constant": None}
+
+
+def test_published_figures_that_are_not_finite_are_left_out(tmp_path: Path) -> None:
+    """Oracle: JSON has no infinity; the row with the infinite ratio to Offline has no other."""
+    odd = {"system": "T", "server_over_offline": "inf", "interactive_over_offline": ""}
+    found = mlperf.scores(folder_of(tmp_path, [{}], [{}, odd]), "submission")
+    json.dumps(found, allow_nan=False)
+    assert found["server_over_offline"]["n"] == 1
+    assert found["left_out"] == {"no ratio to Offline": 1}
