@@ -360,9 +360,10 @@ def _object_in(text: str) -> dict[str, Any]:
 
 
 _METRIC_NAMES = re.compile(r"^(?:# (?:HELP|TYPE) )?(vllm|sglang|trtllm|tensorrt_llm)[:_]", re.MULTILINE)
+_SGLANG_KEYS = {"tp_size", "mem_fraction_static", "model_path", "internal_states", "schedule_policy"}
 _ENGINE_PLACES: dict[str, Callable[[str], str]] = {  # the surest first: TensorRT-LLM tells a version too
     "/metrics": _engine_by_metrics,
-    "/get_server_info": lambda text: "sglang" if _object_in(text) else "",
+    "/get_server_info": lambda text: "sglang" if _SGLANG_KEYS & _object_in(text).keys() else "",
     "/version": _engine_by_version,
 }
 
