@@ -12,7 +12,7 @@ import click
 
 from sim_core.fields.errors import ScenarioError
 from sim_core.results import text as report
-from sim_core.scenario.link.changes import parse_value
+from sim_core.scenario.link.changes import parse_value, with_engine
 from sim_core.scenario.link.load import load_scenario
 from sim_core.scenario.profiles import EngineProfile
 from sim_core.scenario.scenario import Scenario
@@ -97,6 +97,7 @@ class Inputs:
         self, scenario: str, settings: tuple[str, ...], profile_path: str, trace: TraceFile = NO_TRACE
     ) -> None:
         changes = dict(setting_of(text) for text in settings)
+        self.given = frozenset(changes)
         self.scenario: Scenario = load_scenario(scenario, **changes)
         self.trace: Requests | None = None
         self.profile: EngineProfile | None = None
@@ -105,6 +106,7 @@ class Inputs:
             from sim_core.scenario.profiles import read_profile
 
             self.profile = read_profile(Path(profile_path))
+            self.scenario = with_engine(self.scenario, self.profile.engine, changes)
         found = trace.read()
         if found is not None:
             self._take_trace(found, changes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from sim_core.results import text as report
 
 if TYPE_CHECKING:
     from sim_core.evidence.own.formats.points import Upload
+    from sim_core.evidence.own.server import OpenAIServer
 
 CALIBRATE_HELP = f"""Fit an engine profile to files of your own measurements, and print how well it fits.
 
@@ -53,15 +55,19 @@ CALIBRATE_TABLE = (
 def print_calibration(
     scenario: str, files: tuple[str, ...], settings: tuple[str, ...], out: str, form: str
 ) -> None:
-    base = Inputs(scenario, settings, "").scenario
+    asked = Inputs(scenario, settings, "")
     if out:
         try_place(out)
     from sim_core.evidence.own import engine as own_engine
+    from sim_core.evidence.own.served import engine_line, on_their_engine
     from sim_core.scenario.profiles import profile_toml
 
     read = _readable(files)
     for note in (f"{upload.name}: {note}" for upload in read for note in upload.notes):
         say_on_stderr(f"Note: {note}")
+    base = on_their_engine(read, asked.scenario, asked.given)
+    if line := engine_line(read, base):
+        say_on_stderr(f"Note: {line}")
     engine = own_engine.calibrate(read, base)
     rows, summary = own_engine.rows(engine), own_engine.summary(engine)
     if form == "csv":
@@ -91,16 +97,21 @@ def print_calibration(
     help="Time limit of everything.",
 )
 @click.option("--streams", default=32, show_default=True, type=click.IntRange(2, 512), help="Most at a time.")
+@click.option("--engine", default="", metavar="NAME", help="The server's engine; by default as it says.")
 @click.option("--api-key-env", default="OPENAI_API_KEY", show_default=True, metavar="NAME")
 def write_measured_profile(
-    url: str, model: str, out: str, seconds: float, streams: int, api_key_env: str
+    url: str, model: str, out: str, seconds: float, streams: int, engine: str, api_key_env: str
 ) -> None:
+    from sim_core.catalogue.reader import check_id
     from sim_core.evidence.own import probe
     from sim_core.evidence.own.server import OpenAIServer
     from sim_core.scenario.profiles import profile_toml
 
+    if engine:
+        check_id("engines", engine)
     try_place(out)
     server = OpenAIServer(url, model, os.environ.get(api_key_env, ""), seconds=seconds)
+    engine = engine or _engine_of(server)
     found = probe.measure_server(
         server, model, most_streams=streams, longest=server.longest, seconds=seconds, progress=say_on_stderr
     )
@@ -109,7 +120,17 @@ def write_measured_profile(
         say_on_stderr(f"Note: {note}")
     if not probe.is_reliable(found):
         say_on_stderr("Note: probes are predicted badly; the server may have been busy with other requests.")
-    _write_or_print(profile_toml(found.profile), out)
+    _write_or_print(profile_toml(replace(found.profile, engine=engine)), out)
+
+
+def _engine_of(server: OpenAIServer) -> str:
+    """Return the engine that a server is, by what it says, and say so."""
+    from sim_core.catalogue.engines import engine
+
+    found = server.served()
+    if found.engine:
+        say_on_stderr(f"Note: the server says {engine(found.engine).name} ({found.word}).")
+    return found.engine
 
 
 def _write_or_print(profile: str, out: str) -> None:

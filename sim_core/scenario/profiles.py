@@ -17,7 +17,7 @@ import dataclasses
 import math
 import os
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from sim_core.catalogue.calibrations import NAMES, check_constants
+from sim_core.catalogue.reader import check_id
 from sim_core.fields.described import build, described, fields_of
 from sim_core.fields.errors import ScenarioError, check_known, did_you_mean, shown
 from sim_core.fields.field import check
@@ -79,6 +80,9 @@ class EngineProfile:
     request_after_ms: float = _added_ms("Engine to client")
     kv_blocks: int | None = described("KV blocks; else from memory", None, low=1, high=1_000_000_000)
     kv_block_tokens: int | None = described("Tokens per block; else the scenario's", None, low=1, high=4096)
+    engine: str = described(
+        "Serving engine that was measured; empty = not known", "", reads=partial(check_id, "engines")
+    )
     calibration: str = described("The calibration that `constants` change", "typical", choices=NAMES)
     constants: str = described(
         "Constants in place of the calibration's; then there are no steps",

@@ -164,6 +164,9 @@ def test_an_interruption_keeps_what_was_measured() -> None:
 # --- over HTTP ------------------------------------------------------------------------------------
 
 
+LISTED = b'{"data": [{"id": "tiny", "max_model_len": 600, "owned_by": "vllm"}]}'
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     """A small OpenAI-compatible server; `mode` makes it misbehave."""
 
@@ -180,7 +183,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif self.mode == "no models":
             self._answer(200, "application/json", b'{"data": []}')
         else:
-            self._answer(200, "application/json", b'{"data": [{"id": "tiny", "max_model_len": 600}]}')
+            self._answer(200, "application/json", LISTED)
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -287,7 +290,7 @@ def test_nobody_at_the_address(capsys: pytest.CaptureFixture, tmp_path: Path) ->
 
 
 def test_the_command_writes_a_profile(address: str, capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
-    """Oracle: the file reads back as a profile that names the model and its goodness of fit."""
+    """Oracle: the file reads back as a profile that names the model, its goodness of fit and the engine."""
     out = tmp_path / "mine.toml"
     assert main(["measure", address, "--model", "tiny", "--out", str(out), "--streams", "2"]) == 0
     profile = read_profile(out)
@@ -296,3 +299,14 @@ def test_the_command_writes_a_profile(address: str, capsys: pytest.CaptureFixtur
     captured = capsys.readouterr()
     assert "a step of one token" in captured.out
     assert "1 of " in captured.err
+    assert "the server says vLLM (owned_by: vllm)" in captured.err
+    assert profile.engine == "vllm"
+
+
+def test_an_engine_that_is_named_goes_before_the_server_s(address: str, tmp_path: Path) -> None:
+    """Oracle: the option's engine in the profile; one that is not known is refused before measuring."""
+    out = tmp_path / "mine.toml"
+    wanted = ["measure", address, "--model", "tiny", "--out", str(out), "--streams", "2", "--engine"]
+    assert main([*wanted, "sglang"]) == 0
+    assert read_profile(out).engine == "sglang"
+    assert main([*wanted, "slang"]) == 2

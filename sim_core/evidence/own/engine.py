@@ -178,7 +178,9 @@ def _from_points(entries: tuple[MeasuredPoint, ...], chosen: tuple[int, ...], ba
         raise ScenarioError("no point is left to fit. " + (next(iter(reasons)) if reasons else "Choose one."))
     found = fit(list(cases.values()))
     constants = write_constants(found.constants)  # with four digits each: more is not known of them
-    profile = EngineProfile(name=_name(base), calibration=base.calibration, constants=constants)
+    profile = EngineProfile(
+        name=_name(base), engine=base.engine, calibration=base.calibration, constants=constants
+    )
     engine = _compared(entries, base, profile, POINTS)
     held_out = np.full(engine.before.shape, np.nan)
     held_out[list(cases)] = found.held_out
@@ -197,7 +199,7 @@ def _from_steps(uploads: Sequence[Upload], entries: tuple[MeasuredPoint, ...], b
     columns = zip(*(upload.steps for upload in uploads if upload.steps is not None), strict=True)
     found = fit_steps(OwnSteps(*(np.concatenate(column) for column in columns)))
     cases = [entry.case for entry in entries if entry.case is not None]
-    profile = replace(with_overhead(found.profile, cases), name=_name(base))
+    profile = replace(with_overhead(found.profile, cases), name=_name(base), engine=base.engine)
     return _stated(replace(_compared(entries, base, profile, STEPS), steps=found))
 
 
@@ -329,6 +331,7 @@ def summary(engine: OwnEngine) -> dict[str, Any]:
     }
     steps = engine.steps
     return {
+        "engine": engine.profile.engine,
         "fitted_to": engine.kind,
         "median_error_pct": errors,
         "held_out_steps_error_pct": 100 * steps.error_frac if steps else math.nan,

@@ -11,6 +11,7 @@ import json
 import math
 import queue
 import random
+import re
 import socket
 import ssl
 import threading
@@ -20,6 +21,7 @@ from contextlib import closing, suppress
 from typing import Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import urlsplit
 
+from sim_core.evidence.own.formats.served import Served, engine_in
 from sim_core.fields.errors import ScenarioError, shown
 from sim_core.fields.texts import counted, printable
 
@@ -44,6 +46,7 @@ LOWEST_ID, HIGHEST_ID = 100, 5000  # ids that every vocabulary has
 MAX_LINE = 100_000  # bytes of an event; one with a token has some hundred
 MAX_STREAM = 4_000_000  # bytes of an answer
 MAX_LIST = 2_000_000  # bytes of the list of models
+ENGINE_TIMEOUT_S = 5.0  # for each place that may tell the engine
 SPARE_TOKENS = 100  # that a server's count may have beyond a few times what was sent or asked for
 
 Answer = TypeVar("Answer")
@@ -117,6 +120,7 @@ class OpenAIServer:
         self._extras: dict[str, Any] = {"ignore_eos": True, "stream_options": {"include_usage": True}}
         self._ids = True
         self._random = random.Random(0)
+        self._owner = ""
         self.notes: list[str] = []
         self.longest = self._check_model()
 
@@ -131,8 +135,22 @@ class OpenAIServer:
         if self._model not in known:
             names = ", ".join(printable(name)[:60] for name in known[:5])
             raise ScenarioError(f"the server has no model {shown(self._model)}; it serves {names}.")
-        longest = next(item for item in served if item.get("id") == self._model).get("max_model_len")
+        mine = next(item for item in served if item.get("id") == self._model)
+        self._owner, longest = str(mine.get("owned_by", ""))[:60], mine.get("max_model_len")
         return longest if isinstance(longest, int) and 16 < longest < 10**8 else 4096 + ANSWER
+
+    def served(self) -> Served:
+        """Return which engine the server is, from the owner of its models, or from what only one has."""
+        if name := engine_in(self._owner):
+            return Served(name, f"owned_by: {printable(self._owner)}")
+        for place, engine_of in _ENGINE_PLACES.items():
+            try:
+                [text] = self._together([self._text_call(place)], ENGINE_TIMEOUT_S)
+            except ScenarioError:  # it has no such place, or does not show it
+                continue
+            if name := engine_of(text):
+                return Served(name, place)
+        return Served()
 
     def run(self, probe: Probe) -> list[Stream]:
         """Start the streams together and return what was seen of them."""
@@ -156,13 +174,14 @@ class OpenAIServer:
 
     # One deadline
 
-    def _together(self, calls: Sequence[Call[Answer]]) -> list[Answer]:
+    def _together(self, calls: Sequence[Call[Answer]], timeout_s: float = math.inf) -> list[Answer]:
         """Return the answers of calls that begin at once, each in a thread with a connection of its own.
 
         No stage of a call can outlast the deadline: names are looked up and connections made in the threads
         too, and what still runs at the end is cut off, as it is when another call fails.
         """
-        connections = [self._connection() for _ in calls]
+        timeout_s = min(timeout_s, self._timeout_s)
+        connections = [self._connection(timeout_s) for _ in calls]
         answers: queue.SimpleQueue[tuple[int, Answer | Exception]] = queue.SimpleQueue()
         begin = threading.Event()
 
@@ -177,20 +196,22 @@ class OpenAIServer:
         try:
             _start([threading.Thread(target=one, args=(place,), daemon=True) for place in range(len(calls))])
             begin.set()
-            found = dict(self._next(answers) for _ in calls)
+            found = dict(self._next(answers, timeout_s) for _ in calls)
         finally:
             begin.set()
             for connection in connections:
                 connection.cut_off()
         return [found[place] for place in range(len(calls))]
 
-    def _next(self, answers: queue.SimpleQueue[tuple[int, Answer | Exception]]) -> tuple[int, Answer]:
+    def _next(
+        self, answers: queue.SimpleQueue[tuple[int, Answer | Exception]], timeout_s: float
+    ) -> tuple[int, Answer]:
         """Return the next answer; raise what failed, or that it has taken too long."""
         left_s = self._left_s()
         try:
-            place, answer = answers.get(timeout=min(left_s, self._timeout_s))
+            place, answer = answers.get(timeout=min(left_s, timeout_s))
         except queue.Empty:
-            if left_s > self._timeout_s:
+            if left_s > timeout_s:
                 raise self._failed(TimeoutError()) from None
             raise self._out_of_time() from None
         if isinstance(answer, Exception):
@@ -207,8 +228,8 @@ class OpenAIServer:
     def _out_of_time(self) -> OutOfTime:
         return OutOfTime(f"{self._where('')} has not answered within the {self._seconds:g} s given.")
 
-    def _connection(self) -> _Connection:
-        timeout_s = min(self._timeout_s, self._left_s())
+    def _connection(self, timeout_s: float) -> _Connection:
+        timeout_s = min(timeout_s, self._left_s())
         if self._secure:
             context = ssl.create_default_context()
             return _SecureConnection(self._host, self._port, timeout=timeout_s, context=context)
@@ -272,6 +293,17 @@ class OpenAIServer:
                 "or be another service."
             ) from None
 
+    def _text_call(self, place: str) -> Call[str]:
+        """Return a call for the text at a place of the server itself, beside its /v1; cut off if long."""
+
+        def call(connection: http.client.HTTPConnection) -> str:
+            connection.request("GET", f"{self._path.removesuffix('/v1')}{place}", headers=self._headers)
+            with connection.getresponse() as response:
+                self._check_status(response, place)
+                return response.read(MAX_LIST).decode("utf-8", "replace")
+
+        return call
+
     def _check_status(self, response: http.client.HTTPResponse, path: str) -> None:
         """Raise unless the server has accepted the request."""
         if response.status == 200:
@@ -298,6 +330,42 @@ class OpenAIServer:
     def _where(self, path: str) -> str:
         port = f":{self._port}" if self._port else ""
         return printable(f"{'https' if self._secure else 'http'}://{self._host}{port}{self._path}{path}")
+
+
+# Which engine answers
+
+
+def _engine_by_metrics(text: str) -> str:
+    """Return the engine whose metrics these are: Prometheus text, or TensorRT-LLM's list of iterations."""
+    found = {engine_in(name) for name in _METRIC_NAMES.findall(text)}
+    if text.lstrip().startswith("[") and "inflightBatchingStats" in text:
+        found.add("tensorrt-llm")
+    return found.pop() if len(found) == 1 else ""
+
+
+def _engine_by_version(text: str) -> str:
+    """Return the engine by its version: named there, or vLLM, which tells a bare number below 1."""
+    version = _object_in(text).get("version")
+    if not isinstance(version, str):
+        return ""
+    return engine_in(text) or ("vllm" if re.match(r"0\.\d+\.\d", version) else "")
+
+
+def _object_in(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+_METRIC_NAMES = re.compile(r"^(?:# (?:HELP|TYPE) )?(vllm|sglang|trtllm|tensorrt_llm)[:_]", re.MULTILINE)
+_SGLANG_KEYS = {"tp_size", "mem_fraction_static", "model_path", "internal_states", "schedule_policy"}
+_ENGINE_PLACES: dict[str, Callable[[str], str]] = {  # the surest first: TensorRT-LLM tells a version too
+    "/metrics": _engine_by_metrics,
+    "/get_server_info": lambda text: "sglang" if _SGLANG_KEYS & _object_in(text).keys() else "",
+    "/version": _engine_by_version,
+}
 
 
 class _Connection(http.client.HTTPConnection):

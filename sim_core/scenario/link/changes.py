@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 from sim_core.fields.errors import check_known
@@ -81,6 +82,19 @@ def with_changes(scenario: Scenario, /, **changes: object) -> Scenario:
     if scenario.step_profile and any(changes.get(key, old) != old for key, old in _measured_on(scenario)):
         implied["step_profile"] = ""
     return scenario.replace(**(implied | changes))
+
+
+def with_engine(scenario: Scenario, name: str, given: Collection[str] = ()) -> Scenario:
+    """Return the scenario on an engine that a measurement names; what has been set by hand stays as it is.
+
+    That is another engine, and each rule that an engine sets but that differs from the default or is among
+    the keys that were `given`.
+    """
+    if not name or scenario.engine or "engine" in given:
+        return scenario
+    set_by_hand = {*given, *scenario.changed()}
+    own = {key: getattr(scenario, key) for key in set_by_engine("") if key in set_by_hand}
+    return with_changes(scenario, engine=name, **own)
 
 
 def _measured_on(scenario: Scenario) -> list[tuple[str, Any]]:

@@ -102,16 +102,21 @@ def _traffic(scenario: Scenario) -> None:
 
 def _engine(scenario: Scenario) -> None:
     heading("Engine")
-    names = {name: item.name for name, item in catalogue.engines().items()}
-    select("engine", ["", *names], lambda name: names.get(name, "as set by its parts"), hide=True)
-    if scenario.engine:
-        st.caption(set_words(scenario))
+    engine_choice(scenario)
     select("policy")
     ladder("max_batch", POWERS[:12], number)
     if scenario.policy == "static":
         ladder("batch_wait_ms", (0.0, *decades(E6, 10, 10_000)), duration)
     if scenario.split:
         pool_sizes(scenario)
+
+
+def engine_choice(scenario: Scenario, hide: bool = True) -> None:
+    """Draw the choice of the engine, its label hidden under a heading that says it, and what it sets."""
+    names = {name: item.name for name, item in catalogue.engines().items()}
+    select("engine", ["", *names], lambda name: names.get(name, "as set by its parts"), hide=hide)
+    if scenario.engine:
+        st.caption(set_words(scenario))
 
 
 WORKERS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 32, 48, 64)

@@ -21,6 +21,7 @@ from sim_core.evidence.own.cases import METRICS, median_error
 from sim_core.evidence.own.engine import POINTS, MeasuredPoint, OwnEngine
 from sim_core.evidence.own.fit import FOLDS
 from sim_core.evidence.own.formats.points import OwnPoint
+from sim_core.evidence.own.served import engine_line
 from sim_core.fields.errors import ScenarioError
 from sim_core.fields.texts import counted
 from sim_core.scenario.link.carry import carried_by
@@ -33,7 +34,7 @@ from sim_core.view.parts import actions, controls, pieces
 from sim_core.view.parts import lengths as length_controls
 from sim_core.view.parts.chart import Heading, chart
 from sim_core.view.parts.pieces import KeyFigure
-from sim_core.view.parts.sidebar import engine_setting, heading
+from sim_core.view.parts.sidebar import engine_choice, engine_setting, heading
 from sim_core.view.parts.views import views
 from sim_core.view.session import shell, state, sweeps
 from sim_core.view.trust import calibrate_figures
@@ -55,6 +56,7 @@ def engine_sidebar(scenario: Scenario) -> None:
         parts = {name: part.name for name, part in catalogue.accelerators().items()}
         controls.select("accelerator", list(parts), parts.__getitem__)
         heading("How it was set up")
+        engine_choice(scenario, hide=False)
         engine_setting(scenario)
         st.caption("Every point is simulated on this engine, so set it up as it was when you measured.")
         heading("Lengths, where a file states none")
@@ -77,7 +79,7 @@ def show(scenario: Scenario) -> None:
         pieces.say_why(error)
         intake()
         return
-    pieces.say(fit_finding(engine), *fit_notes(engine))
+    pieces.say(fit_finding(engine), engine_line(list(files.values()), scenario), *fit_notes(engine))
     show_errors_before_and_after(engine)
     use(engine, scenario)
     controls_row(engine)

@@ -12,6 +12,7 @@ from sim_core.catalogue.calibrations import calibration
 from sim_core.evidence.own.cases import METRICS, case_of, predict_cases
 from sim_core.evidence.own.formats.points import OwnPoint, Upload
 from sim_core.evidence.own.formats.read import MAX_BYTES, TOOLS, is_profile, read_upload
+from sim_core.evidence.own.served import on_their_engine
 from sim_core.fields.errors import ScenarioError
 from sim_core.fields.texts import counted
 from sim_core.scenario.link.carry import carried_by
@@ -82,6 +83,7 @@ def _take_in(turn: int) -> None:
             _read(file.getvalue(), file.name)
         except ScenarioError as error:
             problems.append(str(error))
+    _set_engine()
     st.session_state.own_problems = problems
     st.session_state.own_turn = turn + 1
     st.session_state.pop("own_fit_to", None)
@@ -94,6 +96,19 @@ def _read(data: bytes, name: str) -> None:
         state.replace(carried_by(st.session_state.scenario, profile)[0])
         return
     mine()[_free_name(name)] = read_upload(data, name)
+
+
+def _set_engine() -> None:
+    """Put the scenario on the engine that the files name, unless the visitor has chosen one.
+
+    Only when files come in, so that whoever then takes the engine out of the sidebar is not overruled.
+    """
+    scenario = st.session_state.scenario
+    found = on_their_engine(list(mine().values()), scenario)
+    if found != scenario:
+        state.change(
+            **{key: value for key, value in found.as_dict().items() if value != getattr(scenario, key)}
+        )
 
 
 def _free_name(name: str) -> str:

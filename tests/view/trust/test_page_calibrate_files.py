@@ -23,10 +23,37 @@ from sim_core.scenario.scenario import Scenario
 from sim_core.view.trust import calibrate, calibrate_figures
 from sim_core.view.trust.uploads import guide
 from tests.places import ROOT, SAMPLES
-from tests.visits import finding, healthy, said
+from tests.visits import address, finding, healthy, open_page, said
 
 NAMES = sorted(path.name for path in SAMPLES.iterdir())
 BASE = Scenario()
+
+
+# --- the engine that a file names -----------------------------------------------------------------
+
+
+def with_sample(name: str, **query: str) -> AppTest:
+    """Return the page after a sample was uploaded."""
+    app = open_page("8_Calibrate.py", **query)
+    app.file_uploader[0].upload(name, (SAMPLES / name).read_bytes())
+    return healthy(app.run())
+
+
+def test_a_file_sets_the_engine_and_the_page_says_so() -> None:
+    """Oracle: the sample's word; the link carries the engine, and whoever takes it out is not overruled."""
+    app = with_sample("sglang.jsonl", model="qwen3-30b-a3b")
+    assert address(app)["engine"] == "sglang"
+    assert "The file says SGLang (backend: sglang)" in said(app)
+    app = healthy(app.selectbox("in_engine").select("").run())
+    assert "engine" not in address(app)
+    assert "the scenario names no engine" in said(app)
+
+
+def test_an_engine_that_was_chosen_stays() -> None:
+    """Oracle: the link's engine, and the page says that it is not the file's."""
+    app = with_sample("sglang.jsonl", engine="vllm")
+    assert address(app)["engine"] == "vllm"
+    assert "your choice, vLLM, stands" in said(app)
 
 
 # --- a sample less one key ------------------------------------------------------------------------

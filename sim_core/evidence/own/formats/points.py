@@ -93,13 +93,19 @@ class OwnSteps(NamedTuple):
 
 
 class Upload(NamedTuple):
-    """What a file holds, and in `notes` what of it was left out or assumed."""
+    """What a file holds, and in `notes` what of it was left out or assumed.
+
+    `engine` is the id of the engine that served, and `engine_word` what in the file says so; else both are
+    empty.
+    """
 
     name: str
     tool: str
     points: tuple[OwnPoint, ...]
     steps: OwnSteps | None
     notes: tuple[str, ...]
+    engine: str = ""
+    engine_word: str = ""
 
 
 class Content(NamedTuple):
@@ -120,7 +126,8 @@ class Format(NamedTuple):
     """One kind of file: how it is called, known by its content, and read.
 
     `title` is a line of Markdown for the list of what can be uploaded: the tool, a colon, its file.
-    `holds_runs` says that an entry is a run, and not a request.
+    `holds_runs` says that an entry is a run, and not a request. `engine` is the id of the engine whose own
+    benchmark the tool is.
     """
 
     tool: str
@@ -128,6 +135,7 @@ class Format(NamedTuple):
     knows: Callable[[Content], bool]
     read: Callable[[Content], Upload]
     holds_runs: bool = True
+    engine: str = ""
 
 
 def finished(name: str, tool: str, points: list[OwnPoint], notes: list[str]) -> Upload:

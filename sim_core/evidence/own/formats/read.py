@@ -21,10 +21,12 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NoReturn
 
+from sim_core.catalogue.engines import engines as known_engines
 from sim_core.evidence.own.formats import aiperf, guidellm, mlperf, serving, tables
 from sim_core.evidence.own.formats.checks import checked
 from sim_core.evidence.own.formats.points import REQUEST_COLUMNS, Content, Format, OwnSteps, Upload
 from sim_core.evidence.own.formats.reports import clients, engines, llama, llmd, records
+from sim_core.evidence.own.formats.served import Served, served
 from sim_core.fields.errors import ScenarioError, shown
 from sim_core.traffic.trace_formats import CSV_FORMATS, MOONCAKE, OWN
 
@@ -69,7 +71,7 @@ def read_upload(data: bytes, name: str) -> Upload:
     for form in FORMATS:
         if form.knows(content):
             notes = _cut(content) if form.holds_runs else []
-            return _noted(checked(_read_by(form, content)), notes)
+            return _with_engine(_noted(checked(_read_by(form, content)), notes), served(content, form))
     _refuse(content)
 
 
@@ -170,6 +172,18 @@ def _cut(content: Content) -> list[str]:
 
 def _noted(upload: Upload, notes: list[str]) -> Upload:
     return upload._replace(notes=(*notes, *upload.notes))
+
+
+def _with_engine(upload: Upload, found: Served) -> Upload:
+    """Return an upload with the engine that served; where its file names several, with a note."""
+    if not found.several:
+        return upload._replace(engine=found.engine, engine_word=found.word)
+    names = " and ".join(
+        known_engines()[name].name if name in known_engines() else name for name in found.several
+    )
+    return _noted(
+        upload, [f"It names more than one engine ({names}): choose the one of the scenario yourself."]
+    )
 
 
 def _objects(text: str, name: str) -> Iterator[dict[str, Any]]:

@@ -225,9 +225,14 @@ FORMATS = (
         "SGLang `bench_one_batch` and `bench_one_batch_server`: the JSON lines",
         _is_one_batch,
         one_batch,
+        engine="sglang",
     ),
     Format(
-        "sglang", "SGLang `bench_serving`, `bench_offline_throughput`: the JSON lines", _is_sglang, serving
+        "sglang",
+        "SGLang `bench_serving`, `bench_offline_throughput`: the JSON lines",
+        _is_sglang,
+        serving,
+        engine="sglang",
     ),
-    Format("vllm", "vLLM `bench serve`: the result JSON", _is_either, serving),
+    Format("vllm", "vLLM `bench serve`: the result JSON", _is_either, serving, engine="vllm"),
 )

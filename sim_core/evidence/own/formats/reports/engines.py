@@ -183,6 +183,12 @@ def _inferencex_point(row: dict[str, Any], named: bool) -> OwnPoint:
 
 
 FORMATS = (
-    Format("trtllm-bench", "TensorRT-LLM `trtllm-bench`: `--report_json`", _is_trtllm, _trtllm),
+    Format(
+        "trtllm-bench",
+        "TensorRT-LLM `trtllm-bench`: `--report_json`",
+        _is_trtllm,
+        _trtllm,
+        engine="tensorrt-llm",
+    ),
     Format("inferencex", "InferenceX (InferenceMAX): rows of `agg_….json`", _is_inferencex, _inferencex),
 )
