@@ -97,7 +97,7 @@ def test_run_as_table_and_csv(capsys) -> None:
 
 
 def test_an_overloaded_run_says_so_beside_its_figures(capsys) -> None:
-    """Oracle: 40/s are more than the some 20/s that saturate the engine, as asked by itself; JSON keeps all."""
+    """Oracle: 40/s are more than the some 20/s that saturate the engine, asked by itself; JSON keeps all."""
     saturates_per_s = saturation_per_s(Scenario())
     assert 19 < saturates_per_s < 22
     table = ask(capsys, "run", "arrival_per_s=40", "--format", "table")
