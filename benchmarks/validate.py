@@ -10,10 +10,11 @@
 The folder holds `measured_serving.csv` and `mlperf_llm_results.csv`; everything is written to `presets`. What
 a row needs to be used, and how rows are chosen, is said in `usable` and `choose`. Only constants of the host
 are fitted: `--fit` takes seconds, `--folds` two minutes. After every change of the cost model, of a table in
-`presets/kernels`, of a bound or of the assumptions in `sim_core.evidence.predicted`, repeat
-`--folds --fit --blind`. A fold knows nothing of the constants in `typical.toml`, only their bounds; after
-`--fit` alone, `--blind` is enough. The bands follow from `blind.csv` by themselves: `--folds --blind` renews
-them, and prints how many campaigns left out they hold.
+`presets/kernels`, of a bound or of the assumptions in `sim_core.evidence.predicted`, repeat `--folds --fit
+--blind`. A fold knows nothing of the constants in `typical.toml`, only their bounds; but the lags of first
+tokens in `presets/engines` were found on all rows, so TTFT is not blind to them. After `--fit` alone,
+`--blind` is enough. The bands follow from `blind.csv` by themselves: `--folds --blind` renews them, and
+prints how many campaigns left out they hold.
 """
 
 from __future__ import annotations

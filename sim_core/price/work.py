@@ -10,7 +10,7 @@ import math
 from types import MappingProxyType
 from typing import NamedTuple
 
-from sim_core.catalogue.accelerators import DTYPES, Accelerator
+from sim_core.catalogue.accelerators import DTYPES, LINK_SHAPES, Accelerator
 from sim_core.catalogue.kernels import LARGEST_GROUP
 from sim_core.catalogue.models import Model
 from sim_core.fields.errors import ScenarioError
@@ -118,7 +118,8 @@ def layout_warnings(scenario: Scenario) -> list[str]:
     pools = (scenario.prefill_tensor_parallel, scenario.decode_tensor_parallel) if scenario.split else ()
     groups = {devices or scenario.tensor_parallel for devices in pools} or {scenario.tensor_parallel}
     wide = [
-        f"All-reduces over {tp:,} devices are extrapolated: they were measured on up to {LARGEST_GROUP}."
+        f"All-reduces over {tp:,} devices are extrapolated: they were measured on up to {LARGEST_GROUP}, and "
+        "no slower network between servers is counted."
         for tp in sorted(groups)
         if tp > LARGEST_GROUP
     ]
@@ -128,14 +129,21 @@ def layout_warnings(scenario: Scenario) -> list[str]:
         for tp in sorted(groups)
         if model.heads % tp
     ]
-    links = {tp: part.link(tp).byte_per_s / 1e9 for tp in sorted(groups) if tp > 1 and part.link_gb_per_s}
-    whole = f"Of {part.name}'s {part.link_gb_per_s or 0.0:g} GB/s of links"
-    slow = [
-        f"{whole}, {tp} devices use {used:g} ({part.link_shape})."
-        for tp, used in links.items()
-        if used < (part.link_gb_per_s or 0.0)
-    ]
-    return wide + filled + slow
+    slow = [_slow_link(part, tp) for tp in sorted(groups) if tp > 1 and part.link_gb_per_s]
+    return [*wide, *filled, *filter(None, slow)]
+
+
+def _slow_link(part: Accelerator, devices: int) -> str:
+    """Return that a group cannot use all of a device's links; "" where it can."""
+    link, whole = part.link(devices), part.link_gb_per_s or 0.0
+    used = link.byte_per_s / 1e9
+    if used >= whole:
+        return ""
+    if link.kind == "pcie":
+        joined = (part.link_peers or 1) + 1
+        return f"{part.name}'s links join {joined} devices; {devices} use PCIe, {used:g} of {whole:g} GB/s."
+    shape = LINK_SHAPES[part.link_shape]
+    return f"Of {part.name}'s {whole:g} GB/s of links, {devices} devices use {used:g}: {shape}."
 
 
 def group_sizes(model: Model, expert_parallel: int) -> list[int]:

@@ -313,15 +313,19 @@ def test_layouts_that_do_not_divide_are_refused(changes, says):
 
 
 def test_a_group_that_uses_part_of_its_links_says_so():
-    """By hand: one of seven wires of 64 GB/s; all of them, a switch and one device say nothing."""
+    """By hand: one of seven wires of 64 GB/s; all of them, a switch and one device say nothing.
+
+    A bridge joins two; four of its devices use PCIe 5.0, 64 GB/s. Beyond 8 devices a network is left out.
+    """
     two = Scenario(accelerator="mi300x", tensor_parallel=2)
-    assert layout_warnings(two) == ["Of MI300X's 448 GB/s of links, 2 devices use 64 (mesh)."]
+    assert layout_warnings(two) == ["Of MI300X's 448 GB/s of links, 2 devices use 64: a wire to each peer."]
     assert not layout_warnings(two.replace(tensor_parallel=8)) + layout_warnings(
         two.replace(tensor_parallel=1)
     )
-    assert (
-        "4 devices use 64 (pair)" in layout_warnings(Scenario(accelerator="h100-pcie", tensor_parallel=4))[0]
-    )
+    bridged = Scenario(accelerator="h100-pcie", tensor_parallel=4)
+    assert layout_warnings(bridged) == ["H100-PCIe's links join 2 devices; 4 use PCIe, 64 of 300 GB/s."]
+    wide = layout_warnings(Scenario(accelerator="h100-sxm", tensor_parallel=16))
+    assert len(wide) == 1 and "no slower network between servers is counted" in wide[0]
 
 
 def test_heads_that_do_not_divide_are_filled_up():
