@@ -87,12 +87,13 @@ def _dense(part: Accelerator, dtype: str, scaling: str, engine: str) -> Product:
     """
     kind, generation = _dense_kind(part, dtype, scaling), part.kernel_generation
     found = measured.product(generation, kind, engine)
-    if kind != "bf16":
-        return found
+    widened_frac = measured.product(generation, "bf16", engine).peak_frac * _peak_ratio(part, "bf16", dtype)
+    if kind != "bf16":  # where bf16 is as fast at its peak, an engine widens rather than loses
+        return found._replace(peak_frac=max(found.peak_frac, widened_frac))
     tile = found.fill_tokens
     if dtype != "bf16":
         tile = min(tile, measured.experts(generation, "int4")[0].fill_tokens)
-    return found._replace(peak_frac=found.peak_frac * _peak_ratio(part, "bf16", dtype), fill_tokens=tile)
+    return found._replace(peak_frac=widened_frac, fill_tokens=tile)
 
 
 def _experts(part: Accelerator, dtype: str, kind: str, engine: str) -> Experts:
