@@ -75,7 +75,7 @@ class Constants(NamedTuple):
     request_after_s: float
 
 
-GONE = ("expert_half_width", "moe_layer", "expert")  # of former links; the experts' kernels tell them now
+GONE = ("expert_half_width", "moe_layer", "expert", "expert_product")  # of former links; kernels tell them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -15,8 +16,8 @@ from sim_core.scenario.link.write import to_query
 from sim_core.scenario.ready import ready_scenarios
 from sim_core.scenario.scenario import Scenario
 
-LISTED = ("models", "accelerators", "workloads", "scenarios", "lessons")
-LONG_COLUMNS = ("source", "story", "expected", "query")  # in JSON, too long for a table
+LISTED = ("models", "accelerators", "engines", "workloads", "scenarios", "lessons")
+LONG_COLUMNS = ("source", "notes", "story", "expected", "query")  # in JSON, too long for a table
 
 
 def _models() -> list[dict[str, Any]]:
@@ -40,6 +41,10 @@ def _accelerators() -> list[dict[str, Any]]:
     speeds = ("bf16_tflop_per_s", "fp8_tflop_per_s", "fp4_tflop_per_s", "hbm_gb_per_s", "hbm_gb")
     keys = ("id", "name", "vendor", "year", *speeds, "link_gb_per_s", "tdp_w", "price_usd_per_hour", "source")
     return [{key: getattr(part, key) for key in keys} for part in catalogue.accelerators().values()]
+
+
+def _engines() -> list[dict[str, Any]]:
+    return [dataclasses.asdict(item) for item in catalogue.engines().values()]
 
 
 def _workloads() -> list[dict[str, Any]]:
@@ -82,6 +87,7 @@ def _lessons() -> list[dict[str, Any]]:
 LISTS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "models": _models,
     "accelerators": _accelerators,
+    "engines": _engines,
     "workloads": _workloads,
     "scenarios": _scenarios,
     "lessons": _lessons,

@@ -11,6 +11,7 @@ import numpy as np
 from sim_core import catalogue
 from sim_core.evidence.blind import blind
 from sim_core.evidence.published import PublishedPoint, family_of, points, weight_dtype
+from sim_core.fields.texts import counted
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 from sim_core.traffic.draws import mean_lengths
 from sim_core.traffic.requests import Requests
@@ -229,7 +230,8 @@ def _lengths(scenario: Scenario, covered: Coverage, trace: Requests | None) -> l
         low, high = getattr(covered, key)
         if not low / SLACK <= mean <= high * SLACK:
             what = "prompt" if key == "prompt_tokens" else "answer"
-            words = f"the mean {what} has {mean:,.0f} tokens ({key}); measured {low:,.0f} to {high:,.0f}"
+            tokens = counted(round(mean), "token")
+            words = f"the mean {what} has {tokens} ({key}); measured {low:,.0f} to {high:,.0f}"
             found.append(Outside(key, words))
     return found
 

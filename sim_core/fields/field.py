@@ -93,7 +93,9 @@ def _check_text(name: str, value: object, info: FieldInfo) -> None:
     if not isinstance(value, str):
         raise ScenarioError(f"{name} is {shown(value)}; it must be text.")
     if info.choices and value not in info.choices:
-        raise ScenarioError(f"{name} is {shown(value)}; choose one of {', '.join(info.choices)}.")
+        empty = ", or leave it empty" if "" in info.choices else ""
+        choices = ", ".join(filter(None, info.choices))
+        raise ScenarioError(f"{name} is {shown(value)}; choose one of {choices}{empty}.")
     if len(value) > info.longest:
         raise ScenarioError(f"{name} has {len(value):,} characters; the limit is {info.longest:,}.")
     if info.reads and (value or not info.empty):

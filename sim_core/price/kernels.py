@@ -80,11 +80,20 @@ def _expert_kind(model: Model, part: Accelerator, layout: Layout, scaling: str) 
 
 
 def _dense(part: Accelerator, dtype: str, scaling: str, engine: str) -> Product:
-    kind = _dense_kind(part, dtype, scaling)
-    found = measured.product(part.kernel_generation, kind, engine)
-    return found._replace(
-        peak_frac=found.peak_frac * _peak_ratio(part, "bf16" if kind == "bf16" else dtype, dtype)
-    )
+    """Return the dense products of weights in a format.
+
+    Weights that are widened go through kernels of small tiles, as 4-bit experts do (Marlin: Frantar et al.,
+    "MARLIN: Mixed-Precision Auto-Regressive Parallel Inference on Large Language Models", 2024, section 3).
+    """
+    kind, generation = _dense_kind(part, dtype, scaling), part.kernel_generation
+    found = measured.product(generation, kind, engine)
+    widened_frac = measured.product(generation, "bf16", engine).peak_frac * _peak_ratio(part, "bf16", dtype)
+    if kind != "bf16":  # where bf16 is as fast at its peak, an engine widens rather than loses
+        return found._replace(peak_frac=max(found.peak_frac, widened_frac))
+    tile = found.fill_tokens
+    if dtype != "bf16":
+        tile = min(tile, measured.experts(generation, "int4")[0].fill_tokens)
+    return found._replace(peak_frac=widened_frac, fill_tokens=tile)
 
 
 def _experts(part: Accelerator, dtype: str, kind: str, engine: str) -> Experts:

@@ -92,7 +92,9 @@ def test_constants_that_cannot_be_are_refused_with_the_way_out(text: str, words:
     assert words in notes[0]
 
 
-@pytest.mark.parametrize("text", ["expert_half_width:1500", "moe_layer:5,expert:0.09,layer:20"])
+@pytest.mark.parametrize(
+    "text", ["expert_half_width:1500", "expert_product:3", "moe_layer:5,expert:0.09,layer:20"]
+)
 def test_constants_of_former_links_are_left_out_with_a_note(text: str) -> None:
     """Oracle: what is left of the text prices the scenario, and a sentence names what does not count."""
     scenario, notes = from_query({"constants": text})

@@ -324,6 +324,7 @@ BADGES = [
     ("model=llama-3.1-405b&tensor_parallel=8&weight_dtype=fp8", EXTRAPOLATED, ("405", "billion")),
     ("prompt_tokens=100000&prompt_cv=0", EXTRAPOLATED, ("prompt has 100,000 tokens (prompt_tokens)",)),
     ("output_tokens=2&output_cv=0", EXTRAPOLATED, ("answer has 2 tokens (output_tokens)",)),
+    ("output_tokens=1&output_cv=0", EXTRAPOLATED, ("answer has 1 token (output_tokens)",)),
     ("arrivals=closed&concurrency=5000&max_batch=5000", EXTRAPOLATED, ("5,000 sequences",)),
     ("arrivals=offline&max_batch=4096&requests=100000", EXTRAPOLATED, ("4,096 sequences",)),
     ("policy=static", EXTRAPOLATED, ("Static batching (policy)",)),

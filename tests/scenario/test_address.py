@@ -215,6 +215,7 @@ BAD_PARTS = {
     "model=../../etc/passwd": ["model", "etc/passwd"],
     "policy=magic": ["policy is 'magic'", "chunked"],
     "policy=merged": ["choose one of static, prefill_first, chunked, disaggregated"],
+    "fp8_scaling=row": ["choose one of tensor, block, or leave it empty."],
     "mix=chat:0.7,nonsense:0.3": ["mix", "'nonsense'"],
     "v=2": ["newer version", "v=2"],
     "v=x": ["v is 'x'"],
