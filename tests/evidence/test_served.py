@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from sim_core.command.main import main
+from sim_core.evidence.own import server as server_module
 from sim_core.evidence.own.formats.points import Upload
 from sim_core.evidence.own.formats.read import read_upload
 from sim_core.evidence.own.served import engine_line, on_their_engine
@@ -142,6 +144,7 @@ def test_the_command_writes_the_engine_and_uses_it(tmp_path: Path, capsys: pytes
 # --- what a server says ---------------------------------------------------------------------------
 
 VLLM_METRICS = "# HELP vllm:num_requests_running Running.\nvllm:num_requests_running 1.0\n"
+STALLS = b"stalls"
 OWNED = '{"data": [{"id": "m", "owned_by": "%s"}]}'
 
 
@@ -149,12 +152,16 @@ OWNED = '{"data": [{"id": "m", "owned_by": "%s"}]}'
 def serving(places: dict[str, str]) -> Iterator[str]:
     """Serve texts at some places on this machine; others are not found."""
 
+    done = threading.Event()
+
     class Handler(http.server.BaseHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
             pass
 
         def do_GET(self) -> None:
             body = places.get(self.path, "").encode()
+            if body == STALLS:
+                done.wait(10)
             self.send_response(200 if body else 404)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -164,6 +171,7 @@ def serving(places: dict[str, str]) -> Iterator[str]:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{server.server_address[1]}/v1"
+        done.set()
         server.shutdown()
         thread.join(10)
 
@@ -195,3 +203,13 @@ def test_a_server_says_which_engine_it_is(owner: str, places: dict, engine: str,
     with serving({"/v1/models": OWNED % owner} | places) as address:
         found = OpenAIServer(address, "m").served()
     assert (found.engine, found.word) == (engine, word)
+
+
+def test_a_place_that_does_not_answer_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: the next place tells the engine, long before the first would have answered."""
+    monkeypatch.setattr(server_module, "ENGINE_TIMEOUT_S", 0.2)
+    places = {"/v1/models": OWNED % "an-org", "/metrics": STALLS.decode(), "/version": '{"version": "0.9.1"}'}
+    started_s = time.monotonic()
+    with serving(places) as address:
+        assert OpenAIServer(address, "m").served().engine == "vllm"
+        assert time.monotonic() - started_s < 5
