@@ -39,7 +39,7 @@ def engine_of(scenario: Scenario) -> Engine:
 # What one device keeps beside weights, activations and KV cache: the driver's context and, in a group, the
 # buffers of collectives. vLLM measures 1.8 GiB on one H100 and 3.6 GiB on each of two
 # (vllm-project/vllm#10511); 0.4 GB of the memory that nvidia-smi reports is never free.
-CONTEXT_BYTES, GROUP_CONTEXT_BYTES = 2.3e9, 4.2e9
+CONTEXT_BYTES, GROUP_CONTEXT_BYTES = 2.2e9, 3.6e9
 CONTEXT_FRAC_MAX = 0.05  # on a card of 24 GB the same engine keeps 0.3 to 1 GB
 
 # The logits of one row while a token is drawn: a copy in fp32, sorted with its positions, their

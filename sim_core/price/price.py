@@ -25,7 +25,7 @@ Assumptions
 - All devices of a group work alike; tensor parallelism divides every matrix but the router and MLA's
   down-projections, which every device holds, as it holds at least one KV head or MLA's latent cache.
 - Query heads that do not divide are filled up to the next multiple (`padded`), as some engines do.
-- Memory is what a device reports; of it the driver and the collectives keep 2.3 GB on one device and 4.2 GB
+- Memory is what a device reports; of it the driver and the collectives keep 2.2 GB on one device and 3.6 GB
   on each of a group, and the largest step its activations or the logits of the rows it samples.
 - A group sees the links it has: in a mesh of seven wires two devices use one (`Accelerator.link`).
 - Under expert parallelism the activations are already on every device of the group (attention is
