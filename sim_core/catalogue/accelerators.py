@@ -130,11 +130,14 @@ class Accelerator:
 
         A switch serves any group at the whole rate. In a mesh of `link_peers` wires a device of n uses those
         to the n - 1 others; in a torus, a group of 2^d devices is a cube with d wires at each. A bridge joins
-        `link_peers` + 1 devices; a larger group, and parts without a link, use PCIe.
+        `link_peers` + 1 devices; a larger group, and parts without a link, use PCIe. A link of no known kind
+        that is no faster than PCIe is taken for it.
         """
         peers = self.link_peers or 1
         if not self.link_gb_per_s or (self.link_shape == "pair" and devices > peers + 1):
             return Link("pcie", self.pcie_gb_per_s * GIGA)
+        if self.link_kind == "other" and self.link_gb_per_s <= self.pcie_gb_per_s:
+            return Link("pcie", self.link_gb_per_s * GIGA)
         wires = {"mesh": devices - 1.0, "torus": math.log2(devices)}.get(self.link_shape, peers)
         return Link(self.link_kind, self.link_gb_per_s * GIGA * min(max(wires, 1.0) / peers, 1.0))
 

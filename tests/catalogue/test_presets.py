@@ -263,10 +263,11 @@ def test_a_group_sees_the_links_it_has(name: str, gb_per_s: dict[int, int]) -> N
 
 
 def test_what_carries_the_traffic_is_named():
-    """Rule by hand: without a link, and beyond a bridge, PCIe with its override; one's own is `other`."""
+    """Rule by hand: without a link, and beyond a bridge, PCIe with its override; one's own is `other` if faster."""
     l4 = Scenario(accelerator="l4")
     assert accelerator_of(l4).link(2) == ("pcie", 32e9)
     assert accelerator_of(l4.replace(pcie_gb_per_s=64.0)).link(2) == ("pcie", 64e9)
+    assert accelerator_of(l4.replace(link_gb_per_s=32.0)).link(2) == ("pcie", 32e9)  # no faster than PCIe
     assert accelerator_of(l4.replace(link_gb_per_s=100.0)).link(8) == ("other", 100e9)
     bridged = catalogue.accelerators()["h100-pcie"]
     assert (bridged.link(2).kind, bridged.link(4).kind) == ("nvlink4", "pcie")
