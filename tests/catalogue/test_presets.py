@@ -263,7 +263,7 @@ def test_a_group_sees_the_links_it_has(name: str, gb_per_s: dict[int, int]) -> N
 
 
 def test_what_carries_the_traffic_is_named():
-    """Rule by hand: without a link, and beyond a bridge, PCIe with its override; one's own is `other` if faster."""
+    """By hand: without a link or beyond a bridge PCIe, as overridden; one's own, if faster, `other`."""
     l4 = Scenario(accelerator="l4")
     assert accelerator_of(l4).link(2) == ("pcie", 32e9)
     assert accelerator_of(l4.replace(pcie_gb_per_s=64.0)).link(2) == ("pcie", 64e9)
