@@ -89,7 +89,7 @@ def factors(found: Fit) -> dict[str, FittedLever]:
     ("lever", "factor", "devices", "lengths"),
     [
         ("compute", 1.4, 1, {"prompt_tokens": 4000.0}),
-        ("kv", 2.0, 1, {"prompt_tokens": 8000.0}),
+        ("kv", 2.0, 1, {"prompt_tokens": 16000.0}),
         ("launches", 3.0, 8, {}),  # on one device weights hide them
         ("sequences", 6.0, 1, {"prompt_tokens": 200.0}),
         ("prompts", 3.0, 1, {"prompt_tokens": 300.0, "output_tokens": 50.0}),

@@ -83,9 +83,9 @@ def design_notes(sides: Sequence[Scenario]) -> list[str]:
 
 def _bounds(scenario: Scenario) -> str:
     """Return between which bounds one user's speed lies: an engine for GPUs, and the wires alone."""
-    latency_us = _latency_us(scenario.replace(calibration="typical"))
-    wires = {"calibration": "datasheet", "constants": f"collective:{latency_us:.4g}"}
     try:
+        latency_us = _latency_us(scenario.replace(calibration="typical"))
+        wires = {"calibration": "datasheet", "constants": f"collective:{latency_us:.4g}"}
         slow, fast = (1 / _token_s(scenario.replace(**own)) for own in ({"calibration": "typical"}, wires))
     except ScenarioError:
         return ""
@@ -103,11 +103,14 @@ def _token_s(scenario: Scenario) -> float:
 
 
 def _collectives(scenario: Scenario) -> str:
-    """Return that all-reduces over many devices are an extrapolation; "" where they are not."""
+    """Return that all-reduces over many devices are an extrapolation; "" where they are not, or none runs."""
     most, devices = design.fitted_devices(), scenario.tensor_parallel
     if devices <= most:
         return ""
-    latency_us, count = _latency_us(scenario), phases.pricing_of(scenario).terms.work.collectives
+    try:
+        latency_us, count = _latency_us(scenario), phases.pricing_of(scenario).terms.work.collectives
+    except ScenarioError:
+        return ""
     return (
         f"A step has {count:,.0f} all-reduces. Each takes {number(latency_us)} µs and its "
         f"bytes over the link. That was measured on up to {most} devices; for {devices} it is an "
