@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +29,13 @@ ADMISSIONS = {
     "reserve_output": RESERVE_OUTPUT,
     "reserve_share": RESERVE_SHARE,
 }
+STATED = (  # keys of a scenario that are rules of a run as they stand
+    "max_output_tokens",
+    "max_running",
+    "token_budget",
+    "long_prefill_token_threshold",
+    "preemption",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +129,11 @@ def worker_rules(rules: RunRules) -> Rules:
     return rules.kernel(0)._replace(pooled=True, **everything)
 
 
+def stated(scenario: Scenario) -> dict[str, Any]:
+    """Return the rules of `RunRules` that a scenario states by itself, whatever pools it has."""
+    return {"admission": admission_of(scenario)} | {name: getattr(scenario, name) for name in STATED}
+
+
 def rules_of(priced: Priced, sent: Requests, itl_max: bool = False, log: bool = False) -> RunRules:
     """Return the rules of a scenario's run on the requests that its engine takes."""
     scenario, price = priced.scenario, priced.price
@@ -130,14 +143,9 @@ def rules_of(priced: Priced, sent: Requests, itl_max: bool = False, log: bool = 
     at_once = not closed and sent.arrival_s[first] == sent.arrival_s[-1]
     return RunRules(
         policy="chunked" if scenario.split else scenario.policy,
-        admission=admission_of(scenario),
-        max_output_tokens=scenario.max_output_tokens,
-        max_running=scenario.max_running,
-        token_budget=scenario.token_budget,
-        long_prefill_token_threshold=scenario.long_prefill_token_threshold,
+        **stated(scenario),
         kv_blocks=price.kv_blocks,
         kv_block_tokens=price.kv_block_tokens,
-        preemption=scenario.preemption,
         concurrency=scenario.concurrency if closed else 0,
         turnaround_s=price.request_before_s + price.request_after_s,
         batch_wait_s=scenario.batch_wait_ms / 1e3,

@@ -22,13 +22,13 @@ import numpy as np
 
 from sim_core.engine.kernels.pools.moves import Plan
 from sim_core.engine.kernels.records import DECODES, NOBODY, PREFILLS
-from sim_core.engine.rules import RunRules, worker_rules
+from sim_core.engine.rules import RunRules, stated, worker_rules
 from sim_core.engine.two_pools import SplitEngine, workers_of
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.memory import memory
 from sim_core.price.pools import PoolPrices, decode_of, prefill_of
 from sim_core.price.step_cost import Transfer
-from sim_core.scenario.scenario import DEFAULTS, Scenario, admission_of, model_of
+from sim_core.scenario.scenario import DEFAULTS, Scenario, model_of
 from sim_core.traffic.demand import Demand
 
 PHASES = ("init", "load", "warm-up", "sync")  # of a reallocation, after the drain
@@ -132,14 +132,9 @@ class Cluster:
         served = sent.take(self.kept)
         served = served.arriving_at(served.arrival_s + pools.decode.request_before_s)
         rules = RunRules(
-            admission=admission_of(scenario),
-            max_output_tokens=scenario.max_output_tokens,
-            max_running=scenario.max_running,
-            token_budget=scenario.token_budget,
-            long_prefill_token_threshold=scenario.long_prefill_token_threshold,
+            **stated(scenario),
             kv_blocks=pools.decode.kv_blocks,
             kv_block_tokens=pools.decode.kv_block_tokens,
-            preemption=scenario.preemption,
         )
         decode = worker_rules(rules)
         decode = decode._replace(measure_until=NOBODY)  # nobody asks a strategy for gaps and step counters
