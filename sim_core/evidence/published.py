@@ -99,10 +99,18 @@ class PublishedPoint(NamedTuple):
         return loop and self.status == SIMULATED and steady
 
 
+CAMPAIGN = ("kind", "model", "accelerator", "engine", "precision")
+
+
 def campaign(point: PublishedPoint) -> tuple[str, str, str, str, str]:
     """Return what the points of one series of measurements share, and with it the level of their errors."""
-    kind = "split" if point.pools == "split" else point.traffic
+    kind = kind_of(point.traffic, point.pools)
     return kind, point.model, point.accelerator, point.engine, point.precision
+
+
+def kind_of(traffic: str, pools: str) -> str:
+    """Return the first part of a campaign: the kind of traffic, or that it met two pools."""
+    return "split" if pools == "split" else traffic
 
 
 class Source(NamedTuple):

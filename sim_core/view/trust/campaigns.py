@@ -9,14 +9,12 @@ import numpy as np
 from sim_core import catalogue
 from sim_core.evidence import errors as evidence_errors
 from sim_core.evidence.bands import left_out_coverage
-from sim_core.evidence.published import FAMILIES, about
+from sim_core.evidence.published import CAMPAIGN, FAMILIES, about, kind_of
 from sim_core.view.drawing.figures import Row
 from sim_core.view.drawing.words import number, percent
 from sim_core.view.parts import pieces
 from sim_core.view.parts.pieces import KeyFigure
 from sim_core.view.trust.validation_figures import METRICS, inside
-
-NAMED_BY = ("kind", "model", "accelerator", "engine", "precision")
 
 
 def by_campaign(rows: Sequence[Row], metric: str) -> list[Row]:
@@ -30,11 +28,10 @@ def by_campaign(rows: Sequence[Row], metric: str) -> list[Row]:
         blind = row[f"{metric}_blind"]
         ratio = blind if np.isfinite(blind) else 1 + row[f"{metric}_error_pct"] / 100
         if np.isfinite(ratio) and not row["status"]:
-            kind = "split" if row["pools"] == "split" else row["traffic"]
-            name = (kind, *(str(row[key]) for key in NAMED_BY[1:]))
+            name = (kind_of(row["traffic"], row["pools"]), *(str(row[key]) for key in CAMPAIGN[1:]))
             groups.setdefault(name, []).append(ratio)
     found = [
-        dict(zip(NAMED_BY, name, strict=True))
+        dict(zip(CAMPAIGN, name, strict=True))
         | {"points": len(ratios), "ratio": float(np.median(ratios)), **_error(ratios)}
         for name, ratios in groups.items()
     ]
