@@ -24,6 +24,7 @@ import click
 import pandas as pd
 
 from benchmarks import rounds
+from benchmarks.rounds import SHARES
 from benchmarks.scores import left_out_lines
 from benchmarks.tables import rows_of
 from sim_core import catalogue
@@ -37,7 +38,6 @@ from sim_core.scenario.scenario import Scenario
 ROOT = Path(__file__).parent.parent
 GOALS = {"offline": 0.20, "server": 0.04, "interactive": 0.12}
 ENTRIES, RATIOS = "mlperf_llm_results.csv", "mlperf_scenario_ratios.csv"
-SHARES = {"server": "server_over_offline", "interactive": "interactive_over_offline"}
 TEXTS = (
     *("entry_id", "round", "division", "submitter", "system", "gpu", "framework", "weight_dtype", "model"),
     *("scenario", "source_repo", "source_path"),

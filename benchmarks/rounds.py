@@ -9,7 +9,7 @@ import pandas as pd
 
 from sim_core.catalogue.rounds import PATH, RoundSpread
 
-RULES = {"server": "server_over_offline", "interactive": "interactive_over_offline"}
+SHARES = {"server": "server_over_offline", "interactive": "interactive_over_offline"}
 
 
 def write(ratios: pd.DataFrame, retrieved: str) -> None:
@@ -19,9 +19,9 @@ def write(ratios: pd.DataFrame, retrieved: str) -> None:
     writer.writeheader()
     for (benchmark, name, part), group in ratios.groupby(["benchmark", "round", "part"]):
         row = {"benchmark": benchmark, "round": name, "accelerator": part}
-        for rule, column in RULES.items():
+        for rule, column in SHARES.items():
             row |= _spread(rule, group[column].dropna())
-        used = group[group[list(RULES.values())].gt(0).any(axis=1)]
+        used = group[group[list(SHARES.values())].gt(0).any(axis=1)]
         row |= {"entries": _texts(used["entry_id"]), "submitters": _texts(used["submitter"])}
         writer.writerow(row | {"sources": _texts(used["source_repo"]), "retrieved": retrieved})
     PATH.write_text(out.getvalue(), encoding="utf-8")

@@ -44,9 +44,8 @@ SOURCES = {
     "Scicom-AI-Enterprise-Organization/llm-benchmaxxing": "llm-benchmaxxing",
     "sariekr/gpu_conc": "gpu-conc",
 }
-MEANS = frozenset(
-    {"aiconfigurator"}
-)  # its one figure equals the benchmark's own mean wherever both are known
+# The one figure of these equals the benchmark's own mean wherever both are known.
+MEANS = frozenset({"aiconfigurator"})
 WORKERS = ("prefill_workers", "prefill_gpus_per_worker", "decode_workers", "decode_gpus_per_worker")
 NO_SPECULATION = frozenset({"", "none", "not stated", "no", "off", "false"})
 LABELS = {"INT8": "", "UNSET": "", "mxfp4": "fp4", "MXFP4": "fp4"}

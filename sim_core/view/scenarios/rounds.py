@@ -19,13 +19,13 @@ from sim_core.view.drawing.templates import render
 from sim_core.view.drawing.words import number, percent
 from sim_core.view.parts import actions, pieces
 from sim_core.view.parts.chart import Heading, chart
+from sim_core.view.scenarios.figures import RULES
 from sim_core.view.scenarios.rounds_figures import limits_over_rounds, ratios_over_rounds, rounds_sentence
 from sim_core.view.scenarios.skill import no_skill_words
 from sim_core.view.scenarios.study import SIMULATED
 
 COMMAND = "python -m benchmarks.mlperf FOLDER --write"
 SHARES = ("server", "interactive")
-NAMES = {"server": "Server", "interactive": "Interactive"}
 
 
 def show_rounds(benchmark: Benchmark, accelerator: str) -> None:
@@ -36,7 +36,7 @@ def show_rounds(benchmark: Benchmark, accelerator: str) -> None:
     if rows:
         for rule, column in zip(SHARES, st.columns(2), strict=True):
             with column:
-                st.markdown(f"###### {NAMES[rule]}, share of Offline")
+                st.markdown(f"###### {RULES[rule][0]}, share of Offline")
                 lines = medians(rows, rule)
                 figure = ratios_over_rounds(rows, rule, accelerator, lines)
                 chart(figure, f"rounds-{rule}", rounds_sentence(lines, rule, benchmark.title), 420, heading)
@@ -109,7 +109,7 @@ def rounds_finding(benchmark: Benchmark, rows: Sequence[Row]) -> str:
         f"The tightest limit on TPOT fell from {number(first['tpot_ms'])} ms in {first['round']} to "
         f"{number(tightest['tpot_ms'])} ms in {tightest['round']}."
     )
-    moved = [words for rule in SHARES if (words := _moved(medians(rows, rule), NAMES[rule]))]
+    moved = [words for rule in SHARES if (words := _moved(medians(rows, rule), RULES[rule][0]))]
     if not moved:
         return f"{text} No published ratios of {benchmark.title} are stored here."
     return f"{text} {benchmark.title}: {'; '.join(moved)}."
@@ -135,7 +135,7 @@ def _moved(found: Sequence[Row], name: str) -> str:
 def _table(rows: Sequence[Row]) -> None:
     """Show every round and accelerator: entries, ratios and the simulated ones."""
     heads = ["Round", "Accelerator"]
-    heads += [f"{NAMES[rule]}{what}" for rule in SHARES for what in (": entries", "", ", simulated")]
+    heads += [f"{RULES[rule][0]}{what}" for rule in SHARES for what in (": entries", "", ", simulated")]
     lines = [
         (row["round"], [(row["name"], ""), *(cell for rule in SHARES for cell in _cells(row, rule))])
         for row in rows

@@ -28,9 +28,8 @@ NAMES = (
     ("vllm", re.compile(r"vllm", re.IGNORECASE)),
     (OTHER, re.compile(r"\btgi\b|lmdeploy|deepspeed|scalellm|llama[._-]?cpp|ollama|\bmlc\b|\batom\b", re.I)),
 )
-METRIC = re.compile(
-    r"(vllm|sglang|trtllm|tensorrt_?llm)[:_][a-z]", re.ASCII
-)  # how their metrics' names begin
+# How their metrics' names begin.
+METRIC = re.compile(r"(vllm|sglang|trtllm|tensorrt_?llm)[:_][a-z]", re.ASCII)
 NAME = re.compile(r"(vllm|sglang|tensorrt[-_ ]?llm|trt[-_]?llm)(:\w*)?", re.IGNORECASE)
 SURE = frozenset(
     f"{which}{what}"
@@ -38,9 +37,8 @@ SURE = frozenset(
     for what in ("engine", "engine_name", "engine_type", "framework", "framework_name", "runtime", "server")
 ) | {"served_by", "owned_by", "image", "container_image", "server_type", "sut name", "server_software"}
 TOLD = frozenset({"backend", "backend_type", "endpoint_type", "api_type", "api_backend"})
-WHOLE = frozenset(
-    {"name", "tool", "type", "kind", "type_"}
-)  # of many things: only a value that is a name counts
+# Of many things: only a value that is a name counts.
+WHOLE = frozenset({"name", "tool", "type", "kind", "type_"})
 LINE = re.compile(r"^[\s#-]*([A-Za-z_ ]{3,20}?)\s*[:=]\s*(\S[^\n]{0,200})$", re.MULTILINE)
 MOST_VALUES = 100_000
 MOST_TEXT = 500_000
