@@ -28,18 +28,31 @@ from sim_core.catalogue.reader import check_id
 from sim_core.fields.described import fields_of
 from sim_core.fields.errors import ScenarioError, check_known
 from sim_core.fields.field import FieldInfo, check
-from sim_core.scenario.engine_keys import EngineKeys, keys_of
+from sim_core.scenario.engine_keys import keys_of
 from sim_core.scenario.lengths import MOST_CV, MOST_TOKENS
 from sim_core.scenario.mixes import MIX_EXAMPLE, mix_classes
 from sim_core.scenario.profiles import MAX_TEXT, STEP_PROFILE_EXAMPLE, parse_profile
 from sim_core.scenario.request_lists import REQUEST_LIST_EXAMPLE, parse_request_list
+from sim_core.scenario.speculation_keys import SpeculationKeys
 
 SCHEMA_VERSION = 1
 OTHER_MIX = "4000~0.5/50~0.5"  # read much, answer briefly: the other end of changing traffic
 
 
 GROUPS = (
-    *("model", "accelerator", "layout", "traffic", "lengths", "engine", "pools", "demand", "reallocation"),
+    *(
+        "model",
+        "accelerator",
+        "layout",
+        "traffic",
+        "lengths",
+        "caching",
+        "engine",
+        "speculation",
+        "pools",
+        "demand",
+        "reallocation",
+    ),
     *("strategy", "limits", "method"),
 )
 _model, _accelerator, _layout, _traffic = map(keys_of, ("model", "accelerator", "layout", "traffic"))
@@ -58,7 +71,7 @@ def _dimension(help: str, high: int) -> Any:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scenario(EngineKeys):
+class Scenario(SpeculationKeys):
     """One configuration to simulate: model, accelerator, layout, traffic, engine and limits.
 
     A value of None in an override (an accelerator spec, a model dimension) means "as the preset says".
@@ -109,7 +122,7 @@ class Scenario(EngineKeys):
         "Router",
         "How requests are dealt to replicas (in turn under static batches and in a closed loop)",
         "least_loaded",
-        choices=("least_loaded", "round_robin"),
+        choices=("least_loaded", "round_robin", "session"),
     )
     weight_dtype: str = _layout(
         "Weights",
