@@ -137,7 +137,7 @@ _MEASURED = ("arrival_per_s", "ttft_ms", "tpot_ms", "output_tok_per_s")
 
 def family_of(model: catalogue.Model) -> str:
     """Return the family of a model: ``dense``, ``moe``, or ``mla`` (latent attention, with experts)."""
-    if model.attention == "mla":
+    if model.latent:
         return "mla"
     return "moe" if model.experts else "dense"
 

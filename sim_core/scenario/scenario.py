@@ -461,7 +461,7 @@ def first_token_lag_of(scenario: Scenario) -> float:
         return scenario.first_token_lag_steps
     named = named_engine(scenario)
     item = model_of(scenario)
-    return named.lag_steps(item.is_moe, item.attention == "mla", scenario.split) if named else 0.0
+    return named.lag_steps(item.is_moe, item.latent, scenario.split) if named else 0.0
 
 
 def steps_to_first_seen(scenario: Scenario) -> float:

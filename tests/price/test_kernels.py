@@ -111,7 +111,7 @@ def test_every_part_has_kernels_for_every_model():
 def test_launches_of_latent_attention_add_up_to_the_measured_module(accelerator, dtype, measured_us):
     """TensorRT-LLM's whole MLA module at 16 heads and batch 1, less its bytes (ai-dynamo/aiconfigurator)."""
     found = kernels(model="deepseek-v3", accelerator=accelerator, weight_dtype=dtype)
-    counted = 3 * found.dense.launch_s + 2 * found.bf16.launch_s + found.attention.launch_s
+    counted = 3 * found.dense.launch_s + 2 * found.bf16.launch_s + found.context.launch_s
     assert counted * 1e6 == pytest.approx(measured_us, rel=0.1)
 
 
@@ -167,7 +167,7 @@ def test_no_factor_makes_a_kernel_faster_than_the_device():
     """Physics: whatever the factor, a share ends at the device's peak."""
     keys = {"model": "deepseek-r1", "accelerator": "b200", "weight_dtype": "fp8"}
     fast = kernels(constants="reads:0.02,dense:0.02,experts:0.02,contexts:0.02", **keys)
-    shares = [fast.dense.read_frac, fast.dense.peak_frac, fast.experts.peak_frac, fast.attention.read_frac]
+    shares = [fast.dense.read_frac, fast.dense.peak_frac, fast.experts.peak_frac, fast.context.read_frac]
     assert shares == [1.0] * 4
 
 

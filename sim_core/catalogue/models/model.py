@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sim_core.catalogue.accelerators import CONFIDENCES, DTYPES
+from sim_core.catalogue.models.attention import LATENT, STATE_BYTES, STATES, Attention
 from sim_core.fields.described import described
 from sim_core.fields.errors import ScenarioError
 
@@ -13,38 +16,20 @@ from sim_core.fields.errors import ScenarioError
 class Model:
     """One transformer by its dimensions; parameter and KV sizes are computed from them.
 
-    A count of 0 means "has none": `experts` = 0 is a dense model, `window_layers` = 0 has no sliding
-    window. Attention is `full` (every key and value head cached: MHA, GQA, MQA) or `mla` (one latent
-    vector per token).
-
-    References
-    ----------
-    .. [1] DeepSeek-AI, "DeepSeek-V2: A strong, economical, and efficient mixture-of-experts language
-       model", 2024, section 2.1 (multi-head latent attention).
+    A count of 0 means "has none": `experts` = 0 is a dense model. `attention` lists the layers by kind, that
+    which sees the whole context first; layers in none of them have no attention.
     """
 
     id: str
+    attention: tuple[Attention, ...]
     name: str = described("Name")
     family: str = described("Family")
     layers: int = described("Transformer layers", low=1, high=1000)
     hidden: int = described("Hidden size", low=1, high=200_000)
-    heads: int = described("Query heads", low=1, high=4096)
-    kv_heads: int = described("Key/value heads (full attention)", 0, low=0, high=4096)
-    head_dim: int = described("Size of one head (full attention)", 0, low=0, high=4096)
     ffn_dim: int = described("Width of the dense feed-forward block", 0, low=0, high=10_000_000)
     vocab: int = described("Vocabulary size", low=1, high=10_000_000)
     tied_embeddings: bool = described("One matrix for embedding and LM head", False)
-    attention: str = described("Kind of attention", "full", choices=("full", "mla"))
     gated_mlp: bool = described("Three matrices (SwiGLU, GeGLU) instead of two", True)
-    window_tokens: int = described("Sliding window or chunk of attention", 0, low=0, high=10_000_000)
-    window_layers: int = described("Layers with that window", 0, low=0, high=1000)
-    linear_attention_layers: int = described(
-        "Layers with linear attention, without a KV cache", 0, low=0, high=1000
-    )
-    linear_key_heads: int = described("Linear attention: key heads", 0, low=0, high=4096)
-    linear_value_heads: int = described("Linear attention: value heads", 0, low=0, high=4096)
-    linear_head_dim: int = described("Linear attention: size of one head", 0, low=0, high=4096)
-    attention_gate: bool = described("Queries are twice as wide; half of them gate the output", False)
     experts: int = described("Experts per MoE layer", 0, low=0, high=10_000)
     experts_per_token: int = described("Experts each token visits", 0, low=0, high=1000)
     shared_experts: int = described("Experts every token visits", 0, low=0, high=1000)
@@ -52,15 +37,16 @@ class Model:
     shared_expert_ffn_dim: int = described(
         "Width of one shared expert; 0 = as the others", 0, low=0, high=1_000_000
     )
+    latent_expert_dim: int = described(
+        "Width of the space that routed experts work in; 0 = the hidden size", 0, low=0, high=200_000
+    )
+    ffn_layers: int = described("Layers with a feed-forward block or experts; 0 = all", 0, low=0, high=1000)
     first_dense_layers: int = described("Layers before the first MoE layer", 0, low=0, high=1000)
     moe_every: int = described("Every n-th of the other layers is MoE", 1, low=1, high=1000)
-    mla_q_lora: int = described("MLA: rank of the query projection; 0 = full rank", 0, low=0, high=200_000)
-    mla_kv_lora: int = described("MLA: rank of the latent KV vector", 0, low=0, high=200_000)
-    mla_qk_nope: int = described(
-        "MLA: head size of the compressed part of queries and keys", 0, low=0, high=4096
+    residual_streams: int = described("Copies of the hidden state between layers", 1, low=1, high=64)
+    mtp_layers: int = described(
+        "Layers that predict further tokens, beside the model's own", 0, low=0, high=100
     )
-    mla_qk_rope: int = described("MLA: head size of the rotary part of queries and keys", 0, low=0, high=4096)
-    mla_v: int = described("MLA: head size of values", 0, low=0, high=4096)
     max_position: int = described("Longest sequence", low=1, high=100_000_000)
     total_params_b: float | None = described("Published parameters", None, unit="10^9", low=0.0, high=1e6)
     active_params_b: float | None = described(
@@ -90,52 +76,89 @@ class Model:
     @property
     def moe_layers(self) -> int:
         """Layers with experts."""
-        return (self.layers - self.first_dense_layers) // self.moe_every if self.is_moe else 0
+        if not self.is_moe:
+            return 0
+        return ((self.ffn_layers or self.layers) - self.first_dense_layers) // self.moe_every
 
     @property
     def dense_layers(self) -> int:
         """Layers with a dense feed-forward block."""
-        return self.layers - self.moe_layers
+        return (self.ffn_layers or self.layers) - self.moe_layers
+
+    @property
+    def attention_layers(self) -> int:
+        """Layers with attention of any kind."""
+        return sum(group.layers for group in self.attention)
 
     @property
     def kv_layers(self) -> int:
         """Layers that keep a KV cache."""
-        return self.layers - self.linear_attention_layers
+        return _count(group for group in self.attention if group.has_cache)
+
+    @property
+    def window_layers(self) -> int:
+        """Layers that keep no more than a sliding window."""
+        return _count(group for group in self.attention if group.forgets)
 
     @property
     def full_layers(self) -> int:
-        """Layers whose attention sees the whole context."""
+        """Layers that keep the whole context, whatever they read of it."""
         return self.kv_layers - self.window_layers
 
     @property
-    def attention_params(self) -> int:
-        """Parameters of the attention projections of one layer that keeps a KV cache."""
-        if self.attention == "full":
-            heads = (3 if self.attention_gate else 2) * self.heads + 2 * self.kv_heads
-            return self.hidden * heads * self.head_dim
-        query_dim = self.heads * (self.mla_qk_nope + self.mla_qk_rope)
-        query = self.mla_q_lora * (self.hidden + query_dim) if self.mla_q_lora else self.hidden * query_dim
-        latent = self.hidden * self.kv_elements
-        expand = self.mla_kv_lora * self.heads * (self.mla_qk_nope + self.mla_v)
-        return query + latent + expand + self.heads * self.mla_v * self.hidden
+    def latent_layers(self) -> int:
+        """Layers that keep one latent vector a token."""
+        return _count(group for group in self.attention if group.kind in LATENT)
 
     @property
-    def linear_attention_params(self) -> int:
-        """Parameters of one layer with linear attention: queries, keys, values, gates, decays and output.
+    def linear_attention_layers(self) -> int:
+        """Layers that keep a state in place of a KV cache."""
+        return _count(group for group in self.attention if group.kind in STATES)
 
-        Yang, Kautz, Hatamizadeh, "Gated delta networks", 2024, section 3.4, without the short convolution,
-        under 0.1%; as other layers where the heads are not known.
-        """
-        if not self.linear_value_heads:
-            return self.attention_params
-        wide = 2 * self.linear_key_heads + 3 * self.linear_value_heads
-        return self.hidden * (wide * self.linear_head_dim + 2 * self.linear_value_heads)
+    @property
+    def main(self) -> Attention:
+        """The layers that see the whole context, or the first where none do."""
+        return self.attention[0]
+
+    @property
+    def latent(self) -> bool:
+        """Whether attention caches one latent vector a token."""
+        return self.main.kind in LATENT
+
+    @property
+    def heads(self) -> int:
+        """Heads that tensor parallelism must divide: the fewest of any kind of layer."""
+        return math.gcd(*(group.heads for group in self.attention))
+
+    @property
+    def kv_heads(self) -> int:
+        """Key/value heads of the layers that see the whole context; 0 where they have none."""
+        return self.main.kv_heads
+
+    @property
+    def head_dim(self) -> int:
+        """Size of one head of the layers that see the whole context; 0 for latent ones."""
+        return self.main.head_dim
+
+    @property
+    def reach_tokens(self) -> int:
+        """Tokens that a query of a layer with a limited view reads at most; 0 = every layer reads all."""
+        return max(group.reach_tokens for group in self.attention)
+
+    @property
+    def window_tokens(self) -> int:
+        """The longest sliding window of any layer; 0 = there is none."""
+        return max(group.window_tokens if group.forgets else 0 for group in self.attention)
+
+    @property
+    def attention_params(self) -> int:
+        """Parameters of the attention projections of one layer that sees the whole context."""
+        return self.main.projections(self.hidden).total
 
     @property
     def all_attention_params(self) -> int:
         """Parameters of the attention projections of all layers."""
-        linear = self.linear_attention_layers
-        return (self.layers - linear) * self.attention_params + linear * self.linear_attention_params
+        return sum(group.layers * group.projections(self.hidden).total for group in self.attention)
 
     @property
     def dense_ffn_params(self) -> int:
@@ -145,7 +168,12 @@ class Model:
     @property
     def expert_params(self) -> int:
         """Parameters of one routed expert of one layer."""
-        return self._ffn_matrices * self.hidden * self.expert_ffn_dim
+        return self._ffn_matrices * (self.latent_expert_dim or self.hidden) * self.expert_ffn_dim
+
+    @property
+    def latent_params(self) -> int:
+        """Parameters of the projections of one MoE layer into the space of its experts and back."""
+        return 2 * self.hidden * self.latent_expert_dim
 
     @property
     def shared_expert_params(self) -> int:
@@ -173,16 +201,19 @@ class Model:
         """Parameters one token uses, the embedding table included, biases and norms left out."""
         return self._common_params + self.moe_layers * self.experts_per_token * self.expert_params
 
-    @property
-    def kv_elements(self) -> int:
-        """Numbers one token adds to the KV cache of one layer."""
-        if self.attention == "mla":
-            return self.mla_kv_lora + self.mla_qk_rope
-        return 2 * self.kv_heads * self.head_dim
-
     def kv_bytes_per_token(self, element_bytes: float = 2) -> float:
         """Return what one token adds to the KV cache of all layers, windows not yet cut off. [bytes]"""
-        return self.kv_layers * self.kv_elements * element_bytes
+        return sum(
+            group.layers * (group.cached_values * element_bytes + group.index_bytes)
+            for group in self.attention
+        )
+
+    def state_bytes(self, element_bytes: float = 2) -> float:
+        """Return what one sequence keeps in all layers whatever its length. [bytes]"""
+        return sum(
+            group.layers * (group.state_values * STATE_BYTES + group.kept_values * element_bytes)
+            for group in self.attention
+        )
 
     def stored_dtypes(self, weight_dtype: str) -> tuple[str, str]:
         """Return the precision of the weights, and of the routed experts, under `weight_dtype`."""
@@ -202,7 +233,7 @@ class Model:
     @property
     def _common_params(self) -> int:
         """Parameters every token uses: all but the routed experts."""
-        moe_layer = self.shared_expert_params + self.router_params
+        moe_layer = self.shared_expert_params + self.router_params + self.latent_params
         return (
             self.embedding_params * (1 if self.tied_embeddings else 2)
             + self.all_attention_params
@@ -211,24 +242,18 @@ class Model:
         )
 
 
+def _count(groups: Iterable[Attention]) -> int:
+    return sum(group.layers for group in groups)
+
+
 def _check_attention(model: Model) -> None:
-    """Raise a `ScenarioError` where the dimensions of attention contradict one another."""
-    latent = ("mla_kv_lora", "mla_qk_nope", "mla_qk_rope", "mla_v")
-    needs = latent if model.attention == "mla" else ("kv_heads", "head_dim")
-    missing = [name for name in needs if not getattr(model, name)]
-    if missing:
-        raise ScenarioError(f"{model.name} has {model.attention} attention but no {missing[0]}; give it.")
-    if model.attention == "full" and model.heads % model.kv_heads:
+    """Raise a `ScenarioError` where the layers of attention contradict the model's."""
+    if not model.attention:
+        raise ScenarioError(f"{model.name} has no attention; list its layers by kind.")
+    if model.attention_layers > model.layers:
         raise ScenarioError(
-            f"{model.name} has {model.heads} heads and {model.kv_heads} kv_heads; each key/value head serves "
-            f"the same number of query heads. Choose kv_heads that divides {model.heads}."
-        )
-    if bool(model.window_tokens) != bool(model.window_layers):
-        raise ScenarioError(f"{model.name} needs both window_tokens and window_layers, or neither.")
-    if model.window_layers + model.linear_attention_layers > model.layers:
-        raise ScenarioError(
-            f"{model.name} has {model.layers} layers but {model.window_layers} with a window and "
-            f"{model.linear_attention_layers} with linear attention; lower those."
+            f"{model.name} has {model.layers} layers but {model.attention_layers} with attention; "
+            "lower those."
         )
 
 
@@ -244,9 +269,10 @@ def _check_feed_forward(model: Model) -> None:
             f"{model.name}: experts_per_token is {model.experts_per_token} but there are {model.experts} "
             f"experts. Choose at most {model.experts}."
         )
-    if model.first_dense_layers > model.layers:
+    if model.first_dense_layers > (model.ffn_layers or model.layers) or model.ffn_layers > model.layers:
         raise ScenarioError(
-            f"{model.name} has {model.layers} layers but first_dense_layers is {model.first_dense_layers}."
+            f"{model.name} has {model.layers} layers but first_dense_layers is {model.first_dense_layers} "
+            f"and ffn_layers {model.ffn_layers}; lower those."
         )
     if model.dense_layers and not model.ffn_dim:
         raise ScenarioError(f"{model.name} has {model.dense_layers} dense layers but no ffn_dim; give it.")
