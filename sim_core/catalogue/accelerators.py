@@ -82,6 +82,19 @@ class Accelerator:
     link_peers: int | None = described(
         "Devices that one reaches directly, over wires that share its bandwidth alike", None, low=1, high=1024
     )
+    node_devices: int | None = described(
+        "Devices that reach one another without the network: of a board, a rack or a pod (scale-up domain)",
+        None,
+        low=1,
+        high=100_000,
+    )
+    node_link_gb_per_s: float | None = described(
+        "Network link of a device to other domains, one direction (scale-out)",
+        None,
+        unit="GB/s",
+        low=0.0,
+        high=1e5,
+    )
     pcie_gb_per_s: float = described(
         "Host link bandwidth, one direction", 32.0, label="Host link", unit="GB/s", low=0.0, high=1e5
     )
