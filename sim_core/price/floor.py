@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from sim_core.price.one_step import window_pairs
 from sim_core.price.work import (
-    BYTES_PER_VALUE,
     attention_flop,
     attention_flop_per_s,
     kv_bytes_per_layer,
     layout_of,
     parameters,
     precisions,
+    weight_byte,
 )
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 
@@ -36,9 +36,9 @@ def floor_step_s(
         decode_batch * seen * kv_bytes_per_layer(model, layout_of(scenario)._replace(tensor_parallel=1))
     )
     moved = (
-        always * BYTES_PER_VALUE[dense]
-        + count.expert * BYTES_PER_VALUE[expert] * (1 - (1 - used) ** tokens)
-        + (count.head * BYTES_PER_VALUE[head] if rows else 0)
+        always * weight_byte(model, dense)
+        + count.expert * weight_byte(model, expert) * (1 - (1 - used) ** tokens)
+        + (count.head * weight_byte(model, head) if rows else 0)
         + kv_bytes
     )
     end = prefill_start + prefill_tokens

@@ -10,14 +10,16 @@ import math
 from types import MappingProxyType
 from typing import NamedTuple
 
-from sim_core.catalogue.accelerators import DTYPES, LINK_SHAPES, Accelerator
+from sim_core.catalogue.accelerators import LINK_SHAPES, Accelerator
 from sim_core.catalogue.kernels import LARGEST_GROUP
 from sim_core.catalogue.models import Model
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of, model_of
 
 # 4-bit weights carry an 8-bit scale per 32 values (OCP Microscaling formats, 2023); NVFP4, per 16, adds 6%.
-BYTES_PER_VALUE = MappingProxyType({"bf16": 2.0, "fp8": 1.0, "fp4": 0.5 + 1 / 32})
+BYTES_PER_VALUE = MappingProxyType({"bf16": 2.0, "fp8": 1.0, "fp4": 0.5 + 1 / 32, "int8": 1.0})
+# Formats by the share of peak that a calibration states for them: in the order of `DTYPES`.
+_PLACES = MappingProxyType({"bf16": 0, "fp8": 1, "fp4": 2, "int8": 1, "int4": 0})
 
 
 # --- what the model holds -------------------------------------------------------------------------
@@ -50,6 +52,14 @@ def parameters(model: Model) -> Parameters:
         head=model.embedding_params,
         embedding=0 if model.tied_embeddings else model.embedding_params,
     )
+
+
+def weight_byte(model: Model, dtype: str) -> float:
+    """Return what one weight takes in a format, its share of the scales included [bytes].
+
+    4-bit integers carry a scale of 16 bits per group (Frantar et al., "GPTQ", 2022, section 4).
+    """
+    return 0.5 + 2 / model.int4_group if dtype == "int4" else BYTES_PER_VALUE[dtype]
 
 
 class Layout(NamedTuple):
@@ -156,7 +166,7 @@ def weight_bytes(model: Model, layout: Layout) -> tuple[float, float]:
     """Return the bytes of all weights [bytes], and of those one device holds [bytes]."""
     count = parameters(model)
     tp = layout.tensor_parallel
-    dense, expert, head = (BYTES_PER_VALUE[dtype] for dtype in precisions(model, layout.weight_dtype))
+    dense, expert, head = (weight_byte(model, dtype) for dtype in precisions(model, layout.weight_dtype))
     kv_copies = _kv_heads_per_device(model, tp) * tp / model.kv_heads if count.key_value else 1.0
     divided = count.shared * dense + count.expert * expert + (count.head + count.embedding) * head
     total = divided + (count.key_value + count.replicated) * dense
@@ -253,13 +263,13 @@ def work(model: Model, accelerator: Accelerator, layout: Layout) -> Work:
     ring = 2 * (tp - 1) / tp if linked else 0.0
     return Work(
         dense_compute_s=2 * held / accelerator.flop_per_s(dense),
-        dense_read_s=held * BYTES_PER_VALUE[dense] / bandwidth,
-        dense_dtype=DTYPES.index(dense),
-        expert_dtype=DTYPES.index(expert),
+        dense_read_s=held * weight_byte(model, dense) / bandwidth,
+        dense_dtype=_PLACES[dense],
+        expert_dtype=_PLACES[expert],
         **_expert_work(model, accelerator, layout),
         head_compute_s=2 * count.head / tp / accelerator.attention_flop_per_s,
-        head_read_s=count.head / tp * BYTES_PER_VALUE[head] / bandwidth,
-        head_dtype=DTYPES.index(head),
+        head_read_s=count.head / tp * weight_byte(model, head) / bandwidth,
+        head_dtype=_PLACES[head],
         head_link_s=ring / 2 * model.vocab * 2 / link.byte_per_s,
         activation_s=_activation_bytes(model, layout) / bandwidth,
         link_s=2 * model.layers * ring * model.hidden * 2 / link.byte_per_s,
@@ -320,7 +330,7 @@ def _expert_work(model: Model, accelerator: Accelerator, layout: Layout) -> dict
     missed = 1 - chosen / experts
     return {
         "expert_compute_s": 2 * held * chosen / experts / accelerator.flop_per_s(dtype),
-        "expert_read_s": held * BYTES_PER_VALUE[dtype] / accelerator.hbm_byte_per_s,
+        "expert_read_s": held * weight_byte(model, dtype) / accelerator.hbm_byte_per_s,
         "expert_ratio": experts / chosen,
         "expert_miss_log": math.log(missed) if missed > 0 else -1e9,
         "expert_spread": spread,
