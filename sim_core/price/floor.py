@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from sim_core.catalogue.models import STATE_BYTES
 from sim_core.price.one_step import window_pairs
-from sim_core.price.work import BYTES_PER_VALUE, attention_flop_per_s, parameters, precisions
+from sim_core.price.work import BYTES_PER_VALUE, attention_flop_per_s, parameters, precisions, weight_byte
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 
 
@@ -27,9 +27,9 @@ def floor_step_s(
     used = model.experts_per_token / model.experts if count.expert else 0.0
     seen = _attention(scenario, decode_batch, context, (prefill_start, prefill_start + prefill_tokens))
     moved = (
-        always * BYTES_PER_VALUE[dense]
-        + count.expert * BYTES_PER_VALUE[expert] * (1 - (1 - used) ** tokens)
-        + (count.head * BYTES_PER_VALUE[head] if rows else 0)
+        always * weight_byte(model, dense)
+        + count.expert * weight_byte(model, expert) * (1 - (1 - used) ** tokens)
+        + (count.head * weight_byte(model, head) if rows else 0)
         + seen.moved_bytes
     )
     computed_s = (

@@ -71,9 +71,11 @@ def fp8_scaling(model: Model, layout: Layout) -> str:
 
 def _dense_kind(part: Accelerator, dtype: str, scaling: str) -> str:
     """Return the kind of dense product: weights in a format that the part lacks multiply in bf16."""
+    if dtype == "int4":
+        return "int4"
     if part.compute_dtype(dtype) != dtype or dtype == "bf16":
         return "bf16"
-    return f"fp8-{scaling}" if dtype == "fp8" else "nvfp4"
+    return {"fp8": f"fp8-{scaling}", "fp4": "nvfp4"}.get(dtype, dtype)
 
 
 def _expert_kind(model: Model, part: Accelerator, layout: Layout, scaling: str) -> str:
@@ -81,8 +83,8 @@ def _expert_kind(model: Model, part: Accelerator, layout: Layout, scaling: str) 
     dtype = precisions(model, layout.weight_dtype)[1]
     if dtype != "fp4":
         return _dense_kind(part, dtype, scaling)
-    if layout.weight_dtype == "native" and model.native_fp4 != "nvfp4":
-        return model.native_fp4
+    if layout.weight_dtype == "native" and model.native_fp4 == "mxfp4":
+        return "mxfp4"
     return "nvfp4" if part.compute_dtype("fp4") == "fp4" else "int4"
 
 
@@ -98,6 +100,8 @@ def _dense(part: Accelerator, dtype: str, scaling: str, engine: str) -> Product:
     kind, generation = _dense_kind(part, dtype, scaling), part.kernel_generation
     found = measured.product(generation, kind, engine)
     widened_frac = measured.product(generation, "bf16", engine).peak_frac * _peak_ratio(part, "bf16", dtype)
+    if kind == "int4":
+        return found._replace(peak_frac=found.peak_frac * _peak_ratio(part, "bf16", dtype))
     if kind != "bf16":  # where bf16 is as fast at its peak, an engine widens rather than loses
         return found._replace(peak_frac=max(found.peak_frac, widened_frac))
     tile = found.fill_tokens

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sim_core import catalogue
+from sim_core.catalogue.accelerators import PEAKS
 from sim_core.catalogue.kernels import Amount
 from sim_core.catalogue.models import COMPRESSED, LATENT, Attention, Model
 from sim_core.evidence import trust
@@ -27,7 +28,7 @@ from sim_core.scenario.scenario import DEFAULTS, SPECS, Scenario, accelerator_of
 from sim_core.sweep.capacity import CAPACITY_REQUESTS, Y, best_within
 from sim_core.sweep.frontier import as_done
 
-FLOP_KEYS = ("bf16_tflop_per_s", "fp8_tflop_per_s", "fp4_tflop_per_s")
+FLOP_KEYS = tuple(PEAKS.values())
 BANDWIDTH_KEY = "hbm_gb_per_s"
 OCTAVES = tuple(2.0**power for power in range(-2, 4))  # a quarter to eight times
 FINE = np.geomspace(0.25, 8, 21).round(9)  # of the maps that are arithmetic

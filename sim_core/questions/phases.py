@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sim_core.catalogue.accelerators import DTYPES, Accelerator
+from sim_core.catalogue.accelerators import WEIGHT_DTYPES, Accelerator
 from sim_core.catalogue.calibrations import calibration
 from sim_core.catalogue.kernels import Amount
 from sim_core.catalogue.models import Model
@@ -317,7 +317,9 @@ def other_roofs(scenario: Scenario) -> list[Roof]:
     used = {part.compute_dtype(dense), part.attention_dtype}
     used |= {part.compute_dtype(expert)} if model.is_moe else set()
     used |= {"fp8"} if scenario.kv_dtype == "fp8" and part.fp8_tflop_per_s else set()
-    roofs = [Roof(dtype, part.flop_per_s(dtype), part.hbm_byte_per_s) for dtype in DTYPES if dtype in used]
+    roofs = [
+        Roof(dtype, part.flop_per_s(dtype), part.hbm_byte_per_s) for dtype in WEIGHT_DTYPES if dtype in used
+    ]
     return [other for other in roofs if other.flop_per_s != top.flop_per_s]
 
 

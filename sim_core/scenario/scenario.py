@@ -14,7 +14,7 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
 
-from sim_core.catalogue.accelerators import DTYPES, Accelerator, accelerator
+from sim_core.catalogue.accelerators import WEIGHT_DTYPES, Accelerator, accelerator
 from sim_core.catalogue.calibrations import (
     CONSTANTS_EXAMPLE,
     NAMES,
@@ -106,6 +106,7 @@ class Scenario(SpeculationKeys):
     bf16_tflop_per_s: float | None = _spec("bf16_tflop_per_s")
     fp8_tflop_per_s: float | None = _spec("fp8_tflop_per_s")
     fp4_tflop_per_s: float | None = _spec("fp4_tflop_per_s")
+    int8_top_per_s: float | None = _spec("int8_top_per_s")
     hbm_gb_per_s: float | None = _spec("hbm_gb_per_s")
     hbm_gb: float | None = _spec("hbm_gb")
     link_gb_per_s: float | None = _spec("link_gb_per_s")
@@ -126,9 +127,10 @@ class Scenario(SpeculationKeys):
     )
     weight_dtype: str = _layout(
         "Weights",
-        "Precision of weights and their arithmetic; `native` is the published checkpoint's",
+        "Precision of weights and their arithmetic (int4: stored alone, computed in bf16); `native` is the "
+        "published checkpoint's",
         "bf16",
-        choices=(*DTYPES, "native"),
+        choices=(*WEIGHT_DTYPES, "native"),
     )
     fp8_scaling: str = _layout(
         "Scales of 8-bit weights",

@@ -31,6 +31,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
 LATENT = ("mla", "dsa")
 GROUPED = ("full", "msa")
 COMPRESSED = ("csa", "hca")
+CHOOSING = ("dsa", "msa", "csa")
 STATES = ("gdn", "kda", "mamba2")
 _NEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -41,7 +42,6 @@ _NEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "kda": ("heads", "head_dim"),
     }
 )
-_CHOOSES = ("dsa", "msa", "csa")
 
 # An index of DSA keeps 128 numbers of 8 bits and a scale of 32 a token, whatever the cache's format
 # (vLLM 0.24, `DeepseekV32IndexerCache`).
@@ -96,14 +96,16 @@ class Attention:
     key_heads: int = described("Key heads of a state; groups of Mamba-2", 0, low=0, high=4096)
     state_dim: int = described("Rows of a head's state", 0, low=0, high=4096)
 
-    def __post_init__(self) -> None:
-        for name in (*_NEEDS[self.kind], *(("chosen_tokens",) if self.kind in _CHOOSES else ())):
-            if not getattr(self, name):
-                raise ScenarioError(f"{self.kind} attention needs {name}; give it.")
+    def check(self, name: str) -> None:
+        """Raise a `ScenarioError` where the dimensions of a model's layers contradict one another."""
+        chooses = ("chosen_tokens",) if self.kind in CHOOSING else ()
+        missing = [key for key in (*_NEEDS[self.kind], *chooses) if not getattr(self, key)]
+        if missing:
+            raise ScenarioError(f"{name} has {self.kind} attention but no {missing[0]}; give it.")
         if self.kind in GROUPED and self.heads % self.kv_heads:
             raise ScenarioError(
-                f"there are {self.heads} heads and {self.kv_heads} kv_heads; each key/value head serves "
-                f"the same number of query heads. Choose kv_heads that divides {self.heads}."
+                f"{name} has {self.heads} heads and {self.kv_heads} kv_heads; each key/value head serves the "
+                f"same number of query heads. Choose kv_heads that divides {self.heads}."
             )
 
     # --- what it holds

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sim_core.catalogue.accelerators import CONFIDENCES, DTYPES
+from sim_core.catalogue.accelerators import CONFIDENCES, WEIGHT_DTYPES
 from sim_core.catalogue.models.attention import LATENT, STATE_BYTES, STATES, Attention
 from sim_core.fields.described import described
 from sim_core.fields.errors import ScenarioError
@@ -52,13 +52,16 @@ class Model:
     active_params_b: float | None = described(
         "Published active parameters", None, unit="10^9", low=0.0, high=1e6
     )
-    native_weight_dtype: str = described("What the published checkpoint stores", "bf16", choices=DTYPES)
-    native_expert_dtype: str = described("What it stores for experts", "bf16", choices=DTYPES)
+    native_weight_dtype: str = described(
+        "What the published checkpoint stores", "bf16", choices=WEIGHT_DTYPES
+    )
+    native_expert_dtype: str = described("What it stores for experts", "bf16", choices=WEIGHT_DTYPES)
     layer_collectives: int = described("All-reduces of one tensor-parallel layer", 2, low=1, high=10)
     fp8_scaling: str = described(
         "What shares a scale in its 8-bit checkpoint", "tensor", choices=("tensor", "block")
     )
-    native_fp4: str = described("4-bit format of its checkpoint", "nvfp4", choices=("nvfp4", "mxfp4", "int4"))
+    native_fp4: str = described("4-bit floats of its checkpoint", "nvfp4", choices=("nvfp4", "mxfp4"))
+    int4_group: int = described("4-bit integers that share a scale of 16 bits", 128, low=8, high=10_000)
     confidence: str = described("How well the dimensions are known", choices=CONFIDENCES)
     not_modelled: str = described("What predictions leave out", "")
     source: str = described("Where the dimensions come from")
@@ -255,6 +258,8 @@ def _check_attention(model: Model) -> None:
             f"{model.name} has {model.layers} layers but {model.attention_layers} with attention; "
             "lower those."
         )
+    for group in model.attention:
+        group.check(model.name)
 
 
 def _check_feed_forward(model: Model) -> None:

@@ -22,6 +22,7 @@ from sim_core.price.work.layout import (
     padded,
     parameters,
     precisions,
+    weight_byte,
     weight_bytes,
 )
 from sim_core.price.work.work import Work, bf16_products, products, work
@@ -46,6 +47,7 @@ __all__ = [
     "precisions",
     "products",
     "state_bytes",
+    "weight_byte",
     "weight_bytes",
     "work",
 ]

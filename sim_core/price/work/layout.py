@@ -14,7 +14,7 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of, model_of
 
 # 4-bit weights carry an 8-bit scale per 32 values (OCP Microscaling formats, 2023); NVFP4, per 16, adds 6%.
-BYTES_PER_VALUE = MappingProxyType({"bf16": 2.0, "fp8": 1.0, "fp4": 0.5 + 1 / 32})
+BYTES_PER_VALUE = MappingProxyType({"bf16": 2.0, "fp8": 1.0, "fp4": 0.5 + 1 / 32, "int8": 1.0})
 
 
 class Parameters(NamedTuple):
@@ -42,6 +42,14 @@ def parameters(model: Model) -> Parameters:
         head=model.embedding_params,
         embedding=0 if model.tied_embeddings else model.embedding_params,
     )
+
+
+def weight_byte(model: Model, dtype: str) -> float:
+    """Return what one weight takes in a format, its share of the scales included [bytes].
+
+    4-bit integers carry a scale of 16 bits per group (Frantar et al., "GPTQ", 2022, section 4).
+    """
+    return 0.5 + 2 / model.int4_group if dtype == "int4" else BYTES_PER_VALUE[dtype]
 
 
 class Layout(NamedTuple):
@@ -153,7 +161,7 @@ def weight_bytes(model: Model, layout: Layout) -> tuple[float, float]:
     """Return the bytes of all weights [bytes], and of those one device holds [bytes]."""
     count = parameters(model)
     tp = layout.tensor_parallel
-    dense, expert, head = (BYTES_PER_VALUE[dtype] for dtype in precisions(model, layout.weight_dtype))
+    dense, expert, head = (weight_byte(model, dtype) for dtype in precisions(model, layout.weight_dtype))
     divided = count.shared * dense + count.expert * expert + (count.head + count.embedding) * head
     total = divided + (count.key_value + count.replicated) * dense
     divided += (parameters(padded(model, tp)).shared - count.shared) * dense

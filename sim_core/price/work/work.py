@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
+from types import MappingProxyType
 from typing import NamedTuple
 
-from sim_core.catalogue.accelerators import DTYPES, Accelerator
+from sim_core.catalogue.accelerators import Accelerator
 from sim_core.catalogue.models import Model
 from sim_core.price.work.attention import attention_pieces, kv_token_bytes
 from sim_core.price.work.layout import (
-    BYTES_PER_VALUE,
     Layout,
     check_layout,
     key_value_held,
     padded,
     parameters,
     precisions,
+    weight_byte,
 )
+
+# Formats by the share of peak that a calibration states for them: in the order of `DTYPES`.
+_PLACES = MappingProxyType({"bf16": 0, "fp8": 1, "fp4": 2, "int8": 1, "int4": 0})
 
 
 class Work(NamedTuple):
@@ -81,13 +85,13 @@ def work(model: Model, accelerator: Accelerator, layout: Layout) -> Work:
     ring = 2 * (tp - 1) / tp if linked else 0.0
     return Work(
         dense_compute_s=2 * held / accelerator.flop_per_s(dense),
-        dense_read_s=held * BYTES_PER_VALUE[dense] / bandwidth,
-        dense_dtype=DTYPES.index(dense),
-        expert_dtype=DTYPES.index(expert),
+        dense_read_s=held * weight_byte(model, dense) / bandwidth,
+        dense_dtype=_PLACES[dense],
+        expert_dtype=_PLACES[expert],
         **_expert_work(model, accelerator, layout),
         head_compute_s=2 * count.head / tp / accelerator.attention_flop_per_s,
-        head_read_s=count.head / tp * BYTES_PER_VALUE[head] / bandwidth,
-        head_dtype=DTYPES.index(head),
+        head_read_s=count.head / tp * weight_byte(model, head) / bandwidth,
+        head_dtype=_PLACES[head],
         head_link_s=ring / 2 * model.vocab * 2 / link.byte_per_s,
         activation_s=_activation_bytes(model, layout) / bandwidth,
         link_s=2 * model.layers * ring * model.hidden * 2 / link.byte_per_s,
@@ -141,7 +145,7 @@ def _expert_work(model: Model, accelerator: Accelerator, layout: Layout) -> dict
     missed = 1 - chosen / experts
     return {
         "expert_compute_s": 2 * held * chosen / experts / accelerator.flop_per_s(dtype),
-        "expert_read_s": held * BYTES_PER_VALUE[dtype] / accelerator.hbm_byte_per_s,
+        "expert_read_s": held * weight_byte(model, dtype) / accelerator.hbm_byte_per_s,
         "expert_ratio": experts / chosen,
         "expert_miss_log": math.log(missed) if missed > 0 else -1e9,
         "expert_spread": spread,
