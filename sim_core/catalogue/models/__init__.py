@@ -12,12 +12,14 @@ from sim_core.catalogue.models.attention import (
 from sim_core.catalogue.models.custom import changed_model, custom_dimensions, custom_model
 from sim_core.catalogue.models.known import model, model_from, models
 from sim_core.catalogue.models.model import Model
+from sim_core.catalogue.models.own import OWN, own_model, own_text
 
 __all__ = [
     "COMPRESSED",
     "GROUPED",
     "KINDS",
     "LATENT",
+    "OWN",
     "STATES",
     "STATE_BYTES",
     "Attention",
@@ -28,4 +30,6 @@ __all__ = [
     "model",
     "model_from",
     "models",
+    "own_model",
+    "own_text",
 ]
