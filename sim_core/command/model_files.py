@@ -46,4 +46,6 @@ def read_model(path: str) -> Found:
 
 def _notes(found: Found) -> list[str]:
     unknown = f"not understood: {', '.join(found.unknown)}" if found.unknown else ""
-    return [*found.assumed, *filter(None, [unknown])]
+    stored = sorted(set(found.model.stored_dtypes("native")) - {"bf16"})
+    native = f"stored as {' and '.join(stored)}, which weight_dtype=native takes" if stored else ""
+    return [*found.assumed, *filter(None, [unknown, native])]

@@ -260,6 +260,11 @@ def _check_attention(model: Model) -> None:
         )
     for group in model.attention:
         group.check(model.name)
+    if model.kv_bytes_per_token() <= 0:
+        raise ScenarioError(
+            f"{model.name} has no layer that keeps anything of its tokens, but memory is divided into blocks "
+            "of tokens here. Give a layer with a KV cache."
+        )
 
 
 def _check_feed_forward(model: Model) -> None:

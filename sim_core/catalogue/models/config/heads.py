@@ -12,6 +12,7 @@ from sim_core.fields.errors import ScenarioError
 
 _HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 _KV_HEADS = ("num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num")
+CHOSEN_RATIO = 16  # tokens of a row up to which an index chooses among the rows; of wider ones all are read
 _HEAD_DIM = ("head_dim", "attention_head_dim", "kv_channels", "head_size")
 
 
@@ -44,23 +45,9 @@ def _seeing_all(entries: Entries, layers: int, hidden: int) -> list[Attention]:
         kv_heads = entries.whole(ATTENTION["kv_heads"], "num_global_key_value_heads", default=full.kv_heads)
         wide = entries.whole(ATTENTION["head_dim"], "global_head_dim")
         alike = entries.switch("attention_k_eq_v")
-        full = _changed(entries, full, kv_heads=kv_heads, head_dim=wide, values_are_keys=alike)
+        full = dataclasses.replace(full, kv_heads=kv_heads, head_dim=wide, values_are_keys=alike)
     sparse = entries.part("sparse_attention_config")
     return [full] if sparse is None else _blocks(sparse, full)
-
-
-def _changed(entries: Entries, group: Attention, **changes: Any) -> Attention:
-    try:
-        return dataclasses.replace(group, **changes)
-    except ScenarioError as error:
-        raise ScenarioError(f"{entries.file}: {error}") from None
-
-
-def _made(entries: Entries, **given: Any) -> Attention:
-    try:
-        return Attention(**given)
-    except ScenarioError as error:
-        raise ScenarioError(f"{entries.file}: {error}") from None
 
 
 def _grouped(entries: Entries, layers: int, hidden: int, prefix: str = "") -> Attention:
@@ -71,8 +58,7 @@ def _grouped(entries: Entries, layers: int, hidden: int, prefix: str = "") -> At
         return entries.whole(ATTENTION[field], *own, default=default)
 
     heads = whole("heads", _HEADS)
-    return _made(
-        entries,
+    return Attention(
         kind="full",
         layers=layers,
         heads=heads,
@@ -102,7 +88,7 @@ def _windowed(entries: Entries, layers: int, hidden: int) -> list[Attention]:
         raise ScenarioError(
             f"{entries.file} has {layers} layers with a sliding window but no sliding_window; add it."
         )
-    return [_changed(entries, group, window_tokens=window)]
+    return [dataclasses.replace(group, window_tokens=window)]
 
 
 def _latent(entries: Entries, layers: int) -> list[Attention]:
@@ -112,8 +98,7 @@ def _latent(entries: Entries, layers: int) -> list[Attention]:
         return entries.whole(ATTENTION[field], key, default=default)
 
     chosen = whole("chosen_tokens", "index_topk", 0)
-    group = _made(
-        entries,
+    group = Attention(
         kind="dsa" if chosen else "mla",
         layers=layers,
         heads=entries.whole(ATTENTION["heads"], *_HEADS),
@@ -161,7 +146,7 @@ def _compressed(entries: Entries, layers: int) -> list[Attention]:
     def whole(field: str, *keys: str) -> int:
         return entries.whole(ATTENTION[field], *keys)
 
-    alike = {
+    alike: dict[str, Any] = {
         "heads": whole("heads", *_HEADS),
         "head_dim": whole("head_dim", "head_dim"),
         "q_lora": whole("q_lora", "q_lora_rank"),
@@ -179,8 +164,7 @@ def _compressed(entries: Entries, layers: int) -> list[Attention]:
     for ratio in sorted({_ratio(entries, ratio) for ratio in ratios}, key=lambda one: (one == 0, one)):
         few = 0 < ratio <= CHOSEN_RATIO
         groups.append(
-            _made(
-                entries,
+            Attention(
                 kind="csa" if few else "hca",
                 layers=ratios.count(ratio),
                 compress_tokens=ratio,
@@ -188,9 +172,6 @@ def _compressed(entries: Entries, layers: int) -> list[Attention]:
             )
         )
     return groups
-
-
-CHOSEN_RATIO = 16  # rows of more tokens are so few that all are read
 
 
 def _ratio(entries: Entries, value: object) -> int:
@@ -212,8 +193,11 @@ def _searched(entries: Entries, hidden: int) -> list[Attention]:
         shared = own.whole(ATTENTION["heads"], "n_heads_in_group", default=1)
         kv_heads = own.whole(ATTENTION["kv_heads"], "num_key_value_heads", default=max(heads // shared, 1))
         found[kv_heads] = found.get(kv_heads, 0) + 1
-    alike = {"kind": "full", "heads": heads, "head_dim": max(hidden // heads, 1)}
-    return [_made(entries, kv_heads=kv_heads, layers=count, **alike) for kv_heads, count in found.items()]
+    size = max(hidden // heads, 1)
+    return [
+        Attention(kind="full", layers=count, heads=heads, kv_heads=kv_heads, head_dim=size)
+        for kv_heads, count in found.items()
+    ]
 
 
 def _state(entries: Entries, layers: int, hidden: int) -> list[Attention]:
@@ -222,11 +206,10 @@ def _state(entries: Entries, layers: int, hidden: int) -> list[Attention]:
     if kimi is not None:
         heads = kimi.whole(ATTENTION["heads"], "num_heads")
         size = kimi.whole(ATTENTION["head_dim"], "head_dim")
-        return [_made(entries, kind="kda", layers=layers, heads=heads, head_dim=size)]
+        return [Attention(kind="kda", layers=layers, heads=heads, head_dim=size)]
     if entries.has("linear_num_value_heads"):
         return [
-            _made(
-                entries,
+            Attention(
                 kind="gdn",
                 layers=layers,
                 heads=entries.whole(ATTENTION["heads"], "linear_num_value_heads"),
@@ -238,9 +221,7 @@ def _state(entries: Entries, layers: int, hidden: int) -> list[Attention]:
     entries.assumed.append("linear attention is counted as gated delta with heads as in other layers")
     heads = entries.whole(ATTENTION["heads"], *_HEADS)
     size = entries.whole(ATTENTION["head_dim"], *_HEAD_DIM, default=max(hidden // heads, 1))
-    return [
-        _made(entries, kind="gdn", layers=layers, heads=heads, key_heads=heads, head_dim=size, state_dim=size)
-    ]
+    return [Attention(kind="gdn", layers=layers, heads=heads, key_heads=heads, head_dim=size, state_dim=size)]
 
 
 def _mamba(entries: Entries, layers: int, hidden: int) -> list[Attention]:
@@ -259,8 +240,7 @@ def _mamba(entries: Entries, layers: int, hidden: int) -> list[Attention]:
         )
     groups = entries.whole(ATTENTION["key_heads"], "n_groups", "mamba_n_groups", default=1)
     return [
-        _made(
-            entries,
+        Attention(
             kind="mamba2",
             layers=layers,
             heads=heads,
