@@ -24,7 +24,16 @@ OWN = "own"
 MOST_CHARACTERS = 2500
 MOST_KINDS = 12
 EXAMPLE = "layers:2,hidden:512,ffn_dim:1024,vocab:1000/full,layers:2,heads:8,kv_heads:2,head_dim:64"
-_ELSEWHERE = ("family", "confidence", "source", "notes", "not_modelled", "total_params_b", "active_params_b")
+_ELSEWHERE = (
+    "family",
+    "year",
+    "confidence",
+    "source",
+    "notes",
+    "not_modelled",
+    "total_params_b",
+    "active_params_b",
+)
 _DEFAULTS: dict[type, dict[str, Any]] = {
     kind: {field.name: field.default for field in fields(kind) if field.default is not MISSING}
     for kind in (Model, Attention)

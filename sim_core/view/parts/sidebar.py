@@ -11,7 +11,7 @@ from sim_core.catalogue.accelerators import PEAKS
 from sim_core.catalogue.models import OWN
 from sim_core.fields.texts import counted
 from sim_core.scenario.scenario import DIMENSIONS, FIELDS, Scenario, arithmetic_dtype, model_of
-from sim_core.view.drawing.words import duration, number, percent, quantity
+from sim_core.view.drawing.words import duration, listed, number, percent, quantity
 from sim_core.view.parts.controls import E6, E12, POWERS, RATES, SPECS, count, decades, ladder, select, spec
 from sim_core.view.parts.engine_words import set_words
 from sim_core.view.parts.lengths import lengths
@@ -58,7 +58,7 @@ def _model(scenario: Scenario) -> None:
 
 def model_choice(hide: bool = True) -> None:
     """Draw the choice of the model: those that are known, one's own, or dimensions."""
-    names = {name: item.name for name, item in catalogue.models().items()}
+    names = {key: listed(item.name, item.year, key) for key, item in catalogue.models().items()}
     names |= {OWN: "your own model (config.json)", "custom": "custom dimensions"}
     select("model", list(names), names.__getitem__, hide=hide)
 
@@ -73,10 +73,15 @@ def _model_dimensions(scenario: Scenario) -> None:
 
 def _accelerator(scenario: Scenario) -> None:
     heading("Accelerator")
-    names = {name: part.name for name, part in catalogue.accelerators().items()}
-    select("accelerator", list(names), names.__getitem__, hide=True)
+    accelerator_choice()
     ladder("tensor_parallel", POWERS[:7], lambda value: counted(value, "device"))
     spec_sliders(scenario)
+
+
+def accelerator_choice(hide: bool = True) -> None:
+    """Draw the choice of the accelerator."""
+    names = {key: listed(part.name, part.year, key) for key, part in catalogue.accelerators().items()}
+    select("accelerator", list(names), names.__getitem__, hide=hide)
 
 
 def spec_sliders(scenario: Scenario) -> None:
