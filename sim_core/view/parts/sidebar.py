@@ -59,7 +59,7 @@ def _model(scenario: Scenario) -> None:
 def model_choice(hide: bool = True) -> None:
     """Draw the choice of the model: those that are known, one's own, or dimensions."""
     names = {key: listed(item.name, item.year, key) for key, item in catalogue.models().items()}
-    names |= {OWN: "your own model (config.json)", "custom": "custom dimensions"}
+    names = {OWN: "your own model (config.json)"} | names | {"custom": "custom dimensions"}
     select("model", list(names), names.__getitem__, hide=hide)
 
 

@@ -141,7 +141,7 @@ def _blocks(sparse: Entries, full: Attention) -> list[Attention]:
 
 def _compressed(entries: Entries, layers: int) -> list[Attention]:
     """Return layers that keep few rows of many tokens (DeepSeek-V4), by how many tokens a row holds."""
-    ratios = entries.each("compress_ratios", layers) or []
+    ratios = [_ratio(entries, ratio) for ratio in entries.each("compress_ratios", layers) or []]
 
     def whole(field: str, *keys: str) -> int:
         return entries.whole(ATTENTION[field], *keys)
@@ -161,7 +161,7 @@ def _compressed(entries: Entries, layers: int) -> list[Attention]:
         "index_dim": whole("index_dim", "index_head_dim"),
     }
     groups = []
-    for ratio in sorted({_ratio(entries, ratio) for ratio in ratios}, key=lambda one: (one == 0, one)):
+    for ratio in sorted(set(ratios), key=lambda one: (one == 0, one)):
         few = 0 < ratio <= CHOSEN_RATIO
         groups.append(
             Attention(

@@ -23,15 +23,15 @@ _TIED = (  # families whose configuration class ties both vocabulary matrices un
     *("falcon", "cohere", "cohere2", "starcoder2", "gpt_bigcode"),
 )
 _TELLING = re.compile(  # entries that would change the arithmetic, if they are none of those taken
-    r"attn|attention|mamba|ssm|linear_|lora_rank|compress|sparse|index_|expert|moe|window|kv_shared|per_layer_input"
+    r"attn|attention|mamba|ssm|linear_|lora_rank|compress|sparse|index_|expert|moe|window|kv_shared|hidden_size_per_layer"
     r"|block_|hybrid|engram|memory",
 )
-_HARMLESS = re.compile(
-    r"dropout|bias|_loss|coef|norm|rope|rotary|softcap|scal|routing|router_|scoring|topk_(group|method)|n_group$|jitter"
-    r"|act(ivation)?$|capacity|output_|init|_eps|sink|conv|chunk_size$|time_step|dtype|overlap|implementation|dim_att"
-    r"|_flash|qk_head_dim|max_window_layers|use_cache|residual|cross_attention|feed_forward|bidirectional|freq|offset"
-    r"|gate|group|shared_experts_fusion|softmax|mamba_kernels|hidden_act|expand|attn_implementation|logit|mtp|block_tokens"
-    r"|attn_res|beta|frozen|transform|sparse_disable|sparse_score|sparse_init|sparse_local|latent_moe|interleave|layer_idx",
+_HARMLESS = re.compile(  # of those, what tunes training or positions, or costs next to nothing
+    r"dropout|bias|_loss|coef|norm|rope|rotary|softcap|scal|rout(ing|er)_|scoring|topk_(group|method)|n_group$"
+    r"|jitter|act(ivation)?$|capacity|output_|init|_eps|sink|conv|chunk_size$|time_step|dtype|overlap|implementation"
+    r"|_flash|qk_head_dim|max_window_layers|residual|cross_attention|bidirectional|freq|offset|gate|group|softmax"
+    r"|kernels|expand|logit|mtp|attn_res|beta|transform|sparse_(disable|score|local)|use_norm|interleave|parallel"
+    r"|layer_idx|is_|fused|fusion|hidden_act"
 )
 MOST_UNKNOWN = 8
 
