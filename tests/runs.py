@@ -25,11 +25,12 @@ RULES = {
 
 def make_cost(token_s, row_s=(0.0,) * 65, **prices):
     """Return a StepCost; a price that is not named is zero."""
-    from sim_core.price.step_cost import StepCost
+    from sim_core.price.step_cost import PLAIN_PACE, StepCost
 
     zero = dict.fromkeys(StepCost._fields, 0.0)
     arrays = {"token_s": np.array(token_s, float), "row_s": np.array(row_s, float)}
-    return StepCost(**{**zero, "window_tokens": 0, **prices, **arrays})
+    own = {"window_tokens": 0, "paces": PLAIN_PACE}
+    return StepCost(**{**zero, **own, **prices, **arrays})
 
 
 def run_twin(cost, arrival_s, prompt_tokens, output_tokens, *, replicas=1, router="round_robin", **rules):

@@ -53,6 +53,8 @@ class RunRules:
         Most tokens of one prompt in a step of `chunked`, 0 for no limit.
     max_running, token_budget, kv_blocks, kv_block_tokens : int
         Limits of one engine.
+    draft_slots : int
+        Tokens of the KV cache that a running request holds beyond its own, for drafts.
     concurrency : int
         Clients of a closed loop, or 0 for an open one.
     turnaround_s, batch_wait_s : float
@@ -74,6 +76,7 @@ class RunRules:
     token_budget: int
     kv_blocks: int
     kv_block_tokens: int
+    draft_slots: int = 0
     long_prefill_token_threshold: int = 0
     preemption: str = "recompute"
     concurrency: int = 0
@@ -102,6 +105,7 @@ class RunRules:
             long_prompt_tokens=int(self.long_prefill_token_threshold),
             kv_blocks=int(self.kv_blocks),
             block_tokens=int(self.kv_block_tokens),
+            draft_slots=int(self.draft_slots),
             swap=self.preemption == "swap",
             turnaround_s=float(self.turnaround_s),
             batch_wait_s=float(self.batch_wait_s),

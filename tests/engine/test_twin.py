@@ -223,7 +223,7 @@ def fractional(case):
     rng = random.Random(repr(case.requests))
 
     def moved(value):
-        if isinstance(value, np.ndarray):
+        if isinstance(value, np.ndarray) and value.dtype == float:
             return np.array([moved(float(item)) for item in value])
         return value * (1 + 0.01 * rng.random()) if isinstance(value, float) else value
 
