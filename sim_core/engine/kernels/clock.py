@@ -155,14 +155,17 @@ def enter_window(s, arrays, cost, r, held):
 
 @inner
 def leave_window(s, arrays, cost, r, held):
+    if r.computed < cost.window_tokens:  # it never gets there, though its last step may pass its end
+        s.window -= held
+        s.growing -= 1
+        return
     s.window -= min(held, cost.window_tokens)
     if held < cost.window_tokens:
         s.growing -= 1
-        if r.computed >= cost.window_tokens:
-            position = (s.tick + cost.window_tokens - held) & (arrays.crossings.size - 1)
-            arrays.crossings[position] -= 1
-            if arrays.crossings[position] == 0:
-                clear_bit(arrays.crossing_bits, position)
+        position = (s.tick + cost.window_tokens - held) & (arrays.crossings.size - 1)
+        arrays.crossings[position] -= 1
+        if arrays.crossings[position] == 0:
+            clear_bit(arrays.crossing_bits, position)
 
 
 @inlined

@@ -61,12 +61,14 @@ def planned_step(s, arrays, cost, rules, pace):
     report_steps(s, arrays, rules, ONE, s.step_context, s.step_window, ZERO, duration_s)
     drafted = s.decodes * pace.drafts
     log_steps(s, arrays, rules, ONE, s.decodes + s.returned, drafted, duration_s, 0.0)
-    ticks = move_on(s, arrays, pace, ONE, duration_s)
-    if s.decodes > 0:
-        count_decode_gaps(s, arrays, rules, stalled_s, duration_s, 0.0, ONE, ticks)
     if s.decodes + s.returned > 0:
         s.eased += 1 - s.shortage
-    finish_due(s, arrays, cost, rules)
+    if s.decodes > 0:
+        ticks = move_on(s, arrays, pace, ONE, duration_s)
+        count_decode_gaps(s, arrays, rules, stalled_s, duration_s, 0.0, ONE, ticks)
+        finish_due(s, arrays, cost, rules)
+    else:
+        s.clock_s += duration_s
     complete_joining(s, arrays, cost, rules)
     s.last_decode_s = s.clock_s
 
