@@ -1,0 +1,241 @@
+"""Two phases, speculation: whether drafts pay, over the sequences of a step and what is accepted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import streamlit as st
+
+from sim_core.questions import phases, speculation
+from sim_core.questions.speculation import Supposed, Trade
+from sim_core.scenario.scenario import FIELDS, Scenario, model_of
+from sim_core.view.drawing.figures import LIMITS, Row
+from sim_core.view.drawing.words import duration, number, percent
+from sim_core.view.parts import controls, pieces, trust_badge
+from sim_core.view.parts.chart import chart
+from sim_core.view.parts.views import dial
+from sim_core.view.phases.common import (
+    BATCHES,
+    CONTEXTS,
+    caption_with_warnings,
+    give_away,
+    numbers_row,
+    one_trust,
+    own_setting,
+    phase_titles,
+    setting_revision,
+)
+from sim_core.view.phases.figures import sequences, tokens_short
+from sim_core.view.phases.speculation_figures import (
+    best_by_load,
+    by_drafts_figure,
+    by_drafts_sentence,
+    drafts_words,
+    pays_figure,
+    pays_sentence,
+    times,
+)
+
+EVEN = 0.005  # a relative change below this is none
+HEAVY_FRAC = 0.4  # of the time: prompts that are worth a word
+
+
+def show_speculation(scenario: Scenario) -> None:
+    """Show whether speculation pays: over load and acceptance, and by the number of drafts."""
+    phases.require_fit(scenario)
+    at, how = own_setting(scenario), speculation.supposed(scenario)
+    trade = _here(how, at.batch, at.context_tokens)
+    rows = speculation.by_load(scenario, at.batch, at.context_tokens)
+    pieces.say(finding(how, trade, rows, at.batch), *notes(scenario, how))
+    trust_badge.badge(one_trust(how.scenario, at))
+    _controls(scenario, how)
+    found = speculation.pays_map(scenario, at.batch, at.context_tokens)
+    left, right = st.columns(2)
+    heading, revision = phase_titles(how.scenario), setting_revision(scenario)
+    with left:
+        span = (how.published.low, how.published.high) if how.published else None
+        figure = pays_figure(found, (at.batch, how.length), span, revision)
+        st.markdown(f"**With {drafts_words(how.drafts)}, over load and acceptance**")
+        chart(figure, "speculation-map", pays_sentence(found, how.drafts), height=430, heading=heading)
+    with right:
+        if rows:
+            st.markdown("**By the number of drafts**")
+            figure = by_drafts_figure(rows, how.drafts, at.batch, revision)
+            chart(figure, "speculation-drafts", by_drafts_sentence(rows), height=430, heading=heading)
+    if trade is not None and rows:
+        _numbers(how, trade, rows)
+        _by_load(rows)
+    caption_with_warnings(scenario, READING)
+    call = f"by_load(scenario, {at.batch}, {at.context_tokens:g})"
+    give_away(scenario, "speculation-drafts", rows, "by_load, load_scenario", call)
+
+
+READING = (
+    "The heavy line is 1×: above it speculation is faster, below it slower; thin lines are 25% apart, the "
+    "upright bar is the range of published lengths. Priced, not simulated: steps of so many sequences, with "
+    "the prompts that must come for the tokens made, and no waiting. The Frontier page simulates it: curves "
+    "by speculation."
+)
+
+
+def _here(how: Supposed, decodes: int, context_tokens: float) -> Trade | None:
+    """Return what the step looked at costs; None where its drafts do not fit the token budget."""
+    found = speculation.trades(how.scenario, [decodes], context_tokens, how.drafts)
+    return found[0] if found else None
+
+
+def _controls(scenario: Scenario, how: Supposed) -> None:
+    mean = phases.setting(scenario).context_tokens
+    longest = model_of(scenario).max_position
+
+    def context(value: float) -> str:
+        return f"mean: {number(round(mean))}" if value == 0 else f"{tokens_short(value)} tokens"
+
+    def length(value: float | None) -> str:
+        if value is not None:
+            return f"{number(value)} tokens"
+        return f"published: {number(how.published.length)}" if how.published else "not known"
+
+    steps = [1 + step / 4 for step in range(4 * how.drafts + 1)]
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
+        controls.ladder("spec_tokens", range(9), lambda value: str(value) if value else "off", on_page=True)
+        if scenario.spec_tokens:
+            controls.ladder("acceptance_length", [None, *steps], length, on_page=True)
+        dial("at_batch", BATCHES, number, "Sequences in the batch")
+        dial("at_context", [step for step in CONTEXTS if step <= longest], context, "Context of each")
+
+
+# In words
+
+
+def finding(how: Supposed, trade: Trade | None, rows: Sequence[Row], decodes: int) -> str:
+    """Return whether speculation pays at a setting, by how much and why; and the best number of drafts."""
+    drafts = drafts_words(how.drafts)
+    if trade is None:
+        budget = number(how.scenario.token_budget)
+        return (
+            f"{sequences(decodes)} cannot verify {drafts} each in one step: with the sequence's own token "
+            f"that is {number(decodes * (how.drafts + 1))} tokens, and the token budget is {budget}."
+        )
+    if math.isnan(how.length):
+        return f"With {drafts}, {sequences(decodes)} are faster from {_even_words(how, trade)} on."
+    return f"{_gain(how, trade)} {_best(rows)}".strip()
+
+
+def _even_words(how: Supposed, trade: Trade) -> str:
+    if trade.break_even > how.drafts + 1:
+        return f"more than the {how.drafts + 1} tokens a step that they could make at most"
+    return f"{number(trade.break_even)} tokens a step"
+
+
+def _gain(how: Supposed, trade: Trade) -> str:
+    """Return by how much a setting gains or loses, and why."""
+    speed_up = trade.speed_up(how.length)
+    what = (
+        f"With {drafts_words(how.drafts)} and {number(how.length)} tokens a step, {sequences(trade.decodes)}"
+    )
+    longer = trade.verified_s / trade.plain_s
+    why = (
+        f"a step verifies {how.drafts + 1} times the tokens in {number(longer, 2)} times the time"
+        f"{_because(trade, longer)}{_prompts(how, trade)}"
+    )
+    if abs(speed_up - 1) < EVEN:
+        return f"{what} neither gain nor lose: {why}."
+    if speed_up > 1:
+        return f"{what} run {number(speed_up, 3)} times as fast: {why}."
+    even = _even_words(how, trade)
+    return f"{what} lose {percent(1 - speed_up)} of their speed: {why}. They would gain from {even} on."
+
+
+def _because(trade: Trade, longer: float) -> str:
+    """Return what makes a verified step as short or as long as it is."""
+    if longer < 1.5:
+        part = max(trade.plain, key=lambda name: trade.plain[name])
+        return f", since most of it goes to {LIMITS[part][0]} as before"
+    return f", most of what is added being {LIMITS[trade.grown][0]}"
+
+
+def _prompts(how: Supposed, trade: Trade) -> str:
+    share = trade.prompt_frac(how.length)
+    return (
+        f"; prompts take {percent(share)} of the time, and no draft shortens them"
+        if share > HEAVY_FRAC
+        else ""
+    )
+
+
+def _best(rows: Sequence[Row]) -> str:
+    """Return the best number of drafts by load."""
+    spans = _spans(best_by_load(rows))
+    if len(spans) == 1:
+        best = spans[0][1]
+        return (
+            f"At every load {drafts_words(best)} are best."
+            if best
+            else "No number of drafts pays at any load."
+        )
+    parts = [f"{best or 'none'} up to {number(last)} sequences" for last, best in spans[:-1]]
+    return f"Best are {', '.join(parts)}, then {spans[-1][1] or 'none'}."
+
+
+def _spans(best: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the last number of sequences of each stretch with one best number of drafts, and that number."""
+    ends = [first for first, second in pairwise(best) if first[1] != second[1]]
+    return [*ends, best[-1]]
+
+
+def notes(scenario: Scenario, how: Supposed) -> list[str]:
+    """Return what is assumed: whether it is on, and where the acceptance length comes from."""
+    off = "" if scenario.spec_tokens else "Speculation is off in this scenario: this is what it would do."
+    return [note for note in (off, acceptance_words(how)) if note]
+
+
+def acceptance_words(how: Supposed) -> str:
+    """Return where an acceptance length comes from, and that it belongs to its workload."""
+    found, way = how.published, FIELDS["draft"].label_of(how.scenario.draft)
+    if found is None:
+        name = model_of(how.scenario).name
+        return (
+            f"No acceptance length of {name} with {drafts_words(how.drafts)} by {way} is published here"
+            + ("; " if how.is_own else ": give your own (`acceptance_length`), from your engine's metrics; ")
+            + "it depends on the workload."
+        )
+    seen = (
+        f"{number(found.length)} tokens a step were measured on: {found.workload} "
+        f"({found.head}; {found.source})."
+    )
+    own = f"Your own {number(how.length)} tokens a step count. " if how.is_own else ""
+    span = (
+        f" Over workloads and heads {number(found.low)} to {number(found.high)} are published."
+        if found.low < found.high
+        else ""
+    )
+    return f"{own}{seen}{span} It does not carry over to another workload: measure yours."
+
+
+# In numbers
+
+
+def _numbers(how: Supposed, trade: Trade, rows: Sequence[Row]) -> None:
+    best = dict(best_by_load(rows)).get(trade.decodes, 0)
+    numbers_row(
+        [
+            ("Speed-up", times(trade.speed_up(how.length)), f"at {sequences(trade.decodes)}"),
+            ("Break-even", _even_words(how, trade), "below it speculation loses"),
+            ("A verified step", duration(1e3 * trade.verified_s), f"without {duration(1e3 * trade.plain_s)}"),
+            ("Prompts", percent(trade.prompt_frac(how.length)), "of the time"),
+            ("Best here", drafts_words(best), "of all numbers of drafts"),
+        ]
+    )
+
+
+def _by_load(rows: Sequence[Row]) -> None:
+    best = best_by_load(rows)
+    found = {(row["decodes"], row["drafts"]): row for row in rows}
+    lines: list[pieces.Line] = [
+        ("Best number of drafts", [str(drafts) if drafts else "none" for _, drafts in best]),
+        ("Speed-up", [times(found[pair]["speed_up"]) if pair[1] else "–" for pair in best]),
+    ]
+    pieces.table("Best number of drafts by sequences", [number(size) for size, _ in best], lines, scroll=True)
