@@ -54,7 +54,7 @@ def _too_few(key: str, value: float | None) -> bool:
 
 
 def movable_keys(scenario: Scenario, figure: str) -> list[str]:
-    """Return the keys that could be moved: specs in use, lengths, batch limit, load, acceptance, price, power.
+    """Return the keys that could be moved: specs, lengths, acceptance, batch limit, load, price or power.
 
     The best throughput within the limits is sought over all loads, so no one load is a lever there.
     """

@@ -235,6 +235,7 @@ class PageSettings:
             "definitions": "Definitions",
             "cost": "Cost of a step",
             "scheduler": "Scheduler",
+            "speculation": "Speculation",
             "pools": "Two pools",
             "shifts": "Traffic that shifts",
             "comparing": "Comparing",
