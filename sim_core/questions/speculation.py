@@ -293,7 +293,7 @@ def batches(scenario: Scenario, own: int, context_tokens: float) -> list[int]:
     return sorted({*powers, most, own})
 
 
-def by_load(scenario: Scenario, own: int = 32, context_tokens: float = 0) -> list[dict[str, Any]]:
+def speculation_rows(scenario: Scenario, own: int = 32, context_tokens: float = 0) -> list[dict[str, Any]]:
     """Return the speed-up of every number of drafts over the number of sequences, one row for each pair.
 
     Parameters

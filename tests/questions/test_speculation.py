@@ -78,7 +78,7 @@ def test_what_nobody_published_is_not_supposed() -> None:
     how = supposed(Scenario().replace(model="qwen2-7b"))
     assert how.published is None and math.isnan(how.length) and math.isnan(length_at(how, 2))
     assert supposed(Scenario()).drafts == 7  # Llama-3.1-8B: published with 7 alone
-    assert speculation.by_load(Scenario(model="qwen2-7b")) == []
+    assert speculation.speculation_rows(Scenario(model="qwen2-7b")) == []
 
 
 def test_drafts_count_against_the_budget() -> None:

@@ -37,8 +37,10 @@ from sim_core.view.phases.speculation_figures import (
     pays_sentence,
     times,
 )
+from sim_core.view.session import shell, state
 
 EVEN = 0.005  # a relative change below this is none
+FIRST_LENGTH = 2.0  # to begin with, where none is published
 HEAVY_FRAC = 0.4  # of the time: prompts that are worth a word
 
 
@@ -47,7 +49,7 @@ def show_speculation(scenario: Scenario) -> None:
     phases.require_fit(scenario)
     at, how = own_setting(scenario), speculation.supposed(scenario)
     trade = _here(how, at.batch, at.context_tokens)
-    rows = speculation.by_load(scenario, at.batch, at.context_tokens)
+    rows = speculation.speculation_rows(scenario, at.batch, at.context_tokens)
     pieces.say(finding(how, trade, rows, at.batch), *notes(scenario, how))
     trust_badge.badge(one_trust(how.scenario, at))
     _controls(scenario, how)
@@ -68,8 +70,8 @@ def show_speculation(scenario: Scenario) -> None:
         _numbers(how, trade, rows)
         _by_load(rows)
     caption_with_warnings(scenario, READING)
-    call = f"by_load(scenario, {at.batch}, {at.context_tokens:g})"
-    give_away(scenario, "speculation-drafts", rows, "by_load, load_scenario", call)
+    call = f"speculation_rows(scenario, {at.batch}, {at.context_tokens:g})"
+    give_away(scenario, "speculation-drafts", rows, "load_scenario, speculation_rows", call)
 
 
 READING = (
@@ -100,11 +102,29 @@ def _controls(scenario: Scenario, how: Supposed) -> None:
 
     steps = [1 + step / 4 for step in range(4 * how.drafts + 1)]
     with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
+        if not scenario.spec_tokens:
+            st.button(
+                "Turn it on",
+                key="speculate",
+                icon=":material/bolt:",
+                on_click=_turn_on,
+                args=(how,),
+                help=f"{drafts_words(how.drafts)} by {FIELDS['draft'].label_of(how.scenario.draft)}",
+            )
         controls.ladder("spec_tokens", range(9), lambda value: str(value) if value else "off", on_page=True)
         if scenario.spec_tokens:
             controls.ladder("acceptance_length", [None, *steps], length, on_page=True)
         dial("at_batch", BATCHES, number, "Sequences in the batch")
         dial("at_context", [step for step in CONTEXTS if step <= longest], context, "Context of each")
+
+
+def _turn_on(how: Supposed) -> None:
+    """Let the scenario speculate as is supposed; a length that nobody published begins at two tokens."""
+    changes = {key: getattr(how.scenario, key) for key in speculation.NO_SPECULATION}
+    if math.isnan(how.length):
+        changes["acceptance_length"] = FIRST_LENGTH
+    state.change(**changes)
+    shell.rerun_page()
 
 
 # In words
@@ -120,7 +140,8 @@ def finding(how: Supposed, trade: Trade | None, rows: Sequence[Row], decodes: in
             f"that is {number(decodes * (how.drafts + 1))} tokens, and the token budget is {budget}."
         )
     if math.isnan(how.length):
-        return f"With {drafts}, {sequences(decodes)} are faster from {_even_words(how, trade)} on."
+        even = _even_words(how, trade)
+        return f"With {drafts}, decode with {sequences(decodes)} is faster from {even} on."
     return f"{_gain(how, trade)} {_best(rows)}".strip()
 
 
@@ -133,20 +154,19 @@ def _even_words(how: Supposed, trade: Trade) -> str:
 def _gain(how: Supposed, trade: Trade) -> str:
     """Return by how much a setting gains or loses, and why."""
     speed_up = trade.speed_up(how.length)
-    what = (
-        f"With {drafts_words(how.drafts)} and {number(how.length)} tokens a step, {sequences(trade.decodes)}"
-    )
+    assumed = f"{drafts_words(how.drafts)} and {number(how.length)} tokens a step"
+    what = f"With {assumed}, decode with {sequences(trade.decodes)}"
     longer = trade.verified_s / trade.plain_s
     why = (
         f"a step verifies {how.drafts + 1} times the tokens in {number(longer, 2)} times the time"
         f"{_because(trade, longer)}{_prompts(how, trade)}"
     )
     if abs(speed_up - 1) < EVEN:
-        return f"{what} neither gain nor lose: {why}."
+        return f"{what} neither gains nor loses: {why}."
     if speed_up > 1:
-        return f"{what} run {number(speed_up, 3)} times as fast: {why}."
+        return f"{what} is {number(speed_up, 3)} times as fast: {why}."
     even = _even_words(how, trade)
-    return f"{what} lose {percent(1 - speed_up)} of their speed: {why}. They would gain from {even} on."
+    return f"{what} loses {percent(1 - speed_up)} of its speed: {why}. It would gain from {even} on."
 
 
 def _because(trade: Trade, longer: float) -> str:
@@ -159,11 +179,9 @@ def _because(trade: Trade, longer: float) -> str:
 
 def _prompts(how: Supposed, trade: Trade) -> str:
     share = trade.prompt_frac(how.length)
-    return (
-        f"; prompts take {percent(share)} of the time, and no draft shortens them"
-        if share > HEAVY_FRAC
-        else ""
-    )
+    if share <= HEAVY_FRAC:
+        return ""
+    return f"; prompts take {percent(share)} of the time, and no draft shortens them"
 
 
 def _best(rows: Sequence[Row]) -> str:
@@ -171,13 +189,11 @@ def _best(rows: Sequence[Row]) -> str:
     spans = _spans(best_by_load(rows))
     if len(spans) == 1:
         best = spans[0][1]
-        return (
-            f"At every load {drafts_words(best)} are best."
-            if best
-            else "No number of drafts pays at any load."
-        )
-    parts = [f"{best or 'none'} up to {number(last)} sequences" for last, best in spans[:-1]]
-    return f"Best are {', '.join(parts)}, then {spans[-1][1] or 'none'}."
+        if not best:
+            return "No number of drafts pays at any load."
+        return f"At every load {drafts_words(best)} {'is' if best == 1 else 'are'} best."
+    parts = [f"{best or 'none'} up to {sequences(last)}" for last, best in spans[:-1]]
+    return f"The best number of drafts is {', '.join(parts)}, then {spans[-1][1] or 'none'}."
 
 
 def _spans(best: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

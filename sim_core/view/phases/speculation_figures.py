@@ -27,7 +27,7 @@ from sim_core.view.phases.figures import sequences
 
 GAIN, LOSS = COLOURS[0], COLOURS[5]
 SCALE = [[0.0, LOSS], [0.5, "rgba(128,134,139,0.12)"], [1.0, GAIN]]
-MOST = 2.0  # times as fast, or as slow, as the strongest colour
+MOST = 3.0  # times as fast, or as slow, as the strongest colour
 LINE = math.log2(1.25)
 DRAWN = (1, 2, 3, 5, 7)  # numbers of drafts that have a line
 
@@ -130,13 +130,12 @@ def _published(decodes: int, span: tuple[float, float]) -> dict:
 
 
 def _corner_words(speed_up: np.ndarray) -> list[dict]:
-    words = []
+    words: list[dict] = []
+    look: Any = {"xref": "paper", "yref": "paper", "color": INK}
     if speed_up.max() > 1:
-        words.append(note("faster", 0.02, 0.98, xref="paper", yref="paper", xanchor="left", yanchor="top"))
+        words.append(note("faster", 0.02, 0.98, **look, xanchor="left", yanchor="top"))
     if speed_up.min() < 1:
-        words.append(
-            note("slower", 0.98, 0.02, xref="paper", yref="paper", xanchor="right", yanchor="bottom")
-        )
+        words.append(note("slower", 0.98, 0.02, **look, xanchor="right", yanchor="bottom"))
     return words
 
 
@@ -158,8 +157,8 @@ def pays_sentence(found: Mapping[str, Any], drafts: int) -> str:
 def by_drafts_figure(rows: Sequence[Row], own: int, here: int, revision: str = "") -> Figure:
     """Draw the speed-up over sequences, a line for each number of drafts, the line of no gain at 1.
 
-    `rows` are those of `speculation.by_load`, `own` is the scenario's number of drafts, `here` are the
-    sequences looked at.
+    `rows` are those of `speculation_rows`, `own` is the scenario's number of drafts, `here` are the sequences
+    looked at.
     """
     shown = sorted({drafts for row in rows if (drafts := row["drafts"]) in {*DRAWN, own}})
     lines = [_drafts_line(rows, drafts, place, own) for place, drafts in enumerate(shown)]
@@ -202,7 +201,7 @@ def _drafts_line(rows: Sequence[Row], drafts: int, place: int, own: int) -> dict
         [row["decodes"] for row in mine],
         short(row["speed_up"] for row in mine),
         mode="lines+markers",
-        name=drafts_words(drafts),
+        name=f"K {drafts}",
         line={"color": colour, "dash": dash, "width": 3.5 if drafts == own else 2},
         marker={"symbol": symbol, "size": 8 if drafts == own else 6, "color": colour},
         text=[number(row["acceptance_length"]) for row in mine],
@@ -217,7 +216,7 @@ def _best_words(rows: Sequence[Row], shown: Iterable[int]) -> list[dict]:
     for decodes, best in best_by_load(rows):
         if best != last:
             top = max(row["speed_up"] for row in rows if row["decodes"] == decodes)
-            text = f"best: {best}" if last is None else str(best) if best else "none"
+            text = f"best: K {best}" if last is None else f"K {best}" if best else "none"
             y = max(top, 1.0)
             words.append(note(text, math.log10(decodes), y, color=INK, yanchor="bottom", yshift=5))
             last = best
