@@ -69,6 +69,7 @@ def show_speculation(scenario: Scenario) -> None:
     if trade is not None and rows:
         _numbers(how, trade, rows)
         _by_load(rows)
+        _use_table(scenario, how, rows)
     caption_with_warnings(scenario, READING)
     call = f"speculation_rows(scenario, {at.batch}, {at.context_tokens:g})"
     give_away(scenario, "speculation-drafts", rows, "load_scenario, speculation_rows", call)
@@ -255,3 +256,26 @@ def _by_load(rows: Sequence[Row]) -> None:
         ("Speed-up", [times(found[pair]["speed_up"]) if pair[1] else "–" for pair in best]),
     ]
     pieces.table("Best number of drafts by sequences", [number(size) for size, _ in best], lines, scroll=True)
+
+
+def _use_table(scenario: Scenario, how: Supposed, rows: Sequence[Row]) -> None:
+    """Draw the button that lets the number of drafts follow the load as the table says."""
+    table = speculation.as_table(rows)
+    most = max(drafts for _, drafts in best_by_load(rows))
+    if not most or scenario.spec_by_batch == table:
+        return
+    st.button(
+        f"Let the number of drafts follow the load: {table}",
+        key="spec_by_batch",
+        icon=":material/rule:",
+        type="tertiary",
+        on_click=_follow,
+        args=(how, table),
+        help=FIELDS["spec_by_batch"].help,
+    )
+
+
+def _follow(how: Supposed, table: str) -> None:
+    keys = {key: getattr(how.scenario, key) for key in speculation.NO_SPECULATION}
+    state.change(**keys | {"spec_by_batch": table})
+    shell.rerun_page()
