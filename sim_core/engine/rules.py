@@ -19,6 +19,7 @@ from sim_core.engine.kernels.records import (
     Rules,
 )
 from sim_core.price.priced import Priced
+from sim_core.price.speculation import speculation_of
 from sim_core.scenario.scenario import Scenario, admission_of
 from sim_core.traffic.requests import Requests
 
@@ -150,6 +151,7 @@ def rules_of(priced: Priced, sent: Requests, itl_max: bool = False, log: bool = 
         **stated(scenario),
         kv_blocks=price.kv_blocks,
         kv_block_tokens=price.kv_block_tokens,
+        draft_slots=draft_slots(scenario),
         concurrency=scenario.concurrency if closed else 0,
         turnaround_s=price.request_before_s + price.request_after_s,
         batch_wait_s=scenario.batch_wait_ms / 1e3,
@@ -160,6 +162,12 @@ def rules_of(priced: Priced, sent: Requests, itl_max: bool = False, log: bool = 
         itl_max=itl_max,
         log=log,
     )
+
+
+def draft_slots(scenario: Scenario) -> int:
+    """Return the KV slots that a decode of a scenario holds beyond its tokens, for drafts."""
+    speculation = speculation_of(scenario)
+    return speculation.slots if speculation else 0
 
 
 def split_rules_of(priced: Priced, sent: Requests, itl_max: bool = False) -> SplitRules:

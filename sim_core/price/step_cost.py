@@ -38,6 +38,12 @@ class StepCost(NamedTuple):
     paces: np.ndarray = PLAIN_PACE
 
 
+def pace_at(step: StepCost, decodes: int) -> np.void:
+    """Return how so many decodes go on."""
+    found: np.void = step.paces[min(decodes, step.paces.size - 1)]
+    return found
+
+
 # --- two pools: prefill workers, a link each, decode workers ----------------------------------------
 
 

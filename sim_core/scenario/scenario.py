@@ -273,13 +273,16 @@ class Scenario(ShiftKeys):
                 "the experts are spread over the devices of one tensor-parallel group. "
                 f"Choose a divisor of {self.tensor_parallel}."
             )
+        self.check_drafts()
         model_of(self)
 
     @property
     def max_running(self) -> int:
-        """Most sequences that run at once; where prompts join decodes, each needs a token of the budget."""
+        """Most sequences that run at once; where prompts join decodes, each needs a token of the budget, and
+        one for each draft.
+        """
         shared = self.policy in ("chunked", "disaggregated")
-        return min(self.max_batch, self.token_budget) if shared else self.max_batch
+        return self.decodes_within(self.token_budget, self.max_batch) if shared else self.max_batch
 
     @property
     def split(self) -> bool:
