@@ -270,12 +270,13 @@ def _use_table(scenario: Scenario, how: Supposed, rows: Sequence[Row]) -> None:
         icon=":material/rule:",
         type="tertiary",
         on_click=_follow,
-        args=(how, table),
+        args=(how, table, most),
         help=FIELDS["spec_by_batch"].help,
     )
 
 
-def _follow(how: Supposed, table: str) -> None:
-    keys = {key: getattr(how.scenario, key) for key in speculation.NO_SPECULATION}
-    state.change(**keys | {"spec_by_batch": table})
+def _follow(how: Supposed, table: str, most: int) -> None:
+    """Let the drafts follow a table, whose most drafts an own acceptance length then is of."""
+    length = speculation.length_at(how, most) if how.is_own else None
+    state.change(draft=how.scenario.draft, spec_tokens=most, spec_by_batch=table, acceptance_length=length)
     shell.rerun_page()
