@@ -6,19 +6,12 @@ import math
 
 import pytest
 
+from sim_core.price.speculation import chance, geometric
 from sim_core.questions import speculation
-from sim_core.questions.speculation import Trade, chance, geometric_length, length_at, supposed
+from sim_core.questions.speculation import Trade, length_at, supposed
 from sim_core.scenario.scenario import Scenario
 
 KIMI = Scenario(model="kimi-k2.5", accelerator="b200", tensor_parallel=8)
-
-
-@pytest.mark.parametrize(("accepted", "drafts"), [(0.3, 1), (0.7, 3), (0.9, 8), (0.0, 4), (1.0, 2)])
-def test_length_of_drafts_accepted_alike(accepted: float, drafts: int) -> None:
-    """Leviathan et al. (2023), equation 1: (1 - a^(K+1)) / (1 - a), K + 1 if all are; `chance` inverts it."""
-    closed = (1 - accepted ** (drafts + 1)) / (1 - accepted) if accepted < 1 else drafts + 1
-    assert geometric_length(accepted, drafts) == pytest.approx(closed)
-    assert chance(closed, drafts) == pytest.approx(accepted, abs=1e-6)
 
 
 def _trade(plain_s: float, verified_s: float, prompt_s: float = 0.0) -> Trade:
@@ -69,7 +62,7 @@ def test_a_length_between_published_numbers_follows_the_nearest() -> None:
     """Oracle: gpt-oss-20b with P-EAGLE is published for 3 and 7 drafts; 4 follow the chance of 3."""
     how = supposed(Scenario(model="gpt-oss-20b"))
     assert (how.scenario.draft, how.drafts) == ("eagle", 3)
-    assert length_at(how, 4) == pytest.approx(geometric_length(chance(2.65, 3), 4))
+    assert length_at(how, 4) == pytest.approx(geometric(chance(2.65, 3), 4))
     assert length_at(how, 7) == 3.03
 
 

@@ -40,6 +40,7 @@ from sim_core.view.phases.speculation_figures import (
 from sim_core.view.session import shell, state
 
 EVEN = 0.005  # a relative change below this is none
+DEPENDS = "It does not carry over to another workload: measure yours."
 FIRST_LENGTH = 2.0  # to begin with, where none is published
 HEAVY_FRAC = 0.4  # of the time: prompts that are worth a word
 
@@ -47,7 +48,8 @@ HEAVY_FRAC = 0.4  # of the time: prompts that are worth a word
 def show_speculation(scenario: Scenario) -> None:
     """Show whether speculation pays: over load and acceptance, and by the number of drafts."""
     phases.require_fit(scenario)
-    at, how = own_setting(scenario), speculation.supposed(scenario)
+    at = own_setting(scenario)
+    how = speculation.supposed(scenario, at.batch)
     trade = _here(how, at.batch, at.context_tokens)
     rows = speculation.speculation_rows(scenario, at.batch, at.context_tokens)
     pieces.say(finding(how, trade, rows, at.batch), *notes(scenario, how))
@@ -57,7 +59,7 @@ def show_speculation(scenario: Scenario) -> None:
     left, right = st.columns(2)
     heading, revision = phase_titles(how.scenario), setting_revision(scenario)
     with left:
-        span = (how.published.low, how.published.high) if how.published else None
+        span = _span(how)
         figure = pays_figure(found, (at.batch, how.length), span, revision)
         st.markdown(f"**With {drafts_words(how.drafts)}, over load and acceptance**")
         chart(figure, "speculation-map", pays_sentence(found, how.drafts), height=430, heading=heading)
@@ -89,6 +91,13 @@ def _here(how: Supposed, decodes: int, context_tokens: float) -> Trade | None:
     return found[0] if found else None
 
 
+def _span(how: Supposed) -> tuple[float, float] | None:
+    """Return the range of lengths published for as many drafts."""
+    if how.published is None or how.published_drafts != how.drafts:
+        return None
+    return how.published.low, how.published.high
+
+
 def _controls(scenario: Scenario, how: Supposed) -> None:
     mean = phases.setting(scenario).context_tokens
     longest = model_of(scenario).max_position
@@ -99,7 +108,7 @@ def _controls(scenario: Scenario, how: Supposed) -> None:
     def length(value: float | None) -> str:
         if value is not None:
             return f"{number(value)} tokens"
-        return f"published: {number(how.published.length)}" if how.published else "not known"
+        return f"published: {number(how.length)}" if how.published and not how.is_own else "as published"
 
     steps = [1 + step / 4 for step in range(4 * how.drafts + 1)]
     with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
@@ -212,24 +221,20 @@ def notes(scenario: Scenario, how: Supposed) -> list[str]:
 def acceptance_words(how: Supposed) -> str:
     """Return where an acceptance length comes from, and that it belongs to its workload."""
     found, way = how.published, FIELDS["draft"].label_of(how.scenario.draft)
-    if found is None:
-        name = model_of(how.scenario).name
-        return (
-            f"No acceptance length of {name} with {drafts_words(how.drafts)} by {way} is published here"
-            + ("; " if how.is_own else ": give your own (`acceptance_length`), from your engine's metrics; ")
-            + "it depends on the workload."
-        )
-    seen = (
-        f"{number(found.length)} tokens a step were measured on: {found.workload} "
-        f"({found.head}; {found.source})."
-    )
     own = f"Your own {number(how.length)} tokens a step count. " if how.is_own else ""
-    span = (
-        f" Over workloads and heads {number(found.low)} to {number(found.high)} are published."
-        if found.low < found.high
-        else ""
+    if found is None:
+        asked = "" if own else " Give your own (`acceptance_length`), from your engine's metrics."
+        name = model_of(how.scenario).name
+        return f"{own}No acceptance length of {name} with drafts by {way} is published here.{asked} {DEPENDS}"
+    seen = (
+        f"{number(found.length)} tokens a step with {drafts_words(how.published_drafts)} were measured on: "
+        f"{found.workload} ({found.head}; {found.source})."
     )
-    return f"{own}{seen}{span} It does not carry over to another workload: measure yours."
+    if found.low < found.high:
+        seen += f" Over workloads and heads {number(found.low)} to {number(found.high)} are published."
+    if how.published_drafts != how.drafts and not own:
+        seen += f" With {drafts_words(how.drafts)} each is taken to be accepted with the same chance."
+    return f"{own}{seen} {DEPENDS}"
 
 
 # In numbers

@@ -80,12 +80,12 @@ def test_drafts_that_no_step_can_hold() -> None:
 def test_where_a_length_comes_from_is_said() -> None:
     """Oracle: the table: Kimi-K2.5 with EAGLE-3 on coding, 2.75 to 2.88; nothing for Qwen2-7B."""
     words = view.acceptance_words(supposed(KIMI.replace(spec_tokens=3)))
-    assert "2.88 tokens a step were measured on: coding, thinking (EAGLE-3" in words
+    assert "2.88 tokens a step with 3 drafts were measured on: coding, thinking (EAGLE-3" in words
     assert "2.75 to 2.88" in words and "does not carry over" in words
     own = view.acceptance_words(supposed(KIMI.replace(spec_tokens=3, acceptance_length=2.0)))
     assert own.startswith("Your own 2 tokens a step count.")
     unknown = view.acceptance_words(supposed(Scenario(model="qwen2-7b")))
-    assert "give your own (`acceptance_length`)" in unknown
+    assert "Give your own (`acceptance_length`)" in unknown
 
 
 def test_it_can_be_turned_on_where_it_is_off() -> None:
