@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from sim_core import simulate, summarize
 from sim_core.price.speculation import chance, geometric
 from sim_core.questions import speculation
 from sim_core.questions.speculation import Trade, length_at, supposed
@@ -79,3 +80,19 @@ def test_drafts_count_against_the_budget() -> None:
     assert speculation.fits_budget(Scenario(token_budget=256), 64, 3)
     assert not speculation.fits_budget(Scenario(token_budget=255), 64, 3)
     assert speculation.fits_budget(Scenario(token_budget=255, policy="prefill_first"), 64, 3)
+
+
+@pytest.mark.parametrize("clients", [4, 64])
+def test_the_priced_speed_up_is_that_of_the_simulator(clients: int) -> None:
+    """Oracle: the simulator in a closed loop, whose clients all decode nearly all of the time. The price knows
+    no waiting and one mean context, so 5%."""
+    scenario = KIMI.replace(
+        weight_dtype="native", arrivals="closed", concurrency=clients, requests=10 * clients
+    )
+    scenario = scenario.replace(prompt_tokens=500, output_tokens=1000, prompt_cv=0.0, output_cv=0.3)
+    speculating = supposed(scenario).scenario
+    plain, drafting = (summarize(simulate(side), side)["metrics"] for side in (scenario, speculating))
+    simulated = drafting["output_tok_per_s"] / plain["output_tok_per_s"]
+    rows = speculation.speculation_rows(speculating, clients)
+    row = next(row for row in rows if (row["decodes"], row["drafts"]) == (clients, 3))
+    assert row["speed_up"] == pytest.approx(simulated, rel=0.05)

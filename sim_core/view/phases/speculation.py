@@ -11,6 +11,7 @@ import streamlit as st
 from sim_core.questions import phases, speculation
 from sim_core.questions.speculation import Supposed, Trade
 from sim_core.scenario.scenario import FIELDS, Scenario, model_of
+from sim_core.view.drawing.draft_words import acceptance_words, drafts_words
 from sim_core.view.drawing.figures import LIMITS, Row
 from sim_core.view.drawing.words import duration, number, percent
 from sim_core.view.parts import controls, pieces, trust_badge
@@ -32,7 +33,6 @@ from sim_core.view.phases.speculation_figures import (
     best_by_load,
     by_drafts_figure,
     by_drafts_sentence,
-    drafts_words,
     pays_figure,
     pays_sentence,
     times,
@@ -40,7 +40,6 @@ from sim_core.view.phases.speculation_figures import (
 from sim_core.view.session import shell, state
 
 EVEN = 0.005  # a relative change below this is none
-DEPENDS = "It does not carry over to another workload: measure yours."
 FIRST_LENGTH = 2.0  # to begin with, where none is published
 HEAVY_FRAC = 0.4  # of the time: prompts that are worth a word
 
@@ -216,25 +215,6 @@ def notes(scenario: Scenario, how: Supposed) -> list[str]:
     """Return what is assumed: whether it is on, and where the acceptance length comes from."""
     off = "" if scenario.spec_tokens else "Speculation is off in this scenario: this is what it would do."
     return [note for note in (off, acceptance_words(how)) if note]
-
-
-def acceptance_words(how: Supposed) -> str:
-    """Return where an acceptance length comes from, and that it belongs to its workload."""
-    found, way = how.published, FIELDS["draft"].label_of(how.scenario.draft)
-    own = f"Your own {number(how.length)} tokens a step count. " if how.is_own else ""
-    if found is None:
-        asked = "" if own else " Give your own (`acceptance_length`), from your engine's metrics."
-        name = model_of(how.scenario).name
-        return f"{own}No acceptance length of {name} with drafts by {way} is published here.{asked} {DEPENDS}"
-    seen = (
-        f"{number(found.length)} tokens a step with {drafts_words(how.published_drafts)} were measured on: "
-        f"{found.workload} ({found.head}; {found.source})."
-    )
-    if found.low < found.high:
-        seen += f" Over workloads and heads {number(found.low)} to {number(found.high)} are published."
-    if how.published_drafts != how.drafts and not own:
-        seen += f" With {drafts_words(how.drafts)} each is taken to be accepted with the same chance."
-    return f"{own}{seen} {DEPENDS}"
 
 
 # In numbers
