@@ -1,4 +1,4 @@
-"""Does speculation pay? What drafts and their verification bring and cost, from prices alone.
+"""What drafts and their verification bring and cost, from prices alone.
 
 A step in which B sequences verify K drafts each makes B times the acceptance length (AL) of tokens, and takes
 the time of B (K + 1) tokens and of the drafts; without drafts it makes B tokens. Prompts go on arriving as

@@ -84,8 +84,8 @@ def test_drafts_count_against_the_budget() -> None:
 
 @pytest.mark.parametrize("clients", [4, 64])
 def test_the_priced_speed_up_is_that_of_the_simulator(clients: int) -> None:
-    """Oracle: the simulator in a closed loop, whose clients all decode nearly all of the time. The price knows
-    no waiting and one mean context, so 5%."""
+    """Oracle: the simulator in a closed loop, whose clients decode nearly all of the time. The price knows no
+    waiting and one mean context, so 5%."""
     scenario = KIMI.replace(
         weight_dtype="native", arrivals="closed", concurrency=clients, requests=10 * clients
     )

@@ -19,7 +19,7 @@ def acceptance_words(how: Supposed) -> str:
     found, way = how.published, FIELDS["draft"].label_of(how.scenario.draft)
     own = f"Your own {number(how.length)} tokens a step count. " if how.is_own else ""
     if found is None:
-        asked = "" if own else " Give your own (`acceptance_length`), from your engine's metrics."
+        asked = "" if own else " Give your own (acceptance_length), from your engine's metrics."
         name = model_of(how.scenario).name
         return f"{own}No acceptance length of {name} with drafts by {way} is published here.{asked} {DEPENDS}"
     seen = (

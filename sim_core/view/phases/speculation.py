@@ -41,6 +41,7 @@ from sim_core.view.session import shell, state
 
 EVEN = 0.005  # a relative change below this is none
 FIRST_LENGTH = 2.0  # to begin with, where none is published
+SHORT = 1.5  # times a step without drafts: a verified one that is nearly free
 HEAVY_FRAC = 0.4  # of the time: prompts that are worth a word
 
 
@@ -180,9 +181,9 @@ def _gain(how: Supposed, trade: Trade) -> str:
 
 def _because(trade: Trade, longer: float) -> str:
     """Return what makes a verified step as short or as long as it is."""
-    if longer < 1.5:
-        part = max(trade.plain, key=lambda name: trade.plain[name])
-        return f", since most of it goes to {LIMITS[part][0]} as before"
+    most = max(trade.plain, key=lambda name: trade.plain[name])
+    if longer < SHORT and most != "compute":
+        return f", since most of it goes to {LIMITS[most][0]} as before"
     return f", most of what is added being {LIMITS[trade.grown][0]}"
 
 
