@@ -1,4 +1,4 @@
-"""Does speculation pay? What drafts and their verification bring and cost, from prices alone.
+"""What drafts and their verification bring and cost, from prices alone.
 
 A step in which B sequences verify K drafts each makes B times the acceptance length (AL) of tokens, and takes
 the time of B (K + 1) tokens and of the drafts; without drafts it makes B tokens. Prompts go on arriving as
@@ -24,9 +24,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from sim_core.catalogue.acceptance import Acceptance, acceptance_length, known_lengths, known_methods
+from sim_core.catalogue.acceptance import Acceptance, known_lengths, known_methods
+from sim_core.fields.errors import ScenarioError
 from sim_core.price.one_step import step_parts
 from sim_core.price.price import Price, price_of
+from sim_core.price.speculation import accepted
 from sim_core.questions.phases import largest_batch, setting
 from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario
 from sim_core.traffic.draws import mean_lengths
@@ -51,25 +53,25 @@ class Supposed(NamedTuple):
     length : float
         Its acceptance length; NaN where neither the scenario nor a publication says one.
     published : Acceptance or None
-        What is published for its model, way of drafting and number of drafts.
-    is_own : bool
-        Whether the scenario itself says the length.
+        What is published for its model and way of drafting, with the number of drafts closest to its own.
+    published_drafts : int
+        That number; 0 where nothing is published.
     """
 
     scenario: Scenario
     length: float
     published: Acceptance | None
-    is_own: bool
+    published_drafts: int
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the scenario itself says the length."""
+        return self.scenario.acceptance_length is not None
 
     @property
     def drafts(self) -> int:
         """Drafts of a step."""
         return self.scenario.spec_tokens
-
-
-def without(scenario: Scenario) -> Scenario:
-    """Return a scenario without speculation."""
-    return scenario.replace(**NO_SPECULATION)
 
 
 def brief(scenario: Scenario) -> str:
@@ -80,68 +82,63 @@ def brief(scenario: Scenario) -> str:
     >>> brief(Scenario(spec_tokens=3, acceptance_length=2.5)), brief(Scenario())
     ('K 3', '')
     """
-    if scenario.spec_by_batch:
-        return f"K {scenario.spec_by_batch}"
-    return f"K {scenario.spec_tokens}" if scenario.spec_tokens else ""
+    return f"K {scenario.spec_by_batch or scenario.spec_tokens}" if scenario.spec_tokens else ""
 
 
-def supposed(scenario: Scenario) -> Supposed:
+def supposed(scenario: Scenario, decodes: int = 0) -> Supposed:
     """Return how a scenario speculates; one that does not, as it would with what is published for its model.
 
-    Of the published ways the first counts, with three drafts where that was measured, else with as many as
-    were; where nothing is published, the scenario's own way with three.
+    Of the published ways the first counts, with three drafts or as many as were measured closest to that;
+    where nothing is published, the scenario's own way with three. Where drafts follow the load, those of so
+    many `decodes` count, if any.
+
+    Raises
+    ------
+    ScenarioError
+        If its policy or its token budget leaves no room for drafts.
     """
     if scenario.spec_tokens:
-        chosen = scenario
+        chosen = _at_load(scenario, decodes)
     else:
         ways = known_methods(scenario.model)
         way = scenario.draft if scenario.draft in ways or not ways else ways[0]
-        known = known_lengths(scenario.model, way)
-        drafts = SUPPOSED_DRAFTS if SUPPOSED_DRAFTS in known or not known else max(known)
+        drafts = _closest(known_lengths(scenario.model, way), SUPPOSED_DRAFTS) or SUPPOSED_DRAFTS
         chosen = scenario.replace(**dict(NO_SPECULATION) | {"draft": way, "spec_tokens": drafts})
-    found = acceptance_length(chosen.model, chosen.draft, chosen.spec_tokens)
-    own = chosen.acceptance_length
-    length = own if own is not None else found.length if found else math.nan
-    return Supposed(chosen, length, found, own is not None)
+    known = known_lengths(chosen.model, chosen.draft)
+    closest = _closest(known, chosen.spec_tokens)
+    return Supposed(chosen, _accepted(chosen, chosen.spec_tokens), known.get(closest), closest)
+
+
+def _at_load(scenario: Scenario, decodes: int) -> Scenario:
+    """Return a scenario with the drafts that so many decodes have, if they follow the load and any are."""
+    here = next((count for first, count in scenario.drafts_by_batch[::-1] if first <= decodes), 0)
+    if not here or here == scenario.spec_tokens:
+        return scenario
+    own = scenario.acceptance_length
+    length = own if own is None else accepted(scenario, here)
+    return scenario.replace(spec_tokens=here, spec_by_batch="", acceptance_length=length)
+
+
+def _closest(known: Iterable[int], drafts: int) -> int:
+    """Return the number of drafts closest to one, of those that are known; 0 where none is."""
+    return min(known, key=lambda other: (abs(other - drafts), other), default=0)
+
+
+def _accepted(scenario: Scenario, drafts: int) -> float:
+    """Return the acceptance length of a scenario with another number of drafts; NaN where none is known."""
+    try:
+        return accepted(scenario, drafts)
+    except ScenarioError:
+        return math.nan
 
 
 def length_at(how: Supposed, drafts: int) -> float:
-    """Return the acceptance length with another number of drafts; NaN where none is known.
+    """Return the acceptance length with another number of drafts, as prices have it; NaN where none is known.
 
     It is the published one, unless the scenario says its own; else every draft is taken to be accepted with
-    the chance that the length known says, that of the nearest number of drafts.
+    the chance that the length known says.
     """
-    if drafts == how.drafts or drafts == 0:
-        return how.length if drafts else 1.0
-    if how.is_own:
-        return geometric_length(chance(how.length, how.drafts), drafts)
-    known = known_lengths(how.scenario.model, how.scenario.draft)
-    if not known:
-        return math.nan
-    if drafts in known:
-        return known[drafts].length
-    nearest = min(known, key=lambda other: (abs(other - drafts), other))
-    return geometric_length(chance(known[nearest].length, nearest), drafts)
-
-
-def geometric_length(accepted: float, drafts: int) -> float:
-    """Return the tokens of a step in which each draft is accepted with one chance, if all before it were.
-
-    Examples
-    --------
-    >>> geometric_length(0.5, 2), geometric_length(1.0, 3)
-    (1.75, 4.0)
-    """
-    return float(sum(accepted**position for position in range(drafts + 1)))
-
-
-def chance(length: float, drafts: int) -> float:
-    """Return the chance of a draft that makes a length: the inverse of `geometric_length`, by bisection."""
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if geometric_length(middle, drafts) < length else (low, middle)
-    return (low + high) / 2
+    return _accepted(how.scenario, drafts)
 
 
 # --- what it costs --------------------------------------------------------------------------------
@@ -311,7 +308,7 @@ def speculation_rows(scenario: Scenario, own: int = 32, context_tokens: float = 
         `plain_step_ms`, `prompt_frac` (share of the time that prompts take), `limit` (the part that grows
         most), `is_best` (of its number of sequences, and above 1).
     """
-    how = supposed(scenario)
+    how = supposed(scenario, own)
     if math.isnan(how.length):
         return []
     context = setting(scenario, own, context_tokens).context_tokens
@@ -379,7 +376,7 @@ def pays_map(scenario: Scenario, own: int = 32, context_tokens: float = 0) -> di
         `decodes`, `lengths` (from 1 to drafts + 1), `speed_up` (a list for each length), `break_even` (the
         length at which nothing is won, for each number of sequences).
     """
-    how = supposed(scenario)
+    how = supposed(scenario, own)
     context = setting(scenario, own, context_tokens).context_tokens
     found = trades(how.scenario, batches(scenario, own, context), context, how.drafts)
     steps = 8 * how.drafts

@@ -6,19 +6,13 @@ import math
 
 import pytest
 
+from sim_core import simulate, summarize
+from sim_core.price.speculation import chance, geometric
 from sim_core.questions import speculation
-from sim_core.questions.speculation import Trade, chance, geometric_length, length_at, supposed
+from sim_core.questions.speculation import Trade, length_at, supposed
 from sim_core.scenario.scenario import Scenario
 
 KIMI = Scenario(model="kimi-k2.5", accelerator="b200", tensor_parallel=8)
-
-
-@pytest.mark.parametrize(("accepted", "drafts"), [(0.3, 1), (0.7, 3), (0.9, 8), (0.0, 4), (1.0, 2)])
-def test_length_of_drafts_accepted_alike(accepted: float, drafts: int) -> None:
-    """Leviathan et al. (2023), equation 1: (1 - a^(K+1)) / (1 - a), K + 1 if all are; `chance` inverts it."""
-    closed = (1 - accepted ** (drafts + 1)) / (1 - accepted) if accepted < 1 else drafts + 1
-    assert geometric_length(accepted, drafts) == pytest.approx(closed)
-    assert chance(closed, drafts) == pytest.approx(accepted, abs=1e-6)
 
 
 def _trade(plain_s: float, verified_s: float, prompt_s: float = 0.0) -> Trade:
@@ -69,7 +63,7 @@ def test_a_length_between_published_numbers_follows_the_nearest() -> None:
     """Oracle: gpt-oss-20b with P-EAGLE is published for 3 and 7 drafts; 4 follow the chance of 3."""
     how = supposed(Scenario(model="gpt-oss-20b"))
     assert (how.scenario.draft, how.drafts) == ("eagle", 3)
-    assert length_at(how, 4) == pytest.approx(geometric_length(chance(2.65, 3), 4))
+    assert length_at(how, 4) == pytest.approx(geometric(chance(2.65, 3), 4))
     assert length_at(how, 7) == 3.03
 
 
@@ -86,3 +80,19 @@ def test_drafts_count_against_the_budget() -> None:
     assert speculation.fits_budget(Scenario(token_budget=256), 64, 3)
     assert not speculation.fits_budget(Scenario(token_budget=255), 64, 3)
     assert speculation.fits_budget(Scenario(token_budget=255, policy="prefill_first"), 64, 3)
+
+
+@pytest.mark.parametrize("clients", [4, 64])
+def test_the_priced_speed_up_is_that_of_the_simulator(clients: int) -> None:
+    """Oracle: the simulator in a closed loop, whose clients decode nearly all of the time. The price knows no
+    waiting and one mean context, so 5%."""
+    scenario = KIMI.replace(
+        weight_dtype="native", arrivals="closed", concurrency=clients, requests=10 * clients
+    )
+    scenario = scenario.replace(prompt_tokens=500, output_tokens=1000, prompt_cv=0.0, output_cv=0.3)
+    speculating = supposed(scenario).scenario
+    plain, drafting = (summarize(simulate(side), side)["metrics"] for side in (scenario, speculating))
+    simulated = drafting["output_tok_per_s"] / plain["output_tok_per_s"]
+    rows = speculation.speculation_rows(speculating, clients)
+    row = next(row for row in rows if (row["decodes"], row["drafts"]) == (clients, 3))
+    assert row["speed_up"] == pytest.approx(simulated, rel=0.05)

@@ -12,10 +12,11 @@ import streamlit as st
 from sim_core import catalogue
 from sim_core.engine.run import rejected_frac
 from sim_core.evidence.blind import Band
+from sim_core.fields.errors import ScenarioError
 from sim_core.questions import speculation
 from sim_core.scenario.ready import ScenarioPreset, ready_scenarios
 from sim_core.scenario.scenario import FIELDS, SPECS, Scenario, accelerator_of, model_of
-from sim_core.view.drawing import figures, trust_words
+from sim_core.view.drawing import draft_words, figures, trust_words
 from sim_core.view.drawing.figures import LIMITS, Row, curves
 from sim_core.view.drawing.templates import render
 from sim_core.view.drawing.verdicts import WITHHELD, Limits, broken_briefly, holding
@@ -453,8 +454,18 @@ def reading_help(sweep: Sweep) -> None:
         "table": "What an overloaded point shows no value for depends on the length of its run. The files "
         "below hold all columns with all digits.",
     }[state.view("show")]
-    notes = [*accelerator_of(scenario).warnings, *model_of(scenario).warnings]
+    notes = [*_accepted(sweep), *accelerator_of(scenario).warnings, *model_of(scenario).warnings]
     st.caption(
         f"{words} Simulated with the {scenario.calibration} calibration; definitions and limits are on the "
         f"Method page. {literal(' '.join(notes))}"
     )
+
+
+def _accepted(sweep: Sweep) -> list[str]:
+    """Return where the acceptance length of a curve with speculation comes from."""
+    if not (sweep.scenario.spec_tokens or sweep.by == "spec_tokens"):
+        return []
+    try:
+        return [draft_words.acceptance_words(speculation.supposed(sweep.scenario))]
+    except ScenarioError:  # the curve itself says why it cannot speculate
+        return []

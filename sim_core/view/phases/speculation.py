@@ -11,6 +11,7 @@ import streamlit as st
 from sim_core.questions import phases, speculation
 from sim_core.questions.speculation import Supposed, Trade
 from sim_core.scenario.scenario import FIELDS, Scenario, model_of
+from sim_core.view.drawing.draft_words import acceptance_words, drafts_words
 from sim_core.view.drawing.figures import LIMITS, Row
 from sim_core.view.drawing.words import duration, number, percent
 from sim_core.view.parts import controls, pieces, trust_badge
@@ -32,7 +33,6 @@ from sim_core.view.phases.speculation_figures import (
     best_by_load,
     by_drafts_figure,
     by_drafts_sentence,
-    drafts_words,
     pays_figure,
     pays_sentence,
     times,
@@ -41,13 +41,15 @@ from sim_core.view.session import shell, state
 
 EVEN = 0.005  # a relative change below this is none
 FIRST_LENGTH = 2.0  # to begin with, where none is published
+SHORT = 1.5  # times a step without drafts: a verified one that is nearly free
 HEAVY_FRAC = 0.4  # of the time: prompts that are worth a word
 
 
 def show_speculation(scenario: Scenario) -> None:
     """Show whether speculation pays: over load and acceptance, and by the number of drafts."""
     phases.require_fit(scenario)
-    at, how = own_setting(scenario), speculation.supposed(scenario)
+    at = own_setting(scenario)
+    how = speculation.supposed(scenario, at.batch)
     trade = _here(how, at.batch, at.context_tokens)
     rows = speculation.speculation_rows(scenario, at.batch, at.context_tokens)
     pieces.say(finding(how, trade, rows, at.batch), *notes(scenario, how))
@@ -57,7 +59,7 @@ def show_speculation(scenario: Scenario) -> None:
     left, right = st.columns(2)
     heading, revision = phase_titles(how.scenario), setting_revision(scenario)
     with left:
-        span = (how.published.low, how.published.high) if how.published else None
+        span = _span(how)
         figure = pays_figure(found, (at.batch, how.length), span, revision)
         st.markdown(f"**With {drafts_words(how.drafts)}, over load and acceptance**")
         chart(figure, "speculation-map", pays_sentence(found, how.drafts), height=430, heading=heading)
@@ -89,6 +91,13 @@ def _here(how: Supposed, decodes: int, context_tokens: float) -> Trade | None:
     return found[0] if found else None
 
 
+def _span(how: Supposed) -> tuple[float, float] | None:
+    """Return the range of lengths published for as many drafts."""
+    if how.published is None or how.published_drafts != how.drafts:
+        return None
+    return how.published.low, how.published.high
+
+
 def _controls(scenario: Scenario, how: Supposed) -> None:
     mean = phases.setting(scenario).context_tokens
     longest = model_of(scenario).max_position
@@ -99,7 +108,7 @@ def _controls(scenario: Scenario, how: Supposed) -> None:
     def length(value: float | None) -> str:
         if value is not None:
             return f"{number(value)} tokens"
-        return f"published: {number(how.published.length)}" if how.published else "not known"
+        return f"published: {number(how.length)}" if how.published and not how.is_own else "as published"
 
     steps = [1 + step / 4 for step in range(4 * how.drafts + 1)]
     with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
@@ -172,9 +181,9 @@ def _gain(how: Supposed, trade: Trade) -> str:
 
 def _because(trade: Trade, longer: float) -> str:
     """Return what makes a verified step as short or as long as it is."""
-    if longer < 1.5:
-        part = max(trade.plain, key=lambda name: trade.plain[name])
-        return f", since most of it goes to {LIMITS[part][0]} as before"
+    most = max(trade.plain, key=lambda name: trade.plain[name])
+    if longer < SHORT and most != "compute":
+        return f", since most of it goes to {LIMITS[most][0]} as before"
     return f", most of what is added being {LIMITS[trade.grown][0]}"
 
 
@@ -207,29 +216,6 @@ def notes(scenario: Scenario, how: Supposed) -> list[str]:
     """Return what is assumed: whether it is on, and where the acceptance length comes from."""
     off = "" if scenario.spec_tokens else "Speculation is off in this scenario: this is what it would do."
     return [note for note in (off, acceptance_words(how)) if note]
-
-
-def acceptance_words(how: Supposed) -> str:
-    """Return where an acceptance length comes from, and that it belongs to its workload."""
-    found, way = how.published, FIELDS["draft"].label_of(how.scenario.draft)
-    if found is None:
-        name = model_of(how.scenario).name
-        return (
-            f"No acceptance length of {name} with {drafts_words(how.drafts)} by {way} is published here"
-            + ("; " if how.is_own else ": give your own (`acceptance_length`), from your engine's metrics; ")
-            + "it depends on the workload."
-        )
-    seen = (
-        f"{number(found.length)} tokens a step were measured on: {found.workload} "
-        f"({found.head}; {found.source})."
-    )
-    own = f"Your own {number(how.length)} tokens a step count. " if how.is_own else ""
-    span = (
-        f" Over workloads and heads {number(found.low)} to {number(found.high)} are published."
-        if found.low < found.high
-        else ""
-    )
-    return f"{own}{seen}{span} It does not carry over to another workload: measure yours."
 
 
 # In numbers
@@ -270,12 +256,13 @@ def _use_table(scenario: Scenario, how: Supposed, rows: Sequence[Row]) -> None:
         icon=":material/rule:",
         type="tertiary",
         on_click=_follow,
-        args=(how, table),
+        args=(how, table, most),
         help=FIELDS["spec_by_batch"].help,
     )
 
 
-def _follow(how: Supposed, table: str) -> None:
-    keys = {key: getattr(how.scenario, key) for key in speculation.NO_SPECULATION}
-    state.change(**keys | {"spec_by_batch": table})
+def _follow(how: Supposed, table: str, most: int) -> None:
+    """Let the drafts follow a table, whose most drafts an own acceptance length then is of."""
+    length = speculation.length_at(how, most) if how.is_own else None
+    state.change(draft=how.scenario.draft, spec_tokens=most, spec_by_batch=table, acceptance_length=length)
     shell.rerun_page()

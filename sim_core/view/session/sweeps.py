@@ -21,7 +21,7 @@ from sim_core.engine.work import seated
 from sim_core.evidence import trust
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.memory import memory
-from sim_core.questions.speculation import supposed
+from sim_core.questions.speculation import SUPPOSED_DRAFTS, supposed
 from sim_core.scenario.scenario import FIELDS, SPECS, Scenario, accelerator_of
 from sim_core.sweep.frontier import evaluate_all, on_frontier, refine, tabulate
 from sim_core.sweep.points import LOAD, TENSOR_PARALLEL, Point, steps_of, sweep_key, sweep_points
@@ -145,7 +145,10 @@ def plan(scenario: Scenario) -> Sweep:
 
 def _with_and_without(scenario: Scenario, along: str) -> Sweep:
     """Return the sweep of a scenario with speculation and without, as it is or as it would be set up."""
-    how = supposed(scenario)
+    try:
+        how = supposed(scenario)
+    except ScenarioError:  # no engine speculates so: the curve with drafts says why
+        return Sweep(scenario, "spec_tokens", (0, SUPPOSED_DRAFTS), along)
     return Sweep(scenario.replace(draft=how.scenario.draft), "spec_tokens", (0, how.drafts), along)
 
 

@@ -161,7 +161,7 @@ def _speculation() -> None:
         | {"Source": acceptance_sources()[row["source"]]["title"]}
         for row in acceptance_rows()
     ]
-    st.dataframe(pd.DataFrame(rows), hide_index=True, height=420)
+    st.dataframe(pd.DataFrame(rows), hide_index=True, height=420, placeholder="–")
 
 
 def _controls() -> None:
