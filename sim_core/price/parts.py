@@ -116,8 +116,8 @@ def expert_load(work: Work, imbalance_frac: float, tokens: np.ndarray) -> tuple[
 def row_parts(terms: Terms, rows: np.ndarray, drafts: Amount = 0) -> dict[str, np.ndarray]:
     """Return the time by part [s] of what depends on the sequences that a step samples; at least one.
 
-    Those with drafts sample a row for each, and one more; the host is kept by a sequence once. A state is read
-    once, and written behind every row, so that it can be gone back to.
+    Those with drafts sample a row for each, and one more; the host is kept by a sequence once. A state is
+    read once, and written behind every row, so that it can be gone back to.
     """
     work, kernels, constants, smooth = terms
     sequences, rows = rows, rows * (1 + drafts)
