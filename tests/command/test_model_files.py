@@ -23,7 +23,7 @@ def test_a_configuration_is_a_model(capsys, tmp_path) -> None:
     assert told["total_params_b"] * 1e9 == 8 * (512 * (8 + 8 + 4) * 64 + 3 * 512 * 1024) + 2 * 1000 * 512
     assert told["assumed"] == [] and told["not_understood"] == []
     runs = [
-        json.loads(ask(capsys, "run", "requests=20", *words))["window_s"]
+        json.loads(ask(capsys, "run", "requests=20", *words))["metrics"]
         for words in (
             ("--model", str(tmp_path / "config.json")),
             ("--model", str(tmp_path)),
