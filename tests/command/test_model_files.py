@@ -21,7 +21,7 @@ def test_a_configuration_is_a_model(capsys, tmp_path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
     told = json.loads(ask(capsys, "model", str(tmp_path), "--format", "json"))
     assert told["total_params_b"] * 1e9 == 8 * (512 * (8 + 8 + 4) * 64 + 3 * 512 * 1024) + 2 * 1000 * 512
-    assert told["assumed"] == [] and told["not_understood"] == []
+    assert told["known_as"] == told["assumed"] == [] and told["not_understood"] == []
     runs = [
         json.loads(ask(capsys, "run", "requests=20", *words))["metrics"]
         for words in (

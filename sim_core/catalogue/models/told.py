@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sim_core.catalogue.models.attention import KINDS, Attention
+from sim_core.catalogue.models.known import models
 from sim_core.catalogue.models.model import Model
 from sim_core.fields.texts import counted
 
@@ -60,3 +61,13 @@ def _experts(model: Model) -> str:
         f"{counted(model.moe_layers, 'layer')} with {model.experts:,} experts {model.expert_ffn_dim:,} wide, "
         f"{model.experts_per_token} a token{shared}"
     )
+
+
+def known_as(model: Model) -> list[Model]:
+    """Return the presets that are a model: alike in depth, width, vocabulary, parameters and memory."""
+    return [item for item in models().values() if _measures(item) == _measures(model)]
+
+
+def _measures(model: Model) -> tuple[float, ...]:
+    counts = (model.layers, model.hidden, model.vocab, model.total_params, model.active_params)
+    return (*counts, model.kv_bytes_per_token(), model.state_bytes())
