@@ -12,6 +12,7 @@ from sim_core.catalogue.models.attention import (
 from sim_core.catalogue.models.custom import changed_model, custom_dimensions, custom_model
 from sim_core.catalogue.models.known import model, model_from, models
 from sim_core.catalogue.models.model import Model
+from sim_core.catalogue.models.told import attention_words, reads_everything
 
 __all__ = [
     "COMPRESSED",
@@ -22,10 +23,12 @@ __all__ = [
     "STATE_BYTES",
     "Attention",
     "Model",
+    "attention_words",
     "changed_model",
     "custom_dimensions",
     "custom_model",
     "model",
     "model_from",
     "models",
+    "reads_everything",
 ]
