@@ -10,7 +10,7 @@ import click
 
 from sim_core import catalogue
 from sim_core.catalogue.models import own_text
-from sim_core.catalogue.models.told import known_as, sizes
+from sim_core.catalogue.models.sizes import known_as, sizes
 from sim_core.command.group import cli
 from sim_core.command.model_files import read_model
 from sim_core.command.output import emit, lines_of

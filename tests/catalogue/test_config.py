@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sim_core import catalogue
 from sim_core.catalogue.models import KINDS, own_model, own_text
 from sim_core.catalogue.models.config import read_config, read_config_text
-from sim_core.catalogue.models.told import kinds_of, known_as, sizes
+from sim_core.catalogue.models.sizes import kinds_of, known_as, sizes
 from sim_core.fields.errors import ScenarioError
 from tests.places import ROOT
 

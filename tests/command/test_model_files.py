@@ -32,7 +32,7 @@ def test_a_configuration_is_a_model(capsys, tmp_path) -> None:
         )
     ]
     assert runs[0] == runs[1] == runs[2] != runs[3]
-    assert "8 layers of full attention" in ask(capsys, "model", str(tmp_path))
+    assert "8 layers: 2 key/value heads of 64" in ask(capsys, "model", str(tmp_path))
     assert told["own_model"] in ask(capsys, "model", str(tmp_path), "--format", "csv").replace('"', "")
 
 

@@ -6,7 +6,7 @@ import streamlit as st
 
 from sim_core.catalogue.models import Model, own_text
 from sim_core.catalogue.models.config import Found, read_config_text
-from sim_core.catalogue.models.told import kinds_of, known_as
+from sim_core.catalogue.models.sizes import kinds_of, known_as
 from sim_core.fields.errors import ScenarioError
 from sim_core.fields.texts import MAX_JSON_CHARACTERS
 from sim_core.scenario.scenario import Scenario, model_of

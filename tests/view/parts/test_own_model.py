@@ -39,7 +39,7 @@ def test_a_pasted_configuration_is_shown_and_used_once_confirmed() -> None:
     app = visit(model="own", own_model=own_text(catalogue.model("llama-3.1-8b")))
     app.text_area(key="in_own_config_0").set_value(json.dumps(QUANTISED)).run()
     assert model_of(healthy(app).session_state.scenario).layers == 32
-    assert "Is this your model?" in said(app) and "8 layers with 16 experts" in said(app)
+    assert "Is this your model?" in said(app) and "8 layers: 16 experts" in said(app)
     app.button(key="in_own_use").click().run()
     scenario = healthy(app).session_state.scenario
     assert (model_of(scenario).layers, scenario.weight_dtype) == (8, "native")
