@@ -11,7 +11,7 @@ import click
 from sim_core import catalogue
 from sim_core.catalogue.acceptance import MOST_MEASURED, acceptance_rows, acceptance_sources
 from sim_core.catalogue.models import own_text
-from sim_core.catalogue.models.told import sizes
+from sim_core.catalogue.models.sizes import known_as, sizes
 from sim_core.command.group import cli
 from sim_core.command.model_files import read_model
 from sim_core.command.output import emit, lines_of
@@ -132,6 +132,7 @@ def list_presets(kind: str, form: str) -> None:
 def show_model(file: str, form: str) -> None:
     found = read_model(file)
     told = sizes(found.model) | {
+        "known_as": [item.id for item in known_as(found.model)],
         "assumed": list(found.assumed),
         "not_understood": list(found.unknown),
         "own_model": own_text(found.model),
@@ -144,7 +145,6 @@ def show_model(file: str, form: str) -> None:
         short = {
             key: value for key, value in told.items() if not isinstance(value, list) and key != "own_model"
         }
-        emit(lines_of(short))
-        for key in ("kinds", "assumed", "not_understood"):
-            emit("".join(f"\n{key.replace('_', ' ')}: {line}" for line in told[key]).lstrip("\n"))
-        emit(f"\nown_model = {told['own_model']}")
+        lists = ("kinds", "known_as", "assumed", "not_understood")
+        lines = [f"{key.replace('_', ' ')}: {line}" for key in lists for line in told[key]]
+        emit("\n".join([lines_of(short), *lines, "", f"own_model = {told['own_model']}"]))

@@ -120,16 +120,19 @@ def _attention(model: Model, part: Accelerator, layout: Layout) -> dict[str, Att
 
     Launches are those of the layers, whatever their terms; layers without attention have none.
     """
-    kinds = {group.kind for group in model.attention} | {"index"}
+    pieces = attention_pieces(padded(model, layout.tensor_parallel), part, layout)
+    kinds = {group.kind for group in model.attention} | {piece.kernel for piece in pieces}
     known = {kind: _measured_attention(kind, part, layout) for kind in sorted(kinds)}
     launches = [(group.layers, known[group.kind].launch_s) for group in model.attention]
-    launch_s = _mean([*launches, (model.layers - model.attention_layers, 0.0)])
-    pieces = attention_pieces(padded(model, layout.tensor_parallel), part, layout)
+    none = (model.layers - model.attention_layers, 0.0)
+    launch_s = _mean([*launches, none])
+    token_s = _mean([*((group.layers, known[group.kind].token_s) for group in model.attention), none])
     found = {}
     for term in TERMS:
         own = [(piece, known[piece.kernel]) for piece in pieces if piece.term == term]
         found[term] = Attention(
             launch_s,
+            token_s,
             _share_of_all([(piece.read_s, kernel.read_frac) for piece, kernel in own]),
             _share_of_all([(piece.decode_s, kernel.decode_frac) for piece, kernel in own]),
             _share_of_all([(piece.prefill_s, kernel.prefill_frac) for piece, kernel in own]),
@@ -138,7 +141,7 @@ def _attention(model: Model, part: Accelerator, layout: Layout) -> dict[str, Att
 
 
 def _measured_attention(kind: str, part: Accelerator, layout: Layout) -> Attention:
-    found = measured.attention(part.kernel_generation, kind, layout.kv_dtype)
+    found = measured.attention(part.kernel_generation, kind, layout.kv_dtype, layout.engine)
     ratio = part.attention_flop_per_s / attention_flop_per_s(part, layout.kv_dtype)
     return found._replace(decode_frac=found.decode_frac * ratio, prefill_frac=found.prefill_frac * ratio)
 
@@ -209,6 +212,7 @@ def as_calibrated(kernels: Kernels, work: Work, constants: Constants) -> Kernels
 def _calibrated(attention: Attention, c: Constants) -> Attention:
     return Attention(
         attention.launch_s * c.launches_times,
+        attention.token_s * c.contexts_times,
         _share(attention.read_frac, c.kv_read_frac, c.contexts_times),
         _share(attention.decode_frac, c.attention_frac, c.contexts_times),
         _share(attention.prefill_frac, c.attention_frac, c.contexts_times),

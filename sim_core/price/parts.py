@@ -99,7 +99,7 @@ def _activation_s(terms: Terms) -> Amount:
     """Return what one token takes beside its products: activations moved, states updated. [s]"""
     state_s = terms.work.state_compute_s / terms.kernels.row.prefill_frac
     moved_s = terms.work.activation_s * terms.constants.activation_passes / terms.kernels.bf16.read_frac
-    return moved_s + state_s
+    return moved_s + state_s + terms.work.layers * terms.kernels.context.token_s
 
 
 def expert_load(work: Work, imbalance_frac: float, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sim_core import catalogue
 from sim_core.catalogue.models import KINDS, own_model, own_text
 from sim_core.catalogue.models.config import read_config, read_config_text
-from sim_core.catalogue.models.told import kinds_of, sizes
+from sim_core.catalogue.models.sizes import kinds_of, known_as, sizes
 from sim_core.fields.errors import ScenarioError
 from tests.places import ROOT
 
@@ -43,7 +43,7 @@ def model_of(**changes: Any):
 
 @pytest.mark.parametrize("row", ROWS, ids=[row["model"] for row in ROWS])
 def test_published_models_have_their_sizes(row: dict[str, Any]) -> None:
-    """Oracles: published totals, within 2%, and the KV cache of the preset of that name, to the byte.
+    """Oracles: published totals, within 2%; layers and parameters of the preset of that name, exactly.
 
     The entries are facts of the file that `source` names, without those that say nothing of sizes.
     """
@@ -52,9 +52,19 @@ def test_published_models_have_their_sizes(row: dict[str, Any]) -> None:
     assert found.unknown == ()
     preset = catalogue.models().get(row["model"])
     if preset is not None:
+        assert sorted(found.model.attention, key=repr) == sorted(preset.attention, key=repr)
         assert found.model.kv_bytes_per_token() == preset.kv_bytes_per_token()
-        assert found.model.state_bytes() == preset.state_bytes()
-        assert found.model.active_params == pytest.approx(preset.active_params, rel=0.11)  # Step counts heads
+        assert found.model.total_params == preset.total_params
+        assert found.model.active_params == preset.active_params
+
+
+def test_a_known_model_is_known() -> None:
+    """Oracle: the preset of that name; three generations of Llama have the same dimensions at 70 billion."""
+    named = {row["model"]: {item.id for item in known_as(read_config(row["config"]).model)} for row in ROWS}
+    assert named["llama-3.1-8b"] == {"llama-3-8b", "llama-3.1-8b"}
+    assert named["llama-3.1-70b"] == {"llama-3-70b", "llama-3.1-70b", "llama-3.3-70b"}
+    assert named["deepseek-v4-pro"] == {"deepseek-v4-pro"}
+    assert known_as(model_of()) == []
 
 
 def test_enough_models_are_checked() -> None:

@@ -143,12 +143,12 @@ def test_two_of_a_mesh_see_one_link():
 
 @each(preset_ids("models"))
 def test_parameter_counts_match_the_published_ones(name):
-    """Published counts from the model cards; GLM-4.5's marketing figures are rounded, hence 1%."""
+    """Published counts from the model cards; those of GLM-4.5 and DeepSeek-V4 are rounded, hence 2%."""
     model = model_of(Scenario(model=name))
     count = sum(parameters(model))
     assert count == model.total_params
     if model.total_params_b:
-        assert count / 1e9 == pytest.approx(model.total_params_b, rel=0.01)
+        assert count / 1e9 == pytest.approx(model.total_params_b, rel=0.02)
 
 
 LAYOUTS = [("bf16", "bf16"), ("fp8", "fp8"), ("fp4", "fp8"), ("native", "bf16")]

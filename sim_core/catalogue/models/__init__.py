@@ -13,6 +13,7 @@ from sim_core.catalogue.models.custom import changed_model, custom_dimensions, c
 from sim_core.catalogue.models.known import model, model_from, models
 from sim_core.catalogue.models.model import Model
 from sim_core.catalogue.models.own import OWN, own_model, own_text
+from sim_core.catalogue.models.told import attention_words, reads_everything
 
 __all__ = [
     "COMPRESSED",
@@ -24,6 +25,7 @@ __all__ = [
     "STATE_BYTES",
     "Attention",
     "Model",
+    "attention_words",
     "changed_model",
     "custom_dimensions",
     "custom_model",
@@ -32,4 +34,5 @@ __all__ = [
     "models",
     "own_model",
     "own_text",
+    "reads_everything",
 ]

@@ -43,10 +43,12 @@ _NEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 
-# An index of DSA keeps 128 numbers of 8 bits and a scale of 32 a token, whatever the cache's format
-# (vLLM 0.24, `DeepseekV32IndexerCache`).
-SCALE_BYTES = 4
+# Bytes of one number of an index's key, and of its scale: DSA keeps 8 bits and a scale of 32 a token (vLLM,
+# `DeepseekV32IndexerCache`); the index of MSA reads as fast from an 8-bit cache as from one of 16 bits
+# (`presets/kernels/sources.toml`, msa). That of CSA has the cache's format.
+INDEX_BYTES: Mapping[str, tuple[int, int]] = MappingProxyType({"dsa": (1, 4), "msa": (2, 0)})
 STATE_BYTES = 4.0  # of one number of a recurrent state: float32, as configurations say (`mamba_ssm_dtype`)
+LEAST_HEADS = 64
 CONVOLUTION = 4  # tokens that the short convolution of Mamba-2 keeps
 
 
@@ -171,12 +173,15 @@ class Attention:
         if self.kind in COMPRESSED:
             rows = self.head_dim / self.compress_tokens if self.compress_tokens else 0.0
             return rows + self.scanned_values
-        return self.kv_heads * (self.head_dim + self.value_dim) + self.scanned_values
+        return float(self.kv_heads * (self.head_dim + self.value_dim))
 
     @property
     def index_bytes(self) -> float:
-        """Bytes of one token's key in DSA's index, which is 8-bit whatever the cache is. [bytes]"""
-        return float(self.index_dim + SCALE_BYTES) if self.kind == "dsa" and self.index_heads else 0.0
+        """Bytes of one token's key in an index whose format is its own, whatever the cache's. [bytes]"""
+        if not self.index_heads or self.kind not in INDEX_BYTES:
+            return 0.0
+        value_bytes, scale_bytes = INDEX_BYTES[self.kind]
+        return float(value_bytes * self.index_dim + scale_bytes)
 
     @property
     def state_values(self) -> float:
@@ -221,9 +226,7 @@ class Attention:
     @property
     def scanned_values(self) -> float:
         """Numbers of an index a query reads of every token, in the cache's precision."""
-        if not self.index_heads or self.kind == "dsa":
-            return 0.0
-        return self.index_dim / (self.compress_tokens or 1)
+        return self.index_dim / self.compress_tokens if self.kind == "csa" else 0.0
 
     @property
     def decode_flop(self) -> float:
@@ -276,6 +279,19 @@ class Attention:
     def bf16_products(self) -> int:
         """Products that stay in bf16: the two absorbed ones of latent kinds."""
         return 2 if self.kind in LATENT else 0
+
+    @property
+    def least_heads(self) -> int:
+        """Query heads that a kernel computes at least on one device: chosen rows fill tiles of 64 heads.
+
+        FlashMLA pads fewer with zeros (vLLM, `flashmla_sparse.py`), and so it is measured.
+        """
+        return LEAST_HEADS if self.kind in ("dsa", *COMPRESSED) else 1
+
+    @property
+    def index_kernel(self) -> str:
+        """The kind of the index's kernel in `presets/kernels/attention.csv`."""
+        return "index-msa" if self.kind == "msa" else "index"
 
     @property
     def inner_values(self) -> int:

@@ -1,62 +1,70 @@
-"""A model told: its sizes and its kinds of layers, as pages and commands show them."""
+"""What the layers of a model keep and what a query reads, in words."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from sim_core.catalogue.models.attention import KINDS, Attention
+from sim_core.catalogue.models.attention import COMPRESSED, GROUPED, STATE_BYTES, STATES, Attention
 from sim_core.catalogue.models.model import Model
 from sim_core.fields.texts import counted
 
-
-def sizes(model: Model) -> dict[str, Any]:
-    """Return what a reader checks a model by: parameters, KV cache in bf16, state, kinds and formats."""
-    return {
-        "name": model.name,
-        "total_params_b": model.total_params / 1e9,
-        "active_params_b": model.active_params / 1e9,
-        "kv_kb_per_token": model.kv_bytes_per_token() / 1e3,
-        "state_mb_per_sequence": model.state_bytes() / 1e6,
-        "layers": model.layers,
-        "kinds": kinds_of(model),
-        "weights": model.native_weight_dtype,
-        "experts": model.native_expert_dtype if model.is_moe else "",
-        "max_position": model.max_position,
-    }
+_NAMES = {"gdn": "gated delta rule", "kda": "Kimi delta attention", "mamba2": "Mamba-2"}
 
 
-def kinds_of(model: Model) -> list[str]:
-    """Return a line for each kind of layer that a model has: of attention, and of feed-forward blocks."""
-    found = [_attention(group) for group in model.attention]
+def attention_words(model: Model) -> str:
+    """Return one sentence on what each kind of layer of a model keeps and reads.
+
+    Examples
+    --------
+    >>> from sim_core.catalogue.models import model
+    >>> attention_words(model("gpt-oss-20b"))
+    '12 layers: 8 key/value heads of 64, reading the whole context; 12 layers: 8 ... the last 128 tokens.'
+    """
+    return "; ".join(attention_lines(model)) + "."
+
+
+def attention_lines(model: Model) -> list[str]:
+    """Return what each kind of layer of a model keeps and reads, one after another."""
+    parts = [
+        f"{counted(group.layers, 'layer')}: {_words(group)}" for group in model.attention if group.layers
+    ]
     without = model.layers - model.attention_layers
-    if without > 0:
-        found.append(f"{counted(without, 'layer')} without attention")
-    if model.is_moe:
-        found.append(_experts(model))
-    if model.dense_layers:
-        found.append(f"{counted(model.dense_layers, 'layer')} with a dense block {model.ffn_dim:,} wide")
-    return found
+    return parts + ([f"{counted(without, 'layer')}: no attention"] if without else [])
 
 
-def _attention(group: Attention) -> str:
-    heads = counted(group.heads, "head")
-    if group.kv_heads:
-        heads += f", {group.kv_heads} for keys and values"
-    more = [heads]
-    if group.window_tokens:
-        more.append(f"a window of {counted(group.window_tokens, 'token')}")
-    if group.compress_tokens:
-        more.append(f"{counted(group.compress_tokens, 'token')} in a row")
-    if group.chosen_tokens:
-        more.append(f"{group.chosen_tokens:,} chosen")
-    return (
-        f"{counted(group.layers, 'layer')} of {group.kind} attention ({KINDS[group.kind]}): {'; '.join(more)}"
+def reads_everything(model: Model) -> bool:
+    """Return whether every layer attends to every token of the context."""
+    return model.attention_layers == model.layers and not model.reach_tokens and not model.state_bytes()
+
+
+def _words(group: Attention) -> str:
+    if group.kind in STATES:
+        size_mb = group.state_values * STATE_BYTES / 1e6
+        return (
+            f"a state of {size_mb:.2g} MB a sequence ({_NAMES[group.kind]}), read and written by every token"
+        )
+    if group.kind in COMPRESSED:
+        return _compressed(group)
+    kept = (
+        f"{counted(group.kv_heads, 'key/value head')} of {group.head_dim}"
+        if group.kind in GROUPED
+        else f"a latent vector of {group.cached_values:.0f} numbers"
     )
+    return f"{kept}, reading {_reach(group)}"
 
 
-def _experts(model: Model) -> str:
-    shared = f", {model.shared_experts} shared" if model.shared_experts else ""
-    return (
-        f"{counted(model.moe_layers, 'layer')} with {model.experts:,} experts {model.expert_ffn_dim:,} wide, "
-        f"{model.experts_per_token} a token{shared}"
-    )
+def _reach(group: Attention) -> str:
+    if not group.reach_tokens:
+        return "the whole context"
+    if group.forgets:
+        return f"the last {group.window_tokens:,} tokens"
+    whose = "an index over all chooses" if group.index_heads else "another layer's index chose"
+    return f"{group.reach_tokens:,} tokens that {whose}"
+
+
+def _compressed(group: Attention) -> str:
+    near = f"the last {group.window_tokens:,} tokens"
+    if not group.compress_tokens:
+        return f"only {near}"
+    chosen = group.reach_tokens // group.compress_tokens
+    rows = f"{chosen:,} of them that an index chooses" if chosen else "all of them"
+    kept = f"a row of {group.head_dim} numbers every {group.compress_tokens} tokens"
+    return f"{kept}, reading {rows}, and {near}"

@@ -83,8 +83,12 @@ def _pieces(group: Attention, reach: int, accelerator: Accelerator, layout: Layo
     bandwidth, each = accelerator.hbm_byte_per_s, BYTES_PER_VALUE[layout.kv_dtype]
     whole = attention_flop_per_s(accelerator, layout.kv_dtype)
     divided, layers = whole * layout.tensor_parallel, group.layers
+    lanes = max(group.heads, group.least_heads * layout.tensor_parallel) / group.heads
     read_s = layers * (_read_values(group, layout) * each) / bandwidth
-    decode_s, pair_s = layers * group.decode_flop / divided, layers * group.pair_flop / divided
+    decode_s, pair_s = (
+        lanes * layers * group.decode_flop / divided,
+        lanes * layers * group.pair_flop / divided,
+    )
     if group.reach_tokens and group.reach_tokens < reach:
         near = group.reach_tokens
         yield Piece("row", group.kind, near * read_s, 0.0, near * pair_s)
@@ -93,7 +97,9 @@ def _pieces(group: Attention, reach: int, accelerator: Accelerator, layout: Layo
     scanned = group.scanned_values * each + group.index_bytes
     if scanned:
         flop_s = layers * group.scan_flop / whole  # every device scans the whole index
-        yield Piece("context", "index", layers * scanned / bandwidth, flop_s, flop_s)
+        yield Piece("context", group.index_kernel, layers * scanned / bandwidth, flop_s, flop_s)
     moved = 2 * group.state_values * STATE_BYTES / layout.tensor_parallel + group.kept_values * each
     if moved:
-        yield Piece("row", group.kind, layers * moved / bandwidth, 0.0, layers * group.token_flop / divided)
+        yield Piece(
+            "row", group.kind, layers * moved / bandwidth, 0.0, lanes * layers * group.token_flop / divided
+        )

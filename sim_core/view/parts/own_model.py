@@ -6,12 +6,14 @@ import streamlit as st
 
 from sim_core.catalogue.models import Model, own_text
 from sim_core.catalogue.models.config import Found, read_config_text
-from sim_core.catalogue.models.told import kinds_of
+from sim_core.catalogue.models.sizes import kinds_of, known_as
 from sim_core.fields.errors import ScenarioError
 from sim_core.fields.texts import MAX_JSON_CHARACTERS
 from sim_core.scenario.scenario import Scenario, model_of
 from sim_core.view.drawing.words import literal, number, quantity
 from sim_core.view.session import state
+
+MOST_NAME = 60  # characters of a file's name in a message
 
 
 def own_model_controls(scenario: Scenario) -> None:
@@ -60,11 +62,9 @@ def _take_file(turn: int) -> None:
         return
     if file.size > MAX_JSON_CHARACTERS:
         limit = f"{MAX_JSON_CHARACTERS / 1e6:g} MB"
-        st.session_state.own_model_problem = (
-            f"{file.name} has {file.size / 1e6:.1f} MB; the limit is {limit}."
-        )
+        st.session_state.own_model_problem = f"The file has {file.size / 1e6:.1f} MB; the limit is {limit}."
         return
-    _take(file.getvalue().decode("utf-8", "replace"), file.name)
+    _take(file.getvalue().decode("utf-8", "replace"), file.name[-MOST_NAME:])
 
 
 def _take(text: str, name: str) -> None:
@@ -80,6 +80,9 @@ def _take(text: str, name: str) -> None:
 def _to_confirm(found: Found) -> None:
     st.markdown("**Is this your model?**")
     _told(found.model)
+    if known := known_as(found.model):
+        names = " or ".join(item.name for item in known[:3])
+        st.caption(f":material/check: In the list as {literal(names)}, with what is measured of it.")
     for words in found.assumed:
         st.caption(f":material/help: {literal(_sentence(words))}")
     if found.unknown:

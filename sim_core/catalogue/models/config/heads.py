@@ -11,7 +11,13 @@ from sim_core.catalogue.models.config.layers import FULL, MAMBA, STATE, WINDOW, 
 from sim_core.fields.errors import ScenarioError
 
 _HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
-_KV_HEADS = ("num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num")
+_KV_HEADS = (
+    "num_key_value_heads",
+    "num_kv_heads",
+    "n_head_kv",
+    "multi_query_group_num",
+    "num_attention_groups",
+)
 CHOSEN_RATIO = 16  # tokens of a row up to which an index chooses among the rows; of wider ones all are read
 _HEAD_DIM = ("head_dim", "attention_head_dim", "kv_channels", "head_size")
 
@@ -83,6 +89,11 @@ def _kv_heads(entries: Entries, heads: int, whole: Any) -> int:
 
 def _windowed(entries: Entries, layers: int, hidden: int) -> list[Attention]:
     group = _grouped(entries, layers, hidden, prefix="swa_")
+    other = entries.part("attention_other_setting")  # Step: more query heads where there is a window
+    if other is not None:
+        group = dataclasses.replace(
+            group, heads=other.whole(ATTENTION["heads"], *_HEADS, default=group.heads)
+        )
     window = window_of(entries)
     if not window:
         raise ScenarioError(
@@ -116,7 +127,7 @@ def _latent(entries: Entries, layers: int) -> list[Attention]:
     if not shared:
         return [group]
     own = dataclasses.replace(group, layers=layers - shared)
-    return [own, dataclasses.replace(group, layers=shared, index_heads=0)]
+    return [own, dataclasses.replace(group, layers=shared, index_heads=0, index_dim=0)]
 
 
 def _blocks(sparse: Entries, full: Attention) -> list[Attention]:
@@ -130,7 +141,6 @@ def _blocks(sparse: Entries, full: Attention) -> list[Attention]:
         full,
         kind="msa",
         layers=chosen,
-        compress_tokens=block,
         chosen_tokens=block * sparse.whole(ATTENTION["heads"], "sparse_topk_blocks"),
         index_heads=sparse.whole(ATTENTION["index_heads"], "sparse_num_index_heads"),
         index_dim=sparse.whole(ATTENTION["index_dim"], "sparse_index_dim"),
@@ -152,23 +162,23 @@ def _compressed(entries: Entries, layers: int) -> list[Attention]:
         "q_lora": whole("q_lora", "q_lora_rank"),
         "o_lora": whole("o_lora", "o_lora_rank"),
         "o_groups": whole("o_groups", "o_groups"),
-        "qk_rope": whole("qk_rope", "qk_rope_head_dim"),
         "window_tokens": whole("window_tokens", "sliding_window"),
     }
+    rows = whole("chosen_tokens", "index_topk")
     index = {
-        "chosen_tokens": whole("chosen_tokens", "index_topk"),
         "index_heads": whole("index_heads", "index_n_heads"),
         "index_dim": whole("index_dim", "index_head_dim"),
     }
     groups = []
     for ratio in sorted(set(ratios), key=lambda one: (one == 0, one)):
         few = 0 < ratio <= CHOSEN_RATIO
+        own = {"chosen_tokens": rows * ratio, **index} if few else {}
         groups.append(
             Attention(
                 kind="csa" if few else "hca",
                 layers=ratios.count(ratio),
                 compress_tokens=ratio,
-                **(alike | (index if few else {})),
+                **(alike | own),
             )
         )
     return groups
