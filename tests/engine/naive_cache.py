@@ -1,8 +1,9 @@
 """A prefix cache in plain Python, block by block: the oracle of the compiled one.
 
 Every KV block is a number. Its content is the chain of all tokens up to its end; blocks are counted by the
-requests that use them, and those that nobody uses lie in one queue, from which whoever needs a block takes the
-first: those without content, then those that were let go of first. A request lets go of its blocks tail first.
+requests that use them, and those that nobody uses lie in one queue, from which whoever needs a block takes
+the first: those without content, then those that were let go of first. A request lets go of its blocks tail
+first.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ class Texts:
     def __init__(self, sent):
         fresh = count()
         system = [next(fresh) for _ in range(sent.system_tokens)]
-        told: dict[tuple[int, int], list[int]] = {}
+        told: dict[tuple[int, ...], list[int]] = {}
         last: dict[int, list[int]] = {}
         self.tokens: list[list[int]] = []
         for i in range(len(sent)):
@@ -29,8 +30,10 @@ class Texts:
             if sent.blocks is not None:
                 text = []
                 offsets, ids, size = sent.blocks
-                for chunk in ids[offsets[i] : offsets[i + 1]].tolist():
-                    text = told.setdefault((len(text), chunk), [*text, *(next(fresh) for _ in range(size))])
+                path = ids[offsets[i] : offsets[i + 1]].tolist()
+                for end in range(1, len(path) + 1):
+                    piece = [next(fresh) for _ in range(size)]
+                    text = text + told.setdefault(tuple(path[:end]), piece)
             elif sent.session is not None and sent.session[i] in last:
                 known = max(min(int(sent.known_tokens[i]), prompt - 1), sent.system_tokens)
                 text = last[sent.session[i]][:known]
@@ -196,8 +199,8 @@ class CachingEngine(Engine):
 
 def simulate_naive_sent(cost, sent, *, concurrency=0, warm=0, caching=True, **rules) -> NaiveResult:
     """Return the run of requests with sessions or chains on one engine, with a prefix cache or without one."""
-    rows = zip(sent.arrival_s.tolist(), sent.prompt_tokens.tolist(), sent.output_tokens.tolist(), strict=True)
-    requests = [Request(i, *row) for i, row in enumerate(rows)]
+    columns = (column.tolist() for column in (sent.arrival_s, sent.prompt_tokens, sent.output_tokens))
+    requests = [Request(i, *row) for i, row in enumerate(zip(*columns, strict=True))]
     rules = {**rules, "warm": warm, "last": len(requests) - 1}
     engine = CachingEngine(cost, texts=Texts(sent), names={}, **rules) if caching else Engine(cost, **rules)
     first = link_turns(requests, sent)

@@ -32,8 +32,8 @@ def is_own(rules, r):
 
 
 @inner
-def look_up(s, arrays, rules, i):
-    """Enter which blocks of a waiting request the cache holds."""
+def look_up(s, arrays, rules, i, free_blocks):
+    """Enter which blocks of a waiting request the cache holds, where so many blocks are free."""
     r = arrays.requests[i]
     s.shared = s.idle = s.on_host = 0
     s.piece = NOBODY
@@ -42,7 +42,7 @@ def look_up(s, arrays, rules, i):
     if rules.caching == FIXED_SHARE:
         s.idle = int(rules.hit_frac * (r.prompt - 1)) // rules.block_tokens
         return
-    settle(s, arrays, rules)
+    settle(s, arrays, rules, free_blocks)
     reach = (target_of(r) - 1) // rules.block_tokens
     if rules.caching == BY_SESSION:
         look_up_turn(s, arrays, rules, i, reach)
@@ -92,7 +92,7 @@ def share(s, arrays, rules, i):
 @inner
 def leave(s, arrays, rules, i, tokens):
     """Keep the full blocks of a request that leaves with `tokens`; return how many others still use."""
-    settle(s, arrays, rules)
+    settle(s, arrays, rules, s.free_blocks)
     if rules.caching == FIXED_SHARE or is_own(rules, arrays.requests[i]):
         return ZERO
     if rules.caching == BY_SESSION:
