@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.scenario import Scenario
-from sim_core.traffic import trace_formats, traces
 from sim_core.traffic.draws import requests_sent
 from sim_core.traffic.requests import Requests
-from sim_core.traffic.traces import read_trace, with_trace
+from sim_core.traffic.trace_files import formats, read
+from sim_core.traffic.trace_files.read import read_trace, with_trace
 from tests.places import SHARED
 
 OWN = "arrival_s,prompt_tokens,output_tokens\n"
@@ -333,12 +333,12 @@ def test_bad_files_say_what_to_do(case: str) -> None:
 def test_limits_of_size(tmp_path, monkeypatch) -> None:
     """Oracle: the stated limits, lowered where a real file would be slow to make."""
     with pytest.raises(ScenarioError, match=r"longer than 5 MB"):
-        read_trace(b"x" * 5_000_001, name="up.csv", max_bytes=traces.MAX_UPLOAD_BYTES)
+        read_trace(b"x" * 5_000_001, name="up.csv", max_bytes=read.MAX_UPLOAD_BYTES)
     path = tmp_path / "long.csv"
     path.write_bytes(own(*["0,1,1"] * 50))
     with pytest.raises(ScenarioError, match=r"long\.csv is longer"):
         read_trace(path, max_bytes=100)
-    monkeypatch.setattr(trace_formats, "MAX_ROWS", 10)
+    monkeypatch.setattr(formats, "MAX_ROWS", 10)
     with pytest.raises(ScenarioError, match="limit is 10"):
         read_trace(path)
     with pytest.raises(ScenarioError, match="limit is 10"):
@@ -371,7 +371,7 @@ def test_no_content_raises_anything_else(data: bytes) -> None:
     assert np.all(np.diff(trace.arrival_s) >= 0)
     assert np.all((trace.arrival_s >= 0) & np.isfinite(trace.arrival_s))
     for lengths in (trace.prompt_tokens, trace.output_tokens):
-        assert np.all((lengths >= 1) & (lengths <= traces.MAX_TOKENS))
+        assert np.all((lengths >= 1) & (lengths <= read.MAX_TOKENS))
 
 
 def test_a_million_rows_take_about_a_second() -> None:

@@ -1,6 +1,6 @@
 """Request traces: arrival times and lengths of real or invented requests, read from a file.
 
-Formats are told apart by their content (`trace_formats`):
+Formats are told apart by their content (`formats`):
 
 - own CSV: `arrival_s,prompt_tokens,output_tokens`, seconds from the start of the run;
 - Azure CSV: `TIMESTAMP,ContextTokens,GeneratedTokens`, clock times;
@@ -28,11 +28,9 @@ import numpy as np
 from sim_core.fields.errors import ScenarioError, shown
 from sim_core.fields.texts import counted
 from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario
-from sim_core.traffic.conversations import is_conversations, read_conversations
-from sim_core.traffic.remarks import Unit, doubts, extent, unit_of_timestamps, unused
 from sim_core.traffic.requests import Requests, read_only
-from sim_core.traffic.trace_csv import read_csv, stream_csv
-from sim_core.traffic.trace_formats import (
+from sim_core.traffic.trace_files.conversations import is_conversations, read_conversations
+from sim_core.traffic.trace_files.formats import (
     MOONCAKE,
     OWN,
     Columns,
@@ -40,7 +38,9 @@ from sim_core.traffic.trace_formats import (
     refuse_text,
     refuse_too_many,
 )
-from sim_core.traffic.windows import WHOLE, Window, nothing_within, without_times
+from sim_core.traffic.trace_files.remarks import Unit, doubts, extent, unit_of_timestamps, unused
+from sim_core.traffic.trace_files.tables import read_csv, stream_csv
+from sim_core.traffic.trace_files.windows import WHOLE, Window, nothing_within, without_times
 
 Source = str | os.PathLike[str] | bytes | bytearray | BinaryIO | TextIO
 MAX_FILE_BYTES = 200_000_000
