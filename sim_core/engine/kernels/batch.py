@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from sim_core.engine.compiling import inlined, inner
-from sim_core.engine.kernels.blocks import blocks_of, release_blocks
 from sim_core.engine.kernels.clock import (
     clear_bit,
     forget_due,
@@ -16,6 +15,7 @@ from sim_core.engine.kernels.clock import (
 )
 from sim_core.engine.kernels.gaps import count_own_gap, largest_gap_since
 from sim_core.engine.kernels.log import log_event
+from sim_core.engine.kernels.memory.blocks import blocks_of, release_blocks
 from sim_core.engine.kernels.queue import append_to_queue, join_running, leave_running, return_to_queue
 from sim_core.engine.kernels.records import NOBODY, PREEMPTED, PREFILL_FIRST, ZERO
 

@@ -3,7 +3,8 @@
 All that is quick in the engine rests on this. A decode with `left` tokens to go is due at a known tick, so
 it is touched when it joins and when it is due, and not between: what it holds, and when it takes a block,
 follow from the tick. Coming events lie in a ring of ticks with a bit each, and the next one is a bit scan
-away. A clock of another kind (several tokens a step, say) takes the place of this file and of `blocks`.
+away. A clock of another kind (several tokens a step, say) takes the place of this file and of
+`memory/blocks`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sim_core.engine.compiling import inlined, inner
-from sim_core.engine.kernels.blocks import has_room
+from sim_core.engine.kernels.memory.blocks import has_room
 from sim_core.engine.kernels.queue import target_of
 from sim_core.engine.kernels.records import CHUNKED, NOBODY
 

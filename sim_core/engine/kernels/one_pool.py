@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from sim_core.engine.compiling import Entry, inner
-from sim_core.engine.kernels.blocks import reset_share
+from sim_core.engine.kernels.memory.blocks import reset_share
 from sim_core.engine.kernels.queue import append_to_queue, next_step_s, waiting_head
 from sim_core.engine.kernels.records import NOBODY, ONE, is_over, replica_of, scan_turns
 from sim_core.engine.kernels.steps import (

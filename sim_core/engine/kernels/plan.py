@@ -8,9 +8,9 @@ import numpy as np
 
 from sim_core.engine.compiling import inlined, inner
 from sim_core.engine.kernels.batch import preempt
-from sim_core.engine.kernels.blocks import blocks_of, has_room, reserve_blocks
 from sim_core.engine.kernels.clock import phase_of
 from sim_core.engine.kernels.log import log_event
+from sim_core.engine.kernels.memory.blocks import blocks_of, has_room, reserve_blocks
 from sim_core.engine.kernels.queue import admit, is_returning_decode, target_of, waiting_head
 from sim_core.engine.kernels.records import CHUNK, CHUNKED, NOBODY, RETURNED, ZERO
 from sim_core.engine.kernels.step_time import pairs_between, window_pairs_between

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from sim_core.engine.compiling import Entry, inlined, inner
-from sim_core.engine.kernels.blocks import blocks_of
 from sim_core.engine.kernels.clock import clear_bit, set_bit, ticks_to_next
 from sim_core.engine.kernels.gaps import count_gaps
 from sim_core.engine.kernels.log import log_event, log_steps, report_steps
+from sim_core.engine.kernels.memory.blocks import blocks_of
 from sim_core.engine.kernels.one_pool import load_requests, open_engine
 from sim_core.engine.kernels.plan import clear_plan
 from sim_core.engine.kernels.records import CHUNK, NOBODY, ONE, ZERO, is_over

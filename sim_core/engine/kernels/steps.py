@@ -6,7 +6,10 @@ import math
 
 from sim_core.engine.compiling import inlined
 from sim_core.engine.kernels.batch import complete_joining, finish_due
-from sim_core.engine.kernels.blocks import (
+from sim_core.engine.kernels.clock import move_on, ticks_to_next
+from sim_core.engine.kernels.gaps import count_decode_gaps
+from sim_core.engine.kernels.log import log_steps, report_steps
+from sim_core.engine.kernels.memory.blocks import (
     blocks_taken,
     has_room,
     may_join_any_step,
@@ -14,9 +17,6 @@ from sim_core.engine.kernels.blocks import (
     reset_share,
     steps_with_blocks,
 )
-from sim_core.engine.kernels.clock import move_on, ticks_to_next
-from sim_core.engine.kernels.gaps import count_decode_gaps
-from sim_core.engine.kernels.log import log_steps, report_steps
 from sim_core.engine.kernels.plan import (
     clear_plan,
     continue_prompt,

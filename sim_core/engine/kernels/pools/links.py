@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from sim_core.engine.compiling import inlined, inner
-from sim_core.engine.kernels.blocks import blocks_of
 from sim_core.engine.kernels.log import report_steps
+from sim_core.engine.kernels.memory.blocks import blocks_of
 from sim_core.engine.kernels.plan import clear_plan
 from sim_core.engine.kernels.queue import append_to_queue
 from sim_core.engine.kernels.records import NOBODY, ONE, ZERO
