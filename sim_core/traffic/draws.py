@@ -33,7 +33,7 @@ def requests_sent(scenario: Scenario, trace: Requests | None = None) -> Requests
     -------
     Requests
         Arrival times never fall. They are all 0 for offline (all at once) and for closed loop (where
-        the engine's finishes set them); those of later turns of a session are nominal, for the same reason.
+        the engine's finishes set them); those of later turns of a session are the earliest possible.
 
     Raises
     ------

@@ -73,7 +73,7 @@ def in_sessions(scenario: Scenario) -> Requests:
         arrival_s, back = np.zeros(requests), np.argsort(order)
     else:
         begun_s = arrivals_of(scenario, int(begun.sum())) * (requests / begun.sum())
-        arrival_s = nominal_s(begun_s, think_s, begun)
+        arrival_s = earliest_s(begun_s, think_s, begun)
         back = np.argsort(arrival_s, kind="stable")
     return Requests(
         arrival_s[back],
@@ -161,12 +161,8 @@ def _texts(drawn: TurnDraws) -> Texts:
     return Texts(session, known + said, known)
 
 
-def nominal_s(begun_s: np.ndarray, think_s: np.ndarray, fresh: np.ndarray) -> np.ndarray:
-    """Return about when turns are sent, from when sessions begin and the think times between. [s]
-
-    A run alone can say it; this orders requests, so that the first of them are also the first to be sent.
-    """
-    wait_s = np.where(fresh, 0.0, think_s + NOMINAL_ANSWER_S)
-    passed_s = np.cumsum(wait_s)
+def earliest_s(begun_s: np.ndarray, think_s: np.ndarray, fresh: np.ndarray) -> np.ndarray:
+    """Return when turns are sent if answers take no time, from when sessions begin and think times. [s]"""
+    passed_s = np.cumsum(np.where(fresh, 0.0, think_s))
     session = np.cumsum(fresh) - 1
     return begun_s[session] + passed_s - passed_s[fresh][session]

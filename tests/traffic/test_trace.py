@@ -196,7 +196,7 @@ def test_absurd_rates_are_doubted(step: int, words: str) -> None:
     assert words in notes_of(*(row(step * number) for number in range(5)))
 
 
-@pytest.mark.parametrize("key", ["hash_ids", "images", "session_id", "parent_chat_id"])
+@pytest.mark.parametrize("key", ["hash_ids", "images", "parent_chat_id"])
 def test_what_bears_on_the_load_and_is_not_used_is_said(key: str) -> None:
     """Oracle: the column's name stands in a note."""
     assert f"{key} is not used: " in notes_of(row(0, **{key: 1}), row(5000, **{key: 1}))
@@ -219,7 +219,7 @@ def test_a_later_turn_comes_its_delay_after_the_one_before() -> None:
         {"session_id": "a", "delay": 500, "input_length": 5, "output_length": 5},
     ]
     assert read_trace(mooncake(*rows)).arrival_s.tolist() == pytest.approx([0, 0.2, 2, 2.5])
-    assert "session_id is not used" in notes_of(*rows)
+    assert "session_id: 4 turns of 2 sessions" in notes_of(*rows)
     with pytest.raises(ScenarioError, match="line 1: timestamp is missing"):
         read_trace(mooncake(*rows[1:]))
 
