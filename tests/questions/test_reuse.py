@@ -7,7 +7,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 
-from sim_core.questions.experiments.caching import reuse_of
+from sim_core.questions.experiments.reuse import reuse_of
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.draws import requests_sent
 from sim_core.traffic.requests import BlockChains, Requests

@@ -1,4 +1,4 @@
-"""What a prefix cache finds again: at best, at any size, and in a run of the engine.
+"""What a prefix cache would find again: at best, and at any size.
 
 How often an LRU cache of any size would hit follows from one pass over the requests in order: what lies
 between two uses of a text is what must be kept to find it again [1]_. A conversation is kept whole and lost
@@ -33,7 +33,7 @@ class Reuse:
         Texts that were sent before, in whole blocks, and what is used between: a cache of `between_tokens`
         finds nothing of it, each token more one of its tokens.
     kept_tokens : float
-        What a conversation takes between two of its turns, on average.
+        What a conversation takes between two of its turns, on average, the system prompt aside.
     """
 
     prompt_tokens: int
@@ -58,10 +58,11 @@ class Reuse:
 
 
 @lru_cache(maxsize=8)
-def reuse_of(sent: Requests, block_tokens: int) -> Reuse:
+def reuse_of(sent: Requests, block_tokens: int, first: int = 0) -> Reuse:
     """Return what of the prompts of requests could be found again, in order of the requests.
 
-    At least one token of each prompt is computed, and blocks are found whole, as engines have it.
+    At least one token of each prompt is computed, and blocks are found whole, as engines have it. Prompts
+    before the `first` count for those after them, but are not counted.
     """
     uses = _uses_of_chains(sent, block_tokens) if sent.blocks else _uses_of_sessions(sent, block_tokens)
     starts, items, sizes, known, turn = uses
@@ -70,8 +71,9 @@ def reuse_of(sent: Requests, block_tokens: int) -> Reuse:
     blank = np.full(count, -1, np.int64), np.zeros(count, np.int64), np.zeros(len(items) + 1, np.int64)
     depths_of_uses(starts, items, sizes, depths, *blank)
     again = (depths >= 0) & (known > 0)
+    again[: starts[first]] = False
     kept = float(sizes[turn].mean()) if turn.any() else 0.0
-    return Reuse(int(sent.prompt_tokens.sum()), known[again], depths[again], kept)
+    return Reuse(int(sent.prompt_tokens[first:].sum()), known[again], depths[again], kept)
 
 
 def _uses_of_chains(sent: Requests, block_tokens: int) -> tuple[np.ndarray, ...]:
