@@ -16,8 +16,15 @@ from sim_core.engine.kernels.clock import (
 from sim_core.engine.kernels.gaps import count_own_gap, largest_gap_since
 from sim_core.engine.kernels.log import log_event
 from sim_core.engine.kernels.memory.blocks import blocks_of, release_blocks
-from sim_core.engine.kernels.queue import append_to_queue, join_running, leave_running, return_to_queue
-from sim_core.engine.kernels.records import NOBODY, PREEMPTED, PREFILL_FIRST, ZERO
+from sim_core.engine.kernels.memory.prefix import leave
+from sim_core.engine.kernels.queue import (
+    append_to_queue,
+    join_running,
+    leave_running,
+    return_to_queue,
+    send_sequel,
+)
+from sim_core.engine.kernels.records import NO_CACHE, NOBODY, PREEMPTED, PREFILL_FIRST, ZERO
 
 
 @inner
@@ -39,8 +46,7 @@ def preempt(s, arrays, cost, rules, i):
                 r.itl_max_s = max(r.itl_max_s, largest_gap_since(s, arrays, r.since))
         stop_decoding(s, arrays, cost, i)
         forget_due(arrays, i)
-    s.free_blocks += blocks_of(np.int64(r.computed), rules.block_tokens)
-    release_blocks(s, rules, r)
+    give_back(s, arrays, rules, i, np.int64(r.computed))
     if rules.swap:
         s.swapped += r.computed
     else:
@@ -52,15 +58,26 @@ def preempt(s, arrays, cost, rules, i):
 
 
 @inlined
+def give_back(s, arrays, rules, i, tokens):
+    """Give the blocks of a request that holds so many tokens back, but for those that others still use."""
+    held = blocks_of(tokens, rules.block_tokens)
+    if rules.caching != NO_CACHE:
+        held -= leave(s, arrays, rules, i, tokens)
+    s.free_blocks += held
+    release_blocks(s, rules, arrays.requests[i])
+
+
+@inlined
 def finish(s, arrays, rules, i):
     """Give a finished request's slot and blocks back; in a closed loop its client sends the next one."""
     r = arrays.requests[i]
     r.finished_s = s.clock_s
-    s.free_blocks += blocks_of(r.prompt + r.output - 1, rules.block_tokens)
-    release_blocks(s, rules, r)
+    give_back(s, arrays, rules, i, np.int64(r.prompt + r.output - 1))
     leave_running(s, arrays.requests, i)
     s.unfinished -= 1
-    if s.released < arrays.requests.size:
+    if rules.sequels:
+        send_sequel(s, arrays, rules, i)
+    elif s.released < arrays.requests.size:
         arrays.requests[s.released].arrival_s = s.clock_s + rules.turnaround_s
         append_to_queue(s, arrays.requests, s.released)
         s.released += 1

@@ -11,8 +11,9 @@ from sim_core.engine.kernels.batch import preempt
 from sim_core.engine.kernels.clock import phase_of
 from sim_core.engine.kernels.log import log_event
 from sim_core.engine.kernels.memory.blocks import blocks_of, has_room, reserve_blocks
+from sim_core.engine.kernels.memory.prefix import look_up, share, take_found, tokens_found
 from sim_core.engine.kernels.queue import admit, is_returning_decode, target_of, waiting_head
-from sim_core.engine.kernels.records import CHUNK, CHUNKED, NOBODY, RETURNED, ZERO
+from sim_core.engine.kernels.records import CHUNK, CHUNKED, NO_CACHE, NOBODY, RETURNED, ZERO
 from sim_core.engine.kernels.step_time import pairs_between, window_pairs_between
 
 
@@ -26,6 +27,9 @@ def clear_plan(s):
     s.step_context = 0
     s.step_window = 0
     s.swapped = 0
+    s.step_sent = 0
+    s.step_reused = 0
+    s.step_loaded = 0
     s.shortage = 0
     s.step_pairs = 0.0
     s.step_window_pairs = 0.0
@@ -111,7 +115,9 @@ def plan_admission(s, arrays, cost, rules, chunk):
     """Admit the head of the queue and plan its first `chunk` tokens."""
     i = admit(s, arrays.requests)
     r = arrays.requests[i]
-    s.free_blocks -= blocks_of(r.computed + chunk, rules.block_tokens)
+    if rules.caching != NO_CACHE:
+        take_found(s, arrays, rules, i)
+    s.free_blocks -= blocks_of(r.computed + chunk, rules.block_tokens) - s.shared
     reserve_blocks(s, rules, r)
     if s.joining == NOBODY:
         s.joining = i
@@ -119,8 +125,10 @@ def plan_admission(s, arrays, cost, rules, chunk):
         s.swapped += r.computed
     if is_returning_decode(r, rules):
         plan_return(s, arrays, cost, i, r)
-    else:
-        plan_chunk(s, arrays, cost, i, r, chunk)
+        return
+    plan_chunk(s, arrays, cost, i, r, chunk)
+    if rules.caching != NO_CACHE:
+        share(s, arrays, rules, i)
 
 
 @inner
@@ -137,6 +145,8 @@ def continue_prompt(s, arrays, cost, rules):
     s.free_blocks -= needed
     s.joining = i
     plan_chunk(s, arrays, cost, i, r, chunk)
+    if rules.caching != NO_CACHE:
+        share(s, arrays, rules, i)
 
 
 @inlined
@@ -149,7 +159,9 @@ def tokens_to_join(s, arrays, rules, tokens, free_blocks):
     if i == NOBODY or s.running >= rules.max_running:
         return 0
     r = arrays.requests[i]
-    chunk = target_of(r) - r.computed
+    if rules.caching != NO_CACHE:
+        look_up(s, arrays, rules, i)
+    chunk = target_of(r) - r.computed - tokens_found(s, rules)
     if rules.policy == CHUNKED:
         rest = chunk
         chunk = chunk_of(rules, rest, rules.token_budget - tokens)

@@ -17,6 +17,7 @@ from sim_core.engine.kernels.memory.blocks import (
     reset_share,
     steps_with_blocks,
 )
+from sim_core.engine.kernels.memory.prefix import look_up, tokens_found
 from sim_core.engine.kernels.plan import (
     clear_plan,
     continue_prompt,
@@ -25,7 +26,7 @@ from sim_core.engine.kernels.plan import (
     tokens_to_join,
 )
 from sim_core.engine.kernels.queue import is_returning_decode, target_of, waiting_head
-from sim_core.engine.kernels.records import NOBODY, ONE, PREFILL_FIRST, RESERVE_SHARE, ZERO
+from sim_core.engine.kernels.records import NO_CACHE, NOBODY, ONE, PREFILL_FIRST, RESERVE_SHARE, ZERO
 from sim_core.engine.kernels.step_time import decode_time_s, planned_time_s, series_s, steps_until
 
 
@@ -67,11 +68,13 @@ def prefill_step(s, arrays, cost, rules):
         i = waiting_head(s, arrays.requests)
         if i == NOBODY or is_returning_decode(arrays.requests[i], rules):
             break
-        target = target_of(arrays.requests[i])
-        over_budget = s.tokens > 0 and s.tokens + target > rules.token_budget
-        if over_budget or not has_room(s, arrays, rules, arrays.requests[i], target, s.free_blocks):
+        if rules.caching != NO_CACHE:
+            look_up(s, arrays, rules, i)
+        rest = target_of(arrays.requests[i]) - tokens_found(s, rules)
+        over_budget = s.tokens > 0 and s.tokens + rest > rules.token_budget
+        if over_budget or not has_room(s, arrays, rules, arrays.requests[i], rest, s.free_blocks):
             break
-        plan_admission(s, arrays, cost, rules, target)
+        plan_admission(s, arrays, cost, rules, rest)
     duration_s = planned_time_s(s, cost)
     report_steps(s, arrays, rules, ONE, ZERO, ZERO, ZERO, duration_s)
     log_steps(s, arrays, rules, ONE, ZERO, duration_s, 0.0)
@@ -139,7 +142,10 @@ def wants_prefill_step(s, arrays, rules):
     if rules.policy != PREFILL_FIRST or i == NOBODY or s.running >= rules.max_running:
         return False
     r = arrays.requests[i]
-    return not is_returning_decode(r, rules) and has_room(s, arrays, rules, r, target_of(r), s.free_blocks)
+    if rules.caching != NO_CACHE:
+        look_up(s, arrays, rules, i)
+    rest = target_of(r) - tokens_found(s, rules)
+    return not is_returning_decode(r, rules) and has_room(s, arrays, rules, r, rest, s.free_blocks)
 
 
 @inlined

@@ -56,12 +56,16 @@ def steps_with_blocks(s, arrays, limit):
 
 @inlined
 def has_room(s, arrays, rules, r, chunk, free_blocks):
-    """Return whether the head of the queue may be admitted with its next `chunk` tokens."""
-    whole = blocks_of(target_of(r), rules.block_tokens)
+    """Return whether the head of the queue may be admitted with its next `chunk` tokens.
+
+    The blocks that it shares with others are there; those that it finds idle are among the free ones.
+    """
+    whole = blocks_of(target_of(r), rules.block_tokens) - s.shared
     if rules.admission == FULL_PROMPT and rules.long_prompt_tokens == 0:
         return whole <= free_blocks
     if rules.admission == FIRST_CHUNK:
-        return blocks_of(r.computed + chunk, rules.block_tokens) <= free_blocks
+        start = r.computed + (s.shared + s.idle + s.on_host) * rules.block_tokens
+        return blocks_of(start + chunk, rules.block_tokens) - s.shared <= free_blocks
     return whole <= free_blocks and has_room_beside(s, arrays, rules, r, free_blocks)
 
 
@@ -76,7 +80,7 @@ def has_room_beside(s, arrays, rules, r, free_blocks):
         unfinished = arrays.requests[s.partial]
         free_blocks += blocks_of(np.int64(unfinished.computed), rules.block_tokens)
         free_blocks -= blocks_of(target_of(unfinished), rules.block_tokens)
-        if blocks_of(target_of(r), rules.block_tokens) > free_blocks:
+        if blocks_of(target_of(r), rules.block_tokens) - s.shared > free_blocks:
             return False
     if rules.admission == FULL_PROMPT or s.running == 0:
         return True
@@ -134,7 +138,7 @@ def fits_with_shares(s, arrays, rules, r, free_blocks):
         other = arrays.requests[i]
         newer += may_make(other, np.int64(other.left), rules) + rules.block_tokens
         i = np.int64(other.next)
-    wanted = target_of(r) + may_make(r, np.int64(r.left), rules) + rules.block_tokens
+    wanted = target_of(r) + may_make(r, np.int64(r.left), rules) + (1 - s.shared) * rules.block_tokens
     return wanted < free_blocks * rules.block_tokens - newer - share_now(s) * older
 
 
