@@ -86,6 +86,20 @@ def finish(s, arrays, rules, i):
         s.done = i
 
 
+@inner
+def in_order(requests, i):
+    """Link those that are due at one tick in the order in which they joined; return the first of them.
+
+    They lie there the other way round, and whoever leaves first, loses its blocks first.
+    """
+    before = NOBODY
+    while i != NOBODY:
+        following = np.int64(requests[i].chain)
+        requests[i].chain = before
+        before, i = i, following
+    return before
+
+
 @inlined
 def finish_due(s, arrays, cost, rules):
     """Finish all decodes that made their last token in the step before this tick."""
@@ -95,6 +109,8 @@ def finish_due(s, arrays, cost, rules):
         return
     arrays.due_first[position] = NOBODY
     clear_bit(arrays.due_bits, position)
+    if rules.caching != NO_CACHE:
+        i = in_order(arrays.requests, i)
     while i != NOBODY:
         r = arrays.requests[i]
         if rules.track_itl_max:

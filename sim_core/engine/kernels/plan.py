@@ -115,6 +115,7 @@ def plan_admission(s, arrays, cost, rules, chunk):
     """Admit the head of the queue and plan its first `chunk` tokens."""
     i = admit(s, arrays.requests)
     r = arrays.requests[i]
+    returning = is_returning_decode(r, rules)
     if rules.caching != NO_CACHE:
         take_found(s, arrays, rules, i)
     s.free_blocks -= blocks_of(r.computed + chunk, rules.block_tokens) - s.shared
@@ -123,7 +124,7 @@ def plan_admission(s, arrays, cost, rules, chunk):
         s.joining = i
     if rules.swap and r.preemptions > 0:
         s.swapped += r.computed
-    if is_returning_decode(r, rules):
+    if returning:
         plan_return(s, arrays, cost, i, r)
         return
     plan_chunk(s, arrays, cost, i, r, chunk)

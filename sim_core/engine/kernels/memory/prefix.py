@@ -92,9 +92,9 @@ def share(s, arrays, rules, i):
 @inner
 def leave(s, arrays, rules, i, tokens):
     """Keep the full blocks of a request that leaves with `tokens`; return how many others still use."""
+    settle(s, arrays, rules)
     if rules.caching == FIXED_SHARE or is_own(rules, arrays.requests[i]):
         return ZERO
-    settle(s, arrays, rules)
     if rules.caching == BY_SESSION:
         return leave_turn(s, arrays, rules, i, tokens)
     return leave_chain(s, arrays, rules, i, tokens)
