@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from sim_core.engine.results import Run
 from sim_core.engine.rules import counted_requests
@@ -22,7 +24,16 @@ from sim_core.traffic.draws import requests_sent
 REQUESTS = 3000
 TURNS_EACH = 12  # requests of each user in a run, at least: the first find nothing
 USERS = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+MOMENTS = 300  # of a run at which the account is drawn
 HOST_GB = (100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0)  # what servers have beside eight devices or fewer
+
+
+class Account(NamedTuple):
+    """KV blocks over time [s], as shares of all: used by requests that run, and cached for those to come."""
+
+    time_s: np.ndarray
+    used_frac: np.ndarray
+    cached_frac: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,6 +48,8 @@ class Caching:
         What of its prompts could be found again.
     now : dict
         The scenario's own point.
+    account : Account
+        What the KV blocks of its run are for, over time.
     users : list of dict
         The same by the number of users; empty where requests are not in sessions.
     options : dict of str to dict
@@ -46,6 +59,7 @@ class Caching:
     scenario: Scenario
     reuse: Reuse
     now: Row
+    account: Account
     users: list[Row]
     options: Mapping[str, Row]
 
@@ -101,8 +115,26 @@ def caching(scenario: Scenario) -> Caching:
         raise ScenarioError(now["reason"])
     counted = counted_requests(sized, sized.requests)
     reuse = reuse_of(requests_sent(sized), sized.kv_block_tokens, counted[0] if counted else 0)
-    users = [point(of_users(base, many)) | {"users": many} for many in USERS] if has_sessions(base) else []
-    return Caching(sized, reuse, now, users, {name: point(case) for name, case in options_of(sized).items()})
+    options = {name: point(case) for name, case in options_of(sized).items()}
+    users = []
+    if has_sessions(base):
+        fits = sessions_that_fit(now["kv_tokens"], reuse)
+        users = [point(of_users(base, many)) | {"users": many} for many in users_tried(fits)]
+    return Caching(sized, reuse, now, account_of(run(sized, log=True)), users, options)
+
+
+def users_tried(fits: float) -> list[int]:
+    """Return numbers of users, closer together where sessions cease to fit."""
+    near = (round(fits * share) for share in (0.8, 0.9, 1.0, 1.1, 1.25))
+    return sorted({*USERS, *(many for many in near if 1 <= many <= USERS[-1])})
+
+
+def account_of(found: Run) -> Account:
+    """Return what KV blocks are for at even moments of a logged run."""
+    log, blocks = found.engine.log, found.price.kv_blocks
+    times_s = np.linspace(0.0, float(log["start_s"][-1] + log["duration_s"][-1]), MOMENTS)
+    rows = np.maximum(np.searchsorted(log["start_s"], times_s, side="right") - 1, 0)
+    return Account(times_s, log["kv_blocks_used"][rows] / blocks, log["cached_blocks"][rows] / blocks)
 
 
 def options_of(scenario: Scenario) -> dict[str, Scenario]:
@@ -132,7 +164,7 @@ def point(scenario: Scenario) -> Row:
 def hits(found: Run) -> dict[str, Any]:
     """Return what a run's cache found of the prompts, of all that was sent while it was measured."""
     usage = found.engine.usage
-    sent = usage.sent_tokens
+    sent = usage.sent_tokens or _sent_tokens(found)
     device, host = (tokens / sent if sent else 0.0 for tokens in (usage.reused_tokens, usage.loaded_tokens))
     return {
         "sent_tokens": sent,
@@ -144,3 +176,10 @@ def hits(found: Run) -> dict[str, Any]:
         "host_hit_frac": host,
         "hit_frac": device + host,
     }
+
+
+def _sent_tokens(found: Run) -> int:
+    """Return the prompt tokens of the requests that statistics use."""
+    prompts = found.prompt_tokens[~found.rejected]
+    counted = counted_requests(found.scenario, prompts.size)
+    return int(prompts.sum() if found.whole or counted is None else prompts[slice(*counted)].sum())

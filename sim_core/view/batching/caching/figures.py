@@ -9,8 +9,8 @@ import numpy as np
 
 from sim_core.questions.experiments.caching import Caching
 from sim_core.view.batching.figures import axis_from_0, column, line, log_axis
-from sim_core.view.drawing.figures import COLOURS, INK, LAYOUT, MUTED, Figure, Row, short
-from sim_core.view.drawing.marks import Piece, horizontal, note, scatter, upright, vertical
+from sim_core.view.drawing.figures import COLOURS, INK, LAYOUT, MUTED, Figure, Row, faded, short
+from sim_core.view.drawing.marks import Piece, axis, horizontal, note, scatter, upright, vertical
 from sim_core.view.drawing.words import duration, number, percent, quantity
 
 SIZES = 160
@@ -124,6 +124,45 @@ def user_curves(found: Caching, revision: str = "") -> Figure:
         layout["shapes"] = [upright(found.fits)]
         layout["annotations"] = [_over(found.fits, f"{number(found.fits, 2)} sessions fit")]
     return {"data": data, "layout": layout}
+
+
+def account_areas(found: Caching, revision: str = "") -> Figure:
+    """Draw what the KV blocks are for over time, one area upon the other: used, cached, free."""
+    account = found.account
+    used, cached = 100 * account.used_frac, 100 * account.cached_frac
+    parts = (
+        ("used by requests that run", used, DEVICE),
+        ("cached", cached, HOST),
+        ("free", np.maximum(100 - used - cached, 0), MUTED),
+    )
+    data = [
+        scatter(
+            short(account.time_s),
+            short(values),
+            mode="lines",
+            name=name,
+            stackgroup="blocks",
+            line={"width": 0, "color": colour},
+            fillcolor=faded(colour, 0.25 if name == "free" else 0.75),
+            hovertemplate="%{x:.1f} s: %{y:.0f} % " + name + "<extra></extra>",
+        )
+        for name, values, colour in parts
+    ]
+    layout = LAYOUT | {
+        "xaxis": axis("Time [s]", exponentformat="none", separatethousands=True),
+        "yaxis": axis("KV blocks [%]", range=[0, 100], nticks=5),
+        "uirevision": revision,
+    }
+    return {"data": data, "layout": layout}
+
+
+def account_sentence(found: Caching) -> str:
+    """Return the same in a sentence: what blocks are for on average."""
+    used, cached = found.account.used_frac.mean(), found.account.cached_frac.mean()
+    return (
+        f"On average {percent(used)} of the KV blocks are used by requests that run, {percent(cached)} keep "
+        f"what may be asked again, and {percent(max(1 - used - cached, 0.0))} are free."
+    )
 
 
 def user_sentence(rows: Sequence[Row]) -> str:

@@ -19,6 +19,8 @@ from sim_core.scenario.link.write import command_for
 from sim_core.scenario.ready import ready_scenarios
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.batching.caching.figures import (
+    account_areas,
+    account_sentence,
     capacity_curve,
     capacity_sentence,
     user_curves,
@@ -55,6 +57,7 @@ def show_caching(scenario: Scenario) -> None:
     )
     if found.users:
         _users(found)
+    _account(found)
     _options_table(found)
     cases = options_of(found.scenario)
     rows = [{"room": name, **row} for name, row in found.options.items()]
@@ -92,8 +95,8 @@ def caching_finding(found: Caching) -> str:
     without = found.options["no cache"]
     text = (
         f"Of the prompts' tokens {percent(ideal)} were sent before, and the cache finds "
-        f"{percent(now['hit_frac'])}: {number(now['computed_tokens'])} of {number(now['sent_tokens'])} "
-        "tokens are computed."
+        f"{percent(now['hit_frac'])}: of {_millions(now['sent_tokens'])} tokens "
+        f"{_millions(now['computed_tokens'])} are computed."
     )
     if without["feasible"]:
         text += (
@@ -101,6 +104,10 @@ def caching_finding(found: Caching) -> str:
             f"{duration(without['ttft_ms_p50'])}."
         )
     return text + (f" {_cliff(found)}" if found.users else "")
+
+
+def _millions(tokens: float) -> str:
+    return f"{number(tokens / 1e6)} million" if tokens >= 1e6 else number(tokens)
 
 
 def _cliff(found: Caching) -> str:
@@ -147,6 +154,20 @@ def _users(found: Caching) -> None:
     )
 
 
+def _account(found: Caching) -> None:
+    chart(
+        account_areas(found),
+        key="account",
+        alt=account_sentence(found),
+        height=300,
+        heading=titles(found.scenario, "What the KV blocks are for"),
+    )
+    st.caption(
+        f"{account_sentence(found)} A cached block is free for whoever needs it: the one that was used the "
+        "longest time ago goes first."
+    )
+
+
 def _options_table(found: Caching) -> None:
     """Show what other rooms for the cache bring."""
     shown = {name: row for name, row in found.options.items() if row["feasible"]}
@@ -160,7 +181,7 @@ def _options_table(found: Caching) -> None:
         ("Found", [percent(row["hit_frac"]) for row in rows]),
         ("... on the device", [percent(row["device_hit_frac"]) for row in rows]),
         ("... on the host", [percent(row["host_hit_frac"]) for row in rows]),
-        ("Prompt tokens computed", cells([row["computed_tokens"] for row in rows], number, False)),
+        ("Prompt tokens computed", cells([row["computed_tokens"] for row in rows], _millions, False)),
         ("TTFT p50", cells([row["ttft_ms_p50"] for row in rows], duration, False)),
         ("TTFT p99", cells([row["ttft_ms_p99"] for row in rows], duration, False)),
         ("TPOT p50", cells([row["tpot_ms_p50"] for row in rows], duration, False)),
