@@ -49,7 +49,7 @@ class TurnDraws(NamedTuple):
     fresh: np.ndarray
 
 
-class Texts(NamedTuple):
+class SessionTexts(NamedTuple):
     """Sessions, one entry a request: which it belongs to, its prompt, and what of that was said before."""
 
     session: np.ndarray
@@ -63,7 +63,7 @@ def in_sessions(scenario: Scenario) -> Requests:
     Sessions are numbered as they begin; first turns follow nothing.
     """
     closed, requests = scenario.arrivals == "closed", scenario.requests
-    order = by_client(requests, min(scenario.concurrency, requests) if closed else 1)
+    order = _order(scenario)
     limit = model_of(scenario).max_position
     drawn = _drawn(scenario, order, limit)
     found = texts(drawn, limit)
@@ -84,6 +84,19 @@ def in_sessions(scenario: Scenario) -> Requests:
         follows_s=np.where(begun, np.nan, think_s)[back],
         system_tokens=scenario.system_tokens,
     )
+
+
+def outgrown(scenario: Scenario) -> int:
+    """Return how many of a scenario's sessions end because the next turn would not fit into the context."""
+    limit = model_of(scenario).max_position
+    drawn = _drawn(scenario, _order(scenario), limit)
+    return int(texts(drawn, limit).session[-1]) + 1 - int(drawn.fresh.sum())
+
+
+def _order(scenario: Scenario) -> np.ndarray:
+    """Return the scenario's requests client after client; in an open loop there is one line of them."""
+    clients = min(scenario.concurrency, scenario.requests) if scenario.arrivals == "closed" else 1
+    return by_client(scenario.requests, clients)
 
 
 def _renumbered(session: np.ndarray) -> np.ndarray:
@@ -135,7 +148,7 @@ def turns_had(uniform: np.ndarray, turns: float) -> np.ndarray:
     return np.floor(np.log1p(-uniform) / np.log1p(-1 / turns)).astype(np.int64)
 
 
-def texts(drawn: TurnDraws, limit_tokens: int) -> Texts:
+def texts(drawn: TurnDraws, limit_tokens: int) -> SessionTexts:
     """Return the sessions of drawn requests; one ends before a turn that would be longer than the limit.
 
     The next turn then begins a session of its own, as an agent does that has run out of context.
@@ -152,13 +165,13 @@ def texts(drawn: TurnDraws, limit_tokens: int) -> Texts:
         fresh[places[first]] = True
 
 
-def _texts(drawn: TurnDraws) -> Texts:
+def _texts(drawn: TurnDraws) -> SessionTexts:
     """Return the sessions of drawn requests, however long they grow."""
     session = np.cumsum(drawn.fresh) - 1
     said = np.where(drawn.fresh, drawn.first_tokens, drawn.added_tokens)
     before = np.cumsum(said + drawn.output_tokens) - said - drawn.output_tokens
     known = before - before[drawn.fresh][session]
-    return Texts(session, known + said, known)
+    return SessionTexts(session, known + said, known)
 
 
 def earliest_s(begun_s: np.ndarray, think_s: np.ndarray, fresh: np.ndarray) -> np.ndarray:

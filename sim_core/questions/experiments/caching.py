@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -158,28 +158,13 @@ def point(scenario: Scenario) -> Row:
         found = run(scenario)
     except ScenarioError as error:
         return keys | {"feasible": False, "reason": str(error)}
-    return keys | {"feasible": True, "reason": ""} | point_of(found) | hits(found)
+    return keys | {"feasible": True, "reason": ""} | _without_cache(found) | point_of(found)
 
 
-def hits(found: Run) -> dict[str, Any]:
-    """Return what a run's cache found of the prompts, of all that was sent while it was measured."""
-    usage = found.engine.usage
-    sent = usage.sent_tokens or _sent_tokens(found)
-    device, host = (tokens / sent if sent else 0.0 for tokens in (usage.reused_tokens, usage.loaded_tokens))
-    return {
-        "sent_tokens": sent,
-        "device_tokens": usage.reused_tokens,
-        "host_tokens_found": usage.loaded_tokens,
-        "computed_tokens": sent - usage.reused_tokens - usage.loaded_tokens,
-        "evicted_blocks": usage.evicted_blocks,
-        "device_hit_frac": device,
-        "host_hit_frac": host,
-        "hit_frac": device + host,
-    }
-
-
-def _sent_tokens(found: Run) -> int:
-    """Return the prompt tokens of the requests that statistics use."""
+def _without_cache(found: Run) -> Row:
+    """Return the figures of a cache for a run without one: all that is sent is computed."""
     prompts = found.prompt_tokens[~found.rejected]
-    counted = counted_requests(found.scenario, prompts.size)
-    return int(prompts.sum() if found.whole or counted is None else prompts[slice(*counted)].sum())
+    counted = None if found.whole else counted_requests(found.scenario, prompts.size)
+    sent = int(prompts[slice(*counted) if counted else slice(None)].sum())
+    shares = dict.fromkeys(("hit_frac", "device_hit_frac", "host_hit_frac"), 0.0)
+    return shares | {"prompt_tokens_sent": sent, "prompt_tokens_computed": sent, "evicted_blocks": 0}

@@ -110,13 +110,13 @@ def _engine(scenario: Scenario) -> None:
         ladder("batch_wait_ms", (0.0, *decades(E6, 10, 10_000)), duration)
     if scenario.split:
         pool_sizes(scenario)
-    caching(scenario)
+    _caching(scenario)
 
 
 HOSTS = (0.0, *decades(E6, 10, 10_000))
 
 
-def caching(scenario: Scenario) -> None:
+def _caching(scenario: Scenario) -> None:
     """Draw what of prompts is kept and reused; quiet where nothing is."""
     used = scenario.prefix_caching == "on" or scenario.prefix_hit_frac > 0
     with st.expander("Prefix cache", expanded=used, key="in_caching", on_change="rerun") as more:

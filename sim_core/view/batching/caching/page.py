@@ -95,8 +95,8 @@ def caching_finding(found: Caching) -> str:
     without = found.options["no cache"]
     text = (
         f"Of the prompts' tokens {percent(ideal)} were sent before, and the cache finds "
-        f"{percent(now['hit_frac'])}: of {_millions(now['sent_tokens'])} tokens "
-        f"{_millions(now['computed_tokens'])} are computed."
+        f"{percent(now['hit_frac'])}: of {_millions(now['prompt_tokens_sent'])} tokens "
+        f"{_millions(now['prompt_tokens_computed'])} are computed."
     )
     if without["feasible"]:
         text += (
@@ -181,7 +181,7 @@ def _options_table(found: Caching) -> None:
         ("Found", [percent(row["hit_frac"]) for row in rows]),
         ("... on the device", [percent(row["device_hit_frac"]) for row in rows]),
         ("... on the host", [percent(row["host_hit_frac"]) for row in rows]),
-        ("Prompt tokens computed", cells([row["computed_tokens"] for row in rows], _millions, False)),
+        ("Prompt tokens computed", cells([row["prompt_tokens_computed"] for row in rows], _millions, False)),
         ("TTFT p50", cells([row["ttft_ms_p50"] for row in rows], duration, False)),
         ("TTFT p99", cells([row["ttft_ms_p99"] for row in rows], duration, False)),
         ("TPOT p50", cells([row["tpot_ms_p50"] for row in rows], duration, False)),
