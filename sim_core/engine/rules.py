@@ -190,6 +190,9 @@ def rules_of(priced: Priced, sent: Requests, itl_max: bool = False, log: bool = 
         router=scenario.router,
         itl_max=itl_max,
         log=log,
+        hit_frac=scenario.prefix_hit_frac,
+        caching=scenario.prefix_caching == "on",
+        host_blocks=0,
     )
 
 
