@@ -102,14 +102,15 @@ def session_turns(requests: Requests) -> np.ndarray:
     """Return the place of each request in its session, in the kernels' types."""
     turns = np.zeros(len(requests), TURN)
     turns["before"] = turns["next"] = NOBODY
-    if requests.session is None or requests.known_tokens is None:
+    turns["follows_s"] = np.nan
+    if requests.session is None or requests.known_tokens is None or requests.follows_s is None:
         return turns
     before = turns_before(requests.session)
-    later = np.flatnonzero(before >= 0)
+    later = np.flatnonzero((before >= 0) & np.isfinite(requests.follows_s))
     turns["before"] = before
     turns["next"][before[later]] = later
     turns["known"] = np.minimum(requests.known_tokens, requests.prompt_tokens - 1)
-    turns["follows_s"] = requests.follows_s
+    turns["follows_s"][later] = requests.follows_s[later]
     return turns
 
 

@@ -22,6 +22,7 @@ from sim_core.engine.kernels.records import (
     STATIC,
     Rules,
 )
+from sim_core.price.memory import host_blocks
 from sim_core.price.priced import Priced
 from sim_core.price.speculation import speculation_of
 from sim_core.scenario.scenario import Scenario, admission_of
@@ -74,9 +75,9 @@ class RunRules:
     itl_max, log : bool
         Keep the longest gap of each request; keep the step log.
     hit_frac : float
-        Share of every prompt that need not be computed.
+        Share of every prompt that need not be computed, where no cache is simulated.
     caching : bool
-        Keep the blocks of requests that leave, and reuse them.
+        Keep the blocks of requests that leave, and reuse them; static batches never do.
     host_blocks : int
         KV blocks that host memory keeps of those that leave the device.
     """
@@ -144,7 +145,7 @@ class RunRules:
         and prompts that may pass one which is still on the system prompt, are compared block by block.
         """
         own = self.kernel(len(sent))._replace(sequels=has_sequels(sent))
-        if not self.caching:
+        if not self.caching or self.policy == "static":
             return own
         if sent.blocks is not None:
             return own._replace(caching=BY_BLOCK, text_tokens=sent.blocks.tokens)
@@ -166,7 +167,7 @@ class SplitRules:
 def worker_rules(rules: RunRules) -> Rules:
     """Return the rules of a pool's workers, in the kernels' types; all that they do counts."""
     everything = {"measure_from": NOBODY, "measure_until": np.iinfo(np.int64).max}
-    return rules.kernel(0)._replace(pooled=True, **everything)
+    return rules.kernel(0)._replace(pooled=True, caching=NO_CACHE, **everything)
 
 
 def stated(scenario: Scenario) -> dict[str, Any]:
@@ -196,6 +197,9 @@ def rules_of(priced: Priced, sent: Requests, itl_max: bool = False, log: bool = 
         router=scenario.router,
         itl_max=itl_max,
         log=log,
+        hit_frac=scenario.prefix_hit_frac,
+        caching=scenario.prefix_caching == "on",
+        host_blocks=host_blocks(scenario, price.kv_block_tokens),
     )
 
 

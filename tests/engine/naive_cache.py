@@ -21,7 +21,7 @@ class Texts:
     def __init__(self, sent):
         fresh = count()
         system = [next(fresh) for _ in range(sent.system_tokens)]
-        told: dict[tuple[int, int], list[int]] = {}
+        told: dict[tuple[int, ...], list[int]] = {}
         last: dict[int, list[int]] = {}
         self.tokens: list[list[int]] = []
         for i in range(len(sent)):
@@ -30,8 +30,10 @@ class Texts:
             if sent.blocks is not None:
                 text = []
                 offsets, ids, size = sent.blocks
-                for chunk in ids[offsets[i] : offsets[i + 1]].tolist():
-                    text = told.setdefault((len(text), chunk), [*text, *(next(fresh) for _ in range(size))])
+                path = ids[offsets[i] : offsets[i + 1]].tolist()
+                for end in range(1, len(path) + 1):
+                    piece = [next(fresh) for _ in range(size)]
+                    text = text + told.setdefault(tuple(path[:end]), piece)
             elif sent.session is not None and sent.session[i] in last:
                 known = max(min(int(sent.known_tokens[i]), prompt - 1), sent.system_tokens)
                 text = last[sent.session[i]][:known]
@@ -197,7 +199,7 @@ class CachingEngine(Engine):
 
 
 def simulate_naive_sent(cost, sent, *, concurrency=0, warm=0, caching=True, **rules) -> NaiveResult:
-    """Return the run of requests with sessions or chains on one engine, with or without a prefix cache."""
+    """Return the run of requests with sessions or chains on one engine, with a prefix cache or without."""
     columns = (sent.arrival_s, sent.prompt_tokens, sent.output_tokens)
     requests = requests_of(*(column.tolist() for column in columns), sent.clock_tokens)
     rules = {**rules, "warm": warm, "last": len(requests) - 1}

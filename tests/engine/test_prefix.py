@@ -10,7 +10,7 @@ import random
 import numpy as np
 import pytest
 
-from sim_core.traffic.requests import Requests
+from sim_core.traffic.requests import BlockChains, Requests
 from tests.engine.naive_admission import ADMISSIONS, blocks_for
 from tests.engine.naive_cache import simulate_naive_sent
 from tests.engine.test_twin import (
@@ -100,3 +100,25 @@ def test_conversations_agree_exactly(policy):
         reused, loaded = reused + used.reused_tokens, loaded + used.loaded_tokens
         evicted += used.evicted_blocks
     assert min(reused, loaded, evicted) > 0
+
+
+def hashed(rng) -> Requests:
+    """Draw requests whose prompts are paths of a small tree of pieces of text."""
+    tokens, count = rng.choice([1, 5, 8, 16, 32, 48]), rng.randint(2, 40)
+    paths = [[rng.randrange(9)]]
+    rows, now = [], 0
+    for _ in range(count):
+        now += rng.choice([0, 0, rng.randrange(300), rng.randrange(3000)])
+        path = rng.choice(paths)
+        path = path[: rng.randint(1, len(path))] + [100 + rng.randrange(3)] * rng.randint(0, 2)
+        path = path[: max(1, 120 // tokens)]
+        paths.append(path)
+        prompt = (len(path) - 1) * tokens + rng.choice([tokens, rng.randint(1, tokens)])
+        rows.append((now, prompt, rng.choice([1, 15, rng.randint(1, 40)])))
+    ids = [piece for path in paths[1:] for piece in path]
+    offsets = np.cumsum([0, *(len(path) for path in paths[1:])])
+    arrival, prompt, output = (
+        np.array(column, kind)
+        for column, kind in zip(zip(*rows, strict=True), (np.float64, np.int64, np.int64), strict=True)
+    )
+    return Requests(arrival, prompt, output, blocks=BlockChains(offsets, np.array(ids), tokens))

@@ -58,7 +58,7 @@ def report_blocked(s, arrays, rules, duration_s):
         s.batch_blocked_s += waited_s
         return
     if rules.caching != NO_CACHE:
-        look_up(s, arrays, rules, np.int64(s.queue_head))
+        look_up(s, arrays, rules, np.int64(s.queue_head), s.free_blocks)
     chunk = target_of(r) - r.computed - tokens_found(s, rules)
     if rules.policy == CHUNKED:
         chunk = min(chunk, rules.token_budget)

@@ -11,6 +11,7 @@ from sim_core.engine.kernels.memory.prefix import open_cache
 from sim_core.engine.kernels.queue import (
     append_to_queue,
     bring_coming,
+    is_first,
     next_step_s,
     push_coming,
     waiting_head,
@@ -112,7 +113,7 @@ def send_first(s, arrays, concurrency):
     """Let the sessions begin: all, or in a closed loop as many as there are clients."""
     begun, i = ZERO, ZERO
     while i < arrays.sessions.size and (concurrency == 0 or begun < concurrency):
-        if arrays.sessions[i].before == NOBODY:
+        if is_first(arrays, i):
             push_coming(arrays, i)
             begun += 1
         i += 1

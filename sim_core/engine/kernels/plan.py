@@ -164,7 +164,7 @@ def tokens_to_join(s, arrays, rules, tokens, free_blocks):
         return 0
     r = arrays.requests[i]
     if rules.caching != NO_CACHE:
-        look_up(s, arrays, rules, i)
+        look_up(s, arrays, rules, i, free_blocks)
     chunk = target_of(r) - r.computed - tokens_found(s, rules)
     if rules.policy == CHUNKED:
         rest = chunk

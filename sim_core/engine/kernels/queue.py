@@ -80,6 +80,12 @@ def bring_coming(s, arrays):
         append_to_queue(s, arrays.requests, pop_coming(arrays))
 
 
+@inlined
+def is_first(arrays, i):
+    """Return whether a request waits for no other one before it is sent."""
+    return math.isnan(arrays.sessions[i].follows_s)
+
+
 @inner
 def send_sequel(s, arrays, rules, i):
     """Let the session of a request that is finished go on; in a closed loop, a new one takes its place."""
@@ -87,7 +93,7 @@ def send_sequel(s, arrays, rules, i):
     if j != NOBODY:
         send_later(s, arrays, j, s.clock_s + rules.turnaround_s + arrays.sessions[j].follows_s)
         return
-    while s.released < arrays.sessions.size and arrays.sessions[s.released].before != NOBODY:
+    while s.released < arrays.sessions.size and not is_first(arrays, s.released):
         s.released += 1
     if s.released < arrays.sessions.size:
         send_later(s, arrays, np.int64(s.released), s.clock_s + rules.turnaround_s)

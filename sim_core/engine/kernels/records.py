@@ -162,9 +162,12 @@ EVENT = np.dtype(
 TURN = np.dtype(
     [
         ("before", np.int32),  # the session's request before, or NOBODY
-        ("next", np.int32),  # and the one after
+        ("next", np.int32),  # the one after, if it is sent when this one has ended
         ("known", np.int32),  # leading tokens of the prompt that are text of the one before
-        ("follows_s", np.float64),  # from the end of the one before until this one is sent
+        (
+            "follows_s",
+            np.float64,
+        ),  # from the end of the one before until this one is sent; NaN by its own time
     ],
     align=True,
 )

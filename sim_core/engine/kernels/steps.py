@@ -81,7 +81,7 @@ def prefill_step(s, arrays, cost, rules):
         if i == NOBODY or is_returning_decode(arrays.requests[i], rules):
             break
         if rules.caching != NO_CACHE:
-            look_up(s, arrays, rules, i)
+            look_up(s, arrays, rules, i, s.free_blocks)
         rest = target_of(arrays.requests[i]) - tokens_found(s, rules)
         over_budget = s.tokens > 0 and s.tokens + rest > rules.token_budget
         if over_budget or not has_room(s, arrays, rules, arrays.requests[i], rest, s.free_blocks):
@@ -161,7 +161,7 @@ def wants_prefill_step(s, arrays, rules):
         return False
     r = arrays.requests[i]
     if rules.caching != NO_CACHE:
-        look_up(s, arrays, rules, i)
+        look_up(s, arrays, rules, i, s.free_blocks)
     rest = target_of(r) - tokens_found(s, rules)
     return not is_returning_decode(r, rules) and has_room(s, arrays, rules, r, rest, s.free_blocks)
 

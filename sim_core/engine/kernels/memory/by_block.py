@@ -100,7 +100,7 @@ def share_blocks(s, arrays, rules, i, end):
     full = min(end // rules.block_tokens, np.int64(chain.blocks))
     if chain.held >= full:
         return
-    settle(s, arrays, rules)
+    settle(s, arrays, rules, s.free_blocks)
     for k in range(np.int64(chain.held), full):
         block = arrays.blocks[block_at(arrays, rules, i, k)]
         if block.users > 0:

@@ -31,18 +31,24 @@ def is_own(rules, r):
     return rules.swap and r.preemptions > 0
 
 
+@inlined
+def fixed_blocks(rules, prompt):
+    """Return the blocks of a prompt that are in the cache where the same share of every prompt is."""
+    return int(rules.hit_frac * (prompt - 1)) // rules.block_tokens
+
+
 @inner
-def look_up(s, arrays, rules, i):
-    """Enter which blocks of a waiting request the cache holds."""
+def look_up(s, arrays, rules, i, free_blocks):
+    """Enter which blocks of a waiting request the cache holds, where so many blocks are free."""
     r = arrays.requests[i]
     s.shared = s.idle = s.on_host = 0
     s.piece = NOBODY
     if r.computed > 0:
         return
     if rules.caching == FIXED_SHARE:
-        s.idle = int(rules.hit_frac * (r.prompt - 1)) // rules.block_tokens
+        s.idle = fixed_blocks(rules, r.prompt)
         return
-    settle(s, arrays, rules)
+    settle(s, arrays, rules, free_blocks)
     reach = (target_of(r) - 1) // rules.block_tokens
     if rules.caching == BY_SESSION:
         look_up_turn(s, arrays, rules, i, reach)
@@ -92,7 +98,7 @@ def share(s, arrays, rules, i):
 @inner
 def leave(s, arrays, rules, i, tokens):
     """Keep the full blocks of a request that leaves with `tokens`; return how many others still use."""
-    settle(s, arrays, rules)
+    settle(s, arrays, rules, s.free_blocks)
     if rules.caching == FIXED_SHARE or is_own(rules, arrays.requests[i]):
         return ZERO
     if rules.caching == BY_SESSION:
