@@ -63,7 +63,7 @@ def _acceptance() -> list[dict[str, Any]]:
 
 
 def _workloads() -> list[dict[str, Any]]:
-    from sim_core.traffic.draws import length_classes
+    from sim_core.traffic.lengths import length_classes
 
     rows = []
     for name, item in catalogue.workloads().items():

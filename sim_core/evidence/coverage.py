@@ -261,6 +261,8 @@ def scheduling(scenario: Scenario) -> list[Outside]:
     if scenario.spec_tokens or scenario.spec_by_batch:
         words = "speculative decoding (spec_tokens); the points that fits rest on run without"
         found.append(Outside("speculation", words))
+    if scenario.prefix_caching == "on" or scenario.prefix_hit_frac > 0:
+        found.append(Outside("caching", "prompts share what was said before (caching); measured ones do not"))
     if scenario.calibration == "datasheet":
         found.append(
             Outside("calibration", "the datasheet calibration is a physical bound, not a prediction")

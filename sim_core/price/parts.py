@@ -162,6 +162,7 @@ def rate_parts(terms: Terms, drafts: int = 0) -> Rates[dict[str, Amount]]:
     Drafts are verified over a context that is read once.
     """
     work, kernels, constants, smooth = terms
+    queries = 1 + drafts
     extra_compute = work.dense_compute_s / kernels.dense.peak_frac
     extra_compute = extra_compute + work.expert_compute_s / kernels.experts.peak_frac
     context, window = kernels.context, kernels.window
@@ -170,10 +171,8 @@ def rate_parts(terms: Terms, drafts: int = 0) -> Rates[dict[str, Amount]]:
             "compute": extra_compute + _activation_s(terms),
             "communication": work.link_s / kernels.all_reduce.link_frac,
         },
-        context_tokens=_decode_parts(
-            context, work.context_compute_s * (1 + drafts), work.context_read_s, smooth
-        ),
-        window_tokens=_decode_parts(window, work.window_compute_s * (1 + drafts), work.window_read_s, smooth),
+        context_tokens=_decode_parts(context, work.context_compute_s * queries, work.context_read_s, smooth),
+        window_tokens=_decode_parts(window, work.window_compute_s * queries, work.window_read_s, smooth),
         prefill_pairs={"compute": work.pair_compute_s / context.prefill_frac},
         window_pairs={"compute": work.window_pair_compute_s / window.prefill_frac},
         prefill_requests={"fixed": constants.prefill_request_s + work.layers * constants.prefill_layer_s},
