@@ -10,6 +10,7 @@ from sim_core.engine.results import Run
 from sim_core.fields.texts import counted
 from sim_core.price.memory import limit_words, longer_than
 from sim_core.price.work import layout_warnings
+from sim_core.results.drafts import acceptance_words
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of, named_engine
 
 STEADY_FRAC = 0.95
@@ -61,6 +62,8 @@ def warnings(
     notes += _whole_prompts(scenario, run)
     if scenario.policy == "static" and scenario.replicas > 1:
         notes.append("Static batches: requests are dealt to the replicas in turn.")
+    if scenario.spec_tokens and scenario.acceptance_length is None:
+        notes.append(acceptance_words(scenario))
     notes += [*layout_warnings(scenario), *_engine_elsewhere(scenario)]
     if note := constants_note(parse_constants(scenario.constants)):
         notes.append(note)
