@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
 import streamlit as st
 
+from sim_core.evidence import trust
 from sim_core.questions import phases, speculation
 from sim_core.questions.speculation import Supposed, Trade
 from sim_core.results.drafts import acceptance_words
@@ -75,7 +77,9 @@ def show_speculation(scenario: Scenario) -> None:
         _use_table(scenario, how, rows)
     caption_with_warnings(scenario, READING)
     call = f"speculation_rows(scenario, {at.batch}, {at.context_tokens:g})"
-    give_away(scenario, "speculation-drafts", rows, "load_scenario, speculation_rows", call)
+    predicted = partial(_row_trust, how.scenario, at.context_tokens)
+    imports = "load_scenario, speculation_rows"
+    give_away(scenario, "speculation-drafts", rows, imports, call, predicted=predicted)
 
 
 READING = (
@@ -90,6 +94,11 @@ def _here(how: Supposed, decodes: int, context_tokens: float) -> Trade | None:
     """Return what the step looked at costs; None where its drafts do not fit the token budget."""
     found = speculation.trades(how.scenario, [decodes], context_tokens, how.drafts)
     return found[0] if found else None
+
+
+def _row_trust(speculating: Scenario, context_tokens: float, row: Row) -> trust.Trust:
+    """Return how far the step of one row can be trusted."""
+    return trust.of_step(speculating, row["decodes"], context_tokens)
 
 
 def _span(how: Supposed) -> tuple[float, float] | None:
