@@ -275,7 +275,7 @@ class _Prompts(NamedTuple):
 # --- by load --------------------------------------------------------------------------------------
 
 
-def batches(scenario: Scenario, own: int, context_tokens: float) -> list[int]:
+def _batches(scenario: Scenario, own: int, context_tokens: float) -> list[int]:
     """Return the numbers of sequences to look at: powers of two up to what runs at once, and one's own."""
     most = max(min(scenario.max_batch, largest_batch(scenario, context_tokens)), 1)
     powers = [2**power for power in range(20) if 2**power <= most]
@@ -304,7 +304,7 @@ def speculation_rows(scenario: Scenario, own: int = 32, context_tokens: float = 
     if math.isnan(how.length):
         return []
     context = setting(scenario, own, context_tokens).context_tokens
-    sizes = batches(scenario, own, context)
+    sizes = _batches(scenario, own, context)
     rows = [
         _row(trade, length_at(how, drafts))
         for drafts in sorted({*DRAFTS, how.drafts})
@@ -370,7 +370,7 @@ def pays_map(scenario: Scenario, own: int = 32, context_tokens: float = 0) -> di
     """
     how = supposed(scenario, own)
     context = setting(scenario, own, context_tokens).context_tokens
-    found = trades(how.scenario, batches(scenario, own, context), context, how.drafts)
+    found = trades(how.scenario, _batches(scenario, own, context), context, how.drafts)
     steps = 8 * how.drafts
     lengths = [1 + how.drafts * step / steps for step in range(steps + 1)]
     return {

@@ -62,12 +62,16 @@ def warnings(
     notes += _whole_prompts(scenario, run)
     if scenario.policy == "static" and scenario.replicas > 1:
         notes.append("Static batches: requests are dealt to the replicas in turn.")
-    if scenario.spec_tokens and scenario.acceptance_length is None:
-        notes.append(acceptance_words(scenario))
-    notes += [*layout_warnings(scenario), *_engine_elsewhere(scenario)]
+    notes += [*_accepted(scenario), *layout_warnings(scenario), *_engine_elsewhere(scenario)]
     if note := constants_note(parse_constants(scenario.constants)):
         notes.append(note)
     return [*notes, *accelerator_of(scenario).warnings, *model_of(scenario).warnings]
+
+
+def _accepted(scenario: Scenario) -> list[str]:
+    """Return what a published acceptance length was measured on; one's own needs no note."""
+    published = scenario.spec_tokens and scenario.acceptance_length is None
+    return [acceptance_words(scenario)] if published else []
 
 
 def _rejections(run: Run) -> list[str]:
