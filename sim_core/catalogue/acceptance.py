@@ -30,6 +30,7 @@ class Acceptance(NamedTuple):
     head: str  # who drafted, such as "EAGLE-3"
     source: str  # title of the source
     url: str
+    drafts: int  # of a step
 
 
 @cache
@@ -81,7 +82,14 @@ def acceptance_length(model_id: str, method: str, spec_tokens: int) -> Acceptanc
         first["head"],
         source["title"],
         source["url"],
+        spec_tokens,
     )
+
+
+def closest_length(model_id: str, method: str, spec_tokens: int) -> Acceptance | None:
+    """Return what is published for a model and a way of drafting with the closest number of drafts."""
+    known = known_lengths(model_id, method).values()
+    return min(known, key=lambda found: (abs(found.drafts - spec_tokens), found.drafts), default=None)
 
 
 def known_lengths(model_id: str, method: str) -> dict[int, Acceptance]:

@@ -24,7 +24,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from sim_core.catalogue.acceptance import Acceptance, known_lengths, known_methods
+from sim_core.catalogue.acceptance import Acceptance, closest_length, known_methods
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.one_step import step_parts
 from sim_core.price.price import Price, price_of
@@ -54,14 +54,11 @@ class Supposed(NamedTuple):
         Its acceptance length; NaN where neither the scenario nor a publication says one.
     published : Acceptance or None
         What is published for its model and way of drafting, with the number of drafts closest to its own.
-    published_drafts : int
-        That number; 0 where nothing is published.
     """
 
     scenario: Scenario
     length: float
     published: Acceptance | None
-    published_drafts: int
 
     @property
     def is_own(self) -> bool:
@@ -102,11 +99,11 @@ def supposed(scenario: Scenario, decodes: int = 0) -> Supposed:
     else:
         ways = known_methods(scenario.model)
         way = scenario.draft if scenario.draft in ways or not ways else ways[0]
-        drafts = _closest(known_lengths(scenario.model, way), SUPPOSED_DRAFTS) or SUPPOSED_DRAFTS
+        closest = closest_length(scenario.model, way, SUPPOSED_DRAFTS)
+        drafts = closest.drafts if closest else SUPPOSED_DRAFTS
         chosen = scenario.replace(**dict(NO_SPECULATION) | {"draft": way, "spec_tokens": drafts})
-    known = known_lengths(chosen.model, chosen.draft)
-    closest = _closest(known, chosen.spec_tokens)
-    return Supposed(chosen, _accepted(chosen, chosen.spec_tokens), known.get(closest), closest)
+    published = closest_length(chosen.model, chosen.draft, chosen.spec_tokens)
+    return Supposed(chosen, _accepted(chosen, chosen.spec_tokens), published)
 
 
 def _at_load(scenario: Scenario, decodes: int) -> Scenario:
@@ -117,11 +114,6 @@ def _at_load(scenario: Scenario, decodes: int) -> Scenario:
     own = scenario.acceptance_length
     length = own if own is None else accepted(scenario, here)
     return scenario.replace(spec_tokens=here, spec_by_batch="", acceptance_length=length)
-
-
-def _closest(known: Iterable[int], drafts: int) -> int:
-    """Return the number of drafts closest to one, of those that are known; 0 where none is."""
-    return min(known, key=lambda other: (abs(other - drafts), other), default=0)
 
 
 def _accepted(scenario: Scenario, drafts: int) -> float:
@@ -283,7 +275,7 @@ class _Prompts(NamedTuple):
 # --- by load --------------------------------------------------------------------------------------
 
 
-def batches(scenario: Scenario, own: int, context_tokens: float) -> list[int]:
+def _batches(scenario: Scenario, own: int, context_tokens: float) -> list[int]:
     """Return the numbers of sequences to look at: powers of two up to what runs at once, and one's own."""
     most = max(min(scenario.max_batch, largest_batch(scenario, context_tokens)), 1)
     powers = [2**power for power in range(20) if 2**power <= most]
@@ -312,7 +304,7 @@ def speculation_rows(scenario: Scenario, own: int = 32, context_tokens: float = 
     if math.isnan(how.length):
         return []
     context = setting(scenario, own, context_tokens).context_tokens
-    sizes = batches(scenario, own, context)
+    sizes = _batches(scenario, own, context)
     rows = [
         _row(trade, length_at(how, drafts))
         for drafts in sorted({*DRAFTS, how.drafts})
@@ -378,7 +370,7 @@ def pays_map(scenario: Scenario, own: int = 32, context_tokens: float = 0) -> di
     """
     how = supposed(scenario, own)
     context = setting(scenario, own, context_tokens).context_tokens
-    found = trades(how.scenario, batches(scenario, own, context), context, how.drafts)
+    found = trades(how.scenario, _batches(scenario, own, context), context, how.drafts)
     steps = 8 * how.drafts
     lengths = [1 + how.drafts * step / steps for step in range(steps + 1)]
     return {

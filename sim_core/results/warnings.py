@@ -12,6 +12,7 @@ from sim_core.engine.results import Run
 from sim_core.fields.texts import counted
 from sim_core.price.memory import limit_words, longer_than
 from sim_core.price.work import layout_warnings
+from sim_core.results.drafts import acceptance_words
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of, named_engine
 from sim_core.traffic.sessions import outgrown
 
@@ -66,10 +67,16 @@ def warnings(
     notes += _in_common(scenario, run)
     if scenario.policy == "static" and scenario.replicas > 1:
         notes.append("Static batches: requests are dealt to the replicas in turn.")
-    notes += [*layout_warnings(scenario), *_engine_elsewhere(scenario)]
+    notes += [*_accepted(scenario), *layout_warnings(scenario), *_engine_elsewhere(scenario)]
     if note := constants_note(parse_constants(scenario.constants)):
         notes.append(note)
     return [*notes, *accelerator_of(scenario).warnings, *model_of(scenario).warnings]
+
+
+def _accepted(scenario: Scenario) -> list[str]:
+    """Return what a published acceptance length was measured on; one's own needs no note."""
+    published = scenario.spec_tokens and scenario.acceptance_length is None
+    return [acceptance_words(scenario)] if published else []
 
 
 def _rejections(run: Run) -> list[str]:

@@ -14,9 +14,10 @@ from sim_core.engine.run import rejected_frac
 from sim_core.evidence.blind import Band
 from sim_core.fields.errors import ScenarioError
 from sim_core.questions import speculation
+from sim_core.results.drafts import acceptance_words
 from sim_core.scenario.ready import ScenarioPreset, ready_scenarios
 from sim_core.scenario.scenario import FIELDS, SPECS, Scenario, accelerator_of, model_of
-from sim_core.view.drawing import draft_words, figures, trust_words
+from sim_core.view.drawing import figures, trust_words
 from sim_core.view.drawing.figures import LIMITS, Row, curves
 from sim_core.view.drawing.templates import render
 from sim_core.view.drawing.verdicts import WITHHELD, Limits, broken_briefly, holding
@@ -466,6 +467,6 @@ def _accepted(sweep: Sweep) -> list[str]:
     if not (sweep.scenario.spec_tokens or sweep.by == "spec_tokens"):
         return []
     try:
-        return [draft_words.acceptance_words(speculation.supposed(sweep.scenario))]
+        return [acceptance_words(speculation.supposed(sweep.scenario).scenario)]
     except ScenarioError:  # the curve itself says why it cannot speculate
         return []

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
 import streamlit as st
 
+from sim_core.evidence import trust
 from sim_core.questions import phases, speculation
 from sim_core.questions.speculation import Supposed, Trade
+from sim_core.results.drafts import acceptance_words
 from sim_core.scenario.scenario import FIELDS, Scenario, model_of
-from sim_core.view.drawing.draft_words import acceptance_words, drafts_words
 from sim_core.view.drawing.figures import LIMITS, Row
 from sim_core.view.drawing.words import duration, number, percent
 from sim_core.view.parts import controls, pieces, trust_badge
@@ -33,6 +35,7 @@ from sim_core.view.phases.speculation_figures import (
     best_by_load,
     by_drafts_figure,
     by_drafts_sentence,
+    drafts_words,
     pays_figure,
     pays_sentence,
     times,
@@ -74,7 +77,9 @@ def show_speculation(scenario: Scenario) -> None:
         _use_table(scenario, how, rows)
     caption_with_warnings(scenario, READING)
     call = f"speculation_rows(scenario, {at.batch}, {at.context_tokens:g})"
-    give_away(scenario, "speculation-drafts", rows, "load_scenario, speculation_rows", call)
+    predicted = partial(_row_trust, how.scenario, at.context_tokens)
+    imports = "load_scenario, speculation_rows"
+    give_away(scenario, "speculation-drafts", rows, imports, call, predicted=predicted)
 
 
 READING = (
@@ -91,9 +96,14 @@ def _here(how: Supposed, decodes: int, context_tokens: float) -> Trade | None:
     return found[0] if found else None
 
 
+def _row_trust(speculating: Scenario, context_tokens: float, row: Row) -> trust.Trust:
+    """Return how far the step of one row can be trusted."""
+    return trust.of_step(speculating, row["decodes"], context_tokens)
+
+
 def _span(how: Supposed) -> tuple[float, float] | None:
     """Return the range of lengths published for as many drafts."""
-    if how.published is None or how.published_drafts != how.drafts:
+    if how.published is None or how.published.drafts != how.drafts:
         return None
     return how.published.low, how.published.high
 
@@ -215,7 +225,7 @@ def _spans(best: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 def notes(scenario: Scenario, how: Supposed) -> list[str]:
     """Return what is assumed: whether it is on, and where the acceptance length comes from."""
     off = "" if scenario.spec_tokens else "Speculation is off in this scenario: this is what it would do."
-    return [note for note in (off, acceptance_words(how)) if note]
+    return [note for note in (off, acceptance_words(how.scenario)) if note]
 
 
 # In numbers

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sim_core.view.drawing.draft_words import drafts_words
+from sim_core.fields.texts import counted
 from sim_core.view.drawing.figures import (
     COLOURS,
     INK,
@@ -31,6 +31,11 @@ SCALE = [[0.0, LOSS], [0.5, "rgba(128,134,139,0.12)"], [1.0, GAIN]]
 MOST = 3.0  # times as fast, or as slow, as the strongest colour
 LINE = math.log2(1.25)
 DRAWN = (1, 2, 3, 5, 7)  # numbers of drafts that have a line
+
+
+def drafts_words(count: int) -> str:
+    """Return a number of drafts in words."""
+    return counted(count, "draft") if count else "no drafts"
 
 
 def times(speed_up: float) -> str:

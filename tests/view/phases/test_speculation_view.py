@@ -10,7 +10,6 @@ import pytest
 from sim_core.questions import speculation
 from sim_core.questions.speculation import Trade, supposed
 from sim_core.scenario.scenario import Scenario
-from sim_core.view.drawing.draft_words import acceptance_words
 from sim_core.view.phases import speculation as view
 from sim_core.view.phases import speculation_figures as figures
 from tests.visits import address, finding, healthy, open_page, said
@@ -76,17 +75,6 @@ def test_drafts_that_no_step_can_hold() -> None:
     app = healthy(open_page(PAGE, phases="speculation", spec_tokens="3", acceptance_length="2",
                             at_batch="1024", max_batch="1024", token_budget="2048"))  # fmt: skip
     assert "4,096 tokens, and the token budget is 2,048" in finding(app)
-
-
-def test_where_a_length_comes_from_is_said() -> None:
-    """Oracle: the table: Kimi-K2.5 with EAGLE-3 on coding, 2.75 to 2.88; nothing for Qwen2-7B."""
-    words = acceptance_words(supposed(KIMI.replace(spec_tokens=3)))
-    assert "2.88 tokens a step with 3 drafts were measured on: coding, thinking (EAGLE-3" in words
-    assert "2.75 to 2.88" in words and "does not carry over" in words
-    own = acceptance_words(supposed(KIMI.replace(spec_tokens=3, acceptance_length=2.0)))
-    assert own.startswith("Your own 2 tokens a step count.")
-    unknown = acceptance_words(supposed(Scenario(model="qwen2-7b")))
-    assert "Give your own (acceptance_length)" in unknown
 
 
 def test_it_can_be_turned_on_where_it_is_off() -> None:
