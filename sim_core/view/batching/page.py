@@ -157,7 +157,9 @@ def _story(scenario: Scenario) -> Markup | None:
 
 
 def _examples() -> Mapping[str, ScenarioPreset]:
-    return {name: preset for name, preset in ready_scenarios().items() if preset.page == "Batching"}
+    """Return the ready scenarios that the timeline shows best."""
+    found = ready_scenarios()
+    return {name: item for name, item in found.items() if item.page == "Batching" and not item.view}
 
 
 def _choices(scenario: Scenario) -> None:
