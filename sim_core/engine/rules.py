@@ -22,6 +22,7 @@ from sim_core.engine.kernels.records import (
     STATIC,
     Rules,
 )
+from sim_core.price.memory import host_blocks
 from sim_core.price.priced import Priced
 from sim_core.scenario.scenario import Scenario, admission_of
 from sim_core.traffic.requests import Requests
@@ -71,9 +72,9 @@ class RunRules:
     itl_max, log : bool
         Keep the longest gap of each request; keep the step log.
     hit_frac : float
-        Share of every prompt that need not be computed.
+        Share of every prompt that need not be computed, where no cache is simulated.
     caching : bool
-        Keep the blocks of requests that leave, and reuse them.
+        Keep the blocks of requests that leave, and reuse them; static batches never do.
     host_blocks : int
         KV blocks that host memory keeps of those that leave the device.
     """
@@ -139,7 +140,7 @@ class RunRules:
         and prompts that may pass one which is still on the system prompt, are compared block by block.
         """
         own = self.kernel(len(sent))._replace(sequels=has_sequels(sent))
-        if not self.caching:
+        if not self.caching or self.policy == "static":
             return own
         if sent.blocks is not None:
             return own._replace(caching=BY_BLOCK, text_tokens=sent.blocks.tokens)
@@ -161,7 +162,7 @@ class SplitRules:
 def worker_rules(rules: RunRules) -> Rules:
     """Return the rules of a pool's workers, in the kernels' types; all that they do counts."""
     everything = {"measure_from": NOBODY, "measure_until": np.iinfo(np.int64).max}
-    return rules.kernel(0)._replace(pooled=True, **everything)
+    return rules.kernel(0)._replace(pooled=True, caching=NO_CACHE, **everything)
 
 
 def stated(scenario: Scenario) -> dict[str, Any]:
@@ -192,7 +193,7 @@ def rules_of(priced: Priced, sent: Requests, itl_max: bool = False, log: bool = 
         log=log,
         hit_frac=scenario.prefix_hit_frac,
         caching=scenario.prefix_caching == "on",
-        host_blocks=0,
+        host_blocks=host_blocks(scenario, price.kv_block_tokens),
     )
 
 

@@ -23,6 +23,7 @@ from sim_core.scenario.profiles import EngineProfile
 from sim_core.scenario.scenario import Scenario, steps_to_first_seen
 from sim_core.traffic.draws import requests_sent
 from sim_core.traffic.requests import Requests
+from sim_core.traffic.texts import has_sequels
 
 SAMPLE = 5_000  # of the requests of a scenario, where a share of them is asked for
 
@@ -91,8 +92,10 @@ def run_priced(known: Priced, sent: Requests, itl_max: bool = False, log: bool =
     Raises
     ------
     ScenarioError
-        If no request fits context window and KV cache.
+        If no request fits context window and KV cache, or turns of sessions wait for one another where the
+        engine cannot let them.
     """
+    check_prefixes(known.scenario, sent)
     rejected = cannot_fit(known, sent)
     kept = sent.take(~rejected) if rejected.any() else sent
     if not len(kept):
@@ -113,6 +116,23 @@ def run_priced(known: Priced, sent: Requests, itl_max: bool = False, log: bool =
         columns["arrival_s"] = _rejected_arrivals(known.scenario, columns["arrival_s"], sent.arrival_s)
     sent = sent.arriving_at(columns.pop("arrival_s"))
     return Run(known, sent, rejected=rejected, engine=engine, split=split, whole=counts, **columns)
+
+
+def check_prefixes(scenario: Scenario, sent: Requests) -> None:
+    """Raise a `ScenarioError` where a policy has no way to serve what prompts have in common."""
+    if scenario.policy not in ("static", "disaggregated"):
+        return
+    word = "static batches" if scenario.policy == "static" else "two pools"
+    if has_sequels(sent):
+        raise ScenarioError(
+            f"policy is {scenario.policy}, but some requests follow the answers of others: {word} are "
+            "simulated without such turns. Choose policy=chunked or prefill_first, or turns=1."
+        )
+    if scenario.prefix_caching == "on" and scenario.split:
+        raise ScenarioError(
+            f"policy is disaggregated and prefix_caching is on: the cache of {word} is not simulated. Choose "
+            "policy=chunked, or state with prefix_hit_frac what share of prompts is cached."
+        )
 
 
 def first_seen_s(scenario: Scenario, sent: Requests, engine: EngineResult) -> np.ndarray:

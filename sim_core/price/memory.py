@@ -182,6 +182,13 @@ def nothing_fits(model: Model, limit_tokens: int, shortest: int, of: str = "prom
     )
 
 
+def host_blocks(scenario: Scenario, block_tokens: int) -> int:
+    """Return the KV blocks that a replica's host memory keeps of those that leave the device."""
+    if scenario.host_cache_gb == 0:
+        return 0
+    return int(scenario.host_cache_gb * 1e9 // (memory(scenario)["kv_bytes_per_token"] * block_tokens))
+
+
 def memory(scenario: Scenario) -> dict[str, float]:
     """Return how one replica's memory is used: GB over its devices together, and tokens of KV cache.
 

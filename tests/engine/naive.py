@@ -240,12 +240,15 @@ class Engine:
 
     def find(self, request: Request) -> None:
         """Look up which tokens of a waiting request need not be computed: the same share of every prompt."""
-        request.found = 0
-        if not request.computed:
-            request.found = int(self.hit_frac * (request.prompt - 1)) // self.block * self.block
+        request.found = 0 if request.computed else self.share_of(request.prompt)
+
+    def share_of(self, prompt: int) -> int:
+        """Return the tokens of a prompt that are cached where the same share of every prompt is."""
+        return int(self.hit_frac * (prompt - 1)) // self.block * self.block
 
     def take_found(self, request: Request, work: Work) -> None:
-        self.count_found(request, work)
+        if self.hit_frac:
+            self.count_found(request, work)
         if not request.computed:
             request.computed, request.found = request.found, 0
 
@@ -499,11 +502,12 @@ def schedule_static(engine: Engine, work: Work) -> None:
     window = engine.cost.window_tokens
     work.rows = count
     if all(r.generated == 0 for r in batch):
-        work.prefill_tokens, work.prompts = count * longest, count
-        work.prefill_pairs = count * pairs(0, longest)
-        work.window_pairs = count * window_pairs(0, longest, window)
-        work.shares = [(r, r.prompt) for r in batch]
-        work.chunks = [(r.index, 0, r.prompt) for r in batch]
+        start = engine.share_of(longest)
+        work.prefill_tokens, work.prompts = count * (longest - start), count
+        work.prefill_pairs = count * pairs(start, longest)
+        work.window_pairs = count * window_pairs(start, longest, window)
+        work.shares = [(r, r.prompt - r.computed) for r in batch]
+        work.chunks = [(r.index, r.computed, r.prompt - r.computed) for r in batch]
     else:
         context = longest + max(r.generated for r in batch) - 1
         work.decodes, work.context_tokens = count, count * context

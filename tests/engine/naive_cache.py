@@ -198,7 +198,7 @@ class CachingEngine(Engine):
 
 
 def simulate_naive_sent(cost, sent, *, concurrency=0, warm=0, caching=True, **rules) -> NaiveResult:
-    """Return the run of requests with sessions or chains on one engine, with a prefix cache or without one."""
+    """Return the run of requests with sessions or chains on one engine, with a prefix cache or without."""
     columns = (column.tolist() for column in (sent.arrival_s, sent.prompt_tokens, sent.output_tokens))
     requests = [Request(i, *row) for i, row in enumerate(zip(*columns, strict=True))]
     rules = {**rules, "warm": warm, "last": len(requests) - 1}

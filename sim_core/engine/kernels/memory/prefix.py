@@ -31,6 +31,12 @@ def is_own(rules, r):
     return rules.swap and r.preemptions > 0
 
 
+@inlined
+def fixed_blocks(rules, prompt):
+    """Return the blocks of a prompt that are in the cache where the same share of every prompt is."""
+    return int(rules.hit_frac * (prompt - 1)) // rules.block_tokens
+
+
 @inner
 def look_up(s, arrays, rules, i, free_blocks):
     """Enter which blocks of a waiting request the cache holds, where so many blocks are free."""
@@ -40,7 +46,7 @@ def look_up(s, arrays, rules, i, free_blocks):
     if r.computed > 0:
         return
     if rules.caching == FIXED_SHARE:
-        s.idle = int(rules.hit_frac * (r.prompt - 1)) // rules.block_tokens
+        s.idle = fixed_blocks(rules, r.prompt)
         return
     settle(s, arrays, rules, free_blocks)
     reach = (target_of(r) - 1) // rules.block_tokens
