@@ -423,6 +423,24 @@ def test_own_points_of_a_part_that_was_never_fitted_count() -> None:
     assert low <= np.interp(0.1 * (len(slow) + 1) - 1, range(len(slow)), slow) * 1.001
 
 
+@pytest.mark.parametrize("count", [3, 5, 8])
+@pytest.mark.parametrize("kind", ["standard_normal", "laplace"])
+def test_a_band_of_few_ratios_holds_what_it_claims(count: int, kind: str) -> None:
+    """Oracle: drawn logarithms: the next one lies inside in four cases of five, of tails twice as heavy too.
+
+    By their ranks alone five would hold two in three.
+    """
+    logs = getattr(np.random.default_rng(5), kind)(size=(1500, count + 1))
+    found = [bands.ranked(np.exp(row[:-1]).tolist()) for row in logs]
+    held = [band.low <= math.exp(row[-1]) <= band.high for band, row in zip(found, logs, strict=True)]
+    assert 0.77 <= np.mean(held) <= 0.87
+
+
+def test_one_ratio_says_nothing_of_the_next() -> None:
+    """Oracle: there is no spread."""
+    assert bands.ranked([1.3]) == NO_BAND == bands.ranked([math.nan, 2.0])
+
+
 def test_a_bound_and_an_own_measurement_have_no_band() -> None:
     """Oracle: the rule."""
     assert trust.trust(Scenario(calibration="datasheet")).tpot_band == NO_BAND
