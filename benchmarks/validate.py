@@ -9,12 +9,13 @@
 
 The folder holds `measured_serving.csv` and `mlperf_llm_results.csv`; everything is written to `presets`. What
 a row needs to be used, and how rows are chosen, is said in `usable` and `choose`. Only constants of the host
-are fitted: `--fit` takes seconds, `--folds` two minutes. After every change of the cost model, of a table in
-`presets/kernels`, of a bound or of the assumptions in `sim_core.evidence.predicted`, repeat `--folds --fit
---blind`. A fold knows nothing of the constants in `typical.toml`, only their bounds; but the lags of first
-tokens in `presets/engines` were found on all rows, so TTFT is not blind to them. After `--fit` alone,
-`--blind` is enough. The bands follow from `blind.csv` by themselves: `--folds --blind` renews them, and
-prints how many campaigns left out they hold.
+are fitted, and the lags of first tokens found (`benchmarks.lags`): `--fit` takes seconds, `--folds` two
+minutes. After every change of the cost model, of a table in `presets/kernels`, of a bound or of the
+assumptions in `sim_core.evidence.assumed`, repeat `--folds --fit --blind`. A fold knows nothing of the
+constants in `typical.toml`, only their bounds, and nothing of the lags in `presets/engines`: it finds its
+own. `--fit` prints the lags of all rows, which `presets/engines` hold. After `--fit` alone, `--blind` is
+enough. The bands follow from `blind.csv` by themselves: `--folds --blind` renews them, and prints how many
+campaigns left out they hold.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ import pandas as pd
 
 from benchmarks.choice import about_of, choose, csv_of, evenly
 from benchmarks.fingerprint import fingerprint
+from benchmarks.lags import engines_with, find_lags, lag_lines
 from benchmarks.scores import before_lines, coverage_lines, rank, scores, text_of
 from benchmarks.tables import usable
 from sim_core import catalogue
@@ -89,19 +91,20 @@ def fit(bench: Bench, evaluations: int) -> dict[str, float]:
     Every constant is global and bounded to its physical range; nothing is fitted per row, model, device or
     engine. The robust loss (soft L1 of log errors) keeps odd runs from pulling; TTFT weighs less, because it
     holds the history of a run: where all lengths are equal, requests march in waves. Every fit starts in the
-    middle of the bounds, so a fit that leaves rows out knows nothing of them. Of each campaign at most
-    `MOST_FITTED` rows are taken, evenly.
+    middle of the bounds, with the lags of first tokens that belong there, so a fit that leaves rows out knows
+    nothing of them. Of each campaign at most `MOST_FITTED` rows are taken, evenly.
     """
     from scipy.optimize import least_squares
 
     bench = bench.part(_thinned(bench.points))
     bounds, seen = calibration("typical"), evidence_errors.measured(bench.points)
+    start = np.full(len(free_names(bounds)), 0.5)
+    engines = engines_with(find_lags(bench, with_position(bounds, start).base))
 
     def residuals(position: np.ndarray) -> np.ndarray:
-        error = np.log(predict(bench, with_position(bounds, position).base) / seen)
+        error = np.log(predict(bench, with_position(bounds, position).base, engines=engines) / seen)
         return np.concatenate([error[:, 1] / TPOT_SCALE, error[:, 0] / TTFT_SCALE])
 
-    start = np.full(len(free_names(bounds)), 0.5)
     found = least_squares(residuals, start, bounds=(0.0, 1.0), loss="soft_l1", diff_step=0.02,
                           max_nfev=evaluations, xtol=1e-4, ftol=1e-4)  # fmt: skip
     fitted = with_position(bounds, found.x).constants
@@ -122,6 +125,7 @@ def write_typical(one: Sequence[PublishedPoint], left_out: dict[str, int]) -> No
     points = [point for point in one if point.fitted]
     bench = bench_of(points)
     values = fit(bench, EVALUATIONS)
+    print("\n".join(lag_lines(find_lags(bench, base_of(values)))))
     chosen = calibration("typical")
     constants = tuple(
         dataclasses.replace(item, value=values.get(item.name, item.value)) for item in chosen.constants
@@ -149,7 +153,7 @@ def typical_errors(
         unseen = np.full((len(bench.points), 3), np.nan)
         for name, fold in folds[kind].items():
             inside = np.array([group == name for group in groups])
-            unseen[inside] = predict(bench.part(inside), base_of(fold["constants"]))
+            unseen[inside] = predict_unseen(bench.part(inside), fold)
         overall[f"one {kind} left out"] = _scores(bench.points, unseen)
     ideal = predict(bench, calibration("datasheet").base, smooth=False)
     overall["datasheet calibration"] = _scores(bench.points, ideal)
@@ -268,9 +272,10 @@ def write_folds(points: Sequence[PublishedPoint]) -> None:
 
 def _fold(bench: Bench, inside: np.ndarray, title: str) -> list[str]:
     """Return a fit that has not seen some rows, and its errors on them, as lines of TOML."""
-    values = fit(bench.part(~inside), EVALUATIONS)
-    part = bench.part(inside)
-    ratio = evidence_errors.ratios(part.points, predict(part, base_of(values)))
+    others, part = bench.part(~inside), bench.part(inside)
+    values = fit(others, EVALUATIONS)
+    fold = {"constants": values, "lags": find_lags(others, base_of(values))}
+    ratio = evidence_errors.ratios(part.points, predict_unseen(part, fold))
     medians = {
         f"{metric}_pct": round(evidence_errors.errors(ratio[:, index]).median_pct, 1)
         for index, metric in enumerate(METRICS)
@@ -278,7 +283,13 @@ def _fold(bench: Bench, inside: np.ndarray, title: str) -> list[str]:
     print(title, int(inside.sum()), medians, flush=True)
     lines = ["", f"[{title}]", f"rows = {int(inside.sum())}"]
     lines += [f"{key} = {value}" for key, value in medians.items()]
-    return lines + [f"constants.{key} = {value:.15g}" for key, value in values.items()]
+    lines += [f"constants.{key} = {value:.15g}" for key, value in values.items()]
+    return lines + lag_lines(fold["lags"])
+
+
+def predict_unseen(bench: Bench, fold: dict[str, Any]) -> np.ndarray:
+    """Return predictions by the constants and the lags of a fold, that has not seen the points."""
+    return predict(bench, base_of(fold["constants"]), engines=engines_with(fold["lags"]))
 
 
 def blind_rows() -> list[dict[str, Any]]:
@@ -295,7 +306,7 @@ def blind_rows() -> list[dict[str, Any]]:
         for name, fold in folds[kind].items():
             chosen = [point for point in fitted if getattr(point, kind) == name]
             if chosen:  # the project's table may hold none of them
-                found = predict(bench_of(chosen), base_of(fold["constants"]))
+                found = predict_unseen(bench_of(chosen), fold)
                 rows += _blind(chosen, kind, evidence_errors.ratios(chosen, found))
     rest = [point for point in points if point not in set(fitted)]
     for unseen, pools in (("all", "one"), ("pools", "split")):
@@ -331,7 +342,7 @@ def error_tables(one: Sequence[PublishedPoint]) -> str:
         predicted = np.full((len(fitted), 3), np.nan)
         for name, fold in folds.get(kind, {}).items():
             inside = np.array([getattr(point, kind) == name for point in fitted])
-            predicted[inside] = predict(bench.part(inside), base_of(fold["constants"]))
+            predicted[inside] = predict_unseen(bench.part(inside), fold)
         if kind == "none":
             predicted = predict(bench, calibration("typical").base)
         lines += _error_lines(fitted, predicted, kind)

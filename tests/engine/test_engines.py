@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from sim_core import load_scenario
 from sim_core.engine.run import run
@@ -109,12 +110,15 @@ def test_first_tokens_are_seen_late():
     np.testing.assert_array_equal(late.finished_s, plain.finished_s)
     np.testing.assert_allclose(late.first_token_s, plain.first_token_s + np.minimum(rest, 14) * pace_s)
     assert (rest < 14).any()
-    named = run(
-        load_scenario(query, engine="tensorrt-llm", stream_interval_steps=5)
-    )  # sends the first at once
-    bare = run(load_scenario(query, engine="tensorrt-llm", first_token_lag_steps=0.0))
-    pace_s = (bare.finished_s - bare.first_token_s) / np.maximum(rest, 1)
-    np.testing.assert_allclose(named.first_token_s, bare.first_token_s + np.minimum(rest, 10) * pace_s)
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang", "tensorrt-llm"])
+def test_the_first_token_waits_for_no_streaming_interval(engine: str) -> None:
+    """Oracle: the engines' sources: of an interval n SGLang sends token 1, n + 1, ...; vLLM and TensorRT-LLM
+    send the first one whatever the interval is. So it is as late as without one, and ends stay."""
+    query = "model=deepseek-r1&accelerator=h200&tensor_parallel=8&weight_dtype=native&requests=40"
+    every, bare = (run(load_scenario(query, engine=engine, stream_interval_steps=n)) for n in (30, 1))
+    np.testing.assert_array_equal(every.first_token_s, bare.first_token_s)
 
 
 def test_a_first_token_is_not_seen_after_the_last():
