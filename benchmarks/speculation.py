@@ -21,25 +21,25 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
-from sim_core.catalogue.acceptance import acceptance_length
-from sim_core.questions.speculation import chance, geometric_length
 
 from benchmarks.pairs import PAIRS, Pair, read_pairs
 from benchmarks.runs import RUNS, Run, read_runs
 from sim_core import catalogue
+from sim_core.catalogue.acceptance import acceptance_length
 from sim_core.catalogue.calibrations import write_constants
 from sim_core.engine.run import run
 from sim_core.evidence import errors as evidence_errors
 from sim_core.evidence.assumed import at_once, scenario_of
 from sim_core.evidence.published import FOLDER, PublishedPoint
 from sim_core.fields.errors import ScenarioError
+from sim_core.questions.speculation import chance, geometric_length
 
 # SemiAnalysisAI/InferenceX, benchmarks/single_node/fixed_seq_len/dsr1_*_mtp.sh: `--speculative-num-steps`
 # (SGLang), `--num-speculative-tokens` (ATOM), MTP (TensorRT-LLM).
 RECIPE_DRAFTS = MappingProxyType({"SGLang": 2, "ATOM": 3, "TensorRT-LLM": 3})
 AMD_DRAFTS = 3
-# SemiAnalysisAI/InferenceX, pull request 649: random prompts in the chat template make about 2.50 tokens a step
-# with three drafts, as MT-Bench does; without the template 3.55.
+# SemiAnalysisAI/InferenceX, pull request 649: random prompts in the chat template make about 2.50 tokens a
+# step with three drafts, as MT-Bench does; without the template 3.55.
 RANDOM_PROMPTS = (3, 2.50)
 
 
@@ -277,3 +277,28 @@ def _pair_scores(pairs: Sequence[Pair], left_out: Counter[str]) -> dict[str, Any
             "same_sign": _known(100 * sign),
         }
     return tables
+
+
+# --- in words ---------------------------------------------------------------------------------------
+
+
+def speculation_lines(found: Mapping[str, Any]) -> list[str]:
+    """Return the scores as a table to read."""
+    head = f"{'n':>6}{'median %':>10}{'p90 %':>9}{'bias %':>9}{'constant %':>12}"
+    lines = [f"{'TPOT with speculation':<28}{head}"]
+    tables = {"all": found, **found["groups"]}
+    lines += [_line(name, table["tpot"] | {"constant": table["constant"]}) for name, table in tables.items()]
+    lines += ["", f"{'speed-up by speculation':<28}{head}"]
+    lines += [_line(name, table) for name, table in found["pairs"].items()]
+    out = found["left_out"]
+    lines += ["", f"{sum(out.values())} rows about speculation left out:"]
+    return lines + [
+        f"{count:>6}  {reason}" for reason, count in sorted(out.items(), key=lambda item: -item[1])
+    ]
+
+
+def _line(name: str, table: Mapping[str, Any]) -> str:
+    widths = {"median": 10, "p90": 9, "bias": 9, "constant": 12}
+    cells = ("-" if table[key] is None else f"{table[key]:.4g}" for key in widths)
+    filled = "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths.values(), strict=True))
+    return f"{name:<28}{table['n']:>6}{filled}"
