@@ -19,6 +19,7 @@ from sim_core.engine.kernels.records import (
     Rules,
 )
 from sim_core.price.priced import Priced
+from sim_core.price.speculation import speculation_of
 from sim_core.scenario.scenario import Scenario, admission_of
 from sim_core.traffic.requests import Requests
 
@@ -53,6 +54,8 @@ class RunRules:
         Most tokens of one prompt in a step of `chunked`, 0 for no limit.
     max_running, token_budget, kv_blocks, kv_block_tokens : int
         Limits of one engine.
+    draft_slots : int
+        Tokens of the KV cache that a running request holds beyond its own, for drafts.
     concurrency : int
         Clients of a closed loop, or 0 for an open one.
     turnaround_s, batch_wait_s : float
@@ -74,6 +77,7 @@ class RunRules:
     token_budget: int
     kv_blocks: int
     kv_block_tokens: int
+    draft_slots: int = 0
     long_prefill_token_threshold: int = 0
     preemption: str = "recompute"
     concurrency: int = 0
@@ -102,6 +106,7 @@ class RunRules:
             long_prompt_tokens=int(self.long_prefill_token_threshold),
             kv_blocks=int(self.kv_blocks),
             block_tokens=int(self.kv_block_tokens),
+            draft_slots=int(self.draft_slots),
             swap=self.preemption == "swap",
             turnaround_s=float(self.turnaround_s),
             batch_wait_s=float(self.batch_wait_s),
@@ -146,6 +151,7 @@ def rules_of(priced: Priced, sent: Requests, itl_max: bool = False, log: bool = 
         **stated(scenario),
         kv_blocks=price.kv_blocks,
         kv_block_tokens=price.kv_block_tokens,
+        draft_slots=draft_slots(scenario),
         concurrency=scenario.concurrency if closed else 0,
         turnaround_s=price.request_before_s + price.request_after_s,
         batch_wait_s=scenario.batch_wait_ms / 1e3,
@@ -156,6 +162,12 @@ def rules_of(priced: Priced, sent: Requests, itl_max: bool = False, log: bool = 
         itl_max=itl_max,
         log=log,
     )
+
+
+def draft_slots(scenario: Scenario) -> int:
+    """Return the KV slots that a decode of a scenario holds beyond its tokens, for drafts."""
+    speculation = speculation_of(scenario)
+    return speculation.slots if speculation else 0
 
 
 def split_rules_of(priced: Priced, sent: Requests, itl_max: bool = False) -> SplitRules:

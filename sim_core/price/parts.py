@@ -110,9 +110,13 @@ def expert_load(work: Work, imbalance_frac: float, tokens: np.ndarray) -> tuple[
     return load, -np.expm1(load * work.expert_miss_log)
 
 
-def row_parts(terms: Terms, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the time by part [s] of what depends on the sampled rows of a step; `rows` must be positive."""
+def row_parts(terms: Terms, rows: np.ndarray, drafts: Amount = 0) -> dict[str, np.ndarray]:
+    """Return the time by part [s] of what depends on the sequences that a step samples; at least one.
+
+    Those with drafts sample a row for each, and one more; the host is kept by a sequence once.
+    """
     work, kernels, constants, smooth = terms
+    sequences, rows = rows, rows * (1 + drafts)
     compute, read = slower(
         work.head_compute_s * (rows + kernels.bf16.fill_tokens) / kernels.bf16.peak_frac,
         work.head_read_s / kernels.bf16.read_frac,
@@ -124,7 +128,7 @@ def row_parts(terms: Terms, rows: np.ndarray) -> dict[str, np.ndarray]:
         "compute": compute,
         "communication": np.where(work.collectives > 0, latency_s, 0.0)
         + work.head_link_s * rows / kernels.all_reduce.link_frac,
-        "fixed": constants.sequence_s * rows,
+        "fixed": constants.sequence_s * sequences,
     }
 
 
@@ -147,8 +151,11 @@ class Rates(NamedTuple, Generic[Entry]):
     swapped_tokens: Entry
 
 
-def rate_parts(terms: Terms) -> Rates[dict[str, Amount]]:
-    """Return for each linear term its seconds per unit, split by part (a dictionary each)."""
+def rate_parts(terms: Terms, drafts: int = 0) -> Rates[dict[str, Amount]]:
+    """Return for each linear term its seconds per unit, split by part (a dictionary each).
+
+    Drafts are verified over a context that is read once.
+    """
     work, kernels, constants, _ = terms
     extra_compute = work.dense_compute_s / kernels.dense.peak_frac
     extra_compute = extra_compute + work.expert_compute_s / kernels.experts.peak_frac
@@ -158,8 +165,8 @@ def rate_parts(terms: Terms) -> Rates[dict[str, Amount]]:
             "compute": extra_compute + _activation_s(terms),
             "communication": work.link_s / kernels.all_reduce.link_frac,
         },
-        context_tokens=_decode_parts(terms, work.context_compute_s, work.context_read_s),
-        window_tokens=_decode_parts(terms, work.window_compute_s, work.window_read_s),
+        context_tokens=_decode_parts(terms, work.context_compute_s * (1 + drafts), work.context_read_s),
+        window_tokens=_decode_parts(terms, work.window_compute_s * (1 + drafts), work.window_read_s),
         prefill_pairs={"compute": work.pair_compute_s / prefill},
         window_pairs={"compute": work.window_pair_compute_s / prefill},
         prefill_requests={"fixed": constants.prefill_request_s + work.layers * constants.prefill_layer_s},

@@ -65,10 +65,12 @@ from sim_core.catalogue.models import Model
 from sim_core.price.kernels import kernels_of
 from sim_core.price.memory import Engine, engine_of, kv_blocks
 from sim_core.price.parts import PARTS, Rates, Terms, rate_parts, row_parts, terms, token_parts, with_switch
-from sim_core.price.step_cost import StepCost
+from sim_core.price.speculation import Speculation, paces_of, speculation_of
+from sim_core.price.step_cost import PLAIN_PACE, StepCost
 from sim_core.price.work import Layout, Work, layout_of, work
 from sim_core.scenario.profiles import EngineProfile, parse_profile
 from sim_core.scenario.scenario import Scenario, accelerator_of, calibration_of, model_of
+from sim_core.scenario.speculation_keys import MOST_DRAFTS
 
 MEASURED = ("measured",)
 NEEDS = ("compute", "memory")
@@ -170,6 +172,7 @@ def price_of(scenario: Scenario, profile: EngineProfile | None = None, method: M
         layout_of(scenario),
         engine_of(scenario),
         method or method_of(scenario),
+        speculation_of(scenario),
     )
 
 
@@ -201,19 +204,28 @@ def _table_tokens(engine: Engine) -> int:
 
 
 @lru_cache(maxsize=256)
-def _price(model: Model, accelerator: Accelerator, layout: Layout, engine: Engine, method: Method) -> Price:
+def _price(
+    model: Model,
+    accelerator: Accelerator,
+    layout: Layout,
+    engine: Engine,
+    method: Method,
+    speculation: Speculation | None,
+) -> Price:
     tables = _tables(model, accelerator, layout, _table_tokens(engine), method)
     rated = tables.terms._replace(constants=with_switch(method.constants, engine.prefill_switch_ms))
     blocks = kv_blocks(model, accelerator, layout, engine)
-    row_parts_s, row_needs_s = _row_tables(tables.terms, engine.max_batch)
-    rate_parts_s = by_heading(PARTS, rate_parts(rated))
+    row_parts_s, row_needs_s = _row_tables(tables.terms, engine.max_batch, speculation)
+    drafts = speculation.levels[0].drafts if speculation else 0
+    rate_parts_s = by_heading(PARTS, rate_parts(rated, drafts))
+    paces = paces_of(speculation, engine.max_batch, context_scales(rated, speculation))
     ledger = Ledger(PARTS, tables.token_parts_s, row_parts_s, rate_parts_s)
     needs = Ledger(NEEDS, tables.token_needs_s, row_needs_s, tables.rate_needs_s)
     return Price(
-        step=_ledger_cost(ledger, tables.token_s, model.window_tokens if model.window_layers else 0),
+        step=_ledger_cost(ledger, tables.token_s, model.window_tokens if model.window_layers else 0, paces),
         kv_blocks=blocks,
         kv_block_tokens=engine.kv_block_tokens,
-        request_limit_tokens=min(blocks * engine.kv_block_tokens, model.max_position),
+        request_limit_tokens=_limit_tokens(blocks * engine.kv_block_tokens, model, speculation),
         request_before_s=method.constants.request_before_s,
         request_after_s=method.constants.request_after_s,
         accelerators=layout.tensor_parallel * engine.replicas,
@@ -223,7 +235,18 @@ def _price(model: Model, accelerator: Accelerator, layout: Layout, engine: Engin
     )
 
 
-def step_cost(token_s: np.ndarray, row_s: np.ndarray, rates: Rates[float], window_tokens: int) -> StepCost:
+def _limit_tokens(kv_tokens: int, model: Model, speculation: Speculation | None) -> int:
+    """Return the longest prompt plus answer that fits a KV cache and the context window."""
+    return min(kv_tokens - (speculation.margin_tokens if speculation else 0), model.max_position)
+
+
+def step_cost(
+    token_s: np.ndarray,
+    row_s: np.ndarray,
+    rates: Rates[float],
+    window_tokens: int,
+    paces: np.ndarray = PLAIN_PACE,
+) -> StepCost:
     """Return the kernel's price list: tables over tokens and rows [s], and seconds per unit of each rate."""
     return StepCost(
         token_s=token_s,
@@ -236,13 +259,16 @@ def step_cost(token_s: np.ndarray, row_s: np.ndarray, rates: Rates[float], windo
         window_pair_s=rates.window_pairs,
         prefill_request_s=rates.prefill_requests,
         swap_token_s=rates.swapped_tokens,
+        paces=paces,
     )
 
 
-def _ledger_cost(ledger: Ledger, token_s: np.ndarray, window_tokens: int) -> StepCost:
+def _ledger_cost(
+    ledger: Ledger, token_s: np.ndarray, window_tokens: int, paces: np.ndarray = PLAIN_PACE
+) -> StepCost:
     """Return the price list whose figures are the sums of a ledger's headings."""
     rates = Rates(*(float(value) for value in ledger.rate_s.sum(axis=0)))
-    return step_cost(token_s, np.ascontiguousarray(ledger.row_s.sum(axis=0)), rates, window_tokens)
+    return step_cost(token_s, np.ascontiguousarray(ledger.row_s.sum(axis=0)), rates, window_tokens, paces)
 
 
 def slowed(found: Price, factor: float) -> Price:
@@ -250,7 +276,8 @@ def slowed(found: Price, factor: float) -> Price:
     own = found.ledger
     ledger = Ledger(own.headings, factor * own.token_s, factor * own.row_s, factor * own.rate_s)
     rates = Rates(*(float(value) for value in ledger.rate_s.sum(axis=0)))
-    step = step_cost(found.step.token_s * factor, found.step.row_s * factor, rates, found.step.window_tokens)
+    own_s = found.step.token_s * factor, found.step.row_s * factor
+    step = step_cost(*own_s, rates, found.step.window_tokens, found.step.paces)
     return dataclasses.replace(found, step=step, ledger=ledger)
 
 
@@ -284,14 +311,17 @@ def _tables(model: Model, accelerator: Accelerator, layout: Layout, length: int,
     )
 
 
-def _row_tables(priced_from: Terms, max_batch: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return time by part, and needed time, over sampled rows 0..max_batch [s]."""
+def _row_tables(
+    priced_from: Terms, max_batch: int, speculation: Speculation | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return time by part, and needed time, over sampled sequences 0..max_batch [s]."""
     load, rows = priced_from.work, np.arange(1, max_batch + 1, dtype=float)
+    drafts = speculation.drafts_at(rows) if speculation else 0
     parts_s = np.zeros((len(PARTS), max_batch + 1))
-    for part, seconds in row_parts(priced_from, rows).items():
+    for part, seconds in row_parts(priced_from, rows, drafts).items():
         parts_s[PARTS.index(part), 1:] = seconds
     needs_s = np.zeros((len(NEEDS), max_batch + 1))
-    needs_s[0, 1:] = load.head_compute_s * rows
+    needs_s[0, 1:] = load.head_compute_s * rows * (1 + drafts)
     needs_s[1, 1:] = load.head_read_s
     return parts_s, needs_s
 
@@ -307,6 +337,22 @@ def _rate_needs(load: Work) -> Rates[dict[str, Amount]]:
         prefill_requests={},
         swapped_tokens={},
     )
+
+
+def context_scales(priced_from: Terms, speculation: Speculation | None) -> dict[int, float]:
+    """Return by drafts how many times as much a context costs to read as with those of the fewest decodes."""
+    if not speculation:
+        return {}
+    drafts = {level.drafts for level in speculation.levels}
+    costs = {count: _context_s(priced_from, count) for count in drafts}
+    first = costs[speculation.levels[0].drafts]
+    return {count: cost / first if first else 1.0 for count, cost in costs.items()}
+
+
+def _context_s(priced_from: Terms, drafts: int) -> float:
+    """Return what a token of context costs a decode with so many drafts, in layers of either kind. [s]"""
+    rates = rate_parts(priced_from, drafts)
+    return float(sum(sum(part.values()) for part in (rates.context_tokens, rates.window_tokens)))
 
 
 def by_heading(headings: tuple[str, ...], rates: Rates[dict[str, Amount]]) -> np.ndarray:
@@ -330,14 +376,16 @@ def _measured_price(scenario: Scenario, profile: EngineProfile) -> Price:
     prompt_ms = profile.prefill_request_ms if switch_ms is None else switch_ms
     rates = Rates(slope_s, context_s, 0.0, pair_s, 0.0, prompt_ms * 1e-3, 0.0)
     ledger = Ledger(MEASURED, token_s[None, :], np.zeros((1, scenario.max_batch + 1)), np.array([rates]))
+    speculation = speculation_of(scenario)
+    paces = paces_of(speculation, scenario.max_batch, dict.fromkeys(range(MOST_DRAFTS + 1), 1.0))
     block_tokens = profile.kv_block_tokens or scenario.kv_block_tokens
     bare = scenario.replace(kv_block_tokens=block_tokens, step_profile="")
     blocks = profile.kv_blocks or price_of(bare).kv_blocks
     return Price(
-        step=_ledger_cost(ledger, token_s, 0),
+        step=_ledger_cost(ledger, token_s, 0, paces),
         kv_blocks=int(blocks),
         kv_block_tokens=int(block_tokens),
-        request_limit_tokens=min(int(blocks * block_tokens), model_of(scenario).max_position),
+        request_limit_tokens=_limit_tokens(int(blocks * block_tokens), model_of(scenario), speculation),
         request_before_s=profile.request_before_ms * 1e-3,
         request_after_s=profile.request_after_ms * 1e-3,
         accelerators=scenario.accelerators,

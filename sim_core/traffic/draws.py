@@ -22,6 +22,7 @@ from sim_core.traffic.requests import Requests, listed
 
 CACHED_REQUESTS = 65_536
 GAPS, CLASSES, PROMPTS, OUTPUTS, KINDS = range(5)
+ACCEPTED = 16
 
 
 def requests_sent(scenario: Scenario, trace: Requests | None = None) -> Requests:
@@ -165,6 +166,11 @@ def unit_arrivals(seed: int, requests: int, cv: float) -> np.ndarray:
 def unit_uniforms(seed: int, requests: int) -> np.ndarray:
     """Return uniform numbers between 0 and 1, read-only, that no other draw uses."""
     return _unit(KINDS, seed, requests)
+
+
+def unit_normals(seed: int, requests: int) -> np.ndarray:
+    """Return standard normals, read-only, that no other draw uses: whose drafts are accepted."""
+    return _unit(ACCEPTED, seed, requests)
 
 
 def _unit(stream: int, seed: int, requests: int, cv: float = 1.0) -> np.ndarray:

@@ -26,6 +26,8 @@ class Requests:
         What was changed while they were read.
     timed : bool
         Whether the arrival times are the requests' own; a list of lengths has none.
+    clock_tokens : ndarray of float64, shape (n,), optional
+        What the engine's token clock counts of each answer after its first token; by default, its tokens.
     """
 
     arrival_s: np.ndarray
@@ -34,6 +36,7 @@ class Requests:
     name: str = ""
     notes: tuple[str, ...] = ()
     timed: bool = True
+    clock_tokens: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.arrival_s)
@@ -44,7 +47,10 @@ class Requests:
 
     def take(self, rows: slice | np.ndarray) -> Requests:
         """Return some of the requests: a slice, a mask or their numbers, in that order."""
-        return dataclasses.replace(self, **{name: getattr(self, name)[rows] for name in COLUMNS})
+        columns = {name: getattr(self, name)[rows] for name in COLUMNS}
+        if self.clock_tokens is not None:
+            columns["clock_tokens"] = self.clock_tokens[rows]
+        return dataclasses.replace(self, **columns)
 
     def arriving_at(self, arrival_s: np.ndarray) -> Requests:
         """Return the same requests at other times [s]."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from sim_core.engine.compiling import inlined, inner
 from sim_core.engine.kernels.blocks import has_room
-from sim_core.engine.kernels.queue import target_of
 from sim_core.engine.kernels.records import CHUNKED, NOBODY
 
 
@@ -51,7 +52,7 @@ def report_blocked(s, arrays, rules, duration_s):
     if s.running >= rules.max_running:
         s.batch_blocked_s += waited_s
         return
-    chunk = target_of(r) - r.computed
+    chunk = np.int64(r.target - r.computed)
     if rules.policy == CHUNKED:
         chunk = min(chunk, rules.token_budget)
     if s.shortage == 1 or not has_room(s, arrays, rules, r, chunk, s.free_blocks):
@@ -59,7 +60,7 @@ def report_blocked(s, arrays, rules, duration_s):
 
 
 @inner
-def log_steps(s, arrays, rules, steps, decodes, duration_s, growth_s):
+def log_steps(s, arrays, rules, steps, decodes, drafted, duration_s, growth_s):
     """Append one row to the step log if it has room; count it in any case.
 
     The contexts are those of the first step, the KV blocks those of the last.
@@ -71,11 +72,12 @@ def log_steps(s, arrays, rules, steps, decodes, duration_s, growth_s):
         row.growth_s = growth_s
         row.count = steps
         row.decodes = decodes
-        row.prefill_tokens = s.tokens - decodes
+        row.drafts = drafted
+        row.prefill_tokens = s.tokens - drafted - decodes
         row.prompts = s.prompts
         row.running = s.running
         row.kv_blocks_used = rules.kv_blocks - s.free_blocks
-        row.context_tokens = s.step_context
+        row.context_tokens = np.int64(s.step_context)
         row.admitted = s.newest + 1
         row.swapped_tokens = s.swapped
     s.log_rows += 1
