@@ -25,6 +25,7 @@ FIELDS = {
     "moe": "moe_first_token_lag_steps",
     "mla": "latent_first_token_lag_steps",
 }
+SPLIT_FIELD = "split_latent_first_token_lag_steps"
 TRIED_STEPS = np.arange(0.0, 60.5, 0.5)
 FEWEST_ROWS = 10
 
@@ -33,7 +34,7 @@ Lags = Mapping[str, Mapping[str, float]]  # by engine and field
 
 def engines_with(lags: Lags) -> dict[str, ServingEngine]:
     """Return the engines of the catalogue with other lags; those that are not told are 0."""
-    none = dict.fromkeys(FIELDS.values(), 0.0)
+    none = dict.fromkeys((*FIELDS.values(), SPLIT_FIELD), 0.0)
     known = catalogue.engines().items()
     return {name: dataclasses.replace(engine, **(none | dict(lags.get(name, {})))) for name, engine in known}
 
@@ -51,6 +52,21 @@ def find_lags(bench: Bench, constants: Constants) -> dict[str, dict[str, float]]
         name: _by_field(_by_family(bench.points, predicted, drawn & _under(label, bench.points), shared))
         for label, name in ENGINES.items()
     }
+
+
+def find_split_lags(points: Sequence[PublishedPoint], predicted: np.ndarray) -> dict[str, dict[str, float]]:
+    """Return the lags of least error in TTFT of latent attention on two pools, predicted without any lag.
+
+    An engine without enough rows takes the lag of all.
+    """
+    latent = np.array([point.family == "mla" for point in points], bool)
+    found = {"": latent} | {label: latent & _under(label, points) for label in ENGINES}
+    lags = {
+        label: least_error([p for p, ok in zip(points, same, strict=True) if ok], predicted[same])
+        for label, same in found.items()
+    }
+    enough = {label for label, same in found.items() if same.sum() >= FEWEST_ROWS}
+    return {name: {SPLIT_FIELD: lags[label if label in enough else ""]} for label, name in ENGINES.items()}
 
 
 def _under(label: str, points: Sequence[PublishedPoint]) -> np.ndarray:

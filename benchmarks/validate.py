@@ -38,7 +38,7 @@ import pandas as pd
 
 from benchmarks.choice import about_of, choose, csv_of, evenly
 from benchmarks.fingerprint import fingerprint
-from benchmarks.lags import engines_with, find_lags, lag_lines
+from benchmarks.lags import engines_with, find_lags, find_split_lags, lag_lines
 from benchmarks.scores import before_lines, coverage_lines, rank, scores, text_of
 from benchmarks.tables import usable
 from sim_core import catalogue
@@ -46,7 +46,7 @@ from sim_core.catalogue.calibrations import CALIBRATIONS, Calibration, Constant,
 from sim_core.evidence import errors as evidence_errors
 from sim_core.evidence import published as measured
 from sim_core.evidence.errors import METRICS
-from sim_core.evidence.predicted import Bench, bench_of, predict
+from sim_core.evidence.predicted import Bench, bench_of, predict, predict_pools
 from sim_core.evidence.published import PublishedPoint, campaign
 
 FEWEST_HELD_OUT = 10
@@ -296,7 +296,8 @@ def blind_rows() -> list[dict[str, Any]]:
     """Return ratios predicted / measured of the table's points by constants that have not seen them.
 
     `unseen` is what was left out of the fit: the point's ``accelerator``, its ``model``, ``all`` of its
-    kind, or two ``pools``: rows that no fit has used are predicted with the final constants.
+    kind, or two ``pools``: rows that no fit has used are predicted with the final constants, those of two
+    pools with the lags of first tokens that other accelerators tell.
     """
     folds = tomllib.loads((measured.FOLDER / "folds.toml").read_text(encoding="utf-8"))
     points = measured.points()
@@ -309,10 +310,22 @@ def blind_rows() -> list[dict[str, Any]]:
                 found = predict_unseen(bench_of(chosen), fold)
                 rows += _blind(chosen, kind, evidence_errors.ratios(chosen, found))
     rest = [point for point in points if point not in set(fitted)]
-    for unseen, pools in (("all", "one"), ("pools", "split")):
-        chosen = [point for point in rest if point.pools == pools]
-        rows += _blind(chosen, unseen, evidence_errors.score(chosen).ratio)
-    return rows
+    alone = [point for point in rest if point.pools == "one"]
+    split = [point for point in rest if point.pools == "split"]
+    rows += _blind(alone, "all", evidence_errors.score(alone).ratio)
+    return rows + _blind(split, "pools", evidence_errors.ratios(split, _split_unseen(split)))
+
+
+def _split_unseen(points: Sequence[PublishedPoint]) -> np.ndarray:
+    """Return predictions of two pools with the lags of first tokens that other accelerators tell."""
+    bare, found = predict_pools(points, engines=engines_with({})), np.full((len(points), 3), np.nan)
+    for name in {point.accelerator for point in points}:
+        inside = np.array([point.accelerator == name for point in points])
+        others = [point for point, ok in zip(points, inside, strict=True) if not ok]
+        engines = engines_with(find_split_lags(others, bare[~inside]))
+        some = [point for point, ok in zip(points, inside, strict=True) if ok]
+        found[inside] = predict_pools(some, engines=engines)
+    return found
 
 
 def _blind(points: Sequence[PublishedPoint], unseen: str, ratio: np.ndarray) -> list[dict[str, Any]]:
@@ -438,6 +451,7 @@ def main(
         write_folds(one)
     if fitting:
         write_typical(one, left_out)
+        print("\n".join(lag_lines(find_split_lags(split, predict_pools(split, engines=engines_with({}))))))
         calibration.cache_clear()
     if blind:
         write_blind(one)

@@ -22,7 +22,8 @@ printed. Everything a source leaves open is assumed here, alike for all rows (`s
 - MLPerf entries do not state their layout: the fewest devices for a replica that leave room for 64
   requests.
 - Two pools: prompts wait in one queue for whole-prompt steps of up to 8,192 tokens, each prefill worker has a
-  KV link of 50 GB/s, and a decode worker takes as many requests as its memory holds.
+  KV link of 50 GB/s, and a decode worker takes as many requests at once as the run's recipe says, where it is
+  public (`presets/validation/recipes.csv`); more clients than that wait for it. Else its memory is the limit.
 
 Points of one pool are priced together, one table over tokens for each, with the simulator's own formulas and
 engine; those of two pools are run as any other scenario.
@@ -30,15 +31,16 @@ engine; those of two pools are run as any other scenario.
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from types import MappingProxyType
 
 import numpy as np
 
 from sim_core import catalogue
 from sim_core.catalogue.engines import ServingEngine
-from sim_core.evidence.published import LENGTHS, PublishedPoint, weight_dtype
+from sim_core.evidence.published import FOLDER, LENGTHS, PublishedPoint, weight_dtype
 from sim_core.price.memory import memory
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.draws import mean_lengths, requests_sent
@@ -151,6 +153,7 @@ def _with_pools(scenario: Scenario, point: PublishedPoint) -> Scenario:
     """Return a scenario on a point's two pools."""
     return scenario.replace(
         policy="disaggregated",
+        max_batch=recipe_batches().get(_recipe_of(point), scenario.max_batch),
         replicas=1,
         prefill_workers=point.prefill_workers,
         prefill_tensor_parallel=point.prefill_devices,
@@ -158,6 +161,33 @@ def _with_pools(scenario: Scenario, point: PublishedPoint) -> Scenario:
         decode_tensor_parallel=point.decode_devices,
         token_budget=TOKEN_BUDGET,
     )
+
+
+RECIPE = (
+    "engine", "accelerator", "precision", "prompt_tokens", "output_tokens", "prefill_workers",
+    "prefill_devices", "decode_workers", "decode_devices",
+)  # fmt: skip
+
+
+def _recipe_of(point: PublishedPoint) -> tuple[str, ...]:
+    return (*(str(getattr(point, name)) for name in RECIPE), str(point.clients))
+
+
+@cache
+def recipe_batches() -> Mapping[tuple[str, ...], int]:
+    """Return how many requests a decode worker takes at once (`max_batch_size`) by public recipes of runs.
+
+    References
+    ----------
+    SemiAnalysisAI/InferenceX, .github/configs/nvidia-master.yaml (commit 0004cf5, 2026): clients and workers
+    of each recipe; its name tells the batch. ishandhanani/srt-slurm, branch sa-submission-q1-2026, recipes/.
+    """
+    found = {}
+    with (FOLDER / "recipes.csv").open(encoding="utf-8", newline="") as lines:
+        for row in csv.DictReader(lines):
+            for clients in row["clients"].split():
+                found[(*(row[name] for name in RECIPE), clients)] = int(row["decode_batch"])
+    return MappingProxyType(found)
 
 
 def _request_count(point: PublishedPoint) -> int:

@@ -203,13 +203,23 @@ def _simulated(bench: Bench, place: int, step: StepCost, constants: Constants) -
     return 1e3 * ttft_s.mean(), tpot_ms, rate
 
 
-def predict_pools(points: Sequence[PublishedPoint], calibration: str = "typical") -> np.ndarray:
+def predict_pools(
+    points: Sequence[PublishedPoint],
+    calibration: str = "typical",
+    engines: Mapping[str, ServingEngine] | None = None,
+) -> np.ndarray:
     """Return the same as `predict` for points of two pools, each run as a scenario of its own."""
-    return np.array([_run_pools(point, calibration) for point in points], dtype=float).reshape(-1, 3)
+    return np.array([_run_pools(point, calibration, engines) for point in points], dtype=float).reshape(-1, 3)
 
 
-def _run_pools(point: PublishedPoint, calibration: str) -> tuple[float, float, float]:
+def _run_pools(
+    point: PublishedPoint, calibration: str, engines: Mapping[str, ServingEngine] | None
+) -> tuple[float, float, float]:
     scenario = scenario_of(point).replace(calibration=calibration)
+    if engines and scenario.engine:
+        model = model_of(scenario)
+        lag = engines[scenario.engine].lag_steps(model.is_moe, model.attention == "mla", is_split=True)
+        scenario = scenario.replace(first_token_lag_steps=lag)
     sent = at_once(point, scenario.requests)
     try:
         found = run(scenario, trace=sent)

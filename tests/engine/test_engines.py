@@ -127,3 +127,27 @@ def test_a_first_token_is_not_seen_after_the_last():
     engine = {"arrivals": "offline", "warmup_frac": 0.0, "max_batch": 7, "stream_interval_steps": 1000}
     late = run(load_scenario("", **keys, **engine))
     assert (late.first_token_s <= late.finished_s).all()
+
+
+def test_two_pools_answer_from_the_decode_pool() -> None:
+    """Oracle: by hand. A decode worker with one place, prompts as quick as they come: a request waits for the
+    answer before it, and its client sees no token until then; without an engine named, once its prompt is
+    done. What is made, and when it ends, is the same."""
+    query = "model=llama-3.1-8b&policy=disaggregated&decode_workers=1&max_batch=1&requests=6&arrivals=offline&warmup_frac=0"
+    query += "&prompt_tokens=100&prompt_cv=0&output_tokens=50&output_cv=0&accelerator=h100-sxm"
+    bare = run(load_scenario(query))
+    named = run(load_scenario(query, engine="vllm", policy="disaggregated", first_token_lag_steps=0.0))
+    np.testing.assert_array_equal(named.finished_s, bare.finished_s)
+    after_s = bare.first_token_s[0] - bare.engine.first_token_s[0]
+    np.testing.assert_allclose(named.first_token_s, named.split.joined_s + after_s)
+    order = np.argsort(named.finished_s)
+    assert (named.first_token_s[order][1:] >= named.finished_s[order][:-1] - 1e-9).all()
+    assert (bare.first_token_s <= named.first_token_s).all()
+    assert bare.first_token_s.max() < named.finished_s[order][0]
+
+
+def test_an_answer_of_one_token_joins_no_decodes() -> None:
+    """Oracle: it ends with its prompt, whoever answers."""
+    query = "model=llama-3.1-8b&policy=disaggregated&requests=5&output_tokens=1&output_cv=0&engine=vllm"
+    found = run(load_scenario(query))
+    np.testing.assert_array_equal(found.first_token_s, found.finished_s)

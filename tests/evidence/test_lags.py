@@ -7,11 +7,12 @@ import tomllib
 import numpy as np
 import pytest
 
-from benchmarks.lags import FIELDS, engines_with, find_lags, least_error
+from benchmarks.lags import FIELDS, SPLIT_FIELD, engines_with, find_lags, find_split_lags, least_error
 from benchmarks.validate import base_of, predict_unseen
 from sim_core import catalogue
 from sim_core.catalogue.calibrations import calibration
 from sim_core.evidence import published as measured
+from sim_core.evidence.assumed import recipe_batches, scenario_of
 from sim_core.evidence.predicted import Bench, bench_of, predict
 from sim_core.evidence.published import LENGTHS
 
@@ -68,3 +69,27 @@ def test_folds_have_lags_of_their_own() -> None:
     lags = {name: fold["lags"]["tensorrt-llm"][FIELDS["mla"]] for name, fold in folds.items()}
     held = catalogue.engine("tensorrt-llm").latent_first_token_lag_steps
     assert abs(lags["b200"] - held) > 1 and abs(lags["h200"] - held) <= 1
+
+
+def test_lags_of_two_pools_are_found_on_the_rows_given() -> None:
+    """Oracle: rows that are 7 steps of their TPOT later than predicted, and an engine without rows, which
+    takes the lag of all."""
+    split = [p for p in measured.points() if p.pools == "split" and p.engine == "TensorRT-LLM"]
+    latent = [point for point in split if point.family == "mla"]
+    predicted = np.column_stack(
+        [np.full(len(latent), 100.0), np.full(len(latent), 10.0), np.ones(len(latent))]
+    )
+    found = find_split_lags([point._replace(ttft_ms=170.0) for point in latent], predicted)
+    assert {name: lags[SPLIT_FIELD] for name, lags in found.items()} == dict.fromkeys(found, 7.0)
+
+
+def test_recipes_limit_decode_workers() -> None:
+    """Oracle: `ctx1_gen4_tep8_batch32`, four workers of 32 for 192 clients: a third of them wait."""
+    point = next(p for p in measured.points() if p.pools == "split" and p.engine == "TensorRT-LLM")
+    point = point._replace(
+        accelerator="gb200", precision="fp4", prompt_tokens=1024, output_tokens=1024, prefill_workers=1,
+        prefill_devices=4, decode_workers=4, decode_devices=8, clients=192,
+    )  # fmt: skip
+    assert scenario_of(point).max_batch == 32
+    assert scenario_of(point._replace(clients=193)).max_batch == 193
+    assert all(batch >= 1 for batch in recipe_batches().values())

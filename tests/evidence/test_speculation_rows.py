@@ -78,7 +78,7 @@ def test_a_run_that_cannot_be_used_is_counted(tmp_path: Path, change: dict[str, 
 
 
 def test_a_run_in_two_files_is_one(tmp_path: Path) -> None:
-    """Oracle: alike in all that was measured; another image, another TTFT or no speculation is another run."""
+    """Oracle: alike in all that was measured; another image, another TTFT or no speculation is another."""
     rows: list[dict[str, str]] = [{}, {"file": "history.json"}, {"ttft_ms_p50": "151"}, {"spec": "none"}]
     left_out: Counter[str] = Counter()
     found = read_runs(table(tmp_path / RUNS, RUN, *rows) / RUNS, left_out)
