@@ -133,7 +133,8 @@ def test_two_pools_answer_from_the_decode_pool() -> None:
     """Oracle: by hand. A decode worker with one place, prompts as quick as they come: a request waits for the
     answer before it, and its client sees no token until then; without an engine named, once its prompt is
     done. What is made, and when it ends, is the same."""
-    query = "model=llama-3.1-8b&policy=disaggregated&decode_workers=1&max_batch=1&requests=6&arrivals=offline&warmup_frac=0"
+    query = "model=llama-3.1-8b&policy=disaggregated&decode_workers=1&max_batch=1&requests=6"
+    query += "&arrivals=offline&warmup_frac=0"
     query += "&prompt_tokens=100&prompt_cv=0&output_tokens=50&output_cv=0&accelerator=h100-sxm"
     bare = run(load_scenario(query))
     named = run(load_scenario(query, engine="vllm", policy="disaggregated", first_token_lag_steps=0.0))
