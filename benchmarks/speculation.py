@@ -41,6 +41,9 @@ AMD_DRAFTS = 3
 # SemiAnalysisAI/InferenceX, pull request 649: random prompts in the chat template make about 2.50 tokens a
 # step with three drafts, as MT-Bench does; without the template 3.55.
 RANDOM_PROMPTS = (3, 2.50)
+DRAFTS = FOLDER / "drafts.toml"
+DRAFT_CONSTANTS = ("draft", "draft_sequence")  # in ms and us
+NO_HOST = MappingProxyType(dict.fromkeys(DRAFT_CONSTANTS, 0.0))
 
 
 class Predicted(NamedTuple):
@@ -89,13 +92,16 @@ class Simulated(NamedTuple):
     tok_per_s: float
 
 
-def simulated(point: PublishedPoint, **changes: Any) -> Simulated:
+def simulated(
+    point: PublishedPoint, own: Mapping[str, float] = MappingProxyType({}), **changes: Any
+) -> Simulated:
     """Return what a run is simulated to give, under constants that have not seen its accelerator.
 
-    NaN where its scenario is refused.
+    NaN where its scenario is refused. Constants of one's `own` stand in place of those.
     """
     try:
-        scenario = scenario_of(point).replace(constants=unseen_constants(point.accelerator), **changes)
+        constants = write_constants({**unseen_constants(point.accelerator), **own})
+        scenario = scenario_of(point).replace(constants=constants, **changes)
         sent = at_once(point, scenario.requests)
         found = run(scenario, trace=sent)
     except ScenarioError:
@@ -107,13 +113,21 @@ def simulated(point: PublishedPoint, **changes: Any) -> Simulated:
 
 
 @cache
-def unseen_constants(accelerator: str) -> str:
-    """Return the constants of the fit without an accelerator as a text; "" for one that was never fitted."""
-    folds = tomllib.loads((FOLDER / "folds.toml").read_text(encoding="utf-8"))["accelerator"]
-    return write_constants(folds[accelerator]["constants"]) if accelerator in folds else ""
+def unseen_constants(accelerator: str) -> Mapping[str, float]:
+    """Return the constants that rows of other accelerators tell; those of all for a part without rows.
+
+    They are the host's, from runs without speculation, and those of drafts.
+    """
+    folds, drafts = (
+        tomllib.loads(path.read_text(encoding="utf-8")) for path in (FOLDER / "folds.toml", DRAFTS)
+    )
+    fold = folds["accelerator"].get(accelerator, {"constants": {}})
+    return MappingProxyType(fold["constants"] | drafts["without"].get(accelerator, {}))
 
 
-def predicted(runs: Sequence[Run], left_out: Counter[str]) -> list[Predicted]:
+def predicted(
+    runs: Sequence[Run], left_out: Counter[str], own: Mapping[str, float] = MappingProxyType({})
+) -> list[Predicted]:
     """Return the runs with speculation as predicted; count those that cannot be."""
     found = []
     for point in (item.point for item in runs if item.method):
@@ -122,7 +136,7 @@ def predicted(runs: Sequence[Run], left_out: Counter[str]) -> list[Predicted]:
         if math.isnan(length):
             left_out["no recipe or publication says what is drafted or accepted"] += 1
             continue
-        fast, plain = (simulated(point, **how).tpot_ms for how in (speculating(drafts, length), {}))
+        fast, plain = (simulated(point, own, **how).tpot_ms for how in (speculating(drafts, length), {}))
         found.append(Predicted(point, drafts, fast, plain))
     return found
 

@@ -6,6 +6,7 @@
     python -m benchmarks.validate ../shared/reference --fit       # fits typical.toml
     python -m benchmarks.validate ../shared/reference --folds     # fits without each group: folds.toml
     python -m benchmarks.validate ../shared/reference --blind     # predicts rows unseen: blind.csv
+    python -m benchmarks.validate ../shared/reference --drafts    # what drafts keep the host: drafts.toml
 
 The folder holds `measured_serving.csv` and `mlperf_llm_results.csv`; everything is written to `presets`. What
 a row needs to be used, and how rows are chosen, is said in `usable` and `choose`. Only constants of the host
@@ -15,7 +16,8 @@ assumptions in `sim_core.evidence.assumed`, repeat `--folds --fit --blind`. A fo
 constants in `typical.toml`, only their bounds, and nothing of the lags in `presets/engines`: it finds its
 own. `--fit` prints the lags of all rows, which `presets/engines` hold. After `--fit` alone, `--blind` is
 enough. The bands follow from `blind.csv` by themselves: `--folds --blind` renews them, and prints how many
-campaigns left out they hold.
+campaigns left out they hold. `--drafts` finds two more constants on runs with speculation
+(`benchmarks.drafts`), and prints those of all, which `presets/calibrations` hold.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.choice import about_of, choose, csv_of, evenly
+from benchmarks.drafts import write_drafts
 from benchmarks.fingerprint import fingerprint
 from benchmarks.lags import engines_with, find_lags, find_split_lags, lag_lines
 from benchmarks.scores import before_lines, coverage_lines, rank, scores, text_of
@@ -425,13 +428,18 @@ KEYS = {
     "--folds", is_flag=True, help="Fit without each accelerator, model, campaign; write folds.toml."
 )
 @click.option("--blind", is_flag=True, help="Predict rows by these fits; write blind.csv and errors.toml.")
+@click.option("--drafts", is_flag=True, help="Fit what drafts keep the host; write drafts.toml.")
 def main(
-    folder: Path, scoring: bool, as_json: bool, choosing: bool, fitting: bool, folds: bool, blind: bool
-) -> None:
+    folder: Path, scoring: bool, as_json: bool, choosing: bool, fitting: bool, folds: bool, blind: bool,
+    drafts: bool,
+) -> None:  # fmt: skip
     """Score, choose, fit or cross-validate."""
     if scoring:
         answer = scores(folder)
         print(json.dumps(answer, indent=2) if as_json else text_of(answer))
+        return
+    if drafts:
+        print(write_drafts(folder))
         return
     pd.set_option("display.width", 200, "display.max_rows", 500)
     one, split, left_out = usable(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import tomllib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,21 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import speculation, validate
+from benchmarks.drafts import drafts_lines, fit_drafts
 from benchmarks.pairs import PAIRS, read_pairs
 from benchmarks.runs import RUNS, read_runs, without_speculation
-from benchmarks.speculation import RANDOM_PROMPTS, Simulated, drafts_of, length_of, speculation_scores
+from benchmarks.speculation import (
+    DRAFT_CONSTANTS,
+    DRAFTS,
+    RANDOM_PROMPTS,
+    Predicted,
+    Simulated,
+    drafts_of,
+    length_of,
+    speculation_scores,
+    unseen_constants,
+)
+from sim_core.catalogue.calibrations import calibration
 from sim_core.evidence import published as measured
 from sim_core.evidence.published import PublishedPoint
 
@@ -147,7 +160,7 @@ def test_what_a_recipe_drafts_and_what_is_accepted(tmp_path: Path) -> None:
 def made_up(monkeypatch: pytest.MonkeyPatch, gains: dict[int, float]) -> None:
     """Let runs without speculation take 12 ms a token, and those with it by clients so many times less."""
 
-    def simulated(point: PublishedPoint, **changes: Any) -> Simulated:
+    def simulated(point: PublishedPoint, own: object = None, **changes: Any) -> Simulated:
         gain = gains[point.clients] if changes else 1.0
         return Simulated(12 / gain, 100 * gain)
 
@@ -182,6 +195,37 @@ def test_a_loss_is_told_by_its_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     found = speculation_scores(table(tmp_path / PAIRS, PAIR, *rows))
     assert found["pairs"]["all"]["same_sign"] == 75.0
     assert found["pairs"]["mtp deepseek-r1"]["n"] == 4 and found["n"] == 0
+
+
+def host_ms(row: Predicted, draft_ms: float, sequence_ms: float) -> float:
+    """Return a run's TPOT whose drafts keep the host so long."""
+    length = length_of(row.point, row.drafts)
+    return row.with_ms + row.drafts * (draft_ms + sequence_ms * row.point.clients) / length
+
+
+def test_planted_drafts_come_back(tmp_path: Path) -> None:
+    """Oracle: 1.5 ms a draft and 60 us a draft of a sequence, in each fold as well; a tenth of the runs took
+    three times as long, and pulls little."""
+    changes = [{"conc": str(c), "gpu": gpu} for gpu in ("h200", "b200") for c in (1, 4, 16, 64, 128, 256)]
+    runs = read_runs(table(tmp_path / RUNS, RUN, *changes) / RUNS, Counter())
+    bare = [Predicted(run.point, 2, 8.0 + 0.05 * run.point.clients, 12.0) for run in runs]
+    rows = [row._replace(point=row.point._replace(tpot_ms=host_ms(row, 1.5, 0.06))) for row in bare]
+    assert fit_drafts(rows) == pytest.approx({"draft": 1.5, "draft_sequence": 60.0}, rel=0.01)
+    rows[3] = rows[3]._replace(point=rows[3].point._replace(tpot_ms=3 * rows[3].point.tpot_ms))
+    assert fit_drafts(rows)["draft"] == pytest.approx(1.5, rel=0.15)
+    found = tomllib.loads("\n".join(drafts_lines(rows)))
+    assert set(found["without"]) == {"b200", "h200"} and found["rows"] == len(rows)
+
+
+def test_the_calibration_holds_what_all_runs_tell() -> None:
+    """Oracle: `presets/validation/drafts.toml`; what is scored on a part comes from the others."""
+    found = tomllib.loads(DRAFTS.read_text(encoding="utf-8"))
+    typical = {item.name: item.value for item in calibration("typical").constants}
+    assert {name: typical[name] for name in DRAFT_CONSTANTS} == found["all"]
+    for name, constants in found["without"].items():
+        assert dict(unseen_constants(name)).items() >= constants.items()
+    assert unseen_constants("h200")["sequence"] != typical["sequence"]
+    assert dict(unseen_constants("mi300x")) == {}
 
 
 @pytest.mark.parametrize("name", [RUNS, PAIRS])
