@@ -79,9 +79,15 @@ def run_kernel(cost, arrival_s, prompt_tokens, output_tokens, clock_tokens=None,
     """Return the kernel's result; rules that are not named are those of `RULES`."""
     if importlib.util.find_spec("sim_core.engine.run") is None:
         pytest.skip("the kernel does not exist yet")
-    from sim_core.engine.one_pool import run_engine
-    from sim_core.engine.rules import RunRules
     from sim_core.traffic.requests import requests_of
 
-    requests = on_the_clock(requests_of(arrival_s, prompt_tokens, output_tokens), clock_tokens)
-    return run_engine(cost, requests, RunRules(itl_max=True, log=True, **{**RULES, **rules}))
+    sent = on_the_clock(requests_of(arrival_s, prompt_tokens, output_tokens), clock_tokens)
+    return run_sent(cost, sent, **rules)
+
+
+def run_sent(cost, sent, **rules):
+    """Return the kernel's result on requests; rules that are not named are those of `RULES`."""
+    from sim_core.engine.one_pool import run_engine
+    from sim_core.engine.rules import RunRules
+
+    return run_engine(cost, sent, RunRules(itl_max=True, log=True, **{**RULES, **rules}))

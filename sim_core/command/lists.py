@@ -40,7 +40,8 @@ def _models() -> list[dict[str, Any]]:
 
 def _accelerators() -> list[dict[str, Any]]:
     speeds = ("bf16_tflop_per_s", "fp8_tflop_per_s", "fp4_tflop_per_s", "hbm_gb_per_s", "hbm_gb")
-    keys = ("id", "name", "vendor", "year", *speeds, "link_gb_per_s", "tdp_w", "price_usd_per_hour", "source")
+    links = ("link_gb_per_s", "node_devices", "node_link_gb_per_s")
+    keys = ("id", "name", "vendor", "year", *speeds, *links, "tdp_w", "price_usd_per_hour", "source")
     return [{key: getattr(part, key) for key in keys} for part in catalogue.accelerators().values()]
 
 
@@ -59,7 +60,7 @@ def _acceptance() -> list[dict[str, Any]]:
 
 
 def _workloads() -> list[dict[str, Any]]:
-    from sim_core.traffic.draws import length_classes
+    from sim_core.traffic.lengths import length_classes
 
     rows = []
     for name, item in catalogue.workloads().items():

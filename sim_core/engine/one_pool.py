@@ -36,7 +36,7 @@ def run_engine(step: StepCost, requests: Requests, rules: RunRules) -> EngineRes
 def _run_one(step: StepCost, requests: Requests, rules: RunRules) -> EngineResult:
     """Run one engine; a run to be logged is run twice, first to count its rows."""
     kernel = run_static if rules.policy == "static" else run_continuous
-    own, sizes = rules.kernel(len(requests)), (0, 0)
+    own, sizes = rules.kernel_for(requests), (0, 0)
     for _ in range(1 + rules.log):
         states = np.zeros(1, STATE)
         arrays = arrays_for(own, step, requests, sizes)
@@ -48,7 +48,7 @@ def _run_one(step: StepCost, requests: Requests, rules: RunRules) -> EngineResul
 
 def _run_balanced(step: StepCost, requests: Requests, rules: RunRules) -> EngineResult:
     """Run replicas behind a least-loaded router; the drain after the last arrival is not measured."""
-    own, sizes = rules.kernel(len(requests)), (0, 0)
+    own, sizes = rules.kernel_for(requests), (0, 0)
     drain = own if rules.whole else own._replace(measure_until=NOBODY)
     for _ in range(1 + rules.log):
         states = np.zeros(rules.replicas, STATE)

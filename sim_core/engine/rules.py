@@ -8,9 +8,13 @@ from typing import Any
 import numpy as np
 
 from sim_core.engine.kernels.records import (
+    BY_BLOCK,
+    BY_SESSION,
     CHUNKED,
     FIRST_CHUNK,
+    FIXED_SHARE,
     FULL_PROMPT,
+    NO_CACHE,
     NOBODY,
     PREFILL_FIRST,
     RESERVE_OUTPUT,
@@ -18,10 +22,12 @@ from sim_core.engine.kernels.records import (
     STATIC,
     Rules,
 )
+from sim_core.price.memory import host_blocks
 from sim_core.price.priced import Priced
 from sim_core.price.speculation import speculation_of
 from sim_core.scenario.scenario import Scenario, admission_of
 from sim_core.traffic.requests import Requests
+from sim_core.traffic.texts import has_sequels, is_interleaved
 
 POLICIES = {"chunked": CHUNKED, "prefill_first": PREFILL_FIRST, "static": STATIC}
 ADMISSIONS = {
@@ -68,6 +74,12 @@ class RunRules:
         Engines, or the workers of a decode pool.
     itl_max, log : bool
         Keep the longest gap of each request; keep the step log.
+    hit_frac : float
+        Share of every prompt that need not be computed, where no cache is simulated.
+    caching : bool
+        Keep the blocks of requests that leave, and reuse them; static batches never do.
+    host_blocks : int
+        KV blocks that host memory keeps of those that leave the device.
     """
 
     policy: str = "chunked"
@@ -89,6 +101,9 @@ class RunRules:
     router: str = "round_robin"
     itl_max: bool = False
     log: bool = False
+    hit_frac: float = 0.0
+    caching: bool = False
+    host_blocks: int = 0
 
     @property
     def balanced(self) -> bool:
@@ -115,7 +130,28 @@ class RunRules:
             track_itl_max=bool(self.itl_max),
             keep_log=bool(self.log),
             pooled=False,
+            sequels=False,
+            caching=FIXED_SHARE if self.hit_frac > 0 else NO_CACHE,
+            hit_frac=float(self.hit_frac),
+            system_blocks=0,
+            text_tokens=1,
+            host_blocks=int(self.host_blocks),
         )
+
+    def kernel_for(self, sent: Requests) -> Rules:
+        """Return the rules of an engine that serves some requests, and how it caches what they share.
+
+        Turns that wait for the one before are told apart by session. Those that may run at the same time,
+        and prompts that may pass one which is still on the system prompt, are compared block by block.
+        """
+        own = self.kernel(len(sent))._replace(sequels=has_sequels(sent))
+        if not self.caching or self.policy == "static":
+            return own
+        if sent.blocks is not None:
+            return own._replace(caching=BY_BLOCK, text_tokens=sent.blocks.tokens)
+        if is_interleaved(sent) or (sent.system_tokens > 0 and self.long_prefill_token_threshold > 0):
+            return own._replace(caching=BY_BLOCK, text_tokens=own.block_tokens)
+        return own._replace(caching=BY_SESSION, system_blocks=sent.system_tokens // own.block_tokens)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +167,7 @@ class SplitRules:
 def worker_rules(rules: RunRules) -> Rules:
     """Return the rules of a pool's workers, in the kernels' types; all that they do counts."""
     everything = {"measure_from": NOBODY, "measure_until": np.iinfo(np.int64).max}
-    return rules.kernel(0)._replace(pooled=True, **everything)
+    return rules.kernel(0)._replace(pooled=True, caching=NO_CACHE, **everything)
 
 
 def stated(scenario: Scenario) -> dict[str, Any]:
@@ -161,6 +197,9 @@ def rules_of(priced: Priced, sent: Requests, itl_max: bool = False, log: bool = 
         router=scenario.router,
         itl_max=itl_max,
         log=log,
+        hit_frac=scenario.prefix_hit_frac,
+        caching=scenario.prefix_caching == "on",
+        host_blocks=host_blocks(scenario, price.kv_block_tokens),
     )
 
 

@@ -26,6 +26,7 @@ from sim_core.scenario.scenario import Scenario, steps_to_first_seen
 from sim_core.traffic.acceptance import steps_drawn
 from sim_core.traffic.draws import requests_sent
 from sim_core.traffic.requests import Requests
+from sim_core.traffic.texts import has_sequels
 
 SAMPLE = 5_000  # of the requests of a scenario, where a share of them is asked for
 
@@ -94,8 +95,10 @@ def run_priced(known: Priced, sent: Requests, itl_max: bool = False, log: bool =
     Raises
     ------
     ScenarioError
-        If no request fits context window and KV cache.
+        If no request fits context window and KV cache, or turns of sessions wait for one another where the
+        engine cannot let them.
     """
+    check_prefixes(known.scenario, sent)
     rejected = cannot_fit(known, sent)
     kept = sent.take(~rejected) if rejected.any() else sent
     if not len(kept):
@@ -131,6 +134,23 @@ def on_the_clock(known: Priced, sent: Requests) -> Requests:
     steps = steps_drawn(sent.output_tokens - 1, length, known.scenario.seed)
     room = known.price.request_limit_tokens - sent.prompt_tokens
     return replace(sent, clock_tokens=np.minimum(steps * length, room))
+
+
+def check_prefixes(scenario: Scenario, sent: Requests) -> None:
+    """Raise a `ScenarioError` where a policy has no way to serve what prompts have in common."""
+    if scenario.policy not in ("static", "disaggregated"):
+        return
+    word = "static batches" if scenario.policy == "static" else "two pools"
+    if has_sequels(sent):
+        raise ScenarioError(
+            f"policy is {scenario.policy}, but some requests follow the answers of others: {word} are "
+            "simulated without such turns. Choose policy=chunked or prefill_first, or turns=1."
+        )
+    if scenario.prefix_caching == "on" and scenario.split:
+        raise ScenarioError(
+            f"policy is disaggregated and prefix_caching is on: the cache of {word} is not simulated. Choose "
+            "policy=chunked, or state with prefix_hit_frac what share of prompts is cached."
+        )
 
 
 def first_seen_s(

@@ -104,7 +104,7 @@ def late_steps(point: PublishedPoint, engines: Mapping[str, ServingEngine] | Non
     if point.lengths != LENGTHS[1] or point.engine not in ENGINES:
         return 0.0
     known, model = engines or catalogue.engines(), catalogue.model(point.model)
-    lag = known[ENGINES[point.engine]].lag_steps(model.is_moe, model.attention == "mla")
+    lag = known[ENGINES[point.engine]].lag_steps(model.is_moe, model.latent)
     between = (POLL_STEPS if point.clients < POLL_CLIENTS else POLL_STEPS_MANY) if polls_slowly(point) else 0
     return lag + between / 2
 

@@ -113,7 +113,7 @@ def _described(scenario: Scenario) -> tuple[Work, Kernels, int, int]:
     load, kernels = _device(scenario.model, scenario.accelerator, layout_of(scenario))
     held = int(memory(scenario)["kv_tokens"]) // scenario.kv_block_tokens
     needed = -(-int(sum(mean_lengths(scenario))) // scenario.kv_block_tokens)
-    return load, kernels, held if held >= needed else 0, model.window_tokens if model.window_layers else 0
+    return load, kernels, held if held >= needed else 0, model.reach_tokens
 
 
 @lru_cache(maxsize=1024)
@@ -218,7 +218,7 @@ def _run_pools(
     scenario = scenario_of(point).replace(calibration=calibration)
     if engines and scenario.engine:
         model = model_of(scenario)
-        lag = engines[scenario.engine].lag_steps(model.is_moe, model.attention == "mla", is_split=True)
+        lag = engines[scenario.engine].lag_steps(model.is_moe, model.latent, is_split=True)
         scenario = scenario.replace(first_token_lag_steps=lag)
     sent = at_once(point, scenario.requests)
     try:

@@ -39,7 +39,8 @@ Assumptions
   decode attention hides no launches, so long contexts are priced too high then, by the launches at most.
 - Embedding and LM head stay in bf16 when weights are fp8 or fp4, as in the published checkpoints; under
   `native` experts and the rest have the checkpoint's own precision.
-- Linear-attention layers count like attention without a cache; their recurrent state is not modelled.
+- Layers that keep a state in place of a cache read and write it once a decode, and compute it once a token.
+- Sparse kinds read at most the tokens their index chooses, and the whole index, which every device holds.
 
 References
 ----------
@@ -222,7 +223,7 @@ def _price(
     ledger = Ledger(PARTS, tables.token_parts_s, row_parts_s, rate_parts_s)
     needs = Ledger(NEEDS, tables.token_needs_s, row_needs_s, tables.rate_needs_s)
     return Price(
-        step=_ledger_cost(ledger, tables.token_s, model.window_tokens if model.window_layers else 0, paces),
+        step=_ledger_cost(ledger, tables.token_s, model.reach_tokens, paces),
         kv_blocks=blocks,
         kv_block_tokens=engine.kv_block_tokens,
         request_limit_tokens=_limit_tokens(blocks * engine.kv_block_tokens, model, speculation),
@@ -300,7 +301,7 @@ def _tables(model: Model, accelerator: Accelerator, layout: Layout, length: int,
     for part, seconds in token_parts(priced_from, tokens).items():
         parts_s[PARTS.index(part), 1:] = seconds
     needs_s = np.zeros((len(NEEDS), length + 1))
-    needs_s[0, 1:] = (load.dense_compute_s + load.expert_compute_s) * tokens
+    needs_s[0, 1:] = (load.dense_compute_s + load.expert_compute_s + load.state_compute_s) * tokens
     needs_s[1, 1:] = load.dense_read_s - load.expert_read_s * np.expm1(tokens * load.expert_miss_log)
     return _Tables(
         priced_from,
@@ -322,14 +323,14 @@ def _row_tables(
         parts_s[PARTS.index(part), 1:] = seconds
     needs_s = np.zeros((len(NEEDS), max_batch + 1))
     needs_s[0, 1:] = load.head_compute_s * rows * (1 + drafts)
-    needs_s[1, 1:] = load.head_read_s
+    needs_s[1, 1:] = load.head_read_s + load.state_read_s * rows
     return parts_s, needs_s
 
 
 def _rate_needs(load: Work) -> Rates[dict[str, Amount]]:
     """Return the needed seconds per unit of each linear term, split by `NEEDS`."""
     return Rates(
-        extra_tokens={"compute": load.dense_compute_s + load.expert_compute_s},
+        extra_tokens={"compute": load.dense_compute_s + load.expert_compute_s + load.state_compute_s},
         context_tokens={"compute": load.context_compute_s, "memory": load.context_read_s},
         window_tokens={"compute": load.window_compute_s, "memory": load.window_read_s},
         prefill_pairs={"compute": load.pair_compute_s},

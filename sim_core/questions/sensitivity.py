@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from sim_core.catalogue.accelerators import PEAKS
 from sim_core.engine.work import kept
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.price import measured_steps
@@ -75,7 +76,7 @@ def movable_keys(scenario: Scenario, figure: str) -> list[str]:
 def _specs(scenario: Scenario) -> list[str]:
     """Return the specs in use for speed and room: the arithmetic and the memory, between devices the link."""
     part = accelerator_of(scenario)
-    keys = [f"{arithmetic_dtype(scenario, part)}_tflop_per_s", "hbm_gb_per_s", "hbm_gb"]
+    keys = [PEAKS[arithmetic_dtype(scenario, part)], "hbm_gb_per_s", "hbm_gb"]
     return keys + (["link_gb_per_s"] if scenario.accelerators > scenario.replicas or scenario.split else [])
 
 

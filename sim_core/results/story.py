@@ -39,13 +39,17 @@ class Decode(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """Prompt tokens that a request computes in a row of the log; the last of a prompt yields a token."""
+    """Prompt tokens that a request computes in a row of the log; the last of a prompt yields a token.
+
+    The first chunk after a wait may follow tokens that were `found` in the prefix cache.
+    """
 
     request: int
     row: int
     computed: int
     tokens: int
     last: bool
+    found: int
 
 
 class Story:
@@ -105,6 +109,7 @@ class Story:
                     target = prompt + made
                 kind, queued_s, decoding, in_queue = SWAPPED if swap else PAUSED, start_s[row], None, True
                 continue
+            found = computed if in_queue and event == records.CHUNK else 0
             if in_queue:
                 self.waits.append((request, kind, queued_s, start_s[row]))
                 in_queue = False
@@ -112,7 +117,7 @@ class Story:
                 decoding = (row - 1, start_s[row], made, False)
                 continue
             whole = computed + tokens == target
-            self.chunks.append(Chunk(request, row, computed, tokens, whole))
+            self.chunks.append(Chunk(request, row, computed, tokens, whole, found))
             if whole:
                 made += 1
                 decoding = (row, row_end_s[row], made, True)
@@ -154,7 +159,7 @@ class Story:
         """What the prompts add to the time of each log row [s], by the price list."""
         price, log = self.run.price.step, self.log
         chunks = np.array(self.chunks, np.int64).reshape(-1, len(Chunk._fields))
-        _, row, start, tokens, last = chunks.T
+        _, row, start, tokens, last, _ = chunks.T
         end = start + tokens
         rows = _per_row(last, row, log.size).astype(np.int64)
         pairs = _per_row((end**2 - start**2) / 2, row, log.size)

@@ -103,6 +103,25 @@ def pool_use(run: Run) -> dict[str, Any]:
     }
 
 
+def cache_use(run: Run) -> dict[str, Any]:
+    """Return what the prefix cache found of the prompts that were sent while usage counts; empty without one.
+
+    Shares are of the tokens of those prompts: found in device memory, in host memory, and in all.
+    """
+    scenario, usage = run.scenario, run.engine.usage
+    if scenario.prefix_caching == "off" and not scenario.prefix_hit_frac:
+        return {}
+    device, host = usage.reused_tokens, usage.loaded_tokens
+    return {
+        "hit_frac": ratio(device + host, usage.sent_tokens),
+        "device_hit_frac": ratio(device, usage.sent_tokens),
+        "host_hit_frac": ratio(host, usage.sent_tokens),
+        "prompt_tokens_sent": usage.sent_tokens,
+        "prompt_tokens_computed": usage.sent_tokens - device - host,
+        "evicted_blocks": usage.evicted_blocks,
+    }
+
+
 def prefill_frac(run: Run) -> float:
     """Return the share of the step time that prompts cost: what steps of the same decodes would not need.
 

@@ -14,7 +14,7 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
 
-from sim_core.catalogue.accelerators import DTYPES, Accelerator, accelerator
+from sim_core.catalogue.accelerators import WEIGHT_DTYPES, Accelerator, accelerator
 from sim_core.catalogue.calibrations import (
     CONSTANTS_EXAMPLE,
     NAMES,
@@ -103,6 +103,7 @@ class Scenario(ShiftKeys):
     bf16_tflop_per_s: float | None = _spec("bf16_tflop_per_s")
     fp8_tflop_per_s: float | None = _spec("fp8_tflop_per_s")
     fp4_tflop_per_s: float | None = _spec("fp4_tflop_per_s")
+    int8_top_per_s: float | None = _spec("int8_top_per_s")
     hbm_gb_per_s: float | None = _spec("hbm_gb_per_s")
     hbm_gb: float | None = _spec("hbm_gb")
     link_gb_per_s: float | None = _spec("link_gb_per_s")
@@ -123,9 +124,10 @@ class Scenario(ShiftKeys):
     )
     weight_dtype: str = _layout(
         "Weights",
-        "Precision of weights and their arithmetic; `native` is the published checkpoint's",
+        "Precision of weights and their arithmetic (int4: stored alone, computed in bf16); `native` is the "
+        "published checkpoint's",
         "bf16",
-        choices=(*DTYPES, "native"),
+        choices=(*WEIGHT_DTYPES, "native"),
     )
     fp8_scaling: str = _layout(
         "Scales of 8-bit weights",
@@ -363,7 +365,7 @@ def first_token_lag_of(scenario: Scenario) -> float:
         return scenario.first_token_lag_steps
     named = named_engine(scenario)
     item = model_of(scenario)
-    return named.lag_steps(item.is_moe, item.attention == "mla", scenario.split) if named else 0.0
+    return named.lag_steps(item.is_moe, item.latent, scenario.split) if named else 0.0
 
 
 def steps_to_first_seen(scenario: Scenario) -> float:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from sim_core.traffic.draws import unit_normals
+from sim_core.traffic.units import ACCEPTED, unit
 
 
 def steps_drawn(later_tokens: np.ndarray, length: float, seed: int) -> np.ndarray:
@@ -35,6 +35,6 @@ def steps_drawn(later_tokens: np.ndarray, length: float, seed: int) -> np.ndarra
     square = sure * sure + more * (2 * sure + 1)  # mean of the squared number of tokens in a step
     beyond = (square / length - 1) / 2  # what the last step makes too much, on average
     spread = np.sqrt(later_tokens * (more * (1 - more) / length**3))
-    steps = (later_tokens + beyond) / length + spread * unit_normals(seed, later_tokens.size)
+    steps = (later_tokens + beyond) / length + spread * unit(ACCEPTED, seed, later_tokens.size)
     fewest = -(-later_tokens // (sure + 1 if more else sure))
     return np.clip(np.rint(steps), fewest, -(-later_tokens // sure))

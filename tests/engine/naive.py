@@ -38,6 +38,13 @@ class Request:
     preemptions: int = 0
     itl_max_s: float = 0
     joined_s: float = math.nan  # last admission to an engine
+    follows_s: float = math.nan  # after the end of the one before; nan if it is sent at `arrival_s`
+    sequel: Request | None = None  # the next turn of its session
+    found: int = 0  # tokens that a prefix cache has, as looked up last, some of them in host memory
+    on_host: int = 0
+    shared: int = 0  # blocks of these that others use
+    reused_tokens: int = 0  # found when it first joined
+    loaded_tokens: int = 0
 
     def __post_init__(self):
         self.target = self.prompt
@@ -49,7 +56,7 @@ class Request:
 
     def share(self, budget: int, most: float = math.inf) -> int:
         """Return the tokens this request takes in a step with `budget` tokens left, `most` of a prompt."""
-        return 1 if self.decoding else min(self.target - self.computed, budget, most)
+        return 1 if self.decoding else min(self.target - self.computed - self.found, budget, most)
 
 
 @dataclass
@@ -67,6 +74,9 @@ class Work:
     prefill_pairs: float = 0
     window_pairs: float = 0
     swapped_tokens: int = 0
+    sent_tokens: int = 0
+    reused_tokens: int = 0
+    loaded_tokens: int = 0
     shares: list[tuple[Request, int]] = field(default_factory=list)
     joined: list[Request] = field(default_factory=list)  # those in the step that do not decode yet
     chunks: list[tuple[int, int, int]] = field(default_factory=list)  # request, tokens before, tokens
@@ -93,6 +103,9 @@ class Totals:
     prefill_requests: int = 0
     extra_tokens: int = 0
     swapped_tokens: int = 0
+    sent_tokens: int = 0
+    reused_tokens: int = 0
+    loaded_tokens: int = 0
     elapsed_s: float = 0
     running_s: float = 0
     kv_used_s: float = 0
@@ -114,6 +127,9 @@ class Totals:
         self.prefill_requests += work.prompts
         self.extra_tokens += max(work.tokens - last, 0)
         self.swapped_tokens += work.swapped_tokens
+        self.sent_tokens += work.sent_tokens
+        self.reused_tokens += work.reused_tokens
+        self.loaded_tokens += work.loaded_tokens
 
 
 @dataclass(frozen=True)
@@ -132,6 +148,9 @@ class Step:
     context_tokens: int
     admitted: int
     swapped_tokens: int
+    reused_tokens: int
+    loaded_tokens: int
+    cached_blocks: int
     chunks: list[tuple[int, int, int]]
     preempted: list[tuple[int, int, int]]
     returned: list[tuple[int, int, int]]
@@ -183,6 +202,7 @@ class Engine:
         self.share = Share()
         self.long_prompt = options.get("long_prefill_token_threshold", 0) or math.inf
         self.turnaround_s = options.get("turnaround_s", 0)
+        self.hit_frac = options.get("hit_frac", 0.0)
         self.batch_wait_s = options.get("batch_wait_s", 0)
         self.counted = range(options["warm"], options["last"])  # from this admission until that one
         self.clock_s = 0
@@ -192,6 +212,7 @@ class Engine:
         self.running: list[Request] = []
         self.newest = -1  # highest index admitted so far
         self.unfinished = 0
+        self.sessions = False  # whether requests follow others
         self.total, self.kept = (Totals([0] * len(cost.token_s), [0] * (max_running + 1)) for _ in range(2))
         self.log: list[Step] = []
 
@@ -213,11 +234,63 @@ class Engine:
         return self.preempted[::-1] + [r for r in self.arrivals if r.arrival_s <= self.clock_s]
 
     def head(self) -> Request | None:
+        request = None
         if self.preempted:
-            return self.preempted[-1]
-        if self.arrivals and self.arrivals[0].arrival_s <= self.clock_s:
-            return self.arrivals[0]
-        return None
+            request = self.preempted[-1]
+        elif self.arrivals and self.arrivals[0].arrival_s <= self.clock_s:
+            request = self.arrivals[0]
+        if request:
+            self.find(request)
+        return request
+
+    def go_on(self, request: Request) -> None:
+        """Send the next turn of a finished request's session; without one, a client begins a new session."""
+        if request.sequel is None:
+            self.release_next(self.clock_s + self.turnaround_s)
+        else:
+            request.sequel.arrival_s = self.clock_s + self.turnaround_s + request.sequel.follows_s
+            self.submit(request.sequel)
+        if self.sessions:
+            self.arrivals = deque(sorted(self.arrivals, key=lambda one: (one.arrival_s, one.index)))
+
+    # What a prefix cache has, here one without a cache --------------------------------------------
+
+    def find(self, request: Request) -> None:
+        """Look up which tokens of a waiting request need not be computed: the same share of every prompt."""
+        request.found = 0 if request.computed else self.share_of(request.prompt)
+
+    def share_of(self, prompt: int) -> int:
+        """Return the tokens of a prompt that are cached where the same share of every prompt is."""
+        return int(self.hit_frac * (prompt - 1)) // self.block * self.block
+
+    def take_found(self, request: Request, work: Work) -> None:
+        if self.hit_frac:
+            self.count_found(request, work)
+        if not request.computed:
+            request.computed, request.found = request.found, 0
+
+    def count_found(self, request: Request, work: Work) -> None:
+        if not request.preemptions:
+            work.sent_tokens += request.prompt
+            request.loaded_tokens = request.on_host
+            request.reused_tokens = request.found - request.on_host
+            work.reused_tokens += request.reused_tokens
+            work.loaded_tokens += request.loaded_tokens
+        work.swapped_tokens += request.on_host
+
+    def hold(self, request: Request, needed: int) -> None:
+        request.blocks += needed
+        self.free_blocks -= needed
+
+    def release(self, request: Request) -> None:
+        self.free_blocks += request.blocks
+        request.blocks = 0
+
+    def share_prompt(self, request: Request, end: int) -> None:
+        """Let others use what a prompt has by the end of this step."""
+
+    def cached_blocks(self) -> int:
+        return 0
 
     # The clock of the decodes --------------------------------------------------------------------
 
@@ -229,6 +302,10 @@ class Engine:
     def passes(self, advance: int) -> int:
         """Return the whole tokens that the clock passes when it goes on."""
         return (self.parts + advance) // TOKEN - self.parts // TOKEN
+
+    def ends(self, request: Request, work: Work) -> float:
+        """Return the order in which requests leave a step: by the token that is their last, then joining."""
+        return request.rest if request.decoding and request not in work.joined else math.inf
 
     # Slots and blocks ----------------------------------------------------------------------------
 
@@ -256,6 +333,7 @@ class Engine:
         work.joined.append(request)
         self.newest = max(self.newest, request.index)
         request.joined_s = self.clock_s
+        self.take_found(request, work)
         if request.swapped:
             work.swapped_tokens += request.computed
             request.swapped = False
@@ -265,8 +343,7 @@ class Engine:
     def preempt_newest(self, work: Work) -> Request:
         request = self.running.pop()
         self.preempted.append(request)
-        self.free_blocks += request.blocks
-        request.blocks = 0
+        self.release(request)
         request.preemptions += 1
         work.preempted.append((request.index, request.computed, 0))
         if self.swap:
@@ -288,7 +365,9 @@ class Engine:
     def take(self, request: Request, tokens: int, work: Work) -> None:
         """Give the request its blocks for `tokens` more and enter them into the step's sums."""
         start, end, window = request.computed, request.computed + tokens, self.cost.window_tokens
-        self.take_blocks(request, end)
+        self.hold(request, self.blocks_for(end) - request.blocks)
+        if not request.decoding:
+            self.share_prompt(request, end)
         work.shares.append((request, tokens))
         if request.decoding:
             work.decodes += 1
@@ -303,17 +382,12 @@ class Engine:
             work.prefill_pairs += pairs(start, end)
             work.window_pairs += window_pairs(start, end, window)
 
-    def take_blocks(self, request: Request, tokens: int) -> None:
-        needed = self.blocks_for(tokens) - request.blocks
-        request.blocks += needed
-        self.free_blocks -= needed
-
     def decode(self, request: Request, pace: tuple[int, int, float], work: Work) -> None:
         """Let a decode take part with its drafts: as many tokens as the clock will pass."""
         drafts, advance, scale = pace
         start, window = request.computed, self.cost.window_tokens
         started = self.parts % TOKEN / TOKEN  # of the next token
-        self.take_blocks(request, start + self.passes(advance))
+        self.hold(request, self.blocks_for(start + self.passes(advance)) - request.blocks)
         work.shares.append((request, self.passes(advance)))
         work.advance = advance
         work.decodes += 1
@@ -349,7 +423,7 @@ class Engine:
         self.record(work, duration_s)
         self.clock_s += duration_s
         self.parts += work.advance
-        for request, tokens in work.shares:
+        for request, tokens in sorted(work.shares, key=lambda share: self.ends(share[0], work)):
             decoded = request.decoding and request not in work.joined
             request.computed += tokens
             if request.decoding or request.computed == request.target:
@@ -377,10 +451,10 @@ class Engine:
         if request.rest <= 0:
             request.finished_s = self.clock_s
             self.unfinished -= 1
-            self.release_next(self.clock_s + self.turnaround_s)
+            self.go_on(request)
             if self.policy != "static":
                 self.running.remove(request)
-                self.free_blocks += request.blocks
+                self.release(request)
 
     def record(self, work: Work, duration_s: float) -> None:
         """Enter the step into the counters and the log."""
@@ -400,6 +474,9 @@ class Engine:
             context_tokens=work.context_tokens,
             admitted=self.newest + 1,
             swapped_tokens=work.swapped_tokens,
+            reused_tokens=work.reused_tokens,
+            loaded_tokens=work.loaded_tokens,
+            cached_blocks=self.cached_blocks(),
             chunks=work.chunks,
             preempted=work.preempted,
             returned=work.returned,
@@ -441,7 +518,7 @@ def schedule_chunked(engine: Engine, work: Work) -> None:
         if (
             engine.unfinished_prompts(work)
             and not request.decoding
-            and tokens < request.target - request.computed
+            and tokens < request.target - request.computed - request.found
         ):
             return  # one prompt at a time is unfinished
         if not engine.can_admit(request, tokens, work):
@@ -453,13 +530,14 @@ def schedule_chunked(engine: Engine, work: Work) -> None:
 
 def schedule_prefill_first(engine: Engine, work: Work) -> None:
     """Whole prompts alone whenever some wait and fit; otherwise every running request decodes."""
-    while (
-        (request := engine.head()) and not request.swapped and engine.can_admit(request, request.target, work)
-    ):
-        if work.shares and work.tokens + request.target > engine.token_budget:
+    while (request := engine.head()) and not request.swapped:
+        tokens = request.target - request.found
+        if not engine.can_admit(request, tokens, work):
+            break
+        if work.shares and work.tokens + tokens > engine.token_budget:
             break
         engine.admit(request, work)
-        engine.take(request, request.target, work)
+        engine.take(request, tokens, work)
     if work.shares:
         return
     pace = engine.pace()
@@ -486,11 +564,12 @@ def schedule_static(engine: Engine, work: Work) -> None:
     window = engine.cost.window_tokens
     work.rows = count
     if all(r.generated == 0 for r in batch):
-        work.prefill_tokens, work.prompts = count * longest, count
-        work.prefill_pairs = count * pairs(0, longest)
-        work.window_pairs = count * window_pairs(0, longest, window)
-        work.shares = [(r, r.prompt) for r in batch]
-        work.chunks = [(r.index, 0, r.prompt) for r in batch]
+        start = engine.share_of(longest)
+        work.prefill_tokens, work.prompts = count * (longest - start), count
+        work.prefill_pairs = count * pairs(start, longest)
+        work.window_pairs = count * window_pairs(start, longest, window)
+        work.shares = [(r, r.prompt - r.computed) for r in batch]
+        work.chunks = [(r.index, r.computed, r.prompt - r.computed) for r in batch]
     else:
         context = longest + max(r.generated for r in batch) - 1
         work.decodes, work.context_tokens = count, count * context
@@ -542,6 +621,8 @@ class NaiveResult:
     finished_s: list[float]
     itl_max_s: list[float]
     preemptions: list[int]
+    reused_tokens: list[int]
+    loaded_tokens: list[int]
     replica: list[int]
     total: list[Totals]
     kept: list[Totals]
@@ -589,12 +670,19 @@ def simulate_naive_replicas(
     replica = dealt(requests, engines, concurrency or router)
     for engine in engines:
         engine.run()
+    return result_of(requests, engines, replica)
+
+
+def result_of(requests: list[Request], engines: list[Engine], replica: list[int]) -> NaiveResult:
+    """Return what a run gives that is over."""
     return NaiveResult(
         [r.arrival_s for r in requests],
         [r.first_token_s for r in requests],
         [r.finished_s for r in requests],
         [r.itl_max_s for r in requests],
         [r.preemptions for r in requests],
+        [r.reused_tokens for r in requests],
+        [r.loaded_tokens for r in requests],
         replica,
         [engine.total for engine in engines],
         [engine.kept for engine in engines],

@@ -16,14 +16,20 @@ def known(request) -> int:
     return request.prompt + request.generated
 
 
+def needed(engine, request) -> int:
+    """Return the tokens for which a request needs room, and a block for what a part of one wastes."""
+    return known(request) + (1 - request.shared) * engine.block
+
+
 def first_chunk(engine, request, tokens, joined) -> bool:
     """The tokens that it takes in this step must fit."""
-    return engine.blocks_for(request.computed + tokens) <= engine.free_blocks
+    end = request.computed + request.found + tokens
+    return engine.blocks_for(end) - request.shared <= engine.free_blocks
 
 
 def full_prompt(engine, request, tokens, joined) -> bool:
     """All that is known of it must fit."""
-    return engine.blocks_for(known(request)) <= engine.free_blocks
+    return engine.blocks_for(known(request)) - request.shared <= engine.free_blocks
 
 
 def reserve_output(engine, request, tokens, joined) -> bool:
@@ -46,7 +52,7 @@ def reserve_share(engine, request, tokens, joined) -> bool:
     older = sum(may_make(one) for one in engine.running if one not in joined)
     newer = sum(may_make(one) + engine.block for one in joined)
     free = engine.free_blocks * engine.block - newer - engine.share.now() * older
-    fits = not engine.running or known(request) + may_make(request) + engine.block < free
+    fits = not engine.running or needed(engine, request) + may_make(request) < free
     return fits and full_prompt(engine, request, tokens, joined)
 
 

@@ -140,6 +140,9 @@ def same_requests(twin, kernel, rel):
         expected, actual = getattr(twin, name), getattr(kernel, name)
         close(actual, expected, rel, name)
     assert kernel.preemptions.tolist() == twin.preemptions
+    if kernel.reused_tokens.size:
+        assert kernel.reused_tokens.tolist() == twin.reused_tokens
+        assert kernel.loaded_tokens.tolist() == twin.loaded_tokens
 
 
 def same_totals(totals, usage, rel):
@@ -170,7 +173,9 @@ def same_log(steps, log, rel):
         expected.append((covered[0].start_s, duration_s, covered[-1].duration_s))
         assert row["context_tokens"] == int(covered[0].context_tokens)
         assert row["kv_blocks_used"] == covered[-1].kv_blocks_used
-        assert row["swapped_tokens"] == sum(step.swapped_tokens for step in covered)
+        assert row["cached_blocks"] == covered[-1].cached_blocks
+        for name in ("swapped_tokens", "reused_tokens", "loaded_tokens"):
+            assert row[name] == sum(getattr(step, name) for step in covered), name
         first += row["count"]
     close(logged, expected, rel, "start, duration, duration of the last step")
     assert first == len(steps)

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import math
 
-from sim_core.engine.compiling import Entry, inner
-from sim_core.engine.kernels.blocks import reset_share
+from sim_core.engine.compiling import Entry, inlined, inner
 from sim_core.engine.kernels.clock import pace_of
-from sim_core.engine.kernels.queue import append_to_queue, next_step_s, waiting_head
-from sim_core.engine.kernels.records import NOBODY, ONE, is_over, replica_of, scan_turns
+from sim_core.engine.kernels.memory.blocks import reset_share
+from sim_core.engine.kernels.memory.prefix import open_cache
+from sim_core.engine.kernels.queue import (
+    append_to_queue,
+    bring_coming,
+    is_first,
+    next_step_s,
+    push_coming,
+    waiting_head,
+)
+from sim_core.engine.kernels.records import NOBODY, ONE, ZERO, is_over, replica_of, scan_turns
 from sim_core.engine.kernels.steps import (
     decode_run,
     planned_step,
@@ -29,10 +37,14 @@ def advance(s, arrays, cost, rules, until_s):
     passes a arrays costs forty times what it does.
     """
     while s.unfinished > 0 and not is_over(arrays.turns, arrays.stop, ONE):
+        if rules.sequels:
+            bring_coming(s, arrays)
         if s.running == 0 and waiting_head(s, arrays.requests) == NOBODY:
             if s.queue_head == NOBODY or arrays.requests[s.queue_head].arrival_s >= until_s:
                 return
             wait_until(s, rules, arrays.requests[s.queue_head].arrival_s)
+            if rules.sequels:
+                bring_coming(s, arrays)
         if s.clock_s >= until_s:
             return
         if wants_prefill_step(s, arrays, rules):
@@ -76,6 +88,7 @@ def open_engine(s, rules):
     s.queue_head = s.queue_tail = NOBODY
     s.running_head = s.running_tail = NOBODY
     s.partial = s.joining = s.newest = s.done = NOBODY
+    open_cache(s)
 
 
 @Entry
@@ -86,10 +99,25 @@ def run_continuous(states, arrays, cost, rules, arrival_s, prompt_tokens, rest, 
     open_engine(s, rules)
     count = arrays.requests.size
     s.unfinished = count
-    s.released = min(concurrency, count) if concurrency > 0 else count
-    for i in range(s.released):
-        append_to_queue(s, arrays.requests, i)
+    if rules.sequels:
+        send_first(s, arrays, concurrency)
+    else:
+        s.released = min(concurrency, count) if concurrency > 0 else count
+        for i in range(s.released):
+            append_to_queue(s, arrays.requests, i)
     advance(s, arrays, cost, rules, math.inf)
+
+
+@inlined
+def send_first(s, arrays, concurrency):
+    """Let the sessions begin: all, or in a closed loop as many as there are clients."""
+    begun, i = ZERO, ZERO
+    while i < arrays.sessions.size and (concurrency == 0 or begun < concurrency):
+        if is_first(arrays, i):
+            push_coming(arrays, i)
+            begun += 1
+        i += 1
+    s.released = i if concurrency > 0 else arrays.sessions.size
 
 
 @Entry
@@ -102,6 +130,7 @@ def run_balanced(states, stacked, cost, rules, drain_rules, arrival_s, prompt_to
     load_requests(stacked.requests, arrival_s, prompt_tokens, rest)
     for replica in range(states.size):
         open_engine(states[replica], rules)
+        states[replica].engine = replica
         states[replica].released = stacked.requests.size
     for i in range(stacked.requests.size):
         if is_over(stacked.turns, stacked.stop, scan_turns(states)):

@@ -8,11 +8,12 @@ import numpy as np
 
 from sim_core.engine.compiling import inlined, inner
 from sim_core.engine.kernels.batch import preempt
-from sim_core.engine.kernels.blocks import blocks_at_once, blocks_held, has_room, reserve_blocks
 from sim_core.engine.kernels.clock import started_tokens, ticks_of, tokens_held, tokens_of_decodes
 from sim_core.engine.kernels.log import log_event
-from sim_core.engine.kernels.queue import admit, is_returning_decode, waiting_head
-from sim_core.engine.kernels.records import CHUNK, CHUNKED, NOBODY, ONE, RETURNED, ZERO
+from sim_core.engine.kernels.memory.blocks import blocks_at_once, blocks_held, has_room, reserve_blocks
+from sim_core.engine.kernels.memory.prefix import look_up, share, take_found, tokens_found
+from sim_core.engine.kernels.queue import admit, is_returning_decode, target_of, waiting_head
+from sim_core.engine.kernels.records import CHUNK, CHUNKED, NO_CACHE, NOBODY, ONE, RETURNED, ZERO
 from sim_core.engine.kernels.step_time import pairs_between, window_pairs_between
 
 
@@ -26,6 +27,9 @@ def clear_plan(s):
     s.step_context = 0.0
     s.step_window = 0.0
     s.swapped = 0
+    s.step_sent = 0
+    s.step_reused = 0
+    s.step_loaded = 0
     s.shortage = 0
     s.step_pairs = 0.0
     s.step_window_pairs = 0.0
@@ -85,7 +89,7 @@ def plan_chunk(s, arrays, cost, i, r, chunk):
     if cost.window_tokens > 0:
         s.step_window_pairs += window_pairs_between(start, end, cost.window_tokens)
     r.computed = end
-    if end < r.target:
+    if end < target_of(r):
         s.partial = i
         return
     s.rows += 1
@@ -114,16 +118,21 @@ def plan_admission(s, arrays, cost, rules, chunk):
     """Admit the head of the queue and plan its first `chunk` tokens."""
     i = admit(s, arrays.requests)
     r = arrays.requests[i]
-    s.free_blocks -= blocks_held(r.computed + chunk, rules)
+    returning = is_returning_decode(r, rules)
+    if rules.caching != NO_CACHE:
+        take_found(s, arrays, rules, i)
+    s.free_blocks -= blocks_held(r.computed + chunk, rules) - s.shared
     reserve_blocks(s, rules, r)
     if s.joining == NOBODY:
         s.joining = i
     if rules.swap and r.preemptions > 0:
         s.swapped += r.computed
-    if is_returning_decode(r, rules):
+    if returning:
         plan_return(s, arrays, cost, i, r)
-    else:
-        plan_chunk(s, arrays, cost, i, r, chunk)
+        return
+    plan_chunk(s, arrays, cost, i, r, chunk)
+    if rules.caching != NO_CACHE:
+        share(s, arrays, rules, i)
 
 
 @inner
@@ -131,7 +140,7 @@ def continue_prompt(s, arrays, cost, rules):
     """Plan the next chunk of the unfinished prompt; without blocks for it, it is preempted itself."""
     i = s.partial
     r = arrays.requests[i]
-    chunk = chunk_of(rules, np.int64(r.target - r.computed), rules.token_budget - s.tokens)
+    chunk = chunk_of(rules, target_of(r) - r.computed, rules.token_budget - s.tokens)
     start = np.int64(r.computed)
     needed = blocks_held(start + chunk, rules) - blocks_held(start, rules)
     if needed > s.free_blocks:
@@ -140,6 +149,8 @@ def continue_prompt(s, arrays, cost, rules):
     s.free_blocks -= needed
     s.joining = i
     plan_chunk(s, arrays, cost, i, r, chunk)
+    if rules.caching != NO_CACHE:
+        share(s, arrays, rules, i)
 
 
 @inlined
@@ -152,7 +163,9 @@ def tokens_to_join(s, arrays, rules, tokens, free_blocks):
     if i == NOBODY or s.running >= rules.max_running:
         return 0
     r = arrays.requests[i]
-    chunk = np.int64(r.target - r.computed)
+    if rules.caching != NO_CACHE:
+        look_up(s, arrays, rules, i, free_blocks)
+    chunk = target_of(r) - r.computed - tokens_found(s, rules)
     if rules.policy == CHUNKED:
         rest = chunk
         chunk = chunk_of(rules, rest, rules.token_budget - tokens)

@@ -10,6 +10,7 @@ from sim_core.engine.compiling import inlined
 
 CHUNKED, PREFILL_FIRST, STATIC = 0, 1, 2
 FULL_PROMPT, FIRST_CHUNK, RESERVE_OUTPUT, RESERVE_SHARE = 0, 1, 2, 3
+NO_CACHE, FIXED_SHARE, BY_SESSION, BY_BLOCK = 0, 1, 2, 3
 ZERO, ONE = np.int64(0), np.int64(1)  # a bare 0 or 1 is a type of its own, and compiles its callee again
 CHUNK, PREEMPTED, RETURNED = np.int64(0), np.int64(1), np.int64(2)
 PREFILLS, DECODES = 0, 1
@@ -78,6 +79,24 @@ STATE = np.dtype(
         ("measured", np.int64),  # 1 while the step counts in the statistics
         ("step_pairs", np.float64),
         ("step_window_pairs", np.float64),
+        # the prefix cache: what of a waiting request it holds, as looked up last [blocks]
+        ("shared", np.int64),  # in use by others
+        ("idle", np.int64),  # in device memory, used by nobody
+        ("on_host", np.int64),
+        ("piece", np.int64),  # whose text its own blocks are of, or NOBODY
+        # and what it holds in all
+        ("cached", np.int64),  # blocks with content that nobody uses; those above `free_blocks` are lost
+        ("oldest", np.int64),  # pieces of such blocks, by when they were used last
+        ("latest", np.int64),
+        ("host_blocks", np.int64),  # blocks in host memory, and their pieces
+        ("host_oldest", np.int64),
+        ("host_latest", np.int64),
+        ("system_users", np.int64),  # running requests that share the system prompt
+        ("system_blocks", np.int64),  # those of it in memory, while somebody uses it
+        ("engine", np.int64),  # its number among replicas
+        ("step_sent", np.int64),  # of the prompts that join in this step: all tokens,
+        ("step_reused", np.int64),  # those found in device memory,
+        ("step_loaded", np.int64),  # and those found in host memory
         # what the run reports
         ("elapsed_s", np.float64),
         ("busy_s", np.float64),
@@ -93,6 +112,10 @@ STATE = np.dtype(
         ("prefill_requests", np.int64),
         ("extra_tokens", np.int64),
         ("swapped_tokens", np.int64),
+        ("sent_tokens", np.int64),
+        ("reused_tokens", np.int64),
+        ("loaded_tokens", np.int64),
+        ("evicted_blocks", np.int64),
         ("free_blocks_low", np.int64),
         ("gap_first", np.int64),
         ("gap_last", np.int64),
@@ -117,9 +140,12 @@ LOG = np.dtype(
         ("prompts", np.int64),
         ("running", np.int64),
         ("kv_blocks_used", np.int64),
+        ("cached_blocks", np.int64),
         ("context_tokens", np.int64),
         ("admitted", np.int64),
         ("swapped_tokens", np.int64),
+        ("reused_tokens", np.int64),
+        ("loaded_tokens", np.int64),
     ],
     align=True,
 )
@@ -130,6 +156,18 @@ EVENT = np.dtype(
         ("request", np.int64),
         ("computed", np.int64),  # tokens in its KV cache before
         ("tokens", np.int64),  # prompt tokens of the chunk
+    ],
+    align=True,
+)
+TURN = np.dtype(
+    [
+        ("before", np.int32),  # the session's request before, or NOBODY
+        ("next", np.int32),  # the one after, if it is sent when this one has ended
+        ("known", np.int32),  # leading tokens of the prompt that are text of the one before
+        (
+            "follows_s",
+            np.float64,
+        ),  # from the end of the one before until this one is sent; NaN by its own time
     ],
     align=True,
 )
@@ -155,6 +193,12 @@ class Rules(NamedTuple):
     track_itl_max: bool
     keep_log: bool
     pooled: bool
+    sequels: bool  # requests follow others: they are sent by and by
+    caching: int
+    hit_frac: float  # of every prompt, under FIXED_SHARE
+    system_blocks: int  # that all prompts share, under BY_SESSION
+    text_tokens: int  # of a piece of text that is hashed, under BY_BLOCK
+    host_blocks: int
 
 
 class Arrays(NamedTuple):
@@ -176,6 +220,12 @@ class Arrays(NamedTuple):
     steps_by_rows: np.ndarray
     log: np.ndarray  # LOG
     events: np.ndarray  # EVENT
+    sessions: np.ndarray  # TURN, one for each request where some follow others
+    coming: np.ndarray  # a heap of requests that will be sent, from place 1 on; at 0 how many they are
+    pieces: np.ndarray  # PIECE, one for each request and for the system prompt of each replica
+    chains: np.ndarray  # CHAIN, one for each request
+    chain_ids: np.ndarray  # numbers of the pieces of text of all chains
+    blocks: np.ndarray  # BLOCK, those of each piece of text one after the other
     turns: np.ndarray  # one entry: how many turns its loops may still take, those of all replicas together
     stop: np.ndarray  # one entry: not 0 once nobody waits for the run
 
@@ -197,6 +247,12 @@ def replica_of(stacked, replica):
         stacked.steps_by_rows,
         stacked.log[replica],
         stacked.events[replica],
+        stacked.sessions,
+        stacked.coming,
+        stacked.pieces,
+        stacked.chains,
+        stacked.chain_ids,
+        stacked.blocks[replica],
         stacked.turns,
         stacked.stop,
     )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from sim_core.engine.compiling import Entry, inlined, inner
-from sim_core.engine.kernels.blocks import blocks_of
 from sim_core.engine.kernels.clock import clear_bit, set_bit, ticks_to_next
 from sim_core.engine.kernels.gaps import count_gaps
 from sim_core.engine.kernels.log import log_event, log_steps, report_steps
+from sim_core.engine.kernels.memory.blocks import blocks_of
+from sim_core.engine.kernels.memory.prefix import fixed_blocks
 from sim_core.engine.kernels.one_pool import load_requests, open_engine
 from sim_core.engine.kernels.plan import clear_plan
-from sim_core.engine.kernels.records import CHUNK, NOBODY, ONE, ZERO, is_over
+from sim_core.engine.kernels.records import CHUNK, NO_CACHE, NOBODY, ONE, ZERO, is_over
 from sim_core.engine.kernels.step_time import (
     decode_time_s,
     pairs_between,
@@ -95,14 +96,21 @@ def count_padded_gaps(s, arrays, cost, prompt, slots, done, steps, live):
 def prefill_batch(s, arrays, cost, rules, first, end, prompt):
     """Prefill all prompts of a batch together, padded to the longest; each yields its first token."""
     slots = end - first
+    start = fixed_blocks(rules, prompt) * rules.block_tokens
     clear_plan(s)
-    s.tokens = slots * prompt
+    s.tokens = slots * (prompt - start)
     s.rows = s.prompts = s.running = slots
-    s.step_pairs = slots * pairs_between(ZERO, prompt)
+    s.step_pairs = slots * pairs_between(start, prompt)
     if cost.window_tokens > 0:
-        s.step_window_pairs = slots * window_pairs_between(ZERO, prompt, cost.window_tokens)
+        s.step_window_pairs = slots * window_pairs_between(start, prompt, cost.window_tokens)
     for i in range(first, end):
-        log_event(s, arrays, CHUNK, i, ZERO, np.int64(arrays.requests[i].prompt))
+        own = np.int64(arrays.requests[i].prompt)
+        reused = fixed_blocks(rules, own) * rules.block_tokens
+        if rules.caching != NO_CACHE:
+            arrays.pieces[i].reused = fixed_blocks(rules, own)
+            s.step_sent += own
+            s.step_reused += reused
+        log_event(s, arrays, CHUNK, i, reused, own - reused)
     duration_s = planned_time_s(s, cost)
     report_steps(s, arrays, rules, ONE, 0.0, 0.0, ZERO, duration_s)
     log_steps(s, arrays, rules, ONE, ZERO, ZERO, duration_s, 0.0)

@@ -4,19 +4,8 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from sim_core.engine.compiling import inlined
 from sim_core.engine.kernels.batch import complete_joining, finish_due
-from sim_core.engine.kernels.blocks import (
-    blocks_at_once,
-    blocks_taken,
-    has_room,
-    may_join_any_step,
-    raise_share,
-    reset_share,
-    steps_with_blocks,
-)
 from sim_core.engine.kernels.clock import (
     TOKENS_A_PART,
     move_on,
@@ -28,6 +17,16 @@ from sim_core.engine.kernels.clock import (
 )
 from sim_core.engine.kernels.gaps import count_decode_gaps
 from sim_core.engine.kernels.log import log_steps, report_steps
+from sim_core.engine.kernels.memory.blocks import (
+    blocks_at_once,
+    blocks_taken,
+    has_room,
+    may_join_any_step,
+    raise_share,
+    reset_share,
+    steps_with_blocks,
+)
+from sim_core.engine.kernels.memory.prefix import look_up, tokens_found
 from sim_core.engine.kernels.plan import (
     clear_plan,
     continue_prompt,
@@ -35,8 +34,8 @@ from sim_core.engine.kernels.plan import (
     plan_decodes,
     tokens_to_join,
 )
-from sim_core.engine.kernels.queue import is_returning_decode, waiting_head
-from sim_core.engine.kernels.records import NOBODY, ONE, PREFILL_FIRST, RESERVE_SHARE, ZERO
+from sim_core.engine.kernels.queue import is_returning_decode, target_of, waiting_head
+from sim_core.engine.kernels.records import NO_CACHE, NOBODY, ONE, PREFILL_FIRST, RESERVE_SHARE, ZERO
 from sim_core.engine.kernels.step_time import decode_time_s, planned_time_s, series_s, steps_until
 
 
@@ -81,11 +80,13 @@ def prefill_step(s, arrays, cost, rules):
         i = waiting_head(s, arrays.requests)
         if i == NOBODY or is_returning_decode(arrays.requests[i], rules):
             break
-        target = np.int64(arrays.requests[i].target)
-        over_budget = s.tokens > 0 and s.tokens + target > rules.token_budget
-        if over_budget or not has_room(s, arrays, rules, arrays.requests[i], target, s.free_blocks):
+        if rules.caching != NO_CACHE:
+            look_up(s, arrays, rules, i, s.free_blocks)
+        rest = target_of(arrays.requests[i]) - tokens_found(s, rules)
+        over_budget = s.tokens > 0 and s.tokens + rest > rules.token_budget
+        if over_budget or not has_room(s, arrays, rules, arrays.requests[i], rest, s.free_blocks):
             break
-        plan_admission(s, arrays, cost, rules, target)
+        plan_admission(s, arrays, cost, rules, rest)
     duration_s = planned_time_s(s, cost)
     report_steps(s, arrays, rules, ONE, 0.0, 0.0, ZERO, duration_s)
     log_steps(s, arrays, rules, ONE, ZERO, ZERO, duration_s, 0.0)
@@ -159,9 +160,10 @@ def wants_prefill_step(s, arrays, rules):
     if rules.policy != PREFILL_FIRST or i == NOBODY or s.running >= rules.max_running:
         return False
     r = arrays.requests[i]
-    return not is_returning_decode(r, rules) and has_room(
-        s, arrays, rules, r, np.int64(r.target), s.free_blocks
-    )
+    if rules.caching != NO_CACHE:
+        look_up(s, arrays, rules, i, s.free_blocks)
+    rest = target_of(r) - tokens_found(s, rules)
+    return not is_returning_decode(r, rules) and has_room(s, arrays, rules, r, rest, s.free_blocks)
 
 
 @inlined

@@ -89,6 +89,7 @@ class PageSettings:
             "interference": "Interference",
             "endings": "Irregular endings",
             "engines": "Engines",
+            "caching": "Prefix cache",
         },
     )
     rows: str = _batching("slots", "Rows", choices={"slots": "by slot", "requests": "by request"})

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import streamlit as st
 
+from sim_core.catalogue.models import attention_words, reads_everything
 from sim_core.evidence import trust
 from sim_core.price.work import layout_warnings
 from sim_core.questions import phases
@@ -106,7 +107,10 @@ def give_away(
 
 
 def caption_with_warnings(scenario: Scenario, text: str) -> None:
-    notes = [*layout_warnings(scenario), *accelerator_of(scenario).warnings, *model_of(scenario).warnings]
+    """Show a caption, and after it what is to know of the layout, the device and the model's attention."""
+    model = model_of(scenario)
+    kinds = [] if reads_everything(model) else [f"Attention of {model.name}: {attention_words(model)}"]
+    notes = [*kinds, *layout_warnings(scenario), *accelerator_of(scenario).warnings, *model.warnings]
     st.caption(f"{text} {literal(' '.join(notes))}")
 
 

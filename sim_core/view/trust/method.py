@@ -21,13 +21,14 @@ from sim_core.fields.field import FieldInfo
 from sim_core.price import price as prices
 from sim_core.price.use import IDLE_POWER_FRAC, POWER_FRAC
 from sim_core.questions import compare, design, sensitivity, speculation
+from sim_core.questions.experiments import reuse
 from sim_core.questions.shift.cluster import DEFAULT_SOURCES
 from sim_core.questions.teaching import lessons, rooms
 from sim_core.results.limits import bands_of, binding
 from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario, calibration_of
 from sim_core.sweep.capacity import CAPACITY_REQUESTS
 from sim_core.sweep.ranges import SEEDS
-from sim_core.traffic import draws
+from sim_core.traffic import sessions, units
 from sim_core.view.drawing.figures import LIMITS
 from sim_core.view.drawing.words import number, quantity
 from sim_core.view.parts.engine_words import comes_with
@@ -149,7 +150,9 @@ def _error_table(errors: Mapping[str, Any]) -> pd.DataFrame:
 
 def _scheduler() -> None:
     st.markdown(section("Scheduler"))
-    st.markdown("**Traffic.** " + prose(draws))
+    st.markdown("**Traffic.** " + prose(units))
+    st.markdown("**Sessions.** " + prose(sessions))
+    st.markdown("**Hit rates.** " + prose(reuse))
 
 
 def _speculation() -> None:

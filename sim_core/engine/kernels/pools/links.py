@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from sim_core.engine.compiling import inlined, inner
-from sim_core.engine.kernels.blocks import blocks_of
 from sim_core.engine.kernels.log import report_steps
+from sim_core.engine.kernels.memory.blocks import blocks_of
+from sim_core.engine.kernels.memory.prefix import fixed_blocks
 from sim_core.engine.kernels.plan import clear_plan
 from sim_core.engine.kernels.queue import append_to_queue
 from sim_core.engine.kernels.records import NOBODY, ONE, ZERO
@@ -116,15 +117,20 @@ def prefill_prompts(s, arrays, cost, rules, links, p, c):
         r = arrays.requests[end]
         prompt = np.int64(r.prompt)
         blocks = blocks_of(prompt, rules.block_tokens)
-        if s.tokens > 0 and (s.tokens + prompt > rules.token_budget or end - first >= rules.max_running):
+        start = fixed_blocks(rules, prompt) * rules.block_tokens
+        if s.tokens > 0 and (
+            s.tokens + prompt - start > rules.token_budget or end - first >= rules.max_running
+        ):
             break
         if blocks > s.free_blocks:
             break
         s.free_blocks -= blocks
-        s.tokens += prompt
-        s.step_pairs += pairs_between(ZERO, prompt)
+        s.tokens += prompt - start
+        s.step_pairs += pairs_between(start, prompt)
         if cost.window_tokens > 0:
-            s.step_window_pairs += window_pairs_between(ZERO, prompt, cost.window_tokens)
+            s.step_window_pairs += window_pairs_between(start, prompt, cost.window_tokens)
+        s.step_sent += prompt
+        s.step_reused += start
         end += 1
     s.rows = s.prompts = s.running = end - first
     s.newest = end - 1

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from sim_core.engine.compiling import inlined, inner
-from sim_core.engine.kernels.blocks import blocks_held, release_blocks
 from sim_core.engine.kernels.clock import forget_due, stop_decoding, suspend
+from sim_core.engine.kernels.memory.blocks import blocks_held, release_blocks
 from sim_core.engine.kernels.pools.links import put_on_link
 from sim_core.engine.kernels.queue import leave_running
 from sim_core.engine.kernels.records import DECODES, NOBODY, replica_of

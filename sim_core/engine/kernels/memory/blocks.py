@@ -6,7 +6,7 @@ import numpy as np
 
 from sim_core.engine.compiling import inlined, inner
 from sim_core.engine.kernels.clock import left_to_generate, steps_within, ticks_of
-from sim_core.engine.kernels.queue import left_to_wait, waiting_head
+from sim_core.engine.kernels.queue import left_to_wait, target_of, waiting_head
 from sim_core.engine.kernels.records import FIRST_CHUNK, FULL_PROMPT, NOBODY, RESERVE_OUTPUT, RESERVE_SHARE
 
 # the share of an answer's limit for which SGLang keeps room: python/sglang/srt/environ.py
@@ -74,12 +74,16 @@ def steps_with_blocks(s, arrays, pace, limit):
 
 @inlined
 def has_room(s, arrays, rules, r, chunk, free_blocks):
-    """Return whether the head of the queue may be admitted with its next `chunk` tokens."""
-    whole = blocks_held(r.target, rules)
+    """Return whether the head of the queue may be admitted with its next `chunk` tokens.
+
+    The blocks that it shares with others are there; those that it finds idle are among the free ones.
+    """
+    whole = blocks_held(target_of(r), rules) - s.shared
     if rules.admission == FULL_PROMPT and rules.long_prompt_tokens == 0:
         return whole <= free_blocks
     if rules.admission == FIRST_CHUNK:
-        return blocks_held(r.computed + chunk, rules) <= free_blocks
+        start = r.computed + (s.shared + s.idle + s.on_host) * rules.block_tokens
+        return blocks_held(start + chunk, rules) - s.shared <= free_blocks
     return whole <= free_blocks and has_room_beside(s, arrays, rules, r, free_blocks)
 
 
@@ -93,8 +97,8 @@ def has_room_beside(s, arrays, rules, r, free_blocks):
     if rules.long_prompt_tokens > 0 and s.partial != NOBODY:
         unfinished = arrays.requests[s.partial]
         free_blocks += blocks_held(np.int64(unfinished.computed), rules)
-        free_blocks -= blocks_held(np.int64(unfinished.target), rules)
-        if blocks_held(np.int64(r.target), rules) > free_blocks:
+        free_blocks -= blocks_held(target_of(unfinished), rules)
+        if blocks_held(target_of(r), rules) - s.shared > free_blocks:
             return False
     if rules.admission == FULL_PROMPT or s.running == 0:
         return True
@@ -152,7 +156,7 @@ def fits_with_shares(s, arrays, rules, r, free_blocks):
         other = arrays.requests[i]
         newer += may_make(other, left_to_wait(other), rules) + rules.block_tokens
         i = np.int64(other.next)
-    wanted = r.target + may_make(r, left_to_wait(r), rules) + rules.block_tokens
+    wanted = target_of(r) + may_make(r, left_to_wait(r), rules) + (1 - s.shared) * rules.block_tokens
     return wanted < free_blocks * rules.block_tokens - newer - share_now(s) * older
 
 
