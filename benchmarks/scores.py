@@ -11,6 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.pairs import PAIRS
+from benchmarks.runs import RUNS, without_speculation
+from benchmarks.speculation import speculation_lines, speculation_scores
 from benchmarks.tables import SERVING, believed, read_serving
 from sim_core.evidence import bands as bands_of
 from sim_core.evidence import blind
@@ -34,16 +37,20 @@ def scores(folder: Path) -> dict[str, Any]:
         ``one_pool`` and ``two_pools`` hold, for each metric, ``n`` rows, ``median`` and ``mean`` of the
         absolute error [%], ``within_20`` the share of rows within 20% [%] and ``rank``, the rank correlation
         within one model and pair of lengths; the same for each family of models. ``bands`` hold, by the
-        first word of the badge, the share of measurements inside the band [%]. ``left_out`` counts the other
+        first word of the badge, the share of measurements inside the band [%]. ``mtp`` are the errors of
+        speculation (`speculation_scores`) where the folder has its tables. ``left_out`` counts the other
         rows by reason. What no row tells is None.
     """
     found, left_out = read_serving(folder / SERVING)
+    found = without_speculation(found, folder / RUNS, left_out)
     one, split = believed(_closed_loops(found, left_out), left_out)
     ratio_one, ratio_split = (evidence_errors.score(points).ratio for points in (one, split))
+    with_speculation = any((folder / name).exists() for name in (RUNS, PAIRS))
     return {
         "one_pool": _pool(one, ratio_one),
         "two_pools": _pool(split, ratio_split),
         "bands": bands([*one, *split], np.concatenate([ratio_one, ratio_split])),
+        **({"mtp": speculation_scores(folder)} if with_speculation else {}),
         "left_out": {reason: count for reason, count in left_out.items() if count},
     }
 
@@ -232,6 +239,8 @@ def text_of(found: dict[str, Any]) -> str:
     for badge, row in found["bands"].items():
         cells = [_cell(row[metric]) for metric in ORDER]
         lines.append(f"{badge:<28}{row['n']:>6}{cells[0]:>10}{cells[1]:>9}{cells[2]:>13}")
+    if "mtp" in found:
+        lines += ["", *speculation_lines(found["mtp"])]
     return "\n".join([*lines, "", *left_out_lines(found["left_out"])])
 
 

@@ -127,14 +127,15 @@ def read_serving(path: Path) -> tuple[list[PublishedPoint], Counter[str]]:
     return points, left_out
 
 
-def _model_id(name: str) -> str:
+def model_id(name: str) -> str:
+    """Return the preset of a model as tables call it; V3.1 is V3 in all that a price depends on."""
     return name.lower().replace("deepseek-v3.1", "deepseek-v3")
 
 
 def _check(row: Row) -> None:
     """Raise `LeftOut` for a row of a run that is not simulated as it was run."""
     traffic, wide = KINDS.get(row.text("metric_kind")), row.text("mode") != "disagg"
-    known = _model_id(row.text("model")) in catalogue.preset_ids("models")
+    known = model_id(row.text("model")) in catalogue.preset_ids("models")
     known &= row.text("gpu").lower() in catalogue.preset_ids("accelerators")
     latency = row.number("tpot_ms_unspecified", "tpot_ms_mean", "tpot_ms_p50")
     speculation = row.text("spec_decoding").lower()
@@ -175,7 +176,7 @@ def _serving_point(row: Row, number: int) -> PublishedPoint:
         date=_date(row.text("date")),
         engine=row.text("engine") or NOT_STATED,
         engine_version=row.text("engine_version") or NOT_STATED,
-        model=_model_id(row.text("model")),
+        model=model_id(row.text("model")),
         accelerator=row.text("gpu").lower(),
         devices=row.count("n_gpus", otherwise=0),
         tensor_parallel=0 if split else row.count("tp"),
@@ -198,7 +199,7 @@ def _serving_point(row: Row, number: int) -> PublishedPoint:
         entry=entry,
         note="actual mean lengths" if actual else "",
     )
-    return _priceable(point)
+    return priceable(point)
 
 
 def _statistic(row: Row, source: str) -> str:
@@ -227,7 +228,7 @@ def _date(text: str) -> str:
     return f"{text[:4]}-{text[4:6]}-{text[6:]}" if re.fullmatch(r"\d{8}", text) else text
 
 
-def _priceable(point: PublishedPoint) -> PublishedPoint:
+def priceable(point: PublishedPoint) -> PublishedPoint:
     """Return the point; leave it out where nothing is measured, or its scenario is refused."""
     measured = (point.ttft_ms, point.tpot_ms, point.output_tok_per_s)
     if all(map(math.isnan, measured)):

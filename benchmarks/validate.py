@@ -6,15 +6,18 @@
     python -m benchmarks.validate ../shared/reference --fit       # fits typical.toml
     python -m benchmarks.validate ../shared/reference --folds     # fits without each group: folds.toml
     python -m benchmarks.validate ../shared/reference --blind     # predicts rows unseen: blind.csv
+    python -m benchmarks.validate ../shared/reference --drafts    # what drafts keep the host: drafts.toml
 
 The folder holds `measured_serving.csv` and `mlperf_llm_results.csv`; everything is written to `presets`. What
 a row needs to be used, and how rows are chosen, is said in `usable` and `choose`. Only constants of the host
-are fitted: `--fit` takes seconds, `--folds` two minutes. After every change of the cost model, of a table in
-`presets/kernels`, of a bound or of the assumptions in `sim_core.evidence.predicted`, repeat `--folds --fit
---blind`. A fold knows nothing of the constants in `typical.toml`, only their bounds; but the lags of first
-tokens in `presets/engines` were found on all rows, so TTFT is not blind to them. After `--fit` alone,
-`--blind` is enough. The bands follow from `blind.csv` by themselves: `--folds --blind` renews them, and
-prints how many campaigns left out they hold.
+are fitted, and the lags of first tokens found (`benchmarks.lags`): `--fit` takes seconds, `--folds` two
+minutes. After every change of the cost model, of a table in `presets/kernels`, of a bound or of the
+assumptions in `sim_core.evidence.assumed`, repeat `--folds --fit --blind`. A fold knows nothing of the
+constants in `typical.toml`, only their bounds, and nothing of the lags in `presets/engines`: it finds its
+own. `--fit` prints the lags of all rows, which `presets/engines` hold. After `--fit` alone, `--blind` is
+enough. The bands follow from `blind.csv` by themselves: `--folds --blind` renews them, and prints how many
+campaigns left out they hold. `--drafts` finds two more constants on runs with speculation
+(`benchmarks.drafts`), and prints those of all, which `presets/calibrations` hold.
 """
 
 from __future__ import annotations
@@ -36,7 +39,9 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.choice import about_of, choose, csv_of, evenly
+from benchmarks.drafts import write_drafts
 from benchmarks.fingerprint import fingerprint
+from benchmarks.lags import engines_with, find_lags, find_split_lags, lag_lines
 from benchmarks.scores import before_lines, coverage_lines, rank, scores, text_of
 from benchmarks.tables import usable
 from sim_core import catalogue
@@ -44,7 +49,7 @@ from sim_core.catalogue.calibrations import CALIBRATIONS, Calibration, Constant,
 from sim_core.evidence import errors as evidence_errors
 from sim_core.evidence import published as measured
 from sim_core.evidence.errors import METRICS
-from sim_core.evidence.predicted import Bench, bench_of, predict
+from sim_core.evidence.predicted import Bench, bench_of, predict, predict_pools
 from sim_core.evidence.published import PublishedPoint, campaign
 
 FEWEST_HELD_OUT = 10
@@ -89,19 +94,20 @@ def fit(bench: Bench, evaluations: int) -> dict[str, float]:
     Every constant is global and bounded to its physical range; nothing is fitted per row, model, device or
     engine. The robust loss (soft L1 of log errors) keeps odd runs from pulling; TTFT weighs less, because it
     holds the history of a run: where all lengths are equal, requests march in waves. Every fit starts in the
-    middle of the bounds, so a fit that leaves rows out knows nothing of them. Of each campaign at most
-    `MOST_FITTED` rows are taken, evenly.
+    middle of the bounds, with the lags of first tokens that belong there, so a fit that leaves rows out knows
+    nothing of them. Of each campaign at most `MOST_FITTED` rows are taken, evenly.
     """
     from scipy.optimize import least_squares
 
     bench = bench.part(_thinned(bench.points))
     bounds, seen = calibration("typical"), evidence_errors.measured(bench.points)
+    start = np.full(len(free_names(bounds)), 0.5)
+    engines = engines_with(find_lags(bench, with_position(bounds, start).base))
 
     def residuals(position: np.ndarray) -> np.ndarray:
-        error = np.log(predict(bench, with_position(bounds, position).base) / seen)
+        error = np.log(predict(bench, with_position(bounds, position).base, engines=engines) / seen)
         return np.concatenate([error[:, 1] / TPOT_SCALE, error[:, 0] / TTFT_SCALE])
 
-    start = np.full(len(free_names(bounds)), 0.5)
     found = least_squares(residuals, start, bounds=(0.0, 1.0), loss="soft_l1", diff_step=0.02,
                           max_nfev=evaluations, xtol=1e-4, ftol=1e-4)  # fmt: skip
     fitted = with_position(bounds, found.x).constants
@@ -122,6 +128,7 @@ def write_typical(one: Sequence[PublishedPoint], left_out: dict[str, int]) -> No
     points = [point for point in one if point.fitted]
     bench = bench_of(points)
     values = fit(bench, EVALUATIONS)
+    print("\n".join(lag_lines(find_lags(bench, base_of(values)))))
     chosen = calibration("typical")
     constants = tuple(
         dataclasses.replace(item, value=values.get(item.name, item.value)) for item in chosen.constants
@@ -149,7 +156,7 @@ def typical_errors(
         unseen = np.full((len(bench.points), 3), np.nan)
         for name, fold in folds[kind].items():
             inside = np.array([group == name for group in groups])
-            unseen[inside] = predict(bench.part(inside), base_of(fold["constants"]))
+            unseen[inside] = predict_unseen(bench.part(inside), fold)
         overall[f"one {kind} left out"] = _scores(bench.points, unseen)
     ideal = predict(bench, calibration("datasheet").base, smooth=False)
     overall["datasheet calibration"] = _scores(bench.points, ideal)
@@ -268,9 +275,10 @@ def write_folds(points: Sequence[PublishedPoint]) -> None:
 
 def _fold(bench: Bench, inside: np.ndarray, title: str) -> list[str]:
     """Return a fit that has not seen some rows, and its errors on them, as lines of TOML."""
-    values = fit(bench.part(~inside), EVALUATIONS)
-    part = bench.part(inside)
-    ratio = evidence_errors.ratios(part.points, predict(part, base_of(values)))
+    others, part = bench.part(~inside), bench.part(inside)
+    values = fit(others, EVALUATIONS)
+    fold = {"constants": values, "lags": find_lags(others, base_of(values))}
+    ratio = evidence_errors.ratios(part.points, predict_unseen(part, fold))
     medians = {
         f"{metric}_pct": round(evidence_errors.errors(ratio[:, index]).median_pct, 1)
         for index, metric in enumerate(METRICS)
@@ -278,14 +286,21 @@ def _fold(bench: Bench, inside: np.ndarray, title: str) -> list[str]:
     print(title, int(inside.sum()), medians, flush=True)
     lines = ["", f"[{title}]", f"rows = {int(inside.sum())}"]
     lines += [f"{key} = {value}" for key, value in medians.items()]
-    return lines + [f"constants.{key} = {value:.15g}" for key, value in values.items()]
+    lines += [f"constants.{key} = {value:.15g}" for key, value in values.items()]
+    return lines + lag_lines(fold["lags"])
+
+
+def predict_unseen(bench: Bench, fold: dict[str, Any]) -> np.ndarray:
+    """Return predictions by the constants and the lags of a fold, that has not seen the points."""
+    return predict(bench, base_of(fold["constants"]), engines=engines_with(fold["lags"]))
 
 
 def blind_rows() -> list[dict[str, Any]]:
     """Return ratios predicted / measured of the table's points by constants that have not seen them.
 
     `unseen` is what was left out of the fit: the point's ``accelerator``, its ``model``, ``all`` of its
-    kind, or two ``pools``: rows that no fit has used are predicted with the final constants.
+    kind, or two ``pools``: rows that no fit has used are predicted with the final constants, those of two
+    pools with the lags of first tokens that other accelerators tell.
     """
     folds = tomllib.loads((measured.FOLDER / "folds.toml").read_text(encoding="utf-8"))
     points = measured.points()
@@ -295,13 +310,25 @@ def blind_rows() -> list[dict[str, Any]]:
         for name, fold in folds[kind].items():
             chosen = [point for point in fitted if getattr(point, kind) == name]
             if chosen:  # the project's table may hold none of them
-                found = predict(bench_of(chosen), base_of(fold["constants"]))
+                found = predict_unseen(bench_of(chosen), fold)
                 rows += _blind(chosen, kind, evidence_errors.ratios(chosen, found))
     rest = [point for point in points if point not in set(fitted)]
-    for unseen, pools in (("all", "one"), ("pools", "split")):
-        chosen = [point for point in rest if point.pools == pools]
-        rows += _blind(chosen, unseen, evidence_errors.score(chosen).ratio)
-    return rows
+    alone = [point for point in rest if point.pools == "one"]
+    split = [point for point in rest if point.pools == "split"]
+    rows += _blind(alone, "all", evidence_errors.score(alone).ratio)
+    return rows + _blind(split, "pools", evidence_errors.ratios(split, _split_unseen(split)))
+
+
+def _split_unseen(points: Sequence[PublishedPoint]) -> np.ndarray:
+    """Return predictions of two pools with the lags of first tokens that other accelerators tell."""
+    bare, found = predict_pools(points, engines=engines_with({})), np.full((len(points), 3), np.nan)
+    for name in {point.accelerator for point in points}:
+        inside = np.array([point.accelerator == name for point in points])
+        others = [point for point, ok in zip(points, inside, strict=True) if not ok]
+        engines = engines_with(find_split_lags(others, bare[~inside]))
+        some = [point for point, ok in zip(points, inside, strict=True) if ok]
+        found[inside] = predict_pools(some, engines=engines)
+    return found
 
 
 def _blind(points: Sequence[PublishedPoint], unseen: str, ratio: np.ndarray) -> list[dict[str, Any]]:
@@ -331,7 +358,7 @@ def error_tables(one: Sequence[PublishedPoint]) -> str:
         predicted = np.full((len(fitted), 3), np.nan)
         for name, fold in folds.get(kind, {}).items():
             inside = np.array([getattr(point, kind) == name for point in fitted])
-            predicted[inside] = predict(bench.part(inside), base_of(fold["constants"]))
+            predicted[inside] = predict_unseen(bench.part(inside), fold)
         if kind == "none":
             predicted = predict(bench, calibration("typical").base)
         lines += _error_lines(fitted, predicted, kind)
@@ -401,13 +428,18 @@ KEYS = {
     "--folds", is_flag=True, help="Fit without each accelerator, model, campaign; write folds.toml."
 )
 @click.option("--blind", is_flag=True, help="Predict rows by these fits; write blind.csv and errors.toml.")
+@click.option("--drafts", is_flag=True, help="Fit what drafts keep the host; write drafts.toml.")
 def main(
-    folder: Path, scoring: bool, as_json: bool, choosing: bool, fitting: bool, folds: bool, blind: bool
-) -> None:
+    folder: Path, scoring: bool, as_json: bool, choosing: bool, fitting: bool, folds: bool, blind: bool,
+    drafts: bool,
+) -> None:  # fmt: skip
     """Score, choose, fit or cross-validate."""
     if scoring:
         answer = scores(folder)
         print(json.dumps(answer, indent=2) if as_json else text_of(answer))
+        return
+    if drafts:
+        print(write_drafts(folder))
         return
     pd.set_option("display.width", 200, "display.max_rows", 500)
     one, split, left_out = usable(folder)
@@ -427,6 +459,7 @@ def main(
         write_folds(one)
     if fitting:
         write_typical(one, left_out)
+        print("\n".join(lag_lines(find_split_lags(split, predict_pools(split, engines=engines_with({}))))))
         calibration.cache_clear()
     if blind:
         write_blind(one)

@@ -69,6 +69,8 @@ class Constants(NamedTuple):
     collective_gap_s: float
     step_s: float
     sequence_s: float
+    draft_s: float
+    draft_sequence_s: float
     prefill_request_s: float
     prefill_layer_s: float
     request_before_s: float

@@ -29,7 +29,10 @@ class ServingEngine:
         "First token of a model with latent attention seen late", unit="steps", low=0.0, high=1000.0
     )
     split_latent_first_token_lag_steps: float = described(
-        "The same from two pools, with the hand-over between them", unit="steps", low=0.0, high=1000.0
+        "The same from two pools, counted from when a decode worker takes the request over",
+        unit="steps",
+        low=0.0,
+        high=1000.0,
     )
     sends_first_token_at_once: bool = described("Whether a first token waits for no streaming interval")
     source: str = described("Where the rules come from")

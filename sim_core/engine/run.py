@@ -109,7 +109,7 @@ def run_priced(known: Priced, sent: Requests, itl_max: bool = False, log: bool =
     engine, split, counts = run_on(known, kept, arriving, itl_max, log)
     columns = {
         "arrival_s": engine.arrival_s - before_s,
-        "first_token_s": first_seen_s(known.scenario, kept, engine) + after_s,
+        "first_token_s": first_seen_s(known.scenario, kept, engine, split) + after_s,
         "finished_s": engine.finished_s + after_s,
         "itl_max_s": engine.itl_max_s,
         "preemptions": engine.preemptions,
@@ -153,13 +153,28 @@ def check_prefixes(scenario: Scenario, sent: Requests) -> None:
         )
 
 
-def first_seen_s(scenario: Scenario, sent: Requests, engine: EngineResult) -> np.ndarray:
-    """Return when first tokens are shown: steps late at each answer's pace, at most to its end. [s]"""
+def first_seen_s(
+    scenario: Scenario, sent: Requests, engine: EngineResult, split: SplitResult | None = None
+) -> np.ndarray:
+    """Return when first tokens are shown: steps late at each answer's pace, at most to its end. [s]
+
+    A named engine answers its clients from the decode pool: what the prefill pool has made is shown once a
+    decode worker has taken the request over.
+
+    References
+    ----------
+    SGLang, `disaggregation/decode.py` (the decode server streams what it was sent); vLLM,
+    `disaggregated_prefill` proxies (the answer of the prefill server is dropped); NVIDIA Dynamo, TensorRT-LLM
+    backend (`generation_only` requests return the context's first token).
+    """
     rest = sent.output_tokens - 1
+    made_s = engine.first_token_s
+    if split is not None and scenario.engine:
+        made_s = np.fmax(made_s, split.joined_s)  # an answer of one token joins no decodes
     late = np.minimum(steps_to_first_seen(scenario), rest)
     if not late.any():
-        return engine.first_token_s
-    seen_s = engine.first_token_s + late / np.maximum(rest, 1) * (engine.finished_s - engine.first_token_s)
+        return made_s
+    seen_s = made_s + late / np.maximum(rest, 1) * (engine.finished_s - made_s)
     return np.minimum(seen_s, engine.finished_s)  # rounding may carry it past the end
 
 

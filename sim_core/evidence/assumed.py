@@ -8,8 +8,8 @@ printed. Everything a source leaves open is assumed here, alike for all rows (`s
   are none.
 - The token budget is 8,192, as InferenceX sets it; in closed loops of fixed lengths, run by others, 2,048
   under vLLM and TensorRT-LLM. No source states the latter: of the budgets tried it fits best.
-- InferenceX serves DeepSeek by SGLang with an fp8 KV cache, looks for new requests every 10 steps (30 from
-  16 clients on) and streams every 10 tokens: the first token is seen that much later.
+- InferenceX serves DeepSeek by SGLang with an fp8 KV cache and looks for new requests every 10 steps (30 from
+  16 clients on): on average a request waits half of that. It streams every 10 tokens, the first one at once.
 - Engines show first tokens of models with experts late, as `presets/engines` says; measured so where lengths
   are drawn, and not found where they are fixed.
 - A checkpoint whose precision is not stated has its native one; gpt-oss always does.
@@ -22,7 +22,8 @@ printed. Everything a source leaves open is assumed here, alike for all rows (`s
 - MLPerf entries do not state their layout: the fewest devices for a replica that leave room for 64
   requests.
 - Two pools: prompts wait in one queue for whole-prompt steps of up to 8,192 tokens, each prefill worker has a
-  KV link of 50 GB/s, and a decode worker takes as many requests as its memory holds.
+  KV link of 50 GB/s, and a decode worker takes as many requests at once as the run's recipe says, where it is
+  public (`presets/validation/recipes.csv`); more clients than that wait for it. Else its memory is the limit.
 
 Points of one pool are priced together, one table over tokens for each, with the simulator's own formulas and
 engine; those of two pools are run as any other scenario.
@@ -30,20 +31,23 @@ engine; those of two pools are run as any other scenario.
 
 from __future__ import annotations
 
-from functools import lru_cache
+import csv
+from collections.abc import Mapping
+from functools import cache, lru_cache
 from types import MappingProxyType
 
 import numpy as np
 
 from sim_core import catalogue
-from sim_core.evidence.published import PublishedPoint, weight_dtype
+from sim_core.catalogue.engines import ServingEngine
+from sim_core.evidence.published import FOLDER, LENGTHS, PublishedPoint, weight_dtype
 from sim_core.price.memory import memory
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.draws import mean_lengths, requests_sent
 from sim_core.traffic.requests import Requests
 
 TOKEN_BUDGET, DEFAULT_BUDGET = 8192, 2048
-POLL_STEPS, POLL_STEPS_MANY, POLL_CLIENTS, STREAM_TOKENS = 10, 30, 16, 10
+POLL_STEPS, POLL_STEPS_MANY, POLL_CLIENTS = 10, 30, 16
 KV_MEMORY_FRAC = 0.95  # recipes set 0.90 to 0.95; some count it from what the weights leave
 KV_BLOCK_TOKENS = 16
 REQUESTS_PER_CLIENT = 10
@@ -88,14 +92,21 @@ def polls_slowly(point: PublishedPoint) -> bool:
     return recipe and point.model.startswith("deepseek")
 
 
-def late_steps(point: PublishedPoint) -> float:
-    """Return how many decode steps later than made the first token is seen, on average."""
-    if not polls_slowly(point):
-        if point.lengths != "80-100%" or point.engine not in ENGINES:
-            return 0.0
-        engine, model = catalogue.engine(ENGINES[point.engine]), catalogue.model(point.model)
-        return engine.lag_steps(model.is_moe, model.latent)
-    return (POLL_STEPS if point.clients < POLL_CLIENTS else POLL_STEPS_MANY) / 2 + STREAM_TOKENS
+def late_steps(point: PublishedPoint, engines: Mapping[str, ServingEngine] | None = None) -> float:
+    """Return how many decode steps later than made the first token is seen, on average.
+
+    Parameters
+    ----------
+    point : PublishedPoint
+    engines : mapping, optional
+        Engines by id in place of the catalogue's, whose lags were found on other points.
+    """
+    if point.lengths != LENGTHS[1] or point.engine not in ENGINES:
+        return 0.0
+    known, model = engines or catalogue.engines(), catalogue.model(point.model)
+    lag = known[ENGINES[point.engine]].lag_steps(model.is_moe, model.latent)
+    between = (POLL_STEPS if point.clients < POLL_CLIENTS else POLL_STEPS_MANY) if polls_slowly(point) else 0
+    return lag + between / 2
 
 
 def policy(point: PublishedPoint) -> str:
@@ -142,6 +153,7 @@ def _with_pools(scenario: Scenario, point: PublishedPoint) -> Scenario:
     """Return a scenario on a point's two pools."""
     return scenario.replace(
         policy="disaggregated",
+        max_batch=recipe_batches().get(_recipe_of(point), scenario.max_batch),
         replicas=1,
         prefill_workers=point.prefill_workers,
         prefill_tensor_parallel=point.prefill_devices,
@@ -149,6 +161,33 @@ def _with_pools(scenario: Scenario, point: PublishedPoint) -> Scenario:
         decode_tensor_parallel=point.decode_devices,
         token_budget=TOKEN_BUDGET,
     )
+
+
+RECIPE = (
+    "engine", "accelerator", "precision", "prompt_tokens", "output_tokens", "prefill_workers",
+    "prefill_devices", "decode_workers", "decode_devices",
+)  # fmt: skip
+
+
+def _recipe_of(point: PublishedPoint) -> tuple[str, ...]:
+    return (*(str(getattr(point, name)) for name in RECIPE), str(point.clients))
+
+
+@cache
+def recipe_batches() -> Mapping[tuple[str, ...], int]:
+    """Return how many requests a decode worker takes at once (`max_batch_size`) by public recipes of runs.
+
+    References
+    ----------
+    SemiAnalysisAI/InferenceX, .github/configs/nvidia-master.yaml (commit 0004cf5, 2026): clients and workers
+    of each recipe; its name tells the batch. ishandhanani/srt-slurm, branch sa-submission-q1-2026, recipes/.
+    """
+    found = {}
+    with (FOLDER / "recipes.csv").open(encoding="utf-8", newline="") as lines:
+        for row in csv.DictReader(lines):
+            for clients in row["clients"].split():
+                found[(*(row[name] for name in RECIPE), clients)] = int(row["decode_batch"])
+    return MappingProxyType(found)
 
 
 def _request_count(point: PublishedPoint) -> int:

@@ -7,7 +7,7 @@ engine; those of two pools are run as any other scenario.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ import numpy as np
 
 from sim_core import catalogue
 from sim_core.catalogue.calibrations import Constants
+from sim_core.catalogue.engines import ServingEngine
 from sim_core.engine.one_pool import run_engine
 from sim_core.engine.rules import RunRules
 from sim_core.engine.run import run
@@ -40,6 +41,7 @@ from sim_core.price.work import Layout, Work, layout_of, work
 from sim_core.scenario.scenario import Scenario, admission_of, model_of
 from sim_core.traffic.draws import mean_lengths
 
+CLIENTS = frozenset({"closed", "burst", "server"})  # measured by a client, outside of the engine
 Row = TypeVar("Row", bound=tuple[Any, ...])
 GRID = np.unique(np.round(np.concatenate([np.arange(1, 65), np.geomspace(65, 16384, 110)])))
 
@@ -120,7 +122,12 @@ def _device(model: str, accelerator: str, layout: Layout) -> tuple[Work, Kernels
     return work(*known), kernels_of(*known)
 
 
-def predict(bench: Bench, constants: Constants, smooth: bool = True) -> np.ndarray:
+def predict(
+    bench: Bench,
+    constants: Constants,
+    smooth: bool = True,
+    engines: Mapping[str, ServingEngine] | None = None,
+) -> np.ndarray:
     """Return mean TTFT [ms], mean TPOT [ms] and output tokens per second of each point, shape (points, 3).
 
     Parameters
@@ -128,6 +135,8 @@ def predict(bench: Bench, constants: Constants, smooth: bool = True) -> np.ndarr
     bench : Bench
     constants : Constants
         Of a calibration; `smooth` is the calibration's too.
+    engines : mapping, optional
+        Engines by id whose lags of first tokens stand in place of the catalogue's.
 
     Returns
     -------
@@ -140,6 +149,8 @@ def predict(bench: Bench, constants: Constants, smooth: bool = True) -> np.ndarr
     for place, step in enumerate(step_costs(rated, bench.windows, batches)):
         if bench.kv_blocks[place]:
             found[place] = _simulated(bench, place, step, constants)
+    late = [late_steps(point, engines) if point.traffic in CLIENTS else 0.0 for point in bench.points]
+    found[:, 0] += np.array(late) * np.nan_to_num(found[:, 1])
     return found
 
 
@@ -162,11 +173,12 @@ def step_costs(rated: Terms, windows: Sequence[int], batches: Sequence[int]) -> 
 
 
 def _simulated(bench: Bench, place: int, step: StepCost, constants: Constants) -> tuple[float, float, float]:
-    """Return mean TTFT and TPOT [ms] and output tokens per second of one point."""
+    """Return mean TTFT, as first tokens are made, and TPOT [ms] and output tokens per second of one point."""
     point, scenario = bench.points[place], bench.scenarios[place]
     given, (clients, replicas) = given_requests(point, scenario), loop_of(point)
-    client = point.traffic in ("closed", "burst", "server")
-    before_s, after_s = (constants.request_before_s, constants.request_after_s) if client else (0.0, 0.0)
+    before_s, after_s = 0.0, 0.0
+    if point.traffic in CLIENTS:
+        before_s, after_s = constants.request_before_s, constants.request_after_s
     rules = RunRules(
         policy=scenario.policy,
         admission=admission_of(scenario),
@@ -188,17 +200,26 @@ def _simulated(bench: Bench, place: int, step: StepCost, constants: Constants) -
     copies = point.replicas if point.traffic == "offline" else 1
     rate = math.nan if point.traffic == "server" else copies * given.output_tokens.sum() / elapsed_s
     tpot_ms = 1e3 * tpot_s[first:].mean() if many.any() else math.nan
-    late_ms = late_steps(point) * tpot_ms if client else 0.0
-    return 1e3 * ttft_s.mean() + late_ms, tpot_ms, rate
+    return 1e3 * ttft_s.mean(), tpot_ms, rate
 
 
-def predict_pools(points: Sequence[PublishedPoint], calibration: str = "typical") -> np.ndarray:
+def predict_pools(
+    points: Sequence[PublishedPoint],
+    calibration: str = "typical",
+    engines: Mapping[str, ServingEngine] | None = None,
+) -> np.ndarray:
     """Return the same as `predict` for points of two pools, each run as a scenario of its own."""
-    return np.array([_run_pools(point, calibration) for point in points], dtype=float).reshape(-1, 3)
+    return np.array([_run_pools(point, calibration, engines) for point in points], dtype=float).reshape(-1, 3)
 
 
-def _run_pools(point: PublishedPoint, calibration: str) -> tuple[float, float, float]:
+def _run_pools(
+    point: PublishedPoint, calibration: str, engines: Mapping[str, ServingEngine] | None
+) -> tuple[float, float, float]:
     scenario = scenario_of(point).replace(calibration=calibration)
+    if engines and scenario.engine:
+        model = model_of(scenario)
+        lag = engines[scenario.engine].lag_steps(model.is_moe, model.latent, is_split=True)
+        scenario = scenario.replace(first_token_lag_steps=lag)
     sent = at_once(point, scenario.requests)
     try:
         found = run(scenario, trace=sent)

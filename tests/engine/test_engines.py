@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from sim_core import load_scenario
 from sim_core.engine.run import run
@@ -109,12 +110,15 @@ def test_first_tokens_are_seen_late():
     np.testing.assert_array_equal(late.finished_s, plain.finished_s)
     np.testing.assert_allclose(late.first_token_s, plain.first_token_s + np.minimum(rest, 14) * pace_s)
     assert (rest < 14).any()
-    named = run(
-        load_scenario(query, engine="tensorrt-llm", stream_interval_steps=5)
-    )  # sends the first at once
-    bare = run(load_scenario(query, engine="tensorrt-llm", first_token_lag_steps=0.0))
-    pace_s = (bare.finished_s - bare.first_token_s) / np.maximum(rest, 1)
-    np.testing.assert_allclose(named.first_token_s, bare.first_token_s + np.minimum(rest, 10) * pace_s)
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang", "tensorrt-llm"])
+def test_the_first_token_waits_for_no_streaming_interval(engine: str) -> None:
+    """Oracle: the engines' sources: of an interval n SGLang sends token 1, n + 1, ...; vLLM and TensorRT-LLM
+    send the first one whatever the interval is. So it is as late as without one, and ends stay."""
+    query = "model=deepseek-r1&accelerator=h200&tensor_parallel=8&weight_dtype=native&requests=40"
+    every, bare = (run(load_scenario(query, engine=engine, stream_interval_steps=n)) for n in (30, 1))
+    np.testing.assert_array_equal(every.first_token_s, bare.first_token_s)
 
 
 def test_a_first_token_is_not_seen_after_the_last():
@@ -123,3 +127,28 @@ def test_a_first_token_is_not_seen_after_the_last():
     engine = {"arrivals": "offline", "warmup_frac": 0.0, "max_batch": 7, "stream_interval_steps": 1000}
     late = run(load_scenario("", **keys, **engine))
     assert (late.first_token_s <= late.finished_s).all()
+
+
+def test_two_pools_answer_from_the_decode_pool() -> None:
+    """Oracle: by hand. A decode worker with one place, prompts as quick as they come: a request waits for the
+    answer before it, and its client sees no token until then; without an engine named, once its prompt is
+    done. What is made, and when it ends, is the same."""
+    query = "model=llama-3.1-8b&policy=disaggregated&decode_workers=1&max_batch=1&requests=6"
+    query += "&arrivals=offline&warmup_frac=0"
+    query += "&prompt_tokens=100&prompt_cv=0&output_tokens=50&output_cv=0&accelerator=h100-sxm"
+    bare = run(load_scenario(query))
+    named = run(load_scenario(query, engine="vllm", policy="disaggregated", first_token_lag_steps=0.0))
+    np.testing.assert_array_equal(named.finished_s, bare.finished_s)
+    after_s = bare.first_token_s[0] - bare.engine.first_token_s[0]
+    np.testing.assert_allclose(named.first_token_s, named.split.joined_s + after_s)
+    order = np.argsort(named.finished_s)
+    assert (named.first_token_s[order][1:] >= named.finished_s[order][:-1] - 1e-9).all()
+    assert (bare.first_token_s <= named.first_token_s).all()
+    assert bare.first_token_s.max() < named.finished_s[order][0]
+
+
+def test_an_answer_of_one_token_joins_no_decodes() -> None:
+    """Oracle: it ends with its prompt, whoever answers."""
+    query = "model=llama-3.1-8b&policy=disaggregated&requests=5&output_tokens=1&output_cv=0&engine=vllm"
+    found = run(load_scenario(query))
+    np.testing.assert_array_equal(found.first_token_s, found.finished_s)

@@ -305,13 +305,13 @@ def test_the_sidebar_says_what_the_engine_has_set() -> None:
     named = load_scenario("engine=tensorrt-llm&model=qwen3-235b-a22b&tensor_parallel=8")
     assert set_words(named) == (
         "TensorRT-LLM: chunked, admission by prompt and whole answer, 8,192 tokens a step, "
-        "first tokens seen 2 steps late."
+        "first tokens seen 1.5 steps late."
     )
     changed = load_scenario("engine=sglang&policy=chunked")
     assert set_words(changed).startswith(
         "SGLang (1 rule of your own): chunked, admission by prompt and a share"
     )
-    held_back = set_words(load_scenario("engine=sglang&stream_interval_steps=30"))
-    assert held_back.endswith("first tokens seen 29 steps late.")
+    streamed = set_words(load_scenario("engine=sglang&stream_interval_steps=30"))
+    assert streamed.endswith("first tokens seen at once.")
     captions = [caption.value for caption in healthy(open_page(APP, engine="sglang")).caption]
     assert set_words(load_scenario("engine=sglang")) in captions
