@@ -141,9 +141,9 @@ def draft_row_parts(
     drafting: Terms | None, host: Terms, draft: str, sequences: np.ndarray, drafts: np.ndarray
 ) -> Parts:
     """Return the time by part of what drafts take beside that pass, over sequences and drafts of each. [s]"""
-    any_drafts = drafts > 0
+    any_drafts, host_s = drafts > 0, draft_host_s(host, draft, sequences, drafts)
     if drafting is None:
-        return {"fixed": host.constants.sequence_s * sequences * any_drafts}
+        return {"fixed": host.constants.sequence_s * sequences * any_drafts + host_s}
     passes: Parts
     if draft in ONE_BY_ONE:
         again, heads, sampled = np.maximum(drafts - 1, 0), drafts, sequences
@@ -152,7 +152,16 @@ def draft_row_parts(
         again, heads, sampled = np.maximum(drafts - 1, 0) * sequences, any_drafts, sequences * drafts
         passes = rate_parts(drafting).extra_tokens
     head = row_parts(drafting, np.maximum(sampled, 1))
-    return {part: again * passes.get(part, 0.0) + heads * head.get(part, 0.0) for part in head}
+    found = {part: again * passes.get(part, 0.0) + heads * head.get(part, 0.0) for part in head}
+    return found | {"fixed": found["fixed"] + host_s}
+
+
+def draft_host_s(host: Terms, draft: str, sequences: np.ndarray, drafts: np.ndarray) -> np.ndarray:
+    """Return how long drafts keep the host: a launch for each pass, and what is accepted of each. [s]"""
+    most = {"parallel": 1, "ngram": 0}.get(draft)
+    launches = drafts if most is None else np.minimum(drafts, most)
+    each_s: np.ndarray = host.constants.draft_s * launches
+    return each_s + host.constants.draft_sequence_s * drafts * sequences
 
 
 def draft_rate_parts(drafting: Terms | None, draft: str, drafts: int) -> Rates[dict[str, Amount]]:
