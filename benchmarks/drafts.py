@@ -9,25 +9,48 @@ take what they took.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks.runs import RUNS, read_runs
-from benchmarks.speculation import DRAFT_CONSTANTS, DRAFTS, NO_HOST, Predicted, length_of, predicted
+from benchmarks.speculation import (
+    DRAFT_CONSTANTS,
+    NO_HOST,
+    Predicted,
+    length_of,
+    predicted,
+    speculation_scores,
+    unseen_constants,
+)
 from sim_core.evidence.published import campaign
+from sim_core.evidence.speculated import DRAFTS_FILE
 
 LOG_ERROR = 0.1  # at which the loss turns from squared to absolute
 
 
 def write_drafts(folder: Path) -> str:
-    """Fit the runs with speculation in a folder's table; write the constants found, and return them."""
+    """Fit the runs with speculation in a folder; write what was found, with its errors, and return it."""
     left_out: Counter[str] = Counter()
     rows = predicted(read_runs(folder / RUNS, left_out), left_out, NO_HOST)
-    text = "\n".join(drafts_lines(rows)) + "\n"
-    DRAFTS.write_text(text, encoding="utf-8")
-    return text
+    found = "\n".join(drafts_lines(rows)) + "\n"
+    DRAFTS_FILE.write_text(found, encoding="utf-8")
+    unseen_constants.cache_clear()
+    found += "\n".join(error_lines(speculation_scores(folder))) + "\n"
+    DRAFTS_FILE.write_text(found, encoding="utf-8")
+    return found
+
+
+def error_lines(found: Mapping[str, Any]) -> list[str]:
+    """Return the errors of speculation as lines of TOML, over all and by engine and accelerator."""
+    lines = ["", "[errors]  # TPOT in percent; without the row's accelerator"]
+    for name, table in {"all": found, **found["groups"]}.items():
+        tpot, constant = table["tpot"], table["constant"]
+        figures = f"median_pct = {tpot['median']}, p90_pct = {tpot['p90']}, constant_pct = {constant}"
+        lines.append(f'"{name}" = {{ rows = {tpot["n"]}, {figures} }}')
+    return lines
 
 
 def fit_drafts(rows: Sequence[Predicted]) -> dict[str, float]:

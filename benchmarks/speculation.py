@@ -31,6 +31,7 @@ from sim_core.engine.run import run
 from sim_core.evidence import errors as evidence_errors
 from sim_core.evidence.assumed import at_once, scenario_of
 from sim_core.evidence.published import FOLDER, PublishedPoint
+from sim_core.evidence.speculated import DRAFTS_FILE
 from sim_core.fields.errors import ScenarioError
 from sim_core.questions.speculation import chance, geometric_length
 
@@ -41,7 +42,6 @@ AMD_DRAFTS = 3
 # SemiAnalysisAI/InferenceX, pull request 649: random prompts in the chat template make about 2.50 tokens a
 # step with three drafts, as MT-Bench does; without the template 3.55.
 RANDOM_PROMPTS = (3, 2.50)
-DRAFTS = FOLDER / "drafts.toml"
 DRAFT_CONSTANTS = ("draft", "draft_sequence")  # in ms and us
 NO_HOST = MappingProxyType(dict.fromkeys(DRAFT_CONSTANTS, 0.0))
 
@@ -119,7 +119,7 @@ def unseen_constants(accelerator: str) -> Mapping[str, float]:
     They are the host's, from runs without speculation, and those of drafts.
     """
     folds, drafts = (
-        tomllib.loads(path.read_text(encoding="utf-8")) for path in (FOLDER / "folds.toml", DRAFTS)
+        tomllib.loads(path.read_text(encoding="utf-8")) for path in (FOLDER / "folds.toml", DRAFTS_FILE)
     )
     fold = folds["accelerator"].get(accelerator, {"constants": {}})
     return MappingProxyType(fold["constants"] | drafts["without"].get(accelerator, {}))

@@ -12,6 +12,7 @@ from sim_core import catalogue
 from sim_core.catalogue.accelerators import PEAKS
 from sim_core.evidence.blind import blind
 from sim_core.evidence.published import PublishedPoint, family_of, points, weight_dtype
+from sim_core.evidence.speculated import speculated_words
 from sim_core.fields.texts import counted
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 from sim_core.traffic.draws import mean_lengths
@@ -259,8 +260,7 @@ def scheduling(scenario: Scenario) -> list[Outside]:
     if scenario.split:
         found.append(Outside("policy", f"two pools (policy); {pools_words()}"))
     if scenario.spec_tokens or scenario.spec_by_batch:
-        words = "speculative decoding (spec_tokens); the points that fits rest on run without"
-        found.append(Outside("speculation", words))
+        found.append(Outside("speculation", f"speculative decoding (spec_tokens); {speculated_words()}"))
     if scenario.prefix_caching == "on" or scenario.prefix_hit_frac > 0:
         found.append(Outside("caching", "prompts share what was said before (caching); measured ones do not"))
     if scenario.calibration == "datasheet":

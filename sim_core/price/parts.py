@@ -116,8 +116,7 @@ def expert_load(work: Work, imbalance_frac: float, tokens: np.ndarray) -> tuple[
 def row_parts(terms: Terms, rows: np.ndarray, drafts: Amount = 0) -> dict[str, np.ndarray]:
     """Return the time by part [s] of what depends on the sequences that a step samples; at least one.
 
-    Those with drafts sample a row for each, and one more. The host is kept by a sequence once, and by each
-    of its drafts: they are launched one after another, and what is accepted is sorted out by sequence.
+    Those with drafts sample a row for each, and one more; the host is kept by a sequence once.
     A state is read once, and written behind every row, so that it can be gone back to.
     """
     work, kernels, constants, smooth = terms
@@ -134,8 +133,7 @@ def row_parts(terms: Terms, rows: np.ndarray, drafts: Amount = 0) -> dict[str, n
         "compute": compute,
         "communication": np.where(work.collectives > 0, latency_s, 0.0)
         + work.head_link_s * rows / kernels.all_reduce.link_frac,
-        "fixed": constants.sequence_s * sequences
-        + drafts * (constants.draft_s + constants.draft_sequence_s * sequences),
+        "fixed": constants.sequence_s * sequences,
     }
 
 

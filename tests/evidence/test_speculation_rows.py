@@ -19,7 +19,7 @@ from benchmarks.pairs import PAIRS, read_pairs
 from benchmarks.runs import RUNS, read_runs, without_speculation
 from benchmarks.speculation import (
     DRAFT_CONSTANTS,
-    DRAFTS,
+    DRAFTS_FILE,
     RANDOM_PROMPTS,
     Predicted,
     Simulated,
@@ -219,7 +219,7 @@ def test_planted_drafts_come_back(tmp_path: Path) -> None:
 
 def test_the_calibration_holds_what_all_runs_tell() -> None:
     """Oracle: `presets/validation/drafts.toml`; what is scored on a part comes from the others."""
-    found = tomllib.loads(DRAFTS.read_text(encoding="utf-8"))
+    found = tomllib.loads(DRAFTS_FILE.read_text(encoding="utf-8"))
     typical = {item.name: item.value for item in calibration("typical").constants}
     assert {name: typical[name] for name in DRAFT_CONSTANTS} == found["all"]
     for name, constants in found["without"].items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from sim_core.price.price import price_of
 from sim_core.scenario.scenario import Scenario
@@ -12,13 +13,23 @@ BASE = Scenario(
 )
 
 
-def test_each_draft_keeps_the_host() -> None:
-    """Oracle: by hand: K (draft + B draft_sequence) more for B sequences with K drafts, nothing without."""
-    free, host = "draft:0,draft_sequence:0", "draft:2,draft_sequence:30"
+FREE, HOST = "draft:0,draft_sequence:0", "draft:2,draft_sequence:30"
+LAUNCHES = {"mtp": (1, 3), "eagle": (1, 3), "parallel": (1, 1), "ngram": (0, 0)}  # of one draft and of three
+
+
+@pytest.mark.parametrize("draft", LAUNCHES)
+def test_each_draft_keeps_the_host(draft: str) -> None:
+    """Oracle: by hand. Drafts that follow from one another are launched one by one, parallel ones at once, a
+    look-up in the text not at all; what is accepted is sorted out by draft of each sequence."""
     sequences = np.arange(1, 65)
-    for drafts in (1, 3):
-        how = {"spec_tokens": drafts, "acceptance_length": 1.5}
-        costs = [price_of(BASE.replace(constants=text, **how)).step.row_s[1:] for text in (free, host)]
-        np.testing.assert_allclose(costs[1] - costs[0], drafts * (2e-3 + 30e-6 * sequences), rtol=1e-9)
-    plain = [price_of(BASE.replace(constants=text)).step.row_s for text in (free, host)]
+    for drafts, launches in zip((1, 3), LAUNCHES[draft], strict=True):
+        how = {"spec_tokens": drafts, "acceptance_length": 1.5, "draft": draft}
+        costs = [price_of(BASE.replace(constants=text, **how)).step.row_s[1:] for text in (FREE, HOST)]
+        more_s = launches * 2e-3 + drafts * 30e-6 * sequences
+        np.testing.assert_allclose(costs[1] - costs[0], more_s, rtol=1e-9)
+
+
+def test_without_drafts_the_host_is_as_it_was() -> None:
+    """Oracle: nothing drafts."""
+    plain = [price_of(BASE.replace(constants=text)).step.row_s for text in (FREE, HOST)]
     np.testing.assert_array_equal(*plain)

@@ -30,6 +30,7 @@ from sim_core.view.parts.views import choose, views
 from sim_core.view.session import state, sweeps
 from sim_core.view.trust import validation_figures
 from sim_core.view.trust.campaigns import campaign_table, changed_table, coverage_figure
+from sim_core.view.trust.speculated import speculated_table
 from sim_core.view.trust.validation_figures import (
     METRICS,
     ErrorSpread,
@@ -256,6 +257,8 @@ def show_errors(rows: Sequence[Row], metric: str) -> None:
     _error_table(rows, metric, by, groups)
     with st.expander("Errors by campaign"):
         campaign_table(rows, metric)
+    with st.expander("Speculative decoding"):
+        speculated_table()
 
 
 def _ratios(rows: Sequence[Row], by: str, group: str | None, column: str) -> np.ndarray:

@@ -14,6 +14,7 @@ from sim_core.evidence import trust
 from sim_core.evidence.blind import NO_BAND
 from sim_core.evidence.coverage import STEEP_LOAD
 from sim_core.evidence.errors import scored
+from sim_core.evidence.speculated import speculated
 from sim_core.scenario.link.page_settings import SETTINGS
 from sim_core.view.drawing import figures, trust_words
 from sim_core.view.drawing.verdicts import Limits
@@ -179,3 +180,12 @@ def test_where_measured_values_lie() -> None:
         10.0, found.tpot_band, lambda value: f"{value:.2f}", inverse=True
     )
     assert trust_words.caption(found).startswith("validated region · 80 % of measured values: TPOT")
+
+
+def test_the_errors_of_speculation_stand_beside_a_constants() -> None:
+    """Oracle: `presets/validation/drafts.toml`; a group that is no better than the constant has no skill."""
+    text = said(healthy(visit(valview="errors")))
+    every, *groups = speculated()
+    assert "Speculative decoding: TPOT of InferenceX" in text
+    assert f"{every.median_pct:.0f}\N{NARROW NO-BREAK SPACE}%" in text
+    assert text.count("<td>none\n") == sum(not group.has_skill for group in groups)
