@@ -128,7 +128,7 @@ def row_parts(terms: Terms, rows: np.ndarray, drafts: Amount = 0) -> dict[str, n
     latency_s = kernels.all_reduce.latency_s + constants.collective_gap_s
     return {
         "weights": read,
-        "kv": work.state_read_s / kernels.row.read_frac * rows,
+        "kv": work.state_read_s / kernels.row.read_frac * sequences,
         "compute": compute,
         "communication": np.where(work.collectives > 0, latency_s, 0.0)
         + work.head_link_s * rows / kernels.all_reduce.link_frac,

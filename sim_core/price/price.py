@@ -53,6 +53,7 @@ DeepSeek-AI (2024), "DeepSeek-V2", section 2.1 (multi-head latent attention and 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -66,9 +67,19 @@ from sim_core.catalogue.models import Model
 from sim_core.price.kernels import kernels_of
 from sim_core.price.memory import Engine, engine_of, kv_blocks
 from sim_core.price.parts import PARTS, Rates, Terms, rate_parts, row_parts, terms, token_parts, with_switch
-from sim_core.price.speculation import Speculation, paces_of, speculation_of
+from sim_core.price.speculation import (
+    PLAIN,
+    Speculation,
+    added,
+    draft_rate_parts,
+    draft_row_parts,
+    draft_terms,
+    draft_token_parts,
+    paces_of,
+    speculation_of,
+)
 from sim_core.price.step_cost import PLAIN_PACE, StepCost
-from sim_core.price.work import Layout, Work, layout_of, work
+from sim_core.price.work import Drafter, Layout, Work, layout_of, work
 from sim_core.scenario.profiles import EngineProfile, parse_profile
 from sim_core.scenario.scenario import Scenario, accelerator_of, calibration_of, model_of
 from sim_core.scenario.speculation_keys import MOST_DRAFTS
@@ -213,13 +224,17 @@ def _price(
     method: Method,
     speculation: Speculation | None,
 ) -> Price:
-    tables = _tables(model, accelerator, layout, _table_tokens(engine), method)
+    drafter = speculation.drafter if speculation else None
+    tables = _tables(model, accelerator, layout, _table_tokens(engine), method, drafter)
     rated = tables.terms._replace(constants=with_switch(method.constants, engine.prefill_switch_ms))
     blocks = kv_blocks(model, accelerator, layout, engine)
-    row_parts_s, row_needs_s = _row_tables(tables.terms, engine.max_batch, speculation)
-    drafts = speculation.levels[0].drafts if speculation else 0
-    rate_parts_s = by_heading(PARTS, rate_parts(rated, drafts))
-    paces = paces_of(speculation, engine.max_batch, context_scales(rated, speculation))
+    row_parts_s, row_needs_s = _row_tables(tables, engine.max_batch, speculation)
+    rates = {
+        level.drafts: by_heading(PARTS, _rates(rated, tables.drafting, speculation, level.drafts))
+        for level in (speculation.levels if speculation else (PLAIN,))
+    }
+    rate_parts_s = next(iter(rates.values()))
+    paces = paces_of(speculation, engine.max_batch, _context_scales(rates))
     ledger = Ledger(PARTS, tables.token_parts_s, row_parts_s, rate_parts_s)
     needs = Ledger(NEEDS, tables.token_needs_s, row_needs_s, tables.rate_needs_s)
     return Price(
@@ -283,9 +298,10 @@ def slowed(found: Price, factor: float) -> Price:
 
 
 class _Tables(NamedTuple):
-    """The tables that do not depend on `max_batch` or on memory."""
+    """The tables that do not depend on `max_batch`, on memory or on how many drafts there are."""
 
     terms: Terms
+    drafting: Terms | None  # of a pass of the layer that drafts, if one does
     token_s: np.ndarray
     token_parts_s: np.ndarray
     token_needs_s: np.ndarray
@@ -293,18 +309,25 @@ class _Tables(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def _tables(model: Model, accelerator: Accelerator, layout: Layout, length: int, method: Method) -> _Tables:
+def _tables(
+    model: Model,
+    accelerator: Accelerator,
+    layout: Layout,
+    length: int,
+    method: Method,
+    drafter: Drafter | None,
+) -> _Tables:
     load = work(model, accelerator, layout)
     priced_from = terms(load, kernels_of(model, accelerator, layout), *method)
+    drafting = draft_terms(model, accelerator, layout, drafter, priced_from) if drafter else None
     tokens = np.arange(1, length + 1, dtype=float)
-    parts_s = np.zeros((len(PARTS), length + 1))
-    for part, seconds in token_parts(priced_from, tokens).items():
-        parts_s[PARTS.index(part), 1:] = seconds
+    parts_s = _in_parts(length, token_parts(priced_from, tokens), draft_token_parts(drafting, tokens))
     needs_s = np.zeros((len(NEEDS), length + 1))
     needs_s[0, 1:] = (load.dense_compute_s + load.expert_compute_s + load.state_compute_s) * tokens
     needs_s[1, 1:] = load.dense_read_s - load.expert_read_s * np.expm1(tokens * load.expert_miss_log)
     return _Tables(
         priced_from,
+        drafting,
         parts_s.sum(axis=0),
         parts_s,
         needs_s,
@@ -312,15 +335,26 @@ def _tables(model: Model, accelerator: Accelerator, layout: Layout, length: int,
     )
 
 
+def _in_parts(last: int, *prices: Mapping[str, Amount]) -> np.ndarray:
+    """Return the sum of times by part as a table, nothing at 0. [s]"""
+    parts_s = np.zeros((len(PARTS), last + 1))
+    for price in prices:
+        for part, seconds in price.items():
+            parts_s[PARTS.index(part), 1:] += seconds
+    return parts_s
+
+
 def _row_tables(
-    priced_from: Terms, max_batch: int, speculation: Speculation | None
+    tables: _Tables, max_batch: int, speculation: Speculation | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return time by part, and needed time, over sampled sequences 0..max_batch [s]."""
-    load, rows = priced_from.work, np.arange(1, max_batch + 1, dtype=float)
-    drafts = speculation.drafts_at(rows) if speculation else 0
-    parts_s = np.zeros((len(PARTS), max_batch + 1))
-    for part, seconds in row_parts(priced_from, rows, drafts).items():
-        parts_s[PARTS.index(part), 1:] = seconds
+    load, rows = tables.terms.work, np.arange(1, max_batch + 1, dtype=float)
+    drafts = speculation.drafts_at(rows) if speculation else np.zeros(1)
+    prices: list[Mapping[str, Amount]] = [row_parts(tables.terms, rows, drafts)]
+    if speculation:
+        draft = speculation.drafter.draft
+        prices.append(draft_row_parts(tables.drafting, tables.terms, draft, rows, drafts))
+    parts_s = _in_parts(max_batch, *prices)
     needs_s = np.zeros((len(NEEDS), max_batch + 1))
     needs_s[0, 1:] = load.head_compute_s * rows * (1 + drafts)
     needs_s[1, 1:] = load.head_read_s + load.state_read_s * rows
@@ -340,20 +374,22 @@ def _rate_needs(load: Work) -> Rates[dict[str, Amount]]:
     )
 
 
-def context_scales(priced_from: Terms, speculation: Speculation | None) -> dict[int, float]:
-    """Return by drafts how many times as much a context costs to read as with those of the fewest decodes."""
-    if not speculation:
-        return {}
-    drafts = {level.drafts for level in speculation.levels}
-    costs = {count: _context_s(priced_from, count) for count in drafts}
-    first = costs[speculation.levels[0].drafts]
-    return {count: cost / first if first else 1.0 for count, cost in costs.items()}
+def _rates(
+    priced_from: Terms, drafting: Terms | None, speculation: Speculation | None, drafts: int
+) -> Rates[dict[str, Amount]]:
+    """Return the seconds per unit of each linear term with so many drafts, split by part."""
+    own = rate_parts(priced_from, drafts)
+    if speculation is None:
+        return own
+    return added(own, draft_rate_parts(drafting, speculation.drafter.draft, drafts))
 
 
-def _context_s(priced_from: Terms, drafts: int) -> float:
-    """Return what a token of context costs a decode with so many drafts, in layers of either kind. [s]"""
-    rates = rate_parts(priced_from, drafts)
-    return float(sum(sum(part.values()) for part in (rates.context_tokens, rates.window_tokens)))
+def _context_scales(rates: dict[int, np.ndarray]) -> dict[int, float]:
+    """Return by drafts how many times as much a context costs to read as with the first of them."""
+    contexts = slice(Rates._fields.index("context_tokens"), Rates._fields.index("window_tokens") + 1)
+    costs = {drafts: float(parts_s[:, contexts].sum()) for drafts, parts_s in rates.items()}
+    first = next(iter(costs.values()))
+    return {drafts: cost / first if first else 1.0 for drafts, cost in costs.items()}
 
 
 def by_heading(headings: tuple[str, ...], rates: Rates[dict[str, Amount]]) -> np.ndarray:

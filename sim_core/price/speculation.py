@@ -6,11 +6,11 @@ is read once. The drafts themselves are made by
 - ``mtp`` and ``eagle``: one layer more, which takes all tokens of the step, so that its KV cache goes on, and
   K - 1 times a token of each sequence; K times the LM head;
 - ``parallel``: the same layer once, over the tokens of the step and K - 1 places of each sequence;
-- ``ngram``: a look-up by the host.
+- ``ngram``: a look-up by the host, taken for as long as all else that the host does for a sequence.
 
-An MTP layer is one of the model's own, with experts where they have some, and a matrix that joins a token to
-the state before it; other heads have a dense layer as wide as a token's share of the experts. Where the size
-of the draft model is given, its parameters are read for each draft, LM head included.
+Which layer that is, stands in `sim_core.price.work.drafts`. Where the size of the draft model is given, its
+parameters are read for each draft, LM head included. A drafter reads all tokens of a step even where no
+drafts are asked for: its KV cache goes on.
 
 References
 ----------
@@ -23,14 +23,21 @@ vLLM 0.32, `v1/spec_decode/eagle.py`: the first pass takes all tokens of the ste
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
+from sim_core.catalogue.accelerators import Accelerator
 from sim_core.catalogue.acceptance import acceptance_length, known_lengths
+from sim_core.catalogue.kernels import Amount
+from sim_core.catalogue.models import Model
 from sim_core.fields.errors import ScenarioError
+from sim_core.price.kernels import kernels_of
+from sim_core.price.parts import Rates, Terms, rate_parts, row_parts, terms, token_parts
 from sim_core.price.step_cost import PACE, PLAIN_PACE, TOKEN
+from sim_core.price.work import Drafter, Layout, draft_layout, draft_model, draft_work
 from sim_core.scenario.scenario import Scenario
 
 ONE_BY_ONE = ("mtp", "eagle")  # drafts that follow from one another
@@ -44,11 +51,13 @@ class Level(NamedTuple):
     length: float
 
 
+PLAIN = Level(1, 0, 1.0)
+
+
 class Speculation(NamedTuple):
     """What prices depend on: who drafts, and how much at which batch."""
 
-    draft: str
-    params_b: float | None
+    drafter: Drafter
     levels: tuple[Level, ...]
 
     @property
@@ -67,7 +76,7 @@ class Speculation(NamedTuple):
         vLLM 0.32, `v1/core/sched/scheduler.py`: `num_tokens_with_spec`, `num_lookahead_tokens`.
         """
         drafts, length = self.most.drafts, self.most.length
-        ahead = drafts if self.draft in ONE_BY_ONE else 0
+        ahead = drafts if self.drafter.draft in ONE_BY_ONE else 0
         return max(1 + drafts + ahead - math.floor(length), 0)
 
     @property
@@ -101,6 +110,76 @@ def paces_of(speculation: Speculation | None, most: int, scales: dict[int, float
     return speculation.paces(most, scales) if speculation else PLAIN_PACE
 
 
+# --- what drafts take -------------------------------------------------------------------------------
+
+Parts = Mapping[str, Amount]
+
+
+def draft_terms(
+    model: Model, accelerator: Accelerator, layout: Layout, drafter: Drafter, method: Terms
+) -> Terms | None:
+    """Return what a pass of the layer that drafts is priced from; None where none does.
+
+    The step's own share of the host's time is the model's.
+    """
+    if not drafter.has_layer:
+        return None
+    one, spread = draft_model(model, drafter), draft_layout(layout, drafter)
+    constants = method.constants._replace(
+        step_s=0.0, sequence_s=0.0, prefill_request_s=0.0, prefill_layer_s=0.0
+    )
+    load = draft_work(model, accelerator, layout, drafter)
+    return terms(load, kernels_of(one, accelerator, spread), constants, method.smooth)
+
+
+def draft_token_parts(drafting: Terms | None, tokens: np.ndarray) -> Parts:
+    """Return the time by part of the pass over the tokens of a step, which makes the first drafts. [s]"""
+    return token_parts(drafting, tokens) if drafting else {}
+
+
+def draft_row_parts(
+    drafting: Terms | None, host: Terms, draft: str, sequences: np.ndarray, drafts: np.ndarray
+) -> Parts:
+    """Return the time by part of what drafts take beside that pass, over sequences and drafts of each. [s]"""
+    any_drafts = drafts > 0
+    if drafting is None:
+        return {"fixed": host.constants.sequence_s * sequences * any_drafts}
+    passes: Parts
+    if draft in ONE_BY_ONE:
+        again, heads, sampled = np.maximum(drafts - 1, 0), drafts, sequences
+        passes = token_parts(drafting, sequences)
+    else:
+        again, heads, sampled = np.maximum(drafts - 1, 0) * sequences, any_drafts, sequences * drafts
+        passes = rate_parts(drafting).extra_tokens
+    head = row_parts(drafting, np.maximum(sampled, 1))
+    return {part: again * passes.get(part, 0.0) + heads * head.get(part, 0.0) for part in head}
+
+
+def draft_rate_parts(drafting: Terms | None, draft: str, drafts: int) -> Rates[dict[str, Amount]]:
+    """Return the seconds per unit of each linear term that drafts add, split by part.
+
+    Drafts that follow from one another read the context once each.
+    """
+    if drafting is None:
+        return Rates({}, {}, {}, {}, {}, {}, {})
+    found = rate_parts(drafting)
+    passes = drafts if draft in ONE_BY_ONE else min(drafts, 1)
+    return found._replace(
+        context_tokens={part: passes * s for part, s in found.context_tokens.items()},
+        window_tokens={part: passes * s for part, s in found.window_tokens.items()},
+    )
+
+
+def added(one: Rates[dict[str, Amount]], other: Rates[dict[str, Amount]]) -> Rates[dict[str, Amount]]:
+    """Return the sums of two prices of the linear terms."""
+    return Rates(
+        *(
+            {part: first.get(part, 0.0) + second.get(part, 0.0) for part in first | second}
+            for first, second in zip(one, other, strict=True)
+        )
+    )
+
+
 # --- what is accepted -------------------------------------------------------------------------------
 
 
@@ -117,7 +196,7 @@ def speculation_of(scenario: Scenario) -> Speculation | None:
     levels = (
         Level(decodes, drafts, accepted(scenario, drafts)) for decodes, drafts in scenario.drafts_by_batch
     )
-    return Speculation(scenario.draft, scenario.draft_params_b, tuple(levels))
+    return Speculation(Drafter(scenario.draft, scenario.draft_params_b), tuple(levels))
 
 
 def accepted(scenario: Scenario, drafts: int) -> float:
