@@ -35,6 +35,7 @@ from sim_core.traffic.draws import mean_lengths
 
 DRAFTS = tuple(range(1, 9))  # as many as engines are run with
 SUPPOSED_DRAFTS = 3  # where a scenario has none
+LEAST_GAIN = 1.005  # a speed-up below it is none
 NO_SPECULATION: Mapping[str, Any] = MappingProxyType(
     {key: DEFAULTS[key] for key, info in FIELDS.items() if info.group == "speculation"}
 )
@@ -298,7 +299,7 @@ def speculation_rows(scenario: Scenario, own: int = 32, context_tokens: float = 
     list of dict
         `decodes`, `drafts`, `acceptance_length`, `speed_up`, `break_even_length`, `step_ms` and
         `plain_step_ms`, `prompt_frac` (share of the time that prompts take), `limit` (the part that grows
-        most), `is_best` (of its number of sequences, and above 1).
+        most), `is_best` (of its number of sequences, if it gains).
     """
     how = supposed(scenario, own)
     if math.isnan(how.length):
@@ -330,7 +331,7 @@ def _row(trade: Trade, length: float) -> dict[str, Any]:
 
 def _best(rows: Sequence[Mapping[str, Any]], decodes: int) -> int:
     """Return the number of drafts that is fastest for so many sequences: 0 where every one loses."""
-    mine = [row for row in rows if row["decodes"] == decodes and row["speed_up"] > 1]
+    mine = [row for row in rows if row["decodes"] == decodes and row["speed_up"] > LEAST_GAIN]
     return max(mine, key=lambda row: row["speed_up"])["drafts"] if mine else 0
 
 

@@ -97,6 +97,14 @@ def test_figures_that_texts_state_are_those_of_the_simulator() -> None:
     assert f"Reallocation {reallocation_s(shifting):.0f} s" in words_of("11-traffic-that-shifts", 1)
 
 
+def test_drafts_that_miss_are_slower_than_none() -> None:
+    """Oracle: the run without drafts, which the text says is the faster one."""
+    step = catalogue.lesson("13-guessing-ahead").steps[1]
+    assert "longer than without any guesses" in step.why
+    without = point_of(run(load_scenario(step.scenario, spec_tokens=0)))
+    assert lessons.figure_at(step, step.ask) > without[step.measure] > lessons.figure_at(step, step.start)
+
+
 def made(**changes) -> LessonStep:
     """Return a step with parts of it changed."""
     step = catalogue.lesson("03-why-batching-works").steps[0]
