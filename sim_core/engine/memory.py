@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from sim_core.engine.kernels.gaps import GAP_BINS
@@ -21,7 +23,7 @@ from sim_core.engine.kernels.records import (
 )
 from sim_core.engine.results import COLUMNS, EngineResult, Usage
 from sim_core.engine.work import Turns, check_turns, turns
-from sim_core.price.step_cost import StepCost
+from sim_core.price.step_cost import TOKEN, TOKEN_BITS, StepCost
 from sim_core.traffic.requests import Requests, turns_before
 from sim_core.traffic.texts import texts_of
 
@@ -36,8 +38,7 @@ def arrays_for(
     """Return the working memory of one engine, or of several along a first axis."""
     may_take = turns(rules.keep_log)
     count = len(requests)
-    longest = int(requests.output_tokens.max(initial=1))
-    ring = max(64, 1 << (longest + 1).bit_length())
+    ring = max(64, 1 << (_longest_ticks(step, requests) + 1).bit_length())
     gaps = ring if rules.track_itl_max else 1
     return Arrays(
         requests=np.empty(count, REQUEST),
@@ -57,6 +58,22 @@ def arrays_for(
         turns=may_take.left,
         stop=may_take.stop,
     )
+
+
+def columns_of(requests: Requests) -> tuple[np.ndarray, ...]:
+    """Return arrivals, prompts and what the token clock counts of each answer, in the kernels' types."""
+    arrival_s, prompts, outputs = requests.columns()
+    if requests.clock_tokens is None:
+        return arrival_s, prompts, (outputs - 1) << TOKEN_BITS
+    return arrival_s, prompts, np.rint(requests.clock_tokens * TOKEN).astype(np.int64)
+
+
+def _longest_ticks(step: StepCost, requests: Requests) -> int:
+    """Return the most ticks between now and a coming event: of an answer, and of a step beyond its end."""
+    if requests.clock_tokens is None:
+        return int(requests.output_tokens.max(initial=1))
+    a_step = int(step.paces["advance"].max()) / TOKEN
+    return math.ceil(requests.clock_tokens.max(initial=0.0)) + math.ceil(a_step) + 1
 
 
 def _texts(rules: Rules, requests: Requests, replicas: tuple[int, ...]) -> dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
 Every KV block is a number. Its content is the chain of all tokens up to its end; blocks are counted by the
 requests that use them, and those that nobody uses lie in one queue, from which whoever needs a block takes
 the first: those without content, then those that were let go of first. A request lets go of its blocks tail
-first.
+first. Where drafts are verified, an answer has as many tokens as the clock counts, and some to spare.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import Counter, OrderedDict
 from itertools import count
 
 from sim_core.traffic.requests import turns_before
-from tests.engine.naive import Engine, NaiveResult, Request, result_of
+from tests.engine.naive import Engine, NaiveResult, Request, requests_of, result_of
 
 
 class Texts:
@@ -38,7 +38,8 @@ class Texts:
                 known = max(min(int(sent.known_tokens[i]), prompt - 1), sent.system_tokens)
                 text = last[sent.session[i]][:known]
             text = text[:prompt]
-            text = text + [next(fresh) for _ in range(prompt + output - len(text))]
+            spare = 0 if sent.clock_tokens is None else 20 + 2 * int(sent.clock_tokens[i])
+            text = text + [next(fresh) for _ in range(prompt + output + spare - len(text))]
             if sent.session is not None and sent.session[i] >= 0:
                 last[sent.session[i]] = text
             self.tokens.append(text)
@@ -199,10 +200,11 @@ class CachingEngine(Engine):
 
 def simulate_naive_sent(cost, sent, *, concurrency=0, warm=0, caching=True, **rules) -> NaiveResult:
     """Return the run of requests with sessions or chains on one engine, with a prefix cache or without."""
-    columns = (column.tolist() for column in (sent.arrival_s, sent.prompt_tokens, sent.output_tokens))
-    requests = [Request(i, *row) for i, row in enumerate(zip(*columns, strict=True))]
+    columns = (sent.arrival_s, sent.prompt_tokens, sent.output_tokens)
+    requests = requests_of(*(column.tolist() for column in columns), sent.clock_tokens)
     rules = {**rules, "warm": warm, "last": len(requests) - 1}
     engine = CachingEngine(cost, texts=Texts(sent), names={}, **rules) if caching else Engine(cost, **rules)
+    engine.sessions = sent.session is not None
     first = link_turns(requests, sent)
     engine.unreleased.extend(first[concurrency:] if concurrency else [])
     for request in first[:concurrency] if concurrency else first:

@@ -8,6 +8,7 @@ import numpy as np
 
 from sim_core.engine.compiling import inlined, inner
 from sim_core.engine.kernels.records import NOBODY, ONE
+from sim_core.price.step_cost import TOKEN, TOKEN_BITS
 
 
 @inlined
@@ -170,10 +171,17 @@ def leave_running(s, requests, i):
 @inlined
 def target_of(r):
     """Return the tokens that must be in the KV cache before the next token can be made."""
-    return r.prompt + r.output - r.left
+    return np.int64(r.target)
+
+
+@inlined
+def left_to_wait(r):
+    """Return the output tokens that a request has still to make while it does not decode."""
+    later = (r.rest + TOKEN - 1) >> TOKEN_BITS
+    return later + 1 if r.target == r.prompt else later
 
 
 @inlined
 def is_returning_decode(r, rules):
     """Return whether a waiting request is a decode: its KV cache lies in host memory, or came from a pool."""
-    return r.left < r.output and r.computed > 0
+    return r.target > r.prompt and r.computed > 0
