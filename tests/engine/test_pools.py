@@ -64,6 +64,7 @@ def cases(draw):
         "prefill_kv_blocks": longest + draw(spare),
         "kv_block_tokens": block,
         "preemption": draw(st.sampled_from(["recompute", "swap"])),
+        "hit_frac": draw(st.sampled_from([0.0, 0.0, 0.4, 1.0])),
         "admission": draw(st.sampled_from(sorted(ADMISSIONS))),
         "max_output_tokens": draw(st.sampled_from([0, 60])),
         "concurrency": concurrency,
