@@ -42,7 +42,7 @@ class Pools:
         self, prefill_cost, cost, transfer, arrival_s, prompts, outputs, *, prefill_workers, decode_workers,
         max_running, prefill_max_running, token_budget, kv_blocks, prefill_kv_blocks, kv_block_tokens,
         preemption="recompute", admission="full_prompt", max_output_tokens=0, concurrency=0, turnaround_s=0.0,
-        draft_slots=0, clock_tokens=None, hit_frac=0.0,
+        hit_frac=0.0, draft_slots=0, clock_tokens=None,
     ):  # fmt: skip
         self.requests = requests_of(arrival_s, prompts, outputs, clock_tokens)
         self.sent_s = list(arrival_s)
