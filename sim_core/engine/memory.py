@@ -110,7 +110,7 @@ def session_turns(requests: Requests) -> np.ndarray:
     turns["before"] = before
     turns["next"][before[later]] = later
     turns["known"] = np.minimum(requests.known_tokens, requests.prompt_tokens - 1)
-    turns["follows_s"][later] = requests.follows_s[later]
+    turns["follows_s"] = requests.follows_s
     return turns
 
 

@@ -34,6 +34,7 @@ from sim_core.results.story import (
 )
 from sim_core.results.use import padding_frac
 from sim_core.scenario.scenario import Scenario
+from sim_core.traffic.sessions import has_sessions
 
 POLICIES = ("static", "prefill_first", "chunked")
 SEGMENT = np.dtype(
@@ -129,7 +130,7 @@ def timelines(scenario: Scenario, start_s: float = 0.0, end_s: float = math.inf)
 
 def policies_for(scenario: Scenario) -> tuple[str, ...]:
     """Return the policies under which a scenario's requests can run: static batches know no sessions."""
-    return POLICIES[1:] if scenario.turns > 1 and scenario.arrivals != "trace" else POLICIES
+    return POLICIES[1:] if has_sessions(scenario) and scenario.arrivals != "trace" else POLICIES
 
 
 def timeline(

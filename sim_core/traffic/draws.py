@@ -12,7 +12,7 @@ from sim_core.scenario.request_lists import REQUEST_LIST_EXAMPLE, parse_request_
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.lengths import class_ids, length_classes, lengths_by_class, normals
 from sim_core.traffic.requests import Requests, listed
-from sim_core.traffic.sessions import in_sessions
+from sim_core.traffic.sessions import has_sessions, in_sessions
 from sim_core.traffic.units import CACHED_REQUESTS, arrivals_of
 
 SAMPLE = 20_000  # requests from which the mean lengths of sessions are known
@@ -43,7 +43,7 @@ def requests_sent(scenario: Scenario, trace: Requests | None = None) -> Requests
     trace = _given_trace(scenario, trace)
     if trace is not None:
         return _from_trace(scenario, trace)
-    if scenario.turns > 1:
+    if has_sessions(scenario):
         return in_sessions(scenario)
     make = _kept if scenario.requests <= CACHED_REQUESTS else _drawn
     lengths = make(length_classes(scenario), scenario.seed, scenario.requests, scenario.system_tokens)
@@ -70,7 +70,7 @@ def mean_lengths(scenario: Scenario, trace: Requests | None = None) -> tuple[flo
     if trace is not None:
         rows = _trace_rows(scenario, trace)
         return float(np.mean(trace.prompt_tokens[:rows])), float(np.mean(trace.output_tokens[:rows]))
-    if scenario.turns > 1:
+    if has_sessions(scenario):
         sent = in_sessions(scenario.replace(requests=min(scenario.requests, SAMPLE)))
         return float(np.mean(sent.prompt_tokens)), float(np.mean(sent.output_tokens))
     classes = length_classes(scenario)

@@ -62,7 +62,8 @@ class Requests:
         request before; 0 for the first. At least one token of a prompt is new.
     follows_s : ndarray of float64, shape (n,), optional
         With sessions: time from the end of the session's request before until this one is sent, whose
-        `arrival_s` then is no more than the earliest it could be; NaN for those sent at `arrival_s`. [s]
+        `arrival_s` then is no more than the earliest it could be; NaN for those sent at `arrival_s`. The
+        first turn of a session in a closed loop follows the last one of its client. [s]
     system_tokens : int
         Tokens with which all prompts begin; fewer than any prompt has.
     blocks : BlockChains, optional
@@ -138,7 +139,8 @@ def _turns_taken(sent: Requests, numbers: np.ndarray) -> dict[str, np.ndarray | 
         known[skipped] = np.minimum(known[skipped], sent.known_tokens[before[skipped]])
         before[skipped] = every[before[skipped]]
     known[first] = 0
-    return {"session": session, "known_tokens": known, "follows_s": np.where(first, np.nan, follows_s)}
+    cut = first & (every[numbers] >= 0)
+    return {"session": session, "known_tokens": known, "follows_s": np.where(cut, np.nan, follows_s)}
 
 
 def read_only(sent: Requests) -> Requests:

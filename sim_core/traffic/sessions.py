@@ -57,10 +57,16 @@ class SessionTexts(NamedTuple):
     known_tokens: np.ndarray
 
 
+def has_sessions(scenario: Scenario) -> bool:
+    """Return whether requests follow one another: turns of a session, or those of a user who thinks."""
+    return scenario.turns > 1 or (scenario.arrivals == "closed" and scenario.think_s > 0)
+
+
 def in_sessions(scenario: Scenario) -> Requests:
     """Return the requests of a scenario's sessions: in a closed loop those of its clients in turn.
 
-    Sessions are numbered as they begin; first turns follow nothing.
+    Sessions are numbered as they begin. In an open loop first turns follow nothing, in a closed one the last
+    turn of their client.
     """
     closed, requests = scenario.arrivals == "closed", scenario.requests
     order = _order(scenario)
@@ -75,13 +81,14 @@ def in_sessions(scenario: Scenario) -> Requests:
         begun_s = arrivals_of(scenario, int(begun.sum())) * (requests / begun.sum())
         arrival_s = earliest_s(begun_s, think_s, begun)
         back = np.argsort(arrival_s, kind="stable")
+    follows = order >= scenario.concurrency if closed else ~begun
     return Requests(
         arrival_s[back],
         found.prompt_tokens[back],
         drawn.output_tokens[back],
         session=_renumbered(found.session[back]),
         known_tokens=found.known_tokens[back].astype(np.int32),
-        follows_s=np.where(begun, np.nan, think_s)[back],
+        follows_s=np.where(follows, think_s, np.nan)[back],
         system_tokens=scenario.system_tokens,
     )
 

@@ -226,7 +226,7 @@ class Engine:
         """Closed loop: the client whose answer is complete sends the next request."""
         if self.unreleased:
             request = self.unreleased.popleft()
-            request.arrival_s = arrival_s
+            request.arrival_s = arrival_s + (request.follows_s if request.follows_s > 0 else 0.0)
             self.submit(request)
 
     def visible(self) -> list[Request]:

@@ -76,7 +76,8 @@ def conversations(rng, timed=False, system=None) -> Requests:
         new, output = rng.choice([1, rng.randint(1, 60)]), rng.choice([1, 15, rng.randint(1, 40)])
         first = session < 0 or session not in text
         prompt = max(known, system) + new
-        follows_s = np.nan if first or (timed and rng.random() < 0.6) else float(rng.choice([0, 50, 900]))
+        at_its_time = rng.random() < (0.7 if first else 0.6 * timed)
+        follows_s = np.nan if at_its_time else float(rng.choice([0, 50, 900]))
         rows.append((now, prompt, output, session, 0 if first else known, follows_s))
         if session >= 0:
             text[session] = prompt + output

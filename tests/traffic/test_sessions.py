@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sim_core.engine.run import run
+from sim_core.results.metrics import summarize
 from sim_core.scenario.scenario import Scenario, model_of
 from sim_core.traffic.draws import mean_lengths, requests_sent
 
@@ -42,7 +44,10 @@ def test_each_turn_begins_with_all_that_was_said(scenario) -> None:
         assert known == said.get(session, 0)
         assert prompt > known
         assert prompt > scenario.system_tokens
-        assert np.isnan(sent.follows_s[row]) == (session not in said)
+        if scenario.arrivals == "closed":
+            assert np.isnan(sent.follows_s[row]) == (row < scenario.concurrency)
+        else:
+            assert np.isnan(sent.follows_s[row]) == (session not in said)
         assert prompt + output <= limit
         said[session] = prompt + output
     assert len(sent) == scenario.requests
@@ -109,6 +114,16 @@ def test_a_system_prompt_lengthens_every_prompt() -> None:
     assert (longer.prompt_tokens == sent.prompt_tokens + 700).all()
     assert longer.system_tokens == 700
     assert mean_lengths(plain.replace(system_tokens=700))[0] == mean_lengths(plain)[0] + 700
+
+
+def test_users_think_between_requests_that_stand_alone() -> None:
+    """Oracle: Little's law: each of 10 users has one request a cycle of answer and think time, 20 s."""
+    users = Scenario(arrivals="closed", concurrency=10, think_s=20.0, requests=4000, output_tokens=20)
+    point = summarize(run(users).requests(), users)
+    cycle_s = 20 + point["metrics"]["e2e_ms"]["mean"] / 1e3
+    assert point["metrics"]["request_per_s"] == pytest.approx(10 / cycle_s, rel=0.05)
+    plain = Scenario(arrivals="closed", concurrency=10, requests=4000, output_tokens=20)
+    assert (requests_sent(users).output_tokens == requests_sent(plain).output_tokens).all()
 
 
 def test_mean_lengths_are_those_of_the_sessions() -> None:

@@ -82,8 +82,8 @@ def bring_coming(s, arrays):
 
 @inlined
 def is_first(arrays, i):
-    """Return whether a request waits for no other one before it is sent."""
-    return math.isnan(arrays.sessions[i].follows_s)
+    """Return whether a request waits for no other one of its session before it is sent."""
+    return arrays.sessions[i].before == NOBODY or math.isnan(arrays.sessions[i].follows_s)
 
 
 @inner
@@ -96,7 +96,10 @@ def send_sequel(s, arrays, rules, i):
     while s.released < arrays.sessions.size and not is_first(arrays, s.released):
         s.released += 1
     if s.released < arrays.sessions.size:
-        send_later(s, arrays, np.int64(s.released), s.clock_s + rules.turnaround_s)
+        arrival_s = s.clock_s + rules.turnaround_s
+        if arrays.sessions[s.released].follows_s > 0.0:
+            arrival_s += arrays.sessions[s.released].follows_s
+        send_later(s, arrays, np.int64(s.released), arrival_s)
         s.released += 1
 
 

@@ -74,7 +74,7 @@ def sessions_that_fit(kv_tokens: float, reuse: Reuse) -> float:
     return kv_tokens / reuse.kept_tokens if reuse.kept_tokens else math.inf
 
 
-def has_sessions(scenario: Scenario) -> bool:
+def draws_sessions(scenario: Scenario) -> bool:
     """Return whether the scenario draws sessions."""
     return scenario.turns > 1 and scenario.arrivals != "trace"
 
@@ -108,7 +108,7 @@ def caching(scenario: Scenario) -> Caching:
     """
     base = cached(scenario)
     sized = base.replace(requests=min(base.requests, REQUESTS))
-    if base.arrivals == "closed" and has_sessions(base):
+    if base.arrivals == "closed" and draws_sessions(base):
         sized = of_users(base, base.concurrency)
     now = point(sized)
     if not now["feasible"]:
@@ -117,7 +117,7 @@ def caching(scenario: Scenario) -> Caching:
     reuse = reuse_of(requests_sent(sized), sized.kv_block_tokens, counted[0] if counted else 0)
     options = {name: point(case) for name, case in options_of(sized).items()}
     users = []
-    if has_sessions(base):
+    if draws_sessions(base):
         fits = sessions_that_fit(now["kv_tokens"], reuse)
         users = [point(of_users(base, many)) | {"users": many} for many in users_tried(fits)]
     return Caching(sized, reuse, now, account_of(run(sized, log=True)), users, options)

@@ -10,6 +10,7 @@ from sim_core.fields.texts import counted
 from sim_core.scenario.mixes import FLAT_CLASS, mix_classes
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.draws import requests_sent
+from sim_core.traffic.sessions import has_sessions
 from sim_core.view.drawing.words import duration, literal, quantity
 from sim_core.view.parts.controls import E10, decades, ladder, seed
 from sim_core.view.session import state
@@ -73,13 +74,14 @@ SESSION_KEYS = ("turns", "turn_tokens", "think_s", "system_tokens")
 
 def sessions(scenario: Scenario) -> None:
     """Draw what requests carry on from one another; quiet where each stands alone."""
-    used = scenario.turns > 1 or scenario.system_tokens > 0
+    used = has_sessions(scenario) or scenario.system_tokens > 0
     with st.expander("Conversations", expanded=used, key="in_sessions", on_change="rerun") as more:
         if not (more.open or used):
             return
         ladder("turns", (1, 2, 3, 5, 8, 10, 15, 20, 30, 50, 65, 100, 200), _turns)
         if scenario.turns > 1:
             ladder("turn_tokens", (None, *map(int, decades(E10, 20, 100_000))), _added)
+        if scenario.turns > 1 or scenario.arrivals == "closed":
             ladder("think_s", (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0), _wait)
         ladder(
             "system_tokens",

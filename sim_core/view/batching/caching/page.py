@@ -11,7 +11,7 @@ from sim_core.evidence.trust import Trust
 from sim_core.questions.experiments.caching import (
     Caching,
     caching,
-    has_sessions,
+    draws_sessions,
     options_of,
     shares_prefixes,
 )
@@ -132,7 +132,7 @@ def notes(scenario: Scenario, found: Caching) -> list[str]:
     said = []
     if scenario.prefix_caching == "off":
         said.append("This scenario has its prefix cache off; shown is what it would do.")
-    if has_sessions(scenario) and scenario.arrivals != "closed":
+    if draws_sessions(scenario) and scenario.arrivals != "closed":
         said.append("Users are clients of a closed loop; the scenario's own arrivals are in the first chart.")
     if scenario.replicas > 1:
         said.append("Shown is one replica with its share of the traffic, each session on its own replica.")
