@@ -98,6 +98,13 @@ TEXTS = {
         "weight_read:1e-9",
     ),
     "step_profile": ("1:15.1", "1:15.1,256:220,context:0.0003,before:1.8,blocks:79", "1:1e-6,10000000:1e7"),
+    "own_model": (
+        "layers:2,hidden:512,ffn_dim:1024,vocab:1000/full,layers:2,heads:8,kv_heads:2,head_dim:64",
+        "layers:1000,hidden:200000,ffn_dim:1,vocab:1/full,layers:1,heads:4096,kv_heads:1,head_dim:4096",
+        "layers:4,hidden:64,ffn_dim:64,vocab:9/gdn,layers:3,heads:1,key_heads:1,head_dim:1,state_dim:1/"
+        "dsa,layers:1,heads:1,kv_lora:1,qk_nope:1,qk_rope:1,v_dim:1,chosen_tokens:1",
+        "x/y/z",
+    ),
     "request_list": ("0:1000:200x8,0.5:4000:50", "0:1:1", "0:300:1x60,9:1:400", "1e6:1:1", "999999:1:1"),
     "answers": ("01-reading-and-writing:1:5", "03-why-batching-works:2:b,x", "1:2:3:4", ";;"),
     "among": ("h100-sxm,h200", "h200,h200,tpu-v9", "cerebras-wse-3,groq-lpu-v1"),

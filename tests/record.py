@@ -52,6 +52,12 @@ TEXTS = {  # texts with a grammar of their own
     "mix": MIXES,
     "mix_other": MIXES,
     "request_list": ("0:1000:200x8,0.5:4000:50", "0:1:1,0:200:30x40,2:20000:10", "1.5:300:4x20"),
+    "own_model": (
+        "layers:32,hidden:4096,ffn_dim:14336,vocab:128256/full,layers:32,heads:32,kv_heads:8,head_dim:128",
+        "layers:24,hidden:2048,vocab:150000,experts:64,experts_per_token:4,expert_ffn_dim:768/"
+        "full,layers:6,heads:16,kv_heads:2,head_dim:128/"
+        "gdn,layers:18,heads:16,key_heads:8,head_dim:128,state_dim:128",
+    ),
     "constants": ("layer:9.5,weight_read:0.71", "prefill_request:3,sequence:40", "step:4000,collective:20"),
     "step_profile": ("1:15.1,256:220,context:0.0003", "1:9,64:11,2048:90,pairs:0.00001,prompt:4,blocks:4000"),
 }
@@ -64,7 +70,12 @@ TYPICAL = {  # of numbers whose default says nothing of their size
         "expert_ffn_dim": 4096,
         "window_tokens": 2048,
     },
-    **{"bf16_tflop_per_s": 800.0, "fp8_tflop_per_s": 1600.0, "fp4_tflop_per_s": 3200.0},
+    **{
+        "bf16_tflop_per_s": 800.0,
+        "fp8_tflop_per_s": 1600.0,
+        "fp4_tflop_per_s": 3200.0,
+        "int8_top_per_s": 1600.0,
+    },
     **{"hbm_gb_per_s": 3000.0, "hbm_gb": 120.0, "link_gb_per_s": 400.0, "pcie_gb_per_s": 64.0},
     **{"tdp_w": 700.0, "price_usd_per_hour": 3.0, "prefill_switch_ms": 5.0, "rate_swing_frac": 0.5},
     **{"prefill_tensor_parallel": 2, "decode_tensor_parallel": 2, "seed": 7, "requests": 90},

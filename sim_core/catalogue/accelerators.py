@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import math
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sim_core.catalogue.kernels import GENERATIONS
-from sim_core.catalogue.reader import PRESETS, load_preset, preset_ids
+from sim_core.catalogue.reader import load_preset, measured, preset_ids
 from sim_core.fields.described import described
 from sim_core.fields.errors import ScenarioError
 
@@ -227,9 +226,13 @@ class Accelerator:
 
 @cache
 def accelerators() -> Mapping[str, Accelerator]:
-    """Return all accelerators by id: by vendor, then year, then name."""
+    """Return all accelerators by id: the newest first, of a year those with measurements, then by name.
+
+    Parts that are only announced stand last: nobody runs a model on one.
+    """
+    used = measured("accelerator")
     found = [accelerator(name) for name in preset_ids("accelerators")]
-    found.sort(key=lambda part: (part.vendor.lower(), part.year, part.name.lower()))
+    found.sort(key=lambda part: (part.announced, -part.year, part.id not in used, part.name.lower()))
     return MappingProxyType({part.id: part for part in found})
 
 
@@ -237,10 +240,3 @@ def accelerators() -> Mapping[str, Accelerator]:
 def accelerator(name: str) -> Accelerator:
     """Return one accelerator by id."""
     return load_preset("accelerators", name, Accelerator)
-
-
-@cache
-def measured_accelerators() -> tuple[str, ...]:
-    """Return the ids of those with published measurements, in order; reads one column and checks no row."""
-    with (PRESETS / "validation" / "measured.csv").open(encoding="utf-8", newline="") as lines:
-        return tuple(sorted({row["accelerator"] for row in csv.DictReader(lines)}))

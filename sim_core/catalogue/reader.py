@@ -6,6 +6,7 @@ happens here, once, in properties such as `Accelerator.hbm_byte_per_s`.
 
 from __future__ import annotations
 
+import csv
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -34,6 +35,13 @@ def check_id(kind: str, name: str, others: tuple[str, ...] = ()) -> None:
 @cache
 def _ids_in(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in folder.glob("*.toml")))
+
+
+@cache
+def measured(kind: str) -> tuple[str, ...]:
+    """Return the models, or accelerators, with published measurements; reads one column and checks no row."""
+    with (PRESETS / "validation" / "measured.csv").open(encoding="utf-8", newline="") as lines:
+        return tuple(sorted({row[kind] for row in csv.DictReader(lines)}))
 
 
 def build_tables(preset: type[Preset], name: str, rows: object) -> tuple[Preset, ...]:

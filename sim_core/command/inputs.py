@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import click
 
+from sim_core.command.model_files import model_option
 from sim_core.fields.errors import ScenarioError
 from sim_core.results import text as report
 from sim_core.scenario.link.changes import parse_value, with_engine
@@ -47,7 +48,7 @@ def scenario_options(command: Callable) -> Callable:
     )
     for option in reversed(options):
         command = option(command)
-    return command
+    return model_option(command)
 
 
 def trace_option(command: Callable) -> Callable:

@@ -1,4 +1,4 @@
-"""`list`: the presets of each kind."""
+"""`list`: the presets of each kind; `model`: what a configuration says of one's own."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from typing import Any
 import click
 
 from sim_core import catalogue
+from sim_core.catalogue.models import own_text
+from sim_core.catalogue.models.sizes import known_as, sizes
 from sim_core.command.group import cli
-from sim_core.command.output import emit
+from sim_core.command.model_files import read_model
+from sim_core.command.output import emit, lines_of
 from sim_core.results import text as report
 from sim_core.scenario.link.write import to_query
 from sim_core.scenario.ready import ready_scenarios
@@ -109,3 +112,27 @@ def list_presets(kind: str, form: str) -> None:
         emit(f"No {kind} yet.")
     else:
         emit(report.table_text(rows, [key for key in report.columns_of(rows) if key not in LONG_COLUMNS]))
+
+
+@cli.command("model", help="Show what a config.json says of a model, and its text for links and files.")
+@click.argument("file")
+@click.option("--format", "form", type=click.Choice(report.FORMATS), default="table", show_default=True)
+def show_model(file: str, form: str) -> None:
+    found = read_model(file)
+    told = sizes(found.model) | {
+        "known_as": [item.id for item in known_as(found.model)],
+        "assumed": list(found.assumed),
+        "not_understood": list(found.unknown),
+        "own_model": own_text(found.model),
+    }
+    if form == "json":
+        emit(report.json_text(told))
+    elif form == "csv":
+        emit(report.csv_text([told]))
+    else:
+        short = {
+            key: value for key, value in told.items() if not isinstance(value, list) and key != "own_model"
+        }
+        lists = ("kinds", "known_as", "assumed", "not_understood")
+        lines = [f"{key.replace('_', ' ')}: {line}" for key in lists for line in told[key]]
+        emit("\n".join([lines_of(short), *lines, "", f"own_model = {told['own_model']}"]))

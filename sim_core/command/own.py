@@ -13,6 +13,7 @@ import click
 from sim_core.command.files import try_place, write_text
 from sim_core.command.group import cli
 from sim_core.command.inputs import SCENARIO_HELP, SET_HELP, Inputs
+from sim_core.command.model_files import model_option
 from sim_core.command.output import emit, lines_of, say_on_stderr
 from sim_core.fields.errors import ScenarioError
 from sim_core.results import text as report
@@ -50,6 +51,7 @@ CALIBRATE_TABLE = (
 @click.argument("scenario")
 @click.argument("files", nargs=-1, required=True)
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help=SET_HELP)
+@model_option
 @click.option("--out", metavar="FILE", help="Write the profile, a TOML file for --profile.")
 @click.option("--format", "form", type=click.Choice(report.FORMATS), default="table", show_default=True)
 def print_calibration(

@@ -7,6 +7,7 @@ import click
 from sim_core.command.files import try_place, write_text
 from sim_core.command.group import cli
 from sim_core.command.inputs import SCENARIO_HELP, SET_HELP, Inputs, TraceFile, trace_option
+from sim_core.command.model_files import model_option
 from sim_core.command.output import emit, lines_of, say_on_stderr
 from sim_core.fields.errors import ScenarioError, did_you_mean
 from sim_core.results import text as report
@@ -35,6 +36,7 @@ SHIFT_TABLE = (
 )
 @click.argument("scenario", default="")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help=SET_HELP)
+@model_option
 @trace_option
 @click.option("--strategy", "names", multiple=True, metavar="NAME", help=STRATEGY_HELP)
 @click.option("--worth", is_flag=True, help="Work out what each decision to move brought.")

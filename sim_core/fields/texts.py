@@ -15,6 +15,7 @@ from typing import Any
 from sim_core.fields.errors import ScenarioError, shown
 
 MAX_TOML_CHARACTERS = 200_000
+MAX_JSON_CHARACTERS = 4_000_000
 MAX_NOTE_CHARACTERS = 400
 _QUOTED = re.compile(  # comments and strings, also such as never end: what is in them is no key
     r"""#[^\n]*|"{3}(?:\\.|[^\\])*?(?:"{3,5}|\Z)|'{3}.*?(?:'{3,5}|\Z)|"(?:\\.|[^"\\\n])*"?|'[^'\n]*'?""",
@@ -41,6 +42,20 @@ def read_toml(text: str, name: str) -> dict[str, Any]:
         raise ScenarioError(f"{name} is not valid TOML: {one_line(error)}") from None
 
 
+def read_json(text: str, name: str) -> Any:
+    """Return the value of a JSON text, or raise a `ScenarioError` that names the file and the place."""
+    if len(text) > MAX_JSON_CHARACTERS:
+        raise ScenarioError(f"{name} is {len(text):,} characters long; the limit is {MAX_JSON_CHARACTERS:,}.")
+    try:
+        return json.loads(text.removeprefix("\ufeff"))
+    except RecursionError:
+        raise ScenarioError(
+            f"{name} is nested too deeply to be read. Give the file as it is published."
+        ) from None
+    except ValueError as error:  # a ValueError is also what an over-long number raises
+        raise ScenarioError(f"{name} is not valid JSON: {one_line(error)}. Give the whole file.") from None
+
+
 def _check_flat(text: str, name: str) -> None:
     """Raise a `ScenarioError` at a key of several parts."""
     bare = _QUOTED.sub(lambda found: "" if found[0].startswith("#") else '""', text)
@@ -51,14 +66,14 @@ def _check_flat(text: str, name: str) -> None:
         )
 
 
-def read_text(path: str | os.PathLike[str], what: str) -> str:
+def read_text(path: str | os.PathLike[str], what: str, most_bytes: int = 4 * MAX_TOML_CHARACTERS) -> str:
     """Return a small UTF-8 text file, or raise a `ScenarioError` that says why it cannot be read."""
     try:
         with open(path, "rb") as file:
-            data = file.read(4 * MAX_TOML_CHARACTERS + 1)
-        if len(data) > 4 * MAX_TOML_CHARACTERS:
+            data = file.read(most_bytes + 1)
+        if len(data) > most_bytes:
             raise ScenarioError(
-                f"{what} {shown(str(path))} is longer than {4 * MAX_TOML_CHARACTERS / 1e6:g} MB, the limit."
+                f"{what} {shown(str(path))} is longer than {most_bytes / 1e6:g} MB, the limit."
             )
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -23,7 +23,9 @@ from sim_core.catalogue.calibrations import (
     check_constants,
 )
 from sim_core.catalogue.engines import ServingEngine, engine
-from sim_core.catalogue.models import Model, changed_model, custom_model, model
+from sim_core.catalogue.models import OWN, Model, changed_model, custom_model, model, own_model
+from sim_core.catalogue.models.own import EXAMPLE as OWN_EXAMPLE
+from sim_core.catalogue.models.own import MOST_CHARACTERS as MOST_OWN_CHARACTERS
 from sim_core.catalogue.reader import check_id
 from sim_core.fields.described import fields_of
 from sim_core.fields.errors import ScenarioError, check_known
@@ -84,9 +86,9 @@ class Scenario(SpeculationKeys):
 
     model: str = _model(
         "Model",
-        "Model preset, or `custom` with its dimensions",
+        "Model preset, `own` with own_model, or `custom` with its dimensions",
         "llama-3.1-8b",
-        reads=partial(check_id, "models", others=("custom",)),
+        reads=partial(check_id, "models", others=(OWN, "custom")),
     )
     layers: int | None = _dimension("Transformer layers", high=1000)
     hidden: int | None = _dimension("Hidden size", high=200_000)
@@ -99,6 +101,14 @@ class Scenario(SpeculationKeys):
     experts_per_token: int | None = _dimension("Experts each token visits", high=1000)
     expert_ffn_dim: int | None = _dimension("Width of one expert", high=1_000_000)
     window_tokens: int | None = _dimension("Sliding window of every layer", high=10_000_000)
+    own_model: str = _model(
+        "",
+        "A model of your own (model=own), as a `config.json` describes it: its dimensions, then its kinds of "
+        f"layers, such as `{OWN_EXAMPLE}`",
+        "",
+        longest=MOST_OWN_CHARACTERS,
+        reads=own_model,
+    )
 
     accelerator: str = _accelerator(
         "Accelerator", "Accelerator preset", "h100-sxm", reads=partial(check_id, "accelerators")
@@ -376,6 +386,10 @@ class Scenario(SpeculationKeys):
                 "the experts are spread over the devices of one tensor-parallel group. "
                 f"Choose a divisor of {self.tensor_parallel}."
             )
+        if self.own_model and self.model != OWN:
+            raise ScenarioError(
+                f"own_model is given, but model is {self.model}. Set model={OWN}, or leave own_model out."
+            )
         model_of(self)
 
     @property
@@ -497,8 +511,18 @@ def model_of(scenario: Scenario) -> Model:
     changes = _overrides(scenario, "model")
     if scenario.model == "custom":
         return custom_model(changes)
-    item = model(scenario.model)
+    item = _own(scenario) if scenario.model == OWN else model(scenario.model)
     return changed_model(item, changes) if changes else item
+
+
+def _own(scenario: Scenario) -> Model:
+    """Return the model that a scenario describes itself."""
+    if not scenario.own_model:
+        raise ScenarioError(
+            "model is own, which also needs own_model; give a config.json, on the command line "
+            "with --model FILE, or choose a preset."
+        )
+    return own_model(scenario.own_model)
 
 
 _NAMES = {"accelerator": SPECS, "model": DIMENSIONS}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from sim_core import Scenario, load_scenario, simulate, summarize
+from sim_core import Scenario, catalogue, load_scenario, simulate, summarize
 from sim_core.catalogue.calibrations import calibration
 from sim_core.command.main import main
 from sim_core.evidence.errors import error_tables
@@ -65,6 +65,11 @@ def same_word(shown: str, actual: str) -> bool:
 def same_line(shown: str, actual: str) -> bool:
     words, actual_words = shown.split(), actual.split()
     return len(words) == len(actual_words) and all(map(same_word, words, actual_words))
+
+
+def test_the_first_sentence_counts_what_there_is() -> None:
+    """Oracle: the presets."""
+    assert f"for {len(catalogue.models())} models on\n{len(catalogue.accelerators())} accelerators" in TEXT
 
 
 @pytest.mark.parametrize(("command", "body"), CONSOLE.findall(TEXT))

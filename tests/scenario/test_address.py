@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim_core import catalogue
+from sim_core.catalogue.models.own import EXAMPLE as OWN_EXAMPLE
 from sim_core.fields.errors import ScenarioError
 from sim_core.fields.texts import MAX_NOTE_CHARACTERS, read_toml
 from sim_core.scenario.link import write
@@ -36,6 +37,8 @@ def values_of(key: str) -> st.SearchStrategy:
     if key == "request_list":
         rows = st.tuples(st.integers(0, 99), st.integers(1, 10**6), st.integers(1, 10**6))
         return st.lists(rows, max_size=9).map(lambda rows: ",".join(f"{a}:{p}:{o}" for a, p, o in rows))
+    if key == "own_model":
+        return st.sampled_from(["", OWN_EXAMPLE, "name:A b-1.5," + OWN_EXAMPLE])
     if key == "constants":
         return st.sampled_from(["", "layer:9.5", "weight_read:0.71,step:0.3,request_before:12"])
     if key == "step_profile":
@@ -70,6 +73,8 @@ def scenarios(draw: st.DrawFn) -> Scenario:
     """Draw a scenario with any keys changed (model dimensions are drawn in `custom_models`)."""
     keys = draw(st.sets(st.sampled_from([key for key in FIELDS if not is_model_key(key)])))
     values = {key: draw(values_of(key)) for key in sorted(keys)}
+    if values.get("own_model"):
+        values["model"] = "own"
     degree = draw(st.integers(1, 32))
     values["expert_parallel"] = degree
     values["tensor_parallel"] = degree * draw(st.integers(1, 1024 // degree))

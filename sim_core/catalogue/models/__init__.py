@@ -12,6 +12,7 @@ from sim_core.catalogue.models.attention import (
 from sim_core.catalogue.models.custom import changed_model, custom_dimensions, custom_model
 from sim_core.catalogue.models.known import model, model_from, models
 from sim_core.catalogue.models.model import Model
+from sim_core.catalogue.models.own import OWN, own_model, own_text
 from sim_core.catalogue.models.told import attention_words, reads_everything
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "GROUPED",
     "KINDS",
     "LATENT",
+    "OWN",
     "STATES",
     "STATE_BYTES",
     "Attention",
@@ -30,5 +32,7 @@ __all__ = [
     "model",
     "model_from",
     "models",
+    "own_model",
+    "own_text",
     "reads_everything",
 ]

@@ -24,6 +24,7 @@ class Model:
     attention: tuple[Attention, ...]
     name: str = described("Name")
     family: str = described("Family")
+    year: int | None = described("Year of release", None, low=2017, high=2100)
     layers: int = described("Transformer layers", low=1, high=1000)
     hidden: int = described("Hidden size", low=1, high=200_000)
     ffn_dim: int = described("Width of the dense feed-forward block", 0, low=0, high=10_000_000)
@@ -265,6 +266,11 @@ def _check_attention(model: Model) -> None:
         )
     for group in model.attention:
         group.check(model.name)
+    if model.kv_bytes_per_token() <= 0:
+        raise ScenarioError(
+            f"{model.name} has no layer that keeps anything of its tokens, but memory is divided into blocks "
+            "of tokens here. Give a layer with a KV cache."
+        )
 
 
 def _check_feed_forward(model: Model) -> None:

@@ -18,12 +18,16 @@ def attention_words(model: Model) -> str:
     >>> attention_words(model("gpt-oss-20b"))
     '12 layers: 8 key/value heads of 64, reading the whole context; 12 layers: 8 ... the last 128 tokens.'
     """
+    return "; ".join(attention_lines(model)) + "."
+
+
+def attention_lines(model: Model) -> list[str]:
+    """Return what each kind of layer of a model keeps and reads, one after another."""
     parts = [
         f"{counted(group.layers, 'layer')}: {_words(group)}" for group in model.attention if group.layers
     ]
     without = model.layers - model.attention_layers
-    parts += [f"{counted(without, 'layer')}: no attention"] if without else []
-    return "; ".join(parts) + "."
+    return parts + ([f"{counted(without, 'layer')}: no attention"] if without else [])
 
 
 def reads_everything(model: Model) -> bool:

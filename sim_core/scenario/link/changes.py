@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
+from sim_core.catalogue.models import OWN
 from sim_core.fields.errors import check_known
 from sim_core.fields.field import FieldInfo, check
 from sim_core.scenario.mixes import has_flat_class
@@ -51,12 +52,13 @@ def _typed(text: str, info: FieldInfo) -> Any:
 def with_changes(scenario: Scenario, /, **changes: object) -> Scenario:
     """Return the scenario with some keys changed, as a person means it.
 
-    Four rules beyond `Scenario.replace`, all overruled by naming the key itself:
+    Five rules beyond `Scenario.replace`, all overruled by naming the key itself:
 
     - A flat length (`prompt_tokens`, `prompt_cv`, `output_tokens`, `output_cv`) is meant to count: a mix
       without the class `flat` is set back to the one flat class.
     - Another `accelerator` comes with its own specs, another `model` with its own dimensions: overrides
       of the old one are dropped.
+    - A model of one's own (`own_model`) is meant to be the model; another `model` drops it.
     - Another `engine` comes with the rules that it sets; two pools stay two pools.
     - Measured step times hold for what they were measured on: another model, device, layout or precision
       drops the `step_profile`, and the calibration predicts again.
@@ -72,9 +74,13 @@ def with_changes(scenario: Scenario, /, **changes: object) -> Scenario:
     implied: dict[str, Any] = {}
     if FLAT_LENGTHS & changes.keys() and not has_flat_class(scenario.mix):
         implied["mix"] = ""
-    for key, overrides in (("accelerator", SPECS), ("model", DIMENSIONS)):
+    for key, overrides in (("accelerator", SPECS), ("model", DIMENSIONS), ("own_model", DIMENSIONS)):
         if changes.get(key, getattr(scenario, key)) != getattr(scenario, key):
             implied |= dict.fromkeys(overrides)
+    if changes.get("own_model"):
+        implied["model"] = OWN
+    elif changes.get("model", OWN) != OWN:
+        implied["own_model"] = ""
     if changes.get("engine", scenario.engine) != scenario.engine:
         implied |= set_by_engine(str(changes["engine"])) | (
             {"policy": scenario.policy} if scenario.split else {}
@@ -99,6 +105,6 @@ def with_engine(scenario: Scenario, name: str, given: Collection[str] = ()) -> S
 
 def _measured_on(scenario: Scenario) -> list[tuple[str, Any]]:
     """Return the keys, with their values, that decide how long a step takes."""
-    keys = ("model", *DIMENSIONS, "accelerator", *(key for key in SPECS if key not in NO_SPEED))
+    keys = ("model", "own_model", *DIMENSIONS, "accelerator", *(key for key in SPECS if key not in NO_SPEED))
     keys += ("tensor_parallel", "expert_parallel", "weight_dtype", "kv_dtype", "calibration", "constants")
     return [(key, getattr(scenario, key)) for key in keys]

@@ -11,8 +11,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from sim_core.catalogue.accelerators import measured_accelerators
-from sim_core.catalogue.reader import preset_ids
+from sim_core.catalogue.reader import measured, preset_ids
 from sim_core.fields.described import described, fields_of
 from sim_core.fields.field import FieldInfo
 
@@ -225,7 +224,7 @@ class PageSettings:
             "mlperf": "MLPerf entry",
         },
     )
-    valpart: str = _validation("all", "Accelerator", choices=("all", *measured_accelerators()))
+    valpart: str = _validation("all", "Accelerator", choices=("all", *measured("accelerator")))
 
     method: str = _method(
         "definitions",

@@ -13,7 +13,7 @@ from typing import Any
 import streamlit as st
 
 from sim_core import catalogue
-from sim_core.catalogue.models import custom_dimensions
+from sim_core.catalogue.models import OWN, custom_dimensions, own_text
 from sim_core.scenario.scenario import FIELDS, model_of
 from sim_core.view.drawing.words import number, quantity, rate
 from sim_core.view.session import shell, state
@@ -244,6 +244,8 @@ def _write(key: str, to_none: float | None = None) -> None:
     changes = {key: value}
     if key == "model" and value == "custom":  # its fields open with what the present model has
         changes |= custom_dimensions(model_of(before))
+    if key == "model" and value == OWN:  # it opens as a copy
+        changes["own_model"] = own_text(model_of(before))
     if key == "tensor_parallel" and value % before.expert_parallel:
         changes["expert_parallel"] = math.gcd(value, before.expert_parallel)
     quiet = key in QUIET and not st.session_state.problem

@@ -8,12 +8,14 @@ import streamlit as st
 
 from sim_core import catalogue
 from sim_core.catalogue.accelerators import PEAKS
+from sim_core.catalogue.models import OWN
 from sim_core.fields.texts import counted
 from sim_core.scenario.scenario import DIMENSIONS, FIELDS, Scenario, arithmetic_dtype, model_of
-from sim_core.view.drawing.words import duration, number, percent, quantity
+from sim_core.view.drawing.words import duration, listed, number, percent, quantity
 from sim_core.view.parts.controls import E6, E12, POWERS, RATES, SPECS, count, decades, ladder, select, spec
 from sim_core.view.parts.engine_words import set_words
 from sim_core.view.parts.lengths import lengths
+from sim_core.view.parts.own_model import own_model_controls
 from sim_core.view.session import shell, state
 
 
@@ -42,15 +44,23 @@ def system_controls(scenario: Scenario) -> None:
 
 def _model(scenario: Scenario) -> None:
     heading("Model")
-    names = {name: item.name for name, item in catalogue.models().items()}
-    select("model", [*names, "custom"], lambda name: names.get(name, "custom dimensions"), hide=True)
+    model_choice()
     left, right = st.columns(2)
     with left:
         select("weight_dtype", format=str)
     with right:
         select("kv_dtype", format=str)
+    if scenario.model == OWN:
+        own_model_controls(scenario)
     if scenario.model == "custom" or any(getattr(scenario, key) is not None for key in DIMENSIONS):
         _model_dimensions(scenario)
+
+
+def model_choice(hide: bool = True) -> None:
+    """Draw the choice of the model: those that are known, one's own, or dimensions."""
+    names = {key: listed(item.name, item.year, key) for key, item in catalogue.models().items()}
+    names = {OWN: "your own model (config.json)"} | names | {"custom": "custom dimensions"}
+    select("model", list(names), names.__getitem__, hide=hide)
 
 
 def _model_dimensions(scenario: Scenario) -> None:
@@ -63,10 +73,15 @@ def _model_dimensions(scenario: Scenario) -> None:
 
 def _accelerator(scenario: Scenario) -> None:
     heading("Accelerator")
-    names = {name: part.name for name, part in catalogue.accelerators().items()}
-    select("accelerator", list(names), names.__getitem__, hide=True)
+    accelerator_choice()
     ladder("tensor_parallel", POWERS[:7], lambda value: counted(value, "device"))
     spec_sliders(scenario)
+
+
+def accelerator_choice(hide: bool = True) -> None:
+    """Draw the choice of the accelerator."""
+    names = {key: listed(part.name, part.year, key) for key, part in catalogue.accelerators().items()}
+    select("accelerator", list(names), names.__getitem__, hide=hide)
 
 
 def spec_sliders(scenario: Scenario) -> None:

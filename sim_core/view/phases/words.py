@@ -33,9 +33,9 @@ def roofline_finding(
         f"Prefill keeps {percent(prefill['mfu_frac'])} of the arithmetic busy, decode with "
         f"{sequences(decode['batch'])} {percent(decode['mfu_frac'])}."
     )
-    first = "a batch of any size" if without <= 1 else f"about {sequences(round(without))}"
     if math.isinf(without):
         return f"{uses} No batch makes decode compute-bound here, not even without context."
+    first = "a batch of any size" if without <= 1 else f"about {sequences(round(without))}"
     bound = f"Decode would be compute-bound from {first} at no context"
     if math.isinf(there):
         return f"{uses} {bound}; beyond {tokens(edge)} of context never, {OWN_CACHE}."

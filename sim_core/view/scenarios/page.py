@@ -23,7 +23,7 @@ from sim_core.view.drawing import trust_words
 from sim_core.view.drawing.figures import Row, in_lines
 from sim_core.view.drawing.templates import render
 from sim_core.view.drawing.words import duration, literal, number, percent, quantity
-from sim_core.view.parts import actions, controls, pieces, trust_badge
+from sim_core.view.parts import actions, pieces, trust_badge
 from sim_core.view.parts import sidebar as sidebar_parts
 from sim_core.view.parts.chart import Heading, chart
 from sim_core.view.parts.pieces import KeyFigure
@@ -82,8 +82,7 @@ def benchmark_sidebar(scenario: Scenario) -> None:
         names = {name: catalogue.benchmark(name).title for name in SETTINGS["bench"].choices}
         choose("bench", names)
         sidebar_parts.heading("System")
-        parts = {name: part.name for name, part in catalogue.accelerators().items()}
-        controls.select("accelerator", list(parts), parts.__getitem__, hide=True)
+        sidebar_parts.accelerator_choice()
         best = state.view("setup") == "best"
         if best:
             dial("devices", DEVICES, number)

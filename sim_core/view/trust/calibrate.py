@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from sim_core import catalogue
 from sim_core.catalogue.calibrations import calibration, parse_constants
+from sim_core.catalogue.models import OWN
 from sim_core.evidence.own import engine as own_engine
 from sim_core.evidence.own.cases import METRICS, median_error
 from sim_core.evidence.own.engine import POINTS, MeasuredPoint, OwnEngine
@@ -30,11 +30,18 @@ from sim_core.scenario.link.write import command_for
 from sim_core.scenario.profiles import profile_toml
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.drawing.words import duration, number, percent, quantity
-from sim_core.view.parts import actions, controls, pieces
+from sim_core.view.parts import actions, pieces
 from sim_core.view.parts import lengths as length_controls
 from sim_core.view.parts.chart import Heading, chart
+from sim_core.view.parts.own_model import own_model_controls
 from sim_core.view.parts.pieces import KeyFigure
-from sim_core.view.parts.sidebar import engine_choice, engine_setting, heading
+from sim_core.view.parts.sidebar import (
+    accelerator_choice,
+    engine_choice,
+    engine_setting,
+    heading,
+    model_choice,
+)
 from sim_core.view.parts.views import views
 from sim_core.view.session import shell, state, sweeps
 from sim_core.view.trust import calibrate_figures
@@ -51,10 +58,10 @@ def engine_sidebar(scenario: Scenario) -> None:
     """Draw the controls: which engine was measured, on what."""
     with st.sidebar:
         heading("What was measured")
-        names = {name: item.name for name, item in catalogue.models().items()}
-        controls.select("model", [*names, "custom"], lambda name: names.get(name, "custom dimensions"))
-        parts = {name: part.name for name, part in catalogue.accelerators().items()}
-        controls.select("accelerator", list(parts), parts.__getitem__)
+        model_choice(hide=False)
+        if scenario.model == OWN:
+            own_model_controls(scenario)
+        accelerator_choice(hide=False)
         heading("How it was set up")
         engine_choice(scenario, hide=False)
         engine_setting(scenario)
