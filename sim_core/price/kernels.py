@@ -124,8 +124,11 @@ def _attention(model: Model, part: Accelerator, layout: Layout) -> dict[str, Att
     kinds = {group.kind for group in model.attention} | {piece.kernel for piece in pieces}
     known = {kind: _measured_attention(kind, part, layout) for kind in sorted(kinds)}
     launches = [(group.layers, known[group.kind].launch_s) for group in model.attention]
+    mixing_s = 0.0
+    if model.residual_streams > 1:
+        mixing_s = float(_measured_attention("streams", part, layout).launch_s)
     none = (model.layers - model.attention_layers, 0.0)
-    launch_s = _mean([*launches, none])
+    launch_s = _mean([*launches, none]) + mixing_s
     token_s = _mean([*((group.layers, known[group.kind].token_s) for group in model.attention), none])
     found = {}
     for term in TERMS:
