@@ -9,6 +9,7 @@ from typing import Any
 import streamlit as st
 
 from sim_core import catalogue
+from sim_core.catalogue.accelerators import PEAKS
 from sim_core.fields.errors import ScenarioError
 from sim_core.questions import compare, design
 from sim_core.questions.design import GPU, SRAM
@@ -27,9 +28,9 @@ from sim_core.view.parts.views import choose_accelerators, dial, scales
 from sim_core.view.session import shell, state, sweeps
 
 KINDS = {GPU: "GPU type: HBM", SRAM: "SRAM type: all on chip"}
-SHOWN = (
-    *("bf16_tflop_per_s", "fp8_tflop_per_s", "fp4_tflop_per_s", "int8_top_per_s", "link_gb_per_s"),
-    *("hbm_gb_per_s", "hbm_gb", "tdp_w", "price_usd_per_hour"),
+ROWS = (
+    tuple(PEAKS.values()),
+    ("hbm_gb_per_s", "hbm_gb", "link_gb_per_s", "tdp_w", "price_usd_per_hour"),
 )
 USERS = (0.0, *(10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 75.0, 100.0, 150.0, 200.0, 300.0, 500.0, 1000.0))
 RATES = (0.0, *(100.0, 200.0, 300.0, 500.0, 750.0, 1e3, 1.5e3, 2e3, 3e3, 5e3, 7.5e3, 1e4, 1.5e4, 2e4, 5e4))
@@ -88,8 +89,8 @@ def _specs(scenario: Scenario) -> None:
             controls.pick(
                 "start", "Starts from", list(names), names.__getitem__, scenario.accelerator, _start
             )
-        for keys in (SHOWN[:4], SHOWN[4:]):
-            for column, key in zip(st.columns(4), keys, strict=True):
+        for keys in ROWS:
+            for column, key in zip(st.columns(len(keys)), keys, strict=True):
                 with column:
                     label = f"{results.spec_label(key, scenario)} [{FIELDS[key].unit}]"
                     controls.amount(key, label, getattr(part, key), _write_spec)

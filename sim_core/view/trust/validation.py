@@ -418,8 +418,8 @@ def _caption(rows: Sequence[Row], metric: str) -> None:
         words.append(f"TensorRT-LLM {ERRATIC} was not fitted: {ERRATIC_WORDS}.")
     if any(row["status"] for row in rows):
         words.append(
-            "Hollow points have sparse or linear attention, whose kernels were measured but no run fitted; "
-            "they do not count."
+            "Hollow points have sparse or linear attention: its kernels are measured, but no run "
+            "is fitted. They do not count."
         )
     if metric == "throughput" and any(row["throughput_derived"] for row in rows):
         words.append(
