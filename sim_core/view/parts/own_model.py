@@ -20,13 +20,13 @@ def own_model_controls(scenario: Scenario) -> None:
     """Draw the place for a configuration, what was read from it, and what the model in use is."""
     with st.expander("Your own model", expanded=True):
         pending: Found | None = st.session_state.get("own_pending")
-        if pending is None:
-            _intake()
-            _told(model_of(scenario))
-        else:
+        if pending is not None:
             _to_confirm(pending)
+            return
+        _intake()
         if problem := st.session_state.pop("own_model_problem", ""):
             st.error(literal(problem), icon=":material/error:")
+        _told(model_of(scenario))
 
 
 def _intake() -> None:
@@ -114,6 +114,8 @@ def _told(model: Model) -> None:
         f"{number(model.total_params / 1e9)} billion parameters{active}",
         f"{quantity(model.kv_bytes_per_token() / 1e3, 'kB')} of KV cache a token, in bf16",
     ]
+    if stored := sorted(set(model.stored_dtypes("native")) - {"bf16"}):
+        lines.append(f"Stored as {' and '.join(stored)}")
     if model.state_bytes():
         lines.append(f"{quantity(model.state_bytes() / 1e6, 'MB')} of state a sequence")
     st.markdown("  \n".join(lines))
