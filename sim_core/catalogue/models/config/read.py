@@ -19,19 +19,32 @@ from sim_core.fields.texts import read_json
 
 _TEXT_PARTS = ("text_config", "llm_config", "language_config", "language_model_config", "thinker_config")
 _TIED = (  # families whose configuration class ties both vocabulary matrices unless it says otherwise
-    *("gemma", "gemma2", "gemma3", "gemma3_text", "gemma4", "gemma4_text", "gpt2", "opt", "bloom", "mpt"),
+    *(
+        "gemma",
+        "gemma2",
+        "gemma3",
+        "gemma3_text",
+        "gemma3n",
+        "gemma3n_text",
+        "gemma4",
+        "gemma4_text",
+        "gpt2",
+        "opt",
+        "bloom",
+        "mpt",
+    ),
     *("falcon", "cohere", "cohere2", "starcoder2", "gpt_bigcode"),
 )
 _TELLING = re.compile(  # entries that would change the arithmetic, if they are none of those taken
     r"attn|attention|mamba|ssm|linear_|lora_rank|compress|sparse|index_|expert|moe|window|kv_shared|hidden_size_per_layer"
-    r"|block_|hybrid|engram|memory",
+    r"|use_cla|block_|hybrid|engram|memory",
 )
 _HARMLESS = re.compile(  # of those, what tunes training or positions, or costs next to nothing
     r"dropout|bias|_loss|coef|norm|rope|rotary|softcap|scal|rout(ing|er)_|scoring|topk_(group|method)|n_group$"
     r"|jitter|act(ivation)?$|capacity|output_|init|_eps|sink|conv|chunk_size$|time_step|dtype|overlap|implementation"
     r"|_flash|qk_head_dim|max_window_layers|residual|cross_attention|bidirectional|freq|offset|gate|group|softmax"
     r"|kernels|expand|logit|mtp|attn_res|beta|transform|sparse_(disable|score|local)|use_norm|interleave|parallel"
-    r"|layer_idx|is_|fused|fusion|hidden_act"
+    r"|layer_idx|dt_rank|multi_query_attention|is_|fused|fusion|hidden_act"
 )
 MOST_UNKNOWN = 8
 
