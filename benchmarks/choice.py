@@ -16,7 +16,7 @@ from sim_core.evidence.published import PublishedPoint, campaign
 Item = TypeVar("Item")
 CELL_ROWS = 3  # rows chosen of one campaign and pair of lengths
 MOST_PER_CAMPAIGN = {"closed": 8, "burst": 2, "batch": 2, "offline": 2, "prefill": 1, "server": 1, "split": 8}
-MOST_NOT_MODELLED = 3
+MOST_NOT_FITTED = 3
 RULE = (
     "They are chosen by rule, not by error. Points form campaigns (kind of run, model, accelerator, "
     "engine, precision), and within them to cells (lengths, parallelism). Of each cell the points of fewest, "
@@ -46,8 +46,8 @@ def choose(points: Sequence[PublishedPoint]) -> list[PublishedPoint]:
     for key in sorted(campaigns):
         cells = [_ends_and_middle(cell) for _, cell in sorted(campaigns[key].items())]
         most = MOST_PER_CAMPAIGN[key[0]]
-        if cells[0][0].status == measured.NOT_MODELLED:
-            most = min(most, MOST_NOT_MODELLED)
+        if cells[0][0].status == measured.NOT_FITTED:
+            most = min(most, MOST_NOT_FITTED)
         found += evenly([point for cell in cells for point in cell], most)
     return sorted(found, key=lambda point: point.id)
 

@@ -60,7 +60,7 @@ class Experts(NamedTuple):
     fill_tokens: Amount  # per expert touched
 
 
-class Attention(NamedTuple):
+class AttentionKernel(NamedTuple):
     """The attention of one layer, shares of peak being those of the bf16 peak.
 
     A token's own time is that of small kernels between: choosing, compressing, quantising.
@@ -133,12 +133,12 @@ def experts(generation: str, kind: str, engine: str = "") -> tuple[Experts, str]
     return found, row["arithmetic"]
 
 
-def attention(generation: str, kind: str, kv_dtype: str, engine: str = "") -> Attention:
+def attention(generation: str, kind: str, kv_dtype: str, engine: str = "") -> AttentionKernel:
     """Return the attention of a layer: `kind` is a model's, or an ``index``, for a cache or for any."""
     of_cache = f"{kind}-{kv_dtype}"
     known = {row["kind"] for row in kernel_rows("attention")}
     row = kernel_row("attention", generation, of_cache if of_cache in known else kind, engine)
-    return Attention(
+    return AttentionKernel(
         float(row["launch_us"]) * MICRO,
         float(row["token_ns"]) * NANO,
         float(row["read_frac"]),

@@ -158,8 +158,8 @@ def changed_specs(scenario: Scenario) -> list[Outside]:
 
 
 def _model(scenario: Scenario, model: catalogue.Model, covered: Coverage) -> list[Outside]:
-    if model.linear_attention_layers or scenario.model == "glm-5":
-        return [Outside("model", f"the attention of {model.name} is not modelled")]
+    if model.sparse:
+        return [Outside("model", f"no fitted model has sparse or linear attention, as {model.name} has")]
     if scenario.model in covered.models and model == catalogue.model(scenario.model):
         return []
     low, high = covered.sizes[family_of(model)]

@@ -32,7 +32,7 @@ POOLS = {"one": "one pool", "split": "disaggregated"}
 LENGTHS = ("fixed", "80-100%")
 FAMILIES = {"dense": "dense", "moe": "mixture of experts", "mla": "MLA with experts"}
 NOT_STATED = "not stated"
-SIMULATED, NOT_MODELLED = "", "attention not modelled"
+SIMULATED, NOT_FITTED = "", "attention not fitted"
 
 
 # --- the table ------------------------------------------------------------------------------------
@@ -88,8 +88,7 @@ class PublishedPoint(NamedTuple):
     @property
     def status(self) -> str:
         """Empty for a point that is simulated and counts, else why it does not."""
-        model = catalogue.model(self.model)
-        return NOT_MODELLED if model.linear_attention_layers or self.model in SPARSE_ATTENTION else SIMULATED
+        return NOT_FITTED if catalogue.model(self.model).sparse else SIMULATED
 
     @property
     def fitted(self) -> bool:
@@ -124,7 +123,6 @@ class Source(NamedTuple):
 
 LABELS = dict.fromkeys(("bf16/fp16", "fp16", "bfloat16", "float16"), "bf16")
 LABELS |= dict.fromkeys(("nvfp4", "mxfp4"), "fp4") | {"w4a16": "int4", "w8a8": "int8"}
-SPARSE_ATTENTION = frozenset({"glm-5"})  # reads chosen parts of its KV cache: not modelled
 ERRATIC_VERSIONS = frozenset(
     {"1.3.0rc1"}
 )  # TPOT of two clients up to five times that of one: shown, not fitted

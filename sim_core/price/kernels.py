@@ -13,7 +13,7 @@ import numpy as np
 from sim_core.catalogue import kernels as measured
 from sim_core.catalogue.accelerators import DTYPES, Accelerator
 from sim_core.catalogue.calibrations import Constants
-from sim_core.catalogue.kernels import AllReduce, Amount, Attention, Experts, Product
+from sim_core.catalogue.kernels import AllReduce, Amount, AttentionKernel, Experts, Product
 from sim_core.catalogue.models import Model
 from sim_core.price.work import (
     TERMS,
@@ -34,9 +34,9 @@ class Kernels(NamedTuple):
     dense: Product
     bf16: Product  # LM head, router and what latent attention absorbs
     experts: Experts
-    context: Attention  # of all tokens: of layers that see everything, and of indices
-    window: Attention  # of tokens within reach
-    row: Attention  # of states and short windows, once a decode
+    context: AttentionKernel  # of all tokens: of layers that see everything, and of indices
+    window: AttentionKernel  # of tokens within reach
+    row: AttentionKernel  # of states and short windows, once a decode
     all_reduce: AllReduce
 
 
@@ -115,7 +115,7 @@ def _experts(part: Accelerator, dtype: str, kind: str, engine: str) -> Experts:
     return found._replace(peak_frac=found.peak_frac * _peak_ratio(part, arithmetic, dtype))
 
 
-def _attention(model: Model, part: Accelerator, layout: Layout) -> dict[str, Attention]:
+def _attention(model: Model, part: Accelerator, layout: Layout) -> dict[str, AttentionKernel]:
     """Return the attention of each term of a step: what its kernels reach, each by its share of the work.
 
     Launches are those of the layers, whatever their terms; layers without attention have none.
@@ -124,13 +124,16 @@ def _attention(model: Model, part: Accelerator, layout: Layout) -> dict[str, Att
     kinds = {group.kind for group in model.attention} | {piece.kernel for piece in pieces}
     known = {kind: _measured_attention(kind, part, layout) for kind in sorted(kinds)}
     launches = [(group.layers, known[group.kind].launch_s) for group in model.attention]
+    mixing_s = 0.0
+    if model.residual_streams > 1:
+        mixing_s = float(_measured_attention("streams", part, layout).launch_s)
     none = (model.layers - model.attention_layers, 0.0)
-    launch_s = _mean([*launches, none])
+    launch_s = _mean([*launches, none]) + mixing_s
     token_s = _mean([*((group.layers, known[group.kind].token_s) for group in model.attention), none])
     found = {}
     for term in TERMS:
         own = [(piece, known[piece.kernel]) for piece in pieces if piece.term == term]
-        found[term] = Attention(
+        found[term] = AttentionKernel(
             launch_s,
             token_s,
             _share_of_all([(piece.read_s, kernel.read_frac) for piece, kernel in own]),
@@ -140,7 +143,7 @@ def _attention(model: Model, part: Accelerator, layout: Layout) -> dict[str, Att
     return found
 
 
-def _measured_attention(kind: str, part: Accelerator, layout: Layout) -> Attention:
+def _measured_attention(kind: str, part: Accelerator, layout: Layout) -> AttentionKernel:
     found = measured.attention(part.kernel_generation, kind, layout.kv_dtype, layout.engine)
     ratio = part.attention_flop_per_s / attention_flop_per_s(part, layout.kv_dtype)
     return found._replace(decode_frac=found.decode_frac * ratio, prefill_frac=found.prefill_frac * ratio)
@@ -209,8 +212,8 @@ def as_calibrated(kernels: Kernels, work: Work, constants: Constants) -> Kernels
     )
 
 
-def _calibrated(attention: Attention, c: Constants) -> Attention:
-    return Attention(
+def _calibrated(attention: AttentionKernel, c: Constants) -> AttentionKernel:
+    return AttentionKernel(
         attention.launch_s * c.launches_times,
         attention.token_s * c.contexts_times,
         _share(attention.read_frac, c.kv_read_frac, c.contexts_times),

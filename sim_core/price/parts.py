@@ -7,7 +7,7 @@ from typing import Generic, NamedTuple, TypeVar
 import numpy as np
 
 from sim_core.catalogue.calibrations import Constants
-from sim_core.catalogue.kernels import Amount, Attention
+from sim_core.catalogue.kernels import Amount, AttentionKernel
 from sim_core.price.kernels import Kernels, as_calibrated
 from sim_core.price.work import Work
 
@@ -171,6 +171,8 @@ def rate_parts(terms: Terms) -> Rates[dict[str, Amount]]:
     )
 
 
-def _decode_parts(attention: Attention, compute_s: Amount, read_s: Amount, smooth: bool) -> dict[str, Amount]:
+def _decode_parts(
+    attention: AttentionKernel, compute_s: Amount, read_s: Amount, smooth: bool
+) -> dict[str, Amount]:
     compute, read = slower(compute_s / attention.decode_frac, read_s / attention.read_frac, smooth)
     return {"compute": compute, "kv": read}

@@ -420,11 +420,13 @@ def compute_bound_batch(scenario: Scenario, context_tokens: float) -> float:
 def compute_bound_context(scenario: Scenario) -> float:
     """Return the context beyond which no batch makes decode compute-bound; infinite if there is none.
 
-    There, a sequence takes longer to read its KV cache than the arithmetic of its token takes. [tokens]
+    There, a sequence takes longer to read its KV cache, and its state, than the arithmetic of its token takes;
+    0 where the state alone takes longer. [tokens]
     """
     pricing = pricing_of(scenario)
     load, window = pricing.terms.work, float(pricing.window_tokens)
     token_s = load.dense_compute_s + load.expert_compute_s + load.head_compute_s
+    token_s = max(token_s + load.state_compute_s - load.state_read_s, 0.0)
     full_s = load.context_read_s - load.context_compute_s
     window_s = load.window_read_s - load.window_compute_s
     within = token_s / (full_s + window_s) if full_s + window_s > 0 else math.inf

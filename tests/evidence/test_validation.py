@@ -331,7 +331,7 @@ BADGES = [
     ("weight_dtype=fp4", EXTRAPOLATED, ("dense models in fp4 on H100",)),
     ("accelerator=b300&weight_dtype=fp8", EXTRAPOLATED, ("dense models on B300",)),
     ("tensor_parallel=16", EXTRAPOLATED, ("16 devices a group (tensor_parallel)",)),
-    ("model=qwen3.5-397b-a17b&tensor_parallel=8&weight_dtype=fp8", EXTRAPOLATED, ("not modelled",)),
+    ("model=qwen3.5-397b-a17b&tensor_parallel=8&weight_dtype=fp8", EXTRAPOLATED, ("linear attention",)),
     ("calibration=datasheet", EXTRAPOLATED, ("bound",)),
 ]
 

@@ -28,6 +28,9 @@ CASES = (
     "model=gpt-oss-120b&accelerator=b200&weight_dtype=native",
     "model=gemma-3-27b&tensor_parallel=2",
     f"{LLAMA}&prefill_switch_ms=0",
+    "model=glm-5&accelerator=h200&hbm_gb=5000&tensor_parallel=8&weight_dtype=fp8",
+    "model=minimax-m3&accelerator=b300&tensor_parallel=4&weight_dtype=fp8",
+    "model=deepseek-v4-pro&accelerator=b300&tensor_parallel=8&weight_dtype=native",
 )
 
 
@@ -113,6 +116,20 @@ def test_beyond_the_longest_context_no_batch_is_compute_bound(query: str) -> Non
     assert 0 < edge < math.inf
     assert phases.compute_bound_batch(scenario, 0.98 * edge) < math.inf
     assert phases.compute_bound_batch(scenario, 1.02 * edge) == math.inf
+
+
+def test_states_keep_decode_from_being_compute_bound() -> None:
+    """By hand, Qwen3.5 on eight H200: a sequence moves its 189 MB of state twice, 9.8 us of bandwidth; its
+    token's 17 billion parameters take 2.1 us in fp8. So no batch is compute-bound at any context.
+    """
+    scenario = load_scenario(
+        "model=qwen3.5-397b-a17b&accelerator=h200&tensor_parallel=8&weight_dtype=fp8&hbm_gb=2000"
+    )
+    load = phases.pricing_of(scenario).terms.work
+    assert load.state_read_s == pytest.approx(2 * 45 * 64 * 128 * 128 * 4 / 8 / 4.8e12)
+    assert load.dense_compute_s + load.expert_compute_s < 0.3 * load.state_read_s
+    assert phases.compute_bound_context(scenario) == 0
+    assert phases.compute_bound_batch(scenario, 0) == math.inf
 
 
 def test_latent_attention_can_be_compute_bound_at_any_context() -> None:

@@ -48,7 +48,9 @@ def custom_dimensions(item: Model) -> dict[str, int]:
         "hidden": item.hidden,
         "heads": item.heads,
         "kv_heads": item.kv_heads if grouped else 1,
-        "head_dim": item.head_dim if grouped else max(1, round(item.main.cached_values / 2)),
+        "head_dim": (item.main.head_dim + item.main.value_dim) // 2
+        if grouped
+        else max(1, round(item.main.cached_values / 2)),
         "ffn_dim": item.ffn_dim or item.expert_ffn_dim,
         "vocab": item.vocab,
     }

@@ -115,6 +115,11 @@ class Model:
         return _count(group for group in self.attention if group.kind in LATENT)
 
     @property
+    def sparse(self) -> bool:
+        """Whether any layer reads chosen or compressed tokens, or keeps a state in place of a cache."""
+        return any(group.kind not in ("full", "mla") for group in self.attention)
+
+    @property
     def linear_attention_layers(self) -> int:
         """Layers that keep a state in place of a KV cache."""
         return _count(group for group in self.attention if group.kind in STATES)

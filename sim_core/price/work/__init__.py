@@ -5,7 +5,7 @@ Assumptions stand in `sim_core.price.price`, which turns this work into seconds.
 
 from sim_core.price.work.attention import (
     TERMS,
-    Piece,
+    AttentionPiece,
     attention_flop_per_s,
     attention_pieces,
     kv_token_bytes,
@@ -30,9 +30,9 @@ from sim_core.price.work.work import Work, bf16_products, products, work
 __all__ = [
     "BYTES_PER_VALUE",
     "TERMS",
+    "AttentionPiece",
     "Layout",
     "Parameters",
-    "Piece",
     "Work",
     "attention_flop_per_s",
     "attention_pieces",

@@ -55,7 +55,7 @@ def attention_flop_per_s(accelerator: Accelerator, kv_dtype: str) -> float:
 # --- the work of a step ---------------------------------------------------------------------------
 
 
-class Piece(NamedTuple):
+class AttentionPiece(NamedTuple):
     """What one kernel of one kind of layer adds to a term of a step, in seconds at the device's peaks.
 
     The terms: ``context`` grows with every token of the context, ``window`` with those within reach, ``row``
@@ -69,16 +69,18 @@ class Piece(NamedTuple):
     prefill_s: float  # arithmetic per pair of a prefill; of a row: per token
 
 
-def attention_pieces(model: Model, accelerator: Accelerator, layout: Layout) -> list[Piece]:
+def attention_pieces(model: Model, accelerator: Accelerator, layout: Layout) -> list[AttentionPiece]:
     """Return what the attention of all layers adds to a step of one device, by term and kernel."""
-    found: list[Piece] = []
+    found: list[AttentionPiece] = []
     for group in model.attention:
         if group.layers:
             found += _pieces(group, model.reach_tokens, accelerator, layout)
     return found
 
 
-def _pieces(group: Attention, reach: int, accelerator: Accelerator, layout: Layout) -> Iterator[Piece]:
+def _pieces(
+    group: Attention, reach: int, accelerator: Accelerator, layout: Layout
+) -> Iterator[AttentionPiece]:
     """Return what one kind of layer adds; the kernels know one reach, shorter ones are met by every row."""
     bandwidth, each = accelerator.hbm_byte_per_s, BYTES_PER_VALUE[layout.kv_dtype]
     whole = attention_flop_per_s(accelerator, layout.kv_dtype)
@@ -91,15 +93,17 @@ def _pieces(group: Attention, reach: int, accelerator: Accelerator, layout: Layo
     )
     if group.reach_tokens and group.reach_tokens < reach:
         near = group.reach_tokens
-        yield Piece("row", group.kind, near * read_s, 0.0, near * pair_s)
+        yield AttentionPiece("row", group.kind, near * read_s, 0.0, near * pair_s)
     elif group.read_values:
-        yield Piece("window" if group.reach_tokens else "context", group.kind, read_s, decode_s, pair_s)
+        yield AttentionPiece(
+            "window" if group.reach_tokens else "context", group.kind, read_s, decode_s, pair_s
+        )
     scanned = group.scanned_values * each + group.index_bytes
     if scanned:
         flop_s = layers * group.scan_flop / whole  # every device scans the whole index
-        yield Piece("context", group.index_kernel, layers * scanned / bandwidth, flop_s, flop_s)
+        yield AttentionPiece("context", group.index_kernel, layers * scanned / bandwidth, flop_s, flop_s)
     moved = 2 * group.state_values * STATE_BYTES / layout.tensor_parallel + group.kept_values * each
     if moved:
-        yield Piece(
+        yield AttentionPiece(
             "row", group.kind, layers * moved / bandwidth, 0.0, lanes * layers * group.token_flop / divided
         )

@@ -176,10 +176,12 @@ def _attention_work(model: Model, accelerator: Accelerator, layout: Layout) -> d
 def _activation_bytes(model: Model, layout: Layout) -> float:
     """Return the bytes one token moves through memory between kernels, all layers, on one device.
 
-    In bf16: the hidden state, in all its copies, at two norms and two residual sums, queries and attention
-    output, and the inner states of dense feed-forward blocks and shared experts. Each is written by one
-    kernel and read by another; half of that is within the measured time of the products, and all that routed
-    experts move.
+    In bf16: the hidden state at two norms and two residual sums, queries and attention output, and the inner
+    states of dense feed-forward blocks and shared experts. Each is written by one kernel and read by another;
+    half of that is within the measured time of the products, and all that routed experts move. Where there
+    are n hidden states, they are mixed to one before attention and before the experts, and back afterwards:
+    n read and 1 written, n + 1 read and n written (Xie et al., "mHC: manifold-constrained hyper-connections",
+    2025, section 4).
     """
     wide = model.dense_layers * model.ffn_dim
     wide += model.moe_layers * model.shared_experts * (model.shared_expert_ffn_dim or model.expert_ffn_dim)
@@ -187,4 +189,6 @@ def _activation_bytes(model: Model, layout: Layout) -> float:
         2 * sum(group.layers * group.inner_values for group in model.attention)
         + (3 if model.gated_mlp else 2) * wide
     )
-    return 2.0 * (4 * model.residual_streams * model.hidden * model.layers + inner / layout.tensor_parallel)
+    streams = model.residual_streams
+    mixed = 2 * (3 * streams + 2) if streams > 1 else 0
+    return 2.0 * ((4 + mixed) * model.hidden * model.layers + inner / layout.tensor_parallel)

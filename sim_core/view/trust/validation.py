@@ -414,7 +414,10 @@ def _caption(rows: Sequence[Row], metric: str) -> None:
     if any(row["engine_version"] in measured.ERRATIC_VERSIONS for row in rows):
         words.append(f"TensorRT-LLM {ERRATIC} was not fitted: {ERRATIC_WORDS}.")
     if any(row["status"] for row in rows):
-        words.append("Hollow points have attention that is not modelled; they do not count.")
+        words.append(
+            "Hollow points have sparse or linear attention: its kernels are measured, but no run "
+            "is fitted. They do not count."
+        )
     if metric == "throughput" and any(row["throughput_derived"] for row in rows):
         words.append(
             "Where a closed loop's source prints no throughput, both sides follow from TTFT and TPOT."

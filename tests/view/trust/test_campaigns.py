@@ -32,7 +32,7 @@ def test_errors_by_campaign_by_hand() -> None:
         row(tpot_blind=1.3, tpot_error_pct=900.0),
         row(pools="split", tpot_error_pct=-50.0),
         row(engine="SGLang"),
-        row(tpot_blind=9.0, status="attention not modelled"),
+        row(tpot_blind=9.0, status="attention not fitted"),
     ]
     far, near = by_campaign(rows, "tpot")
     assert (far["kind"], far["points"], far["ratio"], far["error_pct"]) == ("split", 1, 0.5, 50.0)
