@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from sim_core.catalogue.models import own_text
-from sim_core.catalogue.models.config import Found, read_config
+from sim_core.catalogue.models.config import ReadConfig, read_config
 from sim_core.fields.errors import ScenarioError, shown
 from sim_core.fields.texts import MAX_JSON_CHARACTERS, read_json, read_text
 
@@ -40,7 +40,7 @@ def _settings(name: str) -> tuple[str, ...]:
     return (f"own_model={own_text(found.model)}",)
 
 
-def read_model(path: str) -> Found:
+def read_model(path: str) -> ReadConfig:
     """Return the model of a configuration, given by its file or the folder that it is in.
 
     Formats of weights in a file of their own beside it, as of NVIDIA's checkpoints, are taken as well.
@@ -60,7 +60,7 @@ def _table(file: Path) -> Any:
     return read_json(read_text(file, "the configuration", MAX_JSON_CHARACTERS), file.name)
 
 
-def _notes(found: Found) -> list[str]:
+def _notes(found: ReadConfig) -> list[str]:
     unknown = f"not understood: {', '.join(found.unknown)}" if found.unknown else ""
     stored = sorted(set(found.model.stored_dtypes("native")) - {"bf16"})
     native = f"stored as {' and '.join(stored)}, which weight_dtype=native takes" if stored else ""

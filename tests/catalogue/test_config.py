@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sim_core import catalogue
 from sim_core.catalogue.models import KINDS, own_model, own_text
 from sim_core.catalogue.models.config import read_config, read_config_text
-from sim_core.catalogue.models.sizes import kinds_of, known_as, sizes
+from sim_core.catalogue.models.sizes import known_as, layer_lines, sizes
 from sim_core.fields.errors import ScenarioError
 from tests.places import ROOT
 
@@ -339,7 +339,7 @@ def test_nothing_but_a_refusal_comes_of_any_entries(changes: dict[str, Any]) -> 
         assert str(error).startswith("config.json") and len(str(error)) < 500
     else:
         assert own_model(own_text(found.model)).total_params == found.model.total_params
-        assert kinds_of(found.model)
+        assert layer_lines(found.model)
 
 
 # --- the text -------------------------------------------------------------------------------------

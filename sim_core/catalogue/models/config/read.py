@@ -49,7 +49,7 @@ _HARMLESS = re.compile(  # of those, what tunes training or positions, or costs 
 MOST_UNKNOWN = 8
 
 
-class Found(NamedTuple):
+class ReadConfig(NamedTuple):
     """A configuration as it was read: its model, and what stood for entries that it does not have."""
 
     model: Model
@@ -57,7 +57,7 @@ class Found(NamedTuple):
     unknown: tuple[str, ...]  # entries that may matter and are not understood
 
 
-def read_config_text(text: str, file: str = "config.json") -> Found:
+def read_config_text(text: str, file: str = "config.json") -> ReadConfig:
     """Return the model of a `config.json`.
 
     Raises
@@ -68,7 +68,7 @@ def read_config_text(text: str, file: str = "config.json") -> Found:
     return read_config(read_json(text, file), file)
 
 
-def read_config(table: object, file: str = "config.json") -> Found:
+def read_config(table: object, file: str = "config.json") -> ReadConfig:
     """Return the model of the parsed table of a `config.json`, as `read_config_text` does."""
     if not isinstance(table, Mapping):
         raise ScenarioError(f"{file} is {shown(table)}; a configuration is a table, {{...}}.")
@@ -94,7 +94,7 @@ def read_config(table: object, file: str = "config.json") -> Found:
         model = Model(id=OWN, name=_name(table, entries), family=OWN, confidence="low", source=file, **fields)
     except ScenarioError as error:
         raise ScenarioError(f"{file}: {error}") from None
-    return Found(model, tuple(dict.fromkeys(entries.assumed)), _unknown(entries))
+    return ReadConfig(model, tuple(dict.fromkeys(entries.assumed)), _unknown(entries))
 
 
 def _text_part(table: Mapping[str, Any], file: str) -> Mapping[str, Any]:
