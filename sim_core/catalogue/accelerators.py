@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sim_core.catalogue.kernels import GENERATIONS
-from sim_core.catalogue.reader import load_preset, measured, preset_ids
+from sim_core.catalogue.reader import load_preset, preset_ids, with_measurements
 from sim_core.fields.described import described
 from sim_core.fields.errors import ScenarioError
 
@@ -230,7 +230,7 @@ def accelerators() -> Mapping[str, Accelerator]:
 
     Parts that are only announced stand last: nobody runs a model on one.
     """
-    used = measured("accelerator")
+    used = with_measurements("accelerator")
     found = [accelerator(name) for name in preset_ids("accelerators")]
     found.sort(key=lambda part: (part.announced, -part.year, part.id not in used, part.name.lower()))
     return MappingProxyType({part.id: part for part in found})

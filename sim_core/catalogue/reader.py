@@ -38,7 +38,7 @@ def _ids_in(folder: Path) -> tuple[str, ...]:
 
 
 @cache
-def measured(kind: str) -> tuple[str, ...]:
+def with_measurements(kind: str) -> tuple[str, ...]:
     """Return the models, or accelerators, with published measurements; reads one column and checks no row."""
     with (PRESETS / "validation" / "measured.csv").open(encoding="utf-8", newline="") as lines:
         return tuple(sorted({row[kind] for row in csv.DictReader(lines)}))

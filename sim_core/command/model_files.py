@@ -10,9 +10,11 @@ from typing import Any
 import click
 
 from sim_core.catalogue.models import own_text
-from sim_core.catalogue.models.config import Found, read_config_text
-from sim_core.fields.texts import MAX_JSON_CHARACTERS, read_text
+from sim_core.catalogue.models.config import ReadConfig, read_config
+from sim_core.fields.errors import ScenarioError, shown
+from sim_core.fields.texts import MAX_JSON_CHARACTERS, read_json, read_text
 
+QUANTISED = "hf_quant_config.json"
 MODEL_HELP = "A model preset, or your own: the config.json of a checkpoint, or the folder that it is in."
 
 
@@ -38,13 +40,27 @@ def _settings(name: str) -> tuple[str, ...]:
     return (f"own_model={own_text(found.model)}",)
 
 
-def read_model(path: str) -> Found:
-    """Return the model of a configuration, given by its file or the folder that it is in."""
+def read_model(path: str) -> ReadConfig:
+    """Return the model of a configuration, given by its file or the folder that it is in.
+
+    Formats of weights in a file of their own beside it, as of NVIDIA's checkpoints, are taken as well.
+    """
     file = Path(path) / "config.json" if Path(path).is_dir() else Path(path)
-    return read_config_text(read_text(file, "the configuration", MAX_JSON_CHARACTERS), file.name)
+    table = _table(file)
+    beside = file.with_name(QUANTISED)
+    if isinstance(table, dict) and "quantization_config" not in table and beside.is_file():
+        formats = _table(beside)
+        if not isinstance(formats, dict):
+            raise ScenarioError(f"{QUANTISED} is {shown(formats)}; it must be a table.")
+        table |= {"quantization": formats.get("quantization")}
+    return read_config(table, file.name)
 
 
-def _notes(found: Found) -> list[str]:
+def _table(file: Path) -> Any:
+    return read_json(read_text(file, "the configuration", MAX_JSON_CHARACTERS), file.name)
+
+
+def _notes(found: ReadConfig) -> list[str]:
     unknown = f"not understood: {', '.join(found.unknown)}" if found.unknown else ""
     stored = sorted(set(found.model.stored_dtypes("native")) - {"bf16"})
     native = f"stored as {' and '.join(stored)}, which weight_dtype=native takes" if stored else ""

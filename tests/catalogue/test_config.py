@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sim_core import catalogue
 from sim_core.catalogue.models import KINDS, own_model, own_text
 from sim_core.catalogue.models.config import read_config, read_config_text
-from sim_core.catalogue.models.sizes import kinds_of, known_as, sizes
+from sim_core.catalogue.models.sizes import known_as, layer_lines, sizes
 from sim_core.fields.errors import ScenarioError
 from tests.places import ROOT
 
@@ -116,6 +116,7 @@ def test_layers_with_a_window_are_counted(changes: dict[str, Any], windowed: int
         ({"full_attention_interval": 4, "linear_num_value_heads": 8, "linear_num_key_heads": 4,
           "linear_value_head_dim": 64, "linear_key_head_dim": 64}, ("gdn", 6)),
         ({"attn_type_list": [0, 0, 0, 1] * 2}, ("gdn", 6)),
+        ({"model_type": "bailing_moe_linear", "layer_group_size": 4}, ("gdn", 6)),
         ({"linear_attn_config": {"kda_layers": [1, 2, 3, 5, 6, 7], "num_heads": 8, "head_dim": 64}},
          ("kda", 6)),
         ({"layer_types": ["mamba", "attention"] * 4, "mamba_n_heads": 16, "mamba_d_head": 64,
@@ -127,7 +128,7 @@ def test_layers_with_a_window_are_counted(changes: dict[str, Any], windowed: int
     ],
 )  # fmt: skip
 def test_layers_with_a_state_are_counted(changes: dict[str, Any], states: tuple[str, int]) -> None:
-    """Counting by hand, by the rules of Qwen3-Next, MiniMax-01, Kimi Linear, Granite 4, Jamba and Bamba."""
+    """Counting by hand: Qwen3-Next, MiniMax-01, Ring, Kimi Linear, Granite 4, Jamba and Bamba."""
     model = model_of(**changes)
     assert [(group.kind, group.layers) for group in model.attention if group.kind != "full"] == [states]
     assert model.linear_attention_layers == states[1] and model.state_bytes() > 0
@@ -145,6 +146,8 @@ def test_layers_with_a_state_are_counted(changes: dict[str, Any], states: tuple[
         ({"moe_layer_freq": 2, "first_k_dense_replace": 1}, 4),
         ({"mlp_layer_types": ["dense", "sparse"] * 4}, 4),
         ({"moe_layers_enum": "4,5,6,7"}, 4),
+        ({"is_moe_layer": [False] + [True] * 7}, 7),
+        ({"moe_layer_start_index": 1, "moe_layer_end_index": 5}, 5),
         ({"expert_layer_period": 2, "expert_layer_offset": 1}, 4),
         ({"moe_layer_start_index": 3, "moe_layer_interval": 1}, 5),
     ],
@@ -336,7 +339,7 @@ def test_nothing_but_a_refusal_comes_of_any_entries(changes: dict[str, Any]) -> 
         assert str(error).startswith("config.json") and len(str(error)) < 500
     else:
         assert own_model(own_text(found.model)).total_params == found.model.total_params
-        assert kinds_of(found.model)
+        assert layer_lines(found.model)
 
 
 # --- the text -------------------------------------------------------------------------------------

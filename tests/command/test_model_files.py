@@ -71,3 +71,17 @@ def test_a_configuration_that_cannot_be_used_is_refused(capsys, tmp_path, conten
     for words in (("run", "--model", str(path)), ("model", str(path))):
         error = refuse(capsys, *words)
         assert says in error and ("mine.json" in error or content is None)
+
+
+def test_formats_in_a_file_beside_the_configuration_are_taken(capsys, tmp_path) -> None:
+    """By hand: NVIDIA's checkpoints say in `hf_quant_config.json` that they hold 8-bit floats."""
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
+    beside = tmp_path / "hf_quant_config.json"
+    beside.write_text(
+        '{"quantization": {"quant_algo": "FP8", "exclude_modules": ["lm_head"]}}', encoding="utf-8"
+    )
+    assert json.loads(ask(capsys, "model", str(tmp_path), "--format", "json"))["weights"] == "fp8"
+    beside.write_text('{"quantization": "FP8"}', encoding="utf-8")
+    assert "quantization is 'FP8'; it must be a table" in refuse(capsys, "model", str(tmp_path))
+    beside.write_text("[1]", encoding="utf-8")
+    assert "hf_quant_config.json" in refuse(capsys, "model", str(tmp_path))

@@ -9,7 +9,7 @@ from typing import Any
 
 from sim_core.catalogue.models.attention import Attention
 from sim_core.catalogue.models.model import Model
-from sim_core.catalogue.reader import measured, naming_file, preset_ids, read_preset
+from sim_core.catalogue.reader import naming_file, preset_ids, read_preset, with_measurements
 from sim_core.fields.described import build
 from sim_core.fields.errors import ScenarioError
 
@@ -17,7 +17,7 @@ from sim_core.fields.errors import ScenarioError
 @cache
 def models() -> Mapping[str, Model]:
     """Return all models by id: the newest first, of a year those with measurements, then by name."""
-    used = measured("model")
+    used = with_measurements("model")
     found = [model(name) for name in preset_ids("models")]
     found.sort(key=lambda item: (-(item.year or 0), item.id not in used, item.name.lower()))
     return MappingProxyType({item.id: item for item in found})

@@ -19,14 +19,14 @@ def sizes(model: Model) -> dict[str, Any]:
         "kv_kb_per_token": model.kv_bytes_per_token() / 1e3,
         "state_mb_per_sequence": model.state_bytes() / 1e6,
         "layers": model.layers,
-        "kinds": kinds_of(model),
+        "kinds": layer_lines(model),
         "weights": model.native_weight_dtype,
         "experts": model.native_expert_dtype if model.is_moe else "",
         "max_position": model.max_position,
     }
 
 
-def kinds_of(model: Model) -> list[str]:
+def layer_lines(model: Model) -> list[str]:
     """Return a line for each kind of layer that a model has: of attention, and of feed-forward blocks."""
     found = attention_lines(model)
     if model.is_moe:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from sim_core.catalogue.reader import measured, preset_ids
+from sim_core.catalogue.reader import preset_ids, with_measurements
 from sim_core.fields.described import described, fields_of
 from sim_core.fields.field import FieldInfo
 
@@ -226,7 +226,7 @@ class PageSettings:
             "mlperf": "MLPerf entry",
         },
     )
-    valpart: str = _validation("all", "Accelerator", choices=("all", *measured("accelerator")))
+    valpart: str = _validation("all", "Accelerator", choices=("all", *with_measurements("accelerator")))
 
     method: str = _method(
         "definitions",

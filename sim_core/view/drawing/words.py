@@ -99,7 +99,7 @@ def rate(value_per_s: float, unit: str, prefixes: tuple[str, ...] = ("G", "T", "
     return quantity(value_per_s, prefixes[-1] + unit)
 
 
-def listed(name: str, year: int | None, key: str) -> str:
+def entry_label(name: str, year: int | None, key: str) -> str:
     """Return what a long list shows of an entry, so that typing finds it: words apart, year, and its id.
 
     A list that is searched takes letters in their order: "llama 70" is found in the first part, and
@@ -107,7 +107,7 @@ def listed(name: str, year: int | None, key: str) -> str:
 
     Examples
     --------
-    >>> listed("Llama-3.1-70B", 2024, "llama-3.1-70b")
+    >>> entry_label("Llama-3.1-70B", 2024, "llama-3.1-70b")
     'Llama 3.1 70B · 2024 · llama-3.1-70b'
     """
     return " · ".join(filter(None, [name.replace("-", " "), str(year or ""), key]))

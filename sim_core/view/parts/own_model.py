@@ -5,8 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from sim_core.catalogue.models import Model, own_text
-from sim_core.catalogue.models.config import Found, read_config_text
-from sim_core.catalogue.models.sizes import kinds_of, known_as
+from sim_core.catalogue.models.config import ReadConfig, read_config_text
+from sim_core.catalogue.models.sizes import known_as, layer_lines
 from sim_core.fields.errors import ScenarioError
 from sim_core.fields.texts import MAX_JSON_CHARACTERS
 from sim_core.scenario.scenario import Scenario, model_of
@@ -19,14 +19,14 @@ MOST_NAME = 60  # characters of a file's name in a message
 def own_model_controls(scenario: Scenario) -> None:
     """Draw the place for a configuration, what was read from it, and what the model in use is."""
     with st.expander("Your own model", expanded=True):
-        pending: Found | None = st.session_state.get("own_pending")
-        if pending is None:
-            _intake()
-            _told(model_of(scenario))
-        else:
+        pending: ReadConfig | None = st.session_state.get("own_pending")
+        if pending is not None:
             _to_confirm(pending)
+            return
+        _intake()
         if problem := st.session_state.pop("own_model_problem", ""):
             st.error(literal(problem), icon=":material/error:")
+        _told(model_of(scenario))
 
 
 def _intake() -> None:
@@ -77,7 +77,7 @@ def _take(text: str, name: str) -> None:
     st.session_state.own_model_turn += 1
 
 
-def _to_confirm(found: Found) -> None:
+def _to_confirm(found: ReadConfig) -> None:
     st.markdown("**Is this your model?**")
     _told(found.model)
     if known := known_as(found.model):
@@ -96,7 +96,7 @@ def _sentence(words: str) -> str:
     return f"{words[0].upper()}{words[1:]}."
 
 
-def _use(found: Found) -> None:
+def _use(found: ReadConfig) -> None:
     native = {"weight_dtype": "native"} if found.model.stored_dtypes("native") != ("bf16", "bf16") else {}
     if state.change(own_model=own_text(found.model), **native):
         _drop()
@@ -114,8 +114,10 @@ def _told(model: Model) -> None:
         f"{number(model.total_params / 1e9)} billion parameters{active}",
         f"{quantity(model.kv_bytes_per_token() / 1e3, 'kB')} of KV cache a token, in bf16",
     ]
+    if stored := sorted(set(model.stored_dtypes("native")) - {"bf16"}):
+        lines.append(f"Stored as {' and '.join(stored)}")
     if model.state_bytes():
         lines.append(f"{quantity(model.state_bytes() / 1e6, 'MB')} of state a sequence")
     st.markdown("  \n".join(lines))
-    for words in kinds_of(model):
+    for words in layer_lines(model):
         st.caption(literal(words))

@@ -11,7 +11,7 @@ from sim_core.catalogue.accelerators import PEAKS
 from sim_core.catalogue.models import OWN
 from sim_core.fields.texts import counted
 from sim_core.scenario.scenario import DIMENSIONS, FIELDS, Scenario, arithmetic_dtype, model_of
-from sim_core.view.drawing.words import duration, listed, number, percent, quantity
+from sim_core.view.drawing.words import duration, entry_label, number, percent, quantity
 from sim_core.view.parts.controls import E6, E12, POWERS, RATES, SPECS, count, decades, ladder, select, spec
 from sim_core.view.parts.engine_words import set_words
 from sim_core.view.parts.lengths import lengths, sessions
@@ -58,7 +58,7 @@ def _model(scenario: Scenario) -> None:
 
 def model_choice(hide: bool = True) -> None:
     """Draw the choice of the model: those that are known, one's own, or dimensions."""
-    names = {key: listed(item.name, item.year, key) for key, item in catalogue.models().items()}
+    names = {key: entry_label(item.name, item.year, key) for key, item in catalogue.models().items()}
     names = {OWN: "your own model (config.json)"} | names | {"custom": "custom dimensions"}
     select("model", list(names), names.__getitem__, hide=hide)
 
@@ -80,7 +80,7 @@ def _accelerator(scenario: Scenario) -> None:
 
 def accelerator_choice(hide: bool = True) -> None:
     """Draw the choice of the accelerator."""
-    names = {key: listed(part.name, part.year, key) for key, part in catalogue.accelerators().items()}
+    names = {key: entry_label(part.name, part.year, key) for key, part in catalogue.accelerators().items()}
     select("accelerator", list(names), names.__getitem__, hide=hide)
 
 

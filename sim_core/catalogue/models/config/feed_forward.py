@@ -110,8 +110,9 @@ def _moe_layers(entries: Entries, layers: int) -> list[bool]:
     listed = entries.each("mlp_layer_types", layers)
     if listed is not None:
         return [name in ("sparse", "moe") for name in listed]
-    if isinstance(entries.table.get("moe_layer_freq"), list):
-        return [bool(flag) for flag in entries.each("moe_layer_freq", layers) or []]
+    for key in ("is_moe_layer", "moe_layer_freq"):
+        if isinstance(entries.table.get(key), list):
+            return [bool(flag) for flag in entries.each(key, layers) or []]
     numbered = _numbered(entries)
     if numbered is not None:
         return [layer in numbered for layer in range(layers)]
@@ -126,13 +127,15 @@ def _moe_layers(entries: Entries, layers: int) -> list[bool]:
         default=1,
     )
     offset = entries.whole(MODEL["first_dense_layers"], "expert_layer_offset", default=every - 1)
+    last = entries.whole(MODEL["layers"], "moe_layer_end_index", default=layers)
     plain = entries.get("mlp_only_layers") or []
     if not isinstance(plain, list):
         raise ScenarioError(
             f"{entries.name('mlp_only_layers')} is {shown(plain)}; it must be a list of layers."
         )
     return [
-        layer >= first and layer % every == offset % every and layer not in plain for layer in range(layers)
+        first <= layer <= last and layer % every == offset % every and layer not in plain
+        for layer in range(layers)
     ]
 
 

@@ -71,8 +71,13 @@ def _grouped(entries: Entries, layers: int, hidden: int, prefix: str = "") -> At
         kv_heads=_kv_heads(entries, heads, whole),
         head_dim=whole("head_dim", _HEAD_DIM, max(hidden // heads, 1)),
         v_dim=whole("v_dim", ("v_head_dim",), 0),
-        gated=entries.switch("attn_output_gate", "attention_output_gate"),
+        gated=entries.switch("attn_output_gate", "attention_output_gate", default=_gated(entries)),
     )
+
+
+def _gated(entries: Entries) -> bool:
+    """Return whether a family gates the output of attention without an entry that says so."""
+    return entries.text("model_type").startswith("qwen3_next")
 
 
 def _kv_heads(entries: Entries, heads: int, whole: Any) -> int:

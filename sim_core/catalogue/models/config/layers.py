@@ -68,7 +68,10 @@ def _listed(entries: Entries, layers: int) -> list[str] | None:
 
 def _kind(entries: Entries, key: str, name: object) -> str:
     if name == "conv":
-        _once(entries, "convolution layers are counted as layers without attention")
+        _once(
+            entries,
+            "convolution layers are counted as layers without attention, their own projections left out",
+        )
         return NONE
     if isinstance(name, str) and name in _NAMES:
         return _NAMES[name]
@@ -125,6 +128,8 @@ def _among(entries: Entries, layers: int) -> list[str] | None:
         offset = entries.given(MODEL["layers"], "attn_layer_offset")
         return [FULL if layer % every == offset else MAMBA for layer in range(layers)]
     every = entries.given(MODEL["layers"], "full_attention_interval")
+    if "linear" in entries.text("model_type"):  # Ring: the last of a group sees everything
+        every = every or entries.given(MODEL["layers"], "layer_group_size")
     if every:
         return [FULL if (layer + 1) % every == 0 else STATE for layer in range(layers)]
     return None

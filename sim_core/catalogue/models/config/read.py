@@ -19,24 +19,37 @@ from sim_core.fields.texts import read_json
 
 _TEXT_PARTS = ("text_config", "llm_config", "language_config", "language_model_config", "thinker_config")
 _TIED = (  # families whose configuration class ties both vocabulary matrices unless it says otherwise
-    *("gemma", "gemma2", "gemma3", "gemma3_text", "gemma4", "gemma4_text", "gpt2", "opt", "bloom", "mpt"),
+    *(
+        "gemma",
+        "gemma2",
+        "gemma3",
+        "gemma3_text",
+        "gemma3n",
+        "gemma3n_text",
+        "gemma4",
+        "gemma4_text",
+        "gpt2",
+        "opt",
+        "bloom",
+        "mpt",
+    ),
     *("falcon", "cohere", "cohere2", "starcoder2", "gpt_bigcode"),
 )
 _TELLING = re.compile(  # entries that would change the arithmetic, if they are none of those taken
     r"attn|attention|mamba|ssm|linear_|lora_rank|compress|sparse|index_|expert|moe|window|kv_shared|hidden_size_per_layer"
-    r"|block_|hybrid|engram|memory",
+    r"|use_cla|block_|hybrid|engram|memory",
 )
 _HARMLESS = re.compile(  # of those, what tunes training or positions, or costs next to nothing
     r"dropout|bias|_loss|coef|norm|rope|rotary|softcap|scal|rout(ing|er)_|scoring|topk_(group|method)|n_group$"
     r"|jitter|act(ivation)?$|capacity|output_|init|_eps|sink|conv|chunk_size$|time_step|dtype|overlap|implementation"
     r"|_flash|qk_head_dim|max_window_layers|residual|cross_attention|bidirectional|freq|offset|gate|group|softmax"
     r"|kernels|expand|logit|mtp|attn_res|beta|transform|sparse_(disable|score|local)|use_norm|interleave|parallel"
-    r"|layer_idx|is_|fused|fusion|hidden_act"
+    r"|layer_idx|dt_rank|multi_query_attention|is_|fused|fusion|hidden_act"
 )
 MOST_UNKNOWN = 8
 
 
-class Found(NamedTuple):
+class ReadConfig(NamedTuple):
     """A configuration as it was read: its model, and what stood for entries that it does not have."""
 
     model: Model
@@ -44,7 +57,7 @@ class Found(NamedTuple):
     unknown: tuple[str, ...]  # entries that may matter and are not understood
 
 
-def read_config_text(text: str, file: str = "config.json") -> Found:
+def read_config_text(text: str, file: str = "config.json") -> ReadConfig:
     """Return the model of a `config.json`.
 
     Raises
@@ -55,7 +68,7 @@ def read_config_text(text: str, file: str = "config.json") -> Found:
     return read_config(read_json(text, file), file)
 
 
-def read_config(table: object, file: str = "config.json") -> Found:
+def read_config(table: object, file: str = "config.json") -> ReadConfig:
     """Return the model of the parsed table of a `config.json`, as `read_config_text` does."""
     if not isinstance(table, Mapping):
         raise ScenarioError(f"{file} is {shown(table)}; a configuration is a table, {{...}}.")
@@ -81,7 +94,7 @@ def read_config(table: object, file: str = "config.json") -> Found:
         model = Model(id=OWN, name=_name(table, entries), family=OWN, confidence="low", source=file, **fields)
     except ScenarioError as error:
         raise ScenarioError(f"{file}: {error}") from None
-    return Found(model, tuple(dict.fromkeys(entries.assumed)), _unknown(entries))
+    return ReadConfig(model, tuple(dict.fromkeys(entries.assumed)), _unknown(entries))
 
 
 def _text_part(table: Mapping[str, Any], file: str) -> Mapping[str, Any]:
