@@ -44,6 +44,26 @@ def pace_at(step: StepCost, decodes: int) -> np.void:
     return found
 
 
+class Going(NamedTuple):
+    """How decodes go on, each an array over their numbers: tokens of a step, and those that each makes."""
+
+    tokens: np.ndarray  # verified in a step, all decodes together
+    made: np.ndarray  # by each decode
+    context_scale: np.ndarray
+
+
+def going(step: StepCost, decodes: np.ndarray) -> Going:
+    """Return how so many decodes go on; numbers that are not whole go on as the next lower one."""
+    rows = step.paces[np.minimum(np.asarray(decodes, float).astype(int), step.paces.size - 1)]
+    return Going(decodes * (1 + rows["drafts"]), rows["advance"] / TOKEN, rows["context_scale"])
+
+
+def tokens_s(step: StepCost, tokens: np.ndarray) -> np.ndarray:
+    """Return what new tokens of a step take; whole numbers. [s]"""
+    last = step.token_s.size - 1
+    return step.token_s[np.minimum(tokens, last)] + step.token_slope_s * np.maximum(tokens - last, 0)
+
+
 # --- two pools: prefill workers, a link each, decode workers ----------------------------------------
 
 

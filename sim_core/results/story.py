@@ -10,8 +10,8 @@ import numpy as np
 from sim_core.engine.kernels import records
 from sim_core.engine.results import Run
 from sim_core.engine.steps import Steps, each_step
-from sim_core.price import step_cost
 from sim_core.price.one_step import window_pairs
+from sim_core.price.step_cost import tokens_s
 from sim_core.results.answers import QUANTILES
 
 KINDS = ("waiting", "prefill", "decode", "stalled", "paused", "swapped", "idle")
@@ -166,8 +166,8 @@ class Story:
         seen_pairs = _per_row(np.asarray(window_pairs(start, end, price.window_tokens)), row, log.size)
         decodes = log["decodes"]
         return (
-            _token_s(price, decodes + log["prefill_tokens"])
-            - _token_s(price, decodes)
+            tokens_s(price, decodes + log["drafts"] + log["prefill_tokens"])
+            - tokens_s(price, decodes + log["drafts"])
             + price.row_s[decodes + rows]
             - price.row_s[decodes]
             + price.prefill_pair_s * pairs
@@ -256,11 +256,6 @@ class Story:
 
 def _per_row(values: np.ndarray, row: np.ndarray, rows: int) -> np.ndarray:
     return np.bincount(row, weights=values, minlength=rows)
-
-
-def _token_s(price: step_cost.StepCost, tokens: np.ndarray) -> np.ndarray:
-    last = price.token_s.size - 1
-    return price.token_s[np.minimum(tokens, last)] + price.token_slope_s * np.maximum(tokens - last, 0)
 
 
 def _statistics(values: np.ndarray) -> dict[str, float]:

@@ -10,6 +10,7 @@ import numpy as np
 from sim_core.engine.results import Run, Usage
 from sim_core.engine.rules import counted_requests
 from sim_core.price.price import Price
+from sim_core.price.step_cost import going, tokens_s
 from sim_core.price.use import mean_power_w, shares, utilisation
 from sim_core.results.answers import ratio
 from sim_core.scenario.scenario import Scenario
@@ -136,7 +137,7 @@ def prefill_frac(run: Run) -> float:
     if run.scenario.policy != "chunked":
         alone = int(usage.steps_by_tokens[run.scenario.max_running + 1 :].sum())
         rows[min(round(usage.prefill_requests / max(alone, 1)), rows.size - 1)] -= alone
-    decode_s = rows @ (step.token_s[: rows.size] + step.row_s)
+    decode_s = rows @ (tokens_s(step, going(step, np.arange(rows.size)).tokens) + step.row_s)
     decode_s += step.decode_context_s * usage.context_tokens + step.window_context_s * usage.window_tokens
     decode_s += step.swap_token_s * usage.swapped_tokens
     return min(max(1.0 - ratio(decode_s, usage.busy_s), 0.0), 1.0)
