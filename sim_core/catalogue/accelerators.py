@@ -17,6 +17,10 @@ from sim_core.fields.described import described
 from sim_core.fields.errors import ScenarioError
 
 DTYPES = ("bf16", "fp8", "fp4")
+WEIGHT_DTYPES = (*DTYPES, "int8", "int4")
+PEAKS: Mapping[str, str] = MappingProxyType(
+    {dtype: f"{dtype}_tflop_per_s" for dtype in DTYPES} | {"int8": "int8_top_per_s"}
+)
 GIGA = 1e9
 TERA = 1e12
 CONFIDENCES = ("high", "medium", "low")
@@ -58,8 +62,9 @@ class Accelerator:
         "Dense fp4 peak", None, label="fp4 arithmetic", unit="TFLOP/s", low=0.0, high=1e7
     )
     int8_top_per_s: float | None = described(
-        "Dense int8 peak: what a design starts from where no other is printed",
+        "Dense int8 peak; what a design starts from where no other is printed",
         None,
+        label="int8 arithmetic",
         unit="TOP/s",
         low=0.0,
         high=1e7,
@@ -81,6 +86,19 @@ class Accelerator:
     link_shape: str = described("Shape of the link between devices", "switch", choices=LINK_SHAPES)
     link_peers: int | None = described(
         "Devices that one reaches directly, over wires that share its bandwidth alike", None, low=1, high=1024
+    )
+    node_devices: int | None = described(
+        "Devices that reach one another without the network: of a board, a rack or a pod (scale-up domain)",
+        None,
+        low=1,
+        high=100_000,
+    )
+    node_link_gb_per_s: float | None = described(
+        "Network link of a device to other domains, one direction (scale-out)",
+        None,
+        unit="GB/s",
+        low=0.0,
+        high=1e5,
     )
     pcie_gb_per_s: float = described(
         "Host link bandwidth, one direction", 32.0, label="Host link", unit="GB/s", low=0.0, high=1e5
@@ -153,13 +171,19 @@ class Accelerator:
     def compute_dtype(self, dtype: str) -> str:
         """Return the precision in which weights of `dtype` are multiplied here.
 
-        Without hardware for a narrow format its weights are widened first: fp4 to fp8, fp8 to bf16.
+        Without hardware for a narrow format its weights are widened first: fp4 to fp8, fp8 to bf16. Integers
+        of 4 bits are stored, not computed (W4A16): they are widened to bf16. Those of 8 bits multiply
+        activations of 8 bits (W8A8) where the part has faster units for them, else they are widened, too.
 
         Raises
         ------
         ScenarioError
             If no peak is known for `dtype` or any wider format.
         """
+        if dtype in ("int8", "int4"):
+            wide = self.attention_dtype
+            faster = (self.int8_top_per_s or 0.0) > (getattr(self, PEAKS[wide]) or 0.0)
+            return "int8" if dtype == "int8" and faster else wide
         for wider in reversed(DTYPES[: DTYPES.index(dtype) + 1]):
             if getattr(self, f"{wider}_tflop_per_s") is not None:
                 return wider
@@ -171,7 +195,7 @@ class Accelerator:
 
     def flop_per_s(self, dtype: str) -> float:
         """Return the dense peak at which weights of `dtype` are multiplied. [FLOP/s]"""
-        return getattr(self, f"{self.compute_dtype(dtype)}_tflop_per_s") * TERA
+        return float(getattr(self, PEAKS[self.compute_dtype(dtype)]) * TERA)
 
     @property
     def attention_dtype(self) -> str:

@@ -37,6 +37,7 @@ LARGEST_GROUP = 8  # devices of the largest all-reduce that was measured
 TABLES = ("products", "experts", "attention", "all_reduce")
 OTHER_LINK = "nvlink4"
 MICRO = 1e-6
+NANO = 1e-9
 Amount = float | np.ndarray  # of one device, or of each of several
 
 
@@ -60,9 +61,13 @@ class Experts(NamedTuple):
 
 
 class Attention(NamedTuple):
-    """The attention of one layer, shares of peak being those of the bf16 peak."""
+    """The attention of one layer, shares of peak being those of the bf16 peak.
+
+    A token's own time is that of small kernels between: choosing, compressing, quantising.
+    """
 
     launch_s: Amount
+    token_s: Amount
     read_frac: Amount
     decode_frac: Amount
     prefill_frac: Amount
@@ -128,11 +133,14 @@ def experts(generation: str, kind: str, engine: str = "") -> tuple[Experts, str]
     return found, row["arithmetic"]
 
 
-def attention(generation: str, kind: str, kv_dtype: str) -> Attention:
-    """Return the attention of a layer: `kind` is a model's, ``full`` or ``mla``."""
-    row = kernel_row("attention", generation, f"{kind}-{kv_dtype}", "")
+def attention(generation: str, kind: str, kv_dtype: str, engine: str = "") -> Attention:
+    """Return the attention of a layer: `kind` is a model's, or an ``index``, for a cache or for any."""
+    of_cache = f"{kind}-{kv_dtype}"
+    known = {row["kind"] for row in kernel_rows("attention")}
+    row = kernel_row("attention", generation, of_cache if of_cache in known else kind, engine)
     return Attention(
         float(row["launch_us"]) * MICRO,
+        float(row["token_ns"]) * NANO,
         float(row["read_frac"]),
         float(row["decode_frac"]),
         float(row["prefill_frac"]),

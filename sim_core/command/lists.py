@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from sim_core import catalogue
+from sim_core.catalogue.acceptance import MOST_MEASURED, acceptance_rows, acceptance_sources
 from sim_core.command.group import cli
 from sim_core.command.output import emit
 from sim_core.results import text as report
@@ -16,7 +17,7 @@ from sim_core.scenario.link.write import to_query
 from sim_core.scenario.ready import ready_scenarios
 from sim_core.scenario.scenario import Scenario
 
-LISTED = ("models", "accelerators", "engines", "workloads", "scenarios", "lessons")
+LISTED = ("models", "accelerators", "engines", "acceptance", "workloads", "scenarios", "lessons")
 LONG_COLUMNS = ("source", "notes", "story", "expected", "query")  # in JSON, too long for a table
 
 
@@ -39,12 +40,23 @@ def _models() -> list[dict[str, Any]]:
 
 def _accelerators() -> list[dict[str, Any]]:
     speeds = ("bf16_tflop_per_s", "fp8_tflop_per_s", "fp4_tflop_per_s", "hbm_gb_per_s", "hbm_gb")
-    keys = ("id", "name", "vendor", "year", *speeds, "link_gb_per_s", "tdp_w", "price_usd_per_hour", "source")
+    links = ("link_gb_per_s", "node_devices", "node_link_gb_per_s")
+    keys = ("id", "name", "vendor", "year", *speeds, *links, "tdp_w", "price_usd_per_hour", "source")
     return [{key: getattr(part, key) for key in keys} for part in catalogue.accelerators().values()]
 
 
 def _engines() -> list[dict[str, Any]]:
     return [dataclasses.asdict(item) for item in catalogue.engines().values()]
+
+
+def _acceptance() -> list[dict[str, Any]]:
+    numbers = [f"k{count}" for count in range(1, MOST_MEASURED + 1)]
+    return [
+        dict(row)
+        | {name: float(row[name]) if row[name] else None for name in numbers}
+        | {"source": "{title}, {url}. {note}".format_map(acceptance_sources()[row["source"]])}
+        for row in acceptance_rows()
+    ]
 
 
 def _workloads() -> list[dict[str, Any]]:
@@ -88,6 +100,7 @@ LISTS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "models": _models,
     "accelerators": _accelerators,
     "engines": _engines,
+    "acceptance": _acceptance,
     "workloads": _workloads,
     "scenarios": _scenarios,
     "lessons": _lessons,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from sim_core.engine.kernels.gaps import GAP_BINS
@@ -21,7 +23,7 @@ from sim_core.engine.kernels.records import (
 )
 from sim_core.engine.results import COLUMNS, EngineResult, Usage
 from sim_core.engine.work import Turns, check_turns, turns
-from sim_core.price.step_cost import StepCost
+from sim_core.price.step_cost import TOKEN, TOKEN_BITS, StepCost
 from sim_core.traffic.requests import Requests, turns_before
 from sim_core.traffic.texts import texts_of
 
@@ -36,8 +38,7 @@ def arrays_for(
     """Return the working memory of one engine, or of several along a first axis."""
     may_take = turns(rules.keep_log)
     count = len(requests)
-    longest = int(requests.output_tokens.max(initial=1))
-    ring = max(64, 1 << (longest + 1).bit_length())
+    ring = max(64, 1 << (_longest_ticks(step, requests) + 1).bit_length())
     gaps = ring if rules.track_itl_max else 1
     return Arrays(
         requests=np.empty(count, REQUEST),
@@ -59,6 +60,22 @@ def arrays_for(
     )
 
 
+def columns_of(requests: Requests) -> tuple[np.ndarray, ...]:
+    """Return arrivals, prompts and what the token clock counts of each answer, in the kernels' types."""
+    arrival_s, prompts, outputs = requests.columns()
+    if requests.clock_tokens is None:
+        return arrival_s, prompts, (outputs - 1) << TOKEN_BITS
+    return arrival_s, prompts, np.rint(requests.clock_tokens * TOKEN).astype(np.int64)
+
+
+def _longest_ticks(step: StepCost, requests: Requests) -> int:
+    """Return the most ticks between now and a coming event: of an answer, and of a step beyond its end."""
+    if requests.clock_tokens is None:
+        return int(requests.output_tokens.max(initial=1))
+    a_step = int(step.paces["advance"].max()) / TOKEN
+    return math.ceil(requests.clock_tokens.max(initial=0.0)) + math.ceil(a_step) + 1
+
+
 def _texts(rules: Rules, requests: Requests, replicas: tuple[int, ...]) -> dict[str, np.ndarray]:
     """Return the arrays of what requests have in common; empty ones where nobody asks."""
     by_session, by_block = rules.caching == BY_SESSION, rules.caching == BY_BLOCK
@@ -73,7 +90,7 @@ def _texts(rules: Rules, requests: Requests, replicas: tuple[int, ...]) -> dict[
         blocks = int(ids.max(initial=-1) + 1) * (rules.text_tokens // rules.block_tokens + 1)
     return {
         "sessions": session_turns(requests) if rules.sequels or by_session else np.zeros(0, TURN),
-        "coming": np.zeros(len(requests) + 1 if rules.sequels else 1, np.int64),
+        "coming": np.zeros(len(requests) + 2 if rules.sequels else 1, np.int64),
         "pieces": pieces,
         "chains": chains,
         "chain_ids": ids,
@@ -146,22 +163,23 @@ def _in_order(logs: list[np.ndarray], events: list[np.ndarray]) -> tuple[np.ndar
     return log[order], moved[np.argsort(moved["row"], kind="stable")]
 
 
-def merged(parts: list[EngineResult], count: int, replicas: int) -> EngineResult:
-    """Return the results of replicas to which the requests were dealt in turn, as one.
+def merged(parts: list[EngineResult], dealt: list[np.ndarray], replicas: int) -> EngineResult:
+    """Return the results of replicas to which requests were dealt, by their numbers, as one.
 
     Time also passes for replicas that got no request.
     """
-    columns = {}
+    columns, count = {}, sum(len(numbers) for numbers in dealt)
     for name in COLUMNS:
         column = np.empty(count if len(getattr(parts[0], name)) else 0, getattr(parts[0], name).dtype)
-        for replica, part in enumerate(parts):
-            column[replica :: len(parts)] = getattr(part, name)
+        for numbers, part in zip(dealt, parts, strict=True):
+            if column.size:
+                column[numbers] = getattr(part, name)
         columns[name] = column
     usage = {name: sum(getattr(p.usage, name) for p in parts) for name in Usage.__slots__}
     usage["elapsed_s"] *= replicas / len(parts)
     events = [part.events.copy() for part in parts]
-    for replica, own in enumerate(events):
-        own["request"] = own["request"] * len(parts) + replica
+    for numbers, own in zip(dealt, events, strict=True):
+        own["request"] = numbers[own["request"]]
     log, in_order = _in_order([part.log for part in parts], events)
     return EngineResult(
         **columns,

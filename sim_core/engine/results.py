@@ -25,7 +25,8 @@ class Usage:
     ----------
     steps_by_tokens, steps_by_rows : ndarray of int
         Steps by their new tokens (the last entry counts all longer ones) and by the rows they sample.
-    extra_tokens, context_tokens, window_tokens, prefill_requests, swapped_tokens : int
+    extra_tokens, prefill_requests, swapped_tokens : int
+    context_tokens, window_tokens : float
         Sums over the steps of the counts that `StepCost` prices.
     sent_tokens, reused_tokens, loaded_tokens : int
         With a prefix cache: tokens of the prompts that joined for the first time, and those of them that were
@@ -43,8 +44,8 @@ class Usage:
     steps_by_rows: np.ndarray
     steps: int
     extra_tokens: int
-    context_tokens: int
-    window_tokens: int
+    context_tokens: float
+    window_tokens: float
     prefill_pairs: float
     window_pairs: float
     prefill_requests: int

@@ -20,10 +20,12 @@ from sim_core.engine.kernels.records import (
     RESERVE_OUTPUT,
     RESERVE_SHARE,
     STATIC,
+    UNROUTED,
     Rules,
 )
 from sim_core.price.memory import host_blocks
 from sim_core.price.priced import Priced
+from sim_core.price.speculation import speculation_of
 from sim_core.scenario.scenario import Scenario, admission_of
 from sim_core.traffic.requests import Requests
 from sim_core.traffic.texts import has_sequels, is_interleaved
@@ -51,14 +53,16 @@ class RunRules:
     Attributes
     ----------
     policy, admission, preemption, router : str
-        As the scenario's keys; `least_loaded` works in an open loop with continuous batching, otherwise all
-        requests are dealt in turn.
+        As the scenario's keys. Where no request follows another, `least_loaded` works in an open loop with
+        continuous batching, otherwise all requests are dealt in turn.
     max_output_tokens : int
         Longest answer for which admission reserves room, 0 for each one's own length.
     long_prefill_token_threshold : int
         Most tokens of one prompt in a step of `chunked`, 0 for no limit.
     max_running, token_budget, kv_blocks, kv_block_tokens : int
         Limits of one engine.
+    draft_slots : int
+        Tokens of the KV cache that a running request holds beyond its own, for drafts.
     concurrency : int
         Clients of a closed loop, or 0 for an open one.
     turnaround_s, batch_wait_s : float
@@ -86,6 +90,7 @@ class RunRules:
     token_budget: int
     kv_blocks: int
     kv_block_tokens: int
+    draft_slots: int = 0
     long_prefill_token_threshold: int = 0
     preemption: str = "recompute"
     concurrency: int = 0
@@ -103,7 +108,7 @@ class RunRules:
 
     @property
     def balanced(self) -> bool:
-        """Whether a router looks at the replicas; else requests are dealt in turn."""
+        """Whether a router looks at the replicas; else requests, or whole sessions, are dealt in turn."""
         return self.router == "least_loaded" and self.concurrency == 0 and self.policy != "static"
 
     def kernel(self, requests: int) -> Rules:
@@ -117,6 +122,7 @@ class RunRules:
             long_prompt_tokens=int(self.long_prefill_token_threshold),
             kv_blocks=int(self.kv_blocks),
             block_tokens=int(self.kv_block_tokens),
+            draft_slots=int(self.draft_slots),
             swap=self.preemption == "swap",
             turnaround_s=float(self.turnaround_s),
             batch_wait_s=float(self.batch_wait_s),
@@ -126,6 +132,7 @@ class RunRules:
             keep_log=bool(self.log),
             pooled=False,
             sequels=False,
+            routed=UNROUTED,
             caching=FIXED_SHARE if self.hit_frac > 0 else NO_CACHE,
             hit_frac=float(self.hit_frac),
             system_blocks=0,
@@ -182,6 +189,7 @@ def rules_of(priced: Priced, sent: Requests, itl_max: bool = False, log: bool = 
         **stated(scenario),
         kv_blocks=price.kv_blocks,
         kv_block_tokens=price.kv_block_tokens,
+        draft_slots=draft_slots(scenario),
         concurrency=scenario.concurrency if closed else 0,
         turnaround_s=price.request_before_s + price.request_after_s,
         batch_wait_s=scenario.batch_wait_ms / 1e3,
@@ -195,6 +203,12 @@ def rules_of(priced: Priced, sent: Requests, itl_max: bool = False, log: bool = 
         caching=scenario.prefix_caching == "on",
         host_blocks=host_blocks(scenario, price.kv_block_tokens),
     )
+
+
+def draft_slots(scenario: Scenario) -> int:
+    """Return the KV slots that a decode of a scenario holds beyond its tokens, for drafts."""
+    speculation = speculation_of(scenario)
+    return speculation.slots if speculation else 0
 
 
 def split_rules_of(priced: Priced, sent: Requests, itl_max: bool = False) -> SplitRules:

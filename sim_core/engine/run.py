@@ -19,8 +19,11 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.price.memory import nothing_fits
 from sim_core.price.price import Price
 from sim_core.price.priced import Priced, priced
+from sim_core.price.speculation import speculation_of
+from sim_core.price.step_cost import TOKEN
 from sim_core.scenario.profiles import EngineProfile
 from sim_core.scenario.scenario import Scenario, steps_to_first_seen
+from sim_core.traffic.acceptance import steps_drawn
 from sim_core.traffic.draws import requests_sent
 from sim_core.traffic.requests import Requests
 from sim_core.traffic.texts import has_sequels
@@ -101,7 +104,7 @@ def run_priced(known: Priced, sent: Requests, itl_max: bool = False, log: bool =
     if not len(kept):
         raise ScenarioError(_nothing_fits(known, sent))
     before_s, after_s = known.price.request_before_s, known.price.request_after_s
-    arriving = kept.arriving_at(kept.arrival_s + before_s)
+    arriving = on_the_clock(known, kept).arriving_at(kept.arrival_s + before_s)
     run_on = _on_two_pools if known.pools else _on_one_pool
     engine, split, counts = run_on(known, kept, arriving, itl_max, log)
     columns = {
@@ -116,6 +119,21 @@ def run_priced(known: Priced, sent: Requests, itl_max: bool = False, log: bool =
         columns["arrival_s"] = _rejected_arrivals(known.scenario, columns["arrival_s"], sent.arrival_s)
     sent = sent.arriving_at(columns.pop("arrival_s"))
     return Run(known, sent, rejected=rejected, engine=engine, split=split, whole=counts, **columns)
+
+
+def on_the_clock(known: Priced, sent: Requests) -> Requests:
+    """Return requests with what the token clock counts of their answers, where drafts are verified.
+
+    How many steps each takes is drawn; the clock goes on by the mean number of tokens in each. Near the end
+    of the KV cache a long draw is cut: no answer grows longer than it is.
+    """
+    speculation = speculation_of(known.scenario)
+    if speculation is None:
+        return sent
+    length = round(speculation.most.length * TOKEN) / TOKEN
+    steps = steps_drawn(sent.output_tokens - 1, length, known.scenario.seed)
+    room = known.price.request_limit_tokens - sent.prompt_tokens
+    return replace(sent, clock_tokens=np.minimum(steps * length, room))
 
 
 def check_prefixes(scenario: Scenario, sent: Requests) -> None:

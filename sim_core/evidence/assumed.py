@@ -94,7 +94,7 @@ def late_steps(point: PublishedPoint) -> float:
         if point.lengths != "80-100%" or point.engine not in ENGINES:
             return 0.0
         engine, model = catalogue.engine(ENGINES[point.engine]), catalogue.model(point.model)
-        return engine.lag_steps(model.is_moe, model.attention == "mla")
+        return engine.lag_steps(model.is_moe, model.latent)
     return (POLL_STEPS if point.clients < POLL_CLIENTS else POLL_STEPS_MANY) / 2 + STREAM_TOKENS
 
 

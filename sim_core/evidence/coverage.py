@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sim_core import catalogue
+from sim_core.catalogue.accelerators import PEAKS
 from sim_core.evidence.blind import blind
 from sim_core.evidence.published import PublishedPoint, family_of, points, weight_dtype
 from sim_core.fields.texts import counted
@@ -149,14 +150,7 @@ def _accelerator(scenario: Scenario, covered: Coverage) -> list[Outside]:
 def changed_specs(scenario: Scenario) -> list[Outside]:
     """Return whether the accelerator is another one than is sold."""
     part, sold = accelerator_of(scenario), catalogue.accelerator(scenario.accelerator)
-    names = (
-        "bf16_tflop_per_s",
-        "fp8_tflop_per_s",
-        "fp4_tflop_per_s",
-        "hbm_gb_per_s",
-        "hbm_gb",
-        "link_gb_per_s",
-    )
+    names = (*PEAKS.values(), "hbm_gb_per_s", "hbm_gb", "link_gb_per_s")
     changed = [key for key in names if getattr(part, key) != getattr(sold, key)]
     if changed:
         return [Outside("accelerator", f"{sold.name} is changed: {', '.join(changed)}")]
@@ -264,6 +258,9 @@ def scheduling(scenario: Scenario) -> list[Outside]:
         found.append(Outside("policy", "static batching (policy); measured engines batch continuously"))
     if scenario.split:
         found.append(Outside("policy", f"two pools (policy); {pools_words()}"))
+    if scenario.spec_tokens or scenario.spec_by_batch:
+        words = "speculative decoding (spec_tokens); the points that fits rest on run without"
+        found.append(Outside("speculation", words))
     if scenario.prefix_caching == "on" or scenario.prefix_hit_frac > 0:
         found.append(Outside("caching", "prompts share what was said before (caching); measured ones do not"))
     if scenario.calibration == "datasheet":

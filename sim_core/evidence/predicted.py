@@ -111,7 +111,7 @@ def _described(scenario: Scenario) -> tuple[Work, Kernels, int, int]:
     load, kernels = _device(scenario.model, scenario.accelerator, layout_of(scenario))
     held = int(memory(scenario)["kv_tokens"]) // scenario.kv_block_tokens
     needed = -(-int(sum(mean_lengths(scenario))) // scenario.kv_block_tokens)
-    return load, kernels, held if held >= needed else 0, model.window_tokens if model.window_layers else 0
+    return load, kernels, held if held >= needed else 0, model.reach_tokens
 
 
 @lru_cache(maxsize=1024)

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sim_core import catalogue
-from sim_core.catalogue.accelerators import DTYPES
+from sim_core.catalogue.accelerators import WEIGHT_DTYPES
 from sim_core.catalogue.reader import PRESETS
 from sim_core.fields.errors import ScenarioError, shown
 
@@ -123,7 +123,7 @@ class Source(NamedTuple):
 
 
 LABELS = dict.fromkeys(("bf16/fp16", "fp16", "bfloat16", "float16"), "bf16")
-LABELS |= dict.fromkeys(("nvfp4", "mxfp4", "int4", "w4a16"), "fp4")
+LABELS |= dict.fromkeys(("nvfp4", "mxfp4"), "fp4") | {"w4a16": "int4", "w8a8": "int8"}
 SPARSE_ATTENTION = frozenset({"glm-5"})  # reads chosen parts of its KV cache: not modelled
 ERRATIC_VERSIONS = frozenset(
     {"1.3.0rc1"}
@@ -137,7 +137,7 @@ _MEASURED = ("arrival_per_s", "ttft_ms", "tpot_ms", "output_tok_per_s")
 
 def family_of(model: catalogue.Model) -> str:
     """Return the family of a model: ``dense``, ``moe``, or ``mla`` (latent attention, with experts)."""
-    if model.attention == "mla":
+    if model.latent:
         return "mla"
     return "moe" if model.experts else "dense"
 
@@ -250,14 +250,14 @@ def _whole(value: float, key: str, where: str) -> int:
 def weight_dtype(point: PublishedPoint, where: str = "") -> str:
     """Return the weight precision of a point; an unknown label is an error, never a guess.
 
-    Integers of four bits are as wide as fp4, and native to a checkpoint that stores its experts so.
+    Integers of four bits are native to a checkpoint that stores its experts so.
     """
     label = point.precision.lower()
-    integers = label in ("int4", "w4a16") and catalogue.model(point.model).native_expert_dtype == "fp4"
+    found = LABELS.get(label, label)
+    integers = found == "int4" and catalogue.model(point.model).native_expert_dtype == "int4"
     if label == NOT_STATED or point.model.startswith("gpt-oss") or integers:
         return "native"
-    found = LABELS.get(label, label)
-    if found not in DTYPES:
+    if found not in WEIGHT_DTYPES:
         raise ScenarioError(f"{where or point.id}: precision {shown(label)} is unknown.")
     return found
 

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+from sim_core.catalogue.models import STATE_BYTES
 from sim_core.price.one_step import window_pairs
-from sim_core.price.work import (
-    BYTES_PER_VALUE,
-    attention_flop,
-    attention_flop_per_s,
-    kv_bytes_per_layer,
-    layout_of,
-    parameters,
-    precisions,
-)
+from sim_core.price.work import BYTES_PER_VALUE, attention_flop_per_s, parameters, precisions, weight_byte
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 
 
@@ -30,26 +25,48 @@ def floor_step_s(
     rows = decode_batch + (1 if prefill_tokens else 0)
     always = count.shared + count.replicated + count.key_value
     used = model.experts_per_token / model.experts if count.expert else 0.0
-    full, windowed = model.full_layers, model.window_layers
-    seen = full * context + windowed * min(context, model.window_tokens)
-    kv_bytes = (
-        decode_batch * seen * kv_bytes_per_layer(model, layout_of(scenario)._replace(tensor_parallel=1))
-    )
+    seen = _attention(scenario, decode_batch, context, (prefill_start, prefill_start + prefill_tokens))
     moved = (
-        always * BYTES_PER_VALUE[dense]
-        + count.expert * BYTES_PER_VALUE[expert] * (1 - (1 - used) ** tokens)
-        + (count.head * BYTES_PER_VALUE[head] if rows else 0)
-        + kv_bytes
+        always * weight_byte(model, dense)
+        + count.expert * weight_byte(model, expert) * (1 - (1 - used) ** tokens)
+        + (count.head * weight_byte(model, head) if rows else 0)
+        + seen.moved_bytes
     )
-    end = prefill_start + prefill_tokens
-    pairs = full * (end**2 - prefill_start**2) / 2
-    pairs += windowed * float(window_pairs(prefill_start, end, model.window_tokens))
-    decode_flop, prefill_flop = attention_flop(model)
-    seen_flop = decode_flop * decode_batch * seen + prefill_flop * pairs
     computed_s = (
         2 * always * tokens / accelerator.flop_per_s(dense)
         + 2 * count.expert * used * tokens / accelerator.flop_per_s(expert)
         + 2 * count.head * rows / accelerator.attention_flop_per_s
-        + seen_flop / attention_flop_per_s(accelerator, scenario.kv_dtype)
+        + seen.flop / attention_flop_per_s(accelerator, scenario.kv_dtype)
     )
     return max(moved / accelerator.hbm_byte_per_s, computed_s) / scenario.tensor_parallel
+
+
+class _Attention(NamedTuple):
+    """What attention moves and computes in a step, all devices as one."""
+
+    moved_bytes: float
+    flop: float
+
+
+def _attention(scenario: Scenario, decode_batch: int, context: float, chunk: tuple[int, int]) -> _Attention:
+    """Return what the attention of all layers moves and computes: each kind by its own dimensions."""
+    value_bytes, (start, end) = BYTES_PER_VALUE[scenario.kv_dtype], chunk
+    moved = flop = 0.0
+    for group in model_of(scenario).attention:
+        reach = group.reach_tokens or context + end  # as good as none
+        seen = decode_batch * min(context, reach)
+        pairs = float(window_pairs(start, end, reach))
+        scanned_bytes = group.scanned_values * value_bytes + group.index_bytes
+        moved += group.layers * (
+            seen * group.read_values * value_bytes
+            + decode_batch * context * scanned_bytes
+            + decode_batch * (2 * group.state_values * STATE_BYTES + group.kept_values * value_bytes)
+        )
+        every_pair = decode_batch * context + (end**2 - start**2) / 2
+        flop += group.layers * (
+            seen * group.decode_flop
+            + pairs * group.pair_flop
+            + every_pair * group.scan_flop
+            + (decode_batch + end - start) * group.token_flop
+        )
+    return _Attention(moved, flop)

@@ -15,7 +15,15 @@ from sim_core.catalogue.accelerators import DTYPES, Accelerator
 from sim_core.catalogue.calibrations import Constants
 from sim_core.catalogue.kernels import AllReduce, Amount, Attention, Experts, Product
 from sim_core.catalogue.models import Model
-from sim_core.price.work import Layout, Work, attention_flop_per_s, precisions
+from sim_core.price.work import (
+    TERMS,
+    Layout,
+    Work,
+    attention_flop_per_s,
+    attention_pieces,
+    padded,
+    precisions,
+)
 
 PCIE4_BYTE_PER_S = 32e9  # of 16 lanes, one way
 
@@ -26,7 +34,9 @@ class Kernels(NamedTuple):
     dense: Product
     bf16: Product  # LM head, router and what latent attention absorbs
     experts: Experts
-    attention: Attention
+    context: Attention  # of all tokens: of layers that see everything, and of indices
+    window: Attention  # of tokens within reach
+    row: Attention  # of states and short windows, once a decode
     all_reduce: AllReduce
 
 
@@ -40,7 +50,7 @@ def kernels_of(model: Model, accelerator: Accelerator, layout: Layout) -> Kernel
         dense=_dense(part, dense, scaling, engine),
         bf16=plain,
         experts=_experts(part, expert, _expert_kind(model, part, layout, scaling), engine),
-        attention=_attention(model, part, layout),
+        **_attention(model, part, layout),
         all_reduce=_all_reduce(part, layout),
     )
 
@@ -61,9 +71,11 @@ def fp8_scaling(model: Model, layout: Layout) -> str:
 
 def _dense_kind(part: Accelerator, dtype: str, scaling: str) -> str:
     """Return the kind of dense product: weights in a format that the part lacks multiply in bf16."""
+    if dtype == "int4":
+        return "int4"
     if part.compute_dtype(dtype) != dtype or dtype == "bf16":
         return "bf16"
-    return f"fp8-{scaling}" if dtype == "fp8" else "nvfp4"
+    return {"fp8": f"fp8-{scaling}", "fp4": "nvfp4"}.get(dtype, dtype)
 
 
 def _expert_kind(model: Model, part: Accelerator, layout: Layout, scaling: str) -> str:
@@ -71,8 +83,8 @@ def _expert_kind(model: Model, part: Accelerator, layout: Layout, scaling: str) 
     dtype = precisions(model, layout.weight_dtype)[1]
     if dtype != "fp4":
         return _dense_kind(part, dtype, scaling)
-    if layout.weight_dtype == "native" and model.native_fp4 != "nvfp4":
-        return model.native_fp4
+    if layout.weight_dtype == "native" and model.native_fp4 == "mxfp4":
+        return "mxfp4"
     return "nvfp4" if part.compute_dtype("fp4") == "fp4" else "int4"
 
 
@@ -88,6 +100,8 @@ def _dense(part: Accelerator, dtype: str, scaling: str, engine: str) -> Product:
     kind, generation = _dense_kind(part, dtype, scaling), part.kernel_generation
     found = measured.product(generation, kind, engine)
     widened_frac = measured.product(generation, "bf16", engine).peak_frac * _peak_ratio(part, "bf16", dtype)
+    if kind == "int4":
+        return found._replace(peak_frac=found.peak_frac * _peak_ratio(part, "bf16", dtype))
     if kind != "bf16":  # where bf16 is as fast at its peak, an engine widens rather than loses
         return found._replace(peak_frac=max(found.peak_frac, widened_frac))
     tile = found.fill_tokens
@@ -101,10 +115,53 @@ def _experts(part: Accelerator, dtype: str, kind: str, engine: str) -> Experts:
     return found._replace(peak_frac=found.peak_frac * _peak_ratio(part, arithmetic, dtype))
 
 
-def _attention(model: Model, part: Accelerator, layout: Layout) -> Attention:
-    found = measured.attention(part.kernel_generation, model.attention, layout.kv_dtype)
+def _attention(model: Model, part: Accelerator, layout: Layout) -> dict[str, Attention]:
+    """Return the attention of each term of a step: what its kernels reach, each by its share of the work.
+
+    Launches are those of the layers, whatever their terms; layers without attention have none.
+    """
+    pieces = attention_pieces(padded(model, layout.tensor_parallel), part, layout)
+    kinds = {group.kind for group in model.attention} | {piece.kernel for piece in pieces}
+    known = {kind: _measured_attention(kind, part, layout) for kind in sorted(kinds)}
+    launches = [(group.layers, known[group.kind].launch_s) for group in model.attention]
+    none = (model.layers - model.attention_layers, 0.0)
+    launch_s = _mean([*launches, none])
+    token_s = _mean([*((group.layers, known[group.kind].token_s) for group in model.attention), none])
+    found = {}
+    for term in TERMS:
+        own = [(piece, known[piece.kernel]) for piece in pieces if piece.term == term]
+        found[term] = Attention(
+            launch_s,
+            token_s,
+            _share_of_all([(piece.read_s, kernel.read_frac) for piece, kernel in own]),
+            _share_of_all([(piece.decode_s, kernel.decode_frac) for piece, kernel in own]),
+            _share_of_all([(piece.prefill_s, kernel.prefill_frac) for piece, kernel in own]),
+        )
+    return found
+
+
+def _measured_attention(kind: str, part: Accelerator, layout: Layout) -> Attention:
+    found = measured.attention(part.kernel_generation, kind, layout.kv_dtype, layout.engine)
     ratio = part.attention_flop_per_s / attention_flop_per_s(part, layout.kv_dtype)
     return found._replace(decode_frac=found.decode_frac * ratio, prefill_frac=found.prefill_frac * ratio)
+
+
+def _share_of_all(parts: list[tuple[float, Amount]]) -> float:
+    """Return the share of a peak that works of different shares reach together; 1 where there are none."""
+    known = [(work_s, float(share)) for work_s, share in parts if work_s]
+    shares = {share for _, share in known}
+    if len(shares) < 2:
+        return next(iter(shares), 1.0)
+    return sum(work_s for work_s, _ in known) / sum(work_s / share for work_s, share in known)
+
+
+def _mean(parts: list[tuple[int, Amount]]) -> float:
+    """Return the mean of some values by their counts."""
+    known = [(count, float(value)) for count, value in parts if count]
+    values = {value for _, value in known}
+    if len(values) == 1:
+        return next(iter(values))
+    return sum(count * value for count, value in known) / sum(count for count, _ in known)
 
 
 def _all_reduce(part: Accelerator, layout: Layout) -> AllReduce:
@@ -142,16 +199,23 @@ def as_calibrated(kernels: Kernels, work: Work, constants: Constants) -> Kernels
             _share(kernels.experts.peak_frac, expert, c.experts_times),
             kernels.experts.fill_tokens if fill is None else fill,
         ),
-        attention=Attention(
-            kernels.attention.launch_s * c.launches_times,
-            _share(kernels.attention.read_frac, c.kv_read_frac, c.contexts_times),
-            _share(kernels.attention.decode_frac, c.attention_frac, c.contexts_times),
-            _share(kernels.attention.prefill_frac, c.attention_frac, c.contexts_times),
-        ),
+        context=_calibrated(kernels.context, c),
+        window=_calibrated(kernels.window, c),
+        row=_calibrated(kernels.row, c),
         all_reduce=AllReduce(
             (kernels.all_reduce.latency_s if c.collective_s is None else c.collective_s) * c.links_times,
             _share(kernels.all_reduce.link_frac, c.link_frac, 1.0),
         ),
+    )
+
+
+def _calibrated(attention: Attention, c: Constants) -> Attention:
+    return Attention(
+        attention.launch_s * c.launches_times,
+        attention.token_s * c.contexts_times,
+        _share(attention.read_frac, c.kv_read_frac, c.contexts_times),
+        _share(attention.decode_frac, c.attention_frac, c.contexts_times),
+        _share(attention.prefill_frac, c.attention_frac, c.contexts_times),
     )
 
 

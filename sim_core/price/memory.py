@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 from sim_core.catalogue.accelerators import Accelerator
 from sim_core.catalogue.models import Model
 from sim_core.fields.errors import ScenarioError
 from sim_core.fields.texts import counted
-from sim_core.price.work import Layout, check_layout, group_sizes, kv_bytes_per_layer, layout_of, weight_bytes
+from sim_core.price.work import (
+    Drafter,
+    Layout,
+    check_layout,
+    draft_token_bytes,
+    draft_weight_bytes,
+    group_sizes,
+    kv_token_bytes,
+    layout_of,
+    state_bytes,
+    weight_bytes,
+)
 from sim_core.scenario.scenario import DEFAULTS, Scenario, accelerator_of, model_of
 
 
@@ -29,11 +41,14 @@ class Engine(NamedTuple):
     max_batch: int
     replicas: int
     prefill_switch_ms: float | None
+    drafter: Drafter | None = None  # whose weights and KV cache lie beside the model's
 
 
 def engine_of(scenario: Scenario) -> Engine:
     """Return the part of a scenario that sets memory and table sizes."""
-    return Engine(*(getattr(scenario, name) for name in Engine._fields))
+    drafter = Drafter(scenario.draft, scenario.draft_params_b) if scenario.spec_tokens else None
+    stated = {name: getattr(scenario, name) for name in Engine._fields if name != "drafter"}
+    return Engine(**stated, drafter=drafter)
 
 
 # What one device keeps beside weights, activations and KV cache: the driver's context and, in a group, the
@@ -56,6 +71,7 @@ class Memory(NamedTuple):
     weight_bytes: float
     activation_bytes: float
     context_bytes: float
+    state_bytes: float
     token_bytes: float
     window_bytes: float
     kv_tokens: int
@@ -65,22 +81,37 @@ def _memory(model: Model, accelerator: Accelerator, layout: Layout, engine: Engi
     """Return how a device's memory is used.
 
     Sliding-window layers keep only their window: that much is set aside for each of `max_batch` sequences,
-    unless caching every token in every layer leaves more room.
+    unless caching every token in every layer leaves more room. What a sequence keeps whatever its length is
+    always set aside: engines hold a slot for each sequence that may run (TensorRT-LLM's `MambaCacheManager`,
+    SGLang's `HybridReqToTokenPool`); vLLM takes it from the KV blocks as sequences arrive.
     """
     usable = accelerator.hbm_bytes * engine.kv_memory_frac
-    weights = weight_bytes(model, layout)[1]
+    weights = engine_weight_bytes(model, layout, engine)[1]
     activations = _activation_bytes(model, accelerator, layout, engine)
     context = _context_bytes(accelerator, layout)
-    full, windowed = model.full_layers, model.window_layers
-    layer_bytes = kv_bytes_per_layer(model, layout)
-    rest = usable - weights - activations - context
-    token_bytes, window_bytes = (full + windowed) * layer_bytes, 0.0
-    if full and windowed:
-        set_aside = windowed * layer_bytes * engine.max_batch * model.window_tokens
-        if (rest - set_aside) / full > rest / (full + windowed):
-            token_bytes, window_bytes = full * layer_bytes, set_aside
+    state = state_bytes(model, layout) * engine.max_batch
+    rest = usable - weights - activations - context - state
+    drafted = draft_token_bytes(model, layout, engine.drafter) if engine.drafter else 0.0
+    token_bytes, window_bytes = kv_token_bytes(model.attention, layout) + drafted, 0.0
+    windows = [group for group in model.attention if group.forgets and group.layers]
+    whole_bytes = kv_token_bytes([group for group in model.attention if group not in windows], layout)
+    if windows and whole_bytes:
+        set_aside = engine.max_batch * sum(
+            kv_token_bytes([group], layout) * group.window_tokens for group in windows
+        )
+        if (rest - set_aside) / (whole_bytes + drafted) > rest / token_bytes:
+            token_bytes, window_bytes = whole_bytes + drafted, set_aside
     tokens = math.floor(max(rest - window_bytes, 0.0) / token_bytes)
-    return Memory(usable, weights, activations, context, token_bytes, window_bytes, tokens)
+    return Memory(usable, weights, activations, context, state, token_bytes, window_bytes, tokens)
+
+
+def engine_weight_bytes(model: Model, layout: Layout, engine: Engine) -> tuple[float, float]:
+    """Return the bytes of all weights of an engine, those that draft too, and of those one device holds."""
+    total, device = weight_bytes(model, layout)
+    if engine.drafter is None:
+        return total, device
+    drafting, on_device = draft_weight_bytes(model, layout, engine.drafter)
+    return total + drafting, device + on_device
 
 
 def _context_bytes(accelerator: Accelerator, layout: Layout) -> float:
@@ -110,18 +141,30 @@ def kv_blocks(model: Model, accelerator: Accelerator, layout: Layout, engine: En
     blocks = found.kv_tokens // engine.kv_block_tokens
     if blocks >= 1:
         return blocks
-    total = weight_bytes(model, layout)[0]
+    total = engine_weight_bytes(model, layout, engine)[0]
     tp = layout.tensor_parallel
     devices = f"{tp} x {accelerator.name} {'has' if tp == 1 else 'have'}"
     usable, fitted = tp * found.usable_bytes / 1e9, tp * accelerator.hbm_gb
     need = f"{model.name} needs {_figure(total / 1e9)} GB for weights"
     if found.usable_bytes > found.weight_bytes:
         beside = tp * (found.activation_bytes + found.context_bytes) / 1e9
-        need += f" and {_figure(beside)} GB for activations and the driver, which leaves no KV block"
+        need += f" and {_figure(beside)} GB for activations and the driver"
+        if found.state_bytes:
+            states = tp * found.state_bytes / 1e9
+            need += f" and {_figure(states)} GB for the states of {engine.max_batch:,} sequences (max_batch)"
+        need += ", which leaves no KV block"
     raise DoesNotFit(
         f"{need}; {devices} {_figure(usable)} GB usable of {_figure(fitted)} GB. "
         f"{_what_would_fit(model, accelerator, layout, engine)}"
     )
+
+
+def _fewer_states(model: Model, engine: Engine, fits: Callable[[Engine], bool]) -> list[str]:
+    """Return the largest `max_batch` (a power of two) whose states leave room, where states take any."""
+    if not model.state_bytes():
+        return []
+    sizes = (2**power for power in range(int(math.log2(engine.max_batch)), -1, -1))
+    return [f"lower max_batch to {size:,}" for size in sizes if fits(engine._replace(max_batch=size))][:1]
 
 
 def _figure(value: float) -> str:
@@ -148,6 +191,7 @@ def _what_would_fit(model: Model, accelerator: Accelerator, layout: Layout, engi
         for key in ("kv_memory_frac", "token_budget", "max_batch")
         if fits(layout, engine._replace(**{key: DEFAULTS[key]}))
     ]
+    ways += _fewer_states(model, engine, lambda fewer: fits(layout, fewer))
     ways += [f"raise tensor_parallel to at least {devices}"] if devices else []
     ways += [f"choose weight_dtype={dtype}"] if dtype else []
     if not ways:
@@ -198,7 +242,7 @@ def memory(scenario: Scenario) -> dict[str, float]:
     check_layout(model, layout)
     found = _memory(model, accelerator, layout, engine_of(scenario))
     group_gb = layout.tensor_parallel / 1e9
-    beside = found.weight_bytes + found.activation_bytes + found.context_bytes
+    beside = found.weight_bytes + found.activation_bytes + found.context_bytes + found.state_bytes
     kv_bytes = found.usable_bytes - beside
     return {
         "fitted_gb": accelerator.hbm_gb * layout.tensor_parallel,
@@ -206,6 +250,7 @@ def memory(scenario: Scenario) -> dict[str, float]:
         "weights_gb": found.weight_bytes * group_gb,
         "activations_gb": found.activation_bytes * group_gb,
         "context_gb": found.context_bytes * group_gb,
+        "state_gb": found.state_bytes * group_gb,
         "kv_gb": max(kv_bytes, 0.0) * group_gb,
         "kv_bytes_per_token": found.token_bytes * layout.tensor_parallel,
         "kv_tokens": found.kv_tokens // scenario.kv_block_tokens * scenario.kv_block_tokens,

@@ -66,7 +66,8 @@ class PoolPrices(NamedTuple):
 
 def prefill_of(scenario: Scenario) -> Scenario:
     """Return the prefill pool as one pool of its own: workers as replicas."""
-    return _pool(scenario, scenario.prefill_tensor_parallel, scenario.prefill_workers)
+    alone = scenario.replace(spec_tokens=0)  # prompts are not drafted for
+    return _pool(alone, scenario.prefill_tensor_parallel, scenario.prefill_workers)
 
 
 def decode_of(scenario: Scenario) -> Scenario:
@@ -121,10 +122,10 @@ def pool_prices(
 def transfer_of(scenario: Scenario) -> Transfer:
     """Return what sending a KV cache takes."""
     model = model_of(scenario)
-    token_bytes = model.kv_bytes_per_token(BYTES_PER_VALUE[scenario.kv_dtype])
+    value_bytes, byte_per_s = BYTES_PER_VALUE[scenario.kv_dtype], scenario.kv_link_gb_per_s * 1e9
     return Transfer(
-        token_s=token_bytes / (scenario.kv_link_gb_per_s * 1e9),
-        latency_s=scenario.kv_link_latency_ms * 1e-3,
+        token_s=model.kv_bytes_per_token(value_bytes) / byte_per_s,
+        latency_s=scenario.kv_link_latency_ms * 1e-3 + model.state_bytes(value_bytes) / byte_per_s,
         layers=model.layers,
         overlap=scenario.kv_overlap == "on",
     )

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sim_core.catalogue.accelerators import PEAKS
 from sim_core.engine.work import kept
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of, arithmetic_dtype
@@ -177,7 +178,7 @@ def needed(scenario: Scenario, target: float, interactivity: float = 0.0) -> dic
         the spec is not enough or the spec is not known.
     """
     part = accelerator_of(scenario)
-    keys = (f"{arithmetic_dtype(scenario, part)}_tflop_per_s", "hbm_gb_per_s", "hbm_gb", "link_gb_per_s")
+    keys = (PEAKS[arithmetic_dtype(scenario, part)], "hbm_gb_per_s", "hbm_gb", "link_gb_per_s")
 
     def reaches(changed: Scenario) -> bool:
         return throughput_within(changed, interactivity) >= target

@@ -15,19 +15,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sim_core import catalogue
+from sim_core.catalogue.accelerators import PEAKS
 from sim_core.catalogue.kernels import Amount
-from sim_core.catalogue.models import Model
+from sim_core.catalogue.models import COMPRESSED, LATENT, Attention, Model
 from sim_core.evidence import trust
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.floor import floor_step_s
 from sim_core.price.memory import memory
-from sim_core.price.work import check_layout, kv_bytes_per_layer, layout_of
+from sim_core.price.work import check_layout, kv_token_bytes, layout_of, state_bytes
 from sim_core.questions.phases import Setting, decode, prefill, pricing_of, require_fit, roof, scaled, step_s
 from sim_core.scenario.scenario import DEFAULTS, SPECS, Scenario, accelerator_of, model_of
 from sim_core.sweep.capacity import CAPACITY_REQUESTS, Y, best_within
 from sim_core.sweep.frontier import as_done
 
-FLOP_KEYS = ("bf16_tflop_per_s", "fp8_tflop_per_s", "fp4_tflop_per_s")
+FLOP_KEYS = tuple(PEAKS.values())
 BANDWIDTH_KEY = "hbm_gb_per_s"
 OCTAVES = tuple(2.0**power for power in range(-2, 4))  # a quarter to eight times
 FINE = np.geomspace(0.25, 8, 21).round(9)  # of the maps that are arithmetic
@@ -223,15 +224,18 @@ def _limits_times(scenario: Scenario, flops: float, bandwidth: float) -> float:
 # --- the KV cache under other kinds of attention --------------------------------------------------
 
 KINDS = ("full", "grouped", "window", "latent")
+OWN = "own"  # a kind of the model's own, beside those: sparse, compressed, with states
 GROUPED_HEADS = 8
 WINDOW_LIKE = "gemma-3-12b"  # where a model has no window: its share of windowed layers, and its window
 LATENT_LIKE = "deepseek-v3"  # where a model has no latent cache: its ranks
 
 
 def attention_kind(model: Model) -> str:
-    """Return the kind of attention a model has."""
-    if model.attention == "mla":
+    """Return the kind of attention a model has: its own, where it is none that others are compared with."""
+    if len(model.attention) == 1 and model.main.kind == "mla":
         return "latent"
+    if any(group.kind != "full" for group in model.attention):
+        return "own"
     if model.window_layers:
         return "window"
     return "full" if model.kv_heads == model.heads else "grouped"
@@ -241,42 +245,51 @@ def with_attention(model: Model, kind: str) -> Model:
     """Return a model of the same dimensions with another kind of attention; its own kind stays as it is."""
     if kind == attention_kind(model):
         return model
+    layers = model.attention_layers
     if kind == "latent":
-        like = catalogue.model(LATENT_LIKE)
-        ranks = ("mla_q_lora", "mla_kv_lora", "mla_qk_nope", "mla_qk_rope", "mla_v")
-        changes = {name: getattr(like, name) for name in ranks}
-        return dataclasses.replace(model, attention="mla", window_layers=0, window_tokens=0, **changes)
-    changed: dict[str, Any] = {"attention": "full", "window_layers": 0, "window_tokens": 0} | _heads(
-        model, kind
-    )
-    if kind == "window":
-        like = catalogue.model(WINDOW_LIKE)
-        changed["window_layers"] = round(model.kv_layers * like.window_layers / like.layers)
-        changed["window_tokens"] = like.window_tokens
-    return dataclasses.replace(model, **changed)
+        like = catalogue.model(LATENT_LIKE).main
+        latent = dataclasses.replace(like, layers=layers, heads=_query_heads(model))
+        return dataclasses.replace(model, attention=(latent,))
+    own = Attention(kind="full", layers=layers, heads=_query_heads(model), **_heads(model, kind))
+    if kind != "window":
+        return dataclasses.replace(model, attention=(own,))
+    like_model = catalogue.model(WINDOW_LIKE)
+    windowed = round(layers * like_model.window_layers / like_model.layers)
+    window = dataclasses.replace(own, layers=windowed, window_tokens=like_model.window_tokens)
+    own = dataclasses.replace(own, layers=layers - windowed)
+    return dataclasses.replace(model, attention=(own, window))
 
 
-def _heads(model: Model, kind: str) -> dict[str, int]:
+def _query_heads(model: Model) -> int:
+    return model.main.heads
+
+
+def _heads(model: Model, kind: str) -> dict[str, Any]:
     """Return key/value heads and their size: all of them, or the model's own groups, or eight."""
-    size = model.head_dim
-    if model.attention == "mla":
-        size = (model.mla_qk_nope + model.mla_qk_rope + model.mla_v) // 2  # of a key and a value, on average
-    groups = model.kv_heads if model.attention == "full" else model.heads
-    if groups == model.heads:
-        groups = math.gcd(GROUPED_HEADS, model.heads)
-    return {"kv_heads": model.heads if kind == "full" else groups, "head_dim": size}
+    size, heads = model.head_dim, _query_heads(model)
+    if model.main.kind in (*LATENT, *COMPRESSED):
+        latent = model.main if model.latent else catalogue.model(LATENT_LIKE).main
+        size = (latent.qk_nope + latent.qk_rope + latent.v_dim) // 2  # of a key and a value, on average
+    groups = model.kv_heads or heads
+    if groups == heads:
+        groups = math.gcd(GROUPED_HEADS, heads)
+    return {"kv_heads": heads if kind == "full" else groups, "head_dim": size}
 
 
 def sequence_bytes(scenario: Scenario, kind: str, context_tokens: Amount) -> np.ndarray:
     """Return the KV cache of one sequence over all devices, under a kind of attention. [bytes]
 
-    In whole blocks; layers with a window keep only their window.
+    In whole blocks; layers with a window keep only their window, those with a state nothing else.
     """
-    model = with_attention(model_of(scenario), kind)
+    model, layout = with_attention(model_of(scenario), kind), layout_of(scenario)
     block = scenario.kv_block_tokens
     held = np.ceil(np.maximum(np.asarray(context_tokens, float), 1) / block) * block
-    tokens = model.full_layers * held + model.window_layers * np.minimum(held, model.window_tokens)
-    return tokens * kv_bytes_per_layer(model, layout_of(scenario)) * scenario.tensor_parallel
+    whole = kv_token_bytes([group for group in model.attention if not group.forgets], layout)
+    device = state_bytes(model, layout) + whole * held
+    for group in model.attention:
+        if group.forgets:
+            device = device + kv_token_bytes([group], layout) * np.minimum(held, group.window_tokens)
+    return device * scenario.tensor_parallel
 
 
 def kv_rows(scenario: Scenario, batch: int, context_tokens: float) -> list[dict[str, Any]]:
@@ -294,19 +307,20 @@ def kv_rows(scenario: Scenario, batch: int, context_tokens: float) -> list[dict[
     ScenarioError
         If the layout does not divide the model.
     """
-    model, room = model_of(scenario), 1e9 * memory(scenario)["kv_gb"]
+    model, found = model_of(scenario), memory(scenario)
+    room = 1e9 * (found["kv_gb"] + found["state_gb"])
     rows = []
-    for kind in KINDS:
+    for kind in (*((OWN,) if attention_kind(model) == OWN else ()), *KINDS):
         other = with_attention(model, kind)
         sequence = float(sequence_bytes(scenario, kind, context_tokens))
-        layer = kv_bytes_per_layer(other, layout_of(scenario)) * scenario.tensor_parallel
+        token = kv_token_bytes(other.attention, layout_of(scenario)) * scenario.tensor_parallel
         rows.append(
             {
                 "kind": kind,
                 "own": other is model,
-                "kv_heads": other.kv_heads if other.attention == "full" else 0,
-                "window_tokens": other.window_tokens if other.window_layers else 0,
-                "kb_per_token": other.kv_layers * layer / 1e3,
+                "kv_heads": other.kv_heads,
+                "window_tokens": other.window_tokens,
+                "kb_per_token": token / 1e3,
                 "sequence_gb": sequence / 1e9,
                 "batch_gb": batch * sequence / 1e9,
                 "largest_batch": int(room // sequence) if sequence else 0,

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sim_core.catalogue.accelerators import DTYPES, Accelerator
+from sim_core.catalogue.accelerators import WEIGHT_DTYPES, Accelerator
 from sim_core.catalogue.calibrations import calibration
 from sim_core.catalogue.kernels import Amount
 from sim_core.catalogue.models import Model
@@ -43,6 +43,7 @@ COMPUTE_FIELDS = (
     "window_compute_s",
     "pair_compute_s",
     "window_pair_compute_s",
+    "state_compute_s",
 )
 READ_FIELDS = (
     "dense_read_s",
@@ -51,6 +52,7 @@ READ_FIELDS = (
     "activation_s",
     "context_read_s",
     "window_read_s",
+    "state_read_s",
 )
 
 
@@ -136,7 +138,7 @@ def _pricing(
     found = terms(work(model, part, layout), kernels_of(model, part, layout), *method)
     return Pricing(
         found._replace(constants=with_switch(found.constants, switch_ms)),
-        model.window_tokens if model.window_layers else 0,
+        model.reach_tokens,
         part.flop_per_s(dense),
         part.flop_per_s(expert),
         part.attention_flop_per_s,
@@ -192,9 +194,12 @@ def seconds(pricing: Pricing, steps: StepShape) -> dict[str, dict[str, Amount]]:
         part: sum(rate.get(part, 0.0) * count for rate, count in zip(per_count, counts, strict=True))
         for part in ("kv", "compute")
     }
+    state = found.work.state_compute_s / found.kernels.row.prefill_frac * tokens
+    attention = {"kv": attention["kv"] + row["kv"], "compute": attention["compute"] + state}
+    products = {part: token[part] + row[part] for part in ("weights", "compute")}
     prompts = np.where(np.asarray(steps.chunk) > 0, 1.0, 0.0)
     return {
-        "weights": {part: token[part] + row[part] for part in ("weights", "compute")},
+        "weights": products | {"compute": products["compute"] - state},
         "attention": attention,
         "rest": {
             "communication": token["communication"] + row["communication"],
@@ -237,9 +242,11 @@ def needs(pricing: Pricing, steps: StepShape) -> dict[str, Need]:
     read_s = load.dense_read_s + load.expert_read_s * touched + load.head_read_s * (rows > 0)
     fields = (load.context_compute_s, load.window_compute_s, load.pair_compute_s, load.window_pair_compute_s)
     attention_s = sum(rate * count for rate, count in zip(fields, counts, strict=True))
+    attention_s = attention_s + load.state_compute_s * tokens
     cache_s = load.context_read_s * (counts.seen + steps.chunk) + load.window_read_s * (
         counts.seen_window + steps.chunk
     )
+    cache_s = cache_s + load.state_read_s * rows
     return {
         "weights": Need(
             np.tensordot(peaks, computed_s, 1), read_s * pricing.byte_per_s, computed_s.sum(axis=0)
@@ -310,7 +317,9 @@ def other_roofs(scenario: Scenario) -> list[Roof]:
     used = {part.compute_dtype(dense), part.attention_dtype}
     used |= {part.compute_dtype(expert)} if model.is_moe else set()
     used |= {"fp8"} if scenario.kv_dtype == "fp8" and part.fp8_tflop_per_s else set()
-    roofs = [Roof(dtype, part.flop_per_s(dtype), part.hbm_byte_per_s) for dtype in DTYPES if dtype in used]
+    roofs = [
+        Roof(dtype, part.flop_per_s(dtype), part.hbm_byte_per_s) for dtype in WEIGHT_DTYPES if dtype in used
+    ]
     return [other for other in roofs if other.flop_per_s != top.flop_per_s]
 
 

@@ -52,6 +52,8 @@ class Requests:
         What was changed while they were read.
     timed : bool
         Whether the arrival times are the requests' own; a list of lengths has none.
+    clock_tokens : ndarray of float64, shape (n,), optional
+        What the engine's token clock counts of each answer after its first token; by default, its tokens.
     session : ndarray of int32, shape (n,), optional
         Which conversation each belongs to, -1 for none. Its requests stand in order, and each continues the
         text of the one before.
@@ -74,6 +76,7 @@ class Requests:
     name: str = ""
     notes: tuple[str, ...] = ()
     timed: bool = True
+    clock_tokens: np.ndarray | None = None
     session: np.ndarray | None = None
     known_tokens: np.ndarray | None = None
     follows_s: np.ndarray | None = None
@@ -93,6 +96,8 @@ class Requests:
         A conversation of which turns are left out goes on without them.
         """
         columns: dict[str, Any] = {name: getattr(self, name)[rows] for name in COLUMNS}
+        if self.clock_tokens is not None:
+            columns["clock_tokens"] = self.clock_tokens[rows]
         if self.session is not None or self.blocks is not None:
             numbers = np.arange(len(self))[rows]
             columns |= _turns_taken(self, numbers)

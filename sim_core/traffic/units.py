@@ -15,7 +15,7 @@ import numpy as np
 from sim_core.scenario.scenario import Scenario
 
 CACHED_REQUESTS = 65_536
-GAPS, CLASSES, PROMPTS, OUTPUTS, KINDS, TURNS, MET, THINKS = range(8)
+GAPS, CLASSES, PROMPTS, OUTPUTS, KINDS, TURNS, MET, THINKS, ACCEPTED = range(9)
 
 
 def arrivals_of(scenario: Scenario, requests: int) -> np.ndarray:

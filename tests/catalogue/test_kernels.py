@@ -7,7 +7,7 @@ import tomllib
 import pytest
 
 from sim_core.catalogue import kernels
-from sim_core.catalogue.accelerators import DTYPES
+from sim_core.catalogue.accelerators import PEAKS
 from sim_core.catalogue.reader import PRESETS
 
 SOURCES = tomllib.loads((PRESETS / "kernels" / "sources.toml").read_text(encoding="utf-8"))
@@ -37,7 +37,7 @@ def test_a_kind_has_one_row_a_generation_and_engine(name: str) -> None:
 
 def test_experts_multiply_in_a_known_precision() -> None:
     """Oracle: the precisions that accelerators have peaks for."""
-    assert {row["arithmetic"] for row in kernels.kernel_rows("experts")} <= set(DTYPES)
+    assert {row["arithmetic"] for row in kernels.kernel_rows("experts")} <= set(PEAKS)
 
 
 def test_a_generation_without_a_row_takes_the_closest() -> None:

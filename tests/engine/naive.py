@@ -2,6 +2,9 @@
 
 Nothing here is clever: every running request is visited in every step, every gap between two tokens is
 kept, every sum is summed. Read `Engine` and the three `schedule_*` functions; they are the rules.
+
+Decodes make tokens together: a clock that they share goes on by the mean number a step (of 2.5: two, then
+three), and each makes as many as it passes. How far it has to go on for an answer is given.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ from dataclasses import dataclass, field
 
 from tests.engine.naive_admission import ADMISSIONS, Share, blocks_for
 
+TOKEN = 2**20  # parts of a token in which the clock counts
+
 
 @dataclass(eq=False)
 class Request:
@@ -20,7 +25,7 @@ class Request:
     index: int
     arrival_s: float
     prompt: int
-    output: int
+    rest: int  # parts of a token that the clock goes on until it is done, from its first token on
     target: int = 0  # tokens to compute before the next output token: prompt, plus output so far if redone
     computed: int = 0  # tokens in the KV cache
     generated: int = 0
@@ -43,6 +48,11 @@ class Request:
 
     def __post_init__(self):
         self.target = self.prompt
+        self.output = self.left()
+
+    def left(self) -> int:
+        """Return the tokens it has still to make: one for its prompt, and the rest, rounded up."""
+        return (not self.generated) + -(-self.rest // TOKEN)
 
     def share(self, budget: int, most: float = math.inf) -> int:
         """Return the tokens this request takes in a step with `budget` tokens left, `most` of a prompt."""
@@ -54,11 +64,13 @@ class Work:
     """What one step does: the sums that price it, and who takes part with how many tokens."""
 
     decodes: int = 0
+    drafts: int = 0
+    advance: int = 0  # parts of a token by which the clock goes on
     prefill_tokens: int = 0
     prompts: int = 0
     rows: int = 0
-    context_tokens: int = 0
-    window_tokens: int = 0
+    context_tokens: float = 0
+    window_tokens: float = 0
     prefill_pairs: float = 0
     window_pairs: float = 0
     swapped_tokens: int = 0
@@ -73,7 +85,7 @@ class Work:
 
     @property
     def tokens(self) -> int:
-        return self.decodes + self.prefill_tokens
+        return self.decodes + self.drafts + self.prefill_tokens
 
 
 @dataclass
@@ -127,6 +139,7 @@ class Step:
     start_s: float
     duration_s: float
     decodes: int
+    drafts: int
     prefill_tokens: int
     prompts: int
     running: int
@@ -181,6 +194,8 @@ class Engine:
         self.token_budget = token_budget
         self.kv_blocks = self.free_blocks = kv_blocks
         self.block = kv_block_tokens
+        self.draft_slots = options.get("draft_slots", 0)
+        self.parts = 0  # of tokens that the clock has counted
         self.swap = options["preemption"] == "swap"
         self.admission = ADMISSIONS[options.get("admission", "full_prompt")]
         self.max_output_tokens = options.get("max_output_tokens", 0)
@@ -197,6 +212,8 @@ class Engine:
         self.running: list[Request] = []
         self.newest = -1  # highest index admitted so far
         self.unfinished = 0
+        self.sessions = False  # whether requests follow others
+        self.send = self.submit  # where requests go that are sent later
         self.total, self.kept = (Totals([0] * len(cost.token_s), [0] * (max_running + 1)) for _ in range(2))
         self.log: list[Step] = []
 
@@ -211,7 +228,7 @@ class Engine:
         if self.unreleased:
             request = self.unreleased.popleft()
             request.arrival_s = arrival_s + (request.follows_s if request.follows_s > 0 else 0.0)
-            self.submit(request)
+            self.send(request)
 
     def visible(self) -> list[Request]:
         """Return the waiting requests in order: the preempted before the arrivals."""
@@ -233,8 +250,9 @@ class Engine:
             self.release_next(self.clock_s + self.turnaround_s)
         else:
             request.sequel.arrival_s = self.clock_s + self.turnaround_s + request.sequel.follows_s
-            self.submit(request.sequel)
-        self.arrivals = deque(sorted(self.arrivals, key=lambda one: (one.arrival_s, one.index)))
+            self.send(request.sequel)
+        if self.sessions:
+            self.arrivals = deque(sorted(self.arrivals, key=lambda one: (one.arrival_s, one.index)))
 
     # What a prefix cache has, here one without a cache --------------------------------------------
 
@@ -275,13 +293,32 @@ class Engine:
     def cached_blocks(self) -> int:
         return 0
 
+    # The clock of the decodes --------------------------------------------------------------------
+
+    def pace(self) -> tuple[int, int, float]:
+        """Return drafts, advance and what contexts cost, by the number of decodes."""
+        decodes = sum(request.decoding for request in self.running)
+        return self.cost.paces[min(decodes, len(self.cost.paces) - 1)]
+
+    def passes(self, advance: int) -> int:
+        """Return the whole tokens that the clock passes when it goes on."""
+        return (self.parts + advance) // TOKEN - self.parts // TOKEN
+
+    def ends(self, request: Request, work: Work) -> float:
+        """Return the order in which requests leave a step: by the token that is their last, then joining."""
+        return request.rest if request.decoding and request not in work.joined else math.inf
+
     # Slots and blocks ----------------------------------------------------------------------------
+
+    def blocks_for(self, tokens: int) -> int:
+        """Return the blocks that a request holds with so many tokens, and with room for drafts."""
+        return blocks_for(tokens + self.draft_slots, self.block)
 
     def can_admit(self, request: Request, tokens: int, work: Work) -> bool:
         free = len(self.running) < self.max_running
         if self.long_prompt == math.inf or self.admission is ADMISSIONS["first_chunk"]:
             return free and self.admission(self, request, tokens, work.joined)
-        wanted = sum(blocks_for(r.target, self.block) - r.blocks for r in self.unfinished_prompts(work))
+        wanted = sum(self.blocks_for(r.target) - r.blocks for r in self.unfinished_prompts(work))
         self.free_blocks -= wanted
         fits = free and self.admission(self, request, tokens, work.joined)
         self.free_blocks += wanted
@@ -321,7 +358,7 @@ class Engine:
 
     def make_room(self, request: Request, tokens: int, work: Work) -> bool:
         """Preempt from the tail until `tokens` more fit; return False if that cost the request its place."""
-        while blocks_for(request.computed + tokens, self.block) - request.blocks > self.free_blocks:
+        while self.blocks_for(request.computed + tokens) - request.blocks > self.free_blocks:
             if self.preempt_newest(work) is request:
                 return False
         return True
@@ -329,7 +366,7 @@ class Engine:
     def take(self, request: Request, tokens: int, work: Work) -> None:
         """Give the request its blocks for `tokens` more and enter them into the step's sums."""
         start, end, window = request.computed, request.computed + tokens, self.cost.window_tokens
-        self.hold(request, blocks_for(end, self.block) - request.blocks)
+        self.hold(request, self.blocks_for(end) - request.blocks)
         if not request.decoding:
             self.share_prompt(request, end)
         work.shares.append((request, tokens))
@@ -345,6 +382,20 @@ class Engine:
             work.rows += end == request.target
             work.prefill_pairs += pairs(start, end)
             work.window_pairs += window_pairs(start, end, window)
+
+    def decode(self, request: Request, pace: tuple[int, int, float], work: Work) -> None:
+        """Let a decode take part with its drafts: as many tokens as the clock will pass."""
+        drafts, advance, scale = pace
+        start, window = request.computed, self.cost.window_tokens
+        started = self.parts % TOKEN / TOKEN  # of the next token
+        self.hold(request, self.blocks_for(start + self.passes(advance)) - request.blocks)
+        work.shares.append((request, self.passes(advance)))
+        work.advance = advance
+        work.decodes += 1
+        work.drafts += drafts
+        work.rows += 1
+        work.context_tokens += (start + started) * scale
+        work.window_tokens += (start + started if start < window else window) * scale
 
     # Time ----------------------------------------------------------------------------------------
 
@@ -372,28 +423,33 @@ class Engine:
         duration_s = step_s(self.cost, work)
         self.record(work, duration_s)
         self.clock_s += duration_s
-        for request, tokens in work.shares:
+        self.parts += work.advance
+        for request, tokens in sorted(work.shares, key=lambda share: self.ends(share[0], work)):
+            decoded = request.decoding and request not in work.joined
             request.computed += tokens
             if request.decoding or request.computed == request.target:
-                self.emit(request)
+                self.emit(request, tokens if decoded else 1)
+            if not decoded and request.decoding and request.rest > 0:
+                request.rest = max(self.passes(request.rest), 1) * TOKEN  # from here it counts whole tokens
         if self.policy == "static":
             static_disband(self)
         else:
             self.running.sort(key=lambda request: not request.decoding)  # an unfinished prompt counts as last
 
-    def emit(self, request: Request) -> None:
-        """The request gets a token now; after its last one it is finished and gives back what it held."""
+    def emit(self, request: Request, tokens: int) -> None:
+        """The request gets tokens now; after its last one it is finished and gives back what it held."""
         request.decoding = True
-        request.generated += 1
-        if request.generated == 1:
+        request.generated += tokens
+        if math.isnan(request.first_token_s):
             request.first_token_s = self.clock_s
         else:
+            request.rest -= tokens * TOKEN
             gap_s = self.clock_s - request.last_token_s
             request.itl_max_s = max(request.itl_max_s, gap_s)
             for totals in self.counting():
                 totals.gaps_s.append(gap_s)
         request.last_token_s = self.clock_s
-        if request.generated == request.output:
+        if request.rest <= 0:
             request.finished_s = self.clock_s
             self.unfinished -= 1
             self.go_on(request)
@@ -410,6 +466,7 @@ class Engine:
             start_s=self.clock_s,
             duration_s=duration_s,
             decodes=work.decodes,
+            drafts=work.drafts,
             prefill_tokens=work.prefill_tokens,
             prompts=work.prompts,
             running=running,
@@ -441,17 +498,22 @@ class Engine:
 
 def schedule_chunked(engine: Engine, work: Work) -> None:
     """Running requests first, in order of admission; then the queue takes what is left of the budget."""
-    budget = engine.token_budget
+    budget, pace = engine.token_budget, engine.pace()
     for request in list(engine.running):
         if not request.blocks:
             return  # preempted for one before it, and so is everything behind it
+        if request.decoding:
+            if not engine.make_room(request, engine.passes(pace[1]), work):
+                return
+            engine.decode(request, pace, work)
+            budget -= 1 + pace[0]
+            continue
         tokens = request.share(budget, engine.long_prompt)
         if not engine.make_room(request, tokens, work):
             return
         engine.take(request, tokens, work)
         budget -= tokens
-        if not request.decoding:
-            work.joined.append(request)
+        work.joined.append(request)
     while not work.preempted and budget > 0 and (request := engine.head()):
         tokens = request.share(budget, engine.long_prompt)
         if (
@@ -479,10 +541,11 @@ def schedule_prefill_first(engine: Engine, work: Work) -> None:
         engine.take(request, tokens, work)
     if work.shares:
         return
+    pace = engine.pace()
     for request in list(engine.running):
-        if not request.blocks or not engine.make_room(request, 1, work):
+        if not request.blocks or not engine.make_room(request, engine.passes(pace[1]), work):
             return
-        engine.take(request, 1, work)
+        engine.decode(request, pace, work)
     while not work.preempted and (request := engine.head()) and request.swapped:
         if not engine.can_admit(request, 1, work):
             return
@@ -512,7 +575,7 @@ def schedule_static(engine: Engine, work: Work) -> None:
         context = longest + max(r.generated for r in batch) - 1
         work.decodes, work.context_tokens = count, count * context
         work.window_tokens = count * min(context, window)
-        work.shares = [(r, 1) for r in batch if r.generated < r.output]
+        work.shares = [(r, 1) for r in batch if r.rest > 0]
 
 
 def static_start_s(engine: Engine) -> float:
@@ -539,7 +602,7 @@ def static_count(engine: Engine) -> int:
 
 def static_disband(engine: Engine) -> None:
     """End the batch when its last request is finished; until then every slot is held."""
-    if all(r.generated == r.output for r in engine.running):
+    if all(r.finished_s == r.finished_s for r in engine.running):
         engine.running = []
         engine.free_blocks = engine.kv_blocks
 
@@ -574,9 +637,17 @@ def simulate_naive(cost, arrival_s, prompt_tokens, output_tokens, **rules) -> Na
     )
 
 
+def requests_of(arrival_s, prompt_tokens, output_tokens, clock_tokens=None) -> list[Request]:
+    """Return requests; the clock counts of an answer what it is told, else every token after the first."""
+    counted = [tokens - 1 for tokens in output_tokens] if clock_tokens is None else clock_tokens
+    rows = zip(arrival_s, prompt_tokens, counted, strict=True)
+    return [Request(i, a, int(p), round(c * TOKEN)) for i, (a, p, c) in enumerate(rows)]
+
+
 def simulate_naive_replicas(
-    cost, arrival_s, prompt_tokens, output_tokens, *, replicas, router, concurrency=0, warm=0, **rules
-) -> NaiveResult:
+    cost, arrival_s, prompt_tokens, output_tokens, *, replicas, router, concurrency=0, warm=0,
+    clock_tokens=None, **rules
+) -> NaiveResult:  # fmt: skip
     """Return the run of several engines behind a router.
 
     Parameters
@@ -592,10 +663,9 @@ def simulate_naive_replicas(
         Counters in `kept` start at the admission of this request and end at that of the last.
     **rules
         policy, max_running, token_budget, kv_blocks, kv_block_tokens, preemption, turnaround_s, batch_wait_s,
-        admission, max_output_tokens.
+        admission, max_output_tokens, draft_slots.
     """
-    lengths = zip(arrival_s, prompt_tokens, output_tokens, strict=True)
-    requests = [Request(i, a, int(p), int(o)) for i, (a, p, o) in enumerate(lengths)]
+    requests = requests_of(arrival_s, prompt_tokens, output_tokens, clock_tokens)
     engines = [Engine(cost, warm=warm, last=len(requests) - 1, **rules) for _ in range(replicas)]
     dealt = deal_closed if concurrency else deal_open
     replica = dealt(requests, engines, concurrency or router)

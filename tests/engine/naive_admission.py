@@ -24,19 +24,19 @@ def needed(engine, request) -> int:
 def first_chunk(engine, request, tokens, joined) -> bool:
     """The tokens that it takes in this step must fit."""
     end = request.computed + request.found + tokens
-    return blocks_for(end, engine.block) - request.shared <= engine.free_blocks
+    return engine.blocks_for(end) - request.shared <= engine.free_blocks
 
 
 def full_prompt(engine, request, tokens, joined) -> bool:
     """All that is known of it must fit."""
-    return blocks_for(known(request), engine.block) - request.shared <= engine.free_blocks
+    return engine.blocks_for(known(request)) - request.shared <= engine.free_blocks
 
 
 def reserve_output(engine, request, tokens, joined) -> bool:
     """Prompt and longest answer must fit beside those of all that run; the first one only its prompt."""
 
     def whole(one) -> int:
-        return blocks_for(one.prompt + max(one.output, engine.max_output_tokens), engine.block)
+        return engine.blocks_for(one.prompt + max(one.output, engine.max_output_tokens))
 
     reserved = sum(map(whole, engine.running))
     fits = not engine.running or reserved + whole(request) <= engine.kv_blocks
@@ -47,7 +47,7 @@ def reserve_share(engine, request, tokens, joined) -> bool:
     """It must fit with its longest answer, newcomers with theirs, and a share of what all others may make."""
 
     def may_make(one) -> int:
-        return min(max(one.output, engine.max_output_tokens) - one.generated, 4096)
+        return min(max(one.output, engine.max_output_tokens) - one.output + one.left(), 4096)
 
     older = sum(may_make(one) for one in engine.running if one not in joined)
     newer = sum(may_make(one) + engine.block for one in joined)
@@ -79,7 +79,7 @@ class Share:
     def after(self, engine, work) -> None:
         """Move on by a step of decodes, or after a shortage to what the running have made, and more."""
         if work.preempted:
-            made = sum(one.generated + 20 for one in engine.running)
+            made = sum(one.output - one.left() + 20 for one in engine.running)
             limits = sum(max(one.output, engine.max_output_tokens) for one in engine.running)
             self.start, self.steps = min(made / (limits + 1), 1.0), 0
         elif work.decodes:

@@ -99,7 +99,8 @@ def test_the_specs_of_a_factor() -> None:
     scenario = load_scenario("accelerator=a100-80-sxm")
     assert whatif.specs_at(scenario, flops=1) == dict.fromkeys(whatif.FLOP_KEYS)
     assert whatif.specs_at(scenario, flops=2) == {
-        "bf16_tflop_per_s": 624.0, "fp8_tflop_per_s": None, "fp4_tflop_per_s": None
+        "bf16_tflop_per_s": 624.0, "fp8_tflop_per_s": None, "fp4_tflop_per_s": None,
+        "int8_top_per_s": 1248.0,
     }  # fmt: skip
     sheet = catalogue.accelerator("a100-80-sxm").hbm_gb_per_s
     assert whatif.specs_at(scenario, bandwidth=0.5) == {"hbm_gb_per_s": sheet / 2}

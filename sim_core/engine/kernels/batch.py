@@ -8,14 +8,14 @@ from sim_core.engine.compiling import inlined, inner
 from sim_core.engine.kernels.clock import (
     clear_bit,
     forget_due,
-    left_to_generate,
     start_decoding,
     stop_decoding,
+    suspend,
     tokens_held,
 )
 from sim_core.engine.kernels.gaps import count_own_gap, largest_gap_since
 from sim_core.engine.kernels.log import log_event
-from sim_core.engine.kernels.memory.blocks import blocks_of, release_blocks
+from sim_core.engine.kernels.memory.blocks import blocks_held, release_blocks
 from sim_core.engine.kernels.memory.prefix import leave
 from sim_core.engine.kernels.queue import (
     append_to_queue,
@@ -25,6 +25,7 @@ from sim_core.engine.kernels.queue import (
     send_sequel,
 )
 from sim_core.engine.kernels.records import NO_CACHE, NOBODY, PREEMPTED, PREFILL_FIRST, ZERO
+from sim_core.price.step_cost import TOKEN
 
 
 @inner
@@ -36,15 +37,14 @@ def preempt(s, arrays, cost, rules, i):
         log_event(s, arrays, PREEMPTED, i, np.int64(r.computed), ZERO)
     else:
         log_event(s, arrays, PREEMPTED, i, tokens_held(s, r), ZERO)
-        r.left = left_to_generate(s, r)
-        r.computed = tokens_held(s, r)
+        stop_decoding(s, arrays, cost, rules, i)
+        suspend(s, r)
         if s.fresh > 0:
             s.fresh -= 1
         else:
             r.last_token_s = s.last_decode_s
             if rules.track_itl_max:
                 r.itl_max_s = max(r.itl_max_s, largest_gap_since(s, arrays, r.since))
-        stop_decoding(s, arrays, cost, i)
         forget_due(arrays, i)
     give_back(s, arrays, rules, i, np.int64(r.computed))
     if rules.swap:
@@ -60,7 +60,7 @@ def preempt(s, arrays, cost, rules, i):
 @inlined
 def give_back(s, arrays, rules, i, tokens):
     """Give the blocks of a request that holds so many tokens back, but for those that others still use."""
-    held = blocks_of(tokens, rules.block_tokens)
+    held = blocks_held(tokens, rules)
     if rules.caching != NO_CACHE:
         held -= leave(s, arrays, rules, i, tokens)
     s.free_blocks += held
@@ -68,11 +68,11 @@ def give_back(s, arrays, rules, i, tokens):
 
 
 @inlined
-def finish(s, arrays, rules, i):
+def finish(s, arrays, rules, i, held):
     """Give a finished request's slot and blocks back; in a closed loop its client sends the next one."""
     r = arrays.requests[i]
     r.finished_s = s.clock_s
-    give_back(s, arrays, rules, i, np.int64(r.prompt + r.output - 1))
+    give_back(s, arrays, rules, i, held)
     leave_running(s, arrays.requests, i)
     s.unfinished -= 1
     if rules.sequels:
@@ -102,38 +102,39 @@ def in_order(requests, i):
 
 @inlined
 def finish_due(s, arrays, cost, rules):
-    """Finish all decodes that made their last token in the step before this tick."""
-    position = (s.tick - 1) & (arrays.due_first.size - 1)
-    i = np.int64(arrays.due_first[position])
-    if i == NOBODY:
-        return
-    arrays.due_first[position] = NOBODY
-    clear_bit(arrays.due_bits, position)
-    if rules.caching != NO_CACHE:
-        i = in_order(arrays.requests, i)
-    while i != NOBODY:
-        r = arrays.requests[i]
-        if rules.track_itl_max:
-            r.itl_max_s = max(r.itl_max_s, largest_gap_since(s, arrays, r.since))
-        stop_decoding(s, arrays, cost, i)
-        finish(s, arrays, rules, i)
-        i = np.int64(r.chain)
+    """Finish all decodes that made their last token in the last step, by the tick at which they did."""
+    for tick in range(s.tick - s.ahead, s.tick):
+        position = tick & (arrays.due_first.size - 1)
+        i = np.int64(arrays.due_first[position])
+        if i == NOBODY:
+            continue
+        arrays.due_first[position] = NOBODY
+        clear_bit(arrays.due_bits, position)
+        if rules.caching != NO_CACHE:
+            i = in_order(arrays.requests, i)
+        while i != NOBODY:
+            r = arrays.requests[i]
+            if rules.track_itl_max:
+                r.itl_max_s = max(r.itl_max_s, largest_gap_since(s, arrays, r.since))
+            stop_decoding(s, arrays, cost, rules, i)
+            finish(s, arrays, rules, i, tokens_held(s, r))
+            i = np.int64(r.chain)
 
 
 @inlined
 def complete(s, arrays, cost, rules, i):
     """Let a request that took its last prompt token make a token now, then decode or finish."""
     r = arrays.requests[i]
-    if r.left == r.output:
+    if r.target == r.prompt:
         r.first_token_s = s.clock_s
     else:
         count_own_gap(s, arrays, rules, r, s.clock_s)
-    r.left -= 1
-    if r.left == 0:
-        finish(s, arrays, rules, i)
+        r.rest -= TOKEN
+    if r.rest <= 0:
+        finish(s, arrays, rules, i, np.int64(r.computed))
         return
     r.last_token_s = s.clock_s
-    start_decoding(s, arrays, cost, i)
+    start_decoding(s, arrays, cost, rules, i)
     if rules.policy == PREFILL_FIRST and s.prompts > 0:
         s.fresh += 1
 

@@ -67,7 +67,7 @@ def report_blocked(s, arrays, rules, duration_s):
 
 
 @inner
-def log_steps(s, arrays, rules, steps, decodes, duration_s, growth_s):
+def log_steps(s, arrays, rules, steps, decodes, drafted, duration_s, growth_s):
     """Append one row to the step log if it has room; count it in any case.
 
     The contexts are those of the first step, the KV blocks those of the last.
@@ -79,12 +79,13 @@ def log_steps(s, arrays, rules, steps, decodes, duration_s, growth_s):
         row.growth_s = growth_s
         row.count = steps
         row.decodes = decodes
-        row.prefill_tokens = s.tokens - decodes
+        row.drafts = drafted
+        row.prefill_tokens = s.tokens - drafted - decodes
         row.prompts = s.prompts
         row.running = s.running
         row.kv_blocks_used = rules.kv_blocks - s.free_blocks
         row.cached_blocks = min(s.cached, s.free_blocks)
-        row.context_tokens = s.step_context
+        row.context_tokens = np.int64(s.step_context)
         row.admitted = s.newest + 1
         row.swapped_tokens = s.swapped
         row.reused_tokens = s.step_reused

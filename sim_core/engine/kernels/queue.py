@@ -8,6 +8,7 @@ import numpy as np
 
 from sim_core.engine.compiling import inlined, inner
 from sim_core.engine.kernels.records import NOBODY, ONE
+from sim_core.price.step_cost import TOKEN, TOKEN_BITS
 
 
 @inlined
@@ -92,14 +93,22 @@ def send_sequel(s, arrays, rules, i):
     if j != NOBODY:
         send_later(s, arrays, j, s.clock_s + rules.turnaround_s + arrays.sessions[j].follows_s)
         return
-    while s.released < arrays.sessions.size and not is_first(arrays, s.released):
-        s.released += 1
-    if s.released < arrays.sessions.size:
-        arrival_s = s.clock_s + rules.turnaround_s
-        if arrays.sessions[s.released].follows_s > 0.0:
-            arrival_s += arrays.sessions[s.released].follows_s
-        send_later(s, arrays, np.int64(s.released), arrival_s)
-        s.released += 1
+    begin_session(s, arrays, s.clock_s + rules.turnaround_s)
+
+
+@inlined
+def begin_session(s, arrays, arrival_s):
+    """Let the next session begin, if there is one, when its user has thought."""
+    last = arrays.coming.size - 1
+    i = arrays.coming[last]
+    while i < arrays.sessions.size and not is_first(arrays, i):
+        i += 1
+    if i < arrays.sessions.size:
+        if arrays.sessions[i].follows_s > 0.0:
+            arrival_s += arrays.sessions[i].follows_s
+        send_later(s, arrays, i, arrival_s)
+        i += 1
+    arrays.coming[last] = i
 
 
 @inner
@@ -173,10 +182,17 @@ def leave_running(s, requests, i):
 @inlined
 def target_of(r):
     """Return the tokens that must be in the KV cache before the next token can be made."""
-    return r.prompt + r.output - r.left
+    return np.int64(r.target)
+
+
+@inlined
+def left_to_wait(r):
+    """Return the output tokens that a request has still to make while it does not decode."""
+    later = (r.rest + TOKEN - 1) >> TOKEN_BITS
+    return later + 1 if r.target == r.prompt else later
 
 
 @inlined
 def is_returning_decode(r, rules):
     """Return whether a waiting request is a decode: its KV cache lies in host memory, or came from a pool."""
-    return r.left < r.output and r.computed > 0
+    return r.target > r.prompt and r.computed > 0

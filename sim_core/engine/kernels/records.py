@@ -11,6 +11,7 @@ from sim_core.engine.compiling import inlined
 CHUNKED, PREFILL_FIRST, STATIC = 0, 1, 2
 FULL_PROMPT, FIRST_CHUNK, RESERVE_OUTPUT, RESERVE_SHARE = 0, 1, 2, 3
 NO_CACHE, FIXED_SHARE, BY_SESSION, BY_BLOCK = 0, 1, 2, 3
+UNROUTED, TO_LEAST_LOADED, IN_TURN = 0, 1, 2
 ZERO, ONE = np.int64(0), np.int64(1)  # a bare 0 or 1 is a type of its own, and compiles its callee again
 CHUNK, PREEMPTED, RETURNED = np.int64(0), np.int64(1), np.int64(2)
 PREFILLS, DECODES = 0, 1
@@ -24,11 +25,12 @@ REQUEST = np.dtype(
         ("itl_max_s", np.float64),
         ("joined_s", np.float64),  # start of the step in which it joined the decodes of another pool
         ("due", np.int64),  # tick of its last token, while it decodes
+        ("rest", np.int64),  # by how much the token clock has still to go on for it, while it does not decode
         ("since", np.int64),  # first tick whose common gap counts for this request
         ("prompt", np.int32),
-        ("output", np.int32),
-        ("left", np.int32),  # output tokens to go, while it does not decode
-        ("computed", np.int32),  # tokens in the KV cache, while it does not decode
+        ("output", np.int32),  # as the token clock counts it
+        ("target", np.int32),  # tokens that must be in the KV cache before it can make its next token
+        ("computed", np.int32),  # tokens in the KV cache; of a decode, those that it holds in the end
         ("next", np.int32),  # in the queue or among the running
         ("previous", np.int32),  # among the running
         ("chain", np.int32),  # next request due at the same tick
@@ -47,6 +49,8 @@ STATE = np.dtype(
         # the rest
         ("last_decode_s", np.float64),  # end of the last step in which decodes advanced
         ("tick", np.int64),
+        ("fraction", np.int64),  # of the next tick, in parts of a token
+        ("ahead", np.int64),  # ticks of the last step
         ("context", np.int64),  # tokens in the KV caches of all decodes
         ("window", np.int64),  # the same, each at most window_tokens
         ("growing", np.int64),  # decodes still within the window
@@ -69,8 +73,8 @@ STATE = np.dtype(
         ("rows", np.int64),
         ("prompts", np.int64),
         ("returned", np.int64),  # decodes that come back from host memory
-        ("step_context", np.int64),
-        ("step_window", np.int64),
+        ("step_context", np.float64),  # as many tokens as cost the same without drafts
+        ("step_window", np.float64),
         ("swapped", np.int64),
         ("shortage", np.int64),  # 1 once something was preempted in this step
         ("measured", np.int64),  # 1 while the step counts in the statistics
@@ -102,8 +106,8 @@ STATE = np.dtype(
         ("kv_blocked_s", np.float64),
         ("batch_blocked_s", np.float64),
         ("steps", np.int64),
-        ("context_tokens", np.int64),
-        ("window_tokens", np.int64),
+        ("context_tokens", np.float64),
+        ("window_tokens", np.float64),
         ("prefill_pairs", np.float64),
         ("window_pairs", np.float64),
         ("prefill_requests", np.int64),
@@ -132,6 +136,7 @@ LOG = np.dtype(
         ("growth_s", np.float64),  # each of the equal steps lasts this much longer than the one before
         ("count", np.int64),
         ("decodes", np.int64),
+        ("drafts", np.int64),  # tokens drafted for them, all together
         ("prefill_tokens", np.int64),
         ("prompts", np.int64),
         ("running", np.int64),
@@ -180,6 +185,7 @@ class Rules(NamedTuple):
     long_prompt_tokens: int  # most tokens of one prompt in a step; 0 = no limit
     kv_blocks: int
     block_tokens: int
+    draft_slots: int  # of the KV cache that a running request holds beyond its tokens, for drafts
     swap: bool
     turnaround_s: float
     batch_wait_s: float
@@ -189,6 +195,7 @@ class Rules(NamedTuple):
     keep_log: bool
     pooled: bool
     sequels: bool  # requests follow others: they are sent by and by
+    routed: int  # by a router as they come; else to the one engine
     caching: int
     hit_frac: float  # of every prompt, under FIXED_SHARE
     system_blocks: int  # that all prompts share, under BY_SESSION
@@ -216,7 +223,8 @@ class Arrays(NamedTuple):
     log: np.ndarray  # LOG
     events: np.ndarray  # EVENT
     sessions: np.ndarray  # TURN, one for each request where some follow others
-    coming: np.ndarray  # a heap of requests that will be sent, from place 1 on; at 0 how many they are
+    coming: np.ndarray  # a heap of requests that will be sent, from place 1 on; at 0 how many they are, and
+    #                     in the last place, in a closed loop, from which request on sessions may yet begin
     pieces: np.ndarray  # PIECE, one for each request and for the system prompt of each replica
     chains: np.ndarray  # CHAIN, one for each request
     chain_ids: np.ndarray  # numbers of the pieces of text of all chains

@@ -85,7 +85,7 @@ def count_padded_gaps(s, arrays, cost, prompt, slots, done, steps, live):
     for start, end in ((done, cut), (cut, steps)):
         if end > start:
             reach = min(prompt + start, cost.window_tokens)
-            first_s = decode_time_s(cost, slots, slots * (prompt + start), slots * reach)
+            first_s = decode_time_s(cost, slots, slots, slots * (prompt + start), slots * reach)
             growth_s = cost.decode_context_s * slots
             if prompt + start < cost.window_tokens:
                 growth_s += cost.window_context_s * slots
@@ -112,8 +112,8 @@ def prefill_batch(s, arrays, cost, rules, first, end, prompt):
             s.step_reused += reused
         log_event(s, arrays, CHUNK, i, reused, own - reused)
     duration_s = planned_time_s(s, cost)
-    report_steps(s, arrays, rules, ONE, ZERO, ZERO, ZERO, duration_s)
-    log_steps(s, arrays, rules, ONE, ZERO, duration_s, 0.0)
+    report_steps(s, arrays, rules, ONE, 0.0, 0.0, ZERO, duration_s)
+    log_steps(s, arrays, rules, ONE, ZERO, ZERO, duration_s, 0.0)
     s.clock_s += duration_s
 
 
@@ -142,7 +142,8 @@ def finish_padded(s, arrays, cost, rules, first, prompt, slots, steps):
         r.finished_s = finished_s
         if rules.track_itl_max and steps > 0:
             reach = prompt + steps - 1
-            r.itl_max_s = decode_time_s(cost, slots, slots * reach, slots * min(reach, cost.window_tokens))
+            seen = min(reach, cost.window_tokens)
+            r.itl_max_s = decode_time_s(cost, slots, slots, slots * reach, slots * seen)
         if s.released < arrays.requests.size:
             arrays.requests[s.released].arrival_s = finished_s + rules.turnaround_s
             s.released += 1
@@ -169,8 +170,8 @@ def decode_batch(s, arrays, cost, rules, first, end, prompt):
         s.step_context = slots * prompt
         window = window_sum(prompt, done, cost.window_tokens) if cost.window_tokens > 0 else 0
         duration_s = padded_time_s(cost, slots, prompt, done)
-        context = slots * context_sum(prompt, done)
-        report_steps(s, arrays, rules, done, context, slots * window, ZERO, duration_s)
+        context = float(slots * context_sum(prompt, done))
+        report_steps(s, arrays, rules, done, context, float(slots * window), ZERO, duration_s)
         log_padded_steps(s, arrays, cost, rules, prompt, slots, done)
 
 
@@ -187,11 +188,12 @@ def log_padded_steps(s, arrays, cost, rules, prompt, slots, steps):
     growth_s = (cost.decode_context_s + cost.window_context_s) * slots
     if cut > 0:
         duration_s = padded_time_s(cost, slots, prompt, cut)
-        log_steps(s, arrays, rules, cut, slots, duration_s, growth_s)
+        log_steps(s, arrays, rules, cut, slots, ZERO, duration_s, growth_s)
         s.clock_s += duration_s
     if cut < steps:
         s.step_context = slots * (prompt + cut)
-        log_steps(s, arrays, rules, steps - cut, slots, end_s - s.clock_s, cost.decode_context_s * slots)
+        growth_s = cost.decode_context_s * slots
+        log_steps(s, arrays, rules, steps - cut, slots, ZERO, end_s - s.clock_s, growth_s)
     s.clock_s = end_s
 
 
@@ -210,9 +212,9 @@ def report_left_out(s, requests, rules, first, end, start_s):
 
 
 @Entry
-def run_static(states, arrays, cost, rules, arrival_s, prompt_tokens, output_tokens, concurrency):
+def run_static(states, arrays, cost, rules, arrival_s, prompt_tokens, rest, concurrency):
     """Run one engine to the end with static batches; a concurrency of 0 means open loop."""
-    load_requests(arrays.requests, arrival_s, prompt_tokens, output_tokens)
+    load_requests(arrays.requests, arrival_s, prompt_tokens, rest)
     s = states[0]
     open_engine(s, rules)
     count = arrays.requests.size

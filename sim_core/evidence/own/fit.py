@@ -63,7 +63,7 @@ class Lever(NamedTuple):
 def levers_of(scenario: Scenario) -> tuple[Lever, ...]:
     """Return the levers that act on a scenario's steps."""
     model = model_of(scenario)
-    layers = ("layer", "latent_layer") if model.attention == "mla" else ("layer",)
+    layers = ("layer", "latent_layer") if model.latent else ("layer",)
     found = [
         Lever("memory", "time of reading weights", ("reads",), 0.2),
         Lever("kv", "time of attention over contexts", ("contexts",), 0.3),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from sim_core.catalogue.accelerators import PEAKS
 from sim_core.engine.results import Run
 from sim_core.engine.run import run
 from sim_core.engine.work import kept
@@ -277,8 +278,7 @@ def crossover(scenario: Scenario, tokens: int, decodes: int) -> Crossover:
 def _with_flops(scenario: Scenario, factor: float) -> Scenario:
     """Return the scenario with all peaks of arithmetic times a factor."""
     part = accelerator_of(scenario)
-    names = ("bf16_tflop_per_s", "fp8_tflop_per_s", "fp4_tflop_per_s")
-    changes = {name: value * factor for name in names if (value := getattr(part, name))}
+    changes = {name: value * factor for name in PEAKS.values() if (value := getattr(part, name))}
     return scenario.replace(**changes) if factor != 1 else scenario
 
 

@@ -28,7 +28,7 @@ from sim_core.view.session import shell, state, sweeps
 
 KINDS = {GPU: "GPU type: HBM", SRAM: "SRAM type: all on chip"}
 SHOWN = (
-    *("bf16_tflop_per_s", "fp8_tflop_per_s", "fp4_tflop_per_s", "link_gb_per_s"),
+    *("bf16_tflop_per_s", "fp8_tflop_per_s", "fp4_tflop_per_s", "int8_top_per_s", "link_gb_per_s"),
     *("hbm_gb_per_s", "hbm_gb", "tdp_w", "price_usd_per_hour"),
 )
 USERS = (0.0, *(10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 75.0, 100.0, 150.0, 200.0, 300.0, 500.0, 1000.0))

@@ -141,7 +141,7 @@ def device_spread_words(scenario: Scenario, found: Spread) -> str:
         group = devices(found.devices)
         return f"{text}**{group}** make the smallest group that {heads} allow and that holds it all."
     text += f"**No group holds it all**: {heads} allow {devices(found.most)} at most"
-    if model.attention == "full" and model.kv_heads < found.most:
+    if 0 < model.kv_heads < found.most:
         text += f", and in more than {model.kv_heads} each holds a whole key/value head, so that copies arise"
     room = f"They have room for {number(found.room)} sequences; the others wait."
     room = room if found.room else "Not even the weights fit."

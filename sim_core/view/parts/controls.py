@@ -22,6 +22,7 @@ SPECS: dict[str, tuple[Callable[[float], str], float]] = {  # format, and a star
     "bf16_tflop_per_s": (lambda value: rate(value, "FLOP/s", ("T", "P", "E")), 500.0),
     "fp8_tflop_per_s": (lambda value: rate(value, "FLOP/s", ("T", "P", "E")), 1000.0),
     "fp4_tflop_per_s": (lambda value: rate(value, "FLOP/s", ("T", "P", "E")), 2000.0),
+    "int8_top_per_s": (lambda value: rate(value, "OP/s", ("T", "P", "E")), 1000.0),
     "hbm_gb_per_s": (lambda value: rate(value, "B/s"), 2000.0),
     "hbm_gb": (lambda value: rate(value, "B"), 80.0),
     "link_gb_per_s": (lambda value: rate(value, "B/s"), 64.0),

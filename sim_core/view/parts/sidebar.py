@@ -7,6 +7,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from sim_core import catalogue
+from sim_core.catalogue.accelerators import PEAKS
 from sim_core.fields.texts import counted
 from sim_core.scenario.scenario import DIMENSIONS, FIELDS, Scenario, arithmetic_dtype, model_of
 from sim_core.view.drawing.words import duration, number, percent, quantity
@@ -72,7 +73,7 @@ def spec_sliders(scenario: Scenario) -> None:
     """Draw the accelerator's specs as sliders: four in front, the others on demand."""
     part = catalogue.accelerator(scenario.accelerator)
     dtype = arithmetic_dtype(scenario, part)
-    main = [f"{dtype}_tflop_per_s", "hbm_gb_per_s", "hbm_gb", "link_gb_per_s"]
+    main = [PEAKS[dtype], "hbm_gb_per_s", "hbm_gb", "link_gb_per_s"]
     for key in main:
         spec(key, part)
     with st.expander("More specs", key="in_more_specs", on_change="rerun") as more:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 import streamlit as st
 
+from sim_core.catalogue.models import attention_words, reads_everything
 from sim_core.evidence import trust
 from sim_core.price.work import layout_warnings
 from sim_core.questions import phases
 from sim_core.questions.phases import Setting
+from sim_core.questions.speculation import brief
 from sim_core.scenario.link.write import to_query
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 from sim_core.view.drawing import trust_words
@@ -74,9 +76,9 @@ def phase_titles(scenario: Scenario) -> Heading:
     """Return title and subtitle under which an exported chart stands alone."""
     model, part = model_of(scenario), accelerator_of(scenario)
     lengths = scenario.mix or f"{scenario.prompt_tokens:,} → {scenario.output_tokens:,} tokens"
-    subtitle = (
-        f"{lengths} · weights {scenario.weight_dtype}, KV cache {scenario.kv_dtype} · {scenario.calibration}"
-    )
+    precision = f"weights {scenario.weight_dtype}, KV cache {scenario.kv_dtype}"
+    parts = (lengths, precision, brief(scenario), scenario.calibration)
+    subtitle = " · ".join(filter(None, parts))
     return Heading(
         f"{model.name} on {devices_words(scenario, part.name)}",
         in_lines(subtitle, trust_words.caption(scenario)),
@@ -105,7 +107,10 @@ def give_away(
 
 
 def caption_with_warnings(scenario: Scenario, text: str) -> None:
-    notes = [*layout_warnings(scenario), *accelerator_of(scenario).warnings, *model_of(scenario).warnings]
+    """Show a caption, and after it what is to know of the layout, the device and the model's attention."""
+    model = model_of(scenario)
+    kinds = [] if reads_everything(model) else [f"Attention of {model.name}: {attention_words(model)}"]
+    notes = [*kinds, *layout_warnings(scenario), *accelerator_of(scenario).warnings, *model.warnings]
     st.caption(f"{text} {literal(' '.join(notes))}")
 
 

@@ -154,10 +154,11 @@ def _returns(scenario: Scenario, at: Setting, row: Row, here: whatif.Factors, ot
 
 
 def show_kv(scenario: Scenario) -> None:
-    """Show the KV cache of a batch over the context, under four kinds of attention."""
+    """Show the KV cache of a batch over the context, under its own kind of attention and four others."""
     at, model = own_setting(scenario), model_of(scenario)
     rows = whatif.kv_rows(scenario, at.batch, at.context_tokens)
-    room_gb = memory(scenario)["kv_gb"]
+    found = memory(scenario)
+    room_gb = found["kv_gb"] + found["state_gb"]
     try:
         phases.require_fit(scenario)
         pieces.say(phase_words.kv_finding(rows, model.name, at.context_tokens, scenario.tensor_parallel))
@@ -168,7 +169,8 @@ def show_kv(scenario: Scenario) -> None:
     block = scenario.kv_block_tokens
     contexts = np.unique(np.ceil(np.geomspace(64, max(model.max_position, 128), 80) / block) * block)
     lines = {
-        kind: (at.batch * whatif.sequence_bytes(scenario, kind, contexts) / 1e9).tolist() for kind in KINDS
+        kind: (at.batch * whatif.sequence_bytes(scenario, kind, contexts) / 1e9).tolist()
+        for kind in (row["kind"] for row in rows)
     }
     figure = kv_lines(
         contexts.tolist(),
@@ -219,6 +221,11 @@ def _kv_help(rows: Sequence[Row]) -> str:
 
 
 def _window_note(scenario: Scenario, model: catalogue.Model) -> str:
+    if model.state_bytes():
+        return (
+            "The simulator sets the state of a sequence aside beforehand for all "
+            f"{number(scenario.max_batch)} sequences of the batch limit, as engines do that hold slots."
+        )
     if not (model.window_layers and model.full_layers):
         return "The window's line shows what windowing allows: no layer keeps more than it can see."
     return (

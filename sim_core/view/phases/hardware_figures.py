@@ -183,6 +183,7 @@ def map_sentence(what: str, now: str, flops: float, bandwidth: float) -> str:
 # KV cache
 
 KINDS = {  # name, colour, dash
+    "own": ("its own kinds of layers", "#0072B2", "solid"),
     "full": ("every head cached", "#E69F00", "solid"),
     "grouped": ("grouped heads", "#009E73", "dash"),
     "window": ("sliding window", "#CC79A7", "dashdot"),
@@ -214,7 +215,7 @@ def kv_lines(
         Memory left beside the weights; 0 if there is none. [GB]
     """
     by_kind = {row["kind"]: row for row in rows}
-    data = [_kv_line(kind, contexts, batch_gb[kind], by_kind[kind], batch) for kind in KINDS]
+    data = [_kv_line(kind, contexts, batch_gb[kind], row, batch) for kind, row in by_kind.items()]
     values = [value for line in batch_gb.values() for value in line]
     low, high = min(values) / 1.5, max(*values, room_gb) * 1.8
     ends = contexts[0], contexts[-1]
@@ -301,7 +302,8 @@ def kv_sentence(rows: Sequence[Row], context: float, room_gb: float) -> str:
     """Return the KV chart in one sentence."""
     sizes = ", ".join(f"{KINDS[row['kind']][0]} {number(row['largest_batch'])}" for row in rows)
     return (
-        f"KV cache over the context for four kinds of attention, with {quantity(room_gb, 'GB')} of room: at "
+        f"KV cache over the context for {len(rows)} kinds of attention, with "
+        f"{quantity(room_gb, 'GB')} of room: at "
         f"{number(round(context))} tokens the largest batch is: {sizes}."
     )
 

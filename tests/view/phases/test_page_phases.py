@@ -28,6 +28,11 @@ def visit(**address: str) -> AppTest:
     return healthy(open_page(PAGE, **({"requests": "300"} | address)))
 
 
+def captions(app: AppTest) -> str:
+    """Return all captions of the page."""
+    return " ".join(element.value for element in app.caption)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize(
@@ -61,6 +66,15 @@ def test_every_view_of_every_ready_scenario(view: str, name: str) -> None:
         {"model": "custom"},
         {"policy": "static", "arrivals": "closed", "mix": "chat:0.7,rag:0.3"},
         {"hbm_gb_per_s": "5000", "bf16_tflop_per_s": "500"},
+        {
+            "model": "deepseek-v4-flash",
+            "accelerator": "h200",
+            "tensor_parallel": "8",
+            "weight_dtype": "native",
+        },
+        {"model": "qwen3.5-397b-a17b", "accelerator": "b300", "tensor_parallel": "8", "weight_dtype": "fp8"},
+        {"model": "nvidia-nemotron-3-super-120b-a12b-fp8", "accelerator": "b300", "tensor_parallel": "2"},
+        {"model": "minimax-m3", "accelerator": "b300", "tensor_parallel": "4", "weight_dtype": "fp8"},
     ],
 )
 def test_no_input_breaks_a_view(view: str, address: dict[str, str]) -> None:
@@ -72,6 +86,22 @@ def test_what_does_not_fit_is_said() -> None:
     """Oracle: the message of memory, in place of a chart."""
     assert "needs 812 GB for weights" in finding(visit(model="llama-3.1-405b"))
     assert "must divide" in finding(visit(tensor_parallel="3", phases="floor"))
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_what_sparse_layers_read_is_said(view: str) -> None:
+    """Oracle: the words on GLM-5.2's layers under every chart; a model that reads everything needs none."""
+    address = {"model": "glm-5.2", "accelerator": "b300", "tensor_parallel": "8", "weight_dtype": "fp8"}
+    assert "reading 2,048 tokens that an index over all chooses" in captions(visit(**address, phases=view))
+    assert "reading the whole context" not in captions(visit(phases=view))
+
+
+def test_the_cache_of_states_is_shown() -> None:
+    """By hand: a sequence of Qwen3.5-27B keeps 65.5 kB a token, and a state in a slot of its own."""
+    app = visit(model="qwen3.5-27b", accelerator="h200", phases="kv")
+    text = said(app).replace("\u202f", " ")
+    assert "its own kinds of layers" in text and "65.5 kB a token" in text
+    assert "sets the state of a sequence aside" in captions(app)
 
 
 def test_the_dials_write_the_view() -> None:

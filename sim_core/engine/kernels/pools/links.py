@@ -135,7 +135,7 @@ def prefill_prompts(s, arrays, cost, rules, links, p, c):
     s.rows = s.prompts = s.running = end - first
     s.newest = end - 1
     duration_s = planned_time_s(s, cost)
-    report_steps(s, arrays, rules, ONE, ZERO, ZERO, ZERO, duration_s)
+    report_steps(s, arrays, rules, ONE, 0.0, 0.0, ZERO, duration_s)
     s.clock_s += duration_s
     links.senders[p].free_s = s.clock_s
     for i in range(first, end):
@@ -152,9 +152,9 @@ def send_prompt(s, requests, rules, links, p, i, start_s, step_s):
     stage.prefill_start_s = start_s
     stage.prefill_end_s = s.clock_s
     r.first_token_s = r.last_token_s = s.clock_s
-    r.left -= 1
+    r.target = r.prompt + 1
     r.computed = r.prompt
-    if r.left == 0:
+    if r.rest == 0:
         r.finished_s = s.clock_s
         s.free_blocks += blocks_of(np.int64(r.prompt), rules.block_tokens)
         r.next = s.done

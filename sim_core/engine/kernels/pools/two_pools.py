@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sim_core.engine.compiling import Entry, inlined
-from sim_core.engine.kernels.one_pool import advance, load_requests, open_engine
+from sim_core.engine.kernels.one_pool import advance, furthest_behind, load_requests, open_engine
 from sim_core.engine.kernels.pools.links import (
     deliver,
     free_sender,
@@ -107,17 +107,6 @@ def next_start_s(c, senders, sent_s):
 
 
 @inlined
-def furthest_behind(states, requests, event_s):
-    """Return the decode worker whose next step starts first, before an event; else NOBODY."""
-    found, found_s = NOBODY, event_s
-    for d in range(states.size):
-        step_s = next_step_s(states[d], requests)
-        if step_s < found_s:
-            found, found_s = np.int64(d), step_s
-    return found
-
-
-@inlined
 def decode_in_turn(prefill, decode, links, event_s):
     """Run each decode worker up to an event, where no step of one concerns another or brings an event."""
     requests = decode.stacked.requests
@@ -182,10 +171,10 @@ def start_prefill(c, prefill, links, heap):
 
 
 @Entry
-def open_pools(clerks, prefill, decode, senders, sent_s, prompts, outputs, clients):
+def open_pools(clerks, prefill, decode, senders, sent_s, prompts, rest, clients):
     """Set both pools to their empty state at time 0, every worker open; no `clients` mean an open loop."""
     requests, c = decode.stacked.requests, clerks[0]
-    load_requests(requests, sent_s, prompts, outputs)
+    load_requests(requests, sent_s, prompts, rest)
     for p in range(senders.size):
         open_engine(prefill.states[p], prefill.rules)
         senders[p].sent_head = senders[p].sent_tail = NOBODY
