@@ -55,7 +55,7 @@ def _drawn(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return prompt and output tokens of each request that begins with the system prompt."""
     own, output = lengths_by_class(classes, class_ids(classes, seed, requests), *normals(seed, requests))
-    lengths = own + system_tokens, output
+    lengths = own + system_tokens if system_tokens else own, output
     for column in lengths:
         column.flags.writeable = False  # they are kept, and shared by all who ask
     return lengths

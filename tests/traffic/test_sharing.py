@@ -126,3 +126,48 @@ def test_a_long_trace_of_hashes_is_read_at_once() -> None:
     sent = read_trace(text, name="long")
     assert time.perf_counter() - began_s < 6  # 1 s on a free core
     assert len(sent.blocks.ids) == 2_000_000
+
+
+def record(
+    session: int, turn: int, start_s: float, end_s: float, prompt: int, output: int, **more: object
+) -> dict:
+    about = {"session_num": session, "turn_index": turn, "benchmark_phase": "profiling"}
+    about |= {
+        "request_start_ns": round(1.7e18 + 1e9 * start_s),
+        "request_end_ns": round(1.7e18 + 1e9 * end_s),
+    }
+    lengths = {"input_sequence_length": prompt, "output_sequence_length": output}
+    metrics = {key: {"value": value, "unit": "tokens"} for key, value in lengths.items()}
+    return {"metadata": about, "metrics": metrics, "error": None} | more
+
+
+def test_measured_requests_are_sent_as_they_were() -> None:
+    """Oracle: by hand: first turns at their time, later ones as long after the answer before as measured."""
+    sent = read(
+        record(0, 0, 10.0, 12.0, 100, 10),
+        record(1, 0, 10.5, 11.0, 50, 5),
+        record(0, 1, 15.0, 16.0, 130, 10),
+        record(2, 0, 9.0, 9.5, 70, 5, metadata={"benchmark_phase": "warmup", "request_start_ns": 1}),
+        record(3, 0, 16.0, 17.0, 70, 5, error={"code": 500}),
+        record(4, 0, 16.0, 17.0, 70, 5),
+    )
+    assert sent.timed
+    assert sent.arrival_s.tolist() == pytest.approx([0, 0.5, 3.0, 6.0])
+    assert sent.prompt_tokens.tolist() == [100, 50, 130, 70]
+    assert sent.known_tokens.tolist() == [0, 0, 110, 0]
+    assert sent.follows_s.tolist() == pytest.approx([np.nan, np.nan, 3.0, np.nan], nan_ok=True)
+    assert "2 requests of a warm-up, or without an answer: left out" in " ".join(sent.notes)
+
+
+def test_conversations_that_aiperf_is_given_are_sessions() -> None:
+    """Oracle: by hand: bytes over 4 a turn, each after all that was said; an answer needs its length."""
+    turns = [
+        {"text": "a" * 400, "output_length": 20},
+        {"texts": ["b" * 40], "delay": 500, "output_length": 5},
+    ]
+    sent = read({"session_id": "s", "turns": turns}, {"session_id": "t", "turns": turns[:1]})
+    assert sent.prompt_tokens.tolist() == [100, 130, 100]
+    assert sent.known_tokens.tolist() == [0, 120, 0]
+    assert not sent.timed
+    with pytest.raises(ScenarioError, match="line 1: a turn has no output_length"):
+        read({"session_id": "s", "turns": [{"text": "hello"}]})

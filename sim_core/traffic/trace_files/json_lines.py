@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from sim_core.fields.errors import ScenarioError
+from sim_core.traffic.trace_files.aiperf import Records
 from sim_core.traffic.trace_files.formats import (
     JSON_LENGTHS,
     MOONCAKE,
@@ -62,6 +63,7 @@ class _Rows:
     sent: dict[str, float] = field(default_factory=dict)  # when the last turn of each session was
     timed: bool = False
     untimed_line: int = 0  # of a session that begins without a time
+    records: Records = field(default_factory=Records)
 
 
 def read_json_lines(text: str, name: str) -> Columns:
@@ -71,14 +73,19 @@ def read_json_lines(text: str, name: str) -> Columns:
     refuse_too_many(text.count("\n"), name)
     rows = _Rows()
     for line, words in _filled_lines(text):
-        _take(rows, _json_row(words, name, line), name, line)
+        for row in rows.records.rows(_json_row(words, name, line), name, line):
+            _take(rows, row, name, line)
         if rows.timed and rows.untimed_line:
             raise _missing("timestamp", name, rows.untimed_line)
+    if not rows.numbers:
+        raise ScenarioError(f"{name} holds no request that was answered and counted.")
     table = np.array(rows.numbers, dtype=np.float64)
     form = MOONCAKE if rows.timed else JSON_LENGTHS
-    unit = _unit(table[:, 0], rows.keys) if rows.timed else Unit(0.0)
+    unit = _unit(table[:, 0], rows) if rows.timed else Unit(0.0)
+    if rows.records.measured:
+        table[:, 0] -= rows.records.origin_ns / 1e6
     prompt, sharing, notes = _shared(rows, table)
-    used = {*MOONCAKE.columns, DELAY, *(key for key in notes if notes[key])}
+    used = {*MOONCAKE.columns, DELAY, SESSION, *(key for key in notes if notes[key])}
     if notes[HASHES]:
         used.add(PARENT)  # the hashes say what a turn has of its parent
     said = (f"{note}." for note in notes.values() if note)
@@ -89,7 +96,7 @@ def read_json_lines(text: str, name: str) -> Columns:
         table[:, 2],
         rows.lines.__getitem__,
         unit.seconds,
-        (*filter(None, [unit.note]), *said, *unused(rows.keys, used)),
+        (*filter(None, [unit.note]), *rows.records.notes(), *said, *unused(rows.keys, used)),
         sharing=sharing,
     )
 
@@ -165,7 +172,10 @@ def _sessions(
     return prompt, sharing, f"session_id: {turns_said(session)}; {listed}; {sent}"
 
 
-def _unit(timestamps: np.ndarray, keys: Collection[str]) -> Unit:
+def _unit(timestamps: np.ndarray, rows: _Rows) -> Unit:
+    keys = rows.keys
+    if rows.records.measured:
+        return Unit(1e-3)
     return unit_of_timestamps(timestamps, keys) if np.isfinite(timestamps).all() else Unit(1e-3)
 
 
