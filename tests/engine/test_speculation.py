@@ -244,7 +244,7 @@ def test_drafts_leave_fewer_places_and_no_request_grows_beyond_the_cache():
     assert small.max_running == 16
     assert small.replace(spec_by_batch="1-8:3,9-:0").max_running == 64
     tight = DRAFTED.replace(
-        kv_memory_frac=0.21, requests=60, output_cv=1.0, prompt_tokens=4000, arrivals="offline"
+        kv_memory_frac=0.26, requests=60, output_cv=1.0, prompt_tokens=4000, arrivals="offline"
     )
     found = run(tight)
     assert np.isfinite(found.finished_s[~found.rejected]).all()
