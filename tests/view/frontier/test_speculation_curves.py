@@ -59,14 +59,13 @@ def test_the_page_draws_both_and_says_where_the_length_comes_from() -> None:
     assert "K 3" in finding(app) or "no speculation" in finding(app)
 
 
-@pytest.mark.parametrize(
-    ("query", "reason"),
-    [({"policy": "static"}, "static batches"), ({"model": "qwen2-7b"}, "no acceptance length is published")],
-)
-def test_a_curve_that_cannot_be_says_why(query: dict[str, str], reason: str) -> None:
-    """Oracle: the message of the engine or of the price, beneath the chart."""
-    app = healthy(open_page("1_Frontier.py", vary="spec_tokens", requests="100", **query))
-    assert reason in said(app)
+def test_a_curve_that_cannot_be_says_why() -> None:
+    """Oracle: the message of the price, beneath the chart, and that of the scenario."""
+    app = healthy(open_page("1_Frontier.py", vary="spec_tokens", requests="100", model="qwen2-7b"))
+    assert "no acceptance length is published" in said(app)
+    static = Sweep(Scenario(policy="static", arrivals="closed"), "spec_tokens", (0, 3), "concurrency")
+    reasons = {point.keys["spec_tokens"]: point.reason for point in static.points()}
+    assert not reasons[0] and "static batches" in reasons[3]
 
 
 def test_compared_scenarios_say_whether_they_speculate() -> None:
