@@ -25,9 +25,9 @@ from tests.engine.test_twin import (
 from tests.runs import RULES, listed, run_sent
 
 
-def same(sent, caching=True, **rules):
+def same(sent, caching=True, cost=None, **rules):
     """Assert that twin and kernel agree to the last bit; return the kernel's run."""
-    cost = priced(rules["max_running"])
+    cost = priced(rules["max_running"]) if cost is None else cost
     twin = simulate_naive_sent(listed(cost), sent, caching=caching, **{**RULES, **rules})
     for whole, totals in ((False, twin.kept[0]), (True, twin.total[0])):
         kernel = run_sent(cost, sent, whole=whole, caching=caching, **rules)
