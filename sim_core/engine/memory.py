@@ -70,10 +70,10 @@ def columns_of(requests: Requests) -> tuple[np.ndarray, ...]:
 
 def _longest_ticks(step: StepCost, requests: Requests) -> int:
     """Return the most ticks between now and a coming event: of an answer, and of a step beyond its end."""
+    beyond = math.ceil(int(step.paces["advance"].max()) / TOKEN) - 1
     if requests.clock_tokens is None:
-        return int(requests.output_tokens.max(initial=1))
-    a_step = int(step.paces["advance"].max()) / TOKEN
-    return math.ceil(requests.clock_tokens.max(initial=0.0)) + math.ceil(a_step) + 1
+        return int(requests.output_tokens.max(initial=1)) + beyond
+    return math.ceil(requests.clock_tokens.max(initial=0.0)) + 1 + beyond
 
 
 def _texts(rules: Rules, requests: Requests, replicas: tuple[int, ...]) -> dict[str, np.ndarray]:

@@ -172,7 +172,8 @@ def worker_rules(rules: RunRules) -> Rules:
 
 def stated(scenario: Scenario) -> dict[str, Any]:
     """Return the rules of `RunRules` that a scenario states by itself, whatever pools it has."""
-    return {"admission": admission_of(scenario)} | {name: getattr(scenario, name) for name in STATED}
+    found = {"admission": admission_of(scenario), "draft_slots": draft_slots(scenario)}
+    return found | {name: getattr(scenario, name) for name in STATED}
 
 
 def rules_of(priced: Priced, sent: Requests, itl_max: bool = False, log: bool = False) -> RunRules:
@@ -187,7 +188,6 @@ def rules_of(priced: Priced, sent: Requests, itl_max: bool = False, log: bool = 
         **stated(scenario),
         kv_blocks=price.kv_blocks,
         kv_block_tokens=price.kv_block_tokens,
-        draft_slots=draft_slots(scenario),
         concurrency=scenario.concurrency if closed else 0,
         turnaround_s=price.request_before_s + price.request_after_s,
         batch_wait_s=scenario.batch_wait_ms / 1e3,
