@@ -8,7 +8,7 @@ import pytest
 
 from sim_core.questions import sensitivity
 from sim_core.scenario.scenario import Scenario
-from sim_core.view.compare.page import short_name
+from sim_core.view.compare.page import _value, short_name
 from sim_core.view.session.sweeps import Result, Sweep, curve_label, quick_result
 from tests.visits import finding, healthy, open_page, said
 
@@ -72,6 +72,10 @@ def test_compared_scenarios_say_whether_they_speculate() -> None:
     """Oracle: the contract: K with its number, nothing for none."""
     assert short_name(KIMI.replace(spec_tokens=3)) == "Kimi-K2.5 on 8 × B200, K 3"
     assert short_name(KIMI) == "Kimi-K2.5 on 8 × B200"
+    assert [_value(KIMI, key) for key in ("spec_tokens", "draft")] == ["no speculation", "–"]
+    speculating = KIMI.replace(spec_tokens=3)
+    assert _value(speculating, "acceptance_length") == "as published: 2.88"
+    assert _value(speculating, "draft") == "EAGLE head"
 
 
 def test_acceptance_is_a_lever() -> None:
