@@ -27,7 +27,8 @@ from typing import Any, NamedTuple
 from sim_core.catalogue.acceptance import Acceptance, closest_length, known_methods
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.one_step import step_parts
-from sim_core.price.price import Price, price_of
+from sim_core.price.price import Price
+from sim_core.price.priced import priced
 from sim_core.price.speculation import accepted
 from sim_core.questions.phases import largest_batch, setting
 from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario
@@ -231,12 +232,12 @@ def fits_budget(scenario: Scenario, decodes: int, drafts: int) -> bool:
 
 
 def _priced(scenario: Scenario, drafts: int, most: int) -> Price:
-    """Return the price of steps with so many drafts, whatever is accepted, for as many as `most` decodes."""
+    """Return the price of steps that decode with so many drafts, whatever is accepted, for up to `most`."""
     changes: dict[str, Any] = dict(NO_SPECULATION) | {"max_batch": max(most, scenario.max_batch)}
     if drafts:
         keep = {key: getattr(scenario, key) for key in ("draft", "draft_params_b")}
         changes |= keep | {"spec_tokens": drafts, "acceptance_length": 1.0}
-    return price_of(scenario.replace(**changes, replicas=1))
+    return priced(scenario.replace(**changes, replicas=1)).price
 
 
 class _Prompts(NamedTuple):

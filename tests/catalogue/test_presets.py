@@ -23,7 +23,7 @@ from tests.loops import each
 from tests.places import ROOT, SHARED
 
 REFERENCE = SHARED / "reference"
-WEIGHT_BYTES = {"bf16": 2.0, "fp8": 1.0, "fp4": 0.5}
+WEIGHT_BYTES = {"bf16": 2.0, "fp8": 1.0, "fp4": 0.5, "int8": 1.0, "int4": 0.5}
 
 needs_reference = pytest.mark.skipif(not REFERENCE.is_dir(), reason="the reference tables are not here")
 

@@ -96,3 +96,14 @@ def test_the_priced_speed_up_is_that_of_the_simulator(clients: int) -> None:
     rows = speculation.speculation_rows(speculating, clients)
     row = next(row for row in rows if (row["decodes"], row["drafts"]) == (clients, 3))
     assert row["speed_up"] == pytest.approx(simulated, rel=0.05)
+
+
+def test_two_pools_decode_on_their_own_devices() -> None:
+    """Oracle: one pool of as many devices as a decode worker has, whose prompts are computed elsewhere."""
+    split = KIMI.replace(
+        policy="disaggregated", tensor_parallel=4, decode_tensor_parallel=8, weight_dtype="fp4"
+    )
+    one = KIMI.replace(weight_dtype="fp4")
+    trade, alone = (speculation.trades(side, [16], 1000.0, 3)[0] for side in (split, one))
+    assert trade.verified == pytest.approx(alone.verified)
+    assert trade.prompt_s == 0 < alone.prompt_s

@@ -280,11 +280,10 @@ def _label(key: str) -> str:
 
 def _value(side: Scenario, key: str) -> str:
     value = getattr(side, key)
-    if key == "spec_tokens" and not value:
-        return "no speculation"
+    if FIELDS[key].group == "speculation" and not side.spec_tokens:
+        return "no speculation" if key == "spec_tokens" else "–"
     if key == "acceptance_length" and value is None:
-        found = supposed(side).published
-        return f"published: {number(found.length)}" if found and side.spec_tokens else "none"
+        return f"as published: {number(supposed(side).length)}"
     if value is None:
         return "as the preset"
     if FIELDS[key].kind is str:

@@ -8,7 +8,7 @@ import pytest
 
 from sim_core.questions import sensitivity
 from sim_core.scenario.scenario import Scenario
-from sim_core.view.compare.page import short_name
+from sim_core.view.compare.page import _value, short_name
 from sim_core.view.session.sweeps import Result, Sweep, curve_label, quick_result
 from tests.visits import finding, healthy, open_page, said
 
@@ -59,20 +59,23 @@ def test_the_page_draws_both_and_says_where_the_length_comes_from() -> None:
     assert "K 3" in finding(app) or "no speculation" in finding(app)
 
 
-@pytest.mark.parametrize(
-    ("query", "reason"),
-    [({"policy": "static"}, "static batches"), ({"model": "qwen2-7b"}, "no acceptance length is published")],
-)
-def test_a_curve_that_cannot_be_says_why(query: dict[str, str], reason: str) -> None:
-    """Oracle: the message of the engine or of the price, beneath the chart."""
-    app = healthy(open_page("1_Frontier.py", vary="spec_tokens", requests="100", **query))
-    assert reason in said(app)
+def test_a_curve_that_cannot_be_says_why() -> None:
+    """Oracle: the message of the price, beneath the chart, and that of the scenario."""
+    app = healthy(open_page("1_Frontier.py", vary="spec_tokens", requests="100", model="qwen2-7b"))
+    assert "no acceptance length is published" in said(app)
+    static = Sweep(Scenario(policy="static", arrivals="closed"), "spec_tokens", (0, 3), "concurrency")
+    reasons = {point.keys["spec_tokens"]: point.reason for point in static.points()}
+    assert not reasons[0] and "static batches" in reasons[3]
 
 
 def test_compared_scenarios_say_whether_they_speculate() -> None:
     """Oracle: the contract: K with its number, nothing for none."""
     assert short_name(KIMI.replace(spec_tokens=3)) == "Kimi-K2.5 on 8 × B200, K 3"
     assert short_name(KIMI) == "Kimi-K2.5 on 8 × B200"
+    assert [_value(KIMI, key) for key in ("spec_tokens", "draft")] == ["no speculation", "–"]
+    speculating = KIMI.replace(spec_tokens=3)
+    assert _value(speculating, "acceptance_length") == "as published: 2.88"
+    assert _value(speculating, "draft") == "EAGLE head"
 
 
 def test_acceptance_is_a_lever() -> None:
