@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from sim_core import catalogue, load_scenario
+from sim_core.catalogue.models import COMPRESSED
 from sim_core.engine.run import run
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.floor import floor_step_s
@@ -64,7 +65,7 @@ def test_one_user_decodes_at_the_speed_of_memory(accelerator):
     """Oracle: bytes of weights and cache / bandwidth, counted from the dimensions (`cost.floor_step_s`).
 
     At datasheet peaks one user's TPOT is that floor and a little: up to 4% for collectives and per-block
-    maxima; more where a device holds what the floor counts once, KV heads and MLA's down-projections, on
+    maxima; more where a device holds what the floor counts once, KV heads, down-projections and indices, on
     many devices. With typical constants it is 1.1 to 8 times the floor of one device: fixed latencies weigh
     most where few experts of a small model are read.
     """
@@ -76,8 +77,8 @@ def test_one_user_decodes_at_the_speed_of_memory(accelerator):
         model = catalogue.model(scenario.model)
         floor_ms = 1e3 * np.mean([floor_step_s(scenario, 1, 500 + k) for k in range(59)])
         ratio = point(scenario, calibration="datasheet")["tpot_ms_p50"] / floor_ms
-        held_once = scenario.tensor_parallel <= 8 and not model.latent
-        assert 1 - 1e-9 <= ratio <= (1.15 if held_once else 1.6), scenario.model
+        held_once = scenario.tensor_parallel <= 8 and not (model.latent or model.main.kind in COMPRESSED)
+        assert 1 - 1e-9 <= ratio <= (1.15 if held_once else 1.8), scenario.model
         if scenario.tensor_parallel == 1:
             assert ratio <= 1.04, scenario.model
             assert 1.1 < point(scenario)["tpot_ms_p50"] / floor_ms < 8, scenario.model
