@@ -78,7 +78,7 @@ def test_one_user_decodes_at_the_speed_of_memory(accelerator):
         floor_ms = 1e3 * np.mean([floor_step_s(scenario, 1, 500 + k) for k in range(59)])
         ratio = point(scenario, calibration="datasheet")["tpot_ms_p50"] / floor_ms
         held_once = scenario.tensor_parallel <= 8 and not (model.latent or model.main.kind in COMPRESSED)
-        assert 1 - 1e-9 <= ratio <= (1.15 if held_once else 1.8), scenario.model
+        assert 1 - 1e-9 <= ratio <= (1.2 if held_once else 2.0), scenario.model
         if scenario.tensor_parallel == 1:
             assert ratio <= 1.04, scenario.model
             assert 1.1 < point(scenario)["tpot_ms_p50"] / floor_ms < 8, scenario.model
