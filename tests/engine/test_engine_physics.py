@@ -66,8 +66,8 @@ def test_one_user_decodes_at_the_speed_of_memory(accelerator):
 
     At datasheet peaks one user's TPOT is that floor and a little: up to 4% for collectives and per-block
     maxima; more where a device holds what the floor counts once, KV heads, down-projections, indices and the
-    way into the space of experts, on many devices. With typical constants it is 1.1 to 8 times the floor of one device: fixed latencies weigh
-    most where few experts of a small model are read.
+    way into the space of experts, on many devices. With typical constants it is 1.1 to 8 times the floor of
+    one device: fixed latencies weigh most where few experts of a small model are read.
     """
     keys = {"arrivals": "closed", "concurrency": 1, "requests": 4, "warmup_frac": 0.0, "max_batch": 16}
     lengths = {"prompt_tokens": 500, "prompt_cv": 0.0, "output_tokens": 60, "output_cv": 0.0}
