@@ -30,6 +30,7 @@ _HOMES = {
     "specs_maps": "questions.hardware",
     "kv_rows": "questions.hardware",
     "floor_rows": "questions.hardware",
+    "speculation_rows": "questions.speculation",
     "tornado": "questions.sensitivity",
     "crossover": "questions.experiments.preemption",
     "scored": "evidence.errors",

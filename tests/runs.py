@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 
 import numpy as np
@@ -25,11 +26,12 @@ RULES = {
 
 def make_cost(token_s, row_s=(0.0,) * 65, **prices):
     """Return a StepCost; a price that is not named is zero."""
-    from sim_core.price.step_cost import StepCost
+    from sim_core.price.step_cost import PLAIN_PACE, StepCost
 
     zero = dict.fromkeys(StepCost._fields, 0.0)
     arrays = {"token_s": np.array(token_s, float), "row_s": np.array(row_s, float)}
-    return StepCost(**{**zero, "window_tokens": 0, **prices, **arrays})
+    own = {"window_tokens": 0, "paces": PLAIN_PACE}
+    return StepCost(**{**zero, **own, **prices, **arrays})
 
 
 def run_twin(cost, arrival_s, prompt_tokens, output_tokens, *, replicas=1, router="round_robin", **rules):
@@ -47,7 +49,15 @@ def run_twin(cost, arrival_s, prompt_tokens, output_tokens, *, replicas=1, route
 
 def listed(cost):
     """Return the cost with plain lists and numbers, so that the twin sums in plain Python."""
-    return cost._replace(token_s=list(map(float, cost.token_s)), row_s=list(map(float, cost.row_s)))
+    tables = {"token_s": list(map(float, cost.token_s)), "row_s": list(map(float, cost.row_s))}
+    return cost._replace(**tables, paces=cost.paces.tolist())
+
+
+def on_the_clock(requests, clock_tokens):
+    """Return requests of whose answers the token clock counts what is given, if anything is."""
+    if clock_tokens is None:
+        return requests
+    return dataclasses.replace(requests, clock_tokens=np.asarray(clock_tokens, float))
 
 
 def run_pools(prefill_cost, cost, transfer, requests, **rules):
@@ -59,18 +69,25 @@ def run_pools(prefill_cost, cost, transfer, requests, **rules):
     rules = {**RULES, "prefill_workers": 1, "prefill_kv_blocks": 1_000_000, **rules}
     own = {key: rules.pop(key) for key in tuple(rules) if key.startswith("prefill_")}
     own.setdefault("prefill_max_running", rules["max_running"])
+    sent = on_the_clock(requests_of(*requests), rules.pop("clock_tokens", None))
     decode = RunRules(itl_max=True, whole=True, replicas=rules.pop("decode_workers", 1), **rules)
     split = SplitRules(decode=decode, **own)
-    return run_split_engine(prefill_cost, cost, transfer, requests_of(*requests), split)
+    return run_split_engine(prefill_cost, cost, transfer, sent, split)
 
 
-def run_kernel(cost, arrival_s, prompt_tokens, output_tokens, **rules):
+def run_kernel(cost, arrival_s, prompt_tokens, output_tokens, clock_tokens=None, **rules):
     """Return the kernel's result; rules that are not named are those of `RULES`."""
     if importlib.util.find_spec("sim_core.engine.run") is None:
         pytest.skip("the kernel does not exist yet")
-    from sim_core.engine.one_pool import run_engine
-    from sim_core.engine.rules import RunRules
     from sim_core.traffic.requests import requests_of
 
-    requests = requests_of(arrival_s, prompt_tokens, output_tokens)
-    return run_engine(cost, requests, RunRules(itl_max=True, log=True, **{**RULES, **rules}))
+    sent = on_the_clock(requests_of(arrival_s, prompt_tokens, output_tokens), clock_tokens)
+    return run_sent(cost, sent, **rules)
+
+
+def run_sent(cost, sent, **rules):
+    """Return the kernel's result on requests; rules that are not named are those of `RULES`."""
+    from sim_core.engine.one_pool import run_engine
+    from sim_core.engine.rules import RunRules
+
+    return run_engine(cost, sent, RunRules(itl_max=True, log=True, **{**RULES, **rules}))

@@ -18,7 +18,7 @@ from sim_core.scenario.link.load import load_scenario
 from sim_core.scenario.profiles import EngineProfile
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.requests import Requests
-from sim_core.traffic.windows import WHOLE, Window
+from sim_core.traffic.trace_files.windows import WHOLE, Window
 
 LOAD = "load_frac"  # the one thing that can be varied and is no scenario key
 MAX_POINTS = 2_000
@@ -77,7 +77,7 @@ class TraceFile(NamedTuple):
 
     def read(self) -> Requests | None:
         """Return its requests, None without a path."""
-        from sim_core.traffic.traces import read_trace
+        from sim_core.traffic.trace_files.read import read_trace
 
         if self.path:
             return read_trace(self.path, window=self.window)
@@ -113,7 +113,7 @@ class Inputs:
             self._take_trace(found, changes)
 
     def _take_trace(self, trace: Requests, changes: Mapping[str, Any]) -> None:
-        from sim_core.traffic.traces import with_trace
+        from sim_core.traffic.trace_files.read import with_trace
 
         self.trace = trace
         self.scenario = with_trace(self.scenario, trace, given=changes)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from sim_core import catalogue
+from sim_core.catalogue.acceptance import MOST_MEASURED, acceptance_rows, acceptance_sources
 from sim_core.catalogue.models import own_text
 from sim_core.catalogue.models.sizes import known_as, sizes
 from sim_core.command.group import cli
@@ -19,7 +20,7 @@ from sim_core.scenario.link.write import to_query
 from sim_core.scenario.ready import ready_scenarios
 from sim_core.scenario.scenario import Scenario
 
-LISTED = ("models", "accelerators", "engines", "workloads", "scenarios", "lessons")
+LISTED = ("models", "accelerators", "engines", "acceptance", "workloads", "scenarios", "lessons")
 LONG_COLUMNS = ("source", "notes", "story", "expected", "query")  # in JSON, too long for a table
 
 
@@ -51,8 +52,18 @@ def _engines() -> list[dict[str, Any]]:
     return [dataclasses.asdict(item) for item in catalogue.engines().values()]
 
 
+def _acceptance() -> list[dict[str, Any]]:
+    numbers = [f"k{count}" for count in range(1, MOST_MEASURED + 1)]
+    return [
+        dict(row)
+        | {name: float(row[name]) if row[name] else None for name in numbers}
+        | {"source": "{title}, {url}. {note}".format_map(acceptance_sources()[row["source"]])}
+        for row in acceptance_rows()
+    ]
+
+
 def _workloads() -> list[dict[str, Any]]:
-    from sim_core.traffic.draws import length_classes
+    from sim_core.traffic.lengths import length_classes
 
     rows = []
     for name, item in catalogue.workloads().items():
@@ -92,6 +103,7 @@ LISTS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "models": _models,
     "accelerators": _accelerators,
     "engines": _engines,
+    "acceptance": _acceptance,
     "workloads": _workloads,
     "scenarios": _scenarios,
     "lessons": _lessons,

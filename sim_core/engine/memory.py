@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from sim_core.engine.kernels.gaps import GAP_BINS
-from sim_core.engine.kernels.records import EVENT, LOG, NOBODY, REQUEST, Arrays, Rules
-from sim_core.engine.results import EngineResult, Usage
+from sim_core.engine.kernels.memory.by_block import BLOCK, CHAIN
+from sim_core.engine.kernels.memory.pieces import PIECE
+from sim_core.engine.kernels.records import (
+    BY_BLOCK,
+    BY_SESSION,
+    EVENT,
+    LOG,
+    NO_CACHE,
+    NOBODY,
+    REQUEST,
+    TURN,
+    Arrays,
+    Rules,
+)
+from sim_core.engine.results import COLUMNS, EngineResult, Usage
 from sim_core.engine.work import Turns, check_turns, turns
-from sim_core.price.step_cost import StepCost
-from sim_core.traffic.requests import Requests
+from sim_core.price.step_cost import TOKEN, TOKEN_BITS, StepCost
+from sim_core.traffic.requests import Requests, turns_before
+from sim_core.traffic.texts import texts_of
 
 
 def arrays_for(
@@ -22,8 +38,7 @@ def arrays_for(
     """Return the working memory of one engine, or of several along a first axis."""
     may_take = turns(rules.keep_log)
     count = len(requests)
-    longest = int(requests.output_tokens.max(initial=1))
-    ring = max(64, 1 << (longest + 1).bit_length())
+    ring = max(64, 1 << (_longest_ticks(step, requests) + 1).bit_length())
     gaps = ring if rules.track_itl_max else 1
     return Arrays(
         requests=np.empty(count, REQUEST),
@@ -39,9 +54,64 @@ def arrays_for(
         steps_by_rows=np.zeros(step.row_s.size, np.int64),
         log=np.zeros((*replicas, log_sizes[0]), LOG),
         events=np.zeros((*replicas, log_sizes[1]), EVENT),
+        **_texts(rules, requests, replicas),
         turns=may_take.left,
         stop=may_take.stop,
     )
+
+
+def columns_of(requests: Requests) -> tuple[np.ndarray, ...]:
+    """Return arrivals, prompts and what the token clock counts of each answer, in the kernels' types."""
+    arrival_s, prompts, outputs = requests.columns()
+    if requests.clock_tokens is None:
+        return arrival_s, prompts, (outputs - 1) << TOKEN_BITS
+    return arrival_s, prompts, np.rint(requests.clock_tokens * TOKEN).astype(np.int64)
+
+
+def _longest_ticks(step: StepCost, requests: Requests) -> int:
+    """Return the most ticks between now and a coming event: of an answer, and of a step beyond its end."""
+    if requests.clock_tokens is None:
+        return int(requests.output_tokens.max(initial=1))
+    a_step = int(step.paces["advance"].max()) / TOKEN
+    return math.ceil(requests.clock_tokens.max(initial=0.0)) + math.ceil(a_step) + 1
+
+
+def _texts(rules: Rules, requests: Requests, replicas: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Return the arrays of what requests have in common; empty ones where nobody asks."""
+    by_session, by_block = rules.caching == BY_SESSION, rules.caching == BY_BLOCK
+    count = len(requests) if rules.caching != NO_CACHE else 0
+    pieces = np.zeros(count + max(replicas, default=1), PIECE)
+    pieces["engine"] = NOBODY
+    chains, ids, blocks = np.zeros(0, CHAIN), np.zeros(0, np.int64), 0
+    if by_block:
+        texts = texts_of(requests, rules.block_tokens)
+        chains = np.zeros(count, CHAIN)
+        chains["first"], chains["blocks"], ids = texts.offsets[:-1], texts.blocks, texts.numbers
+        blocks = int(ids.max(initial=-1) + 1) * (rules.text_tokens // rules.block_tokens + 1)
+    return {
+        "sessions": session_turns(requests) if rules.sequels or by_session else np.zeros(0, TURN),
+        "coming": np.zeros(len(requests) + 1 if rules.sequels else 1, np.int64),
+        "pieces": pieces,
+        "chains": chains,
+        "chain_ids": ids,
+        "blocks": np.zeros((*replicas, blocks), BLOCK),
+    }
+
+
+def session_turns(requests: Requests) -> np.ndarray:
+    """Return the place of each request in its session, in the kernels' types."""
+    turns = np.zeros(len(requests), TURN)
+    turns["before"] = turns["next"] = NOBODY
+    turns["follows_s"] = np.nan
+    if requests.session is None or requests.known_tokens is None or requests.follows_s is None:
+        return turns
+    before = turns_before(requests.session)
+    later = np.flatnonzero((before >= 0) & np.isfinite(requests.follows_s))
+    turns["before"] = before
+    turns["next"][before[later]] = later
+    turns["known"] = np.minimum(requests.known_tokens, requests.prompt_tokens - 1)
+    turns["follows_s"][later] = requests.follows_s[later]
+    return turns
 
 
 def check_ended(arrays: Arrays) -> None:
@@ -53,10 +123,12 @@ def result_of(states: np.ndarray, arrays: Arrays, rules: Rules) -> EngineResult:
     """Return the result of one engine, or of replicas, from its working memory."""
     tables = {name: getattr(arrays, name) for name in ("steps_by_tokens", "steps_by_rows")}
     totals = {name: sum(states[name].tolist()) for name in Usage.__slots__ if name not in tables}
-    columns = ("arrival_s", "first_token_s", "finished_s", "itl_max_s", "preemptions")
     log, events = logs_of(states, arrays)
+    found = arrays.pieces[: len(arrays.requests) if rules.caching != NO_CACHE else 0]
     return EngineResult(
-        **{name: np.ascontiguousarray(arrays.requests[name]) for name in columns},
+        **{name: np.ascontiguousarray(arrays.requests[name]) for name in COLUMNS[:5]},
+        reused_tokens=found["reused"] * rules.block_tokens,
+        loaded_tokens=found["loaded"] * rules.block_tokens,
         gap_counts=arrays.gap_counts,
         usage=Usage(**tables, **totals),
         kv_blocks_peak=rules.kv_blocks - int(states["free_blocks_low"].min()),
@@ -97,8 +169,8 @@ def merged(parts: list[EngineResult], count: int, replicas: int) -> EngineResult
     Time also passes for replicas that got no request.
     """
     columns = {}
-    for name in ("arrival_s", "first_token_s", "finished_s", "itl_max_s", "preemptions"):
-        column = np.empty(count, getattr(parts[0], name).dtype)
+    for name in COLUMNS:
+        column = np.empty(count if len(getattr(parts[0], name)) else 0, getattr(parts[0], name).dtype)
         for replica, part in enumerate(parts):
             column[replica :: len(parts)] = getattr(part, name)
         columns[name] = column

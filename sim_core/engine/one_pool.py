@@ -9,7 +9,7 @@ import numpy as np
 from sim_core.engine.kernels.one_pool import run_balanced, run_continuous
 from sim_core.engine.kernels.records import NOBODY, STATE
 from sim_core.engine.kernels.static import run_static
-from sim_core.engine.memory import arrays_for, check_ended, log_sizes, merged, result_of
+from sim_core.engine.memory import arrays_for, check_ended, columns_of, log_sizes, merged, result_of
 from sim_core.engine.results import EngineResult
 from sim_core.engine.rules import RunRules
 from sim_core.engine.work import shared
@@ -36,11 +36,11 @@ def run_engine(step: StepCost, requests: Requests, rules: RunRules) -> EngineRes
 def _run_one(step: StepCost, requests: Requests, rules: RunRules) -> EngineResult:
     """Run one engine; a run to be logged is run twice, first to count its rows."""
     kernel = run_static if rules.policy == "static" else run_continuous
-    own, sizes = rules.kernel(len(requests)), (0, 0)
+    own, sizes = rules.kernel_for(requests), (0, 0)
     for _ in range(1 + rules.log):
         states = np.zeros(1, STATE)
         arrays = arrays_for(own, step, requests, sizes)
-        kernel(states, arrays, step, own, *requests.columns(), rules.concurrency)
+        kernel(states, arrays, step, own, *columns_of(requests), rules.concurrency)
         check_ended(arrays)
         sizes = log_sizes(states)
     return result_of(states, arrays, own)
@@ -48,12 +48,12 @@ def _run_one(step: StepCost, requests: Requests, rules: RunRules) -> EngineResul
 
 def _run_balanced(step: StepCost, requests: Requests, rules: RunRules) -> EngineResult:
     """Run replicas behind a least-loaded router; the drain after the last arrival is not measured."""
-    own, sizes = rules.kernel(len(requests)), (0, 0)
+    own, sizes = rules.kernel_for(requests), (0, 0)
     drain = own if rules.whole else own._replace(measure_until=NOBODY)
     for _ in range(1 + rules.log):
         states = np.zeros(rules.replicas, STATE)
         stacked = arrays_for(own, step, requests, sizes, (rules.replicas,))
-        run_balanced(states, stacked, step, own, drain, *requests.columns())
+        run_balanced(states, stacked, step, own, drain, *columns_of(requests))
         check_ended(stacked)
         sizes = log_sizes(states)
     return result_of(states, stacked, own)

@@ -25,8 +25,14 @@ class Usage:
     ----------
     steps_by_tokens, steps_by_rows : ndarray of int
         Steps by their new tokens (the last entry counts all longer ones) and by the rows they sample.
-    extra_tokens, context_tokens, window_tokens, prefill_requests, swapped_tokens : int
+    extra_tokens, prefill_requests, swapped_tokens : int
+    context_tokens, window_tokens : float
         Sums over the steps of the counts that `StepCost` prices.
+    sent_tokens, reused_tokens, loaded_tokens : int
+        With a prefix cache: tokens of the prompts that joined for the first time, and those of them that were
+        found in device memory and in host memory; the rest is computed.
+    evicted_blocks : int
+        Cached KV blocks that were taken for other content, over the whole run.
     prefill_pairs, window_pairs : float
         Query-key pairs of prompt chunks, all and within the sliding window.
     busy_s, elapsed_s, running_s, kv_used_s, kv_blocked_s, batch_blocked_s : float
@@ -38,12 +44,16 @@ class Usage:
     steps_by_rows: np.ndarray
     steps: int
     extra_tokens: int
-    context_tokens: int
-    window_tokens: int
+    context_tokens: float
+    window_tokens: float
     prefill_pairs: float
     window_pairs: float
     prefill_requests: int
     swapped_tokens: int
+    sent_tokens: int
+    reused_tokens: int
+    loaded_tokens: int
+    evicted_blocks: int
     busy_s: float
     elapsed_s: float
     running_s: float
@@ -58,6 +68,8 @@ class EngineResult:
 
     `kv_blocks_peak` is the most KV blocks in use on any replica; `log` holds one row per run of equal steps,
     `events` what happened to which request in which row: chunks, preemptions, returns from the host.
+    `reused_tokens` and `loaded_tokens` are those that prompts found in the prefix cache when they first
+    joined, in device and in host memory; empty without a cache.
     """
 
     arrival_s: np.ndarray
@@ -70,6 +82,19 @@ class EngineResult:
     kv_blocks_peak: int
     log: np.ndarray
     events: np.ndarray
+    reused_tokens: np.ndarray
+    loaded_tokens: np.ndarray
+
+
+COLUMNS = (  # of a result, one entry a request
+    "arrival_s",
+    "first_token_s",
+    "finished_s",
+    "itl_max_s",
+    "preemptions",
+    "reused_tokens",
+    "loaded_tokens",
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,9 +8,13 @@ from typing import Any
 import numpy as np
 
 from sim_core.engine.kernels.records import (
+    BY_BLOCK,
+    BY_SESSION,
     CHUNKED,
     FIRST_CHUNK,
+    FIXED_SHARE,
     FULL_PROMPT,
+    NO_CACHE,
     NOBODY,
     PREFILL_FIRST,
     RESERVE_OUTPUT,
@@ -18,9 +22,12 @@ from sim_core.engine.kernels.records import (
     STATIC,
     Rules,
 )
+from sim_core.price.memory import host_blocks
 from sim_core.price.priced import Priced
+from sim_core.price.speculation import speculation_of
 from sim_core.scenario.scenario import Scenario, admission_of
 from sim_core.traffic.requests import Requests
+from sim_core.traffic.texts import has_sequels, is_interleaved
 
 POLICIES = {"chunked": CHUNKED, "prefill_first": PREFILL_FIRST, "static": STATIC}
 ADMISSIONS = {
@@ -53,6 +60,8 @@ class RunRules:
         Most tokens of one prompt in a step of `chunked`, 0 for no limit.
     max_running, token_budget, kv_blocks, kv_block_tokens : int
         Limits of one engine.
+    draft_slots : int
+        Tokens of the KV cache that a running request holds beyond its own, for drafts.
     concurrency : int
         Clients of a closed loop, or 0 for an open one.
     turnaround_s, batch_wait_s : float
@@ -65,6 +74,12 @@ class RunRules:
         Engines, or the workers of a decode pool.
     itl_max, log : bool
         Keep the longest gap of each request; keep the step log.
+    hit_frac : float
+        Share of every prompt that need not be computed, where no cache is simulated.
+    caching : bool
+        Keep the blocks of requests that leave, and reuse them; static batches never do.
+    host_blocks : int
+        KV blocks that host memory keeps of those that leave the device.
     """
 
     policy: str = "chunked"
@@ -74,6 +89,7 @@ class RunRules:
     token_budget: int
     kv_blocks: int
     kv_block_tokens: int
+    draft_slots: int = 0
     long_prefill_token_threshold: int = 0
     preemption: str = "recompute"
     concurrency: int = 0
@@ -85,6 +101,9 @@ class RunRules:
     router: str = "round_robin"
     itl_max: bool = False
     log: bool = False
+    hit_frac: float = 0.0
+    caching: bool = False
+    host_blocks: int = 0
 
     @property
     def balanced(self) -> bool:
@@ -102,6 +121,7 @@ class RunRules:
             long_prompt_tokens=int(self.long_prefill_token_threshold),
             kv_blocks=int(self.kv_blocks),
             block_tokens=int(self.kv_block_tokens),
+            draft_slots=int(self.draft_slots),
             swap=self.preemption == "swap",
             turnaround_s=float(self.turnaround_s),
             batch_wait_s=float(self.batch_wait_s),
@@ -110,7 +130,28 @@ class RunRules:
             track_itl_max=bool(self.itl_max),
             keep_log=bool(self.log),
             pooled=False,
+            sequels=False,
+            caching=FIXED_SHARE if self.hit_frac > 0 else NO_CACHE,
+            hit_frac=float(self.hit_frac),
+            system_blocks=0,
+            text_tokens=1,
+            host_blocks=int(self.host_blocks),
         )
+
+    def kernel_for(self, sent: Requests) -> Rules:
+        """Return the rules of an engine that serves some requests, and how it caches what they share.
+
+        Turns that wait for the one before are told apart by session. Those that may run at the same time,
+        and prompts that may pass one which is still on the system prompt, are compared block by block.
+        """
+        own = self.kernel(len(sent))._replace(sequels=has_sequels(sent))
+        if not self.caching or self.policy == "static":
+            return own
+        if sent.blocks is not None:
+            return own._replace(caching=BY_BLOCK, text_tokens=sent.blocks.tokens)
+        if is_interleaved(sent) or (sent.system_tokens > 0 and self.long_prefill_token_threshold > 0):
+            return own._replace(caching=BY_BLOCK, text_tokens=own.block_tokens)
+        return own._replace(caching=BY_SESSION, system_blocks=sent.system_tokens // own.block_tokens)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +167,7 @@ class SplitRules:
 def worker_rules(rules: RunRules) -> Rules:
     """Return the rules of a pool's workers, in the kernels' types; all that they do counts."""
     everything = {"measure_from": NOBODY, "measure_until": np.iinfo(np.int64).max}
-    return rules.kernel(0)._replace(pooled=True, **everything)
+    return rules.kernel(0)._replace(pooled=True, caching=NO_CACHE, **everything)
 
 
 def stated(scenario: Scenario) -> dict[str, Any]:
@@ -146,6 +187,7 @@ def rules_of(priced: Priced, sent: Requests, itl_max: bool = False, log: bool = 
         **stated(scenario),
         kv_blocks=price.kv_blocks,
         kv_block_tokens=price.kv_block_tokens,
+        draft_slots=draft_slots(scenario),
         concurrency=scenario.concurrency if closed else 0,
         turnaround_s=price.request_before_s + price.request_after_s,
         batch_wait_s=scenario.batch_wait_ms / 1e3,
@@ -155,7 +197,16 @@ def rules_of(priced: Priced, sent: Requests, itl_max: bool = False, log: bool = 
         router=scenario.router,
         itl_max=itl_max,
         log=log,
+        hit_frac=scenario.prefix_hit_frac,
+        caching=scenario.prefix_caching == "on",
+        host_blocks=host_blocks(scenario, price.kv_block_tokens),
     )
+
+
+def draft_slots(scenario: Scenario) -> int:
+    """Return the KV slots that a decode of a scenario holds beyond its tokens, for drafts."""
+    speculation = speculation_of(scenario)
+    return speculation.slots if speculation else 0
 
 
 def split_rules_of(priced: Priced, sent: Requests, itl_max: bool = False) -> SplitRules:

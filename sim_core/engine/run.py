@@ -19,10 +19,14 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.price.memory import nothing_fits
 from sim_core.price.price import Price
 from sim_core.price.priced import Priced, priced
+from sim_core.price.speculation import speculation_of
+from sim_core.price.step_cost import TOKEN
 from sim_core.scenario.profiles import EngineProfile
 from sim_core.scenario.scenario import Scenario, steps_to_first_seen
+from sim_core.traffic.acceptance import steps_drawn
 from sim_core.traffic.draws import requests_sent
 from sim_core.traffic.requests import Requests
+from sim_core.traffic.texts import has_sequels
 
 SAMPLE = 5_000  # of the requests of a scenario, where a share of them is asked for
 
@@ -91,14 +95,16 @@ def run_priced(known: Priced, sent: Requests, itl_max: bool = False, log: bool =
     Raises
     ------
     ScenarioError
-        If no request fits context window and KV cache.
+        If no request fits context window and KV cache, or turns of sessions wait for one another where the
+        engine cannot let them.
     """
+    check_prefixes(known.scenario, sent)
     rejected = cannot_fit(known, sent)
     kept = sent.take(~rejected) if rejected.any() else sent
     if not len(kept):
         raise ScenarioError(_nothing_fits(known, sent))
     before_s, after_s = known.price.request_before_s, known.price.request_after_s
-    arriving = kept.arriving_at(kept.arrival_s + before_s)
+    arriving = on_the_clock(known, kept).arriving_at(kept.arrival_s + before_s)
     run_on = _on_two_pools if known.pools else _on_one_pool
     engine, split, counts = run_on(known, kept, arriving, itl_max, log)
     columns = {
@@ -113,6 +119,38 @@ def run_priced(known: Priced, sent: Requests, itl_max: bool = False, log: bool =
         columns["arrival_s"] = _rejected_arrivals(known.scenario, columns["arrival_s"], sent.arrival_s)
     sent = sent.arriving_at(columns.pop("arrival_s"))
     return Run(known, sent, rejected=rejected, engine=engine, split=split, whole=counts, **columns)
+
+
+def on_the_clock(known: Priced, sent: Requests) -> Requests:
+    """Return requests with what the token clock counts of their answers, where drafts are verified.
+
+    How many steps each takes is drawn; the clock goes on by the mean number of tokens in each. Near the end
+    of the KV cache a long draw is cut: no answer grows longer than it is.
+    """
+    speculation = speculation_of(known.scenario)
+    if speculation is None:
+        return sent
+    length = round(speculation.most.length * TOKEN) / TOKEN
+    steps = steps_drawn(sent.output_tokens - 1, length, known.scenario.seed)
+    room = known.price.request_limit_tokens - sent.prompt_tokens
+    return replace(sent, clock_tokens=np.minimum(steps * length, room))
+
+
+def check_prefixes(scenario: Scenario, sent: Requests) -> None:
+    """Raise a `ScenarioError` where a policy has no way to serve what prompts have in common."""
+    if scenario.policy not in ("static", "disaggregated"):
+        return
+    word = "static batches" if scenario.policy == "static" else "two pools"
+    if has_sequels(sent):
+        raise ScenarioError(
+            f"policy is {scenario.policy}, but some requests follow the answers of others: {word} are "
+            "simulated without such turns. Choose policy=chunked or prefill_first, or turns=1."
+        )
+    if scenario.prefix_caching == "on" and scenario.split:
+        raise ScenarioError(
+            f"policy is disaggregated and prefix_caching is on: the cache of {word} is not simulated. Choose "
+            "policy=chunked, or state with prefix_hit_frac what share of prompts is cached."
+        )
 
 
 def first_seen_s(scenario: Scenario, sent: Requests, engine: EngineResult) -> np.ndarray:

@@ -258,6 +258,11 @@ def scheduling(scenario: Scenario) -> list[Outside]:
         found.append(Outside("policy", "static batching (policy); measured engines batch continuously"))
     if scenario.split:
         found.append(Outside("policy", f"two pools (policy); {pools_words()}"))
+    if scenario.spec_tokens or scenario.spec_by_batch:
+        words = "speculative decoding (spec_tokens); the points that fits rest on run without"
+        found.append(Outside("speculation", words))
+    if scenario.prefix_caching == "on" or scenario.prefix_hit_frac > 0:
+        found.append(Outside("caching", "prompts share what was said before (caching); measured ones do not"))
     if scenario.calibration == "datasheet":
         found.append(
             Outside("calibration", "the datasheet calibration is a physical bound, not a prediction")

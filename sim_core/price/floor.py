@@ -16,13 +16,16 @@ def floor_step_s(
     """Return the time no engine can beat for one step [s]: the larger of bytes / bandwidth and FLOP / peak.
 
     Counted straight from the model's dimensions, all devices as one, and independent of the tables above.
-    Weights and KV cache are read once, nothing else moves; the embedding table is not read.
+    Weights and KV cache are read once, nothing else moves; the embedding table is not read. Drafts are
+    verified, and cost nothing to make.
     """
     model, accelerator = model_of(scenario), accelerator_of(scenario)
     dense, expert, head = precisions(model, scenario.weight_dtype)
     count = parameters(model)
-    tokens = decode_batch + prefill_tokens
-    rows = decode_batch + (1 if prefill_tokens else 0)
+    drafts = max((k for first, k in scenario.drafts_by_batch if first <= decode_batch), default=0)
+    verified = decode_batch * (1 + drafts)
+    tokens = verified + prefill_tokens
+    rows = verified + (1 if prefill_tokens else 0)
     always = count.shared + count.replicated + count.key_value
     used = model.experts_per_token / model.experts if count.expert else 0.0
     seen = _attention(scenario, decode_batch, context, (prefill_start, prefill_start + prefill_tokens))

@@ -11,8 +11,11 @@ from sim_core.catalogue.models import Model
 from sim_core.fields.errors import ScenarioError
 from sim_core.fields.texts import counted
 from sim_core.price.work import (
+    Drafter,
     Layout,
     check_layout,
+    draft_token_bytes,
+    draft_weight_bytes,
     group_sizes,
     kv_token_bytes,
     layout_of,
@@ -38,11 +41,14 @@ class Engine(NamedTuple):
     max_batch: int
     replicas: int
     prefill_switch_ms: float | None
+    drafter: Drafter | None = None  # whose weights and KV cache lie beside the model's
 
 
 def engine_of(scenario: Scenario) -> Engine:
     """Return the part of a scenario that sets memory and table sizes."""
-    return Engine(*(getattr(scenario, name) for name in Engine._fields))
+    drafter = Drafter(scenario.draft, scenario.draft_params_b) if scenario.spec_tokens else None
+    stated = {name: getattr(scenario, name) for name in Engine._fields if name != "drafter"}
+    return Engine(**stated, drafter=drafter)
 
 
 # What one device keeps beside weights, activations and KV cache: the driver's context and, in a group, the
@@ -80,22 +86,32 @@ def _memory(model: Model, accelerator: Accelerator, layout: Layout, engine: Engi
     SGLang's `HybridReqToTokenPool`); vLLM takes it from the KV blocks as sequences arrive.
     """
     usable = accelerator.hbm_bytes * engine.kv_memory_frac
-    weights = weight_bytes(model, layout)[1]
+    weights = engine_weight_bytes(model, layout, engine)[1]
     activations = _activation_bytes(model, accelerator, layout, engine)
     context = _context_bytes(accelerator, layout)
     state = state_bytes(model, layout) * engine.max_batch
     rest = usable - weights - activations - context - state
-    token_bytes, window_bytes = kv_token_bytes(model.attention, layout), 0.0
+    drafted = draft_token_bytes(model, layout, engine.drafter) if engine.drafter else 0.0
+    token_bytes, window_bytes = kv_token_bytes(model.attention, layout) + drafted, 0.0
     windows = [group for group in model.attention if group.forgets and group.layers]
     whole_bytes = kv_token_bytes([group for group in model.attention if group not in windows], layout)
     if windows and whole_bytes:
         set_aside = engine.max_batch * sum(
             kv_token_bytes([group], layout) * group.window_tokens for group in windows
         )
-        if (rest - set_aside) / whole_bytes > rest / token_bytes:
-            token_bytes, window_bytes = whole_bytes, set_aside
+        if (rest - set_aside) / (whole_bytes + drafted) > rest / token_bytes:
+            token_bytes, window_bytes = whole_bytes + drafted, set_aside
     tokens = math.floor(max(rest - window_bytes, 0.0) / token_bytes)
     return Memory(usable, weights, activations, context, state, token_bytes, window_bytes, tokens)
+
+
+def engine_weight_bytes(model: Model, layout: Layout, engine: Engine) -> tuple[float, float]:
+    """Return the bytes of all weights of an engine, those that draft too, and of those one device holds."""
+    total, device = weight_bytes(model, layout)
+    if engine.drafter is None:
+        return total, device
+    drafting, on_device = draft_weight_bytes(model, layout, engine.drafter)
+    return total + drafting, device + on_device
 
 
 def _context_bytes(accelerator: Accelerator, layout: Layout) -> float:
@@ -125,7 +141,7 @@ def kv_blocks(model: Model, accelerator: Accelerator, layout: Layout, engine: En
     blocks = found.kv_tokens // engine.kv_block_tokens
     if blocks >= 1:
         return blocks
-    total = weight_bytes(model, layout)[0]
+    total = engine_weight_bytes(model, layout, engine)[0]
     tp = layout.tensor_parallel
     devices = f"{tp} x {accelerator.name} {'has' if tp == 1 else 'have'}"
     usable, fitted = tp * found.usable_bytes / 1e9, tp * accelerator.hbm_gb
@@ -208,6 +224,13 @@ def nothing_fits(model: Model, limit_tokens: int, shortest: int, of: str = "prom
     return (
         f"no request fits: the shortest has {counted(shortest, 'token')} ({of}), more than {limit}. {way_out}"
     )
+
+
+def host_blocks(scenario: Scenario, block_tokens: int) -> int:
+    """Return the KV blocks that a replica's host memory keeps of those that leave the device."""
+    if scenario.host_cache_gb == 0:
+        return 0
+    return int(scenario.host_cache_gb * 1e9 // (memory(scenario)["kv_bytes_per_token"] * block_tokens))
 
 
 def memory(scenario: Scenario) -> dict[str, float]:

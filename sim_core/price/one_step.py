@@ -7,6 +7,7 @@ import numpy as np
 from sim_core.catalogue.kernels import Amount
 from sim_core.price.parts import Rates
 from sim_core.price.price import Price
+from sim_core.price.step_cost import pace_at
 
 
 def step_parts(
@@ -17,7 +18,7 @@ def step_parts(
     Parameters
     ----------
     decode_batch : int
-        Sequences that decode.
+        Sequences that decode, with the drafts that so many have.
     context : float
         Tokens each of them has in its KV cache before the step.
     prefill_tokens, prefill_start : int
@@ -25,12 +26,14 @@ def step_parts(
     """
     ledger, window = price.ledger, price.step.window_tokens
     prompts = 1 if prefill_tokens else 0
-    tokens, rows = decode_batch + prefill_tokens, decode_batch + prompts
+    pace = pace_at(price.step, decode_batch)
+    tokens = decode_batch * (1 + int(pace["drafts"])) + prefill_tokens
+    rows, scale = decode_batch + prompts, float(pace["context_scale"])
     last = ledger.token_s.shape[1] - 1
     counts = Rates(
         extra_tokens=max(tokens - last, 0),
-        context_tokens=decode_batch * context,
-        window_tokens=decode_batch * min(context, window),
+        context_tokens=decode_batch * context * scale,
+        window_tokens=decode_batch * min(context, window) * scale,
         prefill_pairs=prefill_tokens * (prefill_start + prefill_tokens / 2),
         window_pairs=window_pairs(prefill_start, prefill_start + prefill_tokens, window),
         prefill_requests=prompts,

@@ -113,9 +113,13 @@ def expert_load(work: Work, imbalance_frac: float, tokens: np.ndarray) -> tuple[
     return load, -np.expm1(load * work.expert_miss_log)
 
 
-def row_parts(terms: Terms, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the time by part [s] of what depends on the sampled rows of a step; `rows` must be positive."""
+def row_parts(terms: Terms, rows: np.ndarray, drafts: Amount = 0) -> dict[str, np.ndarray]:
+    """Return the time by part [s] of what depends on the sequences that a step samples; at least one.
+
+    Those with drafts sample a row for each, and one more; the host is kept by a sequence once.
+    """
     work, kernels, constants, smooth = terms
+    sequences, rows = rows, rows * (1 + drafts)
     compute, read = slower(
         work.head_compute_s * (rows + kernels.bf16.fill_tokens) / kernels.bf16.peak_frac,
         work.head_read_s / kernels.bf16.read_frac,
@@ -124,11 +128,11 @@ def row_parts(terms: Terms, rows: np.ndarray) -> dict[str, np.ndarray]:
     latency_s = kernels.all_reduce.latency_s + constants.collective_gap_s
     return {
         "weights": read,
-        "kv": work.state_read_s / kernels.row.read_frac * rows,
+        "kv": work.state_read_s / kernels.row.read_frac * sequences,
         "compute": compute,
         "communication": np.where(work.collectives > 0, latency_s, 0.0)
         + work.head_link_s * rows / kernels.all_reduce.link_frac,
-        "fixed": constants.sequence_s * rows,
+        "fixed": constants.sequence_s * sequences,
     }
 
 
@@ -151,9 +155,13 @@ class Rates(NamedTuple, Generic[Entry]):
     swapped_tokens: Entry
 
 
-def rate_parts(terms: Terms) -> Rates[dict[str, Amount]]:
-    """Return for each linear term its seconds per unit, split by part (a dictionary each)."""
+def rate_parts(terms: Terms, drafts: int = 0) -> Rates[dict[str, Amount]]:
+    """Return for each linear term its seconds per unit, split by part (a dictionary each).
+
+    Drafts are verified over a context that is read once.
+    """
     work, kernels, constants, smooth = terms
+    queries = 1 + drafts
     extra_compute = work.dense_compute_s / kernels.dense.peak_frac
     extra_compute = extra_compute + work.expert_compute_s / kernels.experts.peak_frac
     context, window = kernels.context, kernels.window
@@ -162,8 +170,8 @@ def rate_parts(terms: Terms) -> Rates[dict[str, Amount]]:
             "compute": extra_compute + _activation_s(terms),
             "communication": work.link_s / kernels.all_reduce.link_frac,
         },
-        context_tokens=_decode_parts(context, work.context_compute_s, work.context_read_s, smooth),
-        window_tokens=_decode_parts(window, work.window_compute_s, work.window_read_s, smooth),
+        context_tokens=_decode_parts(context, work.context_compute_s * queries, work.context_read_s, smooth),
+        window_tokens=_decode_parts(window, work.window_compute_s * queries, work.window_read_s, smooth),
         prefill_pairs={"compute": work.pair_compute_s / context.prefill_frac},
         window_pairs={"compute": work.window_pair_compute_s / window.prefill_frac},
         prefill_requests={"fixed": constants.prefill_request_s + work.layers * constants.prefill_layer_s},

@@ -66,7 +66,8 @@ class PoolPrices(NamedTuple):
 
 def prefill_of(scenario: Scenario) -> Scenario:
     """Return the prefill pool as one pool of its own: workers as replicas."""
-    return _pool(scenario, scenario.prefill_tensor_parallel, scenario.prefill_workers)
+    alone = scenario.replace(spec_tokens=0)  # prompts are not drafted for
+    return _pool(alone, scenario.prefill_tensor_parallel, scenario.prefill_workers)
 
 
 def decode_of(scenario: Scenario) -> Scenario:

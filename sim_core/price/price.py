@@ -53,6 +53,7 @@ DeepSeek-AI (2024), "DeepSeek-V2", section 2.1 (multi-head latent attention and 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -66,10 +67,22 @@ from sim_core.catalogue.models import Model
 from sim_core.price.kernels import kernels_of
 from sim_core.price.memory import Engine, engine_of, kv_blocks
 from sim_core.price.parts import PARTS, Rates, Terms, rate_parts, row_parts, terms, token_parts, with_switch
-from sim_core.price.step_cost import StepCost
-from sim_core.price.work import Layout, Work, layout_of, work
+from sim_core.price.speculation import (
+    PLAIN,
+    Speculation,
+    added,
+    draft_rate_parts,
+    draft_row_parts,
+    draft_terms,
+    draft_token_parts,
+    paces_of,
+    speculation_of,
+)
+from sim_core.price.step_cost import PLAIN_PACE, StepCost
+from sim_core.price.work import Drafter, Layout, Work, layout_of, work
 from sim_core.scenario.profiles import EngineProfile, parse_profile
 from sim_core.scenario.scenario import Scenario, accelerator_of, calibration_of, model_of
+from sim_core.scenario.speculation_keys import MOST_DRAFTS
 
 MEASURED = ("measured",)
 NEEDS = ("compute", "memory")
@@ -171,6 +184,7 @@ def price_of(scenario: Scenario, profile: EngineProfile | None = None, method: M
         layout_of(scenario),
         engine_of(scenario),
         method or method_of(scenario),
+        speculation_of(scenario),
     )
 
 
@@ -202,19 +216,32 @@ def _table_tokens(engine: Engine) -> int:
 
 
 @lru_cache(maxsize=256)
-def _price(model: Model, accelerator: Accelerator, layout: Layout, engine: Engine, method: Method) -> Price:
-    tables = _tables(model, accelerator, layout, _table_tokens(engine), method)
+def _price(
+    model: Model,
+    accelerator: Accelerator,
+    layout: Layout,
+    engine: Engine,
+    method: Method,
+    speculation: Speculation | None,
+) -> Price:
+    drafter = speculation.drafter if speculation else None
+    tables = _tables(model, accelerator, layout, _table_tokens(engine), method, drafter)
     rated = tables.terms._replace(constants=with_switch(method.constants, engine.prefill_switch_ms))
     blocks = kv_blocks(model, accelerator, layout, engine)
-    row_parts_s, row_needs_s = _row_tables(tables.terms, engine.max_batch)
-    rate_parts_s = by_heading(PARTS, rate_parts(rated))
+    row_parts_s, row_needs_s = _row_tables(tables, engine.max_batch, speculation)
+    rates = {
+        level.drafts: by_heading(PARTS, _rates(rated, tables.drafting, speculation, level.drafts))
+        for level in (speculation.levels if speculation else (PLAIN,))
+    }
+    rate_parts_s = next(iter(rates.values()))
+    paces = paces_of(speculation, engine.max_batch, _context_scales(rates))
     ledger = Ledger(PARTS, tables.token_parts_s, row_parts_s, rate_parts_s)
     needs = Ledger(NEEDS, tables.token_needs_s, row_needs_s, tables.rate_needs_s)
     return Price(
-        step=_ledger_cost(ledger, tables.token_s, model.reach_tokens),
+        step=_ledger_cost(ledger, tables.token_s, model.reach_tokens, paces),
         kv_blocks=blocks,
         kv_block_tokens=engine.kv_block_tokens,
-        request_limit_tokens=min(blocks * engine.kv_block_tokens, model.max_position),
+        request_limit_tokens=_limit_tokens(blocks * engine.kv_block_tokens, model, speculation),
         request_before_s=method.constants.request_before_s,
         request_after_s=method.constants.request_after_s,
         accelerators=layout.tensor_parallel * engine.replicas,
@@ -224,7 +251,18 @@ def _price(model: Model, accelerator: Accelerator, layout: Layout, engine: Engin
     )
 
 
-def step_cost(token_s: np.ndarray, row_s: np.ndarray, rates: Rates[float], window_tokens: int) -> StepCost:
+def _limit_tokens(kv_tokens: int, model: Model, speculation: Speculation | None) -> int:
+    """Return the longest prompt plus answer that fits a KV cache and the context window."""
+    return min(kv_tokens - (speculation.margin_tokens if speculation else 0), model.max_position)
+
+
+def step_cost(
+    token_s: np.ndarray,
+    row_s: np.ndarray,
+    rates: Rates[float],
+    window_tokens: int,
+    paces: np.ndarray = PLAIN_PACE,
+) -> StepCost:
     """Return the kernel's price list: tables over tokens and rows [s], and seconds per unit of each rate."""
     return StepCost(
         token_s=token_s,
@@ -237,13 +275,16 @@ def step_cost(token_s: np.ndarray, row_s: np.ndarray, rates: Rates[float], windo
         window_pair_s=rates.window_pairs,
         prefill_request_s=rates.prefill_requests,
         swap_token_s=rates.swapped_tokens,
+        paces=paces,
     )
 
 
-def _ledger_cost(ledger: Ledger, token_s: np.ndarray, window_tokens: int) -> StepCost:
+def _ledger_cost(
+    ledger: Ledger, token_s: np.ndarray, window_tokens: int, paces: np.ndarray = PLAIN_PACE
+) -> StepCost:
     """Return the price list whose figures are the sums of a ledger's headings."""
     rates = Rates(*(float(value) for value in ledger.rate_s.sum(axis=0)))
-    return step_cost(token_s, np.ascontiguousarray(ledger.row_s.sum(axis=0)), rates, window_tokens)
+    return step_cost(token_s, np.ascontiguousarray(ledger.row_s.sum(axis=0)), rates, window_tokens, paces)
 
 
 def slowed(found: Price, factor: float) -> Price:
@@ -251,14 +292,16 @@ def slowed(found: Price, factor: float) -> Price:
     own = found.ledger
     ledger = Ledger(own.headings, factor * own.token_s, factor * own.row_s, factor * own.rate_s)
     rates = Rates(*(float(value) for value in ledger.rate_s.sum(axis=0)))
-    step = step_cost(found.step.token_s * factor, found.step.row_s * factor, rates, found.step.window_tokens)
+    own_s = found.step.token_s * factor, found.step.row_s * factor
+    step = step_cost(*own_s, rates, found.step.window_tokens, found.step.paces)
     return dataclasses.replace(found, step=step, ledger=ledger)
 
 
 class _Tables(NamedTuple):
-    """The tables that do not depend on `max_batch` or on memory."""
+    """The tables that do not depend on `max_batch`, on memory or on how many drafts there are."""
 
     terms: Terms
+    drafting: Terms | None  # of a pass of the layer that drafts, if one does
     token_s: np.ndarray
     token_parts_s: np.ndarray
     token_needs_s: np.ndarray
@@ -266,18 +309,25 @@ class _Tables(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def _tables(model: Model, accelerator: Accelerator, layout: Layout, length: int, method: Method) -> _Tables:
+def _tables(
+    model: Model,
+    accelerator: Accelerator,
+    layout: Layout,
+    length: int,
+    method: Method,
+    drafter: Drafter | None,
+) -> _Tables:
     load = work(model, accelerator, layout)
     priced_from = terms(load, kernels_of(model, accelerator, layout), *method)
+    drafting = draft_terms(model, accelerator, layout, drafter, priced_from) if drafter else None
     tokens = np.arange(1, length + 1, dtype=float)
-    parts_s = np.zeros((len(PARTS), length + 1))
-    for part, seconds in token_parts(priced_from, tokens).items():
-        parts_s[PARTS.index(part), 1:] = seconds
+    parts_s = _in_parts(length, token_parts(priced_from, tokens), draft_token_parts(drafting, tokens))
     needs_s = np.zeros((len(NEEDS), length + 1))
     needs_s[0, 1:] = (load.dense_compute_s + load.expert_compute_s + load.state_compute_s) * tokens
     needs_s[1, 1:] = load.dense_read_s - load.expert_read_s * np.expm1(tokens * load.expert_miss_log)
     return _Tables(
         priced_from,
+        drafting,
         parts_s.sum(axis=0),
         parts_s,
         needs_s,
@@ -285,14 +335,28 @@ def _tables(model: Model, accelerator: Accelerator, layout: Layout, length: int,
     )
 
 
-def _row_tables(priced_from: Terms, max_batch: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return time by part, and needed time, over sampled rows 0..max_batch [s]."""
-    load, rows = priced_from.work, np.arange(1, max_batch + 1, dtype=float)
-    parts_s = np.zeros((len(PARTS), max_batch + 1))
-    for part, seconds in row_parts(priced_from, rows).items():
-        parts_s[PARTS.index(part), 1:] = seconds
+def _in_parts(last: int, *prices: Mapping[str, Amount]) -> np.ndarray:
+    """Return the sum of times by part as a table, nothing at 0. [s]"""
+    parts_s = np.zeros((len(PARTS), last + 1))
+    for price in prices:
+        for part, seconds in price.items():
+            parts_s[PARTS.index(part), 1:] += seconds
+    return parts_s
+
+
+def _row_tables(
+    tables: _Tables, max_batch: int, speculation: Speculation | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return time by part, and needed time, over sampled sequences 0..max_batch [s]."""
+    load, rows = tables.terms.work, np.arange(1, max_batch + 1, dtype=float)
+    drafts = speculation.drafts_at(rows) if speculation else np.zeros(1)
+    prices: list[Mapping[str, Amount]] = [row_parts(tables.terms, rows, drafts)]
+    if speculation:
+        draft = speculation.drafter.draft
+        prices.append(draft_row_parts(tables.drafting, tables.terms, draft, rows, drafts))
+    parts_s = _in_parts(max_batch, *prices)
     needs_s = np.zeros((len(NEEDS), max_batch + 1))
-    needs_s[0, 1:] = load.head_compute_s * rows
+    needs_s[0, 1:] = load.head_compute_s * rows * (1 + drafts)
     needs_s[1, 1:] = load.head_read_s + load.state_read_s * rows
     return parts_s, needs_s
 
@@ -308,6 +372,24 @@ def _rate_needs(load: Work) -> Rates[dict[str, Amount]]:
         prefill_requests={},
         swapped_tokens={},
     )
+
+
+def _rates(
+    priced_from: Terms, drafting: Terms | None, speculation: Speculation | None, drafts: int
+) -> Rates[dict[str, Amount]]:
+    """Return the seconds per unit of each linear term with so many drafts, split by part."""
+    own = rate_parts(priced_from, drafts)
+    if speculation is None:
+        return own
+    return added(own, draft_rate_parts(drafting, speculation.drafter.draft, drafts))
+
+
+def _context_scales(rates: dict[int, np.ndarray]) -> dict[int, float]:
+    """Return by drafts how many times as much a context costs to read as with the first of them."""
+    contexts = slice(Rates._fields.index("context_tokens"), Rates._fields.index("window_tokens") + 1)
+    costs = {drafts: float(parts_s[:, contexts].sum()) for drafts, parts_s in rates.items()}
+    first = next(iter(costs.values()))
+    return {drafts: cost / first if first else 1.0 for drafts, cost in costs.items()}
 
 
 def by_heading(headings: tuple[str, ...], rates: Rates[dict[str, Amount]]) -> np.ndarray:
@@ -331,14 +413,16 @@ def _measured_price(scenario: Scenario, profile: EngineProfile) -> Price:
     prompt_ms = profile.prefill_request_ms if switch_ms is None else switch_ms
     rates = Rates(slope_s, context_s, 0.0, pair_s, 0.0, prompt_ms * 1e-3, 0.0)
     ledger = Ledger(MEASURED, token_s[None, :], np.zeros((1, scenario.max_batch + 1)), np.array([rates]))
+    speculation = speculation_of(scenario)
+    paces = paces_of(speculation, scenario.max_batch, dict.fromkeys(range(MOST_DRAFTS + 1), 1.0))
     block_tokens = profile.kv_block_tokens or scenario.kv_block_tokens
     bare = scenario.replace(kv_block_tokens=block_tokens, step_profile="")
     blocks = profile.kv_blocks or price_of(bare).kv_blocks
     return Price(
-        step=_ledger_cost(ledger, token_s, 0),
+        step=_ledger_cost(ledger, token_s, 0, paces),
         kv_blocks=int(blocks),
         kv_block_tokens=int(block_tokens),
-        request_limit_tokens=min(int(blocks * block_tokens), model_of(scenario).max_position),
+        request_limit_tokens=_limit_tokens(int(blocks * block_tokens), model_of(scenario), speculation),
         request_before_s=profile.request_before_ms * 1e-3,
         request_after_s=profile.request_after_ms * 1e-3,
         accelerators=scenario.accelerators,

@@ -30,6 +30,7 @@ from sim_core.engine.work import kept
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.pools import decode_of, one_pool_of, prefill_of
 from sim_core.price.price import Price, price_of
+from sim_core.price.step_cost import going, tokens_s
 from sim_core.results.metrics import point_of
 from sim_core.results.use import pool_use
 from sim_core.scenario.scenario import FIELDS, Scenario
@@ -221,11 +222,13 @@ def _decode_rate(price: Price, split: Scenario, prompt: float, output: float) ->
     held = max(int(price.kv_blocks * price.kv_block_tokens / (prompt + output)), 1)
     batches = np.arange(1, min(split.max_running, held, step.row_s.size - 1) + 1)
     seen = np.minimum(context, step.window_tokens) if step.window_tokens else 0.0
-    times_s = (
-        step.token_s[batches]
+    verified, made, scale = going(step, batches)
+    steps_s = (
+        tokens_s(step, verified)
         + step.row_s[batches]
-        + batches * (step.decode_context_s * context + step.window_context_s * seen)
+        + scale * batches * (step.decode_context_s * context + step.window_context_s * seen)
     )
+    times_s = steps_s / made
     good = np.flatnonzero(1e3 * times_s <= split.slo_tpot_ms)
     place = int(good[-1]) if good.size else 0
     return int(batches[place]), float(max(output - 1, 1e-9) * times_s[place] / batches[place])

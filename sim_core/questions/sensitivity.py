@@ -17,6 +17,7 @@ from sim_core.engine.work import kept
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.price import measured_steps
 from sim_core.questions.compare import best_within
+from sim_core.questions.speculation import supposed
 from sim_core.scenario.mixes import has_flat_class
 from sim_core.scenario.scenario import FIELDS, SPECS, Scenario, accelerator_of, arithmetic_dtype
 from sim_core.sweep.capacity import Y, seeded
@@ -54,7 +55,7 @@ def _too_few(key: str, value: float | None) -> bool:
 
 
 def movable_keys(scenario: Scenario, figure: str) -> list[str]:
-    """Return the keys that could be moved: specs in use, lengths, batch limit, load, price or power.
+    """Return the keys that could be moved: specs, lengths, acceptance, batch limit, load, price or power.
 
     The best throughput within the limits is sought over all loads, so no one load is a lever there.
     """
@@ -62,6 +63,8 @@ def movable_keys(scenario: Scenario, figure: str) -> list[str]:
     keys = [key for key in _specs(scenario) if key not in fixed]
     if scenario.arrivals != "trace" and (not scenario.mix.strip() or has_flat_class(scenario.mix)):
         keys += ["prompt_tokens", "output_tokens"]
+    if scenario.spec_tokens:
+        keys += ["acceptance_length"]
     keys += ["max_batch"]
     if figure != "throughput" and scenario.arrivals in LOADS:
         keys += [LOADS[scenario.arrivals]]
@@ -86,13 +89,16 @@ def without_effect(scenario: Scenario) -> list[str]:
 
 
 def _value(scenario: Scenario, key: str) -> float:
+    if key == "acceptance_length":
+        return supposed(scenario).length
     return getattr(accelerator_of(scenario) if key in SPECS else scenario, key)
 
 
 def moved(scenario: Scenario, key: str, factor: float) -> float:
     """Return a lever's value at a factor, within its limits; a count stays whole."""
     info, found = FIELDS[key], _value(scenario, key) * factor
-    return min(max(round(found) if info.kind is int else float(f"{found:.9g}"), info.low), info.high)
+    high = scenario.spec_tokens + 1 if key == "acceptance_length" else info.high
+    return min(max(round(found) if info.kind is int else float(f"{found:.9g}"), info.low), high)
 
 
 def figure_of(scenario: Scenario, figure: str) -> float:

@@ -20,7 +20,7 @@ from sim_core.price.use import joule_per_tok, usd_per_mtok
 from sim_core.results.answers import LABELS, NO_GAPS, Answer, answer_of, answer_of_rows, ratio
 from sim_core.results.limits import binding
 from sim_core.results.text import metrics_of
-from sim_core.results.use import enter_use, pool_use
+from sim_core.results.use import cache_use, enter_use, pool_use
 from sim_core.results.warnings import warnings
 from sim_core.scenario.scenario import Scenario, accelerator_of
 
@@ -79,6 +79,7 @@ def summarize(requests: pd.DataFrame, scenario: Scenario) -> dict[str, Any]:
         },
         "cost": {"usd_per_mtok": point["usd_per_mtok"], "joule_per_tok": point["joule_per_tok"]},
         **({"pools": pool_use(run)} if run is not None and run.split else {}),
+        **({"prefix_cache": found} if run is not None and (found := cache_use(run)) else {}),
         "warnings": warnings(scenario, point, rejected, run, whole=answer.found.whole == 1),
         "version": __version__,
     }
@@ -116,6 +117,7 @@ def measure(scenario: Scenario, answer: Answer, run: Run | None) -> dict[str, An
     _rates(point, scenario, answer)
     enter_use(point, scenario, run)
     _energy(point, scenario)
+    point.update(cache_use(run) if run is not None else {})
     point["preemptions"] = int(run.preemptions.sum()) if run is not None else math.nan
     point["saturated"] = found.saturated == 1
     within = found.slo_ttft_ms <= scenario.slo_ttft_ms and not found.slo_tpot_ms > scenario.slo_tpot_ms

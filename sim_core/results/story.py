@@ -10,8 +10,8 @@ import numpy as np
 from sim_core.engine.kernels import records
 from sim_core.engine.results import Run
 from sim_core.engine.steps import Steps, each_step
-from sim_core.price import step_cost
 from sim_core.price.one_step import window_pairs
+from sim_core.price.step_cost import tokens_s
 from sim_core.results.answers import QUANTILES
 
 KINDS = ("waiting", "prefill", "decode", "stalled", "paused", "swapped", "idle")
@@ -39,13 +39,17 @@ class Decode(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """Prompt tokens that a request computes in a row of the log; the last of a prompt yields a token."""
+    """Prompt tokens that a request computes in a row of the log; the last of a prompt yields a token.
+
+    The first chunk after a wait may follow tokens that were `found` in the prefix cache.
+    """
 
     request: int
     row: int
     computed: int
     tokens: int
     last: bool
+    found: int
 
 
 class Story:
@@ -105,6 +109,7 @@ class Story:
                     target = prompt + made
                 kind, queued_s, decoding, in_queue = SWAPPED if swap else PAUSED, start_s[row], None, True
                 continue
+            found = computed if in_queue and event == records.CHUNK else 0
             if in_queue:
                 self.waits.append((request, kind, queued_s, start_s[row]))
                 in_queue = False
@@ -112,7 +117,7 @@ class Story:
                 decoding = (row - 1, start_s[row], made, False)
                 continue
             whole = computed + tokens == target
-            self.chunks.append(Chunk(request, row, computed, tokens, whole))
+            self.chunks.append(Chunk(request, row, computed, tokens, whole, found))
             if whole:
                 made += 1
                 decoding = (row, row_end_s[row], made, True)
@@ -154,15 +159,15 @@ class Story:
         """What the prompts add to the time of each log row [s], by the price list."""
         price, log = self.run.price.step, self.log
         chunks = np.array(self.chunks, np.int64).reshape(-1, len(Chunk._fields))
-        _, row, start, tokens, last = chunks.T
+        _, row, start, tokens, last, _ = chunks.T
         end = start + tokens
         rows = _per_row(last, row, log.size).astype(np.int64)
         pairs = _per_row((end**2 - start**2) / 2, row, log.size)
         seen_pairs = _per_row(np.asarray(window_pairs(start, end, price.window_tokens)), row, log.size)
         decodes = log["decodes"]
         return (
-            _token_s(price, decodes + log["prefill_tokens"])
-            - _token_s(price, decodes)
+            tokens_s(price, decodes + log["drafts"] + log["prefill_tokens"])
+            - tokens_s(price, decodes + log["drafts"])
             + price.row_s[decodes + rows]
             - price.row_s[decodes]
             + price.prefill_pair_s * pairs
@@ -251,11 +256,6 @@ class Story:
 
 def _per_row(values: np.ndarray, row: np.ndarray, rows: int) -> np.ndarray:
     return np.bincount(row, weights=values, minlength=rows)
-
-
-def _token_s(price: step_cost.StepCost, tokens: np.ndarray) -> np.ndarray:
-    last = price.token_s.size - 1
-    return price.token_s[np.minimum(tokens, last)] + price.token_slope_s * np.maximum(tokens - last, 0)
 
 
 def _statistics(values: np.ndarray) -> dict[str, float]:

@@ -45,6 +45,7 @@ SEGMENT = np.dtype(
         ("tokens", np.int64),  # of a prefill's chunk, made by a decode
         ("position", np.int64),  # of a prefill: tokens computed before the chunk
         ("lane", np.int64),  # a slot of the batch, or behind these a place in the queue
+        ("found", np.int64),  # of a prefill: tokens before its first chunk that the prefix cache had
     ]
 )
 LATE = np.dtype(
@@ -218,11 +219,11 @@ def _segments(story: Story, start_s: float, end_s: float) -> Iterator[tuple[Any,
 
     for request, kind, first_s, last_s in story.waits:
         if overlaps(first_s, last_s):
-            yield request, kind, first_s, last_s, 0, 0, 0
+            yield request, kind, first_s, last_s, 0, 0, 0, 0
     log_start_s, row_end_s = story.log["start_s"], story.row_end_s
-    for request, row, computed, tokens, _ in story.chunks:
+    for request, row, computed, tokens, _, found in story.chunks:
         if overlaps(log_start_s[row], row_end_s[row]):
-            yield request, PREFILL, log_start_s[row], row_end_s[row], tokens, computed, 0
+            yield request, PREFILL, log_start_s[row], row_end_s[row], tokens, computed, 0, found
     stalls = np.flatnonzero(story.stall_s > 0)
     for decode in story.decodes:
         if overlaps(decode.start_s, decode.end_s):
@@ -231,7 +232,7 @@ def _segments(story: Story, start_s: float, end_s: float) -> Iterator[tuple[Any,
         done_s = dict(zip(story.ids.tolist(), story.run.engine.finished_s.tolist(), strict=True))
         for request, last_s in story.batch_end_s.items():
             if overlaps(done_s[request], last_s):
-                yield request, IDLE, done_s[request], last_s, 0, 0, 0
+                yield request, IDLE, done_s[request], last_s, 0, 0, 0, 0
 
 
 def _stretch(story: Story, decode: Decode, stalls: np.ndarray) -> Iterator[tuple[Any, ...]]:
@@ -243,12 +244,12 @@ def _stretch(story: Story, decode: Decode, stalls: np.ndarray) -> Iterator[tuple
     for start, end in pairwise(edges):
         start_s, end_s = story.steps.start_s[start], story.steps.end_s[end - 1]
         if start_s - from_s > INSTANT_S + 1e-9 * story.step_s[start]:
-            yield decode.request, STALLED, from_s, start_s, 0, 0, 0
+            yield decode.request, STALLED, from_s, start_s, 0, 0, 0, 0
             from_s = start_s
-        yield decode.request, DECODE, from_s, end_s, end - start, 0, 0
+        yield decode.request, DECODE, from_s, end_s, end - start, 0, 0, 0
         from_s = end_s
     if decode.end_s - from_s > INSTANT_S + 1e-9 * story.step_s[last - 1]:
-        yield decode.request, STALLED, from_s, decode.end_s, 0, 0, 0
+        yield decode.request, STALLED, from_s, decode.end_s, 0, 0, 0, 0
 
 
 def _late(story: Story, start_s: float, end_s: float) -> Iterator[tuple[Any, ...]]:

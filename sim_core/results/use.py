@@ -10,6 +10,7 @@ import numpy as np
 from sim_core.engine.results import Run, Usage
 from sim_core.engine.rules import counted_requests
 from sim_core.price.price import Price
+from sim_core.price.step_cost import going, tokens_s
 from sim_core.price.use import mean_power_w, shares, utilisation
 from sim_core.results.answers import ratio
 from sim_core.scenario.scenario import Scenario
@@ -103,6 +104,25 @@ def pool_use(run: Run) -> dict[str, Any]:
     }
 
 
+def cache_use(run: Run) -> dict[str, Any]:
+    """Return what the prefix cache found of the prompts that were sent while usage counts; empty without one.
+
+    Shares are of the tokens of those prompts: found in device memory, in host memory, and in all.
+    """
+    scenario, usage = run.scenario, run.engine.usage
+    if scenario.prefix_caching == "off" and not scenario.prefix_hit_frac:
+        return {}
+    device, host = usage.reused_tokens, usage.loaded_tokens
+    return {
+        "hit_frac": ratio(device + host, usage.sent_tokens),
+        "device_hit_frac": ratio(device, usage.sent_tokens),
+        "host_hit_frac": ratio(host, usage.sent_tokens),
+        "prompt_tokens_sent": usage.sent_tokens,
+        "prompt_tokens_computed": usage.sent_tokens - device - host,
+        "evicted_blocks": usage.evicted_blocks,
+    }
+
+
 def prefill_frac(run: Run) -> float:
     """Return the share of the step time that prompts cost: what steps of the same decodes would not need.
 
@@ -117,7 +137,7 @@ def prefill_frac(run: Run) -> float:
     if run.scenario.policy != "chunked":
         alone = int(usage.steps_by_tokens[run.scenario.max_running + 1 :].sum())
         rows[min(round(usage.prefill_requests / max(alone, 1)), rows.size - 1)] -= alone
-    decode_s = rows @ (step.token_s[: rows.size] + step.row_s)
+    decode_s = rows @ (tokens_s(step, going(step, np.arange(rows.size)).tokens) + step.row_s)
     decode_s += step.decode_context_s * usage.context_tokens + step.window_context_s * usage.window_tokens
     decode_s += step.swap_token_s * usage.swapped_tokens
     return min(max(1.0 - ratio(decode_s, usage.busy_s), 0.0), 1.0)

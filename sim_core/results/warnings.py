@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from sim_core.catalogue.calibrations import constants_note, parse_constants
 from sim_core.engine.results import Run
 from sim_core.fields.texts import counted
 from sim_core.price.memory import limit_words, longer_than
 from sim_core.price.work import layout_warnings
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of, named_engine
+from sim_core.traffic.sessions import outgrown
 
 STEADY_FRAC = 0.95
 FEW_SAMPLES = 100
 PREEMPTED_FRAC = 0.1
+OUTGROWN_FRAC = 0.1  # of sessions that the context ends, beyond which they are not those that were asked for
 
 
 def warnings(
@@ -59,6 +63,7 @@ def warnings(
     if scenario.max_running < scenario.max_batch:
         notes.append(f"token_budget limits the running sequences to {scenario.max_running:,}.")
     notes += _whole_prompts(scenario, run)
+    notes += _in_common(scenario, run)
     if scenario.policy == "static" and scenario.replicas > 1:
         notes.append("Static batches: requests are dealt to the replicas in turn.")
     notes += [*layout_warnings(scenario), *_engine_elsewhere(scenario)]
@@ -110,6 +115,30 @@ def _whole_prompts(scenario: Scenario, run: Run | None) -> list[str]:
     return [
         f"{found}engines without chunked prefill refuse it. Raise `token_budget`, or set `policy` to chunked."
     ]
+
+
+def _in_common(scenario: Scenario, run: Run | None) -> list[str]:
+    """Return what does not become of what prompts have in common, and of sessions as they were asked for."""
+    if run is None:
+        return []
+    sent, notes = run.sent, []
+    nothing = sent.session is None and sent.blocks is None and not sent.system_tokens
+    if scenario.prefix_caching == "on" and nothing:
+        notes.append(
+            "prefix_caching is on, but the prompts have nothing in common. Set `turns` or `system_tokens`, "
+            "or replay a trace with hash_ids or sessions."
+        )
+    if scenario.turns == 1 or sent.name or sent.session is None:
+        return notes
+    if scenario.prefix_caching == "off" and not scenario.prefix_hit_frac:
+        notes.append("Each turn computes all that was said before again. Set `prefix_caching` to on.")
+    if (ended := outgrown(scenario)) > OUTGROWN_FRAC * len(np.unique(sent.session)):
+        model = model_of(scenario)
+        notes.append(
+            f"{counted(ended, 'session')} ended and began anew where the next turn would not have "
+            f"fitted into {limit_words(model, model.max_position)}. Lower `turns` or `turn_tokens`."
+        )
+    return notes
 
 
 def _engine_elsewhere(scenario: Scenario) -> list[str]:

@@ -4,17 +4,19 @@ An engine is looked at through B, the mean number of sequences that decode toget
 to be solved. With o the tokens of an answer after its first, p those of a prompt, and context the cached
 tokens that a decoding sequence reads:
 
-    d(B)     a step of B decodes alone
-    m        = B / mean(o), prompts that a step takes on; some in q = 1 - exp(-m) of the steps (Poisson)
+    a(B)     tokens that each decode makes in a step: 1, or the acceptance length where drafts are verified
+    d(B)     a step of B decodes alone, with their drafts
+    m        = a B / mean(o), prompts that a step takes on; some in q = 1 - exp(-m) of the steps (Poisson)
     c(B)     what the prompts of such a step add to it
-    T(B)     = d + q c, the mean time of an output token
+    T(B)     = (d + q c) / a, the mean time of an output token
     rate(B)  = B / (mean(o) T), by Little's law
 
 The estimate is the rate at the largest B for which
 
 1. the TPOT of the percentile asked for keeps its limit. T varies with B, whose variance is that of a queue
    with an unlimited number of servers that slow each other down, and with the prompts that an answer
-   happens to meet; answers of n tokens average both over n steps. The time is taken as lognormal;
+   happens to meet; answers of n tokens average both over n / a steps, some of which make a token more than
+   others. The time is taken as lognormal;
 2. a prompt of that percentile, after the wait in a queue for prompts, keeps the limit on TTFT. The wait is
    that of heavy traffic (Kingman), an exponential tail;
 3. so does one that finds all places, or the KV cache, taken: the chance of that is Halfin's and Whitt's.
@@ -46,7 +48,7 @@ import numpy as np
 
 from sim_core.engine.run import cannot_fit
 from sim_core.price.priced import Priced
-from sim_core.price.step_cost import StepCost
+from sim_core.price.step_cost import TOKEN, StepCost
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.requests import Requests
 
@@ -122,14 +124,24 @@ class Engine:
         self.places = float(scenario.max_running)
         self.held_places = price.kv_blocks * price.kv_block_tokens / self.lengths.held
         self.chunked = scenario.policy == "chunked"
+        self.paces = [
+            (1 + drafts, advance / TOKEN, scale) for drafts, advance, scale in self.step.paces.tolist()
+        ]
 
     @cached_property
     def most(self) -> float:
         """The most sequences that can decode together."""
         most, size = min(self.places, self.held_places), self.lengths
         if self.chunked:
-            most = min(most, self.scenario.token_budget * size.output / (size.prompt + size.output))
+            verified, made, _ = self.going(most)
+            answers = verified / most * size.output
+            most = min(most, self.scenario.token_budget * size.output / (made * size.prompt + answers))
         return max(most, FEWEST)
+
+    def going(self, decodes: float) -> tuple[float, float, float]:
+        """Return the tokens of a step of decodes, those that each makes, and what their contexts cost."""
+        tokens, made, scale = self.paces[min(int(decodes), len(self.paces) - 1)]
+        return tokens * decodes, made, scale
 
     def tokens_s(self, tokens: float, rows: float) -> float:
         """Return what new tokens and sampled rows take."""
@@ -139,20 +151,22 @@ class Engine:
 
     def context_s(self, decodes: float) -> float:
         size, step = self.lengths, self.step
-        return decodes * (step.decode_context_s * size.context + step.window_context_s * size.window)
+        scale = self.going(decodes)[2]
+        return scale * decodes * (step.decode_context_s * size.context + step.window_context_s * size.window)
 
     def decode_s(self, decodes: float) -> float:
         """Return d, a step without prompts."""
-        return self.tokens_s(decodes, max(decodes, 1.0)) + self.context_s(decodes)
+        return self.tokens_s(self.going(decodes)[0], max(decodes, 1.0)) + self.context_s(decodes)
 
     def room(self, decodes: float) -> float:
         """Return how many tokens of prompts a step takes."""
-        return max(self.scenario.token_budget - (decodes if self.chunked else 0.0), 1.0)
+        return max(self.scenario.token_budget - (self.going(decodes)[0] if self.chunked else 0.0), 1.0)
 
     def prompts_s(self, decodes: float) -> tuple[float, float]:
         """Return q, the share of steps with prompts, and c, what those add to them."""
         size, step = self.lengths, self.step
-        per_step = decodes / size.output
+        verified, made, _ = self.going(decodes)
+        per_step = decodes * made / size.output
         share = -math.expm1(-per_step)
         each = per_step / share
         if each * size.prompt > self.room(decodes):
@@ -160,7 +174,7 @@ class Engine:
             share = per_step / each if not self.chunked else min(per_step / each, 1.0)
         own_s = each * (step.prefill_pair_s * size.prompt_square / 2 + step.prefill_request_s)
         if self.chunked:
-            tokens = decodes + each * size.prompt
+            tokens = verified + each * size.prompt
             whole_s = self.tokens_s(tokens, decodes + max(each, 1.0)) + self.context_s(decodes)
             return share, whole_s - self.decode_s(decodes) + own_s
         return share, self.tokens_s(each * size.prompt, max(each, 1.0)) + own_s
@@ -168,7 +182,7 @@ class Engine:
     def token_s(self, decodes: float) -> float:
         """Return T, the mean time of an output token."""
         share, more_s = self.prompts_s(decodes)
-        return self.decode_s(decodes) + share * more_s
+        return (self.decode_s(decodes) + share * more_s) / self.going(decodes)[1]
 
     def rate_per_s(self, decodes: float) -> float:
         return decodes / (self.lengths.output * self.token_s(decodes))
@@ -177,9 +191,10 @@ class Engine:
         """Return the time to the first token of a long prompt that waits for nobody."""
         step, long = self.step, self.lengths.prompt_long
         beside = decodes if self.chunked else 0.0
+        tokens = self.going(beside)[0]
         full, rest = divmod(long, self.room(decodes))
         chunks = [self.room(decodes)] * int(full) + ([rest] if rest >= 1 else [])
-        steps_s = sum(self.tokens_s(beside + chunk, beside + 1) + self.context_s(beside) for chunk in chunks)
+        steps_s = sum(self.tokens_s(tokens + chunk, beside + 1) + self.context_s(beside) for chunk in chunks)
         own_s = step.prefill_pair_s * long**2 / 2 + step.prefill_request_s
         return self.over_s + self.decode_s(decodes) + steps_s + own_s
 
@@ -205,7 +220,10 @@ class Engine:
         memory = size.outputs * (1 - pull) / size.output
         averaged = 2 * (memory + np.expm1(-memory)) / memory**2
         met = share * more_s**2 * (1 + 0.8 * size.prompt_cv**2) - (share * more_s) ** 2
-        total = (slope_s * mean_s / step_s) ** 2 * variance * averaged + met / size.outputs
+        made = self.going(decodes)[1]
+        lucky = (made % 1) * (1 - made % 1) / made * mean_s**2  # of a token, whose steps make more or less
+        own = (met / made + lucky) / size.outputs
+        total = (slope_s * mean_s / step_s) ** 2 * variance * averaged + own
         log_variance = np.log1p(np.maximum(total, 1e-12 * mean_s**2) / mean_s**2)
         scores = (math.log(self.tpot_s / mean_s) + log_variance / 2) / np.sqrt(log_variance)
         return sum(NORMAL.cdf(-score) for score in scores.tolist()) / scores.size <= self.miss_frac
@@ -213,7 +231,7 @@ class Engine:
     def _keeps_ttft(self, decodes: float) -> bool:
         size, rate_per_s = self.lengths, self.rate_per_s(decodes)
         share, more_s = self.prompts_s(decodes)
-        service_s = share * more_s * size.output / decodes
+        service_s = share * more_s * size.output / (decodes * self.going(decodes)[1])
         busy = rate_per_s * service_s
         if busy >= 1:
             return False

@@ -25,8 +25,9 @@ from typing import NamedTuple
 import numpy as np
 
 from sim_core.fields.errors import ScenarioError
-from sim_core.scenario.scenario import OTHER_MIX, Scenario
-from sim_core.traffic import draws
+from sim_core.scenario.scenario import Scenario
+from sim_core.scenario.shift_keys import OTHER_MIX
+from sim_core.traffic import draws, units
 from sim_core.traffic.requests import Requests
 
 MAX_REQUESTS = 2_000_000
@@ -179,7 +180,7 @@ def _unit_arrivals(scenario: Scenario, total: float) -> np.ndarray:
         )
     cv = scenario.arrival_cv if scenario.arrivals == "gamma" else 1.0
     count = math.ceil(total + 10 * max(cv, 1.0) * math.sqrt(total) + 20 * max(cv, 1.0) ** 2)
-    arrivals = draws.unit_arrivals(scenario.seed, count, cv)
+    arrivals = units.unit_arrivals(scenario.seed, count, cv)
     arrivals = arrivals[: np.searchsorted(arrivals, total)]
     if arrivals.size == 0:
         raise ScenarioError(
@@ -191,7 +192,7 @@ def _unit_arrivals(scenario: Scenario, total: float) -> np.ndarray:
 def _lengths(scenario: Scenario, other_frac: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return prompt and output tokens of requests, each of the other kind with its own probability."""
     drawn = [sample(kind, other_frac.size) for kind in kinds(scenario)]
-    chosen = draws.unit_uniforms(scenario.seed, other_frac.size) < other_frac
+    chosen = units.unit_uniforms(scenario.seed, other_frac.size) < other_frac
     return (
         np.where(chosen, drawn[1].prompt_tokens, drawn[0].prompt_tokens),
         np.where(chosen, drawn[1].output_tokens, drawn[0].output_tokens),

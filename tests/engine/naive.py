@@ -2,6 +2,9 @@
 
 Nothing here is clever: every running request is visited in every step, every gap between two tokens is
 kept, every sum is summed. Read `Engine` and the three `schedule_*` functions; they are the rules.
+
+Decodes make tokens together: a clock that they share goes on by the mean number a step (of 2.5: two, then
+three), and each makes as many as it passes. How far it has to go on for an answer is given.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ from dataclasses import dataclass, field
 
 from tests.engine.naive_admission import ADMISSIONS, Share, blocks_for
 
+TOKEN = 2**20  # parts of a token in which the clock counts
+
 
 @dataclass(eq=False)
 class Request:
@@ -20,7 +25,7 @@ class Request:
     index: int
     arrival_s: float
     prompt: int
-    output: int
+    rest: int  # parts of a token that the clock goes on until it is done, from its first token on
     target: int = 0  # tokens to compute before the next output token: prompt, plus output so far if redone
     computed: int = 0  # tokens in the KV cache
     generated: int = 0
@@ -33,13 +38,25 @@ class Request:
     preemptions: int = 0
     itl_max_s: float = 0
     joined_s: float = math.nan  # last admission to an engine
+    follows_s: float = math.nan  # after the end of the one before; nan if it is sent at `arrival_s`
+    sequel: Request | None = None  # the next turn of its session
+    found: int = 0  # tokens that a prefix cache has, as looked up last, some of them in host memory
+    on_host: int = 0
+    shared: int = 0  # blocks of these that others use
+    reused_tokens: int = 0  # found when it first joined
+    loaded_tokens: int = 0
 
     def __post_init__(self):
         self.target = self.prompt
+        self.output = self.left()
+
+    def left(self) -> int:
+        """Return the tokens it has still to make: one for its prompt, and the rest, rounded up."""
+        return (not self.generated) + -(-self.rest // TOKEN)
 
     def share(self, budget: int, most: float = math.inf) -> int:
         """Return the tokens this request takes in a step with `budget` tokens left, `most` of a prompt."""
-        return 1 if self.decoding else min(self.target - self.computed, budget, most)
+        return 1 if self.decoding else min(self.target - self.computed - self.found, budget, most)
 
 
 @dataclass
@@ -47,14 +64,19 @@ class Work:
     """What one step does: the sums that price it, and who takes part with how many tokens."""
 
     decodes: int = 0
+    drafts: int = 0
+    advance: int = 0  # parts of a token by which the clock goes on
     prefill_tokens: int = 0
     prompts: int = 0
     rows: int = 0
-    context_tokens: int = 0
-    window_tokens: int = 0
+    context_tokens: float = 0
+    window_tokens: float = 0
     prefill_pairs: float = 0
     window_pairs: float = 0
     swapped_tokens: int = 0
+    sent_tokens: int = 0
+    reused_tokens: int = 0
+    loaded_tokens: int = 0
     shares: list[tuple[Request, int]] = field(default_factory=list)
     joined: list[Request] = field(default_factory=list)  # those in the step that do not decode yet
     chunks: list[tuple[int, int, int]] = field(default_factory=list)  # request, tokens before, tokens
@@ -63,7 +85,7 @@ class Work:
 
     @property
     def tokens(self) -> int:
-        return self.decodes + self.prefill_tokens
+        return self.decodes + self.drafts + self.prefill_tokens
 
 
 @dataclass
@@ -81,6 +103,9 @@ class Totals:
     prefill_requests: int = 0
     extra_tokens: int = 0
     swapped_tokens: int = 0
+    sent_tokens: int = 0
+    reused_tokens: int = 0
+    loaded_tokens: int = 0
     elapsed_s: float = 0
     running_s: float = 0
     kv_used_s: float = 0
@@ -102,6 +127,9 @@ class Totals:
         self.prefill_requests += work.prompts
         self.extra_tokens += max(work.tokens - last, 0)
         self.swapped_tokens += work.swapped_tokens
+        self.sent_tokens += work.sent_tokens
+        self.reused_tokens += work.reused_tokens
+        self.loaded_tokens += work.loaded_tokens
 
 
 @dataclass(frozen=True)
@@ -111,6 +139,7 @@ class Step:
     start_s: float
     duration_s: float
     decodes: int
+    drafts: int
     prefill_tokens: int
     prompts: int
     running: int
@@ -119,6 +148,9 @@ class Step:
     context_tokens: int
     admitted: int
     swapped_tokens: int
+    reused_tokens: int
+    loaded_tokens: int
+    cached_blocks: int
     chunks: list[tuple[int, int, int]]
     preempted: list[tuple[int, int, int]]
     returned: list[tuple[int, int, int]]
@@ -162,12 +194,15 @@ class Engine:
         self.token_budget = token_budget
         self.kv_blocks = self.free_blocks = kv_blocks
         self.block = kv_block_tokens
+        self.draft_slots = options.get("draft_slots", 0)
+        self.parts = 0  # of tokens that the clock has counted
         self.swap = options["preemption"] == "swap"
         self.admission = ADMISSIONS[options.get("admission", "full_prompt")]
         self.max_output_tokens = options.get("max_output_tokens", 0)
         self.share = Share()
         self.long_prompt = options.get("long_prefill_token_threshold", 0) or math.inf
         self.turnaround_s = options.get("turnaround_s", 0)
+        self.hit_frac = options.get("hit_frac", 0.0)
         self.batch_wait_s = options.get("batch_wait_s", 0)
         self.counted = range(options["warm"], options["last"])  # from this admission until that one
         self.clock_s = 0
@@ -177,6 +212,7 @@ class Engine:
         self.running: list[Request] = []
         self.newest = -1  # highest index admitted so far
         self.unfinished = 0
+        self.sessions = False  # whether requests follow others
         self.total, self.kept = (Totals([0] * len(cost.token_s), [0] * (max_running + 1)) for _ in range(2))
         self.log: list[Step] = []
 
@@ -198,19 +234,90 @@ class Engine:
         return self.preempted[::-1] + [r for r in self.arrivals if r.arrival_s <= self.clock_s]
 
     def head(self) -> Request | None:
+        request = None
         if self.preempted:
-            return self.preempted[-1]
-        if self.arrivals and self.arrivals[0].arrival_s <= self.clock_s:
-            return self.arrivals[0]
-        return None
+            request = self.preempted[-1]
+        elif self.arrivals and self.arrivals[0].arrival_s <= self.clock_s:
+            request = self.arrivals[0]
+        if request:
+            self.find(request)
+        return request
+
+    def go_on(self, request: Request) -> None:
+        """Send the next turn of a finished request's session; without one, a client begins a new session."""
+        if request.sequel is None:
+            self.release_next(self.clock_s + self.turnaround_s)
+        else:
+            request.sequel.arrival_s = self.clock_s + self.turnaround_s + request.sequel.follows_s
+            self.submit(request.sequel)
+        if self.sessions:
+            self.arrivals = deque(sorted(self.arrivals, key=lambda one: (one.arrival_s, one.index)))
+
+    # What a prefix cache has, here one without a cache --------------------------------------------
+
+    def find(self, request: Request) -> None:
+        """Look up which tokens of a waiting request need not be computed: the same share of every prompt."""
+        request.found = 0 if request.computed else self.share_of(request.prompt)
+
+    def share_of(self, prompt: int) -> int:
+        """Return the tokens of a prompt that are cached where the same share of every prompt is."""
+        return int(self.hit_frac * (prompt - 1)) // self.block * self.block
+
+    def take_found(self, request: Request, work: Work) -> None:
+        if self.hit_frac:
+            self.count_found(request, work)
+        if not request.computed:
+            request.computed, request.found = request.found, 0
+
+    def count_found(self, request: Request, work: Work) -> None:
+        if not request.preemptions:
+            work.sent_tokens += request.prompt
+            request.loaded_tokens = request.on_host
+            request.reused_tokens = request.found - request.on_host
+            work.reused_tokens += request.reused_tokens
+            work.loaded_tokens += request.loaded_tokens
+        work.swapped_tokens += request.on_host
+
+    def hold(self, request: Request, needed: int) -> None:
+        request.blocks += needed
+        self.free_blocks -= needed
+
+    def release(self, request: Request) -> None:
+        self.free_blocks += request.blocks
+        request.blocks = 0
+
+    def share_prompt(self, request: Request, end: int) -> None:
+        """Let others use what a prompt has by the end of this step."""
+
+    def cached_blocks(self) -> int:
+        return 0
+
+    # The clock of the decodes --------------------------------------------------------------------
+
+    def pace(self) -> tuple[int, int, float]:
+        """Return drafts, advance and what contexts cost, by the number of decodes."""
+        decodes = sum(request.decoding for request in self.running)
+        return self.cost.paces[min(decodes, len(self.cost.paces) - 1)]
+
+    def passes(self, advance: int) -> int:
+        """Return the whole tokens that the clock passes when it goes on."""
+        return (self.parts + advance) // TOKEN - self.parts // TOKEN
+
+    def ends(self, request: Request, work: Work) -> float:
+        """Return the order in which requests leave a step: by the token that is their last, then joining."""
+        return request.rest if request.decoding and request not in work.joined else math.inf
 
     # Slots and blocks ----------------------------------------------------------------------------
+
+    def blocks_for(self, tokens: int) -> int:
+        """Return the blocks that a request holds with so many tokens, and with room for drafts."""
+        return blocks_for(tokens + self.draft_slots, self.block)
 
     def can_admit(self, request: Request, tokens: int, work: Work) -> bool:
         free = len(self.running) < self.max_running
         if self.long_prompt == math.inf or self.admission is ADMISSIONS["first_chunk"]:
             return free and self.admission(self, request, tokens, work.joined)
-        wanted = sum(blocks_for(r.target, self.block) - r.blocks for r in self.unfinished_prompts(work))
+        wanted = sum(self.blocks_for(r.target) - r.blocks for r in self.unfinished_prompts(work))
         self.free_blocks -= wanted
         fits = free and self.admission(self, request, tokens, work.joined)
         self.free_blocks += wanted
@@ -226,6 +333,7 @@ class Engine:
         work.joined.append(request)
         self.newest = max(self.newest, request.index)
         request.joined_s = self.clock_s
+        self.take_found(request, work)
         if request.swapped:
             work.swapped_tokens += request.computed
             request.swapped = False
@@ -235,8 +343,7 @@ class Engine:
     def preempt_newest(self, work: Work) -> Request:
         request = self.running.pop()
         self.preempted.append(request)
-        self.free_blocks += request.blocks
-        request.blocks = 0
+        self.release(request)
         request.preemptions += 1
         work.preempted.append((request.index, request.computed, 0))
         if self.swap:
@@ -250,7 +357,7 @@ class Engine:
 
     def make_room(self, request: Request, tokens: int, work: Work) -> bool:
         """Preempt from the tail until `tokens` more fit; return False if that cost the request its place."""
-        while blocks_for(request.computed + tokens, self.block) - request.blocks > self.free_blocks:
+        while self.blocks_for(request.computed + tokens) - request.blocks > self.free_blocks:
             if self.preempt_newest(work) is request:
                 return False
         return True
@@ -258,9 +365,9 @@ class Engine:
     def take(self, request: Request, tokens: int, work: Work) -> None:
         """Give the request its blocks for `tokens` more and enter them into the step's sums."""
         start, end, window = request.computed, request.computed + tokens, self.cost.window_tokens
-        needed = blocks_for(end, self.block) - request.blocks
-        request.blocks += needed
-        self.free_blocks -= needed
+        self.hold(request, self.blocks_for(end) - request.blocks)
+        if not request.decoding:
+            self.share_prompt(request, end)
         work.shares.append((request, tokens))
         if request.decoding:
             work.decodes += 1
@@ -274,6 +381,20 @@ class Engine:
             work.rows += end == request.target
             work.prefill_pairs += pairs(start, end)
             work.window_pairs += window_pairs(start, end, window)
+
+    def decode(self, request: Request, pace: tuple[int, int, float], work: Work) -> None:
+        """Let a decode take part with its drafts: as many tokens as the clock will pass."""
+        drafts, advance, scale = pace
+        start, window = request.computed, self.cost.window_tokens
+        started = self.parts % TOKEN / TOKEN  # of the next token
+        self.hold(request, self.blocks_for(start + self.passes(advance)) - request.blocks)
+        work.shares.append((request, self.passes(advance)))
+        work.advance = advance
+        work.decodes += 1
+        work.drafts += drafts
+        work.rows += 1
+        work.context_tokens += (start + started) * scale
+        work.window_tokens += (start + started if start < window else window) * scale
 
     # Time ----------------------------------------------------------------------------------------
 
@@ -301,34 +422,39 @@ class Engine:
         duration_s = step_s(self.cost, work)
         self.record(work, duration_s)
         self.clock_s += duration_s
-        for request, tokens in work.shares:
+        self.parts += work.advance
+        for request, tokens in sorted(work.shares, key=lambda share: self.ends(share[0], work)):
+            decoded = request.decoding and request not in work.joined
             request.computed += tokens
             if request.decoding or request.computed == request.target:
-                self.emit(request)
+                self.emit(request, tokens if decoded else 1)
+            if not decoded and request.decoding and request.rest > 0:
+                request.rest = max(self.passes(request.rest), 1) * TOKEN  # from here it counts whole tokens
         if self.policy == "static":
             static_disband(self)
         else:
             self.running.sort(key=lambda request: not request.decoding)  # an unfinished prompt counts as last
 
-    def emit(self, request: Request) -> None:
-        """The request gets a token now; after its last one it is finished and gives back what it held."""
+    def emit(self, request: Request, tokens: int) -> None:
+        """The request gets tokens now; after its last one it is finished and gives back what it held."""
         request.decoding = True
-        request.generated += 1
-        if request.generated == 1:
+        request.generated += tokens
+        if math.isnan(request.first_token_s):
             request.first_token_s = self.clock_s
         else:
+            request.rest -= tokens * TOKEN
             gap_s = self.clock_s - request.last_token_s
             request.itl_max_s = max(request.itl_max_s, gap_s)
             for totals in self.counting():
                 totals.gaps_s.append(gap_s)
         request.last_token_s = self.clock_s
-        if request.generated == request.output:
+        if request.rest <= 0:
             request.finished_s = self.clock_s
             self.unfinished -= 1
-            self.release_next(self.clock_s + self.turnaround_s)
+            self.go_on(request)
             if self.policy != "static":
                 self.running.remove(request)
-                self.free_blocks += request.blocks
+                self.release(request)
 
     def record(self, work: Work, duration_s: float) -> None:
         """Enter the step into the counters and the log."""
@@ -339,6 +465,7 @@ class Engine:
             start_s=self.clock_s,
             duration_s=duration_s,
             decodes=work.decodes,
+            drafts=work.drafts,
             prefill_tokens=work.prefill_tokens,
             prompts=work.prompts,
             running=running,
@@ -347,6 +474,9 @@ class Engine:
             context_tokens=work.context_tokens,
             admitted=self.newest + 1,
             swapped_tokens=work.swapped_tokens,
+            reused_tokens=work.reused_tokens,
+            loaded_tokens=work.loaded_tokens,
+            cached_blocks=self.cached_blocks(),
             chunks=work.chunks,
             preempted=work.preempted,
             returned=work.returned,
@@ -367,23 +497,28 @@ class Engine:
 
 def schedule_chunked(engine: Engine, work: Work) -> None:
     """Running requests first, in order of admission; then the queue takes what is left of the budget."""
-    budget = engine.token_budget
+    budget, pace = engine.token_budget, engine.pace()
     for request in list(engine.running):
         if not request.blocks:
             return  # preempted for one before it, and so is everything behind it
+        if request.decoding:
+            if not engine.make_room(request, engine.passes(pace[1]), work):
+                return
+            engine.decode(request, pace, work)
+            budget -= 1 + pace[0]
+            continue
         tokens = request.share(budget, engine.long_prompt)
         if not engine.make_room(request, tokens, work):
             return
         engine.take(request, tokens, work)
         budget -= tokens
-        if not request.decoding:
-            work.joined.append(request)
+        work.joined.append(request)
     while not work.preempted and budget > 0 and (request := engine.head()):
         tokens = request.share(budget, engine.long_prompt)
         if (
             engine.unfinished_prompts(work)
             and not request.decoding
-            and tokens < request.target - request.computed
+            and tokens < request.target - request.computed - request.found
         ):
             return  # one prompt at a time is unfinished
         if not engine.can_admit(request, tokens, work):
@@ -395,19 +530,21 @@ def schedule_chunked(engine: Engine, work: Work) -> None:
 
 def schedule_prefill_first(engine: Engine, work: Work) -> None:
     """Whole prompts alone whenever some wait and fit; otherwise every running request decodes."""
-    while (
-        (request := engine.head()) and not request.swapped and engine.can_admit(request, request.target, work)
-    ):
-        if work.shares and work.tokens + request.target > engine.token_budget:
+    while (request := engine.head()) and not request.swapped:
+        tokens = request.target - request.found
+        if not engine.can_admit(request, tokens, work):
+            break
+        if work.shares and work.tokens + tokens > engine.token_budget:
             break
         engine.admit(request, work)
-        engine.take(request, request.target, work)
+        engine.take(request, tokens, work)
     if work.shares:
         return
+    pace = engine.pace()
     for request in list(engine.running):
-        if not request.blocks or not engine.make_room(request, 1, work):
+        if not request.blocks or not engine.make_room(request, engine.passes(pace[1]), work):
             return
-        engine.take(request, 1, work)
+        engine.decode(request, pace, work)
     while not work.preempted and (request := engine.head()) and request.swapped:
         if not engine.can_admit(request, 1, work):
             return
@@ -427,16 +564,17 @@ def schedule_static(engine: Engine, work: Work) -> None:
     window = engine.cost.window_tokens
     work.rows = count
     if all(r.generated == 0 for r in batch):
-        work.prefill_tokens, work.prompts = count * longest, count
-        work.prefill_pairs = count * pairs(0, longest)
-        work.window_pairs = count * window_pairs(0, longest, window)
-        work.shares = [(r, r.prompt) for r in batch]
-        work.chunks = [(r.index, 0, r.prompt) for r in batch]
+        start = engine.share_of(longest)
+        work.prefill_tokens, work.prompts = count * (longest - start), count
+        work.prefill_pairs = count * pairs(start, longest)
+        work.window_pairs = count * window_pairs(start, longest, window)
+        work.shares = [(r, r.prompt - r.computed) for r in batch]
+        work.chunks = [(r.index, r.computed, r.prompt - r.computed) for r in batch]
     else:
         context = longest + max(r.generated for r in batch) - 1
         work.decodes, work.context_tokens = count, count * context
         work.window_tokens = count * min(context, window)
-        work.shares = [(r, 1) for r in batch if r.generated < r.output]
+        work.shares = [(r, 1) for r in batch if r.rest > 0]
 
 
 def static_start_s(engine: Engine) -> float:
@@ -463,7 +601,7 @@ def static_count(engine: Engine) -> int:
 
 def static_disband(engine: Engine) -> None:
     """End the batch when its last request is finished; until then every slot is held."""
-    if all(r.generated == r.output for r in engine.running):
+    if all(r.finished_s == r.finished_s for r in engine.running):
         engine.running = []
         engine.free_blocks = engine.kv_blocks
 
@@ -483,6 +621,8 @@ class NaiveResult:
     finished_s: list[float]
     itl_max_s: list[float]
     preemptions: list[int]
+    reused_tokens: list[int]
+    loaded_tokens: list[int]
     replica: list[int]
     total: list[Totals]
     kept: list[Totals]
@@ -496,9 +636,17 @@ def simulate_naive(cost, arrival_s, prompt_tokens, output_tokens, **rules) -> Na
     )
 
 
+def requests_of(arrival_s, prompt_tokens, output_tokens, clock_tokens=None) -> list[Request]:
+    """Return requests; the clock counts of an answer what it is told, else every token after the first."""
+    counted = [tokens - 1 for tokens in output_tokens] if clock_tokens is None else clock_tokens
+    rows = zip(arrival_s, prompt_tokens, counted, strict=True)
+    return [Request(i, a, int(p), round(c * TOKEN)) for i, (a, p, c) in enumerate(rows)]
+
+
 def simulate_naive_replicas(
-    cost, arrival_s, prompt_tokens, output_tokens, *, replicas, router, concurrency=0, warm=0, **rules
-) -> NaiveResult:
+    cost, arrival_s, prompt_tokens, output_tokens, *, replicas, router, concurrency=0, warm=0,
+    clock_tokens=None, **rules
+) -> NaiveResult:  # fmt: skip
     """Return the run of several engines behind a router.
 
     Parameters
@@ -514,21 +662,27 @@ def simulate_naive_replicas(
         Counters in `kept` start at the admission of this request and end at that of the last.
     **rules
         policy, max_running, token_budget, kv_blocks, kv_block_tokens, preemption, turnaround_s, batch_wait_s,
-        admission, max_output_tokens.
+        admission, max_output_tokens, draft_slots.
     """
-    lengths = zip(arrival_s, prompt_tokens, output_tokens, strict=True)
-    requests = [Request(i, a, int(p), int(o)) for i, (a, p, o) in enumerate(lengths)]
+    requests = requests_of(arrival_s, prompt_tokens, output_tokens, clock_tokens)
     engines = [Engine(cost, warm=warm, last=len(requests) - 1, **rules) for _ in range(replicas)]
     dealt = deal_closed if concurrency else deal_open
     replica = dealt(requests, engines, concurrency or router)
     for engine in engines:
         engine.run()
+    return result_of(requests, engines, replica)
+
+
+def result_of(requests: list[Request], engines: list[Engine], replica: list[int]) -> NaiveResult:
+    """Return what a run gives that is over."""
     return NaiveResult(
         [r.arrival_s for r in requests],
         [r.first_token_s for r in requests],
         [r.finished_s for r in requests],
         [r.itl_max_s for r in requests],
         [r.preemptions for r in requests],
+        [r.reused_tokens for r in requests],
+        [r.loaded_tokens for r in requests],
         replica,
         [engine.total for engine in engines],
         [engine.kept for engine in engines],

@@ -16,21 +16,27 @@ def known(request) -> int:
     return request.prompt + request.generated
 
 
+def needed(engine, request) -> int:
+    """Return the tokens for which a request needs room, and a block for what a part of one wastes."""
+    return known(request) + (1 - request.shared) * engine.block
+
+
 def first_chunk(engine, request, tokens, joined) -> bool:
     """The tokens that it takes in this step must fit."""
-    return blocks_for(request.computed + tokens, engine.block) <= engine.free_blocks
+    end = request.computed + request.found + tokens
+    return engine.blocks_for(end) - request.shared <= engine.free_blocks
 
 
 def full_prompt(engine, request, tokens, joined) -> bool:
     """All that is known of it must fit."""
-    return blocks_for(known(request), engine.block) <= engine.free_blocks
+    return engine.blocks_for(known(request)) - request.shared <= engine.free_blocks
 
 
 def reserve_output(engine, request, tokens, joined) -> bool:
     """Prompt and longest answer must fit beside those of all that run; the first one only its prompt."""
 
     def whole(one) -> int:
-        return blocks_for(one.prompt + max(one.output, engine.max_output_tokens), engine.block)
+        return engine.blocks_for(one.prompt + max(one.output, engine.max_output_tokens))
 
     reserved = sum(map(whole, engine.running))
     fits = not engine.running or reserved + whole(request) <= engine.kv_blocks
@@ -41,12 +47,12 @@ def reserve_share(engine, request, tokens, joined) -> bool:
     """It must fit with its longest answer, newcomers with theirs, and a share of what all others may make."""
 
     def may_make(one) -> int:
-        return min(max(one.output, engine.max_output_tokens) - one.generated, 4096)
+        return min(max(one.output, engine.max_output_tokens) - one.output + one.left(), 4096)
 
     older = sum(may_make(one) for one in engine.running if one not in joined)
     newer = sum(may_make(one) + engine.block for one in joined)
     free = engine.free_blocks * engine.block - newer - engine.share.now() * older
-    fits = not engine.running or known(request) + may_make(request) + engine.block < free
+    fits = not engine.running or needed(engine, request) + may_make(request) < free
     return fits and full_prompt(engine, request, tokens, joined)
 
 
@@ -73,7 +79,7 @@ class Share:
     def after(self, engine, work) -> None:
         """Move on by a step of decodes, or after a shortage to what the running have made, and more."""
         if work.preempted:
-            made = sum(one.generated + 20 for one in engine.running)
+            made = sum(one.output - one.left() + 20 for one in engine.running)
             limits = sum(max(one.output, engine.max_output_tokens) for one in engine.running)
             self.start, self.steps = min(made / (limits + 1), 1.0), 0
         elif work.decodes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from tests.engine.naive import Engine, Request, Work, pairs, step_s, window_pairs
+from tests.engine.naive import Engine, Request, Work, pairs, requests_of, step_s, window_pairs
 from tests.engine.naive_admission import blocks_for
 
 
@@ -42,9 +42,9 @@ class Pools:
         self, prefill_cost, cost, transfer, arrival_s, prompts, outputs, *, prefill_workers, decode_workers,
         max_running, prefill_max_running, token_budget, kv_blocks, prefill_kv_blocks, kv_block_tokens,
         preemption="recompute", admission="full_prompt", max_output_tokens=0, concurrency=0, turnaround_s=0.0,
+        draft_slots=0, clock_tokens=None,
     ):  # fmt: skip
-        rows = zip(arrival_s, prompts, outputs, strict=True)
-        self.requests = [Request(i, a, int(p), int(o)) for i, (a, p, o) in enumerate(rows)]
+        self.requests = requests_of(arrival_s, prompts, outputs, clock_tokens)
         self.sent_s = list(arrival_s)
         self.stages = [Stage() for _ in self.requests]
         self.prefill_cost, self.transfer, self.block = prefill_cost, transfer, kv_block_tokens
@@ -55,7 +55,7 @@ class Pools:
             "policy": "chunked", "max_running": max_running, "token_budget": token_budget,
             "kv_blocks": kv_blocks, "kv_block_tokens": kv_block_tokens, "preemption": preemption,
             "admission": admission, "max_output_tokens": max_output_tokens,
-            "warm": 0, "last": len(self.requests),
+            "draft_slots": draft_slots, "warm": 0, "last": len(self.requests),
         }  # fmt: skip
         self.engines = [Engine(cost, **rules) for _ in range(decode_workers)]
         first = concurrency or len(self.requests)
@@ -154,7 +154,7 @@ class Pools:
         stage.sender, stage.prefill_start_s, stage.prefill_end_s = p, self.now_s, sender.free_s
         request.first_token_s = request.last_token_s = sender.free_s
         request.generated, request.computed, request.decoding = 1, request.prompt, True
-        if request.output == 1:
+        if request.rest == 0:
             request.finished_s = sender.free_s
             sender.held.remove(request)
             return

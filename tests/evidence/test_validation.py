@@ -333,6 +333,7 @@ BADGES = [
     ("tensor_parallel=16", EXTRAPOLATED, ("16 devices a group (tensor_parallel)",)),
     ("model=qwen3.5-397b-a17b&tensor_parallel=8&weight_dtype=fp8", EXTRAPOLATED, ("linear attention",)),
     ("calibration=datasheet", EXTRAPOLATED, ("bound",)),
+    ("spec_tokens=3&acceptance_length=2", EXTRAPOLATED, ("Speculative decoding (spec_tokens)",)),
 ]
 
 

@@ -43,6 +43,8 @@ def values_of(key: str) -> st.SearchStrategy:
         return st.sampled_from(["", "layer:9.5", "weight_read:0.71,step:0.3,request_before:12"])
     if key == "step_profile":
         return st.sampled_from(["", "1:15.1", "1:15.1,256:220,context:0.0003,before:1.8,blocks:79"])
+    if key == "spec_by_batch":
+        return st.sampled_from(["", "1-:0", "1-4:5,5-64:3,65-:0", "1-8:16,9-99:1"])
     if key in ("mix", "mix_other"):
         classes = st.sampled_from(["flat", *catalogue.preset_ids("workloads")])
         weights = st.floats(1e-6, 1e6)
@@ -78,7 +80,22 @@ def scenarios(draw: st.DrawFn) -> Scenario:
     degree = draw(st.integers(1, 32))
     values["expert_parallel"] = degree
     values["tensor_parallel"] = degree * draw(st.integers(1, 1024 // degree))
-    return Scenario(**values)
+    return Scenario(**can_draft(values))
+
+
+def can_draft(values: dict) -> dict:
+    """Return the values of keys with those of speculation in keeping with one another."""
+    drafts = values.get("spec_tokens", 0)
+    if not drafts:
+        return values
+    fitting = {"token_budget": max(values.get("token_budget", 0), 100)}
+    if values.get("policy") == "static":
+        fitting["policy"] = "chunked"
+    if values.get("acceptance_length"):
+        fitting["acceptance_length"] = min(values["acceptance_length"], drafts + 1.0)
+    if values.get("spec_by_batch"):
+        fitting["spec_by_batch"] = f"1-3:{drafts},4-:0"
+    return values | fitting
 
 
 @st.composite

@@ -28,7 +28,7 @@ from sim_core.sweep.frontier import evaluate, evaluate_all, on_frontier, refine
 from sim_core.sweep.points import LOADS, MAX_POINTS, Point, default_vary, own_vary, sweep_key, sweep_points
 from sim_core.sweep.saturation import saturation_per_s
 from sim_core.traffic.draws import requests_sent
-from sim_core.traffic.traces import read_trace
+from sim_core.traffic.trace_files.read import read_trace
 
 module = importlib.import_module("sim_core.sweep.frontier")
 

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from sim_core.fields.errors import ScenarioError
-from sim_core.traffic.csv_rows import MAX_LINE, rows_beyond, rows_of
-from sim_core.traffic.traces import read_trace
+from sim_core.traffic.trace_files.csv_rows import MAX_LINE, rows_beyond, rows_of
+from sim_core.traffic.trace_files.read import read_trace
 
 HEADER = "arrival_s,prompt_tokens,output_tokens"
 

@@ -13,11 +13,11 @@ import pytest
 
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.scenario import Scenario
-from sim_core.traffic import trace_csv
 from sim_core.traffic.demand import demand_of
 from sim_core.traffic.draws import requests_sent
-from sim_core.traffic.traces import read_trace, with_trace
-from sim_core.traffic.windows import Window
+from sim_core.traffic.trace_files import tables
+from sim_core.traffic.trace_files.read import read_trace, with_trace
+from sim_core.traffic.trace_files.windows import Window
 from tests.places import SHARED
 
 BURSTGPT = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
@@ -131,7 +131,7 @@ def test_conversations_come_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Oracle: the same entries read at once."""
     whole = read_trace(json.dumps(CHATS * 20).encode()).prompt_tokens.tolist()
     for block in (1, 7, 100):
-        monkeypatch.setattr("sim_core.traffic.conversations.BLOCK", block)
+        monkeypatch.setattr("sim_core.traffic.trace_files.conversations.BLOCK", block)
         assert read_trace(io.StringIO(json.dumps(CHATS * 20))).prompt_tokens.tolist() == whole
 
 
@@ -201,7 +201,7 @@ def week(path: Path, count: int = 10_000, step_s: int = 60) -> Path:
 @pytest.mark.parametrize("start", ["36", "2024-05-11T12:00", "2024-05-11 12:00:00+00:00"])
 def test_a_window_of_a_file(start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Oracle: by hand: minute 36 x 60 is request 2,161; two hours hold 120; file and content alike."""
-    monkeypatch.setattr(trace_csv, "ROWS_A_PIECE", 1000)
+    monkeypatch.setattr(tables, "ROWS_A_PIECE", 1000)
     path = week(tmp_path / "week.csv")
     window = Window(start, 2.0)
     for trace in (read_trace(path, window=window), read_trace(path.read_bytes(), window=window)):
@@ -212,7 +212,7 @@ def test_a_window_of_a_file(start: str, tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_rows_out_of_order_are_read_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Oracle: the window of the sorted file."""
-    monkeypatch.setattr(trace_csv, "ROWS_A_PIECE", 100)
+    monkeypatch.setattr(tables, "ROWS_A_PIECE", 100)
     path = week(tmp_path / "week.csv", 1000)
     lines = path.read_text().splitlines()
     path.write_text("\n".join([*lines[:2], lines[900], *lines[2:900], *lines[901:]]) + "\n")
@@ -272,7 +272,7 @@ def test_clock_times_need_a_clock(tmp_path: Path) -> None:
 
 def test_errors_in_a_window_name_the_files_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Oracle: the line that was spoilt."""
-    monkeypatch.setattr(trace_csv, "ROWS_A_PIECE", 100)
+    monkeypatch.setattr(tables, "ROWS_A_PIECE", 100)
     path = week(tmp_path / "week.csv", 1000)
     lines = path.read_text().splitlines()
     lines[722] = lines[722].rpartition(",")[0] + ",2.5"
@@ -300,7 +300,7 @@ def test_a_window_misreads_no_row_that_the_whole_refuses(
     what: str, rows_a_piece: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Oracle: by hand: the line, whether the file is read whole, as content, or in pieces."""
-    monkeypatch.setattr(trace_csv, "ROWS_A_PIECE", rows_a_piece)
+    monkeypatch.setattr(tables, "ROWS_A_PIECE", rows_a_piece)
     text, words = ODD_ROWS[what]
     path = tmp_path / "odd.csv"
     path.write_text(text)
@@ -321,7 +321,7 @@ def test_a_window_reads_quoted_line_ends_over_the_edge_of_a_piece(
     rows = "".join(f'{at},"a ""b""\n,\n{at}",{at + 1},5\n' for at in range(20))
     path.write_text("arrival_s,note,prompt_tokens,output_tokens\n" + rows)
     for lines in range(1, 12):
-        monkeypatch.setattr(trace_csv, "ROWS_A_PIECE", lines)
+        monkeypatch.setattr(tables, "ROWS_A_PIECE", lines)
         found = read_trace(path, window=Window("0", 1))
         assert found.prompt_tokens.tolist() == read_trace(path).prompt_tokens.tolist() == list(range(1, 21))
 
@@ -348,7 +348,7 @@ def test_memory_of_a_window_does_not_grow_with_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Oracle: tracemalloc: a window at the end of a file ten times as long takes at most half more."""
-    monkeypatch.setattr(trace_csv, "ROWS_A_PIECE", 5_000)
+    monkeypatch.setattr(tables, "ROWS_A_PIECE", 5_000)
     peaks = []
     for count in (10_000, 100_000):
         path = week(tmp_path / f"{count}.csv", count)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.scenario import Scenario
-from sim_core.traffic import trace_formats, traces
 from sim_core.traffic.draws import requests_sent
 from sim_core.traffic.requests import Requests
-from sim_core.traffic.traces import read_trace, with_trace
+from sim_core.traffic.trace_files import formats, read
+from sim_core.traffic.trace_files.read import read_trace, with_trace
 from tests.places import SHARED
 
 OWN = "arrival_s,prompt_tokens,output_tokens\n"
@@ -196,7 +196,7 @@ def test_absurd_rates_are_doubted(step: int, words: str) -> None:
     assert words in notes_of(*(row(step * number) for number in range(5)))
 
 
-@pytest.mark.parametrize("key", ["hash_ids", "images", "session_id", "parent_chat_id"])
+@pytest.mark.parametrize("key", ["hash_ids", "images", "parent_chat_id"])
 def test_what_bears_on_the_load_and_is_not_used_is_said(key: str) -> None:
     """Oracle: the column's name stands in a note."""
     assert f"{key} is not used: " in notes_of(row(0, **{key: 1}), row(5000, **{key: 1}))
@@ -219,7 +219,7 @@ def test_a_later_turn_comes_its_delay_after_the_one_before() -> None:
         {"session_id": "a", "delay": 500, "input_length": 5, "output_length": 5},
     ]
     assert read_trace(mooncake(*rows)).arrival_s.tolist() == pytest.approx([0, 0.2, 2, 2.5])
-    assert "session_id is not used" in notes_of(*rows)
+    assert "session_id: 4 turns of 2 sessions" in notes_of(*rows)
     with pytest.raises(ScenarioError, match="line 1: timestamp is missing"):
         read_trace(mooncake(*rows[1:]))
 
@@ -333,12 +333,12 @@ def test_bad_files_say_what_to_do(case: str) -> None:
 def test_limits_of_size(tmp_path, monkeypatch) -> None:
     """Oracle: the stated limits, lowered where a real file would be slow to make."""
     with pytest.raises(ScenarioError, match=r"longer than 5 MB"):
-        read_trace(b"x" * 5_000_001, name="up.csv", max_bytes=traces.MAX_UPLOAD_BYTES)
+        read_trace(b"x" * 5_000_001, name="up.csv", max_bytes=read.MAX_UPLOAD_BYTES)
     path = tmp_path / "long.csv"
     path.write_bytes(own(*["0,1,1"] * 50))
     with pytest.raises(ScenarioError, match=r"long\.csv is longer"):
         read_trace(path, max_bytes=100)
-    monkeypatch.setattr(trace_formats, "MAX_ROWS", 10)
+    monkeypatch.setattr(formats, "MAX_ROWS", 10)
     with pytest.raises(ScenarioError, match="limit is 10"):
         read_trace(path)
     with pytest.raises(ScenarioError, match="limit is 10"):
@@ -371,7 +371,7 @@ def test_no_content_raises_anything_else(data: bytes) -> None:
     assert np.all(np.diff(trace.arrival_s) >= 0)
     assert np.all((trace.arrival_s >= 0) & np.isfinite(trace.arrival_s))
     for lengths in (trace.prompt_tokens, trace.output_tokens):
-        assert np.all((lengths >= 1) & (lengths <= traces.MAX_TOKENS))
+        assert np.all((lengths >= 1) & (lengths <= read.MAX_TOKENS))
 
 
 def test_a_million_rows_take_about_a_second() -> None:

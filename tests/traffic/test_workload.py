@@ -18,7 +18,8 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.lengths import UNKNOWN, Lognormal, Quantiles, UniformIntegers
 from sim_core.scenario.mixes import MAX_CLASSES, parse_mix
 from sim_core.scenario.scenario import Scenario
-from sim_core.traffic.draws import length_classes, mean_lengths, requests_sent
+from sim_core.traffic.draws import mean_lengths, requests_sent
+from sim_core.traffic.lengths import length_classes
 from sim_core.traffic.requests import requests_of
 from tests.places import SHARED
 

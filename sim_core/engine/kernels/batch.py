@@ -5,19 +5,27 @@ from __future__ import annotations
 import numpy as np
 
 from sim_core.engine.compiling import inlined, inner
-from sim_core.engine.kernels.blocks import blocks_of, release_blocks
 from sim_core.engine.kernels.clock import (
     clear_bit,
     forget_due,
-    left_to_generate,
     start_decoding,
     stop_decoding,
+    suspend,
     tokens_held,
 )
 from sim_core.engine.kernels.gaps import count_own_gap, largest_gap_since
 from sim_core.engine.kernels.log import log_event
-from sim_core.engine.kernels.queue import append_to_queue, join_running, leave_running, return_to_queue
-from sim_core.engine.kernels.records import NOBODY, PREEMPTED, PREFILL_FIRST, ZERO
+from sim_core.engine.kernels.memory.blocks import blocks_held, release_blocks
+from sim_core.engine.kernels.memory.prefix import leave
+from sim_core.engine.kernels.queue import (
+    append_to_queue,
+    join_running,
+    leave_running,
+    return_to_queue,
+    send_sequel,
+)
+from sim_core.engine.kernels.records import NO_CACHE, NOBODY, PREEMPTED, PREFILL_FIRST, ZERO
+from sim_core.price.step_cost import TOKEN
 
 
 @inner
@@ -29,18 +37,16 @@ def preempt(s, arrays, cost, rules, i):
         log_event(s, arrays, PREEMPTED, i, np.int64(r.computed), ZERO)
     else:
         log_event(s, arrays, PREEMPTED, i, tokens_held(s, r), ZERO)
-        r.left = left_to_generate(s, r)
-        r.computed = tokens_held(s, r)
+        stop_decoding(s, arrays, cost, rules, i)
+        suspend(s, r)
         if s.fresh > 0:
             s.fresh -= 1
         else:
             r.last_token_s = s.last_decode_s
             if rules.track_itl_max:
                 r.itl_max_s = max(r.itl_max_s, largest_gap_since(s, arrays, r.since))
-        stop_decoding(s, arrays, cost, i)
         forget_due(arrays, i)
-    s.free_blocks += blocks_of(np.int64(r.computed), rules.block_tokens)
-    release_blocks(s, rules, r)
+    give_back(s, arrays, rules, i, np.int64(r.computed))
     if rules.swap:
         s.swapped += r.computed
     else:
@@ -52,15 +58,26 @@ def preempt(s, arrays, cost, rules, i):
 
 
 @inlined
-def finish(s, arrays, rules, i):
+def give_back(s, arrays, rules, i, tokens):
+    """Give the blocks of a request that holds so many tokens back, but for those that others still use."""
+    held = blocks_held(tokens, rules)
+    if rules.caching != NO_CACHE:
+        held -= leave(s, arrays, rules, i, tokens)
+    s.free_blocks += held
+    release_blocks(s, rules, arrays.requests[i])
+
+
+@inlined
+def finish(s, arrays, rules, i, held):
     """Give a finished request's slot and blocks back; in a closed loop its client sends the next one."""
     r = arrays.requests[i]
     r.finished_s = s.clock_s
-    s.free_blocks += blocks_of(r.prompt + r.output - 1, rules.block_tokens)
-    release_blocks(s, rules, r)
+    give_back(s, arrays, rules, i, held)
     leave_running(s, arrays.requests, i)
     s.unfinished -= 1
-    if s.released < arrays.requests.size:
+    if rules.sequels:
+        send_sequel(s, arrays, rules, i)
+    elif s.released < arrays.requests.size:
         arrays.requests[s.released].arrival_s = s.clock_s + rules.turnaround_s
         append_to_queue(s, arrays.requests, s.released)
         s.released += 1
@@ -69,38 +86,55 @@ def finish(s, arrays, rules, i):
         s.done = i
 
 
+@inner
+def in_order(requests, i):
+    """Link those that are due at one tick in the order in which they joined; return the first of them.
+
+    They lie there the other way round, and whoever leaves first, loses its blocks first.
+    """
+    before = NOBODY
+    while i != NOBODY:
+        following = np.int64(requests[i].chain)
+        requests[i].chain = before
+        before, i = i, following
+    return before
+
+
 @inlined
 def finish_due(s, arrays, cost, rules):
-    """Finish all decodes that made their last token in the step before this tick."""
-    position = (s.tick - 1) & (arrays.due_first.size - 1)
-    i = np.int64(arrays.due_first[position])
-    if i == NOBODY:
-        return
-    arrays.due_first[position] = NOBODY
-    clear_bit(arrays.due_bits, position)
-    while i != NOBODY:
-        r = arrays.requests[i]
-        if rules.track_itl_max:
-            r.itl_max_s = max(r.itl_max_s, largest_gap_since(s, arrays, r.since))
-        stop_decoding(s, arrays, cost, i)
-        finish(s, arrays, rules, i)
-        i = np.int64(r.chain)
+    """Finish all decodes that made their last token in the last step, by the tick at which they did."""
+    for tick in range(s.tick - s.ahead, s.tick):
+        position = tick & (arrays.due_first.size - 1)
+        i = np.int64(arrays.due_first[position])
+        if i == NOBODY:
+            continue
+        arrays.due_first[position] = NOBODY
+        clear_bit(arrays.due_bits, position)
+        if rules.caching != NO_CACHE:
+            i = in_order(arrays.requests, i)
+        while i != NOBODY:
+            r = arrays.requests[i]
+            if rules.track_itl_max:
+                r.itl_max_s = max(r.itl_max_s, largest_gap_since(s, arrays, r.since))
+            stop_decoding(s, arrays, cost, rules, i)
+            finish(s, arrays, rules, i, tokens_held(s, r))
+            i = np.int64(r.chain)
 
 
 @inlined
 def complete(s, arrays, cost, rules, i):
     """Let a request that took its last prompt token make a token now, then decode or finish."""
     r = arrays.requests[i]
-    if r.left == r.output:
+    if r.target == r.prompt:
         r.first_token_s = s.clock_s
     else:
         count_own_gap(s, arrays, rules, r, s.clock_s)
-    r.left -= 1
-    if r.left == 0:
-        finish(s, arrays, rules, i)
+        r.rest -= TOKEN
+    if r.rest <= 0:
+        finish(s, arrays, rules, i, np.int64(r.computed))
         return
     r.last_token_s = s.clock_s
-    start_decoding(s, arrays, cost, i)
+    start_decoding(s, arrays, cost, rules, i)
     if rules.policy == PREFILL_FIRST and s.prompts > 0:
         s.fresh += 1
 

@@ -82,25 +82,26 @@ def count_own_gap(s, arrays, rules, r, token_s):
 
 
 @inlined
-def count_decode_gaps(s, arrays, rules, stalled_s, first_s, growth_s, steps):
+def count_decode_gaps(s, arrays, rules, stalled_s, first_s, growth_s, steps, ticks):
     """Count the gaps of all decodes over `steps` steps that end now; `stalled_s` of waiting came before.
 
-    Tick and clock have moved on already; nobody has joined or finished yet.
+    A step is one gap, whatever it makes: its tokens are seen together. Tick and clock have moved on already;
+    nobody has joined or finished yet.
     """
     if s.fresh == 0 and stalled_s == 0.0:
         if s.measured:
             count_gaps(arrays.gap_counts, first_s, growth_s, steps, s.decodes)
     else:
-        count_stalled_gaps(s, arrays, rules, stalled_s, first_s, growth_s, steps)
+        count_stalled_gaps(s, arrays, rules, stalled_s, first_s, growth_s, steps, ticks)
     if rules.track_itl_max:
         if stalled_s > 0.0:
-            note_common_gap(s, arrays, s.tick - steps, stalled_s + first_s)
+            note_common_gap(s, arrays, s.tick - ticks, stalled_s + first_s)
         if steps > 1 or stalled_s == 0.0:
             note_common_gap(s, arrays, s.tick - 1, first_s + growth_s * (steps - 1))
 
 
 @inner
-def count_stalled_gaps(s, arrays, rules, stalled_s, first_s, growth_s, steps):
+def count_stalled_gaps(s, arrays, rules, stalled_s, first_s, growth_s, steps, ticks):
     """Count gaps where prefill steps came between: longer for the old decodes, their own for the fresh."""
     if s.measured:
         arrays.gap_counts[gap_bin(stalled_s + first_s)] += s.decodes - s.fresh
@@ -109,7 +110,7 @@ def count_stalled_gaps(s, arrays, rules, stalled_s, first_s, growth_s, steps):
     for _ in range(s.fresh):
         r = arrays.requests[i]
         count_own_gap(s, arrays, rules, r, first_end_s)
-        r.since = s.tick - steps + 1
+        r.since = s.tick - ticks + 1
         i = r.previous
     s.fresh = 0
     if steps > 1 and s.measured:

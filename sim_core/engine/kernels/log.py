@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from sim_core.engine.compiling import inlined, inner
-from sim_core.engine.kernels.blocks import has_room
+from sim_core.engine.kernels.memory.blocks import has_room
+from sim_core.engine.kernels.memory.prefix import look_up, tokens_found
 from sim_core.engine.kernels.queue import target_of
-from sim_core.engine.kernels.records import CHUNKED, NOBODY
+from sim_core.engine.kernels.records import CHUNKED, NO_CACHE, NOBODY
 
 
 @inlined
@@ -29,6 +32,9 @@ def report_steps(s, arrays, rules, steps, context, window, blocks, duration_s):
     s.window_pairs += s.step_window_pairs
     s.prefill_requests += s.prompts
     s.swapped_tokens += s.swapped
+    s.sent_tokens += s.step_sent
+    s.reused_tokens += s.step_reused
+    s.loaded_tokens += s.step_loaded
     s.busy_s += duration_s
     s.elapsed_s += duration_s
     s.running_s += duration_s * s.running
@@ -51,7 +57,9 @@ def report_blocked(s, arrays, rules, duration_s):
     if s.running >= rules.max_running:
         s.batch_blocked_s += waited_s
         return
-    chunk = target_of(r) - r.computed
+    if rules.caching != NO_CACHE:
+        look_up(s, arrays, rules, np.int64(s.queue_head), s.free_blocks)
+    chunk = target_of(r) - r.computed - tokens_found(s, rules)
     if rules.policy == CHUNKED:
         chunk = min(chunk, rules.token_budget)
     if s.shortage == 1 or not has_room(s, arrays, rules, r, chunk, s.free_blocks):
@@ -59,7 +67,7 @@ def report_blocked(s, arrays, rules, duration_s):
 
 
 @inner
-def log_steps(s, arrays, rules, steps, decodes, duration_s, growth_s):
+def log_steps(s, arrays, rules, steps, decodes, drafted, duration_s, growth_s):
     """Append one row to the step log if it has room; count it in any case.
 
     The contexts are those of the first step, the KV blocks those of the last.
@@ -71,13 +79,17 @@ def log_steps(s, arrays, rules, steps, decodes, duration_s, growth_s):
         row.growth_s = growth_s
         row.count = steps
         row.decodes = decodes
-        row.prefill_tokens = s.tokens - decodes
+        row.drafts = drafted
+        row.prefill_tokens = s.tokens - drafted - decodes
         row.prompts = s.prompts
         row.running = s.running
         row.kv_blocks_used = rules.kv_blocks - s.free_blocks
-        row.context_tokens = s.step_context
+        row.cached_blocks = min(s.cached, s.free_blocks)
+        row.context_tokens = np.int64(s.step_context)
         row.admitted = s.newest + 1
         row.swapped_tokens = s.swapped
+        row.reused_tokens = s.step_reused
+        row.loaded_tokens = s.step_loaded
     s.log_rows += 1
 
 

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import math
 
-from sim_core.engine.compiling import Entry, inner
-from sim_core.engine.kernels.blocks import reset_share
-from sim_core.engine.kernels.queue import append_to_queue, next_step_s, waiting_head
-from sim_core.engine.kernels.records import NOBODY, ONE, is_over, replica_of, scan_turns
+from sim_core.engine.compiling import Entry, inlined, inner
+from sim_core.engine.kernels.clock import pace_of
+from sim_core.engine.kernels.memory.blocks import reset_share
+from sim_core.engine.kernels.memory.prefix import open_cache
+from sim_core.engine.kernels.queue import (
+    append_to_queue,
+    bring_coming,
+    is_first,
+    next_step_s,
+    push_coming,
+    waiting_head,
+)
+from sim_core.engine.kernels.records import NOBODY, ONE, ZERO, is_over, replica_of, scan_turns
 from sim_core.engine.kernels.steps import (
     decode_run,
     planned_step,
@@ -17,6 +26,7 @@ from sim_core.engine.kernels.steps import (
     wants_planned_step,
     wants_prefill_step,
 )
+from sim_core.price.step_cost import TOKEN, TOKEN_BITS
 
 
 @inner
@@ -27,25 +37,32 @@ def advance(s, arrays, cost, rules, until_s):
     passes a arrays costs forty times what it does.
     """
     while s.unfinished > 0 and not is_over(arrays.turns, arrays.stop, ONE):
+        if rules.sequels:
+            bring_coming(s, arrays)
         if s.running == 0 and waiting_head(s, arrays.requests) == NOBODY:
             if s.queue_head == NOBODY or arrays.requests[s.queue_head].arrival_s >= until_s:
                 return
             wait_until(s, rules, arrays.requests[s.queue_head].arrival_s)
+            if rules.sequels:
+                bring_coming(s, arrays)
         if s.clock_s >= until_s:
             return
         if wants_prefill_step(s, arrays, rules):
             prefill_step(s, arrays, cost, rules)
             continue
-        limit = 0 if wants_planned_step(s, arrays, rules) else run_limit(s, arrays, cost, rules)
+        pace = pace_of(s, cost)
+        limit = 0 if wants_planned_step(s, arrays, rules, pace) else run_limit(s, arrays, cost, rules, pace)
         if limit > 0:
-            decode_run(s, arrays, cost, rules, limit, until_s)
+            decode_run(s, arrays, cost, rules, pace, limit, until_s)
         else:
-            planned_step(s, arrays, cost, rules)
+            planned_step(s, arrays, cost, rules, pace)
 
 
 @inner
-def load_requests(requests, arrival_s, prompt_tokens, output_tokens):
-    """Write the traffic into the request records."""
+def load_requests(requests, arrival_s, prompt_tokens, rest):
+    """Write the traffic into the request records; `rest` is each answer after its first token, as the token
+    clock counts it.
+    """
     for i in range(requests.size):
         r = requests[i]
         r.arrival_s = arrival_s[i]
@@ -55,8 +72,9 @@ def load_requests(requests, arrival_s, prompt_tokens, output_tokens):
         r.itl_max_s = 0.0
         r.joined_s = math.nan
         r.prompt = prompt_tokens[i]
-        r.output = output_tokens[i]
-        r.left = output_tokens[i]
+        r.rest = rest[i]
+        r.output = 1 + ((rest[i] + TOKEN - 1) >> TOKEN_BITS)
+        r.target = prompt_tokens[i]
         r.computed = 0
         r.preemptions = 0
 
@@ -70,32 +88,49 @@ def open_engine(s, rules):
     s.queue_head = s.queue_tail = NOBODY
     s.running_head = s.running_tail = NOBODY
     s.partial = s.joining = s.newest = s.done = NOBODY
+    open_cache(s)
 
 
 @Entry
-def run_continuous(states, arrays, cost, rules, arrival_s, prompt_tokens, output_tokens, concurrency):
+def run_continuous(states, arrays, cost, rules, arrival_s, prompt_tokens, rest, concurrency):
     """Run one engine to the end under `chunked` or `prefill_first`; a concurrency of 0 means open loop."""
-    load_requests(arrays.requests, arrival_s, prompt_tokens, output_tokens)
+    load_requests(arrays.requests, arrival_s, prompt_tokens, rest)
     s = states[0]
     open_engine(s, rules)
     count = arrays.requests.size
     s.unfinished = count
-    s.released = min(concurrency, count) if concurrency > 0 else count
-    for i in range(s.released):
-        append_to_queue(s, arrays.requests, i)
+    if rules.sequels:
+        send_first(s, arrays, concurrency)
+    else:
+        s.released = min(concurrency, count) if concurrency > 0 else count
+        for i in range(s.released):
+            append_to_queue(s, arrays.requests, i)
     advance(s, arrays, cost, rules, math.inf)
 
 
+@inlined
+def send_first(s, arrays, concurrency):
+    """Let the sessions begin: all, or in a closed loop as many as there are clients."""
+    begun, i = ZERO, ZERO
+    while i < arrays.sessions.size and (concurrency == 0 or begun < concurrency):
+        if is_first(arrays, i):
+            push_coming(arrays, i)
+            begun += 1
+        i += 1
+    s.released = i if concurrency > 0 else arrays.sessions.size
+
+
 @Entry
-def run_balanced(states, stacked, cost, rules, drain_rules, arrival_s, prompt_tokens, output_tokens):
+def run_balanced(states, stacked, cost, rules, drain_rules, arrival_s, prompt_tokens, rest):
     """Run replicas side by side; each arrival goes to the one with the fewest unfinished requests.
 
     The router sees every replica after all steps that start before the arrival. After the last one,
     `drain_rules` hold, which may measure no more.
     """
-    load_requests(stacked.requests, arrival_s, prompt_tokens, output_tokens)
+    load_requests(stacked.requests, arrival_s, prompt_tokens, rest)
     for replica in range(states.size):
         open_engine(states[replica], rules)
+        states[replica].engine = replica
         states[replica].released = stacked.requests.size
     for i in range(stacked.requests.size):
         if is_over(stacked.turns, stacked.stop, scan_turns(states)):

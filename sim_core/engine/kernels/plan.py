@@ -8,11 +8,12 @@ import numpy as np
 
 from sim_core.engine.compiling import inlined, inner
 from sim_core.engine.kernels.batch import preempt
-from sim_core.engine.kernels.blocks import blocks_of, has_room, reserve_blocks
-from sim_core.engine.kernels.clock import phase_of
+from sim_core.engine.kernels.clock import started_tokens, ticks_of, tokens_held, tokens_of_decodes
 from sim_core.engine.kernels.log import log_event
+from sim_core.engine.kernels.memory.blocks import blocks_at_once, blocks_held, has_room, reserve_blocks
+from sim_core.engine.kernels.memory.prefix import look_up, share, take_found, tokens_found
 from sim_core.engine.kernels.queue import admit, is_returning_decode, target_of, waiting_head
-from sim_core.engine.kernels.records import CHUNK, CHUNKED, NOBODY, RETURNED, ZERO
+from sim_core.engine.kernels.records import CHUNK, CHUNKED, NO_CACHE, NOBODY, ONE, RETURNED, ZERO
 from sim_core.engine.kernels.step_time import pairs_between, window_pairs_between
 
 
@@ -23,9 +24,12 @@ def clear_plan(s):
     s.rows = 0
     s.prompts = 0
     s.returned = 0
-    s.step_context = 0
-    s.step_window = 0
+    s.step_context = 0.0
+    s.step_window = 0.0
     s.swapped = 0
+    s.step_sent = 0
+    s.step_reused = 0
+    s.step_loaded = 0
     s.shortage = 0
     s.step_pairs = 0.0
     s.step_window_pairs = 0.0
@@ -33,33 +37,36 @@ def clear_plan(s):
 
 
 @inlined
-def plan_decodes(s, arrays, cost, rules):
-    """Give every decode one token, and a block where it needs one; preempt from the tail if none is left."""
-    block_tokens = rules.block_tokens
-    phase = s.tick % block_tokens
-    if arrays.phases[phase] <= s.free_blocks:
-        s.free_blocks -= arrays.phases[phase]
+def plan_decodes(s, arrays, cost, rules, pace):
+    """Give every decode its token and its drafts, and blocks where it needs some; preempt from the tail if
+    none are left.
+    """
+    ticks = ticks_of(s, pace, ONE)
+    blocks = blocks_at_once(s, arrays, ticks)
+    if blocks <= s.free_blocks:
+        s.free_blocks -= blocks
     else:
-        take_blocks_in_order(s, arrays, cost, rules, phase)
-    s.tokens += s.decodes
+        take_blocks_in_order(s, arrays, cost, rules, ticks)
+    s.tokens += tokens_of_decodes(s, pace)
     s.rows += s.decodes
-    s.step_context += s.context
-    s.step_window += s.window
+    s.step_context += (s.context + started_tokens(s, s.decodes)) * pace.context_scale
+    s.step_window += (s.window + started_tokens(s, s.growing)) * pace.context_scale
 
 
 @inner
-def take_blocks_in_order(s, arrays, cost, rules, phase):
+def take_blocks_in_order(s, arrays, cost, rules, ticks):
     """Give blocks to decodes in admission order, preempting from the tail; stop if one preempts itself."""
     i = s.running_head
     arrays.turns[0] -= s.running >> 3  # a look at a request takes a fraction of a turn
     while i != NOBODY and i != s.partial:
-        if phase_of(s, arrays.requests[i], rules.block_tokens) == phase:
-            while s.free_blocks == 0:
-                victim = s.running_tail
-                preempt(s, arrays, cost, rules, victim)
-                if victim == i:
-                    return
-            s.free_blocks -= 1
+        held = tokens_held(s, arrays.requests[i])
+        needed = blocks_held(held + ticks, rules) - blocks_held(held, rules)
+        while s.free_blocks < needed:
+            victim = s.running_tail
+            preempt(s, arrays, cost, rules, victim)
+            if victim == i:
+                return
+        s.free_blocks -= needed
         i = arrays.requests[i].next
 
 
@@ -111,16 +118,21 @@ def plan_admission(s, arrays, cost, rules, chunk):
     """Admit the head of the queue and plan its first `chunk` tokens."""
     i = admit(s, arrays.requests)
     r = arrays.requests[i]
-    s.free_blocks -= blocks_of(r.computed + chunk, rules.block_tokens)
+    returning = is_returning_decode(r, rules)
+    if rules.caching != NO_CACHE:
+        take_found(s, arrays, rules, i)
+    s.free_blocks -= blocks_held(r.computed + chunk, rules) - s.shared
     reserve_blocks(s, rules, r)
     if s.joining == NOBODY:
         s.joining = i
     if rules.swap and r.preemptions > 0:
         s.swapped += r.computed
-    if is_returning_decode(r, rules):
+    if returning:
         plan_return(s, arrays, cost, i, r)
-    else:
-        plan_chunk(s, arrays, cost, i, r, chunk)
+        return
+    plan_chunk(s, arrays, cost, i, r, chunk)
+    if rules.caching != NO_CACHE:
+        share(s, arrays, rules, i)
 
 
 @inner
@@ -130,13 +142,15 @@ def continue_prompt(s, arrays, cost, rules):
     r = arrays.requests[i]
     chunk = chunk_of(rules, target_of(r) - r.computed, rules.token_budget - s.tokens)
     start = np.int64(r.computed)
-    needed = blocks_of(start + chunk, rules.block_tokens) - blocks_of(start, rules.block_tokens)
+    needed = blocks_held(start + chunk, rules) - blocks_held(start, rules)
     if needed > s.free_blocks:
         preempt(s, arrays, cost, rules, i)
         return
     s.free_blocks -= needed
     s.joining = i
     plan_chunk(s, arrays, cost, i, r, chunk)
+    if rules.caching != NO_CACHE:
+        share(s, arrays, rules, i)
 
 
 @inlined
@@ -149,7 +163,9 @@ def tokens_to_join(s, arrays, rules, tokens, free_blocks):
     if i == NOBODY or s.running >= rules.max_running:
         return 0
     r = arrays.requests[i]
-    chunk = target_of(r) - r.computed
+    if rules.caching != NO_CACHE:
+        look_up(s, arrays, rules, i, free_blocks)
+    chunk = target_of(r) - r.computed - tokens_found(s, rules)
     if rules.policy == CHUNKED:
         rest = chunk
         chunk = chunk_of(rules, rest, rules.token_budget - tokens)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 
-from sim_core.engine.compiling import inlined
-from sim_core.engine.kernels.records import NOBODY
+import numpy as np
+
+from sim_core.engine.compiling import inlined, inner
+from sim_core.engine.kernels.records import NOBODY, ONE
+from sim_core.price.step_cost import TOKEN, TOKEN_BITS
 
 
 @inlined
@@ -25,6 +28,90 @@ def return_to_queue(s, requests, i):
     if s.queue_head == NOBODY:
         s.queue_tail = i
     s.queue_head = i
+
+
+# --- requests that are sent by and by ---------------------------------------------------------------
+
+
+@inlined
+def is_sent_before(requests, i, j):
+    """Return whether a request is sent before another one; of those at one moment, the lower number."""
+    one_s, other_s = requests[i].arrival_s, requests[j].arrival_s
+    return one_s < other_s or (one_s == other_s and i < j)
+
+
+@inner
+def push_coming(arrays, i):
+    """Add a request to the heap of those that will be sent."""
+    coming, requests = arrays.coming, arrays.requests
+    coming[0] += 1
+    place = coming[0]
+    while place > 1 and is_sent_before(requests, i, coming[place >> 1]):
+        coming[place] = coming[place >> 1]
+        place >>= 1
+    coming[place] = i
+
+
+@inner
+def pop_coming(arrays):
+    """Take the request that is sent first off the heap; return it."""
+    coming, requests = arrays.coming, arrays.requests
+    first, last = coming[1], coming[coming[0]]
+    coming[0] -= 1
+    place = ONE
+    while 2 * place <= coming[0]:
+        child = 2 * place
+        if child < coming[0] and is_sent_before(requests, coming[child + 1], coming[child]):
+            child += 1
+        if is_sent_before(requests, last, coming[child]):
+            break
+        coming[place] = coming[child]
+        place = child
+    coming[place] = last
+    return first
+
+
+@inner
+def bring_coming(s, arrays):
+    """Put those that have been sent by now in the queue; where it is empty, the one that will be first."""
+    while arrays.coming[0] > 0 and (
+        s.queue_head == NOBODY or arrays.requests[arrays.coming[1]].arrival_s <= s.clock_s
+    ):
+        append_to_queue(s, arrays.requests, pop_coming(arrays))
+
+
+@inlined
+def is_first(arrays, i):
+    """Return whether a request waits for no other one before it is sent."""
+    return math.isnan(arrays.sessions[i].follows_s)
+
+
+@inner
+def send_sequel(s, arrays, rules, i):
+    """Let the session of a request that is finished go on; in a closed loop, a new one takes its place."""
+    j = np.int64(arrays.sessions[i].next)
+    if j != NOBODY:
+        send_later(s, arrays, j, s.clock_s + rules.turnaround_s + arrays.sessions[j].follows_s)
+        return
+    while s.released < arrays.sessions.size and not is_first(arrays, s.released):
+        s.released += 1
+    if s.released < arrays.sessions.size:
+        send_later(s, arrays, np.int64(s.released), s.clock_s + rules.turnaround_s)
+        s.released += 1
+
+
+@inner
+def send_later(s, arrays, i, arrival_s):
+    """Let a request be sent at a moment that has not passed."""
+    arrays.requests[i].arrival_s = arrival_s
+    head = s.queue_head
+    if head != NOBODY and arrays.requests[head].arrival_s >= s.clock_s:  # alone, and not sent yet
+        s.queue_head = NOBODY
+        push_coming(arrays, head)
+    push_coming(arrays, i)
+
+
+# --- the head of the queue --------------------------------------------------------------------------
 
 
 @inlined
@@ -84,10 +171,17 @@ def leave_running(s, requests, i):
 @inlined
 def target_of(r):
     """Return the tokens that must be in the KV cache before the next token can be made."""
-    return r.prompt + r.output - r.left
+    return np.int64(r.target)
+
+
+@inlined
+def left_to_wait(r):
+    """Return the output tokens that a request has still to make while it does not decode."""
+    later = (r.rest + TOKEN - 1) >> TOKEN_BITS
+    return later + 1 if r.target == r.prompt else later
 
 
 @inlined
 def is_returning_decode(r, rules):
     """Return whether a waiting request is a decode: its KV cache lies in host memory, or came from a pool."""
-    return r.left < r.output and r.computed > 0
+    return r.target > r.prompt and r.computed > 0

@@ -10,6 +10,7 @@ from sim_core.engine.compiling import inlined
 
 CHUNKED, PREFILL_FIRST, STATIC = 0, 1, 2
 FULL_PROMPT, FIRST_CHUNK, RESERVE_OUTPUT, RESERVE_SHARE = 0, 1, 2, 3
+NO_CACHE, FIXED_SHARE, BY_SESSION, BY_BLOCK = 0, 1, 2, 3
 ZERO, ONE = np.int64(0), np.int64(1)  # a bare 0 or 1 is a type of its own, and compiles its callee again
 CHUNK, PREEMPTED, RETURNED = np.int64(0), np.int64(1), np.int64(2)
 PREFILLS, DECODES = 0, 1
@@ -23,11 +24,12 @@ REQUEST = np.dtype(
         ("itl_max_s", np.float64),
         ("joined_s", np.float64),  # start of the step in which it joined the decodes of another pool
         ("due", np.int64),  # tick of its last token, while it decodes
+        ("rest", np.int64),  # by how much the token clock has still to go on for it, while it does not decode
         ("since", np.int64),  # first tick whose common gap counts for this request
         ("prompt", np.int32),
-        ("output", np.int32),
-        ("left", np.int32),  # output tokens to go, while it does not decode
-        ("computed", np.int32),  # tokens in the KV cache, while it does not decode
+        ("output", np.int32),  # as the token clock counts it
+        ("target", np.int32),  # tokens that must be in the KV cache before it can make its next token
+        ("computed", np.int32),  # tokens in the KV cache; of a decode, those that it holds in the end
         ("next", np.int32),  # in the queue or among the running
         ("previous", np.int32),  # among the running
         ("chain", np.int32),  # next request due at the same tick
@@ -46,6 +48,8 @@ STATE = np.dtype(
         # the rest
         ("last_decode_s", np.float64),  # end of the last step in which decodes advanced
         ("tick", np.int64),
+        ("fraction", np.int64),  # of the next tick, in parts of a token
+        ("ahead", np.int64),  # ticks of the last step
         ("context", np.int64),  # tokens in the KV caches of all decodes
         ("window", np.int64),  # the same, each at most window_tokens
         ("growing", np.int64),  # decodes still within the window
@@ -68,13 +72,31 @@ STATE = np.dtype(
         ("rows", np.int64),
         ("prompts", np.int64),
         ("returned", np.int64),  # decodes that come back from host memory
-        ("step_context", np.int64),
-        ("step_window", np.int64),
+        ("step_context", np.float64),  # as many tokens as cost the same without drafts
+        ("step_window", np.float64),
         ("swapped", np.int64),
         ("shortage", np.int64),  # 1 once something was preempted in this step
         ("measured", np.int64),  # 1 while the step counts in the statistics
         ("step_pairs", np.float64),
         ("step_window_pairs", np.float64),
+        # the prefix cache: what of a waiting request it holds, as looked up last [blocks]
+        ("shared", np.int64),  # in use by others
+        ("idle", np.int64),  # in device memory, used by nobody
+        ("on_host", np.int64),
+        ("piece", np.int64),  # whose text its own blocks are of, or NOBODY
+        # and what it holds in all
+        ("cached", np.int64),  # blocks with content that nobody uses; those above `free_blocks` are lost
+        ("oldest", np.int64),  # pieces of such blocks, by when they were used last
+        ("latest", np.int64),
+        ("host_blocks", np.int64),  # blocks in host memory, and their pieces
+        ("host_oldest", np.int64),
+        ("host_latest", np.int64),
+        ("system_users", np.int64),  # running requests that share the system prompt
+        ("system_blocks", np.int64),  # those of it in memory, while somebody uses it
+        ("engine", np.int64),  # its number among replicas
+        ("step_sent", np.int64),  # of the prompts that join in this step: all tokens,
+        ("step_reused", np.int64),  # those found in device memory,
+        ("step_loaded", np.int64),  # and those found in host memory
         # what the run reports
         ("elapsed_s", np.float64),
         ("busy_s", np.float64),
@@ -83,13 +105,17 @@ STATE = np.dtype(
         ("kv_blocked_s", np.float64),
         ("batch_blocked_s", np.float64),
         ("steps", np.int64),
-        ("context_tokens", np.int64),
-        ("window_tokens", np.int64),
+        ("context_tokens", np.float64),
+        ("window_tokens", np.float64),
         ("prefill_pairs", np.float64),
         ("window_pairs", np.float64),
         ("prefill_requests", np.int64),
         ("extra_tokens", np.int64),
         ("swapped_tokens", np.int64),
+        ("sent_tokens", np.int64),
+        ("reused_tokens", np.int64),
+        ("loaded_tokens", np.int64),
+        ("evicted_blocks", np.int64),
         ("free_blocks_low", np.int64),
         ("gap_first", np.int64),
         ("gap_last", np.int64),
@@ -109,13 +135,17 @@ LOG = np.dtype(
         ("growth_s", np.float64),  # each of the equal steps lasts this much longer than the one before
         ("count", np.int64),
         ("decodes", np.int64),
+        ("drafts", np.int64),  # tokens drafted for them, all together
         ("prefill_tokens", np.int64),
         ("prompts", np.int64),
         ("running", np.int64),
         ("kv_blocks_used", np.int64),
+        ("cached_blocks", np.int64),
         ("context_tokens", np.int64),
         ("admitted", np.int64),
         ("swapped_tokens", np.int64),
+        ("reused_tokens", np.int64),
+        ("loaded_tokens", np.int64),
     ],
     align=True,
 )
@@ -126,6 +156,18 @@ EVENT = np.dtype(
         ("request", np.int64),
         ("computed", np.int64),  # tokens in its KV cache before
         ("tokens", np.int64),  # prompt tokens of the chunk
+    ],
+    align=True,
+)
+TURN = np.dtype(
+    [
+        ("before", np.int32),  # the session's request before, or NOBODY
+        ("next", np.int32),  # the one after, if it is sent when this one has ended
+        ("known", np.int32),  # leading tokens of the prompt that are text of the one before
+        (
+            "follows_s",
+            np.float64,
+        ),  # from the end of the one before until this one is sent; NaN by its own time
     ],
     align=True,
 )
@@ -142,6 +184,7 @@ class Rules(NamedTuple):
     long_prompt_tokens: int  # most tokens of one prompt in a step; 0 = no limit
     kv_blocks: int
     block_tokens: int
+    draft_slots: int  # of the KV cache that a running request holds beyond its tokens, for drafts
     swap: bool
     turnaround_s: float
     batch_wait_s: float
@@ -150,6 +193,12 @@ class Rules(NamedTuple):
     track_itl_max: bool
     keep_log: bool
     pooled: bool
+    sequels: bool  # requests follow others: they are sent by and by
+    caching: int
+    hit_frac: float  # of every prompt, under FIXED_SHARE
+    system_blocks: int  # that all prompts share, under BY_SESSION
+    text_tokens: int  # of a piece of text that is hashed, under BY_BLOCK
+    host_blocks: int
 
 
 class Arrays(NamedTuple):
@@ -171,6 +220,12 @@ class Arrays(NamedTuple):
     steps_by_rows: np.ndarray
     log: np.ndarray  # LOG
     events: np.ndarray  # EVENT
+    sessions: np.ndarray  # TURN, one for each request where some follow others
+    coming: np.ndarray  # a heap of requests that will be sent, from place 1 on; at 0 how many they are
+    pieces: np.ndarray  # PIECE, one for each request and for the system prompt of each replica
+    chains: np.ndarray  # CHAIN, one for each request
+    chain_ids: np.ndarray  # numbers of the pieces of text of all chains
+    blocks: np.ndarray  # BLOCK, those of each piece of text one after the other
     turns: np.ndarray  # one entry: how many turns its loops may still take, those of all replicas together
     stop: np.ndarray  # one entry: not 0 once nobody waits for the run
 
@@ -192,6 +247,12 @@ def replica_of(stacked, replica):
         stacked.steps_by_rows,
         stacked.log[replica],
         stacked.events[replica],
+        stacked.sessions,
+        stacked.coming,
+        stacked.pieces,
+        stacked.chains,
+        stacked.chain_ids,
+        stacked.blocks[replica],
         stacked.turns,
         stacked.stop,
     )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from sim_core.engine.compiling import Entry, inlined, inner
-from sim_core.engine.kernels.blocks import blocks_of
 from sim_core.engine.kernels.clock import clear_bit, set_bit, ticks_to_next
 from sim_core.engine.kernels.gaps import count_gaps
 from sim_core.engine.kernels.log import log_event, log_steps, report_steps
+from sim_core.engine.kernels.memory.blocks import blocks_of
+from sim_core.engine.kernels.memory.prefix import fixed_blocks
 from sim_core.engine.kernels.one_pool import load_requests, open_engine
 from sim_core.engine.kernels.plan import clear_plan
-from sim_core.engine.kernels.records import CHUNK, NOBODY, ONE, ZERO, is_over
+from sim_core.engine.kernels.records import CHUNK, NO_CACHE, NOBODY, ONE, ZERO, is_over
 from sim_core.engine.kernels.step_time import (
     decode_time_s,
     pairs_between,
@@ -84,7 +85,7 @@ def count_padded_gaps(s, arrays, cost, prompt, slots, done, steps, live):
     for start, end in ((done, cut), (cut, steps)):
         if end > start:
             reach = min(prompt + start, cost.window_tokens)
-            first_s = decode_time_s(cost, slots, slots * (prompt + start), slots * reach)
+            first_s = decode_time_s(cost, slots, slots, slots * (prompt + start), slots * reach)
             growth_s = cost.decode_context_s * slots
             if prompt + start < cost.window_tokens:
                 growth_s += cost.window_context_s * slots
@@ -95,17 +96,24 @@ def count_padded_gaps(s, arrays, cost, prompt, slots, done, steps, live):
 def prefill_batch(s, arrays, cost, rules, first, end, prompt):
     """Prefill all prompts of a batch together, padded to the longest; each yields its first token."""
     slots = end - first
+    start = fixed_blocks(rules, prompt) * rules.block_tokens
     clear_plan(s)
-    s.tokens = slots * prompt
+    s.tokens = slots * (prompt - start)
     s.rows = s.prompts = s.running = slots
-    s.step_pairs = slots * pairs_between(ZERO, prompt)
+    s.step_pairs = slots * pairs_between(start, prompt)
     if cost.window_tokens > 0:
-        s.step_window_pairs = slots * window_pairs_between(ZERO, prompt, cost.window_tokens)
+        s.step_window_pairs = slots * window_pairs_between(start, prompt, cost.window_tokens)
     for i in range(first, end):
-        log_event(s, arrays, CHUNK, i, ZERO, np.int64(arrays.requests[i].prompt))
+        own = np.int64(arrays.requests[i].prompt)
+        reused = fixed_blocks(rules, own) * rules.block_tokens
+        if rules.caching != NO_CACHE:
+            arrays.pieces[i].reused = fixed_blocks(rules, own)
+            s.step_sent += own
+            s.step_reused += reused
+        log_event(s, arrays, CHUNK, i, reused, own - reused)
     duration_s = planned_time_s(s, cost)
-    report_steps(s, arrays, rules, ONE, ZERO, ZERO, ZERO, duration_s)
-    log_steps(s, arrays, rules, ONE, ZERO, duration_s, 0.0)
+    report_steps(s, arrays, rules, ONE, 0.0, 0.0, ZERO, duration_s)
+    log_steps(s, arrays, rules, ONE, ZERO, ZERO, duration_s, 0.0)
     s.clock_s += duration_s
 
 
@@ -134,7 +142,8 @@ def finish_padded(s, arrays, cost, rules, first, prompt, slots, steps):
         r.finished_s = finished_s
         if rules.track_itl_max and steps > 0:
             reach = prompt + steps - 1
-            r.itl_max_s = decode_time_s(cost, slots, slots * reach, slots * min(reach, cost.window_tokens))
+            seen = min(reach, cost.window_tokens)
+            r.itl_max_s = decode_time_s(cost, slots, slots, slots * reach, slots * seen)
         if s.released < arrays.requests.size:
             arrays.requests[s.released].arrival_s = finished_s + rules.turnaround_s
             s.released += 1
@@ -161,8 +170,8 @@ def decode_batch(s, arrays, cost, rules, first, end, prompt):
         s.step_context = slots * prompt
         window = window_sum(prompt, done, cost.window_tokens) if cost.window_tokens > 0 else 0
         duration_s = padded_time_s(cost, slots, prompt, done)
-        context = slots * context_sum(prompt, done)
-        report_steps(s, arrays, rules, done, context, slots * window, ZERO, duration_s)
+        context = float(slots * context_sum(prompt, done))
+        report_steps(s, arrays, rules, done, context, float(slots * window), ZERO, duration_s)
         log_padded_steps(s, arrays, cost, rules, prompt, slots, done)
 
 
@@ -179,11 +188,12 @@ def log_padded_steps(s, arrays, cost, rules, prompt, slots, steps):
     growth_s = (cost.decode_context_s + cost.window_context_s) * slots
     if cut > 0:
         duration_s = padded_time_s(cost, slots, prompt, cut)
-        log_steps(s, arrays, rules, cut, slots, duration_s, growth_s)
+        log_steps(s, arrays, rules, cut, slots, ZERO, duration_s, growth_s)
         s.clock_s += duration_s
     if cut < steps:
         s.step_context = slots * (prompt + cut)
-        log_steps(s, arrays, rules, steps - cut, slots, end_s - s.clock_s, cost.decode_context_s * slots)
+        growth_s = cost.decode_context_s * slots
+        log_steps(s, arrays, rules, steps - cut, slots, ZERO, end_s - s.clock_s, growth_s)
     s.clock_s = end_s
 
 
@@ -202,9 +212,9 @@ def report_left_out(s, requests, rules, first, end, start_s):
 
 
 @Entry
-def run_static(states, arrays, cost, rules, arrival_s, prompt_tokens, output_tokens, concurrency):
+def run_static(states, arrays, cost, rules, arrival_s, prompt_tokens, rest, concurrency):
     """Run one engine to the end with static batches; a concurrency of 0 means open loop."""
-    load_requests(arrays.requests, arrival_s, prompt_tokens, output_tokens)
+    load_requests(arrays.requests, arrival_s, prompt_tokens, rest)
     s = states[0]
     open_engine(s, rules)
     count = arrays.requests.size

@@ -17,10 +17,10 @@ def token_time_s(cost, tokens):
 
 
 @inlined
-def decode_time_s(cost, decodes, context, window):
-    """Return the time of a step of decodes alone [s]."""
+def decode_time_s(cost, tokens, decodes, context, window):
+    """Return the time of a step of decodes alone [s]; they take more tokens than one each with drafts."""
     return (
-        token_time_s(cost, decodes)
+        token_time_s(cost, tokens)
         + cost.row_s[decodes]
         + cost.decode_context_s * context
         + cost.window_context_s * window

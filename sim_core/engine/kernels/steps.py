@@ -6,7 +6,19 @@ import math
 
 from sim_core.engine.compiling import inlined
 from sim_core.engine.kernels.batch import complete_joining, finish_due
-from sim_core.engine.kernels.blocks import (
+from sim_core.engine.kernels.clock import (
+    TOKENS_A_PART,
+    move_on,
+    started_tokens,
+    steps_to,
+    ticks_of,
+    ticks_to_next,
+    tokens_of_decodes,
+)
+from sim_core.engine.kernels.gaps import count_decode_gaps
+from sim_core.engine.kernels.log import log_steps, report_steps
+from sim_core.engine.kernels.memory.blocks import (
+    blocks_at_once,
     blocks_taken,
     has_room,
     may_join_any_step,
@@ -14,9 +26,7 @@ from sim_core.engine.kernels.blocks import (
     reset_share,
     steps_with_blocks,
 )
-from sim_core.engine.kernels.clock import move_on, ticks_to_next
-from sim_core.engine.kernels.gaps import count_decode_gaps
-from sim_core.engine.kernels.log import log_steps, report_steps
+from sim_core.engine.kernels.memory.prefix import look_up, tokens_found
 from sim_core.engine.kernels.plan import (
     clear_plan,
     continue_prompt,
@@ -25,15 +35,15 @@ from sim_core.engine.kernels.plan import (
     tokens_to_join,
 )
 from sim_core.engine.kernels.queue import is_returning_decode, target_of, waiting_head
-from sim_core.engine.kernels.records import NOBODY, ONE, PREFILL_FIRST, RESERVE_SHARE, ZERO
+from sim_core.engine.kernels.records import NO_CACHE, NOBODY, ONE, PREFILL_FIRST, RESERVE_SHARE, ZERO
 from sim_core.engine.kernels.step_time import decode_time_s, planned_time_s, series_s, steps_until
 
 
 @inlined
-def planned_step(s, arrays, cost, rules):
+def planned_step(s, arrays, cost, rules, pace):
     """Run one step of decodes, the unfinished prompt and whoever can join."""
     clear_plan(s)
-    plan_decodes(s, arrays, cost, rules)
+    plan_decodes(s, arrays, cost, rules, pace)
     if s.partial != NOBODY:
         continue_prompt(s, arrays, cost, rules)
     if s.shortage == 1 and rules.admission == RESERVE_SHARE:
@@ -48,13 +58,16 @@ def planned_step(s, arrays, cost, rules):
     duration_s = planned_time_s(s, cost)
     stalled_s = s.clock_s - s.last_decode_s if rules.policy == PREFILL_FIRST else 0.0
     report_steps(s, arrays, rules, ONE, s.step_context, s.step_window, ZERO, duration_s)
-    log_steps(s, arrays, rules, ONE, s.decodes + s.returned, duration_s, 0.0)
-    move_on(s, arrays, ONE, duration_s)
-    if s.decodes > 0:
-        count_decode_gaps(s, arrays, rules, stalled_s, duration_s, 0.0, ONE)
+    drafted = s.decodes * pace.drafts
+    log_steps(s, arrays, rules, ONE, s.decodes + s.returned, drafted, duration_s, 0.0)
     if s.decodes + s.returned > 0:
         s.eased += 1 - s.shortage
-    finish_due(s, arrays, cost, rules)
+    if s.decodes > 0:
+        ticks = move_on(s, arrays, pace, ONE, duration_s)
+        count_decode_gaps(s, arrays, rules, stalled_s, duration_s, 0.0, ONE, ticks)
+        finish_due(s, arrays, cost, rules)
+    else:
+        s.clock_s += duration_s
     complete_joining(s, arrays, cost, rules)
     s.last_decode_s = s.clock_s
 
@@ -67,26 +80,32 @@ def prefill_step(s, arrays, cost, rules):
         i = waiting_head(s, arrays.requests)
         if i == NOBODY or is_returning_decode(arrays.requests[i], rules):
             break
-        target = target_of(arrays.requests[i])
-        over_budget = s.tokens > 0 and s.tokens + target > rules.token_budget
-        if over_budget or not has_room(s, arrays, rules, arrays.requests[i], target, s.free_blocks):
+        if rules.caching != NO_CACHE:
+            look_up(s, arrays, rules, i, s.free_blocks)
+        rest = target_of(arrays.requests[i]) - tokens_found(s, rules)
+        over_budget = s.tokens > 0 and s.tokens + rest > rules.token_budget
+        if over_budget or not has_room(s, arrays, rules, arrays.requests[i], rest, s.free_blocks):
             break
-        plan_admission(s, arrays, cost, rules, target)
+        plan_admission(s, arrays, cost, rules, rest)
     duration_s = planned_time_s(s, cost)
-    report_steps(s, arrays, rules, ONE, ZERO, ZERO, ZERO, duration_s)
-    log_steps(s, arrays, rules, ONE, ZERO, duration_s, 0.0)
+    report_steps(s, arrays, rules, ONE, 0.0, 0.0, ZERO, duration_s)
+    log_steps(s, arrays, rules, ONE, ZERO, ZERO, duration_s, 0.0)
     s.clock_s += duration_s
     complete_joining(s, arrays, cost, rules)
 
 
 @inlined
-def decode_run(s, arrays, cost, rules, limit, until_s):
+def decode_run(s, arrays, cost, rules, pace, limit, until_s):
     """Run up to `limit` equal steps of decodes alone; stop where somebody who could join arrives."""
     clear_plan(s)
-    s.tokens = s.rows = s.decodes
-    s.step_context = s.context
-    first_s = decode_time_s(cost, s.decodes, s.context, s.window)
-    growth_s = cost.decode_context_s * s.decodes + cost.window_context_s * s.growing
+    s.tokens = tokens_of_decodes(s, pace)
+    s.rows = s.decodes
+    s.step_context = (s.context + started_tokens(s, s.decodes)) * pace.context_scale
+    s.step_window = (s.window + started_tokens(s, s.growing)) * pace.context_scale
+    a_step = pace.advance * TOKENS_A_PART * pace.context_scale
+    grown, grown_window = s.decodes * a_step, s.growing * a_step
+    first_s = decode_time_s(cost, s.tokens, s.decodes, s.step_context, s.step_window)
+    growth_s = cost.decode_context_s * grown + cost.window_context_s * grown_window
     stop_s = until_s
     if s.queue_head != NOBODY and s.running < rules.max_running:
         arrival_s = arrays.requests[s.queue_head].arrival_s
@@ -94,42 +113,44 @@ def decode_run(s, arrays, cost, rules, limit, until_s):
             stop_s = min(stop_s, arrival_s)
     steps = limit if stop_s == math.inf else steps_until(first_s, growth_s, stop_s - s.clock_s, limit)
     duration_s = series_s(first_s, growth_s, steps)
-    blocks = blocks_taken(s, arrays, steps)
+    blocks = blocks_taken(s, arrays, ticks_of(s, pace, steps))
     s.free_blocks -= blocks
-    more = steps * (steps - 1) // 2
-    context = steps * s.context + more * s.decodes
-    window = steps * s.window + more * s.growing
+    context = series_s(s.step_context, grown, steps)
+    window = series_s(s.step_window, grown_window, steps)
     stalled_s = s.clock_s - s.last_decode_s if rules.policy == PREFILL_FIRST else 0.0
     report_steps(s, arrays, rules, steps, context, window, blocks, duration_s)
-    log_steps(s, arrays, rules, steps, s.decodes, duration_s, growth_s)
-    move_on(s, arrays, steps, duration_s)
-    count_decode_gaps(s, arrays, rules, stalled_s, first_s, growth_s, steps)
+    log_steps(s, arrays, rules, steps, s.decodes, s.decodes * pace.drafts, duration_s, growth_s)
+    ticks = move_on(s, arrays, pace, steps, duration_s)
+    count_decode_gaps(s, arrays, rules, stalled_s, first_s, growth_s, steps, ticks)
     s.eased += steps
     finish_due(s, arrays, cost, rules)
     s.last_decode_s = s.clock_s
 
 
 @inlined
-def run_limit(s, arrays, cost, rules):
+def run_limit(s, arrays, cost, rules, pace):
     """Return the steps until something changes: a finish, a context at the window, a block shortage."""
-    limit = ticks_to_next(arrays.due_bits, s.tick) + 1
+    ticks = ticks_to_next(arrays.due_bits, s.tick) + 1
     if cost.window_tokens > 0 and s.growing > 0:
-        limit = min(limit, max(ticks_to_next(arrays.crossing_bits, s.tick), 1))
+        ticks = min(ticks, max(ticks_to_next(arrays.crossing_bits, s.tick), 1))
+    limit = steps_to(s, pace, ticks)
     if may_join_any_step(s, arrays, rules):
         limit = min(limit, 1)
-    return steps_with_blocks(s, arrays, limit)
+    return steps_with_blocks(s, arrays, pace, limit)
 
 
 # --- which of them comes next ----------------------------------------------------------------------
 
 
 @inlined
-def wants_planned_step(s, arrays, rules):
+def wants_planned_step(s, arrays, rules, pace):
     """Return whether prompt tokens, or a decode from host memory, go into the next step of decodes."""
     if s.partial != NOBODY:
         return True
-    free_blocks = s.free_blocks - arrays.phases[s.tick % rules.block_tokens]
-    return tokens_to_join(s, arrays, rules, s.decodes, free_blocks) > 0
+    if waiting_head(s, arrays.requests) == NOBODY:
+        return False
+    free_blocks = s.free_blocks - blocks_at_once(s, arrays, ticks_of(s, pace, ONE))
+    return tokens_to_join(s, arrays, rules, tokens_of_decodes(s, pace), free_blocks) > 0
 
 
 @inlined
@@ -139,7 +160,10 @@ def wants_prefill_step(s, arrays, rules):
     if rules.policy != PREFILL_FIRST or i == NOBODY or s.running >= rules.max_running:
         return False
     r = arrays.requests[i]
-    return not is_returning_decode(r, rules) and has_room(s, arrays, rules, r, target_of(r), s.free_blocks)
+    if rules.caching != NO_CACHE:
+        look_up(s, arrays, rules, i, s.free_blocks)
+    rest = target_of(r) - tokens_found(s, rules)
+    return not is_returning_decode(r, rules) and has_room(s, arrays, rules, r, rest, s.free_blocks)
 
 
 @inlined

@@ -11,6 +11,14 @@ from sim_core.price.work.attention import (
     kv_token_bytes,
     state_bytes,
 )
+from sim_core.price.work.drafts import (
+    Drafter,
+    draft_layout,
+    draft_model,
+    draft_token_bytes,
+    draft_weight_bytes,
+    draft_work,
+)
 from sim_core.price.work.layout import (
     BYTES_PER_VALUE,
     Layout,
@@ -31,6 +39,7 @@ __all__ = [
     "BYTES_PER_VALUE",
     "TERMS",
     "AttentionPiece",
+    "Drafter",
     "Layout",
     "Parameters",
     "Work",
@@ -38,6 +47,11 @@ __all__ = [
     "attention_pieces",
     "bf16_products",
     "check_layout",
+    "draft_layout",
+    "draft_model",
+    "draft_token_bytes",
+    "draft_weight_bytes",
+    "draft_work",
     "group_sizes",
     "kv_token_bytes",
     "layout_of",

@@ -22,6 +22,7 @@ import numpy as np
 from sim_core.engine.work import shared
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.pools import PoolPrices, pool_prices
+from sim_core.price.step_cost import going, tokens_s
 from sim_core.questions.disaggregation import highest_per_s
 from sim_core.scenario.scenario import Scenario, model_of
 from sim_core.traffic import demand as demands
@@ -37,7 +38,8 @@ WARM_UP = 0.3  # share of a trial's first requests that find the workers emptier
 class Needs:
     """What requests take of the workers of each pool; the factors say how much more than a fluid would.
 
-    A decode step of n sequences takes `base_s` + n `token_s`, and what reading their contexts takes.
+    A decode step of n sequences takes `base_s` + n `token_s`, and what reading their contexts takes; it makes
+    `made` tokens of each.
     """
 
     scenario: Scenario
@@ -46,6 +48,7 @@ class Needs:
     token_s: float
     prefill_factor: float = 1.0
     decode_factor: float = 1.0
+    made: float = 1.0
 
     def __call__(self, prompt_tokens: np.ndarray, output_tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the seconds that each request takes of a prefill worker and of a decode worker."""
@@ -73,13 +76,14 @@ class Needs:
 
     def _decode_s(self, prompts: np.ndarray, outputs: np.ndarray) -> np.ndarray:
         """Return a request's share of the decode steps that it is part of [s]."""
-        step, price, limit_s = self.pools.decode.step, self.pools.decode, 1e-3 * self.scenario.slo_tpot_ms
+        step, price = self.pools.decode.step, self.pools.decode
+        limit_s = 1e-3 * self.scenario.slo_tpot_ms * self.made
         context = prompts + outputs / 2
         seen = np.minimum(context, step.window_tokens) if step.window_tokens else 0.0
         added_s = self.token_s + step.decode_context_s * context + step.window_context_s * seen
         held = price.kv_blocks * price.kv_block_tokens / (prompts + outputs)
         batch = np.minimum(np.minimum(held, (limit_s - self.base_s) / added_s), self.scenario.max_running)
-        return np.maximum(outputs - 1, 0) * (self.base_s / np.maximum(batch, 1) + added_s)
+        return np.maximum(outputs - 1, 0) / self.made * (self.base_s / np.maximum(batch, 1) + added_s)
 
 
 def needs_of(scenario: Scenario) -> Needs:
@@ -93,9 +97,11 @@ def needs_of(scenario: Scenario) -> Needs:
     pools = pool_prices(scenario)
     step = pools.decode.step
     most = min(scenario.max_running, step.row_s.size - 1, step.token_s.size - 1)
-    one_s, all_s = (float(step.token_s[n] + step.row_s[n]) for n in (1, most))
+    ends = np.array([1, most])
+    verified, made, _ = going(step, ends)
+    one_s, all_s = (tokens_s(step, verified) + step.row_s[ends]).tolist()
     token_s = (all_s - one_s) / (most - 1) if most > 1 else 0.0
-    return Needs(scenario, pools, one_s - token_s, max(token_s, 1e-9))
+    return Needs(scenario, pools, one_s - token_s, max(token_s, 1e-9), made=float(made[1]))
 
 
 def fitted(needs: Needs, lengths: Requests) -> Needs:

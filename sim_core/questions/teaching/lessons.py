@@ -83,6 +83,7 @@ MEASURES = {
     "mean_batch": Measure("Requests running at once", "requests", _point("mean_batch")),
     "mfu_frac": Measure("Arithmetic used (MFU)", "%", _point("mfu_frac"), 100.0),
     "mbu_frac": Measure("Bandwidth used (MBU)", "%", _point("mbu_frac"), 100.0),
+    "hit_frac": Measure("Found in the prefix cache", "%", _point("hit_frac"), 100.0),
     "within_frac": Measure("Requests within both limits", "%", _point("slo_attainment_frac"), 100.0),
     "reactive_gain_frac": Measure("Gain by reacting", "points", _reactive_gain, 100.0, True),
 }

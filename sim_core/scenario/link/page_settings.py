@@ -58,7 +58,7 @@ class PageSettings:
     vary: str = _frontier(
         "tensor_parallel",
         "Curves by",
-        choices=("tensor_parallel", "policy", "weight_dtype", "accelerator", "max_batch"),
+        choices=("tensor_parallel", "policy", "weight_dtype", "accelerator", "max_batch", "spec_tokens"),
     )
     show: str = _frontier(
         "frontier", "Show", choices={"frontier": "Frontier", "load": "Load curve", "table": "Table"}
@@ -74,6 +74,7 @@ class PageSettings:
             "specs": "More FLOPs or bandwidth?",
             "kv": "KV cache",
             "floor": "The floor",
+            "speculation": "Does speculation pay?",
         },
     )
     split: str = _phases("off", "weights and attention apart", choices=("off", "on"))
@@ -87,6 +88,7 @@ class PageSettings:
             "interference": "Interference",
             "endings": "Irregular endings",
             "engines": "Engines",
+            "caching": "Prefix cache",
         },
     )
     rows: str = _batching("slots", "Rows", choices={"slots": "by slot", "requests": "by request"})
@@ -233,6 +235,7 @@ class PageSettings:
             "definitions": "Definitions",
             "cost": "Cost of a step",
             "scheduler": "Scheduler",
+            "speculation": "Speculation",
             "pools": "Two pools",
             "shifts": "Traffic that shifts",
             "comparing": "Comparing",

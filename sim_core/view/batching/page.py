@@ -17,6 +17,7 @@ from sim_core.scenario.link.write import command_for
 from sim_core.scenario.ready import ScenarioPreset, ready_scenarios
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 from sim_core.view.batching import request_editor
+from sim_core.view.batching.caching.page import show_caching
 from sim_core.view.batching.endings import show_endings
 from sim_core.view.batching.engines import show_engines
 from sim_core.view.batching.gantt.drawing import draw_timelines
@@ -68,6 +69,8 @@ def show(scenario: Scenario) -> None:
                 show_endings(scenario)
             case "engines":
                 show_engines(scenario)
+            case "caching":
+                show_caching(scenario)
     except ScenarioError as error:
         st.warning(literal(str(error)), icon=":material/block:")
 

@@ -19,7 +19,7 @@ from sim_core.scenario.request_lists import (
 )
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.draws import requests_sent
-from sim_core.traffic.traces import read_trace
+from sim_core.traffic.trace_files.read import read_trace
 from sim_core.view.drawing.words import literal
 from sim_core.view.session import shell, state
 

@@ -14,6 +14,7 @@ import streamlit as st
 from sim_core.fields.errors import ScenarioError
 from sim_core.questions import compare
 from sim_core.questions.compare import Gain, LimitsGain
+from sim_core.questions.speculation import brief, supposed
 from sim_core.scenario.link.page_settings import PAGE_KEYS
 from sim_core.scenario.link.read import from_query
 from sim_core.scenario.link.write import command_for, value_text
@@ -84,7 +85,7 @@ def short_name(side: Scenario) -> str:
     except ScenarioError:
         part = side.accelerator
     model = model_of(side).name
-    return f"{model} on {side.accelerators} × {part}"
+    return ", ".join(filter(None, (f"{model} on {side.accelerators} × {part}", brief(side))))
 
 
 def _sides(sides: Sequence[Scenario]) -> None:
@@ -279,6 +280,11 @@ def _label(key: str) -> str:
 
 def _value(side: Scenario, key: str) -> str:
     value = getattr(side, key)
+    if key == "spec_tokens" and not value:
+        return "no speculation"
+    if key == "acceptance_length" and value is None:
+        found = supposed(side).published
+        return f"published: {number(found.length)}" if found and side.spec_tokens else "none"
     if value is None:
         return "as the preset"
     if FIELDS[key].kind is str:

@@ -12,6 +12,7 @@ import streamlit as st
 from sim_core import catalogue
 from sim_core.engine.run import rejected_frac
 from sim_core.evidence.blind import Band
+from sim_core.questions import speculation
 from sim_core.scenario.ready import ScenarioPreset, ready_scenarios
 from sim_core.scenario.scenario import FIELDS, SPECS, Scenario, accelerator_of, model_of
 from sim_core.view.drawing import figures, trust_words
@@ -320,8 +321,9 @@ def frontier_titles(sweep: Sweep) -> tuple[str, str]:
     if len(changed) > 3:  # more than a heading holds
         name = accelerator_of(scenario).name
     lengths = scenario.mix or f"{scenario.prompt_tokens:,} → {scenario.output_tokens:,} tokens"
+    how = [scenario.policy.replace("_", " "), speculation.brief(scenario), lengths]
     subtitle = (
-        f"{scenario.weight_dtype} weights · {scenario.policy.replace('_', ' ')} · {lengths} · "
+        f"{scenario.weight_dtype} weights · {' · '.join(filter(None, how))} · "
         f"{scenario.calibration} calibration · simulated"
     )
     return f"{model.name} on {name}", figures.in_lines(subtitle, trust_words.caption(scenario))

@@ -55,6 +55,8 @@ QUIET = {  # keys whose change leaves all other controls as they are
     "seed",
     "kv_dtype",
     "router",
+    "think_s",
+    "host_cache_gb",
 }
 
 OCTAVES = range(-16, 25)  # a spec slider runs from a quarter to eight times the datasheet, in steps of 9 %

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import streamlit as st
 
 from sim_core import catalogue
+from sim_core.fields.texts import counted
 from sim_core.scenario.mixes import FLAT_CLASS, mix_classes
 from sim_core.scenario.scenario import Scenario
-from sim_core.view.drawing.words import literal, quantity
+from sim_core.traffic.draws import requests_sent
+from sim_core.view.drawing.words import duration, literal, quantity
 from sim_core.view.parts.controls import E10, decades, ladder, seed
 from sim_core.view.session import state
+
+SAMPLE = 5_000  # requests from which is said how prompts grow
 
 # Traffic classes
 
@@ -61,6 +66,51 @@ def lengths(scenario: Scenario) -> None:
     if FLAT_CLASS in names:
         for key in ("prompt_tokens", "output_tokens"):
             ladder(key, map(int, decades(E10, 20, 100_000)), lambda value: quantity(value, "tokens"))
+
+
+SESSION_KEYS = ("turns", "turn_tokens", "think_s", "system_tokens")
+
+
+def sessions(scenario: Scenario) -> None:
+    """Draw what requests carry on from one another; quiet where each stands alone."""
+    used = scenario.turns > 1 or scenario.system_tokens > 0
+    with st.expander("Conversations", expanded=used, key="in_sessions", on_change="rerun") as more:
+        if not (more.open or used):
+            return
+        ladder("turns", (1, 2, 3, 5, 8, 10, 15, 20, 30, 50, 65, 100, 200), _turns)
+        if scenario.turns > 1:
+            ladder("turn_tokens", (None, *map(int, decades(E10, 20, 100_000))), _added)
+            ladder("think_s", (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0), _wait)
+        ladder(
+            "system_tokens",
+            (0, *map(int, decades(E10, 20, 100_000))),
+            lambda value: quantity(value, "tokens"),
+        )
+        if scenario.turns > 1:
+            st.caption(prompts_said(scenario))
+
+
+def prompts_said(scenario: Scenario) -> str:
+    """Return how long the prompts of a scenario's sessions are, from the first turn to the last."""
+    sent = requests_sent(scenario.replace(requests=min(scenario.requests, SAMPLE)))
+    prompts = sent.prompt_tokens
+    first = prompts[sent.known_tokens == 0]
+    return (
+        f"Prompts grow from {quantity(np.median(first), 'tokens')} to {quantity(prompts.max(), 'tokens')}, "
+        f"{quantity(prompts.mean(), 'tokens')} on average."
+    )
+
+
+def _turns(turns: int) -> str:
+    return counted(turns, "turn") if turns > 1 else "1: none"
+
+
+def _added(tokens: int | None) -> str:
+    return "as the first prompt" if tokens is None else quantity(tokens, "tokens")
+
+
+def _wait(wait_s: float) -> str:
+    return duration(1e3 * wait_s)
 
 
 def _shares(mix: str) -> dict[str, float]:

@@ -14,7 +14,7 @@ from sim_core.scenario.scenario import DIMENSIONS, FIELDS, Scenario, arithmetic_
 from sim_core.view.drawing.words import duration, listed, number, percent, quantity
 from sim_core.view.parts.controls import E6, E12, POWERS, RATES, SPECS, count, decades, ladder, select, spec
 from sim_core.view.parts.engine_words import set_words
-from sim_core.view.parts.lengths import lengths
+from sim_core.view.parts.lengths import lengths, sessions
 from sim_core.view.parts.own_model import own_model_controls
 from sim_core.view.session import shell, state
 
@@ -114,6 +114,7 @@ def _traffic(scenario: Scenario) -> None:
         ladder("arrival_cv", (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0), number)
     if scenario.arrivals == "closed":
         ladder("concurrency", POWERS[:13], number)
+    sessions(scenario)
 
 
 def _engine(scenario: Scenario) -> None:
@@ -125,6 +126,23 @@ def _engine(scenario: Scenario) -> None:
         ladder("batch_wait_ms", (0.0, *decades(E6, 10, 10_000)), duration)
     if scenario.split:
         pool_sizes(scenario)
+    _caching(scenario)
+
+
+HOSTS = (0.0, *decades(E6, 10, 10_000))
+
+
+def _caching(scenario: Scenario) -> None:
+    """Draw what of prompts is kept and reused; quiet where nothing is."""
+    used = scenario.prefix_caching == "on" or scenario.prefix_hit_frac > 0
+    with st.expander("Prefix cache", expanded=used, key="in_caching", on_change="rerun") as more:
+        if not (more.open or used):
+            return
+        select("prefix_caching")
+        if scenario.prefix_caching == "on":
+            ladder("host_cache_gb", HOSTS, lambda value: quantity(value, "GB") if value else "none")
+        else:
+            ladder("prefix_hit_frac", (0.0, *(step / 20 for step in range(1, 20)), 0.98, 1.0), percent)
 
 
 def engine_choice(scenario: Scenario, hide: bool = True) -> None:

@@ -11,6 +11,7 @@ from sim_core.evidence import trust
 from sim_core.price.work import layout_warnings
 from sim_core.questions import phases
 from sim_core.questions.phases import Setting
+from sim_core.questions.speculation import brief
 from sim_core.scenario.link.write import to_query
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 from sim_core.view.drawing import trust_words
@@ -75,9 +76,9 @@ def phase_titles(scenario: Scenario) -> Heading:
     """Return title and subtitle under which an exported chart stands alone."""
     model, part = model_of(scenario), accelerator_of(scenario)
     lengths = scenario.mix or f"{scenario.prompt_tokens:,} → {scenario.output_tokens:,} tokens"
-    subtitle = (
-        f"{lengths} · weights {scenario.weight_dtype}, KV cache {scenario.kv_dtype} · {scenario.calibration}"
-    )
+    precision = f"weights {scenario.weight_dtype}, KV cache {scenario.kv_dtype}"
+    parts = (lengths, precision, brief(scenario), scenario.calibration)
+    subtitle = " · ".join(filter(None, parts))
     return Heading(
         f"{model.name} on {devices_words(scenario, part.name)}",
         in_lines(subtitle, trust_words.caption(scenario)),

@@ -1,4 +1,4 @@
-"""The pieces of the Two phases page: five views of why prefill and decode differ."""
+"""The pieces of the Two phases page: six views of why prefill and decode differ."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ from sim_core.view.phases.common import (
 )
 from sim_core.view.phases.figures import PHASES, sequences, tokens_short
 from sim_core.view.phases.hardware import show_floor, show_kv, show_specs
+from sim_core.view.phases.speculation import show_speculation
 from sim_core.view.session import state
 
 PROMPTS = tuple(2**power for power in range(7, 16))
@@ -50,6 +51,7 @@ def show(scenario: Scenario) -> None:
         "specs": show_specs,
         "kv": show_kv,
         "floor": show_floor,
+        "speculation": show_speculation,
     }
     try:
         view[state.view("phases")](scenario)

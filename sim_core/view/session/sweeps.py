@@ -21,6 +21,7 @@ from sim_core.engine.work import seated
 from sim_core.evidence import trust
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.memory import memory
+from sim_core.questions.speculation import supposed
 from sim_core.scenario.scenario import FIELDS, SPECS, Scenario, accelerator_of
 from sim_core.sweep.frontier import evaluate_all, on_frontier, refine, tabulate
 from sim_core.sweep.points import LOAD, TENSOR_PARALLEL, Point, steps_of, sweep_key, sweep_points
@@ -38,8 +39,8 @@ ALONG = {  # what runs along a curve: the column that tells its points apart, an
 }
 VARY = {  # what may tell curves apart, in words
     key: FIELDS[key].label.lower()
-    for key in ("tensor_parallel", "policy", "weight_dtype", "accelerator", "max_batch")
-} | {"weight_dtype": "precision"}
+    for key in ("tensor_parallel", "policy", "weight_dtype", "accelerator", "max_batch", "spec_tokens")
+} | {"weight_dtype": "precision", "spec_tokens": "speculation"}
 REMEMBERED = 64
 USUAL = {"chunked", "prefill_first"}  # the policies that need no other kernels than the first chart
 TELL_S = 0.25  # between two words on how far the preparation is
@@ -106,6 +107,8 @@ def curve_label(key: str, value: Any) -> str:
         return catalogue.accelerator(value).name
     if key == "max_batch":
         return f"batch ≤ {number(value)}"
+    if key == "spec_tokens":
+        return f"K {value}" if value else "no speculation"
     return str(value).replace("_", " ")
 
 
@@ -113,7 +116,8 @@ def look(sweep: Sweep, value: Any) -> int:
     """Return the look of a curve; it follows the entity from chart to chart."""
     if sweep.by in ("tensor_parallel", "max_batch"):
         return int(math.log2(value)) // (1 if sweep.by == "tensor_parallel" else 2)
-    known: tuple[Any, ...] = sweep.values if sweep.by == "accelerator" else FIELDS[sweep.by].choices
+    by_place = sweep.by in ("accelerator", "spec_tokens")
+    known: tuple[Any, ...] = sweep.values if by_place else FIELDS[sweep.by].choices
     return known.index(value)
 
 
@@ -122,6 +126,8 @@ def plan(scenario: Scenario) -> Sweep:
     by, along = state.view("vary"), sweep_key(scenario)
     if by == along:
         by = "tensor_parallel"
+    if by == "spec_tokens":
+        return _with_and_without(scenario, along)
     own = getattr(scenario, by)
     values: dict[str, tuple[Any, ...]] = {
         "tensor_parallel": TENSOR_PARALLEL,
@@ -135,6 +141,12 @@ def plan(scenario: Scenario) -> Sweep:
     if own not in chosen:
         chosen = (*chosen, own)
     return Sweep(scenario, by, tuple(sorted(chosen)) if isinstance(own, int) else chosen, along)
+
+
+def _with_and_without(scenario: Scenario, along: str) -> Sweep:
+    """Return the sweep of a scenario with speculation and without, as it is or as it would be set up."""
+    how = supposed(scenario)
+    return Sweep(scenario.replace(draft=how.scenario.draft), "spec_tokens", (0, how.drafts), along)
 
 
 def fits(scenario: Scenario, devices: int) -> bool:

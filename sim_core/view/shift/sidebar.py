@@ -11,8 +11,8 @@ from sim_core import catalogue
 from sim_core.fields.errors import ScenarioError
 from sim_core.questions.shift.cluster import REALLOCATIONS, reallocation_keys, reallocation_kind
 from sim_core.scenario.scenario import Scenario
-from sim_core.traffic.traces import MAX_UPLOAD_BYTES, read_trace
-from sim_core.traffic.windows import WHOLE, Window
+from sim_core.traffic.trace_files.read import MAX_UPLOAD_BYTES, read_trace
+from sim_core.traffic.trace_files.windows import WHOLE, Window
 from sim_core.view.drawing.words import literal, number, percent, quantity
 from sim_core.view.parts import controls, pieces
 from sim_core.view.parts.lengths import lengths

@@ -14,19 +14,21 @@ import pandas as pd
 import streamlit as st
 
 from sim_core import catalogue
+from sim_core.catalogue.acceptance import MOST_MEASURED, acceptance_rows, acceptance_sources
 from sim_core.catalogue.calibrations import calibration
 from sim_core.catalogue.engines import engines
 from sim_core.fields.field import FieldInfo
 from sim_core.price import price as prices
 from sim_core.price.use import IDLE_POWER_FRAC, POWER_FRAC
-from sim_core.questions import compare, design, sensitivity
+from sim_core.questions import compare, design, sensitivity, speculation
+from sim_core.questions.experiments import reuse
 from sim_core.questions.shift.cluster import DEFAULT_SOURCES
 from sim_core.questions.teaching import lessons, rooms
 from sim_core.results.limits import bands_of, binding
 from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario, calibration_of
 from sim_core.sweep.capacity import CAPACITY_REQUESTS
 from sim_core.sweep.ranges import SEEDS
-from sim_core.traffic import draws
+from sim_core.traffic import sessions, units
 from sim_core.view.drawing.figures import LIMITS
 from sim_core.view.drawing.words import number, quantity
 from sim_core.view.parts.engine_words import comes_with
@@ -46,6 +48,7 @@ def show(scenario: Scenario) -> None:
         "definitions": _definitions,
         "cost": lambda: _cost(scenario),
         "scheduler": _scheduler,
+        "speculation": _speculation,
         "pools": lambda: st.markdown(section("Two pools")),
         "shifts": _shifting,
         "comparing": _comparing,
@@ -72,6 +75,7 @@ def section(title: str) -> str:
     values |= {"{capacity_requests}": f"{CAPACITY_REQUESTS:,}", "{seeds}": str(SEEDS)}
     power = {"memory": POWER_FRAC["kv"], "waiting": POWER_FRAC["fixed"], "idle": IDLE_POWER_FRAC}
     values |= {f"{{{name}_power}}": f"{100 * frac:.0f} %" for name, frac in power.items()}
+    values |= {"{pays}": prose(speculation)}
     for name, value in values.items():
         text = text.replace(name, value)
     return text.strip()
@@ -146,7 +150,21 @@ def _error_table(errors: Mapping[str, Any]) -> pd.DataFrame:
 
 def _scheduler() -> None:
     st.markdown(section("Scheduler"))
-    st.markdown("**Traffic.** " + prose(draws))
+    st.markdown("**Traffic.** " + prose(units))
+    st.markdown("**Sessions.** " + prose(sessions))
+    st.markdown("**Hit rates.** " + prose(reuse))
+
+
+def _speculation() -> None:
+    st.markdown(section("Speculation"))
+    st.markdown("**Published acceptance lengths** [tokens a step], by number of drafts K")
+    rows = [
+        {"Model": row["model"], "Draft": row["draft"], "Head": row["head"], "Workload": row["workload"]}
+        | {f"K {count}": float(row[f"k{count}"] or "nan") for count in range(1, MOST_MEASURED + 1)}
+        | {"Source": acceptance_sources()[row["source"]]["title"]}
+        for row in acceptance_rows()
+    ]
+    st.dataframe(pd.DataFrame(rows), hide_index=True, height=420)
 
 
 def _controls() -> None:

@@ -52,7 +52,7 @@ REQUESTS = pd.DataFrame({
 
 def by_hand(policy: str = "chunked", bars: list = BARS, late: list = SLOW, **changes: Any) -> Timeline:
     """Return a timeline written down by hand."""
-    rows = [(request, KINDS.index(kind), *rest) for request, kind, *rest in bars]
+    rows = [(request, KINDS.index(kind), *rest, 0) for request, kind, *rest in bars]
     steps = pd.DataFrame(LOG, columns=list(STEPS))
     values = {
         "scenario": Scenario(), "policy": policy, "segments": np.array(rows, SEGMENT),

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from sim_core.engine.compiling import inlined, inner
-from sim_core.engine.kernels.blocks import blocks_of
 from sim_core.engine.kernels.log import report_steps
+from sim_core.engine.kernels.memory.blocks import blocks_of
+from sim_core.engine.kernels.memory.prefix import fixed_blocks
 from sim_core.engine.kernels.plan import clear_plan
 from sim_core.engine.kernels.queue import append_to_queue
 from sim_core.engine.kernels.records import NOBODY, ONE, ZERO
@@ -116,20 +117,25 @@ def prefill_prompts(s, arrays, cost, rules, links, p, c):
         r = arrays.requests[end]
         prompt = np.int64(r.prompt)
         blocks = blocks_of(prompt, rules.block_tokens)
-        if s.tokens > 0 and (s.tokens + prompt > rules.token_budget or end - first >= rules.max_running):
+        start = fixed_blocks(rules, prompt) * rules.block_tokens
+        if s.tokens > 0 and (
+            s.tokens + prompt - start > rules.token_budget or end - first >= rules.max_running
+        ):
             break
         if blocks > s.free_blocks:
             break
         s.free_blocks -= blocks
-        s.tokens += prompt
-        s.step_pairs += pairs_between(ZERO, prompt)
+        s.tokens += prompt - start
+        s.step_pairs += pairs_between(start, prompt)
         if cost.window_tokens > 0:
-            s.step_window_pairs += window_pairs_between(ZERO, prompt, cost.window_tokens)
+            s.step_window_pairs += window_pairs_between(start, prompt, cost.window_tokens)
+        s.step_sent += prompt
+        s.step_reused += start
         end += 1
     s.rows = s.prompts = s.running = end - first
     s.newest = end - 1
     duration_s = planned_time_s(s, cost)
-    report_steps(s, arrays, rules, ONE, ZERO, ZERO, ZERO, duration_s)
+    report_steps(s, arrays, rules, ONE, 0.0, 0.0, ZERO, duration_s)
     s.clock_s += duration_s
     links.senders[p].free_s = s.clock_s
     for i in range(first, end):
@@ -146,9 +152,9 @@ def send_prompt(s, requests, rules, links, p, i, start_s, step_s):
     stage.prefill_start_s = start_s
     stage.prefill_end_s = s.clock_s
     r.first_token_s = r.last_token_s = s.clock_s
-    r.left -= 1
+    r.target = r.prompt + 1
     r.computed = r.prompt
-    if r.left == 0:
+    if r.rest == 0:
         r.finished_s = s.clock_s
         s.free_blocks += blocks_of(np.int64(r.prompt), rules.block_tokens)
         r.next = s.done

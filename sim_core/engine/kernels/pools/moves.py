@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from sim_core.engine.compiling import inlined, inner
-from sim_core.engine.kernels.blocks import blocks_of, release_blocks
-from sim_core.engine.kernels.clock import forget_due, left_to_generate, stop_decoding, tokens_held
+from sim_core.engine.kernels.clock import forget_due, stop_decoding, suspend
+from sim_core.engine.kernels.memory.blocks import blocks_held, release_blocks
 from sim_core.engine.kernels.pools.links import put_on_link
 from sim_core.engine.kernels.queue import leave_running
 from sim_core.engine.kernels.records import DECODES, NOBODY, replica_of
@@ -75,15 +75,14 @@ def send_away(s, arrays, decode, links, sender, now_s):
         r = requests[i]
         if i == s.partial:
             s.partial = NOBODY
-            s.free_blocks += blocks_of(np.int64(r.computed), decode.rules.block_tokens)
+            s.free_blocks += blocks_held(np.int64(r.computed), decode.rules)
             r.computed = 0
         else:
-            r.left = left_to_generate(s, r)
-            r.computed = tokens_held(s, r)
+            stop_decoding(s, arrays, decode.cost, decode.rules, i)
+            suspend(s, r)
             r.last_token_s = s.last_decode_s
-            stop_decoding(s, arrays, decode.cost, i)
             forget_due(arrays, i)
-            s.free_blocks += blocks_of(np.int64(r.computed), decode.rules.block_tokens)
+            s.free_blocks += blocks_held(np.int64(r.computed), decode.rules)
         release_blocks(s, decode.rules, r)
         leave_running(s, requests, i)
         put_on_link(sender, stages, i, now_s, transfer.latency_s + transfer.token_s * r.computed)

@@ -182,10 +182,10 @@ def start_prefill(c, prefill, links, heap):
 
 
 @Entry
-def open_pools(clerks, prefill, decode, senders, sent_s, prompts, outputs, clients):
+def open_pools(clerks, prefill, decode, senders, sent_s, prompts, rest, clients):
     """Set both pools to their empty state at time 0, every worker open; no `clients` mean an open loop."""
     requests, c = decode.stacked.requests, clerks[0]
-    load_requests(requests, sent_s, prompts, outputs)
+    load_requests(requests, sent_s, prompts, rest)
     for p in range(senders.size):
         open_engine(prefill.states[p], prefill.rules)
         senders[p].sent_head = senders[p].sent_tail = NOBODY

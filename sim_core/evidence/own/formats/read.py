@@ -28,7 +28,7 @@ from sim_core.evidence.own.formats.points import REQUEST_COLUMNS, Content, Forma
 from sim_core.evidence.own.formats.reports import clients, engines, llama, llmd, records
 from sim_core.evidence.own.formats.served import Served, served
 from sim_core.fields.errors import ScenarioError, shown
-from sim_core.traffic.trace_formats import CSV_FORMATS, MOONCAKE, OWN
+from sim_core.traffic.trace_files.formats import CSV_FORMATS, MOONCAKE, OWN
 
 FORMATS: tuple[Format, ...] = (  # the first that knows a file reads it
     *serving.FORMATS,

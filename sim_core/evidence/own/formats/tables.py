@@ -19,9 +19,9 @@ from sim_core.evidence.own.formats.points import (
 )
 from sim_core.fields.errors import ScenarioError
 from sim_core.fields.texts import counted
-from sim_core.traffic.csv_rows import Row, commas_notes, field_number, places_of, rows_of
-from sim_core.traffic.remarks import doubts, extent
 from sim_core.traffic.requests import requests_of
+from sim_core.traffic.trace_files.csv_rows import Row, commas_notes, field_number, places_of, rows_of
+from sim_core.traffic.trace_files.remarks import doubts, extent
 
 
 def _columns(text: str, names: tuple[str, ...], name: str) -> tuple[pd.DataFrame, list[str]]:

@@ -22,6 +22,7 @@ from sim_core.view.batching.gantt.late import Late, Panel, hover_data, late_mark
 from sim_core.view.batching.gantt.metrics import METRICS, metrics_panels
 from sim_core.view.batching.gantt.parts import (
     BARS,
+    FOUND,
     GANTT_PX,
     GAP_PX,
     HOVERS,
@@ -80,7 +81,7 @@ def draw_timelines(
     for panel in panels:
         late = Late(panel)
         data += [*_bars(panel, frame, late), *late_marks(panel, frame, late)]
-        data += _never_fit(panel, frame, rows)
+        data += [*_found(panel, frame), *_never_fit(panel, frame, rows)]
         annotations += _panel_words(panel, frame, rows)
         if panel.divide is not None:
             shapes.append(_divider(panel))
@@ -230,6 +231,35 @@ def _bar_trace(panel: Panel, frame: PanelFrame, late: Late, kind: str, of_kind: 
         customdata=hover_data(kind, bars, late, np.flatnonzero(of_kind)),
         hovertemplate=HOVERS[kind] + "<extra></extra>",
         legendrank=100 + KINDS.index(kind),
+    )
+
+
+def _found(panel: Panel, frame: PanelFrame) -> Iterator[dict]:
+    """Yield a mark where a prompt begins after what the prefix cache had of it."""
+    places = np.flatnonzero(panel.bars["found"] > 0)
+    if not len(places):
+        return
+    bars = panel.bars[places]
+    whole = panel.timeline.story.run.prompt_tokens[bars["request"]]
+    words = [
+        [request, f"{found:,}", f"{tokens:,}"]
+        for request, found, tokens in zip(
+            bars["request"].tolist(), bars["found"].tolist(), whole.tolist(), strict=True
+        )
+    ]
+    yield scatter(
+        frame.short(bars["start_s"]).tolist(),
+        panel.row[places].tolist(),
+        mode="markers",
+        name="found in the prefix cache",
+        legendgroup="found",
+        legendrank=290,
+        yaxis=panel.axis,
+        cliponaxis=False,
+        customdata=words,
+        marker={"symbol": "triangle-right", "size": min(9, max(frame.row_px, 4)), **FOUND},
+        hovertemplate="<b>Request %{customdata[0]} · prefix cache</b><br>%{customdata[1]} of its prompt's "
+        "%{customdata[2]} tokens found<extra></extra>",
     )
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sim_core.scenario.scenario import FIELDS
-from sim_core.view.drawing.figures import MUTED, style
+from sim_core.view.drawing.figures import MUTED, PAPER, style
 
 GANTT_PX = (490, 720)  # height that all rows share: usual, and most for many rows
 ROW_PX = (2.0, 3.4, 15.0)  # of a row: least, least unless there are many, most
@@ -21,6 +21,7 @@ QUEUE_ROWS, QUEUE_ROW = 40, 0.6  # places of the queue that are drawn, each lowe
 
 # Late tokens and their cause: Okabe-Ito's yellow.
 ALARM = {"color": "#F0E442", "line": {"width": 0.75, "color": "#8a6d00"}}
+FOUND = {"color": "#009E73", "line": {"width": 0.5, "color": PAPER}}  # what the prefix cache had
 GAP_PX = 18  # between the bars and the lines
 SAME_S = 1e-6  # two times closer than this are the same moment
 

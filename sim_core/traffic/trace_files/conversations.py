@@ -17,7 +17,7 @@ from typing import TextIO
 import numpy as np
 
 from sim_core.fields.errors import ScenarioError
-from sim_core.traffic.trace_formats import MAX_ROWS, SHAREGPT, Columns
+from sim_core.traffic.trace_files.formats import MAX_ROWS, SHAREGPT, Columns
 
 BYTES_PER_TOKEN = 4
 BLOCK = 4_000_000  # characters read at a time

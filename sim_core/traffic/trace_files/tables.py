@@ -16,9 +16,8 @@ import numpy as np
 import pandas as pd
 
 from sim_core.fields.errors import ScenarioError, shown
-from sim_core.traffic.csv_rows import MAX_LINE, commas_notes, rows_beyond
-from sim_core.traffic.remarks import unused
-from sim_core.traffic.trace_formats import (
+from sim_core.traffic.trace_files.csv_rows import MAX_LINE, commas_notes, rows_beyond
+from sim_core.traffic.trace_files.formats import (
     CSV_FORMATS,
     MAX_ROWS,
     OTHERS,
@@ -29,7 +28,8 @@ from sim_core.traffic.trace_formats import (
     refuse_text,
     refuse_too_many,
 )
-from sim_core.traffic.windows import Window, nothing_within, without_times
+from sim_core.traffic.trace_files.remarks import unused
+from sim_core.traffic.trace_files.windows import Window, nothing_within, without_times
 
 MAX_HEADER_BYTES = 100_000
 ROWS_A_PIECE = 200_000

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from sim_core.fields.errors import ScenarioError, shown
+from sim_core.traffic.trace_files.sharing import Sharing
 
 MAX_ROWS = 5_000_000
 MAX_SPAN_S = 1e8
@@ -52,6 +53,7 @@ class Format(NamedTuple):
 OWN = Format("own CSV", "arrival_s", "prompt_tokens", "output_tokens")
 AZURE = Format("Azure CSV", "TIMESTAMP", "ContextTokens", "GeneratedTokens", clock=True)
 MOONCAKE = Format("Mooncake JSON lines", "timestamp", "input_length", "output_length")
+JSON_LENGTHS = MOONCAKE._replace(name="JSON lines without times", arrival="")
 BURSTGPT = Format("BurstGPT CSV", "Timestamp", "Request tokens", "Response tokens", failed=True)
 VIDUR = Format("Vidur CSV", "arrived_at", "num_prefill_tokens", "num_decode_tokens")
 SPLITWISE = Format("splitwise-sim CSV", "arrival_timestamp", "prompt_size", "token_size")
@@ -66,7 +68,7 @@ class Columns(NamedTuple):
     """What a parser found: numbers as float64, not yet checked, and how to find a row in the file.
 
     `unit_s` is one step of the file's arrivals, `notes` what of the file was guessed or is not used, `origin`
-    the clock time from which arrivals count.
+    the clock time from which arrivals count, `sharing` what prompts have in common.
     """
 
     format: Format
@@ -77,6 +79,7 @@ class Columns(NamedTuple):
     unit_s: float = 1.0
     notes: tuple[str, ...] = ()
     origin: pd.Timestamp | None = None
+    sharing: Sharing | None = None
 
     def rows(self, kept: np.ndarray) -> Columns:
         """Return the rows of a mask; each still knows its line."""
@@ -88,6 +91,7 @@ class Columns(NamedTuple):
             prompt_tokens=self.prompt_tokens[places],
             output_tokens=self.output_tokens[places],
             line_of=lambda row: line_of(int(places[row])),
+            sharing=self.sharing and self.sharing.take(places),
         )
 
 

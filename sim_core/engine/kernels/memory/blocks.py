@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from sim_core.engine.compiling import inlined, inner
-from sim_core.engine.kernels.clock import left_to_generate
-from sim_core.engine.kernels.queue import target_of, waiting_head
+from sim_core.engine.kernels.clock import left_to_generate, steps_within, ticks_of
+from sim_core.engine.kernels.queue import left_to_wait, target_of, waiting_head
 from sim_core.engine.kernels.records import FIRST_CHUNK, FULL_PROMPT, NOBODY, RESERVE_OUTPUT, RESERVE_SHARE
 
 # the share of an answer's limit for which SGLang keeps room: python/sglang/srt/environ.py
@@ -23,6 +23,23 @@ def blocks_of(tokens, block_tokens):
 
 
 @inlined
+def blocks_held(tokens, rules):
+    """Return the KV blocks that a running request holds with so many tokens, and room for drafts."""
+    return blocks_of(tokens + rules.draft_slots, rules.block_tokens)
+
+
+@inlined
+def blocks_at_once(s, arrays, ticks):
+    """Return the new blocks that all decodes together take in one step of so many ticks."""
+    phase = s.tick % arrays.phases.size
+    taken = arrays.phases[phase]
+    for _ in range(ticks - 1):  # counts the phase up: a division a tick costs more than the sum
+        phase = phase + 1 if phase + 1 < arrays.phases.size else 0
+        taken += arrays.phases[phase]
+    return taken
+
+
+@inlined
 def blocks_taken(s, arrays, count):
     """Return the new blocks that all decodes together take in the next `count` ticks."""
     block_tokens = arrays.phases.size
@@ -35,20 +52,21 @@ def blocks_taken(s, arrays, count):
 
 
 @inlined
-def steps_with_blocks(s, arrays, limit):
+def steps_with_blocks(s, arrays, pace, limit):
     """Return how many of the next `limit` steps of decodes find all the blocks they need."""
     block_tokens = arrays.phases.size
-    if s.free_blocks >= s.decodes * blocks_of(limit, block_tokens):
+    ticks = ticks_of(s, pace, limit)
+    if s.free_blocks >= s.decodes * blocks_of(ticks, block_tokens):
         return limit
     cycles = s.free_blocks // s.decodes
     free = s.free_blocks - cycles * s.decodes
     count = cycles * block_tokens
-    while count < limit:
+    while count < ticks:
         free -= arrays.phases[(s.tick + count) % block_tokens]
         if free < 0:
             break
         count += 1
-    return min(count, limit)
+    return limit if count >= ticks else steps_within(s, pace, count)
 
 
 # --- admission: the room that a waiting request must find, by the rule of the engine -----------------
@@ -56,12 +74,16 @@ def steps_with_blocks(s, arrays, limit):
 
 @inlined
 def has_room(s, arrays, rules, r, chunk, free_blocks):
-    """Return whether the head of the queue may be admitted with its next `chunk` tokens."""
-    whole = blocks_of(target_of(r), rules.block_tokens)
+    """Return whether the head of the queue may be admitted with its next `chunk` tokens.
+
+    The blocks that it shares with others are there; those that it finds idle are among the free ones.
+    """
+    whole = blocks_held(target_of(r), rules) - s.shared
     if rules.admission == FULL_PROMPT and rules.long_prompt_tokens == 0:
         return whole <= free_blocks
     if rules.admission == FIRST_CHUNK:
-        return blocks_of(r.computed + chunk, rules.block_tokens) <= free_blocks
+        start = r.computed + (s.shared + s.idle + s.on_host) * rules.block_tokens
+        return blocks_held(start + chunk, rules) - s.shared <= free_blocks
     return whole <= free_blocks and has_room_beside(s, arrays, rules, r, free_blocks)
 
 
@@ -74,9 +96,9 @@ def has_room_beside(s, arrays, rules, r, free_blocks):
     """
     if rules.long_prompt_tokens > 0 and s.partial != NOBODY:
         unfinished = arrays.requests[s.partial]
-        free_blocks += blocks_of(np.int64(unfinished.computed), rules.block_tokens)
-        free_blocks -= blocks_of(target_of(unfinished), rules.block_tokens)
-        if blocks_of(target_of(r), rules.block_tokens) > free_blocks:
+        free_blocks += blocks_held(np.int64(unfinished.computed), rules)
+        free_blocks -= blocks_held(target_of(unfinished), rules)
+        if blocks_held(target_of(r), rules) - s.shared > free_blocks:
             return False
     if rules.admission == FULL_PROMPT or s.running == 0:
         return True
@@ -91,7 +113,7 @@ def has_room_beside(s, arrays, rules, r, free_blocks):
 @inlined
 def answer_blocks(r, rules):
     """Return the blocks of a prompt and the longest answer it may have."""
-    return blocks_of(r.prompt + max(r.output, rules.output_limit), rules.block_tokens)
+    return blocks_held(r.prompt + max(r.output, rules.output_limit), rules)
 
 
 @inlined
@@ -127,14 +149,14 @@ def fits_with_shares(s, arrays, rules, r, free_blocks):
     i = s.running_head
     while i != NOBODY and i != s.joining:
         other = arrays.requests[i]
-        left = np.int64(other.left) if i == s.partial else left_to_generate(s, other)
+        left = left_to_wait(other) if i == s.partial else left_to_generate(s, other)
         older += may_make(other, left, rules)
         i = np.int64(other.next)
     while i != NOBODY:
         other = arrays.requests[i]
-        newer += may_make(other, np.int64(other.left), rules) + rules.block_tokens
+        newer += may_make(other, left_to_wait(other), rules) + rules.block_tokens
         i = np.int64(other.next)
-    wanted = target_of(r) + may_make(r, np.int64(r.left), rules) + rules.block_tokens
+    wanted = target_of(r) + may_make(r, left_to_wait(r), rules) + (1 - s.shared) * rules.block_tokens
     return wanted < free_blocks * rules.block_tokens - newer - share_now(s) * older
 
 
@@ -169,7 +191,7 @@ def raise_share(s, arrays, rules):
     i = s.running_head
     while i != NOBODY:
         r = arrays.requests[i]
-        left = np.int64(r.left) if i == s.partial else left_to_generate(s, r)
+        left = left_to_wait(r) if i == s.partial else left_to_generate(s, r)
         made += r.output - left + STEPS_AFTER_SHORTAGE
         limits += max(r.output, rules.output_limit)
         i = np.int64(r.next)

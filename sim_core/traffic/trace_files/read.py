@@ -1,12 +1,13 @@
 """Request traces: arrival times and lengths of real or invented requests, read from a file.
 
-Formats are told apart by their content (`trace_formats`):
+Formats are told apart by their content (`formats`):
 
 - own CSV: `arrival_s,prompt_tokens,output_tokens`, seconds from the start of the run;
 - Azure CSV: `TIMESTAMP,ContextTokens,GeneratedTokens`, clock times;
 - BurstGPT, Vidur and splitwise-sim CSV: seconds;
-- Mooncake JSON lines: `timestamp` (ms; in Bailian's traces s), `input_length`, `output_length`; a later turn
-  of a session may have a `delay` in place of its `timestamp`;
+- Mooncake JSON lines: `timestamp` (ms; in Bailian's traces s), `input_length`, `output_length`, and what
+  prompts have in common: `hash_ids`, `parent_chat_id`, or `session_id`, whose later turns may have a `delay`
+  in place of a `timestamp`;
 - lengths without times: Vidur's processed traces, `input_length,output_length`, ShareGPT's conversations.
 
 Public formats are shifted to start at 0. A request they record without output (cancelled before its first
@@ -17,37 +18,29 @@ an own CSV it is an error. A window of a CSV file is read in pieces, however lon
 from __future__ import annotations
 
 import io
-import json
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import BinaryIO, TextIO
 
 import numpy as np
 
 from sim_core.fields.errors import ScenarioError, shown
 from sim_core.fields.texts import counted
 from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario
-from sim_core.traffic.conversations import is_conversations, read_conversations
-from sim_core.traffic.remarks import Unit, doubts, extent, unit_of_timestamps, unused
 from sim_core.traffic.requests import Requests, read_only
-from sim_core.traffic.trace_csv import read_csv, stream_csv
-from sim_core.traffic.trace_formats import (
-    MOONCAKE,
-    OWN,
-    Columns,
-    check_arrivals,
-    refuse_text,
-    refuse_too_many,
-)
-from sim_core.traffic.windows import WHOLE, Window, nothing_within, without_times
+from sim_core.traffic.trace_files.conversations import is_conversations, read_conversations
+from sim_core.traffic.trace_files.formats import OWN, Columns, check_arrivals
+from sim_core.traffic.trace_files.json_lines import read_json_lines
+from sim_core.traffic.trace_files.remarks import doubts, extent
+from sim_core.traffic.trace_files.tables import read_csv, stream_csv
+from sim_core.traffic.trace_files.windows import WHOLE, Window, nothing_within, without_times
 
 Source = str | os.PathLike[str] | bytes | bytearray | BinaryIO | TextIO
 MAX_FILE_BYTES = 200_000_000
 MAX_UPLOAD_BYTES = 5_000_000
 MAX_TOKENS = 1_000_000
-MOST_KEYS = 50
-MAX_JSON_LINE = 1_000_000  # characters of one request; its lists take far more memory than their text
 
 
 def read_trace(
@@ -91,7 +84,7 @@ def _parsed(text: str, name: str) -> Columns:
     first = text.lstrip()[:100_000]
     if first[0] == "[" and is_conversations(first):
         return read_conversations(io.StringIO(text), name)
-    return _read_json_lines(text, name) if first[0] in "{[" else read_csv(text, name)
+    return read_json_lines(text, name) if first[0] in "{[" else read_csv(text, name)
 
 
 def with_trace(scenario: Scenario, trace: Requests, given: Collection[str] = ()) -> Scenario:
@@ -170,89 +163,6 @@ def _decoded(data: bytes, name: str) -> str:
         ) from None
 
 
-# JSON lines
-
-
-def _read_json_lines(text: str, name: str) -> Columns:
-    """Return the columns of a Mooncake trace."""
-    if text.lstrip()[0] == "[":
-        raise ScenarioError(f"{name} is one JSON array; {_one_object()}")
-    lines: list[int] = []
-    rows: list[tuple[float, float, float]] = []
-    keys: dict[str, None] = {}
-    sessions: dict[str, float] = {}  # when the last turn of each was sent
-    refuse_too_many(text.count("\n"), name)
-    for line, words in _filled_lines(text):
-        row = _json_row(words, name, line)
-        _give_timestamp(row, sessions)
-        sent, prompt, output = (_json_number(row, key, name, line) for key in MOONCAKE.columns)
-        rows.append((sent, prompt, output))
-        lines.append(line)
-        if len(keys) < MOST_KEYS:
-            keys |= dict.fromkeys(key for key in row if key.isprintable())
-    table = np.array(rows, dtype=np.float64)
-    unit = _unit(table[:, 0], keys)
-    notes = (*filter(None, [unit.note]), *unused(keys, (*MOONCAKE.columns, "delay")))
-    return Columns(
-        MOONCAKE, table[:, 0] * unit.seconds, table[:, 1], table[:, 2], lines.__getitem__, unit.seconds, notes
-    )
-
-
-def _unit(timestamps: np.ndarray, keys: Collection[str]) -> Unit:
-    return unit_of_timestamps(timestamps, keys) if np.isfinite(timestamps).all() else Unit(1e-3)
-
-
-def _give_timestamp(row: dict[str, Any], sessions: dict[str, float]) -> None:
-    """Give a later turn of a session, which has only a delay, the time of the turn before and that delay."""
-    session, sent, delay = (row.get(key) for key in ("session_id", "timestamp", "delay"))
-    if session is None or not isinstance(session, (str, int)):
-        return
-    if sent is None and isinstance(delay, (int, float)) and str(session) in sessions:
-        row["timestamp"] = sent = sessions[str(session)] + delay
-    if isinstance(sent, (int, float)):
-        sessions[str(session)] = sent
-
-
-def _one_object() -> str:
-    return (
-        'write each request as one line such as {"timestamp": 0, "input_length": 100, "output_length": 20}.'
-    )
-
-
-def _filled_lines(text: str) -> Iterator[tuple[int, str]]:
-    for line, words in enumerate(io.StringIO(text), start=1):
-        if words.strip():
-            yield line, words
-
-
-def _json_row(words: str, name: str, line: int) -> dict[str, Any]:
-    """Return the object of one line."""
-    if len(words) > MAX_JSON_LINE:
-        raise ScenarioError(
-            f"{name}, line {line}, has {len(words):,} characters; the limit is {MAX_JSON_LINE:,}. "
-            "Leave all but the lengths out."
-        )
-    try:
-        row = json.loads(words)
-    except (ValueError, RecursionError):
-        raise ScenarioError(f"{name}, line {line} is not one JSON object; {_one_object()}") from None
-    if not isinstance(row, dict):
-        raise ScenarioError(f"{name}, line {line} is not a JSON object; {_one_object()}")
-    return row
-
-
-def _json_number(row: dict[str, Any], key: str, name: str, line: int) -> float:
-    if key not in row:
-        raise ScenarioError(f"{name}, line {line}: {key} is missing; {_one_object()}")
-    value = row[key]
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        refuse_text(str(value)[:100] or "''", key, name, line)
-    try:
-        return float(value)
-    except OverflowError:
-        return float("inf")
-
-
 # Checks that all formats share
 
 
@@ -274,13 +184,13 @@ def _checked(columns: Columns, name: str, window: Window) -> Requests:
     if empty:
         output = np.maximum(output, 1)
         notes.append(f"{counted(empty, 'request')} without output: counted as one token each.")
+    shared = columns.sharing._asdict() if columns.sharing else {}
+    sent = Requests(np.array(arrival_s), prompt, output, name, timed=bool(form.arrival), **shared)
     late = int(np.count_nonzero(np.diff(arrival_s) < 0))
     if late:
-        order = np.argsort(arrival_s, kind="stable")
-        arrival_s, prompt, output = arrival_s[order], prompt[order], output[order]
+        sent = sent.take(np.argsort(arrival_s, kind="stable"))
         notes.append(f"{counted(late, 'request')} stood out of order of arrival: sorted.")
-    notes = [f"{name}: {note}" for note in notes]
-    return read_only(Requests(np.array(arrival_s), prompt, output, name, tuple(notes), bool(form.arrival)))
+    return read_only(replace(sent, notes=tuple(f"{name}: {note}" for note in notes)))
 
 
 def _within(columns: Columns, name: str, window: Window) -> Columns:
@@ -293,6 +203,8 @@ def _within(columns: Columns, name: str, window: Window) -> Columns:
     start_s, end_s = window.bounds_s(columns.origin, name)
     arrival_s = columns.arrival_s - first_s
     kept = (arrival_s >= start_s) & (arrival_s < end_s)
+    if columns.sharing:
+        kept = columns.sharing.whole(kept)
     if not kept.any():
         raise nothing_within(window, name, float(arrival_s.max()))
     note = f"a window: {counted(int(kept.sum()), 'request')} of {len(kept):,}."

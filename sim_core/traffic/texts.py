@@ -1,0 +1,84 @@
+"""What the texts of requests have in common, numbered: which turns follow others, which blocks are equal."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sim_core.traffic.requests import BlockChains, Requests, turns_before
+
+
+class Texts(NamedTuple):
+    """Texts as numbers, equal ones where they are equal from their first token on.
+
+    Attributes
+    ----------
+    offsets, numbers : ndarray of int64
+        Where those of each request begin; the pieces of its text, numbered from 0 on.
+    blocks : ndarray of int64, shape (n,)
+        Full KV blocks of each request that are in them.
+    """
+
+    offsets: np.ndarray
+    numbers: np.ndarray
+    blocks: np.ndarray
+
+
+def has_sequels(sent: Requests) -> bool:
+    """Return whether some requests are sent only after others end."""
+    return sent.follows_s is not None and bool(np.isfinite(sent.follows_s).any())
+
+
+def is_interleaved(sent: Requests) -> bool:
+    """Return whether turns of a session may be sent before the one before has ended."""
+    if sent.session is None or sent.follows_s is None:
+        return False
+    return bool(np.isnan(sent.follows_s[turns_before(sent.session) >= 0]).any())
+
+
+def texts_of(sent: Requests, block_tokens: int) -> Texts:
+    """Return the texts of requests: those of their chains, or without them the blocks of their sessions."""
+    if sent.blocks is None:
+        return _texts_of_sessions(sent, block_tokens)
+    chains = sent.blocks
+    told = np.minimum(np.diff(chains.offsets) * chains.tokens, sent.prompt_tokens)
+    return Texts(chains.offsets, _numbered(chains), told // block_tokens)
+
+
+def _numbered(chains: BlockChains) -> np.ndarray:
+    """Return a number for each piece of text that tells it and all before it from others.
+
+    Piece by piece from the first on: equal ids after equal texts are equal texts.
+    """
+    offsets = chains.offsets
+    sizes = np.diff(offsets)
+    numbers = np.zeros(chains.ids.size, np.int64)
+    before = np.zeros(sizes.size, np.int64)
+    _, ids = np.unique(chains.ids, return_inverse=True)
+    count, width = 0, int(ids.max(initial=0)) + 1
+    order = np.argsort(-sizes, kind="stable")
+    for place in range(int(sizes.max(initial=0))):
+        order = order[: np.searchsorted(-sizes[order], -place)]
+        at = offsets[order] + place
+        _, found = np.unique(before[order] * width + ids[at], return_inverse=True)
+        numbers[at] = before[order] = count + found
+        count += int(found.max()) + 1
+    return numbers
+
+
+def _texts_of_sessions(sent: Requests, block_tokens: int) -> Texts:
+    """Return the full blocks of prompts and answers, after what they have in common."""
+    whole = (sent.prompt_tokens + sent.output_tokens) // block_tokens
+    offsets = np.concatenate(([0], np.cumsum(whole)))
+    system = np.arange(sent.system_tokens // block_tokens)
+    numbers = np.arange(offsets[-1]) + system.size
+    before = np.full(len(sent), -1) if sent.session is None else turns_before(sent.session)
+    for i, j in enumerate(before.tolist()):
+        known = system
+        if j >= 0 and sent.known_tokens is not None:
+            tokens = max(min(int(sent.known_tokens[i]), int(sent.prompt_tokens[i]) - 1), sent.system_tokens)
+            known = numbers[offsets[j] : offsets[j + 1]][: tokens // block_tokens]
+        known = known[: whole[i]]
+        numbers[offsets[i] : offsets[i] + known.size] = known
+    return Texts(offsets, numbers, whole)

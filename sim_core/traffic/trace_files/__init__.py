@@ -1,0 +1,1 @@
+"""Traces in files: what is read of them in each format, and what must be said of it."""
