@@ -420,7 +420,7 @@ def compute_bound_batch(scenario: Scenario, context_tokens: float) -> float:
 def compute_bound_context(scenario: Scenario) -> float:
     """Return the context beyond which no batch makes decode compute-bound; infinite if there is none.
 
-    There, a sequence takes longer to read its KV cache, and its state, than the arithmetic of its token takes;
+    There, a sequence takes longer to read its KV cache, and its state, than the arithmetic of its token;
     0 where the state alone takes longer. [tokens]
     """
     pricing = pricing_of(scenario)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from sim_core import catalogue, load_scenario
+from sim_core.catalogue.models import COMPRESSED
 from sim_core.engine.run import run
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.floor import floor_step_s
@@ -64,9 +65,9 @@ def test_one_user_decodes_at_the_speed_of_memory(accelerator):
     """Oracle: bytes of weights and cache / bandwidth, counted from the dimensions (`cost.floor_step_s`).
 
     At datasheet peaks one user's TPOT is that floor and a little: up to 4% for collectives and per-block
-    maxima; more where a device holds what the floor counts once, KV heads and MLA's down-projections, on
-    many devices. With typical constants it is 1.1 to 8 times the floor of one device: fixed latencies weigh
-    most where few experts of a small model are read.
+    maxima; more where a device holds what the floor counts once, KV heads, down-projections, indices and the
+    way into the space of experts, on many devices. With typical constants it is 1.1 to 8 times the floor of
+    one device: fixed latencies weigh most where few experts of a small model are read.
     """
     keys = {"arrivals": "closed", "concurrency": 1, "requests": 4, "warmup_frac": 0.0, "max_batch": 16}
     lengths = {"prompt_tokens": 500, "prompt_cv": 0.0, "output_tokens": 60, "output_cv": 0.0}
@@ -76,8 +77,9 @@ def test_one_user_decodes_at_the_speed_of_memory(accelerator):
         model = catalogue.model(scenario.model)
         floor_ms = 1e3 * np.mean([floor_step_s(scenario, 1, 500 + k) for k in range(59)])
         ratio = point(scenario, calibration="datasheet")["tpot_ms_p50"] / floor_ms
-        held_once = scenario.tensor_parallel <= 8 and not model.latent
-        assert 1 - 1e-9 <= ratio <= (1.15 if held_once else 1.6), scenario.model
+        on_all = model.latent or model.main.kind in COMPRESSED or model.latent_expert_dim
+        held_once = scenario.tensor_parallel <= 8 and not on_all
+        assert 1 - 1e-9 <= ratio <= (1.2 if held_once else 2.0), scenario.model
         if scenario.tensor_parallel == 1:
             assert ratio <= 1.04, scenario.model
             assert 1.1 < point(scenario)["tpot_ms_p50"] / floor_ms < 8, scenario.model

@@ -79,8 +79,9 @@ def check_layout(model: Model, layout: Layout) -> None:
     tp, ep = layout.tensor_parallel, layout.expert_parallel
     if not _can_pad(model, tp):
         choices = ", ".join(str(n) for n in range(1, min(model.heads, 64) + 1) if model.heads % n == 0)
+        counts = " and ".join(str(count) for count in sorted({group.heads for group in model.attention}))
         raise ScenarioError(
-            f"tensor_parallel is {tp}, but {model.name} has {model.heads} attention heads, "
+            f"tensor_parallel is {tp}, but {model.name} has {counts} attention heads, "
             f"which it must divide. Choose one of {choices}."
         )
     if ep > 1 and not model.experts:
