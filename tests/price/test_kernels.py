@@ -53,8 +53,8 @@ def test_narrower_weights_are_no_slower_for_one_user(accelerator):
 
 def test_a_box_under_the_desk_against_its_published_speed():
     """Published (vLLM blog, 2026-06-01): Nemotron-3-Super in nvfp4 on a DGX Spark makes 22.7 to 23.7 tok/s
-    for one user. Its prompts, 1,640 to 1,880 tok/s, are computed two to three times as fast here: no kernel table
-    is of this part.
+    for one user. Its prompts, 1,640 to 1,880 tok/s, are computed two to three times as fast here: no kernel
+    table is of this part.
     """
     model = "nvidia-nemotron-3-super-120b-a12b-fp8"
     keys = {"model": model, "accelerator": "dgx-spark", "weight_dtype": "fp4"}
