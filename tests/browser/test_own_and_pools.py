@@ -100,3 +100,37 @@ def test_a_refused_file_is_text(visit: Callable[..., Visit], path: str, name: st
     said.wait_for()
     assert "![x](" in said.inner_text()
     assert said.locator("img, a").count() == 0
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [("llama 70", "llama-3.1-70b"), ("r1", "deepseek-r1"), ("qwen3-235b", "qwen3-235b-a22b")],
+)
+def test_typing_finds_a_model(visit: Callable[..., Visit], typed: str, found: str) -> None:
+    """Oracle: its id among the entries that are left, words apart or as hubs write them."""
+    one = visit("/Frontier?fine=off")
+    box = one.page.get_by_role("combobox").first
+    box.click()
+    one.page.get_by_role("option").first.wait_for()
+    box.fill(typed)
+    first = one.page.locator("[role=option]").filter(has_text=found).first
+    one.until(lambda: first.is_visible())
+
+
+def test_a_pasted_configuration_becomes_the_model(visit: Callable[..., Visit]) -> None:
+    """Oracle: the address carries its layers, and a page elsewhere opens with them."""
+    text = (
+        '{"model_type": "llama", "hidden_size": 512, "intermediate_size": 1024, "num_hidden_layers": 7,'
+        '"num_attention_heads": 8, "vocab_size": 1000, "tie_word_embeddings": true}'
+    )
+    one = visit("/Frontier?fine=off")
+    box = one.page.get_by_role("combobox").first
+    box.click()
+    box.fill("your own")
+    one.page.keyboard.press("Enter")
+    field = one.page.get_by_role("textbox", name="Paste a config.json")
+    field.fill(text)
+    field.press("Control+Enter")
+    one.page.get_by_role("button", name="Use it").click()
+    one.until(lambda: "layers:7" in one.address().get("own_model", ""))
+    assert "7 layers: a dense block 1,024 wide" in one.page.locator("section.stSidebar").inner_text()
