@@ -191,8 +191,9 @@ def speculation_scores(folder: Path) -> dict[str, Any]:
         ``tpot``: n rows, median, mean and p90 of the absolute error [%] and ``within_20``; ``constant``: the
         median error [%] of the same runs predicted without speculation and divided by the usual speed-up of
         their engine on other accelerators, ``constant_in_sample`` by that of all. The same by engine and
-        accelerator in ``groups``. ``pairs``: errors of speed-ups, of the median speed-up of the method and model as a
-        ``constant``, and how often gain or loss is right (``same_sign``). ``left_out`` counts the other rows. What no row tells is None.
+        accelerator in ``groups``. ``pairs``: errors of speed-ups, of the median speed-up of the method and
+        model as a ``constant``, and how often gain or loss is right (``same_sign``). ``left_out`` counts the
+        other rows. What no row tells is None.
     """
     left_out: Counter[str] = Counter()
     runs = read_runs(folder / RUNS, left_out)
@@ -285,9 +286,8 @@ def _pair_scores(pairs: Sequence[Pair], left_out: Counter[str]) -> dict[str, Any
         return {}
     names, ours, seen = (np.array(column) for column in zip(*rows, strict=True))
     usually = np.array([np.median(seen[names == name]) for name in names])
-    inside = {"all": np.ones(len(rows), bool)} | {
-        name: names == name for name in dict.fromkeys(names.tolist())
-    }
+    inside = {name: names == name for name in dict.fromkeys(names.tolist())}
+    inside = {"all": np.ones(len(rows), bool), **inside}
     return {name: _pair_table(ours[same], seen[same], usually[same]) for name, same in inside.items()}
 
 
