@@ -191,8 +191,9 @@ def speculation_scores(folder: Path) -> dict[str, Any]:
         ``tpot``: n rows, median, mean and p90 of the absolute error [%] and ``within_20``; ``constant``: the
         median error [%] of the same runs predicted without speculation and divided by the usual speed-up of
         their engine on other accelerators, ``constant_in_sample`` by that of all. The same by engine and
-        accelerator in ``groups``. ``pairs``: errors of speed-ups by method, and of the median speed-up of
-        the method as a ``constant``. ``left_out`` counts the other rows. What no row tells is None.
+        accelerator in ``groups``. ``pairs``: errors of speed-ups, of the median speed-up of the method and
+        model as a ``constant``, and how often gain or loss is right (``same_sign``). ``left_out`` counts the
+        other rows. What no row tells is None.
     """
     left_out: Counter[str] = Counter()
     runs = read_runs(folder / RUNS, left_out)
@@ -273,24 +274,28 @@ def predicted_speed_up(pair: Pair) -> float:
 
 
 def _pair_scores(pairs: Sequence[Pair], left_out: Counter[str]) -> dict[str, Any]:
-    """Return the errors of speed-ups by method and model, beside those of the median speed-up of each."""
-    found: dict[str, list[tuple[float, float]]] = {}
+    """Return the errors of speed-ups, beside those of the median speed-up of each method and model."""
+    rows: list[tuple[str, float, float]] = []
     for pair in pairs:
         ratio = predicted_speed_up(pair)
         if math.isnan(ratio):
             left_out["no recipe or publication says what is drafted or accepted"] += 1
-            continue
-        for name in ("all", f"{pair.kind} {pair.point.model}"):
-            found.setdefault(name, []).append((ratio, pair.speed_up))
-    tables = {}
-    for name, values in found.items():
-        ours, seen = np.array(values).T
-        sign = float(np.mean((ours > 1) == (seen > 1)))
-        tables[name] = error_table(ours / seen) | {
-            "constant": _median_pct(np.median(seen) / seen),
-            "same_sign": _known(100 * sign),
-        }
-    return tables
+        else:
+            rows.append((f"{pair.kind} {pair.point.model}", ratio, pair.speed_up))
+    if not rows:
+        return {}
+    names, ours, seen = (np.array(column) for column in zip(*rows, strict=True))
+    usually = np.array([np.median(seen[names == name]) for name in names])
+    inside = {name: names == name for name in dict.fromkeys(names.tolist())}
+    inside = {"all": np.ones(len(rows), bool), **inside}
+    return {name: _pair_table(ours[same], seen[same], usually[same]) for name, same in inside.items()}
+
+
+def _pair_table(ours: np.ndarray, seen: np.ndarray, usually: np.ndarray) -> dict[str, float | None]:
+    """Return the errors of speed-ups, of the usual ones as a constant, and how often gain or loss is right."""
+    same_sign = float(np.mean((ours > 1) == (seen > 1)))
+    constant = {"constant": _median_pct(usually / seen), "same_sign": _known(100 * same_sign)}
+    return error_table(ours / seen) | constant
 
 
 # --- in words ---------------------------------------------------------------------------------------
