@@ -60,7 +60,7 @@ def arrays_for(
     )
 
 
-def columns_of(requests: Requests) -> tuple[np.ndarray, ...]:
+def kernel_columns(requests: Requests) -> tuple[np.ndarray, ...]:
     """Return arrivals, prompts and what the token clock counts of each answer, in the kernels' types."""
     arrival_s, prompts, outputs = requests.columns()
     if requests.clock_tokens is None:

@@ -9,7 +9,7 @@ import numpy as np
 from sim_core.engine.kernels.one_pool import run_balanced, run_continuous, run_routed
 from sim_core.engine.kernels.records import IN_TURN, NOBODY, STATE, TO_LEAST_LOADED
 from sim_core.engine.kernels.static import run_static
-from sim_core.engine.memory import arrays_for, check_ended, columns_of, log_sizes, merged, result_of
+from sim_core.engine.memory import arrays_for, check_ended, kernel_columns, log_sizes, merged, result_of
 from sim_core.engine.results import EngineResult
 from sim_core.engine.rules import RunRules
 from sim_core.engine.work import shared
@@ -43,7 +43,7 @@ def _run_one(step: StepCost, requests: Requests, rules: RunRules) -> EngineResul
     for _ in range(1 + rules.log):
         states = np.zeros(1, STATE)
         arrays = arrays_for(own, step, requests, sizes)
-        kernel(states, arrays, step, own, *columns_of(requests), rules.concurrency)
+        kernel(states, arrays, step, own, *kernel_columns(requests), rules.concurrency)
         check_ended(arrays)
         sizes = log_sizes(states)
     return result_of(states, arrays, own)
@@ -56,7 +56,7 @@ def _run_balanced(step: StepCost, requests: Requests, rules: RunRules) -> Engine
     for _ in range(1 + rules.log):
         states = np.zeros(rules.replicas, STATE)
         stacked = arrays_for(own, step, requests, sizes, (rules.replicas,))
-        run_balanced(states, stacked, step, own, drain, *columns_of(requests))
+        run_balanced(states, stacked, step, own, drain, *kernel_columns(requests))
         check_ended(stacked)
         sizes = log_sizes(states)
     return result_of(states, stacked, own)
@@ -69,7 +69,7 @@ def _run_routed(step: StepCost, requests: Requests, rules: RunRules) -> EngineRe
     for _ in range(1 + rules.log):
         states = np.zeros(rules.replicas, STATE)
         stacked = arrays_for(own, step, requests, sizes, (rules.replicas,))
-        run_routed(states, stacked, step, own, *columns_of(requests), rules.concurrency)
+        run_routed(states, stacked, step, own, *kernel_columns(requests), rules.concurrency)
         check_ended(stacked)
         sizes = log_sizes(states)
     return result_of(states, stacked, own)

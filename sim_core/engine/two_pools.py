@@ -11,7 +11,7 @@ from sim_core.engine.kernels.pools.links import SENDER, STAGE, Links
 from sim_core.engine.kernels.pools.moves import MOVE, Moving, Plan
 from sim_core.engine.kernels.pools.two_pools import CLERK, Clients, Workers, advance_pools, open_pools
 from sim_core.engine.kernels.records import STATE, Rules
-from sim_core.engine.memory import arrays_for, check_ended, columns_of, result_of
+from sim_core.engine.memory import arrays_for, check_ended, kernel_columns, result_of
 from sim_core.engine.results import EngineResult, SplitResult
 from sim_core.engine.rules import SplitRules, worker_rules
 from sim_core.price.step_cost import StepCost, Transfer
@@ -86,7 +86,7 @@ class SplitEngine:
         self.senders = np.zeros(prefill.states.size, SENDER)
         self.moves = np.zeros(most_moves, MOVE)
         self._clerk, self._heap = np.zeros(1, CLERK), np.empty(count)
-        arrival_s, prompts, rest = columns_of(requests)
+        arrival_s, prompts, rest = kernel_columns(requests)
         self._sent_s = arrival_s.copy()
         open_pools(self._clerk, self.prefill, decode, self.senders, self._sent_s, prompts, rest, int(clients))
 

@@ -25,7 +25,7 @@ LENGTHS = ("output_length", "max_tokens", "max_completion_tokens")
 
 
 @dataclass(slots=True)
-class Records:
+class MeasuredTurns:
     """What earlier lines of a file say of later ones."""
 
     origin_ns: float = math.nan

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from sim_core.fields.errors import ScenarioError
-from sim_core.traffic.trace_files.aiperf import Records
+from sim_core.traffic.trace_files.aiperf import MeasuredTurns
 from sim_core.traffic.trace_files.formats import (
     JSON_LENGTHS,
     MOONCAKE,
@@ -63,7 +63,7 @@ class _Rows:
     sent: dict[str, float] = field(default_factory=dict)  # when the last turn of each session was
     timed: bool = False
     untimed_line: int = 0  # of a session that begins without a time
-    records: Records = field(default_factory=Records)
+    records: MeasuredTurns = field(default_factory=MeasuredTurns)
 
 
 def read_json_lines(text: str, name: str) -> Columns:

@@ -231,7 +231,7 @@ def count(key: str) -> None:
     )
 
 
-def words(key: str) -> None:
+def words_of(key: str) -> None:
     """Draw the text field of a key; what cannot be read is refused as in links."""
     info = FIELDS[key]
     seed(f"in_{key}", getattr(st.session_state.scenario, key))

@@ -23,7 +23,7 @@ from sim_core.view.parts.controls import (
     ladder,
     select,
     spec,
-    words,
+    words_of,
 )
 from sim_core.view.parts.engine_words import set_words
 from sim_core.view.parts.lengths import lengths, sessions
@@ -159,7 +159,7 @@ def _speculation(scenario: Scenario) -> None:
         select("draft")
         lengths = [length for length in ACCEPTED if length is None or length <= drafts + 1]
         ladder("acceptance_length", lengths, _length_words)
-        words("spec_by_batch")
+        words_of("spec_by_batch")
         if scenario.draft != "ngram":
             ladder("draft_params_b", DRAFT_SIZES, _size_words)
 

@@ -13,7 +13,7 @@ from sim_core.results.timeline import timelines
 from sim_core.scenario.ready import ready_scenario
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.batching.caching.figures import account_areas, capacity_curve, user_curves
-from sim_core.view.batching.caching.page import caching_finding, notes
+from sim_core.view.batching.caching.page import caching_finding, caching_notes
 from sim_core.view.batching.gantt.drawing import draw_timelines
 from tests.visits import FINDING, address, healthy, open_page, said
 
@@ -52,7 +52,7 @@ def test_the_finding_says_what_the_rows_say() -> None:
     text = caching_finding(found()).replace("\u2009", " ")
     assert f"By rule of thumb {found().fits:.2g} sessions fit" in text
     assert "keep their hits" in text
-    assert any("off" in note for note in notes(AGENTS.replace(prefix_caching="off"), found()))
+    assert any("off" in note for note in caching_notes(AGENTS.replace(prefix_caching="off"), found()))
 
 
 def test_the_timeline_marks_what_was_found() -> None:

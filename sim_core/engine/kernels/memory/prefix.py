@@ -26,7 +26,7 @@ def open_cache(s):
 
 
 @inlined
-def is_own(rules, r):
+def is_swapped(rules, r):
     """Return whether a request's blocks came back from the host, where others do not see them."""
     return rules.swap and r.preemptions > 0
 
@@ -84,10 +84,10 @@ def take_found(s, arrays, rules, i):
 
 
 @inlined
-def share(s, arrays, rules, i):
+def share_computed(s, arrays, rules, i):
     """Let others use what a prompt has computed so far, and will have by the end of this step."""
     r = arrays.requests[i]
-    if rules.caching == FIXED_SHARE or is_own(rules, r):
+    if rules.caching == FIXED_SHARE or is_swapped(rules, r):
         return
     if rules.caching == BY_SESSION:
         share_system(s, rules, r.computed)
@@ -96,10 +96,10 @@ def share(s, arrays, rules, i):
 
 
 @inner
-def leave(s, arrays, rules, i, tokens):
+def keep_full_blocks(s, arrays, rules, i, tokens):
     """Keep the full blocks of a request that leaves with `tokens`; return how many others still use."""
     settle(s, arrays, rules, s.free_blocks)
-    if rules.caching == FIXED_SHARE or is_own(rules, arrays.requests[i]):
+    if rules.caching == FIXED_SHARE or is_swapped(rules, arrays.requests[i]):
         return ZERO
     if rules.caching == BY_SESSION:
         return leave_turn(s, arrays, rules, i, tokens)

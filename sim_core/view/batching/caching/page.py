@@ -41,7 +41,7 @@ def show_caching(scenario: Scenario) -> None:
         _nothing_shared(scenario)
         return
     found = caching(scenario)
-    say(caching_finding(found), *notes(scenario, found))
+    say(caching_finding(found), *caching_notes(scenario, found))
     trust_badge.badge(found.scenario)
     chart(
         capacity_curve(found),
@@ -127,7 +127,7 @@ def _cliff(found: Caching) -> str:
     )
 
 
-def notes(scenario: Scenario, found: Caching) -> list[str]:
+def caching_notes(scenario: Scenario, found: Caching) -> list[str]:
     """Return what was assumed beside the scenario."""
     said = []
     if scenario.prefix_caching == "off":
