@@ -21,7 +21,7 @@ from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.acceptance import steps_drawn
 from tests.engine import test_pools, test_prefix
 from tests.engine.naive_admission import blocks_for
-from tests.engine.test_twin import agree, cases, priced, run_kernel, run_twin, same_requests
+from tests.engine.test_twin import agree, cases, run_kernel, run_twin, same_requests
 from tests.runs import make_cost
 
 CONTINUOUS = ("chunked", "prefill_first")
@@ -132,8 +132,8 @@ def test_conversations_agree_exactly(policy):
         longest = int((sent.prompt_tokens + counted).max()) + 20
         rules["kv_blocks"] += blocks_for(longest, rules["kv_block_tokens"])
         rules["token_budget"] += rules["max_running"] * drafts
-        cost = priced(rules["max_running"], paces=np.array([(drafts, round(length * TOKEN), 1.0)], PACE))
-        reused += test_prefix.same(sent, cost=cost, **rules).usage.reused_tokens
+        chosen = np.array([(drafts, round(length * TOKEN), 1.0)], PACE)
+        reused += test_prefix.same(sent, paces=chosen, **rules).usage.reused_tokens
     assert reused > 0
 
 

@@ -12,6 +12,7 @@ from sim_core.price.one_step import step_parts
 from sim_core.price.price import price_of
 from sim_core.price.speculation import chance, geometric, speculation_of
 from sim_core.price.step_cost import TOKEN, pace_at
+from sim_core.questions import phases
 from sim_core.scenario.scenario import Scenario
 
 BASE = Scenario(model="llama-3.1-70b", tensor_parallel=4)
@@ -123,3 +124,19 @@ def test_published_lengths_hold_where_none_is_given():
     assert speculation_of(own.replace(acceptance_length=2.0)).levels[0].length == pytest.approx(2.0)
     with pytest.raises(ScenarioError, match="Give acceptance_length"):
         speculation_of(BASE.replace(spec_tokens=3))
+
+
+@pytest.mark.parametrize("draft", ["mtp", "parallel", "ngram"])
+def test_the_pages_price_steps_as_the_engine_does(draft):
+    """Oracle: the price list of the kernels, of decodes and a chunk beside them; part by part but for other
+    numbers of drafts than the first of the table, whose contexts are split as those of the first.
+    """
+    own = drafted(R1, draft=draft, spec_by_batch="1-8:3,9-:1")
+    pricing, price = phases.pricing_of(own), price_of(own)
+    for decodes, chunk in ((1, 0), (8, 0), (40, 0), (6, 512)):
+        shape = phases.StepShape(float(decodes), 1000.0, float(chunk), 0.0, 1.0 if chunk else 0.0)
+        listed, found = step_parts(price, decodes, 1000, chunk), phases.parts(pricing, shape)
+        assert float(sum(found.values())) == pytest.approx(sum(listed.values()), rel=1e-3)
+        for part, seconds in found.items():
+            assert decodes > 8 or float(seconds) == pytest.approx(listed[part], rel=1e-3, abs=1e-6), part
+    assert float(pricing.made(8)) == pytest.approx(2.4)
