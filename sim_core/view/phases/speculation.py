@@ -55,7 +55,7 @@ def show_speculation(scenario: Scenario) -> None:
     how = speculation.supposed(scenario, at.batch)
     trade = _here(how, at.batch, at.context_tokens)
     rows = speculation.speculation_rows(scenario, at.batch, at.context_tokens)
-    pieces.say(finding(how, trade, rows, at.batch), *notes(scenario, how))
+    pieces.say(finding(how, trade, rows, at.batch), *_notes(scenario, how))
     trust_badge.badge(one_trust(how.scenario, at))
     _controls(scenario, how)
     found = speculation.pays_map(scenario, at.batch, at.context_tokens)
@@ -222,7 +222,7 @@ def _spans(best: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     return [*ends, best[-1]]
 
 
-def notes(scenario: Scenario, how: Supposed) -> list[str]:
+def _notes(scenario: Scenario, how: Supposed) -> list[str]:
     """Return what is assumed: whether it is on, and where the acceptance length comes from."""
     off = "" if scenario.spec_tokens else "Speculation is off in this scenario: this is what it would do."
     return [note for note in (off, acceptance_words(how.scenario)) if note]
