@@ -254,8 +254,8 @@ def show_floor(scenario: Scenario) -> None:
     chart(figure, "floor", alt, height=height, export=(1100, height + 60), heading=heading)
     caption_with_warnings(
         scenario,
-        "Hollow: every weight a token uses read once at the datasheet's bandwidth, one sequence "
-        "without context. "
+        "Hollow: every weight a token uses, and its sequence's state where the model keeps one, read once at "
+        "the datasheet's bandwidth, one sequence without context. "
         "Filled: what the typical calibration predicts. Both for "
         f"{devices_words(scenario, 'each accelerator')} as "
         "sold; crosses mark parts whose memory does not hold the model so. A larger batch shares "

@@ -88,7 +88,7 @@ def test_what_does_not_fit_is_said() -> None:
     assert "must divide" in finding(visit(tensor_parallel="3", phases="floor"))
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("view", [view for view in VIEWS if view != "specs"])  # which simulates
 def test_what_sparse_layers_read_is_said(view: str) -> None:
     """Oracle: the words on GLM-5.2's layers under every chart; a model that reads everything needs none."""
     address = {"model": "glm-5.2", "accelerator": "b300", "tensor_parallel": "8", "weight_dtype": "fp8"}
