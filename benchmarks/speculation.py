@@ -292,7 +292,7 @@ def _pair_scores(pairs: Sequence[Pair], left_out: Counter[str]) -> dict[str, Any
 
 
 def _pair_table(ours: np.ndarray, seen: np.ndarray, usually: np.ndarray) -> dict[str, float | None]:
-    """Return the errors of speed-ups, of the usual ones as a constant, and how often gain or loss is right."""
+    """Return the errors of speed-ups, of usual ones as a constant, and how often gain or loss is right."""
     same_sign = float(np.mean((ours > 1) == (seen > 1)))
     constant = {"constant": _median_pct(usually / seen), "same_sign": _known(100 * same_sign)}
     return error_table(ours / seen) | constant
