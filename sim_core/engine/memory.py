@@ -70,10 +70,10 @@ def columns_of(requests: Requests) -> tuple[np.ndarray, ...]:
 
 def _longest_ticks(step: StepCost, requests: Requests) -> int:
     """Return the most ticks between now and a coming event: of an answer, and of a step beyond its end."""
+    beyond = math.ceil(int(step.paces["advance"].max()) / TOKEN) - 1
     if requests.clock_tokens is None:
-        return int(requests.output_tokens.max(initial=1))
-    a_step = int(step.paces["advance"].max()) / TOKEN
-    return math.ceil(requests.clock_tokens.max(initial=0.0)) + math.ceil(a_step) + 1
+        return int(requests.output_tokens.max(initial=1)) + beyond
+    return math.ceil(requests.clock_tokens.max(initial=0.0)) + 1 + beyond
 
 
 def _texts(rules: Rules, requests: Requests, replicas: tuple[int, ...]) -> dict[str, np.ndarray]:
@@ -90,7 +90,7 @@ def _texts(rules: Rules, requests: Requests, replicas: tuple[int, ...]) -> dict[
         blocks = int(ids.max(initial=-1) + 1) * (rules.text_tokens // rules.block_tokens + 1)
     return {
         "sessions": session_turns(requests) if rules.sequels or by_session else np.zeros(0, TURN),
-        "coming": np.zeros(len(requests) + 1 if rules.sequels else 1, np.int64),
+        "coming": np.zeros(len(requests) + 2 if rules.sequels else 1, np.int64),
         "pieces": pieces,
         "chains": chains,
         "chain_ids": ids,
@@ -163,22 +163,23 @@ def _in_order(logs: list[np.ndarray], events: list[np.ndarray]) -> tuple[np.ndar
     return log[order], moved[np.argsort(moved["row"], kind="stable")]
 
 
-def merged(parts: list[EngineResult], count: int, replicas: int) -> EngineResult:
-    """Return the results of replicas to which the requests were dealt in turn, as one.
+def merged(parts: list[EngineResult], dealt: list[np.ndarray], replicas: int) -> EngineResult:
+    """Return the results of replicas to which requests were dealt, by their numbers, as one.
 
     Time also passes for replicas that got no request.
     """
-    columns = {}
+    columns, count = {}, sum(len(numbers) for numbers in dealt)
     for name in COLUMNS:
         column = np.empty(count if len(getattr(parts[0], name)) else 0, getattr(parts[0], name).dtype)
-        for replica, part in enumerate(parts):
-            column[replica :: len(parts)] = getattr(part, name)
+        for numbers, part in zip(dealt, parts, strict=True):
+            if column.size:
+                column[numbers] = getattr(part, name)
         columns[name] = column
     usage = {name: sum(getattr(p.usage, name) for p in parts) for name in Usage.__slots__}
     usage["elapsed_s"] *= replicas / len(parts)
     events = [part.events.copy() for part in parts]
-    for replica, own in enumerate(events):
-        own["request"] = own["request"] * len(parts) + replica
+    for numbers, own in zip(dealt, events, strict=True):
+        own["request"] = numbers[own["request"]]
     log, in_order = _in_order([part.log for part in parts], events)
     return EngineResult(
         **columns,

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from sim_core.engine.kernels.one_pool import run_balanced, run_continuous
-from sim_core.engine.kernels.records import NOBODY, STATE
+from sim_core.engine.kernels.one_pool import run_balanced, run_continuous, run_routed
+from sim_core.engine.kernels.records import IN_TURN, NOBODY, STATE, TO_LEAST_LOADED
 from sim_core.engine.kernels.static import run_static
 from sim_core.engine.memory import arrays_for, check_ended, columns_of, log_sizes, merged, result_of
 from sim_core.engine.results import EngineResult
@@ -15,6 +15,7 @@ from sim_core.engine.rules import RunRules
 from sim_core.engine.work import shared
 from sim_core.price.step_cost import StepCost
 from sim_core.traffic.requests import Requests
+from sim_core.traffic.texts import has_sequels
 
 
 def run_engine(step: StepCost, requests: Requests, rules: RunRules) -> EngineResult:
@@ -30,6 +31,8 @@ def run_engine(step: StepCost, requests: Requests, rules: RunRules) -> EngineRes
     """
     if rules.replicas == 1:
         return _run_one(step, requests, rules)
+    if rules.router != "session" and has_sequels(requests):
+        return _run_routed(step, requests, rules)
     return (_run_balanced if rules.balanced else _run_dealt)(step, requests, rules)
 
 
@@ -59,14 +62,42 @@ def _run_balanced(step: StepCost, requests: Requests, rules: RunRules) -> Engine
     return result_of(states, stacked, own)
 
 
+def _run_routed(step: StepCost, requests: Requests, rules: RunRules) -> EngineResult:
+    """Run replicas behind a router, where requests follow others."""
+    routed = IN_TURN if rules.router == "round_robin" else TO_LEAST_LOADED
+    own, sizes = rules.kernel_for(requests)._replace(routed=routed), (0, 0)
+    for _ in range(1 + rules.log):
+        states = np.zeros(rules.replicas, STATE)
+        stacked = arrays_for(own, step, requests, sizes, (rules.replicas,))
+        run_routed(states, stacked, step, own, *columns_of(requests), rules.concurrency)
+        check_ended(stacked)
+        sizes = log_sizes(states)
+    return result_of(states, stacked, own)
+
+
 def _run_dealt(step: StepCost, requests: Requests, rules: RunRules) -> EngineResult:
-    """Run replicas that share nothing: requests, and the clients of a closed loop, are dealt in turn."""
-    total = len(requests)
-    used = min(rules.replicas, total, rules.concurrency or rules.replicas)
+    """Run replicas that share nothing: requests or sessions, and the clients of a closed loop, are dealt in
+    turn.
+    """
+    most = min(rules.replicas, len(requests), rules.concurrency or rules.replicas)
+    dealt = _deal(requests, most, by_session=rules.router == "session")
+    used = len(dealt)
     parts = []
     with shared(used):
-        for replica in range(used):
+        for replica, numbers in enumerate(dealt):
             clients = len(range(replica, rules.concurrency, used))
             own = replace(rules, replicas=1, concurrency=clients, warm=rules.warm // used)
-            parts.append(_run_one(step, requests.take(slice(replica, None, used)), own))
-    return merged(parts, total, rules.replicas)
+            parts.append(_run_one(step, requests.take(numbers), own))
+    return merged(parts, dealt, rules.replicas)
+
+
+def _deal(requests: Requests, replicas: int, by_session: bool) -> list[np.ndarray]:
+    """Return the numbers of the requests that each replica gets, or that those get which get any."""
+    numbers = np.arange(len(requests))
+    if not by_session or requests.session is None:
+        return [numbers[replica::replicas] for replica in range(replicas)]
+    names = np.where(requests.session < 0, -1 - numbers, requests.session)
+    _, first, mine = np.unique(names, return_index=True, return_inverse=True)
+    turn = np.argsort(np.argsort(first))[mine] % replicas
+    dealt = (numbers[turn == replica] for replica in range(replicas))
+    return [some for some in dealt if some.size]

@@ -20,6 +20,7 @@ from sim_core.engine.kernels.records import (
     RESERVE_OUTPUT,
     RESERVE_SHARE,
     STATIC,
+    UNROUTED,
     Rules,
 )
 from sim_core.price.memory import host_blocks
@@ -52,8 +53,8 @@ class RunRules:
     Attributes
     ----------
     policy, admission, preemption, router : str
-        As the scenario's keys; `least_loaded` works in an open loop with continuous batching, otherwise all
-        requests are dealt in turn.
+        As the scenario's keys. Where no request follows another, `least_loaded` works in an open loop with
+        continuous batching, otherwise all requests are dealt in turn.
     max_output_tokens : int
         Longest answer for which admission reserves room, 0 for each one's own length.
     long_prefill_token_threshold : int
@@ -107,7 +108,7 @@ class RunRules:
 
     @property
     def balanced(self) -> bool:
-        """Whether a router looks at the replicas; else requests are dealt in turn."""
+        """Whether a router looks at the replicas; else requests, or whole sessions, are dealt in turn."""
         return self.router == "least_loaded" and self.concurrency == 0 and self.policy != "static"
 
     def kernel(self, requests: int) -> Rules:
@@ -131,6 +132,7 @@ class RunRules:
             keep_log=bool(self.log),
             pooled=False,
             sequels=False,
+            routed=UNROUTED,
             caching=FIXED_SHARE if self.hit_frac > 0 else NO_CACHE,
             hit_frac=float(self.hit_frac),
             system_blocks=0,
@@ -172,7 +174,8 @@ def worker_rules(rules: RunRules) -> Rules:
 
 def stated(scenario: Scenario) -> dict[str, Any]:
     """Return the rules of `RunRules` that a scenario states by itself, whatever pools it has."""
-    return {"admission": admission_of(scenario)} | {name: getattr(scenario, name) for name in STATED}
+    found = {"admission": admission_of(scenario), "draft_slots": draft_slots(scenario)}
+    return found | {name: getattr(scenario, name) for name in STATED}
 
 
 def rules_of(priced: Priced, sent: Requests, itl_max: bool = False, log: bool = False) -> RunRules:
@@ -187,7 +190,6 @@ def rules_of(priced: Priced, sent: Requests, itl_max: bool = False, log: bool = 
         **stated(scenario),
         kv_blocks=price.kv_blocks,
         kv_block_tokens=price.kv_block_tokens,
-        draft_slots=draft_slots(scenario),
         concurrency=scenario.concurrency if closed else 0,
         turnaround_s=price.request_before_s + price.request_after_s,
         batch_wait_s=scenario.batch_wait_ms / 1e3,

@@ -104,7 +104,8 @@ def run_priced(known: Priced, sent: Requests, itl_max: bool = False, log: bool =
     if not len(kept):
         raise ScenarioError(_nothing_fits(known, sent))
     before_s, after_s = known.price.request_before_s, known.price.request_after_s
-    arriving = on_the_clock(known, kept).arriving_at(kept.arrival_s + before_s)
+    clocked = on_the_clock(known.scenario, known.price.request_limit_tokens, kept)
+    arriving = clocked.arriving_at(kept.arrival_s + before_s)
     run_on = _on_two_pools if known.pools else _on_one_pool
     engine, split, counts = run_on(known, kept, arriving, itl_max, log)
     columns = {
@@ -121,18 +122,18 @@ def run_priced(known: Priced, sent: Requests, itl_max: bool = False, log: bool =
     return Run(known, sent, rejected=rejected, engine=engine, split=split, whole=counts, **columns)
 
 
-def on_the_clock(known: Priced, sent: Requests) -> Requests:
+def on_the_clock(scenario: Scenario, limit_tokens: int, sent: Requests) -> Requests:
     """Return requests with what the token clock counts of their answers, where drafts are verified.
 
-    How many steps each takes is drawn; the clock goes on by the mean number of tokens in each. Near the end
-    of the KV cache a long draw is cut: no answer grows longer than it is.
+    How many steps each takes is drawn; the clock goes on by the mean number of tokens in each. A draw is cut
+    where prompt and answer would exceed `limit_tokens`, the longest request that an engine can hold.
     """
-    speculation = speculation_of(known.scenario)
+    speculation = speculation_of(scenario)
     if speculation is None:
         return sent
     length = round(speculation.most.length * TOKEN) / TOKEN
-    steps = steps_drawn(sent.output_tokens - 1, length, known.scenario.seed)
-    room = known.price.request_limit_tokens - sent.prompt_tokens
+    steps = steps_drawn(sent.output_tokens - 1, length, scenario.seed)
+    room = limit_tokens - sent.prompt_tokens
     return replace(sent, clock_tokens=np.minimum(steps * length, room))
 
 

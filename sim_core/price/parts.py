@@ -155,7 +155,7 @@ class Rates(NamedTuple, Generic[Entry]):
     swapped_tokens: Entry
 
 
-def rate_parts(terms: Terms, drafts: int = 0) -> Rates[dict[str, Amount]]:
+def rate_parts(terms: Terms, drafts: Amount = 0) -> Rates[dict[str, Amount]]:
     """Return for each linear term its seconds per unit, split by part (a dictionary each).
 
     Drafts are verified over a context that is read once.

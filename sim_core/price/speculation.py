@@ -86,9 +86,15 @@ class Speculation(NamedTuple):
 
     def drafts_at(self, decodes: np.ndarray) -> np.ndarray:
         """Return the drafts of each of so many decodes."""
+        return np.array([level.drafts for level in self.levels])[self._levels_at(decodes)]
+
+    def lengths_at(self, decodes: np.ndarray) -> np.ndarray:
+        """Return the mean tokens that each of so many decodes makes in a step."""
+        return np.array([level.length for level in self.levels])[self._levels_at(decodes)]
+
+    def _levels_at(self, decodes: np.ndarray) -> np.ndarray:
         firsts = [level.decodes for level in self.levels]
-        drafts = np.array([level.drafts for level in self.levels])
-        return drafts[np.maximum(np.searchsorted(firsts, decodes, side="right") - 1, 0)]
+        return np.maximum(np.searchsorted(firsts, decodes, side="right") - 1, 0)
 
     def paces(self, most: int, scales: dict[int, float]) -> np.ndarray:
         """Return how up to `most` decodes go on; `scales` say for drafts how much dearer contexts are."""
@@ -164,7 +170,7 @@ def draft_host_s(host: Terms, draft: str, sequences: np.ndarray, drafts: np.ndar
     return each_s + host.constants.draft_sequence_s * drafts * sequences
 
 
-def draft_rate_parts(drafting: Terms | None, draft: str, drafts: int) -> Rates[dict[str, Amount]]:
+def draft_rate_parts(drafting: Terms | None, draft: str, drafts: Amount) -> Rates[dict[str, Amount]]:
     """Return the seconds per unit of each linear term that drafts add, split by part.
 
     Drafts that follow from one another read the context once each.
@@ -172,7 +178,7 @@ def draft_rate_parts(drafting: Terms | None, draft: str, drafts: int) -> Rates[d
     if drafting is None:
         return Rates({}, {}, {}, {}, {}, {}, {})
     found = rate_parts(drafting)
-    passes = drafts if draft in ONE_BY_ONE else min(drafts, 1)
+    passes = drafts if draft in ONE_BY_ONE else np.minimum(drafts, 1)
     return found._replace(
         context_tokens={part: passes * s for part, s in found.context_tokens.items()},
         window_tokens={part: passes * s for part, s in found.window_tokens.items()},

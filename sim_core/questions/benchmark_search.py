@@ -17,6 +17,7 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.price.memory import DoesNotFit
 from sim_core.price.price import price_of
 from sim_core.results.metrics import point_of
+from sim_core.scenario.cache_keys import ALONE
 from sim_core.scenario.scenario import DIMENSIONS, Scenario, accelerator_of, model_of
 from sim_core.traffic.draws import requests_sent
 
@@ -85,6 +86,7 @@ def system(benchmark: Benchmark, scenario: Scenario) -> Scenario:
         warmup_frac=0.1,
         arrivals="poisson",
         request_list="",
+        **ALONE,
     )
 
 

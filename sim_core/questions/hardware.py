@@ -107,7 +107,7 @@ def others(scenario: Scenario) -> list[dict[str, Any]]:
 def decode_tok_per_s(scenario: Scenario, at: Setting, flops: Amount = 1.0, bandwidth: Amount = 1.0) -> Amount:
     """Return the output tokens per second of one decoding batch; factors are of the scenario's own specs."""
     pricing = scaled(pricing_of(scenario), flops, bandwidth)
-    return at.batch / step_s(pricing, decode(at.batch, at.context_tokens))
+    return at.batch * pricing.made(at.batch) / step_s(pricing, decode(at.batch, at.context_tokens))
 
 
 def ttft_s(scenario: Scenario, at: Setting, flops: Amount = 1.0, bandwidth: Amount = 1.0) -> Amount:
@@ -375,8 +375,9 @@ def floor_rows(scenario: Scenario) -> list[dict[str, Any]]:
 
 def _floor(scenario: Scenario) -> dict[str, Any]:
     try:
-        floor_ms = 1e3 * floor_step_s(scenario, 1, 0)
-        typical_ms = 1e3 * float(step_s(pricing_of(scenario, "typical"), decode(1, 0)))
+        typical = pricing_of(scenario, "typical")
+        floor_ms = 1e3 * floor_step_s(scenario, 1, 0) / float(typical.made(1))
+        typical_ms = 1e3 * float(step_s(typical, decode(1, 0)) / typical.made(1))
     except ScenarioError as error:
         return {"floor_ms": math.nan, "typical_ms": math.nan, "fits": False, "reason": str(error)}
     found = {"floor_ms": floor_ms, "typical_ms": typical_ms, "fits": True, "reason": ""}

@@ -28,8 +28,26 @@ from sim_core.catalogue.models import Model
 from sim_core.price.kernels import kernels_of
 from sim_core.price.memory import engine_of, kv_blocks
 from sim_core.price.one_step import window_pairs
-from sim_core.price.parts import PARTS, Terms, rate_parts, row_parts, slower, terms, token_parts, with_switch
+from sim_core.price.parts import (
+    PARTS,
+    Rates,
+    Terms,
+    rate_parts,
+    row_parts,
+    slower,
+    terms,
+    token_parts,
+    with_switch,
+)
 from sim_core.price.price import Method, method_of, method_under
+from sim_core.price.speculation import (
+    Speculation,
+    draft_rate_parts,
+    draft_row_parts,
+    draft_terms,
+    draft_token_parts,
+    speculation_of,
+)
 from sim_core.price.work import Layout, attention_flop_per_s, layout_of, parameters, precisions, work
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 from sim_core.traffic.draws import mean_lengths
@@ -115,6 +133,16 @@ class Pricing(NamedTuple):
     head_flop_per_s: float
     attention_flop_per_s: float
     byte_per_s: float
+    speculation: Speculation | None = None
+    drafting: Terms | None = None  # of a pass of the layer that drafts
+
+    def drafts(self, sequences: Amount) -> Amount:
+        """Return the drafts of each of so many sequences."""
+        return self.speculation.drafts_at(np.asarray(sequences)) if self.speculation else 0
+
+    def made(self, sequences: Amount) -> Amount:
+        """Return the tokens that each of so many sequences makes in a step, on average."""
+        return self.speculation.lengths_at(np.asarray(sequences)) if self.speculation else 1.0
 
 
 def pricing_of(scenario: Scenario, calibration_name: str = "") -> Pricing:
@@ -127,12 +155,18 @@ def pricing_of(scenario: Scenario, calibration_name: str = "") -> Pricing:
     """
     method = method_under(calibration(calibration_name)) if calibration_name else method_of(scenario)
     layout, switch_ms = layout_of(scenario), scenario.prefill_switch_ms
-    return _pricing(model_of(scenario), accelerator_of(scenario), layout, method, switch_ms)
+    speculation = speculation_of(scenario)
+    return _pricing(model_of(scenario), accelerator_of(scenario), layout, method, switch_ms, speculation)
 
 
 @lru_cache(maxsize=256)
 def _pricing(
-    model: Model, part: Accelerator, layout: Layout, method: Method, switch_ms: float | None
+    model: Model,
+    part: Accelerator,
+    layout: Layout,
+    method: Method,
+    switch_ms: float | None,
+    speculation: Speculation | None,
 ) -> Pricing:
     dense, expert, _ = precisions(model, layout.weight_dtype)
     found = terms(work(model, part, layout), kernels_of(model, part, layout), *method)
@@ -144,6 +178,8 @@ def _pricing(
         part.attention_flop_per_s,
         attention_flop_per_s(part, layout.kv_dtype),
         part.hbm_byte_per_s,
+        speculation,
+        draft_terms(model, part, layout, speculation.drafter, found) if speculation else None,
     )
 
 
@@ -152,10 +188,15 @@ def scaled(pricing: Pricing, flops: Amount, bandwidth: Amount) -> Pricing:
 
     The factors may be arrays that broadcast; then so are all times. The peaks stay numbers of the unscaled.
     """
-    load = pricing.terms.work
+    drafting = pricing.drafting and _scaled(pricing.drafting, flops, bandwidth)
+    return pricing._replace(terms=_scaled(pricing.terms, flops, bandwidth), drafting=drafting)
+
+
+def _scaled(priced_from: Terms, flops: Amount, bandwidth: Amount) -> Terms:
+    load = priced_from.work
     changes = {name: getattr(load, name) / flops for name in COMPUTE_FIELDS}
     changes |= {name: getattr(load, name) / bandwidth for name in READ_FIELDS}
-    return pricing._replace(terms=pricing.terms._replace(work=load._replace(**changes)))
+    return priced_from._replace(work=load._replace(**changes))
 
 
 class Counts(NamedTuple):
@@ -181,30 +222,53 @@ def seconds(pricing: Pricing, steps: StepShape) -> dict[str, dict[str, Amount]]:
     """Return the time of each step [s], by piece and within it by part (`price.PARTS`).
 
     The piece `weights` holds all products with weights and their activations, `attention` what grows with the
-    context, `rest` communication and fixed latencies. The parts of all pieces add up to the step.
+    context, `rest` communication and fixed latencies, `drafts` all that drafting takes, where that is done.
+    The parts of all pieces add up to the step.
     """
-    found = pricing.terms
-    tokens, rows = steps.decodes + steps.chunk, steps.decodes + steps.last
+    found, drafts = pricing.terms, pricing.drafts(steps.decodes)
+    tokens, rows = steps.decodes * (1 + drafts) + steps.chunk, steps.decodes + steps.last
     token = token_parts(found, np.asarray(tokens))
     samples = np.where(rows > 0, 1.0, 0.0)
-    row = {part: samples * s for part, s in row_parts(found, np.maximum(rows, 1)).items()}
-    rates, counts = rate_parts(found), _counts(pricing, steps)
-    per_count = (rates.context_tokens, rates.window_tokens, rates.prefill_pairs, rates.window_pairs)
-    attention = {
-        part: sum(rate.get(part, 0.0) * count for rate, count in zip(per_count, counts, strict=True))
-        for part in ("kv", "compute")
-    }
+    row = {part: samples * s for part, s in row_parts(found, np.maximum(rows, 1), drafts).items()}
+    rates, counts = rate_parts(found, drafts), _counts(pricing, steps)
+    attention = _per_count(rates, counts)
     state = found.work.state_compute_s / found.kernels.row.prefill_frac * tokens
     attention = {"kv": attention["kv"] + row["kv"], "compute": attention["compute"] + state}
     products = {part: token[part] + row[part] for part in ("weights", "compute")}
     prompts = np.where(np.asarray(steps.chunk) > 0, 1.0, 0.0)
-    return {
+    drafted = {"drafts": _drafts(pricing, steps, tokens, rows)} if pricing.speculation else {}
+    return drafted | {
         "weights": products | {"compute": products["compute"] - state},
         "attention": attention,
         "rest": {
             "communication": token["communication"] + row["communication"],
             "fixed": token["fixed"] + row["fixed"] + rates.prefill_requests["fixed"] * prompts,
         },
+    }
+
+
+def _per_count(rates: Rates[dict[str, Amount]], counts: Counts) -> dict[str, Amount]:
+    """Return what attention takes, by part. [s]"""
+    per_count = (rates.context_tokens, rates.window_tokens, rates.prefill_pairs, rates.window_pairs)
+    return {
+        part: sum(rate.get(part, 0.0) * count for rate, count in zip(per_count, counts, strict=True))
+        for part in ("kv", "compute")
+    }
+
+
+def _drafts(pricing: Pricing, steps: StepShape, tokens: Amount, rows: Amount) -> dict[str, Amount]:
+    """Return what drafting takes in each step, by part. [s]"""
+    if pricing.speculation is None:
+        return {}
+    draft, sampled = pricing.speculation.drafter.draft, np.maximum(rows, 1)
+    drafts = np.asarray(pricing.drafts(rows))
+    samples = np.where(np.asarray(rows) > 0, 1.0, 0.0)
+    token = draft_token_parts(pricing.drafting, np.asarray(tokens))
+    row = draft_row_parts(pricing.drafting, pricing.terms, draft, sampled, drafts)
+    rates = draft_rate_parts(pricing.drafting, draft, drafts)
+    context = _per_count(rates, _counts(pricing, steps))
+    return {
+        part: token.get(part, 0.0) + samples * row.get(part, 0.0) + context.get(part, 0.0) for part in PARTS
     }
 
 
@@ -233,7 +297,9 @@ def needs(pricing: Pricing, steps: StepShape) -> dict[str, Need]:
     Weights are read once a step; a decode reads its KV cache, a prompt writes its own.
     """
     load, counts = pricing.terms.work, _counts(pricing, steps)
-    tokens, rows = steps.decodes + steps.chunk, steps.decodes + steps.last
+    queries = 1 + pricing.drafts(steps.decodes)
+    tokens, sequences = steps.decodes * queries + steps.chunk, steps.decodes + steps.last
+    rows = steps.decodes * queries + steps.last
     touched = -np.expm1(tokens * load.expert_miss_log)
     computed_s = np.array(
         [load.dense_compute_s * tokens, load.expert_compute_s * tokens, load.head_compute_s * rows]
@@ -241,12 +307,13 @@ def needs(pricing: Pricing, steps: StepShape) -> dict[str, Need]:
     peaks = np.array([pricing.dense_flop_per_s, pricing.expert_flop_per_s, pricing.head_flop_per_s])
     read_s = load.dense_read_s + load.expert_read_s * touched + load.head_read_s * (rows > 0)
     fields = (load.context_compute_s, load.window_compute_s, load.pair_compute_s, load.window_pair_compute_s)
-    attention_s = sum(rate * count for rate, count in zip(fields, counts, strict=True))
+    asked = (queries, queries, 1, 1)
+    attention_s = sum(rate * count * times for rate, count, times in zip(fields, counts, asked, strict=True))
     attention_s = attention_s + load.state_compute_s * tokens
     cache_s = load.context_read_s * (counts.seen + steps.chunk) + load.window_read_s * (
         counts.seen_window + steps.chunk
     )
-    cache_s = cache_s + load.state_read_s * rows
+    cache_s = cache_s + load.state_read_s * sequences
     return {
         "weights": Need(
             np.tensordot(peaks, computed_s, 1), read_s * pricing.byte_per_s, computed_s.sum(axis=0)

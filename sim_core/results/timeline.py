@@ -117,14 +117,19 @@ class Timeline:
 
 
 def timelines(scenario: Scenario, start_s: float = 0.0, end_s: float = math.inf) -> dict[str, Timeline]:
-    """Return the scenario's requests under each of `POLICIES`, on one engine, from `start_s` to `end_s`.
+    """Return the scenario's requests under each of `policies_for` it, on one engine, for a span of time.
 
     Raises
     ------
     ScenarioError
         If the model does not fit, or no request does.
     """
-    return {policy: timeline(scenario, policy, start_s, end_s) for policy in POLICIES}
+    return {policy: timeline(scenario, policy, start_s, end_s) for policy in policies_for(scenario)}
+
+
+def policies_for(scenario: Scenario) -> tuple[str, ...]:
+    """Return the policies under which a scenario's requests can run: static batches know no sessions."""
+    return POLICIES[1:] if scenario.turns > 1 and scenario.arrivals != "trace" else POLICIES
 
 
 def timeline(
@@ -137,7 +142,7 @@ def timeline(
 
 def run_ends_s(scenario: Scenario) -> dict[str, float]:
     """Return when the scenario's requests are done under each policy [s]."""
-    return {policy: _story(logged_scenario(scenario, policy)).end_s for policy in POLICIES}
+    return {policy: _story(logged_scenario(scenario, policy)).end_s for policy in policies_for(scenario)}
 
 
 def logged_scenario(scenario: Scenario, policy: str) -> Scenario:

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 from sim_core.scenario.engine_keys import EngineKeys, keys_of
 from sim_core.scenario.lengths import MOST_TOKENS
 
+ALONE: Mapping[str, Any] = MappingProxyType(  # keys of requests that have nothing in common, and no cache
+    {
+        "prefix_hit_frac": 0.0,
+        "prefix_caching": "off",
+        "turns": 1,
+        "system_tokens": 0,
+        "turn_tokens": None,
+        "think_s": 0.0,
+        "host_cache_gb": 0.0,
+    }
+)
 _caching = keys_of("caching")
 
 

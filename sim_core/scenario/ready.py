@@ -24,6 +24,7 @@ class ScenarioPreset:
     story: str = described("What happens")
     expected: str = described("What to look for")
     page: str = described("Page that shows it best", "Frontier", choices=PAGES_OF_PRESETS)
+    view: str = described("View of that page, as it stands in links: `batching=caching`", "")
     scenario: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def build(self, **changes: object) -> Scenario:
@@ -42,7 +43,7 @@ def ready_scenario(name: str) -> ScenarioPreset:
     """Return one ready scenario by id."""
     data = read_preset("scenarios", name)
     with naming_file("scenarios", name):
-        told = [key for key in ("title", "story", "expected", "page") if key in data]
+        told = [key for key in ("title", "story", "expected", "page", "view") if key in data]
         texts: dict[str, object] = {key: data.pop(key) for key in told}
         preset = build(ScenarioPreset, texts, id=name)
         Scenario().replace(**data)

@@ -106,7 +106,7 @@ class SpeculationKeys(CacheKeys):
         high=1000.0,
     )
     spec_by_batch: str = _speculation(
-        "",
+        "Drafts by batch",
         "Draft tokens by the number of decodes, FROM-TO:TOKENS each, such as "
         f"`{SPEC_BY_BATCH_EXAMPLE}`; empty = spec_tokens at any number",
         "",

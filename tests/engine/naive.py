@@ -213,6 +213,7 @@ class Engine:
         self.newest = -1  # highest index admitted so far
         self.unfinished = 0
         self.sessions = False  # whether requests follow others
+        self.send = self.submit  # where requests go that are sent later
         self.total, self.kept = (Totals([0] * len(cost.token_s), [0] * (max_running + 1)) for _ in range(2))
         self.log: list[Step] = []
 
@@ -227,7 +228,7 @@ class Engine:
         if self.unreleased:
             request = self.unreleased.popleft()
             request.arrival_s = arrival_s
-            self.submit(request)
+            self.send(request)
 
     def visible(self) -> list[Request]:
         """Return the waiting requests in order: the preempted before the arrivals."""
@@ -249,7 +250,7 @@ class Engine:
             self.release_next(self.clock_s + self.turnaround_s)
         else:
             request.sequel.arrival_s = self.clock_s + self.turnaround_s + request.sequel.follows_s
-            self.submit(request.sequel)
+            self.send(request.sequel)
         if self.sessions:
             self.arrivals = deque(sorted(self.arrivals, key=lambda one: (one.arrival_s, one.index)))
 

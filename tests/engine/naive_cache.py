@@ -8,7 +8,8 @@ first. Where drafts are verified, an answer has as many tokens as the clock coun
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+import math
+from collections import Counter, OrderedDict, deque
 from itertools import count
 
 from sim_core.traffic.requests import turns_before
@@ -198,21 +199,52 @@ class CachingEngine(Engine):
         return len(self.cache.idle)
 
 
-def simulate_naive_sent(cost, sent, *, concurrency=0, warm=0, caching=True, **rules) -> NaiveResult:
-    """Return the run of requests with sessions or chains on one engine, with a prefix cache or without."""
+def simulate_naive_sent(
+    cost, sent, *, concurrency=0, warm=0, caching=True, replicas=1, router="least_loaded", **rules
+) -> NaiveResult:
+    """Return the run of requests with sessions or chains, with a prefix cache or without."""
     columns = (sent.arrival_s, sent.prompt_tokens, sent.output_tokens)
     requests = requests_of(*(column.tolist() for column in columns), sent.clock_tokens)
     rules = {**rules, "warm": warm, "last": len(requests) - 1}
-    engine = CachingEngine(cost, texts=Texts(sent), names={}, **rules) if caching else Engine(cost, **rules)
-    engine.sessions = sent.session is not None
+    own = {"texts": Texts(sent), "names": {}} if caching else {}
+    engines = [(CachingEngine if caching else Engine)(cost, **own, **rules) for _ in range(replicas)]
     first = link_turns(requests, sent)
-    engine.unreleased.extend(first[concurrency:] if concurrency else [])
-    for request in first[:concurrency] if concurrency else first:
-        engine.submit(request)
-    engine.run()
+    later = deque(first[concurrency:] if concurrency else [])
+    first = first[:concurrency] if concurrency else first
+    for engine in engines:
+        engine.sessions, engine.unreleased = sent.session is not None, later
+    if replicas == 1:
+        for request in first:
+            engines[0].submit(request)
+        engines[0].run()
+        replica = [0] * len(requests)
+    else:
+        replica = route(first, engines, router, len(requests))
     if caching:
-        assert engine.cache.free() == engine.kv_blocks
-    return result_of(requests, [engine], [0] * len(requests))
+        assert all(engine.cache.free() == engine.kv_blocks for engine in engines)
+    return result_of(requests, engines, replica)
+
+
+def route(coming: list[Request], engines: list[Engine], router: str, count: int) -> list[int]:
+    """Send each request as it comes, after all steps that start before; return the replica of each."""
+    replica, sent = [0] * count, 0
+    for engine in engines:
+        engine.send = coming.append
+    while True:
+        coming.sort(key=lambda one: (one.arrival_s, one.index))
+        event_s = coming[0].arrival_s if coming else math.inf
+        behind = min(engines, key=lambda engine: engine.next_start_s())
+        if behind.next_start_s() < event_s:
+            behind.step()
+        elif coming:
+            request = coming.pop(0)
+            loads = [engine.unfinished for engine in engines]
+            chosen = sent % len(engines) if router == "round_robin" else loads.index(min(loads))
+            replica[request.index] = chosen
+            engines[chosen].submit(request)
+            sent += 1
+        else:
+            return replica
 
 
 def link_turns(requests: list[Request], sent) -> list[Request]:

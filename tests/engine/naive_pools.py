@@ -42,14 +42,14 @@ class Pools:
         self, prefill_cost, cost, transfer, arrival_s, prompts, outputs, *, prefill_workers, decode_workers,
         max_running, prefill_max_running, token_budget, kv_blocks, prefill_kv_blocks, kv_block_tokens,
         preemption="recompute", admission="full_prompt", max_output_tokens=0, concurrency=0, turnaround_s=0.0,
-        draft_slots=0, clock_tokens=None,
+        hit_frac=0.0, draft_slots=0, clock_tokens=None,
     ):  # fmt: skip
         self.requests = requests_of(arrival_s, prompts, outputs, clock_tokens)
         self.sent_s = list(arrival_s)
         self.stages = [Stage() for _ in self.requests]
         self.prefill_cost, self.transfer, self.block = prefill_cost, transfer, kv_block_tokens
         self.budget, self.most, self.room = token_budget, prefill_max_running, prefill_kv_blocks
-        self.turnaround_s = turnaround_s
+        self.turnaround_s, self.hit_frac = turnaround_s, hit_frac
         self.senders = [Sender() for _ in range(prefill_workers)]
         rules = {
             "policy": "chunked", "max_running": max_running, "token_budget": token_budget,
@@ -134,14 +134,16 @@ class Pools:
         sender, work, batch = self.senders[p], Work(), []
         while self.queue and self.queue[0].arrival_s <= self.now_s:
             request = self.queue[0]
-            full = work.prefill_tokens + request.prompt > self.budget or len(batch) >= self.most
+            start = int(self.hit_frac * (request.prompt - 1)) // self.block * self.block
+            tokens = request.prompt - start
+            full = work.prefill_tokens + tokens > self.budget or len(batch) >= self.most
             if (batch and full) or not self.has_room(p, request.prompt):
                 break
             batch.append(self.queue.pop(0))
             sender.held.append(request)
-            work.prefill_tokens += request.prompt
-            work.prefill_pairs += pairs(0, request.prompt)
-            work.window_pairs += window_pairs(0, request.prompt, self.prefill_cost.window_tokens)
+            work.prefill_tokens += tokens
+            work.prefill_pairs += pairs(start, request.prompt)
+            work.window_pairs += window_pairs(start, request.prompt, self.prefill_cost.window_tokens)
         work.prompts = work.rows = len(batch)
         duration_s = step_s(self.prefill_cost, work)
         sender.free_s = self.now_s + duration_s

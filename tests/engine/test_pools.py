@@ -64,6 +64,7 @@ def cases(draw):
         "prefill_kv_blocks": longest + draw(spare),
         "kv_block_tokens": block,
         "preemption": draw(st.sampled_from(["recompute", "swap"])),
+        "hit_frac": draw(st.sampled_from([0.0, 0.0, 0.4, 1.0])),
         "admission": draw(st.sampled_from(sorted(ADMISSIONS))),
         "max_output_tokens": draw(st.sampled_from([0, 60])),
         "concurrency": concurrency,
@@ -92,7 +93,7 @@ def agree(case):
         assert getattr(kernel.usage, name) == sum(getattr(total, name) for total in totals), name
     served = sum(request.prompt for request in twin.requests)
     tokens = np.arange(split.usage.steps_by_tokens.size) @ split.usage.steps_by_tokens
-    assert tokens + split.usage.extra_tokens == served
+    assert tokens + split.usage.extra_tokens == served - split.usage.reused_tokens
 
 
 @settings(max_examples=300, deadline=None)

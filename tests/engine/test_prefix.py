@@ -10,6 +10,7 @@ import random
 import numpy as np
 import pytest
 
+from sim_core.price.step_cost import PACE, PLAIN_PACE, TOKEN
 from sim_core.traffic.requests import BlockChains, Requests
 from tests.engine.naive_admission import ADMISSIONS, blocks_for
 from tests.engine.naive_cache import simulate_naive_sent
@@ -22,12 +23,12 @@ from tests.engine.test_twin import (
     same_requests,
     same_totals,
 )
-from tests.runs import RULES, listed, run_sent
+from tests.runs import RULES, listed, make_cost, run_sent
 
 
-def same(sent, caching=True, **rules):
+def same(sent, caching=True, paces=PLAIN_PACE, **rules):
     """Assert that twin and kernel agree to the last bit; return the kernel's run."""
-    cost = priced(rules["max_running"])
+    cost = priced(rules["max_running"], paces=paces)
     twin = simulate_naive_sent(listed(cost), sent, caching=caching, **{**RULES, **rules})
     for whole, totals in ((False, twin.kept[0]), (True, twin.total[0])):
         kernel = run_sent(cost, sent, whole=whole, caching=caching, **rules)
@@ -89,19 +90,6 @@ def conversations(rng, timed=False, system=None) -> Requests:
     )
 
 
-@pytest.mark.parametrize("policy", ["chunked", "prefill_first"])
-def test_conversations_agree_exactly(policy):
-    """Oracle: the twin, bit for bit, over random sessions, rules and sizes of device and host memory."""
-    rng = random.Random(policy)
-    reused = loaded = evicted = 0
-    for _ in range(150):
-        sent = conversations(rng)
-        used = same(sent, **drawn_rules(rng, sent, policy)).usage
-        reused, loaded = reused + used.reused_tokens, loaded + used.loaded_tokens
-        evicted += used.evicted_blocks
-    assert min(reused, loaded, evicted) > 0
-
-
 def hashed(rng) -> Requests:
     """Draw requests whose prompts are paths of a small tree of pieces of text."""
     tokens, count = rng.choice([1, 5, 8, 16, 32, 48]), rng.randint(2, 40)
@@ -122,3 +110,202 @@ def hashed(rng) -> Requests:
         for column, kind in zip(zip(*rows, strict=True), (np.float64, np.int64, np.int64), strict=True)
     )
     return Requests(arrival, prompt, output, blocks=BlockChains(offsets, np.array(ids), tokens))
+
+
+def interleaved(rng) -> Requests:
+    """Draw sessions whose turns may be sent before the one before has ended."""
+    return conversations(rng, timed=True)
+
+
+def totals(draw, policy, cases=100, **changes):
+    """Hold random cases against the twin; return how many tokens and blocks of each kind there were."""
+    rng = random.Random(f"{policy} {draw.__name__}")
+    names = ("reused_tokens", "loaded_tokens", "evicted_blocks")
+    added = dict.fromkeys(names, 0)
+    for _ in range(cases):
+        sent = draw(rng)
+        rules = drawn_rules(rng, sent, policy, loop=draw is not interleaved, **changes)
+        used = same(sent, **rules).usage
+        added = {name: added[name] + getattr(used, name) for name in names}
+    return added
+
+
+@pytest.mark.parametrize("policy", ["chunked", "prefill_first"])
+@pytest.mark.parametrize("draw", [conversations, interleaved, hashed])
+def test_prefixes_agree_exactly(policy, draw):
+    """Oracle: the twin, bit for bit, over random texts, rules and sizes of device and host memory."""
+    assert min(totals(draw, policy).values()) > 0
+
+
+@pytest.mark.parametrize("draw", [conversations, interleaved, hashed])
+def test_prompts_that_pass_others_agree_exactly(draw):
+    """Oracle: the twin, bit for bit. Two prompts may then compute the same text at the same time."""
+    assert min(totals(draw, "chunked", long_prefill_token_threshold=20).values()) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", ["chunked", "prefill_first"])
+@pytest.mark.parametrize("draw", [conversations, interleaved, hashed])
+def test_prefixes_agree_exactly_at_depth(policy, draw):
+    """Oracle: the twin, bit for bit, over two thousand cases of each kind."""
+    totals(draw, policy, cases=2000)
+
+
+@pytest.mark.parametrize("policy", ["chunked", "prefill_first"])
+def test_turns_follow_one_another_without_a_cache(policy):
+    """Oracle: the twin, bit for bit; a stated share of prompts may be cached."""
+    rng = random.Random(policy)
+    for hit_frac in (0.0, 0.0, 0.6, 1.0) * 10:
+        sent = conversations(rng)
+        same(sent, caching=False, hit_frac=hit_frac, **drawn_rules(rng, sent, policy))
+
+
+@pytest.mark.parametrize("draw", [conversations, hashed])
+def test_drafts_and_prefixes_agree_exactly(draw):
+    """Oracle: the twin, bit for bit, where decodes make several tokens a step and the cache is on."""
+    rng = random.Random(draw.__name__)
+    for _ in range(60):
+        sent = draw(rng)
+        sent = replace(sent, clock_tokens=np.array([rng.randint(0, 160) / 4 for _ in range(len(sent))]))
+        rules = drawn_rules(rng, sent, rng.choice(["chunked", "prefill_first"]), draft_slots=2)
+        block = rules["kv_block_tokens"]
+        most = sent.prompt_tokens + 50 + sent.clock_tokens
+        rules["kv_blocks"] += blocks_for(int(most.max()), block)
+        same(sent, paces=drafted(rng), **rules)
+
+
+def drafted(rng):
+    """Return two drafts a step, of which some are accepted: 2.25 tokens a step, say."""
+    return np.array([(2, rng.randint(4, 12) * TOKEN // 4, 1.0)], PACE)
+
+
+# --- replicas ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("router", ["round_robin", "least_loaded"])
+def test_routed_turns_agree_exactly(router):
+    """Oracle: the twin, bit for bit. Sessions hop, and find what they left where they were before."""
+    rng = random.Random(router)
+    reused = 0
+    for case in range(60):
+        sent = conversations(rng, timed=case % 3 == 0)
+        rules = drawn_rules(rng, sent, rng.choice(["chunked", "prefill_first"]), loop=case % 3 > 0)
+        rules |= {"replicas": rng.choice([2, 3]), "router": router, "caching": case % 5 > 0}
+        if not np.isfinite(sent.follows_s).any():
+            continue
+        cost = priced(rules["max_running"])
+        twin = simulate_naive_sent(listed(cost), sent, **{**RULES, **rules})
+        kernel = run_sent(cost, sent, whole=True, **rules)
+        same_requests(twin, kernel, rel=0)
+        reused += kernel.usage.reused_tokens
+    assert reused > 0
+
+
+def test_a_session_stays_where_it_is():
+    """Oracle: each replica by itself, with the sessions that are its turn."""
+    rng = random.Random("session")
+    sent = conversations(rng)
+    while len(sent) < 20 or (sent.session < 0).any():
+        sent = conversations(rng)
+    rules = drawn_rules(rng, sent, "chunked", concurrency=0, warm=0)
+    together = run_sent(priced(), sent, whole=True, caching=True, replicas=2, router="session", **rules)
+    _, first = np.unique(sent.session, return_index=True)
+    order = sent.session[np.sort(first)]
+    for replica in (0, 1):
+        mine = np.flatnonzero(np.isin(sent.session, order[replica::2]))
+        alone = run_sent(priced(), sent.take(mine), whole=True, caching=True, **rules)
+        np.testing.assert_array_equal(together.finished_s[mine], alone.finished_s)
+        np.testing.assert_array_equal(together.reused_tokens[mine], alone.reused_tokens)
+
+
+# --- by hand ----------------------------------------------------------------------------------------
+
+
+def two_turns(**changes) -> Requests:
+    """A prompt of 40 tokens and its answer of 9, then 20 more after 5 s."""
+    columns = {
+        "session": np.zeros(2, np.int32),
+        "known_tokens": np.array([0, 49], np.int32),
+        "follows_s": np.array([np.nan, 5.0]),
+    }
+    lengths = (np.zeros(2), np.array([40, 69]), np.array([9, 1]))
+    return Requests(*lengths, **{**columns, **changes})
+
+
+def test_a_turn_finds_the_text_before_it():
+    """Oracle: by hand. Of 49 tokens the last has no KV yet, so that 48 are held: 3 blocks of 16.
+
+    The first turn computes 40 tokens in a step of 40 s and makes 8 more in steps of 1 s, the second is sent
+    5 s later and computes 69 - 48 = 21.
+    """
+    cost = make_cost([float(tokens) for tokens in range(100)])
+    rules = {"kv_blocks": 20, "token_budget": 99, "whole": True}
+    run = run_sent(cost, two_turns(), caching=True, **rules)
+    assert run.reused_tokens.tolist() == [0, 48]
+    assert run.arrival_s.tolist() == [0, 53]
+    assert run.finished_s.tolist() == [48, 74]
+    assert (run.usage.sent_tokens, run.usage.reused_tokens) == (109, 48)
+    assert run_sent(cost, two_turns(), **rules).finished_s.tolist() == [48, 53 + 69]
+
+
+def test_what_is_on_the_host_is_copied_before_it_is_used():
+    """Oracle: by hand. A stranger of 5 blocks drives 4 of 5 blocks out, of which the 3 cached go to the host.
+
+    A token from there costs 0.5 s: 48 of them and 21 that are computed take 24 + 21 s.
+    """
+    cost = make_cost([float(tokens) for tokens in range(100)], swap_token_s=0.5)
+    alone = two_turns(
+        session=np.array([0, -1, 0], np.int32),
+        known_tokens=np.array([0, 0, 49], np.int32),
+        follows_s=np.array([np.nan, np.nan, 105.0]),
+    )
+    sent = replace(
+        alone,
+        arrival_s=np.array([0.0, 50.0, 50.0]),
+        prompt_tokens=np.array([40, 79, 69]),
+        output_tokens=np.array([9, 1, 1]),
+    )
+    rules = {"kv_blocks": 5, "token_budget": 99, "whole": True, "caching": True}
+    run = run_sent(cost, sent, host_blocks=3, **rules)
+    assert (run.reused_tokens.tolist(), run.loaded_tokens.tolist()) == ([0, 0, 0], [0, 0, 48])
+    assert run.finished_s[2] == 153 + 24 + 21
+    assert run.usage.swapped_tokens == 48
+    assert run_sent(cost, sent, host_blocks=2, **rules).loaded_tokens[2] == 32
+    assert run_sent(cost, sent, **rules).finished_s[2] == 153 + 69
+
+
+def test_a_system_prompt_is_held_once():
+    """Oracle: by hand. Four requests of 4 + 1 blocks at once, of which 4 are the same: 8 blocks, not 20."""
+    lengths = (np.zeros(4), np.full(4, 70), np.full(4, 10))
+    cost = make_cost([float(tokens) for tokens in range(200)])
+    rules = {"kv_blocks": 20, "token_budget": 199, "whole": True}
+    run = run_sent(cost, Requests(*lengths, system_tokens=64), caching=True, **rules)
+    assert run.kv_blocks_peak == 4 + 4
+    assert run.reused_tokens.tolist() == [0, 64, 64, 64]
+    assert run.finished_s.tolist() == [70 + 3 * 6 + 9 * 4] * 4
+
+
+def test_blocks_used_cached_and_free_are_all_there_are():
+    """Oracle: the sum, at every row of the log; the twin counts each of them."""
+    rng = random.Random("all")
+    for _ in range(20):
+        sent = conversations(rng)
+        rules = drawn_rules(rng, sent, "chunked")
+        log = run_sent(priced(), sent, whole=True, caching=True, **rules).log
+        free = rules["kv_blocks"] - log["kv_blocks_used"] - log["cached_blocks"]
+        assert (free >= 0).all()
+        assert (log["cached_blocks"] >= 0).all()
+
+
+@pytest.mark.parametrize("policy", ["chunked", "prefill_first"])
+def test_nothing_in_common_changes_nothing(policy):
+    """Oracle: the same run without a cache: no time differs where no prompt finds anything."""
+    rng = np.random.default_rng(3)
+    lengths = (rng.uniform(0, 9000, 60).round().cumsum(), rng.integers(1, 90, 60), rng.integers(1, 40, 60))
+    rules = rules_for(policy, kv_blocks=40, whole=True, admission="reserve_output")
+    plain = run_sent(priced(), Requests(*lengths), **rules)
+    cached = run_sent(priced(), Requests(*lengths), caching=True, **rules)
+    assert plain.preemptions.sum() == 0
+    assert cached.usage.evicted_blocks > 0
+    np.testing.assert_array_equal(cached.reused_tokens, 0)
+    np.testing.assert_array_equal(cached.finished_s, plain.finished_s)

@@ -108,6 +108,7 @@ def cases(draw, policy):
         "turnaround_s": float(draw(st.one_of(st.just(0), st.integers(0, 500)))),
         "batch_wait_s": float(draw(st.one_of(st.just(0), st.integers(0, 2000)))),
         "warm": draw(st.integers(0, len(requests) - 1)),
+        "hit_frac": draw(st.sampled_from([0.0, 0.0, 0.3, 0.75, 1.0])),
     }
     return Case(draw(costs(max_running)), requests, rules)
 

@@ -24,6 +24,7 @@ from sim_core.results.limits import LIMITS, bands_of
 from sim_core.results.metrics import measure, point_of
 from sim_core.results.text import plain
 from sim_core.results.use import prefill_frac
+from sim_core.scenario.cache_keys import ALONE
 from sim_core.scenario.scenario import Scenario
 from sim_core.sweep.saturation import saturation_per_s
 from sim_core.traffic.requests import Requests
@@ -554,8 +555,7 @@ def test_saturation_is_seen_and_no_false_alarm_raised(name):
     Measured: none of 560 runs at half load, 559 of 560 at one and a half, over all policies. Sessions are
     taken as single requests: turns that wait for answers are as slow as these, and overload nobody.
     """
-    alone = {"turns": 1, "prefix_caching": "off", "host_cache_gb": 0.0}
-    scenario = load_scenario(name, arrivals="poisson", requests=2000, **alone)
+    scenario = load_scenario(name, arrivals="poisson", requests=2000, **ALONE)
     assert flags(scenario, 0.5) == 0
     assert flags(scenario, 1.5) == 5
 

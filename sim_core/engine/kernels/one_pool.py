@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from sim_core.engine.compiling import Entry, inlined, inner
 from sim_core.engine.kernels.clock import pace_of
 from sim_core.engine.kernels.memory.blocks import reset_share
@@ -13,10 +15,20 @@ from sim_core.engine.kernels.queue import (
     bring_coming,
     is_first,
     next_step_s,
+    pop_coming,
     push_coming,
     waiting_head,
 )
-from sim_core.engine.kernels.records import NOBODY, ONE, ZERO, is_over, replica_of, scan_turns
+from sim_core.engine.kernels.records import (
+    IN_TURN,
+    NOBODY,
+    ONE,
+    UNROUTED,
+    ZERO,
+    is_over,
+    replica_of,
+    scan_turns,
+)
 from sim_core.engine.kernels.steps import (
     decode_run,
     planned_step,
@@ -37,13 +49,13 @@ def advance(s, arrays, cost, rules, until_s):
     passes a arrays costs forty times what it does.
     """
     while s.unfinished > 0 and not is_over(arrays.turns, arrays.stop, ONE):
-        if rules.sequels:
+        if rules.sequels and rules.routed == UNROUTED:
             bring_coming(s, arrays)
         if s.running == 0 and waiting_head(s, arrays.requests) == NOBODY:
             if s.queue_head == NOBODY or arrays.requests[s.queue_head].arrival_s >= until_s:
                 return
             wait_until(s, rules, arrays.requests[s.queue_head].arrival_s)
-            if rules.sequels:
+            if rules.sequels and rules.routed == UNROUTED:
                 bring_coming(s, arrays)
         if s.clock_s >= until_s:
             return
@@ -100,7 +112,7 @@ def run_continuous(states, arrays, cost, rules, arrival_s, prompt_tokens, rest, 
     count = arrays.requests.size
     s.unfinished = count
     if rules.sequels:
-        send_first(s, arrays, concurrency)
+        send_first(arrays, concurrency)
     else:
         s.released = min(concurrency, count) if concurrency > 0 else count
         for i in range(s.released):
@@ -109,7 +121,7 @@ def run_continuous(states, arrays, cost, rules, arrival_s, prompt_tokens, rest, 
 
 
 @inlined
-def send_first(s, arrays, concurrency):
+def send_first(arrays, concurrency):
     """Let the sessions begin: all, or in a closed loop as many as there are clients."""
     begun, i = ZERO, ZERO
     while i < arrays.sessions.size and (concurrency == 0 or begun < concurrency):
@@ -117,7 +129,59 @@ def send_first(s, arrays, concurrency):
             push_coming(arrays, i)
             begun += 1
         i += 1
-    s.released = i if concurrency > 0 else arrays.sessions.size
+    arrays.coming[arrays.coming.size - 1] = i if concurrency > 0 else arrays.sessions.size
+
+
+@inlined
+def furthest_behind(states, requests, event_s):
+    """Return the engine whose next step starts first, before an event; else NOBODY."""
+    found, found_s = NOBODY, event_s
+    for d in range(states.size):
+        step_s = next_step_s(states[d], requests)
+        if step_s < found_s:
+            found, found_s = np.int64(d), step_s
+    return found
+
+
+@inlined
+def choose_replica(states, sent, in_turn):
+    """Return the replica to which the next request goes: in turn, or with the fewest unfinished requests."""
+    if in_turn:
+        return sent % states.size
+    chosen = ZERO
+    for replica in range(states.size):
+        if states[replica].unfinished < states[chosen].unfinished:
+            chosen = np.int64(replica)
+    return chosen
+
+
+@Entry
+def run_routed(states, stacked, cost, rules, arrival_s, prompt_tokens, rest, concurrency):
+    """Run replicas side by side whose requests follow one another; a router sends each one as it comes.
+
+    A step of one replica may bring a request to another. So steps run one at a time, that of the replica
+    furthest behind first.
+    """
+    requests = stacked.requests
+    load_requests(requests, arrival_s, prompt_tokens, rest)
+    for replica in range(states.size):
+        open_engine(states[replica], rules)
+        states[replica].engine = replica
+    send_first(stacked, concurrency)
+    sent = ZERO
+    while not is_over(stacked.turns, stacked.stop, scan_turns(states)):
+        event_s = requests[stacked.coming[1]].arrival_s if stacked.coming[0] > 0 else math.inf
+        d = furthest_behind(states, requests, event_s)
+        if d != NOBODY:
+            until_s = math.nextafter(next_step_s(states[d], requests), math.inf)
+            advance(states[d], replica_of(stacked, d), cost, rules, until_s)
+        elif event_s < math.inf:
+            d = choose_replica(states, sent, rules.routed == IN_TURN)
+            append_to_queue(states[d], requests, pop_coming(stacked))
+            states[d].unfinished += 1
+            sent += 1
+        else:
+            return
 
 
 @Entry

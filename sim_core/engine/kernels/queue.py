@@ -93,11 +93,20 @@ def send_sequel(s, arrays, rules, i):
     if j != NOBODY:
         send_later(s, arrays, j, s.clock_s + rules.turnaround_s + arrays.sessions[j].follows_s)
         return
-    while s.released < arrays.sessions.size and not is_first(arrays, s.released):
-        s.released += 1
-    if s.released < arrays.sessions.size:
-        send_later(s, arrays, np.int64(s.released), s.clock_s + rules.turnaround_s)
-        s.released += 1
+    begin_session(s, arrays, s.clock_s + rules.turnaround_s)
+
+
+@inlined
+def begin_session(s, arrays, arrival_s):
+    """Let the next session begin, if there is one."""
+    last = arrays.coming.size - 1
+    i = arrays.coming[last]
+    while i < arrays.sessions.size and not is_first(arrays, i):
+        i += 1
+    if i < arrays.sessions.size:
+        send_later(s, arrays, i, arrival_s)
+        i += 1
+    arrays.coming[last] = i
 
 
 @inner

@@ -11,6 +11,7 @@ from sim_core.engine.compiling import inlined
 CHUNKED, PREFILL_FIRST, STATIC = 0, 1, 2
 FULL_PROMPT, FIRST_CHUNK, RESERVE_OUTPUT, RESERVE_SHARE = 0, 1, 2, 3
 NO_CACHE, FIXED_SHARE, BY_SESSION, BY_BLOCK = 0, 1, 2, 3
+UNROUTED, TO_LEAST_LOADED, IN_TURN = 0, 1, 2
 ZERO, ONE = np.int64(0), np.int64(1)  # a bare 0 or 1 is a type of its own, and compiles its callee again
 CHUNK, PREEMPTED, RETURNED = np.int64(0), np.int64(1), np.int64(2)
 PREFILLS, DECODES = 0, 1
@@ -194,6 +195,7 @@ class Rules(NamedTuple):
     keep_log: bool
     pooled: bool
     sequels: bool  # requests follow others: they are sent by and by
+    routed: int  # by a router as they come; else to the one engine
     caching: int
     hit_frac: float  # of every prompt, under FIXED_SHARE
     system_blocks: int  # that all prompts share, under BY_SESSION
@@ -221,7 +223,8 @@ class Arrays(NamedTuple):
     log: np.ndarray  # LOG
     events: np.ndarray  # EVENT
     sessions: np.ndarray  # TURN, one for each request where some follow others
-    coming: np.ndarray  # a heap of requests that will be sent, from place 1 on; at 0 how many they are
+    coming: np.ndarray  # a heap of requests that will be sent, from place 1 on; at 0 how many they are, and
+    #                     in the last place, in a closed loop, from which request on sessions may yet begin
     pieces: np.ndarray  # PIECE, one for each request and for the system prompt of each replica
     chains: np.ndarray  # CHAIN, one for each request
     chain_ids: np.ndarray  # numbers of the pieces of text of all chains

@@ -23,6 +23,7 @@ import numpy as np
 from sim_core.engine.kernels.pools.moves import Plan
 from sim_core.engine.kernels.records import DECODES, NOBODY, PREFILLS
 from sim_core.engine.rules import RunRules, stated, worker_rules
+from sim_core.engine.run import on_the_clock
 from sim_core.engine.two_pools import SplitEngine, workers_of
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.memory import memory
@@ -129,7 +130,7 @@ class Cluster:
         self.workers = check_workers(scenario)
         sent = demand.requests
         self.kept = pools.holds(model_of(scenario), sent.prompt_tokens, sent.output_tokens)
-        served = sent.take(self.kept)
+        served = on_the_clock(scenario, pools.decode.request_limit_tokens, sent.take(self.kept))
         served = served.arriving_at(served.arrival_s + pools.decode.request_before_s)
         rules = RunRules(
             **stated(scenario),

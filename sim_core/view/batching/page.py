@@ -12,7 +12,7 @@ import streamlit as st
 from sim_core.evidence import trust
 from sim_core.fields.errors import ScenarioError
 from sim_core.fields.texts import counted
-from sim_core.results.timeline import POLICIES, Timeline, logged_scenario, run_ends_s, timelines
+from sim_core.results.timeline import Timeline, logged_scenario, policies_for, run_ends_s, timelines
 from sim_core.scenario.link.write import command_for
 from sim_core.scenario.ready import ScenarioPreset, ready_scenarios
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
@@ -37,6 +37,7 @@ from sim_core.view.parts.views import dial, views
 from sim_core.view.session import shell, state, sweeps
 
 MOST_REQUESTS = 20_000
+NUMBERS = {2: "two", 3: "three"}
 IN_WINDOW = 40  # requests that arrive in a window of the usual width
 FIGURES = (  # latency or rate, statistic, what it is called, unit, whether more is better
     ("output_tok_per_s", "", "Throughput", "tok/s", True),
@@ -92,7 +93,7 @@ def show_timelines(scenario: Scenario) -> None:
         player=drawing.player,
         export=(1200, drawing.height + 60),
         heading=Heading(
-            f"{count:,} requests under three scheduling policies",
+            f"{count:,} requests under {NUMBERS[len(found)]} scheduling policies",
             in_lines(_setting_words(chosen), trust_words.caption(scenario)),
         ),
     )
@@ -157,7 +158,9 @@ def _story(scenario: Scenario) -> Markup | None:
 
 
 def _examples() -> Mapping[str, ScenarioPreset]:
-    return {name: preset for name, preset in ready_scenarios().items() if preset.page == "Batching"}
+    """Return the ready scenarios that the timeline shows best."""
+    found = ready_scenarios()
+    return {name: item for name, item in found.items() if item.page == "Batching" and not item.view}
 
 
 def _choices(scenario: Scenario) -> None:
@@ -235,7 +238,7 @@ def timelines_finding(found: Mapping[str, Timeline]) -> str:
     first = f"The {requests} done under {ends}.{_preempted(found)}"
     worst = worst_late(found)
     if worst is None:
-        padding = found["static"].padding_frac
+        padding = max(line.padding_frac for line in found.values())
         more = (
             f" Static batches hold finished slots for {percent(padding)} of their steps."
             if padding > 0.005
@@ -315,7 +318,7 @@ def show_comparison(scenario: Scenario, rows: list[dict[str, Any]]) -> None:
     lines.append(("Late tokens", [number(row["late_tokens"]) for row in rows]))
     lines.append(("Preemptions", [number(row["preemptions"]) for row in rows]))
     lines.append(("Badge", [_badge(scenario.replace(policy=row["policy"])) for row in rows]))
-    caption = "The same requests, all of them counted; differences are against static"
+    caption = "The same requests, all of them counted; differences are against the first"
     pieces.table(caption, [policy_words(row["policy"]) for row in rows], lines)
 
 
@@ -340,5 +343,5 @@ def step_log_commands(scenario: Scenario) -> str:
     """Return the shell commands that write the three step logs."""
     return "\n".join(
         f"{command_for(logged_scenario(scenario, policy))} --steps-out steps-{policy}.csv"
-        for policy in POLICIES
+        for policy in policies_for(scenario)
     )

@@ -68,8 +68,11 @@ def _card(preset: ScenarioPreset) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Open", key=f"ready_{preset.id}"):
             state.replace(preset.build())
+            if preset.view:
+                state.set_view(*preset.view.split("=", 1))
             shell.open_page(preset.page)
-        buttons.copy_link(f"{shell.address_of(preset.page)}?preset={preset.id}", f"copy_{preset.id}")
+        view = f"&{preset.view}" if preset.view else ""
+        buttons.copy_link(f"{shell.address_of(preset.page)}?preset={preset.id}{view}", f"copy_{preset.id}")
     st.caption(f"`?preset={preset.id}`")
 
 

@@ -231,6 +231,13 @@ def count(key: str) -> None:
     )
 
 
+def words(key: str) -> None:
+    """Draw the text field of a key; what cannot be read is refused as in links."""
+    info = FIELDS[key]
+    seed(f"in_{key}", getattr(st.session_state.scenario, key))
+    st.text_input(info.label, key=f"in_{key}", on_change=_write, args=(key,), help=info.help)
+
+
 def seed(widget: str, value: object) -> None:
     """Give a widget its value, unless it has it: writing again would fight with a hand that is dragging."""
     if widget not in st.session_state or st.session_state[widget] != value:
@@ -248,6 +255,8 @@ def _write(key: str, to_none: float | None = None) -> None:
         changes |= custom_dimensions(model_of(before))
     if key == "tensor_parallel" and value % before.expert_parallel:
         changes["expert_parallel"] = math.gcd(value, before.expert_parallel)
+    if key == "spec_tokens" and (before.acceptance_length or 0) > value + 1:  # no more than are drafted
+        changes["acceptance_length"] = value + 1.0 if value else None
     quiet = key in QUIET and not st.session_state.problem
     quiet = quiet and (getattr(before, key) is None) == (value is None) and not before.step_profile
     if state.change(**changes) and quiet:

@@ -11,7 +11,19 @@ from sim_core.catalogue.accelerators import PEAKS
 from sim_core.fields.texts import counted
 from sim_core.scenario.scenario import DIMENSIONS, FIELDS, Scenario, arithmetic_dtype, model_of
 from sim_core.view.drawing.words import duration, number, percent, quantity
-from sim_core.view.parts.controls import E6, E12, POWERS, RATES, SPECS, count, decades, ladder, select, spec
+from sim_core.view.parts.controls import (
+    E6,
+    E12,
+    POWERS,
+    RATES,
+    SPECS,
+    count,
+    decades,
+    ladder,
+    select,
+    spec,
+    words,
+)
 from sim_core.view.parts.engine_words import set_words
 from sim_core.view.parts.lengths import lengths, sessions
 from sim_core.view.session import shell, state
@@ -111,7 +123,38 @@ def _engine(scenario: Scenario) -> None:
         ladder("batch_wait_ms", (0.0, *decades(E6, 10, 10_000)), duration)
     if scenario.split:
         pool_sizes(scenario)
+    if scenario.policy != "static":
+        _speculation(scenario)
     _caching(scenario)
+
+
+ACCEPTED = (None, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5, 4.0, 5.0, 6.0)
+DRAFT_SIZES = (None, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+
+
+def _speculation(scenario: Scenario) -> None:
+    """Draw how decodes are drafted for; quiet where they are not."""
+    drafts = scenario.spec_tokens
+    with st.expander("Speculation", expanded=drafts > 0, key="in_speculation", on_change="rerun") as more:
+        if not (more.open or drafts):
+            return
+        ladder("spec_tokens", range(9), _tokens_or("off"))
+        if not drafts:
+            return
+        select("draft")
+        lengths = [length for length in ACCEPTED if length is None or length <= drafts + 1]
+        ladder("acceptance_length", lengths, _length_words)
+        words("spec_by_batch")
+        if scenario.draft != "ngram":
+            ladder("draft_params_b", DRAFT_SIZES, _size_words)
+
+
+def _length_words(length: float | None) -> str:
+    return "as published" if length is None else quantity(length, "tokens")
+
+
+def _size_words(params_b: float | None) -> str:
+    return "one layer" if params_b is None else f"{number(params_b)} B"
 
 
 HOSTS = (0.0, *decades(E6, 10, 10_000))

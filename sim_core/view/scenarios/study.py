@@ -12,6 +12,7 @@ from sim_core.catalogue.benchmarks import Benchmark
 from sim_core.questions import benchmark_rules
 from sim_core.questions.benchmark_rules import Answer
 from sim_core.questions.benchmark_search import Limits, candidates, system, tuned
+from sim_core.scenario.cache_keys import ALONE
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.drawing.figures import Row
 from sim_core.view.session import state, sweeps
@@ -72,6 +73,7 @@ def _plain(scenario: Scenario, own: bool) -> Scenario:
         output_cv=0.0,
         warmup_frac=0.1,
         slo_percentile=99.0,
+        **ALONE,
     )
     if own:
         return kept

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sim_core.engine.compiling import Entry, inlined
-from sim_core.engine.kernels.one_pool import advance, load_requests, open_engine
+from sim_core.engine.kernels.one_pool import advance, furthest_behind, load_requests, open_engine
 from sim_core.engine.kernels.pools.links import (
     deliver,
     free_sender,
@@ -104,17 +104,6 @@ def next_start_s(c, senders, sent_s):
     for p in range(senders.size):
         free_s = min(free_s, senders[p].free_s)
     return max(free_s, sent_s[c.taken], c.now_s)
-
-
-@inlined
-def furthest_behind(states, requests, event_s):
-    """Return the decode worker whose next step starts first, before an event; else NOBODY."""
-    found, found_s = NOBODY, event_s
-    for d in range(states.size):
-        step_s = next_step_s(states[d], requests)
-        if step_s < found_s:
-            found, found_s = np.int64(d), step_s
-    return found
 
 
 @inlined
