@@ -170,6 +170,7 @@ def test_drafts_and_prefixes_agree_exactly(draw):
         sent = draw(rng)
         sent = replace(sent, clock_tokens=np.array([rng.randint(0, 160) / 4 for _ in range(len(sent))]))
         rules = drawn_rules(rng, sent, rng.choice(["chunked", "prefill_first"]), draft_slots=2)
+        rules["token_budget"] += 3 * rules["max_running"]  # each decode takes one token and two drafts
         block = rules["kv_block_tokens"]
         most = sent.prompt_tokens + 50 + sent.clock_tokens
         rules["kv_blocks"] += blocks_for(int(most.max()), block)
