@@ -41,12 +41,11 @@ from sim_core.engine.kernels.steps import (
 from sim_core.price.step_cost import TOKEN, TOKEN_BITS
 
 
-@inner
-def advance(s, arrays, cost, rules, until_s):
+def _advance(s, arrays, cost, rules, until_s):
     """Run all steps that start before `until_s`, one at a time or all equal ones up to the next event.
 
     This is the one place that calls the three kinds of step, and they are compiled into it: a call that
-    passes a arrays costs forty times what it does.
+    passes `arrays` costs forty times what it does.
     """
     while s.unfinished > 0 and not is_over(arrays.turns, arrays.stop, ONE):
         if rules.sequels and rules.routed == UNROUTED:
@@ -68,6 +67,10 @@ def advance(s, arrays, cost, rules, until_s):
             decode_run(s, arrays, cost, rules, pace, limit, until_s)
         else:
             planned_step(s, arrays, cost, rules, pace)
+
+
+advance = inner(_advance)
+advance_here = inlined(_advance)  # compiled into the loop that calls it: a call costs more than a step
 
 
 @inner
@@ -117,7 +120,7 @@ def run_continuous(states, arrays, cost, rules, arrival_s, prompt_tokens, rest, 
         s.released = min(concurrency, count) if concurrency > 0 else count
         for i in range(s.released):
             append_to_queue(s, arrays.requests, i)
-    advance(s, arrays, cost, rules, math.inf)
+    advance_here(s, arrays, cost, rules, math.inf)
 
 
 @inlined
@@ -196,16 +199,17 @@ def run_balanced(states, stacked, cost, rules, drain_rules, arrival_s, prompt_to
         open_engine(states[replica], rules)
         states[replica].engine = replica
         states[replica].released = stacked.requests.size
-    for i in range(stacked.requests.size):
+    count = stacked.requests.size
+    for i in range(count + 1):  # at last, to the end: one call, compiled into this loop
         if is_over(stacked.turns, stacked.stop, scan_turns(states)):
             return
+        until_s, own = (arrival_s[i], rules) if i < count else (math.inf, drain_rules)
         chosen = 0
         for replica in range(states.size):
-            if next_step_s(states[replica], stacked.requests) < arrival_s[i]:
-                advance(states[replica], replica_of(stacked, replica), cost, rules, arrival_s[i])
+            if next_step_s(states[replica], stacked.requests) < until_s:
+                advance_here(states[replica], replica_of(stacked, replica), cost, own, until_s)
             if states[replica].unfinished < states[chosen].unfinished:
                 chosen = replica
-        append_to_queue(states[chosen], stacked.requests, i)
-        states[chosen].unfinished += 1
-    for replica in range(states.size):
-        advance(states[replica], replica_of(stacked, replica), cost, drain_rules, math.inf)
+        if i < count:
+            append_to_queue(states[chosen], stacked.requests, i)
+            states[chosen].unfinished += 1
