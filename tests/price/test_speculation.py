@@ -92,6 +92,21 @@ def test_no_step_beats_the_floor(scenario, draft):
             assert floor_step_s(own, decodes, 1000) >= floor_step_s(scenario, decodes, 1000)
 
 
+def test_the_floor_has_the_drafts_of_its_load():
+    """Oracle: the table; above 4 decodes nothing is drafted, so the floor is that without speculation."""
+    few = drafted(BASE, spec_by_batch="1-4:3,5-:0", accelerator="jotunn8", hbm_gb=200.0)
+    alone = few.replace(spec_tokens=0)
+    assert floor_step_s(few, 4096, 10) == floor_step_s(alone, 4096, 10)
+    assert floor_step_s(few, 4, 10) >= floor_step_s(alone, 4, 10)
+
+
+def test_no_more_decodes_run_than_the_batch_limit():
+    """By hand: 512 // 2 = 256 fit with one draft each, of which the limit lets 100 run; 201 never do."""
+    both = drafted(BASE, spec_by_batch="1-200:1,201-:3", max_batch=100, token_budget=390)
+    assert both.max_running == 100
+    assert drafted(BASE, spec_by_batch="1-200:1,201-:3", max_batch=300, token_budget=390).max_running == 195
+
+
 def test_a_price_explains_its_steps_with_drafts():
     """Oracle: the sum; the parts of the ledger are the kernel's price list."""
     for own in (drafted(R1), drafted(R1, spec_by_batch="1-8:3,9-:0")):
