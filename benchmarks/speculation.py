@@ -33,7 +33,7 @@ from sim_core.evidence.assumed import at_once, scenario_of
 from sim_core.evidence.published import FOLDER, PublishedPoint
 from sim_core.evidence.speculated import DRAFTS_FILE
 from sim_core.fields.errors import ScenarioError
-from sim_core.questions.speculation import chance, geometric_length
+from sim_core.price.speculation import chance, geometric
 
 # SemiAnalysisAI/InferenceX, benchmarks/single_node/fixed_seq_len/dsr1_*_mtp.sh: `--speculative-num-steps`
 # (SGLang), `--num-speculative-tokens` (ATOM), MTP (TensorRT-LLM).
@@ -72,7 +72,7 @@ def length_of(point: PublishedPoint, drafts: int, draft: str = "mtp") -> float:
     """
     if point.model == "deepseek-r1" and point.source == "inferencex":
         known, length = RANDOM_PROMPTS
-        return geometric_length(chance(length, known), drafts)
+        return geometric(chance(length, known), drafts)
     found = acceptance_length(point.model, draft, drafts)
     return found.length if found else math.nan
 

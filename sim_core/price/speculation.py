@@ -147,9 +147,9 @@ def draft_row_parts(
     drafting: Terms | None, host: Terms, draft: str, sequences: np.ndarray, drafts: np.ndarray
 ) -> Parts:
     """Return the time by part of what drafts take beside that pass, over sequences and drafts of each. [s]"""
-    any_drafts, host_s = drafts > 0, draft_host_s(host, draft, sequences, drafts)
+    any_drafts = drafts > 0
     if drafting is None:
-        return {"fixed": host.constants.sequence_s * sequences * any_drafts + host_s}
+        return {"fixed": host.constants.sequence_s * sequences * any_drafts}
     passes: Parts
     if draft in ONE_BY_ONE:
         again, heads, sampled = np.maximum(drafts - 1, 0), drafts, sequences
@@ -159,13 +159,12 @@ def draft_row_parts(
         passes = rate_parts(drafting).extra_tokens
     head = row_parts(drafting, np.maximum(sampled, 1))
     found = {part: again * passes.get(part, 0.0) + heads * head.get(part, 0.0) for part in head}
-    return found | {"fixed": found["fixed"] + host_s}
+    return found | {"fixed": found["fixed"] + draft_host_s(host, draft, sequences, drafts)}
 
 
 def draft_host_s(host: Terms, draft: str, sequences: np.ndarray, drafts: np.ndarray) -> np.ndarray:
     """Return how long drafts keep the host: a launch for each pass, and what is accepted of each. [s]"""
-    most = {"parallel": 1, "ngram": 0}.get(draft)
-    launches = drafts if most is None else np.minimum(drafts, most)
+    launches = drafts if draft in ONE_BY_ONE else np.minimum(drafts, 1)
     each_s: np.ndarray = host.constants.draft_s * launches
     return each_s + host.constants.draft_sequence_s * drafts * sequences
 

@@ -14,13 +14,13 @@ BASE = Scenario(
 
 
 FREE, HOST = "draft:0,draft_sequence:0", "draft:2,draft_sequence:30"
-LAUNCHES = {"mtp": (1, 3), "eagle": (1, 3), "parallel": (1, 1), "ngram": (0, 0)}  # of one draft and of three
+LAUNCHES = {"mtp": (1, 3), "eagle": (1, 3), "parallel": (1, 1)}  # of one draft and of three
 
 
 @pytest.mark.parametrize("draft", LAUNCHES)
 def test_each_draft_keeps_the_host(draft: str) -> None:
-    """Oracle: by hand. Drafts that follow from one another are launched one by one, parallel ones at once, a
-    look-up in the text not at all; what is accepted is sorted out by draft of each sequence."""
+    """Oracle: by hand. Drafts that follow from one another are launched one by one, parallel ones at once;
+    what is accepted is sorted out by draft of each sequence."""
     sequences = np.arange(1, 65)
     for drafts, launches in zip((1, 3), LAUNCHES[draft], strict=True):
         how = {"spec_tokens": drafts, "acceptance_length": 1.5, "draft": draft}
@@ -33,3 +33,10 @@ def test_without_drafts_the_host_is_as_it_was() -> None:
     """Oracle: nothing drafts."""
     plain = [price_of(BASE.replace(constants=text)).step.row_s for text in (FREE, HOST)]
     np.testing.assert_array_equal(*plain)
+
+
+def test_a_look_up_in_the_text_is_launched_by_nobody() -> None:
+    """Oracle: what it takes the host is told apart, and is no draft's."""
+    how = {"spec_tokens": 3, "acceptance_length": 1.5, "draft": "ngram"}
+    looked = [price_of(BASE.replace(constants=text, **how)).step.row_s for text in (FREE, HOST)]
+    np.testing.assert_array_equal(*looked)
