@@ -216,9 +216,9 @@ def speculation_of(scenario: Scenario) -> Speculation | None:
 def accepted(scenario: Scenario, drafts: int) -> float:
     """Return the mean tokens of a step with so many drafts.
 
-    What the scenario says holds for its `spec_tokens`; otherwise it is what is published for the model and its
-    way of drafting, with the closest number of drafts. For another number, every draft is taken to be accepted
-    with one chance.
+    What the scenario says holds for its `spec_tokens`; otherwise it is what is published for the model and
+    its way of drafting, with the closest number of drafts. For another number, every draft is taken to be
+    accepted with one chance.
     """
     if drafts == 0:
         return 1.0

@@ -152,7 +152,7 @@ def _without_effect(scenario: Scenario) -> list[str]:
     """Return which keys of caching and speculation do nothing as the others are, and the way out."""
     static, cached = scenario.policy == "static", scenario.prefix_caching == "on"
     idle = {
-        "prefix_caching has no effect: static batches keep no cache. Choose policy=chunked or prefill_first.": (
+        "prefix_caching has no effect: static batches keep no cache. Choose policy=chunked.": (
             cached and static
         ),
         "prefix_hit_frac has no effect while prefix_caching is on: what is found is simulated.": (

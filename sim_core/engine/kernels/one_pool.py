@@ -46,7 +46,7 @@ def advance(s, arrays, cost, rules, until_s):
     """Run all steps that start before `until_s`, one at a time or all equal ones up to the next event.
 
     This is the one place that calls the three kinds of step, and they are compiled into it: a call that
-    passes a arrays costs forty times what it does.
+    passes all arrays costs forty times what it does.
     """
     while s.unfinished > 0 and not is_over(arrays.turns, arrays.stop, ONE):
         if rules.sequels and rules.routed == UNROUTED:
