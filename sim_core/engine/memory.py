@@ -9,6 +9,7 @@ import numpy as np
 from sim_core.engine.kernels.gaps import GAP_BINS
 from sim_core.engine.kernels.memory.by_block import BLOCK, CHAIN
 from sim_core.engine.kernels.memory.pieces import PIECE
+from sim_core.engine.kernels.queue import link_turns
 from sim_core.engine.kernels.records import (
     BY_BLOCK,
     BY_SESSION,
@@ -24,8 +25,8 @@ from sim_core.engine.kernels.records import (
 from sim_core.engine.results import COLUMNS, EngineResult, Usage
 from sim_core.engine.work import Turns, check_turns, turns
 from sim_core.price.step_cost import TOKEN, TOKEN_BITS, StepCost
-from sim_core.traffic.requests import Requests, turns_before
-from sim_core.traffic.texts import texts_of
+from sim_core.traffic.requests import Requests
+from sim_core.traffic.texts import session_numbers, texts_of
 
 
 def arrays_for(
@@ -100,17 +101,21 @@ def _texts(rules: Rules, requests: Requests, replicas: tuple[int, ...]) -> dict[
 
 def session_turns(requests: Requests) -> np.ndarray:
     """Return the place of each request in its session, in the kernels' types."""
-    turns = np.zeros(len(requests), TURN)
-    turns["before"] = turns["next"] = NOBODY
-    turns["follows_s"] = np.nan
-    if requests.session is None or requests.known_tokens is None or requests.follows_s is None:
-        return turns
-    before = turns_before(requests.session)
-    later = np.flatnonzero((before >= 0) & np.isfinite(requests.follows_s))
-    turns["before"] = before
-    turns["next"][before[later]] = later
-    turns["known"] = np.minimum(requests.known_tokens, requests.prompt_tokens - 1)
-    turns["follows_s"] = requests.follows_s
+    turns = np.empty(len(requests), TURN)
+    names = session_numbers(requests)
+    known, follows_s = requests.known_tokens, requests.follows_s
+    if known is None or follows_s is None:
+        names, known, follows_s = (
+            np.full(len(requests), NOBODY, np.int32),
+            names,
+            np.full(len(requests), np.nan),
+        )
+    told = (
+        np.require(column, kind, ["C", "W"])
+        for column, kind in ((names, np.int32), (known, np.int32), (follows_s, np.float64))
+    )
+    last = np.full(names.max(initial=NOBODY) + 1, NOBODY)
+    link_turns(turns, last, *told, requests.columns()[1])
     return turns
 
 

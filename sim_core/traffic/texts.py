@@ -8,6 +8,8 @@ import numpy as np
 
 from sim_core.traffic.requests import BlockChains, Requests, turns_before
 
+MOST_NUMBERS = 8  # a request: sessions of larger numbers are numbered anew
+
 
 class Texts(NamedTuple):
     """Texts as numbers, equal ones where they are equal from their first token on.
@@ -34,7 +36,19 @@ def is_interleaved(sent: Requests) -> bool:
     """Return whether turns of a session may be sent before the one before has ended."""
     if sent.session is None or sent.follows_s is None:
         return False
-    return bool(np.isnan(sent.follows_s[turns_before(sent.session) >= 0]).any())
+    names = session_numbers(sent)
+    first = int(np.count_nonzero(np.bincount(names + 1)[1:])) + int(np.count_nonzero(names < 0))
+    return int(np.isnan(sent.follows_s).sum()) > first
+
+
+def session_numbers(sent: Requests) -> np.ndarray:
+    """Return a small number for each request's session, -1 for those in none."""
+    if sent.session is None:
+        return np.full(len(sent), -1, np.int32)
+    if sent.session.max(initial=0) <= MOST_NUMBERS * len(sent):
+        return sent.session
+    _, numbers = np.unique(sent.session, return_inverse=True)
+    return (numbers - int(sent.session.min() < 0)).astype(np.int32)
 
 
 def texts_of(sent: Requests, block_tokens: int) -> Texts:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from sim_core.engine.compiling import inlined, inner
+from sim_core.engine.compiling import Entry, inlined, inner
 from sim_core.engine.kernels.records import NOBODY, ONE
 from sim_core.price.step_cost import TOKEN, TOKEN_BITS
 
@@ -31,6 +31,29 @@ def return_to_queue(s, requests, i):
 
 
 # --- requests that are sent by and by ---------------------------------------------------------------
+
+
+@Entry
+def link_turns(turns, last, session, known_tokens, follows_s, prompt_tokens):
+    """Write for each request which turn it follows; at least one token of a prompt is new.
+
+    `last` has a place for each session, first NOBODY.
+    """
+    for i in range(turns.size):
+        turn = turns[i]
+        turn.before = turn.next = NOBODY
+        turn.known = 0
+        turn.follows_s = follows_s[i]
+        if session[i] < 0:
+            continue
+        before = last[session[i]]
+        last[session[i]] = i
+        if before == NOBODY:
+            continue
+        turn.before = before
+        turn.known = min(np.int64(known_tokens[i]), prompt_tokens[i] - 1)
+        if math.isfinite(follows_s[i]):
+            turns[before].next = i
 
 
 @inlined

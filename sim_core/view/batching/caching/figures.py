@@ -39,7 +39,7 @@ def capacity_curve(found: Caching, revision: str = "") -> Figure:
     notes = [_over(pool, "device")]
     if host > 0:
         marks.append(vertical(pool + host, {"color": HOST, "width": 1.5}, xref="x", layer="below"))
-        notes.append(_over(pool + host, "with the host"))
+        notes.append(_over(pool + host, "with the host") | {"xanchor": "right"})
     marks.append(horizontal(ideal, {"color": IDEAL, "width": 1.5, "dash": "dot"}, yref="y"))
     notes.append(
         note(f"no limit: {percent(ideal / 100)}", 0, ideal, xref="paper", xanchor="left", yshift=-11)

@@ -114,7 +114,7 @@ def _cliff(found: Caching) -> str:
     """Return where sessions no longer fit: by the rule of thumb, and in the simulation."""
     rows = [row for row in found.users if row["feasible"]]
     good = [row for row in rows if row["hit_frac"] >= 0.9 * found.reuse.ideal_frac]
-    rule = f"By rule of thumb {number(found.fits, 2)} sessions fit"
+    rule = f"By rule of thumb {number(found.fits, 2)} sessions fit on the device"
     if not good:
         return f"{rule}; in the simulation not even {quantity(rows[0]['users'], 'users')} keep their hits."
     last = good[-1]["users"]
@@ -150,7 +150,8 @@ def _users(found: Caching) -> None:
     st.caption(
         "Each user holds one session at a time and thinks between its turns. While sessions fit, their "
         "history is found; once they do not, each turn finds that others have taken its room, and computes "
-        "it all again. The dotted line is KV tokens over what a session holds between turns, on average."
+        "it all again, or waits for the host. The dotted line is KV tokens over what a session holds between "
+        "turns, on average."
     )
 
 
