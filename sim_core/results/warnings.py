@@ -64,7 +64,7 @@ def warnings(
     if scenario.max_running < scenario.max_batch:
         notes.append(f"token_budget limits the running sequences to {scenario.max_running:,}.")
     notes += _whole_prompts(scenario, run)
-    notes += [*_without_effect(scenario), *_in_common(scenario, run)]
+    notes += [*_without_effect(scenario), *_in_common(scenario, run), *_states(scenario)]
     if scenario.policy == "static" and scenario.replicas > 1:
         notes.append("Static batches: requests are dealt to the replicas in turn.")
     notes += [*_accepted(scenario), *layout_warnings(scenario), *_engine_elsewhere(scenario)]
@@ -146,6 +146,23 @@ def _in_common(scenario: Scenario, run: Run | None) -> list[str]:
             f"fitted into {limit_words(model, model.max_position)}. Lower `turns` or `turn_tokens`."
         )
     return notes
+
+
+def _states(scenario: Scenario) -> list[str]:
+    """Return that less is found of a text whose layers keep a state: engines store it at few places.
+
+    References
+    ----------
+    vLLM, `v1/core/single_type_kv_cache_manager.py`: `MambaManager.find_longest_cache_hit`.
+    """
+    model = model_of(scenario)
+    reuses = scenario.prefix_caching == "on" or scenario.prefix_hit_frac > 0
+    if not reuses or not model.linear_attention_layers:
+        return []
+    return [
+        f"{model.name} has layers that keep a state: engines store it at some places of a text only, and "
+        "find less of it than the cache here does."
+    ]
 
 
 def _without_effect(scenario: Scenario) -> list[str]:

@@ -9,7 +9,8 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.price.floor import floor_step_s
 from sim_core.price.memory import memory
 from sim_core.price.one_step import step_parts
-from sim_core.price.price import price_of
+from sim_core.price.parts import Rates
+from sim_core.price.price import NEEDS, price_of
 from sim_core.price.speculation import chance, geometric, speculation_of
 from sim_core.price.step_cost import TOKEN, pace_at
 from sim_core.questions import phases
@@ -61,6 +62,15 @@ def test_a_context_is_read_once_for_all_drafts():
     assert 1 + 3 / 80 <= grown < 1.2
     latent = price_of(drafted(R1, draft="ngram")).step.decode_context_s / price_of(R1).step.decode_context_s
     assert 1.0 < latent <= 4.0
+
+
+def test_what_attention_needs_counts_every_query():
+    """By hand: with three drafts four queries are computed over a context that is read once."""
+    plain, four = (price_of(scenario).needs.rate_s for scenario in (BASE, drafted(BASE)))
+    context = Rates._fields.index("context_tokens")
+    compute, memory = (NEEDS.index(name) for name in ("compute", "memory"))
+    assert four[compute, context] == pytest.approx(4 * plain[compute, context])
+    assert four[memory, context] == plain[memory, context] > 0
 
 
 def test_who_drafts_lies_in_memory():

@@ -665,6 +665,7 @@ def test_closed_and_offline_are_never_saturated():
         ({"prefix_caching": "on", "prefix_hit_frac": 0.5, "turns": 3}, "prefix_hit_frac has no effect"),
         ({"host_cache_gb": 100.0}, "host_cache_gb has no effect"),
         ({"spec_by_batch": "1-4:2,5-:0"}, "spec_by_batch has no effect"),
+        ({"model": "qwen3.5-27b", "tensor_parallel": 2, "prefix_hit_frac": 0.5}, "layers that keep a state"),
     ],
     ids=lambda value: value.split()[0] if isinstance(value, str) else "",
 )
