@@ -259,7 +259,7 @@ def scheduling(scenario: Scenario) -> list[Outside]:
         found.append(Outside("policy", "static batching (policy); measured engines batch continuously"))
     if scenario.split:
         found.append(Outside("policy", f"two pools (policy); {pools_words()}"))
-    if scenario.spec_tokens or scenario.spec_by_batch:
+    if scenario.spec_tokens:
         found.append(Outside("speculation", f"speculative decoding (spec_tokens); {speculated_words()}"))
     if scenario.prefix_caching == "on" or scenario.prefix_hit_frac > 0:
         found.append(Outside("caching", "prompts share what was said before (caching); measured ones do not"))

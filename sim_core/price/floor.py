@@ -22,8 +22,7 @@ def floor_step_s(
     model, accelerator = model_of(scenario), accelerator_of(scenario)
     dense, expert, head = precisions(model, scenario.weight_dtype)
     count = parameters(model)
-    drafts = max((k for first, k in scenario.drafts_by_batch if first <= decode_batch), default=0)
-    verified = decode_batch * (1 + drafts)
+    verified = decode_batch * (1 + scenario.drafts_at(decode_batch))
     tokens = verified + prefill_tokens
     rows = verified + (1 if prefill_tokens else 0)
     always = count.shared + count.replicated + count.key_value

@@ -236,7 +236,8 @@ def _price(
     rate_parts_s = next(iter(rates.values()))
     paces = paces_of(speculation, engine.max_batch, _context_scales(rates))
     ledger = Ledger(PARTS, tables.token_parts_s, row_parts_s, rate_parts_s)
-    needs = Ledger(NEEDS, tables.token_needs_s, row_needs_s, tables.rate_needs_s)
+    rate_needs_s = by_heading(NEEDS, _rate_needs(tables.terms.work, next(iter(rates))))
+    needs = Ledger(NEEDS, tables.token_needs_s, row_needs_s, rate_needs_s)
     return Price(
         step=_ledger_cost(ledger, tables.token_s, model.reach_tokens, paces),
         kv_blocks=blocks,
@@ -305,7 +306,6 @@ class _Tables(NamedTuple):
     token_s: np.ndarray
     token_parts_s: np.ndarray
     token_needs_s: np.ndarray
-    rate_needs_s: np.ndarray
 
 
 @lru_cache(maxsize=64)
@@ -331,7 +331,6 @@ def _tables(
         parts_s.sum(axis=0),
         parts_s,
         needs_s,
-        by_heading(NEEDS, _rate_needs(load)),
     )
 
 
@@ -361,12 +360,12 @@ def _row_tables(
     return parts_s, needs_s
 
 
-def _rate_needs(load: Work) -> Rates[dict[str, Amount]]:
-    """Return the needed seconds per unit of each linear term, split by `NEEDS`."""
+def _rate_needs(load: Work, drafts: int) -> Rates[dict[str, Amount]]:
+    """Return the needed seconds per unit of each linear term, split by `NEEDS`; drafts are queries, too."""
     return Rates(
         extra_tokens={"compute": load.dense_compute_s + load.expert_compute_s + load.state_compute_s},
-        context_tokens={"compute": load.context_compute_s, "memory": load.context_read_s},
-        window_tokens={"compute": load.window_compute_s, "memory": load.window_read_s},
+        context_tokens={"compute": (1 + drafts) * load.context_compute_s, "memory": load.context_read_s},
+        window_tokens={"compute": (1 + drafts) * load.window_compute_s, "memory": load.window_read_s},
         prefill_pairs={"compute": load.pair_compute_s},
         window_pairs={"compute": load.window_pair_compute_s},
         prefill_requests={},

@@ -30,7 +30,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sim_core.catalogue.accelerators import Accelerator
-from sim_core.catalogue.acceptance import acceptance_length, known_lengths
+from sim_core.catalogue.acceptance import closest_length
 from sim_core.catalogue.kernels import Amount
 from sim_core.catalogue.models import Model
 from sim_core.fields.errors import ScenarioError
@@ -216,20 +216,19 @@ def speculation_of(scenario: Scenario) -> Speculation | None:
 def accepted(scenario: Scenario, drafts: int) -> float:
     """Return the mean tokens of a step with so many drafts.
 
-    What the scenario says holds for its `spec_tokens`; for fewer, every draft is taken to be accepted with
-    one chance. Otherwise it is what is published for the model and its way of drafting.
+    What the scenario says holds for its `spec_tokens`; otherwise it is what is published for the model and
+    its way of drafting, with the closest number of drafts. For another number, every draft is taken to be
+    accepted with one chance.
     """
     if drafts == 0:
         return 1.0
     if scenario.acceptance_length is not None:
         return geometric(chance(scenario.acceptance_length, scenario.spec_tokens), drafts)
-    found = acceptance_length(scenario.model, scenario.draft, drafts)
-    if found:
+    found = closest_length(scenario.model, scenario.draft, drafts)
+    if found and found.drafts == drafts:
         return found.length
-    known = known_lengths(scenario.model, scenario.draft)
-    if known:
-        nearest = min(known, key=lambda count: abs(count - drafts))
-        return geometric(chance(known[nearest].length, nearest), drafts)
+    if found:
+        return geometric(chance(found.length, found.drafts), drafts)
     raise ScenarioError(
         f"spec_tokens is {scenario.spec_tokens}, but no acceptance length is published for {scenario.model} "
         f"and draft={scenario.draft}. Give acceptance_length: the mean tokens of a step, 1 to "

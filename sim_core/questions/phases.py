@@ -313,7 +313,7 @@ def needs(pricing: Pricing, steps: StepShape) -> dict[str, Need]:
     cache_s = load.context_read_s * (counts.seen + steps.chunk) + load.window_read_s * (
         counts.seen_window + steps.chunk
     )
-    cache_s = cache_s + load.state_read_s * sequences
+    cache_s = cache_s + load.state_read_s * (sequences + rows) / 2  # read once, written behind every row
     return {
         "weights": Need(
             np.tensordot(peaks, computed_s, 1), read_s * pricing.byte_per_s, computed_s.sum(axis=0)

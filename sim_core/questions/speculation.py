@@ -110,7 +110,7 @@ def supposed(scenario: Scenario, decodes: int = 0) -> Supposed:
 
 def _at_load(scenario: Scenario, decodes: int) -> Scenario:
     """Return a scenario with the drafts that so many decodes have, if they follow the load and any are."""
-    here = next((count for first, count in scenario.drafts_by_batch[::-1] if first <= decodes), 0)
+    here = scenario.drafts_at(decodes)
     if not here or here == scenario.spec_tokens:
         return scenario
     own = scenario.acceptance_length

@@ -64,7 +64,7 @@ def warnings(
     if scenario.max_running < scenario.max_batch:
         notes.append(f"token_budget limits the running sequences to {scenario.max_running:,}.")
     notes += _whole_prompts(scenario, run)
-    notes += _in_common(scenario, run)
+    notes += [*_without_effect(scenario), *_in_common(scenario, run), *_states(scenario)]
     if scenario.policy == "static" and scenario.replicas > 1:
         notes.append("Static batches: requests are dealt to the replicas in turn.")
     notes += [*_accepted(scenario), *layout_warnings(scenario), *_engine_elsewhere(scenario)]
@@ -146,6 +146,43 @@ def _in_common(scenario: Scenario, run: Run | None) -> list[str]:
             f"fitted into {limit_words(model, model.max_position)}. Lower `turns` or `turn_tokens`."
         )
     return notes
+
+
+def _states(scenario: Scenario) -> list[str]:
+    """Return that less is found of a text whose layers keep a state: engines store it at few places.
+
+    References
+    ----------
+    vLLM, `v1/core/single_type_kv_cache_manager.py`: `MambaManager.find_longest_cache_hit`.
+    """
+    model = model_of(scenario)
+    reuses = scenario.prefix_caching == "on" or scenario.prefix_hit_frac > 0
+    if not reuses or not model.linear_attention_layers:
+        return []
+    return [
+        f"{model.name} has layers that keep a state: engines store it at some places of a text only, and "
+        "find less of it than the cache here does."
+    ]
+
+
+def _without_effect(scenario: Scenario) -> list[str]:
+    """Return which keys of caching and speculation do nothing as the others are, and the way out."""
+    static, cached = scenario.policy == "static", scenario.prefix_caching == "on"
+    idle = {
+        "prefix_caching has no effect: static batches keep no cache. Choose policy=chunked.": (
+            cached and static
+        ),
+        "prefix_hit_frac has no effect while prefix_caching is on: what is found is simulated.": (
+            cached and not static and scenario.prefix_hit_frac > 0
+        ),
+        "host_cache_gb has no effect while prefix_caching is off. Set `prefix_caching` to on.": (
+            not cached and scenario.host_cache_gb > 0
+        ),
+        "spec_by_batch has no effect while spec_tokens is 0: nothing is drafted. Raise `spec_tokens`.": (
+            scenario.spec_by_batch != "" and not scenario.spec_tokens
+        ),
+    }
+    return [note for note, is_idle in idle.items() if is_idle]
 
 
 def _engine_elsewhere(scenario: Scenario) -> list[str]:

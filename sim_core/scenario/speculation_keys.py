@@ -120,12 +120,18 @@ class SpeculationKeys(CacheKeys):
             return ((1, 0),)
         return parse_spec_by_batch(self.spec_by_batch) or ((1, self.spec_tokens),)
 
+    def drafts_at(self, decodes: int) -> int:
+        """Return how many tokens are drafted for each of so many decodes; 0 for none."""
+        return next((drafts for first, drafts in self.drafts_by_batch[::-1] if first <= decodes), 0)
+
     def decodes_within(self, tokens: int, most: int) -> int:
         """Return how many decodes, `most` at most, fit a step of so many tokens: each with its drafts."""
         levels = self.drafts_by_batch
         lasts = [first - 1 for first, _ in levels[1:]] + [most]
         fitting = 0
         for (first, drafts), last in zip(levels, lasts, strict=True):
+            if first > most:
+                break
             held = min(last, most, tokens // (1 + drafts))
             if held < min(last, most):
                 return max(held, first - 1)  # what fits of the first range that does not fit as a whole

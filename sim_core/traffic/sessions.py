@@ -27,10 +27,6 @@ from sim_core.traffic.lengths import class_ids, length_classes, lengths_by_class
 from sim_core.traffic.requests import Requests
 from sim_core.traffic.units import MET, THINKS, TURNS, arrivals_of, unit
 
-NOMINAL_ANSWER_S = (
-    5.0  # only orders the requests of sessions that overlap, before a run says how long they take
-)
-
 
 class TurnDraws(NamedTuple):
     """What is drawn of each request, client after client: all that sessions are made of.

@@ -40,3 +40,9 @@ def test_the_badge_says_what_was_checked() -> None:
     found = trust.trust(scenario.replace(spec_tokens=2, acceptance_length=2.2))
     assert found.badge == trust.EXTRAPOLATED
     assert speculated_words() in " ".join(found.reasons)
+
+
+def test_a_table_of_drafts_alone_is_no_speculation() -> None:
+    """Oracle: the scenario without the table, which does the same: nothing is drafted."""
+    scenario = Scenario(model="deepseek-r1", accelerator="h200", tensor_parallel=8, weight_dtype="native")
+    assert trust.trust(scenario.replace(spec_by_batch="1-4:2,5-:0")) == trust.trust(scenario)

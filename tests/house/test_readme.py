@@ -46,6 +46,13 @@ FOLDS = {
 TOLERANCE = 0.02  # other processors round otherwise, and a scheduler may then decide otherwise
 
 
+def test_the_changelog_tells_each_change_once():
+    """Oracle: its entries' first lines; merges of a section to which many append double some."""
+    lines = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").splitlines()
+    entries = [line for line in lines if line.startswith("- ")]
+    assert [line for line in set(entries) if entries.count(line) > 1] == []
+
+
 def output_of(command: str) -> list[str]:
     """Return the lines that a command prints."""
     printed = io.StringIO()

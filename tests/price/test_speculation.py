@@ -9,7 +9,8 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.price.floor import floor_step_s
 from sim_core.price.memory import memory
 from sim_core.price.one_step import step_parts
-from sim_core.price.price import price_of
+from sim_core.price.parts import Rates
+from sim_core.price.price import NEEDS, price_of
 from sim_core.price.speculation import chance, geometric, speculation_of
 from sim_core.price.step_cost import TOKEN, pace_at
 from sim_core.questions import phases
@@ -63,6 +64,15 @@ def test_a_context_is_read_once_for_all_drafts():
     assert 1.0 < latent <= 4.0
 
 
+def test_what_attention_needs_counts_every_query():
+    """By hand: with three drafts four queries are computed over a context that is read once."""
+    plain, four = (price_of(scenario).needs.rate_s for scenario in (BASE, drafted(BASE)))
+    context = Rates._fields.index("context_tokens")
+    compute, memory = (NEEDS.index(name) for name in ("compute", "memory"))
+    assert four[compute, context] == pytest.approx(4 * plain[compute, context])
+    assert four[memory, context] == plain[memory, context] > 0
+
+
 def test_who_drafts_lies_in_memory():
     """Oracle: by hand; DeepSeek-R1's MTP layer is 11.5 x 10^9 parameters of 8 bits, 1/61 of the KV cache."""
     plain, with_layer = memory(R1), memory(drafted(R1))
@@ -90,6 +100,21 @@ def test_no_step_beats_the_floor(scenario, draft):
         for decodes in (1, 32, 200):
             assert step_s(own, decodes) >= floor_step_s(own, decodes, 1000)
             assert floor_step_s(own, decodes, 1000) >= floor_step_s(scenario, decodes, 1000)
+
+
+def test_the_floor_has_the_drafts_of_its_load():
+    """Oracle: the table; above 4 decodes nothing is drafted, so the floor is that without speculation."""
+    few = drafted(BASE, spec_by_batch="1-4:3,5-:0", accelerator="jotunn8", hbm_gb=200.0)
+    alone = few.replace(spec_tokens=0)
+    assert floor_step_s(few, 4096, 10) == floor_step_s(alone, 4096, 10)
+    assert floor_step_s(few, 4, 10) >= floor_step_s(alone, 4, 10)
+
+
+def test_no_more_decodes_run_than_the_batch_limit():
+    """By hand: 512 // 2 = 256 fit with one draft each, of which the limit lets 100 run; 201 never do."""
+    both = drafted(BASE, spec_by_batch="1-200:1,201-:3", max_batch=100, token_budget=390)
+    assert both.max_running == 100
+    assert drafted(BASE, spec_by_batch="1-200:1,201-:3", max_batch=300, token_budget=390).max_running == 195
 
 
 def test_a_price_explains_its_steps_with_drafts():

@@ -661,6 +661,11 @@ def test_closed_and_offline_are_never_saturated():
             "preemptions",
         ),
         ({"output_tokens": 2000, "arrival_per_s": 3.0, "requests": 500}, "Not steady"),
+        ({"prefix_caching": "on", "policy": "static", "system_tokens": 64}, "prefix_caching has no effect"),
+        ({"prefix_caching": "on", "prefix_hit_frac": 0.5, "turns": 3}, "prefix_hit_frac has no effect"),
+        ({"host_cache_gb": 100.0}, "host_cache_gb has no effect"),
+        ({"spec_by_batch": "1-4:2,5-:0"}, "spec_by_batch has no effect"),
+        ({"model": "qwen3.5-27b", "tensor_parallel": 2, "prefix_hit_frac": 0.5}, "layers that keep a state"),
     ],
     ids=lambda value: value.split()[0] if isinstance(value, str) else "",
 )

@@ -73,7 +73,7 @@ STATE = np.dtype(
         ("rows", np.int64),
         ("prompts", np.int64),
         ("returned", np.int64),  # decodes that come back from host memory
-        ("step_context", np.float64),  # as many tokens as cost the same without drafts
+        ("step_context", np.float64),  # as many tokens as cost the same by the first of the paces
         ("step_window", np.float64),
         ("swapped", np.int64),
         ("shortage", np.int64),  # 1 once something was preempted in this step
@@ -165,10 +165,7 @@ TURN = np.dtype(
         ("before", np.int32),  # the session's request before, or NOBODY
         ("next", np.int32),  # the one after, if it is sent when this one has ended
         ("known", np.int32),  # leading tokens of the prompt that are text of the one before
-        (
-            "follows_s",
-            np.float64,
-        ),  # from the end of the one before until this one is sent; NaN by its own time
+        ("follows_s", np.float64),  # after the end of the one before; NaN if sent by its own time
     ],
     align=True,
 )

@@ -15,9 +15,7 @@ from sim_core.traffic.requests import BlockChains, Requests, turns_before
 MOONCAKE_TOKENS = 512
 BAILIAN_TOKENS = 16
 USUAL_TOKENS = (16, 32, 64, 128, 256, 512, 1024, 2048)
-FITS_FRAC = (
-    0.9  # of the rows: how many must have the ids that their prompts need, to know the size of a piece
-)
+FITS_FRAC = 0.9  # of the rows: those that must have the ids which their prompts need
 
 
 class Sharing(NamedTuple):

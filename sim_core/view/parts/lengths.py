@@ -69,9 +69,6 @@ def lengths(scenario: Scenario) -> None:
             ladder(key, map(int, decades(E10, 20, 100_000)), lambda value: quantity(value, "tokens"))
 
 
-SESSION_KEYS = ("turns", "turn_tokens", "think_s", "system_tokens")
-
-
 def sessions(scenario: Scenario) -> None:
     """Draw what requests carry on from one another; quiet where each stands alone."""
     used = has_sessions(scenario) or scenario.system_tokens > 0
