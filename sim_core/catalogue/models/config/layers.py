@@ -96,17 +96,17 @@ def _numbered(entries: Entries, layers: int) -> list[str] | None:
     config = entries.part("linear_attn_config")
     if config is None:
         return None
-    states = _numbers(config, "kda_layers") or []
+    states = _numbers(config, "kda_layers") or ()
     return [STATE if number in states else FULL for number in range(1, layers + 1)]
 
 
-def _numbers(entries: Entries, key: str) -> list[int] | None:
+def _numbers(entries: Entries, key: str) -> frozenset[int] | None:
     found = entries.get(key)
     if found is None:
         return None
     if not isinstance(found, list) or not all(isinstance(number, int) for number in found):
         raise ScenarioError(f"{entries.name(key)} is {shown(found)}; it must be a list of layers by number.")
-    return found
+    return frozenset(found)
 
 
 def _flagged(entries: Entries, layers: int) -> list[str] | None:
