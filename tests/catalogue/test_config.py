@@ -314,6 +314,7 @@ def test_files_that_are_no_configuration_are_refused(text: str, says: str) -> No
         ({"block_configs": [1] * 8}, "block_configs has an entry without attention"),
         ({"hybrid_override_pattern": "M" * 2000}, "hybrid_override_pattern lists 2,000 layers"),
         ({"linear_attn_config": {"kda_layers": "all"}}, "kda_layers is 'all'"),
+        ({"hybrid_override_pattern": "*-*-", "num_hidden_layers": 4, "block_configs": ["a"] * 4}, "without"),
     ],
 )  # fmt: skip
 def test_entries_that_cannot_be_used_are_named(changes: dict[str, Any], says: str) -> None:

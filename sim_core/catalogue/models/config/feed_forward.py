@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sim_core.catalogue.models.config.entries import MODEL, Entries
+from sim_core.catalogue.models.config.entries import MODEL, Entries, block_part
 from sim_core.catalogue.models.config.layers import EXPERTS, FEED_FORWARD
 from sim_core.fields.errors import ScenarioError, shown
 
@@ -162,7 +162,7 @@ def _searched(entries: Entries, hidden: int) -> dict[str, Any]:
     """Return the blocks of a searched architecture: as many of them, of their mean width."""
     widths = []
     for block in entries.each("block_configs") or []:
-        own = Entries(block.get("ffn") or {}, entries.file, "block_configs.ffn.")
+        own = Entries(block_part(entries, block, "ffn"), entries.file, "block_configs.ffn.")
         if own.switch("no_op"):
             continue
         given = own.given(MODEL["ffn_dim"], "intermediate_size")

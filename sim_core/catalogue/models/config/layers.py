@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sim_core.catalogue.models.config.entries import ATTENTION, MODEL, Entries
+from sim_core.catalogue.models.config.entries import ATTENTION, MODEL, Entries, block_part
 from sim_core.fields.errors import ScenarioError, shown
 
 FULL, WINDOW, STATE, MAMBA, NONE = "full", "window", "state", "mamba", "none"
@@ -176,14 +176,7 @@ def _nas(entries: Entries, layers: int) -> list[str] | None:
     blocks = entries.each("block_configs", layers)
     if blocks is None:
         return None
-    return [NONE if _block(entries, block, "attention").get("no_op") else FULL for block in blocks]
-
-
-def _block(entries: Entries, block: object, part: str) -> dict[str, Any]:
-    found = block.get(part) if isinstance(block, dict) else None
-    if not isinstance(found, dict):
-        raise ScenarioError(f"{entries.name('block_configs')} has an entry without {part}; give it.")
-    return found
+    return [NONE if block_part(entries, block, "attention").get("no_op") else FULL for block in blocks]
 
 
 _READERS: tuple[Callable[[Entries, int], list[str] | None], ...] = (
