@@ -191,3 +191,21 @@ def test_many_answers_to_one_chat_are_read_in_time() -> None:
     start_s = time.thread_time()
     branches(np.zeros(20_000, np.int32), parent, np.full(20_000, 200), np.full(20_000, 5))
     assert time.thread_time() - start_s < 2
+
+
+@pytest.mark.parametrize("delay", ["1e308", "NaN", "Infinity", "9" * 400, '"soon"', "[1]", "true"])
+def test_delays_that_are_none_are_named(delay: str) -> None:
+    """By hand: the message names line and key, whether the file has times or none."""
+    first = '"session_id": "a", "input_length": 9, "output_length": 9'
+    for times in ("", '"timestamp": 5, '):
+        text = f'{{{times}{first}}}\n{{{first}, "delay": {delay}}}'
+        with pytest.raises(ScenarioError, match=r"^mine\.jsonl, line 2: delay is"):
+            read_trace(text.encode(), "mine.jsonl")
+
+
+def test_a_time_too_long_to_add_to_is_named() -> None:
+    """By hand: the line with that time, not the next turn, which is sent some time after it."""
+    turn = '"session_id": "a", "input_length": 9, "output_length": 9'
+    text = f'{{"timestamp": {"9" * 400}, {turn}}}\n{{{turn}, "delay": 1.5}}'
+    with pytest.raises(ScenarioError, match=r"^mine\.jsonl, line 1: timestamp is"):
+        read_trace(text.encode(), "mine.jsonl")
