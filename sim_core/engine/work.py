@@ -27,6 +27,7 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.draws import mean_lengths
 from sim_core.traffic.requests import Requests
+from sim_core.traffic.texts import is_interleaved, numbers_a_request
 
 # Measured on one core (`python -m benchmarks.visitors`), rounded up:
 TURN_S = 5e-8  # of the engine's loops: a step, or a run of equal ones
@@ -34,6 +35,8 @@ REQUEST_S = 5e-7  # to draw a request and to measure what became of it
 REQUEST_TURNS = 4.0
 OUTPUT_TURNS = 1 / 200  # for each token of an answer: long runs of steps are counted bin by bin
 REQUEST_BYTES = 200
+PIECE_BYTES = 32  # of each piece of a text that is numbered, the numbering itself included
+BLOCK_BYTES = 8  # of each block of it, in each of many engines
 RING_BYTES = 32  # of each decoding engine, for each token of a mean answer: some are longer
 ENGINE_BYTES = 2_000
 TABLES_BYTES = 200_000  # what engines count into, together where they run side by side
@@ -298,6 +301,21 @@ def bytes_of_workers(scenario: Scenario) -> float:
     return shared_bytes + _workers(scenario) * ENGINE_BYTES + scenario.engines * RING_BYTES * output
 
 
+def bytes_per_request(scenario: Scenario, trace: Requests | None = None) -> float:
+    """Return the working memory of a request, about: more where a cache compares texts block by block."""
+    if scenario.prefix_caching == "off" or scenario.policy in ("static", "disaggregated"):
+        return REQUEST_BYTES
+    block = scenario.kv_block_tokens
+    if trace is not None and (trace.blocks is not None or is_interleaved(trace)):
+        pieces, slots = numbers_a_request(trace, requests_of(scenario, trace), block)
+    elif scenario.system_tokens and scenario.long_prefill_token_threshold:
+        pieces, slots = sum(mean_lengths(scenario, trace)) / block, 2
+    else:
+        return REQUEST_BYTES
+    copies = scenario.replicas if side_by_side(scenario) else 1
+    return REQUEST_BYTES + pieces * (PIECE_BYTES + BLOCK_BYTES * slots * copies)
+
+
 def seconds_to_begin(scenario: Scenario) -> float:
     """Return the time of a core that a run takes whatever its requests are, about [s]."""
     dealt = 0 if side_by_side(scenario) else scenario.replicas
@@ -328,14 +346,16 @@ def affordable(scenario: Scenario, trace: Requests | None = None, log: bool = Fa
             "Shorten the requests or take fewer of them, or use the command, which has no such limit."
         )
     room = given.most_bytes - bytes_of_workers(scenario)
-    if room < REQUEST_BYTES:
+    request_bytes = bytes_per_request(scenario, trace)
+    if room < request_bytes:
+        least_mb = (bytes_of_workers(scenario) + request_bytes) / 1e6
         raise TooMuch(
-            f"the engines need about {bytes_of_workers(scenario) / 1e6:,.0f} MB of this server's memory; a "
-            f"page may use {given.most_bytes / 1e6:,.0f} MB. Take fewer workers, a smaller token_budget or "
-            "shorter answers, or use the command, which has no such limit."
+            f"the engines need about {least_mb:,.0f} MB of this server's memory; a page may use "
+            f"{given.most_bytes / 1e6:,.0f} MB. Take fewer workers, a smaller token_budget or shorter "
+            "requests, or use the command, which has no such limit."
         )
     asked = requests_of(scenario, trace)
-    most = min(affordable_requests(scenario, trace, log), room / REQUEST_BYTES)
+    most = min(affordable_requests(scenario, trace, log), room / request_bytes)
     return scenario if most >= asked else _cut(given, scenario, asked, round_down(most))
 
 

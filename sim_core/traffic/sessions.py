@@ -156,16 +156,23 @@ def texts(drawn: TurnDraws, limit_tokens: int) -> SessionTexts:
 
     The next turn then begins a session of its own, as an agent does that has run out of context.
     """
-    fresh = drawn.fresh
-    while True:
-        found = _texts(drawn._replace(fresh=fresh))
-        too_long = ~fresh & (found.prompt_tokens + drawn.output_tokens > limit_tokens)
-        places = np.flatnonzero(too_long)
-        if not len(places):
-            return found
-        _, first = np.unique(found.session[places], return_index=True)
-        fresh = fresh.copy()
-        fresh[places[first]] = True
+    return _texts(drawn._replace(fresh=_begins_anew(drawn, limit_tokens)))
+
+
+def _begins_anew(drawn: TurnDraws, limit_tokens: int) -> np.ndarray:
+    """Return which requests begin a session, those among them that would make one longer than a limit."""
+    fresh = drawn.fresh.copy()
+    said = np.cumsum(drawn.added_tokens + drawn.output_tokens)
+    room = limit_tokens - drawn.first_tokens - drawn.output_tokens  # for what follows a first turn
+    too_long = np.maximum(np.searchsorted(said, said + room, side="right"), np.arange(len(said)) + 1)
+    begins = np.flatnonzero(fresh)
+    ends = np.append(begins[1:], len(said))
+    while len(begins):
+        begins = too_long[begins]
+        within = begins < ends
+        begins, ends = begins[within], ends[within]
+        fresh[begins] = True
+    return fresh
 
 
 def _texts(drawn: TurnDraws) -> SessionTexts:

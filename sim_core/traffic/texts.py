@@ -100,3 +100,10 @@ def _texts_of_sessions(sent: Requests, block_tokens: int) -> Texts:
         known = known[: whole[i]]
         numbers[offsets[i] : offsets[i] + known.size] = known
     return Texts(offsets, numbers, whole)
+
+
+def numbers_a_request(sent: Requests, rows: int, block_tokens: int) -> tuple[float, float]:
+    """Return how many pieces of text the first requests have on average, and how many blocks a piece may."""
+    if sent.blocks is not None:
+        return int(sent.blocks.offsets[rows]) / rows, sent.blocks.tokens // block_tokens + 1
+    return float(np.mean(sent.prompt_tokens[:rows] + sent.output_tokens[:rows])) / block_tokens, 2

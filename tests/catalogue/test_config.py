@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -313,6 +314,7 @@ def test_files_that_are_no_configuration_are_refused(text: str, says: str) -> No
         ({"block_configs": [1] * 8}, "block_configs has an entry without attention"),
         ({"hybrid_override_pattern": "M" * 2000}, "hybrid_override_pattern lists 2,000 layers"),
         ({"linear_attn_config": {"kda_layers": "all"}}, "kda_layers is 'all'"),
+        ({"hybrid_override_pattern": "*-*-", "num_hidden_layers": 4, "block_configs": ["a"] * 4}, "without"),
     ],
 )  # fmt: skip
 def test_entries_that_cannot_be_used_are_named(changes: dict[str, Any], says: str) -> None:
@@ -320,6 +322,22 @@ def test_entries_that_cannot_be_used_are_named(changes: dict[str, Any], says: st
     with pytest.raises(ScenarioError, match=says) as error:
         read_config({**TINY, **changes}, "mine.json")
     assert str(error.value).startswith("mine.json") and len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"linear_attn_config": {"kda_layers": [5000] * 500_000, "num_heads": 8, "head_dim": 64}},
+        {"mamba_d_state": 16, "attn_layer_indices": [0] + [5000] * 500_000},
+        {**EXPERTS, "mlp_only_layers": [5000] * 500_000},
+        {**EXPERTS, "moe_layers": [5000] * 500_000},
+    ],
+)
+def test_long_lists_of_layers_are_read_in_time(changes: dict[str, Any]) -> None:
+    """Oracle: the clock. Looking each of 1,000 layers up in a list of half a million takes ten seconds."""
+    start_s = time.thread_time()
+    read_config({**TINY, "num_hidden_layers": 1000, **changes})
+    assert time.thread_time() - start_s < 2
 
 
 _values = st.recursive(
@@ -366,6 +384,7 @@ GOOD = "layers:2,hidden:512,ffn_dim:1024,vocab:1000/full,layers:2,heads:8,kv_hea
         ("name:<b>x," + GOOD, "letters, digits"),
         ("name:" + "x" * 61 + "," + GOOD, "at most 60 letters"),
         (GOOD.replace("full,layers:2", "full,layers:3"), "2 layers but 3 with attention"),
+        (GOOD.replace("full,", "csa,q_lora:8,window_tokens:8,chosen_tokens:8,"), "no compress_tokens"),
         ("x" * 2501, "the limit is 2,500"),
     ],
 )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+import tracemalloc
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from sim_core.price.priced import priced
 from sim_core.results.metrics import point_of
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.draws import requests_sent
+from sim_core.traffic.requests import BlockChains, requests_of
 
 AMPLE = {"seconds": 1e6, "most_bytes": 10**12}
 KINDS: dict[str, dict[str, Any]] = {
@@ -129,6 +132,45 @@ def test_a_run_that_was_estimated_too_low_is_cut_by_the_kernel() -> None:
     with allowed(Allowance(seconds=0.002, most_bytes=10**8)) as given, shared(1):
         found = run(full)
     assert found.finished_s.size == min(given.cuts.values()) < 2000
+
+
+CACHED = {"prefix_caching": "on", "kv_block_tokens": 1, "prompt_cv": 0.0, "requests": 400}
+HASHED = BlockChains(np.arange(401) * 20, np.arange(8000), 1000)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"system_tokens": 20_000, "prompt_tokens": 10, "long_prefill_token_threshold": 1000}, {}),
+        ({"arrivals": "trace"}, {"blocks": HASHED}),
+        ({"arrivals": "trace", "replicas": 8}, {"blocks": HASHED}),
+        (
+            {"arrivals": "trace"},
+            {
+                "session": np.arange(400, dtype=np.int32) // 2,
+                "known_tokens": np.zeros(400, np.int32),
+                "follows_s": np.full(400, np.nan),
+            },
+        ),
+    ],
+    ids=("system prompt", "hashes", "hashes of replicas", "interleaved sessions"),
+)
+def test_texts_compared_block_by_block_keep_within_the_memory(
+    changes: dict[str, Any], told: dict[str, Any]
+) -> None:
+    """Oracle: what Python was handed out at most, beside the budget; texts of all requests take more."""
+    trace = None
+    if told:
+        sent = requests_of(np.arange(400.0), np.full(400, 20_000), np.full(400, 10))
+        trace = replace(sent, **told)
+    tracemalloc.start()
+    try:
+        with allowed(Allowance(seconds=1e3, most_bytes=40 * 10**6)) as given:
+            found = run(Scenario(**(CACHED | changes)), trace=trace)
+        assert tracemalloc.get_traced_memory()[1] < 60e6
+    finally:
+        tracemalloc.stop()
+    assert 10 <= len(found.finished_s) < 400 and given.cuts
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from sim_core.engine.run import run
 from sim_core.results.metrics import summarize
 from sim_core.scenario.scenario import Scenario, model_of
 from sim_core.traffic.draws import mean_lengths, requests_sent
+from sim_core.traffic.sessions import TurnDraws, in_sessions, texts
 
 USERS = Scenario(
     turns=20,
@@ -105,6 +108,32 @@ def test_a_session_that_outgrows_the_context_begins_anew() -> None:
     assert sent.session.max() + 1 > endless.concurrency
     longest = [sent.prompt_tokens[sent.session == number].max() for number in range(endless.concurrency)]
     assert min(longest) > 100_000
+
+
+def test_turns_too_long_begin_anew_as_counted_one_by_one() -> None:
+    """Oracle: the text so far, added up turn by turn in a loop."""
+    rng = np.random.default_rng(0)
+    first, added, output = rng.integers(1, 50, (3, 400))
+    fresh = rng.random(400) < 0.05
+    fresh[0] = True
+    found = texts(TurnDraws(first, added, output, fresh), 120)
+    session, text = -1, 0
+    for i in range(400):
+        anew = fresh[i] or text + added[i] + output[i] > 120
+        session, known = session + anew, 0 if anew else text
+        text = known + (first[i] if anew else added[i]) + output[i]
+        assert (found.session[i], found.known_tokens[i]) == (session, known)
+        assert found.prompt_tokens[i] == text - output[i]
+
+
+def test_sessions_that_outgrow_the_context_again_and_again_are_drawn_in_time() -> None:
+    """Oracle: the clock. Parting one more of them in each pass over all requests takes ten seconds."""
+    scenario = Scenario(
+        turns=10_000, prompt_tokens=40_000, turn_tokens=40_000, prompt_cv=0.0, requests=50_000, think_s=1.0
+    )
+    start_s = time.thread_time()
+    in_sessions(scenario)
+    assert time.thread_time() - start_s < 2
 
 
 def test_a_system_prompt_lengthens_every_prompt() -> None:

@@ -13,6 +13,7 @@ from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.draws import requests_sent
 from sim_core.traffic.requests import Requests
 from sim_core.traffic.trace_files.read import read_trace
+from sim_core.traffic.trace_files.sharing import branches
 from sim_core.traffic.trace_files.windows import Window
 
 
@@ -171,3 +172,40 @@ def test_conversations_that_aiperf_is_given_are_sessions() -> None:
     assert not sent.timed
     with pytest.raises(ScenarioError, match="line 1: a turn has no output_length"):
         read({"session_id": "s", "turns": [{"text": "hello"}]})
+
+
+def test_answers_to_one_chat_have_it_in_common_alone() -> None:
+    """Oracle: what two rows have in common is the least of all rows between, looked up one by one."""
+    rng = np.random.default_rng(0)
+    parent = np.array([-1] + [rng.integers(0, row) for row in range(1, 60)])
+    prompts, outputs = rng.integers(1, 99, (2, 60))
+    known = branches(np.zeros(60, np.int32), parent, prompts, outputs)
+    for row in range(1, 60):
+        said = prompts[parent[row]] + outputs[parent[row]]
+        assert known[row] == min(said, prompts[row] - 1, *known[parent[row] + 1 : row])
+
+
+def test_many_answers_to_one_chat_are_read_in_time() -> None:
+    """Oracle: the clock. Looking through all answers for each of 20,000 takes half a minute."""
+    parent = np.r_[-1, np.zeros(19_999, np.int64)]
+    start_s = time.thread_time()
+    branches(np.zeros(20_000, np.int32), parent, np.full(20_000, 200), np.full(20_000, 5))
+    assert time.thread_time() - start_s < 2
+
+
+@pytest.mark.parametrize("delay", ["1e308", "NaN", "Infinity", "9" * 400, '"soon"', "[1]", "true"])
+def test_delays_that_are_none_are_named(delay: str) -> None:
+    """By hand: the message names line and key, whether the file has times or none."""
+    first = '"session_id": "a", "input_length": 9, "output_length": 9'
+    for times in ("", '"timestamp": 5, '):
+        text = f'{{{times}{first}}}\n{{{first}, "delay": {delay}}}'
+        with pytest.raises(ScenarioError, match=r"^mine\.jsonl, line 2: delay is"):
+            read_trace(text.encode(), "mine.jsonl")
+
+
+def test_a_time_too_long_to_add_to_is_named() -> None:
+    """By hand: the line with that time, not the next turn, which is sent some time after it."""
+    turn = '"session_id": "a", "input_length": 9, "output_length": 9'
+    text = f'{{"timestamp": {"9" * 400}, {turn}}}\n{{{turn}, "delay": 1.5}}'
+    with pytest.raises(ScenarioError, match=r"^mine\.jsonl, line 1: timestamp is"):
+        read_trace(text.encode(), "mine.jsonl")

@@ -37,7 +37,8 @@ _NEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         **dict.fromkeys(GROUPED, ("heads", "kv_heads", "head_dim")),
         **dict.fromkeys(LATENT, ("heads", "kv_lora", "qk_nope", "qk_rope", "v_dim")),
-        **dict.fromkeys(COMPRESSED, ("heads", "head_dim", "q_lora", "window_tokens")),
+        "csa": ("heads", "head_dim", "q_lora", "window_tokens", "compress_tokens"),
+        "hca": ("heads", "head_dim", "q_lora", "window_tokens"),
         **dict.fromkeys(("gdn", "mamba2"), ("key_heads", "heads", "head_dim", "state_dim")),
         "kda": ("heads", "head_dim"),
     }

@@ -44,6 +44,8 @@ from sim_core.traffic.trace_files.sharing import (
 )
 
 MOST_KEYS = 50
+MOST_DELAY_MS = 1e12
+NEVER_MS = 1e300
 MAX_JSON_LINE = 1_000_000  # characters of one request; its lists take far more memory than their text
 SESSION, DELAY, HASHES, CHAT, PARENT = "session_id", "delay", "hash_ids", "chat_id", "parent_chat_id"
 AT_ITS_TIME = "each turn is sent at its time, ended the one before or not"
@@ -106,7 +108,7 @@ def _take(rows: _Rows, row: dict[str, Any], name: str, line: int) -> None:
     session = row.get(SESSION)
     session = session if isinstance(session, (str, int)) else None
     rows.timed |= "timestamp" in row
-    rows.delays.append(_give_timestamp(row, session, rows.sent))
+    rows.delays.append(_give_timestamp(row, session, rows.sent, _delay(row, name, line)))
     if session is not None and "timestamp" not in row:
         rows.untimed_line = rows.untimed_line or line
         row["timestamp"] = rows.sent[str(session)] = 0.0
@@ -120,15 +122,28 @@ def _take(rows: _Rows, row: dict[str, Any], name: str, line: int) -> None:
         rows.keys |= dict.fromkeys(key for key in row if key.isprintable())
 
 
-def _give_timestamp(row: dict[str, Any], session: object, sent: dict[str, float]) -> float:
+def _delay(row: dict[str, Any], name: str, line: int) -> float:
+    """Return how long after the turn before a line is sent, 0 where it does not say. [ms]"""
+    if row.get(DELAY) is None:
+        return 0.0
+    delay = _json_number(row, DELAY, name, line)
+    if not delay < MOST_DELAY_MS:
+        raise ScenarioError(
+            f"{name}, line {line}: {DELAY} is {delay:g}; it must be a number of ms below {MOST_DELAY_MS:g}. "
+            "Correct or remove that line."
+        )
+    return max(delay, 0.0)
+
+
+def _give_timestamp(row: dict[str, Any], session: object, sent: dict[str, float], delay_ms: float) -> float:
     """Give a later turn without a time that of the turn before and its delay, which is returned, else NaN."""
-    stamp, delay = row.get("timestamp"), row.get(DELAY) or 0
+    stamp = row.get("timestamp")
     wait = np.nan
-    if session is not None and stamp is None and str(session) in sent and isinstance(delay, (int, float)):
-        wait = float(max(delay, 0))
+    if session is not None and stamp is None and str(session) in sent:
+        wait = delay_ms
         row["timestamp"] = stamp = sent[str(session)] + wait
     if session is not None and isinstance(stamp, (int, float)):
-        sent[str(session)] = stamp
+        sent[str(session)] = min(stamp, NEVER_MS)  # a longer one is named once all lines are read
     return wait
 
 

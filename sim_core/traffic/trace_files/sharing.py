@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
@@ -167,8 +168,15 @@ def branches(
     """
     before = turns_before(session)
     known = np.zeros(len(session), np.int64)
-    for row in np.flatnonzero(parent >= 0):
+    low: dict[int, tuple[list[int], list[int]]] = {}  # rows with less in common than any later one, how much
+    for row in np.flatnonzero(parent >= 0).tolist():
         said = prompt_tokens[parent[row]] + output_tokens[parent[row]]
-        others = known[parent[row] + 1 : row][session[parent[row] + 1 : row] == session[row]]
-        known[row] = min(said, prompt_tokens[row] - 1, *others)
+        rows, least = low.setdefault(int(session[row]), ([], []))
+        place = bisect_right(rows, parent[row])
+        known[row] = min(said, prompt_tokens[row] - 1, *least[place : place + 1])
+        while least and least[-1] >= known[row]:
+            rows.pop()
+            least.pop()
+        rows.append(row)
+        least.append(int(known[row]))
     return np.where(before >= 0, known, 0).astype(np.int32)

@@ -114,3 +114,11 @@ class Entries:
         if not isinstance(value, dict):
             raise ScenarioError(f"{self.name(key)} is {shown(value)}; it must be a table.")
         return Entries(value, self.file, f"{self.prefix}{key}.")
+
+
+def block_part(entries: Entries, block: object, part: str) -> dict[str, Any]:
+    """Return a part of one of the blocks of a searched architecture, as `block_configs` lists them."""
+    found = block.get(part) if isinstance(block, dict) else None
+    if not isinstance(found, dict):
+        raise ScenarioError(f"{entries.name('block_configs')} has an entry without {part}; give it.")
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sim_core.catalogue.models.config.entries import MODEL, Entries
+from sim_core.catalogue.models.config.entries import MODEL, Entries, block_part
 from sim_core.catalogue.models.config.layers import EXPERTS, FEED_FORWARD
 from sim_core.fields.errors import ScenarioError, shown
 
@@ -133,13 +133,14 @@ def _moe_layers(entries: Entries, layers: int) -> list[bool]:
         raise ScenarioError(
             f"{entries.name('mlp_only_layers')} is {shown(plain)}; it must be a list of layers."
         )
+    dense = {layer for layer in plain if isinstance(layer, int)}  # hostile files list a million
     return [
-        first <= layer <= last and layer % every == offset % every and layer not in plain
+        first <= layer <= last and layer % every == offset % every and layer not in dense
         for layer in range(layers)
     ]
 
 
-def _numbered(entries: Entries) -> list[int] | None:
+def _numbered(entries: Entries) -> frozenset[int] | None:
     """Return the layers with experts where they are listed by number, as a list or in a text."""
     key = "moe_layers_enum" if entries.has("moe_layers_enum") else "moe_layers"
     value = entries.get(key)
@@ -154,14 +155,14 @@ def _numbered(entries: Entries) -> list[int] | None:
         return None
     if not isinstance(value, list) or not all(isinstance(number, int) for number in value):
         raise ScenarioError(f"{entries.name(key)} is {shown(value)}; it must be a list of layers by number.")
-    return value
+    return frozenset(value)
 
 
 def _searched(entries: Entries, hidden: int) -> dict[str, Any]:
     """Return the blocks of a searched architecture: as many of them, of their mean width."""
     widths = []
     for block in entries.each("block_configs") or []:
-        own = Entries(block.get("ffn") or {}, entries.file, "block_configs.ffn.")
+        own = Entries(block_part(entries, block, "ffn"), entries.file, "block_configs.ffn.")
         if own.switch("no_op"):
             continue
         given = own.given(MODEL["ffn_dim"], "intermediate_size")

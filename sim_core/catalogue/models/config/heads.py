@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from sim_core.catalogue.models.attention import Attention
-from sim_core.catalogue.models.config.entries import ATTENTION, Entries
+from sim_core.catalogue.models.config.entries import ATTENTION, Entries, block_part
 from sim_core.catalogue.models.config.layers import FULL, MAMBA, STATE, WINDOW, window_of
 from sim_core.fields.errors import ScenarioError
 
@@ -202,7 +202,7 @@ def _searched(entries: Entries, hidden: int) -> list[Attention]:
     heads = entries.whole(ATTENTION["heads"], *_HEADS)
     found: dict[int, int] = {}
     for block in entries.each("block_configs") or []:
-        own = Entries(block.get("attention") or {}, entries.file, "block_configs.attention.")
+        own = Entries(block_part(entries, block, "attention"), entries.file, "block_configs.attention.")
         if own.switch("no_op"):
             continue
         shared = own.whole(ATTENTION["heads"], "n_heads_in_group", default=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sim_core.catalogue.models.config.entries import ATTENTION, MODEL, Entries
+from sim_core.catalogue.models.config.entries import ATTENTION, MODEL, Entries, block_part
 from sim_core.fields.errors import ScenarioError, shown
 
 FULL, WINDOW, STATE, MAMBA, NONE = "full", "window", "state", "mamba", "none"
@@ -96,17 +96,17 @@ def _numbered(entries: Entries, layers: int) -> list[str] | None:
     config = entries.part("linear_attn_config")
     if config is None:
         return None
-    states = _numbers(config, "kda_layers") or []
+    states = _numbers(config, "kda_layers") or ()
     return [STATE if number in states else FULL for number in range(1, layers + 1)]
 
 
-def _numbers(entries: Entries, key: str) -> list[int] | None:
+def _numbers(entries: Entries, key: str) -> frozenset[int] | None:
     found = entries.get(key)
     if found is None:
         return None
     if not isinstance(found, list) or not all(isinstance(number, int) for number in found):
         raise ScenarioError(f"{entries.name(key)} is {shown(found)}; it must be a list of layers by number.")
-    return found
+    return frozenset(found)
 
 
 def _flagged(entries: Entries, layers: int) -> list[str] | None:
@@ -176,14 +176,7 @@ def _nas(entries: Entries, layers: int) -> list[str] | None:
     blocks = entries.each("block_configs", layers)
     if blocks is None:
         return None
-    return [NONE if _block(entries, block, "attention").get("no_op") else FULL for block in blocks]
-
-
-def _block(entries: Entries, block: object, part: str) -> dict[str, Any]:
-    found = block.get(part) if isinstance(block, dict) else None
-    if not isinstance(found, dict):
-        raise ScenarioError(f"{entries.name('block_configs')} has an entry without {part}; give it.")
-    return found
+    return [NONE if block_part(entries, block, "attention").get("no_op") else FULL for block in blocks]
 
 
 _READERS: tuple[Callable[[Entries, int], list[str] | None], ...] = (
