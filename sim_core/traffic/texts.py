@@ -37,8 +37,12 @@ def is_interleaved(sent: Requests) -> bool:
     if sent.session is None or sent.follows_s is None:
         return False
     names = session_numbers(sent)
-    first = int(np.count_nonzero(np.bincount(names + 1)[1:])) + int(np.count_nonzero(names < 0))
-    return int(np.isnan(sent.follows_s).sum()) > first
+    at_their_time = np.isnan(sent.follows_s)
+    first = np.full(int(names.max(initial=-1)) + 1, -1)
+    turns = np.flatnonzero(names >= 0)[::-1]
+    first[names[turns]] = turns  # of equal ones the last is kept: the session's first turn
+    beginnings = at_their_time[first[first >= 0]].sum() + at_their_time[names < 0].sum()
+    return bool(at_their_time.sum() > beginnings)
 
 
 def session_numbers(sent: Requests) -> np.ndarray:

@@ -16,7 +16,7 @@ from sim_core.engine.kernels.clock import (
 from sim_core.engine.kernels.gaps import count_own_gap, largest_gap_since
 from sim_core.engine.kernels.log import log_event
 from sim_core.engine.kernels.memory.blocks import blocks_held, release_blocks
-from sim_core.engine.kernels.memory.prefix import keep_full_blocks
+from sim_core.engine.kernels.memory.prefix import leave_text
 from sim_core.engine.kernels.queue import (
     append_to_queue,
     join_running,
@@ -62,7 +62,7 @@ def give_back(s, arrays, rules, i, tokens):
     """Give the blocks of a request that holds so many tokens back, but for those that others still use."""
     held = blocks_held(tokens, rules)
     if rules.caching != NO_CACHE:
-        held -= keep_full_blocks(s, arrays, rules, i, tokens)
+        held -= leave_text(s, arrays, rules, i, tokens)
     s.free_blocks += held
     release_blocks(s, rules, arrays.requests[i])
 
@@ -87,7 +87,7 @@ def finish(s, arrays, rules, i, held):
 
 
 @inner
-def in_turn(requests, i):
+def link_in_order(requests, i):
     """Link those that are due at one tick in the order in which they joined; return the first of them.
 
     They lie there the other way round, and whoever leaves first, loses its blocks first.
@@ -111,7 +111,7 @@ def finish_due(s, arrays, cost, rules):
         arrays.due_first[position] = NOBODY
         clear_bit(arrays.due_bits, position)
         if rules.caching != NO_CACHE:
-            i = in_turn(arrays.requests, i)
+            i = link_in_order(arrays.requests, i)
         while i != NOBODY:
             r = arrays.requests[i]
             if rules.track_itl_max:

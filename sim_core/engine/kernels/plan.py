@@ -11,7 +11,7 @@ from sim_core.engine.kernels.batch import preempt
 from sim_core.engine.kernels.clock import started_tokens, ticks_of, tokens_held, tokens_of_decodes
 from sim_core.engine.kernels.log import log_event
 from sim_core.engine.kernels.memory.blocks import blocks_at_once, blocks_held, has_room, reserve_blocks
-from sim_core.engine.kernels.memory.prefix import look_up, share_computed, take_found, tokens_found
+from sim_core.engine.kernels.memory.prefix import look_up, share_text, take_found, tokens_found
 from sim_core.engine.kernels.queue import admit, is_returning_decode, target_of, waiting_head
 from sim_core.engine.kernels.records import CHUNK, CHUNKED, NO_CACHE, NOBODY, ONE, RETURNED, ZERO
 from sim_core.engine.kernels.step_time import pairs_between, window_pairs_between
@@ -132,7 +132,7 @@ def plan_admission(s, arrays, cost, rules, chunk):
         return
     plan_chunk(s, arrays, cost, i, r, chunk)
     if rules.caching != NO_CACHE:
-        share_computed(s, arrays, rules, i)
+        share_text(s, arrays, rules, i)
 
 
 @inner
@@ -150,7 +150,7 @@ def continue_prompt(s, arrays, cost, rules):
     s.joining = i
     plan_chunk(s, arrays, cost, i, r, chunk)
     if rules.caching != NO_CACHE:
-        share_computed(s, arrays, rules, i)
+        share_text(s, arrays, rules, i)
 
 
 @inlined

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from sim_core.engine.compiling import inlined, inner
-from sim_core.engine.kernels.memory.pieces import leave_piece, settle, take_from_piece
+from sim_core.engine.kernels.memory.pieces import enter_losses, leave_piece, take_from_piece
 from sim_core.engine.kernels.records import NOBODY, ZERO
 
 BLOCK = np.dtype(
@@ -100,7 +100,7 @@ def share_blocks(s, arrays, rules, i, end):
     full = min(end // rules.block_tokens, np.int64(chain.blocks))
     if chain.held >= full:
         return
-    settle(s, arrays, rules, s.free_blocks)
+    enter_losses(s, arrays, rules, s.free_blocks)
     for k in range(np.int64(chain.held), full):
         block = arrays.blocks[block_at(arrays, rules, i, k)]
         if block.users > 0:

@@ -125,7 +125,7 @@ def take_from_piece(s, pieces, p, until):
 
 
 @inlined
-def settle(s, arrays, rules, free_blocks):
+def enter_losses(s, arrays, rules, free_blocks):
     """Enter which blocks with content have been taken for other content, where so many are free."""
     if s.cached > free_blocks:
         evict(s, arrays.pieces, rules, s.cached - max(free_blocks, 0))

@@ -14,7 +14,7 @@ from __future__ import annotations
 from sim_core.engine.compiling import inlined, inner
 from sim_core.engine.kernels.memory.by_block import leave_chain, look_up_chain, share_blocks, take_chain
 from sim_core.engine.kernels.memory.by_session import leave_turn, look_up_turn, share_system, take_turn
-from sim_core.engine.kernels.memory.pieces import settle
+from sim_core.engine.kernels.memory.pieces import enter_losses
 from sim_core.engine.kernels.queue import target_of
 from sim_core.engine.kernels.records import BY_SESSION, FIXED_SHARE, NOBODY, ZERO
 
@@ -26,7 +26,7 @@ def open_cache(s):
 
 
 @inlined
-def is_swapped(rules, r):
+def is_private(rules, r):
     """Return whether a request's blocks came back from the host, where others do not see them."""
     return rules.swap and r.preemptions > 0
 
@@ -48,7 +48,7 @@ def look_up(s, arrays, rules, i, free_blocks):
     if rules.caching == FIXED_SHARE:
         s.idle = fixed_blocks(rules, r.prompt)
         return
-    settle(s, arrays, rules, free_blocks)
+    enter_losses(s, arrays, rules, free_blocks)
     reach = (target_of(r) - 1) // rules.block_tokens
     if rules.caching == BY_SESSION:
         look_up_turn(s, arrays, rules, i, reach)
@@ -84,10 +84,10 @@ def take_found(s, arrays, rules, i):
 
 
 @inlined
-def share_computed(s, arrays, rules, i):
+def share_text(s, arrays, rules, i):
     """Let others use what a prompt has computed so far, and will have by the end of this step."""
     r = arrays.requests[i]
-    if rules.caching == FIXED_SHARE or is_swapped(rules, r):
+    if rules.caching == FIXED_SHARE or is_private(rules, r):
         return
     if rules.caching == BY_SESSION:
         share_system(s, rules, r.computed)
@@ -96,10 +96,10 @@ def share_computed(s, arrays, rules, i):
 
 
 @inner
-def keep_full_blocks(s, arrays, rules, i, tokens):
+def leave_text(s, arrays, rules, i, tokens):
     """Keep the full blocks of a request that leaves with `tokens`; return how many others still use."""
-    settle(s, arrays, rules, s.free_blocks)
-    if rules.caching == FIXED_SHARE or is_swapped(rules, arrays.requests[i]):
+    enter_losses(s, arrays, rules, s.free_blocks)
+    if rules.caching == FIXED_SHARE or is_private(rules, arrays.requests[i]):
         return ZERO
     if rules.caching == BY_SESSION:
         return leave_turn(s, arrays, rules, i, tokens)
