@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 from sim_core.catalogue.acceptance import Acceptance, closest_length, known_methods
 from sim_core.fields.errors import ScenarioError
+from sim_core.fields.texts import counted
 from sim_core.price.one_step import step_parts
 from sim_core.price.price import Price
 from sim_core.price.priced import priced
@@ -79,9 +80,11 @@ def brief(scenario: Scenario) -> str:
     Examples
     --------
     >>> brief(Scenario(spec_tokens=3, acceptance_length=2.5)), brief(Scenario())
-    ('K 3', '')
+    ('3 drafts', '')
     """
-    return f"K {scenario.spec_by_batch or scenario.spec_tokens}" if scenario.spec_tokens else ""
+    if scenario.spec_tokens and scenario.spec_by_batch:
+        return f"drafts by batch {scenario.spec_by_batch}"
+    return counted(scenario.spec_tokens, "draft") if scenario.spec_tokens else ""
 
 
 def supposed(scenario: Scenario, decodes: int = 0) -> Supposed:

@@ -79,6 +79,12 @@ def test_the_first_sentence_counts_what_there_is() -> None:
     assert f"for {len(catalogue.models())} models on\n{len(catalogue.accelerators())} accelerators" in TEXT
 
 
+def test_lessons_are_as_many_as_it_says() -> None:
+    """Oracle: the presets."""
+    words = {13: "thirteen", 14: "fourteen", 15: "fifteen", 16: "sixteen"}
+    assert f"- **Lessons**: {words[len(catalogue.lessons())]} short ones" in TEXT
+
+
 @pytest.mark.parametrize(("command", "body"), CONSOLE.findall(TEXT))
 def test_commands_print_what_is_shown(command: str, body: str) -> None:
     """Oracle: the command itself; numbers to 2%. A line `...` stands for lines left out."""

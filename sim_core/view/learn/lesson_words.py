@@ -10,17 +10,26 @@ from sim_core.catalogue.lessons import LessonStep
 from sim_core.questions.teaching import lessons
 from sim_core.questions.teaching.lessons import Answered
 from sim_core.view.drawing.templates import Markup, render
+from sim_core.view.drawing.words import quantity
 from sim_core.view.learn.lesson_figures import figure_words, ratio_words
 
 
 def filled(text: str, step: LessonStep, found: Answered) -> str:
     """Return a text of a step with the simulator's figures in their places."""
     values = {
-        "start": figure_words(step, found.start),
+        "start": _start_words(step, found.start),
         "truth": figure_words(step, found.truth),
         "ratio": ratio_words(found.ratio),
     }
     return re.sub(r"\{(start|truth|ratio)\}", lambda match: values[match[1]], text)
+
+
+def _start_words(step: LessonStep, start: float) -> str:
+    """Return what a step begins with, in the unit in which its field asks for a number."""
+    unit = lessons.MEASURES[step.measure].unit
+    if step.choices or unit != "ms":
+        return figure_words(step, start)
+    return quantity(float(f"{start:.3g}"), unit)
 
 
 def guess_words(step: LessonStep, guess: float) -> str:

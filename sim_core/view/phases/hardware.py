@@ -244,7 +244,10 @@ def show_floor(scenario: Scenario) -> None:
     """Show the time per token that no engine can beat, for every accelerator, against interactive limits."""
     rows = whatif.floor_rows(scenario)
     model = model_of(scenario)
-    pieces.say(phase_words.floor_finding(rows, model.name, scenario.tensor_parallel, scenario.slo_tpot_ms))
+    runs = any(row["own"] and row["fits"] for row in rows)
+    made = float(phases.pricing_of(scenario).made(1)) if runs else 1.0
+    limit_ms = scenario.slo_tpot_ms
+    pieces.say(phase_words.floor_finding(rows, model.name, scenario.tensor_parallel, limit_ms, made))
     trust_badge.badge(trust.of_step(scenario.replace(calibration="typical", constants="", step_profile="")))
     limits = tpot_limits(scenario)
     figure = floor_dots(rows, limits, revision=setting_revision(scenario))

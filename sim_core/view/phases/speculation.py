@@ -45,6 +45,7 @@ from sim_core.view.session import shell, state
 EVEN = 0.005  # a relative change below this is none
 FIRST_LENGTH = 2.0  # to begin with, where none is published
 SHORT = 1.5  # times a step without drafts: a verified one that is nearly free
+MOST_SPANS = 4  # stretches of load that a sentence may name
 HEAVY_FRAC = 0.4  # of the time: prompts that are worth a word
 
 
@@ -83,10 +84,10 @@ def show_speculation(scenario: Scenario) -> None:
 
 
 READING = (
-    "The heavy line is 1×: above it speculation is faster, below it slower; thin lines are 25% apart, the "
-    "upright bar is the range of published lengths. Priced, not simulated: steps of so many sequences, with "
-    "the prompts that must come for the tokens made, and no waiting. The Frontier page simulates it: curves "
-    "by speculation."
+    "The heavy line is 1×: above it speculation is faster, below it slower; thin lines are 25% apart. The "
+    "ring is this setting, an upright bar the range of published lengths where there are several. Priced, "
+    "not simulated: steps of so many sequences, with the prompts that must come for the tokens made, and no "
+    "waiting. The Frontier page simulates it: curves by speculation."
 )
 
 
@@ -205,13 +206,20 @@ def _prompts(how: Supposed, trade: Trade) -> str:
 
 
 def _best(rows: Sequence[Row]) -> str:
-    """Return the best number of drafts by load."""
-    spans = _spans(best_by_load(rows))
+    """Return the best number of drafts by load: each stretch where they are few, else the range."""
+    best_ones = best_by_load(rows)
+    spans = _spans(best_ones)
+    best = spans[0][1]
     if len(spans) == 1:
-        best = spans[0][1]
         if not best:
             return "No number of drafts pays at any load."
         return f"At every load {drafts_words(best)} {'is' if best == 1 else 'are'} best."
+    if len(spans) > MOST_SPANS:
+        fewest, most = min(count for _, count in spans), max(count for _, count in spans)
+        return (
+            f"The best number of drafts is {best or 'none'} for {sequences(best_ones[0][0])}, "
+            f"{spans[-1][1] or 'none'} for {number(spans[-1][0])}, and between {fewest} and {most} for all."
+        )
     parts = [f"{best or 'none'} up to {sequences(last)}" for last, best in spans[:-1]]
     return f"The best number of drafts is {', '.join(parts)}, then {spans[-1][1] or 'none'}."
 

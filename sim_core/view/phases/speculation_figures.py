@@ -202,7 +202,7 @@ def _drafts_line(rows: Sequence[Row], drafts: int, place: int, own: int) -> dict
         [row["decodes"] for row in mine],
         short(row["speed_up"] for row in mine),
         mode="lines+markers",
-        name=f"K {drafts}",
+        name=drafts_words(drafts),
         line={"color": colour, "dash": dash, "width": 3.5 if drafts == own else 2},
         marker={"symbol": symbol, "size": 8 if drafts == own else 6, "color": colour},
         text=[number(row["acceptance_length"]) for row in mine],
@@ -217,7 +217,7 @@ def _best_words(rows: Sequence[Row], shown: Iterable[int]) -> list[dict]:
     for decodes, best in best_by_load(rows):
         if best != last:
             top = max(row["speed_up"] for row in rows if row["decodes"] == decodes)
-            text = f"best: K {best}" if last is None else f"K {best}" if best else "none"
+            text = f"best: {best or 'none'}" if last is None else str(best or "none")
             y = max(top, 1.0)
             words.append(note(text, math.log10(decodes), y, color=INK, yanchor="bottom", yshift=5))
             last = best

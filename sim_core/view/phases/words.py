@@ -130,8 +130,10 @@ def _with(kind: str) -> str:
     return {"latent": "a latent vector", "window": "a sliding window"}.get(kind, KINDS[kind][0])
 
 
-def floor_finding(rows: Sequence[Row], model: str, devices: int, limit_ms: float) -> str:
-    """Return what the floor says."""
+def floor_finding(
+    rows: Sequence[Row], model: str, devices: int, limit_ms: float, tokens_a_step: float = 1.0
+) -> str:
+    """Return what the floor says; with speculation of so many tokens a step, of the mean over them."""
     own = next(row for row in rows if row["own"])
     name = own["name"] if devices == 1 else f"{number(devices)} × {own['name']}"
     timed = [row for row in rows if row["floor_ms"] > 0 and row["fits"]]
@@ -148,8 +150,10 @@ def floor_finding(rows: Sequence[Row], model: str, devices: int, limit_ms: float
         )
     if not own["fits"]:
         return f"{own['reason']} {text}"
-    return (
-        f"Alone on {name}, a sequence of {model} gets no token in less than "
-        f"{duration(own['floor_ms'])}: every "
-        f"weight in use must be read for each one, and the next token waits for it. {text}"
-    )
+    least = f"Alone on {name}, a sequence of {model} gets no token in less than {duration(own['floor_ms'])}"
+    if tokens_a_step > 1:
+        return (
+            f"{least} on average: every weight in use must be read for each step, and a step makes "
+            f"{number(tokens_a_step)} tokens with speculation. {text}"
+        )
+    return f"{least}: every weight in use must be read for each one, and the next token waits for it. {text}"

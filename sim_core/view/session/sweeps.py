@@ -20,6 +20,7 @@ from sim_core import catalogue
 from sim_core.engine.work import seated
 from sim_core.evidence import trust
 from sim_core.fields.errors import ScenarioError
+from sim_core.fields.texts import counted
 from sim_core.price.memory import memory
 from sim_core.questions.speculation import SUPPOSED_DRAFTS, supposed
 from sim_core.scenario.scenario import FIELDS, SPECS, Scenario, accelerator_of
@@ -108,7 +109,7 @@ def curve_label(key: str, value: Any) -> str:
     if key == "max_batch":
         return f"batch ≤ {number(value)}"
     if key == "spec_tokens":
-        return f"K {value}" if value else "no speculation"
+        return counted(value, "draft") if value else "no speculation"
     return str(value).replace("_", " ")
 
 

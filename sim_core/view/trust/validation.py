@@ -257,8 +257,6 @@ def show_errors(rows: Sequence[Row], metric: str) -> None:
     _error_table(rows, metric, by, groups)
     with st.expander("Errors by campaign"):
         campaign_table(rows, metric)
-    with st.expander("Speculative decoding"):
-        speculated_table()
 
 
 def _ratios(rows: Sequence[Row], by: str, group: str | None, column: str) -> np.ndarray:
@@ -427,6 +425,8 @@ def _caption(rows: Sequence[Row], metric: str) -> None:
         )
     words += [text for name, text in KIND_NOTES.items() if kind in (name, "every")]
     st.caption(" ".join(words))
+    with st.expander("Speculative decoding: how far predictions were off"):
+        speculated_table()
     with st.expander("What the last calibration changed"):
         changed_table()
     with st.expander("How the points were chosen, and what is assumed"):

@@ -40,6 +40,16 @@ def step_id(step: tuple) -> str:
 # --- content --------------------------------------------------------------------------------------
 
 
+def test_a_start_has_the_unit_of_the_field() -> None:
+    """By hand: whoever is to predict in milliseconds reads 4,720 ms, not 4.72 s; a choice has no unit."""
+    step = catalogue.lessons()["14-what-a-cache-saves"].steps[0]
+    found = lessons.Answered(4720.0, 145.0, 0.03, None, 1.0)
+    asked = dataclasses.replace(step, choices=())
+    chosen = dataclasses.replace(step, choices=("less", "more"), edges=(1.0,))
+    assert lesson_words.filled("{start}", asked, found).replace("\u202f", " ") == "4,720 ms"
+    assert lesson_words.filled("{start}", chosen, found).replace("\u202f", " ") == "4.72 s"
+
+
 @each(STEPS, name=step_id)
 def test_what_a_step_says_is_true(item, number) -> None:
     """Oracle: the simulator: the ratio of truth to start lies in the range in which the text is true, and for

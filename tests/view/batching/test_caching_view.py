@@ -42,6 +42,12 @@ def test_the_curve_rises_to_what_there_is() -> None:
     assert curve[-1] == pytest.approx(100 * found().reuse.ideal_frac, rel=1e-3)
 
 
+def test_axes_have_the_words_of_the_field() -> None:
+    """By hand: the share that is found is the hit rate, as in engines' logs and in the glossary."""
+    axes = [capacity_curve(found())["layout"]["yaxis"], user_curves(found())["layout"]["yaxis3"]]
+    assert ["Hit rate [%]" in str(axis) for axis in axes] == [True, True]
+
+
 def test_areas_fill_the_pool() -> None:
     """Oracle: used, cached and free blocks are all there are, at every moment."""
     assert sum(np.array(area["y"]) for area in account_areas(found())["data"]) == pytest.approx(100, abs=0.2)

@@ -29,13 +29,13 @@ def ends(scenario: Scenario, drafts: int) -> Result:
 
 def test_curves_have_names() -> None:
     """Oracle: the contract: no speculation, and K with its number."""
-    assert [curve_label("spec_tokens", count) for count in (0, 3)] == ["no speculation", "K 3"]
+    assert [curve_label("spec_tokens", count) for count in (0, 3)] == ["no speculation", "3 drafts"]
 
 
 def test_one_client_gains_what_is_accepted() -> None:
     """Bound: a step of one client reads the same weights, so tokens come up to 2.88 times as fast."""
     rows = {(row["curve"], row["concurrency"]): row for row in ends(KIMI, 3).rows}
-    slow, fast = (rows[name, 1]["tpot_ms_p50"] for name in ("no speculation", "K 3"))
+    slow, fast = (rows[name, 1]["tpot_ms_p50"] for name in ("no speculation", "3 drafts"))
     assert 1.5 < slow / fast < 2.88
 
 
@@ -45,7 +45,7 @@ def test_a_loss_is_drawn_as_a_loss() -> None:
         (row["curve"], row["concurrency"]): row for row in ends(KIMI.replace(acceptance_length=1.0), 3).rows
     }
     for clients in (1, 16, 128):
-        with_drafts, plain = (rows[name, clients] for name in ("K 3", "no speculation"))
+        with_drafts, plain = (rows[name, clients] for name in ("3 drafts", "no speculation"))
         assert with_drafts["output_tok_per_s"] < plain["output_tok_per_s"]
         assert with_drafts["tpot_ms_p50"] > plain["tpot_ms_p50"]
 
@@ -56,7 +56,7 @@ def test_the_page_draws_both_and_says_where_the_length_comes_from() -> None:
                             tensor_parallel="8", weight_dtype="native", requests="100"))  # fmt: skip
     captions = " ".join(caption.value for caption in app.caption)
     assert "coding, thinking" in captions and "does not carry over" in captions
-    assert "K 3" in finding(app) or "no speculation" in finding(app)
+    assert "3 drafts" in finding(app) or "no speculation" in finding(app)
 
 
 def test_a_curve_that_cannot_be_says_why() -> None:
@@ -70,7 +70,7 @@ def test_a_curve_that_cannot_be_says_why() -> None:
 
 def test_compared_scenarios_say_whether_they_speculate() -> None:
     """Oracle: the contract: K with its number, nothing for none."""
-    assert short_name(KIMI.replace(spec_tokens=3)) == "Kimi-K2.5 on 8 × B200, K 3"
+    assert short_name(KIMI.replace(spec_tokens=3)) == "Kimi-K2.5 on 8 × B200, 3 drafts"
     assert short_name(KIMI) == "Kimi-K2.5 on 8 × B200"
     assert [_value(KIMI, key) for key in ("spec_tokens", "draft")] == ["no speculation", "–"]
     speculating = KIMI.replace(spec_tokens=3)

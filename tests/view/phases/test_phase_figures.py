@@ -20,6 +20,7 @@ from sim_core.view.phases import words as phase_words
 from sim_core.view.phases.figures import tokens_short
 from sim_core.view.phases.hardware import tpot_limits
 from sim_core.view.phases.hardware_figures import floor_dots, floor_sentence, kv_lines, returns_map
+from tests.visits import healthy, open_page, said
 
 QUERIES = (
     "",
@@ -192,6 +193,14 @@ def test_every_floor_has_words(query: str) -> None:
     text = phase_words.floor_finding(rows, "M", scenario.tensor_parallel, 40.0)
     assert (own["reason"] or "gets no token in less than") in text
     assert floor_sentence(rows, 40.0)
+
+
+def test_the_floor_of_a_step_that_makes_several_tokens() -> None:
+    """By hand: weights are read for each step, not for each token, where a step makes 1.8 of them."""
+    drafting = {"spec_tokens": "1", "acceptance_length": "1.8", "draft": "ngram"}
+    text = said(healthy(open_page("2_Two_phases.py", phases="floor", **drafting)))
+    assert "must be read for each step, and a step makes 1.8 tokens with speculation" in text
+    assert "must be read for each one" not in text
 
 
 def test_context_lengths_as_people_say_them() -> None:

@@ -70,6 +70,16 @@ def test_best_numbers_are_said_by_load() -> None:
     assert text.endswith("The best number of drafts is 5 up to 2 sequences, 3 up to 4 sequences, then none.")
 
 
+def test_many_stretches_are_said_as_a_range() -> None:
+    """By hand: 5, 3, 5, 3, 1 drafts are five stretches, more than a sentence should list."""
+    how = supposed(KIMI.replace(spec_tokens=3))
+    trade = Trade(1, 3, {"weights": 10e-3}, {"weights": 12e-3}, 0.0, 0.0)
+    text = view.finding(how, trade, rows_of((1, 5), (2, 3), (4, 5), (8, 3), (16, 1)), 1)
+    assert text.endswith(
+        "The best number of drafts is 5 for 1 sequence, 1 for 16, and between 1 and 5 for all."
+    )
+
+
 def test_drafts_that_no_step_can_hold() -> None:
     """By hand: 1,024 sequences with 3 drafts are 4,096 tokens of a step of 2,048."""
     app = healthy(open_page(PAGE, phases="speculation", spec_tokens="3", acceptance_length="2",

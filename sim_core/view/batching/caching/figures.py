@@ -46,7 +46,7 @@ def capacity_curve(found: Caching, revision: str = "") -> Figure:
     )
     layout = LAYOUT | {
         "xaxis": log_axis("Size of the cache [tokens]", [least, most], 1.0),
-        "yaxis": axis_from_0("Of the prompts found [%]", [100.0 if ideal > 80 else ideal]),
+        "yaxis": axis_from_0("Hit rate [%]", [100.0 if ideal > 80 else ideal]),
         "shapes": marks,
         "annotations": notes,
         "uirevision": revision,
@@ -115,7 +115,7 @@ def user_curves(found: Caching, revision: str = "") -> Figure:
         "xaxis": log_axis("Users, each with one session", users) | {"anchor": "y"},
         "yaxis": axis_from_0("Output [tok/s]", panels[2][1]) | {"domain": [0, 0.3]},
         "yaxis2": log_axis("TTFT p50 [ms]", panels[1][1], 1.6) | {"domain": [0.37, 0.66]},
-        "yaxis3": axis_from_0("Found [%]", [100.0]) | {"domain": [0.73, 1]},
+        "yaxis3": axis_from_0("Hit rate [%]", [100.0]) | {"domain": [0.73, 1]},
         "shapes": [],
         "annotations": [],
         "uirevision": revision,

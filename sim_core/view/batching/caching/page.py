@@ -51,7 +51,8 @@ def show_caching(scenario: Scenario) -> None:
         heading=titles(found.scenario, "What a cache of any size would find"),
     )
     st.caption(
-        "The curve follows from the requests alone, taken in order: what is used between two turns is what a "
+        "The hit rate is the share of prompt tokens that the cache finds and that need not be computed. The "
+        "curve follows from the requests alone, taken in order: what is used between two turns is what a "
         "least-recently-used cache must hold to find the earlier one again. The diamond is the engine's run, "
         "in which requests that run at the same time take room, too."
     )
@@ -179,7 +180,7 @@ def _options_table(found: Caching) -> None:
             "Host cache",
             [quantity(row["host_tokens"], "tokens") if row["host_tokens"] else "–" for row in rows],
         ),
-        ("Found", [percent(row["hit_frac"]) for row in rows]),
+        ("Hit rate", [percent(row["hit_frac"]) for row in rows]),
         ("... on the device", [percent(row["device_hit_frac"]) for row in rows]),
         ("... on the host", [percent(row["host_hit_frac"]) for row in rows]),
         ("Prompt tokens computed", cells([row["prompt_tokens_computed"] for row in rows], _millions, False)),
