@@ -44,9 +44,9 @@ from sim_core.price.step_cost import TOKEN, TOKEN_BITS
 def _advance(s, arrays, cost, rules, until_s):
     """Run all steps that start before `until_s`, one at a time or all equal ones up to the next event.
 
-        This is the one place that calls the three kinds of step, and they are compiled into it: a call that
-            passes all arrays costs forty times what it does.
-        """
+    This is the one place that calls the three kinds of step, and they are compiled into it: a call that
+    passes all arrays costs forty times what it does.
+    """
     while s.unfinished > 0 and not is_over(arrays.turns, arrays.stop, ONE):
         if rules.sequels and rules.routed == UNROUTED:
             bring_coming(s, arrays)
