@@ -11,7 +11,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from sim_core.engine.run import run
 from sim_core.price.step_cost import PACE, PLAIN_PACE, TOKEN
+from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.requests import BlockChains, Requests
 from tests.engine.naive_admission import ADMISSIONS, blocks_for
 from tests.engine.naive_cache import simulate_naive_sent
@@ -312,3 +314,12 @@ def test_nothing_in_common_changes_nothing(policy):
     assert cached.usage.evicted_blocks > 0
     np.testing.assert_array_equal(cached.reused_tokens, 0)
     np.testing.assert_array_equal(cached.finished_s, plain.finished_s)
+
+
+@pytest.mark.parametrize("seed", [1, 3])
+def test_no_turn_is_lost_where_others_wait_for_the_same_moment(seed):
+    """Oracle: every request of a run to the end is answered."""
+    scenario = Scenario(
+        turns=2, system_tokens=1000, prompt_cv=0.0, policy="prefill_first", requests=1000, seed=seed
+    )
+    assert np.isfinite(run(scenario).finished_s).all()

@@ -21,10 +21,11 @@ from sim_core.engine.kernels.queue import (
     append_to_queue,
     join_running,
     leave_running,
+    recall_coming,
     return_to_queue,
     send_sequel,
 )
-from sim_core.engine.kernels.records import NO_CACHE, NOBODY, PREEMPTED, PREFILL_FIRST, ZERO
+from sim_core.engine.kernels.records import NO_CACHE, NOBODY, PREEMPTED, PREFILL_FIRST, UNROUTED, ZERO
 from sim_core.price.step_cost import TOKEN
 
 
@@ -53,6 +54,8 @@ def preempt(s, arrays, cost, rules, i):
         r.computed = 0
     r.preemptions += 1
     leave_running(s, arrays.requests, i)
+    if rules.sequels and rules.routed == UNROUTED:
+        recall_coming(s, arrays)  # else those sent before it would wait behind it
     return_to_queue(s, arrays.requests, i)
     s.shortage = 1
 

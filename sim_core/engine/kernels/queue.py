@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from sim_core.engine.compiling import Entry, inlined, inner
-from sim_core.engine.kernels.records import NOBODY, ONE
+from sim_core.engine.kernels.records import NOBODY, ONE, UNROUTED
 from sim_core.price.step_cost import TOKEN, TOKEN_BITS
 
 
@@ -103,6 +103,15 @@ def bring_coming(s, arrays):
         append_to_queue(s, arrays.requests, pop_coming(arrays))
 
 
+@inner
+def recall_coming(s, arrays):
+    """Take a request out of the queue that has not been sent yet, where nobody else is."""
+    head = np.int64(s.queue_head)
+    if head != NOBODY and arrays.requests[head].arrival_s > s.clock_s:
+        s.queue_head = NOBODY
+        push_coming(arrays, head)
+
+
 @inlined
 def is_first(arrays, i):
     """Return whether a request waits for no other one of its session before it is sent."""
@@ -114,13 +123,13 @@ def send_sequel(s, arrays, rules, i):
     """Let the session of a request that is finished go on; in a closed loop, a new one takes its place."""
     j = np.int64(arrays.sessions[i].next)
     if j != NOBODY:
-        send_later(s, arrays, j, s.clock_s + rules.turnaround_s + arrays.sessions[j].follows_s)
+        send_later(s, arrays, rules, j, s.clock_s + rules.turnaround_s + arrays.sessions[j].follows_s)
         return
-    begin_session(s, arrays, s.clock_s + rules.turnaround_s)
+    begin_session(s, arrays, rules, s.clock_s + rules.turnaround_s)
 
 
 @inlined
-def begin_session(s, arrays, arrival_s):
+def begin_session(s, arrays, rules, arrival_s):
     """Let the next session begin, if there is one, when its user has thought."""
     last = arrays.coming.size - 1
     i = arrays.coming[last]
@@ -129,19 +138,24 @@ def begin_session(s, arrays, arrival_s):
     if i < arrays.sessions.size:
         if arrays.sessions[i].follows_s > 0.0:
             arrival_s += arrays.sessions[i].follows_s
-        send_later(s, arrays, i, arrival_s)
+        send_later(s, arrays, rules, i, arrival_s)
         i += 1
     arrays.coming[last] = i
 
 
 @inner
-def send_later(s, arrays, i, arrival_s):
+def send_later(s, arrays, rules, i, arrival_s):
     """Let a request be sent at a moment that has not passed."""
     arrays.requests[i].arrival_s = arrival_s
-    head = s.queue_head
-    if head != NOBODY and arrays.requests[head].arrival_s >= s.clock_s:  # alone, and not sent yet
-        s.queue_head = NOBODY
+    head = np.int64(s.queue_head)
+    while (
+        rules.routed == UNROUTED  # a router has sent what is in the queue, and counted it
+        and head != NOBODY
+        and arrays.requests[head].arrival_s >= s.clock_s  # not sent yet, or just now
+    ):
+        s.queue_head = arrays.requests[head].next
         push_coming(arrays, head)
+        head = np.int64(s.queue_head)
     push_coming(arrays, i)
 
 
