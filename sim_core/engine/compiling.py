@@ -39,6 +39,7 @@ _INNER = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True, "no_
 
 inner = numba.njit(**_INNER)
 inlined = numba.njit(**_INNER, forceinline=True)
+written_in = numba.njit(**_INNER, inline="always")  # large, and called once: not compiled by itself as well
 
 
 class Entry:

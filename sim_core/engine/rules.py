@@ -174,7 +174,11 @@ def worker_rules(rules: RunRules) -> Rules:
 
 def stated(scenario: Scenario) -> dict[str, Any]:
     """Return the rules of `RunRules` that a scenario states by itself, whatever pools it has."""
-    found = {"admission": admission_of(scenario), "draft_slots": draft_slots(scenario)}
+    found = {
+        "admission": admission_of(scenario),
+        "draft_slots": draft_slots(scenario),
+        "hit_frac": scenario.prefix_hit_frac,
+    }
     return found | {name: getattr(scenario, name) for name in STATED}
 
 
@@ -199,7 +203,6 @@ def rules_of(priced: Priced, sent: Requests, itl_max: bool = False, log: bool = 
         router=scenario.router,
         itl_max=itl_max,
         log=log,
-        hit_frac=scenario.prefix_hit_frac,
         caching=scenario.prefix_caching == "on",
         host_blocks=host_blocks(scenario, price.kv_block_tokens),
     )

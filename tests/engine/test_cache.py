@@ -158,7 +158,8 @@ def test_any_edit_of_the_kernels_is_noticed(tmp_path: Path) -> None:
 
 def test_python_calls_entry_points_alone() -> None:
     """Oracle: the source. A function compiled without a wrapper ends the process when Python calls it."""
-    inner = {name for path in KERNELS.rglob("*.py") for name in decorated(path, {"inner", "inlined"})}
+    makers = {"inner", "inlined", "written_in"}
+    inner = {name for path in KERNELS.rglob("*.py") for name in decorated(path, makers)}
     assert {"advance", "planned_step", "gap_bin"} <= inner
     for path in [*(ROOT / "sim_core").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]:
         if KERNELS in path.parents:
@@ -174,12 +175,19 @@ def test_python_calls_entry_points_alone() -> None:
 
 
 def decorated(path: Path, decorators: set[str]) -> list[str]:
-    """Return the functions of a file that have one of some decorators."""
+    """Return the functions of a file that have one of some decorators, or are made by one of another."""
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    made = [node for node in body if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)]
     return [
         node.name
-        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        for node in body
         if isinstance(node, ast.FunctionDef)
         and decorators & {item.id for item in node.decorator_list if isinstance(item, ast.Name)}
+    ] + [
+        target.id
+        for node in made
+        if isinstance(node.value.func, ast.Name) and node.value.func.id in decorators
+        for target in node.targets
     ]
 
 

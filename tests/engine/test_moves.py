@@ -24,7 +24,7 @@ def engine_of(prefill_cost, cost, transfer, requests, rules, plan, workers, firs
     """Return a `SplitEngine` whose first workers prefill and whose others decode."""
     sent = listed_requests(requests)
     kept = ("max_running", "token_budget", "kv_blocks", "kv_block_tokens", "preemption")
-    kept += ("admission", "max_output_tokens")
+    kept += ("admission", "max_output_tokens", "hit_frac")
     decode = worker_rules(RunRules(**{key: rules[key] for key in kept if key in rules}))
     prefill = decode._replace(max_running=rules["prefill_max_running"], kv_blocks=rules["prefill_kv_blocks"])
     engine = SplitEngine(

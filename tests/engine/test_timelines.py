@@ -245,12 +245,20 @@ def test_twin_counts_from_the_first_kept_admission_to_the_last():
 def test_twin_logs_each_step():
     """Oracle: by hand, the shortage timeline's first two steps (108 at 0, 101 at 108)."""
     result = run_twin(PLAIN, *zip(*SHORTAGE, strict=True), preemption="recompute", **POOL)
-    common = {"admitted": 2, "swapped_tokens": 0, "returned": []}
-    first = {"waiting": 0, "kv_blocks_used": 4, "context_tokens": 0}
+    common = {"admitted": 2, "swapped_tokens": 0, "returned": [], "drafts": 0}
+    common |= {"reused_tokens": 0, "loaded_tokens": 0, "cached_blocks": 0}
+    first = {"running": 2, "waiting": 0, "kv_blocks_used": 4, "context_tokens": 0}
     first |= {"chunks": [(0, 0, 4), (1, 0, 4)], "preempted": []}
-    second = {"waiting": 1, "kv_blocks_used": 3, "context_tokens": 4, "chunks": [], "preempted": [(1, 4, 0)]}
-    first = Step(0, 108, 0, 8, 2, 2, **first, **common)
-    second = Step(108, 101, 1, 0, 0, 1, **second, **common)
+    second = {
+        "running": 1,
+        "waiting": 1,
+        "kv_blocks_used": 3,
+        "context_tokens": 4,
+        "chunks": [],
+        "preempted": [(1, 4, 0)],
+    }
+    first = Step(start_s=0, duration_s=108, decodes=0, prefill_tokens=8, prompts=2, **first, **common)
+    second = Step(start_s=108, duration_s=101, decodes=1, prefill_tokens=0, prompts=0, **second, **common)
     assert result.log[0][:2] == [first, second]
 
 

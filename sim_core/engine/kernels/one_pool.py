@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from sim_core.engine.compiling import Entry, inlined, inner
+from sim_core.engine.compiling import Entry, inlined, inner, written_in
 from sim_core.engine.kernels.clock import pace_of
 from sim_core.engine.kernels.memory.blocks import reset_share
 from sim_core.engine.kernels.memory.prefix import open_cache
@@ -70,7 +70,7 @@ def _advance(s, arrays, cost, rules, until_s):
 
 
 advance = inner(_advance)
-advance_here = inlined(_advance)  # compiled into the loop that calls it: a call costs more than a step
+advance_here = written_in(_advance)  # compiled into the loop that calls it: a call costs more than a step
 
 
 @inner

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from sim_core.engine.compiling import inlined
+from sim_core.engine.compiling import inlined, written_in
 from sim_core.engine.kernels.batch import complete_joining, finish_due
 from sim_core.engine.kernels.clock import (
     TOKENS_A_PART,
@@ -39,7 +39,7 @@ from sim_core.engine.kernels.records import NO_CACHE, NOBODY, ONE, PREFILL_FIRST
 from sim_core.engine.kernels.step_time import decode_time_s, planned_time_s, series_s, steps_until
 
 
-@inlined
+@written_in
 def planned_step(s, arrays, cost, rules, pace):
     """Run one step of decodes, the unfinished prompt and whoever can join."""
     clear_plan(s)
@@ -72,7 +72,7 @@ def planned_step(s, arrays, cost, rules, pace):
     s.last_decode_s = s.clock_s
 
 
-@inlined
+@written_in
 def prefill_step(s, arrays, cost, rules):
     """Run one step of whole prompts, at least one and up to the token budget; decodes wait."""
     clear_plan(s)
@@ -94,7 +94,7 @@ def prefill_step(s, arrays, cost, rules):
     complete_joining(s, arrays, cost, rules)
 
 
-@inlined
+@written_in
 def decode_run(s, arrays, cost, rules, pace, limit, until_s):
     """Run up to `limit` equal steps of decodes alone; stop where somebody who could join arrives."""
     clear_plan(s)
@@ -127,7 +127,7 @@ def decode_run(s, arrays, cost, rules, pace, limit, until_s):
     s.last_decode_s = s.clock_s
 
 
-@inlined
+@written_in
 def run_limit(s, arrays, cost, rules, pace):
     """Return the steps until something changes: a finish, a context at the window, a block shortage."""
     ticks = ticks_to_next(arrays.due_bits, s.tick) + 1
@@ -142,7 +142,7 @@ def run_limit(s, arrays, cost, rules, pace):
 # --- which of them comes next ----------------------------------------------------------------------
 
 
-@inlined
+@written_in
 def wants_planned_step(s, arrays, rules, pace):
     """Return whether prompt tokens, or a decode from host memory, go into the next step of decodes."""
     if s.partial != NOBODY:
@@ -153,7 +153,7 @@ def wants_planned_step(s, arrays, rules, pace):
     return tokens_to_join(s, arrays, rules, tokens_of_decodes(s, pace), free_blocks) > 0
 
 
-@inlined
+@written_in
 def wants_prefill_step(s, arrays, rules):
     """Return whether `prefill_first` stops the decodes for whole prompts now."""
     i = waiting_head(s, arrays.requests)

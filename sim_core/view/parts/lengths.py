@@ -85,7 +85,7 @@ def sessions(scenario: Scenario) -> None:
             (0, *map(int, decades(E10, 20, 100_000))),
             lambda value: quantity(value, "tokens"),
         )
-        if scenario.turns > 1:
+        if scenario.turns > 1 and scenario.arrivals != "trace":
             st.caption(prompts_said(scenario))
 
 
