@@ -85,7 +85,7 @@ def count_padded_gaps(s, arrays, cost, prompt, slots, done, steps, live):
     for start, end in ((done, cut), (cut, steps)):
         if end > start:
             reach = min(prompt + start, cost.window_tokens)
-            first_s = decode_time_s(cost, slots, slots, slots * (prompt + start), slots * reach)
+            first_s = decode_time_s(cost, slots, slots, float(slots * (prompt + start)), float(slots * reach))
             growth_s = cost.decode_context_s * slots
             if prompt + start < cost.window_tokens:
                 growth_s += cost.window_context_s * slots
@@ -143,7 +143,7 @@ def finish_padded(s, arrays, cost, rules, first, prompt, slots, steps):
         if rules.track_itl_max and steps > 0:
             reach = prompt + steps - 1
             seen = min(reach, cost.window_tokens)
-            r.itl_max_s = decode_time_s(cost, slots, slots, slots * reach, slots * seen)
+            r.itl_max_s = decode_time_s(cost, slots, slots, float(slots * reach), float(slots * seen))
         if s.released < arrays.requests.size:
             arrays.requests[s.released].arrival_s = finished_s + rules.turnaround_s
             s.released += 1

@@ -11,6 +11,8 @@ vLLM, vllm/v1/core/kv_cache_manager.py: `get_computed_blocks`, `allocate_slots`.
 
 from __future__ import annotations
 
+import numpy as np
+
 from sim_core.engine.compiling import inlined, inner
 from sim_core.engine.kernels.memory.by_block import leave_chain, look_up_chain, share_blocks, take_chain
 from sim_core.engine.kernels.memory.by_session import leave_turn, look_up_turn, share_system, take_turn
@@ -46,7 +48,7 @@ def look_up(s, arrays, rules, i, free_blocks):
     if r.computed > 0:
         return
     if rules.caching == FIXED_SHARE:
-        s.idle = fixed_blocks(rules, r.prompt)
+        s.idle = fixed_blocks(rules, np.int64(r.prompt))
         return
     enter_losses(s, arrays, rules, free_blocks)
     reach = (target_of(r) - 1) // rules.block_tokens
@@ -92,7 +94,7 @@ def share_text(s, arrays, rules, i):
     if rules.caching == BY_SESSION:
         share_system(s, rules, r.computed)
     else:
-        share_blocks(s, arrays, rules, i, r.computed)
+        share_blocks(s, arrays, rules, i, np.int64(r.computed))
 
 
 @inner
