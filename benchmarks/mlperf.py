@@ -24,8 +24,8 @@ import click
 import pandas as pd
 
 from benchmarks import rounds
+from benchmarks.printed import left_out_lines
 from benchmarks.rounds import SHARES
-from benchmarks.scores import left_out_lines
 from benchmarks.tables import rows_of
 from sim_core import catalogue
 from sim_core.evidence.entries import FITTED_TO

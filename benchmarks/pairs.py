@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from benchmarks.runs import ENGINES, part_id
-from benchmarks.tables import LeftOut, Row, priceable, rows_of
+from benchmarks.tables import LeftOut, Row, priceable, read_rows
 from sim_core import catalogue
 from sim_core.evidence.published import LENGTHS, NOT_STATED, PublishedPoint
 
@@ -47,13 +47,7 @@ class Pair(NamedTuple):
 
 def read_pairs(path: Path, left_out: Counter[str]) -> list[Pair]:
     """Return the pairs of one pool in a table; count the others by reason."""
-    found = []
-    for number, row in enumerate(rows_of(path, left_out), start=1):
-        try:
-            found.append(_pair(row, number))
-        except LeftOut as reason:
-            left_out[str(reason)] += 1
-    return found
+    return read_rows(path, left_out, _pair)
 
 
 def _pair(row: Row, number: int) -> Pair:

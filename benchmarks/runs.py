@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.tables import LeftOut, Row, model_id, priceable, rows_of
+from benchmarks.tables import LeftOut, Row, model_id, priceable, read_rows, rows_of
 from sim_core import catalogue
 from sim_core.evidence.published import LENGTHS, NOT_STATED, PublishedPoint
 
@@ -34,12 +34,7 @@ class Run(NamedTuple):
 def read_runs(path: Path, left_out: Counter[str]) -> list[Run]:
     """Return the runs of one pool in a table of InferenceX's records, each once; count the others."""
     found: dict[str, Run] = {}
-    for number, row in enumerate(rows_of(path, left_out), start=1):
-        try:
-            run = _run(row, number)
-        except LeftOut as reason:
-            left_out[str(reason)] += 1
-            continue
+    for run in read_rows(path, left_out, _run):
         key = (*run.point._replace(id="", date="", entry="", ttft_ms=0.0, engine_version=""), run.method)
         if found.setdefault(str((key, run.point.ttft_ms)), run) is not run:
             left_out["the same run a second time"] += 1

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.pairs import PAIRS
+from benchmarks.printed import cell, error_table, left_out_lines, rounded
 from benchmarks.runs import RUNS, without_speculation
 from benchmarks.speculation import speculation_lines, speculation_scores
 from benchmarks.tables import SERVING, believed, read_serving
@@ -85,15 +86,10 @@ def _metrics(points: Sequence[PublishedPoint], ratio: np.ndarray) -> dict[str, d
 
 
 def _scored(points: Sequence[PublishedPoint], ratio: np.ndarray, index: int) -> dict[str, float | None]:
-    error = evidence_errors.errors(ratio[:, index])
+    table = error_table(ratio[:, index])
     observed = np.array([_observed(point)[index] for point in points])
     order = rank(points, observed * ratio[:, index], observed)
-    found = {"median": error.median_pct, "mean": error.mean_pct, "within_20": 100 * error.within_20_frac}
-    return {
-        "n": error.rows,
-        **{key: _known(value, 2) for key, value in found.items()},
-        "rank": _known(order, 4),
-    }
+    return {key: table[key] for key in ("n", "median", "mean", "within_20")} | {"rank": rounded(order, 4)}
 
 
 def _observed(point: PublishedPoint) -> tuple[float, float, float]:
@@ -102,11 +98,6 @@ def _observed(point: PublishedPoint) -> tuple[float, float, float]:
     if math.isnan(rate):
         rate = evidence_errors.steady_tok_per_s(point, point.ttft_ms, point.tpot_ms)
     return point.ttft_ms, point.tpot_ms, rate
-
-
-def _known(value: float, digits: int) -> float | None:
-    """Return a rounded number, None for NaN, which JSON does not know."""
-    return round(float(value), digits) if math.isfinite(value) else None
 
 
 # --- bands ----------------------------------------------------------------------------------------
@@ -229,7 +220,7 @@ def text_of(found: dict[str, Any]) -> str:
         for group, table in tables.items():
             for metric in ORDER:
                 row = table[metric]
-                cells = [_cell(row[key]) for key in ("median", "mean", "within_20", "rank")]
+                cells = [cell(row[key]) for key in ("median", "mean", "within_20", "rank")]
                 name = f"{pool.replace('_', ' ')} {group}"
                 lines.append(
                     f"{name:<17}{metric:<11}{row['n']:>6}"
@@ -237,18 +228,8 @@ def text_of(found: dict[str, Any]) -> str:
                 )
     lines += ["", f"{'inside the band, %':<28}{'n':>6}{'tpot':>10}{'ttft':>9}{'throughput':>13}"]
     for badge, row in found["bands"].items():
-        cells = [_cell(row[metric]) for metric in ORDER]
+        cells = [cell(row[metric]) for metric in ORDER]
         lines.append(f"{badge:<28}{row['n']:>6}{cells[0]:>10}{cells[1]:>9}{cells[2]:>13}")
     if "mtp" in found:
         lines += ["", *speculation_lines(found["mtp"])]
     return "\n".join([*lines, "", *left_out_lines(found["left_out"])])
-
-
-def left_out_lines(left_out: dict[str, int]) -> list[str]:
-    """Return how many rows were left out for which reason, most first."""
-    rows = sorted(left_out.items(), key=lambda item: -item[1])
-    return [f"{sum(left_out.values())} rows left out:", *(f"{count:>6}  {reason}" for reason, count in rows)]
-
-
-def _cell(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"

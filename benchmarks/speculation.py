@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.pairs import PAIRS, Pair, read_pairs
+from benchmarks.printed import cell, error_table, left_out_lines, rounded
 from benchmarks.runs import RUNS, Run, read_runs
 from sim_core import catalogue
 from sim_core.catalogue.acceptance import acceptance_length
@@ -239,23 +240,8 @@ def _table(
     return {"tpot": error_table(with_ms[known] / seen[known]), **constants}
 
 
-def error_table(ratio: np.ndarray) -> dict[str, float | None]:
-    """Return the errors of ratios predicted / measured as `--score` prints them."""
-    error = evidence_errors.errors(ratio)
-    size = np.abs(np.asarray(ratio, float) - 1)
-    p90 = 100 * float(np.quantile(size, 0.9)) if size.size else math.nan
-    found = {"median": error.median_pct, "mean": error.mean_pct, "p90": p90}
-    found |= {"bias": error.bias_pct, "within_20": 100 * error.within_20_frac}
-    return {"n": error.rows, **{key: _known(value) for key, value in found.items()}}
-
-
 def _median_pct(ratio: np.ndarray) -> float | None:
-    return _known(evidence_errors.errors(ratio).median_pct)
-
-
-def _known(value: float) -> float | None:
-    """Return a rounded number, None for NaN, which JSON does not know."""
-    return round(float(value), 2) if math.isfinite(value) else None
+    return rounded(evidence_errors.errors(ratio).median_pct)
 
 
 # --- speed-ups of pairs -----------------------------------------------------------------------------
@@ -294,7 +280,7 @@ def _pair_scores(pairs: Sequence[Pair], left_out: Counter[str]) -> dict[str, Any
 def _pair_table(ours: np.ndarray, seen: np.ndarray, usually: np.ndarray) -> dict[str, float | None]:
     """Return the errors of speed-ups, of usual ones as a constant, and how often gain or loss is right."""
     same_sign = float(np.mean((ours > 1) == (seen > 1)))
-    constant = {"constant": _median_pct(usually / seen), "same_sign": _known(100 * same_sign)}
+    constant = {"constant": _median_pct(usually / seen), "same_sign": rounded(100 * same_sign)}
     return error_table(ours / seen) | constant
 
 
@@ -309,15 +295,10 @@ def speculation_lines(found: Mapping[str, Any]) -> list[str]:
     lines += [_line(name, table["tpot"] | {"constant": table["constant"]}) for name, table in tables.items()]
     lines += ["", f"{'speed-up by speculation':<28}{head}"]
     lines += [_line(name, table) for name, table in found["pairs"].items()]
-    out = found["left_out"]
-    lines += ["", f"{sum(out.values())} rows about speculation left out:"]
-    return lines + [
-        f"{count:>6}  {reason}" for reason, count in sorted(out.items(), key=lambda item: -item[1])
-    ]
+    return [*lines, "", *left_out_lines(found["left_out"], "rows about speculation")]
 
 
 def _line(name: str, table: Mapping[str, Any]) -> str:
     widths = {"median": 10, "p90": 9, "bias": 9, "constant": 12}
-    cells = ("-" if table[key] is None else f"{table[key]:.4g}" for key in widths)
-    filled = "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths.values(), strict=True))
+    filled = "".join(f"{cell(table[key]):>{width}}" for key, width in widths.items())
     return f"{name:<28}{table['n']:>6}{filled}"

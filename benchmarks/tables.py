@@ -11,9 +11,9 @@ import csv
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -49,6 +49,9 @@ MEANS = frozenset({"aiconfigurator"})
 WORKERS = ("prefill_workers", "prefill_gpus_per_worker", "decode_workers", "decode_gpus_per_worker")
 NO_SPECULATION = frozenset({"", "none", "not stated", "no", "off", "false"})
 LABELS = {"INT8": "", "UNSET": "", "mxfp4": "fp4", "MXFP4": "fp4"}
+
+
+Read = TypeVar("Read")
 
 
 class LeftOut(Exception):
@@ -112,19 +115,24 @@ def rows_of(path: Path, left_out: Counter[str]) -> list[Row]:
     return found
 
 
+def read_rows(path: Path, left_out: Counter[str], read: Callable[[Row, int], Read]) -> list[Read]:
+    """Return what each row of a CSV file is read as, by itself and its number; count the others by reason."""
+    found = []
+    for number, row in enumerate(rows_of(path, left_out), start=1):
+        try:
+            found.append(read(row, number))
+        except LeftOut as reason:
+            left_out[str(reason)] += 1
+    return found
+
+
 # --- serving runs ---------------------------------------------------------------------------------
 
 
 def read_serving(path: Path) -> tuple[list[PublishedPoint], Counter[str]]:
     """Return the rows of the table of serving runs as points, and how many were left out for which reason."""
     left_out: Counter[str] = Counter()
-    points = []
-    for number, row in enumerate(rows_of(path, left_out), start=1):
-        try:
-            points.append(_serving_point(row, number))
-        except LeftOut as reason:
-            left_out[str(reason)] += 1
-    return points, left_out
+    return read_rows(path, left_out, _serving_point), left_out
 
 
 def model_id(name: str) -> str:
