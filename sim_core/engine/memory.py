@@ -101,19 +101,14 @@ def _texts(rules: Rules, requests: Requests, replicas: tuple[int, ...]) -> dict[
 
 def session_turns(requests: Requests) -> np.ndarray:
     """Return the place of each request in its session, in the kernels' types."""
-    turns = np.empty(len(requests), TURN)
-    names = session_numbers(requests)
-    known, follows_s = requests.known_tokens, requests.follows_s
-    if known is None or follows_s is None:
-        names, known, follows_s = (
-            np.full(len(requests), NOBODY, np.int32),
-            names,
-            np.full(len(requests), np.nan),
-        )
+    count = len(requests)
+    names, known, follows_s = session_numbers(requests), requests.known_tokens, requests.follows_s
     told = (
-        np.require(column, kind, ["C", "W"])
-        for column, kind in ((names, np.int32), (known, np.int32), (follows_s, np.float64))
+        np.require(names, np.int32, ["C", "W"]),
+        np.zeros(count, np.int32) if known is None else np.require(known, np.int32, ["C", "W"]),
+        np.full(count, np.nan) if follows_s is None else np.require(follows_s, np.float64, ["C", "W"]),
     )
+    turns = np.empty(count, TURN)
     last = np.full(names.max(initial=NOBODY) + 1, NOBODY)
     link_turns(turns, last, *told, requests.columns()[1])
     return turns

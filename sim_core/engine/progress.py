@@ -11,18 +11,14 @@ from numba.core.event import Event, Listener, install_listener
 
 from sim_core.engine import compiling, kernels
 
-# what conversations need beside the parts that are prepared: compiled when they are first simulated
-LATER = frozenset({"run_routed", "choose_replica", "link_turns", "depths_of_uses"})
-
 
 def count_functions() -> int:
-    """Return how many functions of the kernels are prepared, each compiled once."""
+    """Return how many functions the kernels have that are compiled by themselves, each once."""
     modules = (found.name for found in pkgutil.walk_packages(kernels.__path__, f"{kernels.__name__}."))
     return sum(
-        getattr(getattr(item, "py_func", None), "__module__", "") == module
-        and not (name in LATER or _is_written_in(item))
-        for module in modules
-        for name, item in vars(importlib.import_module(module)).items()
+        getattr(getattr(item, "py_func", None), "__module__", "") == name and not _is_written_in(item)
+        for name in modules
+        for item in vars(importlib.import_module(name)).values()
     )
 
 

@@ -115,7 +115,7 @@ def run_continuous(states, arrays, cost, rules, arrival_s, prompt_tokens, rest, 
     count = arrays.requests.size
     s.unfinished = count
     if rules.sequels:
-        send_first(arrays, concurrency)
+        send_first(arrays.coming, arrays.requests, arrays.sessions, concurrency)
     else:
         s.released = min(concurrency, count) if concurrency > 0 else count
         for i in range(s.released):
@@ -124,15 +124,15 @@ def run_continuous(states, arrays, cost, rules, arrival_s, prompt_tokens, rest, 
 
 
 @inlined
-def send_first(arrays, concurrency):
+def send_first(coming, requests, sessions, concurrency):
     """Let the sessions begin: all, or in a closed loop as many as there are clients."""
     begun, i = ZERO, ZERO
-    while i < arrays.sessions.size and (concurrency == 0 or begun < concurrency):
-        if is_first(arrays, i):
-            push_coming(arrays, i)
+    while i < sessions.size and (concurrency == 0 or begun < concurrency):
+        if is_first(sessions[i]):
+            push_coming(coming, requests, i)
             begun += 1
         i += 1
-    arrays.coming[arrays.coming.size - 1] = i if concurrency > 0 else arrays.sessions.size
+    coming[coming.size - 1] = i if concurrency > 0 else sessions.size
 
 
 @inlined
@@ -170,7 +170,7 @@ def run_routed(states, stacked, cost, rules, arrival_s, prompt_tokens, rest, con
     for replica in range(states.size):
         open_engine(states[replica], rules)
         states[replica].engine = replica
-    send_first(stacked, concurrency)
+    send_first(stacked.coming, requests, stacked.sessions, concurrency)
     sent = ZERO
     while not is_over(stacked.turns, stacked.stop, scan_turns(states)):
         event_s = requests[stacked.coming[1]].arrival_s if stacked.coming[0] > 0 else math.inf
@@ -180,7 +180,7 @@ def run_routed(states, stacked, cost, rules, arrival_s, prompt_tokens, rest, con
             advance(states[d], replica_of(stacked, d), cost, rules, until_s)
         elif event_s < math.inf:
             d = choose_replica(states, sent, rules.routed == IN_TURN)
-            append_to_queue(states[d], requests, pop_coming(stacked))
+            append_to_queue(states[d], requests, pop_coming(stacked.coming, requests))
             states[d].unfinished += 1
             sent += 1
         else:

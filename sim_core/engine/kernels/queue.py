@@ -64,9 +64,8 @@ def is_sent_before(requests, i, j):
 
 
 @inner
-def push_coming(arrays, i):
+def push_coming(coming, requests, i):
     """Add a request to the heap of those that will be sent."""
-    coming, requests = arrays.coming, arrays.requests
     coming[0] += 1
     place = coming[0]
     while place > 1 and is_sent_before(requests, i, coming[place >> 1]):
@@ -76,9 +75,8 @@ def push_coming(arrays, i):
 
 
 @inner
-def pop_coming(arrays):
+def pop_coming(coming, requests):
     """Take the request that is sent first off the heap; return it."""
-    coming, requests = arrays.coming, arrays.requests
     first, last = coming[1], coming[coming[0]]
     coming[0] -= 1
     place = ONE
@@ -100,7 +98,7 @@ def bring_coming(s, arrays):
     while arrays.coming[0] > 0 and (
         s.queue_head == NOBODY or arrays.requests[arrays.coming[1]].arrival_s <= s.clock_s
     ):
-        append_to_queue(s, arrays.requests, pop_coming(arrays))
+        append_to_queue(s, arrays.requests, pop_coming(arrays.coming, arrays.requests))
 
 
 @inner
@@ -109,13 +107,13 @@ def recall_coming(s, arrays):
     head = np.int64(s.queue_head)
     if head != NOBODY and arrays.requests[head].arrival_s > s.clock_s:
         s.queue_head = NOBODY
-        push_coming(arrays, head)
+        push_coming(arrays.coming, arrays.requests, head)
 
 
 @inlined
-def is_first(arrays, i):
+def is_first(turn):
     """Return whether a request waits for no other one of its session before it is sent."""
-    return arrays.sessions[i].before == NOBODY or math.isnan(arrays.sessions[i].follows_s)
+    return turn.before == NOBODY or math.isnan(turn.follows_s)
 
 
 @inner
@@ -133,7 +131,7 @@ def begin_session(s, arrays, rules, arrival_s):
     """Let the next session begin, if there is one, when its user has thought."""
     last = arrays.coming.size - 1
     i = arrays.coming[last]
-    while i < arrays.sessions.size and not is_first(arrays, i):
+    while i < arrays.sessions.size and not is_first(arrays.sessions[i]):
         i += 1
     if i < arrays.sessions.size:
         if arrays.sessions[i].follows_s > 0.0:
@@ -154,9 +152,9 @@ def send_later(s, arrays, rules, i, arrival_s):
         and arrays.requests[head].arrival_s >= s.clock_s  # not sent yet, or just now
     ):
         s.queue_head = arrays.requests[head].next
-        push_coming(arrays, head)
+        push_coming(arrays.coming, arrays.requests, head)
         head = np.int64(s.queue_head)
-    push_coming(arrays, i)
+    push_coming(arrays.coming, arrays.requests, i)
 
 
 # --- the head of the queue --------------------------------------------------------------------------

@@ -22,8 +22,10 @@ from typing import Any, NamedTuple
 from sim_core.engine import progress
 from sim_core.engine import run as engine
 from sim_core.engine.run import Part
+from sim_core.questions.experiments.reuse import reuse_of
 from sim_core.scenario.scenario import Scenario
 from sim_core.sweep.frontier import frontier
+from sim_core.traffic.draws import requests_sent
 
 _ROOT = Path(__file__).parent.parent.parent.parent
 
@@ -33,8 +35,15 @@ def _one_point() -> None:
     frontier(Scenario(requests=4, output_tokens=2), {"max_batch": (1,)})
 
 
+def _conversations() -> None:
+    """Route the turns of sessions to replicas, and see what they have in common."""
+    scenario = Scenario(requests=4, output_tokens=2, replicas=2, turns=2, prefix_caching="on")
+    engine.run(scenario)
+    reuse_of(requests_sent(scenario), scenario.kv_block_tokens)
+
+
 FIRST = (engine.PARTS[0], Part("percentiles", _one_point))  # what the first chart needs
-PARTS = (*FIRST, *engine.PARTS[1:])
+PARTS = (*FIRST, *engine.PARTS[1:], Part("conversations", _conversations))
 
 
 class Progress(NamedTuple):

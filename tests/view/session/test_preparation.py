@@ -90,7 +90,7 @@ def test_a_page_says_how_far_it_is(held: threading.Event, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(sweeps, "_preparing_words", note)
     app = healthy(open_page(APP, fine="off"))
-    assert shown[0].startswith("Preparing the simulator: **continuous batching**, part 1 of 5; 0 of ")
+    assert shown[0].startswith("Preparing the simulator: **continuous batching**, part 1 of 6; 0 of ")
     assert "Within p99 limits" in finding(app)
 
 

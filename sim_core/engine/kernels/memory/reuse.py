@@ -7,7 +7,8 @@ import numpy as np
 from sim_core.engine.compiling import Entry
 
 
-def _depths(starts, items, sizes, depths, last, held, tree):
+@Entry
+def depths_of_uses(starts, items, sizes, depths, last, held, tree):
     """Fill in, for each use of an item, what all take that were used more recently; -1 at its first use.
 
     Uses come in groups, of which each is looked up as a whole before it counts, and then counts from its last
@@ -52,6 +53,3 @@ def _depths(starts, items, sizes, depths, last, held, tree):
                 tree[place] += sizes[use]
                 place += place & -place
             last[item], held[item] = now, sizes[use]
-
-
-depths_of_uses = Entry(_depths)
