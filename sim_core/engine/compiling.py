@@ -13,6 +13,7 @@ anew, and where nothing can be written, kernels are compiled for this process al
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -22,9 +23,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numba
+import numba.extending
 
 _ENGINE = Path(__file__).parent
 _SOURCES = (_ENGINE / "compiling.py", _ENGINE.parent / "price" / "step_cost.py")
@@ -42,6 +44,40 @@ inlined = numba.njit(**_INNER, forceinline=True)
 written_in = numba.njit(**_INNER, inline="always")  # large, and called once: not compiled by itself as well
 
 
+def by_type(choose: Callable) -> Callable:
+    """Make an inner function that the types of its arguments choose.
+
+    `choose` has the parameters of the function, gets the types of its arguments and returns what is to be
+    compiled for them. What it does not return takes no time to compile.
+    """
+
+    @functools.wraps(choose)
+    def chosen(*arguments: object) -> NoReturn:
+        raise TypeError(f"{choose.__name__} is called by kernels alone.")
+
+    numba.extending.overload(chosen, jit_options={**_OPTIONS, "forceinline": True})(choose)
+    return chosen
+
+
+def holds(record: numba.types.BaseNamedTuple, name: str) -> bool:
+    """Return whether records of a type, as Numba tells it, hold something by a name, and not None."""
+    return not isinstance(record.types[record.fields.index(name)], numba.types.NoneType)
+
+
+class _Compiled(threading.local):
+    """What compiling has taken on this thread, the first run of each function with it. [s]"""
+
+    seconds = 0.0
+
+
+_compiled = _Compiled()
+
+
+def worked_s() -> float:
+    """Return the time of a core that this thread has taken for anything but compiling [s]."""
+    return time.thread_time() - _compiled.seconds
+
+
 class Entry:
     """A compiled function that Python may call.
 
@@ -54,27 +90,27 @@ class Entry:
     def __init__(self, function: Callable) -> None:
         self.py_func = function
         self._compiled = _cached(function) if FOLDER else numba.njit(**_OPTIONS)(function)
-        self._proven = FOLDER is None
+        self._plain = FOLDER is None  # without a cache
 
     def __call__(self, *arguments: Any) -> Any:
-        """Call the function; the first call compiles it, or loads it from the cache."""
-        return self._compiled(*arguments) if self._proven else self._first(arguments)
+        """Call the function; it is compiled for each set of types, or loaded from the cache."""
+        known, start_s = len(self._compiled.overloads), time.thread_time()
+        try:
+            result = self._compiled(*arguments)
+        except Exception:  # a full disk, or a file that was changed since it was looked at
+            if self._plain:
+                raise
+            self._compiled, self._plain = numba.njit(**_OPTIONS)(self.py_func), True
+            result = self._compiled(*arguments)
+        if len(self._compiled.overloads) > known:
+            _seal()
+            _compiled.seconds += time.thread_time() - start_s
+        return result
 
     @property
     def signatures(self) -> list[tuple]:
         """The argument types for which it has been compiled."""
         return self._compiled.signatures
-
-    def _first(self, arguments: tuple) -> Any:
-        """Return the function of some arguments; a cache that fails is done without."""
-        try:
-            result = self._compiled(*arguments)
-        except Exception:  # a full disk, or a file that was changed since it was looked at
-            self._compiled = numba.njit(**_OPTIONS)(self.py_func)
-            result = self._compiled(*arguments)
-        self._proven = True
-        _seal()
-        return result
 
 
 def _cached(function: Callable) -> Any:

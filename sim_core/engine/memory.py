@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import replace
+from operator import itemgetter
+from typing import Any
 
 import numpy as np
 
@@ -13,11 +17,13 @@ from sim_core.engine.kernels.queue import link_turns
 from sim_core.engine.kernels.records import (
     BY_BLOCK,
     BY_SESSION,
+    COMING,
     EVENT,
     LOG,
     NO_CACHE,
     NOBODY,
     REQUEST,
+    STATE,
     TURN,
     Arrays,
     Rules,
@@ -27,6 +33,12 @@ from sim_core.engine.work import Turns, check_turns, turns
 from sim_core.price.step_cost import TOKEN, TOKEN_BITS, StepCost
 from sim_core.traffic.requests import Requests
 from sim_core.traffic.texts import session_numbers, texts_of
+
+TABLES = ("steps_by_tokens", "steps_by_rows", "steps_by_group_tokens")
+TOTALS = tuple(name for name in Usage.__slots__ if name not in TABLES)
+OF_A_RANK = ("lockstep_s", "kv_used_s", "kv_blocked_s", "batch_blocked_s")  # told of a mean rank
+NO_GROUPS = np.zeros(0, STATE)
+_totals_of = itemgetter(*map(STATE.names.index, TOTALS))  # of the record of an engine, as a tuple
 
 
 def arrays_for(
@@ -53,9 +65,10 @@ def arrays_for(
         gap_counts=np.zeros(GAP_BINS, np.int64),
         steps_by_tokens=np.zeros(step.token_s.size, np.int64),
         steps_by_rows=np.zeros(step.row_s.size, np.int64),
+        steps_by_group_tokens=np.zeros(step.group_s.size, np.int64),
         log=np.zeros((*replicas, log_sizes[0]), LOG),
         events=np.zeros((*replicas, log_sizes[1]), EVENT),
-        **_texts(rules, requests, replicas),
+        **texts_for(rules, requests, replicas),
         turns=may_take.left,
         stop=may_take.stop,
     )
@@ -77,21 +90,21 @@ def _longest_ticks(step: StepCost, requests: Requests) -> int:
     return math.ceil(requests.clock_tokens.max(initial=0.0)) + 1 + beyond
 
 
-def _texts(rules: Rules, requests: Requests, replicas: tuple[int, ...]) -> dict[str, np.ndarray]:
+def texts_for(rules: Rules, requests: Requests, replicas: tuple[int, ...]) -> dict[str, np.ndarray | None]:
     """Return the arrays of what requests have in common; empty ones where nobody asks."""
     by_session, by_block = rules.caching == BY_SESSION, rules.caching == BY_BLOCK
     count = len(requests) if rules.caching != NO_CACHE else 0
     pieces = np.zeros(count + max(replicas, default=1), PIECE)
     pieces["engine"] = NOBODY
-    chains, ids, blocks = np.zeros(0, CHAIN), np.zeros(0, np.int64), 0
-    if by_block:
+    chains = np.zeros(count if by_block else 0, CHAIN) if by_session or by_block else None
+    ids, blocks = np.zeros(0, np.int64), 0
+    if chains is not None and by_block:
         texts = texts_of(requests, rules.block_tokens)
-        chains = np.zeros(count, CHAIN)
         chains["first"], chains["blocks"], ids = texts.offsets[:-1], texts.blocks, texts.numbers
         blocks = int(ids.max(initial=-1) + 1) * (rules.text_tokens // rules.block_tokens + 1)
     return {
         "sessions": session_turns(requests) if rules.sequels or by_session else np.zeros(0, TURN),
-        "coming": np.zeros(len(requests) + 2 if rules.sequels else 1, np.int64),
+        "coming": np.zeros(len(requests) + 2 if rules.sequels else 1, COMING),
         "pieces": pieces,
         "chains": chains,
         "chain_ids": ids,
@@ -114,21 +127,46 @@ def session_turns(requests: Requests) -> np.ndarray:
     return turns
 
 
+def runs_of(
+    rules: Rules, step: StepCost, requests: Requests, engines: tuple[int, ...] = ()
+) -> Iterator[tuple[np.ndarray, Arrays]]:
+    """Yield empty engines and their working memory for each run that there must be; the last one counts.
+
+    A run to be logged is run twice, first to count its rows.
+    """
+    sizes = (0, 0)
+    for _ in range(1 + rules.keep_log):
+        states = np.zeros(engines or 1, STATE)
+        arrays = arrays_for(rules, step, requests, sizes, engines)
+        yield states, arrays
+        check_ended(arrays)
+        sizes = log_sizes(states)
+
+
 def check_ended(arrays: Arrays) -> None:
     """Raise why a run has ended before its time, if it has; see `sim_core.engine.work`."""
     check_turns(Turns(arrays.turns, arrays.stop))
 
 
-def result_of(states: np.ndarray, arrays: Arrays, rules: Rules) -> EngineResult:
-    """Return the result of one engine, or of replicas, from its working memory."""
-    tables = {name: getattr(arrays, name) for name in ("steps_by_tokens", "steps_by_rows")}
-    totals = {name: sum(states[name].tolist()) for name in Usage.__slots__ if name not in tables}
+def result_of(
+    states: np.ndarray, arrays: Arrays, rules: Rules, groups: np.ndarray = NO_GROUPS
+) -> EngineResult:
+    """Return the result of one engine, or of replicas, from its working memory.
+
+    Of groups, `states` are those of all ranks; a group counts its steps, its ranks what they hold meanwhile.
+    """
+    tables = {name: getattr(arrays, name) for name in TABLES}
+    counted = map(_totals_of, [*states.tolist(), *groups.tolist()])
+    totals: dict[str, Any] = dict(zip(TOTALS, map(sum, zip(*counted, strict=True)), strict=True))
+    for name in OF_A_RANK:
+        totals[name] /= states.size / groups.size if groups.size else 1
     log, events = logs_of(states, arrays)
     found = arrays.pieces[: len(arrays.requests) if rules.caching != NO_CACHE else 0]
     return EngineResult(
         **{name: np.ascontiguousarray(arrays.requests[name]) for name in COLUMNS[:5]},
         reused_tokens=found["reused"] * rules.block_tokens,
         loaded_tokens=found["loaded"] * rules.block_tokens,
+        rank=np.zeros(0, np.int64),
         gap_counts=arrays.gap_counts,
         usage=Usage(**tables, **totals),
         kv_blocks_peak=rules.kv_blocks - int(states["free_blocks_low"].min()),
@@ -163,11 +201,12 @@ def _in_order(logs: list[np.ndarray], events: list[np.ndarray]) -> tuple[np.ndar
     return log[order], moved[np.argsort(moved["row"], kind="stable")]
 
 
-def merged(parts: list[EngineResult], dealt: list[np.ndarray], replicas: int) -> EngineResult:
+def merged(parts: list[EngineResult], dealt: list[np.ndarray], replicas: int, ranks: int = 1) -> EngineResult:
     """Return the results of replicas to which requests were dealt, by their numbers, as one.
 
-    Time also passes for replicas that got no request.
+    Each may be a group of so many ranks. Time also passes for replicas that got no request.
     """
+    parts = [numbered_from(part, ranks * replica) for replica, part in enumerate(parts)]
     columns, count = {}, sum(len(numbers) for numbers in dealt)
     for name in COLUMNS:
         column = np.empty(count if len(getattr(parts[0], name)) else 0, getattr(parts[0], name).dtype)
@@ -189,3 +228,10 @@ def merged(parts: list[EngineResult], dealt: list[np.ndarray], replicas: int) ->
         log=log,
         events=in_order,
     )
+
+
+def numbered_from(part: EngineResult, first: int) -> EngineResult:
+    """Return a result whose engines, or ranks, are numbered from another number on."""
+    log = part.log.copy()
+    log["engine"] += first
+    return replace(part, rank=part.rank + first, log=log)

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from sim_core.engine.groups import run_ranks, turns_of
 from sim_core.engine.kernels.one_pool import run_balanced, run_continuous, run_routed
-from sim_core.engine.kernels.records import IN_TURN, NOBODY, STATE, TO_LEAST_LOADED
+from sim_core.engine.kernels.pools.stages import run_pipelined
+from sim_core.engine.kernels.records import IN_TURN, NOBODY, TO_LEAST_LOADED
 from sim_core.engine.kernels.static import run_static
-from sim_core.engine.memory import arrays_for, check_ended, kernel_columns, log_sizes, merged, result_of
+from sim_core.engine.memory import kernel_columns, merged, result_of, runs_of
 from sim_core.engine.results import EngineResult
 from sim_core.engine.rules import RunRules
 from sim_core.engine.work import shared
@@ -29,49 +31,50 @@ def run_engine(step: StepCost, requests: Requests, rules: RunRules) -> EngineRes
         Each fits the KV cache alone. Arrivals are those at the engine.
     rules : RunRules
     """
+    routed = rules.router != "session" and rules.stages == 1 and has_sequels(requests)
+    if rules.replicas > 1 and not routed and not rules.balanced:
+        return _run_dealt(step, requests, rules)
+    if rules.ranks > 1:
+        return run_ranks(step, requests, rules)
     if rules.replicas == 1:
         return _run_one(step, requests, rules)
-    if rules.router != "session" and has_sequels(requests):
-        return _run_routed(step, requests, rules)
-    return (_run_balanced if rules.balanced else _run_dealt)(step, requests, rules)
+    return (_run_routed if routed else _run_balanced)(step, requests, rules)
 
 
 def _run_one(step: StepCost, requests: Requests, rules: RunRules) -> EngineResult:
-    """Run one engine; a run to be logged is run twice, first to count its rows."""
+    """Run one engine."""
+    if rules.stages > 1:
+        return _run_pipelined(step, requests, rules)
     kernel = run_static if rules.policy == "static" else run_continuous
-    own, sizes = rules.kernel_for(requests), (0, 0)
-    for _ in range(1 + rules.log):
-        states = np.zeros(1, STATE)
-        arrays = arrays_for(own, step, requests, sizes)
+    own = rules.kernel_for(requests)
+    for states, arrays in runs_of(own, step, requests):
         kernel(states, arrays, step, own, *kernel_columns(requests), rules.concurrency)
-        check_ended(arrays)
-        sizes = log_sizes(states)
     return result_of(states, arrays, own)
+
+
+def _run_pipelined(step: StepCost, requests: Requests, rules: RunRules) -> EngineResult:
+    """Run one engine of several stages, whose groups share its memory and its log."""
+    own = rules.kernel_for(requests)
+    for states, stacked in runs_of(own, step, requests, (rules.stages,)):
+        run_pipelined(states, stacked, step, own, *kernel_columns(requests), rules.concurrency)
+    return result_of(states, stacked._replace(log=stacked.log[0], events=stacked.events[0]), own)
 
 
 def _run_balanced(step: StepCost, requests: Requests, rules: RunRules) -> EngineResult:
     """Run replicas behind a least-loaded router; the drain after the last arrival is not measured."""
-    own, sizes = rules.kernel_for(requests), (0, 0)
+    own = rules.kernel_for(requests)
     drain = own if rules.whole else own._replace(measure_until=NOBODY)
-    for _ in range(1 + rules.log):
-        states = np.zeros(rules.replicas, STATE)
-        stacked = arrays_for(own, step, requests, sizes, (rules.replicas,))
+    for states, stacked in runs_of(own, step, requests, (rules.replicas,)):
         run_balanced(states, stacked, step, own, drain, *kernel_columns(requests))
-        check_ended(stacked)
-        sizes = log_sizes(states)
     return result_of(states, stacked, own)
 
 
 def _run_routed(step: StepCost, requests: Requests, rules: RunRules) -> EngineResult:
     """Run replicas behind a router, where requests follow others."""
     routed = IN_TURN if rules.router == "round_robin" else TO_LEAST_LOADED
-    own, sizes = rules.kernel_for(requests)._replace(routed=routed), (0, 0)
-    for _ in range(1 + rules.log):
-        states = np.zeros(rules.replicas, STATE)
-        stacked = arrays_for(own, step, requests, sizes, (rules.replicas,))
+    own = rules.kernel_for(requests)._replace(routed=routed)
+    for states, stacked in runs_of(own, step, requests, (rules.replicas,)):
         run_routed(states, stacked, step, own, *kernel_columns(requests), rules.concurrency)
-        check_ended(stacked)
-        sizes = log_sizes(states)
     return result_of(states, stacked, own)
 
 
@@ -80,15 +83,15 @@ def _run_dealt(step: StepCost, requests: Requests, rules: RunRules) -> EngineRes
     turn.
     """
     most = min(rules.replicas, len(requests), rules.concurrency or rules.replicas)
-    dealt = _deal(requests, most, by_session=rules.router == "session")
+    dealt = _deal(requests, most, by_session=rules.router == "session" or has_sequels(requests))
     used = len(dealt)
     parts = []
     with shared(used):
         for replica, numbers in enumerate(dealt):
             clients = len(range(replica, rules.concurrency, used))
             own = replace(rules, replicas=1, concurrency=clients, warm=rules.warm // used)
-            parts.append(_run_one(step, requests.take(numbers), own))
-    return merged(parts, dealt, rules.replicas)
+            parts.append(run_engine(step, requests.take(numbers), own))
+    return merged(parts, dealt, rules.replicas, rules.ranks)
 
 
 def _deal(requests: Requests, replicas: int, by_session: bool) -> list[np.ndarray]:
@@ -96,8 +99,6 @@ def _deal(requests: Requests, replicas: int, by_session: bool) -> list[np.ndarra
     numbers = np.arange(len(requests))
     if not by_session or requests.session is None:
         return [numbers[replica::replicas] for replica in range(replicas)]
-    names = np.where(requests.session < 0, -1 - numbers, requests.session)
-    _, first, mine = np.unique(names, return_index=True, return_inverse=True)
-    turn = np.argsort(np.argsort(first))[mine] % replicas
+    turn = turns_of(requests) % replicas
     dealt = (numbers[turn == replica] for replica in range(replicas))
     return [some for some in dealt if some.size]

@@ -38,7 +38,7 @@ def can_cache() -> bool:
 
 @contextmanager
 def told(compiled: Callable[[], None]) -> Iterator[None]:
-    """Call `compiled` whenever a function of the kernels has been compiled in this process."""
+    """Call `compiled` whenever a function of the kernels has been compiled in this process, once each."""
     with install_listener("numba:compile", _Teller(compiled)):
         yield
 
@@ -46,11 +46,15 @@ def told(compiled: Callable[[], None]) -> Iterator[None]:
 class _Teller(Listener):
     def __init__(self, compiled: Callable[[], None]) -> None:
         self._compiled = compiled
+        self._seen: set[str] = set()
 
     def on_start(self, event: Event) -> None:
         """Do nothing yet."""
 
     def on_end(self, event: Event) -> None:
-        """Tell of a function of the kernels; Numba compiles some of its own for them."""
-        if event.data["dispatcher"].py_func.__module__.startswith(kernels.__name__):
+        """Tell of a function of the kernels, the first time; Numba compiles some of its own for them."""
+        function = event.data["dispatcher"].py_func
+        name = f"{function.__module__}.{function.__qualname__}"
+        if name.startswith(kernels.__name__) and "<locals>" not in name and name not in self._seen:
+            self._seen.add(name)
             self._compiled()

@@ -38,12 +38,25 @@ class Usage:
     busy_s, elapsed_s, running_s, kv_used_s, kv_blocked_s, batch_blocked_s : float
         Time in steps; time in all; sequences times time; KV blocks times time; and the time in which
         the head of the queue waited for KV blocks, or for a place in the batch. Summed over replicas.
+    bubble_s : float
+        Of several stages, the time in which the last one waited for a batch while the engine had work.
+    steps_by_group_tokens : ndarray of int
+        Where ranks of attention share their experts: steps by the new tokens of all ranks of a group (the
+        last entry counts all longer ones). All other counts are then those that price a step, of the rank
+        with the most, once for each group.
+    group_extra_tokens : int
+        Tokens of all ranks beyond that table.
+    lockstep_s : float
+        Of the busy time, what a rank on average waited for the one with the most, or had nothing to do. KV
+        blocks and waiting heads of queues are also those of a mean rank; sequences are those of all ranks.
     """
 
     steps_by_tokens: np.ndarray
     steps_by_rows: np.ndarray
+    steps_by_group_tokens: np.ndarray
     steps: int
     extra_tokens: int
+    group_extra_tokens: int
     context_tokens: float
     window_tokens: float
     prefill_pairs: float
@@ -56,10 +69,12 @@ class Usage:
     evicted_blocks: int
     busy_s: float
     elapsed_s: float
+    lockstep_s: float
     running_s: float
     kv_used_s: float
     kv_blocked_s: float
     batch_blocked_s: float
+    bubble_s: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,6 +83,7 @@ class EngineResult:
 
     `kv_blocks_peak` is the most KV blocks in use on any replica; `log` holds one row per run of equal steps,
     `events` what happened to which request in which row: chunks, preemptions, returns from the host.
+    `rank` is the rank of attention that served each, of all ranks of all groups; empty where there are none.
     `reused_tokens` and `loaded_tokens` are those that prompts found in the prefix cache when they first
     joined, in device and in host memory; empty without a cache.
     """
@@ -84,6 +100,7 @@ class EngineResult:
     events: np.ndarray
     reused_tokens: np.ndarray
     loaded_tokens: np.ndarray
+    rank: np.ndarray
 
 
 COLUMNS = (  # of a result, one entry a request
@@ -94,6 +111,7 @@ COLUMNS = (  # of a result, one entry a request
     "preemptions",
     "reused_tokens",
     "loaded_tokens",
+    "rank",
 )
 
 
@@ -218,14 +236,17 @@ class Run:
         return pd.DataFrame(spans, columns=STAGES, index=np.flatnonzero(~self.rejected))
 
     def steps(self) -> pd.DataFrame:
-        """Return the step log, one row per run of equal steps.
+        """Return the step log, one row per run of equal steps; of ranks, one for each that takes part.
 
         Columns beside those of the kernels' log: requests `arrived` by the start; how many of them are
         `waiting` while the step runs (one engine only, else empty); and what happens to whom, by request id:
         `prefilled` (``7:512+300`` are 300 prompt tokens after 512), `preempted`, `returned` (from the host).
+        Where an engine has ranks of attention, `rank` is the one, of all replicas in turn, `waiting` its own.
         """
         log = self.engine.log
-        table = pd.DataFrame(log)
+        table = pd.DataFrame(log).drop(columns="engine")
+        if self.engine.rank.size:
+            table["rank"] = log["engine"]
         table["arrived"] = np.searchsorted(np.sort(self.engine.arrival_s), log["start_s"], side="right")
         table["waiting"] = self.waiting() if self.scenario.replicas == 1 else None
         events = self.events()
@@ -240,10 +261,18 @@ class Run:
         return events
 
     def waiting(self) -> np.ndarray:
-        """Return the requests that wait in the queue of the one engine while each row of the log runs."""
-        log = self.engine.log
-        arrived = np.searchsorted(np.sort(self.engine.arrival_s), log["start_s"], side="right")
+        """Return the requests that wait in the queue of the one engine while each row of the log runs.
+
+        Of ranks of attention, those in the queue of the row's rank.
+        """
+        log, engine = self.engine.log, self.engine
         if self.scenario.policy == "static":
+            arrived = np.searchsorted(np.sort(engine.arrival_s), log["start_s"], side="right")
             return arrived - log["admitted"]
-        finished = np.searchsorted(np.sort(self.engine.finished_s), log["start_s"], side="right")
-        return arrived - finished - log["running"]
+        waiting = np.zeros(log.size, np.int64)
+        for number in np.unique(log["engine"]):
+            rows = log["engine"] == number
+            mine = engine.rank == number if engine.rank.size else slice(None)
+            for times, sign in ((engine.arrival_s[mine], 1), (engine.finished_s[mine], -1)):
+                waiting[rows] += sign * np.searchsorted(np.sort(times), log["start_s"][rows], side="right")
+        return waiting - log["running"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,16 +14,19 @@ from sim_core.engine.kernels.records import (
     FIRST_CHUNK,
     FIXED_SHARE,
     FULL_PROMPT,
+    IN_TURN,
     NO_CACHE,
     NOBODY,
     PREFILL_FIRST,
     RESERVE_OUTPUT,
     RESERVE_SHARE,
     STATIC,
+    TO_LEAST_LOADED,
     UNROUTED,
     Rules,
 )
 from sim_core.price.memory import host_blocks
+from sim_core.price.pools import prefill_of
 from sim_core.price.priced import Priced
 from sim_core.price.speculation import speculation_of
 from sim_core.scenario.scenario import Scenario, admission_of
@@ -37,6 +40,8 @@ ADMISSIONS = {
     "reserve_output": RESERVE_OUTPUT,
     "reserve_share": RESERVE_SHARE,
 }
+UNEVEN = ("vllm",)  # engines that limit what runs in all batches together, not in each
+OF_A_CACHE = ("caching", "system_blocks", "text_tokens", "host_blocks")
 STATED = (  # keys of a scenario that are rules of a run as they stand
     "max_output_tokens",
     "max_running",
@@ -73,14 +78,24 @@ class RunRules:
         Count all steps instead.
     replicas : int
         Engines, or the workers of a decode pool.
+    ranks, wait_steps : int
+        Ranks of attention of one engine, each under the limits above, and most steps that a prompt waits
+        until all of them have one, 0 for none.
     itl_max, log : bool
         Keep the longest gap of each request; keep the step log.
     hit_frac : float
         Share of every prompt that need not be computed, where no cache is simulated.
     caching : bool
-        Keep the blocks of requests that leave, and reuse them; static batches never do.
+        Keep the blocks of requests that leave, and reuse them; static batches never do. Of two pools, prefill
+        workers do.
     host_blocks : int
         KV blocks that host memory keeps of those that leave the device.
+    stages : int
+        Of the engine's pipeline; as many groups of requests share its memory.
+    even : bool
+        Each group may have its part of `max_running` at most, else any of them all.
+    last_lost : bool
+        Compute the last block that a prompt finds in the cache anew.
     """
 
     policy: str = "chunked"
@@ -100,16 +115,22 @@ class RunRules:
     whole: bool = False
     replicas: int = 1
     router: str = "round_robin"
+    ranks: int = 1
+    wait_steps: int = 0
     itl_max: bool = False
     log: bool = False
     hit_frac: float = 0.0
     caching: bool = False
     host_blocks: int = 0
+    stages: int = 1
+    even: bool = True
+    last_lost: bool = False
 
     @property
     def balanced(self) -> bool:
         """Whether a router looks at the replicas; else requests, or whole sessions, are dealt in turn."""
-        return self.router == "least_loaded" and self.concurrency == 0 and self.policy != "static"
+        looks = self.router == "least_loaded" and self.concurrency == 0
+        return looks and self.policy != "static" and self.stages == 1
 
     def kernel(self, requests: int) -> Rules:
         """Return the rules of an engine that serves so many requests, in the kernels' types."""
@@ -118,11 +139,14 @@ class RunRules:
             admission=ADMISSIONS[self.admission],
             output_limit=int(self.max_output_tokens),
             max_running=int(self.max_running),
+            stages=1,
+            batch_running=-(-int(self.max_running) // (self.stages if self.even else 1)),
             token_budget=int(self.token_budget),
             long_prompt_tokens=int(self.long_prefill_token_threshold),
             kv_blocks=int(self.kv_blocks),
             block_tokens=int(self.kv_block_tokens),
             draft_slots=int(self.draft_slots),
+            wait_steps=int(self.wait_steps),
             swap=self.preemption == "swap",
             turnaround_s=float(self.turnaround_s),
             batch_wait_s=float(self.batch_wait_s),
@@ -138,6 +162,7 @@ class RunRules:
             system_blocks=0,
             text_tokens=1,
             host_blocks=int(self.host_blocks),
+            last_lost=bool(self.last_lost),
         )
 
     def kernel_for(self, sent: Requests) -> Rules:
@@ -158,12 +183,28 @@ class RunRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitRules:
-    """The rules of a run on two pools: those of the decode workers, and what differs for prefill workers."""
+    """The rules of a run on two pools: those of the decode workers, and what differs for prefill workers.
+
+    The limits are those of each of a worker's ranks of attention. A prefill worker of several stages takes
+    its next step when the first stage is free.
+    """
 
     decode: RunRules
     prefill_workers: int
     prefill_max_running: int
     prefill_kv_blocks: int
+    prefill_ranks: int = 1
+    prefill_stages: int = 1
+
+    @property
+    def own_queues(self) -> bool:
+        """Whether each prefill worker has a queue of its own, so that what it has cached can be met again."""
+        return self.decode.caching and self.decode.router != "least_loaded"
+
+    @property
+    def by_session(self) -> bool:
+        """Whether all turns of a session go to one prefill worker."""
+        return self.own_queues and self.decode.router == "session"
 
 
 def worker_rules(rules: RunRules) -> Rules:
@@ -172,12 +213,37 @@ def worker_rules(rules: RunRules) -> Rules:
     return rules.kernel(0)._replace(pooled=True, caching=NO_CACHE, **everything)
 
 
+def pool_rules(rules: SplitRules, sent: Requests) -> tuple[Rules, Rules]:
+    """Return the rules of prefill and of decode workers that serve some requests, in the kernels' types.
+
+    Prompts are cached where they are computed: by the prefill workers.
+    """
+    counted = rules.decode.kernel_for(sent)
+    decode = worker_rules(rules.decode)._replace(
+        measure_from=counted.measure_from,
+        measure_until=counted.measure_until,
+        sequels=counted.sequels,
+        routed=TO_LEAST_LOADED,
+        host_blocks=0,
+    )
+    prefill = decode._replace(
+        max_running=int(rules.prefill_max_running),
+        kv_blocks=int(rules.prefill_kv_blocks),
+        stages=int(rules.prefill_stages),
+        swap=False,
+        routed=IN_TURN if rules.own_queues else TO_LEAST_LOADED,
+        **{name: getattr(counted, name) for name in OF_A_CACHE},
+    )
+    return prefill, decode
+
+
 def stated(scenario: Scenario) -> dict[str, Any]:
     """Return the rules of `RunRules` that a scenario states by itself, whatever pools it has."""
     found = {
         "admission": admission_of(scenario),
         "draft_slots": draft_slots(scenario),
         "hit_frac": scenario.prefix_hit_frac,
+        "last_lost": needs_states(scenario),
     }
     return found | {name: getattr(scenario, name) for name in STATED}
 
@@ -201,10 +267,14 @@ def rules_of(priced: Priced, sent: Requests, itl_max: bool = False, log: bool = 
         whole=counted is None or at_once,
         replicas=scenario.engines,
         router=scenario.router,
+        ranks=price.ranks,
+        wait_steps=0 if scenario.split else scenario.prefill_wait_steps,
         itl_max=itl_max,
         log=log,
         caching=scenario.prefix_caching == "on",
-        host_blocks=host_blocks(scenario, price.kv_block_tokens),
+        host_blocks=0 if scenario.split else host_blocks(scenario, price.kv_block_tokens),
+        stages=price.stages,
+        even=scenario.engine not in UNEVEN,
     )
 
 
@@ -214,14 +284,26 @@ def draft_slots(scenario: Scenario) -> int:
     return speculation.slots if speculation else 0
 
 
+def needs_states(scenario: Scenario) -> bool:
+    """Return whether drafts follow from the model's states, so that the last block found is computed anew.
+
+    References
+    ----------
+    vLLM 0.32, `config/speculative.py`: `use_eagle_block_drop`, all ways of drafting but by the text.
+    """
+    return scenario.draft != "ngram" and speculation_of(scenario) is not None
+
+
 def split_rules_of(priced: Priced, sent: Requests, itl_max: bool = False) -> SplitRules:
     """Return the same for a scenario of two pools."""
-    scenario = priced.scenario
+    scenario, decode = priced.scenario, rules_of(priced, sent, itl_max)
     return SplitRules(
-        decode=rules_of(priced, sent, itl_max),
+        decode=replace(decode, host_blocks=host_blocks(prefill_of(scenario), decode.kv_block_tokens)),
         prefill_workers=scenario.prefill_workers,
         prefill_max_running=scenario.max_batch,
         prefill_kv_blocks=priced.both_pools.prefill.kv_blocks,
+        prefill_ranks=priced.both_pools.prefill.ranks,
+        prefill_stages=priced.both_pools.prefill.stages,
     )
 
 

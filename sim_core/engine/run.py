@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -139,18 +139,13 @@ def on_the_clock(scenario: Scenario, limit_tokens: int, sent: Requests) -> Reque
 
 def check_prefixes(scenario: Scenario, sent: Requests) -> None:
     """Raise a `ScenarioError` where a policy has no way to serve what prompts have in common."""
-    if scenario.policy not in ("static", "disaggregated"):
-        return
-    word = "static batches" if scenario.policy == "static" else "two pools"
-    if has_sequels(sent):
+    if scenario.policy == "static" and has_sequels(sent):
+        asked = f"turns={scenario.turns}" if scenario.turns > 1 else f"think_s={scenario.think_s:g}"
         raise ScenarioError(
-            f"policy is {scenario.policy}, but some requests follow the answers of others: {word} are "
-            "simulated without such turns. Choose policy=chunked or prefill_first, or turns=1."
-        )
-    if scenario.prefix_caching == "on" and scenario.split:
-        raise ScenarioError(
-            f"policy is disaggregated and prefix_caching is on: the cache of {word} is not simulated. Choose "
-            "policy=chunked, or state with prefix_hit_frac what share of prompts is cached."
+            f"policy is static, but requests of {sent.name or asked} follow the answers before: static "
+            "batches are simulated for requests that wait for no other. Choose policy=chunked, prefill_first "
+            "or disaggregated, turns=1 without think_s, or a trace whose turns have times; prefix_hit_frac "
+            "states what they reuse."
         )
 
 
@@ -172,9 +167,10 @@ def first_seen_s(
     made_s = engine.first_token_s
     if split is not None and scenario.engine:
         made_s = np.fmax(made_s, split.joined_s)  # an answer of one token joins no decodes
-    late = np.minimum(steps_to_first_seen(scenario), rest)
-    if not late.any():
+    late_steps = steps_to_first_seen(scenario)
+    if not late_steps:
         return made_s
+    late = np.minimum(late_steps, rest)
     seen_s = made_s + late / np.maximum(rest, 1) * (engine.finished_s - made_s)
     return np.minimum(seen_s, engine.finished_s)  # rounding may carry it past the end
 
@@ -277,9 +273,26 @@ def _part(name: str, **changes: Any) -> Part:
     return Part(name, lambda: run(Scenario(**base | changes)))
 
 
+TWO_RANKS: Mapping[str, Any] = {
+    "model": "gpt-oss-20b",
+    "tensor_parallel": 2,
+    "attention_data_parallel": 2,
+    "expert_parallel": 2,
+}
+
+
+def _use_layouts() -> None:
+    """Run two requests on two ranks, in one pool and in two, and on two stages."""
+    few: dict[str, Any] = {"requests": 2, "output_tokens": 2, "arrivals": "offline"}
+    for policy in ("chunked", "disaggregated"):
+        run(Scenario(**few, **TWO_RANKS, policy=policy))
+    run(Scenario(**few, pipeline_parallel=2))
+
+
 PARTS = (  # in the order in which they are wanted
     _part("continuous batching"),
     _part("static batching", policy="static"),
     _part("replicas", replicas=2, arrivals="poisson"),
     _part("two pools", policy="disaggregated"),
+    Part("ranks and stages", _use_layouts),
 )

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
 from contextlib import contextmanager
@@ -23,11 +22,12 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 
+from sim_core.engine.compiling import worked_s
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.draws import mean_lengths
 from sim_core.traffic.requests import Requests
-from sim_core.traffic.texts import is_interleaved, numbers_a_request
+from sim_core.traffic.texts import has_sequels, is_interleaved, numbers_a_request
 
 # Measured on one core (`python -m benchmarks.visitors`), rounded up:
 TURN_S = 5e-8  # of the engine's loops: a step, or a run of equal ones
@@ -42,6 +42,11 @@ ENGINE_BYTES = 2_000
 TABLES_BYTES = 200_000  # what engines count into, together where they run side by side
 SCAN_TURNS = 1 / 4  # to look at one of many engines, for each request
 WAKES = 2.0  # turns that each of many engines takes for each request, if its answers last that long
+RANK_TURNS = 1.2  # of a rank, in a step of its group
+RANK_WAKES = 2.5  # runs of equal steps of a group for each request beside its prompt, if answers last so long
+RANK_STEP_S, RANK_PROMPT_S = 8e-3, 3e-2  # that a step of ranks lasts, about: of decodes, and with a prompt
+FEWEST_STEPS = 0.8  # of a group for each request, however many begin and end together
+TOKEN_S = 3e-5  # that a token of a prompt takes on one rank, about
 STEP_TURNS = 1.5  # of a step that runs by itself
 STEP_SCAN_TURNS = 1 / 64  # to look at one of many engines for the next such step
 DEALT_S = 1.5e-4  # to begin a run of each replica by itself
@@ -261,26 +266,89 @@ def turns_per_request(scenario: Scenario, trace: Requests | None = None) -> floa
 
     A request joins, is due once, and leaves; its prompt takes a turn for each chunk, its answer some for the
     bins of its gaps; and whoever hands it on looks at every engine, and lets each take the steps before. In a
-    closed loop of two pools each step of the decode pool may let a client send again, and runs by itself.
+    closed loop of two pools, or behind a router, each step may let a client send again, and runs by itself.
+    So it does where it may leave a prompt to the cache of a prefill worker.
     """
     prompt, output = mean_lengths(scenario, trace)
     chunk = scenario.token_budget - min(scenario.max_running, scenario.token_budget // 2)
     chunks = prompt / max(chunk, 1) if scenario.policy == "chunked" else 0.0
     own = REQUEST_TURNS + chunks + output * OUTPUT_TURNS
-    if not side_by_side(scenario):
+    if ranks_of(scenario) > 1:
+        return own + RANK_TURNS * ranks_of(scenario) * _group_steps(scenario, trace, chunks, prompt, output)
+    if not side_by_side(scenario, trace):
         return own
-    if scenario.arrivals == "closed":
-        steps = output / max(scenario.concurrency / scenario.engines, 1.0)
-        return own + steps * (STEP_TURNS + scenario.engines * STEP_SCAN_TURNS)
+    closed = scenario.arrivals == "closed"
+    if closed or _routes_sequels(scenario, trace) or _keeps_prompts(scenario):
+        batch = max(scenario.concurrency / scenario.engines, 1.0) if closed else 1.0
+        return own + output / batch * (STEP_TURNS + scenario.engines * STEP_SCAN_TURNS)
     return own + SCAN_TURNS * _workers(scenario) + min(WAKES * scenario.engines, output)
 
 
-def side_by_side(scenario: Scenario) -> bool:
+def _group_steps(
+    scenario: Scenario, trace: Requests | None, chunks: float, prompt: float, output: float
+) -> float:
+    """Return the steps that groups of ranks take for each request, runs of equal ones as one.
+
+    A group takes every step with a chunk of a prompt, and a run of equal ones until something happens to one
+    of its ranks or, of many groups, to another: at most as many steps as a request is there for, shared with
+    all that are there with it. Where a step may bring a request to another group, they run one by one.
+    """
+    prompt_steps = max(chunks, 1.0)
+    together = _together(scenario, prompt_steps, prompt, output)
+    beside = (prompt_steps + output) / max(together, 1.0)
+    closed = scenario.arrivals == "closed" and scenario.concurrency < scenario.requests
+    if not side_by_side(scenario, trace) or not (
+        closed or scenario.arrivals in ("poisson", "gamma", "trace")
+    ):
+        return max(min(prompt_steps + RANK_WAKES, beside), FEWEST_STEPS)
+    if closed or _routes_sequels(scenario, trace) or _keeps_prompts(scenario):
+        return STEP_TURNS * beside
+    wakes = RANK_WAKES + WAKES * scenario.engines * min(together, 1.0)
+    return max(min(prompt_steps + wakes, beside), FEWEST_STEPS)
+
+
+def _together(scenario: Scenario, prompt_steps: float, prompt: float, output: float) -> float:
+    """Return how many requests are in a group at once, about; of two pools those that decode.
+
+    Where prompts come often, each step takes as long as one with a prompt.
+    """
+    prompt_s, decode_s = max(prompt * TOKEN_S, prompt_steps * RANK_PROMPT_S), output * RANK_STEP_S
+    requests = float(scenario.requests)
+    if scenario.arrivals in ("closed", "offline"):
+        sent = min(float(scenario.concurrency) if scenario.arrivals == "closed" else requests, requests)
+    elif scenario.arrivals == "trace":
+        sent = 1.0
+    elif scenario.split:
+        sent = scenario.arrival_per_s * (prompt_s + decode_s)
+    else:
+        busy_frac = min(scenario.arrival_per_s / scenario.engines * prompt_s, 1.0)
+        sent = scenario.arrival_per_s * (prompt_s + decode_s + output * busy_frac * prompt_s / prompt_steps)
+    if scenario.split:  # the others are in the prefill pool, whose workers send no more than they compute
+        sent *= decode_s / (decode_s + prompt_s)
+        sent = min(sent, scenario.prefill_workers * scenario.prefill_ranks * decode_s / prompt_s)
+    return min(sent, requests) / scenario.engines
+
+
+def ranks_of(scenario: Scenario) -> int:
+    """Return the ranks of attention of each engine that decodes."""
+    return scenario.decode_ranks if scenario.split else scenario.attention_data_parallel
+
+
+def side_by_side(scenario: Scenario, trace: Requests | None = None) -> bool:
     """Return whether several engines run through time together; those that are dealt requests run alone."""
-    looks = (
-        scenario.policy != "static" and scenario.router == "least_loaded" and scenario.arrivals != "closed"
-    )
-    return scenario.split or (scenario.replicas > 1 and looks)
+    dealt = scenario.router != "least_loaded" or scenario.policy == "static" or scenario.arrivals == "closed"
+    return scenario.split or (scenario.replicas > 1 and (not dealt or _routes_sequels(scenario, trace)))
+
+
+def _routes_sequels(scenario: Scenario, trace: Requests | None) -> bool:
+    """Return whether a router sends requests that follow others: step by step, as each may bring one."""
+    several = scenario.turns > 1 if trace is None else has_sequels(trace)
+    return several and (scenario.split or scenario.router != "session")
+
+
+def _keeps_prompts(scenario: Scenario) -> bool:
+    """Return whether prefill workers cache prompts: steps run one by one, as each may leave some to them."""
+    return scenario.split and scenario.prefix_caching == "on"
 
 
 def _workers(scenario: Scenario) -> int:
@@ -289,21 +357,21 @@ def _workers(scenario: Scenario) -> int:
 
 def seconds_per_request(scenario: Scenario, trace: Requests | None = None, log: bool = False) -> float:
     """Return the time of a core that one request of a run takes, about [s]."""
-    turn_s = TURN_S * (LOGGED if log else 1.0)
-    return REQUEST_S + turn_s * turns_per_request(scenario, trace)
+    return REQUEST_S + TURN_S * (LOGGED if log else 1.0) * turns_per_request(scenario, trace)
 
 
-def bytes_of_workers(scenario: Scenario) -> float:
+def bytes_of_workers(scenario: Scenario, trace: Requests | None = None) -> float:
     """Return the working memory that a run takes whatever its requests are, about."""
     _, output = mean_lengths(scenario) if scenario.arrivals != "trace" else (0.0, 0.0)
-    tables = (1 + scenario.split) if side_by_side(scenario) else scenario.replicas
+    tables = (1 + scenario.split) if side_by_side(scenario, trace) else scenario.replicas
     shared_bytes = tables * (TABLES_BYTES + 8 * scenario.token_budget)
-    return shared_bytes + _workers(scenario) * ENGINE_BYTES + scenario.engines * RING_BYTES * output
+    ranks = ranks_of(scenario)
+    return shared_bytes + ranks * (_workers(scenario) * ENGINE_BYTES + scenario.engines * RING_BYTES * output)
 
 
 def bytes_per_request(scenario: Scenario, trace: Requests | None = None) -> float:
     """Return the working memory of a request, about: more where a cache compares texts block by block."""
-    if scenario.prefix_caching == "off" or scenario.policy in ("static", "disaggregated"):
+    if scenario.prefix_caching == "off" or scenario.policy == "static":
         return REQUEST_BYTES
     block = scenario.kv_block_tokens
     if trace is not None and (trace.blocks is not None or is_interleaved(trace)):
@@ -312,14 +380,16 @@ def bytes_per_request(scenario: Scenario, trace: Requests | None = None) -> floa
         pieces, slots = sum(mean_lengths(scenario, trace)) / block, 2
     else:
         return REQUEST_BYTES
-    copies = scenario.replicas if side_by_side(scenario) else 1
+    copies = (scenario.replicas if side_by_side(scenario, trace) else 1) * ranks_of(scenario)
+    if scenario.split:
+        copies = scenario.prefill_workers * scenario.prefill_ranks
     return REQUEST_BYTES + pieces * (PIECE_BYTES + BLOCK_BYTES * slots * copies)
 
 
-def seconds_to_begin(scenario: Scenario) -> float:
+def seconds_to_begin(scenario: Scenario, trace: Requests | None = None) -> float:
     """Return the time of a core that a run takes whatever its requests are, about [s]."""
-    dealt = 0 if side_by_side(scenario) else scenario.replicas
-    return DEALT_S * dealt + BYTE_S * bytes_of_workers(scenario)
+    dealt = 0 if side_by_side(scenario, trace) else scenario.replicas
+    return DEALT_S * dealt + BYTE_S * bytes_of_workers(scenario, trace)
 
 
 def affordable(scenario: Scenario, trace: Requests | None = None, log: bool = False) -> Scenario:
@@ -340,15 +410,11 @@ def affordable(scenario: Scenario, trace: Requests | None = None, log: bool = Fa
     raise_if_stopped()
     if _runs.get() == ESTIMATED:
         return scenario
-    if given.spent_s > ENOUGH * given.seconds:
-        raise SpentUp(
-            f"This page has run for {given.spent_s:.1f} s of a core; its budget is {given.seconds:g} s. "
-            "Shorten the requests or take fewer of them, or use the command, which has no such limit."
-        )
-    room = given.most_bytes - bytes_of_workers(scenario)
+    _raise_if_spent(given)
+    room = given.most_bytes - bytes_of_workers(scenario, trace)
     request_bytes = bytes_per_request(scenario, trace)
     if room < request_bytes:
-        least_mb = (bytes_of_workers(scenario) + request_bytes) / 1e6
+        least_mb = (bytes_of_workers(scenario, trace) + request_bytes) / 1e6
         raise TooMuch(
             f"the engines need about {least_mb:,.0f} MB of this server's memory; a page may use "
             f"{given.most_bytes / 1e6:,.0f} MB. Take fewer workers, a smaller token_budget or shorter "
@@ -357,6 +423,38 @@ def affordable(scenario: Scenario, trace: Requests | None = None, log: bool = Fa
     asked = requests_of(scenario, trace)
     most = min(affordable_requests(scenario, trace, log), room / request_bytes)
     return scenario if most >= asked else _cut(given, scenario, asked, round_down(most))
+
+
+def _raise_if_spent(given: Allowance) -> None:
+    if given.spent_s > ENOUGH * given.seconds:
+        raise SpentUp(
+            f"This page has run for {given.spent_s:.1f} s of a core; its budget is {given.seconds:g} s. "
+            "Shorten the requests or take fewer of them, or use the command, which has no such limit."
+        )
+
+
+@contextmanager
+def accounted() -> Iterator[None]:
+    """Count what is worked out meanwhile by arithmetic alone, which no kernel counts.
+
+    Raises
+    ------
+    Stopped
+        If nobody waits any more.
+    SpentUp
+        If the view has run enough before.
+    """
+    given = _allowance.get()
+    if given is None:
+        yield
+        return
+    raise_if_stopped()
+    _raise_if_spent(given)
+    start_s = worked_s()
+    try:
+        yield
+    finally:
+        given.spend(worked_s() - start_s)
 
 
 def requests_of(scenario: Scenario, trace: Requests | None) -> int:
@@ -373,7 +471,9 @@ def affordable_requests(scenario: Scenario, trace: Requests | None = None, log: 
     if given is None:
         return math.inf
     run_s = _run_s(given)
-    return max(run_s - seconds_to_begin(scenario), run_s / 2) / seconds_per_request(scenario, trace, log)
+    return max(run_s - seconds_to_begin(scenario, trace), run_s / 2) / seconds_per_request(
+        scenario, trace, log
+    )
 
 
 def fewer(scenario: Scenario, trace: Requests | None, asked: int) -> Scenario:
@@ -466,11 +566,11 @@ def costed(scenario: Scenario, trace: Requests | None, log: bool, make: Callable
 
 
 def _measured(given: Allowance, make: Callable[[], Result]) -> Result:
-    start_s = time.thread_time()
+    start_s = worked_s()
     try:
         return make()
     finally:
-        given.spend(time.thread_time() - start_s)
+        given.spend(worked_s() - start_s)
 
 
 def is_heavy() -> bool:

@@ -43,6 +43,8 @@ class Request:
     found: int = 0  # tokens that a prefix cache has, as looked up last, some of them in host memory
     on_host: int = 0
     shared: int = 0  # blocks of these that others use
+    dropped: int = 0  # blocks that it finds and computes anew, in their place
+    copied: int = 0  # blocks that come from host memory, with such a one
     reused_tokens: int = 0  # found when it first joined
     loaded_tokens: int = 0
 
@@ -109,6 +111,7 @@ class Totals:
     elapsed_s: float = 0
     running_s: float = 0
     kv_used_s: float = 0
+    bubble_s: float = 0
     gaps_s: list[float] = field(default_factory=list)  # between two tokens of one request, as they end
 
     def add(self, work: Work, duration_s: float, running: int, kv_blocks_used: int) -> None:
@@ -211,6 +214,7 @@ class Engine:
         self.preempted: list[Request] = []  # a stack; its top is the head of the queue
         self.running: list[Request] = []
         self.newest = -1  # highest index admitted so far
+        self.barred = False  # no prompt may begin in this step
         self.unfinished = 0
         self.sessions = False  # whether requests follow others
         self.send = self.submit  # where requests go that are sent later
@@ -416,12 +420,21 @@ class Engine:
         if not self.running and not self.head():
             self.share.reset()
         self.clock_s = self.next_start_s()
-        work = Work()
-        self.schedule(self, work)
-        self.share.after(self, work)
+        work = self.plan()
         assert work.shares, "a step without work: the scheduler would hang"
         duration_s = step_s(self.cost, work)
         self.record(work, duration_s)
+        self.carry_out(work, duration_s)
+
+    def plan(self) -> Work:
+        """Schedule at the start of a step."""
+        work = Work()
+        self.schedule(self, work)
+        self.share.after(self, work)
+        return work
+
+    def carry_out(self, work: Work, duration_s: float) -> None:
+        """Pass the time of a step and hand out its tokens at its end."""
         self.clock_s += duration_s
         self.parts += work.advance
         for request, tokens in sorted(work.shares, key=lambda share: self.ends(share[0], work)):
@@ -457,11 +470,19 @@ class Engine:
                 self.running.remove(request)
                 self.release(request)
 
+    def everyone(self) -> list[Request]:
+        """Return all that run."""
+        return self.running
+
     def record(self, work: Work, duration_s: float) -> None:
         """Enter the step into the counters and the log."""
-        running, used = len(self.running), self.kv_blocks - self.free_blocks
         for totals in self.counting():
-            totals.add(work, duration_s, running, used)
+            totals.add(work, duration_s, len(self.everyone()), self.kv_blocks - self.free_blocks)
+        self.note(work, duration_s)
+
+    def note(self, work: Work, duration_s: float) -> None:
+        """Enter the step into the log."""
+        running, used = len(self.everyone()), self.kv_blocks - self.free_blocks
         line = Step(
             start_s=self.clock_s,
             duration_s=duration_s,
@@ -515,6 +536,8 @@ def schedule_chunked(engine: Engine, work: Work) -> None:
         budget -= tokens
         work.joined.append(request)
     while not work.preempted and budget > 0 and (request := engine.head()):
+        if engine.barred and not request.decoding:
+            return
         tokens = request.share(budget, engine.long_prompt)
         if (
             engine.unfinished_prompts(work)
@@ -531,7 +554,7 @@ def schedule_chunked(engine: Engine, work: Work) -> None:
 
 def schedule_prefill_first(engine: Engine, work: Work) -> None:
     """Whole prompts alone whenever some wait and fit; otherwise every running request decodes."""
-    while (request := engine.head()) and not request.swapped:
+    while (request := engine.head()) and not request.swapped and not engine.barred:
         tokens = request.target - request.found
         if not engine.can_admit(request, tokens, work):
             break

@@ -38,8 +38,8 @@ def reserve_output(engine, request, tokens, joined) -> bool:
     def whole(one) -> int:
         return engine.blocks_for(one.prompt + max(one.output, engine.max_output_tokens))
 
-    reserved = sum(map(whole, engine.running))
-    fits = not engine.running or reserved + whole(request) <= engine.kv_blocks
+    reserved = sum(map(whole, engine.everyone()))
+    fits = not engine.everyone() or reserved + whole(request) <= engine.kv_blocks
     return fits and full_prompt(engine, request, tokens, joined)
 
 
@@ -52,7 +52,7 @@ def reserve_share(engine, request, tokens, joined) -> bool:
     older = sum(may_make(one) for one in engine.running if one not in joined)
     newer = sum(may_make(one) + engine.block for one in joined)
     free = engine.free_blocks * engine.block - newer - engine.share.now() * older
-    fits = not engine.running or needed(engine, request) + may_make(request) < free
+    fits = not engine.everyone() or needed(engine, request) + may_make(request) < free
     return fits and full_prompt(engine, request, tokens, joined)
 
 

@@ -89,6 +89,11 @@ class Cache:
         self.idle.pop(block, None)
         self.users[block] += 1
 
+    def forget(self, block: int) -> None:
+        """Lose the content of a block that only its user knows of."""
+        if block in self.content and self.users[block] == 1:
+            del self.found[self.content.pop(block)]
+
     def let_go(self, block: int) -> None:
         self.users[block] -= 1
         if self.users[block]:
@@ -117,6 +122,7 @@ class CachingEngine(Engine):
     def __init__(self, cost, *, texts, names, **rules):
         super().__init__(cost, **rules)
         self.cache = Cache(self.kv_blocks, rules.get("host_blocks", 0))
+        self.last_lost = rules.get("last_lost", False)
         self.texts, self.names = texts, names
         self.tables: dict[int, list[int]] = {}
         self.own: set[int] = set()  # requests with copies that came back from the host
@@ -145,8 +151,11 @@ class CachingEngine(Engine):
         there = here
         while there < len(keys) and keys[there] in self.cache.host:
             there += 1
-        request.on_host = (there - here) * self.block
-        request.found = there * self.block
+        request.dropped = min(there, int(self.last_lost))
+        on_host = max(there - here - request.dropped, 0)
+        request.on_host = on_host * self.block
+        request.found = (there - request.dropped) * self.block
+        request.copied = there - here
 
     def take_found(self, request: Request, work) -> None:
         if request.swapped or request.computed:  # its copy in host memory becomes its own
@@ -154,8 +163,8 @@ class CachingEngine(Engine):
             self.own.add(request.index)
             return
         self.count_found(request, work)
-        keys = self.keys(request)[: request.found // self.block]
-        split = len(keys) - request.on_host // self.block
+        keys = self.keys(request)[: request.found // self.block + request.dropped]
+        split = len(keys) - request.copied
         table = [self.cache.found[key] for key in keys[:split]]
         for block in table:
             self.cache.use(block)
@@ -187,7 +196,10 @@ class CachingEngine(Engine):
 
     def release(self, request: Request) -> None:
         self.fill(request, request.computed)
-        for block in reversed(self.tables.pop(request.index)):
+        table = self.tables.pop(request.index)
+        for block in table[request.computed // self.block :]:
+            self.cache.forget(block)  # what it was still computing anew
+        for block in reversed(table):
             self.cache.let_go(block)
         request.blocks = 0
         self.free_blocks = self.cache.free()

@@ -49,59 +49,55 @@ class MovingPools(Pools):
 
     def step(self):
         self.settle()
-        engine_s = min(engine.next_start_s() for engine in self.engines)
+        engine_s = min(worker.next_start_s() for worker in self.workers)
         again_s = min(self.returns, default=math.inf) if self.unsent else math.inf
-        coming = [sender.on_link[0][0] for sender in self.senders if sender.on_link]
+        coming = [arrival[0] for arrival in self.coming()]
         if min(engine_s, again_s, self.next_start()[0], min(coming, default=math.inf)) >= self.until_s:
             return False
         return super().step()
 
-    def hand_over(self, sender):
-        """Give what has arrived to the open decode worker with the fewest unfinished requests."""
-        time_s, request = self.senders[sender].on_link.pop(0)
-        opened = [w for w, opens_s in enumerate(self.opens_s) if opens_s <= self.now_s]
-        receiver = min(opened, key=lambda w: self.engines[w].unfinished)
-        self.stages[request.index].receiver = receiver
-        request.arrival_s = time_s
-        self.engines[receiver].submit(request)
+    def opened(self):
+        return [w for w, opens_s in enumerate(self.opens_s) if opens_s <= self.now_s]
 
     def note_joined(self):
-        before = [set(sender.held) for sender in self.senders]
+        before = [set(sender.holds()) for sender in self.senders]
         super().note_joined()
         for w, sender in enumerate(self.senders):
-            for request in before[w] - set(sender.held):
+            for request in before[w] - set(sender.holds()):
                 self.taken_over_s[w] = max(self.taken_over_s[w], self.stages[request.index].joined_s)
 
     def ask_move(self, worker, to, now_s):
         """Close a worker; its decodes go away at once if they migrate."""
-        sender, engine = self.senders[worker], self.engines[worker]
+        sender, ranks = self.senders[worker], self.ranks_of(worker)
         if to == DECODES:
             self.moves.append(Move(worker, to, now_s, max(sender.free_s, now_s)))
             sender.free_s = math.inf
             return
         self.opens_s[worker] = math.inf
-        move = Move(worker, to, now_s, max(engine.clock_s, now_s))
+        move = Move(worker, to, now_s, max(ranks[0].clock_s, now_s))
         self.moves.append(move)
-        if self.migrate:
-            for request in [*engine.running, *engine.preempted[::-1], *engine.arrivals]:
-                self.send_away(worker, request, move.step_end_s)
-            engine.running, engine.preempted, engine.unfinished = [], [], 0
-            engine.arrivals.clear()
-            engine.free_blocks = engine.kv_blocks
+        if not self.migrate:
+            return
+        for number, rank in enumerate(ranks):
+            for request in [*rank.running, *rank.preempted[::-1], *rank.arrivals]:
+                self.send_away(worker, number % len(sender.on_link), request, move.step_end_s)
+            rank.running, rank.preempted, rank.unfinished = [], [], 0
+            rank.arrivals.clear()
+            rank.free_blocks = rank.kv_blocks
 
-    def send_away(self, worker, request: Request, now_s):
+    def send_away(self, worker, link, request: Request, now_s):
         """Send one request's KV cache on; an unfinished recomputation starts anew elsewhere."""
         sender = self.senders[worker]
         request.blocks = 0
         if not request.decoding:
             request.computed = 0
-        end_s = max(sender.link_free_s, now_s) + (
+        end_s = max(sender.link_free_s[link], now_s) + (
             self.transfer.latency_s + self.transfer.token_s * request.computed
         )
-        sender.link_free_s = self.stages[request.index].transfer_end_s = end_s
-        sender.on_link.append((end_s, request))
+        sender.link_free_s[link] = self.stages[request.index].transfer_end_s = end_s
+        sender.on_link[link].append((end_s, request))
         # the engine forgets how it was preempted: a decode that once lay in host memory comes from there
-        request.swapped = bool(request.preemptions) and self.engines[worker].swap
+        request.swapped = bool(request.preemptions) and self.ranks_of(worker)[0].swap
 
     def settle(self):
         """Open the workers that have given up their work in the other pool."""
@@ -118,13 +114,13 @@ class MovingPools(Pools):
 
     def given_up_s(self, move):
         """Return when a leaving worker had no more work; NaN while it has."""
-        sender, engine = self.senders[move.worker], self.engines[move.worker]
+        sender, engine = self.senders[move.worker], self.workers[move.worker]
         if self.instant:
             return move.step_end_s
         if move.to == DECODES:
-            if sender.on_link or sender.held:
+            if any(sender.on_link) or sender.holds():
                 return math.nan
-            return max(move.step_end_s, self.taken_over_s[move.worker], sender.link_free_s)
+            return max(move.step_end_s, self.taken_over_s[move.worker], *sender.link_free_s)
         if engine.unfinished:
             return math.nan
-        return max(move.step_end_s, engine.clock_s, sender.link_free_s)
+        return max(move.step_end_s, self.ranks_of(move.worker)[0].clock_s, *sender.link_free_s)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from sim_core.engine.kernels.memory import prefix
 from sim_core.engine.kernels.one_pool import advance, run_balanced, run_continuous
 from sim_core.engine.kernels.static import run_static
 from tests.places import ROOT
@@ -213,8 +214,29 @@ for found in pkgutil.walk_packages(kernels.__path__, kernels.__name__ + "."):
 """)
     lines = done.stdout.splitlines()
     assert len(lines) > 90
-    assert [line for line in lines if not line.startswith(("0 ", "1 "))] == []
+    again = {line.split()[-1] for line in lines if not line.startswith(("0 ", "1 "))}
+    # small ones: of engines and of groups of ranks, of those in two pools, and of stages
+    assert again == {"bring_coming", "choose_replica", "group_behind", "report_work"}
     assert sum(line.startswith("1 ") for line in lines) > 90
+
+
+@pytest.mark.slow
+def test_what_keeps_texts_is_compiled_only_where_some_are_kept(python: Python) -> None:
+    """Oracle: Numba's signatures after a run without a prefix cache: most of the compiling is not for it."""
+    done = python("""
+from sim_core.engine import run
+from sim_core.engine.kernels.memory import by_block, by_session, pieces
+run.PARTS[0].use()
+for module in (by_block, by_session, pieces):
+    print([name for name, item in vars(module).items() if getattr(item, "signatures", None)])
+""")
+    assert done.stdout.splitlines() == ["[]"] * 3
+
+
+def test_what_types_choose_is_called_by_kernels_alone() -> None:
+    """Oracle: there is nothing to call from Python, which has no types to choose by."""
+    with pytest.raises(TypeError, match="leave_text is called by kernels alone"):
+        prefix.leave_text(None, None, None, 0, 0)
 
 
 def test_kernels_are_compiled_for_exact_sums_and_many_threads() -> None:
@@ -222,3 +244,16 @@ def test_kernels_are_compiled_for_exact_sums_and_many_threads() -> None:
     for compiled in (run_continuous._compiled, run_balanced._compiled, run_static._compiled, advance):
         options = compiled.targetoptions
         assert options["nogil"] and not options.get("parallel") and not options.get("fastmath")
+
+
+def test_what_is_compiled_for_other_types_later_is_kept_as_well(python: Python, tmp_path: Path) -> None:
+    """Oracle: the list of the cache: it holds the digests of all files that there are in the end."""
+    kernel = TINY_KERNEL.replace("one_more(a * b)", "a * b")
+    (tmp_path / "tiny_kernel.py").write_text(kernel)
+    code = TINY.format(folder=str(tmp_path)) + "print(times(0.5, 4.0))\n"
+    assert python(code).stdout.split() == ["12", "2.0"]
+    (listed,) = (tmp_path / "cache").rglob("files.json")
+    kept = {path.name for path in listed.parent.rglob("*.nb*")}
+    assert {Path(name).name for name in json.loads(listed.read_text())} == kept
+    assert python(code).stdout.split() == ["12", "2.0"]
+    assert {path.name for path in listed.parent.rglob("*.nb*")} == kept

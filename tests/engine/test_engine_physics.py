@@ -14,10 +14,10 @@ from sim_core import catalogue, load_scenario
 from sim_core.catalogue.models import COMPRESSED
 from sim_core.engine.run import run
 from sim_core.fields.errors import ScenarioError
-from sim_core.price.floor import floor_step_s
 from sim_core.price.memory import memory
-from sim_core.price.one_step import step_parts
 from sim_core.price.price import price_of
+from sim_core.price.steps.floor import floor_step_s
+from sim_core.price.steps.one_step import step_parts
 from sim_core.results.metrics import point_of
 from sim_core.scenario.request_lists import parse_request_list, write_request_list
 from sim_core.scenario.scenario import Scenario
@@ -410,6 +410,13 @@ def test_windows_and_latents_spare_the_cache():
         # Prompts fill the budget of every step: the queue grows for want of arithmetic, not of memory.
         ({"prompt_tokens": 4000, "output_tokens": 4, "arrival_per_s": 30.0}, "compute"),
         ({"prompt_tokens": 4000, "output_tokens": 4, "arrival_per_s": 30.0, "token_budget": 1024}, "compute"),
+        # Steps of 64 tokens read the weights for few of them; the same requests with more in a step are
+        # bound by arithmetic.
+        (
+            {"prompt_tokens": 2000, "arrivals": "closed", "concurrency": 60, "token_budget": 64},
+            "token_budget",
+        ),
+        ({"prompt_tokens": 2000, "arrivals": "closed", "concurrency": 60}, "compute"),
         (
             {"prompt_tokens": 4000, "output_tokens": 4, "arrival_per_s": 30.0, "policy": "prefill_first"},
             "compute",

@@ -11,7 +11,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from sim_core.engine.rules import stated
 from sim_core.engine.run import run
+from sim_core.fields.errors import ScenarioError
 from sim_core.price.step_cost import PACE, PLAIN_PACE, TOKEN
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.requests import BlockChains, Requests
@@ -62,6 +64,7 @@ def drawn_rules(rng, sent, policy, loop=True, **changes):
         "concurrency": concurrency,
         "warm": rng.randrange(len(sent)),
         "host_blocks": rng.choice([0, 0, 3, need, 8 * need]),
+        "last_lost": rng.random() < 0.3,
     }
     return rules_for(policy, **{**rules, **changes})
 
@@ -253,6 +256,29 @@ def test_a_turn_finds_the_text_before_it():
     assert run_sent(cost, two_turns(), **rules).finished_s.tolist() == [48, 53 + 69]
 
 
+def test_the_last_block_found_is_computed_anew_where_drafts_want_its_states():
+    """Oracle: by hand. Of the 3 blocks of the turn before the last one counts as new: 69 - 32 tokens.
+
+    It is computed in its place: 3 blocks are shared in memory, and 5 hold all of both turns.
+    """
+    cost = make_cost([float(tokens) for tokens in range(100)])
+    rules = {"kv_blocks": 5, "token_budget": 99, "whole": True, "caching": True}
+    run = run_sent(cost, two_turns(), last_lost=True, **rules)
+    assert run.reused_tokens.tolist() == [0, 32]
+    assert run.finished_s.tolist() == [48, 53 + 69 - 32]
+    assert run.usage.evicted_blocks == 0
+
+
+@pytest.mark.parametrize(
+    ("draft", "lost"), [("mtp", True), ("eagle", True), ("parallel", True), ("ngram", False)]
+)
+def test_who_drafts_from_states_loses_the_last_block(draft, lost):
+    """Oracle: vLLM's `use_eagle_block_drop`: all ways of drafting but by the text alone."""
+    drafting = {"model": "llama-3.1-8b", "draft": draft, "spec_tokens": 3, "acceptance_length": 2.0}
+    assert stated(Scenario(**drafting))["last_lost"] is lost
+    assert not stated(Scenario(draft=draft))["last_lost"]
+
+
 def test_what_is_on_the_host_is_copied_before_it_is_used():
     """Oracle: by hand. A stranger of 5 blocks drives 4 of 5 blocks out, of which the 3 cached go to the host.
 
@@ -323,3 +349,17 @@ def test_no_turn_is_lost_where_others_wait_for_the_same_moment(seed):
         turns=2, system_tokens=1000, prompt_cv=0.0, policy="prefill_first", requests=1000, seed=seed
     )
     assert np.isfinite(run(scenario).finished_s).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"policy": "static", "turns": 3}, "requests of turns=3"),
+        ({"policy": "static", "arrivals": "closed", "concurrency": 2, "think_s": 2.0}, "of think_s=2"),
+    ],
+)
+def test_policies_without_turns_name_the_key_and_the_way_out(changes, named):
+    """Oracle: the key that makes requests follow others, in the message; and what to set in its place."""
+    with pytest.raises(ScenarioError, match=named) as refused:
+        run(Scenario(requests=10, **changes))
+    assert "policy=chunked" in str(refused.value)

@@ -74,7 +74,7 @@ def drafted(draw, policy):
 @pytest.mark.parametrize("policy", CONTINUOUS)
 def test_whole_numbers_agree_exactly(policy):
     """Oracle: the twin, bit for bit, across admissions, preemption, windows and tables by batch."""
-    agree(policy, examples=300, drawn=drafted)
+    agree(policy, examples=120, drawn=drafted)
 
 
 @pytest.mark.slow
@@ -95,7 +95,7 @@ def test_replicas_agree_exactly(policy, router):
         kernel = run_kernel(case.cost, *case.columns, router=router, whole=True, **rules)
         same_requests(twin, kernel, rel=0)
 
-    agree(policy, check=check, drawn=drafted)
+    agree(policy, examples=60, check=check, drawn=drafted)
 
 
 # --- two pools, and a prefix cache ------------------------------------------------------------------
@@ -111,7 +111,7 @@ def drafted_pools(draw):
     return cost._replace(paces=chosen), prefill_cost, transfer, requests, rules
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(drafted_pools())
 def test_two_pools_agree_exactly(case):
     """Oracle: the twin of two pools, bit for bit."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sim_core.engine import one_pool, two_pools, work
+from sim_core.engine import compiling, memory, two_pools, work
 from sim_core.engine.kernels.records import Arrays
 from sim_core.engine.run import run, run_priced
 from sim_core.engine.work import Allowance, SpentUp, Stopped, TooMuch, UsedUp, allowed, shared
@@ -31,6 +31,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "static": {"policy": "static", "max_batch": 8},
     "replicas": {"replicas": 4},
     "dealt": {"replicas": 4, "arrivals": "closed"},
+    "routed turns": {"replicas": 4, "turns": 5, "router": "round_robin", "arrivals": "closed"},
+    "routed turns, open": {"replicas": 8, "turns": 5, "router": "least_loaded"},
     "two pools": {"policy": "disaggregated"},
     "two pools, closed": {"policy": "disaggregated", "arrivals": "closed", "concurrency": 2},
     "many replicas": {"replicas": 256},
@@ -50,7 +52,7 @@ def unfinished_at_the_end(monkeypatch: pytest.MonkeyPatch, kind: str, given: All
         found.append(int(np.isnan(arrays.requests["finished_s"]).sum()))
         work.check_turns(work.Turns(arrays.turns, arrays.stop))
 
-    for module in (one_pool, two_pools):
+    for module in (memory, two_pools):
         monkeypatch.setattr(module, "check_ended", note)
     asked = scenario(kind)
     with allowed(given):
@@ -163,6 +165,8 @@ def test_texts_compared_block_by_block_keep_within_the_memory(
     if told:
         sent = requests_of(np.arange(400.0), np.full(400, 20_000), np.full(400, 10))
         trace = replace(sent, **told)
+    few = Scenario(**(CACHED | changes | {"requests": 4}))
+    run(few, trace=trace)  # kernels that are loaded meanwhile would count
     tracemalloc.start()
     try:
         with allowed(Allowance(seconds=1e3, most_bytes=40 * 10**6)) as given:
@@ -197,6 +201,20 @@ def test_a_view_makes_no_run_after_three_times_its_allowance() -> None:
         with pytest.raises(SpentUp, match="its budget is 1 s") as error:
             run(asked)
     assert not isinstance(error.value, ScenarioError)
+
+
+def test_compiling_is_no_work_of_a_view(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: the clock of the thread: a first call mostly compiles, a second one does not."""
+    monkeypatch.setattr(compiling, "FOLDER", None)
+    entry = compiling.Entry(lambda value: value + 1.0)
+    with allowed(Allowance(**AMPLE)) as given, work.accounted():
+        start_s = time.thread_time()
+        entry(1.0)
+        took_s = time.thread_time() - start_s
+        compiled_s = time.thread_time() - compiling.worked_s()
+        entry(2.0)
+        assert time.thread_time() - compiling.worked_s() == pytest.approx(compiled_s, abs=1e-4)
+    assert given.spent_s < took_s / 2
 
 
 def test_what_is_kept_depends_on_nobody_who_asked_before() -> None:
@@ -245,6 +263,49 @@ def test_a_poll_that_ends_as_the_future_does_is_no_error(monkeypatch: pytest.Mon
 def test_the_estimate_is_no_less_than_half_of_the_turns(kind: str, prompt: int) -> None:
     """Oracle: the turns that the kernels count; kernels end a run that takes more than its part."""
     asked = scenario(kind, prompt_tokens=prompt, arrival_per_s=4.0, token_budget=512)
+    assert turns_of(asked) <= 2 * asked.requests * work.turns_per_request(asked)
+
+
+def of_ranks(count: int) -> dict[str, Any]:
+    devices = max(count, 8)
+    return {
+        **{"model": "deepseek-v3", "accelerator": "gb200", "weight_dtype": "fp8", "kv_dtype": "fp8"},
+        **{"tensor_parallel": devices, "attention_data_parallel": count, "expert_parallel": devices},
+    }
+
+
+RANK_LOADS: dict[str, dict[str, Any]] = {
+    "one client": {"arrivals": "closed", "concurrency": 1},
+    "clients": {"arrivals": "closed", "concurrency": 40},
+    "arrivals": {"arrival_per_s": 4.0},
+    "at once": {"arrivals": "offline"},
+}
+RANK_LAYOUTS: dict[str, dict[str, Any]] = {
+    "one engine": {},
+    "small steps": {"token_budget": 512},
+    "replicas": {"replicas": 3, "router": "least_loaded"},
+    "two pools": {"policy": "disaggregated"},
+}
+
+
+@pytest.mark.parametrize("load", RANK_LOADS)
+@pytest.mark.parametrize("layout", RANK_LAYOUTS)
+@pytest.mark.parametrize("ranks", [4, 64])
+def test_the_estimate_follows_the_turns_of_ranks(ranks: int, layout: str, load: str) -> None:
+    """Oracle: the turns that the kernels count, twice the estimate at most, which is five times them at most:
+    where many begin and end together, a group takes about one step for each.
+    """
+    own = RANK_LAYOUTS[layout] | RANK_LOADS[load]
+    for prompt, output in ((200, 300), (8000, 50)):
+        lengths = {"prompt_tokens": prompt, "output_tokens": output}
+        asked = Scenario(**of_ranks(ranks) | own | lengths, requests=150)
+        estimate = asked.requests * work.turns_per_request(asked)
+        turns = turns_of(asked)
+        assert turns / 2 <= estimate <= 5 * turns
+
+
+def turns_of(asked: Scenario) -> int:
+    """Return the turns that the kernels count in a run."""
     with allowed(Allowance(**AMPLE)):
         taken = work.turns()
         monkey = pytest.MonkeyPatch()
@@ -252,8 +313,7 @@ def test_the_estimate_is_no_less_than_half_of_the_turns(kind: str, prompt: int) 
         before = int(taken.left[0])
         run(asked)
         monkey.undo()
-    used = before - int(taken.left[0])
-    assert used <= 2 * asked.requests * work.turns_per_request(asked)
+    return before - int(taken.left[0])
 
 
 def test_no_more_views_compute_at_once_than_there_are_seats(monkeypatch: pytest.MonkeyPatch) -> None:

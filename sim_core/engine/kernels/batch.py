@@ -55,7 +55,7 @@ def preempt(s, arrays, cost, rules, i):
     r.preemptions += 1
     leave_running(s, arrays.requests, i)
     if rules.sequels and rules.routed == UNROUTED:
-        recall_coming(s, arrays)  # else those sent before it would wait behind it
+        recall_coming(s, arrays.coming, arrays.requests)  # else those sent before it would wait behind it
     return_to_queue(s, arrays.requests, i)
     s.shortage = 1
 

@@ -7,7 +7,7 @@ import numpy as np
 from sim_core.engine.compiling import inlined, inner
 from sim_core.engine.kernels.memory.blocks import has_room
 from sim_core.engine.kernels.memory.prefix import look_up, tokens_found
-from sim_core.engine.kernels.queue import target_of
+from sim_core.engine.kernels.queue import is_full, target_of
 from sim_core.engine.kernels.records import CHUNKED, NO_CACHE, NOBODY
 
 
@@ -17,10 +17,15 @@ def report_steps(s, arrays, rules, steps, context, window, blocks, duration_s):
 
     `context` and `window` are sums over the steps, `blocks` the new KV blocks they took one after another.
     """
-    s.free_blocks_low = min(s.free_blocks_low, s.free_blocks)
     s.measured = rules.measure_from <= s.newest < rules.measure_until
-    if not s.measured:
-        return
+    if s.measured:
+        report_work(s, arrays, steps, context, window, duration_s)
+    report_held(s, arrays, rules, steps, blocks, duration_s)
+
+
+@inlined
+def report_work(s, arrays, steps, context, window, duration_s):
+    """Count the steps and what their time is made of."""
     last = arrays.steps_by_tokens.size - 1
     arrays.steps_by_tokens[min(s.tokens, last)] += steps
     arrays.steps_by_rows[s.rows] += steps
@@ -32,12 +37,20 @@ def report_steps(s, arrays, rules, steps, context, window, blocks, duration_s):
     s.window_pairs += s.step_window_pairs
     s.prefill_requests += s.prompts
     s.swapped_tokens += s.swapped
+    s.busy_s += duration_s
+    s.elapsed_s += duration_s
+
+
+@inlined
+def report_held(s, arrays, rules, steps, blocks, duration_s):
+    """Count what an engine holds meanwhile, what its prompts found, and who waits."""
+    s.free_blocks_low = min(s.free_blocks_low, s.free_blocks)
+    if not s.measured:
+        return
     s.sent_tokens += s.step_sent
     s.reused_tokens += s.step_reused
     s.loaded_tokens += s.step_loaded
-    s.busy_s += duration_s
-    s.elapsed_s += duration_s
-    s.running_s += duration_s * s.running
+    s.running_s += duration_s * (s.running + s.elsewhere)
     s.kv_used_s += duration_s * (rules.kv_blocks - s.free_blocks - blocks * (steps - 1) / (2.0 * steps))
     report_blocked(s, arrays, rules, duration_s)
 
@@ -54,7 +67,7 @@ def report_blocked(s, arrays, rules, duration_s):
     waited_s = min(s.clock_s + duration_s - r.arrival_s, duration_s)
     if waited_s <= 0.0:
         return
-    if s.running >= rules.max_running:
+    if is_full(s, rules):
         s.batch_blocked_s += waited_s
         return
     if rules.caching != NO_CACHE:
@@ -82,7 +95,7 @@ def log_steps(s, arrays, rules, steps, decodes, drafted, duration_s, growth_s):
         row.drafts = drafted
         row.prefill_tokens = s.tokens - drafted - decodes
         row.prompts = s.prompts
-        row.running = s.running
+        row.running = s.running + s.elsewhere
         row.kv_blocks_used = rules.kv_blocks - s.free_blocks
         row.cached_blocks = min(s.cached, s.free_blocks)
         row.context_tokens = np.int64(s.step_context)
@@ -90,6 +103,7 @@ def log_steps(s, arrays, rules, steps, decodes, drafted, duration_s, growth_s):
         row.swapped_tokens = s.swapped
         row.reused_tokens = s.step_reused
         row.loaded_tokens = s.step_loaded
+        row.engine = s.engine
     s.log_rows += 1
 
 

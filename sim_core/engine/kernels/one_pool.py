@@ -13,10 +13,10 @@ from sim_core.engine.kernels.memory.prefix import open_cache
 from sim_core.engine.kernels.queue import (
     append_to_queue,
     bring_coming,
-    is_first,
+    next_coming_s,
     next_step_s,
-    pop_coming,
-    push_coming,
+    send_first,
+    take_coming,
     waiting_head,
 )
 from sim_core.engine.kernels.records import (
@@ -124,18 +124,6 @@ def run_continuous(states, arrays, cost, rules, arrival_s, prompt_tokens, rest, 
 
 
 @inlined
-def send_first(coming, requests, sessions, concurrency):
-    """Let the sessions begin: all, or in a closed loop as many as there are clients."""
-    begun, i = ZERO, ZERO
-    while i < sessions.size and (concurrency == 0 or begun < concurrency):
-        if is_first(sessions[i]):
-            push_coming(coming, requests, i)
-            begun += 1
-        i += 1
-    coming[coming.size - 1] = i if concurrency > 0 else sessions.size
-
-
-@inlined
 def furthest_behind(states, requests, event_s):
     """Return the engine whose next step starts first, before an event; else NOBODY."""
     found, found_s = NOBODY, event_s
@@ -173,14 +161,14 @@ def run_routed(states, stacked, cost, rules, arrival_s, prompt_tokens, rest, con
     send_first(stacked.coming, requests, stacked.sessions, concurrency)
     sent = ZERO
     while not is_over(stacked.turns, stacked.stop, scan_turns(states)):
-        event_s = requests[stacked.coming[1]].arrival_s if stacked.coming[0] > 0 else math.inf
+        event_s = next_coming_s(stacked.coming)
         d = furthest_behind(states, requests, event_s)
         if d != NOBODY:
             until_s = math.nextafter(next_step_s(states[d], requests), math.inf)
             advance(states[d], replica_of(stacked, d), cost, rules, until_s)
         elif event_s < math.inf:
             d = choose_replica(states, sent, rules.routed == IN_TURN)
-            append_to_queue(states[d], requests, pop_coming(stacked.coming, requests))
+            append_to_queue(states[d], requests, take_coming(stacked.coming, requests, stacked.sessions))
             states[d].unfinished += 1
             sent += 1
         else:

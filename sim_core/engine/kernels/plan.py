@@ -12,7 +12,7 @@ from sim_core.engine.kernels.clock import started_tokens, ticks_of, tokens_held,
 from sim_core.engine.kernels.log import log_event
 from sim_core.engine.kernels.memory.blocks import blocks_at_once, blocks_held, has_room, reserve_blocks
 from sim_core.engine.kernels.memory.prefix import look_up, share_text, take_found, tokens_found
-from sim_core.engine.kernels.queue import admit, is_returning_decode, target_of, waiting_head
+from sim_core.engine.kernels.queue import admit, is_full, is_returning_decode, target_of, waiting_head
 from sim_core.engine.kernels.records import CHUNK, CHUNKED, NO_CACHE, NOBODY, ONE, RETURNED, ZERO
 from sim_core.engine.kernels.step_time import pairs_between, window_pairs_between
 
@@ -160,9 +160,11 @@ def tokens_to_join(s, arrays, rules, tokens, free_blocks):
     Under `prefill_first` only a decode that comes back from host memory joins a step of decodes.
     """
     i = waiting_head(s, arrays.requests)
-    if i == NOBODY or s.running >= rules.max_running:
+    if i == NOBODY or is_full(s, rules):
         return 0
     r = arrays.requests[i]
+    if s.barred == 1 and not is_returning_decode(r, rules):
+        return 0
     if rules.caching != NO_CACHE:
         look_up(s, arrays, rules, i, free_blocks)
     chunk = target_of(r) - r.computed - tokens_found(s, rules)

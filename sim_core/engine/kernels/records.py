@@ -15,6 +15,7 @@ UNROUTED, TO_LEAST_LOADED, IN_TURN = 0, 1, 2
 ZERO, ONE = np.int64(0), np.int64(1)  # a bare 0 or 1 is a type of its own, and compiles its callee again
 CHUNK, PREEMPTED, RETURNED = np.int64(0), np.int64(1), np.int64(2)
 PREFILLS, DECODES = 0, 1
+IDLE, OF_PROMPTS, PLANNED, OF_DECODES = 0, 1, 2, 3  # steps of a rank
 NOBODY = np.int64(-1)
 REQUEST = np.dtype(
     [
@@ -81,9 +82,11 @@ STATE = np.dtype(
         ("step_pairs", np.float64),
         ("step_window_pairs", np.float64),
         # the prefix cache: what of a waiting request it holds, as looked up last [blocks]
+        ("looked", np.int64),  # whose prompt that is, while it is as it was found, or NOBODY
         ("shared", np.int64),  # in use by others
         ("idle", np.int64),  # in device memory, used by nobody
         ("on_host", np.int64),
+        ("dropped", np.int64),  # of what was found, computed anew all the same
         ("piece", np.int64),  # whose text its own blocks are of, or NOBODY
         # and what it holds in all
         ("cached", np.int64),  # blocks with content that nobody uses; those above `free_blocks` are lost
@@ -94,7 +97,7 @@ STATE = np.dtype(
         ("host_latest", np.int64),
         ("system_users", np.int64),  # running requests that share the system prompt
         ("system_blocks", np.int64),  # those of it in memory, while somebody uses it
-        ("engine", np.int64),  # its number among replicas
+        ("engine", np.int64),  # its number among replicas, or among all ranks of all groups
         ("step_sent", np.int64),  # of the prompts that join in this step: all tokens,
         ("step_reused", np.int64),  # those found in device memory,
         ("step_loaded", np.int64),  # and those found in host memory
@@ -118,14 +121,30 @@ STATE = np.dtype(
         ("loaded_tokens", np.int64),
         ("evicted_blocks", np.int64),
         ("free_blocks_low", np.int64),
+        ("bubble_s", np.float64),
         ("gap_first", np.int64),
         ("gap_last", np.int64),
         ("log_rows", np.int64),
         ("log_events", np.int64),
+        # a group of an engine in stages
+        ("elsewhere", np.int64),  # requests that run in the other groups
+        ("under_way", np.int64),  # not 0 while a batch of its own passes the stages,
+        ("returns_s", np.float64),  # and when that leaves the last one
+        ("free_s", np.float64),  # from when on the stage of the same number is free
+        ("waits", np.int64),  # 1 while it can do nothing until a batch of another group leaves
         # what admission keeps
         ("reserved_blocks", np.int64),  # reserve_output: of the prompts and whole answers of the running
         ("share", np.float64),  # reserve_share: of what may still be made, `eased` decode steps ago
         ("eased", np.int64),
+        # of a rank: what it does in the next step, its place among the paces, whether prompts may not begin
+        ("kind", np.int64),
+        ("pace", np.int64),
+        ("barred", np.int64),
+        # of a group of ranks: steps since prompts could begin, and requests sent to it so far
+        ("waited", np.int64),
+        ("sent", np.int64),
+        ("lockstep_s", np.float64),  # what its ranks waited for the one with the most, all together
+        ("group_extra_tokens", np.int64),
     ],
     align=True,
 )
@@ -147,6 +166,7 @@ LOG = np.dtype(
         ("swapped_tokens", np.int64),
         ("reused_tokens", np.int64),
         ("loaded_tokens", np.int64),
+        ("engine", np.int64),
     ],
     align=True,
 )
@@ -169,6 +189,13 @@ TURN = np.dtype(
     ],
     align=True,
 )
+COMING = np.dtype(
+    [
+        ("arrival_s", np.float64),  # infinite while that is not known
+        ("request", np.int64),
+    ],
+    align=True,
+)
 
 
 class Rules(NamedTuple):
@@ -178,11 +205,14 @@ class Rules(NamedTuple):
     admission: int
     output_limit: int  # longest answer that admission reserves; 0 = each one's own length
     max_running: int
+    batch_running: int  # most of them in one batch; of one stage, all
+    stages: int  # of a prefill worker; one engine in stages has a state for each
     token_budget: int
     long_prompt_tokens: int  # most tokens of one prompt in a step; 0 = no limit
     kv_blocks: int
     block_tokens: int
     draft_slots: int  # of the KV cache that a running request holds beyond its tokens, for drafts
+    wait_steps: int  # most steps that a prompt waits until all ranks of a group have one; 0 = none
     swap: bool
     turnaround_s: float
     batch_wait_s: float
@@ -198,6 +228,7 @@ class Rules(NamedTuple):
     system_blocks: int  # that all prompts share, under BY_SESSION
     text_tokens: int  # of a piece of text that is hashed, under BY_BLOCK
     host_blocks: int
+    last_lost: bool  # the last block that is found is computed anew
 
 
 class Arrays(NamedTuple):
@@ -217,13 +248,16 @@ class Arrays(NamedTuple):
     gap_counts: np.ndarray  # histogram of all gaps
     steps_by_tokens: np.ndarray
     steps_by_rows: np.ndarray
+    steps_by_group_tokens: np.ndarray
     log: np.ndarray  # LOG
     events: np.ndarray  # EVENT
     sessions: np.ndarray  # TURN, one for each request where some follow others
-    coming: np.ndarray  # a heap of requests that will be sent, from place 1 on; at 0 how many they are, and
-    #                     in the last place, in a closed loop, from which request on sessions may yet begin
+    coming: (
+        np.ndarray
+    )  # COMING, a heap of requests that will be sent, from place 1 on; at 0 how many they are,
+    #                     and in the last place the request with which the next session begins
     pieces: np.ndarray  # PIECE, one for each request and for the system prompt of each replica
-    chains: np.ndarray  # CHAIN, one for each request
+    chains: np.ndarray | None  # CHAIN, one for each request; None where no texts are kept
     chain_ids: np.ndarray  # numbers of the pieces of text of all chains
     blocks: np.ndarray  # BLOCK, those of each piece of text one after the other
     turns: np.ndarray  # one entry: how many turns its loops may still take, those of all replicas together
@@ -231,31 +265,40 @@ class Arrays(NamedTuple):
 
 
 @inlined
-def replica_of(stacked, replica):
-    """Return one replica's arrays; all replicas share the requests and the tables that they count into."""
+def group_of(stacked, group, engine):
+    """Return the arrays of one group of requests, and the memory and the log of the engine that it is in; all
+    engines share the requests and the tables that they count into.
+    """
     return Arrays(
         stacked.requests,
-        stacked.due_first[replica],
-        stacked.due_bits[replica],
-        stacked.crossings[replica],
-        stacked.crossing_bits[replica],
-        stacked.phases[replica],
-        stacked.gap_ticks[replica],
-        stacked.gap_values_s[replica],
+        stacked.due_first[group],
+        stacked.due_bits[group],
+        stacked.crossings[group],
+        stacked.crossing_bits[group],
+        stacked.phases[group],
+        stacked.gap_ticks[group],
+        stacked.gap_values_s[group],
         stacked.gap_counts,
         stacked.steps_by_tokens,
         stacked.steps_by_rows,
-        stacked.log[replica],
-        stacked.events[replica],
+        stacked.steps_by_group_tokens,
+        stacked.log[engine],
+        stacked.events[engine],
         stacked.sessions,
         stacked.coming,
         stacked.pieces,
         stacked.chains,
         stacked.chain_ids,
-        stacked.blocks[replica],
+        stacked.blocks[engine],
         stacked.turns,
         stacked.stop,
     )
+
+
+@inlined
+def replica_of(stacked, replica):
+    """Return the arrays of a replica: an engine with one group of requests."""
+    return group_of(stacked, replica, replica)
 
 
 @inlined

@@ -17,6 +17,15 @@ def token_time_s(cost, tokens):
 
 
 @inlined
+def group_time_s(cost, tokens):
+    """Return what the new tokens of all ranks together take beside the rank with the most [s]."""
+    last = cost.group_s.size - 1
+    if tokens <= last:
+        return cost.group_s[tokens]
+    return cost.group_s[last] + cost.group_slope_s * (tokens - last)
+
+
+@inlined
 def decode_time_s(cost, tokens, decodes, context, window):
     """Return the time of a step of decodes alone [s]; they take more tokens than one each with drafts."""
     return (
@@ -39,6 +48,17 @@ def planned_time_s(s, cost):
         + cost.window_pair_s * s.step_window_pairs
         + cost.prefill_request_s * s.prompts
         + cost.swap_token_s * s.swapped
+    )
+
+
+@inlined
+def attention_s(s, cost):
+    """Return what the planned step's contexts and pairs take [s]."""
+    return (
+        cost.decode_context_s * s.step_context
+        + cost.window_context_s * s.step_window
+        + cost.prefill_pair_s * s.step_pairs
+        + cost.window_pair_s * s.step_window_pairs
     )
 
 

@@ -34,14 +34,27 @@ from sim_core.engine.kernels.plan import (
     plan_decodes,
     tokens_to_join,
 )
-from sim_core.engine.kernels.queue import is_returning_decode, target_of, waiting_head
+from sim_core.engine.kernels.queue import is_full, is_returning_decode, target_of, waiting_head
 from sim_core.engine.kernels.records import NO_CACHE, NOBODY, ONE, PREFILL_FIRST, RESERVE_SHARE, ZERO
 from sim_core.engine.kernels.step_time import decode_time_s, planned_time_s, series_s, steps_until
+
+# --- steps in which prompts, or decodes from host memory, join the decodes --------------------------
 
 
 @written_in
 def planned_step(s, arrays, cost, rules, pace):
     """Run one step of decodes, the unfinished prompt and whoever can join."""
+    plan_step(s, arrays, cost, rules, pace)
+    if s.tokens == 0:
+        return
+    duration_s = planned_time_s(s, cost)
+    report_steps(s, arrays, rules, ONE, s.step_context, s.step_window, ZERO, duration_s)
+    carry_out_step(s, arrays, cost, rules, pace, duration_s)
+
+
+@written_in
+def plan_step(s, arrays, cost, rules, pace):
+    """Plan one step of decodes, the unfinished prompt and whoever can join."""
     clear_plan(s)
     plan_decodes(s, arrays, cost, rules, pace)
     if s.partial != NOBODY:
@@ -53,11 +66,12 @@ def planned_step(s, arrays, cost, rules, pace):
         if chunk <= 0:
             break
         plan_admission(s, arrays, cost, rules, chunk)
-    if s.tokens == 0:
-        return
-    duration_s = planned_time_s(s, cost)
+
+
+@written_in
+def carry_out_step(s, arrays, cost, rules, pace, duration_s):
+    """Let the planned step pass: its decodes make tokens, then those who joined."""
     stalled_s = s.clock_s - s.last_decode_s if rules.policy == PREFILL_FIRST else 0.0
-    report_steps(s, arrays, rules, ONE, s.step_context, s.step_window, ZERO, duration_s)
     drafted = s.decodes * pace.drafts
     log_steps(s, arrays, rules, ONE, s.decodes + s.returned, drafted, duration_s, 0.0)
     if s.decodes + s.returned > 0:
@@ -72,11 +86,23 @@ def planned_step(s, arrays, cost, rules, pace):
     s.last_decode_s = s.clock_s
 
 
+# --- steps of whole prompts ------------------------------------------------------------------------
+
+
 @written_in
 def prefill_step(s, arrays, cost, rules):
     """Run one step of whole prompts, at least one and up to the token budget; decodes wait."""
+    plan_prompts(s, arrays, cost, rules)
+    duration_s = planned_time_s(s, cost)
+    report_steps(s, arrays, rules, ONE, 0.0, 0.0, ZERO, duration_s)
+    carry_out_prompts(s, arrays, cost, rules, duration_s)
+
+
+@written_in
+def plan_prompts(s, arrays, cost, rules):
+    """Plan one step of whole prompts."""
     clear_plan(s)
-    while s.running < rules.max_running:
+    while not is_full(s, rules):
         i = waiting_head(s, arrays.requests)
         if i == NOBODY or is_returning_decode(arrays.requests[i], rules):
             break
@@ -87,38 +113,70 @@ def prefill_step(s, arrays, cost, rules):
         if over_budget or not has_room(s, arrays, rules, arrays.requests[i], rest, s.free_blocks):
             break
         plan_admission(s, arrays, cost, rules, rest)
-    duration_s = planned_time_s(s, cost)
-    report_steps(s, arrays, rules, ONE, 0.0, 0.0, ZERO, duration_s)
+
+
+@written_in
+def carry_out_prompts(s, arrays, cost, rules, duration_s):
+    """Let the planned step of whole prompts pass."""
     log_steps(s, arrays, rules, ONE, ZERO, ZERO, duration_s, 0.0)
     s.clock_s += duration_s
     complete_joining(s, arrays, cost, rules)
 
 
+# --- runs of equal steps of decodes ----------------------------------------------------------------
+
+
 @written_in
 def decode_run(s, arrays, cost, rules, pace, limit, until_s):
     """Run up to `limit` equal steps of decodes alone; stop where somebody who could join arrives."""
-    clear_plan(s)
-    s.tokens = tokens_of_decodes(s, pace)
-    s.rows = s.decodes
-    s.step_context = (s.context + started_tokens(s, s.decodes)) * pace.context_scale
-    s.step_window = (s.window + started_tokens(s, s.growing)) * pace.context_scale
-    a_step = pace.advance * TOKENS_A_PART * pace.context_scale
-    grown, grown_window = s.decodes * a_step, s.growing * a_step
+    plan_run(s, pace)
+    grown, grown_window = grown_a_step(s, pace)
     first_s = decode_time_s(cost, s.tokens, s.decodes, s.step_context, s.step_window)
     growth_s = cost.decode_context_s * grown + cost.window_context_s * grown_window
     stop_s = until_s
-    if s.queue_head != NOBODY and s.running < rules.max_running:
+    if s.queue_head != NOBODY and not is_full(s, rules):
         arrival_s = arrays.requests[s.queue_head].arrival_s
         if arrival_s > s.clock_s:
             stop_s = min(stop_s, arrival_s)
     steps = limit if stop_s == math.inf else steps_until(first_s, growth_s, stop_s - s.clock_s, limit)
     duration_s = series_s(first_s, growth_s, steps)
-    blocks = blocks_taken(s, arrays, ticks_of(s, pace, steps))
-    s.free_blocks -= blocks
+    blocks = take_blocks_of_run(s, arrays, pace, steps)
     context = series_s(s.step_context, grown, steps)
     window = series_s(s.step_window, grown_window, steps)
-    stalled_s = s.clock_s - s.last_decode_s if rules.policy == PREFILL_FIRST else 0.0
     report_steps(s, arrays, rules, steps, context, window, blocks, duration_s)
+    carry_out_run(s, arrays, cost, rules, pace, steps, first_s, growth_s)
+
+
+@inlined
+def plan_run(s, pace):
+    """Plan a step of decodes alone."""
+    clear_plan(s)
+    s.tokens = tokens_of_decodes(s, pace)
+    s.rows = s.decodes
+    s.step_context = (s.context + started_tokens(s, s.decodes)) * pace.context_scale
+    s.step_window = (s.window + started_tokens(s, s.growing)) * pace.context_scale
+
+
+@inlined
+def grown_a_step(s, pace):
+    """Return by how much the contexts of a step of decodes grow from step to step, all and in the window."""
+    a_step = pace.advance * TOKENS_A_PART * pace.context_scale
+    return s.decodes * a_step, s.growing * a_step
+
+
+@inlined
+def take_blocks_of_run(s, arrays, pace, steps):
+    """Take the blocks that the decodes need in so many steps; return how many."""
+    blocks = blocks_taken(s, arrays, ticks_of(s, pace, steps))
+    s.free_blocks -= blocks
+    return blocks
+
+
+@written_in
+def carry_out_run(s, arrays, cost, rules, pace, steps, first_s, growth_s):
+    """Let equal steps of decodes pass, the first of `first_s`, each `growth_s` longer than the one before."""
+    duration_s = series_s(first_s, growth_s, steps)
+    stalled_s = s.clock_s - s.last_decode_s if rules.policy == PREFILL_FIRST else 0.0
     log_steps(s, arrays, rules, steps, s.decodes, s.decodes * pace.drafts, duration_s, growth_s)
     ticks = move_on(s, arrays, pace, steps, duration_s)
     count_decode_gaps(s, arrays, rules, stalled_s, first_s, growth_s, steps, ticks)
@@ -157,7 +215,7 @@ def wants_planned_step(s, arrays, rules, pace):
 def wants_prefill_step(s, arrays, rules):
     """Return whether `prefill_first` stops the decodes for whole prompts now."""
     i = waiting_head(s, arrays.requests)
-    if rules.policy != PREFILL_FIRST or i == NOBODY or s.running >= rules.max_running:
+    if rules.policy != PREFILL_FIRST or i == NOBODY or is_full(s, rules) or s.barred == 1:
         return False
     r = arrays.requests[i]
     if rules.caching != NO_CACHE:

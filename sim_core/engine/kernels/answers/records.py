@@ -80,16 +80,20 @@ class Rows(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Working memory: latencies, each as long as there are requests; a selection of values; bins."""
+    """Working memory: latencies, each as long as there are requests; a selection of values; the bin of each
+    value; bins.
+    """
 
     ttft_ms: np.ndarray
     tpot_ms: np.ndarray
     e2e_ms: np.ndarray
     chosen: np.ndarray
+    places: np.ndarray
     bins: np.ndarray
 
 
 def work_for(requests: int) -> Work:
     """Return working memory for so many requests."""
     chosen = np.empty(requests + 1)  # a value beyond those chosen may be written
-    return Work(*(np.empty(requests) for _ in range(3)), chosen, np.empty(BINS, np.int64))
+    latencies = (np.empty(requests) for _ in range(3))
+    return Work(*latencies, chosen, np.empty(requests, np.int16), np.empty(BINS, np.int64))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from sim_core.engine.compiling import inlined, inner
+from sim_core.engine.compiling import inner
 from sim_core.engine.kernels.records import ZERO
 
 BINS = 512
@@ -12,24 +12,22 @@ BLOCKS = 20
 STUDENT = 2.093  # 97.5th percentile of the t distribution with BLOCKS - 1 degrees of freedom
 
 
-@inlined
-def bin_of(value, low, scale):
-    """Return the bin of a value; one that is no number lies in the first."""
-    return min(max(int((value - low) * scale), 0), BINS - 1)
-
-
 @inner
-def bin_values(values, count, bins):
-    """Count values into equal bins from the lowest to the highest; return the lowest and bins per unit."""
+def bin_values(values, count, work):
+    """Count values into equal bins from the lowest to the highest, and write the bin of each.
+
+    One that is no number lies in the first.
+    """
     low = high = values[0]
     for i in range(count):
         low = min(low, values[i])
         high = max(high, values[i])
     scale = BINS / (high - low) if high > low else 0.0
-    bins[:] = 0
+    work.bins[:] = 0
     for i in range(count):
-        bins[bin_of(values[i], low, scale)] += 1
-    return low, scale
+        place = min(max(int((values[i] - low) * scale), 0), BINS - 1)
+        work.places[i] = place
+        work.bins[place] += 1
 
 
 @inner
@@ -60,23 +58,21 @@ def settle(values, first, last, rank):
 
 
 @inner
-def lowest_beyond(values, count, place, binned):
+def lowest_beyond(values, count, place, work):
     """Return the lowest value of all bins after one."""
-    low, scale = binned
     found = math.inf
     for i in range(count):
-        if bin_of(values[i], low, scale) > place:
+        if work.places[i] > place:
             found = min(found, values[i])
     return found
 
 
 @inner
-def neighbours(values, count, rank, binned, work):
+def neighbours(values, count, rank, work):
     """Return the values at a rank (from 0) and at the next, of `count` values that have been binned.
 
     The bins say where the rank lies; only the values of that bin are looked at further.
     """
-    low, scale = binned
     place, before = ZERO, ZERO
     while before + work.bins[place] <= rank:
         before += work.bins[place]
@@ -84,22 +80,22 @@ def neighbours(values, count, rank, binned, work):
     many, inside = ZERO, rank - before
     for i in range(count):  # without a branch, so that the processor need not guess
         work.chosen[many] = values[i]
-        many += bin_of(values[i], low, scale) == place
+        many += work.places[i] == place
     settle(work.chosen, ZERO, many - 1, inside)
     above = math.inf
     for i in range(inside + 1, many):
         above = min(above, work.chosen[i])
     if above == math.inf:
-        above = lowest_beyond(values, count, place, binned)
+        above = lowest_beyond(values, count, place, work)
     return work.chosen[inside], above
 
 
 @inner
-def at(values, count, wanted, binned, work):
+def at(values, count, wanted, work):
     """Return one percentile, linear between ranks, of `count` values that have been binned."""
     rank = min(wanted / 100, 1.0) * (count - 1)
     whole = int(rank)
-    here, above = neighbours(values, count, whole, binned, work)
+    here, above = neighbours(values, count, whole, work)
     if whole == count - 1:
         return here
     return here + (rank - whole) * (above - here)
@@ -113,10 +109,10 @@ def percentiles(values, count, wanted, found, work):
     """
     found[:] = math.nan
     if count > 0:
-        binned = bin_values(values, count, work.bins)
+        bin_values(values, count, work)
         for k in range(wanted.size):
             again = k > 0 and wanted[k] == wanted[k - 1]
-            found[k] = found[k - 1] if again else at(values, count, wanted[k], binned, work)
+            found[k] = found[k - 1] if again else at(values, count, wanted[k], work)
 
 
 @inner
@@ -125,8 +121,8 @@ def band(values, count, quantile, work):
     length = count // BLOCKS
     if length < 50:
         return math.nan, math.nan
-    binned = bin_values(values, count, work.bins)
-    center = at(values, count, quantile, binned, work)
+    bin_values(values, count, work)
+    center = at(values, count, quantile, work)
     added = squares = ZERO  # of how many values of each block are not above
     for block in range(BLOCKS):
         many = ZERO
@@ -136,5 +132,5 @@ def band(values, count, quantile, work):
         squares += many * many
     variance = (squares - added * added / BLOCKS) / (BLOCKS - 1)
     error = 100 * STUDENT * math.sqrt(max(variance, 0.0)) / length / math.sqrt(BLOCKS)
-    low = at(values, count, max(quantile - error, 0.0), binned, work)
-    return low, at(values, count, min(quantile + error, 100.0), binned, work)
+    low = at(values, count, max(quantile - error, 0.0), work)
+    return low, at(values, count, min(quantile + error, 100.0), work)

@@ -6,7 +6,7 @@ import numpy as np
 
 from sim_core.engine.compiling import inlined, inner
 from sim_core.engine.kernels.clock import left_to_generate, steps_within, ticks_of
-from sim_core.engine.kernels.queue import left_to_wait, target_of, waiting_head
+from sim_core.engine.kernels.queue import is_full, left_to_wait, target_of, waiting_head
 from sim_core.engine.kernels.records import FIRST_CHUNK, FULL_PROMPT, NOBODY, RESERVE_OUTPUT, RESERVE_SHARE
 
 # the share of an answer's limit for which SGLang keeps room: python/sglang/srt/environ.py
@@ -82,7 +82,7 @@ def has_room(s, arrays, rules, r, chunk, free_blocks):
     if rules.admission == FULL_PROMPT and rules.long_prompt_tokens == 0:
         return whole <= free_blocks
     if rules.admission == FIRST_CHUNK:
-        start = r.computed + (s.shared + s.idle + s.on_host) * rules.block_tokens
+        start = r.computed + (s.shared + s.idle + s.on_host - s.dropped) * rules.block_tokens
         return blocks_held(start + chunk, rules) - s.shared <= free_blocks
     return whole <= free_blocks and has_room_beside(s, arrays, rules, r, free_blocks)
 
@@ -100,7 +100,7 @@ def has_room_beside(s, arrays, rules, r, free_blocks):
         free_blocks -= blocks_held(target_of(unfinished), rules)
         if blocks_held(target_of(r), rules) - s.shared > free_blocks:
             return False
-    if rules.admission == FULL_PROMPT or s.running == 0:
+    if rules.admission == FULL_PROMPT or s.running + s.elsewhere == 0:
         return True
     if rules.admission == RESERVE_OUTPUT:
         return s.reserved_blocks + answer_blocks(r, rules) <= rules.kv_blocks
@@ -202,6 +202,6 @@ def raise_share(s, arrays, rules):
 @inlined
 def may_join_any_step(s, arrays, rules):
     """Return whether the head of the queue, without room now, may find some in any step: shares shrink."""
-    if rules.admission != RESERVE_SHARE or s.running >= rules.max_running:
+    if rules.admission != RESERVE_SHARE or is_full(s, rules):
         return False
     return waiting_head(s, arrays.requests) != NOBODY

@@ -2,6 +2,7 @@
 
 What is kept of a conversation is the piece that its last turn left; the system prompt, which all share, is a
 piece by itself once nobody uses it. A request that was preempted finds the piece that it left itself.
+Functions are handed the arrays that they look at: all of an engine's take longer to hand over than to use.
 """
 
 from __future__ import annotations
@@ -14,67 +15,69 @@ from sim_core.engine.kernels.records import NOBODY, ZERO
 
 
 @inlined
-def system_piece(s, arrays):
+def system_piece(s, requests):
     """Return the piece of an engine's system prompt: they come after those of the requests."""
-    return arrays.requests.size + s.engine
+    return requests.size + s.engine
 
 
-@inner
+@inlined
 def look_up_turn(s, arrays, rules, i, reach):
     """Enter which of the first `reach` blocks of a request the cache holds."""
     found = ZERO
     if rules.system_blocks > 0:
-        found = look_up_system(s, arrays, reach)
-        if found < rules.system_blocks:
-            return
-    look_up_text(s, arrays, rules, i, found, reach)
+        found = look_up_system(s, arrays.pieces, system_piece(s, arrays.requests), reach)
+    if found >= rules.system_blocks:
+        again = arrays.requests[i].preemptions > 0
+        look_up_text(s, arrays.sessions, arrays.pieces, i, again, rules.block_tokens, found, reach)
 
 
-@inlined
-def look_up_system(s, arrays, reach):
-    """Enter, and return, which blocks of the system prompt the cache holds."""
+@inner
+def look_up_system(s, pieces, p, reach):
+    """Enter, and return, which blocks of the system prompt, the piece `p`, the cache holds."""
     if s.system_users > 0:
         s.shared = min(s.system_blocks, reach)
         return s.shared
-    system = arrays.pieces[system_piece(s, arrays)]
+    system = pieces[p]
     s.idle = min(np.int64(system.end), reach)
     s.on_host = min(np.int64(system.stop), reach) - s.idle
     return s.idle + s.on_host
 
 
-@inlined
-def look_up_text(s, arrays, rules, i, found, reach):
-    """Enter which blocks of a request's own text the cache holds, after `found` ones."""
+@inner
+def look_up_text(s, sessions, pieces, i, again, block_tokens, found, reach):
+    """Enter which blocks of a request's own text the cache holds, after `found` ones.
+
+    Where it joins `again`, that is what it has left itself.
+    """
     p = np.int64(i)
-    if arrays.requests[i].preemptions == 0:
-        p = np.int64(arrays.sessions[i].before)
-        known = np.int64(arrays.sessions[i].known)
-        while p != NOBODY and arrays.pieces[p].engine != s.engine:  # the turn before went elsewhere
-            known = min(known, np.int64(arrays.sessions[p].known))
-            p = np.int64(arrays.sessions[p].before)
-        reach = min(reach, known // rules.block_tokens)
+    if not again:
+        p = np.int64(sessions[i].before)
+        known = np.int64(sessions[i].known)
+        while p != NOBODY and pieces[p].engine != s.engine:  # the turn before went elsewhere
+            known = min(known, np.int64(sessions[p].known))
+            p = np.int64(sessions[p].before)
+        reach = min(reach, known // block_tokens)
     if p == NOBODY:
         return
     s.piece = p
-    piece = arrays.pieces[p]
+    piece = pieces[p]
     here = max(min(np.int64(piece.end), reach) - found, 0)
     s.idle += here
     s.on_host += max(min(np.int64(piece.stop), reach) - found - here, 0)
 
 
 @inner
-def take_turn(s, arrays, rules):
-    """Take what a request has found."""
-    if rules.system_blocks > 0:
+def take_turn(s, pieces, p, system_blocks):
+    """Take what a request has found; `p` is the system prompt's piece, if it has blocks."""
+    if system_blocks > 0:
         if s.system_users == 0:
-            p = system_piece(s, arrays)
-            system = arrays.pieces[p]
+            system = pieces[p]
             s.system_blocks = np.int64(system.stop)
-            take_from_piece(s, arrays.pieces, p, s.system_blocks)
+            take_from_piece(s, pieces, p, s.system_blocks)
             system.start = system.end = system.stop = 0
         s.system_users += 1
     if s.piece != NOBODY:
-        take_from_piece(s, arrays.pieces, s.piece, s.shared + s.idle + s.on_host)
+        take_from_piece(s, pieces, s.piece, s.shared + s.idle + s.on_host)
 
 
 @inlined
@@ -83,7 +86,7 @@ def share_system(s, rules, end):
     s.system_blocks = max(s.system_blocks, min(rules.system_blocks, end // rules.block_tokens))
 
 
-@inner
+@inlined
 def leave_turn(s, arrays, rules, i, tokens):
     """Leave the full blocks of a request to its next turn; return how many of them others still use."""
     full = tokens // rules.block_tokens
@@ -91,7 +94,7 @@ def leave_turn(s, arrays, rules, i, tokens):
     if rules.system_blocks == 0:
         return ZERO
     s.system_users -= 1
-    if s.system_users > 0:
-        return min(rules.system_blocks, full)
-    leave_piece(s, arrays.pieces, system_piece(s, arrays), ZERO, s.system_blocks)
+    if s.system_users > 0:  # a part of a block there is one that was computed anew
+        return min(rules.system_blocks, (tokens + rules.block_tokens - 1) // rules.block_tokens)
+    leave_piece(s, arrays.pieces, system_piece(s, arrays.requests), ZERO, min(s.system_blocks, full))
     return ZERO

@@ -128,12 +128,13 @@ def take_from_piece(s, pieces, p, until):
 def enter_losses(s, arrays, rules, free_blocks):
     """Enter which blocks with content have been taken for other content, where so many are free."""
     if s.cached > free_blocks:
-        evict(s, arrays.pieces, rules, s.cached - max(free_blocks, 0))
+        evict(s, arrays.pieces, rules.host_blocks, s.cached - max(free_blocks, 0))
 
 
 @inner
-def evict(s, pieces, rules, count):
+def evict(s, pieces, host_blocks, count):
     """Take blocks off the ends of the oldest pieces; where there is host memory, they go there."""
+    s.looked = NOBODY
     s.cached -= count
     s.evicted_blocks += count
     while count > 0:
@@ -141,7 +142,7 @@ def evict(s, pieces, rules, count):
         piece = pieces[p]
         taken = min(count, np.int64(piece.end - piece.start))
         count -= taken
-        if rules.host_blocks > 0:
+        if host_blocks > 0:
             if piece.end == piece.stop:
                 append_on_host(s, pieces, p)
             s.host_blocks += taken
@@ -150,8 +151,8 @@ def evict(s, pieces, rules, count):
         piece.end -= taken
         if piece.start == piece.end:
             unlink_piece(s, pieces, p)
-    if s.host_blocks > rules.host_blocks:
-        drop_on_host(s, pieces, s.host_blocks - rules.host_blocks)
+    if s.host_blocks > host_blocks:
+        drop_on_host(s, pieces, s.host_blocks - host_blocks)
 
 
 @inner

@@ -1,1 +1,1 @@
-"""Two pools: prefill workers, a link each, decode workers; and workers that move between them."""
+"""Engines side by side: groups of ranks in lockstep, two pools, and workers that move between them."""
