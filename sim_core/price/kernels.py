@@ -13,7 +13,7 @@ import numpy as np
 from sim_core.catalogue import kernels as measured
 from sim_core.catalogue.accelerators import DTYPES, Accelerator
 from sim_core.catalogue.calibrations import Constants
-from sim_core.catalogue.kernels import AllReduce, Amount, AttentionKernel, Experts, Product
+from sim_core.catalogue.kernels import AllReduce, AllToAll, Amount, AttentionKernel, Experts, Product
 from sim_core.catalogue.models import Model
 from sim_core.price.work import (
     TERMS,
@@ -25,6 +25,7 @@ from sim_core.price.work import (
     precisions,
 )
 
+LARGEST_NODE = 72  # of which an all-to-all was measured
 PCIE4_BYTE_PER_S = 32e9  # of 16 lanes, one way
 
 
@@ -37,21 +38,27 @@ class Kernels(NamedTuple):
     context: AttentionKernel  # of all tokens: of layers that see everything, and of indices
     window: AttentionKernel  # of tokens within reach
     row: AttentionKernel  # of states and short windows, once a decode
-    all_reduce: AllReduce
+    all_reduce: AllReduce  # within a rank
+    all_to_all: AllToAll  # of tokens and experts of all ranks, with the least latency
+    merged: AllToAll  # the same with one copy for all experts of a device, and of a node
+    gather: AllReduce  # of the tokens of all ranks
 
 
 def kernels_of(model: Model, accelerator: Accelerator, layout: Layout) -> Kernels:
     """Return the kernels that run a model on an accelerator in a layout."""
     part, engine = accelerator, layout.engine
-    dense, expert, _ = precisions(model, layout.weight_dtype)
+    dense = precisions(model, layout.weight_dtype)[0]
     scaling = fp8_scaling(model, layout)
     plain = measured.product(part.kernel_generation, "bf16", engine)
     return Kernels(
         dense=_dense(part, dense, scaling, engine),
         bf16=plain,
-        experts=_experts(part, expert, _expert_kind(model, part, layout, scaling), engine),
+        experts=experts_of(model, part, layout, has_deepgemm=layout.ranks > 1),
         **_attention(model, part, layout),
-        all_reduce=_all_reduce(part, layout),
+        all_reduce=_all_reduce(part, layout, layout.rank_devices),
+        all_to_all=_all_to_all(part, layout.tensor_parallel, "low-latency"),
+        merged=_all_to_all(part, layout.tensor_parallel, "normal"),
+        gather=_all_reduce(part, layout, layout.tensor_parallel),
     )
 
 
@@ -110,8 +117,20 @@ def _dense(part: Accelerator, dtype: str, scaling: str, engine: str) -> Product:
     return found._replace(peak_frac=widened_frac, fill_tokens=tile)
 
 
-def _experts(part: Accelerator, dtype: str, kind: str, engine: str) -> Experts:
-    found, arithmetic = measured.experts(part.kernel_generation, kind, engine)
+def experts_of(model: Model, part: Accelerator, layout: Layout, has_deepgemm: bool) -> Experts:
+    """Return the experts of a layer.
+
+    TensorRT-LLM runs 8-bit experts scaled per block on Blackwell by trtllm-gen, as open engines do, or by
+    DeepGEMM, if `has_deepgemm`: its recipes have it where attention has ranks.
+
+    References
+    ----------
+    SemiAnalysisAI/InferenceX, benchmarks/dsr1_fp8_b200_trt.sh and dsr1_fp8_b200_trt_mtp.sh: `MOE_BACKEND`.
+    """
+    kind = _expert_kind(model, part, layout, fp8_scaling(model, layout))
+    dtype, generation = precisions(model, layout.weight_dtype)[1], part.kernel_generation
+    is_open = kind == "fp8-block" and generation.startswith("blackwell") and not has_deepgemm
+    found, arithmetic = measured.experts(generation, kind, "" if is_open else layout.engine)
     return found._replace(peak_frac=found.peak_frac * _peak_ratio(part, arithmetic, dtype))
 
 
@@ -120,7 +139,7 @@ def _attention(model: Model, part: Accelerator, layout: Layout) -> dict[str, Att
 
     Launches are those of the layers, whatever their terms; layers without attention have none.
     """
-    pieces = attention_pieces(padded(model, layout.tensor_parallel), part, layout)
+    pieces = attention_pieces(padded(model, layout.rank_devices), part, layout)
     kinds = {group.kind for group in model.attention} | {piece.kernel for piece in pieces}
     known = {kind: _measured_attention(kind, part, layout) for kind in sorted(kinds)}
     launches = [(group.layers, known[group.kind].launch_s) for group in model.attention]
@@ -167,12 +186,24 @@ def _mean(parts: list[tuple[int, Amount]]) -> float:
     return sum(count * value for count, value in known) / sum(count for count, _ in known)
 
 
-def _all_reduce(part: Accelerator, layout: Layout) -> AllReduce:
-    link = part.link(layout.tensor_parallel)
+def _all_reduce(part: Accelerator, layout: Layout, devices: int) -> AllReduce:
+    """Return the all-reduce of a group; over nodes it waits for the network as an all-to-all does."""
+    near, nodes = part.near(devices), part.nodes(devices)
+    link = part.link(near)
     kind = link.kind
     if kind == "pcie":
         kind = "pcie5" if link.byte_per_s > PCIE4_BYTE_PER_S else "pcie4"
-    return measured.all_reduce(kind, layout.tensor_parallel, layout.engine, layout.cuda_graphs == "on")
+    found = measured.all_reduce(kind, near, layout.engine, layout.cuda_graphs == "on")
+    if nodes == 1:
+        return found
+    over = measured.all_to_all(link.kind, near, nodes)
+    alone = measured.all_to_all(link.kind, near, 1)
+    return found._replace(latency_s=found.latency_s + over.latency_s - alone.latency_s)
+
+
+def _all_to_all(part: Accelerator, devices: int, mode: str) -> AllToAll:
+    node = min(part.node_devices or devices, LARGEST_NODE)
+    return measured.all_to_all(part.link(part.near(devices)).kind, node, part.nodes(devices), mode)
 
 
 def _peak_ratio(part: Accelerator, arithmetic: str, dtype: str) -> float:
@@ -201,14 +232,22 @@ def as_calibrated(kernels: Kernels, work: Work, constants: Constants) -> Kernels
             _share(kernels.experts.read_frac, read, c.experts_times * c.reads_times),
             _share(kernels.experts.peak_frac, expert, c.experts_times),
             kernels.experts.fill_tokens if fill is None else fill,
+            kernels.experts.copy_bytes * c.experts_times * c.activation_passes,
         ),
         context=_calibrated(kernels.context, c),
         window=_calibrated(kernels.window, c),
         row=_calibrated(kernels.row, c),
-        all_reduce=AllReduce(
-            (kernels.all_reduce.latency_s if c.collective_s is None else c.collective_s) * c.links_times,
-            _share(kernels.all_reduce.link_frac, c.link_frac, 1.0),
-        ),
+        all_reduce=_reduced(kernels.all_reduce, c),
+        all_to_all=kernels.all_to_all._replace(latency_s=kernels.all_to_all.latency_s * c.links_times),
+        merged=kernels.merged._replace(latency_s=kernels.merged.latency_s * c.links_times),
+        gather=_reduced(kernels.gather, c),
+    )
+
+
+def _reduced(all_reduce: AllReduce, c: Constants) -> AllReduce:
+    return AllReduce(
+        (all_reduce.latency_s if c.collective_s is None else c.collective_s) * c.links_times,
+        _share(all_reduce.link_frac, c.link_frac, 1.0),
     )
 
 

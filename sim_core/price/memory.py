@@ -12,16 +12,23 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.fields.texts import counted
 from sim_core.price.work import (
     Drafter,
+    Held,
     Layout,
+    cache_held,
+    check_contexts,
     check_layout,
+    check_stages,
     draft_token_bytes,
     draft_weight_bytes,
     group_sizes,
     kv_token_bytes,
     layout_of,
+    stage_frac,
     state_bytes,
     weight_bytes,
+    weights_held,
 )
+from sim_core.scenario.keys.parallel import MOST_STAGES
 from sim_core.scenario.scenario import DEFAULTS, Scenario, accelerator_of, model_of
 
 
@@ -65,7 +72,7 @@ SAMPLING_ROWS_MAX = 1024
 
 
 class Memory(NamedTuple):
-    """Memory of one device [bytes], and the tokens of KV cache that one replica holds."""
+    """Memory of one device [bytes], and the tokens of KV cache that one rank of a replica holds."""
 
     usable_bytes: float
     weight_bytes: float
@@ -89,15 +96,16 @@ def _memory(model: Model, accelerator: Accelerator, layout: Layout, engine: Engi
     weights = engine_weight_bytes(model, layout, engine)[1]
     activations = _activation_bytes(model, accelerator, layout, engine)
     context = _context_bytes(accelerator, layout)
-    state = state_bytes(model, layout) * engine.max_batch
+    share = stage_frac(model, layout)
+    state = state_bytes(model, layout) * share * engine.max_batch
     rest = usable - weights - activations - context - state
     drafted = draft_token_bytes(model, layout, engine.drafter) if engine.drafter else 0.0
-    token_bytes, window_bytes = kv_token_bytes(model.attention, layout) + drafted, 0.0
+    token_bytes, window_bytes = kv_token_bytes(model.attention, layout) * share + drafted, 0.0
     windows = [group for group in model.attention if group.forgets and group.layers]
-    whole_bytes = kv_token_bytes([group for group in model.attention if group not in windows], layout)
+    whole_bytes = kv_token_bytes([group for group in model.attention if group not in windows], layout) * share
     if windows and whole_bytes:
         set_aside = engine.max_batch * sum(
-            kv_token_bytes([group], layout) * group.window_tokens for group in windows
+            kv_token_bytes([group], layout) * share * group.window_tokens for group in windows
         )
         if (rest - set_aside) / (whole_bytes + drafted) > rest / token_bytes:
             token_bytes, window_bytes = whole_bytes + drafted, set_aside
@@ -118,7 +126,7 @@ def _context_bytes(accelerator: Accelerator, layout: Layout) -> float:
     """Return what the driver and the collectives keep of one device's memory; nothing of on-chip memory."""
     if accelerator.memory_on_chip:
         return 0.0
-    kept = CONTEXT_BYTES if layout.tensor_parallel == 1 else GROUP_CONTEXT_BYTES
+    kept = CONTEXT_BYTES if layout.devices == 1 else GROUP_CONTEXT_BYTES
     return min(kept, CONTEXT_FRAC_MAX * accelerator.hbm_bytes)
 
 
@@ -129,28 +137,32 @@ def _activation_bytes(model: Model, accelerator: Accelerator, layout: Layout, en
     Sampling holds the logits of its rows, on every device; parts that keep all in SRAM leave them divided.
     """
     wide = max(model.ffn_dim, model.experts_per_token * model.expert_ffn_dim)
-    layer = 2.0 * (2 * model.hidden + 3 * wide / layout.tensor_parallel) * engine.token_budget
+    layer = 2.0 * (2 * model.hidden + 3 * wide / layout.rank_devices) * engine.token_budget
     rows = min(engine.max_batch, engine.token_budget, SAMPLING_ROWS_MAX)
-    copies = 1 / layout.tensor_parallel if accelerator.memory_on_chip else 1.0
+    copies = 1 / layout.rank_devices if accelerator.memory_on_chip else 1.0
     return max(layer, SAMPLING_BYTES * rows * model.vocab * copies)
 
 
 def kv_blocks(model: Model, accelerator: Accelerator, layout: Layout, engine: Engine) -> int:
-    """Return the KV blocks of one replica; raises `DoesNotFit` with what would help."""
+    """Return the KV blocks of one rank of a replica; raises `DoesNotFit` with what would help."""
+    check_layout(model, layout)
     found = _memory(model, accelerator, layout, engine)
     blocks = found.kv_tokens // engine.kv_block_tokens
     if blocks >= 1:
         return blocks
     total = engine_weight_bytes(model, layout, engine)[0]
-    tp = layout.tensor_parallel
-    devices = f"{tp} x {accelerator.name} {'has' if tp == 1 else 'have'}"
-    usable, fitted = tp * found.usable_bytes / 1e9, tp * accelerator.hbm_gb
+    count = layout.devices
+    devices = f"{count} x {accelerator.name} {'has' if count == 1 else 'have'}"
+    usable, fitted = count * found.usable_bytes / 1e9, count * accelerator.hbm_gb
     need = f"{model.name} needs {_figure(total / 1e9)} GB for weights"
+    held_bytes = count * found.weight_bytes
+    if held_bytes > found.usable_bytes * count >= total:  # copies alone are too much
+        need += f", {_figure(held_bytes / 1e9)} GB with the copies of attention and experts on its devices"
     if found.usable_bytes > found.weight_bytes:
-        beside = tp * (found.activation_bytes + found.context_bytes) / 1e9
+        beside = count * (found.activation_bytes + found.context_bytes) / 1e9
         need += f" and {_figure(beside)} GB for activations and the driver"
         if found.state_bytes:
-            states = tp * found.state_bytes / 1e9
+            states = count * found.state_bytes / 1e9
             need += f" and {_figure(states)} GB for the states of {engine.max_batch:,} sequences (max_batch)"
         need += ", which leaves no KV block"
     raise DoesNotFit(
@@ -165,6 +177,14 @@ def _fewer_states(model: Model, engine: Engine, fits: Callable[[Engine], bool]) 
         return []
     sizes = (2**power for power in range(int(math.log2(engine.max_batch)), -1, -1))
     return [f"lower max_batch to {size:,}" for size in sizes if fits(engine._replace(max_batch=size))][:1]
+
+
+def _more_stages(model: Model, layout: Layout, fits: Callable[[Layout], bool]) -> list[str]:
+    """Return the fewest stages, a power of two, among which the model fits, if more help."""
+    sizes = (2**power for power in range(1, int(math.log2(model.layers)) + 1))
+    more = (size for size in sizes if size > layout.pipeline_parallel and size <= MOST_STAGES)
+    found = next((size for size in more if fits(layout._replace(pipeline_parallel=size))), None)
+    return [f"raise pipeline_parallel to at least {found}"] if found else []
 
 
 def _figure(value: float) -> str:
@@ -191,8 +211,12 @@ def _what_would_fit(model: Model, accelerator: Accelerator, layout: Layout, engi
         for key in ("kv_memory_frac", "token_budget", "max_batch")
         if fits(layout, engine._replace(**{key: DEFAULTS[key]}))
     ]
+    if layout.redundant_experts and fits(layout._replace(redundant_experts=0)):
+        ways.append("lower redundant_experts to 0")
     ways += _fewer_states(model, engine, lambda fewer: fits(layout, fewer))
     ways += [f"raise tensor_parallel to at least {devices}"] if devices else []
+    if not devices:
+        ways += _more_stages(model, layout, fits)
     ways += [f"choose weight_dtype={dtype}"] if dtype else []
     if not ways:
         return "Choose a smaller model or a device with more memory."
@@ -227,31 +251,44 @@ def nothing_fits(model: Model, limit_tokens: int, shortest: int, of: str = "prom
 
 
 def host_blocks(scenario: Scenario, block_tokens: int) -> int:
-    """Return the KV blocks that a replica's host memory keeps of those that leave the device."""
+    """Return the KV blocks that a rank's part of a replica's host memory keeps of those that leave it."""
     if scenario.host_cache_gb == 0:
         return 0
-    return int(scenario.host_cache_gb * 1e9 // (memory(scenario)["kv_bytes_per_token"] * block_tokens))
+    own_bytes = scenario.host_cache_gb * 1e9 / scenario.attention_data_parallel
+    return int(own_bytes // (memory(scenario)["kv_bytes_per_token"] * block_tokens))
+
+
+def held(scenario: Scenario) -> list[Held]:
+    """Return what one device of a replica holds and how it is copied and split, its KV cache at last."""
+    model, layout = model_of(scenario), layout_of(scenario)
+    check_layout(model, layout)
+    kv_bytes = memory(scenario)["kv_gb"] * 1e9 / layout.devices
+    return [*weights_held(model, layout), cache_held(model, layout, kv_bytes)]
 
 
 def memory(scenario: Scenario) -> dict[str, float]:
     """Return how one replica's memory is used: GB over its devices together, and tokens of KV cache.
 
+    The tokens are those of all ranks together, the bytes of a token those of the rank that keeps it.
+
     Works for scenarios that do not fit, too: `kv_tokens` is then 0.
     """
     model, accelerator, layout = model_of(scenario), accelerator_of(scenario), layout_of(scenario)
     check_layout(model, layout)
+    check_stages(model, layout)
+    check_contexts(model, layout)
     found = _memory(model, accelerator, layout, engine_of(scenario))
-    group_gb = layout.tensor_parallel / 1e9
+    group_gb = layout.devices / 1e9
     beside = found.weight_bytes + found.activation_bytes + found.context_bytes + found.state_bytes
     kv_bytes = found.usable_bytes - beside
     return {
-        "fitted_gb": accelerator.hbm_gb * layout.tensor_parallel,
+        "fitted_gb": accelerator.hbm_gb * layout.devices,
         "usable_gb": found.usable_bytes * group_gb,
         "weights_gb": found.weight_bytes * group_gb,
         "activations_gb": found.activation_bytes * group_gb,
         "context_gb": found.context_bytes * group_gb,
         "state_gb": found.state_bytes * group_gb,
         "kv_gb": max(kv_bytes, 0.0) * group_gb,
-        "kv_bytes_per_token": found.token_bytes * layout.tensor_parallel,
-        "kv_tokens": found.kv_tokens // scenario.kv_block_tokens * scenario.kv_block_tokens,
+        "kv_bytes_per_token": found.token_bytes * layout.rank_devices * layout.pipeline_parallel,
+        "kv_tokens": layout.ranks * (found.kv_tokens // scenario.kv_block_tokens) * scenario.kv_block_tokens,
     }

@@ -18,25 +18,33 @@ Blocks follow one another, so their times add up. The result is split into `PART
 - ``kv``: reading the KV cache;
 - ``compute``: arithmetic, and the activations it moves through memory;
 - ``communication``: collectives between the devices of a tensor-parallel group, and swapping to the host;
+- ``all_to_all``: tokens on their way to the experts of other ranks of attention, and back, if there are any;
 - ``fixed``: latencies of launches, of the host, of each sequence and of each prompt.
 
 Assumptions
 -----------
+- Layers are dealt evenly to the stages of a pipeline; all stages take as long as the largest
+  (`sim_core.price.work.stages`). Devices that divide contexts do so for decodes alone (`contexts`).
 - All devices of a group work alike; tensor parallelism divides every matrix but the router and MLA's
   down-projections, which every device holds, as it holds at least one KV head or MLA's latent cache.
 - Query heads that do not divide are filled up to the next multiple (`padded`), as some engines do.
 - Memory is what a device reports; of it the driver and the collectives keep 2.2 GB on one device and 3.6 GB
   on each of a group, and the largest step its activations or the logits of the rows it samples.
 - A group sees the links it has: in a mesh of seven wires two devices use one (`Accelerator.link`).
-- Under expert parallelism the activations are already on every device of the group (attention is
-  tensor-parallel), so experts add no all-to-all: the all-reduce after the layer combines them. The most
-  loaded device sets the pace.
+- Under expert parallelism and one rank of attention the activations are already on every device of the group
+  (attention is tensor-parallel), so experts add no all-to-all: the all-reduce after the layer combines them.
+  The most loaded device sets the pace.
+- Of several ranks, each has its part of the devices, requests, a KV cache and a copy of all but the routed
+  experts. Their steps go together: what one rank does is priced for the fullest, experts see the tokens of
+  all, and once a step they wait for one another (`sim_core.price.work.exchange` has what they send).
+- Two-batch overlap computes one half of a step's tokens while the other half travels, where that gains.
 - A prompt chunk reads the KV cache of the tokens before it behind its own arithmetic (true from about
   a hundred tokens per chunk).
 - Weights in a format that a device lacks are widened and multiply in bf16. An engine that is not named
   runs the kernels of open ones; a generation that nobody measured those of the closest.
 - Without CUDA graphs the host launches one kernel after another, ahead of the device until it falls behind;
   decode attention hides no launches, so long contexts are priced too high then, by the launches at most.
+- Where 4-bit checkpoints keep attention in bf16, so do steps; DeepSeek's pack the output projection alone.
 - Embedding and LM head stay in bf16 when weights are fp8 or fp4, as in the published checkpoints; under
   `native` experts and the rest have the checkpoint's own precision.
 - Layers that keep a state in place of a cache read and write it once a decode, and compute it once a token.
@@ -53,7 +61,6 @@ DeepSeek-AI (2024), "DeepSeek-V2", section 2.1 (multi-head latent attention and 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -62,60 +69,42 @@ import numpy as np
 
 from sim_core.catalogue.accelerators import Accelerator
 from sim_core.catalogue.calibrations import Calibration, Constants, calibration
-from sim_core.catalogue.kernels import Amount
 from sim_core.catalogue.models import Model
-from sim_core.price.kernels import kernels_of
+from sim_core.fields.errors import ScenarioError
 from sim_core.price.memory import Engine, engine_of, kv_blocks
-from sim_core.price.parts import PARTS, Rates, Terms, rate_parts, row_parts, terms, token_parts, with_switch
+from sim_core.price.parts import (
+    Ledger,
+    Rates,
+    by_heading,
+    with_switch,
+)
 from sim_core.price.speculation import (
     PLAIN,
     Speculation,
-    added,
-    draft_rate_parts,
-    draft_row_parts,
-    draft_terms,
-    draft_token_parts,
+    felt_by,
     paces_of,
     speculation_of,
 )
-from sim_core.price.step_cost import PLAIN_PACE, StepCost
-from sim_core.price.work import Drafter, Layout, Work, layout_of, work
+from sim_core.price.step_cost import NO_GROUP, PLAIN_PACE, StepCost
+from sim_core.price.tables import (
+    NEEDS,
+    TABLE_TOKENS_MAX,
+    context_scales,
+    longest_tables,
+    rate_needs,
+    rates_with,
+    row_tables,
+)
+from sim_core.price.work import Layout, layout_of
+from sim_core.scenario.keys.speculation import MOST_DRAFTS
 from sim_core.scenario.profiles import EngineProfile, parse_profile
 from sim_core.scenario.scenario import Scenario, accelerator_of, calibration_of, model_of
-from sim_core.scenario.speculation_keys import MOST_DRAFTS
 
 MEASURED = ("measured",)
-NEEDS = ("compute", "memory")
 TABLE_TOKENS_MIN = 2048
-TABLE_TOKENS_MAX = 32_768
 
 
 # --- the price ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Ledger:
-    """Seconds by heading: over the tokens of a step, over its sampled rows, and per unit of each rate.
-
-    Attributes
-    ----------
-    token_s : ndarray, shape (headings, table length)
-    row_s : ndarray, shape (headings, max_batch + 1)
-    rate_s : ndarray, shape (headings, len(Rates._fields))
-    """
-
-    headings: tuple[str, ...]
-    token_s: np.ndarray
-    row_s: np.ndarray
-    rate_s: np.ndarray
-
-    def total_s(
-        self, steps_by_tokens: np.ndarray, steps_by_rows: np.ndarray, counts: Rates[float]
-    ) -> np.ndarray:
-        """Return the seconds under each heading for histograms of steps and totals of the rates."""
-        tokens = self.token_s[:, : len(steps_by_tokens)] @ np.asarray(steps_by_tokens, dtype=float)
-        rows = self.row_s[:, : len(steps_by_rows)] @ np.asarray(steps_by_rows, dtype=float)
-        return tokens + rows + self.rate_s @ np.asarray(counts, dtype=float)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,15 +114,15 @@ class Price:
     Attributes
     ----------
     step : StepCost
-        For the simulator's kernel.
+        For the simulator's kernel; of one stage, where there are several.
     kv_blocks, kv_block_tokens : int
-        KV cache of one replica.
+        KV cache of one replica; of several ranks of attention, that of each.
     request_limit_tokens : int
-        Longest prompt plus answer that one replica can ever hold.
+        Longest prompt plus answer that one replica, or one of its ranks, can ever hold.
     request_before_s, request_after_s : float
         From the client to the engine and back. [s]
-    accelerators, replicas : int
-        Devices of all replicas together, and the replicas.
+    accelerators, replicas, stages, ranks : int
+        Devices of all replicas together, the replicas, and of each its stages and ranks of attention.
     ledger : Ledger
         The same seconds as in `step`, split by `PARTS` (or all under ``measured``).
     needs : Ledger or None
@@ -150,6 +139,8 @@ class Price:
     replicas: int
     ledger: Ledger
     needs: Ledger | None
+    stages: int = 1
+    ranks: int = 1
 
 
 def price_of(scenario: Scenario, profile: EngineProfile | None = None, method: Method | None = None) -> Price:
@@ -172,6 +163,7 @@ def price_of(scenario: Scenario, profile: EngineProfile | None = None, method: M
     ScenarioError
         If the layout does not divide the model.
     """
+    _check_policy(scenario)
     profile = profile or measured_steps(scenario)
     if profile is not None and profile.constants:
         own = method_under(calibration(profile.calibration, profile.constants))
@@ -183,9 +175,19 @@ def price_of(scenario: Scenario, profile: EngineProfile | None = None, method: M
         accelerator_of(scenario),
         layout_of(scenario),
         engine_of(scenario),
-        method or method_of(scenario),
+        on_engine(method or method_of(scenario), scenario),
         speculation_of(scenario),
     )
+
+
+def _check_policy(scenario: Scenario) -> None:
+    """Raise a `ScenarioError` where ranks of attention would run by rules that are not simulated."""
+    if scenario.attention_data_parallel > 1 and scenario.policy == "static":
+        raise ScenarioError(
+            f"attention_data_parallel is {scenario.attention_data_parallel}, but policy is static: ranks go "
+            "on together step by step, while a static batch waits for its last answer. Choose policy=chunked "
+            "or policy=prefill_first, or set attention_data_parallel to 1."
+        )
 
 
 def measured_steps(scenario: Scenario) -> EngineProfile | None:
@@ -203,6 +205,11 @@ class Method(NamedTuple):
 def method_of(scenario: Scenario) -> Method:
     """Return what a scenario's seconds rest on: its calibration, with the constants of its own."""
     return method_under(calibration_of(scenario))
+
+
+def on_engine(method: Method, scenario: Scenario) -> Method:
+    """Return a method whose drafts keep the host as the scenario's engine lets them."""
+    return method._replace(constants=felt_by(scenario.engine, method.constants))
 
 
 def method_under(chosen: Calibration) -> Method:
@@ -225,19 +232,23 @@ def _price(
     speculation: Speculation | None,
 ) -> Price:
     drafter = speculation.drafter if speculation else None
-    tables = _tables(model, accelerator, layout, _table_tokens(engine), method, drafter)
+    longest = longest_tables(model, accelerator, layout, method, drafter)
+    blocks = kv_blocks(model, accelerator, layout, engine)  # before tables are made of what does not fit
+    tables = longest.up_to(_table_tokens(engine))
     rated = tables.terms._replace(constants=with_switch(method.constants, engine.prefill_switch_ms))
-    blocks = kv_blocks(model, accelerator, layout, engine)
-    row_parts_s, row_needs_s = _row_tables(tables, engine.max_batch, speculation)
+    rows = row_tables(tables, engine.max_batch, speculation)
     rates = {
-        level.drafts: by_heading(PARTS, _rates(rated, tables.drafting, speculation, level.drafts))
+        level.drafts: by_heading(tables.names, rates_with(rated, tables.drafting, speculation, level.drafts))
         for level in (speculation.levels if speculation else (PLAIN,))
     }
     rate_parts_s = next(iter(rates.values()))
-    paces = paces_of(speculation, engine.max_batch, _context_scales(rates))
-    ledger = Ledger(PARTS, tables.token_parts_s, row_parts_s, rate_parts_s)
-    rate_needs_s = by_heading(NEEDS, _rate_needs(tables.terms.work, next(iter(rates))))
-    needs = Ledger(NEEDS, tables.token_needs_s, row_needs_s, rate_needs_s)
+    paces = paces_of(speculation, engine.max_batch, context_scales(rates))
+    group = tables.group
+    ledger = Ledger(
+        tables.names, tables.token_parts_s, rows.parts, rate_parts_s, *group.parts, rows.end_parts
+    )
+    rate_needs_s = by_heading(NEEDS, rate_needs(tables.terms.work, next(iter(rates))))
+    needs = Ledger(NEEDS, tables.token_needs_s, rows.needs, rate_needs_s, *group.needs, rows.end_needs)
     return Price(
         step=_ledger_cost(ledger, tables.token_s, model.reach_tokens, paces),
         kv_blocks=blocks,
@@ -245,10 +256,12 @@ def _price(
         request_limit_tokens=_limit_tokens(blocks * engine.kv_block_tokens, model, speculation),
         request_before_s=method.constants.request_before_s,
         request_after_s=method.constants.request_after_s,
-        accelerators=layout.tensor_parallel * engine.replicas,
+        accelerators=layout.devices * engine.replicas,
         replicas=engine.replicas,
+        stages=layout.pipeline_parallel,
         ledger=ledger,
         needs=needs,
+        ranks=layout.ranks,
     )
 
 
@@ -263,8 +276,14 @@ def step_cost(
     rates: Rates[float],
     window_tokens: int,
     paces: np.ndarray = PLAIN_PACE,
+    group: tuple[np.ndarray, float] = (NO_GROUP, 0.0),
+    end_s: np.ndarray | None = None,
 ) -> StepCost:
-    """Return the kernel's price list: tables over tokens and rows [s], and seconds per unit of each rate."""
+    """Return the kernel's price list: tables over tokens and rows [s], and seconds per unit of each rate.
+
+    `group` is the table over the tokens of all ranks, and the seconds of each token beyond it; `end_s` the
+    part of `row_s` that the last of several stages takes alone, by default all of it.
+    """
     return StepCost(
         token_s=token_s,
         row_s=row_s,
@@ -277,6 +296,9 @@ def step_cost(
         prefill_request_s=rates.prefill_requests,
         swap_token_s=rates.swapped_tokens,
         paces=paces,
+        group_s=group[0],
+        group_slope_s=group[1],
+        end_s=row_s if end_s is None else end_s,
     )
 
 
@@ -285,119 +307,30 @@ def _ledger_cost(
 ) -> StepCost:
     """Return the price list whose figures are the sums of a ledger's headings."""
     rates = Rates(*(float(value) for value in ledger.rate_s.sum(axis=0)))
-    return step_cost(token_s, np.ascontiguousarray(ledger.row_s.sum(axis=0)), rates, window_tokens, paces)
+    row_s, end_s = (np.ascontiguousarray(table_s.sum(axis=0)) for table_s in (ledger.row_s, ledger.end_s))
+    return step_cost(token_s, row_s, rates, window_tokens, paces, _group_sums(ledger), end_s)
+
+
+def _group_sums(ledger: Ledger) -> tuple[np.ndarray, float]:
+    return np.ascontiguousarray(ledger.group_s.sum(axis=0)), float(ledger.group_slope_s.sum())
 
 
 def slowed(found: Price, factor: float) -> Price:
     """Return a price list in which every step takes `factor` times as long; requests' overheads stay."""
     own = found.ledger
-    ledger = Ledger(own.headings, factor * own.token_s, factor * own.row_s, factor * own.rate_s)
-    rates = Rates(*(float(value) for value in ledger.rate_s.sum(axis=0)))
-    own_s = found.step.token_s * factor, found.step.row_s * factor
-    step = step_cost(*own_s, rates, found.step.window_tokens, found.step.paces)
+    times = (own.token_s, own.row_s, own.rate_s, own.group_s, own.group_slope_s, own.end_s)
+    ledger = Ledger(own.headings, *(factor * time_s for time_s in times))
+    step = _ledger_cost(ledger, found.step.token_s * factor, found.step.window_tokens, found.step.paces)
     return dataclasses.replace(found, step=step, ledger=ledger)
-
-
-class _Tables(NamedTuple):
-    """The tables that do not depend on `max_batch`, on memory or on how many drafts there are."""
-
-    terms: Terms
-    drafting: Terms | None  # of a pass of the layer that drafts, if one does
-    token_s: np.ndarray
-    token_parts_s: np.ndarray
-    token_needs_s: np.ndarray
-
-
-@lru_cache(maxsize=64)
-def _tables(
-    model: Model,
-    accelerator: Accelerator,
-    layout: Layout,
-    length: int,
-    method: Method,
-    drafter: Drafter | None,
-) -> _Tables:
-    load = work(model, accelerator, layout)
-    priced_from = terms(load, kernels_of(model, accelerator, layout), *method)
-    drafting = draft_terms(model, accelerator, layout, drafter, priced_from) if drafter else None
-    tokens = np.arange(1, length + 1, dtype=float)
-    parts_s = _in_parts(length, token_parts(priced_from, tokens), draft_token_parts(drafting, tokens))
-    needs_s = np.zeros((len(NEEDS), length + 1))
-    needs_s[0, 1:] = (load.dense_compute_s + load.expert_compute_s + load.state_compute_s) * tokens
-    needs_s[1, 1:] = load.dense_read_s - load.expert_read_s * np.expm1(tokens * load.expert_miss_log)
-    return _Tables(
-        priced_from,
-        drafting,
-        parts_s.sum(axis=0),
-        parts_s,
-        needs_s,
-    )
-
-
-def _in_parts(last: int, *prices: Mapping[str, Amount]) -> np.ndarray:
-    """Return the sum of times by part as a table, nothing at 0. [s]"""
-    parts_s = np.zeros((len(PARTS), last + 1))
-    for price in prices:
-        for part, seconds in price.items():
-            parts_s[PARTS.index(part), 1:] += seconds
-    return parts_s
-
-
-def _row_tables(
-    tables: _Tables, max_batch: int, speculation: Speculation | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return time by part, and needed time, over sampled sequences 0..max_batch [s]."""
-    load, rows = tables.terms.work, np.arange(1, max_batch + 1, dtype=float)
-    drafts = speculation.drafts_at(rows) if speculation else np.zeros(1)
-    prices: list[Mapping[str, Amount]] = [row_parts(tables.terms, rows, drafts)]
-    if speculation:
-        draft = speculation.drafter.draft
-        prices.append(draft_row_parts(tables.drafting, tables.terms, draft, rows, drafts))
-    parts_s = _in_parts(max_batch, *prices)
-    needs_s = np.zeros((len(NEEDS), max_batch + 1))
-    needs_s[0, 1:] = load.head_compute_s * rows * (1 + drafts)
-    needs_s[1, 1:] = load.head_read_s + load.state_read_s * rows * (1 + drafts / 2)
-    return parts_s, needs_s
-
-
-def _rate_needs(load: Work, drafts: int) -> Rates[dict[str, Amount]]:
-    """Return the needed seconds per unit of each linear term, split by `NEEDS`; drafts are queries, too."""
-    return Rates(
-        extra_tokens={"compute": load.dense_compute_s + load.expert_compute_s + load.state_compute_s},
-        context_tokens={"compute": (1 + drafts) * load.context_compute_s, "memory": load.context_read_s},
-        window_tokens={"compute": (1 + drafts) * load.window_compute_s, "memory": load.window_read_s},
-        prefill_pairs={"compute": load.pair_compute_s},
-        window_pairs={"compute": load.window_pair_compute_s},
-        prefill_requests={},
-        swapped_tokens={},
-    )
-
-
-def _rates(
-    priced_from: Terms, drafting: Terms | None, speculation: Speculation | None, drafts: int
-) -> Rates[dict[str, Amount]]:
-    """Return the seconds per unit of each linear term with so many drafts, split by part."""
-    own = rate_parts(priced_from, drafts)
-    if speculation is None:
-        return own
-    return added(own, draft_rate_parts(drafting, speculation.drafter.draft, drafts))
-
-
-def _context_scales(rates: dict[int, np.ndarray]) -> dict[int, float]:
-    """Return by drafts how many times as much a context costs to read as with the first of them."""
-    contexts = slice(Rates._fields.index("context_tokens"), Rates._fields.index("window_tokens") + 1)
-    costs = {drafts: float(parts_s[:, contexts].sum()) for drafts, parts_s in rates.items()}
-    first = next(iter(costs.values()))
-    return {drafts: cost / first if first else 1.0 for drafts, cost in costs.items()}
-
-
-def by_heading(headings: tuple[str, ...], rates: Rates[dict[str, Amount]]) -> np.ndarray:
-    """Return dictionaries of seconds per unit as an array, shape (headings, rates)."""
-    return np.array([[float(rate.get(heading, 0.0)) for rate in rates] for heading in headings])
 
 
 def _measured_price(scenario: Scenario, profile: EngineProfile) -> Price:
     """Return the price list of a measured engine profile; all its time stands under ``measured``."""
+    if scenario.pipeline_parallel > 1:
+        raise ScenarioError(
+            f"pipeline_parallel is {scenario.pipeline_parallel}, but measured step times do not say what of "
+            "them each stage takes. Set pipeline_parallel to 1, or leave step_profile out."
+        )
     engine_tokens = min(max(scenario.token_budget, scenario.max_batch), TABLE_TOKENS_MAX)
     points = np.asarray(profile.step_tokens, dtype=float)
     times_s = np.asarray(profile.step_time_ms, dtype=float) * 1e-3
@@ -411,7 +344,8 @@ def _measured_price(scenario: Scenario, profile: EngineProfile) -> Price:
     switch_ms = scenario.prefill_switch_ms
     prompt_ms = profile.prefill_request_ms if switch_ms is None else switch_ms
     rates = Rates(slope_s, context_s, 0.0, pair_s, 0.0, prompt_ms * 1e-3, 0.0)
-    ledger = Ledger(MEASURED, token_s[None, :], np.zeros((1, scenario.max_batch + 1)), np.array([rates]))
+    none = np.zeros((1, scenario.max_batch + 1)), np.zeros((1, 1)), np.zeros(1)
+    ledger = Ledger(MEASURED, token_s[None, :], none[0], np.array([rates]), *none[1:], none[0])
     speculation = speculation_of(scenario)
     paces = paces_of(speculation, scenario.max_batch, dict.fromkeys(range(MOST_DRAFTS + 1), 1.0))
     block_tokens = profile.kv_block_tokens or scenario.kv_block_tokens
@@ -428,4 +362,5 @@ def _measured_price(scenario: Scenario, profile: EngineProfile) -> Price:
         replicas=scenario.replicas,
         ledger=ledger,
         needs=None,
+        ranks=scenario.attention_data_parallel,
     )

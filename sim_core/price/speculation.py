@@ -31,11 +31,22 @@ import numpy as np
 
 from sim_core.catalogue.accelerators import Accelerator
 from sim_core.catalogue.acceptance import closest_length
+from sim_core.catalogue.calibrations import Constants
+from sim_core.catalogue.engines import engine
 from sim_core.catalogue.kernels import Amount
 from sim_core.catalogue.models import Model
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.kernels import kernels_of
-from sim_core.price.parts import Rates, Terms, rate_parts, row_parts, terms, token_parts
+from sim_core.price.parts import (
+    Rates,
+    Terms,
+    group_parts,
+    group_rate_parts,
+    rate_parts,
+    row_parts,
+    terms,
+    token_parts,
+)
 from sim_core.price.step_cost import PACE, PLAIN_PACE, TOKEN
 from sim_core.price.work import Drafter, Layout, draft_layout, draft_model, draft_work
 from sim_core.scenario.scenario import Scenario
@@ -132,7 +143,7 @@ def draft_terms(
         return None
     one, spread = draft_model(model, drafter), draft_layout(layout, drafter)
     constants = method.constants._replace(
-        step_s=0.0, sequence_s=0.0, prefill_request_s=0.0, prefill_layer_s=0.0
+        step_s=0.0, rank_sync_s=0.0, sequence_s=0.0, prefill_request_s=0.0, prefill_layer_s=0.0
     )
     load = draft_work(model, accelerator, layout, drafter)
     return terms(load, kernels_of(one, accelerator, spread), constants, method.smooth)
@@ -146,20 +157,43 @@ def draft_token_parts(drafting: Terms | None, tokens: np.ndarray) -> Parts:
 def draft_row_parts(
     drafting: Terms | None, host: Terms, draft: str, sequences: np.ndarray, drafts: np.ndarray
 ) -> Parts:
-    """Return the time by part of what drafts take beside that pass, over sequences and drafts of each. [s]"""
+    """Return the time by part of what drafts take beside that pass, over sequences and drafts of each. [s]
+
+    The sequences are those of a rank; the experts of a layer that drafts see as many of every rank.
+    """
     any_drafts = drafts > 0
     if drafting is None:
         return {"fixed": host.constants.sequence_s * sequences * any_drafts}
     passes: Parts
+    ranks = drafting.work.ranks
     if draft in ONE_BY_ONE:
         again, heads, sampled = np.maximum(drafts - 1, 0), drafts, sequences
-        passes = token_parts(drafting, sequences)
+        passes = _summed(token_parts(drafting, sequences), group_parts(drafting, ranks * sequences))
     else:
         again, heads, sampled = np.maximum(drafts - 1, 0) * sequences, any_drafts, sequences * drafts
-        passes = rate_parts(drafting).extra_tokens
+        each = {part: ranks * time_s for part, time_s in group_rate_parts(drafting).items()}
+        passes = (
+            _summed(rate_parts(drafting).extra_tokens, each)
+            if ranks > 1
+            else rate_parts(drafting).extra_tokens
+        )
     head = row_parts(drafting, np.maximum(sampled, 1))
-    found = {part: again * passes.get(part, 0.0) + heads * head.get(part, 0.0) for part in head}
+    found = {part: again * passes.get(part, 0.0) + heads * head.get(part, 0.0) for part in {**passes, **head}}
     return found | {"fixed": found["fixed"] + draft_host_s(host, draft, sequences, drafts)}
+
+
+def _summed(one: Parts, other: Parts) -> Parts:
+    return {part: one.get(part, 0.0) + other.get(part, 0.0) for part in {**one, **other}}
+
+
+def felt_by(engine_name: str, constants: Constants) -> Constants:
+    """Return constants of which drafts keep the host only as long as an engine does not hide it."""
+    share = engine(engine_name).draft_host_frac if engine_name else 1.0
+    if share == 1.0:
+        return constants
+    return constants._replace(
+        draft_s=share * constants.draft_s, draft_sequence_s=share * constants.draft_sequence_s
+    )
 
 
 def draft_host_s(host: Terms, draft: str, sequences: np.ndarray, drafts: np.ndarray) -> np.ndarray:
@@ -186,12 +220,7 @@ def draft_rate_parts(drafting: Terms | None, draft: str, drafts: Amount) -> Rate
 
 def added(one: Rates[dict[str, Amount]], other: Rates[dict[str, Amount]]) -> Rates[dict[str, Amount]]:
     """Return the sums of two prices of the linear terms."""
-    return Rates(
-        *(
-            {part: first.get(part, 0.0) + second.get(part, 0.0) for part in first | second}
-            for first, second in zip(one, other, strict=True)
-        )
-    )
+    return Rates(*(dict(_summed(first, second)) for first, second in zip(one, other, strict=True)))
 
 
 # --- what is accepted -------------------------------------------------------------------------------

@@ -12,6 +12,9 @@ PACE = np.dtype([("drafts", np.int64), ("advance", np.int64), ("context_scale", 
 PLAIN_PACE = np.array([(0, TOKEN, 1.0)], PACE)  # of decodes without drafts: a token each
 
 
+NO_GROUP = np.zeros(1)
+
+
 class StepCost(NamedTuple):
     """Price list of one engine step; every time in seconds, tables C-contiguous float64.
 
@@ -23,6 +26,12 @@ class StepCost(NamedTuple):
     `paces` says how decodes go on by how many there are, the last entry for all above: the tokens drafted for
     each and verified with its own, by how much the token clock advances in a step (in parts of a token,
     `TOKEN`), and how many times as much a context costs to read as `decode_context_s` says.
+
+    Of an engine in stages these are the prices of one of them, and `end_s[R]` is the part of `row_s[R]` that
+    the last one takes alone.
+
+    Where ranks of attention share their experts, all that is above is of the rank with the most, and
+    `group_s[T]` adds what the T new tokens of all ranks together take, beyond the table `group_slope_s` each.
     """
 
     token_s: np.ndarray
@@ -36,6 +45,9 @@ class StepCost(NamedTuple):
     prefill_request_s: float
     swap_token_s: float
     paces: np.ndarray = PLAIN_PACE
+    group_s: np.ndarray = NO_GROUP
+    group_slope_s: float = 0.0
+    end_s: np.ndarray = NO_GROUP
 
 
 def pace_at(step: StepCost, decodes: int) -> np.void:
@@ -62,6 +74,12 @@ def tokens_s(step: StepCost, tokens: np.ndarray) -> np.ndarray:
     """Return what new tokens of a step take; whole numbers. [s]"""
     last = step.token_s.size - 1
     return step.token_s[np.minimum(tokens, last)] + step.token_slope_s * np.maximum(tokens - last, 0)
+
+
+def group_tokens_s(step: StepCost, tokens: np.ndarray) -> np.ndarray:
+    """Return what the new tokens of all ranks of a step take together; whole numbers. [s]"""
+    last = step.group_s.size - 1
+    return step.group_s[np.minimum(tokens, last)] + step.group_slope_s * np.maximum(tokens - last, 0)
 
 
 # --- two pools: prefill workers, a link each, decode workers ----------------------------------------

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from sim_core.catalogue.accelerators import Accelerator
-from sim_core.price.parts import Rates
+from sim_core.price.parts import Ledger, Rates
 from sim_core.price.price import Price
 
 # Shares of the rated power that a device draws. Idle: nvidia-smi shows 73 to 120 W of 700 on H200, 132 to 198
@@ -26,7 +26,10 @@ POWER_FRAC = MappingProxyType(
         "kv": MEMORY_POWER_FRAC,
         "compute": 1.0,
         "communication": WAITING_POWER_FRAC,
+        "all_to_all": WAITING_POWER_FRAC,
         "fixed": WAITING_POWER_FRAC,
+        "lockstep": WAITING_POWER_FRAC,
+        "bubbles": WAITING_POWER_FRAC,
         "measured": 1.0,  # what binds is not known: the rated power, an upper bound
     }
 )
@@ -51,8 +54,17 @@ def shares(price: Price, usage: StepTotals) -> dict[str, float]:
         Histograms of steps over tokens and rows, and totals of the linear terms.
     """
     counts = Rates(*(getattr(usage, name) for name in Rates._fields))
-    seconds = price.ledger.total_s(usage.steps_by_tokens, usage.steps_by_rows, counts)
+    seconds = _total_s(price.ledger, usage, counts)
     return dict(zip(price.ledger.headings, seconds.tolist(), strict=True))
+
+
+def _total_s(ledger: Ledger, usage: StepTotals, counts: Rates[float]) -> np.ndarray:
+    """Return the seconds of a run under each heading, those of what ranks share among them."""
+    own_s = ledger.total_s(usage.steps_by_tokens, usage.steps_by_rows, counts)
+    together = getattr(usage, "steps_by_group_tokens", None)  # of totals of one rank there are none
+    if together is None or ledger.group_s.shape[1] == 1:
+        return own_s
+    return own_s + ledger.group_total_s(together, getattr(usage, "group_extra_tokens", 0))
 
 
 def utilisation(price: Price, usage: StepTotals, elapsed_s: float) -> tuple[float, float]:
@@ -65,7 +77,7 @@ def utilisation(price: Price, usage: StepTotals, elapsed_s: float) -> tuple[floa
     if price.needs is None or elapsed_s <= 0:
         return math.nan, math.nan
     counts = Rates(*(getattr(usage, name) for name in Rates._fields))
-    seconds = price.needs.total_s(usage.steps_by_tokens, usage.steps_by_rows, counts)
+    seconds = _total_s(price.needs, usage, counts)
     mfu_frac, mbu_frac = (seconds / (elapsed_s * price.replicas)).tolist()
     return mfu_frac, mbu_frac
 

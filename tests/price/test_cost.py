@@ -14,11 +14,12 @@ from sim_core.catalogue import calibrations
 from sim_core.catalogue.reader import preset_ids
 from sim_core.engine.run import run
 from sim_core.fields.errors import ScenarioError
-from sim_core.price.floor import floor_step_s
+from sim_core.price import price, tables
 from sim_core.price.memory import DoesNotFit, memory
-from sim_core.price.one_step import step_parts
-from sim_core.price.parts import PARTS, expert_load
+from sim_core.price.parts import expert_load, parts_of
 from sim_core.price.price import price_of
+from sim_core.price.steps.floor import floor_step_s
+from sim_core.price.steps.one_step import step_parts
 from sim_core.price.use import joule_per_tok, shares, usd_per_mtok, utilisation
 from sim_core.price.work import Layout, layout_of, layout_warnings, parameters, weight_bytes, work
 from sim_core.scenario.profiles import EngineProfile
@@ -224,7 +225,7 @@ def test_shares_add_up_to_the_busy_time(changes):
         + usage.swapped_tokens * step.swap_token_s
     )
     found = shares(price, usage)
-    assert tuple(found) == PARTS
+    assert tuple(found) == parts_of(1)
     assert sum(found.values()) == pytest.approx(busy_s, rel=1e-12)
     assert min(found.values()) >= 0
 
@@ -257,6 +258,21 @@ def test_what_the_engine_sets_too_tight_is_named_first(changes: dict[str, object
         price_of(Scenario(**changes))
     key = way_out.split()[1]
     assert price_of(Scenario(**(changes | {key: DEFAULTS[key]}))).kv_blocks > 0
+
+
+def test_copies_of_experts_that_do_not_fit_are_named_with_their_way_out():
+    """By hand: 673 GB of weights fit 8 x 136 GB, but not with 512 copies of experts on each of 8 devices."""
+    scenario = Scenario(
+        model="deepseek-r1",
+        accelerator="h200",
+        weight_dtype="fp8",
+        tensor_parallel=8,
+        expert_parallel=8,
+        redundant_experts=4096,
+    )
+    with pytest.raises(DoesNotFit, match=r"[\d,]+ GB with the copies .*Lower redundant_experts to 0"):
+        price_of(scenario)
+    assert price_of(scenario.replace(redundant_experts=0)).kv_blocks > 0
 
 
 def test_a_model_that_does_not_fit_says_what_would():
@@ -326,7 +342,8 @@ def test_layouts_that_do_not_divide_are_refused(changes, says):
 def test_a_group_that_uses_part_of_its_links_says_so():
     """By hand: one of seven wires of 64 GB/s; all of them, a switch and one device say nothing.
 
-    A bridge joins two; four of its devices use PCIe 5.0, 64 GB/s. Beyond 8 devices a network is left out.
+    A bridge joins two; four of its devices use PCIe 5.0, 64 GB/s. Beyond 8 devices
+    the network of a part whose nodes nobody states is left out.
     """
     two = Scenario(accelerator="mi300x", tensor_parallel=2)
     assert layout_warnings(two) == ["Of MI300X's 448 GB/s of links, 2 devices use 64: a wire to each peer."]
@@ -336,7 +353,9 @@ def test_a_group_that_uses_part_of_its_links_says_so():
     bridged = Scenario(accelerator="h100-pcie", tensor_parallel=4)
     assert layout_warnings(bridged) == ["H100-PCIe's links join 2 devices; 4 use PCIe, 64 of 300 GB/s."]
     wide = layout_warnings(Scenario(accelerator="h100-sxm", tensor_parallel=16))
-    assert len(wide) == 1 and "no slower network between servers is counted" in wide[0]
+    assert len(wide) == 1 and "All-reduces over 16 devices in 2 nodes are extrapolated" in wide[0]
+    lone = layout_warnings(Scenario(accelerator="tpu-8t", tensor_parallel=16))
+    assert "no slower network between servers is counted" in lone[0]
 
 
 def test_heads_that_do_not_divide_are_filled_up():
@@ -360,7 +379,7 @@ def test_prices_are_shared_between_scenarios_that_differ_in_traffic_alone():
     assert price_of(other) is base
     fewer = price_of(kept.replace(max_batch=64))
     assert fewer is not base
-    assert fewer.step.token_s is base.step.token_s
+    assert np.shares_memory(fewer.step.token_s, base.step.token_s)
 
 
 PROFILE = EngineProfile(
@@ -488,3 +507,31 @@ def test_the_switch_cost_replaces_the_fitted_one():
     dear, free = (step_parts(price, 8, 500, 256) for price in (dear, free))
     assert dear["fixed"] - free["fixed"] == pytest.approx(0.007)
     assert all(dear[name] == free[name] for name in dear if name != "fixed")
+
+
+@pytest.mark.parametrize("ranks", [1, 4])
+def test_prices_do_not_depend_on_which_budget_was_priced_first(ranks: int) -> None:
+    """Oracle: the tables of a budget that is priced before any longer one, to the last bit."""
+    keys = {"tensor_parallel": 4, "attention_data_parallel": ranks, "expert_parallel": ranks}
+    base = Scenario(model="mixtral-8x7b", token_budget=2048).replace(**keys)
+    found = []
+    for budgets in ((2048,), (16_384, 2048)):
+        price._price.cache_clear()
+        tables.longest_tables.cache_clear()
+        prices = [price.price_of(base.replace(token_budget=budget)) for budget in budgets]
+        found.append(prices[-1])
+    alone, after = found
+    for name in ("token_s", "row_s", "group_s"):
+        assert np.array_equal(getattr(alone.step, name), getattr(after.step, name))
+        assert getattr(after.step, name).flags["C_CONTIGUOUS"]
+    for ledger in ("ledger", "needs"):
+        for name in ("token_s", "row_s", "group_s", "group_slope_s"):
+            one, other = (getattr(getattr(each, ledger), name) for each in found)
+            assert np.array_equal(one, other)
+
+
+def test_what_does_not_fit_costs_no_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: no table is made for weights that exceed the memory."""
+    monkeypatch.setattr(tables, "_tables", lambda *_: pytest.fail("a table is made"))
+    with pytest.raises(DoesNotFit):
+        price.price_of(Scenario(model="llama-3.1-405b", accelerator="l4"))

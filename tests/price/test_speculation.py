@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from sim_core.fields.errors import ScenarioError
-from sim_core.price.floor import floor_step_s
 from sim_core.price.memory import memory
-from sim_core.price.one_step import step_parts
 from sim_core.price.parts import Rates
-from sim_core.price.price import NEEDS, price_of
+from sim_core.price.price import price_of
 from sim_core.price.speculation import chance, geometric, speculation_of
 from sim_core.price.step_cost import TOKEN, pace_at
-from sim_core.questions import phases
+from sim_core.price.steps import shapes
+from sim_core.price.steps.floor import floor_step_s
+from sim_core.price.steps.one_step import step_parts
+from sim_core.price.tables import NEEDS
 from sim_core.scenario.scenario import Scenario
 
 BASE = Scenario(model="llama-3.1-70b", tensor_parallel=4)
@@ -157,11 +158,13 @@ def test_the_pages_price_steps_as_the_engine_does(draft):
     numbers of drafts than the first of the table, whose contexts are split as those of the first.
     """
     own = drafted(R1, draft=draft, spec_by_batch="1-8:3,9-:1")
-    pricing, price = phases.pricing_of(own), price_of(own)
+    pricing, price = shapes.pricing_of(own), price_of(own)
     for decodes, chunk in ((1, 0), (8, 0), (40, 0), (6, 512)):
-        shape = phases.StepShape(float(decodes), 1000.0, float(chunk), 0.0, 1.0 if chunk else 0.0)
-        listed, found = step_parts(price, decodes, 1000, chunk), phases.parts(pricing, shape)
+        shape = shapes.StepShape(float(decodes), 1000.0, float(chunk), 0.0, 1.0 if chunk else 0.0)
+        listed, found = step_parts(price, decodes, 1000, chunk), shapes.parts(pricing, shape)
         assert float(sum(found.values())) == pytest.approx(sum(listed.values()), rel=1e-3)
         for part, seconds in found.items():
-            assert decodes > 8 or float(seconds) == pytest.approx(listed[part], rel=1e-3, abs=1e-6), part
+            assert decodes > 8 or float(seconds) == pytest.approx(
+                listed.get(part, 0.0), rel=1e-3, abs=1e-6
+            ), part
     assert float(pricing.made(8)) == pytest.approx(2.4)

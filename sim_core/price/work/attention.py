@@ -19,7 +19,8 @@ TERMS = ("context", "window", "row")
 def kv_token_bytes(groups: Iterable[Attention], layout: Layout) -> float:
     """Return the KV cache of one token in some layers of a model on one device. [bytes]
 
-    Key/value heads are divided, at least one a device; latent vectors and indices are on every device.
+    Key/value heads are divided, at least one a device; latent vectors and indices are on every device. Where
+    devices divide their contexts, each holds its part of what they would all hold.
     """
     each = BYTES_PER_VALUE[layout.kv_dtype]
     return sum(
@@ -32,7 +33,7 @@ def state_bytes(model: Model, layout: Layout) -> float:
     """Return what one sequence keeps on one device whatever its length: states, and V4's windows. [bytes]"""
     kept = BYTES_PER_VALUE[layout.kv_dtype]
     return sum(
-        group.layers * (group.state_values * STATE_BYTES / layout.tensor_parallel + group.kept_values * kept)
+        group.layers * (group.state_values * STATE_BYTES / layout.rank_devices + group.kept_values * kept)
         for group in model.attention
     )
 
@@ -40,9 +41,9 @@ def state_bytes(model: Model, layout: Layout) -> float:
 def _read_values(group: Attention, layout: Layout) -> float:
     """Return the numbers that one device keeps, and a query reads, of a token within reach."""
     if group.kind in GROUPED:
-        heads = math.ceil(group.kv_heads / layout.tensor_parallel)
-        return heads * (group.head_dim + group.value_dim)
-    return group.read_values
+        heads = math.ceil(group.kv_heads / layout.rank_devices)
+        return heads * (group.head_dim + group.value_dim) / layout.context_parallel
+    return group.read_values / layout.context_parallel
 
 
 def attention_flop_per_s(accelerator: Accelerator, kv_dtype: str) -> float:
@@ -84,11 +85,13 @@ def _pieces(
     """Return what one kind of layer adds; the kernels know one reach, shorter ones are met by every row."""
     bandwidth, each = accelerator.hbm_byte_per_s, BYTES_PER_VALUE[layout.kv_dtype]
     whole = attention_flop_per_s(accelerator, layout.kv_dtype)
-    divided, layers = whole * layout.tensor_parallel, group.layers
-    lanes = max(group.heads, group.least_heads * layout.tensor_parallel) / group.heads
+    divided, layers = whole * layout.rank_devices, group.layers
+    lanes = max(group.heads, group.least_heads * layout.rank_devices) / group.heads
+    gathered = layout.rank_devices / layout.context_parallel  # a decode brings the heads of all who share
+    joined = max(group.heads, group.least_heads * gathered) / group.heads
     read_s = layers * (_read_values(group, layout) * each) / bandwidth
     decode_s, pair_s = (
-        lanes * layers * group.decode_flop / divided,
+        joined * layers * group.decode_flop / divided,
         lanes * layers * group.pair_flop / divided,
     )
     if group.reach_tokens and group.reach_tokens < reach:
@@ -102,7 +105,7 @@ def _pieces(
     if scanned:
         flop_s = layers * group.scan_flop / whole  # every device scans the whole index
         yield AttentionPiece("context", group.index_kernel, layers * scanned / bandwidth, flop_s, flop_s)
-    moved = 2 * group.state_values * STATE_BYTES / layout.tensor_parallel + group.kept_values * each
+    moved = 2 * group.state_values * STATE_BYTES / layout.rank_devices + group.kept_values * each
     if moved:
         yield AttentionPiece(
             "row", group.kind, layers * moved / bandwidth, 0.0, lanes * layers * group.token_flop / divided

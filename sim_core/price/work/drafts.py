@@ -57,10 +57,16 @@ def draft_model(model: Model, drafter: Drafter) -> Model:
 
 
 def draft_layout(layout: Layout, drafter: Drafter) -> Layout:
-    """Return how the layer that drafts is spread, and its format: a head is kept in bf16."""
+    """Return how the layer that drafts is spread, and its format: a head in bf16, a copy for each rank."""
     if drafter.is_own_layer:
         return layout
-    return layout._replace(expert_parallel=1, weight_dtype="bf16")
+    return layout._replace(
+        tensor_parallel=layout.rank_devices,
+        attention_data_parallel=1,
+        expert_parallel=1,
+        redundant_experts=0,
+        weight_dtype="bf16",
+    )
 
 
 def draft_work(model: Model, accelerator: Accelerator, layout: Layout, drafter: Drafter) -> Work:
@@ -69,8 +75,8 @@ def draft_work(model: Model, accelerator: Accelerator, layout: Layout, drafter: 
     found = work(one, accelerator, spread)
     dtype = precisions(one, spread.weight_dtype)[0]
     params = _stated(drafter) or _joining(one, drafter)
-    compute_s = 2 * params / layout.tensor_parallel / accelerator.flop_per_s(dtype)
-    read_s = params / layout.tensor_parallel * weight_byte(one, dtype) / accelerator.hbm_byte_per_s
+    compute_s = 2 * params / layout.rank_devices / accelerator.flop_per_s(dtype)
+    read_s = params / layout.rank_devices * weight_byte(one, dtype) / accelerator.hbm_byte_per_s
     if _stated(drafter):
         return found._replace(
             dense_compute_s=compute_s, dense_read_s=read_s, head_compute_s=0.0, head_read_s=0.0
@@ -90,11 +96,11 @@ def draft_weight_bytes(model: Model, layout: Layout, drafter: Drafter) -> tuple[
     one, spread = draft_model(model, drafter), draft_layout(layout, drafter)
     each = weight_byte(one, precisions(one, spread.weight_dtype)[0])
     if _stated(drafter):
-        return _stated(drafter) * each, _stated(drafter) * each / layout.tensor_parallel
+        return _stated(drafter) * each, _stated(drafter) * each / layout.rank_devices
     total, device = weight_bytes(dataclasses.replace(one, vocab=1), spread)
     joining = _joining(one, drafter) * each
     layers = max(model.mtp_layers, 1) if drafter.is_own_layer else 1
-    return layers * (total + joining), layers * (device + joining / layout.tensor_parallel)
+    return layers * (total + joining), layers * (device + joining / layout.rank_devices)
 
 
 def draft_token_bytes(model: Model, layout: Layout, drafter: Drafter) -> float:

@@ -7,11 +7,10 @@ import math
 from types import MappingProxyType
 from typing import NamedTuple
 
-from sim_core.catalogue.accelerators import LINK_SHAPES, Accelerator
-from sim_core.catalogue.kernels import LARGEST_GROUP
 from sim_core.catalogue.models import GROUPED, Model
 from sim_core.fields.errors import ScenarioError
-from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of, model_of
+from sim_core.fields.texts import counted
+from sim_core.scenario.scenario import FIELDS, Scenario
 
 # 4-bit weights carry an 8-bit scale per 32 values (OCP Microscaling formats, 2023); NVFP4, per 16, adds 6%.
 BYTES_PER_VALUE = MappingProxyType({"bf16": 2.0, "fp8": 1.0, "fp4": 0.5 + 1 / 32, "int8": 1.0})
@@ -62,11 +61,61 @@ class Layout(NamedTuple):
     fp8_scaling: str = ""
     engine: str = ""
     cuda_graphs: str = "on"
+    attention_data_parallel: int = 1
+    expert_imbalance: float | None = None
+    redundant_experts: int = 0
+    two_batch_overlap: str = "off"
+    pipeline_parallel: int = 1
+    context_parallel: int = 1
+
+    @property
+    def devices(self) -> int:
+        """Devices of one replica: those of all its stages."""
+        return self.tensor_parallel * self.pipeline_parallel
+
+    @property
+    def ranks(self) -> int:
+        """Ranks of attention, each with requests and a KV cache of its own."""
+        return self.attention_data_parallel
+
+    @property
+    def rank_devices(self) -> int:
+        """Devices that share the attention of one rank."""
+        return self.tensor_parallel // self.attention_data_parallel
 
 
 def layout_of(scenario: Scenario) -> Layout:
     """Return the part of a scenario that sets the work and the kernels of one device."""
     return Layout(*(getattr(scenario, name) for name in Layout._fields))
+
+
+OF_POOLS = ("tensor_parallel", "expert_parallel", "attention_data_parallel", "pipeline_parallel")
+
+
+def pool_keys(scenario: Scenario, pool: str) -> dict[str, int]:
+    """Return how the workers of the ``prefill`` or the ``decode`` pool are laid out, as keys of one pool.
+
+    What a pool does not state it shares with the other, as far as that divides its devices.
+
+    Raises
+    ------
+    ScenarioError
+        If its experts cannot be spread as it states.
+    """
+    stated = {key: getattr(scenario, f"{pool}_{key}", None) for key in OF_POOLS}
+    own = {key: value for key, value in stated.items() if value is not None}
+    devices = own.get("tensor_parallel", scenario.tensor_parallel)
+    if devices % own.get("expert_parallel", 1):
+        raise ScenarioError(
+            f"{pool}_expert_parallel is {own['expert_parallel']}, but a {pool} worker has "
+            f"{counted(devices, 'device')}, over which its experts are spread. "
+            f"Choose {_either(_closest(own['expert_parallel'], _divisors(devices)))}."
+        )
+    divided = ("expert_parallel", "attention_data_parallel")
+    shared = {key: math.gcd(devices, getattr(scenario, key)) for key in divided}
+    found = {"tensor_parallel": devices, **shared, **own}
+    copies = scenario.redundant_experts if found["expert_parallel"] > 1 else 0  # of the other pool's experts
+    return found | {"redundant_experts": copies}
 
 
 def precisions(model: Model, weight_dtype: str) -> tuple[str, str, str]:
@@ -76,22 +125,81 @@ def precisions(model: Model, weight_dtype: str) -> tuple[str, str, str]:
 
 def check_layout(model: Model, layout: Layout) -> None:
     """Raise a `ScenarioError` if the model cannot be divided as asked."""
-    tp, ep = layout.tensor_parallel, layout.expert_parallel
-    if not _can_pad(model, tp):
-        choices = ", ".join(str(n) for n in range(1, min(model.heads, 64) + 1) if model.heads % n == 0)
-        counts = " and ".join(str(count) for count in sorted({group.heads for group in model.attention}))
+    _check_ranks(model, layout)
+    _check_heads(model, layout)
+    _check_experts(model, layout)
+
+
+def _check_ranks(model: Model, layout: Layout) -> None:
+    """Raise a `ScenarioError` unless the devices can be dealt to ranks of attention that share experts."""
+    devices, ranks = layout.tensor_parallel, layout.attention_data_parallel
+    if ranks > 1 and not model.experts:
         raise ScenarioError(
-            f"tensor_parallel is {tp}, but {model.name} has {counts} attention heads, "
-            f"which it must divide. Choose one of {choices}."
+            f"attention_data_parallel is {ranks}, but {model.name} has no experts that ranks would share. "
+            "Set it to 1; copies that share nothing are replicas."
         )
-    if ep > 1 and not model.experts:
+    if devices % ranks:
         raise ScenarioError(
-            f"expert_parallel is {ep}, but {model.name} has no experts. Set expert_parallel to 1."
+            f"attention_data_parallel is {ranks}, but tensor_parallel is {devices}: each rank has the same "
+            f"number of these devices. Choose {_either(_closest(ranks, _divisors(devices)))}."
         )
-    if ep > 1 and model.experts % ep:
+
+
+def _check_heads(model: Model, layout: Layout) -> None:
+    """Raise a `ScenarioError` unless the attention heads can be divided among the devices of a rank."""
+    devices, ranks = layout.rank_devices, layout.ranks
+    if _can_pad(model, devices):
+        return
+    sizes = [n for n in range(1, min(model.heads, 64) + 1) if model.heads % n == 0]
+    counts = " and ".join(str(count) for count in sorted({group.heads for group in model.attention}))
+    if ranks == 1:
         raise ScenarioError(
-            f"expert_parallel is {ep}, but {model.name} has {model.experts} experts, which it must divide."
+            f"tensor_parallel is {devices}, but {model.name} has {counts} attention heads, "
+            f"which it must divide. Choose one of {', '.join(map(str, sizes))}."
         )
+    fit = [n for n in _divisors(layout.tensor_parallel) if layout.tensor_parallel // n in sizes]
+    raise ScenarioError(
+        f"attention_data_parallel is {ranks}, so {devices} of {layout.tensor_parallel} devices share the "
+        f"{counts} attention heads of {model.name}, which they must divide. "
+        f"Set attention_data_parallel to {_either(_closest(ranks, fit))}."
+    )
+
+
+def _check_experts(model: Model, layout: Layout) -> None:
+    """Raise a `ScenarioError` unless the experts, redundant ones among them, can be spread as asked."""
+    spread, copies = layout.expert_parallel, layout.redundant_experts
+    for key, value, alone in (("expert_parallel", spread, 1), ("redundant_experts", copies, 0)):
+        if value > alone and not model.experts:
+            raise ScenarioError(f"{key} is {value}, but {model.name} has no experts. Set {key} to {alone}.")
+    if spread > 1 and (model.experts + copies) % spread:
+        held = (
+            f"{model.experts} experts and {copies} redundant ones" if copies else f"{model.experts} experts"
+        )
+        more = math.ceil((model.experts + copies) / spread) * spread - model.experts
+        sizes = [n for n in _divisors(layout.tensor_parallel) if (model.experts + copies) % n == 0]
+        raise ScenarioError(
+            f"expert_parallel is {spread}, but {model.name} has {held}, which it must divide. "
+            f"Choose {_either(_closest(spread, sizes))}, or redundant_experts={more}."
+        )
+    if copies and spread == 1:
+        raise ScenarioError(
+            f"redundant_experts is {copies}, but expert_parallel is 1: every device has a part of every "
+            "expert already. Set redundant_experts to 0, or raise expert_parallel."
+        )
+
+
+def _divisors(number: int) -> list[int]:
+    return [n for n in range(1, number + 1) if number % n == 0]
+
+
+def _closest(wanted: int, sizes: list[int]) -> list[int]:
+    """Return the next smaller and the next larger of some sizes, in order."""
+    below = [size for size in sizes if size < wanted][-1:]
+    return below + [size for size in sizes if size > wanted][:1]
+
+
+def _either(sizes: list[int]) -> str:
+    return " or ".join(map(str, sizes)) if sizes else "1"
 
 
 def _can_pad(model: Model, tensor_parallel: int) -> bool:
@@ -118,40 +226,6 @@ def padded(model: Model, tensor_parallel: int) -> Model:
     return dataclasses.replace(model, attention=tuple(groups))
 
 
-def layout_warnings(scenario: Scenario) -> list[str]:
-    """Return what a reader of a prediction should know of how the model is divided."""
-    model, part = model_of(scenario), accelerator_of(scenario)
-    pools = (scenario.prefill_tensor_parallel, scenario.decode_tensor_parallel) if scenario.split else ()
-    groups = {devices or scenario.tensor_parallel for devices in pools} or {scenario.tensor_parallel}
-    wide = [
-        f"All-reduces over {tp:,} devices are extrapolated: they were measured on up to {LARGEST_GROUP}, and "
-        "no slower network between servers is counted."
-        for tp in sorted(groups)
-        if tp > LARGEST_GROUP
-    ]
-    filled = [
-        f"{model.name} has {model.heads} attention heads, filled up to {padded(model, tp).heads} to divide "
-        f"among {tp} devices; vLLM and SGLang refuse that on GPUs."
-        for tp in sorted(groups)
-        if model.heads % tp
-    ]
-    slow = [_slow_link(part, tp) for tp in sorted(groups) if tp > 1 and part.link_gb_per_s]
-    return [*wide, *filled, *filter(None, slow)]
-
-
-def _slow_link(part: Accelerator, devices: int) -> str:
-    """Return that a group cannot use all of a device's links; "" where it can."""
-    link, whole = part.link(devices), part.link_gb_per_s or 0.0
-    used = link.byte_per_s / 1e9
-    if used >= whole:
-        return ""
-    if link.kind == "pcie":
-        joined = (part.link_peers or 1) + 1
-        return f"{part.name}'s links join {joined} devices; {devices} use PCIe, {used:g} of {whole:g} GB/s."
-    shape = LINK_SHAPES[part.link_shape]
-    return f"Of {part.name}'s {whole:g} GB/s of links, {devices} devices use {used:g}: {shape}."
-
-
 def group_sizes(model: Model, expert_parallel: int) -> list[int]:
     """Return the numbers of devices that divide a model without filling up its heads, in order."""
     most = min(model.heads, FIELDS["tensor_parallel"].high)
@@ -159,15 +233,55 @@ def group_sizes(model: Model, expert_parallel: int) -> list[int]:
 
 
 def weight_bytes(model: Model, layout: Layout) -> tuple[float, float]:
-    """Return the bytes of all weights [bytes], and of those one device holds [bytes]."""
+    """Return the bytes of all weights, each once, and of those one device of the largest stage holds. [bytes]
+
+    Every rank of attention has a copy of all but the routed experts, which all devices share. The first stage
+    has the embedding, the last one the LM head; a matrix that is both is with both.
+    """
     count = parameters(model)
-    tp = layout.tensor_parallel
+    devices = layout.rank_devices
     dense, expert, head = (weight_byte(model, dtype) for dtype in precisions(model, layout.weight_dtype))
-    divided = count.shared * dense + count.expert * expert + (count.head + count.embedding) * head
-    total = divided + (count.key_value + count.replicated) * dense
-    divided += (parameters(padded(model, tp)).shared - count.shared) * dense
-    device = (divided + key_value_held(model, tp) * tp * dense) / tp + count.replicated * dense
-    return total, device
+    rest = (count.head + count.embedding) * head
+    total = count.shared * dense + count.expert * expert + rest + (count.key_value + count.replicated) * dense
+    experts = count.expert * expert * copied_experts(model, layout) / layout.ranks
+    divided = count.shared * dense + experts + rest
+    divided += (parameters(padded(model, devices)).shared - count.shared) * dense
+    held = divided + key_value_held(model, devices) * devices * dense
+    wider = weight_byte(model, "bf16") - dense
+    total += kept_held(model, layout._replace(tensor_parallel=1, attention_data_parallel=1)) * wider
+    device = held / devices + count.replicated * dense + kept_held(model, layout) * wider
+    if layout.pipeline_parallel == 1:
+        return total, device
+    end = max(count.head, count.embedding) * head
+    return total, (device - rest / devices) * stage_frac(model, layout) + end / devices
+
+
+def stage_frac(model: Model, layout: Layout) -> float:
+    """Return the share of the layers that the largest stage holds; see `sim_core.price.work.stages`."""
+    stages = layout.pipeline_parallel
+    return 1.0 if stages == 1 else math.ceil(model.layers / stages) / model.layers
+
+
+def kept_held(model: Model, layout: Layout) -> float:
+    """Return the parameters of attention on one device that stay in bf16 beside narrower weights.
+
+    Of ``inputs`` all projections but that of the output.
+    """
+    kept = model.kept_attention(layout.weight_dtype)
+    if not kept:
+        return 0.0
+    devices, model = layout.rank_devices, padded(model, layout.rank_devices)
+    held = key_value_held(model, devices)
+    for group in model.attention:
+        own = group.projections(model.hidden)
+        outputs = group.output_params(model.hidden) if kept == "inputs" else 0
+        held += group.layers * ((own.shared - outputs) / devices + own.replicated)
+    return held
+
+
+def copied_experts(model: Model, layout: Layout) -> float:
+    """Return the routed experts held, redundant ones among them, over those the model has."""
+    return 1 + layout.redundant_experts / model.experts if model.experts else 1.0
 
 
 def key_value_held(model: Model, tensor_parallel: int) -> float:
