@@ -13,7 +13,7 @@ from sim_core.catalogue.benchmarks import (
     published,
     published_check,
 )
-from sim_core.catalogue.engines import ServingEngine, engine, engines
+from sim_core.catalogue.engines import ServingEngine, engine, engines, key_effects
 from sim_core.catalogue.lessons import Lesson, LessonStep, glossary, lesson, lessons
 from sim_core.catalogue.models import Model, model, models
 from sim_core.catalogue.reader import preset_ids
@@ -38,6 +38,7 @@ __all__ = [
     "engine",
     "engines",
     "glossary",
+    "key_effects",
     "latency_limits",
     "lesson",
     "lessons",

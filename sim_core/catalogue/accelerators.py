@@ -23,6 +23,7 @@ PEAKS: Mapping[str, str] = MappingProxyType(
 GIGA = 1e9
 TERA = 1e12
 CONFIDENCES = ("high", "medium", "low")
+USUAL_NETWORK_GB_PER_S = 50.0  # a card of 400 Gb/s for each device
 NVLINKS = ("nvlink3", "nvlink4", "nvlink5", "nvlink6")
 LINK_KINDS = (*NVLINKS, "infinity_fabric", "xe_link", "ici", "neuronlink", "ethernet", "other", "pcie")
 LINK_SHAPES = {
@@ -52,13 +53,28 @@ class Accelerator:
     name: str = described("Name")
     vendor: str = described("Vendor")
     bf16_tflop_per_s: float | None = described(
-        "Dense bf16 peak", None, label="bf16 arithmetic", unit="TFLOP/s", low=0.0, high=1e7
+        "Dense bf16 peak: multiplications and additions in a second",
+        None,
+        label="bf16 arithmetic",
+        unit="TFLOP/s",
+        low=0.0,
+        high=1e7,
     )
     fp8_tflop_per_s: float | None = described(
-        "Dense fp8 peak", None, label="fp8 arithmetic", unit="TFLOP/s", low=0.0, high=1e7
+        "Dense fp8 peak: multiplications and additions in a second",
+        None,
+        label="fp8 arithmetic",
+        unit="TFLOP/s",
+        low=0.0,
+        high=1e7,
     )
     fp4_tflop_per_s: float | None = described(
-        "Dense fp4 peak", None, label="fp4 arithmetic", unit="TFLOP/s", low=0.0, high=1e7
+        "Dense fp4 peak: multiplications and additions in a second",
+        None,
+        label="fp4 arithmetic",
+        unit="TFLOP/s",
+        low=0.0,
+        high=1e7,
     )
     int8_top_per_s: float | None = described(
         "Dense int8 peak; what a design starts from where no other is printed",
@@ -69,11 +85,21 @@ class Accelerator:
         high=1e7,
     )
     hbm_gb_per_s: float = described(
-        "Memory bandwidth", label="Memory bandwidth", unit="GB/s", low=0.0, high=1e8
+        "What a device reads from its memory in a second",
+        label="Memory bandwidth",
+        unit="GB/s",
+        low=0.0,
+        high=1e8,
     )
-    hbm_gb: float = described("Memory capacity", label="Memory capacity", unit="GB", low=0.0, high=1e6)
+    hbm_gb: float = described(
+        "Memory of one device, for weights and KV cache",
+        label="Memory capacity",
+        unit="GB",
+        low=0.0,
+        high=1e6,
+    )
     link_gb_per_s: float | None = described(
-        "Link bandwidth, one direction, per device",
+        "What a device sends to the others of its node in a second, one direction",
         None,
         label="Link bandwidth",
         unit="GB/s",
@@ -89,24 +115,33 @@ class Accelerator:
     node_devices: int | None = described(
         "Devices that reach one another without the network: of a board, a rack or a pod (scale-up domain)",
         None,
+        label="Devices of a node",
         low=1,
         high=100_000,
     )
     node_link_gb_per_s: float | None = described(
         "Network link of a device to other domains, one direction (scale-out)",
         None,
+        label="Network link",
         unit="GB/s",
         low=0.0,
         high=1e5,
     )
     pcie_gb_per_s: float = described(
-        "Host link bandwidth, one direction", 32.0, label="Host link", unit="GB/s", low=0.0, high=1e5
+        "What a device and its host exchange in a second, one direction",
+        32.0,
+        label="Host link",
+        unit="GB/s",
+        low=0.0,
+        high=1e5,
     )
-    tdp_w: float | None = described("Power per device", None, label="Power", unit="W", low=0.0, high=1e6)
+    tdp_w: float | None = described(
+        "Watts of one device at full load", None, label="Power", unit="W", low=0.0, high=1e6
+    )
     idle_w: float | None = described("Power of an idle device", None, unit="W", low=0.0, high=1e6)
     year: int = described("Year of introduction", low=2000, high=2100)
     price_usd_per_hour: float | None = described(
-        "Price per device and hour", None, label="Price", unit="USD/h", low=0.0, high=1e5
+        "Dollars for one device and hour", None, label="Price", unit="USD/h", low=0.0, high=1e5
     )
     price_note: str = described("Where the price comes from", "")
     sram_mb: float | None = described("Cache or on-chip memory", None, unit="MB", low=0.0, high=1e9)
@@ -157,6 +192,24 @@ class Accelerator:
             return Link("pcie", self.link_gb_per_s * GIGA)
         wires = {"mesh": devices - 1.0, "torus": math.log2(devices)}.get(self.link_shape, peers)
         return Link(self.link_kind, self.link_gb_per_s * GIGA * min(max(wires, 1.0) / peers, 1.0))
+
+    def near(self, devices: int) -> int:
+        """Return how many of a group's devices one reaches by its links, itself among them.
+
+        All, where its links are the network themselves, or nobody says how large a node is.
+        """
+        if self.node_devices is None or self.link_kind == "ethernet":
+            return devices
+        return min(devices, self.node_devices)
+
+    def nodes(self, devices: int) -> int:
+        """Return how many such neighbourhoods, or nodes, a group is spread over."""
+        return math.ceil(devices / self.near(devices))
+
+    @property
+    def network_byte_per_s(self) -> float:
+        """Network link of a device to other nodes; 400 Gb/s where its source states none. [bytes/s]"""
+        return (self.node_link_gb_per_s or USUAL_NETWORK_GB_PER_S) * GIGA
 
     @property
     def kernel_generation(self) -> str:

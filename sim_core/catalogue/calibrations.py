@@ -68,6 +68,7 @@ class Constants(NamedTuple):
     eager_layer_s: float
     collective_gap_s: float
     step_s: float
+    rank_sync_s: float
     sequence_s: float
     draft_s: float
     draft_sequence_s: float

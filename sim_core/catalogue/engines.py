@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
+from typing import NamedTuple
 
-from sim_core.catalogue.reader import load_preset, preset_ids
+from sim_core.catalogue.reader import PRESETS, load_preset, preset_ids
 from sim_core.fields.described import described
 
 
@@ -35,6 +37,9 @@ class ServingEngine:
         high=1000.0,
     )
     sends_first_token_at_once: bool = described("Whether a first token waits for no streaming interval")
+    draft_host_frac: float = described(
+        "Share of the host's time for drafts that is not hidden", 1.0, low=0.0, high=1.0, zero=True
+    )
     source: str = described("Where the rules come from")
     notes: str = described("What to know", "")
 
@@ -55,3 +60,29 @@ def engines() -> Mapping[str, ServingEngine]:
 def engine(name: str) -> ServingEngine:
     """Return one engine by id."""
     return load_preset("engines", name, ServingEngine)
+
+
+class Flag(NamedTuple):
+    """What an engine calls a key: the flag of its command or the option of its file, and its own default."""
+
+    flag: str
+    default: str
+
+
+class KeyEffect(NamedTuple):
+    """What a key does to latency and throughput, and its flag by the id of each engine that has one."""
+
+    effect: str
+    flags: Mapping[str, Flag]
+
+
+@cache
+def key_effects() -> Mapping[str, KeyEffect]:
+    """Return what is known of each key of a scenario beside its meaning: its effect and its flags."""
+    tables = tomllib.loads((PRESETS / "controls.toml").read_text(encoding="utf-8"))
+    del tables["source"]
+    return MappingProxyType({key: _effect(**about) for key, about in tables.items()})
+
+
+def _effect(effect: str, **flags: Mapping[str, str]) -> KeyEffect:
+    return KeyEffect(effect, MappingProxyType({name: Flag(**flag) for name, flag in flags.items()}))

@@ -34,7 +34,8 @@ CLOSEST: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 GENERATIONS = tuple(CLOSEST)
 LARGEST_GROUP = 8  # devices of the largest all-reduce that was measured
-TABLES = ("products", "experts", "attention", "all_reduce")
+LARGEST_EXCHANGE = 64  # and of the largest all-to-all, over nodes of 8
+TABLES = ("products", "experts", "attention", "all_reduce", "all_to_all")
 OTHER_LINK = "nvlink4"
 MICRO = 1e-6
 NANO = 1e-9
@@ -58,6 +59,7 @@ class Experts(NamedTuple):
     read_frac: Amount
     peak_frac: Amount
     fill_tokens: Amount  # per expert touched
+    copy_bytes: Amount  # moved for each value of a token and expert: sorted, quantised, handed on, combined
 
 
 class AttentionKernel(NamedTuple):
@@ -78,6 +80,18 @@ class AllReduce(NamedTuple):
 
     latency_s: Amount
     link_frac: Amount
+
+
+class AllToAll(NamedTuple):
+    """Tokens on their way to experts and back: latency of both ways, and the shares of both links.
+
+    `nodes` are the most over which such kernels are used.
+    """
+
+    latency_s: Amount
+    link_frac: Amount
+    network_frac: Amount
+    nodes: Amount
 
 
 # --- the tables -----------------------------------------------------------------------------------
@@ -129,6 +143,7 @@ def experts(generation: str, kind: str, engine: str = "") -> tuple[Experts, str]
         float(row["read_frac"]),
         float(row["peak_frac"]),
         float(row["fill_tokens"]),
+        float(row["copy_bytes"]),
     )
     return found, row["arithmetic"]
 
@@ -167,4 +182,27 @@ def all_reduce(link: str, devices: int, engine: str = "", recorded: bool = True)
     return AllReduce(
         latencies_s[place] + far * (latencies_s[place + 1] - latencies_s[place]),
         share[place] + min(far, 1.0) * (share[place + 1] - share[place]),
+    )
+
+
+def is_exchange_measured(link: str) -> bool:
+    """Return whether an all-to-all was measured over a kind of link."""
+    return link != "other" and link in {row["link"] for row in kernel_rows("all_to_all")}
+
+
+def all_to_all(link: str, node_devices: int, nodes: int, mode: str = "low-latency") -> AllToAll:
+    """Return an all-to-all over nodes of so many devices each, by ``low-latency`` or ``normal`` kernels.
+
+    The row is that of the link with the closest size of a node. Over nodes its latency grows by a fixed time
+    and by one for each doubling of the nodes. Links that nobody measured have a row of their own, assumed.
+    """
+    rows = [row for row in kernel_rows("all_to_all") if row["mode"] == mode]
+    own = [row for row in rows if row["link"] == link] or [row for row in rows if row["link"] == "other"]
+    row = min(own, key=lambda row: abs(math.log2(int(row["node_devices"]) / node_devices)))
+    over_us = float(row["network_us"]) + float(row["doubling_us"]) * math.log2(nodes) if nodes > 1 else 0.0
+    return AllToAll(
+        (float(row["latency_us"]) + over_us) * MICRO,
+        float(row["link_frac"]),
+        float(row["network_frac"]),
+        float(row["nodes"]),
     )

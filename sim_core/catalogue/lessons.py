@@ -13,7 +13,9 @@ from sim_core.catalogue.reader import PRESETS, build_tables, naming_file, preset
 from sim_core.fields.described import build, described
 from sim_core.fields.errors import ScenarioError
 
-PAGES_OF_PRESETS = ("Frontier", "Two phases", "Batching", "Disaggregation", "Traffic shift")
+PAGES_OF_PRESETS = (
+    *("Frontier", "Plan", "Layouts", "Two phases", "Batching", "Disaggregation", "Traffic shift"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

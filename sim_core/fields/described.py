@@ -105,10 +105,10 @@ def build(kind: type[Made], table: Mapping[str, Any], **given: object) -> Made:
     for field in dataclasses.fields(kind):
         if field.name in infos and field.default is dataclasses.MISSING and field.name not in table:
             raise ScenarioError(f"the key {field.name} is missing; add it.")
-    return kind(**given, **{key: _value(key, value, infos[key]) for key, value in table.items()})
+    return kind(**given, **{key: checked_value(key, value, infos[key]) for key, value in table.items()})
 
 
-def _value(key: str, value: Any, info: FieldInfo) -> Any:
+def checked_value(key: str, value: Any, info: FieldInfo) -> Any:
     """Return one value of a table, checked and in its final type."""
     if isinstance(value, list):
         value = tuple(value)

@@ -99,3 +99,12 @@ def printable(text: str) -> str:
     if len(text) > MAX_NOTE_CHARACTERS:
         text = text[: MAX_NOTE_CHARACTERS - 1] + "…"
     return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def toml_value(value: object) -> str:
+    """Return a text, a number or a tuple of them as TOML writes it."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(toml_value(item) for item in value)}]"
+    if isinstance(value, str):
+        return toml_text(value)
+    return repr(float(value)) if isinstance(value, float) else repr(value)

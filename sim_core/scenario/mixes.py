@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from functools import lru_cache
+from typing import NamedTuple
 
 from sim_core import catalogue
 from sim_core.fields.errors import ScenarioError, did_you_mean, shown
@@ -20,6 +21,8 @@ from sim_core.scenario.lengths import (
 )
 
 MIX_EXAMPLE = "chat:0.7,rag:0.3"
+LIMITS_EXAMPLE = "chat:1000/30,rag:5000/50"
+HIGHEST_LIMIT_MS = 1e8
 FLAT_CLASS = "flat"
 MAX_CLASSES = 8
 MAX_WEIGHT = 1e9
@@ -37,6 +40,58 @@ def mix_classes(text: str) -> tuple[LengthClass, ...]:
         As `parse_mix`.
     """
     return parse_mix(text) if text.strip() else ()
+
+
+class ClassLimits(NamedTuple):
+    """The latency limits of one class of traffic. [ms]"""
+
+    ttft_ms: float
+    tpot_ms: float
+
+
+@lru_cache(maxsize=256)
+def class_limits(text: str) -> tuple[tuple[str, ClassLimits], ...]:
+    """Return the limits of classes such as `chat:1000/30,rag:5000/50`, each `CLASS:TTFT_MS/TPOT_MS`.
+
+    Raises
+    ------
+    ScenarioError
+        If the text does not follow that form, or names a class twice.
+    """
+    entries = [entry.strip() for entry in text.split(",")] if text.strip() else []
+    if len(entries) > MAX_CLASSES:
+        raise ScenarioError(f"class_limits has {len(entries):,} classes; the limit is {MAX_CLASSES}.")
+    found = dict(map(_limits_of_class, entries))
+    if len(found) < len(entries):
+        raise ScenarioError("class_limits names a class twice; give each its limits once.")
+    return tuple(found.items())
+
+
+def _limits_of_class(entry: str) -> tuple[str, ClassLimits]:
+    name, _, text = entry.rpartition(":")
+    parts = text.split("/")
+    if not name or len(parts) != 2 or not all(re.fullmatch(_NUMBER, part.strip()) for part in parts):
+        raise ScenarioError(
+            f"class_limits has {shown(entry)}; write CLASS:TTFT_MS/TPOT_MS, such as {LIMITS_EXAMPLE}."
+        )
+    limits = ClassLimits(*(float(part) for part in parts))
+    if not all(0 < limit <= HIGHEST_LIMIT_MS for limit in limits):
+        raise ScenarioError(
+            f"class_limits gives {shown(name)} the limits {shown(text)}; each must lie above 0 and up to "
+            f"{HIGHEST_LIMIT_MS:,.0f} ms."
+        )
+    return name.strip(), limits
+
+
+def class_names(mix: str) -> tuple[str, ...]:
+    """Return the names of the classes of a mix; of a blank one, that of the flat lengths."""
+    return tuple(item.name for item in mix_classes(mix)) or (FLAT_CLASS,)
+
+
+def limits_in(text: str, mix: str) -> str:
+    """Return the limits of those classes that a mix has."""
+    names = class_names(mix)
+    return ",".join(entry for entry in text.split(",") if entry.rpartition(":")[0].strip() in names)
 
 
 def has_flat_class(text: str) -> bool:

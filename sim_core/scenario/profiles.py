@@ -29,7 +29,8 @@ from sim_core.catalogue.reader import check_id
 from sim_core.fields.described import build, described, fields_of
 from sim_core.fields.errors import ScenarioError, check_known, did_you_mean, shown
 from sim_core.fields.field import check
-from sim_core.fields.texts import read_text, read_toml, toml_text
+from sim_core.fields.texts import read_text, read_toml, toml_value
+from sim_core.scenario.own_bands import parse_own_bands
 
 STEP_PROFILE_EXAMPLE = "1:15.1,256:220,context:0.0003"
 MAX_TEXT = 3000
@@ -88,6 +89,11 @@ class EngineProfile:
         "Constants in place of the calibration's; then there are no steps",
         "",
         reads=check_constants,
+    )
+    bands: str = described(
+        "How far off it has been on points that no fit had seen, as a scenario's `own_bands`",
+        "",
+        reads=parse_own_bands,
     )
     source: str = described("Where, when and how it was measured", "")
 
@@ -171,16 +177,8 @@ def profile_toml(profile: EngineProfile) -> str:
     for field in dataclasses.fields(profile):
         value = getattr(profile, field.name)
         if value != field.default:
-            lines.append(f"{field.name} = {_toml_value(value)}")
+            lines.append(f"{field.name} = {toml_value(value)}")
     return "\n".join(lines) + "\n"
-
-
-def _toml_value(value: object) -> str:
-    if isinstance(value, tuple):
-        return f"[{', '.join(_toml_value(item) for item in value)}]"
-    if isinstance(value, str):
-        return toml_text(value)
-    return repr(float(value)) if isinstance(value, float) else repr(value)
 
 
 # --- as one line of text --------------------------------------------------------------------------

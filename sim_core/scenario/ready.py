@@ -24,6 +24,11 @@ class ScenarioPreset:
     story: str = described("What happens")
     expected: str = described("What to look for")
     page: str = described("Page that shows it best", "Frontier", choices=PAGES_OF_PRESETS)
+    audience: str = described(
+        "For whom",
+        "run",
+        choices={"learn": "who learns", "run": "who runs an engine", "plan": "who plans hardware"},
+    )
     view: str = described("View of that page, as it stands in links: `batching=caching`", "")
     scenario: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -38,12 +43,22 @@ def ready_scenarios() -> Mapping[str, ScenarioPreset]:
     return MappingProxyType({name: ready_scenario(name) for name in preset_ids("scenarios")})
 
 
+def ready_id(scenario: Scenario) -> str:
+    """Return the id of the ready scenario that a scenario is; "" where it is none."""
+    return _ids().get(scenario, "")
+
+
+@cache
+def _ids() -> dict[Scenario, str]:
+    return {preset.build(): name for name, preset in ready_scenarios().items()}
+
+
 @cache
 def ready_scenario(name: str) -> ScenarioPreset:
     """Return one ready scenario by id."""
     data = read_preset("scenarios", name)
     with naming_file("scenarios", name):
-        told = [key for key in ("title", "story", "expected", "page", "view") if key in data]
+        told = [key for key in ("title", "story", "expected", "page", "audience", "view") if key in data]
         texts: dict[str, object] = {key: data.pop(key) for key in told}
         preset = build(ScenarioPreset, texts, id=name)
         Scenario().replace(**data)

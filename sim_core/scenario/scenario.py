@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
@@ -26,16 +26,25 @@ from sim_core.catalogue.engines import ServingEngine, engine
 from sim_core.catalogue.models import OWN, Model, changed_model, custom_model, model, own_model
 from sim_core.catalogue.models.own import EXAMPLE as OWN_EXAMPLE
 from sim_core.catalogue.models.own import MOST_CHARACTERS as MOST_OWN_CHARACTERS
+from sim_core.catalogue.prices import PRICES_EXAMPLE, parse_prices
 from sim_core.catalogue.reader import check_id
 from sim_core.fields.described import fields_of
-from sim_core.fields.errors import ScenarioError, check_known
+from sim_core.fields.errors import ScenarioError, check_known, shown
 from sim_core.fields.field import FieldInfo, check
-from sim_core.scenario.engine_keys import keys_of
+from sim_core.scenario.keys.engine import keys_of
+from sim_core.scenario.keys.parallel import ParallelKeys
 from sim_core.scenario.lengths import MOST_CV, MOST_TOKENS
-from sim_core.scenario.mixes import MIX_EXAMPLE, mix_classes
+from sim_core.scenario.mixes import (
+    LIMITS_EXAMPLE,
+    MIX_EXAMPLE,
+    class_limits,
+    class_names,
+    limits_in,
+    mix_classes,
+)
+from sim_core.scenario.own_bands import OWN_BANDS_EXAMPLE, parse_own_bands
 from sim_core.scenario.profiles import MAX_TEXT, STEP_PROFILE_EXAMPLE, parse_profile
 from sim_core.scenario.request_lists import REQUEST_LIST_EXAMPLE, parse_request_list
-from sim_core.scenario.shift_keys import ShiftKeys
 
 SCHEMA_VERSION = 1
 
@@ -70,10 +79,13 @@ def _dimension(help: str, high: int) -> Any:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scenario(ShiftKeys):
+class Scenario(ParallelKeys):
     """One configuration to simulate: model, accelerator, layout, traffic, engine and limits.
 
     A value of None in an override (an accelerator spec, a model dimension) means "as the preset says".
+
+    Every key is taken as it is given, and the others stay at their defaults; `load_scenario(engine="sglang")`
+    also sets what the choice of an engine sets (`policy`, `token_budget`), as controls and links do.
 
     Raises
     ------
@@ -83,13 +95,15 @@ class Scenario(ShiftKeys):
 
     model: str = _model(
         "Model",
-        "Model preset, `own` with own_model, or `custom` with its dimensions",
+        "What is served: a preset, `own` with own_model, or `custom` with its dimensions",
         "llama-3.1-8b",
         reads=partial(check_id, "models", others=(OWN, "custom")),
     )
-    layers: int | None = _dimension("Transformer layers", high=1000)
-    hidden: int | None = _dimension("Hidden size", high=200_000)
-    heads: int | None = _dimension("Query heads", high=4096)
+    layers: int | None = _dimension(
+        "How many blocks of attention and feed-forward follow one another", high=1000
+    )
+    hidden: int | None = _dimension("Width of what one block hands to the next (hidden size)", high=200_000)
+    heads: int | None = _dimension("Query heads of attention in each layer", high=4096)
     kv_heads: int | None = _dimension("Key/value heads", high=4096)
     head_dim: int | None = _dimension("Size of one head", high=4096)
     ffn_dim: int | None = _dimension("Width of the dense feed-forward block", high=1_000_000)
@@ -108,7 +122,10 @@ class Scenario(ShiftKeys):
     )
 
     accelerator: str = _accelerator(
-        "Accelerator", "Accelerator preset", "h100-sxm", reads=partial(check_id, "accelerators")
+        "Accelerator",
+        "Device that serves, as its datasheet prints it: a preset",
+        "h100-sxm",
+        reads=partial(check_id, "accelerators"),
     )
     bf16_tflop_per_s: float | None = _spec("bf16_tflop_per_s")
     fp8_tflop_per_s: float | None = _spec("fp8_tflop_per_s")
@@ -118,8 +135,18 @@ class Scenario(ShiftKeys):
     hbm_gb: float | None = _spec("hbm_gb")
     link_gb_per_s: float | None = _spec("link_gb_per_s")
     pcie_gb_per_s: float | None = _spec("pcie_gb_per_s")
+    node_devices: int | None = _spec("node_devices")
+    node_link_gb_per_s: float | None = _spec("node_link_gb_per_s")
     tdp_w: float | None = _spec("tdp_w")
     price_usd_per_hour: float | None = _spec("price_usd_per_hour")
+    prices: str = _accelerator(
+        "",
+        "Prices of your own per device and hour, of any accelerators (price_usd_per_hour goes first), such "
+        f"as `{PRICES_EXAMPLE}`",
+        "",
+        longest=3000,
+        reads=parse_prices,
+    )
 
     tensor_parallel: int = _layout("Tensor parallel", "Devices that share each layer", 1, low=1, high=1024)
     expert_parallel: int = _layout(
@@ -128,7 +155,8 @@ class Scenario(ShiftKeys):
     replicas: int = _layout("Replicas", "Independent copies behind a router", 1, low=1, high=256)
     router: str = _layout(
         "Router",
-        "How requests are dealt to replicas (in turn under static batches and in a closed loop)",
+        "How requests are dealt to replicas (in turn under static batches and in a closed loop), and to "
+        "prefill workers with a prefix cache",
         "least_loaded",
         choices=("least_loaded", "round_robin", "session"),
     )
@@ -145,11 +173,13 @@ class Scenario(ShiftKeys):
         "",
         choices={"": "as the checkpoint", "tensor": "per tensor", "block": "per block"},
     )
-    kv_dtype: str = _layout("KV cache", "Precision of the KV cache", "bf16", choices=("bf16", "fp8"))
+    kv_dtype: str = _layout(
+        "KV cache", "Format in which keys and values of the context are kept", "bf16", choices=("bf16", "fp8")
+    )
 
     arrivals: str = _traffic(
         "Arrivals",
-        "How requests arrive",
+        "When requests come: at random, in bursts, after answers, all at once",
         "poisson",
         choices={
             "poisson": "Poisson",
@@ -160,7 +190,12 @@ class Scenario(ShiftKeys):
         },
     )
     arrival_per_s: float = _traffic(
-        "Request rate", "Request rate (open loop)", 12.0, unit="req/s", low=1e-6, high=1e6
+        "Request rate",
+        "Requests that come in a second, answered or not (open loop)",
+        12.0,
+        unit="req/s",
+        low=1e-6,
+        high=1e6,
     )
     arrival_cv: float = _traffic(
         "Burstiness", "Variation of the gaps between arrivals (gamma)", 2.0, low=0.01, high=100.0
@@ -175,11 +210,13 @@ class Scenario(ShiftKeys):
         longest=4000,
         reads=parse_request_list,
     )
-    requests: int = _traffic("Requests per point", "Requests to simulate", 2000, low=1, high=5_000_000)
+    requests: int = _traffic(
+        "Requests per point", "How many are drawn and simulated", 2000, low=1, high=5_000_000
+    )
     seed: int = _traffic("Seed", "Seed of all random draws", 0, low=0, high=2**53)
 
     prompt_tokens: int = _lengths(
-        "Prompt length", "Mean prompt length", 1000, unit="tokens", low=1, high=MOST_TOKENS
+        "Prompt length", "Tokens of a prompt, in the mean", 1000, unit="tokens", low=1, high=MOST_TOKENS
     )
     prompt_cv: float = _lengths(
         "Prompt variation",
@@ -189,7 +226,7 @@ class Scenario(ShiftKeys):
         high=MOST_CV,
     )
     output_tokens: int = _lengths(
-        "Answer length", "Mean output length", 250, unit="tokens", low=1, high=MOST_TOKENS
+        "Answer length", "Tokens of an answer, in the mean", 250, unit="tokens", low=1, high=MOST_TOKENS
     )
     output_cv: float = _lengths(
         "Answer variation",
@@ -206,9 +243,11 @@ class Scenario(ShiftKeys):
     )
 
     prefill_workers: int = _pools(
-        "Prefill workers", "Workers that prefill (disaggregated)", 4, low=1, high=256
+        "Prefill workers", "How many read prompts alone (disaggregated)", 4, low=1, high=256
     )
-    decode_workers: int = _pools("Decode workers", "Workers that decode (disaggregated)", 4, low=1, high=256)
+    decode_workers: int = _pools(
+        "Decode workers", "How many write answers alone (disaggregated)", 4, low=1, high=256
+    )
     prefill_tensor_parallel: int | None = _pools(
         "Devices of a prefill worker",
         "Devices of a prefill worker; empty = tensor_parallel",
@@ -225,7 +264,7 @@ class Scenario(ShiftKeys):
     )
     kv_link_gb_per_s: float = _pools(
         "KV link",
-        "Link over which a prefill worker sends KV caches; 50 GB/s are a 400 Gb/s network card",
+        "Link over which a prefill worker, or each of its ranks, sends KV caches; 50 GB/s: a 400 Gb/s card",
         50.0,
         unit="GB/s",
         low=1e-3,
@@ -238,15 +277,36 @@ class Scenario(ShiftKeys):
         "Layer-wise sending", "Send layers while the prompt is still computed", "off", choices=("off", "on")
     )
 
-    slo_ttft_ms: float = _limits("First token within", "Limit on TTFT", 2000.0, unit="ms", low=0.01, high=1e8)
-    slo_tpot_ms: float = _limits("Each token within", "Limit on TPOT", 40.0, unit="ms", low=0.001, high=1e7)
+    slo_ttft_ms: float = _limits(
+        "First token within",
+        "Longest time to the first token (TTFT) that is still good",
+        2000.0,
+        unit="ms",
+        low=0.01,
+        high=1e8,
+    )
+    slo_tpot_ms: float = _limits(
+        "Each token within",
+        "Longest time per token (TPOT) that is still good",
+        40.0,
+        unit="ms",
+        low=0.001,
+        high=1e7,
+    )
+    class_limits: str = _limits(
+        "",
+        "Limits of single classes of a mix, CLASS:TTFT_MS/TPOT_MS, at the percentile of the class itself, "
+        f"such as `{LIMITS_EXAMPLE}`; the other classes have the limits above",
+        "",
+        reads=class_limits,
+    )
     slo_percentile: float = _limits(
-        "Percentile", "Percentile that must meet the limits", 99.0, unit="%", low=50.0, high=99.9
+        "Percentile", "Share of requests that must keep the limits", 99.0, unit="%", low=50.0, high=99.9
     )
 
     calibration: str = _method(
         "Calibration",
-        "Step-time calibration",
+        "Which measured share of the datasheet steps reach",
         "typical",
         choices=dict(zip(NAMES, ("typical", "datasheet", "benchmark submission"), strict=True)),
     )
@@ -263,6 +323,13 @@ class Scenario(ShiftKeys):
         "",
         longest=MAX_TEXT,
         reads=parse_profile,
+    )
+    own_bands: str = _method(
+        "",
+        "How far off your own constants or step times have been on points that no fit had seen, such as "
+        f"`{OWN_BANDS_EXAMPLE}`",
+        "",
+        reads=parse_own_bands,
     )
     warmup_frac: float = _method(
         "Warm-up left out",
@@ -289,8 +356,20 @@ class Scenario(ShiftKeys):
             raise ScenarioError(
                 f"own_model is given, but model is {self.model}. Set model={OWN}, or leave own_model out."
             )
+        self._check_class_limits()
         self.check_drafts()
+        self.check_stages()
         model_of(self)
+
+    def _check_class_limits(self) -> None:
+        """Refuse limits of classes that the mix does not have."""
+        known = class_names(self.mix) if self.class_limits else ()
+        for name, _ in class_limits(self.class_limits):
+            if name not in known:
+                raise ScenarioError(
+                    f"class_limits names {shown(name)}, which the mix does not have. Its classes are "
+                    f"{', '.join(known)}."
+                )
 
     @property
     def max_running(self) -> int:
@@ -302,7 +381,9 @@ class Scenario(ShiftKeys):
 
     @property
     def split(self) -> bool:
-        """Whether prefill and decode have pools of their own; `replicas` and `router` then play no part."""
+        """Whether prefill and decode have pools of their own; `replicas` then plays no part, and `router`
+        only with a prefix cache.
+        """
         return self.policy == "disaggregated"
 
     @property
@@ -314,17 +395,23 @@ class Scenario(ShiftKeys):
     def accelerators(self) -> int:
         """Devices in use, all replicas or both pools together."""
         if not self.split:
-            return self.tensor_parallel * self.replicas
+            return self.tensor_parallel * self.pipeline_parallel * self.replicas
         sizes = (self.prefill_tensor_parallel, self.decode_tensor_parallel)
         prefill, decode = (self.tensor_parallel if size is None else size for size in sizes)
+        prefill, decode = prefill * self.prefill_stages, decode * self.decode_stages
         return self.prefill_workers * prefill + self.decode_workers * decode
 
     def replace(self, **changes: object) -> Scenario:
-        """Return a copy with some keys changed; what has changed is checked (a sweep makes thousands)."""
+        """Return a copy with some keys changed; what has changed is checked (a sweep makes thousands).
+
+        Limits of classes go with their classes where another mix lacks these.
+        """
         copy = object.__new__(Scenario)
-        for name in FIELDS:
-            object.__setattr__(copy, name, getattr(self, name))
+        for put, value in zip(_PUTS, _VALUES(self), strict=True):
+            put(copy, value)
         check_known(changes, FIELDS)
+        if self.class_limits and "mix" in changes:
+            changes = {"class_limits": limits_in(self.class_limits, str(changes["mix"]))} | changes
         for name, value in changes.items():
             check(name, value, FIELDS[name])
             object.__setattr__(copy, name, value)
@@ -344,6 +431,8 @@ class Scenario(ShiftKeys):
 FIELDS: Mapping[str, FieldInfo] = MappingProxyType(
     dict(sorted(fields_of(Scenario).items(), key=lambda item: GROUPS.index(item[1].group)))
 )
+_VALUES = attrgetter(*FIELDS)
+_PUTS = tuple(getattr(Scenario, name).__set__ for name in FIELDS)  # past the frozen class
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Scenario)}
 DEFAULTS: MappingProxyType[str, Any] = MappingProxyType({name: _DEFAULTS[name] for name in FIELDS})
 SPECS: tuple[str, ...] = tuple(  # overrides of the accelerator's datasheet
@@ -378,8 +467,10 @@ def first_token_lag_of(scenario: Scenario) -> float:
     if scenario.first_token_lag_steps is not None:
         return scenario.first_token_lag_steps
     named = named_engine(scenario)
+    if named is None:
+        return 0.0
     item = model_of(scenario)
-    return named.lag_steps(item.is_moe, item.latent, scenario.split) if named else 0.0
+    return named.lag_steps(item.is_moe, item.latent, scenario.split)
 
 
 def steps_to_first_seen(scenario: Scenario) -> float:
@@ -398,8 +489,23 @@ def accelerator_of(scenario: Scenario) -> Accelerator:
         If there is no preset of that id.
     """
     changes = _overrides(scenario, "accelerator")
-    part = accelerator(scenario.accelerator)
+    part = at_list_price(scenario)
     return part.changed(changes) if changes else part
+
+
+def at_list_price(scenario: Scenario) -> Accelerator:
+    """Return a scenario's accelerator as its datasheet has it, at the price that `prices` gives."""
+    name, prices = scenario.accelerator, scenario.prices
+    return _at_own_price(name, prices) if prices else accelerator(name)
+
+
+@lru_cache(maxsize=256)
+def _at_own_price(name: str, prices: str) -> Accelerator:
+    part = accelerator(name)
+    price = parse_prices(prices).get(name)
+    if price is None:
+        return part
+    return dataclasses.replace(part, price_usd_per_hour=price, price_note="your own price")
 
 
 def model_of(scenario: Scenario) -> Model:

@@ -25,8 +25,8 @@ from typing import NamedTuple
 import numpy as np
 
 from sim_core.fields.errors import ScenarioError
+from sim_core.scenario.keys.shift import OTHER_MIX
 from sim_core.scenario.scenario import Scenario
-from sim_core.scenario.shift_keys import OTHER_MIX
 from sim_core.traffic import draws, units
 from sim_core.traffic.requests import Requests
 

@@ -72,7 +72,8 @@ def in_sessions(scenario: Scenario) -> Requests:
     begun = np.diff(found.session, prepend=-1) > 0
     think_s = scenario.think_s * unit(THINKS, scenario.seed, requests)[order]
     if closed:
-        arrival_s, back = np.zeros(requests), np.argsort(order)
+        arrival_s, back = np.zeros(requests), np.empty_like(order)
+        back[order] = np.arange(requests)
     else:
         begun_s = arrivals_of(scenario, int(begun.sum())) * (requests / begun.sum())
         arrival_s = earliest_s(begun_s, think_s, begun)
@@ -103,9 +104,13 @@ def _order(scenario: Scenario) -> np.ndarray:
 
 
 def _renumbered(session: np.ndarray) -> np.ndarray:
-    """Return sessions numbered in the order in which they begin."""
-    _, first, place = np.unique(session, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[place].astype(np.int32)
+    """Return sessions, numbered without a gap, numbered anew in the order in which they begin."""
+    count = int(session.max(initial=-1)) + 1
+    first = np.empty(count, np.int64)
+    first[session[::-1]] = np.arange(session.size)[::-1]  # of equal ones the last is kept: where it begins
+    number = np.empty(count, np.int32)
+    number[np.argsort(first)] = np.arange(count)
+    return number[session]
 
 
 def _drawn(scenario: Scenario, order: np.ndarray, limit_tokens: int) -> TurnDraws:
@@ -135,8 +140,9 @@ def _drawn(scenario: Scenario, order: np.ndarray, limit_tokens: int) -> TurnDraw
 
 def by_client(requests: int, clients: int) -> np.ndarray:
     """Return requests that `clients` send in turn, client after client: a permutation of their numbers."""
-    number = np.arange(requests)
-    return np.lexsort((number // clients, number % clients))
+    rounds = -(-requests // clients)
+    order = np.arange(rounds * clients).reshape(rounds, clients).T.ravel()
+    return order[order < requests]
 
 
 def begins(uniform: np.ndarray, turns: float, first: np.ndarray) -> np.ndarray:

@@ -241,6 +241,41 @@ def test_attention_beside_quantised_experts_stays_as_it_is() -> None:
     assert named["llama-3.1-8b"] == ("bf16", "bf16")
 
 
+@pytest.mark.parametrize(
+    ("left_out", "kept"),
+    [
+        (
+            [
+                "lm_head",
+                *(f"model.layers.{n}.self_attn.{part}_proj" for n in (0, 1) for part in ("q", "k", "v")),
+            ],
+            "inputs",
+        ),
+        (
+            [f"model.layers.0.self_attn.{part}" for part in ("q_a_proj", "q_b_proj", "kv_b_proj", "o_proj")],
+            "all",
+        ),
+        (["model.layers.0.self_attn.kv_a_proj_with_mqa", "model.layers.0.self_attn.q_b_proj"], "inputs"),
+        (["model.layers.0.mlp.gate", "lm_head"], ""),
+    ],
+)
+def test_projections_left_out_one_by_one_stay_as_they_are(left_out: list[str], kept: str) -> None:
+    """Oracle: NVIDIA's 4-bit checkpoints of DeepSeek-V3.1 (inputs), GLM-5 (all) and Qwen3 (none); a list of
+    projections leaves feed-forward blocks in 4 bits.
+    """
+    for name in ("ignore", "exclude_modules"):
+        config = {"quant_method": "modelopt", "quant_algo": "NVFP4", name: left_out}
+        model = model_of(quantization_config=config, num_local_experts=8, num_experts_per_tok=2)
+        assert (model.native_weight_dtype, model.native_attention) == ("fp4", kept)
+
+
+def test_a_dense_model_can_keep_its_attention() -> None:
+    """Oracle: NVIDIA's Gemma-4-31B in 4 bits leaves out attention as a whole, by pattern."""
+    config = {"quant_algo": "NVFP4", "ignore": ["model.language_model.layers.0.self_attn*", "lm_head"]}
+    model = model_of(quantization_config=config)
+    assert (model.native_weight_dtype, model.native_attention) == ("fp4", "all")
+
+
 def test_an_unknown_format_is_said() -> None:
     """By hand: nothing is guessed of a method that nobody here knows."""
     found = read_config({**TINY, "quantization_config": {"quant_method": "quipx"}})

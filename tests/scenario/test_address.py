@@ -16,6 +16,7 @@ from sim_core import catalogue
 from sim_core.catalogue.models.own import EXAMPLE as OWN_EXAMPLE
 from sim_core.fields.errors import ScenarioError
 from sim_core.fields.texts import MAX_NOTE_CHARACTERS, read_toml
+from sim_core.scenario.keys.parallel import ParallelKeys
 from sim_core.scenario.link import write
 from sim_core.scenario.link.changes import parse_value, with_changes
 from sim_core.scenario.link.load import from_toml, load_scenario
@@ -45,6 +46,12 @@ def values_of(key: str) -> st.SearchStrategy:
         return st.sampled_from(["", "1:15.1", "1:15.1,256:220,context:0.0003,before:1.8,blocks:79"])
     if key == "spec_by_batch":
         return st.sampled_from(["", "1-:0", "1-4:5,5-64:3,65-:0", "1-8:16,9-99:1"])
+    if key == "class_limits":
+        return st.sampled_from(["chat:1000/30", "rag:5e3/50.5,chat:.5/1"])
+    if key == "own_bands":
+        return st.sampled_from(["", "tpot:0.93:0.97:1.02:1.06,points:12,on:llama-3.1-8b/h100-sxm"])
+    if key == "prices":
+        return st.sampled_from(["", "h100-sxm:2.1", "b200:0.5,rubin-(vr-nvl72):12.25"])
     if key in ("mix", "mix_other"):
         classes = st.sampled_from(["flat", *catalogue.preset_ids("workloads")])
         weights = st.floats(1e-6, 1e6)
@@ -66,6 +73,9 @@ def inline_classes() -> st.SearchStrategy:
     return st.tuples(length, length).map("/".join)
 
 
+DIVIDED = ParallelKeys.__annotations__.keys()
+
+
 def is_model_key(key: str) -> bool:
     return FIELDS[key].group == "model" and FIELDS[key].optional
 
@@ -77,10 +87,15 @@ def scenarios(draw: st.DrawFn) -> Scenario:
     values = {key: draw(values_of(key)) for key in sorted(keys)}
     if values.get("own_model"):
         values["model"] = "own"
+    if values.get("class_limits"):
+        values["mix"] = "chat:0.7,rag:0.3"
     degree = draw(st.integers(1, 32))
     values["expert_parallel"] = degree
     values["tensor_parallel"] = degree * draw(st.integers(1, 1024 // degree))
-    return Scenario(**can_draft(values))
+    try:
+        return Scenario(**can_draft(values))
+    except ScenarioError:  # stages and ranks that do not go with one another, or with drafts
+        return Scenario(**can_draft({key: value for key, value in values.items() if key not in DIVIDED}))
 
 
 def can_draft(values: dict) -> dict:
@@ -592,6 +607,17 @@ def test_an_engine_comes_with_its_rules_and_a_rule_named_wins() -> None:
     assert to_query(with_changes(Scenario(), engine="sglang")) == "v=1&engine=sglang"
 
 
+def test_a_scenario_made_in_python_takes_an_engine_as_it_is_given() -> None:
+    """Oracle: by hand. `load_scenario` brings the engine's rules along, `Scenario` none; its link says so."""
+    asked, made = (
+        load_scenario(Scenario(max_batch=8), engine="sglang"),
+        Scenario(max_batch=8, engine="sglang"),
+    )
+    assert (asked.policy, made.policy) == ("prefill_first", "chunked")
+    assert asked == load_scenario("max_batch=8&engine=sglang")
+    assert load_scenario(to_query(made)) == made
+
+
 def test_another_engine_leaves_two_pools() -> None:
     """Oracle: by hand. Who serves on two pools does so under any engine."""
     split = load_scenario("policy=disaggregated&engine=sglang")
@@ -602,9 +628,9 @@ def test_another_engine_leaves_two_pools() -> None:
 def test_rules_left_empty_follow_the_engine() -> None:
     """Oracle: presets/engines. A key of its own wins over them, 0 as well."""
     served = load_scenario("engine=tensorrt-llm&model=deepseek-r1")
-    assert (admission_of(served), first_token_lag_of(served)) == ("reserve_output", 12.5)
-    assert first_token_lag_of(with_changes(served, policy="disaggregated", decode_tensor_parallel=8)) == 14.0
-    assert first_token_lag_of(with_changes(served, model="qwen3-235b-a22b")) == 1.5
+    assert (admission_of(served), first_token_lag_of(served)) == ("reserve_output", 11.5)
+    assert first_token_lag_of(with_changes(served, policy="disaggregated", decode_tensor_parallel=8)) == 14.5
+    assert first_token_lag_of(with_changes(served, model="qwen3-235b-a22b")) == 0.5
     assert first_token_lag_of(with_changes(served, model="llama-3.1-8b")) == 0.0
     told = with_changes(served, admission="first_chunk", first_token_lag_steps=0.0)
     assert (admission_of(told), first_token_lag_of(told)) == ("first_chunk", 0.0)

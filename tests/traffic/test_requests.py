@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 
-from sim_core.traffic.requests import BlockChains, Requests, requests_of
+from sim_core.traffic.requests import BlockChains, Requests, own_column, requests_of
 
 
 def conversations() -> Requests:
@@ -52,3 +54,50 @@ def test_chains_go_with_their_requests():
     assert part.ids.tolist() == [7, 8, 1, 2, 3]
     assert sent.take(np.array([2, 1])).blocks.ids.tolist() == [1, 2, 3]
     assert sent.take(slice(0)).blocks.offsets.tolist() == [0]
+
+
+def test_turns_taken_of_long_sessions_at_once() -> None:
+    """Oracle: turn by turn, what all between have in common; and the clock: a session of 200,000 turns, of
+    which a quarter is left out at a stretch, as windows do.
+    """
+    rng = np.random.default_rng(5)
+    session = rng.integers(-1, 4, 200).astype(np.int32)
+    known = rng.integers(0, 90, 200).astype(np.int32)
+    nothing = np.full(200, np.nan)
+    sent = Requests(
+        np.arange(200.0), known + 1, known + 1, session=session, known_tokens=known, follows_s=nothing
+    )
+    for _ in range(20):
+        numbers = np.flatnonzero(rng.random(200) < rng.random())
+        part, last = sent.take(numbers), {}
+        for at, number in enumerate(numbers.tolist()):
+            mine = np.flatnonzero(session == session[number])
+            between = mine[(mine > last.get(session[number], number)) & (mine <= number)]
+            follows = session[number] >= 0 and session[number] in last
+            assert part.known_tokens[at] == (known[between].min() if follows else 0)
+            last[session[number]] = number
+    many = np.zeros(200_000, np.int32)
+    columns = {"session": many, "known_tokens": many, "follows_s": np.zeros(200_000)}
+    chat = Requests(np.arange(200_000.0), many + 1, many + 1, **columns)
+    kept = np.ones(200_000, bool)
+    kept[50_000:100_000] = False
+    began_s = time.process_time()
+    assert len(chat.take(kept)) == 150_000
+    assert time.process_time() - began_s < 1.0
+
+
+def test_columns_of_kernels_have_one_type() -> None:
+    """Oracle: NumPy's own `require`, which also says what need not be copied."""
+    read_only = np.arange(3.0)
+    read_only.flags.writeable = False
+    for given in (
+        np.arange(3.0),
+        np.arange(3),
+        np.arange(6.0)[::2],
+        read_only,
+        np.arange(3, dtype=np.float32),
+    ):
+        found, wanted = own_column(given, np.float64), np.require(given, np.float64, ["C", "W"])
+        np.testing.assert_array_equal(found, wanted)
+        assert found.dtype == wanted.dtype and found.flags.c_contiguous and found.flags.writeable
+        assert (found is given) == (wanted is given)

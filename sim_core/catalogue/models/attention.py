@@ -125,6 +125,10 @@ class Attention:
         own = self._compressed(hidden) if self.kind in COMPRESSED else self._cached(hidden)
         return own._replace(replicated=own.replicated + self._index_params(hidden))
 
+    def output_params(self, hidden: int) -> int:
+        """Return the parameters of one layer's output projection, of kinds with one matrix for it."""
+        return self.heads * self.value_dim * hidden if self.kind in (*GROUPED, *LATENT) else 0
+
     def _cached(self, hidden: int) -> Projections:
         if self.kind in GROUPED:
             queries = (2 if self.gated else 1) * self.heads * self.head_dim + self.heads * self.value_dim

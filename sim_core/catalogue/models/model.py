@@ -11,6 +11,8 @@ from sim_core.catalogue.models.attention import LATENT, STATE_BYTES, STATES, Att
 from sim_core.fields.described import described
 from sim_core.fields.errors import ScenarioError
 
+KEPT = ("", "inputs", "all")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
@@ -57,6 +59,10 @@ class Model:
         "What the published checkpoint stores", "bf16", choices=WEIGHT_DTYPES
     )
     native_expert_dtype: str = described("What it stores for experts", "bf16", choices=WEIGHT_DTYPES)
+    native_attention: str = described(
+        "What of attention it keeps in bf16 beside narrower weights", "", choices=KEPT
+    )
+    fp4_attention: str = described("What of attention its 4-bit checkpoints keep in bf16", "", choices=KEPT)
     layer_collectives: int = described("All-reduces of one tensor-parallel layer", 2, low=1, high=10)
     fp8_scaling: str = described(
         "What shares a scale in its 8-bit checkpoint", "tensor", choices=("tensor", "block")
@@ -229,6 +235,10 @@ class Model:
         if weight_dtype == "native":
             return self.native_weight_dtype, self.native_expert_dtype
         return weight_dtype, weight_dtype
+
+    def kept_attention(self, weight_dtype: str) -> str:
+        """Return what of attention stays in bf16 under `weight_dtype`: nothing, ``inputs`` or ``all``."""
+        return {"native": self.native_attention, "fp4": self.fp4_attention}.get(weight_dtype, "")
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ def carried_by(scenario: Scenario, profile: EngineProfile) -> tuple[Scenario, fl
     scenario = with_engine(scenario, profile.engine)
     if profile.constants:
         own = {"calibration": profile.calibration, "constants": profile.constants}
-        return with_changes(scenario, **own, step_profile=""), 0.0
+        return with_changes(scenario, **own, step_profile="", own_bands=profile.bands), 0.0
     short, error = thinned(profile)
-    return with_changes(scenario, constants="", step_profile=write_profile(short)), error
+    steps = {"step_profile": write_profile(short), "own_bands": profile.bands}
+    return with_changes(scenario, constants="", **steps), error

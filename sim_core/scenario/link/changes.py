@@ -52,7 +52,7 @@ def _typed(text: str, info: FieldInfo) -> Any:
 def with_changes(scenario: Scenario, /, **changes: object) -> Scenario:
     """Return the scenario with some keys changed, as a person means it.
 
-    Five rules beyond `Scenario.replace`, all overruled by naming the key itself:
+    Six rules beyond `Scenario.replace`, all overruled by naming the key itself:
 
     - A flat length (`prompt_tokens`, `prompt_cv`, `output_tokens`, `output_cv`) is meant to count: a mix
       without the class `flat` is set back to the one flat class.
@@ -62,6 +62,7 @@ def with_changes(scenario: Scenario, /, **changes: object) -> Scenario:
     - Another `engine` comes with the rules that it sets; two pools stay two pools.
     - Measured step times hold for what they were measured on: another model, device, layout or precision
       drops the `step_profile`, and the calibration predicts again.
+    - The bands of an engine of one's own (`own_bands`) go with it.
 
     Raises
     ------
@@ -87,7 +88,14 @@ def with_changes(scenario: Scenario, /, **changes: object) -> Scenario:
         )
     if scenario.step_profile and any(changes.get(key, old) != old for key, old in _measured_on(scenario)):
         implied["step_profile"] = ""
+    now = implied | changes
+    if scenario.own_bands and any(now.get(key, old) != old for key, old in _of_own_engine(scenario)):
+        implied["own_bands"] = ""
     return scenario.replace(**(implied | changes))
+
+
+def _of_own_engine(scenario: Scenario) -> list[tuple[str, Any]]:
+    return [(key, getattr(scenario, key)) for key in ("calibration", "constants", "step_profile")]
 
 
 def with_engine(scenario: Scenario, name: str, given: Collection[str] = ()) -> Scenario:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
+from sim_core.catalogue.models import own_text
+from sim_core.catalogue.models.config.files import is_model_file, read_model
 from sim_core.catalogue.reader import preset_ids
 from sim_core.fields.errors import ScenarioError, did_you_mean, shown
 from sim_core.fields.texts import printable, read_text, read_toml
@@ -18,8 +21,10 @@ from sim_core.scenario.scenario import FIELDS, SCHEMA_VERSION, Scenario
 # Files
 
 
-def from_toml(text: str, name: str = "the TOML text") -> Scenario:
+def from_toml(text: str, name: str = "the TOML text", folder: Path | None = None) -> Scenario:
     """Return the scenario of a TOML text: scenario keys plus those that describe it.
+
+    In a file, whose `folder` is known, `model` may be a path: of a `config.json` or the folder that it is in.
 
     Raises
     ------
@@ -40,9 +45,18 @@ def from_toml(text: str, name: str = "the TOML text") -> Scenario:
         if key in FIELDS and FIELDS[key].optional:
             table[key] = None
     try:
-        return with_changes(Scenario(), **table)
+        return with_changes(Scenario(), **(_with_model_file(table, folder) if folder else table))
     except ScenarioError as error:
         raise ScenarioError(f"{name}: {error}") from None
+
+
+def _with_model_file(table: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the keys of a file with its model's own text in place of the path of its configuration."""
+    model = table.get("model")
+    if not isinstance(model, str) or model in preset_ids("models") or not is_model_file(model, folder):
+        return table
+    others = {key: value for key, value in table.items() if key != "model"}
+    return {**others, "own_model": own_text(read_model(folder / model).model)}
 
 
 def load_scenario(source: str | os.PathLike[str] | Scenario = "", /, **overrides: object) -> Scenario:
@@ -97,7 +111,7 @@ def _from_link(text: str) -> Scenario:
 
 
 def _from_file(path: str | os.PathLike[str]) -> Scenario:
-    return from_toml(read_text(path, "the scenario file"), Path(path).name)
+    return from_toml(read_text(path, "the scenario file"), Path(path).name, Path(path).parent)
 
 
 def _from_preset(name: str) -> Scenario:

@@ -27,8 +27,19 @@ def _on(*pages: str) -> Callable[..., Any]:
 
 
 _frontier, _phases, _batching, _calibrate = map(_on, ("Frontier", "Two phases", "Batching", "Calibrate"))
-_benchmarks, _pools, _shift, _compare = map(_on, ("Scenarios", "Disaggregation", "Traffic shift", "Compare"))
+_benchmarks, _pools, _shift, _compare = map(
+    _on, ("MLPerf-like", "Disaggregation", "Traffic shift", "Compare")
+)
 _lessons, _validation, _method = map(_on, ("Lessons", "Validation", "Method"))
+_PLAN_SIDES = {
+    "rate": "Request rate",
+    "ttft": "Limit on TTFT",
+    "tpot": "Limit on TPOT",
+    "prompt": "Prompt length",
+    "output": "Answer length",
+    "price": "Price of the present one",
+    "bandwidth": "Bandwidth of the present one",
+}
 _one_step = _on("Two phases", "Batching")
 
 
@@ -50,20 +61,124 @@ class PageSettings:
         high=1.5,
     )
     step: int = _lessons(1, low=1, high=20)
+    layout_devices: int = _on("Layouts")(8, "Devices", "All of them serve this model.", low=1, high=1024)
     # 0: the limit on TPOT
-    target_user: float = _compare(0.0, "For each user, at least", low=0.0, high=1e6)
+    target_user: float = _on("Frontier", "Compare", "Layouts")(
+        0.0, "For each user, at least", low=0.0, high=1e6
+    )
     # 0: half as much again as today
     target_rate: float = _compare(0.0, "Per accelerator, at least", low=0.0, high=1e7)
+
+    atlas_metric: str = _on("Atlas")(
+        "usd",
+        "Best",
+        choices={"device": "per accelerator", "usd": "per dollar", "watt": "per watt"},
+    )
+    # 0: by its phases
+    plan_start_s: float = _on("Plan")(
+        0.0, "Start-up time", "From its order until it serves.", low=0.0, high=86_400.0
+    )
+    plan_most: int = _on("Plan")(0, "Devices, at most", low=0, high=65_536)  # 0: any number
+    plan_growth: float = _on("Plan")(
+        0.0, "Growth", "By what share the request rate will grow.", low=0.0, high=100.0
+    )
+    plan_margin: float = _on("Plan")(
+        0.0, "Safety margin", "What it shall serve beyond the grown rate.", low=0.0, high=100.0
+    )
+    plan_spare: int = _on("Plan")(
+        0,
+        "Spare engines",
+        "Beyond those that the rate needs, in case one fails: n + 1. Of two pools, workers of each.",
+        low=0,
+        high=16,
+    )
 
     vary: str = _frontier(
         "tensor_parallel",
         "Curves by",
-        choices=("tensor_parallel", "policy", "weight_dtype", "accelerator", "max_batch", "spec_tokens"),
+        choices=(
+            *("tensor_parallel", "policy", "weight_dtype", "accelerator", "max_batch", "spec_tokens"),
+            "layout",
+        ),
+    )
+    plan_by: str = _on("Plan")(
+        "usd_per_hour",
+        "Best by",
+        choices={
+            "usd_per_hour": "USD per hour",
+            "devices": "devices",
+            "usd_per_mtok": "USD per Mtok",
+            "joule_per_tok": "joule per token",
+        },
+    )
+    plan_rank: str = _on("Plan")(
+        "plain",
+        "Ranking",
+        choices={
+            "plain": "As predicted",
+            "trusted": "Validated first",
+            "pessimistic": "At the band's slow end",
+        },
+    )
+    plan_parts: str = _on("Plan")(
+        "all",
+        "Accelerators",
+        choices={"all": "All with a price", "chosen": "Chosen ones", "mine": "The present one"},
+    )
+    plan_pools: str = _on("Plan")("off", "Two pools, too", choices=("off", "on"))
+    plan_precision: str = _on("Plan")(
+        "off", "Any precision", "Narrow formats are quicker, and not free in quality.", choices=("off", "on")
+    )
+    plan_around: str = _on("Plan")(
+        "none",
+        "Around the first row",
+        choices={
+            "none": "The ranking alone",
+            "rate": "Devices over the rate",
+            "limit": "Cost over the limit",
+            "regret": "If it comes otherwise",
+            "day": "Over the day",
+            "map": "Which wins where",
+            "examples": "Published answers",
+        },
+    )
+    plan_across: str = _on("Plan")("rate", "Across", choices=_PLAN_SIDES)
+    plan_down: str = _on("Plan")("tpot", "Down", choices=_PLAN_SIDES)
+    plan_start: str = _on("Plan")(
+        "node",
+        "A replica starts",
+        choices={
+            "node": "on a new node, weights from storage",
+            "disk": "from its local disk",
+            "memory": "from host memory",
+        },
     )
     show: str = _frontier(
         "frontier", "Show", choices={"frontier": "Frontier", "load": "Load curve", "table": "Table"}
     )
-    axes: str = _on("Frontier", "Compare")("linear", choices=("linear", "log-x", "log-y", "log"))
+    within: str = _frontier("off", "Within limits only", choices=("off", "on"))
+    axes: str = _on("Frontier", "Compare", "Layouts")("linear", choices=("linear", "log-x", "log-y", "log"))
+    across: str = _frontier(
+        "user",
+        "Across",
+        choices={
+            "user": "tok/s/user",
+            "ttft": "TTFT p50",
+            "ttft_p99": "TTFT p99",
+            "e2e": "E2E p50",
+            "e2e_p99": "E2E p99",
+        },
+    )
+    up: str = _frontier(
+        "device",
+        "Upwards",
+        choices={
+            "device": "tok/s per accelerator",
+            "usd": "tokens per USD",
+            "watt": "tok/s per watt",
+            "mw": "tok/s per MW",
+        },
+    )
     fine: str = _frontier("on", choices=("on", "off"))
     phases: str = _phases(
         "roofline",
@@ -101,7 +216,7 @@ class PageSettings:
         "Show",
         choices={
             "limits": "What a limit costs",
-            "bars": "Scenarios",
+            "bars": "Offline to Interactive",
             "points": "Operating points",
             "published": "Published results",
             "rounds": "Over the rounds",
@@ -202,6 +317,7 @@ class PageSettings:
             "prefill": "A single prefill",
             "server": "Open loop (MLPerf entries)",
             "split": "Disaggregated",
+            "ranks": "Ranks of attention",
             "every": "All kinds",
         },
     )
@@ -236,6 +352,8 @@ class PageSettings:
             "cost": "Cost of a step",
             "scheduler": "Scheduler",
             "speculation": "Speculation",
+            "layouts": "Layouts",
+            "plans": "Plans",
             "pools": "Two pools",
             "shifts": "Traffic that shifts",
             "comparing": "Comparing",
@@ -248,9 +366,13 @@ class PageSettings:
         },
     )
 
-    among: str = _frontier("")  # accelerators that are compared, comma-separated
+    columns: str = _frontier("")  # of the table, comma-separated; empty: the usual ones
+    among: str = _on("Frontier", "Plan")("")  # accelerators that are compared, comma-separated
+    plan_day: str = _on("Plan")("", "Rates over the day")  # empty: a wave that rises to the rate
     answers: str = _lessons("")  # of the learner
     versus: str = _compare("")  # frozen scenarios, their queries separated by bars
+    point: str = _frontier("")  # the point of the chart that is looked at: its curve, "@", its place on it
+    pins: str = _frontier("")  # pinned points: the queries of their scenarios, separated by bars
 
 
 SETTINGS: Mapping[str, FieldInfo] = fields_of(PageSettings)

@@ -21,6 +21,7 @@ import numpy as np
 
 from sim_core.fields.errors import ScenarioError
 from sim_core.traffic.trace_files.aiperf import MeasuredTurns
+from sim_core.traffic.trace_files.aiperf_inputs import inputs_rows
 from sim_core.traffic.trace_files.formats import (
     JSON_LENGTHS,
     MOONCAKE,
@@ -81,6 +82,22 @@ def read_json_lines(text: str, name: str) -> Columns:
             raise _missing("timestamp", name, rows.untimed_line)
     if not rows.numbers:
         raise ScenarioError(f"{name} holds no request that was answered and counted.")
+    return _columns(rows)
+
+
+def read_inputs(text: str, name: str) -> Columns:
+    """Return the columns of the sessions that AIPerf was given (`inputs.json`); a line is a session."""
+    rows = _Rows()
+    for number, row in inputs_rows(text, name):
+        _take(rows, row, name, number)
+    if not rows.numbers:
+        raise ScenarioError(f"{name} holds no session with payloads. Give the inputs.json of an AIPerf run.")
+    rows.records.texts = True
+    return _columns(rows)
+
+
+def _columns(rows: _Rows) -> Columns:
+    """Return what was read as columns of a trace."""
     table = np.array(rows.numbers, dtype=np.float64)
     form = MOONCAKE if rows.timed else JSON_LENGTHS
     unit = _unit(table[:, 0], rows) if rows.timed else Unit(0.0)

@@ -8,7 +8,8 @@ Formats are told apart by their content (`formats`):
 - Mooncake JSON lines: `timestamp` (ms; in Bailian's traces s), `input_length`, `output_length`, and what
   prompts have in common: `hash_ids`, `parent_chat_id`, or `session_id`, whose later turns may have a `delay`
   in place of a `timestamp`;
-- lengths without times: Vidur's processed traces, `input_length,output_length`, ShareGPT's conversations.
+- lengths without times: Vidur's processed traces, `input_length,output_length`, ShareGPT's conversations and
+  the sessions that AIPerf sends (`inputs.json`).
 
 Public formats are shifted to start at 0. A request they record without output (cancelled before its first
 token) counts as one token, since its prompt was still worked on; BurstGPT's have failed and are left out; in
@@ -30,9 +31,10 @@ from sim_core.fields.errors import ScenarioError, shown
 from sim_core.fields.texts import counted
 from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario
 from sim_core.traffic.requests import Requests, read_only
+from sim_core.traffic.trace_files.aiperf_inputs import is_inputs
 from sim_core.traffic.trace_files.conversations import is_conversations, read_conversations
 from sim_core.traffic.trace_files.formats import OWN, Columns, check_arrivals
-from sim_core.traffic.trace_files.json_lines import read_json_lines
+from sim_core.traffic.trace_files.json_lines import read_inputs, read_json_lines
 from sim_core.traffic.trace_files.remarks import doubts, extent
 from sim_core.traffic.trace_files.tables import read_csv, stream_csv
 from sim_core.traffic.trace_files.windows import WHOLE, Window, nothing_within, without_times
@@ -80,10 +82,24 @@ def read_trace(
     return _checked(_parsed(text, name), name, window)
 
 
+def text_of(source: Source, name: str = "", max_bytes: int = MAX_FILE_BYTES) -> tuple[str, str]:
+    """Return the text of a source, with plain line ends, and what messages call it.
+
+    Raises
+    ------
+    ScenarioError
+        If it cannot be read, is longer than `max_bytes`, or is no text.
+    """
+    name = _clean(name or _name_of(source))
+    return _decoded(_content(source, name, max_bytes), name), name
+
+
 def _parsed(text: str, name: str) -> Columns:
     first = text.lstrip()[:100_000]
     if first[0] == "[" and is_conversations(first):
         return read_conversations(io.StringIO(text), name)
+    if is_inputs(first):
+        return read_inputs(text, name)
     return read_json_lines(text, name) if first[0] in "{[" else read_csv(text, name)
 
 

@@ -17,6 +17,8 @@ _FORMATS = (  # a mark in the name of a format, and the format: the first that f
     *(("fp8", "fp8"), ("float8", "fp8"), ("e4m3", "fp8")),
 )
 _LEFT_OUT = ("ignore", "modules_to_not_convert", "exclude_modules", "ignored_layers")
+_INPUTS = frozenset({"q_proj", "q_b_proj", "kv_b_proj", "k_proj", "qkv_proj"})
+_OUTPUTS = frozenset({"o_proj", "dense", "out_proj"})
 _ATTENTION = re.compile(r"attn|attention")
 _EXPERT = re.compile(r"(?<!shared_)expert")
 _FEED_FORWARD = re.compile(r"mlp|ffn|feed_forward")
@@ -60,7 +62,9 @@ def weights_of(entries: Entries, has_experts: bool) -> dict[str, Any]:
     experts = Stored(_named(stated) or most.format, most.group)
     if stated and "fp4" in stated.lower() and most.format == "fp8":
         experts = Stored("mxfp4")  # scales of powers of two, as its 8-bit weights have
-    return _fields(config, dense if dense.format else Stored("bf16"), experts, has_experts)
+    fields = _fields(config, dense if dense.format else Stored("bf16"), experts, has_experts)
+    kept = _kept_attention(config, has_experts)
+    return fields | ({"native_attention": kept} if kept and fields.get("native_weight_dtype") else {})
 
 
 def _fields(config: Entries, dense: Stored, experts: Stored, has_experts: bool) -> dict[str, Any]:
@@ -147,6 +151,21 @@ def _named(name: str) -> str:
 def _leaves_out_attention(config: Entries) -> bool:
     """Return whether most of the layers that stay as they are, by name or pattern, are of attention."""
     return any(_whole_attention(name) for key in _LEFT_OUT for name in _texts(config.get(key)))
+
+
+def _kept_attention(config: Entries, has_experts: bool) -> str:
+    """Return what of attention stays in bf16 by itself: its inputs, all of it, or nothing.
+
+    NVIDIA lists projections one by one: those of queries, keys and values, in some checkpoints that of the
+    output, too. Beside experts, attention that is left out as a whole stands for all weights but theirs.
+    """
+    names = [name.rstrip("*.") for key in _LEFT_OUT for name in _texts(config.get(key))]
+    if not has_experts and any(_whole_attention(name) for name in names):
+        return "all"
+    last = {name.rpartition(".")[2] for name in names if _ATTENTION.search(name)}
+    if not last & _INPUTS:
+        return ""
+    return "all" if last & _OUTPUTS else "inputs"
 
 
 def _texts(listed: object) -> Iterable[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sim_core.scenario.engine_keys import keys_of
+from sim_core.scenario.keys.engine import keys_of
+from sim_core.scenario.keys.speculation import SpeculationKeys
 from sim_core.scenario.mixes import mix_classes
-from sim_core.scenario.speculation_keys import SpeculationKeys
 
 OTHER_MIX = "4000~0.5/50~0.5"  # read much, answer briefly: the other end of changing traffic
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from sim_core.fields.errors import ScenarioError, shown
-from sim_core.scenario.cache_keys import CacheKeys
-from sim_core.scenario.engine_keys import keys_of
+from sim_core.scenario.keys.caching import CacheKeys
+from sim_core.scenario.keys.engine import keys_of
 
 MOST_DRAFTS = 16
 SPEC_BY_BATCH_EXAMPLE = "1-4:5,5-64:3,65-:0"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from sim_core.scenario.engine_keys import EngineKeys, keys_of
+from sim_core.scenario.keys.engine import EngineKeys, keys_of
 from sim_core.scenario.lengths import MOST_TOKENS
 
 ALONE: Mapping[str, Any] = MappingProxyType(  # keys of requests that have nothing in common, and no cache

@@ -33,7 +33,7 @@ class EngineKeys:
     )
     policy: str = _engine(
         "Scheduling",
-        "Scheduling policy; `disaggregated` splits prefill and decode over two pools of workers",
+        "Which requests share a step; `disaggregated` splits prefill and decode over two pools of workers",
         "chunked",
         choices=("static", "prefill_first", "chunked", "disaggregated"),
     )
