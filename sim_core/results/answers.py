@@ -12,6 +12,7 @@ from sim_core.engine.kernels.answers.records import ANSWER, LATENCIES, Asked, Fi
 from sim_core.engine.results import Run
 from sim_core.engine.rules import counted_requests
 from sim_core.scenario.scenario import Scenario
+from sim_core.traffic.requests import own_column
 
 QUANTILES = (50.0, 90.0, 95.0, 99.0)
 LABELS = tuple(f"_p{quantile:.0f}" for quantile in QUANTILES)
@@ -89,7 +90,7 @@ def answer_of_rows(
         banded=bool(banded),
     )
     types = (np.float64, np.int64, np.float64, np.float64)
-    columns = Rows(*(np.require(column, kind, ["C", "W"]) for column, kind in zip(rows, types, strict=True)))
+    columns = Rows(*map(own_column, rows, types))
     # who is rejected waits for ever: among all, the percentile of the limits is a higher one of the served
     quantiles = np.array([*QUANTILES, scenario.slo_percentile / (served / (served + rejected))])
     answers, percentiles_ms = np.zeros(1, ANSWER), np.empty((len(LATENCIES), quantiles.size))

@@ -8,7 +8,11 @@ from sim_core.results.answers import Answer
 from sim_core.scenario.scenario import Scenario
 
 BLOCKED_FRAC = 0.2
-LIMITS = ("weights", "kv", "compute", "communication", "fixed", "measured", "queueing", "kv_capacity")
+SHARED_BY_STEP = ("weights", "fixed")  # parts that more tokens in a step make less for each
+LIMITS = (
+    *("weights", "kv", "compute", "communication", "all_to_all", "lockstep", "bubbles", "fixed", "measured"),
+    *("queueing", "kv_capacity", "token_budget"),
+)
 
 
 def binding(point: dict[str, Any]) -> str:
@@ -16,14 +20,16 @@ def binding(point: dict[str, Any]) -> str:
 
     ``kv_capacity`` or ``queueing`` where, for more than a fifth of the time, the next request waited for KV
     blocks or for a place in the batch (whichever was longer); else the part with the largest share of the
-    step time, overloaded or not.
+    step time, overloaded or not. Where that part would be less for each token if steps held more of them,
+    but steps at the token budget are more than a fifth of the time, ``token_budget``.
     """
     blocked = {"kv_capacity": point["kv_blocked_frac"], "queueing": point["batch_blocked_frac"]}
     longest = max(blocked, key=blocked.__getitem__)
     if blocked[longest] > BLOCKED_FRAC:
         return longest
     shares = {name: value for name, value in point.items() if name.startswith("share_")}
-    return max(shares, key=shares.__getitem__).removeprefix("share_") if shares else ""
+    most = max(shares, key=shares.__getitem__).removeprefix("share_") if shares else ""
+    return "token_budget" if most in SHARED_BY_STEP and point["budget_full_frac"] > BLOCKED_FRAC else most
 
 
 def bands_of(answer: Answer) -> dict[str, float]:
@@ -51,11 +57,11 @@ def at_limit(answer: Answer, scenario: Scenario) -> str:
 
     That is ``ttft``, ``tpot`` or ``both``: it lies inside the 95% interval of the percentile held against it,
     so that more requests may decide either way. A run that breaks the other limit for sure, or is overloaded,
-    breaks the limits, whatever this one does.
+    breaks the limits, whatever this one does. Where classes have limits of their own, it is not known.
     """
     found = answer.found
     ttft_breaks = found.slo_ttft_ms > scenario.slo_ttft_ms and not found.at_ttft
     tpot_breaks = found.slo_tpot_ms > scenario.slo_tpot_ms and not found.at_tpot
-    if found.saturated or ttft_breaks or tpot_breaks:
+    if scenario.class_limits or found.saturated or ttft_breaks or tpot_breaks:
         return ""
     return ("", "ttft", "tpot", "both")[found.at_ttft + 2 * found.at_tpot]

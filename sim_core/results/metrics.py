@@ -18,11 +18,17 @@ from sim_core.engine.results import Run
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.use import joule_per_tok, usd_per_mtok
 from sim_core.results.answers import LABELS, NO_GAPS, Answer, answer_of, answer_of_rows, ratio
+from sim_core.results.classes import enter_classes
 from sim_core.results.limits import binding
 from sim_core.results.text import metrics_of
-from sim_core.results.use import cache_use, enter_use, pool_use
+from sim_core.results.use import cache_summary, cache_use, enter_use, pool_use
 from sim_core.results.warnings import warnings
 from sim_core.scenario.scenario import Scenario, accelerator_of
+
+OCCUPIED = (
+    *("kv_blocked_frac", "batch_blocked_frac", "budget_full_frac"),
+    *("kv_used_frac", "prefill_frac", "idle_frac"),
+)
 
 
 def summarize(requests: pd.DataFrame, scenario: Scenario) -> dict[str, Any]:
@@ -71,15 +77,11 @@ def summarize(requests: pd.DataFrame, scenario: Scenario) -> dict[str, Any]:
                 for name, value in point.items()
                 if name.startswith("share_")
             },
-            "kv_blocked_frac": point["kv_blocked_frac"],
-            "batch_blocked_frac": point["batch_blocked_frac"],
-            "kv_used_frac": point["kv_used_frac"],
-            "prefill_frac": point["prefill_frac"],
-            "idle_frac": point["idle_frac"],
+            **{name: point[name] for name in OCCUPIED},
         },
         "cost": {"usd_per_mtok": point["usd_per_mtok"], "joule_per_tok": point["joule_per_tok"]},
         **({"pools": pool_use(run)} if run is not None and run.split else {}),
-        **({"prefix_cache": found} if run is not None and (found := cache_use(run)) else {}),
+        **({"prefix_cache": found} if run is not None and (found := cache_summary(run)) else {}),
         "warnings": warnings(scenario, point, rejected, run, whole=answer.found.whole == 1),
         "version": __version__,
     }
@@ -122,6 +124,8 @@ def measure(scenario: Scenario, answer: Answer, run: Run | None) -> dict[str, An
     point["saturated"] = found.saturated == 1
     within = found.slo_ttft_ms <= scenario.slo_ttft_ms and not found.slo_tpot_ms > scenario.slo_tpot_ms
     point["meets_slo"] = bool(within and not point["saturated"])
+    if run is not None:
+        enter_classes(point, run, found)
     point["limit"] = binding(point)
     return point
 

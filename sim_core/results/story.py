@@ -10,8 +10,8 @@ import numpy as np
 from sim_core.engine.kernels import records
 from sim_core.engine.results import Run
 from sim_core.engine.steps import Steps, each_step
-from sim_core.price.one_step import window_pairs
 from sim_core.price.step_cost import tokens_s
+from sim_core.price.steps.one_step import window_pairs
 from sim_core.results.answers import QUANTILES
 
 KINDS = ("waiting", "prefill", "decode", "stalled", "paused", "swapped", "idle")

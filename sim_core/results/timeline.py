@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from sim_core.engine.run import run
+from sim_core.fields.errors import ScenarioError
 from sim_core.results.lanes import deal_lanes
 from sim_core.results.story import (
     DECODE,
@@ -148,7 +149,18 @@ def run_ends_s(scenario: Scenario) -> dict[str, float]:
 
 def logged_scenario(scenario: Scenario, policy: str) -> Scenario:
     """Return the scenario whose step log a timeline shows: one replica, the named policy."""
+    check_one_scheduler(scenario)
     return scenario.replace(policy=policy, replicas=1)
+
+
+def check_one_scheduler(scenario: Scenario) -> None:
+    """Raise a `ScenarioError` where a scenario's engine has several schedulers, each with its own steps."""
+    ranks = scenario.attention_data_parallel
+    if ranks > 1:
+        raise ScenarioError(
+            f"attention_data_parallel is {ranks}: each rank has its own scheduler, and this view shows one. "
+            "Set attention_data_parallel to 1, or save the steps of all ranks with --steps-out."
+        )
 
 
 @lru_cache(maxsize=24)

@@ -11,13 +11,15 @@ from sim_core.catalogue.calibrations import constants_note, parse_constants
 from sim_core.engine.results import Run
 from sim_core.fields.texts import counted
 from sim_core.price.memory import limit_words, longer_than
-from sim_core.price.work import layout_warnings
+from sim_core.price.work import BYTES_PER_VALUE, layout_warnings
+from sim_core.results.classes import classes_of
 from sim_core.results.drafts import acceptance_words
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of, named_engine
 from sim_core.traffic.sessions import outgrown
 
 STEADY_FRAC = 0.95
 FEW_SAMPLES = 100
+BLOCK_TOKENS = 16  # of an attention kernel, of which blocks hold a whole number
 PREEMPTED_FRAC = 0.1
 OUTGROWN_FRAC = 0.1  # of sessions that the context ends, beyond which they are not those that were asked for
 
@@ -29,6 +31,21 @@ def warnings(
 
     `whole` says that all of the run counts, since the window that was asked for is too short.
     """
+    notes = _of_load(scenario, point, whole=whole)
+    if rejected:
+        notes += _rejections(run) if run is not None else [_rejected(scenario, rejected)]
+    notes += [*_of_samples(scenario, point), *_of_room(scenario, point), *_whole_prompts(scenario, run)]
+    notes += [*_without_effect(scenario), *_in_common(scenario, run), *_states(scenario)]
+    if scenario.policy == "static" and scenario.replicas > 1:
+        notes.append("Static batches: requests are dealt to the replicas in turn.")
+    notes += [*_accepted(scenario), *layout_warnings(scenario), *_engine_elsewhere(scenario)]
+    if note := constants_note(parse_constants(scenario.constants)):
+        notes.append(note)
+    return [*notes, *accelerator_of(scenario).warnings, *model_of(scenario).warnings]
+
+
+def _of_load(scenario: Scenario, point: dict[str, Any], *, whole: bool) -> list[str]:
+    """Return whether the run is too short for its window, overloaded, or not steady."""
     notes = []
     if whole:
         notes.append(
@@ -45,8 +62,12 @@ def warnings(
             "Not steady: the engine held more and more requests during the run. Raise `requests` to see "
             "whether it keeps up."
         )
-    if rejected:
-        notes += _rejections(run) if run is not None else [_rejected(scenario, rejected)]
+    return notes
+
+
+def _of_samples(scenario: Scenario, point: dict[str, Any]) -> list[str]:
+    """Return whether few requests are counted, or some that all clients sent at once."""
+    notes = []
     if 0 < point["ttft_ms_n"] < FEW_SAMPLES:
         notes.append(f"The p99 rests on only {counted(point['ttft_ms_n'], 'request')}. Raise `requests`.")
     if _has_burst(scenario):
@@ -56,6 +77,12 @@ def warnings(
             f"The start-up burst of {scenario.concurrency:,} clients lies in the statistics. "
             f"Raise `requests` to {needed:,}{also}."
         )
+    return notes
+
+
+def _of_room(scenario: Scenario, point: dict[str, Any]) -> list[str]:
+    """Return whether more requests run than there is KV cache for, or fewer than may."""
+    notes = []
     if point["preemptions"] > PREEMPTED_FRAC * point["ttft_ms_n"]:
         notes.append(
             f"{counted(point['preemptions'], 'preemption')}: more requests were let in than the KV cache can "
@@ -63,14 +90,7 @@ def warnings(
         )
     if scenario.max_running < scenario.max_batch:
         notes.append(f"token_budget limits the running sequences to {scenario.max_running:,}.")
-    notes += _whole_prompts(scenario, run)
-    notes += [*_without_effect(scenario), *_in_common(scenario, run), *_states(scenario)]
-    if scenario.policy == "static" and scenario.replicas > 1:
-        notes.append("Static batches: requests are dealt to the replicas in turn.")
-    notes += [*_accepted(scenario), *layout_warnings(scenario), *_engine_elsewhere(scenario)]
-    if note := constants_note(parse_constants(scenario.constants)):
-        notes.append(note)
-    return [*notes, *accelerator_of(scenario).warnings, *model_of(scenario).warnings]
+    return notes
 
 
 def _accepted(scenario: Scenario) -> list[str]:
@@ -149,24 +169,32 @@ def _in_common(scenario: Scenario, run: Run | None) -> list[str]:
 
 
 def _states(scenario: Scenario) -> list[str]:
-    """Return that less is found of a text whose layers keep a state: engines store it at few places.
+    """Return that less is found of a text whose layers keep a state, and by how much.
 
     References
     ----------
-    vLLM, `v1/core/single_type_kv_cache_manager.py`: `MambaManager.find_longest_cache_hit`.
+    vLLM 0.32, `config/cache.py`: `mamba_cache_mode`, "align", the state at ends of blocks alone;
+    `platforms/interface.py`: `_align_hybrid_block_size`, a block takes as much memory as a state.
     """
     model = model_of(scenario)
     reuses = scenario.prefix_caching == "on" or scenario.prefix_hit_frac > 0
     if not reuses or not model.linear_attention_layers:
         return []
+    note = f"{model.name} has layers that keep a state: engines store it at some places of a text only, and "
+    element_bytes = BYTES_PER_VALUE[scenario.kv_dtype]
+    token_bytes = model.kv_bytes_per_token(element_bytes) / max(model.kv_layers, 1)
+    if not token_bytes:
+        return [f"{note}find less of it than the cache here does."]
+    layer_bytes = model.state_bytes(element_bytes) / model.linear_attention_layers
+    tokens = BLOCK_TOKENS * math.ceil(layer_bytes / token_bytes / BLOCK_TOKENS)
     return [
-        f"{model.name} has layers that keep a state: engines store it at some places of a text only, and "
-        "find less of it than the cache here does."
+        f"{note}find up to {tokens:,} tokens less of each text than the cache here does: a state "
+        f"takes the memory of so many tokens in one of the {model.kv_layers} others, and that is a block."
     ]
 
 
 def _without_effect(scenario: Scenario) -> list[str]:
-    """Return which keys of caching and speculation do nothing as the others are, and the way out."""
+    """Return which keys do nothing as the others are, and the way out."""
     static, cached = scenario.policy == "static", scenario.prefix_caching == "on"
     idle = {
         "prefix_caching has no effect: static batches keep no cache. Choose policy=chunked.": (
@@ -180,6 +208,10 @@ def _without_effect(scenario: Scenario) -> list[str]:
         ),
         "spec_by_batch has no effect while spec_tokens is 0: nothing is drafted. Raise `spec_tokens`.": (
             scenario.spec_by_batch != "" and not scenario.spec_tokens
+        ),
+        "class_limits has no effect: requests of a trace, a list or sessions are of no class. The limits "
+        "of all hold; draw the requests from the mix.": (
+            scenario.class_limits != "" and not classes_of(scenario)
         ),
     }
     return [note for note, is_idle in idle.items() if is_idle]

@@ -162,7 +162,7 @@ class _Trials:
         point = self.at(load)
         if not point["meets_slo"]:
             self.last = point
-        return _miss(self._scenario, point)
+        return miss_of(self._scenario, point)
 
     def slope(self, ends: Bracket) -> float:
         """Return how steeply the miss grows with the logarithm of the load between two loads, with care."""
@@ -174,11 +174,12 @@ class _Trials:
     def found(self, bracket: Bracket) -> Found:
         """Return what the ends of a bracket say."""
         failed = self.points.get(bracket.high, self.last)
-        bound_by = "" if failed is None else _first_failure(self._scenario, failed)
+        bound_by = "" if failed is None else first_failure(self._scenario, failed)
         return Found(bracket.low, self.points.get(bracket.low), bound_by, self.requests)
 
 
-def _miss(scenario: Scenario, point: Mapping[str, Any]) -> float:
+def miss_of(scenario: Scenario, point: Mapping[str, Any]) -> float:
+    """Return the logarithm of the larger latency over its limit; positive where the queue grows, too."""
     ttft = point["slo_ttft_ms_reached"] / scenario.slo_ttft_ms
     tpot = point["slo_tpot_ms_reached"] / scenario.slo_tpot_ms
     worst = max(ttft, 0.0 if math.isnan(tpot) else tpot)
@@ -229,7 +230,7 @@ def _best_count(scenario: Scenario, profile: EngineProfile | None, requests: int
     good = [step for step in steps if short.at(step)["meets_slo"]]
     if not good:
         return trials.found(Bracket(0.0, steps[0]))._replace(
-            bound_by=_first_failure(scenario, short.at(steps[0]))
+            bound_by=first_failure(scenario, short.at(steps[0]))
         )
     top = max(good, key=lambda step: short.at(step)[Y])
     after = next((step for step in steps if step > top), None)
@@ -264,7 +265,7 @@ def _fits(scenario: Scenario, profile: EngineProfile | None) -> bool:
     return True
 
 
-def _first_failure(scenario: Scenario, point: Mapping[str, Any]) -> str:
+def first_failure(scenario: Scenario, point: Mapping[str, Any]) -> str:
     """Return which limit a point breaks: the one it exceeds by the larger factor."""
     if math.isinf(point["slo_ttft_ms_reached"]):
         return "rejected"

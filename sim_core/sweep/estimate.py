@@ -24,6 +24,9 @@ The estimate is the rate at the largest B for which
 Replicas behind a router that looks at them get more out of each: what one leaves below the bound without
 tails shrinks with the number of replicas to the power `POOLING`, a fit.
 
+Where ranks of attention share their experts, B counts the decodes of all of them. A step takes as long as the
+rank with the most: its decodes are the mean, its contexts and its prompts the highest of as many.
+
 It leaves out: bursts but for the wait for prompts, preemption, and who follows whom. It is 10% above the
 simulated capacity in the median, 1 to 2 times where prompts fill the limit on TTFT; only a search starts
 here.
@@ -40,7 +43,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -49,6 +52,8 @@ import numpy as np
 from sim_core.engine.run import cannot_fit
 from sim_core.price.priced import Priced
 from sim_core.price.step_cost import TOKEN, StepCost
+from sim_core.price.steps.rounds import of_rounds
+from sim_core.results.classes import limits_of_engine
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.requests import Requests
 
@@ -67,7 +72,9 @@ class Lengths:
     Attributes
     ----------
     prompt, prompt_square, prompt_cv
-        Of prompts; `prompt_long` is the one at the percentile of the limits.
+        Of prompts as far as they are computed: without what a prefix cache may hold of them at best; the
+        square is that of the pairs of tokens, half of which attention computes. `prompt_long` is the one
+        at the percentile of the limits.
     output, output_cv, outputs
         Of the answers after their first token, and some quantiles.
     context, window
@@ -89,23 +96,48 @@ class Lengths:
     held_cv: float
 
 
-def lengths_of(sent: Requests, step: StepCost, block_tokens: int, percentile: float) -> Lengths:
+def lengths_of(scenario: Scenario, sent: Requests, step: StepCost, block_tokens: int) -> Lengths:
     """Return what the lengths of some requests amount to."""
-    prompts, outputs = sent.prompt_tokens.astype(float), sent.output_tokens - 1.0
+    caching = scenario.prefix_caching == "on"
+    hit_frac = 0.0 if caching else scenario.prefix_hit_frac
+    return _lengths(sent, step.window_tokens, block_tokens, scenario.slo_percentile, hit_frac, caching)
+
+
+def _found(sent: Requests, hit_frac: float, caching: bool) -> np.ndarray:
+    """Return the tokens of each prompt that a cache may hold at best: all that was said before."""
+    prompts = sent.prompt_tokens.astype(float)
+    if not caching:
+        return hit_frac * prompts
+    known = np.zeros_like(prompts) if sent.known_tokens is None else sent.known_tokens.astype(float)
+    return np.minimum(np.maximum(known, sent.system_tokens), prompts - 1)
+
+
+@lru_cache(maxsize=32)
+def _lengths(
+    sent: Requests,
+    window_tokens: int,
+    block_tokens: int,
+    percentile: float,
+    hit_frac: float,
+    caching: bool,
+) -> Lengths:
+    whole, outputs = sent.prompt_tokens.astype(float), sent.output_tokens - 1.0
+    found = _found(sent, hit_frac, caching)
+    prompts = np.maximum(whole - found, 1.0)
     weights = outputs if outputs.any() else np.ones_like(outputs)
-    held = prompts + 0.5 * outputs
+    held = whole + 0.5 * outputs
     context = float(np.average(held, weights=weights))
     spread = float(np.average((held - context) ** 2, weights=weights))
     return Lengths(
         prompt=float(prompts.mean()),
-        prompt_square=float((prompts**2).mean()),
+        prompt_square=float((whole**2 - found**2).mean()),
         prompt_cv=float(prompts.std() / prompts.mean()),
         prompt_long=float(np.percentile(prompts, percentile)),
         output=float(outputs.mean()),
         output_cv=float(outputs.std() / outputs.mean()) if outputs.any() else 0.0,
         outputs=np.maximum(np.quantile(outputs, QUANTILES), 1.0),
         context=context,
-        window=float(np.average(np.minimum(held, step.window_tokens), weights=weights)),
+        window=float(np.average(np.minimum(held, window_tokens), weights=weights)),
         held=context + 0.5 * block_tokens,
         held_cv=math.sqrt(spread) / context,
     )
@@ -115,14 +147,17 @@ class Engine:
     """One engine under Poisson traffic, by the formulas above."""
 
     def __init__(self, known: Priced, sent: Requests) -> None:
-        scenario, price = known.scenario, known.price
+        scenario, price = known.scenario, of_rounds(known.price)
+        self.stages = known.price.stages
         self.scenario, self.step = scenario, price.step
-        self.lengths = lengths_of(sent, price.step, price.kv_block_tokens, scenario.slo_percentile)
-        self.ttft_s, self.tpot_s = scenario.slo_ttft_ms / 1e3, scenario.slo_tpot_ms / 1e3
+        self.lengths = lengths_of(scenario, sent, price.step, price.kv_block_tokens)
+        self.limits = limits_of_engine(scenario)
+        self.ttft_s, self.tpot_s = self.limits.ttft_ms / 1e3, self.limits.tpot_ms / 1e3
         self.over_s = price.request_before_s + price.request_after_s
         self.miss_frac = 1 - scenario.slo_percentile / 100
-        self.places = float(scenario.max_running)
-        self.held_places = price.kv_blocks * price.kv_block_tokens / self.lengths.held
+        self.places = float(price.ranks * scenario.max_running)
+        self.ranks = price.ranks
+        self.held_places = self.ranks * price.kv_blocks * price.kv_block_tokens / self.lengths.held
         self.chunked = scenario.policy == "chunked"
         self.paces = [
             (1 + drafts, advance / TOKEN, scale) for drafts, advance, scale in self.step.paces.tolist()
@@ -135,16 +170,36 @@ class Engine:
         if self.chunked:
             verified, made, _ = self.going(most)
             answers = verified / most * size.output
-            most = min(most, self.scenario.token_budget * size.output / (made * size.prompt + answers))
+            most = min(most, self.budget * size.output / (made * size.prompt + answers))
         return max(most, FEWEST)
+
+    @property
+    def budget(self) -> float:
+        """Tokens that all ranks may take in a step, or all stages in a round."""
+        return float(self.ranks * self.stages * self.scenario.token_budget)
 
     def going(self, decodes: float) -> tuple[float, float, float]:
         """Return the tokens of a step of decodes, those that each makes, and what their contexts cost."""
-        tokens, made, scale = self.paces[min(int(decodes), len(self.paces) - 1)]
+        tokens, made, scale = self.paces[min(int(decodes / self.ranks), len(self.paces) - 1)]
         return tokens * decodes, made, scale
 
+    def step_s(self, decodes: float, prompts: float, verified: float, prompt_tokens: float) -> float:
+        """Return what the new tokens and sampled rows of a step take, contexts apart.
+
+        Of several ranks those of the fullest count, and the tokens of all for what ranks share.
+        """
+        together = verified + prompt_tokens
+        if self.ranks == 1:
+            return self.tokens_s(together, decodes + prompts)
+        step, full = self.step, fullest(prompts, self.ranks)
+        fewest = verified / max(decodes, 1.0)  # a decode is on one rank as a whole
+        tokens = max(verified / self.ranks, fewest) + (full / prompts * prompt_tokens if prompts else 0.0)
+        beyond = max(together - (len(step.group_s) - 1), 0.0) * step.group_slope_s
+        shared_s = _read(step.group_s, together) + beyond
+        return self.tokens_s(tokens, max(decodes / self.ranks + full, 1.0)) + shared_s
+
     def tokens_s(self, tokens: float, rows: float) -> float:
-        """Return what new tokens and sampled rows take."""
+        """Return what new tokens and sampled rows of one rank take."""
         token_s, row_s = self.step.token_s, self.step.row_s
         beyond = max(tokens - (len(token_s) - 1), 0.0) * self.step.token_slope_s
         return _read(token_s, tokens) + beyond + _read(row_s, rows)
@@ -152,32 +207,41 @@ class Engine:
     def context_s(self, decodes: float) -> float:
         size, step = self.lengths, self.step
         scale = self.going(decodes)[2]
-        return scale * decodes * (step.decode_context_s * size.context + step.window_context_s * size.window)
+        each_s = step.decode_context_s * size.context + step.window_context_s * size.window
+        if self.ranks == 1:
+            return scale * decodes * each_s
+        own = decodes / self.ranks
+        full = own + highest_of(self.ranks) * math.sqrt(own) * size.held_cv
+        return scale * max(full, min(decodes, 1.0)) * each_s
 
     def decode_s(self, decodes: float) -> float:
-        """Return d, a step without prompts."""
-        return self.tokens_s(self.going(decodes)[0], max(decodes, 1.0)) + self.context_s(decodes)
+        """Return d, a step without prompts; there is none without a decode."""
+        decodes = max(decodes, 1.0)
+        return self.step_s(decodes, 0.0, self.going(decodes)[0], 0.0) + self.context_s(decodes)
 
     def room(self, decodes: float) -> float:
         """Return how many tokens of prompts a step takes."""
-        return max(self.scenario.token_budget - (self.going(decodes)[0] if self.chunked else 0.0), 1.0)
+        return max(self.budget - (self.going(decodes)[0] if self.chunked else 0.0), 1.0)
 
     def prompts_s(self, decodes: float) -> tuple[float, float]:
         """Return q, the share of steps with prompts, and c, what those add to them."""
         size, step = self.lengths, self.step
-        verified, made, _ = self.going(decodes)
+        _, made, _ = self.going(decodes)
         per_step = decodes * made / size.output
         share = -math.expm1(-per_step)
         each = per_step / share
         if each * size.prompt > self.room(decodes):
             each = self.room(decodes) / size.prompt
             share = per_step / each if not self.chunked else min(per_step / each, 1.0)
-        own_s = each * (step.prefill_pair_s * size.prompt_square / 2 + step.prefill_request_s)
+        own = fullest(each, self.ranks)
+        own_s = own * (step.prefill_pair_s * size.prompt_square / 2 + step.prefill_request_s)
+        prompts, prompt_tokens = max(each, 1.0), each * size.prompt
         if self.chunked:
-            tokens = verified + each * size.prompt
-            whole_s = self.tokens_s(tokens, decodes + max(each, 1.0)) + self.context_s(decodes)
+            beside = max(decodes, 1.0)
+            whole_s = self.step_s(beside, prompts, self.going(beside)[0], prompt_tokens)
+            whole_s += self.context_s(beside)
             return share, whole_s - self.decode_s(decodes) + own_s
-        return share, self.tokens_s(each * size.prompt, max(each, 1.0)) + own_s
+        return share, self.step_s(0.0, prompts, 0.0, prompt_tokens) + own_s
 
     def token_s(self, decodes: float) -> float:
         """Return T, the mean time of an output token."""
@@ -192,13 +256,24 @@ class Engine:
         step, long = self.step, self.lengths.prompt_long
         beside = decodes if self.chunked else 0.0
         tokens = self.going(beside)[0]
-        full, rest = divmod(long, self.room(decodes))
-        chunks = [self.room(decodes)] * int(full) + ([rest] if rest >= 1 else [])
-        steps_s = sum(self.tokens_s(tokens + chunk, beside + 1) + self.context_s(beside) for chunk in chunks)
+        room = self.room(decodes) / self.ranks
+        full, rest = divmod(long, room)
+        chunks = [room] * int(full) + ([rest] if rest >= 1 else [])
+        steps_s = sum(self.step_s(beside, 1, tokens, chunk) + self.context_s(beside) for chunk in chunks)
         own_s = step.prefill_pair_s * long**2 / 2 + step.prefill_request_s
         return self.over_s + self.decode_s(decodes) + steps_s + own_s
 
     # the conditions
+
+    @cached_property
+    def bound_decodes(self) -> float:
+        """The most decodes whose mean keeps the limits; 0 if not even a trickle does."""
+        return _most(self.fits_mean, self.most)
+
+    @cached_property
+    def decodes(self) -> float:
+        """The most decodes of which the percentile keeps the limits; 0 if not even a trickle does."""
+        return _most(self.fits_tails, min(self.most, self.bound_decodes)) if self.bound_decodes else 0.0
 
     def fits_mean(self, decodes: float) -> bool:
         """Return whether the mean keeps the limits: a bound on the capacity, but for luck."""
@@ -253,6 +328,25 @@ class Engine:
         waits = 1 / (1 + margin * NORMAL.cdf(margin) / NORMAL.pdf(margin)) if margin < 30 else 0.0
         life_s = self.lengths.output * self.token_s(decodes)
         return waits * math.exp(-free * slack_s / life_s * 2 / (1 + self.lengths.output_cv**2))
+
+
+def fullest(count: float, ranks: int) -> float:
+    """Return how many of some prompts the rank with the most of them has, on average, about."""
+    if ranks == 1:
+        return count
+    mean = count / ranks
+    return min(count, max(mean + highest_of(ranks) * math.sqrt(mean), 1.0))
+
+
+# The mean of the highest of 1, 2, 4 ... 64 normal variables, in their standard deviations (Tippett, "On the
+# extreme individuals", Biometrika 17, 1925).
+HIGHEST = (0.0, 0.564, 1.029, 1.424, 1.766, 2.070, 2.343)
+
+
+@lru_cache(maxsize=64)
+def highest_of(count: int) -> float:
+    """Return by how many standard deviations the highest of some normal variables lies above their mean."""
+    return float(np.interp(math.log2(count), np.arange(len(HIGHEST)), HIGHEST))
 
 
 def _read(table: np.ndarray, at: float) -> float:
@@ -322,5 +416,10 @@ def _pooled_per_s(engine: Engine, decodes: float) -> float:
     if count == 1 or engine.scenario.router != "least_loaded":
         return alone_per_s
     bound_per_s = engine.rate_per_s(_most(engine.fits_mean, engine.most))
+    return pooled_per_s(bound_per_s, alone_per_s, count)
+
+
+def pooled_per_s(bound_per_s: float, alone_per_s: float, count: int) -> float:
+    """Return the capacity of one of so many engines behind a router that looks at them; see the module."""
     together_per_s = max(POOLED_LIMIT * bound_per_s, alone_per_s)
     return together_per_s - (together_per_s - alone_per_s) * count**POOLING

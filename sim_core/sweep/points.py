@@ -80,12 +80,7 @@ def sweep_points(
     ScenarioError
         If a key is unknown, has no values, or the sweep has more than 10,000 points.
     """
-    vary = {key: _values(values) for key, values in (vary or default_vary(scenario)).items()}
-    for key, values in vary.items():
-        if key != LOAD and key not in FIELDS:
-            raise ScenarioError(f"cannot vary {key!r}: unknown key. {did_you_mean(key, [*FIELDS, LOAD])}")
-        if not values:
-            raise ScenarioError(f"cannot vary {key!r}: no values were given.")
+    vary = value_lists(vary or default_vary(scenario))
     count = math.prod(len(values) for values in vary.values())
     if count > MAX_POINTS:
         raise ScenarioError(
@@ -93,6 +88,34 @@ def sweep_points(
         )
     names = list(vary)
     combinations = (dict(zip(names, row, strict=True)) for row in itertools.product(*vary.values()))
+    return points_at(scenario, combinations, trace=trace, profile=profile)
+
+
+def value_lists(vary: Mapping[str, object]) -> dict[str, list[Any]]:
+    """Return the values of each varied key as a list.
+
+    Raises
+    ------
+    ScenarioError
+        If a key is unknown or has no values.
+    """
+    listed = {key: _values(values) for key, values in vary.items()}
+    for key, values in listed.items():
+        if key != LOAD and key not in FIELDS:
+            raise ScenarioError(f"cannot vary {key!r}: unknown key. {did_you_mean(key, [*FIELDS, LOAD])}")
+        if not values:
+            raise ScenarioError(f"cannot vary {key!r}: no values were given.")
+    return listed
+
+
+def points_at(
+    scenario: Scenario,
+    combinations: Iterable[dict[str, Any]],
+    *,
+    trace: Requests | None = None,
+    profile: EngineProfile | None = None,
+) -> list[Point]:
+    """Return the points of some combinations of varied keys, in their order."""
     curves = _Curves(scenario, trace, profile)
     return [_point(curves, keys) for keys in combinations]
 

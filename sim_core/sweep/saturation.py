@@ -38,6 +38,7 @@ def saturation_per_s(
         slo_ttft_ms=1.0,
         slo_tpot_ms=1.0,
         slo_percentile=99.0,
+        class_limits="",
     )
     return _saturation_per_s(closed, trace, profile)
 

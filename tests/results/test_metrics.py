@@ -24,7 +24,7 @@ from sim_core.results.limits import LIMITS, bands_of
 from sim_core.results.metrics import measure, point_of
 from sim_core.results.text import plain
 from sim_core.results.use import prefill_frac
-from sim_core.scenario.cache_keys import ALONE
+from sim_core.scenario.keys.caching import ALONE
 from sim_core.scenario.scenario import Scenario
 from sim_core.sweep.saturation import saturation_per_s
 from sim_core.traffic.requests import Requests
@@ -665,7 +665,15 @@ def test_closed_and_offline_are_never_saturated():
         ({"prefix_caching": "on", "prefix_hit_frac": 0.5, "turns": 3}, "prefix_hit_frac has no effect"),
         ({"host_cache_gb": 100.0}, "host_cache_gb has no effect"),
         ({"spec_by_batch": "1-4:2,5-:0"}, "spec_by_batch has no effect"),
-        ({"model": "qwen3.5-27b", "tensor_parallel": 2, "prefix_hit_frac": 0.5}, "layers that keep a state"),
+        (
+            {"mix": "chat:1", "class_limits": "chat:500/30", "turns": 3},
+            "class_limits has no effect",
+        ),
+        # 48 value heads of 128 x 128 numbers in 4 bytes; 4 heads of 256 keys and values in 2: 3.15 MB / 4,096
+        (
+            {"model": "qwen3.5-27b", "tensor_parallel": 2, "prefix_hit_frac": 0.5},
+            "find up to 768 tokens less",
+        ),
     ],
     ids=lambda value: value.split()[0] if isinstance(value, str) else "",
 )

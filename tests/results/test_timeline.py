@@ -331,3 +331,11 @@ def test_a_request_that_never_fits_is_named():
         assert found.rejected.tolist() == [1]
         assert found.requests["request_id"].tolist() == [0, 2]
         assert found.summary["requests"] == {"arrived": 3, "finished": 2, "rejected": 1, "preemptions": 0}
+
+
+def test_ranks_are_refused_in_plain_text() -> None:
+    """Oracle: a page shows a message as it is written, also its marks of code."""
+    ranks = Scenario(model="deepseek-r1", tensor_parallel=8, attention_data_parallel=8, expert_parallel=8)
+    with pytest.raises(ScenarioError, match=r"each rank has its own scheduler.* with --steps-out") as refused:
+        logged_scenario(ranks, "chunked")
+    assert "`" not in str(refused.value)

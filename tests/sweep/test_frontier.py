@@ -24,7 +24,7 @@ from sim_core.results.answers import answer_of
 from sim_core.results.limits import bands_of
 from sim_core.results.metrics import point_of
 from sim_core.scenario.scenario import Scenario
-from sim_core.sweep.frontier import evaluate, evaluate_all, on_frontier, refine
+from sim_core.sweep.frontier import evaluate, evaluate_all, on_frontier, refine, tabulate
 from sim_core.sweep.points import LOADS, MAX_POINTS, Point, default_vary, own_vary, sweep_key, sweep_points
 from sim_core.sweep.saturation import saturation_per_s
 from sim_core.traffic.draws import requests_sent
@@ -436,6 +436,21 @@ def test_a_sweep_says_what_each_point_says_alone(changes) -> None:
     scenario = Scenario(requests=300, **changes)
     points = [*sweep_points(scenario, own_vary(scenario)), Point({}, None, "no", "memory")]
     np.testing.assert_equal(evaluate_all(points), [evaluate(point) for point in points])
+
+
+def test_gaps_of_a_table_are_filled() -> None:
+    """Oracle: by hand, of a point that runs and one that cannot."""
+    runs = {"feasible": True, "reason": "", "saturated": False, "meets_slo": True, "at_limit": "", "n": 3}
+    axes = {"tok_per_s_per_user": 20.0, "output_tok_per_s_per_accelerator": 300.0}
+    table = tabulate([{"seed": 1, **runs, **axes}, {"seed": 2, "feasible": False, "reason": "too large"}])
+    flags = table[["feasible", "saturated", "meets_slo", "on_frontier"]]
+    assert flags.to_numpy().tolist() == [[True, False, True, True], [False, False, False, False]]
+    assert table["reason"].tolist() == ["", "too large"] and table["at_limit"].tolist() == ["", ""]
+    assert (
+        table["seed"].dtype == int
+        and math.isnan(table["n"][1])
+        and math.isnan(table["tok_per_s_per_user"][1])
+    )
 
 
 def test_what_a_sweep_raises_comes_out(monkeypatch: pytest.MonkeyPatch) -> None:
