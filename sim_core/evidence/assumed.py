@@ -21,9 +21,14 @@ printed. Everything a source leaves open is assumed here, alike for all rows (`s
 - Batches, offline runs and single prefills are measured inside the engine: no request overhead.
 - MLPerf entries do not state their layout: the fewest devices for a replica that leave room for 64
   requests.
+- TensorRT-LLM before its version 1.2 runs 8-bit experts by DeepGEMM, later with ranks of attention alone.
+- Ranks of attention under TensorRT-LLM, one pool: one with a prompt waits up to 60 steps until all have one.
+  Experts that their devices do not divide have 32 copies among them.
 - Two pools: prompts wait in one queue for whole-prompt steps of up to 8,192 tokens, each prefill worker has a
   KV link of 50 GB/s, and a decode worker takes as many requests at once as the run's recipe says, where it is
   public (`presets/validation/recipes.csv`); more clients than that wait for it. Else its memory is the limit.
+  Prefill workers of these recipes have a rank of attention a device, as InferenceX's records of them say;
+  where a table leaves it open, so are they simulated.
 
 Points of one pool are priced together, one table over tokens for each, with the simulator's own formulas and
 engine; those of two pools are run as any other scenario.
@@ -31,23 +36,36 @@ engine; those of two pools are run as any other scenario.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
-from functools import cache, lru_cache
+from functools import lru_cache
 from types import MappingProxyType
 
 import numpy as np
 
 from sim_core import catalogue
 from sim_core.catalogue.engines import ServingEngine
-from sim_core.evidence.published import FOLDER, LENGTHS, PublishedPoint, weight_dtype
+from sim_core.evidence.published import LENGTHS, PublishedPoint, recipe_of, weight_dtype
 from sim_core.price.memory import memory
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.draws import mean_lengths, requests_sent
 from sim_core.traffic.requests import Requests
 
 TOKEN_BUDGET, DEFAULT_BUDGET = 8192, 2048
-POLL_STEPS, POLL_STEPS_MANY, POLL_CLIENTS = 10, 30, 16
+POLL_CLIENTS = 16
+# steps between two looks for new requests, with fewer clients and with that many or more: by how the names of
+# model, precision and part begin
+POLLS: Mapping[tuple[str, str, str], tuple[int, int]] = MappingProxyType(
+    {
+        ("deepseek", "", ""): (10, 30),
+        ("qwen3.5", "fp4", "b200"): (30, 30),
+        ("qwen3.5", "fp8", "b300"): (10, 10),
+        ("qwen3.5", "", ""): (10, 30),
+        ("glm-5", "fp4", ""): (10, 10),
+    }
+)
+BALANCE_STEPS = 60
+TRTLLM_GEN_SINCE = "2026-01-20"  # runs with TensorRT-LLM 1.1 end before, those with 1.2 begin afterwards
+USUAL_REDUNDANT = 32
 KV_MEMORY_FRAC = 0.95  # recipes set 0.90 to 0.95; some count it from what the weights leave
 KV_BLOCK_TOKENS = 16
 REQUESTS_PER_CLIENT = 10
@@ -65,10 +83,18 @@ BLACKWELL = frozenset({"b200", "b300", "gb200", "gb300"})
 
 
 def kv_dtype(point: PublishedPoint) -> str:
-    """Return the assumed precision of a point's KV cache."""
+    """Return the assumed precision of a point's KV cache.
+
+    References
+    ----------
+    SGLang, python/sglang/srt/server_args.py: "Setting KV cache dtype to fp8_e4m3 for DeepSeek DSA" from
+    Blackwell on, bfloat16 before. SemiAnalysisAI/InferenceX, benchmarks/glm5_fp8_b200.sh, states the same.
+    """
     narrow = point.model.startswith("gpt-oss") or point.precision in ("fp8", "fp4")
     if point.engine == "SGLang" and point.pools == "one":
-        return "fp8" if polls_slowly(point) else "bf16"
+        chooses = catalogue.model(point.model).main.kind == "dsa" and point.accelerator in BLACKWELL
+        tuned = poll_steps(point) > 0 and (narrow or point.model.startswith("deepseek"))
+        return "fp8" if chooses or tuned else "bf16"
     wide = point.engine == "vLLM" and point.accelerator not in BLACKWELL
     return "fp8" if narrow and not wide else "bf16"
 
@@ -79,17 +105,21 @@ def token_budget(point: PublishedPoint) -> int:
     return DEFAULT_BUDGET if default else TOKEN_BUDGET
 
 
-def polls_slowly(point: PublishedPoint) -> bool:
-    """Return whether a point's engine looks for new requests only every so many steps, by its recipe.
+def poll_steps(point: PublishedPoint) -> int:
+    """Return after how many steps a point's engine looks for new requests, by its recipe; 0 for every step.
 
     References
     ----------
-    SemiAnalysisAI/InferenceX, benchmarks/dsr1_fp4_b200_docker.sh and dsr1_fp8_b200_docker.sh:
-    `--scheduler-recv-interval`, `--stream-interval`, `--kv-cache-dtype`.
+    SemiAnalysisAI/InferenceX, benchmarks and benchmarks/single_node: dsr1_fp4_b200, dsr1_fp8_b200, qwen3.5_*,
+    glm5_*: `--scheduler-recv-interval`, `--stream-interval`, `--kv-cache-dtype`.
     """
     recipe = point.pools == "one" and point.traffic == "closed" and point.lengths == "80-100%"
-    recipe = recipe and point.engine == "SGLang" and point.accelerator in BLACKWELL
-    return recipe and point.model.startswith("deepseek")
+    if not recipe or point.engine != "SGLang" or point.accelerator not in BLACKWELL:
+        return 0
+    run = (point.model, point.precision, point.accelerator)
+    known = (steps for of, steps in POLLS.items() if all(map(str.startswith, run, of)))
+    few, many = next(known, (0, 0))
+    return few if point.clients < POLL_CLIENTS else many
 
 
 def late_steps(point: PublishedPoint, engines: Mapping[str, ServingEngine] | None = None) -> float:
@@ -105,8 +135,30 @@ def late_steps(point: PublishedPoint, engines: Mapping[str, ServingEngine] | Non
         return 0.0
     known, model = engines or catalogue.engines(), catalogue.model(point.model)
     lag = known[ENGINES[point.engine]].lag_steps(model.is_moe, model.latent)
-    between = (POLL_STEPS if point.clients < POLL_CLIENTS else POLL_STEPS_MANY) if polls_slowly(point) else 0
-    return lag + between / 2
+    return lag + poll_steps(point) / 2
+
+
+def has_deepgemm(point: PublishedPoint) -> bool:
+    """Return whether a point's recipe has DeepGEMM run 8-bit experts of TensorRT-LLM.
+
+    References
+    ----------
+    SemiAnalysisAI/InferenceX, benchmarks/dsr1_fp8_b200_trt_slurm.sh (2025): `MOE_BACKEND="DEEPGEMM"` for all
+    runs; dsr1_fp8_b200_trt.sh (2026, TensorRT-LLM 1.2) has it for ranks of attention alone.
+    """
+    return point.ranks > 1 or (point.pools == "one" and point.date < TRTLLM_GEN_SINCE)
+
+
+def wait_steps(point: PublishedPoint) -> int:
+    """Return how many steps a rank with a prompt waits for the others to have one, by the recipe.
+
+    References
+    ----------
+    SemiAnalysisAI/InferenceX, benchmarks/dsr1_fp4_b200_trt.sh and dsr1_fp8_b200_trt.sh:
+    `attention_dp_config` with `enable_balance: true`, `timeout_iters: 60`, `batching_wait_iters: 0`.
+    """
+    balanced = point.engine == "TensorRT-LLM" and point.pools == "one" and point.lengths == LENGTHS[1]
+    return BALANCE_STEPS if balanced and point.ranks > 1 else 0
 
 
 def policy(point: PublishedPoint) -> str:
@@ -125,6 +177,8 @@ def scenario_of(point: PublishedPoint) -> Scenario:
         accelerator=point.accelerator,
         tensor_parallel=max(point.tensor_parallel, point.prefill_devices, point.decode_devices, 1),
         expert_parallel=max(point.expert_parallel, 1),
+        attention_data_parallel=max(point.ranks, 1),
+        prefill_wait_steps=wait_steps(point),
         replicas=point.replicas,
         weight_dtype=weight_dtype(point),
         kv_dtype=kv_dtype(point),
@@ -151,43 +205,37 @@ def scenario_of(point: PublishedPoint) -> Scenario:
 
 def _with_pools(scenario: Scenario, point: PublishedPoint) -> Scenario:
     """Return a scenario on a point's two pools."""
+    recipe = recipe_of(point)
+    ranks = point.prefill_devices if recipe and not point.prefill_ranks else 0
     return scenario.replace(
         policy="disaggregated",
-        max_batch=recipe_batches().get(_recipe_of(point), scenario.max_batch),
+        max_batch=recipe.decode_batch if recipe else scenario.max_batch,
+        redundant_experts=recipe.redundant_experts if recipe else _redundant(point),
         replicas=1,
         prefill_workers=point.prefill_workers,
         prefill_tensor_parallel=point.prefill_devices,
         decode_workers=point.decode_workers,
         decode_tensor_parallel=point.decode_devices,
+        prefill_expert_parallel=point.prefill_expert_parallel or ranks or None,
+        prefill_attention_data_parallel=point.prefill_ranks or ranks or None,
+        decode_expert_parallel=point.decode_expert_parallel or None,
+        decode_attention_data_parallel=point.decode_ranks or None,
         token_budget=TOKEN_BUDGET,
     )
 
 
-RECIPE = (
-    "engine", "accelerator", "precision", "prompt_tokens", "output_tokens", "prefill_workers",
-    "prefill_devices", "decode_workers", "decode_devices",
-)  # fmt: skip
-
-
-def _recipe_of(point: PublishedPoint) -> tuple[str, ...]:
-    return (*(str(getattr(point, name)) for name in RECIPE), str(point.clients))
-
-
-@cache
-def recipe_batches() -> Mapping[tuple[str, ...], int]:
-    """Return how many requests a decode worker takes at once (`max_batch_size`) by public recipes of runs.
+def _redundant(point: PublishedPoint) -> int:
+    """Return the copies of experts that spread them evenly: none where the experts themselves do.
 
     References
     ----------
-    SemiAnalysisAI/InferenceX, .github/configs/nvidia-master.yaml (commit 0004cf5, 2026): clients and workers
-    of each recipe; its name tells the batch. ishandhanani/srt-slurm, branch sa-submission-q1-2026, recipes/.
+    SGLang, docs/advanced_features/expert_parallelism: `--ep-num-redundant-experts 32`, as its runs of
+    DeepSeek-R1 on 24, 48 and 72 devices have it.
     """
-    found = {}
-    with (FOLDER / "recipes.csv").open(encoding="utf-8", newline="") as lines:
-        for row in csv.DictReader(lines):
-            for clients in row["clients"].split():
-                found[(*(row[name] for name in RECIPE), clients)] = int(row["decode_batch"])
-    return MappingProxyType(found)
+    experts = catalogue.model(point.model).experts
+    spread = (point.prefill_expert_parallel, point.decode_expert_parallel)
+    even = all(experts % devices == 0 for devices in spread if devices)
+    return 0 if even else USUAL_REDUNDANT
 
 
 def _request_count(point: PublishedPoint) -> int:

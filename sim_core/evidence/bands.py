@@ -31,6 +31,10 @@ from sim_core.evidence.published import campaign
 METRICS = ("tpot", "ttft", "throughput")
 FEWEST_CAMPAIGNS = 5
 WIDER = 0.5
+KINDS = {  # of blind rows that are run by themselves, in words
+    "pools": (" of two pools", "which no fit has used"),
+    "ranks": (" with ranks of attention", "each predicted without its accelerator"),
+}
 Campaigns = frozenset[Hashable]
 
 
@@ -82,7 +86,8 @@ def closest(family: str, generation: str, unseen: str, without: Campaigns = froz
     ----------
     family, generation : str
     unseen : str
-        What the rows' predictions have not seen: ``accelerator``, ``model``, or two ``pools``.
+        What the rows' predictions have not seen: ``accelerator``, ``model``, two ``pools``, or (those with)
+        ``ranks`` of attention.
     without : set of campaigns, optional
         Those left aside, to see whether the band of the others holds them.
     """
@@ -96,8 +101,7 @@ def closest(family: str, generation: str, unseen: str, without: Campaigns = froz
         (rows, ""),
     )
     found, which = next((item for item in choices if _campaigns(item[0]) >= FEWEST_CAMPAIGNS), choices[-1])
-    pools = " of two pools" if unseen == "pools" else ""
-    blindly = "which no fit has used" if unseen == "pools" else f"each predicted without its {unseen}"
+    pools, blindly = KINDS.get(unseen, ("", f"each predicted without its {unseen}"))
     words = f"{len(found)} published points{pools}{which} in {_campaigns(found)} campaigns, {blindly}"
     return Evidence(tuple(found), words, unseen, without)
 

@@ -40,7 +40,8 @@ class Coverage(NamedTuple):
     """What the published closed loops cover; sizes in parameters, lengths in tokens.
 
     `kernels` holds, by generation of parts and family of models, the engines that were measured with each
-    precision of the weights.
+    precision of the weights; `ranks`, by the same, the most ranks of attention of a group, and `ranked` the
+    parts of these points, which no fit has used. `nodes` is the largest group over several nodes, by family.
     """
 
     accelerators: Mapping[str, int]
@@ -53,6 +54,9 @@ class Coverage(NamedTuple):
     output_tokens: tuple[float, float]
     context_tokens: float
     clients: int
+    ranks: Mapping[tuple[str, str], int]
+    ranked: frozenset[str]
+    nodes: Mapping[str, int]
 
 
 @cache
@@ -75,7 +79,28 @@ def coverage() -> Coverage:
         output_tokens=_range(point.output_tokens for point in rows),
         context_tokens=max(point.prompt_tokens + point.output_tokens / 2 for point in rows),
         clients=max(point.clients // point.replicas for point in rows),
+        ranks=_ranks_of(points()),
+        ranked=frozenset(point.accelerator for point in points() if point.has_ranks),
+        nodes=_nodes_of(points()),
     )
+
+
+def _ranks_of(rows: Iterable[PublishedPoint]) -> Mapping[tuple[str, str], int]:
+    found: dict[tuple[str, str], int] = {}
+    for row in rows:
+        key, most = (generation_of(row.accelerator), row.family), row.most_ranks
+        if most > 1:
+            found[key] = max(found.get(key, 1), most)
+    return found
+
+
+def _nodes_of(rows: Iterable[PublishedPoint]) -> Mapping[str, int]:
+    found: dict[str, int] = {}
+    for row in rows:
+        group = max(row.tensor_parallel, row.prefill_devices, row.decode_devices)
+        if row.traffic == "closed" and catalogue.accelerator(row.accelerator).nodes(group) > 1:
+            found[row.family] = max(found.get(row.family, 0), group)
+    return found
 
 
 def _kernels_of(rows: Iterable[PublishedPoint]) -> Mapping[tuple[str, str], Mapping[str, frozenset[str]]]:
@@ -128,6 +153,9 @@ def outside(
         _accelerator(scenario, covered),
         _model(scenario, model, covered),
         _layout(scenario, family_of(model), covered),
+        _ranks(scenario, family_of(model), covered),
+        _nodes(scenario, family_of(model), covered),
+        _stages(scenario),
         _kernels(scenario, covered),
         _lengths(scenario, covered, trace) if context_tokens is None else _context(covered, context_tokens),
         _clients(scenario, covered),
@@ -139,7 +167,8 @@ def outside(
 
 def _accelerator(scenario: Scenario, covered: Coverage) -> list[Outside]:
     name = catalogue.accelerator(scenario.accelerator).name
-    if scenario.accelerator not in covered.accelerators:
+    measured = covered.ranked if most_ranks(scenario) > 1 else covered.accelerators
+    if scenario.accelerator not in measured:
         found = [Outside("accelerator", f"no published closed loop on {name} is in the table")]
         vendor = catalogue.accelerator(scenario.accelerator).vendor
         if vendor not in {catalogue.accelerator(part).vendor for part in covered.accelerators}:
@@ -177,6 +206,8 @@ def _model(scenario: Scenario, model: catalogue.Model, covered: Coverage) -> lis
 
 
 def _layout(scenario: Scenario, family: str, covered: Coverage) -> list[Outside]:
+    if most_ranks(scenario) > 1:  # whose groups are others
+        return []
     limits = (
         ("tensor_parallel", covered.tensor_parallel[family]),
         ("expert_parallel", covered.expert_parallel),
@@ -186,6 +217,61 @@ def _layout(scenario: Scenario, family: str, covered: Coverage) -> list[Outside]
         for key, most in limits
         if (asked := getattr(scenario, key)) > most
     ]
+
+
+def most_ranks(scenario: Scenario) -> int:
+    """Return the ranks of attention of a scenario's groups, of the pool that has more of them."""
+    shared = scenario.attention_data_parallel
+    return max(shared, scenario.prefill_ranks, scenario.decode_ranks) if scenario.split else shared
+
+
+def most_stages(scenario: Scenario) -> int:
+    """Return the stages of a scenario's engines, of the pool that has more of them."""
+    if scenario.split:
+        return max(scenario.prefill_stages, scenario.decode_stages)
+    return scenario.pipeline_parallel
+
+
+def _ranks(scenario: Scenario, family: str, covered: Coverage) -> list[Outside]:
+    """Return whether more ranks of attention share their experts than were measured on such parts."""
+    asked, generation = most_ranks(scenario), generation_of(scenario.accelerator)
+    most = covered.ranks.get((generation, family), 1)
+    if asked <= max(most, 1) * SLACK or asked == 1:
+        return []
+    parts = f"{GENERATION_WORDS.get(generation, catalogue.accelerator(scenario.accelerator).name)} parts"
+    if most == 1:
+        words = f"no published run of {FAMILY_WORDS[family]} on {parts} divides attention into ranks"
+        return [Outside("ranks", f"{words} (attention_data_parallel)")]
+    words = (
+        f"{asked} ranks of attention (attention_data_parallel); measured {FAMILY_WORDS[family]} on {parts}"
+    )
+    return [Outside("ranks", f"{words} have up to {most}")]
+
+
+def _nodes(scenario: Scenario, family: str, covered: Coverage) -> list[Outside]:
+    """Return whether a group lies over more nodes than was measured."""
+    both = (scenario.prefill_tensor_parallel, scenario.decode_tensor_parallel)
+    stated = both if scenario.split else (None,)
+    group = max(devices or scenario.tensor_parallel for devices in stated)
+    part = accelerator_of(scenario)
+    most = covered.nodes.get(family, 0)
+    if part.nodes(group) == 1 or group <= most * SLACK:
+        return []
+    words = f"a group of {group} devices over nodes of {part.near(group)} (node_devices); "
+    words += f"measured {FAMILY_WORDS[family]} "
+    return [Outside("nodes", words + (f"have up to {most} so" if most else "stay within a node"))]
+
+
+def _stages(scenario: Scenario) -> list[Outside]:
+    """Return whether layers or contexts are divided among devices, of which no published loop is known."""
+    stages, found = most_stages(scenario), []
+    if stages > 1:
+        words = f"{stages} stages of layers (pipeline_parallel); no published closed loop has them"
+        found.append(Outside("pipeline", words))
+    if scenario.context_parallel > 1:
+        words = f"contexts in {scenario.context_parallel} parts (context_parallel); no published closed loop "
+        found.append(Outside("contexts", words + "divides them"))
+    return found
 
 
 def _kernels(scenario: Scenario, covered: Coverage) -> list[Outside]:
@@ -243,7 +329,8 @@ def _context(covered: Coverage, tokens: float) -> list[Outside]:
 def _clients(scenario: Scenario, covered: Coverage) -> list[Outside]:
     """Return whether more sequences may run at once than were measured; in an open loop nobody can say."""
     if scenario.arrivals == "closed":
-        key, most = "concurrency", min(-(-scenario.concurrency // scenario.replicas), scenario.max_running)
+        each = -(-scenario.concurrency // (scenario.replicas * most_ranks(scenario)))
+        key, most = "concurrency", min(each, scenario.max_running)
     elif scenario.arrivals == "offline":
         key, most = "max_batch", min(scenario.max_running, scenario.requests)
     else:
@@ -289,16 +376,25 @@ def load_words(load_frac: float) -> str:
     return f"the load is {load_frac:.0%} of what saturates: there, a few percent of speed decide {decide}"
 
 
-@cache
 def pools_words() -> str:
     """Return what the published points of two pools say of the predictions; no fit has used them."""
-    rows = [row for row in blind() if row.unseen == "pools"]
+    return _error_words("pools", "of two pools")
+
+
+def ranks_words() -> str:
+    """Return what the published points with ranks of attention say of the predictions."""
+    return _error_words("ranks", "with ranks of attention")
+
+
+@cache
+def _error_words(unseen: str, which: str) -> str:
+    rows = [row for row in blind() if row.unseen == unseen]
     errors = {
-        metric: 100 * float(np.nanmedian([abs(getattr(row, metric) - 1) for row in rows]))
+        metric: round(100 * float(np.nanmedian([abs(getattr(row, metric) - 1) for row in rows])), 6)
         for metric in ("tpot", "throughput", "ttft")
     }
     tpot, throughput, ttft = (f"{error:.0f} %" for error in errors.values())
     return (
-        f"{len(rows)} published points of two pools are off by {tpot} in TPOT, {throughput} in throughput "
+        f"{len(rows)} published points {which} are off by {tpot} in TPOT, {throughput} in throughput "
         f"and {ttft} in TTFT (medians)"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -15,10 +16,11 @@ from numpy.typing import ArrayLike
 
 from sim_core.catalogue.calibrations import calibration as calibration_of
 from sim_core.evidence.assumed import kv_dtype, policy, token_budget
-from sim_core.evidence.predicted import bench_of, predict, predict_pools
+from sim_core.evidence.predicted import alone, bench_of, predict, predict_alone
 from sim_core.evidence.published import FOLDER, PublishedPoint, points
 
 METRICS = ("ttft", "tpot", "throughput")
+PREDICTED = ("ttft_ms", "tpot_ms", "output_tok_per_s")
 SUBMISSION = "submission"
 
 
@@ -96,29 +98,49 @@ class Scored:
 
 @lru_cache(maxsize=4)
 def scored(calibration: str = "typical") -> Scored:
-    """Return all points of the table under one calibration."""
-    return score(points(), calibration)
+    """Return all points of the table under one calibration.
+
+    Points that are each run as a scenario of their own take a minute together. What the typical calibration
+    says of them is kept in `presets/validation/alone.csv`; a test holds it against runs of today.
+    """
+    return score(points(), calibration, made_before() if calibration == "typical" else {})
 
 
-def score(chosen: Sequence[PublishedPoint], calibration: str = "typical") -> Scored:
-    """Return points with their predictions.
+@cache
+def made_before() -> Mapping[str, tuple[float, ...]]:
+    """Return predictions of points that were made beforehand, by id: TTFT [ms], TPOT [ms], tokens/s."""
+    with (FOLDER / "alone.csv").open(encoding="utf-8", newline="") as lines:
+        return {
+            row["id"]: tuple(float(row[key] or "nan") for key in PREDICTED) for row in csv.DictReader(lines)
+        }
+
+
+def score(
+    chosen: Sequence[PublishedPoint],
+    calibration: str = "typical",
+    known: Mapping[str, tuple[float, ...]] = MappingProxyType({}),
+) -> Scored:
+    """Return points with their predictions, those `known` by their id as they are.
 
     MLPerf entries, tuned for one model and one benchmark, are predicted under `SUBMISSION` where the
     calibration is the typical one.
     """
     chosen = tuple(chosen)
-    ways: dict[tuple[str, str], list[int]] = {}
-    for place, point in enumerate(chosen):
-        name = SUBMISSION if _tuned(point, calibration) else calibration
-        ways.setdefault((point.pools, name), []).append(place)
+    ways: dict[tuple[bool, str], list[int]] = {}
     predicted = np.full((len(chosen), 3), np.nan)
-    for (pools, name), places in ways.items():
+    for place, point in enumerate(chosen):
+        if point.id in known:
+            predicted[place] = known[point.id]
+            continue
+        name = SUBMISSION if _tuned(point, calibration) else calibration
+        ways.setdefault((alone(point), name), []).append(place)
+    for (by_itself, name), places in ways.items():
         some = [chosen[place] for place in places]
-        predicted[places] = predict_pools(some, name) if pools == "split" else _predict_one(some, name)
+        predicted[places] = predict_alone(some, name) if by_itself else _predict_together(some, name)
     return Scored(chosen, predicted, measured(chosen), ratios(chosen, predicted))
 
 
-def _predict_one(points: Sequence[PublishedPoint], calibration: str) -> np.ndarray:
+def _predict_together(points: Sequence[PublishedPoint], calibration: str) -> np.ndarray:
     constants = calibration_of(calibration)
     return predict(bench_of(points), constants.base, constants.smooth)
 
@@ -144,6 +166,7 @@ def as_rows(found: Scored) -> list[dict[str, Any]]:
             {
                 **point._asdict(),
                 "family": point.family,
+                "has_ranks": point.has_ranks,
                 "status": point.status,
                 "assumed_policy": "disaggregated" if point.pools == "split" else policy(point),
                 "assumed_kv_dtype": kv_dtype(point),

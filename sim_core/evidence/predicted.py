@@ -26,13 +26,14 @@ from sim_core.evidence.assumed import (
     TOKEN_BUDGET,
     at_once,
     given_requests,
+    has_deepgemm,
     late_steps,
     loop_of,
     scenario_of,
 )
 from sim_core.evidence.published import PublishedPoint
 from sim_core.fields.errors import ScenarioError
-from sim_core.price.kernels import Kernels, kernels_of
+from sim_core.price.kernels import Kernels, experts_of, kernels_of
 from sim_core.price.memory import memory
 from sim_core.price.parts import Rates, Terms, rate_parts, row_parts, terms, token_parts
 from sim_core.price.price import step_cost
@@ -80,7 +81,7 @@ class Bench:
 def bench_of(points: Sequence[PublishedPoint]) -> Bench:
     """Return the bench of points of one pool."""
     scenarios = tuple(map(scenario_of, points))
-    columns = zip(*map(_described, scenarios), strict=True) if points else ((), (), (), ())
+    columns = zip(*map(_described, points, scenarios), strict=True) if points else ((), (), (), ())
     works, kernels, blocks, windows = columns
     return Bench(tuple(points), scenarios, _columns(works), _columns(kernels), blocks, windows)
 
@@ -107,19 +108,19 @@ def _part(columns: Row, places: list[int]) -> Row:
     )
 
 
-def _described(scenario: Scenario) -> tuple[Work, Kernels, int, int]:
-    """Return the work of a scenario, its kernels, its KV blocks and its window."""
+def _described(point: PublishedPoint, scenario: Scenario) -> tuple[Work, Kernels, int, int]:
+    """Return the work of a point's scenario, its kernels, its KV blocks and its window."""
     model = model_of(scenario)
-    load, kernels = _device(scenario.model, scenario.accelerator, layout_of(scenario))
+    load, kernels = _device(scenario.model, scenario.accelerator, layout_of(scenario), has_deepgemm(point))
     held = int(memory(scenario)["kv_tokens"]) // scenario.kv_block_tokens
     needed = -(-int(sum(mean_lengths(scenario))) // scenario.kv_block_tokens)
     return load, kernels, held if held >= needed else 0, model.reach_tokens
 
 
 @lru_cache(maxsize=1024)
-def _device(model: str, accelerator: str, layout: Layout) -> tuple[Work, Kernels]:
+def _device(model: str, accelerator: str, layout: Layout, deepgemm: bool) -> tuple[Work, Kernels]:
     known = catalogue.model(model), catalogue.accelerator(accelerator), layout
-    return work(*known), kernels_of(*known)
+    return work(*known), kernels_of(*known)._replace(experts=experts_of(*known, deepgemm))
 
 
 def predict(
@@ -203,26 +204,38 @@ def _simulated(bench: Bench, place: int, step: StepCost, constants: Constants) -
     return 1e3 * ttft_s.mean(), tpot_ms, rate
 
 
-def predict_pools(
+def alone(point: PublishedPoint) -> bool:
+    """Return whether a point is run as a scenario of its own: on two pools, or with ranks of attention."""
+    return point.pools == "split" or point.has_ranks
+
+
+def predict_alone(
     points: Sequence[PublishedPoint],
     calibration: str = "typical",
     engines: Mapping[str, ServingEngine] | None = None,
+    constants: str = "",
 ) -> np.ndarray:
-    """Return the same as `predict` for points of two pools, each run as a scenario of its own."""
-    return np.array([_run_pools(point, calibration, engines) for point in points], dtype=float).reshape(-1, 3)
+    """Return the same as `predict` for points that are each run as a scenario of its own.
+
+    `constants` are a scenario's own in place of the calibration's.
+    """
+    changes = {"calibration": calibration, "constants": constants}
+    found = [_run_alone(point, changes, engines) for point in points]
+    return np.array(found, dtype=float).reshape(-1, 3)
 
 
-def _run_pools(
-    point: PublishedPoint, calibration: str, engines: Mapping[str, ServingEngine] | None
+def _run_alone(
+    point: PublishedPoint, changes: Mapping[str, Any], engines: Mapping[str, ServingEngine] | None
 ) -> tuple[float, float, float]:
-    scenario = scenario_of(point).replace(calibration=calibration)
+    scenario = scenario_of(point).replace(**changes)
     if engines and scenario.engine:
         model = model_of(scenario)
-        lag = engines[scenario.engine].lag_steps(model.is_moe, model.latent, is_split=True)
+        lag = engines[scenario.engine].lag_steps(model.is_moe, model.latent, is_split=scenario.split)
         scenario = scenario.replace(first_token_lag_steps=lag)
     sent = at_once(point, scenario.requests)
     try:
-        found = run(scenario, trace=sent)
+        with estimated():  # a prediction is of all its requests, whoever waits for it
+            found = run(scenario, trace=sent)
     except ScenarioError:  # it does not fit
         return (math.nan,) * 3
     ttft_s = found.first_token_s - found.arrival_s

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from functools import cache
@@ -43,7 +44,8 @@ class PublishedPoint(NamedTuple):
 
     `clients` are those of a closed loop, or the sequences of a batch; `statistic` says what the source's
     latencies are. Of two pools, the workers of each and the devices of one worker are known. Latencies in ms,
-    throughput in output tokens per second of all devices together.
+    throughput in output tokens per second of all devices together. Ranks of attention are those of one pool's
+    group or of a worker of a pool: 0 or 1 where its devices share attention.
     """
 
     id: str
@@ -74,6 +76,11 @@ class PublishedPoint(NamedTuple):
     source: str
     entry: str
     note: str
+    ranks: int = 0
+    prefill_expert_parallel: int = 0
+    prefill_ranks: int = 0
+    decode_expert_parallel: int = 0
+    decode_ranks: int = 0
 
     @property
     def family(self) -> str:
@@ -86,6 +93,16 @@ class PublishedPoint(NamedTuple):
         return max(self.devices // max(self.tensor_parallel, 1), 1)
 
     @property
+    def most_ranks(self) -> int:
+        """Ranks of attention of a group, of the pool that has more of them."""
+        return max(self.ranks, self.prefill_ranks, self.decode_ranks, 1)
+
+    @property
+    def has_ranks(self) -> bool:
+        """Whether attention is divided into ranks, in one pool or in either of two."""
+        return self.most_ranks > 1
+
+    @property
     def status(self) -> str:
         """Empty for a point that is simulated and counts, else why it does not."""
         return NOT_FITTED if catalogue.model(self.model).sparse else SIMULATED
@@ -94,7 +111,7 @@ class PublishedPoint(NamedTuple):
     def fitted(self) -> bool:
         """Whether the fit of the typical calibration may have used the point."""
         steady = self.engine_version not in ERRATIC_VERSIONS
-        loop = self.pools == "one" and self.traffic == "closed"
+        loop = self.pools == "one" and self.traffic == "closed" and not self.has_ranks
         return loop and self.status == SIMULATED and steady
 
 
@@ -103,13 +120,14 @@ CAMPAIGN = ("kind", "model", "accelerator", "engine", "precision")
 
 def campaign(point: PublishedPoint) -> tuple[str, str, str, str, str]:
     """Return what the points of one series of measurements share, and with it the level of their errors."""
-    kind = kind_of(point.traffic, point.pools)
+    kind = kind_of(point.traffic, point.pools, point.has_ranks)
     return kind, point.model, point.accelerator, point.engine, point.precision
 
 
-def kind_of(traffic: str, pools: str) -> str:
-    """Return the first part of a campaign: the kind of traffic, or that it met two pools."""
-    return "split" if pools == "split" else traffic
+def kind_of(traffic: str, pools: str, has_ranks: bool = False) -> str:
+    """Return the first part of a campaign: the kind of traffic, that it met two pools, or ranks."""
+    where = "split" if pools == "split" else traffic
+    return f"{where}, ranks" if has_ranks else where
 
 
 class Source(NamedTuple):
@@ -128,7 +146,8 @@ ERRATIC_VERSIONS = frozenset(
 )  # TPOT of two clients up to five times that of one: shown, not fitted
 _TEXTS = ("date", "engine", "engine_version", "precision", "statistic", "source", "entry")
 _WORKERS = ("prefill_workers", "prefill_devices", "decode_workers", "decode_devices")
-_COUNTS = ("devices", "tensor_parallel", "expert_parallel", *_WORKERS, "clients")
+_LAYOUT = ("ranks", "prefill_expert_parallel", "prefill_ranks", "decode_expert_parallel", "decode_ranks")
+_COUNTS = ("devices", "tensor_parallel", "expert_parallel", *_WORKERS, "clients", *_LAYOUT)
 _LENGTHS = ("prompt_tokens", "output_tokens")
 _MEASURED = ("arrival_per_s", "ttft_ms", "tpot_ms", "output_tok_per_s")
 
@@ -166,7 +185,8 @@ def read_points(
     """
     lines = csv.reader(text.splitlines())
     header = next(lines, [])
-    wrong = sorted(set(header) ^ set(PublishedPoint._fields))
+    blank = dict.fromkeys(PublishedPoint._field_defaults, "")
+    wrong = sorted({*header, *blank} ^ set(PublishedPoint._fields))
     if wrong:
         state = "missing" if wrong[0] in PublishedPoint._fields else "unknown"
         raise ScenarioError(f"{name} line 1: column {shown(wrong[0])} is {state}.")
@@ -177,7 +197,7 @@ def read_points(
         where = f"{name} line {lines.line_num}"
         if len(row) != len(header):
             raise ScenarioError(f"{where} has {len(row)} fields; the header has {len(header)}.")
-        values = dict(zip(header, row, strict=True))
+        values = blank | dict(zip(header, row, strict=True))
         point = _point(values, f"{where} ({values['id'] or 'no id'})", known_sources)
         if point.id in found:
             raise ScenarioError(f"{where}: id {shown(point.id)} stands there twice.")
@@ -264,3 +284,67 @@ def weight_dtype(point: PublishedPoint, where: str = "") -> str:
 def about() -> Mapping[str, Any]:
     """Return what `about.toml` says of the table: how it was chosen, and how noisy such data are."""
     return MappingProxyType(tomllib.loads((FOLDER / "about.toml").read_text(encoding="utf-8")))
+
+
+# --- the recipes of runs --------------------------------------------------------------------------
+
+
+class Recipe(NamedTuple):
+    """What a public recipe says of a run on two pools.
+
+    `decode_batch` is how many requests a decode worker, or each of its ranks, takes at once
+    (`max_batch_size`); `drafts` are tokens drafted in a step, 0 without speculation.
+    """
+
+    decode_batch: int
+    drafts: int
+    decode_ranks: int
+    redundant_experts: int
+
+
+RECIPE = (
+    "engine", "accelerator", "precision", "prompt_tokens", "output_tokens", "prefill_workers",
+    "prefill_devices", "decode_workers", "decode_devices",
+)  # fmt: skip
+RECIPE_NAME = re.compile(r"_(dep|tep|dp|tp)(\d+)_batch\d+_eplb(\d+)_")
+EXPERTS = 256  # of DeepSeek-R1, which all recipes here serve
+
+
+def recipe_of(point: PublishedPoint, speculates: bool = False) -> Recipe | None:
+    """Return the public recipe of a run on two pools, where there is one."""
+    key = tuple(str(getattr(point, name)) for name in RECIPE)
+    return _recipes().get((*key, str(point.clients), speculates))
+
+
+@cache
+def _recipes() -> Mapping[tuple[Any, ...], Recipe]:
+    """Return the recipes of runs by what they share with a point.
+
+    A recipe's name tells its layout, where the configuration that lists it may not: `dep` and `dp` divide
+    attention into ranks, `tep` and `tp` do not; `eplb288` are 288 places for 256 experts.
+
+    References
+    ----------
+    SemiAnalysisAI/InferenceX, .github/configs/nvidia-master.yaml (commit 0004cf5, 2026): clients and workers
+    of each recipe; its name tells the rest. ishandhanani/srt-slurm, branch sa-submission-q1-2026, recipes/.
+    """
+    found = {}
+    with (FOLDER / "recipes.csv").open(encoding="utf-8", newline="") as lines:
+        for row in csv.DictReader(lines):
+            recipe = _recipe(row)
+            for clients in row["clients"].split():
+                found[(*(row[name] for name in RECIPE), clients, recipe.drafts > 0)] = recipe
+    return MappingProxyType(found)
+
+
+def _recipe(row: Mapping[str, str]) -> Recipe:
+    named = RECIPE_NAME.search(row["recipe"])
+    if named is None:
+        raise ScenarioError(f"recipes.csv: {shown(row['recipe'])} does not name a layout.")
+    kind, devices, slots = named.groups()
+    return Recipe(
+        decode_batch=int(row["decode_batch"]),
+        drafts=int(row["drafts"]),
+        decode_ranks=int(devices) if kind in ("dep", "dp") else 1,
+        redundant_experts=max(int(slots) - EXPERTS, 0),
+    )

@@ -15,7 +15,8 @@ parts of its generation, else of its family, else all.
 - Inside, the ratios are those of fits without the row's model.
 - If the accelerator or the model is outside, they are those of fits without the row's accelerator or model.
   A part that was never fitted, but has points of its own (one batch, offline), takes those into account.
-- Two pools have campaigns of their own, which no fit has used.
+- Two pools have campaigns of their own, which no fit has used, and so have ranks of attention, predicted
+  without their accelerator.
 - Every other input outside widens the band by half, in the logarithm; so do a vendor without any part in
   the fit, and figures that are only announced.
 
@@ -40,12 +41,15 @@ from sim_core.evidence.coverage import (
     changed_specs,
     generation_of,
     kernel_words,
+    most_ranks,
     outside,
+    ranks_words,
     scheduling,
 )
 from sim_core.evidence.published import family_of
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.link.changes import with_changes
+from sim_core.scenario.own_bands import UNKNOWN, parse_own_bands
 from sim_core.scenario.profiles import EngineProfile
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 from sim_core.traffic.requests import Requests
@@ -151,7 +155,7 @@ def _trust(
     part = accelerator_of(scenario)
     if profile is not None or scenario.step_profile:
         measured = ("step times are measured, on an engine and a device of your own",)
-        return Trust(VALIDATED, measured, NO_BAND, NO_BAND, NO_BAND, "your own measurement")
+        return _own(scenario, VALIDATED, measured, profile)
     if scenario.calibration == "submission" and not scenario.constants:
         return _of_entries(scenario)
     found = outside(scenario, trace, load_frac, context_tokens)
@@ -161,12 +165,14 @@ def _trust(
         reasons = (f"The figures of {part.name} are announced, not measured by others.", *reasons)
     if scenario.constants:
         reasons = ("Some constants are your own, not those that the published points test.", *reasons)
-        return Trust(badge, reasons, NO_BAND, NO_BAND, NO_BAND, "your own measurement")
+        return _own(scenario, badge, reasons)
     if any(item.what == "calibration" for item in found):
         return Trust(badge, reasons, NO_BAND, NO_BAND, NO_BAND, "none")
     missing = {item.what for item in found}
     rests_on, explained = _closest(scenario, missing)
-    if not reasons:
+    if not reasons and most_ranks(scenario) > 1:
+        reasons = (f"Covered by {rests_on.words}.", _sentence(ranks_words()))
+    elif not reasons:
         reasons = (f"Covered by {rests_on.words}.", _sentence(kernel_words(scenario)))
     further = len(missing) - explained + part.announced
     bands, halves = (
@@ -175,9 +181,35 @@ def _trust(
     return Trust(badge, reasons, *bands, rests_on.words, halves)
 
 
+def _own(
+    scenario: Scenario, badge: str, reasons: tuple[str, ...], profile: EngineProfile | None = None
+) -> Trust:
+    """Return how far an engine of one's own can be trusted: as far as it has been off on points not seen.
+
+    Another model or accelerator than was measured widens the bands by half each.
+    """
+    told = parse_own_bands(scenario.own_bands if profile is None else profile.bands)
+    if not told.edges:
+        return Trust(badge, reasons, NO_BAND, NO_BAND, NO_BAND, "your own measurement")
+    others = [
+        name
+        for name, measured in (("model", told.model), ("accelerator", told.accelerator))
+        if measured and measured != getattr(scenario, name)
+    ]
+    if others:
+        reasons = (*reasons, f"Your points were measured on another {' and '.join(others)}.")
+    known = [told.edges.get(metric, UNKNOWN) for metric in METRICS]
+    tpot, ttft, throughput = (widened(Band(edges.low, edges.high), len(others)) for edges in known)
+    halves = [widened(Band(edges.half_low, edges.half_high), len(others)) for edges in known]
+    words = f"{told.points} points of your own, each predicted by a fit that had not seen it"
+    return Trust(badge, reasons, tpot, ttft, throughput, words, (halves[0], halves[1], halves[2]))
+
+
 def _closest(scenario: Scenario, missing: Set[str]) -> tuple[Evidence, int]:
     """Return the campaigns that speak for a scenario, and how many inputs outside they account for."""
     family, generation = family_of(model_of(scenario)), generation_of(scenario.accelerator)
+    if most_ranks(scenario) > 1:
+        return closest(family, generation, "ranks"), int("policy" in missing)
     if scenario.split:
         return closest(family, generation, "pools"), 1
     unseen = "accelerator" if "accelerator" in missing else "model"

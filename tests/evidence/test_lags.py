@@ -12,7 +12,7 @@ from benchmarks.validate import base_of, predict_unseen
 from sim_core import catalogue
 from sim_core.catalogue.calibrations import calibration
 from sim_core.evidence import published as measured
-from sim_core.evidence.assumed import recipe_batches, scenario_of
+from sim_core.evidence.assumed import scenario_of
 from sim_core.evidence.predicted import Bench, bench_of, predict
 from sim_core.evidence.published import LENGTHS
 
@@ -92,4 +92,3 @@ def test_recipes_limit_decode_workers() -> None:
     )  # fmt: skip
     assert scenario_of(point).max_batch == 32
     assert scenario_of(point._replace(clients=193)).max_batch == 193
-    assert all(batch >= 1 for batch in recipe_batches().values())

@@ -13,8 +13,8 @@ from sim_core.engine.run import run
 from sim_core.evidence import trust
 from sim_core.evidence.blind import NO_BAND
 from sim_core.price.price import price_of, slowed
+from sim_core.price.steps.shapes import pricing_of
 from sim_core.price.use import shares
-from sim_core.questions.phases import pricing_of
 from sim_core.scenario.link.carry import carried_by
 from sim_core.scenario.link.changes import with_changes
 from sim_core.scenario.link.read import from_query

@@ -45,7 +45,10 @@ HOSTILE = [
     ({"metric_kind": "vibes"}, "the source does not say what its figure counts"),
     ({"spec_decoding": "mtp"}, "speculative decoding (more than one token a step)"),
     ({"spec_decoding": "suspected"}, "speculative decoding suspected"),
-    ({"dp_attention": "True"}, "data-parallel attention (no such layout here)"),
+    (
+        {"dp_attention": "True", "mode": "disagg"},
+        "two pools: which of them divides attention into ranks is not stated",
+    ),
     ({"pp": "2"}, "pipeline parallelism (no such layout here)"),
     ({"mode": "disagg"}, "two pools, but not how many workers of how many devices"),
     ({"mode": "multi-node"}, "one replica on more than one node"),

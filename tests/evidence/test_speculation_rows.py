@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from benchmarks import speculation, validate
 from benchmarks.drafts import drafts_lines, fit_drafts
 from benchmarks.pairs import PAIRS, read_pairs
-from benchmarks.runs import RUNS, read_runs, without_speculation
+from benchmarks.runs import HIDDEN, RUNS, read_runs, without_speculation
 from benchmarks.speculation import (
     DRAFT_CONSTANTS,
     DRAFTS_FILE,
@@ -45,12 +45,18 @@ PAIR = {
     "method": "MTP", "spec_tokens": "", "acceptance_length": "", "workload": "random", "isl": "1024",
     "osl": "1024", "concurrency": "4", "metric": "median TPOT ms", "base": "12", "spec": "8", "speedup": "",
 }  # fmt: skip
+SPLIT = {
+    "disagg": "True", "multinode": "True", "prefill_workers": "2", "prefill_gpus": "8", "prefill_tp": "4",
+    "prefill_ep": "4", "prefill_dpattn": "True", "decode_workers": "1", "decode_gpus": "32",
+    "decode_tp": "32", "decode_ep": "32", "decode_dpattn": "True",
+}  # fmt: skip
 BAD_RUNS = [
     ({"spec": ""}, "speculation not stated"),
     ({"spec": "eagle"}, "speculation not stated"),
-    ({"disagg": "True"}, "two pools: speculation is scored in one"),
-    ({"multinode": "True"}, "one replica on more than one node"),
-    ({"decode_dpattn": "True"}, "data-parallel attention (no such layout here)"),
+    ({"disagg": "True"}, "two pools, but not how many workers of how many devices"),
+    ({"disagg": "True", "prefill_workers": "0"}, "two pools, but not how many workers of how many devices"),
+    ({"multinode": "True", "decode_gpus": "12"}, "one replica on more than one node, its layout not stated"),
+    ({"decode_dpattn": "True", "decode_tp": "1"}, HIDDEN),
     ({"gpu": "z9"}, "model or accelerator without a preset"),
     ({"model": "nobody"}, "model or accelerator without a preset"),
     ({"tpot_ms_p50": ""}, "no TPOT or no concurrency"),
@@ -199,7 +205,7 @@ def test_a_loss_is_told_by_its_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def host_ms(row: Predicted, draft_ms: float, sequence_ms: float) -> float:
     """Return a run's TPOT whose drafts keep the host so long."""
-    length = length_of(row.point, row.drafts)
+    length = row.length
     return row.with_ms + row.drafts * (draft_ms + sequence_ms * row.point.clients) / length
 
 
@@ -208,7 +214,9 @@ def test_planted_drafts_come_back(tmp_path: Path) -> None:
     three times as long, and pulls little."""
     changes = [{"conc": str(c), "gpu": gpu} for gpu in ("h200", "b200") for c in (1, 4, 16, 64, 128, 256)]
     runs = read_runs(table(tmp_path / RUNS, RUN, *changes) / RUNS, Counter())
-    bare = [Predicted(run.point, 2, 8.0 + 0.05 * run.point.clients, 12.0) for run in runs]
+    bare = [
+        Predicted(run.point, 2, length_of(run.point, 2), 8.0 + 0.05 * run.point.clients, 12.0) for run in runs
+    ]
     rows = [row._replace(point=row.point._replace(tpot_ms=host_ms(row, 1.5, 0.06))) for row in bare]
     assert fit_drafts(rows) == pytest.approx({"draft": 1.5, "draft_sequence": 60.0}, rel=0.01)
     rows[3] = rows[3]._replace(point=rows[3].point._replace(tpot_ms=3 * rows[3].point.tpot_ms))

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,11 +18,13 @@ from benchmarks.scores import rank
 from sim_core import Scenario, catalogue, load_scenario
 from sim_core.catalogue.calibrations import calibration
 from sim_core.engine.run import run
+from sim_core.engine.work import Allowance, allowed
 from sim_core.evidence import bands, entries, errors, trust
 from sim_core.evidence import published as measured
-from sim_core.evidence.assumed import late_steps, polls_slowly, scenario_of
+from sim_core.evidence.assumed import has_deepgemm, kv_dtype, late_steps, poll_steps, scenario_of
 from sim_core.evidence.bands import left_out_coverage, widened
 from sim_core.evidence.blind import HALF_FRAC, NO_BAND, Band, Blind, blind
+from sim_core.evidence.predicted import alone, bench_of, predict, predict_alone
 from sim_core.evidence.published import PublishedPoint, read_points
 from sim_core.evidence.trust import ANNOUNCED, EXTRAPOLATED, VALIDATED
 from sim_core.fields.errors import ScenarioError
@@ -29,7 +32,6 @@ from sim_core.scenario.ready import ready_scenarios
 from tests.loops import each
 from tests.places import ROOT
 
-HEADER = ",".join(PublishedPoint._fields)
 ROW = {
     "id": "A1", "traffic": "closed", "pools": "one", "date": "2026-01-02", "engine": "vLLM",
     "engine_version": "0.1", "model": "llama-3.1-8b", "accelerator": "h100-sxm", "devices": "1",
@@ -39,6 +41,8 @@ ROW = {
     "tpot_ms": "10", "output_tok_per_s": "", "statistic": "mean", "source": "argonne", "entry": "a row",
     "note": "",
 }  # fmt: skip
+
+HEADER = ",".join(ROW)
 
 
 def table(*changes: dict[str, str]) -> str:
@@ -185,15 +189,67 @@ def test_a_point_is_predicted_as_the_simulator_runs_it() -> None:
     assert predicted == pytest.approx(expected, rel=0.01)
 
 
+def test_a_prediction_is_the_same_within_the_budget_of_a_view() -> None:
+    """Oracle: the same point without a budget; one that would cut its requests to a few."""
+    point = next(
+        one for one in measured.points() if one.pools == "split" and scenario_of(one).requests <= 500
+    )
+    expected = predict_alone([point])
+    with allowed(Allowance(seconds=1e-3, most_bytes=10**9)):
+        found = predict_alone([point])
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_late_first_tokens_are_those_of_the_recipe() -> None:
     """Oracle: `presets/engines`, and half of 10 or 30 steps between looks for requests; the first token of a
     streaming interval is sent at once."""
-    chosen = {p.clients: p for p in measured.points() if polls_slowly(p)}
-    assert {late_steps(p) for c, p in chosen.items() if c < 16} == {10.5 + 5}
-    assert {late_steps(p) for c, p in chosen.items() if c >= 16} == {10.5 + 15}
-    for family, late in (("moe", 2.5), ("dense", 0.0)):
+    polled = [p for p in measured.points() if poll_steps(p)]
+    chosen = {p.clients: p for p in polled if p.model.startswith("deepseek")}
+    assert {late_steps(p) for c, p in chosen.items() if c < 16} == {9.5 + 5}
+    assert {late_steps(p) for c, p in chosen.items() if c >= 16} == {9.5 + 15}
+    for family, late in (("moe", 3.0), ("dense", 0.0)):
         drawn = [p for p in measured.points() if p.engine == "vLLM" and p.family == family and p.fitted]
         assert {late_steps(p) for p in drawn if p.lengths == "80-100%"} == {late}
+
+
+def test_experts_run_by_the_kernels_of_their_recipe():
+    """Oracle: InferenceX's recipes: DeepGEMM until TensorRT-LLM 1.2, then with ranks of attention alone. Its
+    products pad small batches, so a step of few tokens takes longer.
+    """
+    late = next(
+        p for p in measured.points()
+        if (p.engine, p.accelerator, p.precision) == ("TensorRT-LLM", "b200", "fp8")
+        and p.model == "deepseek-r1" and p.fitted
+    )._replace(date="2026-02-01", clients=8)  # fmt: skip
+    early = late._replace(date="2025-12-15")
+    assert [has_deepgemm(point) for point in (late, early, late._replace(ranks=8))] == [False, True, True]
+    assert not has_deepgemm(early._replace(pools="split"))
+    new_ms, old_ms = predict(bench_of([late, early]), calibration("typical").base)[:, 1]
+    assert new_ms < 0.85 * old_ms
+
+
+@pytest.mark.parametrize(
+    ("model", "precision", "accelerator", "few", "many", "cache"),
+    [
+        ("deepseek-r1", "fp4", "b200", 10, 30, "fp8"),
+        ("qwen3.5-397b-a17b", "bf16", "b200", 10, 30, "bf16"),
+        ("qwen3.5-397b-a17b", "fp8", "b200", 10, 30, "fp8"),
+        ("qwen3.5-397b-a17b", "fp4", "b200", 30, 30, "fp8"),
+        ("qwen3.5-397b-a17b", "fp8", "b300", 10, 10, "fp8"),
+        ("glm-5", "fp4", "b200", 10, 10, "fp8"),
+        ("glm-5", "fp8", "b300", 0, 0, "fp8"),
+        ("glm-5", "fp8", "h200", 0, 0, "bf16"),
+    ],
+)
+def test_recipes_of_sglang(
+    model: str, precision: str, accelerator: str, few: int, many: int, cache: str
+) -> None:
+    """Oracle: InferenceX's scripts for these, read one by one: how often it polls, and the KV cache."""
+    any_loop = next(p for p in measured.points() if poll_steps(p))
+    named = {"model": model, "precision": precision, "accelerator": accelerator}
+    points = [any_loop._replace(clients=clients, **named) for clients in (8, 16)]
+    assert [poll_steps(p) for p in points] == [few, many]
+    assert {kv_dtype(p) for p in points} == {cache}
 
 
 @each([p for p in measured.points() if p.pools == "one"][::7], name=lambda p: p.id)
@@ -217,9 +273,18 @@ def test_the_goals_on_points_whose_model_was_not_seen() -> None:
     assert tables["all"]["rank"] >= 0.97
 
 
+def test_what_is_kept_is_what_is_predicted() -> None:
+    """Oracle: today's runs of every twelfth point. If it fails: `python -m benchmarks.alone`."""
+    kept = errors.made_before()
+    one_by_one = [point for point in measured.points() if alone(point)]
+    assert list(kept) == [point.id for point in one_by_one]
+    some = one_by_one[::12]
+    np.testing.assert_allclose([kept[point.id] for point in some], errors.score(some).predicted, rtol=1e-5)
+
+
 def test_the_whole_table_is_quick() -> None:
     """Oracle: 2,000 points in 3 s on two cores leave 1.5 ms each; generous for a slow machine."""
-    points = [point for point in measured.points() if point.pools == "one"]
+    points = [point for point in measured.points() if point.pools == "one" and not point.has_ranks]
     errors.score(points)
     started = time.perf_counter()
     errors.score(points)
@@ -377,6 +442,18 @@ def test_the_badge_knows_engine_and_kernels(query: str, badge: str, words: str) 
     assert words in " ".join(found.reasons)
 
 
+def test_only_pools_that_there_are_count_as_stages_and_nodes() -> None:
+    """By definition: one pool has no prefill workers, and two whose workers are stated no other groups."""
+    large = {"model": "deepseek-r1", "accelerator": "h200", "weight_dtype": "fp8"}
+    one = Scenario(**large, tensor_parallel=8, prefill_pipeline_parallel=2)
+    wide = Scenario(**large, tensor_parallel=128, policy="disaggregated")
+    narrow = wide.replace(prefill_tensor_parallel=8, decode_tensor_parallel=8)
+    staged = one.replace(policy="disaggregated", pipeline_parallel=4, decode_pipeline_parallel=1)
+    said = [" ".join(trust.trust(scenario).reasons) for scenario in (one, wide, narrow, staged)]
+    assert "stages of layers" not in said[0] and "2 stages of layers" in said[3]
+    assert "group of 128 devices over nodes" in said[1] and "devices over nodes" not in said[2]
+
+
 def test_a_heavy_load_is_outside() -> None:
     """Oracle: the stated edge, 90% of what saturates."""
     assert trust.trust(Scenario(), load_frac=0.89).badge == VALIDATED
@@ -448,7 +525,7 @@ def test_one_ratio_says_nothing_of_the_next() -> None:
 def test_a_bound_and_an_own_measurement_have_no_band() -> None:
     """Oracle: the rule."""
     assert trust.trust(Scenario(calibration="datasheet")).tpot_band == NO_BAND
-    assert trust.trust(Scenario(), profile=object()).badge == VALIDATED
+    assert trust.trust(Scenario(), profile=SimpleNamespace(bands="")).badge == VALIDATED
 
 
 @each([p for p in measured.points() if p.fitted][::9], name=lambda p: p.id)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from sim_core.catalogue.calibrations import write_constants
+from sim_core.evidence.bands import ranked
+from sim_core.evidence.blind import HALF_FRAC, HELD_FRAC
 from sim_core.evidence.coverage import OVERLOAD, STEEP_LOAD
 from sim_core.evidence.own.cases import (
     MAX_POINTS,
@@ -22,9 +24,11 @@ from sim_core.evidence.own.cases import (
 )
 from sim_core.evidence.own.fit import FittedLever, fit, speed_factor
 from sim_core.evidence.own.formats.points import OwnPoint, OwnSteps, Upload
+from sim_core.evidence.own.gaps import Accepted, told_by_gaps
 from sim_core.evidence.own.steps import StepFit, fit_steps, with_overhead
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.link.carry import carried_by
+from sim_core.scenario.own_bands import Edges, OwnBands, write_own_bands
 from sim_core.scenario.profiles import EngineProfile
 from sim_core.scenario.scenario import Scenario
 from sim_core.sweep.saturation import saturation_per_s
@@ -185,7 +189,7 @@ def _from_points(entries: tuple[MeasuredPoint, ...], chosen: tuple[int, ...], ba
     held_out = np.full(engine.before.shape, np.nan)
     held_out[list(cases)] = found.held_out
     fitted = np.isin(np.arange(len(entries)), list(cases))
-    return _stated(replace(engine, fitted=fitted, held_out=held_out, levers=found.levers))
+    return _stated(replace(engine, fitted=fitted, held_out=held_out, levers=found.levers), base)
 
 
 def _cases_at(places: Iterable[int], entries: Sequence[MeasuredPoint]) -> dict[int, Case]:
@@ -200,7 +204,7 @@ def _from_steps(uploads: Sequence[Upload], entries: tuple[MeasuredPoint, ...], b
     found = fit_steps(OwnSteps(*(np.concatenate(column) for column in columns)))
     cases = [entry.case for entry in entries if entry.case is not None]
     profile = replace(with_overhead(found.profile, cases), name=_name(base), engine=base.engine)
-    return _stated(replace(_compared(entries, base, profile, STEPS), steps=found))
+    return _stated(replace(_compared(entries, base, profile, STEPS), steps=found), base)
 
 
 def _compared(
@@ -242,9 +246,38 @@ def _load(scenario: Scenario) -> float:
         return math.nan
 
 
-def _stated(engine: OwnEngine) -> OwnEngine:
+def _stated(engine: OwnEngine, base: Scenario) -> OwnEngine:
     """Return an engine whose profile says how well it fits."""
-    return replace(engine, profile=replace(engine.profile, source=goodness(engine)))
+    bands = write_own_bands(own_bands_of(engine, base))
+    return replace(engine, profile=replace(engine.profile, bands=bands, source=goodness(engine)))
+
+
+BAND_METRICS = {"tpot": ("tpot_ms", "itl_ms"), "ttft": ("ttft_ms",), "throughput": ("output_tok_per_s",)}
+
+
+def own_bands_of(engine: OwnEngine, base: Scenario) -> OwnBands:
+    """Return where measurements lie beside predictions by engines that had not seen them.
+
+    Of each metric, from the points that state it; of TTFT only those that do not hang on how near saturation
+    is. Each point stands for itself (`sim_core.evidence.bands.ranked`); of fewer than two there is no band.
+    """
+    found, most = {}, 0
+    for name, metrics in BAND_METRICS.items():
+        ratios = max((_measured_over_predicted(engine, metric) for metric in metrics), key=len)
+        whole, half = (ranked(ratios.tolist(), share) for share in (HELD_FRAC, HALF_FRAC))
+        if whole.low > 0:
+            found[name] = Edges(whole.low, max(half.low, whole.low), min(half.high, whole.high), whole.high)
+            most = max(most, len(ratios))
+    return OwnBands(found, most, base.model, base.accelerator)
+
+
+def _measured_over_predicted(engine: OwnEngine, metric: str) -> np.ndarray:
+    """Return the known ratios of points that the predicting engine had not seen."""
+    ratios = engine.unseen[:, METRICS.index(metric)]
+    usable = np.isfinite(ratios) & (ratios > 0)
+    if metric == "ttft_ms":
+        usable &= ~engine.steep
+    return 1 / ratios[usable]
 
 
 def _name(base: Scenario) -> str:
@@ -317,6 +350,12 @@ def _clients(entry: MeasuredPoint) -> int:
     return entry.case.scenario.concurrency if entry.case.scenario.arrivals == "closed" else 0
 
 
+def accepted_of(engine: OwnEngine) -> Accepted | None:
+    """Return the acceptance length that the gaps of an engine's points tell, if they do."""
+    cases = [entry.case for entry in engine.entries if entry.case]
+    return told_by_gaps([case.point for case in cases], cases[0].scenario) if cases else None
+
+
 def summary(engine: OwnEngine) -> dict[str, Any]:
     """Return what the command line prints beside the rows: errors, speed factor, levers, what is not told."""
     errors = {}
@@ -341,5 +380,7 @@ def summary(engine: OwnEngine) -> dict[str, Any]:
         "not_told": [row.lever.title for row in engine.levers if not row.told]
         + list(steps.untold if steps else ()),
         "constants": engine.profile.constants,
+        "own_bands": engine.profile.bands,
+        "acceptance_length": told._asdict() if (told := accepted_of(engine)) else None,
         "goodness": engine.profile.source,
     }

@@ -40,6 +40,7 @@ TAIL = 5.0  # end-to-end times that a run may go on after its last request was s
 LONGEST = 2 * TAIL  # of a run, over the mean: more than answers of very different length have
 LEAST_GAP_MS = 0.02  # 50,000 tokens a second for one user
 APART = 1.35  # factor between two figures for one thing from which they contradict
+MOST_AT_ONCE = 300.0  # tokens in a gap: more are a unit gone wrong
 APART_VARIED = 2.5  # the same for medians, and for a mean TPOT, which short answers behind prompts raise
 
 
@@ -63,7 +64,8 @@ def checked(upload: Upload) -> Upload:
 
 def _checked(point: OwnPoint) -> OwnPoint:
     """Return one point, its times checked first: a wrong one would mislead Little's law."""
-    return _clients_checked(_throughput_checked(settled(_latencies_checked(_unit_checked(point)))))
+    timed = _latencies_checked(_gaps_read(_unit_checked(point)))
+    return _clients_checked(_throughput_checked(settled(timed)))
 
 
 def _notes_of(points: tuple[OwnPoint, ...]) -> list[str]:
@@ -220,6 +222,20 @@ def _near(first: float, second: float, apart: float, above: float = 0.0) -> bool
 
 def _tolerance(point: OwnPoint) -> float:
     return APART_VARIED if point.statistic == "median" else APART
+
+
+def _gaps_read(point: OwnPoint) -> OwnPoint:
+    """Return a point whose gaps hold several tokens as one without a time between tokens, but with these.
+
+    They do where TPOT agrees with the end-to-end time and the mean gap is longer: an engine that drafts sends
+    the tokens of a step together, and one with a stream interval those of several steps.
+    """
+    tokens = point.itl_ms / point.tpot_ms
+    told = point.statistic == "mean" and APART < tokens <= MOST_AT_ONCE and point.e2e_ms > 0
+    if not (told and point.ttft_ms > 0 and _agrees(point, "TPOT", point.tpot_ms)):
+        return point
+    words = f"A gap of its stream holds {tokens:.3g} tokens (mean ITL over mean TPOT): ITL is not compared."
+    return point._replace(itl_ms=NAN, at_once_tokens=tokens, notes=(*point.notes, words))
 
 
 def _latencies_checked(point: OwnPoint) -> OwnPoint:

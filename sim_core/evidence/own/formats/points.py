@@ -56,6 +56,8 @@ class OwnPoint(NamedTuple):
         Why the point is shown but is no evidence, as a sentence; empty where it is.
     notes : tuple of str
         What else must be known of it: failed requests, figures left out, what was assumed.
+    at_once_tokens : float
+        Tokens that come in one gap of its stream, by its means, where those are several.
     """
 
     name: str
@@ -81,6 +83,7 @@ class OwnPoint(NamedTuple):
     ramp_per_s: tuple[float, ...] = ()
     left_out: str = ""
     notes: tuple[str, ...] = ()
+    at_once_tokens: float = NAN
 
 
 class OwnSteps(NamedTuple):

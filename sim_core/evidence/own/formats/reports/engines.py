@@ -143,8 +143,8 @@ def _kind(row: dict[str, Any]) -> str:
 def _inferencex_point(row: dict[str, Any], named: bool) -> OwnPoint:
     """Return one row; its output length follows from its times where these say that lengths were drawn."""
     statistic = "mean" if above_zero(row, "mean_ttft", "mean_tpot") > 0 else "median"
-    ttft_ms, tpot_ms, e2e_ms = (
-        1e3 * above_zero(row, f"{statistic}_{name}") for name in ("ttft", "tpot", "e2el")
+    ttft_ms, tpot_ms, itl_ms, e2e_ms = (
+        1e3 * above_zero(row, f"{statistic}_{name}") for name in ("ttft", "tpot", "itl", "e2el")
     )
     prompt, output = above_zero(row, "isl"), above_zero(row, "osl")
     share = ((e2e_ms - ttft_ms) / tpot_ms + 1) / output
@@ -173,6 +173,7 @@ def _inferencex_point(row: dict[str, Any], named: bool) -> OwnPoint:
         output_cv=cv,
         ttft_ms=ttft_ms,
         tpot_ms=tpot_ms if tpot_ms > 0 else per_token_ms(e2e_ms, ttft_ms, output),
+        itl_ms=itl_ms,
         e2e_ms=e2e_ms,
         output_tok_per_s=tokens_per_s,
         request_per_s=tokens_per_s / output,
