@@ -18,6 +18,7 @@ import numpy as np
 from sim_core.catalogue.accelerators import PEAKS
 from sim_core.engine.work import kept
 from sim_core.fields.errors import ScenarioError
+from sim_core.scenario.mixes import limits_in
 from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of, arithmetic_dtype
 from sim_core.sweep import capacity
 from sim_core.sweep.capacity import Y, seeded
@@ -142,9 +143,15 @@ def throughput_within(scenario: Scenario, interactivity: float = 0.0) -> float:
 
 @kept(64)
 def gain_within(first: Scenario, second: Scenario) -> LimitsGain:
-    """Return how much more the second gives than the first within the first one's limits, with its error."""
+    """Return how much more the second gives than the first within the first one's limits, with its error.
+
+    Classes that both have keep the first one's limits of them.
+    """
     shared = {key: getattr(first, key) for key in ("seed", *LIMIT_KEYS)}
-    sides = [side.replace(**shared) for side in (first, second)]
+    sides = [
+        side.replace(**shared, class_limits=limits_in(first.class_limits, side.mix))
+        for side in (first, second)
+    ]
     pairs = [[best_within(seeded(side, turn)) for side in sides] for turn in range(SEEDS)]
     first_keeps, second_keeps = (sum(pair[side] is not None for pair in pairs) for side in (0, 1))
     both = [(ours, theirs) for ours, theirs in pairs if ours is not None and theirs is not None]
@@ -203,6 +210,11 @@ def _factor(scenario: Scenario, key: str, spec: float | None, good: Callable[[Sc
         middle = (low + high) / 2
         low, high = (low, middle) if reaches(2**middle) else (middle, high)
     return float(2**high)
+
+
+def changes_to(now: Scenario, wanted: Scenario) -> dict[str, Any]:
+    """Return the keys, with their values, that make one scenario of another."""
+    return {key: values[1] for key, values in differences([now, wanted]).items()}
 
 
 def differences(scenarios: Sequence[Scenario]) -> dict[str, list[Any]]:

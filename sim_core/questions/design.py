@@ -20,6 +20,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sim_core import catalogue
@@ -37,6 +38,8 @@ from sim_core.traffic.draws import mean_lengths
 GPU, SRAM = "gpu", "sram"
 STARTS = {GPU: "h100-sxm", SRAM: "corsair"}  # what each kind starts from unless another part is chosen
 RIVALS = 5  # real parts beside a design
+# A group that divides every layer: what is left of other layouts where it is sought how large it must be.
+ONE_GROUP = MappingProxyType({"attention_data_parallel": 1, "pipeline_parallel": 1, "context_parallel": 1})
 
 
 # --- where a design starts ------------------------------------------------------------------------
@@ -104,17 +107,18 @@ class Spread(NamedTuple):
 
 
 def spread(scenario: Scenario) -> Spread:
-    """Return over how many devices the scenario's model is spread, by bytes alone.
+    """Return over how many devices the scenario's model is spread, as one group and by bytes alone.
 
     Raises
     ------
     ScenarioError
         If no group of devices divides the model.
     """
+    scenario = scenario.replace(**ONE_GROUP)
     model, part = model_of(scenario), accelerator_of(scenario)
     tokens = min(math.ceil(sum(mean_lengths(scenario))), model.max_position)
     sequences, kind = scenario.max_running, attention_kind(model)
-    whole = scenario.replace(tensor_parallel=1, expert_parallel=1)
+    whole = scenario.replace(tensor_parallel=1, expert_parallel=1, redundant_experts=0)
     kv_gb = sequences * float(sequence_bytes(whole, kind, tokens)) / 1e9
     needed_gb, usable_gb = memory(whole)["weights_gb"] + kv_gb, part.hbm_gb * scenario.kv_memory_frac
     groups = group_sizes(model, scenario.expert_parallel)
@@ -162,7 +166,7 @@ def _group(scenario: Scenario) -> dict[str, Any]:
         found = spread(scenario)
     except ScenarioError:
         return {}
-    return {"tensor_parallel": found.devices or found.most}
+    return {**ONE_GROUP, "tensor_parallel": found.devices or found.most}
 
 
 def is_own(scenario: Scenario) -> bool:

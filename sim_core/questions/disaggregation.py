@@ -12,8 +12,9 @@ Rate matching
 -------------
 A prefill worker turns out a request every ``p`` seconds: a step of as many mean prompts as the token budget
 holds, divided by their number. A decode worker every ``d``: output tokens x step time / batch, at the largest
-batch whose step stays within the TPOT limit and whose KV cache fits. Of W workers, W p / (p + d) should
-prefill. Theory knows no waiting: near the limits on TTFT and TPOT the simulated best lies elsewhere.
+batch whose step stays within the TPOT limit and whose KV cache fits. Ranks of attention of a worker all do
+as much, in one step. Of W workers, W p / (p + d) should prefill. Theory knows no waiting: near the limits on
+TTFT and TPOT the simulated best lies elsewhere.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ from sim_core.engine.results import STAGES, Run
 from sim_core.engine.run import run
 from sim_core.engine.work import kept
 from sim_core.fields.errors import ScenarioError
-from sim_core.price.pools import decode_of, one_pool_of, prefill_of
-from sim_core.price.price import Price, price_of
-from sim_core.price.step_cost import going, tokens_s
+from sim_core.price.pools import decode_of, one_pool_of, pool_prices, prefill_of
+from sim_core.price.price import Price
+from sim_core.price.step_cost import going, group_tokens_s, tokens_s
+from sim_core.results.classes import limits_of_engine
 from sim_core.results.metrics import point_of
 from sim_core.results.use import pool_use
 from sim_core.scenario.scenario import FIELDS, Scenario
@@ -197,27 +199,35 @@ class Matched(NamedTuple):
 def matched(scenario: Scenario) -> Matched:
     """Return what theory says of the right split; see the module."""
     split = split_of(scenario)
+    prices = pool_prices(split)
+    return matched_at(split, prices.prefill, prices.decode)
+
+
+def matched_at(split: Scenario, prefill: Price, decode: Price) -> Matched:
+    """Return the same of two pools whose prices are known."""
     prompt, output = mean_lengths(split)
-    prefill, decode = (price_of(pool(split)) for pool in (prefill_of, decode_of))
-    together = max(int(split.token_budget // max(prompt, 1)), 1)
+    new = prompt * (1 - split.prefix_hit_frac)
+    together = max(int(split.token_budget // max(new, 1)), 1)
     together = min(together, split.max_batch)
-    tokens = min(round(together * prompt), prefill.step.token_s.size - 1)
+    tokens = min(round(together * new), prefill.step.token_s.size - 1)
+    pairs = prompt**2 * (1 - split.prefix_hit_frac**2) / 2
     rows = min(together, prefill.step.row_s.size - 1)
-    beyond = max(together * prompt - tokens, 0.0)
+    beyond = max(together * new - tokens, 0.0)
     step_s = (
         prefill.step.token_s[tokens]
         + prefill.step.token_slope_s * beyond
         + prefill.step.row_s[rows]
-        + together * (prefill.step.prefill_pair_s * prompt**2 / 2 + prefill.step.prefill_request_s)
+        + together * (prefill.step.prefill_pair_s * pairs + prefill.step.prefill_request_s)
+        + float(group_tokens_s(prefill.step, np.array(round(prefill.ranks * together * new))))
     )
     batch, decode_s = _decode_rate(decode, split, prompt, output)
-    prefill_s = step_s / together
+    prefill_s = step_s / (prefill.ranks * together)
     workers = split.prefill_workers + split.decode_workers
     return Matched(prefill_s, decode_s, batch, workers * prefill_s / (prefill_s + decode_s))
 
 
 def _decode_rate(price: Price, split: Scenario, prompt: float, output: float) -> tuple[int, float]:
-    """Return the batch of a decode worker, and the seconds that a request takes of it."""
+    """Return the batch of a decode worker, all of its ranks alike, and the seconds that a request takes."""
     step, context = price.step, prompt + output / 2
     held = max(int(price.kv_blocks * price.kv_block_tokens / (prompt + output)), 1)
     batches = np.arange(1, min(split.max_running, held, step.row_s.size - 1) + 1)
@@ -225,13 +235,15 @@ def _decode_rate(price: Price, split: Scenario, prompt: float, output: float) ->
     verified, made, scale = going(step, batches)
     steps_s = (
         tokens_s(step, verified)
+        + group_tokens_s(step, price.ranks * verified)
         + step.row_s[batches]
         + scale * batches * (step.decode_context_s * context + step.window_context_s * seen)
     )
     times_s = steps_s / made
-    good = np.flatnonzero(1e3 * times_s <= split.slo_tpot_ms)
+    good = np.flatnonzero(1e3 * times_s <= limits_of_engine(split).tpot_ms)
     place = int(good[-1]) if good.size else 0
-    return int(batches[place]), float(max(output - 1, 1e-9) * times_s[place] / batches[place])
+    batch = price.ranks * int(batches[place])
+    return batch, float(max(output - 1, 1e-9) * times_s[place] / batch)
 
 
 # --- when it pays ---------------------------------------------------------------------------------
@@ -289,8 +301,14 @@ def _best_split(two: Scenario, rate_per_s: float) -> Scenario:
 def _enough(two: Scenario, top_per_s: float) -> int:
     """Return the requests of a trial; few would end before the engines are as full as they would be."""
     running = top_per_s * mean_lengths(two)[1] * two.slo_tpot_ms / 1e3
-    running = min(running, two.max_batch * (two.prefill_workers + two.decode_workers))
+    running = min(running, _places(two))
     return max(two.requests, round(LIVES * running))
+
+
+def _places(two: Scenario) -> int:
+    """Return the places of the batches of all workers of both pools, and of all of their ranks."""
+    pools = (prefill_of(two), decode_of(two))
+    return sum(pool.replicas * pool.attention_data_parallel * pool.max_batch for pool in pools)
 
 
 def highest_per_s(scenario: Scenario, saturation: float, trace: Requests | None = None) -> float:

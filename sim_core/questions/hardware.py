@@ -20,10 +20,11 @@ from sim_core.catalogue.kernels import Amount
 from sim_core.catalogue.models import COMPRESSED, LATENT, Attention, Model
 from sim_core.evidence import trust
 from sim_core.fields.errors import ScenarioError
-from sim_core.price.floor import floor_step_s
 from sim_core.price.memory import memory
-from sim_core.price.work import check_layout, kv_token_bytes, layout_of, state_bytes
-from sim_core.questions.phases import Setting, decode, prefill, pricing_of, require_fit, roof, scaled, step_s
+from sim_core.price.steps.floor import floor_step_s
+from sim_core.price.steps.shapes import decode, prefill, pricing_of, scaled, step_s
+from sim_core.price.work import Layout, check_layout, kv_token_bytes, layout_of, stage_frac, state_bytes
+from sim_core.questions.phases import Setting, decoding, prefilling, require_fit, roof
 from sim_core.scenario.scenario import DEFAULTS, SPECS, Scenario, accelerator_of, model_of
 from sim_core.sweep.capacity import CAPACITY_REQUESTS, Y, best_within
 from sim_core.sweep.frontier import as_done
@@ -106,13 +107,13 @@ def others(scenario: Scenario) -> list[dict[str, Any]]:
 
 def decode_tok_per_s(scenario: Scenario, at: Setting, flops: Amount = 1.0, bandwidth: Amount = 1.0) -> Amount:
     """Return the output tokens per second of one decoding batch; factors are of the scenario's own specs."""
-    pricing = scaled(pricing_of(scenario), flops, bandwidth)
+    pricing = scaled(pricing_of(decoding(scenario)), flops, bandwidth)
     return at.batch * pricing.made(at.batch) / step_s(pricing, decode(at.batch, at.context_tokens))
 
 
 def ttft_s(scenario: Scenario, at: Setting, flops: Amount = 1.0, bandwidth: Amount = 1.0) -> Amount:
     """Return the time to the first token of the mean prompt, alone on the engine. [s]"""
-    pricing = pricing_of(scenario)
+    pricing = pricing_of(prefilling(scenario))
     steps = prefill(scenario, at.prompt_tokens)
     shape = np.broadcast_shapes(np.shape(flops), np.shape(bandwidth))
     chunks, starts, lasts = (
@@ -277,9 +278,10 @@ def _heads(model: Model, kind: str) -> dict[str, Any]:
 
 
 def sequence_bytes(scenario: Scenario, kind: str, context_tokens: Amount) -> np.ndarray:
-    """Return the KV cache of one sequence over all devices, under a kind of attention. [bytes]
+    """Return the KV cache of one sequence on all devices that keep it, under a kind of attention. [bytes]
 
-    In whole blocks; layers with a window keep only their window, those with a state nothing else.
+    Of several ranks of attention, those of one. In whole blocks; layers with a window keep only their window,
+    those with a state nothing else.
     """
     model, layout = with_attention(model_of(scenario), kind), layout_of(scenario)
     block = scenario.kv_block_tokens
@@ -289,11 +291,25 @@ def sequence_bytes(scenario: Scenario, kind: str, context_tokens: Amount) -> np.
     for group in model.attention:
         if group.forgets:
             device = device + kv_token_bytes([group], layout) * np.minimum(held, group.window_tokens)
-    return device * scenario.tensor_parallel
+    return device * _keeping(model, layout)
+
+
+def _keeping(model: Model, layout: Layout) -> float:
+    """Return how many devices keep a sequence, each as much as the fullest would if it held all layers."""
+    return layout.rank_devices * layout.pipeline_parallel * stage_frac(model, layout)
+
+
+def room_gb(scenario: Scenario) -> float:
+    """Return what is left for KV caches and states on the devices of one engine. [GB]"""
+    found = memory(scenario)
+    return float(found["kv_gb"] + found["state_gb"])
 
 
 def kv_rows(scenario: Scenario, batch: int, context_tokens: float) -> list[dict[str, Any]]:
     """Return the KV cache of the scenario's model under each kind of attention, one row a kind.
+
+    The batch and the room are those of an engine, whose ranks of attention each hold their share of both; of
+    two pools, of a worker that decodes.
 
     Returns
     -------
@@ -307,13 +323,14 @@ def kv_rows(scenario: Scenario, batch: int, context_tokens: float) -> list[dict[
     ScenarioError
         If the layout does not divide the model.
     """
-    model, found = model_of(scenario), memory(scenario)
-    room = 1e9 * (found["kv_gb"] + found["state_gb"])
+    scenario = decoding(scenario)
+    model, layout, ranks = model_of(scenario), layout_of(scenario), scenario.attention_data_parallel
+    room = 1e9 * room_gb(scenario) / ranks
     rows = []
     for kind in (*((OWN,) if attention_kind(model) == OWN else ()), *KINDS):
         other = with_attention(model, kind)
         sequence = float(sequence_bytes(scenario, kind, context_tokens))
-        token = kv_token_bytes(other.attention, layout_of(scenario)) * scenario.tensor_parallel
+        token = kv_token_bytes(other.attention, layout) * _keeping(model, layout)
         rows.append(
             {
                 "kind": kind,
@@ -323,8 +340,8 @@ def kv_rows(scenario: Scenario, batch: int, context_tokens: float) -> list[dict[
                 "kb_per_token": token / 1e3,
                 "sequence_gb": sequence / 1e9,
                 "batch_gb": batch * sequence / 1e9,
-                "largest_batch": int(room // sequence) if sequence else 0,
-                "longest_context": _longest(scenario, kind, room / batch),
+                "largest_batch": ranks * int(room // sequence) if sequence else 0,
+                "longest_context": _longest(scenario, kind, room / math.ceil(batch / ranks)),
             }
         )
     return rows
@@ -361,6 +378,7 @@ def floor_rows(scenario: Scenario) -> list[dict[str, Any]]:
     ScenarioError
         If the layout does not divide the model.
     """
+    scenario = decoding(scenario)
     check_layout(model_of(scenario), layout_of(scenario))
     sold = scenario.replace(**dict.fromkeys(SPECS))
     rows = []

@@ -15,6 +15,7 @@ from typing import Any
 from sim_core.catalogue.accelerators import PEAKS
 from sim_core.engine.work import kept
 from sim_core.fields.errors import ScenarioError
+from sim_core.price.pools import decode_of, prefill_of
 from sim_core.price.price import measured_steps
 from sim_core.questions.compare import best_within
 from sim_core.questions.speculation import supposed
@@ -74,10 +75,18 @@ def movable_keys(scenario: Scenario, figure: str) -> list[str]:
 
 
 def _specs(scenario: Scenario) -> list[str]:
-    """Return the specs in use for speed and room: the arithmetic and the memory, between devices the link."""
+    """Return the specs in use: arithmetic, memory, between devices the link, between nodes the network."""
     part = accelerator_of(scenario)
     keys = [PEAKS[arithmetic_dtype(scenario, part)], "hbm_gb_per_s", "hbm_gb"]
-    return keys + (["link_gb_per_s"] if scenario.accelerators > scenario.replicas or scenario.split else [])
+    keys += ["link_gb_per_s"] if scenario.accelerators > scenario.replicas or scenario.split else []
+    return keys + (["node_link_gb_per_s"] if _spans_nodes(scenario) else [])
+
+
+def _spans_nodes(scenario: Scenario) -> bool:
+    """Return whether a group of devices, or a worker of either pool, lies on several nodes."""
+    pools = (prefill_of(scenario), decode_of(scenario)) if scenario.split else (scenario,)
+    part = accelerator_of(scenario)
+    return any(part.nodes(pool.tensor_parallel * pool.pipeline_parallel) > 1 for pool in pools)
 
 
 def without_effect(scenario: Scenario) -> list[str]:

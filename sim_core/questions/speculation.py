@@ -27,11 +27,11 @@ from typing import Any, NamedTuple
 from sim_core.catalogue.acceptance import Acceptance, closest_length, known_methods
 from sim_core.fields.errors import ScenarioError
 from sim_core.fields.texts import counted
-from sim_core.price.one_step import step_parts
 from sim_core.price.price import Price
 from sim_core.price.priced import priced
 from sim_core.price.speculation import accepted
-from sim_core.questions.phases import largest_batch, setting
+from sim_core.price.steps.one_step import step_parts
+from sim_core.questions.phases import decoding, largest_batch, setting
 from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario
 from sim_core.traffic.draws import mean_lengths
 
@@ -113,7 +113,7 @@ def supposed(scenario: Scenario, decodes: int = 0) -> Supposed:
 
 def _at_load(scenario: Scenario, decodes: int) -> Scenario:
     """Return a scenario with the drafts that so many decodes have, if they follow the load and any are."""
-    here = scenario.drafts_at(decodes)
+    here = scenario.drafts_at(on_a_rank(scenario, decodes))
     if not here or here == scenario.spec_tokens:
         return scenario
     own = scenario.acceptance_length
@@ -212,26 +212,33 @@ def trades(scenario: Scenario, batches: Iterable[int], context_tokens: float, dr
     fitting = [batch for batch in batches if fits_budget(scenario, batch, drafts)]
     if not fitting:
         return []
-    plain, drafting = (_priced(scenario, count, max(fitting)) for count in (0, drafts))
+    most = on_a_rank(scenario, max(fitting))
+    plain, drafting = (_priced(scenario, count, most) for count in (0, drafts))
     shares = _Prompts.of(scenario)
     return [
         Trade(
             batch,
             drafts,
-            step_parts(plain, batch, context_tokens),
-            step_parts(drafting, batch, context_tokens),
-            shares.seconds(plain, batch, context_tokens, 0),
-            shares.seconds(drafting, batch, context_tokens, drafts),
+            step_parts(plain, own, context_tokens, on_all_ranks=batch),
+            step_parts(drafting, own, context_tokens, on_all_ranks=batch),
+            shares.seconds(plain, own, context_tokens, 0),
+            shares.seconds(drafting, own, context_tokens, drafts),
         )
         for batch in fitting
+        for own in [on_a_rank(scenario, batch)]
     ]
+
+
+def on_a_rank(scenario: Scenario, decodes: int) -> int:
+    """Return how many of an engine's sequences are on the rank of attention with the most of them."""
+    return -(-decodes // decoding(scenario).attention_data_parallel)
 
 
 def fits_budget(scenario: Scenario, decodes: int, drafts: int) -> bool:
     """Return whether so many sequences can verify so many drafts in one step: drafts count as tokens."""
     if scenario.policy not in ("chunked", "disaggregated"):
         return True
-    return decodes * (drafts + 1) <= scenario.token_budget
+    return on_a_rank(scenario, decodes) * (drafts + 1) <= scenario.token_budget
 
 
 def _priced(scenario: Scenario, drafts: int, most: int) -> Price:
@@ -261,7 +268,7 @@ class _Prompts(NamedTuple):
         """Return the time of prompts for each token that every one of the sequences makes. [s]
 
         In steps shared with decodes, what the tokens of a mean chunk add to a step; they are as many as the
-        budget leaves, and the chunk lies in the middle of its prompt.
+        budget leaves, and the chunk lies in the middle of its prompt. All ranks of attention do the same.
         """
         if self.apart:
             return 0.0
@@ -282,7 +289,9 @@ class _Prompts(NamedTuple):
 
 def _batches(scenario: Scenario, own: int, context_tokens: float) -> list[int]:
     """Return the numbers of sequences to look at: powers of two up to what runs at once, and one's own."""
-    most = max(min(scenario.max_batch, largest_batch(scenario, context_tokens)), 1)
+    engine = decoding(scenario)
+    places = engine.attention_data_parallel * engine.max_batch
+    most = max(min(places, largest_batch(engine, context_tokens)), 1)
     powers = [2**power for power in range(20) if 2**power <= most]
     return sorted({*powers, most, own})
 
@@ -339,8 +348,8 @@ def _best(rows: Sequence[Mapping[str, Any]], decodes: int) -> int:
     return max(mine, key=lambda row: row["speed_up"])["drafts"] if mine else 0
 
 
-def as_table(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return the best numbers of drafts by load as the scenario's `spec_by_batch` has them.
+def as_table(rows: Iterable[Mapping[str, Any]], ranks: int = 1) -> str:
+    """Return the best numbers of drafts by load as the scenario's `spec_by_batch` has them: those of a rank.
 
     Examples
     --------
@@ -350,9 +359,10 @@ def as_table(rows: Iterable[Mapping[str, Any]]) -> str:
     """
     sizes: dict[int, int] = {}
     for row in rows:
-        sizes.setdefault(row["decodes"], 0)
+        size = -(-row["decodes"] // ranks)
+        sizes.setdefault(size, 0)
         if row["is_best"]:
-            sizes[row["decodes"]] = row["drafts"]
+            sizes[size] = row["drafts"]
     spans: list[tuple[int, int]] = []
     for size in sorted(sizes):
         if not spans or spans[-1][1] != sizes[size]:

@@ -14,24 +14,14 @@ from sim_core.questions.experiments.caching import (
     sessions_that_fit,
     users_tried,
 )
-from sim_core.questions.experiments.reuse import reuse_of
 from sim_core.results.metrics import summarize
+from sim_core.results.reuse import reuse_of
 from sim_core.scenario.ready import ready_scenario
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.draws import requests_sent
+from tests.traffic.test_sessions import USERS
 
-AGENTS = Scenario(
-    turns=20,
-    turn_tokens=500,
-    prompt_tokens=3000,
-    output_tokens=300,
-    system_tokens=2000,
-    think_s=5.0,
-    arrivals="closed",
-    concurrency=8,
-    requests=1200,
-    prefix_caching="on",
-)
+AGENTS = USERS.replace(concurrency=8, requests=1200, prefix_caching="on")
 
 
 def test_the_engine_reaches_what_there_is_while_sessions_fit() -> None:
@@ -65,11 +55,17 @@ def test_blocks_used_cached_and_free_are_all_there_are() -> None:
 
 
 def test_a_report_says_what_the_cache_found() -> None:
-    """Oracle: the point's own figures; nothing is said where there is no cache."""
+    """Oracle: the point's own figures, and all there is to find where one session is alone; nothing is said
+    where there is no cache.
+    """
     found = run(AGENTS)
     told = summarize(found.requests(), AGENTS)["prefix_cache"]
     assert told["hit_frac"] == point(AGENTS)["hit_frac"]
     assert told["hit_frac"] == told["device_hit_frac"] + told["host_hit_frac"]
+    roomy = AGENTS.replace(kv_memory_frac=0.95, concurrency=1, warmup_frac=0.0)
+    alone = summarize(run(roomy).requests(), roomy)["prefix_cache"]
+    assert 0.8 < alone["hit_frac"] == pytest.approx(alone["ideal_hit_frac"], rel=1e-3)  # but for last tokens
+    assert told["ideal_hit_frac"] == pytest.approx(alone["ideal_hit_frac"], abs=0.02)
     off = AGENTS.replace(prefix_caching="off")
     summary = summarize(run(off).requests(), off)
     assert "prefix_cache" not in summary

@@ -12,9 +12,9 @@ import pytest
 
 from sim_core import catalogue, load_scenario
 from sim_core.catalogue import reader
-from sim_core.price.floor import floor_step_s
-from sim_core.price.one_step import step_parts
 from sim_core.price.price import price_of
+from sim_core.price.steps.floor import floor_step_s
+from sim_core.price.steps.one_step import step_parts
 from sim_core.price.work import group_sizes
 from sim_core.questions import compare, design
 from sim_core.scenario.scenario import SPECS, model_of
@@ -52,7 +52,7 @@ def test_spreading_by_hand() -> None:
     assert found.needed_gb == pytest.approx(16.06 + 256 * 1264 * 131_072 / 1e9, rel=0.001)
     assert (found.usable_gb, found.at_least, found.devices) == (pytest.approx(7.2), 9, 16)
     assert found.room >= found.sequences == 256
-    assert design.spread_out(CHIP.replace(hbm_gb=8.0)) == {"tensor_parallel": 16}
+    assert design.spread_out(CHIP.replace(hbm_gb=8.0))["tensor_parallel"] == 16
     assert design.spread_out(BASE) == {}
 
 
@@ -68,6 +68,20 @@ def test_the_smallest_group_holds_all_and_the_next_smaller_does_not() -> None:
         enough = [size for size in groups if rooms[size] >= found.sequences]
         assert found.devices == (enough[0] if enough else 0)
         assert found.devices == 0 or found.devices >= min(found.at_least, groups[-1])
+
+
+def test_other_layouts_are_spread_as_one_group() -> None:
+    """Oracle: the same model without ranks, stages or redundant experts; the keys make a valid scenario."""
+    large = CHIP.replace(model="deepseek-v3", weight_dtype="fp8", tensor_parallel=8, expert_parallel=8)
+    plain = design.spread(large)
+    layouts = [
+        large.replace(attention_data_parallel=8, redundant_experts=8),
+        large.replace(pipeline_parallel=2),
+        large.replace(context_parallel=2),
+    ]
+    for layout in layouts:
+        assert design.spread(layout)[:-1] == plain[:-1]
+        assert layout.replace(**design.spread_out(layout)).tensor_parallel == (plain.devices or plain.most)
 
 
 def test_what_is_impossible_is_said_with_its_reason() -> None:
@@ -155,7 +169,7 @@ def test_a_template_and_a_spec() -> None:
     found = address(healthy(app))
     assert (found["accelerator"], found["tensor_parallel"]) == ("corsair", "32")
     assert "No group holds it all" in " ".join(item.value for item in app.markdown)
-    app.number_input(key="in_own_hbm_gb").set_value(8.0).run()
+    app.text_input(key="in_own_hbm_gb").set_value("8").run()
     assert address(healthy(app))["tensor_parallel"] == "16" and address(app)["hbm_gb"] == "8"
     assert "extrapolation" in said(app)
     app.button_group(key="in_template").set_value(design.GPU).run()
@@ -165,9 +179,20 @@ def test_a_template_and_a_spec() -> None:
 def test_a_bad_spec_is_refused_with_the_house_message() -> None:
     """Oracle: the scenario's own check; the design stays as it was."""
     app = healthy(open_page(PAGE, requests="400", compare="design"))
-    app.number_input(key="in_own_hbm_gb_per_s").set_value(-5.0).run()
-    assert "hbm_gb_per_s is -5 GB/s; it must be above 0" in app.warning[0].value
+    app.text_input(key="in_own_hbm_gb_per_s").set_value("-5").run()
+    assert "Memory bandwidth is -5 GB/s; it must be above 0" in app.warning[0].value
     assert app.session_state["scenario"].hbm_gb_per_s is None
+
+
+def test_a_spec_is_typed_as_a_sliders_value_is() -> None:
+    """By hand: 27.5T of bytes a second are 27,500 GB/s; what is no number is said and springs back."""
+    app = healthy(open_page(PAGE, requests="400", compare="design"))
+    app.text_input(key="in_own_hbm_gb_per_s").set_value("27.5T").run()
+    assert address(healthy(app))["hbm_gb_per_s"] == "27500"
+    assert app.text_input(key="in_own_hbm_gb_per_s").value == "27500"
+    app.text_input(key="in_own_hbm_gb_per_s").set_value("fast").run()
+    assert "'fast' is no number" in app.warning[0].value
+    assert app.text_input(key="in_own_hbm_gb_per_s").value == "27500"
 
 
 def test_the_finding_and_the_table() -> None:

@@ -15,7 +15,8 @@ from sim_core.command.main import main
 from sim_core.engine.run import run
 from sim_core.evidence import trust
 from sim_core.fields.errors import ScenarioError
-from sim_core.price.pools import one_pool_of
+from sim_core.price.pools import decode_of, one_pool_of, pool_prices
+from sim_core.price.price import price_of
 from sim_core.questions import disaggregation
 from sim_core.scenario.link.page_settings import SETTINGS
 from sim_core.scenario.scenario import Scenario
@@ -97,6 +98,29 @@ def test_rate_matching_by_hand() -> None:
     assert found.prefill_s == pytest.approx(0.1003, rel=1e-3)
     assert found.decode_s == pytest.approx(0.125)
     assert found.workers == pytest.approx(4.007, rel=1e-3)
+
+
+def test_rate_matching_counts_the_stages_of_a_decode_worker() -> None:
+    """Oracle: the prices that two pools run on, in which a round of two stages takes twice as long.
+
+    A token passes both stages, so fewer sequences keep the limit than by the step of one stage alone.
+    """
+    split = Scenario(
+        policy="disaggregated", decode_pipeline_parallel=2, decode_tensor_parallel=1, max_batch=64
+    )
+    found, prices = disaggregation.matched(split), pool_prices(split)
+    by_hand = disaggregation.matched_at(split, prices.prefill, prices.decode)
+    assert found == by_hand
+    one_stage = price_of(decode_of(split))
+    assert found.decode_s > disaggregation.matched_at(split, prices.prefill, one_stage).decode_s
+
+
+def test_the_trials_of_ranks_are_long_enough() -> None:
+    """Oracle: eight ranks hold the sequences of eight engines, so a run must have eight times as many."""
+    wide = {"model": "deepseek-r1", "tensor_parallel": 8, "attention_data_parallel": 8, "expert_parallel": 8}
+    ranks = Scenario(policy="disaggregated", accelerator="h200", max_batch=16, requests=10, **wide)
+    alone = ranks.replace(attention_data_parallel=1, expert_parallel=1)
+    assert disaggregation._enough(ranks, 1e6) == 8 * disaggregation._enough(alone, 1e6)
 
 
 def test_the_highest_rate_keeps_the_limits_and_a_higher_one_does_not() -> None:

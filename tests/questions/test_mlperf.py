@@ -12,11 +12,19 @@ import pytest
 from benchmarks.mlperf import counted
 from sim_core import catalogue, load_scenario
 from sim_core.catalogue import reader
+from sim_core.catalogue.models.own import EXAMPLE
 from sim_core.engine.run import run
 from sim_core.evidence import entries
 from sim_core.fields.errors import ScenarioError
-from sim_core.questions import benchmark_rules
-from sim_core.questions.benchmark_search import Limits, candidates, held, highest_rate, system, tuned
+from sim_core.questions.benchmark import rules as benchmark_rules
+from sim_core.questions.benchmark.search import (
+    Limits,
+    candidates,
+    highest_rate,
+    sequences_held,
+    system,
+    tuned,
+)
 from sim_core.results.metrics import point_of
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic import draws
@@ -220,6 +228,17 @@ def test_counting_by_hand():
 # Systems
 
 
+def test_candidates_do_not_depend_on_the_layout_they_start_from():
+    """Oracle: those of the same system without stages, contexts in parts or redundant experts."""
+    plain = Scenario(model="deepseek-r1", accelerator="h200", weight_dtype="fp8", tensor_parallel=8)
+    for layout in ({"pipeline_parallel": 2}, {"context_parallel": 8}):
+        assert candidates(plain.replace(**layout), 16) == candidates(plain, 16)
+    spread = plain.replace(expert_parallel=8)
+    redundant = candidates(spread.replace(redundant_experts=16), 16)
+    assert {option.accelerators for option in redundant} == {16}
+    assert [option.replace(redundant_experts=0) for option in redundant] == candidates(spread, 16)
+
+
 def test_candidates_use_every_device():
     """Oracle: devices = tensor parallel x replicas; experts whole or divided."""
     scenario = tuned(catalogue.benchmark("gpt-oss-120b"), Scenario(accelerator="b200"))
@@ -255,7 +274,7 @@ def test_held_by_hand():
     """Arithmetic by hand: KV tokens / (prompt + half the answer + half a block), lengths fixed."""
     scenario = Scenario(mix="1000/200")
     room = run(scenario.replace(requests=2)).price.kv_blocks * 16
-    assert held(scenario) == int(room / (1000 + 100 + 8))
+    assert sequences_held(scenario) == int(room / (1000 + 100 + 8))
 
 
 # Published facts
@@ -314,3 +333,13 @@ def test_the_stored_comparison_repeats():
     assert found["offline"].output_tok_per_s_per_accelerator == pytest.approx(stored.offline, rel=0.01)
     ratio = found["server"].output_tok_per_s_per_accelerator / stored.offline
     assert ratio == pytest.approx(stored.server, rel=0.01)
+
+
+def test_a_system_is_the_benchmarks_whatever_model_and_mix_one_had() -> None:
+    """Oracle: the benchmark's own model and mix; limits of classes that it lacks go with them."""
+    benchmark = catalogue.benchmark("llama2-70b")
+    had = Scenario(mix="chat:0.7,rag:0.3", class_limits="rag:5000/50")
+    assert tuned(benchmark, had).class_limits == "" == had.replace(mix="chat:1").class_limits
+    assert had.replace(mix="rag:1").class_limits == "rag:5000/50"
+    own = Scenario(model="own", own_model=EXAMPLE)
+    assert (tuned(benchmark, own).model, tuned(benchmark, own).own_model) == (benchmark.model, "")

@@ -10,6 +10,7 @@ import pytest
 from sim_core import load_scenario
 from sim_core.questions import compare, sensitivity
 from sim_core.questions.sensitivity import FIGURES, is_sure, size, tornado
+from sim_core.scenario.scenario import Scenario
 from sim_core.sweep.capacity import seeded
 from sim_core.sweep.ranges import SEEDS
 from sim_core.view.compare import figures as compare_figures
@@ -163,10 +164,10 @@ def test_the_view_says_what_matters_most() -> None:
 
 def test_a_close_call_is_said() -> None:
     """Oracle: the core's best points: some of the runs have one, not all; no lever is called noise."""
-    close = BASE.replace(requests=300, slo_ttft_ms=74.0)
+    close = BASE.replace(requests=300, slo_ttft_ms=73.5)
     runs = sum(compare.best_within(seeded(close, turn)) is not None for turn in range(SEEDS))
     assert 1 < runs < SEEDS
-    app = healthy(open_page(PAGE, requests="300", slo_ttft_ms="74", compare="sensitivity"))
+    app = healthy(open_page(PAGE, requests="300", slo_ttft_ms="73.5", compare="sensitivity"))
     assert f"are a close call: of {SEEDS} runs, {runs} keep them at some load." in finding(app)
     assert "noise" not in said(app)
 
@@ -202,3 +203,14 @@ def test_what_has_no_figure_is_said(query: dict[str, str], words: str) -> None:
     """Oracle: no exception, and the reason."""
     app = healthy(open_page(PAGE, requests="400", compare="sensitivity", **query))
     assert words in said(app)
+
+
+def test_the_network_is_a_lever_where_a_group_spans_nodes() -> None:
+    """By definition: sixteen devices in nodes of eight use it, eight do not, nor one in either pool."""
+    wide = Scenario(model="deepseek-r1", accelerator="h200", weight_dtype="fp8", tensor_parallel=16)
+    key = "node_link_gb_per_s"
+    assert key in sensitivity.movable_keys(wide, "throughput")
+    assert key not in sensitivity.movable_keys(wide.replace(tensor_parallel=8), "throughput")
+    pools = wide.replace(policy="disaggregated", prefill_tensor_parallel=8)
+    assert key in sensitivity.movable_keys(pools, "throughput")
+    assert key not in sensitivity.movable_keys(pools.replace(decode_tensor_parallel=8), "throughput")

@@ -19,6 +19,7 @@ from sim_core.sweep.capacity import capacity
 from tests.loops import each
 
 LLAMA = "model=llama-3.1-8b&accelerator=h100-sxm"
+DEEPSEEK = "model=deepseek-r1&accelerator=h200&tensor_parallel=8&weight_dtype=fp8"
 
 
 @pytest.mark.parametrize("factors", [(1, 1), (2, 1), (0.5, 4)])
@@ -126,10 +127,18 @@ def test_cache_sizes_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    "query", [LLAMA, "model=deepseek-r1&accelerator=h200&tensor_parallel=8&weight_dtype=fp8"]
+    "query",
+    [
+        LLAMA,
+        DEEPSEEK,
+        f"{DEEPSEEK}&attention_data_parallel=8&expert_parallel=8",
+        f"{DEEPSEEK}&attention_data_parallel=2",
+        f"{DEEPSEEK}&pipeline_parallel=2",
+        f"{DEEPSEEK}&context_parallel=8",
+    ],
 )
 def test_the_models_own_kind_is_the_simulators(query: str) -> None:
-    """Oracle: the KV blocks of the price, and `cost.memory`."""
+    """Oracle: the KV blocks of the price, of one rank where there are several, and `memory`."""
     scenario = load_scenario(query)
     own = next(row for row in whatif.kv_rows(scenario, 1, 4096) if row["own"])
     assert own["kb_per_token"] == pytest.approx(memory(scenario)["kv_bytes_per_token"] / 1e3)

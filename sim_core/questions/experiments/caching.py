@@ -16,8 +16,8 @@ from sim_core.engine.work import kept
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.memory import memory
 from sim_core.questions.experiments.common import REMEMBERED, Row, continuous_policy, one_engine
-from sim_core.questions.experiments.reuse import Reuse, reuse_of
 from sim_core.results.metrics import point_of
+from sim_core.results.reuse import Reuse, reuse_of
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.draws import requests_sent
 

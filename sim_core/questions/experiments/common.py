@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from sim_core.results.timeline import check_one_scheduler
 from sim_core.scenario.scenario import FIELDS, Scenario
 
 Row = dict[str, Any]
@@ -13,6 +14,7 @@ REMEMBERED = 32
 
 def one_engine(scenario: Scenario, requests: int) -> Scenario:
     """Return the scenario on one engine with its share of the traffic, and at most so many requests."""
+    check_one_scheduler(scenario)
     copies = scenario.replicas
     return scenario.replace(
         replicas=1,

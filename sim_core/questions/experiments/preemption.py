@@ -16,8 +16,8 @@ from sim_core.engine.run import run
 from sim_core.engine.work import kept
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.memory import memory
-from sim_core.price.one_step import step_parts, window_pairs
 from sim_core.price.price import Price, price_of
+from sim_core.price.steps.one_step import step_parts, window_pairs
 from sim_core.questions.experiments.common import (
     REMEMBERED,
     Row,

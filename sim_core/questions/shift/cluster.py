@@ -1,7 +1,8 @@
 """A cluster of equal workers in two pools, whose split changes while traffic goes on.
 
-The engine is that of two pools (`sim_core.price.pools`); a worker is in one of them or on its way to the
-other. Its way has phases, one after another:
+The engine is that of two pools (`sim_core.price.pools`), ranks of attention included, of which a worker may
+have other numbers in either pool; a worker is in one of them or on its way to the other. Its way has phases,
+one after another:
 
 1. *drain*: it takes no new work. A prefill worker ends its step, sends its KV caches and waits until they are
    taken over. A decode worker finishes its requests, or migrates them: their KV caches travel over its link
@@ -20,12 +21,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sim_core.engine.kernels.pools.moves import Plan
+from sim_core.engine.kernels.pools.moves import MovePlan
 from sim_core.engine.kernels.records import DECODES, NOBODY, PREFILLS
 from sim_core.engine.rules import RunRules, stated, worker_rules
 from sim_core.engine.run import on_the_clock
 from sim_core.engine.two_pools import SplitEngine, workers_of
 from sim_core.fields.errors import ScenarioError
+from sim_core.fields.texts import counted
 from sim_core.price.memory import memory
 from sim_core.price.pools import PoolPrices, decode_of, prefill_of
 from sim_core.price.step_cost import Transfer
@@ -74,8 +76,9 @@ def reallocation_kind(scenario: Scenario) -> str:
 
 
 def phases_s(scenario: Scenario) -> dict[str, float]:
-    """Return how long each of `PHASES` takes [s]."""
-    load_s = memory(prefill_of(scenario))["weights_gb"] / scenario.storage_gb_per_s
+    """Return how long each of `PHASES` takes [s]; of two layouts of a worker the larger one is loaded."""
+    weights_gb = max(memory(pool(scenario))["weights_gb"] for pool in (prefill_of, decode_of))
+    load_s = weights_gb / scenario.storage_gb_per_s
     return dict(zip(PHASES, (scenario.init_s, load_s, scenario.warm_up_s, scenario.sync_s), strict=True))
 
 
@@ -84,11 +87,11 @@ def reallocation_s(scenario: Scenario) -> float:
     return sum(phases_s(scenario).values())
 
 
-def plan_of(scenario: Scenario, free: bool = False) -> Plan:
+def plan_of(scenario: Scenario, free: bool = False) -> MovePlan:
     """Return what a move takes; a free one takes nothing, and its requests go on elsewhere at once."""
     if free:
-        return Plan(0.0, True, True)
-    return Plan(float(reallocation_s(scenario)), scenario.drain == "migrate", False)
+        return MovePlan(0.0, True, True)
+    return MovePlan(float(reallocation_s(scenario)), scenario.drain == "migrate", False)
 
 
 def check_workers(scenario: Scenario) -> int:
@@ -100,6 +103,13 @@ def check_workers(scenario: Scenario) -> int:
         If the workers of the two pools are of different sizes.
     """
     prefill, decode = (pool(scenario).tensor_parallel for pool in (prefill_of, decode_of))
+    if scenario.prefill_stages != scenario.decode_stages:
+        raise ScenarioError(
+            f"prefill workers have {counted(scenario.prefill_stages, 'stage')} and decode workers "
+            f"{scenario.decode_stages}: a worker that moves between the pools keeps its devices, and its "
+            "layers. Set pipeline_parallel, and leave prefill_pipeline_parallel and decode_pipeline_parallel "
+            "empty."
+        )
     if prefill != decode:
         raise ScenarioError(
             f"prefill workers have {prefill} devices and decode workers {decode}: a "
@@ -139,10 +149,16 @@ class Cluster:
         )
         decode = worker_rules(rules)
         decode = decode._replace(measure_until=NOBODY)  # nobody asks a strategy for gaps and step counters
-        prefill = decode._replace(max_running=scenario.max_batch, kv_blocks=pools.prefill.kv_blocks)
+        prefill = decode._replace(
+            max_running=scenario.max_batch,
+            kv_blocks=pools.prefill.kv_blocks,
+            stages=pools.prefill.stages,
+        )
         self.engine = SplitEngine(
-            workers_of(prefill, pools.prefill.step, served, self.workers, decode=False),
-            workers_of(decode, pools.decode.step, served, self.workers),
+            workers_of(
+                prefill, pools.prefill.step, served, self.workers, decode=False, ranks=pools.prefill.ranks
+            ),
+            workers_of(decode, pools.decode.step, served, self.workers, ranks=pools.decode.ranks),
             Transfer(0.0, 0.0, 1, False) if free else pools.transfer,
             served,
             plan=plan_of(scenario, free),

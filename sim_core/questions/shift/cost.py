@@ -14,6 +14,7 @@ MOMENT_S = 1e-6  # to look at the traffic once, and for each worker as much as:
 MOMENT_WORKER_S = 2.5e-7
 DECISION_S = 3e-4  # to look again after a move
 WORKER_TURNS = 0.5  # that a request takes for each worker that is looked at
+GROUP_STEPS = 3.5  # of a worker of several ranks, for each request: runs of equal ones as one
 REQUEST_BYTES = 300
 
 
@@ -24,7 +25,10 @@ def hours_of(scenario: Scenario, trace: Requests | None, given: work.Allowance) 
     """
     workers = check_workers(scenario)
     request_per_s = demands.mean_rate_per_s(scenario, needs_for(scenario, trace), workers, trace)
-    request_s = work.REQUEST_S + work.TURN_S * (work.REQUEST_TURNS + WORKER_TURNS * workers)
+    turns = work.REQUEST_TURNS + WORKER_TURNS * workers
+    if scenario.decode_ranks > 1:
+        turns += GROUP_STEPS * work.RANK_TURNS * scenario.decode_ranks
+    request_s = work.REQUEST_S + work.TURN_S * turns
     moment_s = MOMENT_S + MOMENT_WORKER_S * workers
     pause_s = max(scenario.control_s, scenario.cooldown_s)
     cost_frac = request_per_s * request_s + moment_s / scenario.control_s + DECISION_S / pause_s

@@ -22,13 +22,14 @@ import numpy as np
 from sim_core.engine.work import shared
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.pools import PoolPrices, pool_prices
-from sim_core.price.step_cost import going, tokens_s
+from sim_core.price.step_cost import going, group_tokens_s, tokens_s
 from sim_core.questions.disaggregation import highest_per_s
 from sim_core.scenario.scenario import Scenario, model_of
 from sim_core.traffic import demand as demands
 from sim_core.traffic.requests import Requests, joined
 
 FIT_REQUESTS = 12_000
+REQUESTS_AN_ENGINE = 1500  # at least, of each rank of each worker
 FIT_RUNS = 20  # about
 SHUFFLE = 21  # stream of random numbers
 WARM_UP = 0.3  # share of a trial's first requests that find the workers emptier than later ones
@@ -39,7 +40,7 @@ class Needs:
     """What requests take of the workers of each pool; the factors say how much more than a fluid would.
 
     A decode step of n sequences takes `base_s` + n `token_s`, and what reading their contexts takes; it makes
-    `made` tokens of each.
+    `made` tokens of each. Of a worker with ranks of attention, each decodes so many, and prefills as much.
     """
 
     scenario: Scenario
@@ -60,19 +61,20 @@ class Needs:
 
     def _prefill_s(self, prompts: np.ndarray) -> np.ndarray:
         """Return a prompt's share of the prefill step that it is part of [s]."""
-        step, budget = self.pools.prefill.step, self.scenario.token_budget
+        step, budget, ranks = self.pools.prefill.step, self.scenario.token_budget, self.pools.prefill.ranks
         together = np.clip(np.floor(budget / prompts), 1, self.scenario.max_batch)
         tokens = together * prompts
         last = step.token_s.size - 1
         table_s = np.interp(tokens, np.arange(last + 1), step.token_s)
         table_s += step.token_slope_s * np.maximum(tokens - last, 0)
+        table_s += group_tokens_s(step, np.rint(ranks * tokens).astype(int))
         rows_s = step.row_s[np.minimum(together, step.row_s.size - 1).astype(int)]
         window = step.window_tokens
         inside = prompts**2 / 2
         beyond = window * prompts - window**2 / 2
         inside_window = np.where(prompts <= window, inside, beyond) if window else np.zeros_like(prompts)
         own_s = step.prefill_pair_s * inside + step.window_pair_s * inside_window + step.prefill_request_s
-        return (table_s + rows_s) / together + own_s
+        return ((table_s + rows_s) / together + own_s) / ranks
 
     def _decode_s(self, prompts: np.ndarray, outputs: np.ndarray) -> np.ndarray:
         """Return a request's share of the decode steps that it is part of [s]."""
@@ -83,7 +85,8 @@ class Needs:
         added_s = self.token_s + step.decode_context_s * context + step.window_context_s * seen
         held = price.kv_blocks * price.kv_block_tokens / (prompts + outputs)
         batch = np.minimum(np.minimum(held, (limit_s - self.base_s) / added_s), self.scenario.max_running)
-        return np.maximum(outputs - 1, 0) / self.made * (self.base_s / np.maximum(batch, 1) + added_s)
+        each_s = (self.base_s / np.maximum(batch, 1) + added_s) / price.ranks
+        return np.maximum(outputs - 1, 0) / self.made * each_s
 
 
 def needs_of(scenario: Scenario) -> Needs:
@@ -99,7 +102,8 @@ def needs_of(scenario: Scenario) -> Needs:
     most = min(scenario.max_running, step.row_s.size - 1, step.token_s.size - 1)
     ends = np.array([1, most])
     verified, made, _ = going(step, ends)
-    one_s, all_s = (tokens_s(step, verified) + step.row_s[ends]).tolist()
+    shared_s = group_tokens_s(step, pools.decode.ranks * verified)
+    one_s, all_s = (tokens_s(step, verified) + step.row_s[ends] + shared_s).tolist()
     token_s = (all_s - one_s) / (most - 1) if most > 1 else 0.0
     return Needs(scenario, pools, one_s - token_s, max(token_s, 1e-9), made=float(made[1]))
 
@@ -147,7 +151,10 @@ def fitted(needs: Needs, lengths: Requests) -> Needs:
 @lru_cache(maxsize=32)
 def fitted_needs(scenario: Scenario, trace: Requests | None = None) -> Needs:
     """Return what requests take of the workers, fitted to both kinds of traffic alike or to a trace."""
-    count = max(FIT_REQUESTS, 1500 * (scenario.prefill_workers + scenario.decode_workers))
+    engines = (
+        scenario.prefill_workers * scenario.prefill_ranks + scenario.decode_workers * scenario.decode_ranks
+    )
+    count = max(FIT_REQUESTS, REQUESTS_AN_ENGINE * engines)
     random = np.random.default_rng((scenario.seed, SHUFFLE))
     if trace is None:
         drawn = [demands.sample(kind, count // 2) for kind in demands.kinds(scenario)]

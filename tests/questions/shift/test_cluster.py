@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from sim_core import load_scenario
-from sim_core.engine.kernels.pools.moves import Plan
+from sim_core.engine.kernels.pools.moves import MovePlan
 from sim_core.engine.kernels.records import DECODES, PREFILLS
+from sim_core.engine.run import run_priced
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.memory import memory
 from sim_core.price.pools import pool_prices
+from sim_core.price.priced import priced
 from sim_core.price.step_cost import Transfer
 from sim_core.questions.shift.cluster import (
     STATES,
@@ -30,7 +32,9 @@ from sim_core.traffic.requests import requests_of
 from tests.engine.test_moves import engine_of
 from tests.runs import make_cost
 
-SMALL = "demand_hours=0.03&prefill_workers=3&decode_workers=2&slo_tpot_ms=20"
+WORKERS = "demand_hours=0.03&prefill_workers=3&decode_workers=2"
+SMALL = f"{WORKERS}&slo_tpot_ms=20"
+RANKS = "model=gpt-oss-20b&tensor_parallel=2&expert_parallel=2&attention_data_parallel=2"
 
 
 def driven(query: str, seed: int, hours: float = 0.03) -> tuple[Cluster, Study]:
@@ -52,6 +56,10 @@ QUERIES = (
     f"{SMALL}&drain=migrate&init_s=1&hbm_gb=22&kv_memory_frac=0.95",
     f"{SMALL}&init_s=1&hbm_gb=22&kv_memory_frac=0.95&preemption=swap",
     f"{SMALL}&demand_load_frac=1.4&init_s=1",
+    f"{WORKERS}&pipeline_parallel=2&slo_tpot_ms=60&init_s=1",
+    f"{WORKERS}&pipeline_parallel=2&slo_tpot_ms=60&init_s=1&drain=migrate",
+    f"{WORKERS}&{RANKS}&init_s=1",
+    f"{WORKERS}&{RANKS}&init_s=1&drain=migrate&prefill_attention_data_parallel=1",
 )
 
 
@@ -67,9 +75,10 @@ def test_nobody_is_lost_or_served_twice(query: str, seed: int) -> None:
     assert np.isfinite(done).all()
     assert np.all(first >= study.demand.requests.arrival_s) and np.all(done >= first)
     assert np.all(done[requests["output"] > 1] > first[requests["output"] > 1])
-    decode = cluster.engine.decode.states
+    pool = cluster.engine.decode
+    decode = pool.ranks if pool.ranks.size else pool.states
     assert decode["unfinished"].sum() == decode["running"].sum() == decode["decodes"].sum() == 0
-    assert set(decode["free_blocks"]) == {study.pools.decode.kv_blocks}
+    assert set(decode["free_blocks"].flat) == {study.pools.decode.kv_blocks}
     assert decode["context"].sum() == 0
 
 
@@ -135,6 +144,27 @@ def test_pools_of_different_workers_are_refused() -> None:
         check_workers(load_scenario("policy=disaggregated&decode_tensor_parallel=2"))
 
 
+def test_workers_of_different_stages_are_refused() -> None:
+    """Oracle: by hand."""
+    with pytest.raises(ScenarioError, match=r"2 stages and decode workers 1.*prefill_pipeline_parallel"):
+        check_workers(load_scenario("policy=disaggregated&prefill_pipeline_parallel=2"))
+
+
+@pytest.mark.parametrize(
+    "layout",
+    ["pipeline_parallel=1", "pipeline_parallel=3", RANKS, f"{RANKS}&prefill_attention_data_parallel=1"],
+)
+def test_workers_that_stay_are_two_pools(layout: str) -> None:
+    """Oracle: the run of the same two pools, whose workers may have stages or ranks, to the last bit."""
+    study = Study(load_scenario(f"{WORKERS}&policy=disaggregated&slo_tpot_ms=90&{layout}"))
+    cluster = Cluster(study.scenario, study.pools, study.demand, study.scenario.prefill_workers)
+    cluster.advance(math.inf)
+    found = run_priced(priced(study.scenario), study.demand.requests)
+    requests, after_s = cluster.engine.decode.stacked.requests, study.pools.decode.request_after_s
+    np.testing.assert_allclose(requests["first_token_s"] + after_s, found.first_token_s, rtol=1e-12)
+    np.testing.assert_allclose(requests["finished_s"] + after_s, found.finished_s, rtol=1e-12)
+
+
 # --- by hand --------------------------------------------------------------------------------------
 
 
@@ -160,7 +190,7 @@ def moved(requests, plan, worker, to, at_s, transfer=FREE, workers=3, prefill=1)
 def test_a_decode_worker_finishes_first() -> None:
     """By hand: a prompt of 3 tokens ends at 3; 5 more tokens of 2 s each take worker 1 until 13. Asked to
     leave at 6, it is drained at 13 and, with 10 s of reallocation, ready at 23."""
-    (found, _), move = moved([(0.0, 3, 6)], Plan(10.0, False, False), 1, PREFILLS, 6.0)
+    (found, _), move = moved([(0.0, 3, 6)], MovePlan(10.0, False, False), 1, PREFILLS, 6.0)
     assert found.finished_s.tolist() == [13.0]
     assert (move["drained_s"], move["ready_s"]) == (13.0, 23.0)
 
@@ -171,9 +201,9 @@ def test_a_migrating_request_travels_and_goes_on() -> None:
     are left take until 10.5 + 6 = 16.5. Worker 1 is drained when its link is: at 10.5."""
     transfer = Transfer(0.5, 1.0, 1, False)
     costs = make_cost(np.arange(200.0)), make_cost([0.0] + [2.0] * 100)
-    engine = engine_of(*costs, FREE, [(0.0, 3, 6)], RULES, Plan(10.0, True, False), 3, 1)
+    engine = engine_of(*costs, FREE, [(0.0, 3, 6)], RULES, MovePlan(10.0, True, False), 3, 1)
     engine.advance(6.0)
-    engine.transfer = transfer
+    engine._links = engine._links._replace(transfer=transfer)
     engine.ask_move(1, PREFILLS, 6.0)
     engine.advance(math.inf)
     found, split = engine.results()
@@ -182,11 +212,31 @@ def test_a_migrating_request_travels_and_goes_on() -> None:
     assert (engine.moves[0]["drained_s"], engine.moves[0]["ready_s"]) == (10.5, 20.5)
 
 
+def test_the_ranks_of_a_worker_migrate_over_links_of_their_own() -> None:
+    """By hand: four prompts of 3 tokens end in one step at 6, the first and third on rank 0 of worker 0,
+    whose link brings both before the others: workers 1 and 2 have two decodes each, one a rank. Asked to
+    leave at 7, worker 1 ends its step at 8: 4 tokens of each travel for 1 + 4 x 0.5 = 3 s, side by side, to
+    worker 2, where the four tokens that are left take from its next step on, at 12, until 12 + 8 = 20."""
+    transfer = Transfer(0.5, 1.0, 1, False)
+    costs = make_cost(np.arange(200.0)), make_cost([0.0] + [2.0] * 100)
+    rules = {**RULES, "prefill_ranks": 2, "ranks": 2}
+    engine = engine_of(*costs, FREE, [(0.0, 3, 6)] * 4, rules, MovePlan(10.0, True, False), 3, 1)
+    engine.advance(7.0)
+    engine._links = engine._links._replace(transfer=transfer)
+    engine.ask_move(1, PREFILLS, 7.0)
+    engine.advance(math.inf)
+    found, split = engine.results()
+    assert split.stages["receiver"].tolist() == [2, 2, 2, 2]
+    assert split.stages["transfer_end_s"].tolist() == [11.0, 11.0, 6.0, 6.0]
+    assert found.finished_s.tolist() == [20.0, 20.0, 16.0, 16.0]
+    assert (engine.moves[0]["drained_s"], engine.moves[0]["ready_s"]) == (11.0, 21.0)
+
+
 def test_a_prefill_worker_hands_over_before_it_leaves() -> None:
     """By hand: worker 0 prefills 4 tokens until 4 and sends them for 1 + 4 x 0.5 = 3 s. A decode worker takes
     the request into its step at 7, which frees worker 0; asked at 2, it is ready at 7 + 10 = 17."""
     transfer = Transfer(0.5, 1.0, 1, False)
-    (found, _), move = moved([(0.0, 4, 2)], Plan(10.0, False, False), 0, DECODES, 2.0, transfer, 3, 2)
+    (found, _), move = moved([(0.0, 4, 2)], MovePlan(10.0, False, False), 0, DECODES, 2.0, transfer, 3, 2)
     assert found.finished_s.tolist() == [9.0]
     assert (move["step_end_s"], move["drained_s"], move["ready_s"]) == (4.0, 7.0, 17.0)
 
@@ -194,7 +244,7 @@ def test_a_prefill_worker_hands_over_before_it_leaves() -> None:
 def test_a_worker_that_has_moved_takes_prompts() -> None:
     """By hand: worker 0 is busy with a prompt of 20 tokens until 20. Worker 1, idle, is asked at 1 and ready
     at 4; the prompt of 5 tokens that came at 2 starts there at 4 and ends at 9."""
-    (found, split), _ = moved([(0.0, 20, 1), (2.0, 5, 1)], Plan(3.0, False, False), 1, PREFILLS, 1.0)
+    (found, split), _ = moved([(0.0, 20, 1), (2.0, 5, 1)], MovePlan(3.0, False, False), 1, PREFILLS, 1.0)
     assert split.stages["prefill_start_s"].tolist() == [0.0, 4.0]
     assert found.first_token_s.tolist() == [20.0, 9.0]
     assert split.stages["sender"].tolist() == [0, 1]

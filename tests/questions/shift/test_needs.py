@@ -25,6 +25,7 @@ from sim_core.traffic.requests import Requests
         "mix=1000/250:1", "mix=4000/50:1", "mix=2048/1:1", "mix=8000/100:1&slo_tpot_ms=15",
         "mix=500/300:1&max_batch=16", "mix=1000/400:1&model=llama-3.1-70b&tensor_parallel=4&slo_tpot_ms=60",
         "mix=2000/300:1&model=gemma-3-27b&tensor_parallel=2&slo_tpot_ms=80",
+        "mix=2000/300:1&model=gpt-oss-20b&tensor_parallel=4&expert_parallel=4&attention_data_parallel=4",
     ],
 )  # fmt: skip
 def test_fixed_lengths_take_what_rate_matching_says(query: str) -> None:

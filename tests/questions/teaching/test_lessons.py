@@ -6,6 +6,7 @@ import dataclasses
 import math
 import re
 
+import numpy as np
 import plotly.graph_objects as go
 import pytest
 from hypothesis import given, settings
@@ -29,6 +30,7 @@ from tests.visits import address, finding, healthy, open_page, said
 
 PAGE = "10_Lessons.py"
 STEPS = [(item, number) for item in catalogue.lessons().values() for number in range(1, len(item.steps) + 1)]
+NUMBERS = [(item, number) for item, number in STEPS if not item.steps[number - 1].choices]
 
 
 def step_id(step: tuple) -> str:
@@ -225,7 +227,7 @@ def test_next_and_back_and_the_summary() -> None:
     next(button for button in app.button if button.label == "Back").click().run()
     assert "step" not in address(healthy(app))
     next(button for button in app.button if button.label == "All lessons").click().run()
-    text = said(healthy(app))
+    text = re.sub(r"<[^>]*>", "", said(healthy(app)))  # terms are marked
     assert "500" in text and "1.1 A thousand tokens in" in text
     found = lesson_summary.lines({(1, 1): 500.0}, "http://here/Lessons")
     markdown = lesson_summary.markdown(found)
@@ -270,6 +272,29 @@ def test_plotly_accepts_every_step(item, number) -> None:
     go.Figure(figure)
     if not step.choices:
         assert figure["data"][-1]["x"] == [step.values.index(step.ask)]
+
+
+@pytest.mark.parametrize(("item", "number"), NUMBERS[::2], ids=map(step_id, NUMBERS[::2]))
+@pytest.mark.parametrize("factor", [0.5, 1.0, 2.0])
+def test_the_words_of_a_guess_stand_off_the_line(item, number, factor) -> None:
+    """Oracle: the line from point to point, drawn as on a phone: it does not meet the box of the words."""
+    step = item.steps[number - 1]
+    shown = {value: lessons.figure_at(step, value) for value in lesson_figures.seen(step, step.ask)}
+    guess = factor * shown[step.ask]
+    figure = lesson_figures.lesson_figure(step, shown, guess)
+    (words,) = figure["layout"]["annotations"]
+    log = figure["layout"]["yaxis"]["type"] == "log"
+    levels = np.log(figure["data"][0]["y"]) if log else np.array(figure["data"][0]["y"], float)
+    at = np.log(guess) if log else guess
+    low, top = (min(*levels, at), max(*levels, at)) if log else (0.0, max(*levels, at))
+    px = (np.array([*figure["data"][0]["x"], words["x"]]) + 0.5) / len(step.values) * 320
+    py = 240 * (1 - (np.array([*levels, at]) - low) / (top - low))
+    x, y = px[-1] + words["ax"], py[-1] + words["ay"]
+    along = np.linspace(px[0], px[-2], 400)
+    heights = np.interp(along, px[:-1], py[:-1])
+    meets = bool(np.any((abs(along - x) < 50) & (abs(heights - y) < 8)))
+    assert not meets
+    assert words["text"] == "your prediction" and 50 <= x <= 270
 
 
 def test_the_command_lists_lessons(capsys) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,13 +18,14 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.price.memory import DoesNotFit
 from sim_core.price.price import price_of
 from sim_core.results.metrics import point_of
-from sim_core.scenario.cache_keys import ALONE
+from sim_core.scenario.keys.caching import ALONE
 from sim_core.scenario.scenario import DIMENSIONS, Scenario, accelerator_of, model_of
 from sim_core.traffic.draws import requests_sent
 
 QUICK_S = 400.0  # least time that a quick run covers: close to saturation queues build up slowly
 
 TENSOR_PARALLEL = (1, 2, 4, 8, 16)
+ONE_STAGE = MappingProxyType({"pipeline_parallel": 1, "context_parallel": 1})  # of every layout tried
 BATCHES = tuple(sorted({round(2 * 1.15**power) for power in range(57)}))  # 2 .. 5,000, in steps of 15 %
 LEVELS = (0.1, 0.3, 0.5, 0.64, 0.74, 0.82, 0.88, 0.92, 0.95, 0.97, 0.985, 1.0)  # of the saturated rate
 ABOVE = 3  # batch limits tried above the largest whose full batch keeps the TPOT limit
@@ -81,6 +83,7 @@ def system(benchmark: Benchmark, scenario: Scenario) -> Scenario:
     return scenario.replace(
         **dict.fromkeys(DIMENSIONS),
         model=benchmark.model,
+        own_model="",
         mix=benchmark.workload,
         slo_percentile=benchmark.percentile,
         warmup_frac=0.1,
@@ -100,6 +103,9 @@ def tuned(benchmark: Benchmark, scenario: Scenario) -> Scenario:
 def candidates(scenario: Scenario, devices: int) -> list[Scenario]:
     """Return the ways to use a number of devices that hold the model.
 
+    Latent attention is also divided into ranks, as engines serve such models for throughput: devices that
+    share it would each hold a copy of the whole cache. Stages and contexts in parts are not tried.
+
     Raises
     ------
     ScenarioError
@@ -109,11 +115,13 @@ def candidates(scenario: Scenario, devices: int) -> list[Scenario]:
     for tp in TENSOR_PARALLEL:
         if devices % tp:
             continue
-        experts = model_of(scenario).experts
-        for ep in sorted({1, tp}) if experts and experts % tp == 0 else (1,):
-            layout = {"tensor_parallel": tp, "expert_parallel": ep, "replicas": devices // tp}
+        for ep, ranks in _shared(model_of(scenario), tp):
+            layout = {"tensor_parallel": tp, "expert_parallel": ep, "attention_data_parallel": ranks}
+            copies = scenario.redundant_experts if ep > 1 else 0
             try:
-                trial = scenario.replace(**layout)
+                trial = scenario.replace(
+                    **layout, **ONE_STAGE, redundant_experts=copies, replicas=devices // tp
+                )
                 require_room(trial)
             except ScenarioError as error:
                 reason = error
@@ -124,9 +132,21 @@ def candidates(scenario: Scenario, devices: int) -> list[Scenario]:
     return found
 
 
+def _shared(model: catalogue.Model, devices: int) -> list[tuple[int, int]]:
+    """Return how a group's devices may share a model: expert parallelism, and ranks of attention."""
+    if not model.experts or model.experts % devices or devices == 1:
+        return [(1, 1)]
+    return [(1, 1), (devices, 1), *([(devices, devices)] if model.latent else [])]
+
+
+def batch_places(scenario: Scenario) -> int:
+    """Return how many requests run at once where the batch of every rank of every replica is full."""
+    return scenario.max_batch * scenario.attention_data_parallel * scenario.replicas
+
+
 def require_room(scenario: Scenario) -> None:
     """Raise a `ScenarioError` unless at least two average requests fit the KV cache of a replica."""
-    if held(scenario.replace(max_batch=BATCHES[0])) < BATCHES[0]:
+    if sequences_held(scenario.replace(max_batch=BATCHES[0])) < BATCHES[0]:
         raise DoesNotFit(
             f"{model_of(scenario).name} fits {scenario.tensor_parallel} x "
             f"{accelerator_of(scenario).name} but leaves no room for two requests. "
@@ -134,7 +154,7 @@ def require_room(scenario: Scenario) -> None:
         )
 
 
-def held(scenario: Scenario) -> int:
+def sequences_held(scenario: Scenario) -> int:
     """Return how many requests a replica's KV cache holds, on average half-way through their answers."""
     found = price_of(scenario)
     room = found.kv_blocks * found.kv_block_tokens
@@ -159,13 +179,14 @@ def _neutral(scenario: Scenario, **changes: object) -> Scenario:
 
 def saturated(scenario: Scenario, batch: int, turns: int = FULL_TURNS) -> Saturated:
     """Return what one replica does when its batch is always full, over so many full batches of requests."""
-    requests = min(max(FEWEST, turns * batch), MOST)
-    return _saturated(_neutral(scenario, max_batch=batch, replicas=1, arrival_per_s=1.0, requests=requests))
+    full = _neutral(scenario, max_batch=batch, replicas=1, arrival_per_s=1.0)
+    return _saturated(full.replace(requests=min(max(FEWEST, turns * batch_places(full)), MOST)))
 
 
 @kept(8192, RUNS)
 def _saturated(scenario: Scenario) -> Saturated:
-    clients = scenario.max_batch + max(2, scenario.max_batch // 8)
+    places = batch_places(scenario)
+    clients = places + max(2, places // 8)
     full = scenario.replace(
         arrivals="closed",
         concurrency=clients,
@@ -179,7 +200,7 @@ def _saturated(scenario: Scenario) -> Saturated:
 def loaded_latencies(scenario: Scenario, batch: int, level: float) -> Loaded:
     """Return the latencies of a system at a share of the rate that saturates it."""
     rate = level * saturated(scenario, batch).request_per_s * scenario.replicas
-    places = batch * scenario.replicas
+    places = batch_places(scenario.replace(max_batch=batch))
     requests = min(max(FEWEST, TURNS * places, round(QUICK_S * rate)), QUICK_MOST)
     return _loaded(
         _neutral(scenario, max_batch=batch, arrival_per_s=rate, requests=requests, warmup_frac=WARM_UP)

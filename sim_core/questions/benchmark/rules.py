@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 
 from sim_core.catalogue.benchmarks import Benchmark
 from sim_core.engine.run import run
-from sim_core.questions.benchmark_search import (
+from sim_core.questions.benchmark.search import (
     ABOVE,
     BATCHES,
     BELOW,
@@ -44,11 +44,12 @@ from sim_core.questions.benchmark_search import (
     WARM_UP,
     Limits,
     Loaded,
+    batch_places,
     bound_by,
-    held,
     highest_rate,
     loaded_latencies,
     saturated,
+    sequences_held,
     share_of,
 )
 from sim_core.results.metrics import point_of
@@ -56,6 +57,7 @@ from sim_core.scenario.scenario import FIELDS, Scenario
 from sim_core.traffic.draws import mean_lengths
 
 RULES = ("offline", "server", "interactive")
+LAYOUT = ("tensor_parallel", "expert_parallel", "attention_data_parallel", "replicas", "max_batch")
 FINALISTS = 2
 TRADEMARK = (
     "MLPerf is a trademark of MLCommons. The simulated figures are MLPerf-like: simulated, not MLPerf "
@@ -105,7 +107,7 @@ class Found(NamedTuple):
 
 def batches(scenario: Scenario) -> list[int]:
     """Return the batch limits that a replica's KV cache can fill."""
-    most = max(1.2 * held(scenario.replace(max_batch=BATCHES[0])), BATCHES[0])
+    most = max(1.2 * sequences_held(scenario.replace(max_batch=BATCHES[0])), BATCHES[0])
     return [batch for batch in BATCHES if batch <= min(most, FIELDS["max_batch"].high)]
 
 
@@ -208,7 +210,7 @@ def offline(options: Sequence[Scenario], sizes: Sequence[int] = ()) -> Answer:
     """
     tries = [(option, batch) for option in options for batch in sizes or batches(option)[-14::2]]
     option, batch = max(tries, key=lambda item: saturated(*item).output_tok_per_s / item[0].tensor_parallel)
-    requests = min(max(FEWEST, OFFLINE_BATCHES * batch), OFFLINE_MOST)
+    requests = min(max(FEWEST, OFFLINE_BATCHES * batch * option.attention_data_parallel), OFFLINE_MOST)
     scenario = option.replace(
         arrivals="offline", max_batch=batch, requests=requests, replicas=1, warmup_frac=0.0
     )
@@ -240,7 +242,7 @@ def _answer(
     found: Found, limits: Limits, rule: str, sizes: Sequence[int], min_duration_s: float
 ) -> Answer | None:
     """Return what one setting does within the limits in long runs, or None if no rate keeps them."""
-    places = found.scenario.max_batch * found.scenario.replicas
+    places = batch_places(found.scenario)
     requests = max(FEWEST, TURNS * places, math.ceil(found.rate_per_s * min_duration_s))
     scenario = found.scenario.replace(
         arrivals="poisson",
@@ -263,7 +265,7 @@ def _answer(
 
 def _is_capped(scenario: Scenario, limits: Limits, sizes: Sequence[int]) -> bool:
     """Return whether a larger full batch that the KV cache can hold would break the TPOT limit."""
-    room = held(scenario)
+    room = sequences_held(scenario)
     larger = [batch for batch in sizes or batches(scenario) if scenario.max_batch < batch <= room]
     return bool(larger) and saturated(scenario, larger[0]).tpot_ms > limits.tpot_ms
 
@@ -326,7 +328,7 @@ def limit_curve(
 def _curve_row(limits: Limits, found: Found | None) -> dict[str, Any]:
     row: dict[str, Any] = {"ttft_ms": limits.ttft_ms, "tpot_ms": limits.tpot_ms}
     if found is None:
-        blank = dict.fromkeys(("tensor_parallel", "expert_parallel", "replicas", "max_batch"))
+        blank = dict.fromkeys(LAYOUT)
         return row | {
             "request_per_s": 0.0,
             "output_tok_per_s_per_accelerator": 0.0,
@@ -338,9 +340,6 @@ def _curve_row(limits: Limits, found: Found | None) -> dict[str, Any]:
     return row | {
         "request_per_s": found.rate_per_s,
         "output_tok_per_s_per_accelerator": throughput,
-        "tensor_parallel": chosen.tensor_parallel,
-        "expert_parallel": chosen.expert_parallel,
-        "replicas": chosen.replicas,
-        "max_batch": chosen.max_batch,
+        **{key: getattr(chosen, key) for key in LAYOUT},
         "bound_by": found.bound_by,
     }

@@ -1,0 +1,1 @@
+"""What a benchmark asks: its rules, and the systems that would do best under them."""

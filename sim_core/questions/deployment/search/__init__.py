@@ -1,0 +1,1 @@
+"""The search: candidates with bounds, races by runs, two pools, and why others lost."""
