@@ -12,13 +12,20 @@ pytestmark = pytest.mark.browser
 
 GALLERY = "/Gallery"
 PAGES = (
-    "/?fine=off", "/Two_phases", "/Batching", "/Scenarios", "/Disaggregation",
+    "/?fine=off", "/Two_phases", "/Batching", "/Scenarios", "/Layouts", "/Plan", "/Atlas",
+    "/Disaggregation",
     "/Traffic_shift?demand_hours=0.03&slo_tpot_ms=20&shift=strategies", "/Compare?versus=max_batch%3D64",
     "/Compare?compare=design&accelerator=corsair&bf16_tflop_per_s=1200&tensor_parallel=16",
     "/Compare?compare=sensitivity&sense=tpot",
     "/Lessons?lesson=03-why-batching-works&answers=3.1=1000", "/Room", "/Validation", GALLERY,
+    "/Mine?prices=h100-sxm:2.1",
 )  # fmt: skip
-SHOWS = {"/Room": ".bs-finding", GALLERY: "svg.bs-thumbnail polyline"}  # others show a chart
+SHOWS = {
+    "/Room": ".bs-finding",
+    "/Plan": ".bs-finding",
+    "/Mine?prices=h100-sxm:2.1": ".bs-finding",
+    GALLERY: "svg.bs-thumbnail polyline",
+}  # others show a chart
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -27,6 +27,8 @@ FIGURES = {  # files beside those named figures that write hovers and legends of
     "batching/gantt/parts.py",
     "batching/gantt/late.py",
     "drawing/verdicts.py",
+    "frontier/plan/around.py",
+    "frontier/plan/winners.py",
 }
 EXCEPTIONS = {
     "drawing/templates.py": {"</script", "<!--"},  # what is replaced, for a script must not hold it

@@ -52,6 +52,8 @@ def test_a_link_opens_every_number_within_its_limits(key: str) -> None:
 
 def test_the_messages() -> None:
     """Oracle: the sentences, word for word."""
+    assert read(lesson="x")[1][0].startswith("lesson must be one of 01-")
+    assert read(lesson="x")[1][0].endswith(". Ignored.")  # the list of all has no name
     assert read(show="x", devices="0", from_s="x", among="tpu-v9,h200")[1] == [
         "from_s must be a number from 0 to 1,000,000,000. Ignored: 0 is used.",
         "devices must be a whole number from 1 to 64. Ignored: 8 is used.",

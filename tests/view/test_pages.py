@@ -214,7 +214,7 @@ def test_a_refused_change_keeps_the_old_state_and_says_why() -> None:
     app.number_input(key="in_kv_heads").set_value(5).run()
     assert healthy(app).session_state.scenario.kv_heads == 4
     assert app.number_input(key="in_kv_heads").value == 4
-    assert "kv_heads" in app.warning[0].value
+    assert "kv heads" in app.warning[0].value
     app.selectbox(key="in_model").select("qwen3-8b").run()
     assert not healthy(app).warning
 
@@ -355,7 +355,7 @@ def test_a_changed_accelerator_is_compared_with_others_as_sold_on_the_command_li
             assert main(shlex.split(line)[3:]) == 0
         points += json.loads(printed.getvalue())
     key = "output_tok_per_s_per_accelerator"
-    assert sweep.own == "H100-SXM (changed)"
+    assert sweep.own == "H100-SXM (changed) TP 1"
     title, _ = panels.frontier_titles(sweep)
     assert title == "Llama-3.1-8B on H100-SXM with memory bandwidth 6.7\N{NARROW NO-BREAK SPACE}TB/s"
     shown = [row[key] for row in sweeps.quick_result(sweep).rows]

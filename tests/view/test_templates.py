@@ -14,12 +14,14 @@ from sim_core.catalogue import glossary
 from sim_core.scenario.ready import ready_scenarios
 from sim_core.view.drawing.figures import in_lines, lines_of, plain
 from sim_core.view.drawing.templates import FOLDER, as_is, render
-from sim_core.view.frontier.page import Column
+from sim_core.view.frontier.layouts.placement import Device, Drawn, HeldPart, Node
+from sim_core.view.frontier.strip import Column
 from sim_core.view.learn.lesson_words import explained
 from sim_core.view.learn.thumbnails import FRAME, Picture
 from sim_core.view.parts import html_report
 from sim_core.view.parts.html_report import Report
 from sim_core.view.parts.pieces import Cell, KeyFigure
+from sim_core.view.session.browser.start import WayIn
 from sim_core.view.session.record import Drawing
 
 PLAIN = "lorem"
@@ -87,9 +89,22 @@ VALUES: dict[str, Callable[[str], dict[str, Any]]] = {
         "entries": [(text, text)],
     },
     "frontier/story.html": lambda text: {"preset": replace(READY, title=text, story=text, expected=text)},
+    "layouts/placement.html": lambda text: {
+        "sentence": text,
+        "workers": [
+            Drawn(
+                text,
+                [Node(text, [Device(text, text, text, 30, True)])],
+                text,
+                [HeldPart(50.0, text, text)],
+                [(text, text)],
+                text,
+            )
+        ],
+    },
     "learn/answer.html": lambda text: {"text": text},
     "learn/code.html": lambda text: {"code": text},
-    "learn/explained.html": lambda text: {"pieces": [(text, ""), (text, text)]},
+    "learn/explained.html": lambda text: {"text": text},
     "learn/lesson.html": lambda text: {"text": text},
     "learn/message.svg": lambda text: {"words": text, "frame": FRAME},
     "learn/no_picture.html": lambda text: {},
@@ -116,7 +131,7 @@ VALUES: dict[str, Callable[[str], dict[str, Any]]] = {
         "count": 2,
         "on_paper": 14,
     },
-    "parts/say.html": lambda text: {"finding": text, "notes": [text], "more": text},
+    "parts/say.html": lambda text: {"finding": text, "notes": [text], "more": text, "after": text},
     "parts/story.html": lambda text: {"title": text, "text": text},
     "parts/strip_title.html": lambda text: {"title": text, "apart": True},
     "parts/table.html": lambda text: {
@@ -143,6 +158,7 @@ VALUES: dict[str, Callable[[str], dict[str, Any]]] = {
         "full_width": True,
     },
     "session/one_entry.html": lambda text: {},
+    "session/start.html": lambda text: {"ways": [WayIn(text, text, text)]},
     "session/place.html": lambda text: {"place": 9, "title": "Method"},  # no text but that of the code
     "session/early_script.html": lambda text: {"path": text},
     "trust/worst.html": worst_values,
@@ -208,7 +224,7 @@ def test_a_text_stays_text(name: str, hostile: str) -> None:
 def test_what_a_template_has_made_passes_through_another() -> None:
     """Oracle: by hand: an element inside, a text beside it."""
     inner = render("parts/story.html", title="<b>", text="")
-    outer = render("parts/say.html", finding="<b>", notes=[], more=inner)
+    outer = render("parts/say.html", finding="<b>", notes=[], more=inner, after=None)
     assert outer.count("<b>") == 1 and outer.count("&lt;b&gt;") == 2
 
 

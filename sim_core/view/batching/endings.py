@@ -18,9 +18,10 @@ from sim_core.view.batching.experiments import drawn_note, rate_words, titles
 from sim_core.view.batching.figures import ending_bars, ending_sentence, policy_name, spread_words
 from sim_core.view.drawing.figures import Row
 from sim_core.view.drawing.words import duration, number, percent
-from sim_core.view.parts import actions, controls, trust_badge
+from sim_core.view.parts import actions, trust_badge
 from sim_core.view.parts.chart import chart
 from sim_core.view.parts.pieces import Line, cells, say, table
+from sim_core.view.session.advice import Advice, offer
 
 # Answers that end at different times
 
@@ -29,10 +30,8 @@ def show_endings(scenario: Scenario) -> None:
     """Show what the spread of answer lengths costs static batching."""
     found = uneven.endings(scenario)
     say(endings_finding(found), drawn_note(scenario, rate=False), endings_note(scenario, found))
+    offer(endings_advice(scenario, found))
     trust_badge.badge(_ending_trust(found, found.row("static", 1.0)))
-    left, _ = st.columns(2)
-    with left:
-        controls.ladder("max_batch", controls.POWERS[:12], number, on_page=True)
     chart(
         ending_bars(found.rows),
         key="endings",
@@ -96,6 +95,13 @@ def endings_finding(found: uneven.Endings) -> str:
         f"{rate_words(rows[0.0]['output_tok_per_s'])} to {rate_words(rows[1.0]['output_tok_per_s'])} "
         f"({_signed(-lost)}). Continuous batching ({name}) refills a slot at once: {_signed(-kept)}."
     )
+
+
+def endings_advice(scenario: Scenario, found: uneven.Endings) -> list[Advice]:
+    """Return continuous batching where batches are static and several requests run at a time."""
+    if scenario.policy != "static" or found.scenarios[0.0].concurrency == 1:
+        return []
+    return [Advice(f"Use {policy_name(found.policy)} scheduling", {"policy": found.policy})]
 
 
 def _loss(policy: str, found: uneven.Endings) -> float:

@@ -18,10 +18,11 @@ from sim_core.view.batching.experiments import rate_words, titles
 from sim_core.view.batching.figures import axis_from_0, line, log_axis
 from sim_core.view.drawing.figures import LAYOUT, Figure, Row, style
 from sim_core.view.drawing.words import duration, number, percent
-from sim_core.view.parts import actions, controls, trust_badge
+from sim_core.view.parts import actions, trust_badge
 from sim_core.view.parts.chart import chart
 from sim_core.view.parts.engine_words import rules_words
 from sim_core.view.parts.pieces import Line, cells, say, table
+from sim_core.view.session.advice import Advice, offer
 
 SHARES = np.concatenate([np.linspace(0.01, 0.9, 60), np.linspace(0.905, 1.0, 20)])
 
@@ -30,10 +31,8 @@ def show_engines(scenario: Scenario) -> None:
     """Show what each engine makes of the scenario's requests."""
     found = engine_runs(scenario)
     say(engines_finding(found), *map(_rules, found.rows))
+    offer(engines_advice(scenario, found))
     trust_badge.badge(scenario)
-    left, _ = st.columns(2)
-    with left:
-        controls.ladder("max_batch", controls.POWERS[:12], number, on_page=True)
     chart(
         waits_figure(found),
         key="engines",
@@ -68,6 +67,18 @@ def engines_finding(found: EngineRuns) -> str:
     if not rows:
         return f"Nothing here can run. {found.rows[0]['reason']}"
     return f"{_ranked(rows, 'output_tok_per_s', 'Output')} {_ranked(rows, 'ttft_ms_p50', 'TTFT p50')}"
+
+
+def engines_advice(scenario: Scenario, found: EngineRuns) -> list[Advice]:
+    """Return the engine that gives most, where that is another one and not alike."""
+    rows = [row for row in found.rows if row["feasible"]]
+    outputs = [row["output_tok_per_s"] for row in rows]
+    if not rows or max(outputs) < 1.01 * min(outputs):
+        return []
+    alike = [row["engine"] for row in rows if row["output_tok_per_s"] > 0.99 * max(outputs)]
+    if scenario.engine in alike:
+        return []
+    return [Advice(f"Use {engines()[alike[0]].name}", {"engine": alike[0]})]
 
 
 def _ranked(rows: Sequence[Row], name: str, title: str) -> str:

@@ -21,6 +21,7 @@ from sim_core.view.parts import actions, controls, trust_badge
 from sim_core.view.parts.chart import chart
 from sim_core.view.parts.pieces import Line, cells, say, table
 from sim_core.view.session import state
+from sim_core.view.session.advice import Advice, offer
 
 SWITCHES_MS = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 50.0)
 
@@ -37,6 +38,7 @@ def show_interference(scenario: Scenario) -> None:
         raise
     own = own_way(scenario, found)
     say(interference_finding(found, own), drawn_note(scenario), interference_note(found))
+    offer(interference_advice(found, own))
     known = trust.of_step(own.alone, found.decodes, found.context)
     trust_badge.badge(known)
     _interference_controls(scenario)
@@ -134,6 +136,15 @@ def interference_finding(found: mixed_phases.Interference, own: mixed_phases.Sha
         f"to {duration(gentle.row['itl_ms_max'])}, and a prompt waits {ttft} instead of "
         f"{duration(row['prompt_ttft_ms_mean'])}."
     )
+
+
+def interference_advice(found: mixed_phases.Interference, own: mixed_phases.Shared) -> list[Advice]:
+    """Return the way to share with the shortest longest gap, where it is another one."""
+    gentle = min(found.ways, key=lambda way: way.row["itl_ms_max"])
+    if gentle is own or not own.row["prompt_tokens"]:
+        return []
+    policy, budget = gentle.variant
+    return [Advice(f"Use {way_words(policy, budget)}", {"policy": policy, "token_budget": budget})]
 
 
 def _interference_table(found: mixed_phases.Interference) -> None:

@@ -14,7 +14,7 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.fields.texts import counted
 from sim_core.results.timeline import Timeline, logged_scenario, policies_for, run_ends_s, timelines
 from sim_core.scenario.link.write import command_for
-from sim_core.scenario.ready import ScenarioPreset, ready_scenarios
+from sim_core.scenario.ready import ScenarioPreset, ready_id, ready_scenario, ready_scenarios
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 from sim_core.view.batching import request_editor
 from sim_core.view.batching.caching.page import show_caching
@@ -28,8 +28,7 @@ from sim_core.view.batching.waiting import wait
 from sim_core.view.drawing import trust_words
 from sim_core.view.drawing.figures import in_lines
 from sim_core.view.drawing.templates import Markup, render
-from sim_core.view.drawing.words import duration, literal, number, percent, quantity
-from sim_core.view.frontier import page as panels
+from sim_core.view.drawing.words import duration, literal, number, percent, quantity, spoken
 from sim_core.view.parts import actions, controls, pieces, trust_badge
 from sim_core.view.parts.chart import Heading, chart
 from sim_core.view.parts.pieces import Cell
@@ -73,7 +72,7 @@ def show(scenario: Scenario) -> None:
             case "caching":
                 show_caching(scenario)
     except ScenarioError as error:
-        st.warning(literal(str(error)), icon=":material/block:")
+        st.warning(literal(spoken(str(error))), icon=":material/block:")
 
 
 def show_timelines(scenario: Scenario) -> None:
@@ -151,7 +150,8 @@ def _revision(scenario: Scenario) -> str:
 
 def _story(scenario: Scenario) -> Markup | None:
     """Return the story of the ready example, if one is shown unchanged."""
-    preset = panels.ready_by_scenario().get(scenario)
+    name = ready_id(scenario)
+    preset = ready_scenario(name) if name else None
     if preset is None or preset.page != "Batching":
         return None
     return render("parts/story.html", title=preset.title, text=f"{preset.story} {preset.expected}")
@@ -178,13 +178,11 @@ def _choices(scenario: Scenario) -> None:
         request_editor.popover(scenario, followed(scenario))
         views("extent")
         views("rows")
-    left, middle, right = st.columns(3)
+    left, right = st.columns(2)
     with left:
         controls.ladder(
             "token_budget", controls.POWERS[5:], lambda value: quantity(value, "tokens"), on_page=True
         )
-    with middle:
-        controls.ladder("max_batch", controls.POWERS[:12], number, on_page=True)
     with right:
         if state.view("extent") == "first":
             dial("shown", (1, 2, 3, *range(4, 61, 4)), number)
@@ -333,7 +331,7 @@ def _log_file(whole: Mapping[str, Timeline], scenario: Scenario) -> actions.File
     """Return the step log of the scenario's own policy as a file; of two pools no timeline is drawn."""
     policy = scenario.policy if scenario.policy in whole else "chunked"
     steps = whole[policy].story.run.steps
-    name = f"batchscope-steps-{policy}.csv"
+    name = actions.named(f"steps-{policy}", "csv")
     return actions.File(
         "Step log", name, "text/csv", lambda: steps().to_csv(index=False, lineterminator="\n")
     )

@@ -36,6 +36,7 @@ from sim_core.view.parts import actions, controls, trust_badge
 from sim_core.view.parts.chart import chart
 from sim_core.view.parts.pieces import cells, point_cells, say, table
 from sim_core.view.session import state
+from sim_core.view.session.advice import Advice, offer
 
 # Running out of KV cache
 
@@ -53,6 +54,7 @@ def preemption(scenario: Scenario) -> None:
         drawn_note(scenario),
         pressure_note(scenario),
     )
+    offer(preemption_advice(scenario, here))
     trust_badge.badge(found.scenario)
     _pressure_controls(scenario, found)
     curves = {way: found.curve(way) for way in no_blocks.WAYS}
@@ -73,7 +75,9 @@ def preemption(scenario: Scenario) -> None:
     rows = crossover.rows()
     files = [
         *actions.table_files(found.rows, "preemption", found.scenario),
-        actions.File("Crossover", "batchscope-crossover.csv", "text/csv", lambda: report.csv_text(rows)),
+        actions.File(
+            "Crossover", actions.named("crossover", "csv"), "text/csv", lambda: report.csv_text(rows)
+        ),
     ]
     actions.take_away("preemption", files, preemption_commands(found, crossover, decodes))
 
@@ -126,6 +130,18 @@ def pressure_finding(found: no_blocks.Pressure, here: Mapping[str, Row]) -> str:
         f"{room} With {pressed[-1]['kv_tokens']:,} somebody is. "
         f"{_preempted(tight['recompute'], tight['swap'])}"
     )
+
+
+def preemption_advice(scenario: Scenario, here: Mapping[str, Row]) -> list[Advice]:
+    """Return the way back that gives more here, where it is the other one and somebody is preempted."""
+    rows = [row for row in here.values() if row["feasible"] and row["preemptions"]]
+    if len(rows) < 2:
+        return []
+    better = max(here, key=lambda way: here[way]["output_tok_per_s"])
+    own = here[scenario.preemption]["output_tok_per_s"]
+    if here[better]["output_tok_per_s"] < 1.01 * own:
+        return []
+    return [Advice("Swap instead" if better == "swap" else "Recompute instead", {"preemption": better})]
 
 
 def _preempted(again: Row, moved: Row) -> str:

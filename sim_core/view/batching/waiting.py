@@ -18,10 +18,11 @@ from sim_core.view.batching.experiments import drawn_note, rate_words, titles
 from sim_core.view.batching.figures import wait_curves, wait_sentence
 from sim_core.view.drawing.figures import Row
 from sim_core.view.drawing.words import duration, number, percent, quantity
-from sim_core.view.parts import actions, controls, trust_badge
+from sim_core.view.parts import actions, trust_badge
 from sim_core.view.parts.chart import chart
 from sim_core.view.parts.pieces import cells, point_cells, say, table
 from sim_core.view.session import shell, state
+from sim_core.view.session.advice import Advice, offer
 
 LOADS = (0.3, 0.6, 0.9)
 
@@ -33,6 +34,7 @@ def wait(scenario: Scenario) -> None:
     """Show what waiting for a batch does to TTFT and throughput."""
     found = waiting(scenario)
     say(wait_finding(found), drawn_note(scenario), load_note(found))
+    offer(wait_advice(scenario, found))
     trust_badge.badge(found.scenario, load_frac=found.load_frac)
     _load_controls(scenario, found)
     curves = {batch: found.curve(batch) for batch in found.vary["max_batch"]}
@@ -66,10 +68,7 @@ def _wait_trust(found: Waiting, row: Row) -> Trust:
 
 
 def _load_controls(scenario: Scenario, found: Waiting) -> None:
-    left, right = st.columns(2, vertical_alignment="bottom")
-    with left:
-        controls.ladder("max_batch", controls.POWERS[:12], number, on_page=True)
-    with right, st.container(horizontal=True, vertical_alignment="center"):
+    with st.container(horizontal=True, vertical_alignment="center"):
         st.caption("Load, of what static batching serves", width="content")
         for load in LOADS:
             rate = rounded(load * found.saturation_per_s * scenario.replicas)
@@ -121,6 +120,20 @@ def wait_finding(found: Waiting) -> str:
             f"queue behind them ({duration(none['ttft_ms_mean'])})."
         )
     return f"{start}: {ttft}. {why}{_beyond(found, curve)} {last}"
+
+
+def wait_advice(scenario: Scenario, found: Waiting) -> list[Advice]:
+    """Return the best batch limit and wait, where the scenario has others."""
+    if found.best is None:
+        return []
+    changes = {
+        "max_batch": int(found.best["max_batch"]),
+        "batch_wait_ms": float(found.best["batch_wait_ms"]),
+    }
+    if all(getattr(scenario, key) == value for key, value in changes.items()):
+        return []
+    wait = duration(changes["batch_wait_ms"]) if changes["batch_wait_ms"] else "no wait"
+    return [Advice(f"Use batches of {number(int(changes['max_batch']))}, {wait}", changes)]
 
 
 def _ttft(row: Row) -> str:

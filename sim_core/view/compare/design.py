@@ -20,7 +20,7 @@ from sim_core.view.compare import design_words, results
 from sim_core.view.drawing import figures
 from sim_core.view.drawing.figures import Row
 from sim_core.view.drawing.verdicts import Limits
-from sim_core.view.drawing.words import literal, quantity
+from sim_core.view.drawing.words import literal, quantity, spoken
 from sim_core.view.frontier.figures import pareto, pareto_sentence
 from sim_core.view.parts import actions, controls, pieces, trust_badge
 from sim_core.view.parts.chart import Heading, chart
@@ -49,7 +49,9 @@ def show_design(scenario: Scenario) -> None:
     _chart(sides, rows, names)
     for side, points in zip(sides, curves, strict=True):
         if not any(row["feasible"] for row in points):
-            st.caption(literal(f"{design_words.name(side, scenario)} cannot run: {points[0]['reason']}"))
+            st.caption(
+                literal(f"{design_words.name(side, scenario)} cannot run: {spoken(points[0]['reason'])}")
+            )
     heads = [design_words.name(side, scenario) for side in sides]
     results.side_by_side("Each at its best point within the limits", heads, sides)
     if not scenario.step_profile:
@@ -127,7 +129,7 @@ def _spread(scenario: Scenario) -> None:
     try:
         found = design.spread(scenario)
     except ScenarioError as error:
-        st.caption(literal(str(error)))
+        st.caption(literal(spoken(str(error))))
         return
     st.markdown(design_words.device_spread_words(scenario, found))
     wanted = found.devices or found.most

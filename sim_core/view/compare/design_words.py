@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from sim_core import catalogue
 from sim_core.fields.errors import ScenarioError
-from sim_core.price.one_step import step_parts
 from sim_core.price.price import price_of
+from sim_core.price.steps.one_step import step_parts
+from sim_core.price.steps.shapes import pricing_of
 from sim_core.questions import compare, design, phases
 from sim_core.questions.design import SRAM, Spread
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
@@ -99,7 +100,7 @@ def _bounds(scenario: Scenario) -> str:
 def _token_s(scenario: Scenario) -> float:
     """Return the time per token of one user whose context is the mean prompt. [s]"""
     context = phases.setting(scenario).prompt_tokens
-    return sum(step_parts(price_of(scenario), 1, context).values())
+    return sum(step_parts(price_of(scenario), 1, context, on_all_ranks=1).values())
 
 
 def _collectives(scenario: Scenario) -> str:
@@ -108,7 +109,7 @@ def _collectives(scenario: Scenario) -> str:
     if devices <= most:
         return ""
     try:
-        latency_us, count = _latency_us(scenario), phases.pricing_of(scenario).terms.work.collectives
+        latency_us, count = _latency_us(scenario), pricing_of(scenario).terms.work.collectives
     except ScenarioError:
         return ""
     return (
@@ -120,7 +121,7 @@ def _collectives(scenario: Scenario) -> str:
 
 def _latency_us(scenario: Scenario) -> float:
     """Return the latency of one all-reduce of a scenario's group, and the gap around it. [us]"""
-    found = phases.pricing_of(scenario).terms
+    found = pricing_of(scenario).terms
     return 1e6 * float(found.kernels.all_reduce.latency_s + found.constants.collective_gap_s)
 
 

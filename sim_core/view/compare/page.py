@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import streamlit as st
 
@@ -20,10 +20,12 @@ from sim_core.scenario.link.read import from_query
 from sim_core.scenario.link.write import command_for, value_text
 from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of, model_of
 from sim_core.sweep.points import own_vary, sweep_key
+from sim_core.sweep.ranges import Estimate
 from sim_core.view.compare import design, results, sensitivity
 from sim_core.view.compare import figures as compare_figures
 from sim_core.view.drawing import figures
 from sim_core.view.drawing.figures import Row
+from sim_core.view.drawing.names import names_of
 from sim_core.view.drawing.verdicts import Limits
 from sim_core.view.drawing.words import literal, number, percent, quantity
 from sim_core.view.frontier.figures import pareto, pareto_sentence
@@ -32,8 +34,10 @@ from sim_core.view.parts import actions, pieces, trust_badge
 from sim_core.view.parts.chart import Heading, chart
 from sim_core.view.parts.views import scales, views
 from sim_core.view.session import shell, state, sweeps
+from sim_core.view.session.mine.measured_figures import measured_marks
 
-NAMES = ("A", "B", "C")
+NOW, BEFORE = "Now", "Before"
+Value = TypeVar("Value")
 
 
 def show(scenario: Scenario) -> None:
@@ -51,7 +55,7 @@ def show_sides(scenario: Scenario) -> None:
     _sides(sides)
     if len(sides) == 1:
         pieces.say(
-            "Freeze this scenario, then change a control: both stay on the chart.",
+            "Freeze this scenario, then change a control: before and now stay on the chart.",
             "Up to three scenarios, from any page (Add to compare) or from a link. One link holds them all.",
         )
     else:
@@ -61,7 +65,7 @@ def show_sides(scenario: Scenario) -> None:
     rows = side_rows(sides, curves)
     if figures.drawable(rows):
         _chart(sides, rows)
-    for name, side, points in zip(NAMES, sides, curves, strict=False):
+    for name, side, points in zip(side_names(sides), sides, curves, strict=True):
         why = results.why_none(side, points)
         if why:
             st.caption(literal(f"{name} {why}"))
@@ -74,8 +78,20 @@ def show_sides(scenario: Scenario) -> None:
 
 def side_rows(sides: Sequence[Scenario], curves: Sequence[Sequence[Row]]) -> list[dict[str, Any]]:
     """Return all points with the name of their curve, and how to draw it."""
-    names = [f"{NAMES[k]} {short_name(side)}" for k, side in enumerate(sides)]
-    return results.labelled(names, sides, curves)
+    return results.labelled(side_names(sides), sides, curves)
+
+
+def roles(sides: Sequence[Scenario]) -> list[str]:
+    """Return what each side is: the present one is now, the frozen ones were before, the oldest first."""
+    several = len(sides) > 2
+    return [NOW, *(f"{BEFORE} {k}" if several else BEFORE for k in range(1, len(sides)))]
+
+
+def side_names(sides: Sequence[Scenario]) -> list[str]:
+    """Return the name of each side: what it is, and the inputs in which it differs from the others."""
+    if len(sides) == 1:
+        return [f"{NOW}: {short_name(sides[0])}"]
+    return [f"{role}: {name}" for role, name in zip(roles(sides), names_of(sides), strict=True)]
 
 
 def short_name(side: Scenario) -> str:
@@ -91,9 +107,9 @@ def short_name(side: Scenario) -> str:
 def _sides(sides: Sequence[Scenario]) -> None:
     """Draw who is compared, with what can be done with each."""
     columns = st.columns(compare.MOST)
-    for k, side in enumerate(sides):
+    for k, (side, role) in enumerate(zip(sides, roles(sides), strict=True)):
         with columns[k].container(border=True):
-            st.markdown(f"**{NAMES[k]}** {literal(short_name(side))}")
+            st.markdown(f"**{role}** {literal(short_name(side))}")
             own = [key for key in side.changed() if key not in ("model", "accelerator")]
             words = ", ".join(f"{_label(key)} {_value(side, key)}" for key in own[:6])
             st.caption(literal(words) or "defaults")
@@ -106,10 +122,10 @@ def _sides(sides: Sequence[Scenario]) -> None:
                         icon=":material/ac_unit:",
                         on_click=state.freeze,
                         disabled=full,
-                        help="Keeps this scenario while you change A.",
+                        help="Keeps this scenario as it was before, while you change it.",
                     )
                 else:
-                    st.button("Make it A", key=f"swap_{k}", on_click=_swap, args=(k,))
+                    st.button("Make this my setting", key=f"swap_{k}", on_click=_swap, args=(k,))
                     st.button("Remove", key=f"remove_{k}", on_click=state.thaw, args=(k,), type="tertiary")
     if len(sides) < compare.MOST:
         with columns[len(sides)]:
@@ -150,11 +166,12 @@ def _chart(sides: Sequence[Scenario], rows: list[dict[str, Any]]) -> None:
         best=best,
     )
     figure["data"][1:1] = compare_figures.ghost(ghost)
+    figure["data"] += measured_marks(sides)
     with st.container(horizontal=True, vertical_alignment="center"):
         scales()
         if ghost:
             st.button(
-                "Forget A before",
+                "Forget the last change",
                 key="forget",
                 on_click=state.forget_before,
                 type="tertiary",
@@ -180,77 +197,97 @@ def _ghost(sides: Sequence[Scenario]) -> list[Row]:
     changed = list(compare.differences([before, sides[0]]))
     words = ", ".join(f"{_label(key).lower()} {_value(before, key)}" for key in changed[:2])
     more = f" and {len(changed) - 2} more" if len(changed) > 2 else ""
-    rows = [{"curve": f"A before: {words}{more}", **row} for row in compare.curve(before)]
+    rows = [{"curve": f"Last: {words}{more}", **row} for row in compare.curve(before)]
     return figures.drawable(rows)
 
 
 def _gains(sides: Sequence[Scenario]) -> list[str]:
-    """Return how each frozen scenario compares with A: at the same speed, and within the same limits."""
-    first, *others = sides
-    named = list(zip(NAMES[1:], others, strict=False))
-    speed = [gain_words(name, compare.gain(first, side)) for name, side in named]
-    within = [limits_gain_words(name, compare.gain_within(first, side), first) for name, side in named]
-    return [text for pair in zip(speed, within, strict=True) for text in pair]
+    """Return what each frozen scenario changed into: at the same speed, and within its limits."""
+    now, *others = sides
+    names = names_of(sides)
+    found = []
+    for name, side in zip(names[1:], others, strict=True):
+        change = Change(name, names[0])
+        found += [
+            gain_words(change, compare.gain(side, now)),
+            limits_gain_words(change, compare.gain_within(side, now), side),
+        ]
+    return found
 
 
-def limits_gain_words(name: str, found: LimitsGain, first: Scenario) -> str:
-    """Return in words how much better a scenario is than A within A's limits, with cost and energy."""
-    limits = f"A’s {limits_words(first)}"
-    keeps = {"A": found.first_keeps, name: found.second_keeps}
+class Change(NamedTuple):
+    """What was before and what is now, each by the inputs that differ."""
+
+    before: str
+    now: str
+
+
+def limits_gain_words(change: Change, found: LimitsGain, before: Scenario) -> str:
+    """Return in words what a change brings within the limits from before, with cost and energy."""
+    limits = limits_words(before)
+    keeps = {change.before: found.first_keeps, change.now: found.second_keeps}
     never = [side for side, runs in keeps.items() if not runs]
-    if len(never) == 2:
-        return f"Neither A nor {name} can keep {limits}, at any load."
+    if len(never) == len(keeps):
+        return f"Neither {change.before} nor {change.now} can keep {limits}, at any load."
     if never:
         return f"Within {limits} there is nothing to compare: {never[0]} cannot keep them, at any load."
     seldom = [side for side, runs in keeps.items() if runs < compare.SEEDS]
     if seldom:
         runs = ", ".join(f"{side} in {keeps[side]}" for side in seldom)
-        return f"{limits} are a close call: of {compare.SEEDS} runs each, {runs} keep them at some load."
+        return f"The {limits} are a close call: of {compare.SEEDS} runs each, {runs} keep them at some load."
     price = _per_token_words(found)
-    error = f"±{percent(found.gain.error_frac)}"
     if not found.gain.is_sure:
-        same = f"Within {limits} {name} and A give the same throughput per accelerator, as far as can be told"
-        return f"{same} ({error}){price}."
-    change = found.gain.frac
-    much = f"{number(1 + change, 2)} times the" if change >= 1 else f"{percent(abs(change))} "
-    much += "" if change >= 1 else "more" if change > 0 else "less"
-    sure = f" ({error})" if found.gain.error_frac >= 0.005 else ""
-    return f"Within {limits} {name} gives {much} throughput per accelerator{sure}{price}."
+        same = f"Within {limits} the throughput per accelerator is the same, as far as can be told"
+        return f"{same} (±{percent(found.gain.error_frac)}){price}."
+    return f"Within {limits}: {results.signed_words(found.gain)} throughput per accelerator{price}."
 
 
 def _per_token_words(found: LimitsGain) -> str:
-    """Return cost and energy of a token against A's, as far as they are known."""
+    """Return cost and energy of a token against those before, as far as they are known."""
     known = [(found.usd_ratio, "cost"), (found.joule_ratio, "energy")]
     words = [f"{number(ratio, 2)}× the {what}" for ratio, what in known if math.isfinite(ratio)]
     return f", and {' and '.join(words)} per token" if words else ""
 
 
-def gain_words(name: str, found: Gain) -> str:
-    """Return in one sentence how much better a scenario is than A."""
-    change, error_frac = found.gain
-    if math.isnan(change):
-        return f"{name} and A have no interactivity in common: they cannot be compared at the same speed."
+def gain_words(change: Change, found: Gain) -> str:
+    """Return in one sentence what a change brings at the same speed."""
+    before, now = change
+    if math.isnan(found.gain.frac):
+        return (
+            f"{before} and {now} have no interactivity in common: they cannot be compared at the same speed."
+        )
     where = f"At {quantity(found.interactivity, 'tok/s/user')}"
     if not found.gain.is_sure:
         return (
-            f"{where} {name} and A give the same throughput per accelerator, as far as can be told "
-            f"(±{percent(error_frac)})."
+            f"{where} {before} and {now} give the same throughput per accelerator, as far as can be told "
+            f"(±{percent(found.gain.error_frac)})."
         )
-    sure = f" (±{percent(error_frac)})" if error_frac >= 0.005 else ""
-    if change >= 1:
-        return f"{where} {name} gives {number(1 + change, 2)} times the throughput of A{sure}."
-    way = "more" if change > 0 else "less"
-    return f"{where} {name} gives {percent(abs(change))} {way} throughput per accelerator than A{sure}."
+    return f"{where} from {before} to {now}: {results.signed_words(found.gain)} throughput per accelerator."
 
 
 def tables(sides: Sequence[Scenario]) -> None:
     """Show in which inputs the scenarios differ, and in which results."""
-    heads = NAMES[: len(sides)]
-    results.side_by_side("Results, at each one's best point within its limits", heads, sides)
-    found = compare.differences(sides)
+    heads, forwards = in_time(side_names(sides)), in_time(sides)
+    results.side_by_side(
+        "Results, at each one's best point within its limits", heads, forwards, _gains_in_table(forwards)
+    )
+    found = compare.differences(forwards)
     if found:
-        rows = [(_label(key), [_value(side, key) for side in sides]) for key in found]
+        rows = [(_label(key), [_value(side, key) for side in forwards]) for key in found]
         pieces.table("Inputs that differ", heads, rows, scroll=True)
+
+
+def _gains_in_table(forwards: Sequence[Scenario]) -> list[Estimate | None]:
+    """Return the change from the first to the present one as the finding has it; None where it has none."""
+    first, now = forwards[0], forwards[-1]
+    if len(forwards) < 2 or any(getattr(first, key) != getattr(now, key) for key in compare.LIMIT_KEYS):
+        return []
+    return [*(None for _ in forwards[1:]), compare.gain_within(first, now).gain]
+
+
+def in_time(sides: Sequence[Value]) -> list[Value]:
+    """Return sides as they came: those before in their order, the present one last."""
+    return [*sides[1:], *sides[:1]]
 
 
 def what_it_takes(sides: Sequence[Scenario]) -> None:
@@ -260,7 +297,8 @@ def what_it_takes(sides: Sequence[Scenario]) -> None:
     if len(known) < 2:
         return
     best, least = max(known, key=known.__getitem__), min(known, key=known.__getitem__)
-    what = f"What would {NAMES[least]} need to match {NAMES[best]}?"
+    names = names_of(sides)
+    what = f"What would {names[least]} need to match {names[best]}?"
     if sides[least].step_profile:
         st.caption(f"{what} That cannot be told: {results.MEASURED}.")
         return
@@ -270,7 +308,7 @@ def what_it_takes(sides: Sequence[Scenario]) -> None:
         with st.spinner("Looking for the smallest change…"):
             found = compare.needed(sides[least], known[best])
         results.show_needed(
-            f"One spec of {NAMES[least]} alone, everything else as it is", sides[least], found
+            f"One spec of {names[least]} alone, everything else as it is", sides[least], found
         )
 
 

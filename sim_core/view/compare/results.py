@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,10 @@ from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of
 from sim_core.sweep import capacity
 from sim_core.sweep.frontier import on_frontier
 from sim_core.sweep.points import sweep_key
+from sim_core.sweep.ranges import Estimate
 from sim_core.view.drawing.figures import Row, X, Y
 from sim_core.view.drawing.verdicts import OVERLOADED, Limits, broken
-from sim_core.view.drawing.words import duration, number
+from sim_core.view.drawing.words import THIN, duration, number, percent, spoken
 from sim_core.view.parts import pieces
 from sim_core.view.parts.controls import SPECS
 from sim_core.view.session import sweeps
@@ -34,6 +36,7 @@ RESULTS = (
     ("joule_per_tok", "Energy [J/tok]", number, False),
 )
 MEASURED = "measured step times do not follow the specs"
+LEAST_ERROR = 0.005  # below it a change is said without
 ON_CHIP = {"hbm_gb_per_s": "SRAM bandwidth", "hbm_gb": "On-chip SRAM"}
 
 
@@ -60,7 +63,7 @@ def why_none(side: Scenario, points: Sequence[Row]) -> str:
     """Return why a side has no result, in words behind its name; "" where it has one."""
     able = [row for row in points if row["feasible"]]
     if not able:
-        return f"cannot run: {points[0]['reason']}"
+        return f"cannot run: {spoken(points[0]['reason'])}"
     try:
         if capacity.best_within(side) is not None:
             return ""
@@ -91,13 +94,55 @@ def shared(values: Iterable[float]) -> float | None:
     return found.pop() if len(found) == 1 else None
 
 
-def side_by_side(caption: str, names: Sequence[str], sides: Sequence[Scenario]) -> None:
-    """Show what each side reaches at its best point within its limits, against the first."""
+def side_by_side(
+    caption: str,
+    names: Sequence[str],
+    sides: Sequence[Scenario],
+    gains: Sequence[Estimate | None] = (),
+) -> None:
+    """Show what each side reaches at its best point within its limits, against the first.
+
+    Where the change of throughput is known with its error (`gains`), it is told so: the mean of several runs.
+    """
     tops, lines = [compare.best_within(side) for side in sides], []
     for key, label, words, more_is_better in RESULTS:
         values = [math.nan if top is None or top[key] is None else top[key] for top in tops]
         lines.append((label, pieces.cells(values, words, more_is_better)))
+    label, cells = lines[0]
+    lines[0] = label, [_told(cell, gain) for cell, gain in zip_longest(cells, gains)]
     pieces.table(caption, names, lines, scroll=True)
+
+
+def _told(cell: pieces.Cell, gain: Estimate | None) -> pieces.Cell:
+    """Return a cell with its change as the finding tells it, in as many digits as the error leaves."""
+    if gain is None or math.isnan(gain.frac):
+        return cell
+    if not gain.is_sure:
+        return cell._replace(small=f"±{percent(gain.error_frac)}" if gain.error_frac else "", small_kind="")
+    return cell._replace(small=signed_words(gain), small_kind=pieces.good_or_bad(gain.frac > 0))
+
+
+def signed_words(gain: Estimate) -> str:
+    """Return a change with its sign and its error, in as many digits as the error leaves.
+
+    Examples
+    --------
+    >>> signed_words(Estimate(0.1337, 0.021)).replace(THIN, " ")
+    '+13 % (±2 %)'
+    >>> signed_words(Estimate(-0.4721, 0.0)).replace(THIN, " ")
+    '−47 %'
+    """
+    if gain.frac >= 1:
+        times = f"{number(1 + gain.frac, 2)} times the"
+        return times if gain.error_frac < LEAST_ERROR else f"{times} (±{percent(gain.error_frac)})"
+    sign = "+" if gain.frac > 0 else "−"
+    if gain.error_frac < LEAST_ERROR:
+        return f"{sign}{percent(abs(gain.frac))}"
+    places = -math.floor(math.log10(100 * gain.error_frac))
+    amount, error = (
+        f"{round(100 * part, places):.{max(places, 0)}f}" for part in (abs(gain.frac), gain.error_frac)
+    )
+    return f"{sign}{amount}{THIN}% (±{error}{THIN}%)"
 
 
 def show_needed(caption: str, scenario: Scenario, found: Mapping[str, float]) -> None:

@@ -27,7 +27,7 @@ from sim_core.view.drawing.figures import (
 )
 from sim_core.view.drawing.marks import axis, bar, note, scatter, upright
 from sim_core.view.drawing.verdicts import held_words
-from sim_core.view.drawing.words import duration, number, quantity
+from sim_core.view.drawing.words import duration, number, quantity, spoken
 
 ONE, TWO = COLOURS[1], COLOURS[0]
 STAGE_COLOURS = dict(zip(STAGES, (MUTED, COLOURS[1], COLOURS[3], "#c9ccd1", COLOURS[0]), strict=True))
@@ -128,7 +128,7 @@ def _legend(name: str, colour: str) -> dict:
 def split_hover(row: Row) -> list[str]:
     """Return the words over a split."""
     if not row["feasible"]:
-        return [ratio_name(row), plain(row["reason"]), ""]
+        return [ratio_name(row), plain(spoken(row["reason"])), ""]
     good = row["served_per_s"] / row["accelerators"]
     return [
         ratio_name(row),
@@ -305,7 +305,7 @@ def cell_words(row: Row, axes: Axes) -> str:
     )
     title = f"<b>{', '.join(sides)}</b><br>"
     if not row["feasible"]:
-        return title + plain(row["reason"])
+        return title + plain(spoken(row["reason"]))
     if math.isnan(row["gain_frac"]):
         return f"{title}neither one pool nor two keep the limits"
     return (

@@ -20,12 +20,14 @@ from sim_core.view.disaggregation import figures as disaggregation_figures
 from sim_core.view.disaggregation.figures import ratio_name
 from sim_core.view.drawing.verdicts import WITHHELD, Limits, broken_briefly, is_withheld
 from sim_core.view.drawing.words import duration, number, percent, quantity
+from sim_core.view.frontier.layouts.placement import show_placement
 from sim_core.view.parts import actions, controls, pieces, trust_badge
 from sim_core.view.parts.chart import Heading, chart
 from sim_core.view.parts.pieces import KeyFigure
-from sim_core.view.parts.sidebar import LINKS, WORKERS, limit_sliders_row
+from sim_core.view.parts.sidebar import LINKS, WORKERS, limit_sliders_row, sidebar
 from sim_core.view.parts.views import dial, views
 from sim_core.view.session import state, sweeps
+from sim_core.view.session.advice import Advice, offer
 
 LOADS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.1, 1.2)
 SAME = 0.02  # gains below this are no gain
@@ -47,9 +49,15 @@ def show(scenario: Scenario) -> None:
         _dials(scenario)
 
 
+def pools_sidebar(scenario: Scenario) -> None:
+    """Draw the sidebar without what the page has itself: the load, and the limits beside its chart."""
+    sidebar(scenario, beside={"arrival_per_s", "limits"})
+
+
 def _neutral(scenario: Scenario) -> Scenario:
     """Return a scenario without what the page does not depend on, so that moves elsewhere find it cached."""
-    return disaggregation.split_of(scenario).replace(replicas=1, router="least_loaded")
+    found = disaggregation.split_of(scenario).replace(replicas=1)
+    return found if found.prefix_caching == "on" else found.replace(router="least_loaded")
 
 
 def _dials(scenario: Scenario) -> None:
@@ -113,6 +121,28 @@ def pools_finding(found: Ways, best: dict[str, Any] | None) -> str:
     return f"{text}. At p{found.two.slo_percentile:g}, {name} still {words}." if words else f"{text}."
 
 
+def pools_advice(found: Ways, best: dict[str, Any] | None) -> list[Advice]:
+    """Return the best split where it is another one, and where two pools do not pay, what to look for."""
+    advice = []
+    if best is not None and best["prefill_workers"] != found.two.prefill_workers:
+        changes = {key: int(best[key]) for key in ("prefill_workers", "decode_workers")}
+        advice.append(Advice(f"Use {ratio_name(best)}", changes))
+    served = 0.0 if best is None else best["served_per_s"]
+    if disaggregation.gain_of(served, found.one_point["served_per_s"]) < -SAME:
+        advice.append(Advice("Look for the link’s break-even", views={"pools": "link"}))
+    return advice
+
+
+def link_advice(found: Ways, even: float) -> list[Advice]:
+    """Return the link from which two pools are as good as one, or where a better ratio is to be found."""
+    if math.isnan(even):
+        return [Advice("Look for a better ratio", views={"pools": "ratio"})]
+    if found.two.kv_link_gb_per_s >= even:
+        return []
+    enough = next((link for link in LINKS if link >= even), float(math.ceil(even)))
+    return [Advice(f"Use a link of {quantity(enough, 'GB/s')}", {"kv_link_gb_per_s": float(enough)})]
+
+
 def _sizes(scenario: Scenario) -> dict[str, int]:
     return {"prefill_workers": scenario.prefill_workers, "decode_workers": scenario.decode_workers}
 
@@ -143,6 +173,7 @@ def show_splits(found: Ways, scenario: Scenario) -> None:
     best = disaggregation.best_of(rows)
     matched = disaggregation.matched(found.two)
     pieces.say(pools_finding(found, best), matched_words(matched, found))
+    offer(pools_advice(found, best))
     trust_badge.badge(found.two)
     _dials(scenario)
     devices = found.one.accelerators
@@ -179,6 +210,7 @@ def show_stages(found: Ways, scenario: Scenario) -> None:
         disaggregation.split_rows(_neutral(scenario), state.view_number("pool_load"))
     )
     pieces.say(pools_finding(found, best))
+    offer(pools_advice(found, best))
     trust_badge.badge(found.two)
     _dials(scenario)
     rows = disaggregation.stage_rows(found)
@@ -337,6 +369,7 @@ def show_link(found: Ways, scenario: Scenario) -> None:
     rows = disaggregation.link_sweep(_neutral(scenario), state.view_number("pool_load"))
     even = disaggregation.break_even_gb_per_s(rows, one)
     pieces.say(link_finding(found, rows, even), link_note(found))
+    offer(link_advice(found, even))
     trust_badge.badge(found.two)
     _dials(scenario)
     figure = disaggregation_figures.link_figure(rows, one, even, found.two.kv_link_gb_per_s)
@@ -382,7 +415,8 @@ def link_note(found: Ways) -> str:
 
 
 def _take_away(key: str, rows: Sequence[dict[str, Any]], found: Ways) -> None:
-    """Draw what can be taken away; the commands run both ways."""
+    """Draw how both pools lie on their devices, and what can be taken away; the commands run both ways."""
+    show_placement(found.two)
     commands = [command_for(found.two), command_for(found.one)]
     if key == "ratio":
         commands.insert(0, "# each split: --set prefill_workers=P --set decode_workers=D")

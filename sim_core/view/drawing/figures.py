@@ -15,7 +15,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,11 +44,29 @@ LIMITS = {  # what may limit a point: words, colour
     "kv": ("reading the KV cache", "#56B4E9"),
     "compute": ("arithmetic", "#E69F00"),
     "communication": ("communication", "#CC79A7"),
+    "all_to_all": ("tokens on their way to experts", "#882255"),
+    "lockstep": ("waiting for the fullest rank", "#999933"),
+    "bubbles": ("waiting for other stages", "#aa4499"),
     "fixed": ("fixed overhead", "#9aa0a6"),
     "measured": ("the measured step time", "#0072B2"),
     "queueing": ("waiting for a place in the batch", "#D55E00"),
     "kv_capacity": ("room for the KV cache", "#009E73"),
+    "token_budget": ("the token budget of a step", "#b5651d"),
 }
+
+
+class Axis(NamedTuple):
+    """What a chart has along one axis: a column of its rows, its title, and the unit of a value."""
+
+    column: str
+    title: str
+    unit: str
+    more_is_better: bool = True
+    best: str = "best within the limits"  # what the point with the most of it is called
+
+
+USER = Axis(X, "Interactivity [tok/s/user]", "tok/s/user")
+DEVICE = Axis(Y, "Throughput [tok/s per accelerator]", "tok/s per accelerator")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,35 +77,51 @@ class Frame:
     y: tuple[float, float]
     log_x: bool = False
     log_y: bool = False
+    across: Axis = USER
+    up: Axis = DEVICE
+
+    def place(self, row: Row) -> tuple[float, float]:
+        """Return what is drawn of a row, in data units."""
+        return row[self.across.column], row[self.up.column]
+
+    def drawable(self, rows: Iterable[Row]) -> list[Row]:
+        """Return the rows that have a place between these axes."""
+        return _placed_between(rows, self.across, self.up)
 
     def holds(self, row: Row) -> bool:
         """Return whether a row lies within the axes."""
-        return self.x[0] <= row[X] <= self.x[1] and self.y[0] <= row[Y] <= self.y[1]
+        x, y = self.place(row)
+        return self.x[0] <= x <= self.x[1] and self.y[0] <= y <= self.y[1]
 
     def at(self, row: Row) -> tuple[float, float]:
         """Return where a row is drawn, in the axes' own coordinates."""
-        x, y = row[X], row[Y]
+        x, y = self.place(row)
         return (math.log10(x) if self.log_x else x), (math.log10(y) if self.log_y else y)
 
     def share(self, row: Row) -> tuple[float, float]:
         """Return where a row is drawn, as a share of the frame from its lower left corner."""
-        return _share(row[X], self.x, self.log_x), _share(row[Y], self.y, self.log_y)
+        x, y = self.place(row)
+        return along_axis(x, self.x, self.log_x), along_axis(y, self.y, self.log_y)
 
     def distance(self, first: Row, second: Row) -> float:
         """Return how far apart two rows are drawn, as a share of the frame."""
         return math.dist(self.share(first), self.share(second))
 
 
-def _share(value: float, span: tuple[float, float], log: bool) -> float:
+def along_axis(value: float, span: tuple[float, float], log: bool) -> float:
+    """Return where a value lies on an axis, as a share of it from its low end."""
     if log:
         return math.log(value / span[0]) / math.log(span[1] / span[0])
     return (value - span[0]) / (span[1] - span[0])
 
 
-def frame_around(rows: Iterable[Row], log_x: bool = False, log_y: bool = False) -> Frame:
+def frame_around(
+    rows: Iterable[Row], log_x: bool = False, log_y: bool = False, across: Axis = USER, up: Axis = DEVICE
+) -> Frame:
     """Return a frame that holds all points, with room to grow."""
-    rows = drawable(rows)
-    return Frame(_span([row[X] for row in rows], log_x), _span([row[Y] for row in rows], log_y), log_x, log_y)
+    rows = _placed_between(rows, across, up)
+    x, y = ([row[axis.column] for row in rows] for axis in (across, up))
+    return Frame(_span(x, log_x), _span(y, log_y), log_x, log_y, across, up)
 
 
 def _span(values: list[float], log: bool) -> tuple[float, float]:
@@ -98,7 +132,11 @@ def _span(values: list[float], log: bool) -> tuple[float, float]:
 
 def drawable(rows: Iterable[Row]) -> list[Row]:
     """Return the rows that have a place on the Pareto chart."""
-    return [row for row in rows if row["feasible"] and row[X] > 0 and row[Y] > 0]
+    return _placed_between(rows, USER, DEVICE)
+
+
+def _placed_between(rows: Iterable[Row], across: Axis, up: Axis) -> list[Row]:
+    return [row for row in rows if row["feasible"] and row[across.column] > 0 and row[up.column] > 0]
 
 
 def style(index: int) -> tuple[str, str, str]:
@@ -106,23 +144,24 @@ def style(index: int) -> tuple[str, str, str]:
     return COLOURS[index % 6], DASHES[index % 6], SYMBOLS[index % 6]
 
 
-def halo(rows: list[Row]) -> dict:
+def halo(rows: list[Row], frame: Frame) -> dict:
     """Return the frontier over all curves, a broad pale line beneath them."""
-    x, y = envelope([_line(points) for points in curves(rows).values()])
+    way = 1 if frame.across.more_is_better else -1  # the envelope's better side is its right
+    x, y = envelope([_line(points, frame, way) for points in curves(rows).values()])
     return {
         "type": "scatter",
         "mode": "lines",
         "name": "frontier",
-        "x": short(x),
+        "x": short(way * x),
         "y": short(y),
         "line": {"color": HALO, "width": 11},
         "hoverinfo": "skip",
     }
 
 
-def _line(rows: list[Row]) -> tuple[np.ndarray, np.ndarray]:
-    """Return a curve from left to right."""
-    places = sorted((row[X], row[Y]) for row in rows)
+def _line(rows: list[Row], frame: Frame, way: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return a curve towards what is better across."""
+    places = sorted((way * x, y) for x, y in map(frame.place, rows))
     return np.array([x for x, _ in places]), np.array([y for _, y in places])
 
 
@@ -179,8 +218,8 @@ def ticks(values: Iterable[float], text: Callable[[float], str] = number) -> dic
 
 def figure_layout(frame: Frame) -> dict:
     return {
-        "xaxis": linear_axis(frame.x, frame.log_x, "Interactivity [tok/s/user]"),
-        "yaxis": linear_axis(frame.y, frame.log_y, "Throughput [tok/s per accelerator]"),
+        "xaxis": linear_axis(frame.x, frame.log_x, frame.across.title),
+        "yaxis": linear_axis(frame.y, frame.log_y, frame.up.title),
         **LAYOUT,
     }
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from sim_core.view.drawing.terms import pieces_of
+
 FOLDER = Path(__file__).parent.parent / "templates"
 _environment = Environment(
     loader=FileSystemLoader(FOLDER),
@@ -21,6 +23,7 @@ _environment = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+_environment.filters["pieces"] = pieces_of
 _environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
 
 

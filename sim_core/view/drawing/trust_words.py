@@ -12,7 +12,7 @@ from sim_core.evidence.blind import Band
 from sim_core.evidence.trust import Trust
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.scenario import Scenario
-from sim_core.view.drawing.figures import BREAK, in_lines, plain, wrapped
+from sim_core.view.drawing.figures import BREAK, Row, in_lines, plain, wrapped
 from sim_core.view.drawing.words import number
 
 _NAMES = (("tpot_band", "TPOT"), ("ttft_band", "TTFT"), ("throughput_band", "throughput"))
@@ -108,3 +108,9 @@ def badge_hover(row: Mapping[str, Any], reasons: bool = True) -> str:
     said = reasons and row["badge"] != trust.VALIDATED
     why = wrapped(plain(row["badge_reasons"])) if said else ""
     return BREAK + in_lines(f"{row['badge']}{band}", why)
+
+
+def throughput_words(row: Row, value: float) -> str:
+    """Return where measured throughput lies beside a predicted one, by the band of its row."""
+    band = Band(*(row[f"throughput_band_{side}_frac"] for side in Band._fields))
+    return measured_words(value, band, lambda at: number(at, 2))

@@ -96,4 +96,4 @@ def hollow_words(rows: Sequence[Row], limits: Limits) -> str:
     parts = (("TTFT", limits.ttft_ms), ("TPOT", limits.tpot_ms))
     known = [f"{name} {duration(limit_ms)}" for name, limit_ms in parts if limit_ms is not None]
     overloaded = ["or overloaded"] if any(row["saturated"] for row in rows) else []
-    return "<br>".join([f"hollow: beyond {known[0]}", *(f"or {words}" for words in known[1:]), *overloaded])
+    return "<br>".join(["hollow: beyond", known[0], *(f"or {words}" for words in known[1:]), *overloaded])

@@ -8,10 +8,16 @@ from collections.abc import Mapping
 from numbers import Integral
 from typing import Any, NamedTuple
 
+from sim_core.scenario.scenario import FIELDS
+
 THIN = "\N{NARROW NO-BREAK SPACE}"
 COUNTED = ("tokens", "requests", "workers")  # units that are words
 _MARKS = re.compile(r"[\\`*\[\]{}<>$~|&]|(?<!\w)_|_(?!\w)")  # of Markdown, wherever they stand
 _LINE_MARKS = re.compile(r"^([#+=-]|\d+[.)])")  # at the beginning of a line only
+_ANY_KEY, _LONG_KEY = (  # longer ones first: one is the beginning of another
+    "|".join(sorted((key for key in FIELDS if part in key), key=len, reverse=True)) for part in ("", "_")
+)
+_KEYS = re.compile(rf"(?<![\w=?&`/-])(?:({_ANY_KEY})=(?=\S)|({_LONG_KEY})(?![\w=`]))")
 _LINKS = re.compile(r":\S|@|www\.", re.IGNORECASE)  # links, icons and emoji, which no backslash prevents
 
 
@@ -63,6 +69,19 @@ def duration(value_ms: float | None, digits: int = 3) -> str:
     return (
         quantity(value_ms / 1000, "s", digits) if abs(value_ms) >= 1000 else quantity(value_ms, "ms", digits)
     )
+
+
+def spoken(text: str) -> str:
+    """Return a message in which keys of the scenario are called as their controls are.
+
+    A link, a file and a command have keys; a page has controls.
+
+    Examples
+    --------
+    >>> spoken("Raise tensor_parallel to at least 2, or choose weight_dtype=fp8.")
+    'Raise Tensor parallel to at least 2, or choose Weights: fp8.'
+    """
+    return _KEYS.sub(lambda key: f"{FIELDS[key[1]].label}: " if key[1] else FIELDS[key[2]].label, text)
 
 
 def literal(text: str) -> str:
@@ -132,3 +151,10 @@ class Along(NamedTuple):
         """Return one point in words."""
         text = self.phrase.format(number(row.get(self.column)))
         return "1 client" if text == "1 clients" else text
+
+
+def span_words(value_s: float) -> str:
+    """Return a stretch of time in the unit that people say it in."""
+    if value_s < 120:
+        return quantity(value_s, "s")
+    return quantity(value_s / 60, "min") if value_s < 7200 else quantity(value_s / 3600, "h")

@@ -42,13 +42,23 @@ def reason(sweep: Sweep, found: Result) -> str:
     if not found.here.get("saturated"):
         return ""
     start = f"{OVERLOADED.capitalize()}, and what depends on it says only how long the run is. "
-    known = _highest(sweep.scenario, search=found.fine or state.view("fine") == "off")
+    known = _highest_of(sweep, found)
     if known is None:
         return start + _keeps_up(sweeps.knee(sweep))
     if not known["arrival_per_s"]:
         return f"{start}{_keeps_up(known['saturation_per_s'])} No rate keeps the latency limits."
     highest = quantity(known["arrival_per_s"], RATE)
     return f"{start}The highest rate within the limits is {highest}. {_keeps_up(known['saturation_per_s'])}"
+
+
+def held_rate_per_s(sweep: Sweep, found: Result) -> float:
+    """Return the highest rate within the limits of an overloaded setting; 0 where none is known. [req/s]"""
+    known = _highest_of(sweep, found) if found.here.get("saturated") else None
+    return known["arrival_per_s"] if known else 0.0
+
+
+def _highest_of(sweep: Sweep, found: Result) -> dict[str, Any] | None:
+    return _highest(sweep.scenario, search=found.fine or state.view("fine") == "off")
 
 
 def _keeps_up(rate_per_s: float | None) -> str:

@@ -4,42 +4,43 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cache
-from typing import NamedTuple
 
 import streamlit as st
 
 from sim_core import catalogue
 from sim_core.engine.run import rejected_frac
-from sim_core.evidence.blind import Band
 from sim_core.fields.errors import ScenarioError
 from sim_core.questions import speculation
 from sim_core.results.drafts import acceptance_words
-from sim_core.scenario.ready import ScenarioPreset, ready_scenarios
+from sim_core.scenario.ready import ready_id, ready_scenario
 from sim_core.scenario.scenario import FIELDS, SPECS, Scenario, accelerator_of, model_of
 from sim_core.view.drawing import figures, trust_words
-from sim_core.view.drawing.figures import LIMITS, Row, curves
+from sim_core.view.drawing.figures import Row, curves
 from sim_core.view.drawing.templates import render
-from sim_core.view.drawing.verdicts import WITHHELD, Limits, broken_briefly, holding
-from sim_core.view.drawing.words import Along, duration, literal, number, percent
+from sim_core.view.drawing.verdicts import WITHHELD, Limits, broken_briefly
+from sim_core.view.drawing.words import duration, literal, number, percent, spoken
 from sim_core.view.frontier import overload
 from sim_core.view.frontier import words as findings
-from sim_core.view.frontier.figures import (
-    fit_load,
-    limit_words,
-    load_curve,
-    load_sentence,
-    pareto,
-    pareto_sentence,
-)
+from sim_core.view.frontier.axes import ACROSS, UP, missing, placed, placed_all
+from sim_core.view.frontier.chosen import page as chosen
+from sim_core.view.frontier.chosen.advising import frontier_advice
+from sim_core.view.frontier.chosen.classes import show_classes
+from sim_core.view.frontier.chosen.points import BEST, with_names
+from sim_core.view.frontier.chosen.table import show_table
+from sim_core.view.frontier.figures import pareto, pareto_sentence
+from sim_core.view.frontier.layouts.placement import show_placement
+from sim_core.view.frontier.load_figures import fit_load, load_curve, load_sentence
+from sim_core.view.frontier.speed import show_speed
+from sim_core.view.frontier.strip import limit_strip
 from sim_core.view.parts import actions, pieces, sidebar, trust_badge
 from sim_core.view.parts.chart import Heading, chart
 from sim_core.view.parts.pieces import KeyFigure
 from sim_core.view.parts.views import above_chart
 from sim_core.view.session import shell, stars, state, sweeps
+from sim_core.view.session.advice import offer
+from sim_core.view.session.mine.measured_figures import measured_marks
 from sim_core.view.session.sweeps import Result, Sweep
 
-SHARES = ("weights", "kv", "compute", "communication", "fixed", "measured")  # a row has some of them
 FIGURES = (  # of the present setting: column, name, unit, whether more is better
     ("output_tok_per_s_per_accelerator", "Throughput", "tok/s/acc.", True),
     ("ttft_ms_p99", "TTFT p99", "", False),
@@ -55,22 +56,25 @@ TOO_LONG = "a grid point: to search on would take longer than this page may"
 
 def show(scenario: Scenario) -> None:
     """Simulate what the controls say, and show it."""
-    sweep = sweeps.plan(scenario)
+    sweep = sweeps.asked_sweep(scenario)
     found = actions.simulate_sweep(sweep)
     headline(sweep, found)
     trust_badge.badge(sweep.scenario)
     key_figures(sweep, found)
+    show_classes(sweep.scenario, found.here, "this setting")
     above_chart(sweep, leaves_frame(sweep, found))
     view = state.view("show")
     match view:
         case "frontier":
             show_frontier(sweep, found)
             limit_strip(sweep, found)
+            show_speed(sweep, found)
         case "load":
             shown, sweep = sweep, sweeps.load_sweep(sweep.scenario)
             found = load(sweep, scenario, shown)
         case "table":
             show_table(sweep, found)
+    show_placement(sweep.scenario)
     reading_help(sweep)
     actions.take_away(
         "" if view == "table" else view,
@@ -85,14 +89,10 @@ def headline(sweep: Sweep, found: Result) -> None:
     """Show the finding in words, and the story of the ready scenario if one is shown unchanged."""
     rows, along = found.rows, sweeps.ALONG[sweep.along]
     text = findings.sweep_finding(rows, stars.best(sweep, found), sweeps.peak(rows), sweep.scenario, along)
-    preset = ready_by_scenario().get(sweep.scenario)
+    name = ready_id(sweep.scenario)
+    preset = ready_scenario(name) if name else None
     pieces.say(text, more=render("frontier/story.html", preset=preset) if preset else None)
-
-
-@cache
-def ready_by_scenario() -> dict[Scenario, ScenarioPreset]:
-    """Return the ready scenarios by what they are."""
-    return {preset.build(): preset for preset in ready_scenarios().values()}
+    offer(frontier_advice(sweep, found))
 
 
 # Key figures
@@ -130,19 +130,13 @@ def key_figures(sweep: Sweep, found: Result) -> None:
     )
 
 
-def _measured(best: Row) -> str:
-    """Return where measured throughput lies beside that of the best point, where it has a band."""
-    band = Band(*(best[f"throughput_band_{side}_frac"] for side in Band._fields))
-    return trust_words.measured_words(best[figures.Y], band, lambda value: number(value, 2))
-
-
 def _how_sure(sweep: Sweep, best: Row | None) -> str:
     """Return how sure the best point is: its range, or that it settles; beneath, where measured ones lie."""
     if best is None:
         return ""
     sure = findings.range_words(best) if stars.is_settled(sweep) else SETTLING
     sure = TOO_LONG if stars.is_given_up(sweep) else sure
-    return "\n".join(filter(None, (sure, _measured(best))))
+    return "\n".join(filter(None, (sure, trust_words.throughput_words(best, best[figures.Y]))))
 
 
 def _values(sweep: Sweep, found: Result) -> dict[str, float]:
@@ -220,57 +214,84 @@ def _change(ratio: float) -> str:
 
 def show_frontier(sweep: Sweep, found: Result) -> None:
     """Show the Pareto chart."""
-    rows = found.rows
-    if not figures.drawable(rows):
-        _blocked(rows)
-        return
+    across, up = ACROSS[state.view("across")], UP[state.view("up")]
+    rows = placed_all(with_names(sweep, found), across, up)
     frame, revision = _frame(rows)
-    along, best = sweeps.ALONG[sweep.along], stars.best(sweep, found)
+    if not frame.drawable(rows):
+        _blocked(rows, frame)
+        return
+    along, here = sweeps.ALONG[sweep.along], placed(found.here)
+    best = _most(stars.best(sweep, found), [*rows, here], frame.up)
     figure = pareto(
         rows,
         frame,
         along=along,
         own=sweep.own,
         limits=_limits(sweep),
-        here=found.here,
+        here=here,
         best=best,
         revision=revision,
     )
+    figure["data"] += chosen.marks_of(sweep, found, best, frame)
+    if (across, up) == (figures.USER, figures.DEVICE):
+        figure["data"] += measured_marks([sweep.scenario])
     title, subtitle = frontier_titles(sweep)
     chart(
         figure,
         key="frontier",
-        alt=pareto_sentence(rows, best, along),
-        heading=Heading(title, subtitle),
-        on_settled=None if _is_done(sweep, found) else settled,
+        alt=pareto_sentence(rows, best, along, across, up),
+        heading=Heading(title, subtitle, slide=chosen.pin_lines()),
+        on={"picked": chosen.take_click} | ({} if _is_done(sweep, found) else {"settled": settled}),
     )
-    _blocked(rows)
+    _blocked(rows, frame)
+    chosen.show_chosen(sweep, found, best)
+
+
+def _most(best: Row | None, rows: Sequence[Row], up: figures.Axis) -> Row | None:
+    """Return the best point as it is drawn: where it is no capacity, the one with most of what is shown."""
+    if best is None:
+        return None
+    star = {**placed(best), "name": BEST}
+    if up == figures.DEVICE:
+        return star
+    within = [row for row in [star, *rows] if row["meets_slo"] and row[up.column] > 0]
+    return {**max(within, key=lambda row: row[up.column]), "name": BEST} if within else star
 
 
 def _frame(rows: Sequence[Row]) -> tuple[figures.Frame, str]:
     scale = state.view("axes")
     logs = scale in ("log-x", "log"), scale in ("log-y", "log")
-    return state.frame(f"frontier {scale}", lambda: figures.frame_around(rows, *logs))
+    across, up = state.view("across"), state.view("up")
+    name = " ".join(("frontier", scale, across, up))
+    return state.frame(name, lambda: figures.frame_around(rows, *logs, ACROSS[across], UP[up]))
 
 
 def leaves_frame(sweep: Sweep, found: Result) -> bool:
     """Return whether the points that matter most, or a third of all, lie outside the axes."""
-    shown = figures.drawable(found.rows)
-    if state.view("show") != "frontier" or not shown:
+    if state.view("show") != "frontier":
         return False
-    frame, _ = _frame(found.rows)
-    marked = [row for row in (stars.best(sweep, found), found.here) if row and figures.drawable([row])]
-    inside = [frame.holds(row) for row in shown]
+    rows = [placed(row) for row in found.rows]
+    frame, _ = _frame(rows)
+    marks = [placed(row) for row in (stars.best(sweep, found), found.here) if row]
+    marked, inside = frame.drawable(marks), [frame.holds(row) for row in frame.drawable(rows)]
+    if not inside:
+        return False
     return not all(map(frame.holds, marked)) or sum(inside) < 2 / 3 * len(inside)
 
 
-def _blocked(rows: Sequence[Row]) -> None:
-    """Name the curves that cannot run at all, with the reason."""
+def _blocked(rows: Sequence[Row], frame: figures.Frame | None = None) -> None:
+    """Name the curves that cannot run at all, or have no place in a frame, with the reason."""
     reasons = {
-        name: points[0]["reason"]
+        name: spoken(points[0]["reason"])
         for name, points in curves(rows).items()
         if not any(row["feasible"] for row in points)
     }
+    if frame is not None:
+        reasons |= {
+            name: missing(points, frame.across, frame.up)
+            for name, points in curves(rows).items()
+            if name not in reasons and not frame.drawable(points)
+        }
     if reasons:
         st.html(render("frontier/blocked.html", reasons=reasons))
 
@@ -302,7 +323,7 @@ def load(sweep: Sweep, scenario: Scenario, headed: Sweep) -> Result:
         alt=load_sentence(found.rows, knee),
         height=560,
         heading=Heading(title, subtitle),
-        on_settled=None if _is_done(headed, found) else settled,
+        on={} if _is_done(headed, found) else {"settled": settled},
     )
     _blocked(found.rows)
     if not open_loop:
@@ -348,108 +369,15 @@ def settled() -> None:
     state.settle()
 
 
-def show_table(sweep: Sweep, found: Result) -> None:
-    """Show the points as a table."""
-    along = sweeps.ALONG[sweep.along]
-    columns = {"curve": sweeps.VARY[sweep.by].capitalize(), along.column: along.heading} | TABLE
-    held = [row | {name: holding(row, name) for name in TABLE if name in row} for row in found.rows]
-    shown = found._replace(rows=held).table().reindex(columns=list(columns))
-    shown["limit"] = [limit_words(limit) if limit in LIMITS else "" for limit in shown["limit"]]
-    numbers = shown.select_dtypes("number").columns
-    shown[numbers] = shown[numbers].map(lambda value: float(f"{value:.4g}"))
-    st.dataframe(shown.rename(columns=columns), hide_index=True, height=560, placeholder="–")
-
-
-TABLE = {
-    figures.X: "tok/s/user",
-    figures.Y: "tok/s per acc.",
-    "ttft_ms_p50": "TTFT p50 [ms]",
-    "ttft_ms_p99": "TTFT p99 [ms]",
-    "tpot_ms_p50": "TPOT p50 [ms]",
-    "tpot_ms_p99": "TPOT p99 [ms]",
-    "goodput_per_s": "Goodput [req/s]",
-    "mean_batch": "Mean batch",
-    "usd_per_mtok": "USD/Mtok",
-    "joule_per_tok": "J/tok",
-    "limit": "Limited by",
-    "meets_slo": "Within limits",
-    "saturated": "Overloaded",
-    "badge": "Badge",
-    "reason": "Why not",
-}
-
-
-# What limits each point
-
-
-def limit_strip(sweep: Sweep, found: Result) -> None:
-    """Show where each point of one curve spends its step time, and above it what limits the point."""
-    along = sweeps.ALONG[sweep.along]
-    rows = curves(found.rows).get(sweep.own, [])
-    if not figures.drawable(rows):
-        return
-    limits = {row["limit"] for row in rows}
-    known = {name for row in rows for name in shares_of(row)}
-    used = [name for name in LIMITS if name in known or name in limits]
-    st.html(
-        render(
-            "frontier/limits.html",
-            title=f"What limits {sweep.own} at each {along.name}, and where the time of its steps goes",
-            sentence=strip_sentence(rows, along, sweep.own),
-            columns=[_column(row, along) for row in rows],
-            entries=[LIMITS[name] for name in used],
-        )
-    )
-
-
-def shares_of(row: Row) -> list[str]:
-    """Return the parts that a row's step time is split into: measured steps are not split."""
-    return [name for name in SHARES if math.isfinite(row.get(f"share_{name}", math.nan))]
-
-
-class Column(NamedTuple):
-    """One point of the strip: what is said of it; if it runs, its limit's colour and the parts of a step."""
-
-    tick: str
-    hint: str
-    runs: bool = False
-    colour: str = ""
-    parts: Sequence[tuple[str, str]] = ()  # percent of the step time, colour
-
-
-def _column(row: Row, along: Along) -> Column:
-    tick = number(row.get(along.column))
-    if not row["feasible"]:
-        return Column(tick, row["reason"])
-    text, colour = LIMITS.get(row["limit"], (row["limit"], "transparent"))
-    names = shares_of(row)
-    shares = ", ".join(f"{LIMITS[name][0]} {percent(row[f'share_{name}'])}" for name in names)
-    hint = f"{along.text(row)}: limited by {text}. Step time: {shares}."
-    parts = [(f"{100 * row[f'share_{name}']:.1f}", LIMITS[name][1]) for name in names]
-    return Column(tick, hint, True, colour, parts)
-
-
-def strip_sentence(rows: list[Row], along: Along, curve: str) -> str:
-    """Return what limits the points of a curve, in one sentence."""
-    runs = [row for row in rows if row["feasible"]]
-    if not runs:
-        return f"{curve}: no point can run."
-    parts, last = [], None
-    for row in runs:
-        if row["limit"] != last:
-            last = row["limit"]
-            parts.append(f"from {along.text(row)} {limit_words(last)}")
-    return f"What limits {curve}: {', '.join(parts)}."
+# How to read it
 
 
 def reading_help(sweep: Sweep) -> None:
     """Say how to read the chart, and under which assumptions it holds."""
     scenario = sweep.scenario
     words = {
-        "frontier": "Up and to the right is better: more tokens per accelerator, and more tokens per second "
-        "for a user. The pale band is the frontier over all curves; faint points are beaten by another one, "
-        "hollow ones break a latency limit or are overloaded. The star is the best curve at its capacity, "
-        "the highest load within the limits; its bar is what other seeds give.",
+        "frontier": f"{_better()} The pale band is the frontier over all curves; faint points are beaten by "
+        f"another one, hollow ones break a latency limit or are overloaded. {_star_words()}",
         "load": "Latency against load. Bands are 95 % intervals; hollow points are overloaded, and their "
         "TTFT grows with the length of the run.",
         "table": "What an overloaded point shows no value for depends on the length of its run. The files "
@@ -460,6 +388,28 @@ def reading_help(sweep: Sweep) -> None:
         f"{words} Simulated with the {scenario.calibration} calibration; definitions and limits are on the "
         f"Method page. {literal(' '.join(notes))}"
     )
+
+
+def _star_words() -> str:
+    """Return what the star stands for upwards of the present axes."""
+    if UP[state.view("up")] == figures.DEVICE:
+        return (
+            "The star is the best curve at its capacity, the highest load within the limits; its bar is what "
+            "other seeds give."
+        )
+    return (
+        "The star is the point drawn within the limits that has most of it; the finding speaks of throughput."
+    )
+
+
+def _better() -> str:
+    """Return which way is better between the axes that are shown."""
+    across, up = ACROSS[state.view("across")], UP[state.view("up")]
+    if (across, up) == (figures.USER, figures.DEVICE):
+        what = "more tokens per accelerator, and more tokens per second for a user"
+        return f"Up and to the right is better: {what}."
+    side, how = ("right", "more") if across.more_is_better else ("left", "fewer")
+    return f"Up and to the {side} is better: more {up.unit}, at {how} {across.unit}."
 
 
 def _accepted(sweep: Sweep) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from sim_core.scenario.mixes import class_limits
 from sim_core.scenario.scenario import Scenario
 from sim_core.sweep.ranges import SEEDS
 from sim_core.view.drawing.figures import Row, Y, curves, drawable
@@ -126,7 +127,11 @@ def _named(row: Row, along: Along) -> str:
 def limits_words(scenario: Scenario) -> str:
     """Return the latency limits in words."""
     ttft, tpot = duration(scenario.slo_ttft_ms), duration(scenario.slo_tpot_ms)
-    return f"p{number(scenario.slo_percentile)} limits of {ttft} to the first token and {tpot} per token"
+    own = "".join(
+        f", for {name} {duration(limits.ttft_ms)} and {duration(limits.tpot_ms)}"
+        for name, limits in class_limits(scenario.class_limits)
+    )
+    return f"p{number(scenario.slo_percentile)} limits of {ttft} to the first token and {tpot} per token{own}"
 
 
 TURNED_AWAY = (

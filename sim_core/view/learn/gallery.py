@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from sim_core import catalogue
+from sim_core.fields.described import fields_of
 from sim_core.scenario.ready import ScenarioPreset, ready_scenarios
-from sim_core.scenario.scenario import Scenario
+from sim_core.scenario.scenario import Scenario, model_of
 from sim_core.view.drawing.templates import render
 from sim_core.view.learn import thumbnails
 from sim_core.view.parts import buttons, pieces
 from sim_core.view.session import shell, state, sweeps
 
 COLUMNS = 3
+AUDIENCE = fields_of(ScenarioPreset)["audience"]
 
 
 def show() -> None:
@@ -24,12 +28,9 @@ def show() -> None:
         "Pictures show each scenario's own curve as simulated, or how its traffic shifts. Shaded is where "
         "each token comes within its limit; filled points keep all limits, and the best of them is ringed.",
     )
-    words = st.text_input(
-        "Filter", key="page_filter", placeholder="a word of the title or the story", icon=":material/search:"
-    )
-    found = matching(list(ready_scenarios().values()), words)
+    found = _filtered(list(ready_scenarios().values()))
     if not found:
-        st.caption("No ready scenario has these words.")
+        st.caption("No ready scenario has these words, or is of this kind.")
     slots = []
     for page in (title for _, title in shell.PAGES):
         group = [preset for preset in found if preset.page == page]
@@ -38,6 +39,51 @@ def show() -> None:
             st.subheader(page, anchor=False)
             slots += _cards(group)
     _draw(slots)
+
+
+class Filter(NamedTuple):
+    """What ready scenarios are chosen by: its key, its label, and a scenario's value with its name."""
+
+    key: str
+    label: str
+    of: Callable[[ScenarioPreset], tuple[str, str]]
+
+
+KINDS = (
+    Filter("model", "Model", lambda preset: (preset.build().model, model_of(preset.build()).name)),
+    Filter(
+        "accelerator",
+        "Accelerator",
+        lambda preset: (preset.build().accelerator, catalogue.accelerator(preset.build().accelerator).name),
+    ),
+    Filter("audience", "For", lambda preset: (preset.audience, AUDIENCE.label_of(preset.audience))),
+)
+
+
+def _filtered(ready: Sequence[ScenarioPreset]) -> list[ScenarioPreset]:
+    """Draw the filters, and return the scenarios that they leave."""
+    columns = st.columns([2, 1, 1, 1])
+    with columns[0]:
+        words = st.text_input("Words", key="page_filter", placeholder="of the title or the story")
+    found = matching(ready, words)
+    for column, kind in zip(columns[1:], KINDS, strict=True):
+        with column:
+            wanted = _one_of(kind, ready)
+        found = [preset for preset in found if wanted in ("", kind.of(preset)[0])]
+    return found
+
+
+def _one_of(kind: Filter, ready: Sequence[ScenarioPreset]) -> str:
+    """Draw the choice of one value of a kind, and return it; "" for all."""
+    names: dict[str, str] = dict(sorted((kind.of(preset) for preset in ready), key=lambda pair: pair[1]))
+    options: list[str] = ["", *names]
+    chosen = st.selectbox(
+        kind.label,
+        options,
+        format_func=lambda value: names.get(value, "all"),
+        key=f"page_filter_{kind.key}",
+    )
+    return chosen or ""
 
 
 def matching(ready: Sequence[ScenarioPreset], words: str) -> list[ScenarioPreset]:

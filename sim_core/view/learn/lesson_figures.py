@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 from sim_core.catalogue.lessons import LessonStep
 from sim_core.questions.teaching.lessons import MEASURES, is_number
 from sim_core.scenario.scenario import FIELDS
-from sim_core.view.drawing.figures import COLOURS, INK, LAYOUT, Figure, round_values, short, ticks
-from sim_core.view.drawing.marks import Piece, axis, scatter
+from sim_core.view.drawing.figures import COLOURS, INK, LAYOUT, PAPER, Figure, round_values, short, ticks
+from sim_core.view.drawing.marks import Piece, axis, pointer, scatter
 from sim_core.view.drawing.words import duration, number, quantity
 
 TRUTH, GUESS = COLOURS[0], COLOURS[5]
+PLOT_PX, WORDS_PX = (320.0, 240.0), (104.0, 22.0)  # width and height on a phone, where there is least room
+MOVES_PX = tuple(
+    (right, down) for down in (-40.0, 40.0, -75.0, 75.0, -110.0, 110.0) for right in (-64.0, 64.0, 0.0)
+)
 WIDE = 15.0  # values further apart than this factor stand on a logarithmic axis
 
 
@@ -83,18 +89,62 @@ def lesson_figure(
         ),
         "showlegend": False,
     }
+    if guess is not None:
+        layout["annotations"] = [_words_at(step, shown, guess, log, whose)]
     return {"data": data, "layout": layout}
 
 
+def _words_at(step: LessonStep, shown: dict[str, float], guess: float, log: bool, whose: str) -> Piece:
+    """Return the words at a guess, with a leader, where the line is furthest from them."""
+    place, height = step.values.index(step.ask), math.log10(guess) if log and guess > 0 else guess
+    right, down = _beside(step, shown, guess, log)
+    look = {"bgcolor": PAPER, "borderpad": 3}
+    return pointer(whose, place, height, color=INK, size=13, ax=right, ay=down, **look)
+
+
+def _beside(step: LessonStep, shown: dict[str, float], guess: float, log: bool) -> tuple[float, float]:
+    """Return how far right and down of a guess its words are furthest from the line, on a phone. [px]"""
+    wide, high = PLOT_PX
+    least = min(value for value in (*shown.values(), guess, 1.0) if value > 0)
+
+    def level(value: float) -> float:
+        return math.log(max(value, least)) if log else value
+
+    levels = [level(value) for value in (*shown.values(), guess)]
+    low = min(levels) if log else min(0.0, *levels)
+    span = (max(levels) - low) or 1.0
+
+    def place(name: str, value: float) -> tuple[float, float]:
+        return (step.values.index(name) + 0.5) / len(step.values) * wide, (
+            1 - (level(value) - low) / span
+        ) * high
+
+    known = [place(name, shown[name]) for name in step.values if name in shown]
+    line = [
+        (left[0] + part * (right[0] - left[0]), left[1] + part * (right[1] - left[1]))
+        for left, right in zip(known, known[1:] or known, strict=False)
+        for part in (share / 20 for share in range(21))
+    ]
+    x, y = place(step.ask, guess)
+
+    def room(move: tuple[float, float]) -> float:
+        across, along = x + move[0], y + move[1]
+        if not WORDS_PX[0] / 2 <= across <= wide - WORDS_PX[0] / 2 or not -40 <= along <= high:
+            return -wide
+        return min(
+            max(abs(px - across) - WORDS_PX[0] / 2, abs(py - along) - WORDS_PX[1] / 2) for px, py in line
+        )
+
+    return max(MOVES_PX, key=room)
+
+
 def _guess(step: LessonStep, guess: float, whose: str) -> dict:
-    """Return the mark of a guess where the question asks, with words beside it."""
+    """Return the mark of a guess where the question asks."""
     return scatter(
         [step.values.index(step.ask)],
         short([guess]),
-        mode="markers+text",
+        mode="markers",
         name=whose,
-        text=[f"{whose} "],
-        textposition="middle left",
         hovertemplate=f"{figure_words(step, guess)}<extra>{whose}</extra>",
         marker={"color": GUESS, "size": 15, "symbol": "x", "line": {"color": INK, "width": 1}},
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 
-from sim_core import catalogue
 from sim_core.catalogue.lessons import LessonStep
 from sim_core.questions.teaching import lessons
 from sim_core.questions.teaching.lessons import Answered
@@ -58,22 +57,7 @@ def guess_verdict(step: LessonStep, guess: float, found: Answered) -> str:
 
 def explained(text: str) -> Markup:
     """Return a text as HTML in which each known term, where it first appears, carries its explanation."""
-    pieces, here = [], 0
-    for start, end, note in sorted(_terms(text)):
-        pieces += [(text[here:start], ""), (text[start:end], note)]
-        here = end
-    return render("learn/explained.html", pieces=[*pieces, (text[here:], "")])
-
-
-def _terms(text: str) -> list[tuple[int, int, str]]:
-    """Return where each known term first appears, longer ones first: start, end, explanation."""
-    found: list[tuple[int, int, str]] = []
-    for term, note in sorted(catalogue.glossary().items(), key=lambda item: -len(item[0])):
-        for match in re.finditer(rf"(?<![\w=]){re.escape(term)}(?=s?(?!\w))", text):
-            if all(match.end() <= start or end <= match.start() for start, end, _ in found):
-                found.append((*match.span(), note))
-                break
-    return found
+    return render("learn/explained.html", text=text)
 
 
 def truth_words(step: LessonStep, found: Answered) -> str:

@@ -98,8 +98,9 @@ def one_step(item: Lesson, number: int) -> None:
     st.subheader(f"{lessons.lesson_number(item)}. {item.title}", anchor=False)
     st.caption(f"Step {number} of {len(item.steps)}: {step.title}")
     found = lessons.answered(step, guess)
-    st.html(render("learn/lesson.html", text=explained(getattr(step, state.view("level")))))
-    pieces.say(filled(step.question, step, found))
+    told = getattr(step, state.view("level"))
+    st.html(render("learn/lesson.html", text=explained(told)))
+    pieces.say(filled(step.question, step, found), after=told)
     if guess is None:
         _predict(item, number, step)
         _figure(step, [step.start], None)
@@ -170,7 +171,9 @@ def _see(item: Lesson, number: int, step: LessonStep, guess: float, found: Answe
     values = lesson_figures.seen(step, at)
     _figure(step, values, None if step.choices else guess)
     if step.ask in values:
-        st.html(render("parts/say.html", finding=guess_verdict(step, guess, found), notes=(), more=""))
+        st.html(
+            render("parts/say.html", finding=guess_verdict(step, guess, found), notes=(), more="", after=None)
+        )
         st.html(render("learn/lesson.html", text=explained(filled(step.why, step, found))))
     with st.container(horizontal=True):
         if st.button(f"Go on with this on the {step.page} page", type="tertiary", key="lesson_free"):
@@ -209,7 +212,7 @@ def _figure(step: LessonStep, values: list[str], guess: float | None) -> None:
         f"lesson_{step.id}",
         lesson_figures.lesson_sentence(step, shown, guess),
         height=360,
-        heading=Heading(step.title, "simulated"),
+        heading=Heading(step.title, "simulated", False),
     )
 
 

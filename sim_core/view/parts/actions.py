@@ -11,13 +11,17 @@ from typing import Any, NamedTuple
 
 import segno
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from sim_core import __version__
 from sim_core.evidence import trust
 from sim_core.evidence.trust import Trust
+from sim_core.fields.errors import ScenarioError
 from sim_core.results import text as report
+from sim_core.scenario.link.as_python import python_of
+from sim_core.scenario.link.file_names import file_name
 from sim_core.scenario.link.write import command_for, to_query, to_toml
-from sim_core.scenario.scenario import SPECS, Scenario
+from sim_core.scenario.scenario import Scenario
 from sim_core.sweep.frontier import REFINED_REQUESTS
 from sim_core.sweep.points import default_vary
 from sim_core.view.drawing.templates import render
@@ -29,7 +33,7 @@ from sim_core.view.session.sweeps import Result, Sweep
 
 def simulate_sweep(sweep: Sweep) -> Result:
     """Return the sweep's points: quickly after a move, finely once the chart has rested on them."""
-    sweeps.wait_until_ready(sweep)
+    sweeps.wait_until_ready(sweep, beside=state.pinned())
     load = state.view("show") == "load"
     if state.is_settled(sweeps.load_sweep(sweep.scenario) if load else sweep):
         stars.settle(sweep)
@@ -59,8 +63,7 @@ def take_away(chart: str, files: Iterable[File], command: str, language: str = "
         share()
         downloads([*files, _report(files, command)])
         if chart:
-            buttons.save(chart, "png")
-            buttons.save(chart, "svg")
+            buttons.save(chart)
         if chart != "compare":
             st.button(
                 "Add to compare",
@@ -70,8 +73,27 @@ def take_away(chart: str, files: Iterable[File], command: str, language: str = "
                 type="tertiary",
                 help="Keeps this scenario for the Compare page.",
             )
-    with st.expander("Reproduce this view on the command line"):
-        st.code(command, language=language, wrap_lines=True)
+    with st.expander("Reproduce this view", key="in_reproduce", on_change="rerun") as more:
+        if more.open:
+            _reproduce(files, command, language)
+
+
+def _reproduce(files: Sequence[File], command: str, language: str) -> None:
+    """Show the command that gives the same, and the Python: the call, and how the file is read."""
+    table = next((file.name for file in files if file.mime == "text/csv"), "")
+    python = python_of(command) if language == "bash" else command
+    place: DeltaGenerator = st.container()
+    if language == "bash":
+        shell, place = place.tabs(["Command line", "Python"])
+        shell.code(command, language=language, wrap_lines=True)
+    if python:
+        place.code(python, language="python", wrap_lines=True)
+    if table:
+        place.caption("The CSV file above, read back:")
+        place.code(READ_CSV.format(table), language="python", wrap_lines=True)
+
+
+READ_CSV = 'import pandas as pd\n\ntable = pd.read_csv("{}")\nprint(table)'
 
 
 def downloads(files: Iterable[File]) -> None:
@@ -99,7 +121,7 @@ def _report(files: Sequence[File], command: str) -> File:
         version=__version__,
         date=datetime.now(UTC).date().isoformat(),
     )
-    name = f"batchscope-{page.lower().replace(' ', '-') or 'report'}.html"
+    name = named(page.lower().replace(" ", "-") or "report", "html")
     return File(
         "Report", name, "text/html", lambda: html_report.report_html(dataclasses.replace(view, rows=rows()))
     )
@@ -126,6 +148,9 @@ def table_files(
     that says how far to trust each.
     """
     rows, scenario = list(rows), st.session_state.scenario
+    names = {ending: f"batchscope-{name}.{ending}" for ending in ("csv", "json")}
+    if not published:
+        names = {ending: named(name, ending) for ending in names}
     origin = {} if published else {"scenario": to_query(scenario)}
 
     def whole() -> list[Mapping[str, Any]]:
@@ -133,10 +158,15 @@ def table_files(
         return [_plain(row) | badge | (origin | _own(row)) for row, badge in zip(rows, badges, strict=True)]
 
     return [
-        File("CSV", f"batchscope-{name}.csv", "text/csv", lambda: report.csv_text(whole()), whole),
-        File("JSON", f"batchscope-{name}.json", "application/json", lambda: report.json_text(whole())),
-        File("Scenario", "scenario.toml", "application/toml", lambda: to_toml(scenario)),
+        File("CSV", names["csv"], "text/csv", lambda: report.csv_text(whole()), whole),
+        File("JSON", names["json"], "application/json", lambda: report.json_text(whole())),
+        File("Scenario", named("scenario", "toml"), "application/toml", lambda: to_toml(scenario)),
     ]
+
+
+def named(what: str, ending: str) -> str:
+    """Return the name of a file of the session's scenario."""
+    return f"batchscope-{what}-{file_name(st.session_state.scenario)}.{ending}"
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,22 +190,40 @@ def _badge_of(
 
 
 def frontier_command(sweep: Sweep, fine: bool) -> str:
-    """Return the shell command that gives the same numbers, quick or fine; two where a changed accelerator
-    is compared with others as sold.
+    """Return the shell command that gives the same numbers, quick or fine; one for each layout, and for a
+    changed accelerator, where accelerators are compared.
     """
     scenario = sweep.scenario
     if fine:
         scenario = scenario.replace(requests=max(scenario.requests, REFINED_REQUESTS))
-    sold = scenario.replace(**dict.fromkeys(SPECS))
-    others = tuple(value for value in sweep.values if value != scenario.accelerator)
-    if sweep.by == "accelerator" and sold != scenario and others:
-        parts = ((scenario, (scenario.accelerator,)), (sold, others))
+    if sweep.by == "accelerator":
         return "\n".join(
-            command_for(part, "frontier", vary=sweep.vary | {"accelerator": values}) for part, values in parts
+            command_for(base, "frontier", vary=sweep.vary | {"accelerator": values})
+            for base, values in _parts_by_base(sweep, scenario.requests)
+        )
+    if sweep.by == sweeps.LAYOUT:
+        bases = sweeps.layouts_on(scenario).values()
+        return "\n".join(
+            command_for(base, "frontier", vary={sweep.along: sweep.vary[sweep.along]}) for base in bases
         )
     usual = {key: tuple(values) for key, values in default_vary(sweep.scenario).items()}
     vary = None if sweep.vary == usual else sweep.vary
     return command_for(scenario, "frontier", vary=vary)
+
+
+def _parts_by_base(sweep: Sweep, requests: int) -> list[tuple[Scenario, tuple[str, ...]]]:
+    """Return the accelerators that one command compares, with its scenario: neighbours of one layout."""
+    found: list[tuple[Scenario, tuple[str, ...]]] = []
+    for name in sweep.values:
+        try:
+            base = sweep.base(name).replace(requests=requests, accelerator=sweep.scenario.accelerator)
+        except ScenarioError:  # it cannot be with the scenario's own: alone it can
+            base = sweep.base(name).replace(requests=requests)
+        if found and found[-1][0] == base:
+            found[-1] = base, (*found[-1][1], name)
+        else:
+            found.append((base, (name,)))
+    return found
 
 
 def share() -> None:

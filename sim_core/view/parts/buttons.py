@@ -1,4 +1,4 @@
-"""Buttons that act in the browser alone: copy the link, save the chart as PNG or SVG."""
+"""Buttons that act in the browser alone: copy the link, save the chart as PNG, SVG or slide."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import streamlit as st
 from sim_core.view.session import server
 
 _CSS = """
+.bs-buttons { display: flex; flex-wrap: wrap; gap: 1rem; }
 .bs-button { font: inherit; font-size: 0.875rem;
   color: var(--st-text-color); background: var(--st-background-color);
   border: 1px solid var(--st-border-color); border-radius: var(--st-button-radius); padding: 0 0.85rem;
@@ -21,20 +22,31 @@ async function copy(text) {
   document.body.appendChild(field); field.select(); document.execCommand("copy"); field.remove();
 }
 export default function ({ data, parentElement }) {
-  let button = parentElement.querySelector("button");
+  let row = parentElement.querySelector(".bs-buttons");
+  if (!row) {
+    row = document.createElement("div");
+    row.className = "bs-buttons";
+    parentElement.appendChild(row);
+  }
+  while (row.children.length > data.labels.length) row.lastChild.remove();
+  data.labels.forEach((label, place) => draw(row, label, place, data));
+}
+function draw(row, label, place, { link, chart }) {
+  let button = row.children[place];
   if (!button) {
     button = document.createElement("button");
     button.type = "button";
     button.className = "bs-button";
-    parentElement.appendChild(button);
+    row.appendChild(button);
   }
-  button.textContent = data.label;
+  button.textContent = label;
   button.onclick = async () => {
-    if (data.save) window.dispatchEvent(new CustomEvent("batchscope:save", { detail: data.save }));
-    if (data.link === undefined) return;
-    await copy(data.link || window.location.href);
+    const detail = { chart, format: label.toLowerCase() };
+    if (chart) window.dispatchEvent(new CustomEvent("batchscope:save", { detail }));
+    if (link === undefined) return;
+    await copy(link || window.location.href);
     button.textContent = "Copied";
-    setTimeout(() => { button.textContent = data.label; }, 1500);
+    setTimeout(() => { button.textContent = label; }, 1500);
   };
 }
 """
@@ -45,10 +57,9 @@ _component = st.components.v2.component(
 
 def copy_link(link: str, key: str = "copy_link") -> None:
     """Draw the button that copies a link."""
-    _component(data={"label": "Copy link", "link": link}, key=key, width="content")
+    _component(data={"labels": ["Copy link"], "link": link}, key=key, width="content")
 
 
-def save(chart: str, format: str) -> None:
-    """Draw the button that saves a chart as `png` or `svg`."""
-    detail = {"chart": chart, "format": format}
-    _component(data={"label": format.upper(), "save": detail}, key=format, width="content")
+def save(chart: str) -> None:
+    """Draw the buttons that save a chart as PNG, SVG or slide: one component, for each costs a message."""
+    _component(data={"labels": ["PNG", "SVG", "Slide"], "chart": chart}, key="save", width="content")

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import streamlit as st
 
 from sim_core import __version__
+from sim_core.scenario.link.file_names import file_name
+from sim_core.view.drawing.terms import explained_in
 from sim_core.view.session import record, server, state
 
 REFINING = "refining with more requests …"
@@ -44,9 +47,12 @@ class Heading(NamedTuple):
 
     title: str = ""
     subtitle: str = ""
+    of_scenario: bool = True  # what is published, or of a lesson, is of no scenario of the visitor's
+    slide: tuple[str, ...] = ()  # lines that a slide has beneath the finding
 
 
 NO_HEADING = Heading()
+NOTHING: Mapping[str, Callable[[], None]] = MappingProxyType({})
 
 
 def chart(
@@ -55,7 +61,7 @@ def chart(
     alt: str,
     height: int = 520,
     heading: Heading = NO_HEADING,
-    on_settled: Callable[[], None] | None = None,
+    on: Mapping[str, Callable[[], None]] = NOTHING,
     player: dict[str, Any] | None = None,
     export: tuple[int, int] = (1100, 590),
 ) -> None:
@@ -73,9 +79,11 @@ def chart(
         Height. [px]
     heading : Heading
         Of the exported image.
-    on_settled : callable, optional
-        Called once per figure when the visitor has rested; the script runs again after it. From then until
-        the next figure, a quiet mark says that the figure is refined.
+    on : mapping of str to callable
+        What is called, and the script run again after it, when something happens. ``settled``: once per
+        figure, when the visitor has rested; from then until the next figure, a quiet mark says that the
+        figure is refined. ``picked``: a point was clicked or tapped that has a name, the last of its
+        `customdata` (`picked` returns it).
     player : dict, optional
         What `player.js` plays on the chart, as `gantt.draw` makes it.
     export : tuple of int
@@ -89,27 +97,56 @@ def chart(
         st.plotly_chart(given, key=key, height=height, alt=alt, config={"displaylogo": False})
         return
     drawing = json.dumps(figure, separators=(",", ":"), ensure_ascii=False)
-    spec = _surroundings() | {
+    spec = _surroundings(figure, heading) | {
         "key": key,
         "alt": alt,
         "height": height,
-        "title": heading.title,
-        "subtitle": heading.subtitle,
-        "filename": f"batchscope-{key}",
+        "filename": _file_name(key, heading),
         "busy": REFINING,
-        "settle_ms": REST_MS if on_settled else 0,
+        "settle_ms": REST_MS if "settled" in on else 0,
+        "picks": "picked" in on,
         "export": export,
         "player": player,
         "revision": hashlib.blake2b(drawing.encode(), digest_size=6).hexdigest(),
     }
-    callbacks: dict[str, Any] = {"on_settled_change": on_settled} if on_settled else {}
+    callbacks: dict[str, Any] = {f"on_{event}_change": call for event, call in on.items()}
     text = f'{{"figure":{drawing},{json.dumps(spec, separators=(",", ":"), ensure_ascii=False)[1:]}'
     _component(data=text.encode(), key=key, height="content", **callbacks)
 
 
-def _surroundings() -> dict[str, Any]:
-    """Return what a chart must know of the page it stands on."""
+def _explained(figure: Mapping[str, Any]) -> dict[str, str]:
+    """Return the texts at the axes and in the legend that hold terms of the glossary, with their meaning."""
+    axes = [axis for name, axis in figure["layout"].items() if name[1:5] == "axis"]
+    texts = [*map(_title, axes), *map(_name, figure["data"])]
+    return {text: explained_in(text) for text in texts if explained_in(text)}
+
+
+def _title(axis: Mapping[str, Any]) -> str:
+    title = axis.get("title") or ""
+    return title if isinstance(title, str) else str(title.get("text") or "")
+
+
+def _name(trace: Mapping[str, Any]) -> str:
+    return str(trace.get("name") or "") if trace.get("showlegend", True) else ""
+
+
+def picked(key: str) -> str:
+    """Return the name of the point that was clicked or tapped on a chart; "" if none was."""
+    return str(st.session_state[key].picked or "")
+
+
+def _file_name(key: str, heading: Heading) -> str:
+    scenario = st.session_state.get("scenario")
+    if scenario is None or not heading.of_scenario:
+        return f"batchscope-{key}"
+    return f"batchscope-{key}-{file_name(scenario)}"
+
+
+def _surroundings(figure: Mapping[str, Any], heading: Heading) -> dict[str, Any]:
+    """Return what a chart must know of the page it stands on, and what its words mean."""
     return {
+        **heading._asdict(),
+        "terms": _explained(figure),
         "plotly": server.PLOTLY_PATH,
         "finding": record.now().finding,
         "version": __version__,

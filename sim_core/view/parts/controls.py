@@ -14,9 +14,13 @@ import streamlit as st
 
 from sim_core import catalogue
 from sim_core.catalogue.models import OWN, custom_dimensions, own_text
+from sim_core.fields.texts import counted
+from sim_core.scenario.link.write import value_text
 from sim_core.scenario.scenario import FIELDS, model_of
 from sim_core.view.drawing.words import number, quantity, rate
+from sim_core.view.parts.engine_words import help_of
 from sim_core.view.session import shell, state
+from sim_core.view.session.browser import exact
 
 SPECS: dict[str, tuple[Callable[[float], str], float]] = {  # format, and a start where no datasheet says
     "bf16_tflop_per_s": (lambda value: rate(value, "FLOP/s", ("T", "P", "E")), 500.0),
@@ -27,6 +31,8 @@ SPECS: dict[str, tuple[Callable[[float], str], float]] = {  # format, and a star
     "hbm_gb": (lambda value: rate(value, "B"), 80.0),
     "link_gb_per_s": (lambda value: rate(value, "B/s"), 64.0),
     "pcie_gb_per_s": (lambda value: rate(value, "B/s"), 64.0),
+    "node_devices": (lambda value: counted(int(value), "device"), 8.0),
+    "node_link_gb_per_s": (lambda value: rate(value, "B/s"), 50.0),
     "tdp_w": (lambda value: rate(value, "W", ("", "k", "M")), 500.0),
     "price_usd_per_hour": (lambda value: quantity(value, "USD/h"), 2.0),
 }
@@ -57,14 +63,16 @@ QUIET = {  # keys whose change leaves all other controls as they are
     "router",
     "think_s",
     "host_cache_gb",
+    "expert_imbalance",
+    "two_batch_overlap",
+    "prefill_wait_steps",
 }
 
+DIVISORS = ("expert_parallel", "attention_data_parallel", "context_parallel")  # of tensor_parallel
 OCTAVES = range(-16, 25)  # a spec slider runs from a quarter to eight times the datasheet, in steps of 9 %
 POWERS = tuple(2**power for power in range(15))
 LARGEST_JS_INTEGER = 2**53 - 1
-E12 = (1.0, 1.2, 1.5, 1.8, 2.2, 2.7, 3.3, 3.9, 4.7, 5.6, 6.8, 8.2)
-E6 = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
-E10 = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
+HANDY = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.5)  # the figures of a decade that people set
 
 
 # One control
@@ -89,7 +97,7 @@ def select(
         key=f"in_{key}",
         on_change=_write,
         args=(key,),
-        help=None if hide else FIELDS[key].help,
+        help=None if hide else help_of(key),
         label_visibility="collapsed" if hide else "visible",
     )
 
@@ -129,17 +137,27 @@ def pick_button(
 
 
 def amount(key: str, label: str, value: float | None, write: Callable[[str, float | None], Any]) -> None:
-    """Draw the field of a number that `write` sets with its key; an empty one is not known."""
-    seed(f"in_own_{key}", value)
-    st.number_input(
+    """Draw the field of a number that `write` sets with its key; it is typed as a slider's value is, units
+    understood; an empty one is not known.
+    """
+    seed(f"in_own_{key}", "" if value is None else value_text(key, value))
+    st.text_input(
         label,
-        value=None,
         key=f"in_own_{key}",
-        help=FIELDS[key].help,
-        format="%g",
+        help=help_of(key),
         placeholder="not known",
-        on_change=lambda: write(key, st.session_state[f"in_own_{key}"]),
+        on_change=_write_amount,
+        args=(key, write),
     )
+
+
+def _write_amount(key: str, write: Callable[[str, float | None], Any]) -> None:
+    text = st.session_state[f"in_own_{key}"].strip()
+    value = exact.typed_value(key, text, FIELDS[key]) if text else None
+    if text and value is None:
+        shell.rerun_page()  # it springs back, and the reason is shown
+    else:
+        write(key, value)
 
 
 def ladder(
@@ -168,7 +186,7 @@ def beside(
         key=f"page_{key}",
         on_change=_write_beside,
         args=(key,),
-        help=help or FIELDS[key].help,
+        help=help or help_of(key),
     )
 
 
@@ -192,6 +210,19 @@ def spec(key: str, part: catalogue.Accelerator) -> None:
     _slider(key, shown_value, options, text, to_none=sheet)
 
 
+def whole_spec(key: str, part: catalogue.Accelerator, steps: Iterable[int]) -> None:
+    """Draw the slider of an accelerator spec that counts, over chosen steps and the datasheet's own."""
+    sheet, value = getattr(part, key), getattr(st.session_state.scenario, key)
+    shown_value = sheet if value is None else value
+    format = SPECS[key][0]
+
+    def text(option: int | None) -> str:
+        return "not known" if option is None else format(option)
+
+    options: list[Any] = with_value([*steps, *([sheet] if sheet else [None])], shown_value, text)
+    _slider(key, shown_value, options, text, to_none=sheet)
+
+
 def _slider(
     key: str, value: object, options: list[Any], format: Callable[[Any], str], to_none: float | None = None
 ) -> None:
@@ -203,7 +234,7 @@ def _slider(
         key=f"in_{key}",
         on_change=_write,
         args=(key, to_none),
-        help=FIELDS[key].help,
+        help=help_of(key),
     )
 
 
@@ -225,7 +256,7 @@ def count(key: str) -> None:
         key=f"in_{key}",
         on_change=_write,
         args=(key,),
-        help=info.help,
+        help=help_of(key),
         placeholder="as the preset",
         value=None if info.optional else "min",
     )
@@ -235,7 +266,7 @@ def words_of(key: str) -> None:
     """Draw the text field of a key; what cannot be read is refused as in links."""
     info = FIELDS[key]
     seed(f"in_{key}", getattr(st.session_state.scenario, key))
-    st.text_input(info.label, key=f"in_{key}", on_change=_write, args=(key,), help=info.help)
+    st.text_input(info.label, key=f"in_{key}", on_change=_write, args=(key,), help=help_of(key))
 
 
 def seed(widget: str, value: object) -> None:
@@ -255,8 +286,8 @@ def _write(key: str, to_none: float | None = None) -> None:
         changes |= custom_dimensions(model_of(before))
     if key == "model" and value == OWN:  # it opens as a copy
         changes["own_model"] = own_text(model_of(before))
-    if key == "tensor_parallel" and value % before.expert_parallel:
-        changes["expert_parallel"] = math.gcd(value, before.expert_parallel)
+    if key == "tensor_parallel":  # what divides the devices of a group goes on dividing them
+        changes |= {name: math.gcd(value, getattr(before, name)) for name in DIVISORS}
     if key == "spec_tokens" and (before.acceptance_length or 0) > value + 1:  # no more than are drafted
         changes["acceptance_length"] = value + 1.0 if value else None
     quiet = key in QUIET and not st.session_state.problem
@@ -272,11 +303,11 @@ def with_value(steps: Iterable[Any], value: Any, format: Callable[[Any], str]) -
     return sorted(by_text.values(), key=lambda step: (step is not None, step or 0))
 
 
-def decades(series: Sequence[float], low: float, high: float) -> list[float]:
-    """Return the values of a decade series between two ends."""
+def decades(low: float, high: float) -> list[float]:
+    """Return the handy values between two ends."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    values = (float(f"{step * 10.0**power:.3g}") for power in range(first, last + 1) for step in series)
+    values = (float(f"{step * 10.0**power:.3g}") for power in range(first, last + 1) for step in HANDY)
     return [value for value in values if low <= value <= high]
 
 
-RATES = tuple(decades(E12, 0.1, 1000))
+RATES = tuple(decades(0.1, 1000))

@@ -1,8 +1,8 @@
-"""Engines in words: what the choice of one sets."""
+"""Engines in words: what the choice of one sets, and what a control does in them."""
 
 from __future__ import annotations
 
-from sim_core.catalogue.engines import ServingEngine
+from sim_core.catalogue.engines import ServingEngine, engine, key_effects
 from sim_core.fields.texts import counted
 from sim_core.scenario.scenario import FIELDS, Scenario, admission_of, named_engine, steps_to_first_seen
 from sim_core.view.drawing.words import number
@@ -38,3 +38,21 @@ def set_words(scenario: Scenario) -> str:
     own += scenario.first_token_lag_steps is not None
     with_own = f" ({counted(own, 'rule')} of your own)" if own else ""
     return f"{named.name}{with_own}: {rules_words(*rules)}."
+
+
+def help_of(key: str) -> str:
+    """Return what a control says when pointed at, as Markdown.
+
+    That is what its key means and does to latency and throughput, and its flag and default in engines.
+    """
+    info, words = FIELDS[key], key_effects()[key]
+    said = info.help.replace("[", "\\[")
+    return "\n\n".join(filter(None, (f"{said}. {words.effect}", engine_flags(key))))
+
+
+def engine_flags(key: str) -> str:
+    """Return the flag of a key in each engine that has one, with its default; "" where none has."""
+    flags = key_effects()[key].flags
+    return " · ".join(
+        f"{engine(name).name} `{flag.flag}` (default: {flag.default})" for name, flag in flags.items()
+    )

@@ -12,7 +12,7 @@ from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.draws import requests_sent
 from sim_core.traffic.sessions import has_sessions
 from sim_core.view.drawing.words import duration, literal, quantity
-from sim_core.view.parts.controls import E10, decades, ladder, seed
+from sim_core.view.parts.controls import decades, ladder, seed
 from sim_core.view.session import state
 
 SAMPLE = 5_000  # requests from which is said how prompts grow
@@ -66,7 +66,7 @@ def lengths(scenario: Scenario) -> None:
         )
     if FLAT_CLASS in names:
         for key in ("prompt_tokens", "output_tokens"):
-            ladder(key, map(int, decades(E10, 20, 100_000)), lambda value: quantity(value, "tokens"))
+            ladder(key, map(int, decades(20, 100_000)), lambda value: quantity(value, "tokens"))
 
 
 def sessions(scenario: Scenario) -> None:
@@ -77,12 +77,12 @@ def sessions(scenario: Scenario) -> None:
             return
         ladder("turns", (1, 2, 3, 5, 8, 10, 15, 20, 30, 50, 65, 100, 200), _turns)
         if scenario.turns > 1:
-            ladder("turn_tokens", (None, *map(int, decades(E10, 20, 100_000))), _added)
+            ladder("turn_tokens", (None, *map(int, decades(20, 100_000))), _added)
         if scenario.turns > 1 or scenario.arrivals == "closed":
             ladder("think_s", (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0), _wait)
         ladder(
             "system_tokens",
-            (0, *map(int, decades(E10, 20, 100_000))),
+            (0, *map(int, decades(20, 100_000))),
             lambda value: quantity(value, "tokens"),
         )
         if scenario.turns > 1 and scenario.arrivals != "trace":

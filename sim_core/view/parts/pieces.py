@@ -4,30 +4,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import streamlit as st
 
 from sim_core.fields.errors import ScenarioError
 from sim_core.view.drawing.templates import Markup, render
+from sim_core.view.drawing.terms import explained_in
 from sim_core.view.drawing.verdicts import OVERLOADED, WITHHELD, holding, is_withheld
-from sim_core.view.drawing.words import number, percent
-from sim_core.view.session import record
+from sim_core.view.drawing.words import number, percent, spoken
+from sim_core.view.session import advice, record
 
+NO_HELP: Mapping[str, str] = MappingProxyType({})
 STILL = 0.005  # a relative difference below this is not worth showing
 
 
-def say(finding: str, *notes: str, more: Markup | None = None) -> None:
-    """Show the finding, beneath it what was assumed, and `more` (rendered) that is on the page alone."""
-    notes = tuple(note for note in notes if note)
+def say(finding: str, *notes: str, more: Markup | None = None, after: str | None = None) -> None:
+    """Show the finding, beneath it what was assumed, and `more` (rendered) that is on the page alone.
+
+    Terms of the finding are explained where it comes `after` a text, unless that text explains them.
+    """
+    finding, notes = spoken(finding), tuple(spoken(note) for note in notes if note)
     record.begin_record(finding, notes)
-    st.html(render("parts/say.html", finding=finding, notes=notes, more=more or ""))
+    st.html(render("parts/say.html", finding=finding, notes=notes, more=more or "", after=after))
 
 
 def say_why(error: ScenarioError) -> None:
-    """Show as the finding why there is none."""
+    """Show as the finding why there is none, with what would make room if it is that."""
     text = str(error)
     say(text[:1].upper() + text[1:])
+    advice.offer(advice.room_advice(st.session_state.scenario), "advice_why")
 
 
 def nothing(places: int = 1) -> None:
@@ -78,6 +85,12 @@ def table(caption: str, heads: Sequence[str], lines: Sequence[Line], scroll: boo
         (name, [Cell(cell) if isinstance(cell, str) else cell for cell in cells]) for name, cells in lines
     ]
     st.html(render("parts/table.html", caption=caption, heads=heads, lines=whole, scroll=scroll))
+
+
+def column_help(headings: Iterable[str], own: Mapping[str, str] = NO_HELP) -> dict[str, Any]:
+    """Return what the columns of a table say when pointed at: their `own` words, or the glossary's."""
+    notes = {heading: own.get(heading) or explained_in(heading) for heading in headings}
+    return {heading: st.column_config.Column(help=note) for heading, note in notes.items() if note}
 
 
 def point_cells(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import streamlit as st
 
@@ -10,42 +10,68 @@ from sim_core import catalogue
 from sim_core.catalogue.accelerators import PEAKS
 from sim_core.catalogue.models import OWN
 from sim_core.fields.texts import counted
-from sim_core.scenario.scenario import DIMENSIONS, FIELDS, Scenario, arithmetic_dtype, model_of
+from sim_core.results.classes import classes_of
+from sim_core.scenario.scenario import (
+    DEFAULTS,
+    DIMENSIONS,
+    FIELDS,
+    Scenario,
+    arithmetic_dtype,
+    at_list_price,
+    model_of,
+)
 from sim_core.view.drawing.words import duration, entry_label, number, percent, quantity
 from sim_core.view.parts.controls import (
-    E6,
-    E12,
     POWERS,
     RATES,
     SPECS,
     count,
     decades,
     ladder,
+    seed,
     select,
     spec,
+    whole_spec,
     words_of,
 )
-from sim_core.view.parts.engine_words import set_words
+from sim_core.view.parts.engine_words import help_of, set_words
 from sim_core.view.parts.lengths import lengths, sessions
 from sim_core.view.parts.own_model import own_model_controls
 from sim_core.view.session import shell, state
+from sim_core.view.session.mine.panel import mine_button
+from sim_core.view.session.mine.reset import reset_button
 
 
-def sidebar(scenario: Scenario) -> None:
-    """Draw all controls of the scenario in the sidebar."""
+def sidebar(scenario: Scenario, beside: Collection[str] = ()) -> None:
+    """Draw all controls of the scenario in the sidebar, but those that a page has `beside` its chart, or not
+    at all: keys, or `limits`.
+    """
     with st.sidebar:
         gallery_button()
+        own_buttons()
         system_controls(scenario)
-        _traffic(scenario)
+        _traffic(scenario, beside)
         _engine(scenario)
-        limits_in_sidebar()
+        if "limits" not in beside:
+            heading("Latency limits")
+            limit_sliders(on_page=False)
+        _limits_by_class()
         advanced(scenario)
 
 
 def gallery_button() -> None:
     """Draw the button that goes to the ready scenarios."""
-    if st.button("Ready scenarios", icon=":material/apps:", width="stretch", key="gallery"):
+    if st.button("Gallery of ready scenarios", icon=":material/apps:", width="stretch", key="gallery"):
         shell.open_page("Gallery")
+
+
+def own_buttons() -> None:
+    """Draw the buttons of what is kept and of the ways back, beside one another."""
+    left, right = st.columns(2)
+    with left:
+        mine_button()
+    with right:
+        reset_button()
 
 
 def system_controls(scenario: Scenario) -> None:
@@ -55,7 +81,7 @@ def system_controls(scenario: Scenario) -> None:
 
 
 def _model(scenario: Scenario) -> None:
-    heading("Model")
+    heading("Model", help_of("model"))
     model_choice()
     left, right = st.columns(2)
     with left:
@@ -84,10 +110,65 @@ def _model_dimensions(scenario: Scenario) -> None:
 
 
 def _accelerator(scenario: Scenario) -> None:
-    heading("Accelerator")
+    heading("Accelerator", help_of("accelerator"))
     accelerator_choice()
-    ladder("tensor_parallel", POWERS[:7], lambda value: counted(value, "device"))
+    ladder("tensor_parallel", POWERS[:8], _devices)
+    _ranks_and_stages(scenario)
     spec_sliders(scenario)
+
+
+def _devices(value: int) -> str:
+    return counted(value, "device")
+
+
+PARALLEL = (  # keys of the layout that most scenarios leave alone
+    "attention_data_parallel",
+    "expert_parallel",
+    "expert_imbalance",
+    "redundant_experts",
+    "pipeline_parallel",
+    "context_parallel",
+    "node_devices",
+    "node_link_gb_per_s",
+)
+IMBALANCES = (None, 1.0, 1.05, 1.1, 1.2, 1.3, 1.5, 2.0)
+DOMAINS = (1, 2, 4, 8, 16, 32, 64, 72, 144)
+
+
+def _ranks_and_stages(scenario: Scenario) -> None:
+    """Draw how attention, experts, layers and contexts are divided, and over which nodes; quiet where not."""
+    used = any(getattr(scenario, key) != DEFAULTS[key] for key in PARALLEL)
+    with st.expander("Ranks, stages, nodes", expanded=used, key="in_parallel", on_change="rerun") as more:
+        if not (more.open or used):
+            return
+        divisors = _divisors(scenario.tensor_parallel)
+        if model_of(scenario).is_moe:
+            _experts(scenario, divisors)
+        ladder("pipeline_parallel", POWERS[:5], lambda value: counted(value, "stage"))
+        ladder("context_parallel", divisors, lambda value: counted(value, "part"))
+        part = catalogue.accelerator(scenario.accelerator)
+        whole_spec("node_devices", part, DOMAINS)
+        spec("node_link_gb_per_s", part)
+
+
+def _experts(scenario: Scenario, divisors: list[int]) -> None:
+    """Draw how attention and experts of a mixture are divided among the devices of a group."""
+    ladder("attention_data_parallel", divisors, lambda value: counted(value, "rank"))
+    ladder("expert_parallel", divisors, _devices)
+    if scenario.attention_data_parallel > 1:
+        ladder("prefill_wait_steps", (0, 5, 10, 20, 30, 50, 100), lambda value: counted(value, "step"))
+    if scenario.expert_parallel > 1:
+        ladder("expert_imbalance", IMBALANCES, _imbalance_words)
+        ladder("redundant_experts", (0, 8, 16, 32, 64, 128), number)
+        select("two_batch_overlap")
+
+
+def _imbalance_words(imbalance: float | None) -> str:
+    return "as at random" if imbalance is None else f"{number(imbalance)}× the mean"
+
+
+def _divisors(devices: int) -> list[int]:
+    return [count for count in range(1, devices + 1) if devices % count == 0]
 
 
 def accelerator_choice(hide: bool = True) -> None:
@@ -98,7 +179,7 @@ def accelerator_choice(hide: bool = True) -> None:
 
 def spec_sliders(scenario: Scenario) -> None:
     """Draw the accelerator's specs as sliders: four in front, the others on demand."""
-    part = catalogue.accelerator(scenario.accelerator)
+    part = at_list_price(scenario)
     dtype = arithmetic_dtype(scenario, part)
     main = [PEAKS[dtype], "hbm_gb_per_s", "hbm_gb", "link_gb_per_s"]
     for key in main:
@@ -106,7 +187,7 @@ def spec_sliders(scenario: Scenario) -> None:
     with st.expander("More specs", key="in_more_specs", on_change="rerun") as more:
         if more.open:
             for key in SPECS:
-                if key not in main:
+                if key not in (*main, *PARALLEL):
                     spec(key, part)
     if any(getattr(scenario, key) is not None for key in SPECS):
         st.button("Reset to datasheet", on_click=_reset_specs, type="tertiary", icon=":material/undo:")
@@ -116,11 +197,11 @@ def _reset_specs() -> None:
     state.change(**dict.fromkeys(SPECS))
 
 
-def _traffic(scenario: Scenario) -> None:
+def _traffic(scenario: Scenario, beside: Collection[str] = ()) -> None:
     heading("Traffic")
     lengths(scenario)
     select("arrivals", [name for name in FIELDS["arrivals"].choices if name != "trace"])
-    if scenario.arrivals in ("poisson", "gamma"):
+    if scenario.arrivals in ("poisson", "gamma") and "arrival_per_s" not in beside:
         ladder("arrival_per_s", RATES, lambda value: quantity(value, "req/s"))
     if scenario.arrivals == "gamma":
         ladder("arrival_cv", (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0), number)
@@ -130,12 +211,12 @@ def _traffic(scenario: Scenario) -> None:
 
 
 def _engine(scenario: Scenario) -> None:
-    heading("Engine")
+    heading("Engine", help_of("engine"))
     engine_choice(scenario)
     select("policy")
     ladder("max_batch", POWERS[:12], number)
     if scenario.policy == "static":
-        ladder("batch_wait_ms", (0.0, *decades(E6, 10, 10_000)), duration)
+        ladder("batch_wait_ms", (0.0, *decades(10, 10_000)), duration)
     if scenario.split:
         pool_sizes(scenario)
     if scenario.policy != "static":
@@ -172,7 +253,7 @@ def _size_words(params_b: float | None) -> str:
     return "one layer" if params_b is None else f"{number(params_b)} B"
 
 
-HOSTS = (0.0, *decades(E6, 10, 10_000))
+HOSTS = (0.0, *decades(10, 10_000))
 
 
 def _caching(scenario: Scenario) -> None:
@@ -183,6 +264,8 @@ def _caching(scenario: Scenario) -> None:
             return
         select("prefix_caching")
         if scenario.prefix_caching == "on":
+            if scenario.split:
+                select("router")
             ladder("host_cache_gb", HOSTS, lambda value: quantity(value, "GB") if value else "none")
         else:
             ladder("prefix_hit_frac", (0.0, *(step / 20 for step in range(1, 20)), 0.98, 1.0), percent)
@@ -209,20 +292,45 @@ def pool_sizes(scenario: Scenario) -> None:
         if more.open:
             ladder("kv_link_latency_ms", (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0), duration)
             select("kv_overlap")
-            count("prefill_tensor_parallel")
-            count("decode_tensor_parallel")
+            for column, pool in zip(st.columns(2), ("prefill", "decode"), strict=True):
+                with column:
+                    _worker(scenario, pool)
 
 
-def limits_in_sidebar() -> None:
-    """Draw the latency limits in the sidebar."""
-    heading("Latency limits")
-    limit_sliders(on_page=False)
+def _worker(scenario: Scenario, pool: str) -> None:
+    """Draw how a worker of a pool is laid out; what is empty is as in one pool."""
+    count(f"{pool}_tensor_parallel")
+    if model_of(scenario).is_moe:
+        count(f"{pool}_attention_data_parallel")
+        count(f"{pool}_expert_parallel")
+    count(f"{pool}_pipeline_parallel")
+
+
+def _limits_by_class() -> None:
+    """Draw the limits of single classes, where the traffic has several."""
+    scenario = st.session_state.scenario
+    names = classes_of(scenario)
+    if not names:
+        return
+    seed("in_class_limits", scenario.class_limits)
+    st.text_input(
+        "Limits by class",
+        key="in_class_limits",
+        on_change=_write_class_limits,
+        placeholder=",".join(f"{name}:1000/30" for name in names),
+        help="A class's own limits on TTFT and TPOT in ms, each at the percentile of that class: "
+        "`CLASS:TTFT/TPOT`, separated by commas. The other classes have the limits above.",
+    )
+
+
+def _write_class_limits() -> None:
+    state.change(class_limits=st.session_state.in_class_limits.strip())
 
 
 def limit_sliders(on_page: bool = True) -> None:
     """Draw the latency limits, beside a chart or in the sidebar."""
-    ladder("slo_ttft_ms", decades(E6, 50, 50_000), duration, on_page)
-    ladder("slo_tpot_ms", decades(E12, 1, 1000), duration, on_page)
+    ladder("slo_ttft_ms", decades(50, 50_000), duration, on_page)
+    ladder("slo_tpot_ms", decades(1, 1000), duration, on_page)
 
 
 def limit_sliders_row() -> None:
@@ -257,10 +365,8 @@ def advanced(scenario: Scenario) -> None:
             select("fp8_scaling")
         engine_rules()
         ladder("replicas", POWERS[:7], number)
-        if scenario.replicas > 1:
+        if scenario.replicas > 1 and not scenario.split:
             select("router")
-        if model_of(scenario).is_moe:
-            ladder("expert_parallel", [n for n in POWERS[:7] if scenario.tensor_parallel % n == 0], number)
         ladder("prompt_cv", (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0), number)
         ladder("output_cv", (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0), number)
         ladder("requests", (500, 1000, 2000, 5000, 10_000, 20_000, 50_000), number)
@@ -291,6 +397,6 @@ def _steps_late(steps: float | None) -> str:
     return "as the engine does" if steps is None else f"{number(steps)} steps"
 
 
-def heading(text: str) -> None:
-    """Draw the heading of a group of controls."""
-    st.markdown(f"###### {text}")
+def heading(text: str, help: str = "") -> None:
+    """Draw the heading of a group of controls, with the help of the one that has no label of its own."""
+    st.markdown(f"###### {text}", help=help or None)

@@ -25,9 +25,12 @@ def above_chart(sweep: sweeps.Sweep, outside: bool) -> None:
     """
     with st.container(horizontal=True, vertical_alignment="center"):
         views("show")
+        if state.view("show") == "frontier":
+            axes()
         if state.view("show") != "load":
             vary(sweep)
-        axes(outside)
+        if state.view("show") != "table":
+            fit_button(outside)
 
 
 def views(key: str, names: Mapping[str, str] | None = None) -> None:
@@ -46,8 +49,11 @@ def views(key: str, names: Mapping[str, str] | None = None) -> None:
     )
 
 
-def choose(key: str, names: Mapping[str, str] | None = None) -> None:
-    """Draw the choice of a page setting as a list, for more choices than buttons can hold."""
+def choose(key: str, names: Mapping[str, str] | None = None, named: bool = False) -> None:
+    """Draw the choice of a page setting as a list, for more choices than buttons can hold.
+
+    Its label is seen where it is `named`, for choices that do not say what they are of.
+    """
     names = names or choice_names(key)
     seed(f"in_{key}", state.view(key))
     st.selectbox(
@@ -57,7 +63,7 @@ def choose(key: str, names: Mapping[str, str] | None = None) -> None:
         key=f"in_{key}",
         on_change=_write_view,
         args=(key,),
-        label_visibility="collapsed",
+        label_visibility="visible" if named else "collapsed",
     )
 
 
@@ -155,12 +161,24 @@ def choose_accelerators(values: Iterable[str], most: int) -> None:
     )
 
 
-def axes(outside: bool) -> None:
-    """Draw the toggles of the axes, and the button that fits them to the points."""
-    if state.view("show") == "table":
-        return
-    if state.view("show") == "frontier":
+def axes() -> None:
+    """Draw the menu of the axes: what they show, and their scales.
+
+    In one menu, since the row above the chart has to leave the chart its place on a small screen.
+    """
+    words = "What the axes show, and their scales"
+    with st.popover(
+        "Axes", icon=":material/straighten:", help=words, key="in_axes_menu", on_change="rerun"
+    ) as menu:
+        if not menu.open:
+            return
+        choose("across", named=True)
+        choose("up", named=True)
         scales()
+
+
+def fit_button(outside: bool) -> None:
+    """Draw the button that fits the axes to the points; it is bright where points lie outside."""
     st.button(
         "Fit: points lie outside" if outside else "Fit",
         icon=":material/fit_screen:",

@@ -86,7 +86,29 @@ def phase_titles(scenario: Scenario) -> Heading:
 
 
 def devices_words(scenario: Scenario, name: str) -> str:
-    return name if scenario.tensor_parallel == 1 else f"{scenario.tensor_parallel} × {name}"
+    """Return what an engine runs on: devices of all its stages, and how they are laid out; of two pools whose
+    workers differ, those of both.
+    """
+    prefill, decode = (
+        _engine_words(engine, name) for engine in (phases.prefilling(scenario), phases.decoding(scenario))
+    )
+    return decode if prefill == decode else f"{prefill} to prefill, {decode} to decode"
+
+
+def _engine_words(scenario: Scenario, name: str) -> str:
+    stages, ranks, parts = (
+        scenario.pipeline_parallel,
+        scenario.attention_data_parallel,
+        scenario.context_parallel,
+    )
+    devices = scenario.tensor_parallel * stages
+    layout = [
+        f"{count} {what}"
+        for count, what in ((stages, "stages"), (ranks, "ranks"), (parts, "parts of contexts"))
+        if count > 1
+    ]
+    words = name if devices == 1 else f"{devices} × {name}"
+    return f"{words} in {', '.join(layout)}" if layout else words
 
 
 def give_away(
@@ -115,9 +137,38 @@ def caption_with_warnings(scenario: Scenario, text: str) -> None:
 
 
 def one_device(scenario: Scenario) -> str:
-    """Return whose FLOP and bytes are shown."""
-    count = scenario.tensor_parallel
-    return "" if count == 1 else f" Figures are those of one of the {count} devices, which all work alike."
+    """Return whose FLOP and bytes are shown, and what a step is where an engine deals its sequences."""
+    prefill, decode = phases.prefilling(scenario), phases.decoding(scenario)
+    if _engine_words(prefill, "") == _engine_words(decode, ""):
+        return _one_device(decode)
+    name = accelerator_of(scenario).name
+    return (
+        f" The prompt is computed by a prefill worker, {_engine_words(prefill, name)}, sequences decode on a "
+        f"decode worker, {_engine_words(decode, name)}.{_one_device(decode)}"
+    )
+
+
+def _one_device(scenario: Scenario) -> str:
+    count, stages, ranks = (
+        scenario.tensor_parallel,
+        scenario.pipeline_parallel,
+        scenario.attention_data_parallel,
+    )
+    if count * stages == 1:
+        return ""
+    if stages > 1:
+        return (
+            f" Sequences are dealt to {stages} batches, one a stage: a step is the time in which each of "
+            f"them passes all stages, so each stage reads its weights {stages} times. Figures are those "
+            "of one device of the last stage, which also has the LM head."
+        )
+    if ranks > 1:
+        return (
+            f" Sequences are dealt to {ranks} ranks of attention, whose experts see the tokens of all; a "
+            "prompt is computed by one rank while the others wait. Figures are those of one device of the "
+            "rank with the most."
+        )
+    return f" Figures are those of one of the {count} devices, which all work alike."
 
 
 def setting_revision(scenario: Scenario) -> str:

@@ -31,7 +31,7 @@ from sim_core.view.drawing.words import duration, number, percent, rate
 PREFILL, DECODE = COLOURS[5], COLOURS[0]
 PHASES = {"prefill": PREFILL, "decode": DECODE}
 MEMORY, ARITHMETIC = LIMITS["weights"][1], LIMITS["compute"][1]
-PARTS = ("weights", "kv", "compute", "communication", "fixed")
+PARTS = ("weights", "kv", "compute", "communication", "all_to_all", "fixed")
 RING = {"symbol": "circle-open", "size": 19, "color": INK, "line": {"width": 2, "color": INK}}
 
 
@@ -88,7 +88,7 @@ def roofline_figure(
     middle = 0.5 * (math.log10(left) + ridge), 0.5 * (ridge + math.log10(right))
     words: Piece = {"yref": "paper", "yanchor": "bottom"}
     annotations = [
-        note("memory sets the pace", middle[0], 0.015, **words),
+        note("memory sets the pace", middle[0], 0.015, **words, name="wide"),
         note("arithmetic sets the pace", middle[1], 0.015, **words, name="wide"),
         _ridge_words(roof),
         *_point_words(whole, batch),

@@ -12,7 +12,7 @@ import streamlit as st
 from sim_core import catalogue
 from sim_core.evidence import trust
 from sim_core.fields.errors import ScenarioError
-from sim_core.price.memory import memory
+from sim_core.price.steps.shapes import pricing_of
 from sim_core.questions import hardware as whatif
 from sim_core.questions import phases
 from sim_core.questions.phases import Setting
@@ -52,7 +52,8 @@ from sim_core.view.session import sweeps
 
 def show_specs(scenario: Scenario) -> None:
     """Show what more arithmetic and more bandwidth bring for decode, prefill, and within the limits."""
-    phases.require_fit(scenario)
+    for engine in (phases.prefilling(scenario), phases.decoding(scenario)):
+        phases.require_fit(engine)
     at, here = own_setting(scenario), whatif.factors(scenario)
     sweeps.wait_until_ready()
     rows = whatif.returns(scenario, at)
@@ -79,7 +80,9 @@ def show_specs(scenario: Scenario) -> None:
     place = f"setting(scenario, {at.batch}, {at.context_tokens:g})"
     call = f"[*returns(scenario, {place}), *specs_maps(scenario, {place})]"
     imports = "load_scenario, returns, setting, specs_maps"
-    maps = actions.File("Maps", "batchscope-specs-maps.csv", "text/csv", partial(_maps_text, scenario, at))
+    maps = actions.File(
+        "Maps", actions.named("specs-maps", "csv"), "text/csv", partial(_maps_text, scenario, at)
+    )
     give_away(scenario, "specs-limits", rows, imports, call, files=[maps])
 
 
@@ -155,21 +158,20 @@ def _returns(scenario: Scenario, at: Setting, row: Row, here: whatif.Factors, ot
 
 def show_kv(scenario: Scenario) -> None:
     """Show the KV cache of a batch over the context, under its own kind of attention and four others."""
-    at, model = own_setting(scenario), model_of(scenario)
+    at, model, engine = own_setting(scenario), model_of(scenario), phases.decoding(scenario)
     rows = whatif.kv_rows(scenario, at.batch, at.context_tokens)
-    found = memory(scenario)
-    room_gb = found["kv_gb"] + found["state_gb"]
+    room_gb = whatif.room_gb(engine)
     try:
-        phases.require_fit(scenario)
-        pieces.say(phase_words.kv_finding(rows, model.name, at.context_tokens, scenario.tensor_parallel))
+        phases.require_fit(engine)
+        pieces.say(phase_words.kv_finding(rows, model.name, at.context_tokens, _copies(engine)))
         trust_badge.badge(scenario)
     except ScenarioError as error:
-        pieces.say(str(error))
+        pieces.say_why(error)
     dials(scenario)
     block = scenario.kv_block_tokens
     contexts = np.unique(np.ceil(np.geomspace(64, max(model.max_position, 128), 80) / block) * block)
     lines = {
-        kind: (at.batch * whatif.sequence_bytes(scenario, kind, contexts) / 1e9).tolist()
+        kind: (at.batch * whatif.sequence_bytes(engine, kind, contexts) / 1e9).tolist()
         for kind in (row["kind"] for row in rows)
     }
     figure = kv_lines(
@@ -192,6 +194,11 @@ def show_kv(scenario: Scenario) -> None:
     caption_with_warnings(scenario, f"{_kv_help(rows)} {_window_note(scenario, model)}")
     call = f"kv_rows(scenario, batch={at.batch}, context_tokens={at.context_tokens:g})"
     give_away(scenario, "kv", rows, "kv_rows, load_scenario", call)
+
+
+def _copies(scenario: Scenario) -> int:
+    """Return how many devices keep the same piece of a latent vector: those of a rank, contexts in parts."""
+    return scenario.tensor_parallel // scenario.attention_data_parallel // scenario.context_parallel
 
 
 def _kv_numbers(rows: Sequence[Row]) -> None:
@@ -245,9 +252,11 @@ def show_floor(scenario: Scenario) -> None:
     rows = whatif.floor_rows(scenario)
     model = model_of(scenario)
     runs = any(row["own"] and row["fits"] for row in rows)
-    made = float(phases.pricing_of(scenario).made(1)) if runs else 1.0
+    engine = phases.decoding(scenario)
+    made = float(pricing_of(engine).made(1)) if runs else 1.0
     limit_ms = scenario.slo_tpot_ms
-    pieces.say(phase_words.floor_finding(rows, model.name, scenario.tensor_parallel, limit_ms, made))
+    devices = engine.tensor_parallel * engine.pipeline_parallel
+    pieces.say(phase_words.floor_finding(rows, model.name, devices, limit_ms, made))
     trust_badge.badge(trust.of_step(scenario.replace(calibration="typical", constants="", step_profile="")))
     limits = tpot_limits(scenario)
     figure = floor_dots(rows, limits, revision=setting_revision(scenario))
@@ -260,7 +269,7 @@ def show_floor(scenario: Scenario) -> None:
         "Hollow: every weight a token uses, and its sequence's state where the model keeps one, read once at "
         "the datasheet's bandwidth, one sequence without context. "
         "Filled: what the typical calibration predicts. Both for "
-        f"{devices_words(scenario, 'each accelerator')} as "
+        f"{devices_words(engine, 'each accelerator')} as "
         "sold; crosses mark parts whose memory does not hold the model so. A larger batch shares "
         "the reading but "
         f"cannot speed up a single sequence. Dotted limits: {_limit_sources()}. Bars on filled dots hold "

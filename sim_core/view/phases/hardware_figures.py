@@ -26,7 +26,7 @@ from sim_core.view.drawing.figures import (
     wrapped,
 )
 from sim_core.view.drawing.marks import axis, note, scatter, upright, vertical
-from sim_core.view.drawing.words import duration, number, quantity
+from sim_core.view.drawing.words import duration, number, quantity, spoken
 from sim_core.view.phases.figures import DECODE, RING, decade_axis, powers, sequences, signed
 
 # More of each
@@ -417,7 +417,7 @@ def _whiskers(rows: Sequence[Row]) -> dict:
 
 
 def _why_not(row: Row) -> str:
-    text = f"<br>{wrapped(plain(row['reason']))}" if row["reason"] else ""
+    text = f"<br>{wrapped(plain(spoken(row['reason'])))}" if row["reason"] else ""
     return text + (
         trust_words.badge_hover(row)
         or ("<br>announced figures, not measured by others" if row["announced"] else "")

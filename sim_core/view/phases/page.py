@@ -69,7 +69,7 @@ def show_roofline(scenario: Scenario) -> None:
     rows = phases.roofline(scenario, batches, at.context_tokens)
     whole = {(row["phase"], row["batch"]): row for row in rows if row["piece"] == "all"}
     prefill, decode = whole["prefill", 1], whole["decode", at.batch]
-    room = phases.largest_batch(scenario, at.context_tokens)
+    room = phases.largest_batch(phases.decoding(scenario), at.context_tokens)
     without = phases.compute_bound_batch(scenario, 0)
     there = phases.compute_bound_batch(scenario, at.context_tokens)
     edge = phases.compute_bound_context(scenario)

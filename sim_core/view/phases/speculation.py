@@ -18,6 +18,7 @@ from sim_core.view.drawing.figures import LIMITS, Row
 from sim_core.view.drawing.words import duration, number, percent
 from sim_core.view.parts import controls, pieces, trust_badge
 from sim_core.view.parts.chart import chart
+from sim_core.view.parts.engine_words import help_of
 from sim_core.view.parts.views import dial
 from sim_core.view.phases.common import (
     BATCHES,
@@ -41,6 +42,7 @@ from sim_core.view.phases.speculation_figures import (
     times,
 )
 from sim_core.view.session import shell, state
+from sim_core.view.session.advice import Advice, offer
 
 EVEN = 0.005  # a relative change below this is none
 FIRST_LENGTH = 2.0  # to begin with, where none is published
@@ -51,12 +53,13 @@ HEAVY_FRAC = 0.4  # of the time: prompts that are worth a word
 
 def show_speculation(scenario: Scenario) -> None:
     """Show whether speculation pays: over load and acceptance, and by the number of drafts."""
-    phases.require_fit(scenario)
+    phases.require_fit(phases.decoding(scenario))
     at = own_setting(scenario)
     how = speculation.supposed(scenario, at.batch)
     trade = _here(how, at.batch, at.context_tokens)
     rows = speculation.speculation_rows(scenario, at.batch, at.context_tokens)
     pieces.say(finding(how, trade, rows, at.batch), *_notes(scenario, how))
+    offer(drafts_advice(scenario, how, rows, at.batch))
     trust_badge.badge(one_trust(how.scenario, at))
     _controls(scenario, how)
     found = speculation.pays_map(scenario, at.batch, at.context_tokens)
@@ -156,9 +159,11 @@ def finding(how: Supposed, trade: Trade | None, rows: Sequence[Row], decodes: in
     drafts = drafts_words(how.drafts)
     if trade is None:
         budget = number(how.scenario.token_budget)
+        own = speculation.on_a_rank(how.scenario, decodes)
+        where = " on a rank of attention" if own < decodes else ""
         return (
             f"{sequences(decodes)} cannot verify {drafts} each in one step: with the sequence's own token "
-            f"that is {number(decodes * (how.drafts + 1))} tokens, and the token budget is {budget}."
+            f"that is {number(own * (how.drafts + 1))} tokens{where}, and the token budget is {budget}."
         )
     if math.isnan(how.length):
         even = _even_words(how, trade)
@@ -224,6 +229,19 @@ def _best(rows: Sequence[Row]) -> str:
     return f"The best number of drafts is {', '.join(parts)}, then {spans[-1][1] or 'none'}."
 
 
+def drafts_advice(scenario: Scenario, how: Supposed, rows: Sequence[Row], decodes: int) -> list[Advice]:
+    """Return the best number of drafts for so many sequences, where the scenario makes another number."""
+    best = best_by_load(rows)
+    if not scenario.spec_tokens or scenario.spec_by_batch or not best:
+        return []
+    count = next((count for most, count in best if most >= decodes), best[-1][1])
+    if count == scenario.spec_tokens:
+        return []
+    length = speculation.length_at(how, count) if how.is_own and count else None
+    changes = {"spec_tokens": count, "acceptance_length": length}
+    return [Advice(f"Use {drafts_words(count)}" if count else "Turn it off", changes)]
+
+
 def _spans(best: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Return the last number of sequences of each stretch with one best number of drafts, and that number."""
     ends = [first for first, second in pairwise(best) if first[1] != second[1]]
@@ -264,7 +282,7 @@ def _by_load(rows: Sequence[Row]) -> None:
 
 def _use_table(scenario: Scenario, how: Supposed, rows: Sequence[Row]) -> None:
     """Draw the button that lets the number of drafts follow the load as the table says."""
-    table = speculation.as_table(rows)
+    table = speculation.as_table(rows, phases.decoding(scenario).attention_data_parallel)
     most = max(drafts for _, drafts in best_by_load(rows))
     if not most or scenario.spec_by_batch == table:
         return
@@ -275,7 +293,7 @@ def _use_table(scenario: Scenario, how: Supposed, rows: Sequence[Row]) -> None:
         type="tertiary",
         on_click=_follow,
         args=(how, table, most),
-        help=FIELDS["spec_by_batch"].help,
+        help=help_of("spec_by_batch"),
     )
 
 

@@ -113,16 +113,16 @@ def specs_finding(rows: Sequence[Row]) -> str:
     )
 
 
-def kv_finding(rows: Sequence[Row], model: str, context: float, devices: int) -> str:
-    """Return what the KV cache allows."""
+def kv_finding(rows: Sequence[Row], model: str, context: float, copies: int) -> str:
+    """Return what the KV cache allows, of latent vectors with so many copies."""
     own = next(row for row in rows if row["own"])
     others = [f"{number(row['largest_batch'])} with {_with(row['kind'])}" for row in rows if not row["own"]]
     text = (
         f"At {tokens(context)} each, {sequences(own['largest_batch'])} of {model} fit beside the weights; it "
         f"would be {', '.join(others[:-1])}, and {others[-1]}."
     )
-    if devices > 1 and any(row["kind"] == "latent" for row in rows):
-        text += f" A latent vector is kept by each of the {number(devices)} devices."
+    if copies > 1 and any(row["kind"] == "latent" for row in rows):
+        text += f" A latent vector is kept by each of {number(copies)} devices."
     return text
 
 
@@ -140,7 +140,7 @@ def floor_finding(
     kept = sum(row["floor_ms"] <= limit_ms for row in timed)
     typical = sum(row["typical_ms"] <= limit_ms for row in timed)
     if not timed:
-        text = "No accelerator holds the model at this tensor parallelism."
+        text = "No accelerator holds the model in this layout."
     else:
         count = "All" if kept == len(timed) > 1 else f"{number(kept)} of the"
         also = "too" if typical == kept else number(typical)

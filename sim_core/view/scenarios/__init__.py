@@ -1,1 +1,1 @@
-"""The Scenarios page."""
+"""The MLPerf-like page."""

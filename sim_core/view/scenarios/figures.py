@@ -1,4 +1,4 @@
-"""Figures of the Scenarios page: pure functions from rows to Plotly's JSON, each with a sentence.
+"""Figures of the MLPerf-like page: pure functions from rows to Plotly's JSON, each with a sentence.
 
 Offline is blue, Server green and Interactive vermillion throughout; simulated figures are lines, bars and
 discs, published ones diamonds with their range.

@@ -1,4 +1,4 @@
-"""The pieces of the Scenarios page: what benchmark rules do to the throughput of one system."""
+"""The pieces of the MLPerf-like page: what benchmark rules do to the throughput of one system."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from sim_core.evidence import trust
 from sim_core.evidence.blind import HALF_FRAC, HELD_FRAC, Band
 from sim_core.evidence.trust import Trust
 from sim_core.fields.errors import ScenarioError
-from sim_core.questions import benchmark_rules
-from sim_core.questions.benchmark_rules import Answer
-from sim_core.questions.benchmark_search import Limits, tuned
+from sim_core.questions.benchmark import rules as benchmark_rules
+from sim_core.questions.benchmark.rules import Answer
+from sim_core.questions.benchmark.search import Limits, tuned
 from sim_core.scenario.link.page_settings import SETTINGS
 from sim_core.scenario.link.write import command_for
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of

@@ -11,8 +11,8 @@ import streamlit as st
 from sim_core import catalogue
 from sim_core.catalogue.benchmarks import Benchmark, CheckedError, PublishedSpread
 from sim_core.evidence import entries
-from sim_core.questions import benchmark_rules
-from sim_core.questions.benchmark_search import Limits
+from sim_core.questions.benchmark import rules as benchmark_rules
+from sim_core.questions.benchmark.search import Limits
 from sim_core.view.drawing.figures import Row
 from sim_core.view.drawing.templates import render
 from sim_core.view.drawing.words import number, percent
@@ -76,7 +76,7 @@ def show_published(benchmark: Benchmark) -> None:
     if rows:
         height = 130 + 42 * len(rows)
         alt = published_sentence(rows, benchmark.title)
-        heading = Heading(f"{benchmark.title}, published closed-division results", SIMULATED)
+        heading = Heading(f"{benchmark.title}, published closed-division results", SIMULATED, False)
         left, right = st.columns(2)
         with left:
             st.markdown("###### Offline throughput per accelerator")

@@ -13,7 +13,7 @@ from sim_core import catalogue
 from sim_core.catalogue.benchmarks import Benchmark
 from sim_core.catalogue.rounds import RoundSpread, rounds
 from sim_core.evidence import entries
-from sim_core.questions import benchmark_rules
+from sim_core.questions.benchmark import rules as benchmark_rules
 from sim_core.view.drawing.figures import Row
 from sim_core.view.drawing.templates import render
 from sim_core.view.drawing.words import number, percent
@@ -32,7 +32,9 @@ def show_rounds(benchmark: Benchmark, accelerator: str) -> None:
     """Show published ratios by round, the simulated ones beside them, and how the limits tightened."""
     rows = round_rows(benchmark)
     pieces.say(rounds_finding(benchmark, rows))
-    heading = Heading(f"{benchmark.title} over the rounds, published closed-division results", SIMULATED)
+    heading = Heading(
+        f"{benchmark.title} over the rounds, published closed-division results", SIMULATED, False
+    )
     if rows:
         for rule, column in zip(SHARES, st.columns(2), strict=True):
             with column:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sim_core.view.drawing.figures import (
     BREAK,
@@ -22,6 +22,7 @@ from sim_core.view.drawing.marks import axis, scatter
 from sim_core.view.drawing.words import number, percent
 from sim_core.view.scenarios.figures import RULES, entry_words
 
+CLOSE = 1.5  # limits of a round within this factor have their words apart
 WIDTH = 0.28  # of the strip in which accelerators of one round lie side by side
 
 
@@ -120,8 +121,8 @@ def limits_over_rounds(limits: Sequence[Row]) -> Figure:
     ]
     layout = TALL_LAYOUT | {
         "margin": TALL_MARGIN,
-        "xaxis": _rounds_axis(names) | {"range": [-0.2, len(names) + 0.1]},
-        "yaxis": axis("TPOT limit [ms]", type="log", range=[1, 2.45], **ticks(log_ticks(10, 280))),
+        "xaxis": _rounds_axis(names) | {"range": [-0.2, len(names) + 0.4]},
+        "yaxis": axis("TPOT limit [ms]", type="log", range=[0.93, 2.6], **ticks(log_ticks(10, 280))),
     }
     return {"data": data, "layout": layout}
 
@@ -140,13 +141,30 @@ def _limits(rows: Sequence[Row], names: Sequence[str], rule: str, symbol: str) -
         short(tpot_ms for _, tpot_ms in shared),
         mode="markers+text",
         name=RULES[rule][0],
-        text=[", ".join(row["benchmark"] for row in group) for group in shared.values()],
-        textposition={"server": "top right", "interactive": "bottom right"}[rule],  # both may share a place
+        text=[_label([row["benchmark"] for row in group]) for group in shared.values()],
+        textposition=[_side(place, shared, rule) for place in shared],
         customdata=[BREAK.join(_limit_words(row) for row in group) for group in shared.values()],
         hovertemplate="%{customdata}<extra></extra>",
         marker={"symbol": symbol, "size": 11, "color": RULES[rule][1]},
-        textfont={"color": INK},
+        textfont={"color": INK, "size": 11},
     )
+
+
+def _label(names: Sequence[str]) -> str:
+    """Return names on a line each, or one broken before its last word: rounds stand close on a phone."""
+    if len(names) > 1:
+        return BREAK.join(names)
+    head, mark, tail = names[0].rpartition(" " if " " in names[0] else "-")
+    return f"{head}{mark.strip()}{BREAK}{tail}" if head else names[0]
+
+
+def _side(place: tuple[str, float], places: Iterable[tuple[str, float]], rule: str) -> str:
+    """Return where a mark has its words: both rules may share a place, and marks of a round may be close."""
+    if rule == "interactive":
+        return "bottom right"
+    name, tpot_ms = place
+    beneath = any(other == name and tpot_ms < above_ms < CLOSE * tpot_ms for other, above_ms in places)
+    return "middle left" if beneath else "top right"
 
 
 def _limit_words(row: Row) -> str:

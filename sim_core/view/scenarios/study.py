@@ -1,4 +1,4 @@
-"""What the Scenarios page asks of the simulator: a benchmark's answers on a system, kept."""
+"""What the MLPerf-like page asks of the simulator: a benchmark's answers on a system, kept."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from sim_core import catalogue
 from sim_core.catalogue.benchmarks import Benchmark
-from sim_core.questions import benchmark_rules
-from sim_core.questions.benchmark_rules import Answer
-from sim_core.questions.benchmark_search import Limits, candidates, system, tuned
-from sim_core.scenario.cache_keys import ALONE
+from sim_core.questions.benchmark import rules as benchmark_rules
+from sim_core.questions.benchmark.rules import Answer
+from sim_core.questions.benchmark.search import Limits, candidates, system, tuned
+from sim_core.scenario.keys.caching import ALONE
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.drawing.figures import Row
 from sim_core.view.session import state, sweeps

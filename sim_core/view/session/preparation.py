@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from sim_core.engine import progress
 from sim_core.engine import run as engine
 from sim_core.engine.run import Part
-from sim_core.questions.experiments.reuse import reuse_of
+from sim_core.results.reuse import reuse_of
 from sim_core.scenario.scenario import Scenario
 from sim_core.sweep.frontier import frontier
 from sim_core.traffic.draws import requests_sent
@@ -36,14 +36,24 @@ def _one_point() -> None:
 
 
 def _conversations() -> None:
-    """Route the turns of sessions to replicas, and see what they have in common."""
-    scenario = Scenario(requests=4, output_tokens=2, replicas=2, turns=2, prefix_caching="on")
-    engine.run(scenario)
+    """Keep the texts of sessions, in one engine and among replicas, and see what they have in common."""
+    scenario = Scenario(requests=4, output_tokens=2, turns=2, prefix_caching="on")
+    for replicas in (1, 2):
+        engine.run(scenario.replace(replicas=replicas))
     reuse_of(requests_sent(scenario), scenario.kv_block_tokens)
 
 
+def _conversations_laid_out() -> None:
+    """Keep the texts of sessions on two ranks, on two stages and in two pools."""
+    small: dict[str, Any] = {"requests": 4, "output_tokens": 2, "turns": 2, "prefix_caching": "on"}
+    for laid_out in ({"pipeline_parallel": 2}, engine.TWO_RANKS, {"policy": "disaggregated"}):
+        engine.run(Scenario(**small, **laid_out))
+
+
 FIRST = (engine.PARTS[0], Part("percentiles", _one_point))  # what the first chart needs
-PARTS = (*FIRST, *engine.PARTS[1:], Part("conversations", _conversations))
+USUAL = (*FIRST, *engine.PARTS[1:-1], Part("conversations", _conversations))
+LAID_OUT = (*USUAL, engine.PARTS[-1])  # with the layouts of large models
+PARTS = (*LAID_OUT, Part("conversations on ranks, stages and two pools", _conversations_laid_out))
 
 
 class Progress(NamedTuple):

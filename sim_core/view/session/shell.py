@@ -13,22 +13,28 @@ from sim_core.engine import work
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.drawing.templates import render
-from sim_core.view.drawing.words import literal
+from sim_core.view.drawing.words import literal, spoken
 from sim_core.view.session import budget, record, state
+from sim_core.view.session.browser import exact, start
 
 ROOT = Path(__file__).parent.parent.parent.parent
 SECTIONS = {  # of the navigation: pages by file and title; those of a named one are behind its name
     "": (
         ("1_Frontier.py", "Frontier"),
+        ("15_Plan.py", "Plan"),
+        ("14_Layouts.py", "Layouts"),
+        ("16_Atlas.py", "Atlas"),
+        ("11_Compare.py", "Compare"),
+        ("8_Calibrate.py", "Calibrate"),
+    ),
+    "Why": (
         ("2_Two_phases.py", "Two phases"),
         ("3_Batching.py", "Batching"),
-        ("4_Scenarios.py", "Scenarios"),
-        ("5_Disaggregation.py", "Disaggregation"),
-        ("6_Traffic_shift.py", "Traffic shift"),
-        ("11_Compare.py", "Compare"),
+        ("4_Scenarios.py", "MLPerf-like"),
     ),
+    "Pools": (("5_Disaggregation.py", "Disaggregation"), ("6_Traffic_shift.py", "Traffic shift")),
     "Learn": (("13_Gallery.py", "Gallery"), ("10_Lessons.py", "Lessons"), ("12_Room.py", "Room")),
-    "Trust": (("7_Validation.py", "Validation"), ("8_Calibrate.py", "Calibrate"), ("9_Method.py", "Method")),
+    "Trust": (("7_Validation.py", "Validation"), ("17_Mine.py", "Mine"), ("9_Method.py", "Method")),
 }
 PAGES = tuple(page for pages in SECTIONS.values() for page in pages)
 ANSWER = "answer"  # key of the fragment that holds a page's answer; a slider reruns only that
@@ -73,6 +79,9 @@ def draw(show: Callable[[Scenario], None], sidebar: Callable[[Scenario], None] |
     scenario = begin()
     if sidebar is not None:
         sidebar(scenario)
+    st.session_state.left_out = (
+        True  # the place may hold a caption: it is emptied, else nothing may fill it later
+    )
     _answer(show, st.empty())
 
 
@@ -89,7 +98,7 @@ def _answer(show: Callable[[Scenario], None], place: DeltaGenerator) -> None:
         except work.Stopped:
             budget.end_overtaken()
         except (ScenarioError, work.SpentUp) as error:
-            st.warning(literal(str(error)), icon=":material/hourglass_disabled:")
+            st.warning(literal(spoken(str(error))), icon=":material/hourglass_disabled:")
     page = st.session_state.get("shown_page", "")
     left_out = budget.words(budget.cuts(page, state.address_parameters(), given.cuts))
     if left_out:
@@ -105,6 +114,8 @@ def begin() -> Scenario:
     st.html(_HERE / "style.css")
     if state.embedded():
         st.html(_HERE / "embedded.css")
+    exact.typed_values()
+    _ways_in()
     record.begin_record()
     scenario = state.start()
     if st.session_state.notes:
@@ -115,11 +126,20 @@ def begin() -> Scenario:
     else:
         st.empty()  # so that what follows keeps its place
     if st.session_state.problem:
-        st.warning(literal(st.session_state.problem), icon=":material/info:")
+        st.warning(literal(spoken(st.session_state.problem)), icon=":material/info:")
     else:
         st.empty()
     _own_engine(scenario)
     return scenario
+
+
+def _ways_in() -> None:
+    """Say to a first visitor what this is, and turn to the page that they choose."""
+    if state.embedded() or st.session_state.get("shown_page") == "Room":
+        return
+    asked = start.ways_in({way.page: address_of(way.page) for way in start.WAYS})
+    if asked:
+        open_page(asked)
 
 
 def _own_engine(scenario: Scenario) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -25,13 +26,20 @@ from sim_core.scenario.link.changes import with_changes
 from sim_core.scenario.link.page_settings import PAGE_DEFAULTS, PAGE_KEYS, SETTINGS
 from sim_core.scenario.link.read import MAX_CHARACTERS, from_query
 from sim_core.scenario.link.write import to_query
-from sim_core.scenario.scenario import Scenario
+from sim_core.scenario.ready import ready_id, ready_scenario
+from sim_core.scenario.scenario import SPECS, Scenario
+from sim_core.traffic.day import day_named
+from sim_core.view.drawing.columns import chosen_columns, columns_text
 
 AMONG = "among"
 AMONG_LIMIT = 6
+COLUMNS = "columns"
 VERSUS = "versus"
 FROZEN_LIMIT = compare.MOST - 1
+PINS, PINS_LIMIT = "pins", 4
+POINT, POINT_CHARACTERS = "point", 80
 ANSWERS = "answers"
+PLAN_DAY = "plan_day"
 # Changes after which the old axis ranges mean little:
 REFIT = {"model", "arrivals", "calibration", "constants", "step_profile"}
 STEPS_DROPPED = (
@@ -57,6 +65,7 @@ def adopt(address: Mapping[str, Any]) -> None:
     if any(getattr(old, key) != getattr(scenario, key) for key in REFIT):
         forget_frames()
     st.session_state.scenario = scenario
+    _note_origin(scenario, str(address.get("preset", "")))
     st.session_state.notes = notes
     st.session_state.view = _read_view(address, notes)
     st.session_state.problem = ""
@@ -79,7 +88,8 @@ def _read_choice(key: str, text: str, notes: list[str]) -> str:
     choices, default = SETTINGS[key].choices, str(PAGE_DEFAULTS[key])
     if text in choices:
         return text
-    notes.append(f"{key} must be one of {', '.join(choices)}. Ignored: {default} is shown.")
+    instead = f": {default} is shown" if default else ""
+    notes.append(f"{key} must be one of {', '.join(filter(None, choices))}. Ignored{instead}.")
     return default
 
 
@@ -108,6 +118,15 @@ def _read_among(text: str, notes: list[str]) -> str:
     return ",".join(_known(asked))
 
 
+def _read_columns(text: str, notes: list[str]) -> str:
+    """Return the columns of the table; unknown ones are noted."""
+    names, unknown = chosen_columns(text[:MAX_CHARACTERS])
+    if unknown:
+        shown = ", ".join(repr(name[:40]) for name in unknown[:4])
+        notes.append(f"{COLUMNS} names no column of the table with {shown}. Ignored.")
+    return columns_text(names)
+
+
 def _read_answers(text: str, notes: list[str]) -> str:
     """Return the learner's answers; what makes no sense is noted."""
     found, lost = lessons.parse_answers(text[:4000])
@@ -116,51 +135,98 @@ def _read_answers(text: str, notes: list[str]) -> str:
     return lessons.answers_text(found)
 
 
-def _read_versus(text: str, notes: list[str]) -> str:
-    """Return frozen scenarios, each as far as it can be used."""
+def _read_scenarios(key: str, most: int, text: str, notes: list[str]) -> str:
+    """Return the scenarios that a setting holds, each as far as it can be used."""
     parts = [part for part in text[:MAX_CHARACTERS].split("|") if part]
-    if len(parts) > FROZEN_LIMIT:
-        notes.append(f"{VERSUS} holds {len(parts)} scenarios; the first {FROZEN_LIMIT} are compared.")
-    found = [from_query(part, ignore=PAGE_KEYS) for part in parts[:FROZEN_LIMIT]]
+    if len(parts) > most:
+        notes.append(f"{key} holds {len(parts)} scenarios; the first {most} are compared.")
+    found = [from_query(part, ignore=PAGE_KEYS) for part in parts[:most]]
     notes += [note for _, more in found for note in more]
     return "|".join(to_query(scenario) for scenario, _ in found)
+
+
+def _read_day(text: str, notes: list[str]) -> str:
+    """Return rates over a day; what is none is noted."""
+    try:
+        if text:
+            day_named(text[:MAX_CHARACTERS], Scenario())
+    except ScenarioError as error:
+        notes.append(f"{PLAN_DAY}: {error} Ignored.")
+        return ""
+    return text
+
+
+def _read_point(text: str, notes: list[str]) -> str:
+    """Return the name of a point of the chart; whether it is one, the page says."""
+    if len(text) <= POINT_CHARACTERS and text.isprintable():
+        return text
+    notes.append(f"{POINT} must be a name of at most {POINT_CHARACTERS} characters. Ignored.")
+    return ""
 
 
 GRAMMARS: Mapping[str, Callable[[str, list[str]], str]] = {  # readers of the texts without fixed choices
     AMONG: _read_among,
     ANSWERS: _read_answers,
-    VERSUS: _read_versus,
+    PLAN_DAY: _read_day,
+    VERSUS: partial(_read_scenarios, VERSUS, FROZEN_LIMIT),
+    PINS: partial(_read_scenarios, PINS, PINS_LIMIT),
+    POINT: _read_point,
+    COLUMNS: _read_columns,
 }
 
 
 def frozen() -> list[Scenario]:
     """Return the scenarios that are compared with the present one."""
-    return [from_query(part)[0] for part in view(VERSUS).split("|") if part]
+    return _held(VERSUS)
+
+
+def pinned() -> list[Scenario]:
+    """Return the pinned points, each as the scenario that it is of; the first is what others are held to."""
+    return _held(PINS)
+
+
+def pin(scenario: Scenario) -> None:
+    """Pin a point beside those that are pinned already; of too many, the one after the first makes room."""
+    sides = [side for side in pinned() if side != scenario]
+    if len(sides) == PINS_LIMIT:
+        del sides[1]
+    _hold(PINS, [*sides, scenario])
+
+
+def unpin(place: int) -> None:
+    """Let the pinned point at a place (0 is the first) go."""
+    sides = pinned()
+    del sides[place]
+    _hold(PINS, sides)
+
+
+def _held(key: str) -> list[Scenario]:
+    return [from_query(part)[0] for part in view(key).split("|") if part]
+
+
+def _hold(key: str, sides: list[Scenario]) -> None:
+    set_view(key, "|".join(map(to_query, sides)))
 
 
 def freeze(scenario: Scenario | None = None) -> None:
     """Keep a scenario, by default the present one, for comparison; the oldest makes room for it."""
     sides = [*frozen(), scenario or st.session_state.scenario][-FROZEN_LIMIT:]
-    _freeze_all(sides)
+    _hold(VERSUS, sides)
 
 
 def thaw(place: int) -> None:
     """Let the frozen scenario at a place (1 is the first) go."""
     sides = frozen()
     del sides[place - 1]
-    _freeze_all(sides)
+    _hold(VERSUS, sides)
 
 
 def swap(place: int) -> None:
     """Exchange the present scenario for the frozen one at a place."""
     sides = frozen()
     sides[place - 1], mine = st.session_state.scenario, sides[place - 1]
-    _freeze_all(sides)
+    _hold(VERSUS, sides)
     replace(mine)
-
-
-def _freeze_all(sides: list[Scenario]) -> None:
-    st.session_state.view = st.session_state.view | {VERSUS: "|".join(map(to_query, sides))}
 
 
 def _known(names: list[str]) -> list[str]:
@@ -188,14 +254,44 @@ def change(**changes: object) -> bool:
     return True
 
 
+def move_to(scenario: Scenario) -> None:
+    """Make a scenario the session's by the changes that lead to it, as if they were made by hand."""
+    change(**compare.changes_to(st.session_state.scenario, scenario))
+
+
 def replace(scenario: Scenario) -> None:
     """Put another scenario in place of the session's."""
     st.session_state.scenario = scenario
+    _note_origin(scenario)
     st.session_state.problem = ""
     st.session_state.notes = []
     st.session_state.pop("values_now", None)  # another scenario is no change of this one
     _forget_compared()
     forget_frames()
+
+
+def _note_origin(scenario: Scenario, named: str = "") -> None:
+    """Note the ready scenario that a session starts from: which a link names, or a scenario is."""
+    found = named if named in catalogue.preset_ids("scenarios") else ready_id(scenario)
+    if found:
+        st.session_state.origin = found
+
+
+def origin() -> str:
+    """Return the id of the ready scenario that the session has last had; "" where it has had none."""
+    return st.session_state.get("origin", "")
+
+
+def start_point() -> Scenario:
+    """Return what single controls go back to: the ready scenario that one came from, else the defaults."""
+    return ready_scenario(origin()).build() if origin() else Scenario()
+
+
+def put_back(key: str) -> None:
+    """Put one key back; a spec of another accelerator than there to what its datasheet says."""
+    usual = start_point()
+    other = key in SPECS and usual.accelerator != st.session_state.scenario.accelerator
+    change(**{key: None if other else getattr(usual, key)})
 
 
 def before() -> Scenario | None:
@@ -292,6 +388,11 @@ def address_parameters() -> dict[str, str]:
     found = dict(parse_qsl(to_query(scenario), keep_blank_values=True)) if scenario.changed() else {}
     view: dict[str, Any] = st.session_state.view
     return found | {key: _text(value) for key, value in view.items() if value != PAGE_DEFAULTS[key]}
+
+
+def link_characters() -> int:
+    """Return how long the present state is as a link, as `MAX_CHARACTERS` counts it."""
+    return sum(len(key) + len(value) + 2 for key, value in address_parameters().items())
 
 
 def _text(value: str | float) -> str:

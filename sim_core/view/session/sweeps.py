@@ -13,26 +13,31 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
-from sim_core import catalogue
 from sim_core.engine.work import seated
 from sim_core.evidence import trust
+from sim_core.evidence.coverage import most_ranks, most_stages
 from sim_core.fields.errors import ScenarioError
-from sim_core.fields.texts import counted
 from sim_core.price.memory import memory
+from sim_core.questions.deployment.curves import best_of_families
+from sim_core.questions.deployment.layouts import LAYOUT_KEYS, own_layout
 from sim_core.questions.speculation import SUPPOSED_DRAFTS, supposed
+from sim_core.scenario.link.changes import with_changes
 from sim_core.scenario.scenario import FIELDS, SPECS, Scenario, accelerator_of
-from sim_core.sweep.frontier import evaluate_all, on_frontier, refine, tabulate
+from sim_core.sweep.frontier import evaluate_all, on_frontier, refine
+from sim_core.sweep.part_layouts import best_group
 from sim_core.sweep.points import LOAD, TENSOR_PARALLEL, Point, steps_of, sweep_key, sweep_points
 from sim_core.sweep.remembered import Remembered
 from sim_core.sweep.saturation import saturation_per_s
 from sim_core.view.drawing.figures import Row, X, Y, drawable
-from sim_core.view.drawing.words import Along, number
-from sim_core.view.session import state
-from sim_core.view.session.preparation import FIRST, KERNELS, PARTS, Progress
+from sim_core.view.drawing.names import SAID
+from sim_core.view.drawing.words import Along
+from sim_core.view.session import preparation, state
+from sim_core.view.session.preparation import KERNELS, PARTS, Progress
 
+LAYOUT = "layout"  # of `vary`: no key of a scenario, but many at once
+LAYOUT_DEVICES = 8  # of its curves where the scenario has one device
 ALONG = {  # what runs along a curve: the column that tells its points apart, and how to say one
     LOAD: Along("arrival_per_s", "{} req/s", "request rate", "Request rate [req/s]"),
     "concurrency": Along("concurrency", "{} clients", "number of clients", "Clients"),
@@ -41,7 +46,7 @@ ALONG = {  # what runs along a curve: the column that tells its points apart, an
 VARY = {  # what may tell curves apart, in words
     key: FIELDS[key].label.lower()
     for key in ("tensor_parallel", "policy", "weight_dtype", "accelerator", "max_batch", "spec_tokens")
-} | {"weight_dtype": "precision", "spec_tokens": "speculation"}
+} | {"weight_dtype": "precision", "spec_tokens": "speculation", LAYOUT: "kind of layout"}
 REMEMBERED = 64
 USUAL = {"chunked", "prefill_first"}  # the policies that need no other kernels than the first chart
 TELL_S = 0.25  # between two words on how far the preparation is
@@ -68,24 +73,106 @@ class Sweep:
     @property
     def own(self) -> str:
         """The label of the curve the scenario lies on."""
-        return self.label(getattr(self.scenario, self.by))
+        return self.label(self.own_value)
+
+    @property
+    def own_value(self) -> Any:
+        """What tells the scenario's own curve from the others."""
+        return own_layout(self.scenario).name if self.by == LAYOUT else getattr(self.scenario, self.by)
 
     def label(self, value: object) -> str:
-        """Return the name of a curve; an accelerator with other specs than its datasheet's is so called."""
-        if self.by == "accelerator" and value == self.scenario.accelerator:
-            return accelerator_of(self.scenario).name
-        return curve_label(self.by, value)
+        """Return the name of a curve; that of an accelerator has its layout in it, and says if it is as sold,
+        two pools that have sizes of their own are called by these.
+        """
+        if self.by == "tensor_parallel" and _has_sizes_of_both_pools(self.scenario):
+            return own_layout(self.scenario).name
+        if self.by != "accelerator":
+            return curve_label(self.by, value)
+        try:
+            side = self.base(value)
+        except ScenarioError:  # it cannot be, and its points say why
+            return curve_label(self.by, value)
+        return f"{accelerator_of(side).name} {'two pools' if side.split else f'TP {side.tensor_parallel}'}"
 
     def points(self) -> list[Point]:
         """Return the points; a changed accelerator keeps its changes, the others are as sold."""
+        if self.by == LAYOUT:
+            return _layout_points(self)
         if self.by != "accelerator":
             return sweep_points(self.scenario, self.vary)
-        sold = self.scenario.replace(**dict.fromkeys(SPECS))
         points = []
         for name in self.values:
-            base = self.scenario if name == self.scenario.accelerator else sold
-            points += sweep_points(base, self.vary | {"accelerator": (name,)})
+            try:
+                base = self.base(name)
+            except ScenarioError:
+                base = self.scenario.replace(**dict.fromkeys(SPECS))
+            keys = {key: getattr(base, key) for key in ("tensor_parallel", "expert_parallel")}
+            along = sweep_points(base, {"accelerator": (name,), self.along: steps_of(self.along)})
+            points += [point._replace(keys=keys | point.keys) for point in along]
         return points
+
+    def base(self, value: Any) -> Scenario:
+        """Return the scenario of a curve, at the load of the present setting.
+
+        Another accelerator than the scenario's has the layout that is best for it.
+
+        Raises
+        ------
+        ScenarioError
+            If the curve cannot be.
+        """
+        if self.by == LAYOUT:
+            return layouts_on(self.scenario)[value]
+        if self.by == "accelerator" and value != self.scenario.accelerator:
+            return best_group(_sold(self.scenario, value))
+        return with_changes(self.scenario, **{self.by: value})
+
+    def scenario_at(self, row: Row) -> Scenario:
+        """Return the scenario of a row, with a request rate of few digits that is not above the row's."""
+        column = ALONG[self.along].column
+        load = row[column]
+        return self.base(row[self.by]).replace(**{column: load if isinstance(load, int) else cut(load)})
+
+
+def _sold(scenario: Scenario, accelerator: str) -> Scenario:
+    """Return a scenario on another accelerator as it is sold, at the load by which layouts are the same."""
+    return with_changes(scenario.replace(**dict.fromkeys(SPECS)), accelerator=accelerator)
+
+
+def cut(value: float, digits: int = 4) -> float:
+    """Return a value with a few significant digits, not above it: a rate within the limits stays within.
+
+    Examples
+    --------
+    >>> cut(12.34567), cut(0.0019999), cut(64.0)
+    (12.34, 0.001999, 64.0)
+    """
+    unit = 10.0 ** (math.floor(math.log10(value)) + 1 - digits)
+    return float(f"{math.floor(value / unit * (1 + 1e-12)) * unit:.{digits}g}")
+
+
+_known_layouts: Remembered[Scenario, dict[str, Scenario]] = Remembered(REMEMBERED)
+
+
+def layouts_on(scenario: Scenario) -> dict[str, Scenario]:
+    """Return the best layout of each kind on the scenario's devices, and its own: scenarios by name."""
+    return _known_layouts.of(scenario, lambda: _find_layouts(scenario))
+
+
+def _find_layouts(scenario: Scenario) -> dict[str, Scenario]:
+    devices = scenario.accelerators if scenario.accelerators > 1 else LAYOUT_DEVICES
+    found = {option.name: option.scenario for option in best_of_families(scenario, devices)}
+    return found | {own_layout(scenario).name: scenario}
+
+
+def _layout_points(sweep: Sweep) -> list[Point]:
+    """Return the points of a sweep over layouts, each with the keys of its own."""
+    points = []
+    for name, base in layouts_on(sweep.scenario).items():
+        own = {LAYOUT: name} | {key: getattr(base, key) for key in (*LAYOUT_KEYS, "policy")}
+        along = sweep_points(base, {sweep.along: steps_of(sweep.along)})
+        points += [point._replace(keys=own | point.keys) for point in along]
+    return points
 
 
 class Result(NamedTuple):
@@ -95,41 +182,33 @@ class Result(NamedTuple):
     here: dict[str, Any]
     fine: bool
 
-    def table(self) -> pd.DataFrame:
-        """Return the points as a table."""
-        return tabulate(self.rows)
-
 
 def curve_label(key: str, value: Any) -> str:
-    """Return the name of a curve."""
-    if key == "tensor_parallel":
-        return f"TP {value}"
-    if key == "accelerator":
-        return catalogue.accelerator(value).name
-    if key == "max_batch":
-        return f"batch ≤ {number(value)}"
-    if key == "spec_tokens":
-        return counted(value, "draft") if value else "no speculation"
-    return str(value).replace("_", " ")
+    """Return the name of a curve, as names of scenarios say what differs."""
+    return SAID[key](value) if key in SAID else str(value)
 
 
 def look(sweep: Sweep, value: Any) -> int:
     """Return the look of a curve; it follows the entity from chart to chart."""
     if sweep.by in ("tensor_parallel", "max_batch"):
         return int(math.log2(value)) // (1 if sweep.by == "tensor_parallel" else 2)
-    by_place = sweep.by in ("accelerator", "spec_tokens")
+    by_place = sweep.by in ("accelerator", "spec_tokens", LAYOUT)
     known: tuple[Any, ...] = sweep.values if by_place else FIELDS[sweep.by].choices
     return known.index(value)
 
 
-def plan(scenario: Scenario) -> Sweep:
+def asked_sweep(scenario: Scenario) -> Sweep:
     """Return the sweep that scenario and view ask for."""
     by, along = state.view("vary"), sweep_key(scenario)
     if by == along:
         by = "tensor_parallel"
     if by == "spec_tokens":
         return _with_and_without(scenario, along)
+    if by == LAYOUT:
+        return Sweep(scenario, LAYOUT, tuple(layouts_on(scenario)), along)
     own = getattr(scenario, by)
+    if by == "tensor_parallel" and _has_sizes_of_both_pools(scenario):
+        return Sweep(scenario, by, (own,), along)
     values: dict[str, tuple[Any, ...]] = {
         "tensor_parallel": TENSOR_PARALLEL,
         "policy": ("chunked", "prefill_first", "static"),
@@ -142,6 +221,12 @@ def plan(scenario: Scenario) -> Sweep:
     if own not in chosen:
         chosen = (*chosen, own)
     return Sweep(scenario, by, tuple(sorted(chosen)) if isinstance(own, int) else chosen, along)
+
+
+def _has_sizes_of_both_pools(scenario: Scenario) -> bool:
+    """Return whether both pools say the devices of a worker, so that the common number changes nothing."""
+    sizes = (scenario.prefill_tensor_parallel, scenario.decode_tensor_parallel)
+    return scenario.split and all(size is not None for size in sizes)
 
 
 def _with_and_without(scenario: Scenario, along: str) -> Sweep:
@@ -189,7 +274,7 @@ def _quickly(sweep: Sweep) -> Result:
 
 def _own_point(sweep: Sweep) -> Point:
     """Return the scenario itself as a point."""
-    keys = {sweep.by: getattr(sweep.scenario, sweep.by)}
+    keys = {sweep.by: sweep.own_value}
     column = ALONG[sweep.along].column
     return Point(keys | {column: getattr(sweep.scenario, column)}, sweep.scenario)
 
@@ -264,20 +349,35 @@ def is_ready() -> bool:
     return _preparation.is_ready()
 
 
-def wait_until_ready(sweep: Sweep | None = None) -> None:
-    """Wait until kernels are compiled, those that a sweep needs or all, and tell the visitor meanwhile."""
-    wanted = _parts_for(sweep)
+def wait_until_ready(
+    sweep: Sweep | None = None, ranks: bool = False, beside: Iterable[Scenario] = ()
+) -> None:
+    """Wait until kernels are compiled, those that a sweep needs or all usual ones, and those of scenarios
+    `beside` it, and tell the visitor meanwhile; those of ranks and stages only where a scenario, or the page,
+    has `ranks`.
+    """
+    needs = [_parts_for(sweep, ranks), *map(_parts_of, beside)]
+    wanted = None if None in needs else max(filter(None, needs))
     if not _preparation.is_ready(wanted):
         _tell(wanted)
 
 
-def _parts_for(sweep: Sweep | None) -> int | None:
-    """Return how many parts a sweep needs; None for all."""
-    if sweep is None:
-        return None
-    policies = sweep.values if sweep.by == "policy" else (sweep.scenario.policy,)
-    usual = sweep.scenario.replicas == 1 and set(policies) <= USUAL
-    return len(FIRST) if usual else None
+def _parts_for(sweep: Sweep | None, ranks: bool = False) -> int | None:
+    """Return how many parts are needed; None for all."""
+    scenario = st.session_state.scenario if sweep is None else sweep.scenario
+    parts = _parts_of(scenario, ranks or (sweep is not None and sweep.by in (LAYOUT, "pipeline_parallel")))
+    if sweep is None or parts != len(preparation.USUAL) or scenario.prefix_caching == "on":
+        return parts
+    policies = sweep.values if sweep.by == "policy" else (scenario.policy,)
+    usual = scenario.replicas == 1 and set(policies) <= USUAL
+    return len(preparation.FIRST) if usual else len(preparation.USUAL)
+
+
+def _parts_of(scenario: Scenario, laid_out: bool = False) -> int | None:
+    """Return how many parts any run of a scenario may need; None for all."""
+    if laid_out or most_ranks(scenario) > 1 or most_stages(scenario) > 1:
+        return None if scenario.prefix_caching == "on" else len(preparation.LAID_OUT)
+    return len(preparation.USUAL)
 
 
 def _tell(wanted: int | None) -> None:

@@ -17,11 +17,10 @@ from sim_core.questions.shift.volatility import SWEEP, SWEEP_DWELLS, break_even,
 from sim_core.scenario.link.write import command_for
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 from sim_core.sweep.remembered import Remembered
-from sim_core.view.drawing.words import literal, number, percent
+from sim_core.view.drawing.words import literal, number, percent, span_words, spoken
 from sim_core.view.parts import actions, pieces, trust_badge
 from sim_core.view.parts.chart import Heading, chart
 from sim_core.view.shift import figures as shift_figures
-from sim_core.view.shift.sidebar import span_words
 from sim_core.view.shift.words import adapting_finding, move_words, show_strategies
 from sim_core.view.shift.work import (
     Job,
@@ -105,7 +104,7 @@ def show_when_it_pays(scenario: Scenario, top: DeltaGenerator) -> None:
     )
     reasons = sorted({row["reason"] for row in rows if "reason" in row})
     if reasons:
-        st.caption(literal(" ".join(reasons)))
+        st.caption(literal(spoken(" ".join(reasons))))
     st.caption(
         f"Traffic switches at random between both ends. Every point lasts {SWEEP_DWELLS} mean times "
         "between switches, the same switches stretched. Above the line a strategy keeps the limits for more "

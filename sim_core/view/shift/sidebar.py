@@ -13,7 +13,7 @@ from sim_core.questions.shift.cluster import REALLOCATIONS, reallocation_keys, r
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.trace_files.read import MAX_UPLOAD_BYTES, read_trace
 from sim_core.traffic.trace_files.windows import WHOLE, Window
-from sim_core.view.drawing.words import literal, number, percent, quantity
+from sim_core.view.drawing.words import literal, number, percent, quantity, span_words, spoken
 from sim_core.view.parts import controls, pieces
 from sim_core.view.parts.lengths import lengths
 from sim_core.view.parts.sidebar import (
@@ -22,7 +22,7 @@ from sim_core.view.parts.sidebar import (
     gallery_button,
     heading,
     limit_sliders_row,
-    limits_in_sidebar,
+    own_buttons,
     system_controls,
 )
 from sim_core.view.session import state
@@ -49,6 +49,7 @@ def shift_sidebar(scenario: Scenario) -> None:
     """Draw the controls: the cluster, both ends of the traffic, what a move takes, how strategies decide."""
     with st.sidebar:
         gallery_button()
+        own_buttons()
         system_controls(scenario)
         heading("Cluster")
         for key in ("prefill_workers", "decode_workers"):
@@ -65,7 +66,6 @@ def shift_sidebar(scenario: Scenario) -> None:
         _how_it_changes(scenario)
         _reallocation(scenario)
         _deciding()
-        limits_in_sidebar()
         advanced(scenario)
         pieces.nothing(PLACES_BELOW)
 
@@ -104,7 +104,7 @@ def _upload() -> None:
         try:
             trace = read_trace(file.getvalue(), file.name, MAX_UPLOAD_BYTES, asked[1])
         except ScenarioError as error:
-            st.error(literal(str(error)))
+            st.error(literal(spoken(str(error))))
             return
         st.session_state.shift_trace = (asked, trace)
     trace = st.session_state.shift_trace[1]
@@ -192,10 +192,3 @@ def shift_dials(scenario: Scenario) -> None:
             pieces.nothing()
         controls.ladder("forecast_error_frac", ERRORS, percent, on_page=True)
     limit_sliders_row()
-
-
-def span_words(value_s: float) -> str:
-    """Return a stretch of time in the unit that people say it in."""
-    if value_s < 120:
-        return quantity(value_s, "s")
-    return quantity(value_s / 60, "min") if value_s < 7200 else quantity(value_s / 3600, "h")

@@ -9,9 +9,9 @@ from sim_core.questions.shift.cluster import phases_s, reallocation_s
 from sim_core.questions.shift.report import summary_row
 from sim_core.questions.shift.study import STRATEGIES, Outcome, Study
 from sim_core.scenario.scenario import Scenario
-from sim_core.view.drawing.words import duration, number, percent, quantity
+from sim_core.view.drawing.words import duration, number, percent, quantity, span_words
 from sim_core.view.parts import pieces
-from sim_core.view.shift.sidebar import SAME, span_words
+from sim_core.view.shift.sidebar import SAME
 
 
 def adapting_finding(study: Study, known: Mapping[str, Outcome]) -> str:

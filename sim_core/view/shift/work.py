@@ -15,11 +15,11 @@ from sim_core.questions.shift import cost
 from sim_core.questions.shift.study import STRATEGIES, Outcome, Study
 from sim_core.scenario.link.write import command_for, to_query
 from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of, model_of
-from sim_core.view.drawing.words import duration, number, percent, quantity
+from sim_core.view.drawing.words import duration, number, percent, quantity, span_words
 from sim_core.view.parts import pieces
 from sim_core.view.parts.chart import Heading
 from sim_core.view.session import shell, state
-from sim_core.view.shift.sidebar import own_trace, own_window, span_words
+from sim_core.view.shift.sidebar import own_trace, own_window
 
 REDRAWN_S = 0.7  # between two drawings of the page while things are worked out
 PLACES_BELOW = 6  # in which a view with more to show may have left something

@@ -44,7 +44,8 @@ from sim_core.view.parts.sidebar import (
 )
 from sim_core.view.parts.views import views
 from sim_core.view.session import shell, state, sweeps
-from sim_core.view.trust import calibrate_figures
+from sim_core.view.session.mine.panel import keep_button
+from sim_core.view.trust import accepted, calibrate_figures
 from sim_core.view.trust.calibrate_figures import metric_words
 from sim_core.view.trust.uploads import SHOWN, intake, mine
 
@@ -226,7 +227,7 @@ def show_errors_before_and_after(engine: OwnEngine) -> None:
     if math.isfinite(engine.speed):
         note = "steps, measured over calibrated"
         cells.append(KeyFigure("Speed factor", f"{number(engine.speed)}×", note, wrap=True))
-    pieces.figures(cells)
+    pieces.figures([*cells, *accepted.figure(engine)])
 
 
 def use(engine: OwnEngine, scenario: Scenario) -> None:
@@ -244,6 +245,8 @@ def use(engine: OwnEngine, scenario: Scenario) -> None:
                 key="own_use",
                 icon=":material/check:",
             )
+        keep_button("engines", wanted, "Keep it")
+        accepted.take(engine, scenario)
         if shortened > 0.001:
             st.caption(
                 f"A link holds part of its table, at most {percent(shortened)} off; the file holds all."
@@ -408,7 +411,7 @@ def choose_points(engine: OwnEngine) -> None:
         hide_index=True,
         disabled=[name for name in frame.columns if name != "Fit"] if fitting_points else True,
         key=f"own_table_{len(rows)}",
-        column_config={"Error": st.column_config.NumberColumn(format="%+.1f %%")},
+        column_config=pieces.column_help(frame.columns),
     )
     if fitting_points:
         chosen = tuple(int(place) for place in np.flatnonzero(edited["Fit"].to_numpy()))

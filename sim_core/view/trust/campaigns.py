@@ -28,7 +28,8 @@ def by_campaign(rows: Sequence[Row], metric: str) -> list[Row]:
         blind = row[f"{metric}_blind"]
         ratio = blind if np.isfinite(blind) else 1 + row[f"{metric}_error_pct"] / 100
         if np.isfinite(ratio) and not row["status"]:
-            name = (kind_of(row["traffic"], row["pools"]), *(str(row[key]) for key in CAMPAIGN[1:]))
+            kind = kind_of(row["traffic"], row["pools"], row["has_ranks"])
+            name = (kind, *(str(row[key]) for key in CAMPAIGN[1:]))
             groups.setdefault(name, []).append(ratio)
     found = [
         dict(zip(CAMPAIGN, name, strict=True))

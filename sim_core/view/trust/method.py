@@ -20,10 +20,14 @@ from sim_core.catalogue.engines import engines
 from sim_core.fields.field import FieldInfo
 from sim_core.price import price as prices
 from sim_core.price.use import IDLE_POWER_FRAC, POWER_FRAC
+from sim_core.price.work import exchange
 from sim_core.questions import compare, design, sensitivity, speculation
-from sim_core.questions.experiments import reuse
+from sim_core.questions.deployment import curves, layouts
+from sim_core.questions.deployment.around import day, winners
+from sim_core.questions.deployment.search import candidates, fleet, headroom, pools, race, trials
 from sim_core.questions.shift.cluster import DEFAULT_SOURCES
 from sim_core.questions.teaching import lessons, rooms
+from sim_core.results import reuse
 from sim_core.results.limits import bands_of, binding
 from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario, calibration_of
 from sim_core.sweep.capacity import CAPACITY_REQUESTS
@@ -31,7 +35,7 @@ from sim_core.sweep.ranges import SEEDS
 from sim_core.traffic import sessions, units
 from sim_core.view.drawing.figures import LIMITS
 from sim_core.view.drawing.words import number, quantity
-from sim_core.view.parts.engine_words import comes_with
+from sim_core.view.parts.engine_words import comes_with, engine_flags
 from sim_core.view.parts.views import tabs
 
 _TEXT = (Path(__file__).parent / "method.md").read_text(encoding="utf-8")
@@ -49,6 +53,8 @@ def show(scenario: Scenario) -> None:
         "cost": lambda: _cost(scenario),
         "scheduler": _scheduler,
         "speculation": _speculation,
+        "layouts": _layouts,
+        "plans": _plans,
         "pools": lambda: st.markdown(section("Two pools")),
         "shifts": _shifting,
         "comparing": _comparing,
@@ -155,6 +161,30 @@ def _scheduler() -> None:
     st.markdown("**Hit rates.** " + prose(reuse))
 
 
+def _layouts() -> None:
+    st.markdown(section("Ranks of attention"))
+    st.markdown("**What travels.** " + prose(exchange))
+    st.markdown(section("Pipelines, and contexts in parts"))
+    for title, part in (("Layouts of some devices", layouts), ("What they are worth", curves)):
+        st.markdown(f"**{title}.** {prose(part)}")
+
+
+def _plans() -> None:
+    st.markdown(section("Plans"))
+    parts = {
+        "Candidates": candidates,
+        "The race": race,
+        "Runs": trials,
+        "Whole replicas": fleet,
+        "Two pools": pools,
+        "Headroom": headroom,
+        "Over the day": day,
+        "Which wins where": winners,
+    }
+    for title, part in parts.items():
+        st.markdown(f"**{title}.** {prose(part)}")
+
+
 def _speculation() -> None:
     st.markdown(section("Speculation"))
     st.markdown("**Published acceptance lengths** [tokens a step], by number of drafts K")
@@ -174,6 +204,8 @@ def _controls() -> None:
             "Control": info.label,
             "Key": key,
             "Meaning": info.help,
+            "Effect": catalogue.key_effects()[key].effect,
+            "In engines": engine_flags(key).replace("`", ""),
             "Unit": info.unit,
             "Default": "as the preset"
             if getattr(defaults, key) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sim_core import catalogue
+from sim_core.evidence.published import POOLS
 from sim_core.evidence.speculated import Speculated, speculated
 from sim_core.view.drawing.words import number, percent
 from sim_core.view.parts import pieces
@@ -14,7 +15,7 @@ def speculated_table() -> None:
     """Show the errors of runs with speculation, by engine and accelerator."""
     lines = [(_name(item), _cells(item)) for item in speculated()]
     caption = (
-        "Speculative decoding: TPOT of InferenceX's runs of DeepSeek-R1 with MTP in one pool, each predicted "
+        "Speculative decoding: TPOT of InferenceX's runs of DeepSeek-R1 with MTP, each predicted "
         "without its accelerator; the constant is the same run predicted without speculation, over the usual "
         "speed-up of its engine on other accelerators"
     )
@@ -22,8 +23,8 @@ def speculated_table() -> None:
 
 
 def _name(item: Speculated) -> str:
-    if item.name == "all":
-        return "all"
+    if item.name == "all" or item.name in POOLS.values():
+        return item.name
     engine, part = item.name.rsplit(" ", 1)
     return f"{engine} on {catalogue.accelerator(part).name}"
 

@@ -90,8 +90,8 @@ def show(scenario: Scenario) -> None:
 @lru_cache(maxsize=2)
 def every_row(calibration: str = "typical") -> tuple[dict[str, Any], ...]:
     """Return all points of the table as rows, with names, predictions, and blind ratios where known."""
-    blind = {row.point.id: row for row in bands.blind() if row.unseen != "accelerator"}
     rows = evidence_errors.as_rows(evidence_errors.scored(calibration))
+    blind = {row.point.id: row for row in bands.blind() if row.unseen != "accelerator"}
     for row in rows:
         row["model_name"] = catalogue.model(row["model"]).name
         row["accelerator_name"] = catalogue.accelerator(row["accelerator"]).name
@@ -116,6 +116,9 @@ def chosen(metric: str) -> list[dict[str, Any]]:
 
 
 def _is_kind(row: Row, kind: str) -> bool:
+    """Return whether a row is of a kind; those with ranks of attention are one of their own."""
+    if kind == "ranks" or (kind != "every" and row["has_ranks"]):
+        return kind == "ranks" and bool(row["has_ranks"])
     if kind == "split":
         return row["pools"] == "split"
     return kind == "every" or (row["pools"] == "one" and kind == row["traffic"])
@@ -216,6 +219,7 @@ def show_predicted_over_measured(rows: Sequence[Row], metric: str) -> None:
         heading=Heading(
             f"Predicted against measured {inside(metric)}",
             f"{choice_names('valkind')[state.view('valkind')]} · published points · simulated",
+            of_scenario=False,
         ),
         export=(1000, 800),
     )
@@ -247,6 +251,7 @@ def show_errors(rows: Sequence[Row], metric: str) -> None:
         heading=Heading(
             f"Predicted {inside(metric)} against measured, by {COLOURS_BY[by]}",
             f"{choice_names('valkind')[state.view('valkind')]} · pale: model not seen by the fit",
+            of_scenario=False,
         ),
     )
     st.caption(
@@ -363,7 +368,8 @@ def show_points_table(rows: Sequence[Row], metric: str) -> None:
     shown = shown.assign(**{key: shown[key].replace(0, np.nan) for key in ("devices", "clients")})
     values = shown.select_dtypes("float").columns
     shown[values] = shown[values].map(lambda value: float(f"{value:.4g}"))
-    st.dataframe(shown.rename(columns=TABLE), hide_index=True, height=560)
+    about = pieces.column_help(TABLE.values())
+    st.dataframe(shown.rename(columns=TABLE), hide_index=True, height=560, column_config=about)
 
 
 TABLE = {
@@ -440,6 +446,8 @@ KIND_NOTES = {
     "batch": "Engines of 2024 on AMD and Intel parts were far from today's speed; no fit uses them.",
     "split": "No fit uses points of two pools, and all but two are DeepSeek-R1. Their first tokens come far "
     "later than predicted, up to 38 s with four clients, which no prefill explains.",
+    "ranks": "No fit uses points with ranks of attention but for one constant, how long ranks wait for one "
+    "another; blind errors are of what other accelerators tell. Two in three are of two pools.",
     "burst": "A hundred requests at once and nothing after: no steady state, and no fit uses them.",
 }
 

@@ -15,7 +15,8 @@ from sim_core.view.drawing.figures import X, Y, envelope
 from sim_core.view.drawing.verdicts import Limits, holding
 from sim_core.view.drawing.words import THIN, Along, duration, number, percent, quantity, rate
 from sim_core.view.frontier import words as findings
-from sim_core.view.frontier.figures import fit_load, load_curve, load_sentence, pareto, pareto_sentence
+from sim_core.view.frontier.figures import pareto, pareto_sentence
+from sim_core.view.frontier.load_figures import fit_load, load_curve, load_sentence
 
 CLIENTS = Along("concurrency", "{} clients", "clients", "Clients")
 RATES = Along("arrival_per_s", "{} req/s", "request rate", "Request rate [req/s]")
@@ -141,8 +142,8 @@ def test_points_that_break_a_limit_are_hollow_and_say_which() -> None:
     ]
     assert curve["customdata"][4][1:3] == ["overloaded", "overloaded"]
     assert curve["customdata"][4][3] != "overloaded"
-    assert hollow(draw(rows)) == ["hollow: beyond TTFT 2 s<br>or TPOT 40 ms<br>or overloaded"]
-    assert hollow(draw(rows[:3])) == ["hollow: beyond TTFT 2 s<br>or TPOT 40 ms"]
+    assert hollow(draw(rows)) == ["hollow: beyond<br>TTFT 2 s<br>or TPOT 40 ms<br>or overloaded"]
+    assert hollow(draw(rows[:3])) == ["hollow: beyond<br>TTFT 2 s<br>or TPOT 40 ms"]
     assert hollow(draw(rows[:1])) == []
 
 

@@ -109,8 +109,23 @@ def test_the_filter_finds_words_of_title_and_story() -> None:
     assert "ready_kv-pressure" in {button.key for button in healthy(app).button}
     assert "ready_static-batching" not in {button.key for button in app.button}
     app.text_input(key="page_filter").set_value("nonsense").run()
-    assert healthy(app).caption[0].value == "No ready scenario has these words."
+    assert healthy(app).caption[0].value == "No ready scenario has these words, or is of this kind."
     assert len(gallery.matching(list(ready_scenarios().values()), " ")) == len(ready_scenarios())
+
+
+def test_the_filters_leave_scenarios_of_a_model_a_part_and_an_audience() -> None:
+    """Oracle: the presets, each by itself; what is offered is what there is."""
+    app = healthy(open_page("13_Gallery.py"))
+    ready = ready_scenarios()
+    app.selectbox(key="page_filter_accelerator").set_value("h100-sxm").run()
+    app.selectbox(key="page_filter_audience").set_value("learn").run()
+    left = {button.key.removeprefix("ready_") for button in healthy(app).button if button.label == "Open"}
+    assert left == {
+        name
+        for name, preset in ready.items()
+        if preset.build().accelerator == "h100-sxm" and preset.audience == "learn"
+    }
+    assert 3 < len(left) < len(ready)
 
 
 def test_pages_have_the_paths_that_streamlit_gives_them() -> None:

@@ -20,6 +20,7 @@ from tests.places import ROOT
 from tests.visits import finding, healthy, open_page, said
 
 PAGE = "2_Two_phases.py"
+LARGE = {"model": "deepseek-r1", "accelerator": "h200", "weight_dtype": "native"}
 VIEWS = SETTINGS["phases"].choices
 
 
@@ -75,6 +76,9 @@ def test_every_view_of_every_ready_scenario(view: str, name: str) -> None:
         {"model": "qwen3.5-397b-a17b", "accelerator": "b300", "tensor_parallel": "8", "weight_dtype": "fp8"},
         {"model": "nvidia-nemotron-3-super-120b-a12b-fp8", "accelerator": "b300", "tensor_parallel": "2"},
         {"model": "minimax-m3", "accelerator": "b300", "tensor_parallel": "4", "weight_dtype": "fp8"},
+        {"model": "llama-3.1-70b", "tensor_parallel": "2", "pipeline_parallel": "4"},
+        LARGE | {"tensor_parallel": "16", "attention_data_parallel": "16", "expert_parallel": "16"},
+        LARGE | {"tensor_parallel": "8", "pipeline_parallel": "2", "context_parallel": "8"},
     ],
 )
 def test_no_input_breaks_a_view(view: str, address: dict[str, str]) -> None:
@@ -165,3 +169,13 @@ def test_the_maps_can_be_taken_away() -> None:
     inside = [row for row in rows if row["badge"] == trust.VALIDATED]
     assert inside and all(float(row["flops"]) == float(row["bandwidth"]) == 1 for row in inside)
     assert all("is changed" in row["badge_reasons"] for row in rows if row not in inside and row["value"])
+
+
+def test_how_an_engine_deals_its_sequences_is_said() -> None:
+    """Oracle: the words on stages and on ranks beneath the charts."""
+    app = visit(model="llama-3.1-70b", tensor_parallel="2", pipeline_parallel="4", phases="step")
+    assert "dealt to 4 batches, one a stage" in captions(app)
+    app = visit(
+        **LARGE, tensor_parallel="16", attention_data_parallel="16", expert_parallel="16", phases="roofline"
+    )
+    assert "dealt to 16 ranks of attention" in captions(app)

@@ -1,4 +1,4 @@
-"""The Scenarios page, run as Streamlit runs it but without a browser."""
+"""The MLPerf-like page, run as Streamlit runs it but without a browser."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 from sim_core import catalogue
 from sim_core.command.main import main
 from sim_core.evidence import trust
-from sim_core.questions import benchmark_search
+from sim_core.questions.benchmark import search as benchmark_search
 from sim_core.scenario.link.page_settings import SETTINGS
 from sim_core.view.scenarios.page import limit_curves, row_trust, scenario_rows
 from sim_core.view.scenarios.published import marks

@@ -1,4 +1,4 @@
-"""Figures of the Scenarios page: Plotly accepts them, and they show the rows they were given."""
+"""Figures of the MLPerf-like page: Plotly accepts them, and they show the rows they were given."""
 
 from __future__ import annotations
 

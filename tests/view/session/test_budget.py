@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import Mock
 from urllib.parse import parse_qsl
 
 import pytest
+import streamlit as st
 from streamlit.proto.WidgetStates_pb2 import WidgetStates
 from streamlit.runtime.scriptrunner_utils.script_requests import RerunData, ScriptRequests
 from streamlit.testing.v1 import AppTest
@@ -160,6 +162,16 @@ def test_a_budget_that_is_none_is_refused(text: str) -> None:
     """Oracle: the message names the variable, the value and the limits."""
     with pytest.raises(ScenarioError, match=rf"BATCHSCOPE_VIEW_SECONDS is '{text}'.*from 0\.01 to 3,600"):
         budget_of({"BATCHSCOPE_VIEW_SECONDS": text})
+
+
+def test_every_whole_run_keeps_the_place_of_what_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: Streamlit, which lets a fragment fill no place that the last whole run has not written to."""
+    written: list[str] = []
+    place = SimpleNamespace(empty=lambda: written.append(""), caption=written.append)
+    monkeypatch.setattr(st, "empty", lambda: place)
+    app = healthy(open_page("10_Lessons.py"))
+    healthy(app.run())
+    assert written == ["", ""]
 
 
 def test_what_is_left_out_is_said_once() -> None:

@@ -14,7 +14,7 @@ from sim_core.engine import progress
 from sim_core.engine.run import Part
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.session import preparation, sweeps
-from sim_core.view.session.preparation import FIRST, PARTS, Preparation
+from sim_core.view.session.preparation import FIRST, LAID_OUT, PARTS, USUAL, Preparation
 from sim_core.view.session.sweeps import Sweep
 from tests.places import ROOT
 from tests.visits import APP, FINDING, finding, healthy, open_page, said
@@ -31,6 +31,13 @@ def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     return gate
 
 
+@pytest.fixture
+def filled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the cache hold kernels already, so that no other process is asked to fill it."""
+    monkeypatch.setattr(progress, "has_cache", lambda: True)
+
+
+@pytest.mark.usefixtures("filled")
 def test_parts_are_ready_in_their_order() -> None:
     """Oracle: the parts by hand. What is ready is said before the next one is begun."""
     gates = [threading.Event() for _ in range(3)]
@@ -44,6 +51,7 @@ def test_parts_are_ready_in_their_order() -> None:
     assert one.now.of == progress.count_functions() > 90
 
 
+@pytest.mark.usefixtures("filled")
 def test_a_failure_is_said_and_tried_again() -> None:
     """Oracle: the error itself; the second attempt goes on with the part that failed."""
     done = []
@@ -90,7 +98,7 @@ def test_a_page_says_how_far_it_is(held: threading.Event, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(sweeps, "_preparing_words", note)
     app = healthy(open_page(APP, fine="off"))
-    assert shown[0].startswith("Preparing the simulator: **continuous batching**, part 1 of 6; 0 of ")
+    assert shown[0].startswith("Preparing the simulator: **continuous batching**, part 1 of 8; 0 of ")
     assert "Within p99 limits" in finding(app)
 
 
@@ -114,14 +122,21 @@ def _fails() -> None:
     ("by", "values", "changes", "parts"),
     [
         ("tensor_parallel", (1, 2), {}, len(FIRST)),
-        ("tensor_parallel", (1, 2), {"policy": "static"}, len(PARTS)),
-        ("tensor_parallel", (1, 2), {"replicas": 2}, len(PARTS)),
+        ("tensor_parallel", (1, 2), {"policy": "static"}, len(USUAL)),
+        ("tensor_parallel", (1, 2), {"replicas": 2}, len(USUAL)),
+        ("tensor_parallel", (8, 16), {"tensor_parallel": 8, "attention_data_parallel": 8}, len(LAID_OUT)),
+        ("tensor_parallel", (1, 2), {"pipeline_parallel": 2}, len(LAID_OUT)),
+        ("pipeline_parallel", (1, 2), {}, len(LAID_OUT)),
+        ("tensor_parallel", (1, 2), {"pipeline_parallel": 2, "prefix_caching": "on"}, len(PARTS)),
+        ("tensor_parallel", (1, 2), {"prefix_caching": "on"}, len(USUAL)),
         ("policy", ("chunked", "prefill_first"), {}, len(FIRST)),
-        ("policy", ("chunked", "static"), {}, len(PARTS)),
+        ("policy", ("chunked", "static"), {}, len(USUAL)),
     ],
 )
 def test_a_chart_waits_for_what_it_needs(by: str, values: tuple, changes: dict, parts: int) -> None:
-    """Oracle: which kernels run it: the first two parts the usual policies on one replica, all the others."""
+    """Oracle: which kernels run it: the first two parts the usual policies on one replica; ranks and stages
+    those of layouts, all parts where they keep texts; others all but those of layouts.
+    """
     wanted = sweeps._parts_for(Sweep(Scenario(**changes), by, values, "max_batch"))
     assert (wanted or len(PARTS)) == parts
 

@@ -18,6 +18,7 @@ from tests.visits import healthy, open_page, said
 ROW = {
     "pools": "one", "traffic": "closed", "model": "llama-3.1-8b", "accelerator": "h100-sxm", "engine": "vLLM",
     "precision": "fp8", "status": "", "tpot_blind": math.nan, "tpot_error_pct": math.nan,
+    "has_ranks": False,
 }  # fmt: skip
 
 

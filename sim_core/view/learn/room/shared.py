@@ -56,7 +56,7 @@ def predictions(room: Room, guesses: list[float], size: int) -> None:
         "room",
         figures.room_sentence(step, guesses, shown),
         height=20 * size,
-        heading=Heading(step.title, "predictions of a room · simulated"),
+        heading=Heading(step.title, "predictions of a room · simulated", False),
     )
 
 
@@ -73,7 +73,7 @@ def curve(room: Room, guess: float | None, whose: str, size: int) -> None:
         "room_curve",
         lesson_figures.lesson_sentence(step, shown, guess, whose),
         height=20 * size,
-        heading=Heading(step.title, "simulated"),
+        heading=Heading(step.title, "simulated", False),
     )
 
 

@@ -2,6 +2,7 @@
 // Python sends one JSON text as bytes: {figure, plotly, title, filename, alt, height, settle_ms, revision, player, ...}.
 
 const LEAST_PX = 240;
+const LEAST_HIGH_PX = 400, MAIN_PX = [520, 540, 560];
 const BAR_PX = 32;  // of Plotly's toolbar, which stands beneath the chart where nothing hovers
 // Of two calls for one element that come close together, Streamlit may clean up the later one, which is on the page.
 // So nothing ends that still stands on the page a moment later.
@@ -53,15 +54,44 @@ async function draw(chart) {
   if (chart.look === look) return;
   chart.look = look;
   chart.theme = theme;
-  const figure = fitted(themed(chart.text, theme), chart.host, chart.spec.height);
+  const figure = fitted(themed(chart.text, theme), chart.host, height);
   chart.host.style.height = height + "px";
   chart.host.setAttribute("aria-label", chart.spec.alt);
   chart.mark.textContent = "";
   chart.config ??= config(chart);
   await Plotly.react(chart.host, figure.data, figure.layout, chart.config);
+  hearClicks(chart);
+  explain(chart);
   play(chart);
   rest(chart);
   if (chart.spec.fill) window.dispatchEvent(new Event("resize"));  // the charts beside it may fill less now
+}
+
+/** Tell Python which point was clicked or tapped; its name is the last of its `customdata`. */
+function hearClicks(chart) {
+  if (chart.listens || !chart.host.on) return;
+  chart.listens = true;
+  chart.host.on("plotly_click", ({ points }) => {
+    const name = chart.spec.picks && points[0].customdata?.at?.(-1);
+    if (name) chart.send("picked", name);
+  });
+}
+
+/** Explain terms of the glossary at the axes and in the legend where they are pointed at. */
+function explain({ host, spec }) {
+  for (const text of host.querySelectorAll(".xtitle, .ytitle, .legendtext")) {
+    const note = spec.terms?.[text.dataset.unformatted];
+    if (!note || text.querySelector("title")) continue;
+    text.style.pointerEvents = "all";
+    text.appendChild(document.createElementNS(text.namespaceURI, "title")).textContent = note;
+  }
+}
+
+/** Return how high a chart is that stands on a page. [px] A low window, in steps lest a phone's bars move it, makes a
+ * main chart lower, so that it can be seen whole; higher ones have rows, which need their height. */
+function onPage(height) {
+  const room = Math.max(LEAST_HIGH_PX, Math.round(0.55 * innerHeight / 50) * 50);
+  return MAIN_PX.includes(height) ? Math.min(height, room) : height;
 }
 
 /** Return how high the chart is. [px] In a frame of another page, charts beside one another fill what is left of it. */
@@ -69,7 +99,7 @@ function heightOf({ frame, spec }) {
   const top = (element) => Math.round(element.getBoundingClientRect().top);
   const fills = spec.fill && !spec.player && [...document.querySelectorAll(".bs-chart")].every((other) => top(other) === top(frame));
   const beneath = 16 + (matchMedia("(hover: none)").matches ? BAR_PX : 0);
-  return fills ? Math.max(LEAST_PX, innerHeight - top(frame) - beneath) : spec.height;
+  return fills ? Math.max(LEAST_PX, innerHeight - top(frame) - beneath) : onPage(spec.height);
 }
 
 /** Hand the player what it plays; a chart without anything to play has none. */

@@ -2,6 +2,8 @@
 
 const SAFE_FONT = "Helvetica, Arial, sans-serif";  // an image has no web fonts, so it is measured without them, too
 const SIDE_PX = 24, TITLE_PX = 18, TEXT_PX = 14, LEADING = 1.3;
+const SLIDE = { width: 1280, height: 720, scale: 1.5 };  // 1920 x 1080 pixels
+const LINK_CHARACTERS = 160;
 
 /** Break a text into lines that are no wider than `width` in a font. */
 function wrapped(text, width, font) {
@@ -19,25 +21,34 @@ function wrapped(text, width, font) {
 /** Return a text as Plotly shows it: what looks like a tag is none. */
 function plain(text) { return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;"); }
 
-/** Return the lines above the drawing: the title, the finding, and muted the configuration with the version. */
-function heading({ title, finding, subtitle, version }, theme, width) {
+/** Return the lines above the drawing: the title, the finding, and muted the configuration and where it is from. */
+function heading({ title, finding, subtitle }, more, source, theme, width) {
   const lines = (text, px, weight = 400) => wrapped(text, width, `${weight} ${px}px ${theme.font}`);
-  const setup = `${subtitle}${subtitle ? " · " : ""}Batchscope ${version}`.split("<br>");
+  const setup = [...subtitle.split("<br>"), source].filter(Boolean);
   const muted = (line) => `<span style="color:${theme.muted}">${plain(line)}</span>`;
   return {
     title: lines(title, TITLE_PX, 600).map(plain),
-    rest: [...lines(finding, TEXT_PX).map(plain), ...setup.flatMap((line) => lines(line, TEXT_PX)).map(muted)],
+    rest: [...[finding, ...more].flatMap((line) => lines(line, TEXT_PX)).map(plain),
+           ...setup.flatMap((line) => lines(line, TEXT_PX)).map(muted)],
   };
 }
 
-/** Save the chart as it is zoomed, as "png" (at double resolution) or "svg"; long words make the image higher. */
+/** Return the source line of a slide; a link that is longer than can be copied by hand is left out. */
+function sourceLine({ version }) {
+  const link = location.href.length <= LINK_CHARACTERS ? `, ${location.href}` : "";
+  return `Source: Batchscope ${version}, ${new Date().toISOString().slice(0, 10)}${link}`;
+}
+
+/** Save the chart as it is zoomed: as "png" (at double resolution) or "svg", which long words make higher, or as a
+ * "slide", a PNG of 1920 x 1080 pixels whose heading has the pinned points and the source as well. */
 function save(chart, format) {
-  const { spec } = chart, theme = { ...chart.theme, font: SAFE_FONT };
+  const { spec } = chart, theme = { ...chart.theme, font: SAFE_FONT }, slide = format === "slide";
   const figure = alone(themed(chart.text, theme));
-  const [width, drawn] = spec.export;
-  const { title, rest } = heading(spec, theme, 0.97 * (width - 2 * SIDE_PX));
+  const [width, drawn] = slide ? [SLIDE.width, 0] : spec.export;
+  const [more, source] = slide ? [spec.slide, sourceLine(spec)] : [[], `Batchscope ${spec.version}`];
+  const { title, rest } = heading(spec, more, source, theme, 0.97 * (width - 2 * SIDE_PX));
   const top = SIDE_PX + LEADING * (TITLE_PX * title.length + TEXT_PX * rest.length) + 12;
-  const height = Math.round(drawn + top);
+  const height = slide ? SLIDE.height : Math.round(drawn + top);
   figure.layout.title = {
     text: `<b>${title.join("<br>")}</b>`, font: { size: TITLE_PX }, x: SIDE_PX / width, xanchor: "left",
     y: 1 - (SIDE_PX + 2) / height, yanchor: "top", subtitle: { text: rest.join("<br>"), font: { size: TEXT_PX } },
@@ -49,5 +60,7 @@ function save(chart, format) {
     if (shown && figure.layout[axis]) Object.assign(figure.layout[axis], { range: [...shown], autorange: false });
   }
   Object.assign(figure.layout, { width, height });
-  window.Plotly.downloadImage(figure, { format, width, height, scale: format === "png" ? 2 : 1, filename: spec.filename });
+  const scale = { png: 2, svg: 1, slide: SLIDE.scale }[format];
+  const filename = `${spec.filename}${slide ? "-slide" : ""}`;
+  window.Plotly.downloadImage(figure, { format: slide ? "png" : format, width, height, scale, filename });
 }

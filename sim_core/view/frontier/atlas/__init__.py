@@ -1,0 +1,1 @@
+"""Views of the Atlas page: a large table of simulations as a map."""

@@ -1,0 +1,1 @@
+"""The Layouts page: all layouts of a model on some devices at once."""

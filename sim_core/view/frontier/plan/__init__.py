@@ -1,0 +1,1 @@
+"""The Plan page: deployments for a rate, ranked."""

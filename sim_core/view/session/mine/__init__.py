@@ -1,0 +1,1 @@
+"""What a visitor keeps in their own browser, and what a team offers to all."""

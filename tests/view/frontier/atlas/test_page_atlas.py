@@ -1,0 +1,46 @@
+"""The Atlas page, run as Streamlit runs it but without a browser."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+import pytest
+
+from sim_core.questions.deployment.atlas import heat_map
+from sim_core.view.frontier.atlas.figures import MEASURES, best_cell, heat_figure, heat_sentence
+from sim_core.view.frontier.atlas.page import ready
+from tests.visits import address, finding, healthy, open_page, said
+
+PAGE = "16_Atlas.py"
+
+
+def test_the_finding_names_the_best_cell_and_a_limit_moves_it() -> None:
+    """Oracle: within half a millisecond a token there is none."""
+    assert "the most tokens per USD come from" in finding(healthy(open_page(PAGE)))
+    assert "No cell keeps p99 limits" in finding(healthy(open_page(PAGE, slo_tpot_ms="0.5")))
+
+
+def test_a_cell_s_setting_is_used_on_all_pages() -> None:
+    """Oracle: the address holds the part and the workload of the table's row."""
+    app = healthy(open_page(PAGE))
+    healthy(app.button("atlas_use").click().run())
+    assert {"accelerator", "mix", "arrivals"} <= set(address(app))
+
+
+def test_other_axes_can_be_chosen() -> None:
+    """Oracle: with workloads across, models stay down."""
+    app = healthy(open_page(PAGE))
+    across = app.selectbox[0]
+    assert across.label == "Across"
+    healthy(across.set_value("mix").run())
+    assert "chat" in said(app) or "rag" in said(app) or "code" in said(app)
+
+
+@pytest.mark.parametrize("metric", MEASURES)
+def test_the_figure_is_one(metric: str) -> None:
+    """Oracle: Plotly checks it; a cell without a value has none, and the sentence counts the others."""
+    found = heat_map(ready(), "accelerator", "model", metric, 2000.0, 40.0)
+    figure = go.Figure(heat_figure(found, "accelerator", "model", metric))
+    shown = [value is not None for line in figure.data[0].z for value in line]
+    assert sum(shown) == (found.row >= 0).sum() > 0
+    assert f"{sum(shown)} of {found.row.size} cells" in heat_sentence(found, "accelerator", "model", metric)
+    assert found.row[best_cell(found)] >= 0

@@ -1,0 +1,208 @@
+"""The Plan page."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from functools import partial
+
+import pytest
+
+from sim_core.command.main import main
+from sim_core.questions.deployment.question import Question
+from sim_core.view.drawing.words import duration
+from sim_core.view.frontier.plan import day, page
+from tests.visits import address, finding, healthy, open_page, said
+
+visit = partial(open_page, "15_Plan.py", prompt_tokens="800", output_tokens="100", plan_parts="mine")
+
+
+def test_the_page_says_what_to_take_and_why_others_lost() -> None:
+    """Oracle: its words, and the scenario that a button sets: what the first row says."""
+    at = healthy(visit(arrival_per_s="60"))
+    assert ">Take " in finding(at)
+    assert "Deployments for 60 requests/s, simulated" in said(at)
+    assert "candidates lost" in " ".join(item.label for item in at.expander)
+    assert any("vllm serve" in item.value for item in at.code)
+    at.button(key="compare_plan_0").click().run()
+    assert "accelerator" in at.session_state.view["versus"] or "replicas" in at.session_state.view["versus"]
+    assert re.search(r">\s*1( =)? H100-SXM\s*<", said(at))
+    at.button(key="use_plan_0").click().run()
+    healthy(at)
+    assert at.session_state.scenario.replicas > 1
+
+
+def test_a_question_in_words_sets_what_it_says() -> None:
+    """Oracle: the keys by hand, and the words of what was understood, until a control is moved."""
+    at = healthy(visit(arrival_per_s="60"))
+    at.text_input(key="in_plan_question").set_value("8B fp8, H200, TPOT 30 ms, 900/90, 50 req/s").run()
+    asked = healthy(at).session_state.scenario
+    assert (asked.model, asked.weight_dtype, asked.slo_tpot_ms) == ("llama-3.1-8b", "fp8", 30)
+    assert (asked.prompt_tokens, asked.output_tokens, asked.arrival_per_s) == (900, 90, 50)
+    assert address(at)["among"] == "h200" and address(at)["plan_parts"] == "chosen"
+    line = next(item.value for item in at.caption if "Understood" in item.value)
+    assert "Llama-3.1-8B (also so called: Qwen3-8B" in line and "fp8 weights" in line and "H200" in line
+    assert "Deployments for 50 requests/s, simulated" in said(at)
+    at.selectbox(key="in_weight_dtype").set_value("bf16").run()
+    assert not any("Understood" in item.value for item in at.caption)
+
+
+def test_a_question_that_is_not_understood_changes_nothing() -> None:
+    """Oracle: the words are named, and the address is as before."""
+    at = healthy(visit(arrival_per_s="60"))
+    before = address(at)
+    at.text_input(key="in_plan_question").set_value("8B, 50 req/s, fp9").run()
+    assert any("Not understood: 'fp9'." in item.value for item in healthy(at).warning)
+    assert address(at) == before
+
+
+def test_the_command_understands_the_same_question(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Oracle: the question that is put together, in which what an option says goes before."""
+    asked: list[Question] = []
+    monkeypatch.setattr(
+        "sim_core.questions.deployment.plan.final_plan", lambda question: asked.append(question)
+    )
+    words = "70B fp8, H200 or B200, TPOT 30 ms, 3k/500, 20 req/s, at most 16 GPUs"
+    with pytest.raises(AttributeError):  # nothing is final_plan
+        main(["plan", "--question", words, "--set", "slo_tpot_ms=25"])
+    found = asked[0]
+    assert (found.rate_per_s, found.accelerators, found.max_devices) == (20.0, ("h200", "b200"), 16)
+    assert (found.scenario.slo_tpot_ms, found.scenario.prompt_tokens) == (25.0, 3000)
+    assert "understood model=llama-3.3-70b, weight_dtype=fp8" in capsys.readouterr().err
+
+
+def test_an_impossible_question_is_answered_with_the_nearest() -> None:
+    """Oracle: the sentence."""
+    at = healthy(visit(slo_tpot_ms="0.5"))
+    assert "No deployment serves" in finding(at)
+    assert "even alone, TPOT is" in finding(at)
+
+
+@pytest.mark.parametrize("objective", ["devices", "joule_per_tok"])
+def test_the_command_of_the_page_asks_the_same(
+    objective: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Oracle: the question that the command puts together."""
+    at = healthy(visit(arrival_per_s="30", plan_by=objective, plan_most="8", plan_rank="pessimistic"))
+    asked: list[Question] = []
+    monkeypatch.setattr(
+        "sim_core.questions.deployment.plan.final_plan", lambda question: asked.append(question)
+    )
+    command = next(item.value for item in at.code if "sim_core plan" in item.value)
+    with pytest.raises(AttributeError):  # nothing is final_plan
+        main(shlex.split(command)[3:])
+    wanted = [question for question in page._plans._known if question.objective == objective]
+    assert asked[0].__class__ is Question
+    assert asked[0].max_devices == 8
+    assert sorted(asked[0].free) == sorted(wanted[-1].free)
+    assert (asked[0].ranking, asked[0].rate_per_s) == ("pessimistic", 30.0)
+
+
+def test_growth_margin_and_spare_engines_are_in_link_sentence_and_command() -> None:
+    """Oracle: by hand: 40 requests/s that grow by half, a tenth beyond: 66; n + 1."""
+    at = healthy(visit(arrival_per_s="40", plan_growth="0.5", plan_margin="0.1", plan_spare="1"))
+    assert "66 requests/s (40 now, 50% growth and 10% margin)" in finding(at)
+    assert "engines spare" in finding(at)
+    assert any("--growth 0.5 --margin 0.1 --spare 1" in item.value for item in at.code)
+    assert [at.select_slider(key=f"in_plan_{name}").value for name in ("growth", "margin", "spare")] == [
+        0.5,
+        0.1,
+        1,
+    ]
+
+
+def test_chosen_accelerators_alone_are_considered() -> None:
+    """Oracle: the link's; the page's command names them too."""
+    at = healthy(visit(arrival_per_s="30", plan_parts="chosen", among="h200,b200"))
+    assert at.multiselect(key="in_among").value == ["h200", "b200"]
+    assert any("--accelerators h200,b200" in item.value for item in at.code)
+    assert "H200" in said(at)
+    assert "H100" not in said(at)
+
+
+@pytest.mark.parametrize(
+    ("view", "words"),
+    [("rate", "all other steps are an estimate"), ("limit", "a token costs"), ("regret", "as it stands")],
+)
+def test_a_link_opens_what_lies_around_the_first_row(view: str, words: str) -> None:
+    """Oracle: the words of each view, which the ranking alone does not say."""
+    assert words not in said(healthy(visit(arrival_per_s="30")))
+    at = healthy(visit(arrival_per_s="30", plan_around=view))
+    charts = " ".join(str(item.proto) for item in at.get("plotly_chart"))
+    assert words in said(at) + charts
+
+
+def test_published_answers_stand_beside_ours() -> None:
+    """Oracle: the figures that A and D state, the devices of C, and the source of D."""
+    at = healthy(visit(arrival_per_s="30", plan_around="examples"))
+    words = said(at)
+    assert "914" in words
+    assert "735" in words
+    assert f"16 devices, TTFT ≤ {duration(4000)}, request ≤ {duration(12_000)}" in words
+    assert any("vLLM" in caption.value for caption in at.caption)
+
+
+def test_the_day_is_in_the_link_and_in_the_command() -> None:
+    """Oracle: the sentence of the command's own answer; the page's command asks for the same day."""
+    at = healthy(visit(arrival_per_s="30", plan_around="day", plan_day="5,20,60", plan_start_s="600"))
+    assert "Over the day" in said(at) and "a start of 10 min" in said(at)
+    command = next(item.value for item in at.code if "sim_core plan" in item.value)
+    assert command.endswith("--accelerators h100-sxm") and "--day 5,20,60 --start-up 600" in command
+    assert "--rate" not in command
+    assert "By the time that a replica takes to start" in said(at)
+
+
+def test_a_day_that_is_not_given_is_a_wave_to_the_rate() -> None:
+    """Oracle: its peak is the page's rate, so that the ranking above is the peak's own."""
+    assert day.wave_to(30.0).peak_per_s == 30
+    at = healthy(visit(arrival_per_s="30", plan_around="day"))
+    assert "Over the day" in said(at)
+    assert max(map(float, at.text_area(key="in_plan_day").value.split(","))) == 30
+
+
+def test_another_day_may_be_typed() -> None:
+    """Oracle: what is typed is in the link; what is no day is refused, and the one before stays."""
+    at = healthy(visit(arrival_per_s="30", plan_around="day"))
+    at.text_area(key="in_plan_day").set_value("wave:10/15").run()
+    healthy(at)
+    assert at.session_state.view["plan_day"] == "wave:10/15"
+    at.text_area(key="in_plan_day").set_value("10,x").run()
+    assert any("'x', which is no rate" in item.value for item in at.warning)
+    assert at.session_state.view["plan_day"] == "wave:10/15"
+
+
+def test_a_link_with_no_day_says_so() -> None:
+    """Oracle: the note."""
+    at = visit(arrival_per_s="30", plan_day="1,x")
+    assert any("which is no rate" in note for note in at.session_state.notes)
+
+
+def test_the_map_says_who_wins_where() -> None:
+    """Oracle: the sentence, and the command of the same map."""
+    at = healthy(
+        visit(
+            arrival_per_s="30",
+            plan_around="map",
+            plan_parts="chosen",
+            among="h100-sxm,l40s",
+            plan_down="ttft",
+        )
+    )
+    assert re.search(r"wins \d+ of 35 cells", said(at))
+    command = next(item.value for item in at.code if "sim_core plan" in item.value)
+    assert "--rate 30 --map rate,ttft" in command
+
+
+def test_a_map_shows_where_the_impossible_becomes_possible() -> None:
+    """Oracle: 2 ms a token are too short, and 4 ms are served, as the plans for them say."""
+    at = healthy(visit(arrival_per_s="30", slo_tpot_ms="2", plan_around="map"))
+    assert "No deployment serves" in said(at)
+    assert re.search(r"wins \d+ of 35 cells.*cannot be served", said(at))
+
+
+def test_a_map_of_equal_sides_is_refused() -> None:
+    """Oracle: the sentence."""
+    at = visit(arrival_per_s="30", plan_around="map", plan_down="rate")
+    assert "choose two inputs" in said(at)
