@@ -22,6 +22,7 @@ _HOMES = {
     "summarize": "results.metrics",
     "frontier": "sweep.frontier",
     "capacity": "sweep.capacity",
+    "plan": "questions.deployment.plan",
     # what pages hand out to be run without a browser
     "roofline": "questions.phases",
     "step_rows": "questions.phases",

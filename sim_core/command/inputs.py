@@ -133,8 +133,8 @@ def setting_of(text: str) -> tuple[str, Any]:
     return key.strip(), parse_value(key.strip(), value)
 
 
-def variations(texts: tuple[str, ...]) -> dict[str, list[Any]]:
-    """Return keys and values of all --vary."""
+def variations(texts: tuple[str, ...], most: int = MAX_POINTS) -> dict[str, list[Any]]:
+    """Return keys and values of all --vary, which make at most so many points."""
     vary: dict[str, list[Any]] = {}
     for text in texts:
         key, mark, values = text.partition("=")
@@ -146,9 +146,10 @@ def variations(texts: tuple[str, ...]) -> dict[str, list[Any]]:
             raise ScenarioError(f"--vary {key} stands there twice; give all its values in one.")
         vary[key] = list(dict.fromkeys(_varied_value(key, part.strip()) for part in parts))
     points = math.prod(map(len, vary.values()))
-    if points > MAX_POINTS:
+    if points > most:
+        larger = "" if most > MAX_POINTS else ", or run them with `sweep`"
         raise ScenarioError(
-            f"--vary makes {points:,} points; the limit is {MAX_POINTS:,}. Give fewer values."
+            f"--vary makes {points:,} points; the limit is {most:,}. Give fewer values{larger}."
         )
     return vary
 

@@ -11,9 +11,9 @@ import click
 from sim_core import catalogue
 from sim_core.catalogue.acceptance import MOST_MEASURED, acceptance_rows, acceptance_sources
 from sim_core.catalogue.models import own_text
+from sim_core.catalogue.models.config.files import read_model
 from sim_core.catalogue.models.sizes import known_as, sizes
 from sim_core.command.group import cli
-from sim_core.command.model_files import read_model
 from sim_core.command.output import emit, lines_of
 from sim_core.results import text as report
 from sim_core.scenario.link.write import to_query

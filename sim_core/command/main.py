@@ -9,7 +9,14 @@ import sys
 
 import click
 
-from sim_core.command import lists, own, shift, simulate  # noqa: F401  (they add their commands)
+from sim_core.command import (  # noqa: F401  (they add their commands)
+    lists,
+    own,
+    plan,
+    shift,
+    simulate,
+    sweep,
+)
 from sim_core.command.group import cli
 from sim_core.command.output import say_on_stderr
 from sim_core.fields.errors import ScenarioError

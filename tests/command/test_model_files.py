@@ -36,6 +36,18 @@ def test_a_configuration_is_a_model(capsys, tmp_path) -> None:
     assert told["own_model"] in ask(capsys, "model", str(tmp_path), "--format", "csv").replace('"', "")
 
 
+def test_a_file_names_its_model_by_path(capsys, tmp_path) -> None:
+    """Oracle: the same model on the command line; the path counts from the scenario's file."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
+    one = json.loads(ask(capsys, "run", "requests=20", "--model", str(tmp_path / "mine")))
+    for path in ("mine", "mine/config.json"):
+        (tmp_path / "scenario.toml").write_text(f'model = "{path}"\nrequests = 20\n', encoding="utf-8")
+        assert json.loads(ask(capsys, "run", str(tmp_path / "scenario.toml"))) == one
+    (tmp_path / "scenario.toml").write_text('model = "other.json"\n', encoding="utf-8")
+    assert "cannot be read" in refuse(capsys, "run", str(tmp_path / "scenario.toml"))
+
+
 def test_a_preset_may_be_named_as_a_model(capsys) -> None:
     """Oracle: the same as its key set."""
     one, other = (
