@@ -15,14 +15,18 @@ from sim_core.evidence.published import PublishedPoint, campaign
 
 Item = TypeVar("Item")
 CELL_ROWS = 3  # rows chosen of one campaign and pair of lengths
-MOST_PER_CAMPAIGN = {"closed": 8, "burst": 2, "batch": 2, "offline": 2, "prefill": 1, "server": 1, "split": 8}
+MOST_PER_CAMPAIGN = {
+    "closed": 8, "burst": 2, "batch": 2, "offline": 2, "prefill": 1, "server": 1, "split": 8,
+    "closed, ranks": 8, "split, ranks": 8, "offline, ranks": 2,
+}  # fmt: skip
 MOST_NOT_FITTED = 3
 RULE = (
     "They are chosen by rule, not by error. Points form campaigns (kind of run, model, accelerator, "
     "engine, precision), and within them to cells (lengths, parallelism). Of each cell the points of fewest, "
     "middle and most clients are taken, the newest where one was measured more than once. Of each campaign "
     "so many are taken, evenly spread over its cells: {closed} closed loops, {split} disaggregated ones, "
-    "{batch} batches, {offline} offline runs, {burst} bursts, {prefill} prefill, {server} MLPerf entry."
+    "as many of each with ranks of attention, {batch} batches, {offline} offline runs, {burst} bursts, "
+    "{prefill} prefill, {server} MLPerf entry."
 )
 
 
@@ -41,6 +45,7 @@ def choose(points: Sequence[PublishedPoint]) -> list[PublishedPoint]:
     for point in points:
         cell = (point.prompt_tokens, point.output_tokens, point.tensor_parallel, point.expert_parallel)
         cell += (point.replicas, point.lengths, point.prefill_devices, point.decode_devices)
+        cell += (point.ranks, point.prefill_ranks, point.decode_ranks)
         campaigns.setdefault(campaign(point), {}).setdefault(cell, []).append(point)
     found = []
     for key in sorted(campaigns):

@@ -20,12 +20,14 @@ from benchmarks.speculation import (
     DRAFT_CONSTANTS,
     NO_HOST,
     Predicted,
-    length_of,
     predicted,
     speculation_scores,
     unseen_constants,
 )
-from sim_core.evidence.published import campaign
+from sim_core import catalogue
+from sim_core.catalogue.engines import engine
+from sim_core.evidence.assumed import ENGINES
+from sim_core.evidence.published import PublishedPoint, campaign
 from sim_core.evidence.speculated import DRAFTS_FILE
 
 LOG_ERROR = 0.1  # at which the loss turns from squared to absolute
@@ -35,7 +37,7 @@ def write_drafts(folder: Path) -> str:
     """Fit the runs with speculation in a folder; write what was found, with its errors, and return it."""
     left_out: Counter[str] = Counter()
     rows = predicted(read_runs(folder / RUNS, left_out), left_out, NO_HOST)
-    found = "\n".join(drafts_lines(rows)) + "\n"
+    found = "\n".join(drafts_lines([row for row in rows if within_nodes(row.point)])) + "\n"
     DRAFTS_FILE.write_text(found, encoding="utf-8")
     unseen_constants.cache_clear()
     found += "\n".join(error_lines(speculation_scores(folder))) + "\n"
@@ -53,6 +55,16 @@ def error_lines(found: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def within_nodes(point: PublishedPoint) -> bool:
+    """Return whether no group of a point's devices lies over several nodes.
+
+    What drafts keep the host cannot be told from what the network takes of a step there, so such runs are
+    predicted, but not fitted.
+    """
+    group = max(point.tensor_parallel, point.prefill_devices, point.decode_devices)
+    return catalogue.accelerator(point.accelerator).nodes(group) == 1
+
+
 def fit_drafts(rows: Sequence[Predicted]) -> dict[str, float]:
     """Return the constants [ms, us] that fit runs best, each campaign counting once.
 
@@ -63,13 +75,15 @@ def fit_drafts(rows: Sequence[Predicted]) -> dict[str, float]:
     """
     from scipy.optimize import least_squares
 
-    columns = [(row.point.tpot_ms, row.with_ms, row.drafts, row.point.clients, _length(row)) for row in rows]
-    seen_ms, bare_ms, drafts, clients, lengths = np.array(columns).T
+    rows = [row for row in rows if np.isfinite(row.with_ms)]
+    columns = [(row.point.tpot_ms, row.with_ms, row.drafts, _sequences(row), row.length) for row in rows]
+    seen_ms, bare_ms, drafts, sequences, lengths = np.array(columns).T
+    shares = np.array([host_share(row.point) for row in rows])
     names = [campaign(row.point) for row in rows]
     weights = np.array([names.count(name) ** -0.5 for name in names])
 
     def residuals(found: np.ndarray) -> np.ndarray:
-        more_ms = drafts * (found[0] + 1e-3 * found[1] * clients) / lengths
+        more_ms = shares * drafts * (found[0] + 1e-3 * found[1] * sequences) / lengths
         return weights * np.log((bare_ms + more_ms) / seen_ms)
 
     start = np.array([0.5, 30.0])
@@ -79,8 +93,17 @@ def fit_drafts(rows: Sequence[Predicted]) -> dict[str, float]:
     return {name: float(f"{value:.3g}") for name, value in zip(DRAFT_CONSTANTS, found.x, strict=True)}
 
 
-def _length(row: Predicted) -> float:
-    return length_of(row.point, row.drafts)
+def host_share(point: PublishedPoint) -> float:
+    """Return the share of the host's time for drafts that a point's engine does not hide."""
+    name = ENGINES.get(point.engine)
+    return engine(name).draft_host_frac if name else 1.0
+
+
+def _sequences(row: Predicted) -> float:
+    """Return how many sequences a step of the busiest device verifies: clients of one group, or rank."""
+    point = row.point
+    groups = point.decode_workers * max(point.decode_ranks, 1) if point.pools == "split" else 1
+    return point.clients / max(groups * max(point.ranks, 1), 1)
 
 
 def drafts_lines(rows: Sequence[Predicted]) -> list[str]:

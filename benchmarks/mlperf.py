@@ -30,9 +30,9 @@ from benchmarks.tables import rows_of
 from sim_core import catalogue
 from sim_core.evidence.entries import FITTED_TO
 from sim_core.fields.errors import ScenarioError
-from sim_core.questions import benchmark_rules
-from sim_core.questions.benchmark_rules import Answer
-from sim_core.questions.benchmark_search import candidates, precision, tuned
+from sim_core.questions.benchmark import rules as benchmark_rules
+from sim_core.questions.benchmark.rules import Answer
+from sim_core.questions.benchmark.search import candidates, precision, tuned
 from sim_core.scenario.scenario import Scenario
 
 ROOT = Path(__file__).parent.parent

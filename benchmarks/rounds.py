@@ -1,4 +1,4 @@
-"""Published ratios of benchmark entries by round and accelerator, as the Scenarios page shows them."""
+"""Published ratios of benchmark entries by round and accelerator, as the MLPerf-like page shows them."""
 
 from __future__ import annotations
 

@@ -11,9 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.caching import CACHING, caching_lines, caching_scores
+from benchmarks.choosing import choice_lines, choice_scores
+from benchmarks.order import ORDER, rank
 from benchmarks.pairs import PAIRS
 from benchmarks.printed import cell, error_table, left_out_lines, rounded
-from benchmarks.runs import RUNS, without_speculation
+from benchmarks.ranks import LAYOUTS, layout_lines, layout_scores, serving_scores
+from benchmarks.runs import RUNS, read_runs, without_speculation
 from benchmarks.speculation import speculation_lines, speculation_scores
 from benchmarks.tables import SERVING, believed, read_serving
 from sim_core.evidence import bands as bands_of
@@ -24,9 +28,6 @@ from sim_core.evidence.blind import Band
 from sim_core.evidence.errors import METRICS
 from sim_core.evidence.published import FAMILIES, TRAFFIC, PublishedPoint
 from sim_core.evidence.trust import Trust, trust
-
-RANKED = 5  # rows that a rank correlation needs
-ORDER = ("tpot", "ttft", "throughput")
 
 
 def scores(folder: Path) -> dict[str, Any]:
@@ -39,19 +40,28 @@ def scores(folder: Path) -> dict[str, Any]:
         absolute error [%], ``within_20`` the share of rows within 20% [%] and ``rank``, the rank correlation
         within one model and pair of lengths; the same for each family of models. ``bands`` hold, by the
         first word of the badge, the share of measurements inside the band [%]. ``mtp`` are the errors of
-        speculation (`speculation_scores`) where the folder has its tables. ``left_out`` counts the other
+        speculation (`speculation_scores`) where the folder has its tables, ``prefix_caching`` those of prefix
+        caches (`caching_scores`), ``dp_attention`` and ``multi_node`` those of ranks and of several nodes
+        (`layout_scores`), ``dp_serving`` those of ranks in the table of serving runs (`serving_scores`).
+        ``left_out`` counts the other
         rows by reason. What no row tells is None.
     """
     found, left_out = read_serving(folder / SERVING)
     found = without_speculation(found, folder / RUNS, left_out)
-    one, split = believed(_closed_loops(found, left_out), left_out)
+    ranks = [point for point in found if point.has_ranks]
+    loops = _closed_loops([point for point in found if not point.has_ranks], left_out)
+    one, split = believed(loops, left_out)
     ratio_one, ratio_split = (evidence_errors.score(points).ratio for points in (one, split))
     with_speculation = any((folder / name).exists() for name in (RUNS, PAIRS))
+    runs = read_runs(folder / RUNS, left_out) if (folder / RUNS).exists() else []
     return {
         "one_pool": _pool(one, ratio_one),
         "two_pools": _pool(split, ratio_split),
         "bands": bands([*one, *split], np.concatenate([ratio_one, ratio_split])),
         **({"mtp": speculation_scores(folder)} if with_speculation else {}),
+        **({"prefix_caching": caching_scores(folder)} if (folder / CACHING).exists() else {}),
+        **(layout_scores(runs) | {"layouts": choice_scores(runs)} if runs else {}),
+        **({"dp_serving": serving_scores(ranks)} if ranks else {}),
         "left_out": {reason: count for reason, count in left_out.items() if count},
     }
 
@@ -148,40 +158,6 @@ def coverage_lines() -> list[str]:
     return lines
 
 
-# --- order ----------------------------------------------------------------------------------------
-
-
-def rank(points: Sequence[PublishedPoint], predicted: Any, observed: Any) -> float:
-    """Return the median rank correlation (Spearman) within groups of one model, lengths and traffic.
-
-    Groups of fewer than `RANKED` rows are left out; NaN if there are no others.
-    """
-    groups: dict[tuple, list[int]] = {}
-    predicted, observed = np.asarray(predicted, float), np.asarray(observed, float)
-    for place, point in enumerate(points):
-        if np.isfinite(predicted[place]) and np.isfinite(observed[place]):
-            key = (point.model, point.prompt_tokens, point.output_tokens, point.lengths, point.traffic)
-            groups.setdefault(key, []).append(place)
-    found = [
-        _spearman(predicted[places], observed[places]) for places in groups.values() if len(places) >= RANKED
-    ]
-    return float(np.median(found)) if found else math.nan
-
-
-def _spearman(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the correlation of ranks; equal values share their mean rank."""
-
-    def ranks(values: np.ndarray) -> np.ndarray:
-        ordered = np.sort(values)
-        low, high = (np.searchsorted(ordered, values, side=side) for side in ("left", "right"))
-        return 0.5 * (low + high)
-
-    a, b = ranks(first), ranks(second)
-    a, b = a - a.mean(), b - b.mean()
-    spread = math.sqrt(float(a @ a) * float(b @ b))
-    return float(a @ b) / spread if spread else math.nan
-
-
 # --- the calibration before -----------------------------------------------------------------------
 
 
@@ -232,4 +208,13 @@ def text_of(found: dict[str, Any]) -> str:
         lines.append(f"{badge:<28}{row['n']:>6}{cells[0]:>10}{cells[1]:>9}{cells[2]:>13}")
     if "mtp" in found:
         lines += ["", *speculation_lines(found["mtp"])]
+    if "prefix_caching" in found:
+        lines += ["", *caching_lines(found["prefix_caching"])]
+    for name in LAYOUTS:
+        if name in found:
+            lines += ["", *layout_lines(found[name], name.replace("_", " "))]
+    if "layouts" in found:
+        lines += ["", *choice_lines(found["layouts"])]
+    for traffic, table in found.get("dp_serving", {}).items():
+        lines += ["", *layout_lines(table, f"ranks, {traffic}")]
     return "\n".join([*lines, "", *left_out_lines(found["left_out"])])

@@ -31,7 +31,8 @@ from sim_core.catalogue.calibrations import write_constants
 from sim_core.engine.run import run
 from sim_core.evidence import errors as evidence_errors
 from sim_core.evidence.assumed import at_once, scenario_of
-from sim_core.evidence.published import FOLDER, PublishedPoint
+from sim_core.evidence.own.gaps import interval_told
+from sim_core.evidence.published import FOLDER, POOLS, PublishedPoint, recipe_of
 from sim_core.evidence.speculated import DRAFTS_FILE
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.speculation import chance, geometric
@@ -40,6 +41,10 @@ from sim_core.price.speculation import chance, geometric
 # (SGLang), `--num-speculative-tokens` (ATOM), MTP (TensorRT-LLM).
 RECIPE_DRAFTS = MappingProxyType({"SGLang": 2, "ATOM": 3, "TensorRT-LLM": 3})
 AMD_DRAFTS = 3
+RANKS_DRAFTS = 1  # of TensorRT-LLM on one pool with ranks: MTP=1 in dsr1_fp4_b200_trt_mtp.sh and its like
+# By recipes: `stream_interval` of TensorRT-LLM, `--stream-interval` of SGLang.
+INTERVALS = MappingProxyType({"SGLang": (1, 10, 30), "TensorRT-LLM": (10, 20, 100), "ATOM": (1,)})
+FEWEST_GAPS = 3
 # SemiAnalysisAI/InferenceX, pull request 649: random prompts in the chat template make about 2.50 tokens a
 # step with three drafts, as MT-Bench does; without the template 3.55.
 RANDOM_PROMPTS = (3, 2.50)
@@ -48,10 +53,14 @@ NO_HOST = MappingProxyType(dict.fromkeys(DRAFT_CONSTANTS, 0.0))
 
 
 class Predicted(NamedTuple):
-    """A run with speculation, and its TPOT [ms] as predicted with speculation and without."""
+    """A run with speculation, and its TPOT [ms] as predicted with speculation and without.
+
+    `length` is its acceptance length.
+    """
 
     point: PublishedPoint
     drafts: int
+    length: float
     with_ms: float
     without_ms: float
 
@@ -61,16 +70,55 @@ class Predicted(NamedTuple):
 
 def drafts_of(point: PublishedPoint) -> int:
     """Return how many tokens a run drafts by its recipe; 0 where no recipe is known."""
+    recipe = recipe_of(point, speculates=True)
+    if recipe:
+        return recipe.drafts
+    if point.engine == "TensorRT-LLM" and point.ranks > 1:
+        return RANKS_DRAFTS
     if point.engine == "SGLang" and catalogue.accelerator(point.accelerator).vendor == "AMD":
         return AMD_DRAFTS
     return RECIPE_DRAFTS.get(point.engine, 0)
 
 
-def length_of(point: PublishedPoint, drafts: int, draft: str = "mtp") -> float:
-    """Return the acceptance length of a run: that of its prompts for DeepSeek-R1, else of its model.
+class Told(NamedTuple):
+    """Acceptance lengths by engine, precision and drafts, as the gaps of runs' streams tell them."""
+
+    lengths: Mapping[tuple[str, str, int], float]
+
+    def of(self, point: PublishedPoint, drafts: int) -> float:
+        """Return the length of a run's kind, NaN where gaps tell none."""
+        return self.lengths.get((point.engine, point.precision, drafts), math.nan)
+
+
+NOTHING_TOLD = Told(MappingProxyType({}))
+
+
+def told_by_gaps(runs: Sequence[Run]) -> Told:
+    """Return the median acceptance length of each kind of runs, from their mean gaps alone.
+
+    The quotient of mean ITL and mean TPOT is a count of tokens, which does not depend on load or speed. It
+    stands in place of a published length where at least `FEWEST_GAPS` runs tell it.
+    """
+    found: dict[tuple[str, str, int], list[float]] = {}
+    for item in runs:
+        drafts, point = drafts_of(item.point) if item.method else 0, item.point
+        usual = INTERVALS.get(point.engine, ())
+        interval = interval_told(item.gap_tokens, drafts, usual) if drafts else 0
+        if interval:
+            key = (point.engine, point.precision, drafts)
+            found.setdefault(key, []).append(item.gap_tokens / interval)
+    enough = {key: float(np.median(each)) for key, each in found.items() if len(each) >= FEWEST_GAPS}
+    return Told(MappingProxyType(enough))
+
+
+def length_of(point: PublishedPoint, drafts: int, draft: str = "mtp", told: Told = NOTHING_TOLD) -> float:
+    """Return the acceptance length of a run: told by gaps, that of its prompts, or that of its model.
 
     Of another number of drafts than was published each draft is taken to be accepted with the same chance.
     """
+    by_gaps = told.of(point, drafts)
+    if by_gaps > 1:
+        return by_gaps
     if point.model == "deepseek-r1" and point.source == "inferencex":
         known, length = RANDOM_PROMPTS
         return geometric(chance(length, known), drafts)
@@ -78,9 +126,13 @@ def length_of(point: PublishedPoint, drafts: int, draft: str = "mtp") -> float:
     return found.length if found else math.nan
 
 
-def speculating(drafts: int, length: float, draft: str = "mtp") -> dict[str, Any]:
-    """Return the keys of a scenario that speculates."""
-    return {"spec_tokens": drafts, "acceptance_length": length, "draft": draft}
+def speculating(
+    drafts: int, length: float, draft: str = "mtp", point: PublishedPoint | None = None
+) -> dict[str, Any]:
+    """Return the keys of a scenario that speculates, on two pools by the recipe of a point that does."""
+    found = {"spec_tokens": drafts, "acceptance_length": length, "draft": draft}
+    recipe = recipe_of(point, speculates=True) if point else None
+    return found | ({"max_batch": recipe.decode_batch} if recipe else {})
 
 
 # --- what is predicted ------------------------------------------------------------------------------
@@ -130,15 +182,16 @@ def predicted(
     runs: Sequence[Run], left_out: Counter[str], own: Mapping[str, float] = MappingProxyType({})
 ) -> list[Predicted]:
     """Return the runs with speculation as predicted; count those that cannot be."""
-    found = []
+    found, told = [], told_by_gaps(runs)
     for point in (item.point for item in runs if item.method):
         drafts = drafts_of(point)
-        length = length_of(point, drafts) if drafts else math.nan
+        length = length_of(point, drafts, told=told) if drafts else math.nan
         if math.isnan(length):
             left_out["no recipe or publication says what is drafted or accepted"] += 1
             continue
-        fast, plain = (simulated(point, own, **how).tpot_ms for how in (speculating(drafts, length), {}))
-        found.append(Predicted(point, drafts, fast, plain))
+        ways = (speculating(drafts, length, point=point), {})
+        fast, plain = (simulated(point, own, **how).tpot_ms for how in ways)
+        found.append(Predicted(point, drafts, length, fast, plain))
     return found
 
 
@@ -152,9 +205,11 @@ def speed_ups(runs: Sequence[Run]) -> list[tuple[PublishedPoint, float]]:
     point the median counts.
     """
     points: dict[tuple, dict[bool, list[PublishedPoint]]] = {}
-    for point, method in runs:
+    for point, method in ((item.point, item.method) for item in runs):
         key = (point.engine, point.accelerator, point.precision, point.tensor_parallel, point.expert_parallel)
-        key += (point.model, point.prompt_tokens, point.output_tokens, point.clients)
+        key += (point.model, point.prompt_tokens, point.output_tokens, point.clients, point.ranks)
+        key += (point.prefill_workers, point.prefill_devices, point.prefill_ranks)
+        key += (point.decode_workers, point.decode_devices, point.decode_ranks)
         points.setdefault(key, {}).setdefault(bool(method), []).append(point)
     found = []
     for sides in points.values():
@@ -202,7 +257,8 @@ def speculation_scores(folder: Path) -> dict[str, Any]:
     usual_ms = _by_constant(rows, speed_ups(runs))
     groups: dict[str, list[int]] = {"all": list(range(len(rows)))}
     for place, row in enumerate(rows):
-        groups.setdefault(f"{row.point.engine} {row.point.accelerator}", []).append(place)
+        for name in (POOLS[row.point.pools], f"{row.point.engine} {row.point.accelerator}"):
+            groups.setdefault(name, []).append(place)
     tables = {name: _table(rows, usual_ms, places) for name, places in groups.items()}
     first = tables.pop("all")
     pairs = read_pairs(folder / PAIRS, left_out)

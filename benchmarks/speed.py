@@ -31,6 +31,8 @@ from sim_core.engine import run as simulator
 from sim_core.engine.rules import RunRules
 from sim_core.price.price import Price, price_of
 from sim_core.questions import disaggregation
+from sim_core.questions.deployment.plan import plans
+from sim_core.questions.deployment.question import LAYOUT, Question, with_a_price
 from sim_core.questions.shift import strategies
 from sim_core.questions.shift.study import Study
 from sim_core.results import timeline
@@ -161,6 +163,11 @@ def kernel_rows(quick: bool) -> Iterator[Row]:
     yield from rows(loads, 0.7, "a request, 2,000 at {:.0%} load", "70% load")
     outputs = {tokens: nanoseconds(2_000, 0.7, output_tokens=tokens) for tokens in (50, 250, 1000)}
     yield from rows(outputs, 250, "a request, answers of {:,} tokens", "250 tokens", "nearly flat")
+    turns = {"turns": 5, "think_s": 1.0}
+    cached = {"prefix_caching": "on", "system_tokens": 500}
+    kinds = {"alone": {}, "in sessions": turns, "in sessions, cached": turns | cached}
+    sessions = {kind: nanoseconds(10_000, 0.7, **changes) for kind, changes in kinds.items()}
+    yield from rows(sessions, "alone", "a request {} of 10,000", "alone", "2 x alone")
     counts = {count: nanoseconds(count, 0.7) for count in (10_000, 100_000, MILLION)}
     yield from rows(counts, 10_000, "a request of {:,}", "10,000 requests", "linear")
 
@@ -227,6 +234,19 @@ def frontier_rows(quick: bool) -> Iterator[Row]:
         yield Row(f"48 points x {LARGE:,}, {name}", s(found.best_s), s(found.median_s), ratio, "0.5 s")
 
 
+def rank_rows(repeats: int) -> Iterator[Row]:
+    """Time groups of ranks in lockstep, few requests and many at once."""
+    layout = {"tensor_parallel": 8, "expert_parallel": 8, "attention_data_parallel": 8, "accelerator": "h200"}
+    lengths = {"prompt_tokens": 1000, "output_tokens": 250, "requests": 2000}
+    for clients in (32, 256):
+        traffic = {"arrivals": "closed", "concurrency": clients}
+        scenario = load_scenario("model=deepseek-r1&weight_dtype=fp8", **layout, **lengths, **traffic)
+        found = timing(running(scenario), repeats)
+        yield Row(
+            f"8 ranks x 2,000 requests of {clients} clients", ms(found.best_s), ms(found.median_s), "", "5 ms"
+        )
+
+
 def pool_rows(quick: bool) -> Iterator[Row]:
     """Time two pools: one point, all splits of 17 workers, and hours of shifting traffic."""
     scenario = load_scenario("policy=disaggregated", arrival_per_s=100.0)
@@ -241,6 +261,7 @@ def pool_rows(quick: bool) -> Iterator[Row]:
     point = timing(running(scenario), repeats)
     map_of_16 = timing(splits, 1 if quick else 5)
     yield Row("8 workers x 2,000 requests", ms(point.best_s), ms(point.median_s), "1", "5 ms")
+    yield from rank_rows(repeats)
     ratio = f"{map_of_16.best_s / point.best_s:.0f} x a point"
     yield Row(
         "16 splits of 17 workers x 4,000", ms(map_of_16.best_s), ms(map_of_16.median_s), ratio, "200 ms"
@@ -255,6 +276,29 @@ def pool_rows(quick: bool) -> Iterator[Row]:
     yield Row(f"shifting traffic, {requests:,} requests", s(fixed.best_s), s(fixed.median_s), "1", "a few s")
     ratio = f"{moving.best_s / fixed.best_s:.2f} x a fixed split"
     yield Row("the same, workers move", s(moving.best_s), s(moving.median_s), ratio)
+
+
+def plan_rows(quick: bool) -> Iterator[Row]:
+    """Time a plan: the ranking by arithmetic and the final one, and one of many candidates."""
+    scenario = load_scenario("")
+    long = timing(running(scenario.replace(requests=20_000)), 2 if quick else 5)
+    yield Row("a run of 20,000 requests, one engine", ms(long.best_s), ms(long.median_s), "1")
+    keys = ("weight_dtype", "kv_dtype", "token_budget", *LAYOUT, "max_batch")
+    asked = [("", (*LAYOUT, "max_batch"), "1 s", "4 s")]
+    asked += [] if quick else [("model=mixtral-8x7b", keys, "", "8 s for 16,000")]
+    for text, free, first, target in asked:
+        question = Question(
+            scenario=load_scenario(text), rate_per_s=12.0, accelerators=with_a_price(), free=free
+        )
+        start_s = time.perf_counter()
+        found = plans(question)
+        count = next(found).counts["all"]
+        ready_s = time.perf_counter() - start_s
+        *_, _ = found
+        all_s = time.perf_counter() - start_s
+        for name, spent_s, limit in (("estimate", ready_s, first), ("final ranking", all_s, target)):
+            ratio = f"{spent_s / long.best_s:,.0f} x the run"
+            yield Row(f"{name} of {count:,} candidates", s(spent_s), "", ratio, limit)
 
 
 def timeline_rows(quick: bool) -> Iterator[Row]:
@@ -349,6 +393,7 @@ SECTIONS = {
     "Against plain Python": twin_rows,
     "Frontier": frontier_rows,
     "Two pools": pool_rows,
+    "Plan": plan_rows,
     "Timeline": timeline_rows,
     "A million requests": million_rows,
     "Start": start_rows,

@@ -22,9 +22,10 @@ from sim_core import catalogue
 from sim_core.catalogue.calibrations import calibration
 from sim_core.evidence import errors as evidence_errors
 from sim_core.evidence.assumed import scenario_of
-from sim_core.evidence.predicted import Bench, bench_of, predict, predict_pools
+from sim_core.evidence.predicted import Bench, alone, bench_of, predict, predict_alone
 from sim_core.evidence.published import NOT_STATED, PublishedPoint, campaign, weight_dtype
 from sim_core.fields.errors import ScenarioError
+from sim_core.price.priced import priced
 
 SERVING, ENTRIES = "measured_serving.csv", "mlperf_llm_results.csv"
 KINDS = {
@@ -154,7 +155,7 @@ def _check(row: Row) -> None:
         "speculative decoding (more than one token a step)": speculation not in NO_SPECULATION,
         "marked work in progress by its authors": "work in progress" in row.text("notes"),
         "one replica on more than one node": row.text("mode") == "multi-node",
-        "data-parallel attention (no such layout here)": row.text("dp_attention").lower() in ("true", "1"),
+        "two pools: which of them divides attention into ranks is not stated": not wide and _has_ranks(row),
         "pipeline parallelism (no such layout here)": wide and row.number("pp") > 1,
         "two pools, but not how many workers of how many devices": not wide
         and not all(row.number(key) > 0 for key in WORKERS),
@@ -164,6 +165,10 @@ def _check(row: Row) -> None:
     for reason, out in reasons.items():
         if out:
             raise LeftOut(reason)
+
+
+def _has_ranks(row: Row) -> bool:
+    return row.text("dp_attention").lower() in ("true", "1")
 
 
 def _serving_point(row: Row, number: int) -> PublishedPoint:
@@ -206,6 +211,7 @@ def _serving_point(row: Row, number: int) -> PublishedPoint:
         source=source,
         entry=entry,
         note="actual mean lengths" if actual else "",
+        ranks=row.count("tp") if _has_ranks(row) else 0,
     )
     return priceable(point)
 
@@ -243,8 +249,8 @@ def priceable(point: PublishedPoint) -> PublishedPoint:
         raise LeftOut("no TTFT, no TPOT and no throughput")
     try:
         weight_dtype(point, "the row")
-        if point.pools == "split":
-            scenario_of(point)
+        if alone(point):
+            priced(scenario_of(point))
         else:
             bench_of([point])
     except ScenarioError as error:
@@ -325,31 +331,43 @@ def possible(bench: Bench) -> tuple[np.ndarray, np.ndarray]:
     return fits & ~wrong & ~doubtful, fits
 
 
-def not_too_fast(split: Sequence[PublishedPoint]) -> np.ndarray:
-    """Return which points of two pools fit, and have a TPOT that the datasheet allows."""
-    floor = predict_pools(split, "datasheet")
-    return evidence_errors.measured(split)[:, 1] >= floor[:, 1]
+def not_too_fast(points: Sequence[PublishedPoint]) -> np.ndarray:
+    """Return which points that are run by themselves fit, and are not faster than the datasheet allows.
+
+    That is judged by TPOT where it was measured, else by throughput.
+    """
+    floor, seen = predict_alone(points, "datasheet"), evidence_errors.measured(points)
+    timed = np.isfinite(seen[:, 1])
+    return np.where(timed, seen[:, 1] >= floor[:, 1], seen[:, 2] <= floor[:, 2])
 
 
-def usable(folder: Path) -> tuple[list[PublishedPoint], list[PublishedPoint], Counter[str]]:
-    """Return the usable points of one pool, of two, and what was left out for which reason."""
+def usable(
+    folder: Path, further: Sequence[PublishedPoint] = ()
+) -> tuple[list[PublishedPoint], list[PublishedPoint], Counter[str]]:
+    """Return the usable points of one pool, those that are run alone, and what was left out for which reason.
+
+    Points of two pools, and with ranks of attention, are run alone. `further` are points of other tables.
+    """
     found, left_out = read_serving(folder / SERVING)
-    one, split = believed([*found, *read_mlperf(folder / ENTRIES)], left_out)
+    one, split = believed([*found, *read_mlperf(folder / ENTRIES), *further], left_out)
     return one, split, left_out
 
 
 def believed(
     points: Sequence[PublishedPoint], left_out: Counter[str]
 ) -> tuple[list[PublishedPoint], list[PublishedPoint]]:
-    """Return the points of one pool and of two that fit and that the datasheet allows; count the others."""
-    one = [point for point in points if point.pools == "one"]
-    split = [point for point in points if point.pools == "split"]
+    """Return the points of one pool, and those run alone, that fit and that the datasheet allows.
+
+    The others are counted.
+    """
+    one = [point for point in points if not alone(point)]
+    apart = [point for point in points if alone(point)]
     good, fits = possible(bench_of(one)) if one else (np.zeros(0, bool),) * 2
-    allowed = not_too_fast(split)
+    allowed = not_too_fast(apart)
     left_out["weights and one request do not fit the memory"] += int((~fits).sum())
     wrong = int((fits & ~good).sum() + (~allowed).sum())
     left_out["faster than the datasheet allows, or of a campaign that mostly is"] += wrong
     return (
         [point for point, ok in zip(one, good, strict=True) if ok],
-        [point for point, ok in zip(split, allowed, strict=True) if ok],
+        [point for point, ok in zip(apart, allowed, strict=True) if ok],
     )

@@ -7,6 +7,7 @@
     python -m benchmarks.validate ../shared/reference --folds     # fits without each group: folds.toml
     python -m benchmarks.validate ../shared/reference --blind     # predicts rows unseen: blind.csv
     python -m benchmarks.validate ../shared/reference --drafts    # what drafts keep the host: drafts.toml
+    python -m benchmarks.validate ../shared/reference --ranks     # how long ranks wait: ranks.toml
 
 The folder holds `measured_serving.csv` and `mlperf_llm_results.csv`; everything is written to `presets`. What
 a row needs to be used, and how rows are chosen, is said in `usable` and `choose`. Only constants of the host
@@ -17,7 +18,8 @@ constants in `typical.toml`, only their bounds, and nothing of the lags in `pres
 own. `--fit` prints the lags of all rows, which `presets/engines` hold. After `--fit` alone, `--blind` is
 enough. The bands follow from `blind.csv` by themselves: `--folds --blind` renews them, and prints how many
 campaigns left out they hold. `--drafts` finds two more constants on runs with speculation
-(`benchmarks.drafts`), and prints those of all, which `presets/calibrations` hold.
+(`benchmarks.drafts`), `--ranks` a third on runs with ranks of attention (`benchmarks.rank_sync`); both print
+those of all, which `presets/calibrations` hold.
 """
 
 from __future__ import annotations
@@ -42,14 +44,17 @@ from benchmarks.choice import about_of, choose, csv_of, evenly
 from benchmarks.drafts import write_drafts
 from benchmarks.fingerprint import fingerprint
 from benchmarks.lags import engines_with, find_lags, find_split_lags, lag_lines
-from benchmarks.scores import before_lines, coverage_lines, rank, scores, text_of
+from benchmarks.order import rank
+from benchmarks.rank_sync import predict_unseen_ranks, write_ranks
+from benchmarks.ranks import runs_with_ranks
+from benchmarks.scores import before_lines, coverage_lines, scores, text_of
 from benchmarks.tables import usable
 from sim_core import catalogue
 from sim_core.catalogue.calibrations import CALIBRATIONS, Calibration, Constant, Constants, calibration
 from sim_core.evidence import errors as evidence_errors
 from sim_core.evidence import published as measured
 from sim_core.evidence.errors import METRICS
-from sim_core.evidence.predicted import Bench, bench_of, predict, predict_pools
+from sim_core.evidence.predicted import Bench, bench_of, predict, predict_alone
 from sim_core.evidence.published import PublishedPoint, campaign
 
 FEWEST_HELD_OUT = 10
@@ -299,8 +304,9 @@ def blind_rows() -> list[dict[str, Any]]:
     """Return ratios predicted / measured of the table's points by constants that have not seen them.
 
     `unseen` is what was left out of the fit: the point's ``accelerator``, its ``model``, ``all`` of its
-    kind, or two ``pools``: rows that no fit has used are predicted with the final constants, those of two
-    pools with the lags of first tokens that other accelerators tell.
+    kind, two ``pools``, or ``ranks`` of attention: rows that no fit has used are predicted with the final
+    constants, those of two pools with the lags of first tokens that other accelerators tell, those of ranks
+    with constants of other accelerators.
     """
     folds = tomllib.loads((measured.FOLDER / "folds.toml").read_text(encoding="utf-8"))
     points = measured.points()
@@ -312,22 +318,24 @@ def blind_rows() -> list[dict[str, Any]]:
             if chosen:  # the project's table may hold none of them
                 found = predict_unseen(bench_of(chosen), fold)
                 rows += _blind(chosen, kind, evidence_errors.ratios(chosen, found))
-    rest = [point for point in points if point not in set(fitted)]
+    ranks = [point for point in points if point.has_ranks]
+    rest = [point for point in points if point not in {*fitted, *ranks}]
     alone = [point for point in rest if point.pools == "one"]
     split = [point for point in rest if point.pools == "split"]
     rows += _blind(alone, "all", evidence_errors.score(alone).ratio)
-    return rows + _blind(split, "pools", evidence_errors.ratios(split, _split_unseen(split)))
+    rows += _blind(split, "pools", evidence_errors.ratios(split, _split_unseen(split)))
+    return rows + _blind(ranks, "ranks", evidence_errors.ratios(ranks, predict_unseen_ranks(ranks)))
 
 
 def _split_unseen(points: Sequence[PublishedPoint]) -> np.ndarray:
     """Return predictions of two pools with the lags of first tokens that other accelerators tell."""
-    bare, found = predict_pools(points, engines=engines_with({})), np.full((len(points), 3), np.nan)
+    bare, found = predict_alone(points, engines=engines_with({})), np.full((len(points), 3), np.nan)
     for name in {point.accelerator for point in points}:
         inside = np.array([point.accelerator == name for point in points])
         others = [point for point, ok in zip(points, inside, strict=True) if not ok]
         engines = engines_with(find_split_lags(others, bare[~inside]))
         some = [point for point, ok in zip(points, inside, strict=True) if ok]
-        found[inside] = predict_pools(some, engines=engines)
+        found[inside] = predict_alone(some, engines=engines)
     return found
 
 
@@ -428,21 +436,22 @@ KEYS = {
     "--folds", is_flag=True, help="Fit without each accelerator, model, campaign; write folds.toml."
 )
 @click.option("--blind", is_flag=True, help="Predict rows by these fits; write blind.csv and errors.toml.")
+@click.option("--ranks", is_flag=True, help="Fit how long ranks wait; write ranks.toml.")
 @click.option("--drafts", is_flag=True, help="Fit what drafts keep the host; write drafts.toml.")
 def main(
     folder: Path, scoring: bool, as_json: bool, choosing: bool, fitting: bool, folds: bool, blind: bool,
-    drafts: bool,
+    ranks: bool, drafts: bool,
 ) -> None:  # fmt: skip
     """Score, choose, fit or cross-validate."""
     if scoring:
         answer = scores(folder)
         print(json.dumps(answer, indent=2) if as_json else text_of(answer))
         return
-    if drafts:
-        print(write_drafts(folder))
+    if ranks or drafts:
+        print(write_ranks(folder) if ranks else write_drafts(folder))
         return
     pd.set_option("display.width", 200, "display.max_rows", 500)
-    one, split, left_out = usable(folder)
+    one, split, left_out = usable(folder, runs_with_ranks(folder))
     print(f"{len(one)} points of one pool, {len(split)} disaggregated; left out: {left_out}")
     started = time.perf_counter()
     found = evidence_errors.score(one)
@@ -459,7 +468,7 @@ def main(
         write_folds(one)
     if fitting:
         write_typical(one, left_out)
-        print("\n".join(lag_lines(find_split_lags(split, predict_pools(split, engines=engines_with({}))))))
+        print("\n".join(lag_lines(find_split_lags(split, predict_alone(split, engines=engines_with({}))))))
         calibration.cache_clear()
     if blind:
         write_blind(one)
