@@ -16,7 +16,7 @@ import sqlalchemy as sql
 from sqlalchemy.dialects import postgresql, sqlite
 
 from sim_core.questions.teaching.room import RoomError
-from sim_core.questions.teaching.room_file import WAIT_S, RoomFile, StoreError
+from sim_core.questions.teaching.room_file import TURN_S, RoomFile, StoreError
 from sim_core.questions.teaching.room_tables import tables
 
 Insert = Callable[[sql.Table], sqlite.Insert | postgresql.Insert]
@@ -82,8 +82,8 @@ class RoomDatabase:
         if self._file is None:
             yield
             return
-        if not self._turn.acquire(timeout=WAIT_S):
-            raise StoreError(self._file.busy())
+        if not self._turn.acquire(timeout=TURN_S):
+            raise StoreError(self._file.crowded())
         try:
             yield
         finally:

@@ -20,7 +20,8 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from sim_core.questions.teaching.room_tables import VERSION, tables
 
-WAIT_S = 2.0  # for others who write
+WAIT_S = 2.0  # for other programs that write
+TURN_S = 10.0  # and for a place in the queue of this one, which moves: a room sends all at once
 
 
 class StoreError(sql.exc.SQLAlchemyError):
@@ -147,6 +148,10 @@ class RoomFile:
     def busy(self) -> str:
         """Return what to say while another program holds the file."""
         return f"The file of the rooms, {self.path}, is held by another program. Try again in a moment."
+
+    def crowded(self) -> str:
+        """Return what to say while many of this process write."""
+        return f"Too many are writing to the file of the rooms, {self.path}. Try again in a moment."
 
     def failed(self, why: str) -> str:
         """Return what to say where the system refuses something."""

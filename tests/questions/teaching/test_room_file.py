@@ -7,6 +7,7 @@ import re
 import shutil
 import sqlite3
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -101,6 +102,37 @@ def test_reading_waits_for_no_writer(opened: Callable[[], Rooms], file: Path) ->
             store.send(code, me, NUMBER, 1.0)
         assert 1.5 < time.perf_counter() - start_s < 4.5
     store.send(code, me, NUMBER, 1.0)
+
+
+def test_a_crowd_waits_for_its_turn(opened: Callable[[], Rooms], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: one of the same app writes for three times as long as another program may hold the file."""
+    monkeypatch.setattr("sim_core.questions.teaching.room_file.WAIT_S", 0.2)
+    store = opened()
+    code, _, me = asked(store)
+    writes = threading.Event()
+
+    def write_long() -> None:
+        with store._database.writing():
+            writes.set()
+            time.sleep(0.6)
+
+    other = threading.Thread(target=write_long)
+    other.start()
+    assert writes.wait(10)
+    store.send(code, me, NUMBER, 1.0)
+    other.join()
+    assert store.guesses(store.room(code)) == [1.0]
+
+
+def test_a_queue_that_stands_still_is_said_to(
+    opened: Callable[[], Rooms], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Oracle: nobody else has the file, so no other program is blamed."""
+    monkeypatch.setattr("sim_core.questions.teaching.room_database.TURN_S", 0.1)
+    store = opened()
+    code, _, me = asked(store)
+    with store._database.writing(), pytest.raises(StoreError, match="Too many are writing"):
+        store.send(code, me, NUMBER, 1.0)
 
 
 def deleted(file: Path) -> None:
