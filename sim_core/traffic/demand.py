@@ -70,10 +70,12 @@ def kinds(scenario: Scenario) -> tuple[Scenario, Scenario]:
 
 def sample(kind: Scenario, requests: int) -> Requests:
     """Return so many requests of one kind, each by itself; their arrivals mean nothing."""
-    return alone(draws.requests_sent(kind.replace(arrivals="poisson", requests=requests, request_list="")))
+    return by_themselves(
+        draws.requests_sent(kind.replace(arrivals="poisson", requests=requests, request_list=""))
+    )
 
 
-def alone(sent: Requests) -> Requests:
+def by_themselves(sent: Requests) -> Requests:
     """Return requests by themselves: they follow no other, and what texts have in common is not known."""
     return Requests(sent.arrival_s, sent.prompt_tokens, sent.output_tokens, sent.name, sent.notes, sent.timed)
 
@@ -223,7 +225,7 @@ def _from_trace(
             f"{trace.name} has lengths without times: traffic that changes needs both. Give a trace with "
             "times, or choose demand=markov, daily, step, spike or steady."
         )
-    sent = alone(trace).arriving_at(trace.arrival_s - trace.arrival_s[0])
+    sent = by_themselves(trace).arriving_at(trace.arrival_s - trace.arrival_s[0])
     end_s = min(3600 * scenario.demand_hours, float(sent.arrival_s[-1]) * (1 + 1 / len(sent)) or 1.0)
     sent, copies = sent.take(sent.arrival_s < end_s), 1.0
     if scenario.demand_load_frac is not None:

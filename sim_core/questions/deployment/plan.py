@@ -22,11 +22,13 @@ from sim_core.questions.deployment.search.headroom import HeadroomRace
 from sim_core.questions.deployment.search.pools import PoolPair, banded_pair, enter_pairs, pairs_of
 from sim_core.questions.deployment.search.race import SAME, Race
 from sim_core.questions.deployment.search.trials import (
+    MORE,
     Contender,
     Counts,
     Standing,
     Trials,
     plain_point,
+    rank_by_energy,
     with_spares,
 )
 from sim_core.questions.deployment.words import impossible, sentence
@@ -36,7 +38,6 @@ from sim_core.sweep.secant import Reach, highest
 
 TOLERANCE = 0.02  # of the capacity of a row
 STEP = 0.04
-MORE = 2  # times as many stand in a race whose order only runs decide
 
 
 def plan(
@@ -120,10 +121,8 @@ def plans(question: Question) -> Iterator[Plan]:
 def _ranked(question: Question, race: Race, before: int) -> list[Deployment]:
     """Return the rows of a race, ranked after so many others; what finds no place is a loser, too."""
     standing = race.run()
-    if question.objective == "joule_per_tok":  # rated power chose them, the energy that runs take ranks them
-        for each in standing:
-            each.worth, each.error = _whole_point(question, race.trials, each)["joule_per_tok"], 0.0
-        standing.sort(key=lambda each: each.order)
+    if question.objective == "joule_per_tok":
+        rank_by_energy(race.trials, standing)
     for each in standing[question.top :]:
         words = f"{race.called(each)} are as good as the last of the ranking, with less margin."
         race.losers.add("rank", each.candidate.scenario, words, each.worth)

@@ -150,7 +150,7 @@ def fitted_needs(scenario: Scenario, trace: Requests | None = None) -> Needs:
         order = random.permutation(2 * (count // 2))
         mean = joined(drawn).take(order)
     else:
-        mean = demands.alone(trace).take(random.integers(0, len(trace), count))
+        mean = demands.by_themselves(trace).take(random.integers(0, len(trace), count))
     with shared(FIT_RUNS):
         return fitted(needs_of(scenario), mean.arriving_at(np.arange(float(len(mean)))))
 
