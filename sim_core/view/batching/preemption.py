@@ -19,6 +19,7 @@ from sim_core.view.batching.experiments import (
     dial_context,
     drawn_note,
     rate_words,
+    replica_note,
     titles,
 )
 from sim_core.view.batching.memory_figures import (
@@ -52,6 +53,7 @@ def preemption(scenario: Scenario) -> None:
         pressure_finding(found, here),
         crossover_finding(crossover),
         drawn_note(scenario),
+        replica_note(scenario),
         pressure_note(scenario),
     )
     offer(preemption_advice(scenario, here))
