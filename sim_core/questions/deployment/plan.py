@@ -32,6 +32,7 @@ from sim_core.questions.deployment.search.trials import (
     with_spares,
 )
 from sim_core.questions.deployment.words import impossible, sentence
+from sim_core.questions.shift.study import Progress, silent
 from sim_core.scenario.scenario import Scenario, accelerator_of
 from sim_core.sweep.capacity import first_failure, miss_of
 from sim_core.sweep.secant import Reach, highest
@@ -83,14 +84,17 @@ def question_named(
     return Question(scenario=scenario, rate_per_s=rate, accelerators=parts, free=keys, **more)
 
 
-def final_plan(question: Question) -> Plan:
-    """Return the final answer to a question."""
-    *_, last = plans(question)
+def final_plan(question: Question, progress: Progress = silent) -> Plan:
+    """Return the final answer to a question; see `plans`."""
+    *_, last = plans(question, progress)
     return last
 
 
-def plans(question: Question) -> Iterator[Plan]:
-    """Yield the answer as an estimate, which takes arithmetic alone, then as runs confirm it."""
+def plans(question: Question, progress: Progress = silent) -> Iterator[Plan]:
+    """Yield the answer as an estimate, which takes arithmetic alone, then as runs confirm it.
+
+    `progress` is called with the share of the candidates that have been looked at; it may raise to stop.
+    """
     field, trials = Field(question), Trials(question)
     kind = HeadroomRace if question.objective == "headroom" else Race
     top = MORE * question.top if question.objective == "joule_per_tok" else question.top
@@ -102,10 +106,11 @@ def plans(question: Question) -> Iterator[Plan]:
         before = sum(field.losers.counts().values())
         pairs = pairs_of(question, field.losers)
         field.count += len(pairs) + sum(field.losers.counts().values()) - before
-        races[-1].run()
+        races[-1].run(progress)
         enter_pairs(races[-1], pairs)  # no two pools are in the validated region
     rows: list[Deployment] = []
     for race in races:
+        race.run(progress)
         rows += _ranked(question, race, len(rows))
     counts = {"all": field.count, "ranked": len(rows)} | field.losers.counts()
     words = sentence(question, rows) if rows else impossible(question, field.losers)
@@ -119,8 +124,8 @@ def plans(question: Question) -> Iterator[Plan]:
 
 
 def _ranked(question: Question, race: Race, before: int) -> list[Deployment]:
-    """Return the rows of a race, ranked after so many others; what finds no place is a loser, too."""
-    standing = race.run()
+    """Return the rows of a race that was run, ranked after others; what finds no place is a loser, too."""
+    standing = race.standing
     if question.objective == "joule_per_tok":
         rank_by_energy(race.trials, standing)
     for each in standing[question.top :]:

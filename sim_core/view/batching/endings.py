@@ -14,7 +14,7 @@ from sim_core.price.price import price_of
 from sim_core.questions.experiments import endings as uneven
 from sim_core.scenario.link.write import command_for
 from sim_core.scenario.scenario import Scenario, model_of
-from sim_core.view.batching.experiments import drawn_note, rate_words, replica_note, titles
+from sim_core.view.batching.experiments import rate_words, setting_notes, titles
 from sim_core.view.batching.figures import ending_bars, ending_sentence, policy_name, spread_words
 from sim_core.view.drawing.figures import Row
 from sim_core.view.drawing.words import duration, number, percent
@@ -31,8 +31,7 @@ def show_endings(scenario: Scenario) -> None:
     found = uneven.endings(scenario)
     say(
         endings_finding(found),
-        drawn_note(scenario, rate=False),
-        replica_note(scenario),
+        *setting_notes(scenario, rate=False),
         endings_note(scenario, found),
     )
     offer(endings_advice(scenario, found))

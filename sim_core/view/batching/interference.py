@@ -17,9 +17,8 @@ from sim_core.view.batching.experiments import (
     context_of,
     dial_batch,
     dial_context,
-    drawn_note,
     micro,
-    replica_note,
+    setting_notes,
     titles,
 )
 from sim_core.view.batching.figures import cost_bars, gap_curves, gap_sentence, way_words
@@ -47,8 +46,7 @@ def show_interference(scenario: Scenario) -> None:
     own = own_way(scenario, found)
     say(
         interference_finding(found, own),
-        drawn_note(scenario),
-        replica_note(scenario),
+        *setting_notes(scenario),
         interference_note(found),
     )
     offer(interference_advice(found, own))
