@@ -81,7 +81,7 @@ def test_the_command_understands_the_same_question(
     """Oracle: the question that is put together, in which what an option says goes before."""
     asked: list[Question] = []
     monkeypatch.setattr(
-        "sim_core.questions.deployment.plan.final_plan", lambda question: asked.append(question)
+        "sim_core.questions.deployment.plan.final_plan", lambda question, _: asked.append(question)
     )
     words = "70B fp8, H200 or B200, TPOT 30 ms, 3k/500, 20 req/s, at most 16 GPUs"
     with pytest.raises(AttributeError):  # nothing is final_plan
@@ -107,7 +107,7 @@ def test_the_command_of_the_page_asks_the_same(
     at = healthy(visit(arrival_per_s="30", plan_by=objective, plan_most="8", plan_rank="pessimistic"))
     asked: list[Question] = []
     monkeypatch.setattr(
-        "sim_core.questions.deployment.plan.final_plan", lambda question: asked.append(question)
+        "sim_core.questions.deployment.plan.final_plan", lambda question, _: asked.append(question)
     )
     command = next(item.value for item in at.code if "sim_core plan" in item.value)
     with pytest.raises(AttributeError):  # nothing is final_plan
