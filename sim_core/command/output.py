@@ -14,6 +14,7 @@ from sim_core.results.text import LATENCIES, RATES, STATISTICS
 from sim_core.scenario.link.write import to_query
 from sim_core.scenario.scenario import FIELDS, Scenario
 
+TOLD_EVERY_S = 5.0  # how far long work is
 METRICS = (*RATES, "tok_per_s_per_user")
 FRONTIER_TABLE = (
     "tok_per_s_per_user",

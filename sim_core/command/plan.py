@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,7 +12,7 @@ import click
 
 from sim_core.command.group import cli
 from sim_core.command.inputs import SCENARIO_HELP, Inputs, scenario_options
-from sim_core.command.output import emit, say_on_stderr
+from sim_core.command.output import TOLD_EVERY_S, emit, say_on_stderr
 from sim_core.fields.errors import ScenarioError
 from sim_core.results import text as report
 from sim_core.scenario.link.asked import EXAMPLE
@@ -131,7 +132,7 @@ def print_plan(form: str, rate: float | None, sides: str, **given: Any) -> None:
     if sides:
         emit(_map_text(question, sides, form, day))
         return
-    found = final_plan(question)
+    found = final_plan(question, _Teller(question.scenario.turns > 1).tell)
     if not found.rows:
         raise ScenarioError(found.sentence)
     for note in inputs.notes:
@@ -140,6 +141,23 @@ def print_plan(form: str, rate: float | None, sides: str, **given: Any) -> None:
         emit(hours.text_of(found, day, form))
         return
     emit(_text(found.as_dict(), [row.layout for row in found.rows], form))
+
+
+class _Teller:
+    """Says on standard error how far a ranking is, where it takes more than a few seconds."""
+
+    def __init__(self, in_turns: bool) -> None:
+        self._told_s = time.monotonic()
+        why = "Note: turns of conversations wait for answers, so runs go step by step and take longer."
+        self._notes = [why] if in_turns else []
+
+    def tell(self, done_frac: float) -> None:
+        now_s = time.monotonic()
+        if now_s - self._told_s >= TOLD_EVERY_S:
+            self._told_s = now_s
+            for line in (*self._notes, f"{done_frac:.0%} of the engines looked at, likely winners first"):
+                say_on_stderr(line)
+            self._notes.clear()
 
 
 def _take_question(text: str, inputs: Inputs, asked: dict[str, Any]) -> None:

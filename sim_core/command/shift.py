@@ -65,6 +65,9 @@ def shift_traffic(
         if name not in STRATEGIES:
             raise ScenarioError(f"unknown strategy {name[:40]!r}. {did_you_mean(name, STRATEGIES)}")
     requests = trace.read()
+    shown = as_two_pools(inputs.scenario, requests)
+    for note in shift_report.sharing_words(inputs.scenario, shown, requests):
+        say_on_stderr(f"Note: {note}")
     if volatility:
         rows = list(slower.sweep(inputs.scenario))
         emit({"json": report.json_text, "csv": report.csv_text, "table": report.table_text}[form](rows))
@@ -77,7 +80,7 @@ def shift_traffic(
     elif form == "table":
         emit("\n\n".join([lines_of(found.traffic), report.table_text(found.strategies, SHIFT_TABLE)]))
     else:
-        known = {"trust": trust.trust(as_two_pools(inputs.scenario)).as_dict()}
+        known = {"trust": trust.trust(shown).as_dict()}
         emit(report.json_text(found.as_dict() | known))
     if timeline_out:
         write_text(report.csv_text(found.timeline) + "\n", timeline_out)

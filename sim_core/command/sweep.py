@@ -19,13 +19,12 @@ from sim_core.command.inputs import (
     trace_option,
     variations,
 )
-from sim_core.command.output import emit, report_text, say_on_stderr
+from sim_core.command.output import TOLD_EVERY_S, emit, report_text, say_on_stderr
 from sim_core.fields.errors import ScenarioError
 
 if TYPE_CHECKING:
     from sim_core.sweep.large.run import SweepProgress
 
-TOLD_EVERY_S = 5.0
 SCHEDULER_HELP = (
     "threads, processes, or the address of a Dask scheduler (tcp://host:8786); by default what "
     "BATCHSCOPE_SCHEDULER says, else threads."

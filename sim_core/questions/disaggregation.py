@@ -11,10 +11,10 @@ compared by the highest rate at which the stated percentile keeps both limits.
 Rate matching
 -------------
 A prefill worker turns out a request every ``p`` seconds: a step of as many mean prompts as the token budget
-holds, divided by their number. A decode worker every ``d``: output tokens x step time / batch, at the largest
-batch whose step stays within the TPOT limit and whose KV cache fits. Ranks of attention of a worker all do
-as much, in one step. Of W workers, W p / (p + d) should prefill. Theory knows no waiting: near the limits on
-TTFT and TPOT the simulated best lies elsewhere.
+holds, divided by their number. What a prefix cache has of them at best is not computed. A decode worker every
+``d``: output tokens x step time / batch, at the largest batch whose step stays within the TPOT limit and
+whose KV cache fits. Ranks of attention of a worker all do as much, in one step. Of W workers, W p / (p + d)
+should prefill. Theory knows no waiting: near the limits on TTFT and TPOT the simulated best lies elsewhere.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from sim_core.price.price import Price
 from sim_core.price.step_cost import going, group_tokens_s, tokens_s
 from sim_core.results.classes import limits_of_engine
 from sim_core.results.metrics import point_of
+from sim_core.results.reuse import best_hit_frac
 from sim_core.results.use import pool_use
 from sim_core.scenario.scenario import FIELDS, Scenario
 from sim_core.sweep.saturation import saturation_per_s
@@ -206,24 +207,42 @@ def matched(scenario: Scenario) -> Matched:
 def matched_at(split: Scenario, prefill: Price, decode: Price) -> Matched:
     """Return the same of two pools whose prices are known."""
     prompt, output = mean_lengths(split)
-    new = prompt * (1 - split.prefix_hit_frac)
-    together = max(int(split.token_budget // max(new, 1)), 1)
-    together = min(together, split.max_batch)
-    tokens = min(round(together * new), prefill.step.token_s.size - 1)
-    pairs = prompt**2 * (1 - split.prefix_hit_frac**2) / 2
-    rows = min(together, prefill.step.row_s.size - 1)
-    beyond = max(together * new - tokens, 0.0)
-    step_s = (
-        prefill.step.token_s[tokens]
-        + prefill.step.token_slope_s * beyond
-        + prefill.step.row_s[rows]
-        + together * (prefill.step.prefill_pair_s * pairs + prefill.step.prefill_request_s)
-        + float(group_tokens_s(prefill.step, np.array(round(prefill.ranks * together * new))))
-    )
     batch, decode_s = _decode_rate(decode, split, prompt, output)
-    prefill_s = step_s / (prefill.ranks * together)
+    prefill_s = float(prefill_need_s(prefill, split, np.array([prompt]), best_hit_frac(split))[0])
     workers = split.prefill_workers + split.decode_workers
     return Matched(prefill_s, decode_s, batch, workers * prefill_s / (prefill_s + decode_s))
+
+
+def prefill_need_s(price: Price, split: Scenario, prompts: np.ndarray, hit_frac: float) -> np.ndarray:
+    """Return the seconds that each prompt takes of a prefill worker: its share of a full step of its like.
+
+    Parameters
+    ----------
+    prompts : ndarray of float64
+        Their tokens.
+    hit_frac : float
+        Share of each that its cache has, and that need not be computed.
+    """
+    step, found = price.step, hit_frac * prompts
+    new = np.maximum(prompts - found, 1.0)
+    together = np.clip(np.floor(split.token_budget / new), 1, split.max_batch)
+    tokens, last = together * new, step.token_s.size - 1
+    step_s = np.interp(tokens, np.arange(last + 1), step.token_s)
+    step_s += step.token_slope_s * np.maximum(tokens - last, 0)
+    step_s += group_tokens_s(step, np.rint(price.ranks * tokens).astype(int))
+    step_s += step.row_s[np.minimum(together, step.row_s.size - 1).astype(int)]
+    own_s = step.prefill_request_s + step.prefill_pair_s * (prompts**2 - found**2) / 2
+    if step.window_tokens:
+        pairs = (_pairs_within(step.window_tokens, tokens) for tokens in (prompts, found))
+        own_s = own_s + step.window_pair_s * np.subtract(*pairs)
+    need_s: np.ndarray = (step_s / together + own_s) / price.ranks
+    return need_s
+
+
+def _pairs_within(window: int, tokens: np.ndarray) -> np.ndarray:
+    """Return the pairs of a text's tokens that are no further apart than a window; half of a square."""
+    pairs: np.ndarray = np.where(tokens <= window, tokens**2 / 2, window * tokens - window**2 / 2)
+    return pairs
 
 
 def _decode_rate(price: Price, split: Scenario, prompt: float, output: float) -> tuple[int, float]:

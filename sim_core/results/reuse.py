@@ -18,7 +18,12 @@ from functools import lru_cache
 import numpy as np
 
 from sim_core.engine.kernels.memory.reuse import depths_of_uses
+from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario
+from sim_core.traffic.draws import requests_sent
 from sim_core.traffic.requests import Requests
+
+SAMPLE = 4000  # requests from which the share that a cache finds is known
+SENDING = ("model", "traffic", "lengths", "caching")  # groups of keys that say what is sent
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,6 +79,28 @@ def reuse_of(sent: Requests, block_tokens: int, first: int = 0) -> Reuse:
     again[: starts[first]] = False
     kept = float(sizes[turn].mean()) if turn.any() else 0.0
     return Reuse(int(sent.prompt_tokens[first:].sum()), known[again], depths[again], kept)
+
+
+def best_hit_frac(scenario: Scenario, trace: Requests | None = None) -> float:
+    """Return the share of a scenario's prompts, or a trace's, that need not be computed at best.
+
+    The share that it states; or of a cache that is simulated, all that was sent before: as if nothing were
+    evicted, and whoever is sent a prompt had what was computed of it before.
+    """
+    if scenario.prefix_caching == "off":
+        return scenario.prefix_hit_frac
+    if trace is not None:
+        return reuse_of(trace, scenario.kv_block_tokens).ideal_frac
+    if scenario.turns == 1 and not scenario.system_tokens:
+        return 0.0
+    other = {key: DEFAULTS[key] for key, info in FIELDS.items() if info.group not in SENDING}
+    sent = scenario.replace(**other | {"requests": min(scenario.requests, SAMPLE), "arrival_per_s": 1.0})
+    return _ideal_frac(sent, scenario.kv_block_tokens)
+
+
+@lru_cache(maxsize=64)
+def _ideal_frac(scenario: Scenario, block_tokens: int) -> float:
+    return reuse_of(requests_sent(scenario), block_tokens).ideal_frac
 
 
 def _uses_of_chains(sent: Requests, block_tokens: int) -> tuple[np.ndarray, ...]:

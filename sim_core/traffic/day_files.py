@@ -31,7 +31,7 @@ from sim_core.traffic.day import (
     day_named,
 )
 from sim_core.traffic.requests import Requests
-from sim_core.traffic.trace_files.read import MAX_FILE_BYTES, Source, read_trace, text_of
+from sim_core.traffic.trace_files.read import MAX_FILE_BYTES, Source, requests_in, text_of
 
 COUNTS = (
     "requests",
@@ -103,7 +103,7 @@ def read_day(source: Source, scenario: Scenario, name: str = "", max_bytes: int 
     table = _table(text, name)
     if table is not None:
         return _of_table(table, name)
-    return counted_trace(read_trace(text.encode(), name, max_bytes), name)
+    return counted_trace(requests_in(text, name), name)
 
 
 def counted_trace(trace: Requests, name: str) -> Day:

@@ -12,6 +12,8 @@ One wave w(t) between 0 and 1 moves everything: 0 is the scenario's own lengths,
 Arrivals are a Poisson process (or renewals with `arrival_cv`) of that rate: unit arrivals through the inverse
 of the cumulated rate. As everywhere, seeds draw unit values, so a slider bends the same requests.
 
+Requests come by themselves: turns of conversations are as long as they are, and wait for no other.
+
 A trace keeps its own times and lengths. Under `demand_load_frac` each of its requests counts as many times as
 that load takes, at about the same time: the shape of the traffic stays, and with it how fast it changes.
 """
@@ -67,8 +69,15 @@ def kinds(scenario: Scenario) -> tuple[Scenario, Scenario]:
 
 
 def sample(kind: Scenario, requests: int) -> Requests:
-    """Return so many requests of one kind; their arrivals mean nothing."""
-    return draws.requests_sent(kind.replace(arrivals="poisson", requests=requests, request_list=""))
+    """Return so many requests of one kind, each by itself; their arrivals mean nothing."""
+    return by_themselves(
+        draws.requests_sent(kind.replace(arrivals="poisson", requests=requests, request_list=""))
+    )
+
+
+def by_themselves(sent: Requests) -> Requests:
+    """Return requests by themselves: they follow no other, and what texts have in common is not known."""
+    return Requests(sent.arrival_s, sent.prompt_tokens, sent.output_tokens, sent.name, sent.notes, sent.timed)
 
 
 def wave(scenario: Scenario) -> tuple[np.ndarray, np.ndarray]:
@@ -216,7 +225,7 @@ def _from_trace(
             f"{trace.name} has lengths without times: traffic that changes needs both. Give a trace with "
             "times, or choose demand=markov, daily, step, spike or steady."
         )
-    sent = trace.arriving_at(trace.arrival_s - trace.arrival_s[0])
+    sent = by_themselves(trace).arriving_at(trace.arrival_s - trace.arrival_s[0])
     end_s = min(3600 * scenario.demand_hours, float(sent.arrival_s[-1]) * (1 + 1 / len(sent)) or 1.0)
     sent, copies = sent.take(sent.arrival_s < end_s), 1.0
     if scenario.demand_load_frac is not None:

@@ -100,6 +100,24 @@ def test_rate_matching_by_hand() -> None:
     assert found.workers == pytest.approx(4.007, rel=1e-3)
 
 
+def test_rate_matching_counts_what_a_cache_has() -> None:
+    """Oracle: round figures of a measured engine, and the system prompt by hand.
+
+    Of eight prompts of 100 tokens 50 each are new: 20 + 980 x 392 / 992 = 407.3 ms, so 50.9 ms each. Where
+    all 1,000 prompts begin with the same 64 tokens, 4 blocks, all but the first find them: 63.94%.
+    """
+    measured = Scenario(
+        policy="disaggregated", prompt_tokens=100, output_tokens=51, prompt_cv=0.0, output_cv=0.0,
+        step_profile="1:20,8:20,1000:1000,blocks:10000", token_budget=1000, max_batch=8, requests=1000,
+    )  # fmt: skip
+    stated = disaggregation.matched(measured.replace(prefix_hit_frac=0.5))
+    assert stated.prefill_s == pytest.approx((20 + 980 * 392 / 992) / 8e3)
+    shared = measured.replace(prompt_tokens=36, system_tokens=64, prefix_caching="on")
+    found = disaggregation.matched(shared)
+    assert found == disaggregation.matched(measured.replace(prefix_hit_frac=0.64 * 999 / 1000))
+    assert disaggregation.matched(shared.replace(prefix_caching="off")) == disaggregation.matched(measured)
+
+
 def test_rate_matching_counts_the_stages_of_a_decode_worker() -> None:
     """Oracle: the prices that two pools run on, in which a round of two stages takes twice as long.
 

@@ -22,21 +22,23 @@ from sim_core.questions.deployment.search.headroom import HeadroomRace
 from sim_core.questions.deployment.search.pools import PoolPair, banded_pair, enter_pairs, pairs_of
 from sim_core.questions.deployment.search.race import SAME, Race
 from sim_core.questions.deployment.search.trials import (
+    MORE,
     Contender,
     Counts,
     Standing,
     Trials,
     plain_point,
+    rank_by_energy,
     with_spares,
 )
 from sim_core.questions.deployment.words import impossible, sentence
+from sim_core.questions.shift.study import Progress, silent
 from sim_core.scenario.scenario import Scenario, accelerator_of
 from sim_core.sweep.capacity import first_failure, miss_of
 from sim_core.sweep.secant import Reach, highest
 
 TOLERANCE = 0.02  # of the capacity of a row
 STEP = 0.04
-MORE = 2  # times as many stand in a race whose order only runs decide
 
 
 def plan(
@@ -82,14 +84,17 @@ def question_named(
     return Question(scenario=scenario, rate_per_s=rate, accelerators=parts, free=keys, **more)
 
 
-def final_plan(question: Question) -> Plan:
-    """Return the final answer to a question."""
-    *_, last = plans(question)
+def final_plan(question: Question, progress: Progress = silent) -> Plan:
+    """Return the final answer to a question; see `plans`."""
+    *_, last = plans(question, progress)
     return last
 
 
-def plans(question: Question) -> Iterator[Plan]:
-    """Yield the answer as an estimate, which takes arithmetic alone, then as runs confirm it."""
+def plans(question: Question, progress: Progress = silent) -> Iterator[Plan]:
+    """Yield the answer as an estimate, which takes arithmetic alone, then as runs confirm it.
+
+    `progress` is called with the share of the candidates that have been looked at; it may raise to stop.
+    """
     field, trials = Field(question), Trials(question)
     kind = HeadroomRace if question.objective == "headroom" else Race
     top = MORE * question.top if question.objective == "joule_per_tok" else question.top
@@ -101,10 +106,11 @@ def plans(question: Question) -> Iterator[Plan]:
         before = sum(field.losers.counts().values())
         pairs = pairs_of(question, field.losers)
         field.count += len(pairs) + sum(field.losers.counts().values()) - before
-        races[-1].run()
+        races[-1].run(progress)
         enter_pairs(races[-1], pairs)  # no two pools are in the validated region
     rows: list[Deployment] = []
     for race in races:
+        race.run(progress)
         rows += _ranked(question, race, len(rows))
     counts = {"all": field.count, "ranked": len(rows)} | field.losers.counts()
     words = sentence(question, rows) if rows else impossible(question, field.losers)
@@ -118,12 +124,10 @@ def plans(question: Question) -> Iterator[Plan]:
 
 
 def _ranked(question: Question, race: Race, before: int) -> list[Deployment]:
-    """Return the rows of a race, ranked after so many others; what finds no place is a loser, too."""
-    standing = race.run()
-    if question.objective == "joule_per_tok":  # rated power chose them, the energy that runs take ranks them
-        for each in standing:
-            each.worth, each.error = _whole_point(question, race.trials, each)["joule_per_tok"], 0.0
-        standing.sort(key=lambda each: each.order)
+    """Return the rows of a race that was run, ranked after others; what finds no place is a loser, too."""
+    standing = race.standing
+    if question.objective == "joule_per_tok":
+        rank_by_energy(race.trials, standing)
     for each in standing[question.top :]:
         words = f"{race.called(each)} are as good as the last of the ranking, with less margin."
         race.losers.add("rank", each.candidate.scenario, words, each.worth)

@@ -15,7 +15,7 @@ REMEMBERED = 32
 def one_engine(scenario: Scenario, requests: int) -> Scenario:
     """Return the scenario on one engine with its share of the traffic, and at most so many requests."""
     check_one_scheduler(scenario)
-    copies = scenario.replicas
+    copies = 1 if scenario.split else scenario.replicas
     return scenario.replace(
         replicas=1,
         arrival_per_s=max(scenario.arrival_per_s / copies, FIELDS["arrival_per_s"].low),

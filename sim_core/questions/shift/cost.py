@@ -47,7 +47,7 @@ def affordable(scenario: Scenario, trace: Requests | None = None) -> Scenario:
     given = work.allowance()
     if given is None:
         return scenario
-    hours = hours_of(as_two_pools(scenario), trace, given)
+    hours = hours_of(as_two_pools(scenario, trace), trace, given)
     if hours >= scenario.demand_hours:
         return scenario
     hours = work.round_down(hours * 1000) / 1000

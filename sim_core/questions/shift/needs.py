@@ -23,9 +23,11 @@ from sim_core.engine.work import shared
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.pools import PoolPrices, pool_prices
 from sim_core.price.step_cost import going, group_tokens_s, tokens_s
-from sim_core.questions.disaggregation import highest_per_s
+from sim_core.questions.disaggregation import highest_per_s, prefill_need_s
+from sim_core.results.reuse import best_hit_frac
 from sim_core.scenario.scenario import Scenario, model_of
 from sim_core.traffic import demand as demands
+from sim_core.traffic.draws import mean_lengths
 from sim_core.traffic.requests import Requests, joined
 
 FIT_REQUESTS = 12_000
@@ -61,20 +63,7 @@ class Needs:
 
     def _prefill_s(self, prompts: np.ndarray) -> np.ndarray:
         """Return a prompt's share of the prefill step that it is part of [s]."""
-        step, budget, ranks = self.pools.prefill.step, self.scenario.token_budget, self.pools.prefill.ranks
-        together = np.clip(np.floor(budget / prompts), 1, self.scenario.max_batch)
-        tokens = together * prompts
-        last = step.token_s.size - 1
-        table_s = np.interp(tokens, np.arange(last + 1), step.token_s)
-        table_s += step.token_slope_s * np.maximum(tokens - last, 0)
-        table_s += group_tokens_s(step, np.rint(ranks * tokens).astype(int))
-        rows_s = step.row_s[np.minimum(together, step.row_s.size - 1).astype(int)]
-        window = step.window_tokens
-        inside = prompts**2 / 2
-        beyond = window * prompts - window**2 / 2
-        inside_window = np.where(prompts <= window, inside, beyond) if window else np.zeros_like(prompts)
-        own_s = step.prefill_pair_s * inside + step.window_pair_s * inside_window + step.prefill_request_s
-        return ((table_s + rows_s) / together + own_s) / ranks
+        return prefill_need_s(self.pools.prefill, self.scenario, prompts, self.scenario.prefix_hit_frac)
 
     def _decode_s(self, prompts: np.ndarray, outputs: np.ndarray) -> np.ndarray:
         """Return a request's share of the decode steps that it is part of [s]."""
@@ -161,9 +150,18 @@ def fitted_needs(scenario: Scenario, trace: Requests | None = None) -> Needs:
         order = random.permutation(2 * (count // 2))
         mean = joined(drawn).take(order)
     else:
-        mean = trace.take(random.integers(0, len(trace), count))
+        mean = demands.by_themselves(trace).take(random.integers(0, len(trace), count))
     with shared(FIT_RUNS):
         return fitted(needs_of(scenario), mean.arriving_at(np.arange(float(len(mean)))))
+
+
+def hit_frac_of(scenario: Scenario, trace: Requests | None) -> float:
+    """Return the share of the prompts that a cache has at best, of both kinds of traffic alike."""
+    if trace is not None:
+        return float(f"{best_hit_frac(scenario, trace):.4g}")
+    kinds = demands.kinds(scenario)
+    sent = np.array([mean_lengths(kind)[0] for kind in kinds])
+    return float(f"{np.average([best_hit_frac(kind) for kind in kinds], weights=sent):.4g}")
 
 
 def utilisations(

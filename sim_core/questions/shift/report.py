@@ -23,7 +23,7 @@ def decision_rows(study: Study, outcome: Outcome) -> list[dict[str, Any]]:
     for decision in outcome.decisions:
         moves = outcome.moves[list(decision.moves)]
         away_s = float(np.minimum(moves["ready_s"], study.duration_s).sum() - moves["asked_s"].sum())
-        hours = away_s * scenario.tensor_parallel / 3600
+        hours = away_s * _devices(study) / 3600
         rows.append(
             {
                 "time_s": decision.time_s,
@@ -39,9 +39,14 @@ def decision_rows(study: Study, outcome: Outcome) -> list[dict[str, Any]]:
     return rows
 
 
+def _devices(study: Study) -> float:
+    """Return the devices of a worker."""
+    return study.scenario.accelerators / study.workers
+
+
 def summary_row(study: Study, outcome: Outcome) -> dict[str, Any]:
     """Return one strategy in numbers."""
-    hours = study.scenario.tensor_parallel / 3600
+    hours = _devices(study) / 3600
     fixed = study.outcome("fixed")
     return {
         "strategy": outcome.name,
@@ -149,6 +154,19 @@ def report(
         decisions,
         [row for item in outcomes for row in timeline_rows(study, item)],
     )
+
+
+def sharing_words(asked: Scenario, shown: Scenario, trace: Requests | None = None) -> list[str]:
+    """Return how what prompts have in common is counted in traffic that shifts; nothing without any."""
+    words = []
+    if asked.turns > 1 or (trace is not None and trace.session is not None):
+        words.append("Turns of conversations come by themselves, at their lengths, and wait for no answer.")
+    if asked.prefix_caching == "on":
+        words.append(
+            f"Each prompt finds {100 * shown.prefix_hit_frac:.3g}% of itself in the prefix cache, what one "
+            "without limit would; that caches fill up, or are lost where workers move, is not simulated."
+        )
+    return words
 
 
 def traffic_row(study: Study) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from sim_core.questions.shift.cluster import (
     spans,
     state_s,
 )
-from sim_core.questions.shift.needs import Needs, fitted_needs
+from sim_core.questions.shift.needs import Needs, fitted_needs, hit_frac_of
 from sim_core.questions.shift.strategies import Load, Planned, Predictive, Reactive, Strategy
 from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario
 from sim_core.sweep.remembered import Remembered
@@ -190,7 +190,7 @@ class Study:
     """
 
     def __init__(self, scenario: Scenario, trace: Requests | None = None) -> None:
-        self.scenario, self.trace = as_two_pools(scenario), trace
+        self.scenario, self.trace = as_two_pools(scenario, trace), trace
         self.workers = check_workers(self.scenario)
         made = _prepared(_without(self.scenario, "reallocation", "strategy"), trace)
         self.needs, self.demand, self.load = made
@@ -401,8 +401,11 @@ class Study:
         )
 
 
-def as_two_pools(scenario: Scenario) -> Scenario:
-    """Return a scenario as two pools, without keys that play no part here."""
+def as_two_pools(scenario: Scenario, trace: Requests | None = None) -> Scenario:
+    """Return a scenario as two pools, without keys that play no part here.
+
+    A prefix cache is no more than the share of each prompt that it has at best.
+    """
     found = _without(scenario.replace(policy="disaggregated"), keys=UNUSED)
     workers = found.prefill_workers + found.decode_workers
     found = found.replace(prefill_workers=workers // 2, decode_workers=workers - workers // 2)
@@ -410,6 +413,9 @@ def as_two_pools(scenario: Scenario) -> Scenario:
         found = _without(found.replace(arrivals="poisson"), keys=("arrival_cv",))
     if found.demand_load_frac is not None:
         found = _without(found, keys=("arrival_per_s",))
+    if found.prefix_caching == "on":
+        stated = found.replace(prefix_hit_frac=hit_frac_of(found, trace))
+        found = _without(stated, keys=("prefix_caching", "host_cache_gb"))
     return found
 
 

@@ -76,7 +76,11 @@ def read_trace(
                 return _checked(read_conversations(file, name), name, window)
         if window.is_part and beginning and beginning[0] not in "{[":
             return _checked(stream_csv(Path(source), name, window), name, WHOLE)
-    text = _decoded(_content(source, name, max_bytes), name)
+    return requests_in(_decoded(_content(source, name, max_bytes), name), name, window)
+
+
+def requests_in(text: str, name: str, window: Window = WHOLE) -> Requests:
+    """Return the requests of a trace's text, as `text_of` returns it; else as `read_trace`."""
     if not text.strip():
         raise ScenarioError(f"{name} is empty; a trace has a header and one line per request.")
     return _checked(_parsed(text, name), name, window)

@@ -14,7 +14,7 @@ from sim_core.price.price import price_of
 from sim_core.questions.experiments import endings as uneven
 from sim_core.scenario.link.write import command_for
 from sim_core.scenario.scenario import Scenario, model_of
-from sim_core.view.batching.experiments import drawn_note, rate_words, titles
+from sim_core.view.batching.experiments import rate_words, setting_notes, titles
 from sim_core.view.batching.figures import ending_bars, ending_sentence, policy_name, spread_words
 from sim_core.view.drawing.figures import Row
 from sim_core.view.drawing.words import duration, number, percent
@@ -29,7 +29,11 @@ from sim_core.view.session.advice import Advice, offer
 def show_endings(scenario: Scenario) -> None:
     """Show what the spread of answer lengths costs static batching."""
     found = uneven.endings(scenario)
-    say(endings_finding(found), drawn_note(scenario, rate=False), endings_note(scenario, found))
+    say(
+        endings_finding(found),
+        *setting_notes(scenario, rate=False),
+        endings_note(scenario, found),
+    )
     offer(endings_advice(scenario, found))
     trust_badge.badge(_ending_trust(found, found.row("static", 1.0)))
     chart(

@@ -14,7 +14,7 @@ from sim_core.evidence.trust import Trust
 from sim_core.questions.experiments.engines import EngineRuns, engine_runs
 from sim_core.scenario.link.write import command_for
 from sim_core.scenario.scenario import FIELDS, Scenario
-from sim_core.view.batching.experiments import rate_words, titles
+from sim_core.view.batching.experiments import rate_words, replica_note, titles
 from sim_core.view.batching.figures import axis_from_0, line, log_axis
 from sim_core.view.drawing.figures import LAYOUT, Figure, Row, style
 from sim_core.view.drawing.words import duration, number, percent
@@ -30,7 +30,7 @@ SHARES = np.concatenate([np.linspace(0.01, 0.9, 60), np.linspace(0.905, 1.0, 20)
 def show_engines(scenario: Scenario) -> None:
     """Show what each engine makes of the scenario's requests."""
     found = engine_runs(scenario)
-    say(engines_finding(found), *map(_rules, found.rows))
+    say(engines_finding(found), replica_note(scenario), *map(_rules, found.rows))
     offer(engines_advice(scenario, found))
     trust_badge.badge(scenario)
     chart(

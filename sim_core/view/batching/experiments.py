@@ -63,6 +63,19 @@ def drawn_note(scenario: Scenario, rate: bool = True) -> str:
     )
 
 
+def replica_note(scenario: Scenario) -> str:
+    """Return that one of several replicas is shown, and what it is sent; "" where there is one."""
+    if scenario.replicas == 1 or scenario.split:
+        return ""
+    sent = "all of its requests" if replays(scenario) else "its share of the traffic"
+    return f"Shown is one of {scenario.replicas} replicas, with {sent}; no router is simulated."
+
+
+def setting_notes(scenario: Scenario, rate: bool = True) -> tuple[str, str]:
+    """Return what an experiment takes otherwise than the scenario has it; see the notes."""
+    return drawn_note(scenario, rate), replica_note(scenario)
+
+
 def micro(value_us: float) -> str:
     """Return a time given in microseconds."""
     return duration(value_us / 1e3) if value_us >= 1000 else quantity(value_us, "µs")

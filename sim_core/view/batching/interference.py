@@ -13,7 +13,14 @@ from sim_core.questions.experiments import interference as mixed_phases
 from sim_core.questions.experiments import preemption as no_blocks
 from sim_core.scenario.link.write import command_for
 from sim_core.scenario.scenario import Scenario
-from sim_core.view.batching.experiments import context_of, dial_batch, dial_context, drawn_note, micro, titles
+from sim_core.view.batching.experiments import (
+    context_of,
+    dial_batch,
+    dial_context,
+    micro,
+    setting_notes,
+    titles,
+)
 from sim_core.view.batching.figures import cost_bars, gap_curves, gap_sentence, way_words
 from sim_core.view.drawing.figures import Row
 from sim_core.view.drawing.words import duration, percent, quantity
@@ -37,7 +44,11 @@ def show_interference(scenario: Scenario) -> None:
         _interference_controls(scenario)  # a smaller crowd may fit
         raise
     own = own_way(scenario, found)
-    say(interference_finding(found, own), drawn_note(scenario), interference_note(found))
+    say(
+        interference_finding(found, own),
+        *setting_notes(scenario),
+        interference_note(found),
+    )
     offer(interference_advice(found, own))
     known = trust.of_step(own.alone, found.decodes, found.context)
     trust_badge.badge(known)

@@ -12,6 +12,7 @@ import streamlit as st
 from sim_core.evidence import trust
 from sim_core.fields.errors import ScenarioError
 from sim_core.fields.texts import counted
+from sim_core.questions.experiments.common import one_engine
 from sim_core.results.timeline import Timeline, logged_scenario, policies_for, run_ends_s, timelines
 from sim_core.scenario.link.write import command_for
 from sim_core.scenario.ready import ScenarioPreset, ready_id, ready_scenario, ready_scenarios
@@ -20,6 +21,7 @@ from sim_core.view.batching import request_editor
 from sim_core.view.batching.caching.page import show_caching
 from sim_core.view.batching.endings import show_endings
 from sim_core.view.batching.engines import show_engines
+from sim_core.view.batching.experiments import replica_note
 from sim_core.view.batching.gantt.drawing import draw_timelines
 from sim_core.view.batching.gantt.parts import policy_words
 from sim_core.view.batching.interference import show_interference
@@ -79,7 +81,7 @@ def show_timelines(scenario: Scenario) -> None:
     """Show the same requests under each policy, step by step."""
     chosen = followed(scenario)
     found = timelines(chosen, *window(chosen))
-    pieces.say(timelines_finding(found), more=_story(scenario))
+    pieces.say(timelines_finding(found), replica_note(scenario), more=_story(scenario))
     trust_badge.badge(scenario)
     _choices(scenario)
     drawing = draw_timelines(found, rows=state.view("rows"), revision=_revision(chosen))
@@ -110,9 +112,12 @@ def show_timelines(scenario: Scenario) -> None:
 
 
 def followed(scenario: Scenario) -> Scenario:
-    """Return what the timeline follows: the scenario's first few requests, or all of them, on one engine."""
+    """Return what the timeline follows: the scenario's first few requests, or all of them, on one engine.
+
+    One of several replicas has its share of the traffic.
+    """
     most = MOST_REQUESTS if state.view("extent") == "run" else int(state.view_number("shown"))
-    return scenario.replace(requests=min(scenario.requests, most), replicas=1)
+    return one_engine(scenario, most)
 
 
 def window(scenario: Scenario) -> tuple[float, float]:

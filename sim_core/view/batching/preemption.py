@@ -17,8 +17,8 @@ from sim_core.view.batching.experiments import (
     context_of,
     dial_batch,
     dial_context,
-    drawn_note,
     rate_words,
+    setting_notes,
     titles,
 )
 from sim_core.view.batching.memory_figures import (
@@ -51,7 +51,7 @@ def preemption(scenario: Scenario) -> None:
     say(
         pressure_finding(found, here),
         crossover_finding(crossover),
-        drawn_note(scenario),
+        *setting_notes(scenario),
         pressure_note(scenario),
     )
     offer(preemption_advice(scenario, here))

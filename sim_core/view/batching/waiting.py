@@ -14,7 +14,7 @@ from sim_core.questions.experiments.common import rounded
 from sim_core.questions.experiments.waiting import Waiting, waiting
 from sim_core.scenario.link.write import command_for
 from sim_core.scenario.scenario import Scenario
-from sim_core.view.batching.experiments import drawn_note, rate_words, titles
+from sim_core.view.batching.experiments import rate_words, setting_notes, titles
 from sim_core.view.batching.figures import wait_curves, wait_sentence
 from sim_core.view.drawing.figures import Row
 from sim_core.view.drawing.words import duration, number, percent, quantity
@@ -33,7 +33,7 @@ LOADS = (0.3, 0.6, 0.9)
 def wait(scenario: Scenario) -> None:
     """Show what waiting for a batch does to TTFT and throughput."""
     found = waiting(scenario)
-    say(wait_finding(found), drawn_note(scenario), load_note(found))
+    say(wait_finding(found), *setting_notes(scenario), load_note(found))
     offer(wait_advice(scenario, found))
     trust_badge.badge(found.scenario, load_frac=found.load_frac)
     _load_controls(scenario, found)

@@ -14,7 +14,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from sim_core.fields.errors import ScenarioError
-from sim_core.questions.shift.report import decision_rows, timeline_rows
+from sim_core.questions.shift.report import decision_rows, sharing_words, timeline_rows
 from sim_core.questions.shift.study import STRATEGIES, Outcome, Study, brought_by
 from sim_core.scenario.scenario import Scenario
 from sim_core.sweep.remembered import Remembered
@@ -78,7 +78,8 @@ def show_over_time(scenario: Scenario, top: DeltaGenerator) -> None:
         study = study_of(scenario)
         first_work(study, [name, "fixed"])
         known = known_outcome(study)
-        pieces.say(adapting_finding(study, known), move_words(study.scenario))
+        sharing = sharing_words(scenario, study.scenario, study.trace)
+        pieces.say(adapting_finding(study, known), move_words(study.scenario), *sharing)
         trust_badge.badge(study.scenario)
         with st.container(width=300):
             choose("strategy", STRATEGIES)

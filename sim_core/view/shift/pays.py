@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from sim_core.fields.errors import ScenarioError
 from sim_core.questions.shift.cluster import reallocation_s
-from sim_core.questions.shift.report import summary_row
+from sim_core.questions.shift.report import sharing_words, summary_row
 from sim_core.questions.shift.study import STRATEGIES, as_two_pools
 from sim_core.questions.shift.volatility import SWEEP, SWEEP_DWELLS, break_even, sweep_row
 from sim_core.scenario.link.write import command_for
@@ -43,7 +43,8 @@ def all_strategies(scenario: Scenario, top: DeltaGenerator) -> None:
         study = study_of(scenario)
         first_work(study, ["fixed"])
         known = known_outcome(study)
-        pieces.say(adapting_finding(study, known), move_words(study.scenario))
+        sharing = sharing_words(scenario, study.scenario, study.trace)
+        pieces.say(adapting_finding(study, known), move_words(study.scenario), *sharing)
         trust_badge.badge(study.scenario)
         pieces.nothing()
     chart(
@@ -85,8 +86,10 @@ def show_when_it_pays(scenario: Scenario, top: DeltaGenerator) -> None:
     even = {name: break_even(rows, name) for name in ("reactive", "predictive")}
     complete = len(rows) == len(SWEEP)
     with top:
-        pieces.say(pays_finding(scenario, rows, even, complete), move_words(scenario))
-        trust_badge.badge(as_two_pools(scenario))
+        shown = as_two_pools(scenario)
+        sharing = sharing_words(scenario, shown)
+        pieces.say(pays_finding(scenario, rows, even, complete), move_words(scenario), *sharing)
+        trust_badge.badge(shown)
         pieces.nothing(3)
     here = scenario.dwell_s / max(reallocation_s(scenario), scenario.control_s)
     figure = shift_figures.benefits(rows, SWEEP, even, here if scenario.demand == "markov" else None)

@@ -20,7 +20,7 @@ from sim_core.engine.run import run
 from sim_core.fields.errors import ScenarioError
 from sim_core.price import price, tables
 from sim_core.price.priced import priced
-from sim_core.questions.deployment.plan import plans
+from sim_core.questions.deployment.plan import final_plan, plans
 from sim_core.questions.deployment.question import Question
 from sim_core.questions.deployment.search.candidates import Candidate, Field, weight_of
 from sim_core.questions.deployment.search.fleet import Alone
@@ -260,6 +260,28 @@ def test_what_cannot_be_asked_is_refused_with_the_way_out(
     """Oracle: exit status 2 and one line that names the nearest possible."""
     assert main(["plan", "", *arguments]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_progress_rises_to_all_that_is_looked_at() -> None:
+    """Oracle: shares that never fall, the last of them 1, and some on the way."""
+    told: list[float] = []
+    final_plan(ask(), told.append)
+    assert told == sorted(told)
+    assert told[-1] == 1 and 0 <= told[0] < 1 and len(set(told)) > 3
+
+
+def test_a_long_search_says_how_far_it_is(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Oracle: the words on standard error; the answer alone is on standard output."""
+    monkeypatch.setattr("sim_core.command.plan.TOLD_EVERY_S", 0.0)
+    question = ["--rate", "20", "--accelerators", "h100-sxm", "--top", "1", "--format", "csv"]
+    assert main(["plan", "prompt_tokens=800&turns=2", *question]) == 0
+    said = capsys.readouterr()
+    assert (
+        "100% of the engines looked at" in said.err and said.err.count("conversations wait for answers") == 1
+    )
+    assert "looked at" not in said.out
 
 
 # --- objectives, rankings -------------------------------------------------------------------------

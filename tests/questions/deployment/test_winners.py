@@ -50,6 +50,40 @@ def test_each_cell_is_a_plan_of_its_own(found) -> None:
         assert cell.devices in {row.accelerators for row in rows if row.rank == 1}
 
 
+def only_asked(question: Question) -> winners.WinnerMap:
+    """Return the map of the one cell that the question itself asks for."""
+    whole = estimated_map(question, "rate", "tpot")
+    return dataclasses.replace(whole, cells={whole.asked: whole.cells[whole.asked]})
+
+
+def test_energy_is_counted_as_in_a_ranking() -> None:
+    """Oracle: the first row of the plan of the cell; by estimate rated power, of which runs take no more."""
+    question = dataclasses.replace(QUESTION, objective="joule_per_tok")
+    estimated = only_asked(question)
+    guess, [cell] = estimated.cells[estimated.asked], confirmed_map(estimated).cells.values()
+    first = final_plan(question).rows[0]
+    assert (cell.accelerator, cell.devices) == (first.scenario.accelerator, first.accelerators)
+    assert cell.worth == first.joule_per_tok
+    assert 0.4 < first.joule_per_tok / guess.worth < 1
+    assert estimated.as_dict()["unit"] == "J/token"
+
+
+def test_a_map_says_that_it_compares_single_pools() -> None:
+    """Oracle: the words are there where the question allows two pools, and only there."""
+    both = dataclasses.replace(QUESTION, free=("tensor_parallel", "policy"))
+    assert "Compared are single pools" in winners_sentence(only_asked(both))
+    assert "single pools" not in winners_sentence(only_asked(QUESTION))
+
+
+def test_a_view_that_has_spent_all_leaves_cells_for_later() -> None:
+    """Oracle: nothing is estimated, nothing raised, and the words say so."""
+    with work.allowed(work.Allowance(1.0, 10**9, spent_s=100.0)):
+        found = estimated_map(QUESTION, "rate", "tpot")
+    assert {cell.stage for cell in found.cells.values()} == {winners.UNSEEN}
+    assert winners_sentence(found) == "No cell has been looked at yet."
+    assert confirmed_map(found) == found
+
+
 def test_a_higher_rate_never_costs_less(found) -> None:
     """Oracle: what serves a rate serves a lower one; what keeps a limit keeps a longer one."""
     for y in found.ys:

@@ -15,8 +15,8 @@ from sim_core.questions.shift import needs
 from sim_core.questions.shift.needs import fitted_needs
 from sim_core.questions.shift.study import as_two_pools
 from sim_core.results.metrics import point_of
-from sim_core.traffic import draws
-from sim_core.traffic.requests import Requests
+from sim_core.traffic import demand, draws
+from sim_core.traffic.requests import BlockChains, Requests
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_loads_of_the_busier_pool() -> None:
     assert loads.tolist() == [math.inf, 2.0, 1.5, 3.0, math.inf]
 
 
-@pytest.mark.parametrize("query", ["", "slo_ttft_ms=300", "slo_tpot_ms=20"])
+@pytest.mark.parametrize("query", ["", "slo_ttft_ms=300", "slo_tpot_ms=20", "prefix_hit_frac=0.8"])
 def test_a_split_that_has_what_it_needs_keeps_the_limits(query: str) -> None:
     """Oracle: the simulator: at 85% of what the needs say the limits hold, at 1.5 times they break."""
     scenario = load_scenario(query, policy="disaggregated", mix="1500/120:1")
@@ -79,3 +79,27 @@ def test_limits_that_nothing_keeps_are_said() -> None:
     """Oracle: by hand."""
     with pytest.raises(ScenarioError, match="keeps the limits at no rate"):
         fitted_needs(as_two_pools(load_scenario("slo_tpot_ms=1")))
+
+
+def test_a_prefix_cache_is_the_share_that_it_has_at_best() -> None:
+    """Oracle: by hand: 64 of 100 tokens of one kind and 64 of 200 of the other, of all but the first prompts.
+
+    Of a trace, what its hash_ids say: the second prompt begins with the first one's 512 tokens.
+    """
+    query = "mix=36/20:1&mix_other=136/20:1&system_tokens=64&prompt_cv=0&prefix_caching=on&requests=1000"
+    shared = load_scenario(query)
+    shown = as_two_pools(shared)
+    assert shown.prefix_hit_frac == pytest.approx(128 / 300 * 3999 / 4000, rel=1e-3)
+    assert shown.prefix_caching == "off" and as_two_pools(shown) == shown
+    chains = BlockChains(np.array([0, 1, 3]), np.array([7, 7, 8]), 512)
+    trace = Requests(np.array([0.0, 1.0]), np.array([512, 1024]), np.array([5, 5]), blocks=chains)
+    assert as_two_pools(shared, trace).prefix_hit_frac == pytest.approx(512 / 1536, rel=1e-3)
+
+
+def test_turns_need_what_their_prompts_need() -> None:
+    """Oracle: the same prompts and answers as requests of which none follows another."""
+    turns = as_two_pools(load_scenario("turns=4&mix_other=1000/100:1&mix=1000/100:1"))
+    found = fitted_needs(turns)
+    assert 1 <= found.prefill_factor < 1.5
+    assert demand.sample(turns, 500).session is None
+    assert demand.sample(turns, 500).prompt_tokens.mean() > 2000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from sim_core.evidence import trust
 from sim_core.price.price import price_of
 from sim_core.questions.experiments import endings as endings_experiment
 from sim_core.questions.experiments import waiting as waiting_experiment
+from sim_core.questions.experiments.common import one_engine
 from sim_core.questions.experiments.engines import engine_runs
 from sim_core.questions.experiments.preemption import crossover, mean_context
 from sim_core.results.metrics import point_of
@@ -29,10 +31,11 @@ from sim_core.scenario.ready import ready_scenario, ready_scenarios
 from sim_core.view.batching import page as batching
 from sim_core.view.batching import request_editor
 from sim_core.view.batching.endings import _ending_trust
+from sim_core.view.batching.experiments import replica_note
 from sim_core.view.batching.waiting import _wait_trust
 from sim_core.view.parts.engine_words import set_words
 from tests.places import ROOT
-from tests.visits import APP, FINDING, address, healthy, open_page, said
+from tests.visits import APP, FINDING, address, finding, healthy, open_page, said
 
 visit = partial(open_page, "3_Batching.py")
 
@@ -135,8 +138,22 @@ def test_the_comparison_counts_all_requests() -> None:
 
 
 def test_one_replica_is_followed() -> None:
-    """Oracle: a timeline is of one engine."""
+    """Oracle: a timeline is of one engine, to which a quarter of the traffic of four goes; of a list, all."""
     assert logged_scenario(Scenario(replicas=8), "static").replicas == 1
+    four = Scenario(replicas=4, arrival_per_s=20.0)
+    followed = one_engine(four, 40)
+    assert (followed.replicas, followed.requests, followed.arrival_per_s) == (1, 40, 5.0)
+    page, alone = (
+        finding(healthy(open_page("3_Batching.py", **query)))
+        for query in ({"replicas": "4", "arrival_per_s": "20"}, {"arrival_per_s": "5"})
+    )
+    assert replica_note(four) in page
+    done = "The same .*? requests are done under [^.]*"
+    assert re.search(done, page)[0] == re.search(done, alone)[0]
+    assert "one of 4 replicas, with its share" in replica_note(four)
+    listed = four.replace(arrivals="trace", request_list="0:300:20")
+    assert "all of its requests" in replica_note(listed)
+    assert replica_note(Scenario()) == replica_note(four.replace(policy="disaggregated")) == ""
 
 
 # Requests of one's own

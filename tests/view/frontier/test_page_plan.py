@@ -9,6 +9,8 @@ from functools import partial
 import pytest
 
 from sim_core.command.main import main
+from sim_core.engine.work import SpentUp
+from sim_core.questions.deployment.plan import plans
 from sim_core.questions.deployment.question import Question
 from sim_core.view.drawing.words import duration
 from sim_core.view.frontier.plan import day, page
@@ -30,6 +32,23 @@ def test_the_page_says_what_to_take_and_why_others_lost() -> None:
     at.button(key="use_plan_0").click().run()
     healthy(at)
     assert at.session_state.scenario.replicas > 1
+
+
+def test_what_a_page_may_not_run_stays_an_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: the estimate's rows stand, with why and the command; nothing is called simulated, nor kept."""
+
+    def cut_short(*given):
+        yield next(plans(*given))
+        raise SpentUp("enough")
+
+    monkeypatch.setattr(page, "plans", cut_short)
+    at = healthy(visit(arrival_per_s="61", turns="3", prefix_caching="on"))
+    assert "an estimate by arithmetic" in finding(at) and "every turn of a conversation" in finding(at)
+    assert "Deployments for 61 requests/s, estimated" in said(at)
+    assert not at.expander or "candidates lost" not in " ".join(item.label for item in at.expander)
+    assert any("sim_core plan" in item.value for item in at.code)
+    monkeypatch.setattr(page, "plans", plans)
+    assert "Deployments for 61 requests/s, simulated" in said(healthy(at.run()))
 
 
 def test_a_question_in_words_sets_what_it_says() -> None:
@@ -62,7 +81,7 @@ def test_the_command_understands_the_same_question(
     """Oracle: the question that is put together, in which what an option says goes before."""
     asked: list[Question] = []
     monkeypatch.setattr(
-        "sim_core.questions.deployment.plan.final_plan", lambda question: asked.append(question)
+        "sim_core.questions.deployment.plan.final_plan", lambda question, _: asked.append(question)
     )
     words = "70B fp8, H200 or B200, TPOT 30 ms, 3k/500, 20 req/s, at most 16 GPUs"
     with pytest.raises(AttributeError):  # nothing is final_plan
@@ -88,7 +107,7 @@ def test_the_command_of_the_page_asks_the_same(
     at = healthy(visit(arrival_per_s="30", plan_by=objective, plan_most="8", plan_rank="pessimistic"))
     asked: list[Question] = []
     monkeypatch.setattr(
-        "sim_core.questions.deployment.plan.final_plan", lambda question: asked.append(question)
+        "sim_core.questions.deployment.plan.final_plan", lambda question, _: asked.append(question)
     )
     command = next(item.value for item in at.code if "sim_core plan" in item.value)
     with pytest.raises(AttributeError):  # nothing is final_plan

@@ -6,28 +6,29 @@ are simulated, as whole replicas at the rate, as in any plan: first the cells wh
 those where runs only count the replicas. A cell that nothing can serve is asked in full, so that it says why.
 
 After the runs, accelerators are a tie that cost the same, or are within the error of the runs: a replica more
-of one that is close to a limit.
+of one that is close to a limit. Energy is estimated at rated power, of which devices at work draw from
+`LEAST_DRAWN_FRAC` to all; where runs decide, it is what they take, as in a ranking.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sim_core.catalogue.accelerators import accelerator
-from sim_core.engine.work import SpentUp, allowance, raise_if_stopped
+from sim_core.engine.work import SpentUp, accounted, allowance, raise_if_stopped
 from sim_core.fields.errors import ScenarioError, did_you_mean
 from sim_core.fields.texts import counted
+from sim_core.price.use import MEMORY_POWER_FRAC
 from sim_core.questions.deployment.answer import CONFIRMED, ESTIMATED, layout_name
 from sim_core.questions.deployment.question import TOP, Question
 from sim_core.questions.deployment.search.candidates import Candidate, Field
 from sim_core.questions.deployment.search.fleet import alone_of
 from sim_core.questions.deployment.search.race import SAME, Race
-from sim_core.questions.deployment.search.trials import Standing, Trials
+from sim_core.questions.deployment.search.trials import MORE, Standing, Trials, rank_by_energy
 from sim_core.questions.deployment.words import impossible
 from sim_core.questions.shift.study import Progress, silent
 from sim_core.results.classes import has_common_limits
@@ -40,6 +41,8 @@ OFF = (0.95, 1.2)  # times the rate that replicas are estimated for: the middle 
 # where most winners are are 0.99 to 1.11 times what long runs find, and some are further off
 UNSEEN = "unseen"  # a cell that even arithmetic has not come to
 ROWS = 3  # of the ranking of a cell: enough to see who is as good as the best
+ENERGY = "joule_per_tok"
+LEAST_DRAWN_FRAC = MEMORY_POWER_FRAC  # of the rated power, by who waits for memory most of the time
 DOUBLES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 ROOTS = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
 SPECS = (0.5, 0.63, 0.8, 1.0, 1.25, 1.6, 2.0)
@@ -85,7 +88,7 @@ class Winner(NamedTuple):
         Empty where nothing serves.
     devices : int
     worth : float or None
-        In the objective's unit.
+        In the map's unit.
     ties : tuple of str
         Other accelerators that are as good within the error; in an estimate, those that may be better.
     second : str
@@ -145,6 +148,8 @@ class WinnerMap:
     asked : tuple of float
         Those of the question itself.
     cells : mapping of (float, float) to Winner
+    one_pool : bool
+        Whether the question allows two pools, too, which no map compares.
     """
 
     question: Question
@@ -154,6 +159,12 @@ class WinnerMap:
     ys: tuple[float, ...]
     asked: tuple[float, float]
     cells: Mapping[tuple[float, float], Winner]
+    one_pool: bool = False
+
+    @property
+    def unit(self) -> str:
+        """What the worth of a cell is counted in."""
+        return "J/token" if self.question.objective == ENERGY else self.question.unit
 
     @property
     def waiting(self) -> int:
@@ -174,6 +185,7 @@ class WinnerMap:
             "x": names[0],
             "y": names[1],
             "objective": self.question.objective,
+            "unit": self.unit,
             "waiting": self.waiting,
             "cells": [cell.as_dict(*names) for cell in self.cells.values()],
         }
@@ -193,11 +205,11 @@ def estimated_map(question: Question, x: str, y: str, progress: Progress = silen
         raise ScenarioError(f"both sides of the map are {x}; choose two inputs.")
     if question.objective == "headroom":
         raise ScenarioError("objective is headroom, which has no winner of a cell; choose usd_per_hour.")
-    question = _plain(question, bool({x, y} & {*OWN}))
+    one_pool, question = question.has_pools, _plain(question, bool({x, y} & {*OWN}))
     xs, ys = _values(question, x), _values(question, y, down=True)
     cells = {(here, there): Winner(here, there, stage=UNSEEN) for there in ys for here in xs}
     asked = _value(question, x, 1.0), _value(question, y, 1.0)
-    empty = WinnerMap(question=question, x=x, y=y, xs=xs, ys=ys, asked=asked, cells=cells)
+    empty = WinnerMap(question=question, x=x, y=y, xs=xs, ys=ys, asked=asked, cells=cells, one_pool=one_pool)
     return more_estimated(empty, progress)
 
 
@@ -209,11 +221,13 @@ def more_estimated(found: WinnerMap, progress: Progress = silent) -> WinnerMap:
         raise_if_stopped()
         if done and _is_spent():
             break
-        began_s = time.thread_time()
         asked = _asked_at(found.question, (found.x, cell.x), (found.y, cell.y))
-        field = _field_of(asked, found.question.rate_per_s, fields)
-        cells[cell.x, cell.y] = _estimated_cell(asked, field, cell.x, cell.y)
-        _spend(time.thread_time() - began_s)
+        try:
+            with accounted():
+                field = _field_of(asked, found.question.rate_per_s, fields)
+                cells[cell.x, cell.y] = _estimated_cell(asked, field, cell.x, cell.y)
+        except SpentUp:  # the others wait for their turn
+            break
         progress((done + 1) / len(unseen))
     return dataclasses.replace(found, cells=cells)
 
@@ -222,13 +236,6 @@ def _is_spent() -> bool:
     """Return whether the view has worked out as much as its budget says."""
     given = allowance()
     return given is not None and given.spent_s > given.seconds
-
-
-def _spend(seconds: float) -> None:
-    """Count arithmetic, which no run counts."""
-    given = allowance()
-    if given is not None:
-        given.spend(seconds)
 
 
 def confirmed_map(found: WinnerMap, progress: Progress = silent) -> WinnerMap:
@@ -374,6 +381,7 @@ def _estimated_cell(asked: Question, field: Field | str, x: float, y: float) -> 
     if not best:
         return Winner(x, y, reason=impossible(asked, field.losers))
     order = sorted(best, key=lambda name: best[name].worth)
+    a_token = 1 / (asked.planned_per_s * float(field.sent.output_tokens.mean()))
     first, surely = best[order[0]], min(guess.high for guess in best.values())
     return Winner(
         x,
@@ -381,7 +389,7 @@ def _estimated_cell(asked: Question, field: Field | str, x: float, y: float) -> 
         accelerator=order[0],
         layout=_layout(first.candidate.scenario, first.replicas + asked.spare),
         devices=first.candidate.devices_of((first.replicas,)),
-        worth=first.worth,
+        worth=first.worth * (a_token if asked.objective == ENERGY else 1.0),
         ties=tuple(name for name in order[1:] if best[name].low <= surely),
         second=order[1] if len(order) > 1 else "",
         second_frac=best[order[1]].worth / first.worth - 1 if len(order) > 1 else None,
@@ -403,6 +411,7 @@ def _guess(race: Race, candidate: Candidate) -> _Guess | None:
         return None
     ends = [alone.replicas_for(factor * race.trials.rate_per_s) for factor in OFF]
     low, high = (math.inf if end is None else candidate.worth((end,)) for end in ends)
+    low *= LEAST_DRAWN_FRAC if race.question.objective == ENERGY else 1.0
     return _Guess(low, candidate.worth((count,)), high, candidate, count)
 
 
@@ -426,9 +435,11 @@ def _confirmed_cell(found: WinnerMap, cell: Winner) -> Winner:
 
 def _simulated(asked: Question, cell: Winner) -> Winner:
     field = Field(asked)
-    race = Race(asked, field.losers, Trials(asked), ROWS)
+    race = Race(asked, field.losers, Trials(asked), MORE * ROWS if asked.objective == ENERGY else ROWS)
     race.prepare(_candidates(asked, field))
     standing = race.run()
+    if asked.objective == ENERGY:
+        rank_by_energy(race.trials, standing)
     if not standing:
         return Winner(cell.x, cell.y, reason=impossible(asked, field.losers), stage=CONFIRMED)
     first, name = standing[0], standing[0].candidate.scenario.accelerator
@@ -463,6 +474,8 @@ def winners_sentence(found: WinnerMap) -> str:
     cells, winners = list(found.cells.values()), found.winners
     if not winners:
         seen = [cell for cell in cells if cell.stage != UNSEEN]
+        if not seen:
+            return "No cell has been looked at yet."
         return f"Nothing serves any of the {counted(len(seen), 'cell')} that were tried. {seen[0].reason}"
     parts = [_here(found)]
     for name in winners[:3]:
@@ -475,7 +488,8 @@ def winners_sentence(found: WinnerMap) -> str:
         "wait for their turn": sum(cell.stage == UNSEEN for cell in cells),
     }
     parts += [f"{counted(count, 'cell')} {words}" for words, count in counts.items() if count]
-    return f"{'; '.join(filter(None, parts))}."
+    pools = " Compared are single pools; two pools, which the question allows, may take less."
+    return f"{'; '.join(filter(None, parts))}.{pools if found.one_pool else ''}"
 
 
 def _here(found: WinnerMap) -> str:

@@ -20,6 +20,7 @@ from sim_core.questions.deployment.search.candidates import SETTINGS, Candidate,
 from sim_core.questions.deployment.search.fleet import MOST_REPLICAS, alone_of, fewest
 from sim_core.questions.deployment.search.losers import Losers
 from sim_core.questions.deployment.search.trials import Contender, Standing, Trials
+from sim_core.questions.shift.study import Progress, silent
 from sim_core.scenario.scenario import accelerator_of
 from sim_core.sweep.estimate import FEWEST
 
@@ -47,12 +48,18 @@ class Race:
         self._pull()
         return [candidate for _, _, candidate in sorted(self._ready)]
 
-    def run(self) -> list[Standing]:
-        """Return the ranking, best first; all others are entered among the losers."""
+    def run(self, progress: Progress = silent) -> list[Standing]:
+        """Return the ranking, best first; all others are entered among the losers.
+
+        Progress is the share of the candidates that have been looked at; the last ones take no run.
+        """
+        count = len(self._ready) + len(self._waiting)
         while True:
             self._pull()
+            left = len(self._ready) + len(self._waiting)
             if not self._ready:
                 break
+            progress(1 - left / count)
             candidate = heapq.heappop(self._ready)[2]
             if self.least(candidate) > self.allowed:
                 self._outdone(candidate)
@@ -61,6 +68,7 @@ class Race:
         for candidate in self._waiting:
             self._outdone(candidate)
         self._waiting.clear()
+        progress(1.0)
         return self.standing
 
     def _pull(self) -> None:

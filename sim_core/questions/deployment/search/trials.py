@@ -29,6 +29,7 @@ from sim_core.sweep.capacity import (
 
 CLOSE = 0.05  # of the logarithm of a latency over its limit: the error of a long run
 SEEDS = 4
+MORE = 2  # times as many stand in a race whose order only runs decide
 Counts = tuple[int, ...]
 
 
@@ -187,6 +188,15 @@ class Trials:
             return f"{kind.upper()} is {over:.3g} x the limit"
         grows = self.miss(candidate, counts) > 0
         return "the queue grows" if grows else "a short run keeps the limits, but longer ones do not"
+
+
+def rank_by_energy(trials: Trials, standing: list[Standing]) -> None:
+    """Order deployments that were chosen by rated power by what runs take: their worth in J a token."""
+    for each in standing:
+        counts = with_spares(each.counts, each.candidate.spare)
+        each.worth = trials.point(each.candidate, counts, each.requests)["joule_per_tok"]
+        each.error = 0.0
+    standing.sort(key=lambda each: each.order)
 
 
 def plain_point(scenario: Scenario) -> Mapping[str, Any]:

@@ -6,11 +6,13 @@ The ranking by arithmetic is drawn at once; it gives way to the one that runs at
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from sim_core.catalogue.accelerators import accelerator
+from sim_core.engine.work import SpentUp
 from sim_core.fields.errors import ScenarioError
 from sim_core.questions.deployment.answer import CONFIRMED, Deployment, Plan
 from sim_core.questions.deployment.launch.text import expected, launches
@@ -76,10 +78,13 @@ def show(scenario: Scenario) -> None:
         trust_badge.badge(found.rows[0].scenario if found.rows else scenario)
     _ranking(found)
     _offers(found.rows)
-    files, words = around.show(found)
-    _launch(found.rows)
-    _losers(found)
-    st.caption(READING)
+    files: list[actions.File] = []
+    words = ""
+    if found.stage == CONFIRMED:
+        files, words = around.show(found)
+        _launch(found.rows)
+        _losers(found)
+        st.caption(READING)
     files = [*actions.table_files([row.as_dict() for row in found.rows], "plan"), *files]
     actions.take_away("", files, _command(question, words))
 
@@ -115,16 +120,39 @@ def _parts(scenario: Scenario) -> tuple[str, ...]:
 
 
 def _worked_out(question: Question, place: DeltaGenerator) -> Plan:
-    """Return the final ranking; the estimate stands at a place meanwhile."""
+    """Return the final ranking; the estimate stands at a place meanwhile, and stays where a view may not
+    run as much as would confirm it.
+    """
     sweeps.wait_until_ready(ranks=model_of(question.scenario).is_moe)
-    for found in plans(question):
-        if found.stage == CONFIRMED:
-            place.empty()
-            return _plans.put(question, found)
-        with place.container():
-            st.caption(f":material/pending: {found.sentence}")
-            _ranking(found)
+    estimate, bar = None, st.empty()
+    try:
+        for found in plans(question, lambda done: _tell(bar, done)):
+            if found.stage == CONFIRMED:
+                return _plans.put(question, found)
+            estimate = found
+            with place.container():
+                st.caption(f":material/pending: {found.sentence}")
+                _ranking(found)
+    except SpentUp:
+        if estimate is None:
+            raise
+        return replace(estimate, sentence=_unconfirmed(question))
+    finally:
+        place.empty()
+        bar.empty()
     raise AssertionError("the last answer is a confirmed one")
+
+
+def _tell(bar: DeltaGenerator, done_frac: float) -> None:
+    bar.progress(done_frac, "Runs at the rate, those that may win first…")
+
+
+def _unconfirmed(question: Question) -> str:
+    """Return why a ranking is by arithmetic alone, and what confirms it."""
+    why = "The runs that would confirm it take longer than a page may"
+    if question.scenario.turns > 1:
+        why += ", because every turn of a conversation waits for an answer"
+    return f"This ranking is an estimate by arithmetic. {why}; the command under the table runs them all."
 
 
 def _controls(scenario: Scenario) -> None:

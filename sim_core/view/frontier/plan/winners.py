@@ -11,6 +11,7 @@ from sim_core import catalogue
 from sim_core.fields.texts import counted
 from sim_core.questions.deployment.answer import ESTIMATED, Plan
 from sim_core.questions.deployment.around.winners import (
+    ENERGY,
     INPUTS,
     UNSEEN,
     Winner,
@@ -180,9 +181,10 @@ def _name(accelerator: str) -> str:
 def _hover(found: WinnerMap, cell: Winner) -> str:
     if not cell.accelerator:
         return wrapped(cell.reason or "not looked at yet")
-    unit = found.question.unit
+    known = "simulated" if cell.stage != ESTIMATED else "estimated"
+    known += " at rated power" if cell.stage == ESTIMATED and found.question.objective == ENERGY else ""
     lines = [f"<b>{_name(cell.accelerator)}</b>, {cell.layout}: {number(cell.devices)} devices"]
-    lines += [f"{number(cell.worth)} {unit}, {'estimated' if cell.stage == ESTIMATED else 'simulated'}"]
+    lines += [f"{number(cell.worth)} {found.unit}, {known}"]
     if cell.ties:
         names = ", ".join(map(_name, cell.ties))
         lines += [wrapped(f"{'May be better' if cell.waits else 'As good'}: {names}")]
