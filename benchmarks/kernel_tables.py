@@ -53,8 +53,13 @@ DTYPES = {
 }
 STORED = {"fp8-tensor": "fp8", "fp8-block": "fp8", "nvfp4": "fp4", "mxfp4": "fp4", "int4": "fp4"}
 KERNELS = {  # what the name of a measured kernel contains, by the source of a row of experts
-    **{"triton": ("triton", "vllm_fused_moe"), "marlin": ("marlin",), "trtllm-gen": ("trtllm",)},
-    **{"cutlass": ("cutlass",), "deepgemm": ("deepgemm",), "trtllm": ("moe_torch_flow",)},
+    "triton": ("triton", "vllm_fused_moe"),
+    "marlin": ("marlin",),
+    "flashinfer": ("cutlass",),
+    "cutlass": ("cutlass",),
+    "deepgemm": ("deepgemm",),
+    "trtllm": ("moe_torch_flow",),
+    "trtllm-gen": ("trtllm",),
 }
 EXPERT_SHAPE = [
     *("kernel_source", "num_tokens", "hidden_size", "inter_size", "topk", "num_experts", "moe_tp_size")
