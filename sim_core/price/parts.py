@@ -37,9 +37,9 @@ def slower(compute_s: Amount, memory_s: Amount, smooth: bool) -> tuple[np.ndarra
         wins = np.asarray(compute_s) > np.asarray(memory_s)
         return np.where(wins, compute_s, 0.0), np.where(wins, 0.0, memory_s)
     compute4 = compute_s * compute_s
-    compute4 = compute4 * compute4
+    compute4 *= compute4
     memory4 = memory_s * memory_s
-    memory4 = memory4 * memory4
+    memory4 *= memory4
     both4 = compute4 + memory4
     total = np.sqrt(np.sqrt(both4))
     compute_part = total * (compute4 / np.maximum(both4, 1e-300))
@@ -90,7 +90,9 @@ def _token_parts(terms: Terms, tokens: np.ndarray) -> dict[str, np.ndarray]:
         work.kept_read_s / kernels.bf16.read_frac,
         smooth,
     )
-    experts = {part: np.where(alone, time_s, 0.0) for part, time_s in expert_parts(terms, tokens).items()}
+    experts = dict.fromkeys(("weights", "compute", "fixed"), np.zeros(()))
+    if np.any(alone):
+        experts = {part: np.where(alone, each_s, 0.0) for part, each_s in expert_parts(terms, tokens).items()}
     parts = {
         "weights": dense_read + experts["weights"] + kept_read,
         "compute": dense_compute + experts["compute"] + _activation_s(terms) * tokens + kept_compute,

@@ -223,8 +223,11 @@ class Engine:
         """Return how many tokens of prompts a step takes."""
         return max(self.budget - (self.going(decodes)[0] if self.chunked else 0.0), 1.0)
 
-    def prompts_s(self, decodes: float) -> tuple[float, float]:
-        """Return q, the share of steps with prompts, and c, what those add to them."""
+    def prompts_s(self, decodes: float, alone_s: float | None = None) -> tuple[float, float]:
+        """Return q, the share of steps with prompts, and c, what those add to them.
+
+        `alone_s` is a step without prompts, where that is known already.
+        """
         size, step = self.lengths, self.step
         _, made, _ = self.going(decodes)
         per_step = decodes * made / size.output
@@ -240,13 +243,14 @@ class Engine:
             beside = max(decodes, 1.0)
             whole_s = self.step_s(beside, prompts, self.going(beside)[0], prompt_tokens)
             whole_s += self.context_s(beside)
-            return share, whole_s - self.decode_s(decodes) + own_s
+            return share, whole_s - (self.decode_s(decodes) if alone_s is None else alone_s) + own_s
         return share, self.step_s(0.0, prompts, 0.0, prompt_tokens) + own_s
 
     def token_s(self, decodes: float) -> float:
         """Return T, the mean time of an output token."""
-        share, more_s = self.prompts_s(decodes)
-        return (self.decode_s(decodes) + share * more_s) / self.going(decodes)[1]
+        alone_s = self.decode_s(decodes)
+        share, more_s = self.prompts_s(decodes, alone_s)
+        return (alone_s + share * more_s) / self.going(decodes)[1]
 
     def rate_per_s(self, decodes: float) -> float:
         return decodes / (self.lengths.output * self.token_s(decodes))
@@ -275,12 +279,14 @@ class Engine:
         """The most decodes of which the percentile keeps the limits; 0 if not even a trickle does."""
         return _most(self.fits_tails, min(self.most, self.bound_decodes)) if self.bound_decodes else 0.0
 
+    @cached_property
+    def _first_s(self) -> float:
+        """The time to the first token of a mean prompt that is alone."""
+        return self.over_s + self.tokens_s(self.lengths.prompt, 1.0)
+
     def fits_mean(self, decodes: float) -> bool:
         """Return whether the mean keeps the limits: a bound on the capacity, but for luck."""
-        return (
-            self.token_s(decodes) <= self.tpot_s
-            and self.over_s + self.tokens_s(self.lengths.prompt, 1.0) <= self.ttft_s
-        )
+        return self.token_s(decodes) <= self.tpot_s and self._first_s <= self.ttft_s
 
     def fits_tails(self, decodes: float) -> bool:
         """Return whether the percentile keeps the limits, too."""

@@ -71,6 +71,8 @@ def test_the_most_devices() -> None:
         ("llama-3.1-71b", ["'llama-3.1-71b'", "Did you mean llama-3.1-70b"]),
         ("TTFT 1 s, TTFT 2 s", ["slo_ttft_ms is said twice, 1000.0 and 2000.0"]),
         ("70B or mixtral 8x7b", ["two models, ", "mixtral-8x7b"]),
+        ("H100, at most 0 GPUs", ["at most 0 devices", "1 or more"]),
+        ("at most 8 GPUs, up to 16 devices", ["max_devices is said twice, 8 and 16"]),
         ("0 req/s", ["arrival_per_s is 0 req/s; it must lie between"]),
         ("1.5/500", ["prompt_tokens is 1.5"]),
         ("how many?", ["says nothing yet", EXAMPLE]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -232,6 +233,7 @@ def group_sizes(model: Model, expert_parallel: int) -> list[int]:
     return [tp for tp in range(1, int(most) + 1) if model.heads % tp == 0 and tp % expert_parallel == 0]
 
 
+@lru_cache(maxsize=512)
 def weight_bytes(model: Model, layout: Layout) -> tuple[float, float]:
     """Return the bytes of all weights, each once, and of those one device of the largest stage holds. [bytes]
 

@@ -129,6 +129,8 @@ def impossible(question: Question, losers: Losers) -> str:
     """Return that no candidate serves the rate within the limits, and which came nearest."""
     for limits in (("devices",), ("ttft", "tpot"), ("rejected",), ("memory",), ("price",), ("scenario",)):
         found = losers.nearest(*limits)
+        if found is not None and limits == ("scenario",):
+            return f"No deployment can be run as asked: {found[1]}"
         if found is not None:
             return f"No deployment serves {_planned(question)} within the limits. Nearest: {found[1]}"
     return "There is no candidate: no accelerator and layout is left by what was chosen."

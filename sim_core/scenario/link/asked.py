@@ -197,7 +197,15 @@ class _Said:
         for name, key in (("weights", "weight_dtype"), ("kv", "kv_dtype"), ("kv_first", "kv_dtype")):
             if name in given:
                 self._set(key, given[name].lower())
-        self.most = int(given.get("most", self.most))
+        if "most" in given:
+            self._at_most(int(given["most"]))
+
+    def _at_most(self, devices: int) -> None:
+        if not devices:
+            raise ScenarioError("at most 0 devices leave nothing to deploy; give 1 or more, or leave it out.")
+        if self.most not in (0, devices):
+            raise ScenarioError(f"max_devices is said twice, {self.most} and {devices}; a plan keeps one.")
+        self.most = devices
 
     def _set(self, key: str, value: float | str) -> None:
         info = FIELDS[key]

@@ -252,6 +252,7 @@ def test_an_impossible_question_names_what_is_nearest() -> None:
         (["--set", "output_tokens=1", "--set", "output_cv=0"], "raise output_tokens to 2 or more"),
         (["--rate", "nan"], "rate is nan; it must be a finite number"),
         (["--set", "slo_tpot_ms=0.1", "--accelerators", "l4"], "even alone, TPOT is"),
+        (["--set", "spec_tokens=3"], "No deployment can be run as asked: spec_tokens is 3, but no"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_with_the_way_out(

@@ -120,8 +120,9 @@ def _parts(scenario: Scenario) -> tuple[str, ...]:
 
 
 def _worked_out(question: Question, place: DeltaGenerator) -> Plan:
-    """Return the final ranking; the estimate stands at a place meanwhile, and stays where a view may not
-    run as much as would confirm it.
+    """Return the final ranking; the estimate stands at a place meanwhile.
+
+    It stays, and is remembered, where a view may not run as much as would confirm it: nor may the next one.
     """
     sweeps.wait_until_ready(ranks=model_of(question.scenario).is_moe)
     estimate, bar = None, st.empty()
@@ -136,7 +137,7 @@ def _worked_out(question: Question, place: DeltaGenerator) -> Plan:
     except SpentUp:
         if estimate is None:
             raise
-        return replace(estimate, sentence=_unconfirmed(question))
+        return _plans.put(question, replace(estimate, sentence=_unconfirmed(question)))
     finally:
         place.empty()
         bar.empty()
