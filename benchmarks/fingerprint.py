@@ -11,6 +11,8 @@ import hashlib
 from collections.abc import Iterator
 from functools import cache
 
+import numpy as np
+
 from sim_core.catalogue.calibrations import calibration
 from sim_core.catalogue.kernels import TABLES, kernel_rows
 from sim_core.engine.run import simulate
@@ -57,4 +59,4 @@ def _priced(scenario: Scenario) -> Iterator[float]:
     yield from price.step.token_s[list(TOKENS)]
     yield from price.step.row_s[list(ROWS)]
     yield from (value for value in price.step if isinstance(value, (int, float)))
-    yield from (price.kv_blocks, price.request_before_s, price.request_after_s)
+    yield from (price.kv_blocks, price.before_s(np.full(1, 1000)), price.request_after_s)

@@ -171,6 +171,15 @@ def _has_ranks(row: Row) -> bool:
     return row.text("dp_attention").lower() in ("true", "1")
 
 
+def _drawn(row: Row) -> bool:
+    """Return whether lengths were drawn between 80% and 100% of those printed.
+
+    What the source calls a gap analysis prints InferenceX's runs once more, rounded and without this note:
+    all of its 75 rows of Kimi-K2.5 and Qwen3.5 have their twin there.
+    """
+    return row.text("length_note").startswith("range 0.8") or "gap_analysis" in row.text("source")
+
+
 def _serving_point(row: Row, number: int) -> PublishedPoint:
     """Return one row of the table as a point."""
     _check(row)
@@ -201,7 +210,7 @@ def _serving_point(row: Row, number: int) -> PublishedPoint:
         precision=row.text("precision") or NOT_STATED,
         prompt_tokens=prompt,
         output_tokens=output,
-        lengths="80-100%" if row.text("length_note").startswith("range 0.8") else "fixed",
+        lengths="80-100%" if _drawn(row) else "fixed",
         clients=0 if counted else row.count("concurrency_or_qps"),
         arrival_per_s=math.nan,
         ttft_ms=row.above_zero("ttft_ms_unspecified", "ttft_ms_mean", "ttft_ms_p50"),

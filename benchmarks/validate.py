@@ -43,7 +43,7 @@ import pandas as pd
 from benchmarks.choice import about_of, choose, csv_of, evenly
 from benchmarks.drafts import write_drafts
 from benchmarks.fingerprint import fingerprint
-from benchmarks.lags import engines_with, find_lags, find_split_lags, lag_lines
+from benchmarks.lags import TOKENIZER, engines_with, find_lags, find_split_lags, find_tokenizer, lag_lines
 from benchmarks.order import rank
 from benchmarks.rank_sync import predict_unseen_ranks, write_ranks
 from benchmarks.ranks import runs_with_ranks
@@ -69,8 +69,9 @@ TTFT_SCALE = 1.2
 
 
 def free_names(chosen: Calibration) -> list[str]:
-    """Return the constants to be fitted: those whose bounds leave room."""
-    return [item.name for item in chosen.constants if item.low < item.high and item.value is not None]
+    """Return the constants to be fitted to all figures: those whose bounds leave room, but the tokenizer."""
+    free = (item for item in chosen.constants if item.low < item.high and item.value is not None)
+    return [item.name for item in free if item.name != TOKENIZER]
 
 
 def with_position(chosen: Calibration, position: np.ndarray) -> Calibration:
@@ -98,8 +99,9 @@ def fit(bench: Bench, evaluations: int) -> dict[str, float]:
 
     Every constant is global and bounded to its physical range; nothing is fitted per row, model, device or
     engine. The robust loss (soft L1 of log errors) keeps odd runs from pulling; TTFT weighs less, because it
-    holds the history of a run: where all lengths are equal, requests march in waves. Every fit starts in the
-    middle of the bounds, with the lags of first tokens that belong there, so a fit that leaves rows out knows
+    holds the history of a run: where all lengths are equal, requests march in waves. What TTFT alone tells,
+    the tokenizer's time, is found before and after (`find_tokenizer`). Every fit starts in the middle of the
+    bounds, with that time and the lags of first tokens that belong there, so a fit that leaves rows out knows
     nothing of them. Of each campaign at most `MOST_FITTED` rows are taken, evenly.
     """
     from scipy.optimize import least_squares
@@ -107,16 +109,26 @@ def fit(bench: Bench, evaluations: int) -> dict[str, float]:
     bench = bench.part(_thinned(bench.points))
     bounds, seen = calibration("typical"), evidence_errors.measured(bench.points)
     start = np.full(len(free_names(bounds)), 0.5)
-    engines = engines_with(find_lags(bench, with_position(bounds, start).base))
+    middle = fitted_values(with_position(bounds, start))
+    read = find_tokenizer(bench, base_of(middle))
+    engines = engines_with(find_lags(bench, base_of(middle | read)))
+
+    def constants(position: np.ndarray) -> Constants:
+        return base_of(fitted_values(with_position(bounds, position)) | read)
 
     def residuals(position: np.ndarray) -> np.ndarray:
-        error = np.log(predict(bench, with_position(bounds, position).base, engines=engines) / seen)
+        error = np.log(predict(bench, constants(position), engines=engines) / seen)
         return np.concatenate([error[:, 1] / TPOT_SCALE, error[:, 0] / TTFT_SCALE])
 
     found = least_squares(residuals, start, bounds=(0.0, 1.0), loss="soft_l1", diff_step=0.02,
                           max_nfev=evaluations, xtol=1e-4, ftol=1e-4)  # fmt: skip
-    fitted = with_position(bounds, found.x).constants
-    return {item.name: item.value for item in fitted if item.name in free_names(bounds)}
+    return fitted_values(with_position(bounds, found.x)) | find_tokenizer(bench, constants(found.x))
+
+
+def fitted_values(chosen: Calibration) -> dict[str, float]:
+    """Return the free constants of a calibration by name, in its units."""
+    free = free_names(chosen)
+    return {item.name: item.stated for item in chosen.constants if item.name in free}
 
 
 def _thinned(points: Sequence[PublishedPoint]) -> list[bool]:

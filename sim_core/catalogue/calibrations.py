@@ -75,6 +75,7 @@ class Constants(NamedTuple):
     prefill_request_s: float
     prefill_layer_s: float
     request_before_s: float
+    prompt_token_before_s: float
     request_after_s: float
 
 

@@ -37,6 +37,13 @@ class ServingEngine:
         high=1000.0,
     )
     sends_first_token_at_once: bool = described("Whether a first token waits for no streaming interval")
+    sequence_host_frac: float = described(
+        "Share of the host's time for a sequence in an engine that loops in Python",
+        1.0,
+        low=0.0,
+        high=1.0,
+        zero=True,
+    )
     draft_host_frac: float = described(
         "Share of the host's time for drafts that is not hidden", 1.0, low=0.0, high=1.0, zero=True
     )

@@ -261,7 +261,7 @@ def rules_of(priced: Priced, sent: Requests, itl_max: bool = False, log: bool = 
         kv_blocks=price.kv_blocks,
         kv_block_tokens=price.kv_block_tokens,
         concurrency=scenario.concurrency if closed else 0,
-        turnaround_s=price.request_before_s + price.request_after_s,
+        turnaround_s=price.before_s(sent.prompt_tokens) + price.request_after_s,
         batch_wait_s=scenario.batch_wait_ms / 1e3,
         warm=first,
         whole=counted is None or at_once,

@@ -103,7 +103,7 @@ def run_priced(known: Priced, sent: Requests, itl_max: bool = False, log: bool =
     kept = sent.take(~rejected) if rejected.any() else sent
     if not len(kept):
         raise ScenarioError(_nothing_fits(known, sent))
-    before_s, after_s = known.price.request_before_s, known.price.request_after_s
+    before_s, after_s = known.price.before_s(kept.prompt_tokens), known.price.request_after_s
     clocked = on_the_clock(known.scenario, known.price.request_limit_tokens, kept)
     arriving = clocked.arriving_at(kept.arrival_s + before_s)
     run_on = _on_two_pools if known.pools else _on_one_pool
@@ -226,7 +226,7 @@ def _holds_little(known: Priced, found: EngineResult, sent: Requests) -> bool:
     """Return whether the window of the statistics is too short, or holds no gap between tokens."""
     if not found.gap_counts.any() and (sent.output_tokens > 1).any():
         return True
-    arrival_s = found.arrival_s - known.price.request_before_s
+    arrival_s = found.arrival_s - known.price.before_s(sent.prompt_tokens)
     answered_s = (column + known.price.request_after_s for column in (found.first_token_s, found.finished_s))
     return window_is_too_short(known.scenario, arrival_s, *answered_s)
 

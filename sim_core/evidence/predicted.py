@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -146,13 +146,21 @@ def predict(
     """
     found = np.full((len(bench.points), 3), np.nan)
     batches = [scenario.max_batch for scenario in bench.scenarios]
-    rated = terms(bench.work, bench.kernels, constants, smooth)
+    shares = np.array([[_sequence_share(scenario, engines)] for scenario in bench.scenarios])
+    felt = constants._replace(sequence_s=cast(float, constants.sequence_s * shares))  # a column, as of `work`
+    rated = terms(bench.work, bench.kernels, felt, smooth)
     for place, step in enumerate(step_costs(rated, bench.windows, batches)):
         if bench.kv_blocks[place]:
             found[place] = _simulated(bench, place, step, constants)
     late = [late_steps(point, engines) if point.traffic in CLIENTS else 0.0 for point in bench.points]
     found[:, 0] += np.array(late) * np.nan_to_num(found[:, 1])
     return found
+
+
+def _sequence_share(scenario: Scenario, engines: Mapping[str, ServingEngine] | None) -> float:
+    """Return the host's time for a sequence under a scenario's engine, in shares of an engine in Python."""
+    known = engines or catalogue.engines()
+    return known[scenario.engine].sequence_host_frac if scenario.engine else 1.0
 
 
 def step_costs(rated: Terms, windows: Sequence[int], batches: Sequence[int]) -> Iterator[StepCost]:
@@ -179,7 +187,8 @@ def _simulated(bench: Bench, place: int, step: StepCost, constants: Constants) -
     given, (clients, replicas) = given_requests(point, scenario), loop_of(point)
     before_s, after_s = 0.0, 0.0
     if point.traffic in CLIENTS:
-        before_s, after_s = constants.request_before_s, constants.request_after_s
+        before_s = constants.request_before_s + constants.prompt_token_before_s * given.prompt_tokens.mean()
+        after_s = constants.request_after_s
     rules = RunRules(
         policy=scenario.policy,
         admission=admission_of(scenario),

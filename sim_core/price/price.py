@@ -119,8 +119,8 @@ class Price:
         KV cache of one replica; of several ranks of attention, that of each.
     request_limit_tokens : int
         Longest prompt plus answer that one replica, or one of its ranks, can ever hold.
-    request_before_s, request_after_s : float
-        From the client to the engine and back. [s]
+    request_before_s, prompt_token_before_s, request_after_s : float
+        From the client to the engine, for each prompt token of that, and back. [s]
     accelerators, replicas, stages, ranks : int
         Devices of all replicas together, the replicas, and of each its stages and ranks of attention.
     ledger : Ledger
@@ -134,6 +134,7 @@ class Price:
     kv_block_tokens: int
     request_limit_tokens: int
     request_before_s: float
+    prompt_token_before_s: float
     request_after_s: float
     accelerators: int
     replicas: int
@@ -141,6 +142,10 @@ class Price:
     needs: Ledger | None
     stages: int = 1
     ranks: int = 1
+
+    def before_s(self, prompt_tokens: np.ndarray) -> float:
+        """Return the time from a client to the engine: that of the mean prompt, for all alike. [s]"""
+        return self.request_before_s + self.prompt_token_before_s * float(np.mean(prompt_tokens))
 
 
 def price_of(scenario: Scenario, profile: EngineProfile | None = None, method: Method | None = None) -> Price:
@@ -255,6 +260,7 @@ def _price(
         kv_block_tokens=engine.kv_block_tokens,
         request_limit_tokens=_limit_tokens(blocks * engine.kv_block_tokens, model, speculation),
         request_before_s=method.constants.request_before_s,
+        prompt_token_before_s=method.constants.prompt_token_before_s,
         request_after_s=method.constants.request_after_s,
         accelerators=layout.devices * engine.replicas,
         replicas=engine.replicas,
@@ -357,6 +363,7 @@ def _measured_price(scenario: Scenario, profile: EngineProfile) -> Price:
         kv_block_tokens=int(block_tokens),
         request_limit_tokens=_limit_tokens(int(blocks * block_tokens), model_of(scenario), speculation),
         request_before_s=profile.request_before_ms * 1e-3,
+        prompt_token_before_s=0.0,
         request_after_s=profile.request_after_ms * 1e-3,
         accelerators=scenario.accelerators,
         replicas=scenario.replicas,

@@ -187,12 +187,14 @@ def _summed(one: Parts, other: Parts) -> Parts:
 
 
 def felt_by(engine_name: str, constants: Constants) -> Constants:
-    """Return constants of which drafts keep the host only as long as an engine does not hide it."""
-    share = engine(engine_name).draft_host_frac if engine_name else 1.0
-    if share == 1.0:
+    """Return constants of which sequences and drafts keep the host as long as an engine's own does."""
+    if not engine_name:
         return constants
+    known = engine(engine_name)
     return constants._replace(
-        draft_s=share * constants.draft_s, draft_sequence_s=share * constants.draft_sequence_s
+        sequence_s=known.sequence_host_frac * constants.sequence_s,
+        draft_s=known.draft_host_frac * constants.draft_s,
+        draft_sequence_s=known.draft_host_frac * constants.draft_sequence_s,
     )
 
 

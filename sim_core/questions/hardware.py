@@ -123,7 +123,8 @@ def ttft_s(scenario: Scenario, at: Setting, flops: Amount = 1.0, bandwidth: Amou
     steps = steps._replace(chunk=chunks, start=starts, last=lasts)
     busy_s = np.sum(step_s(scaled(pricing, flops, bandwidth), steps), axis=0)
     constants = pricing.terms.constants
-    return constants.request_before_s + busy_s + constants.request_after_s
+    before_s = constants.request_before_s + constants.prompt_token_before_s * at.prompt_tokens
+    return before_s + busy_s + constants.request_after_s
 
 
 def within_limits(scenario: Scenario) -> float:

@@ -153,7 +153,7 @@ class Engine:
         self.lengths = lengths_of(scenario, sent, price.step, price.kv_block_tokens)
         self.limits = limits_of_engine(scenario)
         self.ttft_s, self.tpot_s = self.limits.ttft_ms / 1e3, self.limits.tpot_ms / 1e3
-        self.over_s = price.request_before_s + price.request_after_s
+        self.over_s = price.before_s(sent.prompt_tokens) + price.request_after_s
         self.miss_frac = 1 - scenario.slo_percentile / 100
         self.places = float(price.ranks * scenario.max_running)
         self.ranks = price.ranks

@@ -87,7 +87,7 @@ def test_causes_come_first(policy):
     def check(scenario, result):
         rows, price = finished_rows(result), result.price
         shortest_s = price.step.token_s[1:].min() + price.step.row_s[1:].min() - ROUNDING_S
-        before_after_s = price.request_before_s + price.request_after_s
+        before_after_s = price.before_s(rows["prompt_tokens"]) + price.request_after_s
         assert (rows["first_token_s"] - rows["arrival_s"] >= before_after_s + shortest_s).all()
         decoding_s = rows["finished_s"] - rows["first_token_s"]
         assert (decoding_s >= (rows["output_tokens"] - 1) * shortest_s - ROUNDING_S).all()

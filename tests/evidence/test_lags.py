@@ -7,7 +7,16 @@ import tomllib
 import numpy as np
 import pytest
 
-from benchmarks.lags import FIELDS, SPLIT_FIELD, engines_with, find_lags, find_split_lags, least_error
+from benchmarks.lags import (
+    FIELDS,
+    SPLIT_FIELD,
+    TOKENIZER,
+    engines_with,
+    find_lags,
+    find_split_lags,
+    find_tokenizer,
+    least_error,
+)
 from benchmarks.validate import base_of, predict_unseen
 from sim_core import catalogue
 from sim_core.catalogue.calibrations import calibration
@@ -51,6 +60,27 @@ def test_single_runs_gone_wrong_do_not_pull() -> None:
     seen = [point._replace(ttft_ms=60_000.0 if place % 3 == 0 else 150.0) for place in range(30)]
     assert least_error(seen, predicted) == 5.0
     assert least_error([], predicted[:0]) == 0.0
+
+
+@pytest.mark.parametrize("token_us", [0.0, 2.5, 8.0])
+def test_a_planted_tokenizer_comes_back(token_us: float) -> None:
+    """Oracle: the time that the rows were made with, while another one is assumed, whatever lag they have."""
+    bench = planted("vLLM", 4.0)
+    read = BASE._replace(prompt_token_before_s=token_us * 1e-6)
+    seen = predict(bench, read, engines=engines_with({"vllm": {FIELDS["moe"]: 4.0}}))
+    rows = bench_of(
+        [p._replace(ttft_ms=ttft) for p, ttft in zip(bench.points, seen[:, 0].tolist(), strict=True)]
+    )
+    assert find_tokenizer(rows, read) == {TOKENIZER: token_us}
+
+
+def test_a_tokenizer_is_not_pulled_by_runs_gone_wrong() -> None:
+    """Oracle: a tenth of the runs wait a minute; the others say what a token takes."""
+    bench = planted("vLLM", 0.0)
+    seen = predict(bench, BASE, engines=engines_with({}))[:, 0]
+    seen[::10] = 60_000.0
+    rows = bench_of([p._replace(ttft_ms=ttft) for p, ttft in zip(bench.points, seen.tolist(), strict=True)])
+    assert find_tokenizer(rows, BASE)[TOKENIZER] == pytest.approx(BASE.prompt_token_before_s * 1e6)
 
 
 def test_rows_left_out_are_predicted_with_the_lags_of_the_others() -> None:

@@ -135,6 +135,16 @@ def test_a_missing_column_ends_nothing(tmp_path: Path, column: str) -> None:
     assert used(found) + sum(found["left_out"].values()) == 2
 
 
+def test_a_run_printed_once_more_has_the_lengths_of_the_run(tmp_path: Path) -> None:
+    """Oracle: ids of a source that copies InferenceX's runs, whose lengths are drawn, and of its own."""
+    ids = ("kimi_k2_5_gap_analysis_h200_sxm_vllm", "kimi_k2_5_h200_sxm_vllm")
+    folder = folder_of(
+        tmp_path, *({"source": f"ai-dynamo/aiconfigurator: table.csv, id {name}"} for name in ids)
+    )
+    points, _ = read_serving(folder / "measured_serving.csv")
+    assert [point.lengths for point in points] == ["80-100%", "fixed"]
+
+
 @pytest.mark.parametrize("text", [None, "", "\n\n", "row_id\n", "a,b\n1,2,3\n", '"open', "\x00,\x00\n\x00\n"])
 def test_a_table_without_rows_is_scored_as_nothing(tmp_path: Path, text: str | None) -> None:
     """Oracle: no row is used, and JSON holds no NaN."""

@@ -204,9 +204,9 @@ def test_late_first_tokens_are_those_of_the_recipe() -> None:
     streaming interval is sent at once."""
     polled = [p for p in measured.points() if poll_steps(p)]
     chosen = {p.clients: p for p in polled if p.model.startswith("deepseek")}
-    assert {late_steps(p) for c, p in chosen.items() if c < 16} == {9.5 + 5}
-    assert {late_steps(p) for c, p in chosen.items() if c >= 16} == {9.5 + 15}
-    for family, late in (("moe", 3.0), ("dense", 0.0)):
+    assert {late_steps(p) for c, p in chosen.items() if c < 16} == {11.0 + 5}
+    assert {late_steps(p) for c, p in chosen.items() if c >= 16} == {11.0 + 15}
+    for family, late in (("moe", 2.5), ("dense", 0.0)):
         drawn = [p for p in measured.points() if p.engine == "vLLM" and p.family == family and p.fitted]
         assert {late_steps(p) for p in drawn if p.lengths == "80-100%"} == {late}
 

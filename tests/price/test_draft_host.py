@@ -1,4 +1,4 @@
-"""What drafts keep the host, in the price of a step."""
+"""What sequences and drafts keep the host, in the price of a step."""
 
 from __future__ import annotations
 
@@ -40,3 +40,13 @@ def test_a_look_up_in_the_text_is_launched_by_nobody() -> None:
     how = {"spec_tokens": 3, "acceptance_length": 1.5, "draft": "ngram"}
     looked = [price_of(BASE.replace(constants=text, **how)).step.row_s for text in (FREE, HOST)]
     np.testing.assert_array_equal(*looked)
+
+
+@pytest.mark.parametrize(
+    ("engine", "share"), [("", 1.0), ("vllm", 1.0), ("sglang", 1.0), ("tensorrt-llm", 0.25)]
+)
+def test_a_sequence_keeps_the_host_as_long_as_the_engine_lets_it(engine: str, share: float) -> None:
+    """Oracle: by hand: 40 us a sequence, of which a compiled scheduler takes a quarter."""
+    scenarios = [BASE.replace(engine=engine, constants=f"sequence:{each_us}") for each_us in (0, 40)]
+    without, held = (price_of(scenario).step.row_s[1:] for scenario in scenarios)
+    np.testing.assert_allclose(held - without, share * 40e-6 * np.arange(1, 65), rtol=1e-9)

@@ -67,9 +67,8 @@ def test_a_lone_request_waits_out_the_whole_wait() -> None:
     """Oracle: arithmetic: the way there, the wait, one prefill step from the price list, the way back."""
     found = waiting(FIXED.replace(requests=1, arrival_per_s=0.1, max_batch=8))
     price = price_of(found.scenario)
-    bare_s = (
-        price.request_before_s + step_s(price, 1000, 1, pairs=1000**2 / 2, prompts=1) + price.request_after_s
-    )
+    way_s = price.before_s(np.array([1000])) + price.request_after_s
+    bare_s = way_s + step_s(price, 1000, 1, pairs=1000**2 / 2, prompts=1)
     for row in found.rows:
         wait_ms = row["batch_wait_ms"] if row["max_batch"] > 1 else 0.0  # a batch of one is full at once
         assert row["ttft_ms_mean"] == pytest.approx(wait_ms + 1e3 * bare_s)

@@ -128,8 +128,9 @@ def test_bisection_finds_the_capacity_of_a_queue_that_theory_knows(load):
         warmup_frac=0.0, slo_tpot_ms=1e6,
     )  # fmt: skip
     alone = point_of(run(scenario.replace(arrival_per_s=1e-3, requests=50)))
-    price = run(scenario.replace(requests=2)).price
-    service_s = (alone["e2e_ms_p50"] / 1e3) - price.request_before_s - price.request_after_s
+    found = run(scenario.replace(requests=2))
+    way_s = found.price.before_s(found.prompt_tokens) + found.price.request_after_s
+    service_s = (alone["e2e_ms_p50"] / 1e3) - way_s
     limit_ms = alone["ttft_ms_p50"] + 1e3 * service_s * queue_quantile(load, 0.99)
     rate, point, bound_by = highest_rate(
         scenario.replace(slo_ttft_ms=limit_ms), 0.5 / service_s, 1 / service_s

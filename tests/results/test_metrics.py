@@ -214,7 +214,9 @@ def test_itl_percentiles_follow_the_exact_gaps(policy):
     found = run(scenario)
     twin = simulate_naive(
         listed(found.price.step),
-        found.engine.arrival_s if policy == "static" else found.arrival_s + found.price.request_before_s,
+        found.engine.arrival_s
+        if policy == "static"
+        else found.arrival_s + found.price.before_s(found.prompt_tokens),
         found.prompt_tokens,
         found.output_tokens,
         policy=policy,

@@ -312,7 +312,8 @@ def lindley_p99_s(scenario, per_s):
     for before_s, at_s in zip([arrival_s[0], *arrival_s], arrival_s, strict=False):
         wait_s = max(0.0, wait_s + duration_s - (at_s - before_s)) if ttfts_s else 0.0
         ttfts_s.append(wait_s + duration_s)
-    offsets_s = price_of(scenario).request_before_s + price_of(scenario).request_after_s
+    price = price_of(scenario)
+    offsets_s = price.before_s(np.array([scenario.prompt_tokens])) + price.request_after_s
     return np.percentile(ttfts_s[len(ttfts_s) // 10 :], 99) + offsets_s
 
 

@@ -46,6 +46,7 @@ FOLDS = 5
 TOLD = 0.5
 DIFFERENCE = 0.02  # step of the derivatives, in the logarithm
 EVALUATIONS = 25
+WAY = ("request_before", "prompt_token_before", "request_after")
 
 
 # --- what is fitted -------------------------------------------------------------------------------
@@ -72,7 +73,7 @@ def levers_of(scenario: Scenario) -> tuple[Lever, ...]:
         Lever("launches", "time of launching kernels", ("launches",), 0.5),
         Lever("sequences", "time of each sequence in a step", ("sequence",), 0.6),
         Lever("prompts", "fixed time of each prompt in a step", ("prefill_request", "prefill_layer"), 0.8),
-        Lever("requests", "time between client and engine", ("request_before", "request_after"), 1.0),
+        Lever("requests", "time between client and engine", WAY, 1.0),
     ]
     if model.is_moe:
         found.append(Lever("experts", "time of the experts", ("experts",), 0.5))

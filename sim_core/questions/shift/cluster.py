@@ -141,7 +141,7 @@ class Cluster:
         sent = demand.requests
         self.kept = pools.holds(model_of(scenario), sent.prompt_tokens, sent.output_tokens)
         served = on_the_clock(scenario, pools.decode.request_limit_tokens, sent.take(self.kept))
-        served = served.arriving_at(served.arrival_s + pools.decode.request_before_s)
+        served = served.arriving_at(served.arrival_s + pools.decode.before_s(served.prompt_tokens))
         rules = RunRules(
             **stated(scenario),
             kv_blocks=pools.decode.kv_blocks,

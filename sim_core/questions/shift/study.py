@@ -287,8 +287,9 @@ class Study:
         price, kept = self.pools.decode, cluster.kept
         ttft_s = requests["first_token_s"] + price.request_after_s - self.demand.requests.arrival_s[kept]
         tpot_s = _tpot_s(requests["first_token_s"], requests["finished_s"], requests["output"])
-        started_s, prefilled_s = (stages[key] - price.request_before_s for key in STAGES)
-        joined_s = requests["joined_s"] - price.request_before_s
+        before_s = price.before_s(self.demand.requests.prompt_tokens[kept])
+        started_s, prefilled_s = (stages[key] - before_s for key in STAGES)
+        joined_s = requests["joined_s"] - before_s
         within = np.zeros(kept.size, bool)
         within[kept] = self._within(ttft_s, tpot_s)
         edges_s = self.edges_s
