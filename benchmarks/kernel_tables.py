@@ -60,7 +60,9 @@ KERNELS = {  # what the name of a measured kernel contains, by the source of a r
     "deepgemm": ("deepgemm",),
     "trtllm": ("moe_torch_flow",),
     "trtllm-gen": ("trtllm",),
+    "trtllm-cutlass": ("moe_torch_flow_cutlass",),
 }
+WHOSE = {"trtllm-cutlass": "tensorrt-llm"}  # the engine of a source whose row holds for others, too
 EXPERT_SHAPE = [
     *("kernel_source", "num_tokens", "hidden_size", "inter_size", "topk", "num_experts", "moe_tp_size")
 ]
@@ -175,7 +177,7 @@ def experts(data: Path, row: Mapping[str, str]) -> Measured:
         alone = (rows.moe_ep_size == 1) & (rows.num_tokens <= 16384)
         return named & ~odd & alone & rows.moe_dtype.isin(DTYPES.get(kind, ()))
 
-    names, found = newest(data, device, "moe_perf", row["engine"], keep)
+    names, found = newest(data, device, "moe_perf", WHOSE.get(row["source"], row["engine"]), keep)
     if len(found):
         by = [
             "kernel_source",
