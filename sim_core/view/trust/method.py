@@ -14,9 +14,12 @@ import pandas as pd
 import streamlit as st
 
 from sim_core import catalogue
+from sim_core.catalogue.accelerators import Accelerator
 from sim_core.catalogue.acceptance import MOST_MEASURED, acceptance_rows, acceptance_sources
 from sim_core.catalogue.calibrations import Constant, calibration
 from sim_core.catalogue.engines import engines
+from sim_core.catalogue.models.model import Model
+from sim_core.catalogue.workloads import WorkloadPreset
 from sim_core.fields.described import fields_of
 from sim_core.fields.field import FieldInfo
 from sim_core.price import price as prices
@@ -235,14 +238,16 @@ def _presets() -> None:
     st.markdown(
         "Every preset is a file with its source; figures marked announced were not measured by others."
     )
-    kinds: dict[str, Iterable[Any]] = {
-        "Accelerators": catalogue.accelerators().values(),
-        "Models": catalogue.models().values(),
-        "Workloads": catalogue.workloads().values(),
+    kinds: dict[str, tuple[Mapping[str, FieldInfo], Iterable[Any]]] = {
+        "Accelerators": (fields_of(Accelerator), catalogue.accelerators().values()),
+        "Models": (fields_of(Model), catalogue.models().values()),
+        "Workloads": (fields_of(WorkloadPreset), catalogue.workloads().values()),
     }
-    for title, items in kinds.items():
+    for title, (fields, items) in kinds.items():
         st.subheader(title)
-        about = {key: info.help for item in items for key, info in fields_of(type(item)).items()}
+        about = {key: info.help for key, info in fields.items()} | {
+            "attention": "Layers of each kind of attention"
+        }
         _sheet(_preset_table(items), 420, about)
 
 
@@ -281,8 +286,12 @@ def _preset_table(items: Iterable[Any]) -> pd.DataFrame:
         }
         for item in items
     ]
+    for row in rows:
+        if groups := row.get("attention"):
+            row["attention"] = ", ".join(f"{group.layers} × {group.kind}" for group in groups)
     table = pd.DataFrame(rows)
-    return table[[name for name in table if table[name].replace("", None).notna().any()]]
+    told = [name for name in table if table[name].replace("", None).notna().any()]
+    return table[sorted(told, key=lambda name: name != "name")]
 
 
 def prose(item: object) -> str:
