@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 import numpy as np
 import streamlit as st
 from streamlit.runtime.scriptrunner import RerunException, StopException, get_script_run_ctx
-from streamlit.runtime.scriptrunner_utils.script_requests import ScriptRequestType
+from streamlit.runtime.scriptrunner_utils.script_requests import ScriptRequests, ScriptRequestType
 
 from sim_core.engine.work import Allowance, SpentUp, Stopped, allowed
 from sim_core.fields.errors import ScenarioError, shown
@@ -184,13 +184,13 @@ def end_overtaken() -> NoReturn:
     raise ending(getattr(get_script_run_ctx(suppress_warning=True), "script_requests", None))
 
 
-def ending(requests: Any) -> RerunException | StopException:
+def ending(requests: ScriptRequests | None) -> RerunException | StopException:
     """Return what ends a run for the move that waits, or for nothing (`st.stop` would drop the move).
 
     A run of the answer alone that is merely stopped counts as finished: the browser then forgets every
     control that it did not draw, and shows them as if nothing had been chosen.
     """
-    if getattr(requests, "_state", None) == ScriptRequestType.RERUN:
+    if requests is not None and getattr(requests, "_state", None) == ScriptRequestType.RERUN:
         waiting = requests.on_scriptrunner_ready()
         if waiting.type == ScriptRequestType.RERUN:
             return RerunException(waiting.rerun_data)

@@ -18,6 +18,7 @@ from sim_core.catalogue.accelerators import Accelerator
 from sim_core.catalogue.acceptance import MOST_MEASURED, acceptance_rows, acceptance_sources
 from sim_core.catalogue.calibrations import Constant, calibration
 from sim_core.catalogue.engines import engines
+from sim_core.catalogue.models.attention import Attention
 from sim_core.catalogue.models.model import Model
 from sim_core.catalogue.workloads import WorkloadPreset
 from sim_core.fields.described import fields_of
@@ -288,10 +289,15 @@ def _preset_table(items: Iterable[Any]) -> pd.DataFrame:
     ]
     for row in rows:
         if groups := row.get("attention"):
-            row["attention"] = ", ".join(f"{group.layers} × {group.kind}" for group in groups)
+            row["attention"] = ", ".join(map(_layers_words, groups))
     table = pd.DataFrame(rows)
     told = [name for name in table if table[name].replace("", None).notna().any()]
     return table[sorted(told, key=lambda name: name != "name")]
+
+
+def _layers_words(group: Attention) -> str:
+    window = f" in a window of {group.window_tokens:,}" if group.window_tokens else ""
+    return f"{group.layers} × {group.kind}{window}"
 
 
 def prose(item: object) -> str:
