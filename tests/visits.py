@@ -21,10 +21,11 @@ FINDING = '<p class="bs-finding">'
 def open_page(page: Path | str, **query: str) -> AppTest:
     """Open a file of `pages`, or the app, at an address and return it after its first run.
 
-    What reproduces a view is drawn once it is opened, as this visitor does.
+    What reproduces a view, and what serves a plan, is drawn once it is opened, as this visitor does.
     """
     app = AppTest.from_file(str(ROOT / "pages" / page), default_timeout=120)
-    app.session_state["in_reproduce"] = True
+    for panel in ("in_reproduce", "in_serve"):
+        app.session_state[panel] = True
     for key, value in query.items():
         app.query_params[key] = value
     return app.run()

@@ -16,7 +16,7 @@ LIMITS = (
 
 
 def binding(point: dict[str, Any]) -> str:
-    """Return what binds a point.
+    """Return what binds a point: what it waits for, or what most of a step's time goes to.
 
     ``kv_capacity`` or ``queueing`` where, for more than a fifth of the time, the next request waited for KV
     blocks or for a place in the batch (whichever was longer); else the part with the largest share of the

@@ -1,4 +1,4 @@
-"""Every page in light and dark against axe: no serious finding."""
+"""Every page in light and dark, wide and narrow, against axe: no serious finding."""
 
 from __future__ import annotations
 
@@ -18,22 +18,31 @@ PAGES = (
     "/Compare?compare=design&accelerator=corsair&bf16_tflop_per_s=1200&tensor_parallel=16",
     "/Compare?compare=sensitivity&sense=tpot",
     "/Lessons?lesson=03-why-batching-works&answers=3.1=1000", "/Room", "/Validation", GALLERY,
-    "/Mine?prices=h100-sxm:2.1",
+    "/Mine?prices=h100-sxm:2.1", "/Calibrate", "/Method", "/Method?method=controls",
 )  # fmt: skip
+KINDS = ("/?fine=off", "/Batching", "/Plan", "/Atlas", GALLERY, "/Mine?prices=h100-sxm:2.1")  # of page
 SHOWS = {
     "/Room": ".bs-finding",
     "/Plan": ".bs-finding",
     "/Mine?prices=h100-sxm:2.1": ".bs-finding",
     GALLERY: "svg.bs-thumbnail polyline",
+    "/Calibrate": ".bs-finding",
+    "/Method": "[role=tabpanel] table",
+    "/Method?method=controls": "[data-testid=data-grid-canvas]",
 }  # others show a chart
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_page_has_a_serious_finding(visit: Callable[..., Visit], scheme: str) -> None:
+@pytest.mark.parametrize(
+    ("scheme", "width", "paths"),
+    [("light", 1400, PAGES), ("dark", 1920, PAGES), ("light", 400, KINDS), ("dark", 1024, KINDS)],
+)
+def test_no_page_has_a_serious_finding(
+    visit: Callable[..., Visit], scheme: str, width: int, paths: tuple[str, ...]
+) -> None:
     """Oracle: axe: contrast, names of controls, roles, keyboard."""
-    one = visit(PAGES[0], color_scheme=scheme)
+    one = visit(paths[0], color_scheme=scheme, viewport={"width": width, "height": 900})
     serious = {}
-    for path in PAGES:
+    for path in paths:
         one.open(path, SHOWS.get(path, PLOTTED))
         one.page.wait_for_timeout(1500)
         if found := serious_findings(one):

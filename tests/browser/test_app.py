@@ -192,9 +192,10 @@ def test_a_page_says_where_one_is(visit: Callable[..., Visit], path: str, title:
     assert one.page.evaluate(behind) == ([] if marked == title else [f'" · {title}"'])
 
 
-def test_no_page_of_the_navigation_is_folded_away_at_1024_px(visit: Callable[..., Visit]) -> None:
+@pytest.mark.parametrize("width", [1024, 1200, 1400])
+def test_no_page_of_the_navigation_is_folded_away(visit: Callable[..., Visit], width: int) -> None:
     """Oracle: the navigation's own mark of what it shows, where the name of a section is longest."""
-    one = visit("/Disaggregation", shows=".bs-finding", viewport={"width": 1024, "height": 768})
+    one = visit("/Disaggregation", shows=".bs-finding", viewport={"width": width, "height": 768})
     folded = "[data-testid='stTopNav'] > .rc-overflow-item[aria-hidden='true']:not(.rc-overflow-item-rest)"
     one.until(lambda: one.page.locator("[data-testid=stTopNavSection]").count() == 4)
     one.until(lambda: one.page.locator(folded).count() == 0)

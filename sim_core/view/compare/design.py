@@ -92,7 +92,7 @@ def _specs(scenario: Scenario) -> None:
                 "start", "Starts from", list(names), names.__getitem__, scenario.accelerator, _start
             )
         for keys in ROWS:
-            for column, key in zip(st.columns(len(keys)), keys, strict=True):
+            for column, key in zip(st.columns(len(keys), vertical_alignment="bottom"), keys, strict=True):
                 with column:
                     label = f"{results.spec_label(key, scenario)} [{FIELDS[key].unit}]"
                     controls.amount(key, label, getattr(part, key), _write_spec)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 
 from sim_core.questions.sensitivity import is_sure
-from sim_core.view.drawing.figures import COLOURS, INK, LAYOUT, MARGIN, MUTED, Figure, Row, X, Y, short
+from sim_core.view.drawing.figures import BREAK, COLOURS, INK, LAYOUT, MARGIN, MUTED, Figure, Row, X, Y, short
 from sim_core.view.drawing.marks import axis, bar, scatter
 from sim_core.view.drawing.words import number
 from sim_core.view.phases.figures import signed
 
 CLEAR = "rgba(0,0,0,0)"
+TITLE_CHARACTERS = 40  # a line of an axis title on a phone
 MOVES = {"less": ("▼", "10 % less", COLOURS[1]), "more": ("▲", "10 % more", COLOURS[0])}
 
 
@@ -71,7 +73,7 @@ def tornado_figure(rows: Sequence[Row], name: Callable[[str], str], title: str) 
         "bargroupgap": 0.08,
         "margin": MARGIN | {"t": 40},
         "xaxis": axis(
-            f"Change of {title} [%]",
+            BREAK.join(textwrap.wrap(f"Change of {title} [%]", TITLE_CHARACTERS)),
             range=[-reach, reach],
             zeroline=True,
             zerolinecolor=MUTED,

@@ -31,6 +31,7 @@ from sim_core.view.session.advice import Advice, offer
 
 LOADS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.1, 1.2)
 SAME = 0.02  # gains below this are no gain
+AS_MUCH = 0.005  # of what two splits serve: the digits by which the best is chosen
 NOISE = 0.05  # and on the map, of few requests a cell
 
 
@@ -115,10 +116,19 @@ def pools_finding(found: Ways, best: dict[str, Any] | None) -> str:
     else:
         text = f"At {load} two pools, split as {name}, serve as much within the limits as one pool"
     if best["prefill_workers"] != found.two.prefill_workers:
-        own = disaggregation.gain_of(found.two_point["served_per_s"], one)
-        text += f"; split as {ratio_name(_sizes(found.two))} it is {_against(own)}"
+        text += f"; {_as_set(found, best)}"
     words = broken_briefly(best, Limits(found.two.slo_ttft_ms, found.two.slo_tpot_ms))
     return f"{text}. At p{found.two.slo_percentile:g}, {name} still {words}." if words else f"{text}."
+
+
+def _as_set(found: Ways, best: dict[str, Any]) -> str:
+    """Return how the split that is set fares: what it serves; where that is as much, how late it begins."""
+    set_here, point = ratio_name(_sizes(found.two)), found.two_point
+    if abs(disaggregation.gain_of(point["served_per_s"], best["served_per_s"])) <= AS_MUCH:
+        own, other = (duration(row["ttft_ms_p99"]) for row in (point, best))
+        return f"{set_here} serves as much, but its first token takes {own} at p99 instead of {other}"
+    gain = disaggregation.gain_of(point["served_per_s"], found.one_point["served_per_s"])
+    return f"split as {set_here} it is {_against(gain)}"
 
 
 def pools_advice(found: Ways, best: dict[str, Any] | None) -> list[Advice]:

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 import streamlit as st
-from streamlit.runtime.scriptrunner import StopException, get_script_run_ctx
-from streamlit.runtime.scriptrunner_utils.script_requests import ScriptRequestType
+from streamlit.runtime.scriptrunner import RerunException, StopException, get_script_run_ctx
+from streamlit.runtime.scriptrunner_utils.script_requests import ScriptRequests, ScriptRequestType
 
 from sim_core.engine.work import Allowance, SpentUp, Stopped, allowed
 from sim_core.fields.errors import ScenarioError, shown
@@ -181,4 +181,17 @@ def nobody_waits(requests: Any) -> bool:
 def end_overtaken() -> NoReturn:
     """End a run that nobody waits for: for the visitor's next move where there is one."""
     st.session_state.get("scenario")  # a closed tab, or a move that concerns the whole page, ends it here
-    raise StopException  # `st.stop` would drop a move that waits, of a control within the answer
+    raise ending(getattr(get_script_run_ctx(suppress_warning=True), "script_requests", None))
+
+
+def ending(requests: ScriptRequests | None) -> RerunException | StopException:
+    """Return what ends a run for the move that waits, or for nothing (`st.stop` would drop the move).
+
+    A run of the answer alone that is merely stopped counts as finished: the browser then forgets every
+    control that it did not draw, and shows them as if nothing had been chosen.
+    """
+    if requests is not None and getattr(requests, "_state", None) == ScriptRequestType.RERUN:
+        waiting = requests.on_scriptrunner_ready()
+        if waiting.type == ScriptRequestType.RERUN:
+            return RerunException(waiting.rerun_data)
+    return StopException()

@@ -15,7 +15,7 @@ from sim_core.scenario.scenario import Scenario
 from sim_core.view.drawing.templates import render
 from sim_core.view.drawing.words import literal, spoken
 from sim_core.view.session import budget, record, state
-from sim_core.view.session.browser import exact, start
+from sim_core.view.session.browser import access, exact, start
 
 ROOT = Path(__file__).parent.parent.parent.parent
 SECTIONS = {  # of the navigation: pages by file and title; those of a named one are behind its name
@@ -115,6 +115,7 @@ def begin() -> Scenario:
     if state.embedded():
         st.html(_HERE / "embedded.css")
     exact.typed_values()
+    access.mend()
     _ways_in()
     record.begin_record()
     scenario = state.start()

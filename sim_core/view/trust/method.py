@@ -8,15 +8,20 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import streamlit as st
 
 from sim_core import catalogue
+from sim_core.catalogue.accelerators import Accelerator
 from sim_core.catalogue.acceptance import MOST_MEASURED, acceptance_rows, acceptance_sources
-from sim_core.catalogue.calibrations import calibration
+from sim_core.catalogue.calibrations import Constant, calibration
 from sim_core.catalogue.engines import engines
+from sim_core.catalogue.models.attention import Attention
+from sim_core.catalogue.models.model import Model
+from sim_core.catalogue.workloads import WorkloadPreset
+from sim_core.fields.described import fields_of
 from sim_core.fields.field import FieldInfo
 from sim_core.price import price as prices
 from sim_core.price.use import IDLE_POWER_FRAC, POWER_FRAC
@@ -35,6 +40,7 @@ from sim_core.sweep.ranges import SEEDS
 from sim_core.traffic import sessions, units
 from sim_core.view.drawing.figures import LIMITS
 from sim_core.view.drawing.words import number, quantity
+from sim_core.view.parts import pieces
 from sim_core.view.parts.engine_words import comes_with, engine_flags
 from sim_core.view.parts.views import tabs
 
@@ -127,7 +133,7 @@ def _cost(scenario: Scenario) -> None:
     st.markdown(f"{chosen.description} Data: {chosen.data}. Date: {chosen.date}.")
     rows = [dataclasses.asdict(constant) for constant in chosen.constants]
     table = pd.DataFrame(rows)[["meaning", "value", "unit", "low", "high", "source"]]
-    st.dataframe(table, hide_index=True, height="content")
+    _sheet(table, "content", {key: info.help for key, info in fields_of(Constant).items()})
     for name, errors in chosen.errors.items():
         st.markdown(f"**Errors: {name.replace('_', ' ')}**")
         st.table(_error_table(errors), hide_index=True)
@@ -194,7 +200,10 @@ def _speculation() -> None:
         | {"Source": acceptance_sources()[row["source"]]["title"]}
         for row in acceptance_rows()
     ]
-    st.dataframe(pd.DataFrame(rows), hide_index=True, height=420, placeholder="–")
+    drafts = {
+        f"K {count}": f"With {quantity(count, 'drafts')} a step." for count in range(1, MOST_MEASURED + 1)
+    }
+    _sheet(pd.DataFrame(rows), 420, ACCEPTANCE_HELP | drafts)
 
 
 def _controls() -> None:
@@ -215,7 +224,7 @@ def _controls() -> None:
         for key, info in FIELDS.items()
     ]
     st.markdown("The key is the name in links, files and on the command line.")
-    st.dataframe(pd.DataFrame(rows), hide_index=True, height=620)
+    _sheet(pd.DataFrame(rows), 620, CONTROL_HELP)
 
 
 def _allowed(info: FieldInfo) -> str:
@@ -230,14 +239,42 @@ def _presets() -> None:
     st.markdown(
         "Every preset is a file with its source; figures marked announced were not measured by others."
     )
-    kinds: dict[str, Iterable[Any]] = {
-        "Accelerators": catalogue.accelerators().values(),
-        "Models": catalogue.models().values(),
-        "Workloads": catalogue.workloads().values(),
+    kinds: dict[str, tuple[Mapping[str, FieldInfo], Iterable[Any]]] = {
+        "Accelerators": (fields_of(Accelerator), catalogue.accelerators().values()),
+        "Models": (fields_of(Model), catalogue.models().values()),
+        "Workloads": (fields_of(WorkloadPreset), catalogue.workloads().values()),
     }
-    for title, items in kinds.items():
+    for title, (fields, items) in kinds.items():
         st.subheader(title)
-        st.dataframe(_preset_table(items), hide_index=True, height=420)
+        about = {key: info.help for key, info in fields.items()} | {
+            "attention": "Layers of each kind of attention"
+        }
+        _sheet(_preset_table(items), 420, about)
+
+
+def _sheet(table: pd.DataFrame, height: int | Literal["content"], about: Mapping[str, str]) -> None:
+    """Show a table whose headings say what they mean when pointed at."""
+    config = pieces.column_help(table.columns, about)
+    st.dataframe(table, hide_index=True, height=height, placeholder="–", column_config=config)
+
+
+CONTROL_HELP = {
+    "Control": "What the control is called on the pages.",
+    "Key": "Its name in links, files and on the command line.",
+    "Meaning": "What is set.",
+    "Effect": "What more of it does to latency and throughput.",
+    "In engines": "What real engines call it, and their default.",
+    "Unit": "Of values in links and files; what is typed on a page may have another.",
+    "Default": "Where nothing is set.",
+    "Allowed": "Choices, or the lowest and the highest value.",
+}
+ACCEPTANCE_HELP = {
+    "Model": "The model that checks the drafts.",
+    "Draft": "How tokens are drafted.",
+    "Head": "The head that drafts, as published.",
+    "Workload": "What was asked: acceptance depends on it.",
+    "Source": "Where it was published.",
+}
 
 
 def _preset_table(items: Iterable[Any]) -> pd.DataFrame:
@@ -250,8 +287,17 @@ def _preset_table(items: Iterable[Any]) -> pd.DataFrame:
         }
         for item in items
     ]
+    for row in rows:
+        if groups := row.get("attention"):
+            row["attention"] = ", ".join(map(_layers_words, groups))
     table = pd.DataFrame(rows)
-    return table[[name for name in table if table[name].replace("", None).notna().any()]]
+    told = [name for name in table if table[name].replace("", None).notna().any()]
+    return table[sorted(told, key=lambda name: name != "name")]
+
+
+def _layers_words(group: Attention) -> str:
+    window = f" in a window of {group.window_tokens:,}" if group.window_tokens else ""
+    return f"{group.layers} × {group.kind}{window}"
 
 
 def prose(item: object) -> str:

@@ -21,6 +21,8 @@ from sim_core.view.session.mine import panel, store, team
 
 FILE = "batchscope-mine.toml"
 SHEET, OWN = "Price as published [USD/h]", "Your price [USD/h]"
+SHEET_HELP = "To rent one device for an hour: an assumption, whose source stands in the part's preset."
+OWN_HELP = "What you pay for one device and hour. Type over it; an emptied one is the published price again."
 WHERE = (
     "Kept in this browser alone: no account, nothing on the server. A link carries what is in use, nothing "
     "else."
@@ -176,8 +178,13 @@ def prices(scenario: Scenario) -> None:
         disabled=["Accelerator", SHEET],
         column_config={
             "id": None,
-            SHEET: st.column_config.NumberColumn(format="%.2f"),
-            OWN: st.column_config.NumberColumn(format="%.2f", min_value=0.0, max_value=PRICE.high, step=0.01),
+            "Accelerator": st.column_config.Column(
+                help="The part in use comes first, then those that have a price."
+            ),
+            SHEET: st.column_config.NumberColumn(format="%.2f", help=SHEET_HELP),
+            OWN: st.column_config.NumberColumn(
+                format="%.2f", min_value=0.0, max_value=PRICE.high, step=0.01, help=OWN_HELP
+            ),
         },
     )
     wanted = prices_in(changed)
@@ -194,9 +201,15 @@ def prices(scenario: Scenario) -> None:
 
 
 def price_table(scenario: Scenario) -> pd.DataFrame:
-    """Return every accelerator with its published price and the scenario's own, those with a price first."""
+    """Return every accelerator with its published price and the scenario's own.
+
+    The one in use comes first, then those with a price of one's own, then those with a published one.
+    """
     own, parts = parse_prices(scenario.prices), catalogue.accelerators()
-    order = sorted(parts, key=lambda name: (name not in own, parts[name].price_usd_per_hour is None))
+    used = scenario.accelerator
+    order = sorted(
+        parts, key=lambda name: (name != used, name not in own, parts[name].price_usd_per_hour is None)
+    )
     parts = {name: parts[name] for name in order}
     return pd.DataFrame(
         {

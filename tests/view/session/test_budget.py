@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 import pytest
 import streamlit as st
 from streamlit.proto.WidgetStates_pb2 import WidgetStates
+from streamlit.runtime.scriptrunner import RerunException, StopException
 from streamlit.runtime.scriptrunner_utils.script_requests import RerunData, ScriptRequests
 from streamlit.testing.v1 import AppTest
 
@@ -196,6 +197,19 @@ def test_who_still_waits() -> None:
     requests.request_stop()
     assert nobody_waits(requests)
     assert not nobody_waits(object())  # a Streamlit that says nothing of it
+
+
+def test_a_run_ends_for_the_move_that_waits() -> None:
+    """Oracle: Streamlit's own requests: the move of a control in a fragment is taken, once."""
+    requests = ScriptRequests()
+    requests.request_rerun(RerunData(widget_states=WidgetStates(), fragment_id="answer"))
+    ended = budget.ending(requests)
+    assert isinstance(ended, RerunException)
+    assert ended.rerun_data.fragment_id_queue == ["answer"]
+    assert not nobody_waits(requests)
+    assert isinstance(budget.ending(requests), StopException)
+    requests.request_stop()
+    assert isinstance(budget.ending(requests), StopException)
 
 
 def test_a_view_that_nobody_waits_for_ends(views: list[Allowance], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,6 +133,12 @@ def test_the_table_of_prices_and_the_scenario_say_the_same() -> None:
     assert prices_in(table) == "h100-sxm:2.1"
 
 
+def test_the_part_in_use_is_priced_first() -> None:
+    """By hand: it, then the one with a price of one's own, whatever the catalogue's order."""
+    table = price_table(Scenario(accelerator="mi300x", prices="h100-sxm:2.1"))
+    assert list(table["id"][:2]) == ["mi300x", "h100-sxm"]
+
+
 def test_the_panel_is_on_every_page_with_a_sidebar() -> None:
     """The first page has its button, which costs nothing until it is opened: then it has the form."""
     app = healthy(open_page(APP, requests="200", fine="off"))

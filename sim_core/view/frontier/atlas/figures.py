@@ -16,6 +16,7 @@ from sim_core.view.drawing.words import number
 
 SCALE = [[0, "rgba(31,122,153,0.08)"], [1, "rgba(31,122,153,1)"]]  # stronger on light and on dark
 ROW_PX, HEAD_PX = 24, 150
+COLUMN_PX, SIDES_PX = 20, 240  # a column that can still be told apart; names of rows, and the scale
 REASONS = {
     "absent": "not in the table",
     "impossible": "cannot be: does not fit, or the layout does not divide the model",
@@ -91,7 +92,8 @@ def heat_figure(found: HeatMap, x: str, y: str, metric: str) -> Figure:
         "yaxis": ticks | {"tickvals": heat["y"], "ticktext": down, "autorange": "reversed"},
     }
     margin = {"l": 8, "r": 8, "t": 8, "b": 8}
-    return {"data": [heat], "layout": LAYOUT | {"margin": margin} | sides}
+    meta = {"least_px": SIDES_PX + COLUMN_PX * len(across)}
+    return {"data": [heat], "layout": LAYOUT | {"margin": margin, "meta": meta} | sides}
 
 
 def height_px(found: HeatMap) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from sim_core.results.classes import class_column, classes_of, limits_of_classes
+from sim_core.scenario.mixes import FLAT_CLASS
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.drawing.figures import Row
 from sim_core.view.drawing.verdicts import WITHHELD, is_withheld
@@ -30,7 +31,8 @@ def show_classes(scenario: Scenario, row: Row, title: str) -> None:
     lines: list[pieces.Line] = []
     for name in names:
         words = f"{duration(limits[name].ttft_ms)} / {duration(limits[name].tpot_ms)}"
-        lines.append((name, [*(_cell(row, *column, name) for column in COLUMNS), words]))
+        shown = f"{name}: lengths set here" if name == FLAT_CLASS else name
+        lines.append((shown, [*(_cell(row, *column, name) for column in COLUMNS), words]))
     heads = [*COLUMNS.values(), f"Limits at p{number(scenario.slo_percentile)}"]
     pieces.table(f"Latency by class of traffic, {title}", heads, lines, scroll=True)
 

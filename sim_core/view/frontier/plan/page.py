@@ -258,7 +258,9 @@ def _launch(rows: Sequence[Deployment]) -> None:
     if not rows:
         return
     best = rows[0]
-    with st.expander("Serve and test the first row"):
+    with st.expander("Serve and test the first row", key="in_serve", on_change="rerun") as more:
+        if not more.open:  # what colours code weighs more than the chart: for those who look
+            return
         st.caption(expected(best.scenario, best.ttft_ms, best.tpot_ms))
         found = launches(best.scenario)
         for tab, text in zip(st.tabs(list(found)), found.values(), strict=True):

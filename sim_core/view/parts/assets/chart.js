@@ -54,7 +54,9 @@ async function draw(chart) {
   if (chart.look === look) return;
   chart.look = look;
   chart.theme = theme;
-  const figure = fitted(themed(chart.text, theme), chart.host, height);
+  const drawn = themed(chart.text, theme);
+  widen(chart, drawn.layout.meta?.least_px ?? 0);
+  const figure = fitted(drawn, chart.host, height);
   chart.host.style.height = height + "px";
   chart.host.setAttribute("aria-label", chart.spec.alt);
   chart.mark.textContent = "";
@@ -65,6 +67,15 @@ async function draw(chart) {
   play(chart);
   rest(chart);
   if (chart.spec.fill) window.dispatchEvent(new Event("resize"));  // the charts beside it may fill less now
+}
+
+/** Give a figure the width that it needs at least; where the page has less, it scrolls, by keys as well. */
+function widen({ frame, host }, least) {
+  const scrolls = frame.clientWidth < least;
+  host.style.minWidth = scrolls ? least + "px" : "";
+  frame.style.overflowX = scrolls ? "auto" : "";
+  if (scrolls) frame.tabIndex = 0;
+  else frame.removeAttribute("tabindex");
 }
 
 /** Tell Python which point was clicked or tapped; its name is the last of its `customdata`. */
