@@ -302,11 +302,10 @@ def _holds_little(known: Priced, found: EngineResult, sent: Requests) -> bool:
 
 
 def hold_little(runs: RunsAtLoads) -> np.ndarray:
-    """Return the same of runs side by side, and which have no step that counts: these are made anew alone."""
-    engine, after_s = runs.engine, runs.price.request_after_s
-    nothing = (engine.usage.busy_s == 0) | ~engine.gap_counts.any(axis=1)
-    made_s = engine.first_token_s + after_s
-    return nothing | windows_too_short(runs.scenarios, runs.arrival_s, made_s, runs.finished_s)
+    """Return which windows of runs side by side are too short, or hold no step: these runs are made anew."""
+    made_s = runs.engine.first_token_s + runs.price.request_after_s
+    too_short = windows_too_short(runs.scenarios, runs.arrival_s, made_s, runs.finished_s)
+    return too_short | (runs.engine.usage.busy_s == 0)
 
 
 def _nothing_fits(known: Priced, sent: Requests) -> str:
