@@ -37,7 +37,7 @@ from sim_core.questions.shift import strategies
 from sim_core.questions.shift.study import Study
 from sim_core.results import timeline
 from sim_core.scenario.scenario import Scenario
-from sim_core.sweep.frontier import evaluate, frontier, refine, tabulate
+from sim_core.sweep.frontier import evaluate, evaluate_in_turn, frontier, refine, tabulate
 from sim_core.sweep.points import sweep_points
 from sim_core.sweep.saturation import saturation_per_s
 from sim_core.traffic import draws
@@ -210,23 +210,27 @@ def frontier_rows(quick: bool) -> Iterator[Row]:
         for _ in refine(sweep_points(scenario.replace(seed=seed)), LARGE):
             pass
 
-    def alone(seed: int) -> None:
+    def alone(seed: int, vary: dict[str, list[float]] | None = None) -> None:
+        tabulate(evaluate_in_turn(sweep_points(scenario.replace(seed=seed), vary)))
+
+    def one_by_one(seed: int) -> None:
         tabulate([evaluate(point) for point in sweep_points(scenario.replace(seed=seed))])
 
-    small = timing(alone, repeats)
+    small, apart = timing(alone, repeats), timing(one_by_one, repeats)
     shared = timing(lambda seed: frontier(scenario.replace(seed=seed)), repeats)
     again = timing(lambda seed: frontier(scenario), repeats)
     for name, found, target in (
         ("48 points x 2,000, one thread", small, "17 ms"),
+        ("the same, each point by itself", apart, ""),
         ("the same, a second thread helps", shared, "10 ms"),
         ("the same, a seed seen before", again, "10 ms"),
     ):
         ratio = f"{found.best_s / small.best_s:.2f} x the first, {found.kernel_share}"
         yield Row(name, ms(found.best_s), ms(found.median_s), ratio, target)
     rates = {"arrival_per_s": np.linspace(1.0, 20.0, 200 if quick else 2_000).tolist()}
-    many = timing(lambda seed: frontier(scenario.replace(seed=seed), rates), 1 if quick else 3)
+    many = timing(lambda seed: alone(seed, rates), 1 if quick else 3)
     ratio = f"{many.best_s / small.best_s:.1f} x the first, {many.kernel_share}"
-    name = f"{len(rates['arrival_per_s']):,} points x 2,000"
+    name = f"{len(rates['arrival_per_s']):,} points x 2,000, one thread"
     yield Row(name, s(many.best_s), s(many.median_s), ratio, "" if quick else "0.65 s")
     for name, job in (("one thread", large), ("the pool", large_pooled)):
         found = timing(job, 1 if quick else 5)

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from sim_core.engine.groups import run_ranks, turns_of
 from sim_core.engine.kernels.one_pool import run_balanced, run_continuous, run_routed
 from sim_core.engine.kernels.pools.stages import run_pipelined
-from sim_core.engine.kernels.records import IN_TURN, NOBODY, TO_LEAST_LOADED
+from sim_core.engine.kernels.records import IN_TURN, NOBODY, STATE, TO_LEAST_LOADED, Times
 from sim_core.engine.kernels.static import run_static
-from sim_core.engine.memory import kernel_columns, merged, result_of, runs_of
-from sim_core.engine.results import EngineResult
+from sim_core.engine.memory import (
+    TABLES,
+    TOTALS,
+    arrays_for,
+    check_ended,
+    kernel_columns,
+    merged,
+    result_of,
+    runs_of,
+)
+from sim_core.engine.results import EngineResult, EngineResults, Usage
 from sim_core.engine.rules import RunRules
 from sim_core.engine.work import shared
 from sim_core.price.step_cost import StepCost
 from sim_core.traffic.requests import Requests
 from sim_core.traffic.texts import has_sequels
+
+COUNTED = ("gap_counts", *TABLES)
+NOT_WANTED = np.empty((1, 0))
 
 
 def run_engine(step: StepCost, requests: Requests, rules: RunRules) -> EngineResult:
@@ -45,11 +58,46 @@ def _run_one(step: StepCost, requests: Requests, rules: RunRules) -> EngineResul
     """Run one engine."""
     if rules.stages > 1:
         return _run_pipelined(step, requests, rules)
-    kernel = run_static if rules.policy == "static" else run_continuous
     own = rules.kernel_for(requests)
+    arrival_s, *lengths = kernel_columns(requests)
     for states, arrays in runs_of(own, step, requests):
-        kernel(states, arrays, step, own, *kernel_columns(requests), rules.concurrency)
+        if rules.policy == "static":
+            run_static(states, arrays, step, own, arrival_s, *lengths, rules.concurrency)
+        else:
+            tables = {name: getattr(arrays, name)[None] for name in COUNTED}
+            times = Times(arrival_s[None], NOT_WANTED, NOT_WANTED, np.zeros(1, np.int64))
+            clients = np.array([rules.concurrency])
+            run_continuous(states, arrays._replace(**tables), step, own, times, *lengths, clients)
     return result_of(states, arrays, own)
+
+
+def run_engines(
+    step: StepCost, requests: Requests, arrival_s: np.ndarray, clients: np.ndarray, rules: RunRules
+) -> EngineResults:
+    """Run the same requests through one engine several times, with other arrivals or other clients.
+
+    The runs share their working memory, for an engine leaves its rings as they were. No request may follow
+    another, and none meets what others have left in a cache.
+
+    Parameters
+    ----------
+    arrival_s : ndarray, shape (runs, n)
+        Written to in a closed loop. [s]
+    clients : ndarray of int64, shape (runs,)
+        Of a closed loop, or 0 for an open one.
+    """
+    own = rules.kernel_for(requests)
+    runs, lengths = len(arrival_s), kernel_columns(requests)[1:]
+    arrays = arrays_for(own, step, requests, (0, 0))
+    tables = {name: np.zeros((runs, getattr(arrays, name).size), np.int64) for name in COUNTED}
+    arrays = arrays._replace(turns=np.repeat(arrays.turns, runs), **tables)
+    answered_s = np.empty_like(arrival_s), np.empty_like(arrival_s)
+    states, times = np.zeros(runs, STATE), Times(arrival_s, *answered_s, np.zeros(runs, np.int64))
+    run_continuous(states, arrays, step, own, times, *lengths, clients)
+    check_ended(arrays)
+    counted: dict[str, Any] = {name: np.ascontiguousarray(states[name]) for name in TOTALS}
+    counted |= {name: tables[name].astype(float) for name in TABLES}  # for the products that follow
+    return EngineResults(**times._asdict(), gap_counts=tables["gap_counts"], usage=Usage(**counted))
 
 
 def _run_pipelined(step: StepCost, requests: Requests, rules: RunRules) -> EngineResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -177,6 +178,11 @@ class Run:
         return self
 
     @property
+    def all_preemptions(self) -> int:
+        """Preemptions of all requests together."""
+        return int(self.preemptions.sum())
+
+    @property
     def scenario(self) -> Scenario:
         """What was simulated."""
         return self.priced.scenario
@@ -276,3 +282,63 @@ class Run:
             for times, sign in ((engine.arrival_s[mine], 1), (engine.finished_s[mine], -1)):
                 waiting[rows] += sign * np.searchsorted(np.sort(times), log["start_s"][rows], side="right")
         return waiting - log["running"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EngineResults:
+    """What the engine returns of runs of the same requests under other loads, one row a run.
+
+    Times on the engine's clock [s]; preemptions of all requests of a run together; each figure of `usage` is
+    an array along a first axis.
+    """
+
+    arrival_s: np.ndarray
+    first_token_s: np.ndarray
+    finished_s: np.ndarray
+    preemptions: np.ndarray
+    gap_counts: np.ndarray
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunsAtLoads:
+    """Runs of one scenario at several request rates, or with several numbers of clients, side by side.
+
+    None of their requests is rejected.
+
+    Attributes
+    ----------
+    priced : Priced
+        The scenario under one of the loads, and what all of them share.
+    scenarios : sequence of Scenario
+        With the load of each run.
+    sent : Requests
+        The requests, whose lengths all runs share.
+    arrival_s, first_token_s, finished_s : ndarray, shape (runs, n)
+        As the clients see them. [s]
+    engine : EngineResults
+    """
+
+    priced: Priced
+    scenarios: Sequence[Scenario]
+    sent: Requests
+    arrival_s: np.ndarray
+    first_token_s: np.ndarray
+    finished_s: np.ndarray
+    engine: EngineResults
+    split: None = None
+
+    @property
+    def all_preemptions(self) -> np.ndarray:
+        """Preemptions of all requests of each run together."""
+        return self.engine.preemptions
+
+    @property
+    def scenario(self) -> Scenario:
+        """What was simulated, under one of the loads."""
+        return self.priced.scenario
+
+    @property
+    def price(self) -> Price:
+        """What the steps cost."""
+        return self.priced.price

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -322,19 +323,24 @@ def counted_requests(scenario: Scenario, count: int) -> tuple[int, int] | None:
     return (first, last) if last > first else None
 
 
-def window_is_too_short(
-    scenario: Scenario, arrival_s: np.ndarray, first_token_s: np.ndarray, finished_s: np.ndarray
-) -> bool:
-    """Return whether the time that statistics use is too short for rates, so that all of a run counts.
+def windows_too_short(
+    scenarios: Sequence[Scenario], arrival_s: np.ndarray, first_token_s: np.ndarray, finished_s: np.ndarray
+) -> np.ndarray:
+    """Return in which runs the time that statistics use is too short for rates, so that all of a run counts.
 
     It is shorter than an answer takes on average, or no request finishes in it: a trace that is shorter than
-    its service. The times are those of the clients.
+    its service. The times are those of the clients, one row a run.
     """
-    counted = counted_requests(scenario, arrival_s.size)
+    times = arrival_s, first_token_s, finished_s
+    ranges = {counted_requests(scenario, arrival_s.shape[1]) for scenario in scenarios}
+    if len(ranges) > 1:
+        runs = zip(scenarios, *(column[:, None] for column in times), strict=True)
+        return np.concatenate([windows_too_short([scenario], *own) for scenario, *own in runs])
+    (counted,) = ranges
     if counted is None:
-        return False
+        return np.zeros(len(scenarios), bool)
     used = slice(*counted)
-    start_s, end_s = arrival_s[used.start], arrival_s.max()
-    if not ((finished_s > start_s) & (finished_s <= end_s)).any():
-        return True
-    return bool(end_s - start_s < (finished_s[used] - first_token_s[used]).mean())
+    start_s, end_s = arrival_s[:, used.start], arrival_s.max(axis=1)
+    inside = (finished_s > start_s[:, None]) & (finished_s <= end_s[:, None])
+    answering_s = (finished_s[:, used] - first_token_s[:, used]).mean(axis=1)
+    return ~inside.any(axis=1) | (end_s - start_s < answering_s)

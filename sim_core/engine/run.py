@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from sim_core.engine import work
-from sim_core.engine.one_pool import run_engine
-from sim_core.engine.results import EngineResult, Run, SplitResult
-from sim_core.engine.rules import rules_of, split_rules_of, window_is_too_short
+from sim_core.engine.one_pool import run_engine, run_engines
+from sim_core.engine.results import EngineResult, EngineResults, Run, RunsAtLoads, SplitResult
+from sim_core.engine.rules import counted_requests, rules_of, split_rules_of, windows_too_short
 from sim_core.engine.two_pools import run_split_engine, whole
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.memory import nothing_fits
@@ -26,8 +26,11 @@ from sim_core.scenario.scenario import Scenario, steps_to_first_seen
 from sim_core.traffic.acceptance import steps_drawn
 from sim_core.traffic.draws import requests_sent
 from sim_core.traffic.requests import Requests
+from sim_core.traffic.sessions import has_sessions
 from sim_core.traffic.texts import has_sequels
+from sim_core.traffic.units import arrivals_of
 
+MOST_TOGETHER = 8_000  # requests of each of several runs: more take long enough by themselves
 SAMPLE = 5_000  # of the requests of a scenario, where a share of them is asked for
 
 
@@ -122,6 +125,69 @@ def run_priced(known: Priced, sent: Requests, itl_max: bool = False, log: bool =
     return Run(known, sent, rejected=rejected, engine=engine, split=split, whole=counts, **columns)
 
 
+def runs_together(scenario: Scenario, trace: Requests | None = None) -> bool:
+    """Return whether runs of a scenario under several loads may be made side by side, by `run_at_loads`.
+
+    They are made one by one where more than the load differs between them, or a run is more than one engine
+    that serves requests which have nothing in common.
+    """
+    return (
+        scenario.arrivals in ("poisson", "gamma", "closed")
+        and scenario.policy in ("chunked", "prefill_first")
+        and scenario.replicas == scenario.pipeline_parallel == scenario.attention_data_parallel == 1
+        and scenario.prefix_caching == "off"
+        and scenario.prefix_hit_frac == 0
+        and not has_sessions(scenario)
+        and (trace is None or trace.session is None)
+        and work.requests_of(scenario, trace) <= MOST_TOGETHER
+    )
+
+
+def run_at_loads(
+    known: Priced, scenarios: Sequence[Scenario], trace: Requests | None = None
+) -> RunsAtLoads | None:
+    """Return runs of scenarios that differ in their load alone, side by side; see `runs_together`.
+
+    The load is the request rate of an open loop and the number of clients of a closed one. None where that
+    cannot be: some request is rejected, all requests count in some of the runs alone, or one takes more turns
+    than it may.
+
+    Parameters
+    ----------
+    known : Priced
+        One of the scenarios, with the prices of all.
+    """
+    scenario = work.affordable(known.scenario, trace)
+    make = partial(_run_at_loads, known.at(scenario), scenarios, trace)
+    try:
+        return work.costed(scenario, trace, False, make, len(scenarios))
+    except work.UsedUp:
+        return None
+
+
+def _run_at_loads(known: Priced, scenarios: Sequence[Scenario], trace: Requests | None) -> RunsAtLoads | None:
+    scenario, price = known.scenario, known.price
+    sent = requests_sent(scenario, trace)
+    count_all = {counted_requests(each, len(sent)) is None for each in scenarios}
+    if len(count_all) > 1 or cannot_fit(known, sent).any():
+        return None
+    closed = scenario.arrivals == "closed"
+    clients = np.array([each.concurrency if closed else 0 for each in scenarios])
+    sent_s = np.array([arrivals_of(each, len(sent)) for each in scenarios])
+    clocked = on_the_clock(scenario, price.request_limit_tokens, sent)
+    arriving_s = sent_s + price.request_before_s
+    engine = run_engines(price.step, clocked, arriving_s, clients, rules_of(known, sent))
+    return RunsAtLoads(
+        known,
+        scenarios,
+        sent,
+        arrival_s=engine.arrival_s - price.request_before_s,
+        first_token_s=first_seen_s(scenario, sent, engine) + price.request_after_s,
+        finished_s=engine.finished_s + price.request_after_s,
+        engine=engine,
+    )
+
+
 def on_the_clock(scenario: Scenario, limit_tokens: int, sent: Requests) -> Requests:
     """Return requests with what the token clock counts of their answers, where drafts are verified.
 
@@ -150,7 +216,10 @@ def check_prefixes(scenario: Scenario, sent: Requests) -> None:
 
 
 def first_seen_s(
-    scenario: Scenario, sent: Requests, engine: EngineResult, split: SplitResult | None = None
+    scenario: Scenario,
+    sent: Requests,
+    engine: EngineResult | EngineResults,
+    split: SplitResult | None = None,
 ) -> np.ndarray:
     """Return when first tokens are shown: steps late at each answer's pace, at most to its end. [s]
 
@@ -228,7 +297,15 @@ def _holds_little(known: Priced, found: EngineResult, sent: Requests) -> bool:
         return True
     arrival_s = found.arrival_s - known.price.before_s(sent.prompt_tokens)
     answered_s = (column + known.price.request_after_s for column in (found.first_token_s, found.finished_s))
-    return window_is_too_short(known.scenario, arrival_s, *answered_s)
+    times = (column[None] for column in (arrival_s, *answered_s))
+    return bool(windows_too_short([known.scenario], *times)[0])
+
+
+def hold_little(runs: RunsAtLoads) -> np.ndarray:
+    """Return which windows of runs side by side are too short, or hold no step: these runs are made anew."""
+    made_s = runs.engine.first_token_s + runs.price.request_after_s
+    too_short = windows_too_short(runs.scenarios, runs.arrival_s, made_s, runs.finished_s)
+    return too_short | (runs.engine.usage.busy_s == 0)
 
 
 def _nothing_fits(known: Priced, sent: Requests) -> str:

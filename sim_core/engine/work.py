@@ -247,7 +247,7 @@ def check_turns(taken: Turns) -> None:
     """Raise `Stopped` or `UsedUp` if that is why a run ended."""
     if taken.stop[0]:
         raise Stopped
-    if taken.left[0] < 0:
+    if (taken.left < 0).any():
         raise UsedUp
 
 
@@ -552,12 +552,14 @@ def _stand_back() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), STAND_BACK)
 
 
-def costed(scenario: Scenario, trace: Requests | None, log: bool, make: Callable[[], Result]) -> Result:
-    """Return what a run makes, and count its cost; a heavy one runs on the threads that stand back."""
+def costed(
+    scenario: Scenario, trace: Requests | None, log: bool, make: Callable[[], Result], runs: int = 1
+) -> Result:
+    """Return what one run makes, or several alike, and count the cost; what is heavy stands back."""
     given = _allowance.get()
     if given is None:
         return make()
-    seconds = requests_of(scenario, trace) * seconds_per_request(scenario, trace, log)
+    seconds = runs * requests_of(scenario, trace) * seconds_per_request(scenario, trace, log)
     made = partial(_measured, given, make)
     if given.spent_s + seconds <= HEAVY_S or current_thread().name.startswith(_PREFIX):
         return made()

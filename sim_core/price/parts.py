@@ -403,10 +403,13 @@ class Ledger:
     def total_s(
         self, steps_by_tokens: np.ndarray, steps_by_rows: np.ndarray, counts: Rates[float]
     ) -> np.ndarray:
-        """Return the seconds under each heading for histograms of steps and totals of the rates."""
-        tokens = self.token_s[:, : len(steps_by_tokens)] @ np.asarray(steps_by_tokens, dtype=float)
-        rows = self.row_s[:, : len(steps_by_rows)] @ np.asarray(steps_by_rows, dtype=float)
-        return tokens + rows + self.rate_s @ np.asarray(counts, dtype=float)
+        """Return the seconds under each heading for histograms of steps and totals of the rates.
+
+        Histograms and totals of several runs, along a first axis, give as many along the last one.
+        """
+        tokens = _products_s(self.token_s, np.asarray(steps_by_tokens, dtype=float))
+        rows = _products_s(self.row_s, np.asarray(steps_by_rows, dtype=float))
+        return tokens + rows + _products_s(self.rate_s, np.array(counts, dtype=float).T.copy())
 
     def group_total_s(self, steps_by_tokens: np.ndarray, beyond: float = 0.0) -> np.ndarray:
         """Return the seconds under each heading of what all ranks share.
@@ -420,6 +423,14 @@ class Ledger:
         """
         steps = np.asarray(steps_by_tokens, dtype=float)
         return self.group_s[:, : len(steps)] @ steps + beyond * self.group_slope_s
+
+
+def _products_s(table_s: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the sums of a table's entries times how many there are of each, shape (headings,) or, where the
+    counts are of several runs, (headings, runs); each run's are those that it has by itself, to the last bit.
+    """
+    used_s = table_s[:, : counts.shape[-1]]
+    return np.vecdot(used_s if counts.ndim == 1 else used_s[:, None], counts)
 
 
 def by_heading(headings: tuple[str, ...], rates: Rates[dict[str, Amount]]) -> np.ndarray:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from sim_core.engine.kernels.answers.records import Findings
 from sim_core.results.answers import Answer
 from sim_core.scenario.scenario import Scenario
 
+BLOCKED = ("kv_blocked_frac", "batch_blocked_frac", "budget_full_frac")  # what it looks at, beside shares
 BLOCKED_FRAC = 0.2
 SHARED_BY_STEP = ("weights", "fixed")  # parts that more tokens in a step make less for each
 LIMITS = (
@@ -15,7 +20,7 @@ LIMITS = (
 )
 
 
-def binding(point: dict[str, Any]) -> str:
+def binding(point: Mapping[str, Any]) -> str:
     """Return what binds a point: what it waits for, or what most of a step's time goes to.
 
     ``kv_capacity`` or ``queueing`` where, for more than a fifth of the time, the next request waited for KV
@@ -30,6 +35,13 @@ def binding(point: dict[str, Any]) -> str:
     shares = {name: value for name, value in point.items() if name.startswith("share_")}
     most = max(shares, key=shares.__getitem__).removeprefix("share_") if shares else ""
     return "token_budget" if most in SHARED_BY_STEP and point["budget_full_frac"] > BLOCKED_FRAC else most
+
+
+def binding_all(columns: Mapping[str, list[Any]]) -> list[str]:
+    """Return the same of runs side by side, from the columns of their figures."""
+    names = [*BLOCKED, *(name for name in columns if name.startswith("share_"))]
+    rows = zip(*(columns[name] for name in names), strict=True)
+    return [binding(dict(zip(names, row, strict=True))) for row in rows]
 
 
 def bands_of(answer: Answer) -> dict[str, float]:
@@ -59,7 +71,16 @@ def at_limit(answer: Answer, scenario: Scenario) -> str:
     so that more requests may decide either way. A run that breaks the other limit for sure, or is overloaded,
     breaks the limits, whatever this one does. Where classes have limits of their own, it is not known.
     """
-    found = answer.found
+    return _hung_on(answer.found, scenario)
+
+
+def limits_hung_on(answers: Answer, scenario: Scenario) -> list[str]:
+    """Return the same of runs side by side."""
+    columns = (np.asarray(column).tolist() for column in answers.found)
+    return [_hung_on(Findings(*row), scenario) for row in zip(*columns, strict=True)]
+
+
+def _hung_on(found: Findings, scenario: Scenario) -> str:
     ttft_breaks = found.slo_ttft_ms > scenario.slo_ttft_ms and not found.at_ttft
     tpot_breaks = found.slo_tpot_ms > scenario.slo_tpot_ms and not found.at_tpot
     if scenario.class_limits or found.saturated or ttft_breaks or tpot_breaks:

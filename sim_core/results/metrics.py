@@ -14,12 +14,12 @@ import pandas as pd
 
 from sim_core import __version__
 from sim_core.engine.kernels.answers.records import Rows
-from sim_core.engine.results import Run
+from sim_core.engine.results import Run, RunsAtLoads
 from sim_core.fields.errors import ScenarioError
-from sim_core.price.use import joule_per_tok, usd_per_mtok
-from sim_core.results.answers import LABELS, NO_GAPS, Answer, answer_of, answer_of_rows, ratio
+from sim_core.price.use import either, joule_per_tok, ratio, usd_per_mtok
+from sim_core.results.answers import LABELS, NO_GAPS, Answer, answer_of, answer_of_rows
 from sim_core.results.classes import enter_classes
-from sim_core.results.limits import binding
+from sim_core.results.limits import binding, binding_all
 from sim_core.results.text import metrics_of
 from sim_core.results.use import cache_summary, cache_use, enter_use, pool_use
 from sim_core.results.warnings import warnings
@@ -107,11 +107,34 @@ def point_of(run: Run, answer: Answer | None = None) -> dict[str, Any]:
 
 def measure(scenario: Scenario, answer: Answer, run: Run | None) -> dict[str, Any]:
     """Return all metrics of the finished requests of a run as one flat row."""
+    point = figures_of(scenario, answer, run)
+    if run is not None:
+        enter_classes(point, run, answer.found)
+    point["limit"] = binding(point)
+    return point
+
+
+def measure_all(runs: RunsAtLoads, answers: Answer) -> dict[str, list[Any]]:
+    """Return the same of runs side by side, which have no classes: a column for each figure."""
+    with np.errstate(divide="ignore", invalid="ignore"):  # of a run without a step; nobody asks for its row
+        figures = figures_of(runs.scenario, answers, runs)
+    count = len(runs.arrival_s)
+    columns = {
+        name: value.tolist() if isinstance(value, np.ndarray) else [value] * count
+        for name, value in figures.items()
+    }
+    columns["limit"] = binding_all(columns)
+    return columns
+
+
+def figures_of(scenario: Scenario, answer: Answer, run: Run | RunsAtLoads | None) -> dict[str, Any]:
+    """Return the metrics of a run but for those of classes; of runs side by side, each as an array."""
     point: dict[str, Any] = {}
     found = answer.found
     for name, count in (("ttft", found.used), ("tpot", found.many), ("e2e", found.used)):
         _latency(point, name, answer, ratio(answer.sums_ms[name], count), count)
-    _latency(point, "itl", answer, answer.itl_mean_ms, found.gaps_counted or found.gaps)
+    gaps = either(found.gaps_counted > 0, found.gaps_counted, found.gaps)
+    _latency(point, "itl", answer, answer.itl_mean_ms, gaps)
     served_frac = answer.served / (answer.served + answer.rejected)
     point["slo_attainment_frac"] = ratio(found.met, found.used) * served_frac
     point["slo_ttft_ms_reached"] = found.slo_ttft_ms  # who is rejected waits for ever
@@ -120,13 +143,10 @@ def measure(scenario: Scenario, answer: Answer, run: Run | None) -> dict[str, An
     enter_use(point, scenario, run)
     _energy(point, scenario)
     point.update(cache_use(run) if run is not None else {})
-    point["preemptions"] = int(run.preemptions.sum()) if run is not None else math.nan
+    point["preemptions"] = run.all_preemptions if run is not None else math.nan
     point["saturated"] = found.saturated == 1
-    within = found.slo_ttft_ms <= scenario.slo_ttft_ms and not found.slo_tpot_ms > scenario.slo_tpot_ms
-    point["meets_slo"] = bool(within and not point["saturated"])
-    if run is not None:
-        enter_classes(point, run, found)
-    point["limit"] = binding(point)
+    breaks = (found.slo_tpot_ms > scenario.slo_tpot_ms) | point["saturated"]
+    point["meets_slo"] = either(breaks, False, found.slo_ttft_ms <= scenario.slo_ttft_ms)
     return point
 
 

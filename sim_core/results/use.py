@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sim_core.engine.results import Run, Usage
+from sim_core.engine.results import Run, RunsAtLoads, Usage
 from sim_core.engine.rules import counted_requests
 from sim_core.price.price import Price
 from sim_core.price.step_cost import going, group_tokens_s, tokens_s
-from sim_core.price.use import mean_power_w, shares, utilisation
-from sim_core.results.answers import ratio
+from sim_core.price.use import at_least, at_most, mean_power_w, ratio, shares, utilisation
 from sim_core.results.reuse import reuse_of
 from sim_core.scenario.scenario import Scenario
 
@@ -31,13 +30,13 @@ USE = (
 )
 
 
-def enter_use(point: dict[str, Any], scenario: Scenario, run: Run | None) -> None:
+def enter_use(point: dict[str, Any], scenario: Scenario, run: Run | RunsAtLoads | None) -> None:
     """Enter utilisation, mean batch, power, and where the time of the steps went.
 
     A pool that had nothing to do, as the decoding one where answers have one token, counts for power alone.
     """
     pools = _pools(run) if run is not None else []
-    working = [pool for pool in pools if pool.usage.elapsed_s > 0]
+    working = [pool for pool in pools if np.any(pool.usage.elapsed_s > 0)]
     if run is None or not working:
         point.update(dict.fromkeys(USE, math.nan))
         return
@@ -47,7 +46,7 @@ def enter_use(point: dict[str, Any], scenario: Scenario, run: Run | None) -> Non
         point[name] = sum(pool.use[at] * pool.price.accelerators for pool in working) / devices
     point["mean_batch"] = ratio(usage.running_s, usage.elapsed_s) * scenario.engines
     idle = sum((1.0 - pool.busy_frac) * pool.price.accelerators for pool in working) / devices
-    point["idle_frac"] = max(0.0, idle)
+    point["idle_frac"] = at_least(idle, 0.0)
     point["kv_used_frac"] = ratio(usage.kv_used_s, usage.elapsed_s) / run.price.kv_blocks
     point["kv_blocked_frac"] = ratio(usage.kv_blocked_s, usage.elapsed_s)
     point["batch_blocked_frac"] = ratio(usage.batch_blocked_s, usage.elapsed_s)
@@ -60,7 +59,7 @@ def enter_use(point: dict[str, Any], scenario: Scenario, run: Run | None) -> Non
         point[f"share_{part}"] = ratio(sum(pool.spent_s.get(part, 0.0) for pool in pools), busy_s)
 
 
-def _power_w(run: Run, pools: list[PoolUse]) -> float:
+def _power_w(run: Run | RunsAtLoads, pools: list[PoolUse]) -> float:
     """Return the mean power of a device over all pools [W]."""
     part, devices = run.priced.accelerator, sum(pool.price.accelerators for pool in pools)
     watts = (
@@ -97,7 +96,7 @@ class PoolUse(NamedTuple):
     spent_s: dict[str, float]
 
 
-def _pools(run: Run) -> list[PoolUse]:
+def _pools(run: Run | RunsAtLoads) -> list[PoolUse]:
     """Return the one pool of a run, or prefill and decode pool."""
     found = []
     usages = [run.split.usage, run.engine.usage] if run.split else [run.engine.usage]
@@ -128,7 +127,7 @@ def pool_use(run: Run) -> dict[str, Any]:
     }
 
 
-def cache_use(run: Run) -> dict[str, Any]:
+def cache_use(run: Run | RunsAtLoads) -> dict[str, Any]:
     """Return what the prefix cache found of the prompts that were sent while usage counts; empty without one.
 
     Shares are of the tokens of those prompts: found in device memory, in host memory, and in all.
@@ -157,22 +156,22 @@ def cache_summary(run: Run) -> dict[str, Any]:
     return {"hit_frac": found.pop("hit_frac"), "ideal_hit_frac": reuse.ideal_frac, **found}
 
 
-def budget_full_frac(run: Run) -> float:
+def budget_full_frac(run: Run | RunsAtLoads) -> float:
     """Return the share of the step time in steps that are full: as many tokens as the budget lets in.
 
     They count as steps of prompts alone, of one rank where there are several: the least that they take.
     """
     usage, budget = run.engine.usage, run.scenario.token_budget
-    if run.split is not None or run.scenario.policy != "chunked" or budget >= usage.steps_by_tokens.size:
+    if run.split is not None or run.scenario.policy != "chunked" or budget >= usage.steps_by_tokens.shape[-1]:
         return 0.0
     step = run.price.step
-    full_s = usage.steps_by_tokens[budget] * float(
+    full_s = usage.steps_by_tokens[..., budget] * float(
         step.token_s[budget] + group_tokens_s(step, np.array(budget))
     )
-    return min(ratio(full_s, usage.busy_s), 1.0)
+    return at_most(ratio(full_s, usage.busy_s), 1.0)
 
 
-def prefill_frac(run: Run) -> float:
+def prefill_frac(run: Run | RunsAtLoads) -> float:
     """Return the share of the step time that prompts cost: what steps of the same decodes would not need.
 
     A step that holds prompts costs its tokens, pairs and prompts beyond what its sampled rows alone
@@ -184,12 +183,14 @@ def prefill_frac(run: Run) -> float:
         return ratio(run.split.usage.busy_s, run.split.usage.busy_s + run.engine.usage.busy_s)
     rows = usage.steps_by_rows.astype(float)
     if run.scenario.policy != "chunked":
-        alone = int(usage.steps_by_tokens[run.scenario.max_running + 1 :].sum())
-        rows[min(round(usage.prefill_requests / max(alone, 1)), rows.size - 1)] -= alone
-    decode_s = rows @ _decodes_s(run.price)
+        alone = usage.steps_by_tokens[..., run.scenario.max_running + 1 :].sum(axis=-1, keepdims=True)
+        prompts = np.rint(np.reshape(usage.prefill_requests, alone.shape) / np.maximum(alone, 1)).astype(int)
+        place = np.minimum(prompts, rows.shape[-1] - 1)
+        np.put_along_axis(rows, place, np.take_along_axis(rows, place, -1) - alone, -1)
+    decode_s = np.vecdot(rows, _decodes_s(run.price))
     decode_s += step.decode_context_s * usage.context_tokens + step.window_context_s * usage.window_tokens
     decode_s += step.swap_token_s * usage.swapped_tokens + usage.steps * _group_decodes_s(run)
-    return min(max(1.0 - ratio(decode_s, usage.busy_s), 0.0), 1.0)
+    return at_most(at_least(1.0 - ratio(decode_s, usage.busy_s), 0.0), 1.0)
 
 
 @lru_cache(maxsize=256)
@@ -199,7 +200,7 @@ def _decodes_s(price: Price) -> np.ndarray:
     return tokens_s(step, going(step, np.arange(step.row_s.size)).tokens) + step.row_s
 
 
-def _group_decodes_s(run: Run) -> float:
+def _group_decodes_s(run: Run | RunsAtLoads) -> float:
     """Return what the decodes of all ranks take together in a mean step, beside the fullest rank [s]."""
     usage, step, ranks = run.engine.usage, run.price.step, run.price.ranks
     if ranks == 1:

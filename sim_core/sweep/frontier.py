@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from contextvars import Context, copy_context
 from functools import partial
 from itertools import chain
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import numpy as np
@@ -27,6 +28,7 @@ from sim_core.results.limits import at_limit, bands_of
 from sim_core.results.metrics import point_of
 from sim_core.scenario.profiles import EngineProfile
 from sim_core.scenario.scenario import Scenario
+from sim_core.sweep.batches import in_batches, rows_together
 from sim_core.sweep.points import Point, kind_of_failure, sweep_points
 from sim_core.traffic.requests import Requests
 
@@ -66,20 +68,21 @@ def evaluate_all(
 ) -> list[dict[str, Any]]:
     """Return the rows of a sweep in the order of its points.
 
-    The caller takes one point after the other, and so does a thread of the pool while it has time and the
-    sweep is light: the kernels release the GIL.
+    The caller takes one batch of points after the other, and so does a thread of the pool while it has time
+    and the sweep is light: the kernels release the GIL.
     """
     rows: list[dict[str, Any]] = [{} for _ in points]
-    left = deque(range(len(points)))
+    left = deque(in_batches(points, trace))
 
     def take(ends: Callable[[], bool]) -> None:
         while not ends():
             try:
-                index = left.popleft()
+                batch = left.popleft()
             except IndexError:
                 return
             try:
-                rows[index] = evaluate(points[index], trace=trace, profile=profile)
+                for index, row in _evaluated(points, batch, trace, profile):
+                    rows[index] = row
             except BaseException:  # nobody needs the others any more
                 left.clear()
                 raise
@@ -90,6 +93,26 @@ def evaluate_all(
         if helper and not helper.cancel():
             awaited(helper)
     return rows
+
+
+def evaluate_in_turn(
+    points: Sequence[Point], *, trace: Requests | None = None, profile: EngineProfile | None = None
+) -> list[dict[str, Any]]:
+    """Return the same rows, all of them from this thread."""
+    done = chain.from_iterable(
+        _evaluated(points, batch, trace, profile) for batch in in_batches(points, trace)
+    )
+    return [row for _, row in sorted(done, key=itemgetter(0))]
+
+
+def _evaluated(
+    points: Sequence[Point], batch: Sequence[int], trace: Requests | None, profile: EngineProfile | None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield number and row of each point of a batch: of all together, or one by one where that cannot be."""
+    some = [points[index] for index in batch]
+    together = rows_together(some, trace, profile) if len(batch) > 1 else [None]
+    for index, point, row in zip(batch, some, together, strict=True):
+        yield index, row or evaluate(point, trace=trace, profile=profile)
 
 
 def row_of(keys: Mapping[str, Any], found: Run, answer: Answer | None = None) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from sim_core.engine.kernels.records import (
     ZERO,
     is_over,
     replica_of,
+    run_of,
     scan_turns,
 )
 from sim_core.engine.kernels.steps import (
@@ -106,21 +107,51 @@ def open_engine(s, rules):
     open_cache(s)
 
 
-@Entry
-def run_continuous(states, arrays, cost, rules, arrival_s, prompt_tokens, rest, concurrency):
-    """Run one engine to the end under `chunked` or `prefill_first`; a concurrency of 0 means open loop."""
+@inner
+def open_run(s, arrays, rules, arrival_s, prompt_tokens, rest, concurrency):
+    """Set an empty engine before its requests; a concurrency of 0 means open loop."""
     load_requests(arrays.requests, arrival_s, prompt_tokens, rest)
-    s = states[0]
     open_engine(s, rules)
     count = arrays.requests.size
     s.unfinished = count
     if rules.sequels:
         send_first(arrays.coming, arrays.requests, arrays.sessions, concurrency)
-    else:
-        s.released = min(concurrency, count) if concurrency > 0 else count
-        for i in range(s.released):
-            append_to_queue(s, arrays.requests, i)
-    advance_here(s, arrays, cost, rules, math.inf)
+        return
+    s.released = min(concurrency, count) if concurrency > 0 else count
+    for i in range(s.released):
+        append_to_queue(s, arrays.requests, i)
+
+
+@inner
+def take_down(requests, arrival_s, first_token_s, finished_s):
+    """Write when requests came and answers began and ended; return how often all together were preempted.
+
+    It is given columns of one run: with the bundle of all, the loop around it takes 1.3 times as long.
+    """
+    preemptions = ZERO
+    for i in range(finished_s.size):
+        arrival_s[i] = requests[i].arrival_s
+        first_token_s[i] = requests[i].first_token_s
+        finished_s[i] = requests[i].finished_s
+        preemptions += requests[i].preemptions
+    return preemptions
+
+
+@Entry
+def run_continuous(states, arrays, cost, rules, times, prompt_tokens, rest, concurrency):
+    """Run one engine to the end under `chunked` or `prefill_first`; a concurrency of 0 means open loop.
+
+    One run after the other, each with arrivals, or a number of clients, of its own: they share the memory
+    that an engine leaves as it was.
+    """
+    for run in range(states.size):
+        s, own = states[run], run_of(arrays, run)
+        open_run(s, own, rules, times.arrival_s[run], prompt_tokens, rest, concurrency[run])
+        advance_here(s, own, cost, rules, math.inf)
+        if own.turns[0] < 0 or own.stop[0] != 0:
+            return
+        answered_s = times.first_token_s[run], times.finished_s[run]
+        times.preemptions[run] = take_down(own.requests, times.arrival_s[run], *answered_s)
 
 
 @inlined

@@ -231,6 +231,15 @@ class Rules(NamedTuple):
     last_lost: bool  # the last block that is found is computed anew
 
 
+class Times(NamedTuple):
+    """Arrivals of some runs, one row each, and the answers' times; rows as long as those that are wanted."""
+
+    arrival_s: np.ndarray
+    first_token_s: np.ndarray
+    finished_s: np.ndarray
+    preemptions: np.ndarray  # of all requests together, one entry a run
+
+
 class Arrays(NamedTuple):
     """The arrays of one engine: the requests, its rings of coming events and its counters.
 
@@ -292,6 +301,35 @@ def group_of(stacked, group, engine):
         stacked.blocks[engine],
         stacked.turns,
         stacked.stop,
+    )
+
+
+@inlined
+def run_of(arrays, run):
+    """Return the arrays of one of several runs, one after the other; each counts into tables of its own."""
+    return Arrays(
+        arrays.requests,
+        arrays.due_first,
+        arrays.due_bits,
+        arrays.crossings,
+        arrays.crossing_bits,
+        arrays.phases,
+        arrays.gap_ticks,
+        arrays.gap_values_s,
+        arrays.gap_counts[run],
+        arrays.steps_by_tokens[run],
+        arrays.steps_by_rows[run],
+        arrays.steps_by_group_tokens[run],
+        arrays.log,
+        arrays.events,
+        arrays.sessions,
+        arrays.coming,
+        arrays.pieces,
+        arrays.chains,
+        arrays.chain_ids,
+        arrays.blocks,
+        arrays.turns[run : run + 1],
+        arrays.stop,
     )
 
 

@@ -16,10 +16,11 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.fields.texts import counted
 from sim_core.price.memory import memory
 from sim_core.price.price import price_of
+from sim_core.price.use import ratio
 from sim_core.questions.experiments.common import REMEMBERED, Row, drawn, one_engine, rounded
 from sim_core.questions.experiments.preemption import step_of_one_s
 from sim_core.questions.experiments.waiting import WAIT_REQUESTS
-from sim_core.results.answers import answer_of, ratio
+from sim_core.results.answers import answer_of
 from sim_core.scenario.request_lists import write_request_list
 from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario, calibration_of
 from sim_core.traffic.draws import requests_sent

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
-from sim_core.engine.compiling import Entry, inlined, inner
+from sim_core.engine.compiling import Entry, inlined, inner, written_in
 from sim_core.engine.kernels.answers.gap_percentiles import gap_percentiles
 from sim_core.engine.kernels.answers.growth import queue_grows
+from sim_core.engine.kernels.answers.records import Rows, Work
 from sim_core.engine.kernels.answers.select import BLOCKS, band, percentiles
 from sim_core.engine.kernels.records import ONE, ZERO
 
@@ -14,20 +15,18 @@ NEAR = 1.5  # further from a limit than this factor, no interval reaches it
 
 
 @inner
-def set_window(answer, asked, rows):
+def set_window(answer, rows):
     """Enter which requests and which time the statistics use.
 
-    Those that are asked for, from the first of them to the last arrival; where there are none, or that is
-    no time, everything.
+    Those that are entered already, from the first of them to the last arrival; where there are none, or that
+    is no time, everything.
     """
-    answer.first = asked.first
-    answer.last = asked.last
-    answer.start_s = rows.arrival_s[asked.first]
+    answer.start_s = rows.arrival_s[answer.first]
     answer.end_s = rows.arrival_s[0]
     for i in range(rows.arrival_s.size):
         answer.end_s = max(answer.end_s, rows.arrival_s[i])
-    if asked.last <= asked.first or not answer.end_s > answer.start_s:
-        answer.whole = ONE if asked.last > asked.first else ZERO
+    if answer.last <= answer.first or not answer.end_s > answer.start_s:
+        answer.whole = ONE if answer.last > answer.first else ZERO
         use_everything(answer, rows)
 
 
@@ -143,15 +142,10 @@ def enter_limits(answer, asked, used, many, work):
     answer.at_tpot = is_at_limit(work.tpot_ms, many, tpot_ms, asked.slo_tpot_ms, quantile, work)
 
 
-@Entry
-def describe_run(answers, asked, rows, gap_counts, quantiles, percentiles_ms, work):
-    """Enter all that the times of the served requests say, and the percentiles of each of `LATENCIES`.
-
-    The last of the quantiles is the one that must keep the limits, of the served requests alone: above 100 it
-    lies among those that were rejected and wait for ever. Gaps have no limit.
-    """
-    answer = answers[0]
-    set_window(answer, asked, rows)
+@written_in
+def describe_run(answer, asked, rows, gap_counts, quantiles, percentiles_ms, work):
+    """Enter what the times of the served requests of one run say."""
+    set_window(answer, rows)
     tally(answer, asked, rows, work)
     answer.saturated = ONE if is_saturated(answer, asked, rows, work) else ZERO
     if asked.whole or is_too_short(answer, work):
@@ -168,3 +162,24 @@ def describe_run(answers, asked, rows, gap_counts, quantiles, percentiles_ms, wo
     enter_limits(answer, asked, used, many, work)
     if asked.banded:
         enter_bands(answer, used, many, work)
+
+
+@Entry
+def describe_runs(answers, asked, rows, gap_counts, quantiles, percentiles_ms, work):
+    """Enter all that the times of the served requests say, and the percentiles of each of `LATENCIES`.
+
+    All runs have the same requests, at times of their own. Their answers come with the range of the requests
+    that statistics are to use, an empty one for all.
+
+    The last of the quantiles is the one that must keep the limits, of the served requests alone: above 100 it
+    lies among those that were rejected and wait for ever. Gaps have no limit.
+    """
+    for run in range(answers.size):
+        own_rows = Rows(
+            rows.arrival_s[run], rows.output_tokens, rows.first_token_s[run], rows.finished_s[run]
+        )
+        own_work = Work(
+            work.ttft_ms[run], work.tpot_ms[run], work.e2e_ms[run], work.chosen, work.places, work.bins
+        )
+        found_ms = percentiles_ms[run]
+        describe_run(answers[run], asked, own_rows, gap_counts[run], quantiles, found_ms, own_work)

@@ -53,15 +53,12 @@ ANSWER = np.dtype([(name, _KINDS[kind]) for name, kind in get_type_hints(Finding
 
 
 class Asked(NamedTuple):
-    """What decides on an answer beside the rows.
+    """What decides on answers beside the rows and the requests that statistics use.
 
-    The requests that statistics use, an empty range for all; whether the run was counted as a whole all the
-    same; whether requests come whatever happens to those before (an open loop); the limits; and whether p99
-    gets intervals.
+    Whether the run was counted as a whole all the same; whether requests come whatever happens to those
+    before (an open loop); the limits; and whether p99 gets intervals.
     """
 
-    first: int
-    last: int
     whole: bool
     open: bool
     slo_ttft_ms: float
@@ -71,7 +68,10 @@ class Asked(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """The finished requests of a run, in order of arrival, as their clients see them; times in seconds."""
+    """The finished requests of a run, in order of arrival, as their clients see them; times in seconds.
+
+    Of several runs of the same requests, times have a row for each.
+    """
 
     arrival_s: np.ndarray
     output_tokens: np.ndarray
@@ -80,8 +80,8 @@ class Rows(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Working memory: latencies, each as long as there are requests; a selection of values; the bin of each
-    value; bins.
+    """Working memory: latencies, for each run a row as long as there are requests; a selection of values; the
+    bin of each value; bins.
     """
 
     ttft_ms: np.ndarray
@@ -92,8 +92,8 @@ class Work(NamedTuple):
     bins: np.ndarray
 
 
-def work_for(requests: int) -> Work:
-    """Return working memory for so many requests."""
+def work_for(requests: int, runs: int = 1) -> Work:
+    """Return working memory for so many requests of each run."""
     chosen = np.empty(requests + 1)  # a value beyond those chosen may be written
-    latencies = (np.empty(requests) for _ in range(3))
+    latencies = (np.empty((runs, requests)) for _ in range(3))
     return Work(*latencies, chosen, np.empty(requests, np.int16), np.empty(BINS, np.int64))
