@@ -214,7 +214,9 @@ def method_of(scenario: Scenario) -> Method:
 
 def on_engine(method: Method, scenario: Scenario) -> Method:
     """Return a method whose drafts keep the host as the scenario's engine lets them."""
-    return method._replace(constants=felt_by(scenario.engine, method.constants))
+    return method._replace(
+        constants=felt_by(scenario.engine, method.constants, scenario.attention_data_parallel > 1)
+    )
 
 
 def method_under(chosen: Calibration) -> Method:

@@ -186,13 +186,17 @@ def _summed(one: Parts, other: Parts) -> Parts:
     return {part: one.get(part, 0.0) + other.get(part, 0.0) for part in {**one, **other}}
 
 
-def felt_by(engine_name: str, constants: Constants) -> Constants:
-    """Return constants of which sequences and drafts keep the host as long as an engine's own does."""
+def felt_by(engine_name: str, constants: Constants, has_ranks: bool = False) -> Constants:
+    """Return constants of which sequences and drafts keep the host as long as an engine's own does.
+
+    Ranks of attention wait for one another's hosts in every step, so none of a sequence's time is hidden.
+    """
     if not engine_name:
         return constants
     known = engine(engine_name)
+    share = 1.0 if has_ranks else known.sequence_host_frac
     return constants._replace(
-        sequence_s=known.sequence_host_frac * constants.sequence_s,
+        sequence_s=share * constants.sequence_s,
         draft_s=known.draft_host_frac * constants.draft_s,
         draft_sequence_s=known.draft_host_frac * constants.draft_sequence_s,
     )

@@ -50,3 +50,10 @@ def test_a_sequence_keeps_the_host_as_long_as_the_engine_lets_it(engine: str, sh
     scenarios = [BASE.replace(engine=engine, constants=f"sequence:{each_us}") for each_us in (0, 40)]
     without, held = (price_of(scenario).step.row_s[1:] for scenario in scenarios)
     np.testing.assert_allclose(held - without, share * 40e-6 * np.arange(1, 65), rtol=1e-9)
+
+
+def test_ranks_wait_for_what_a_sequence_takes_the_host() -> None:
+    """Oracle: by hand: with ranks of attention all of 40 us a sequence count, whatever the engine hides."""
+    ranks = BASE.replace(engine="tensorrt-llm", attention_data_parallel=8, expert_parallel=8)
+    without, held = (price_of(ranks.replace(constants=f"sequence:{us}")).step.row_s[1:] for us in (0, 40))
+    np.testing.assert_allclose(held - without, 40e-6 * np.arange(1, 65), rtol=1e-9)
