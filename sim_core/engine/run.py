@@ -175,13 +175,14 @@ def _run_at_loads(known: Priced, scenarios: Sequence[Scenario], trace: Requests 
     clients = np.array([each.concurrency if closed else 0 for each in scenarios])
     sent_s = np.array([arrivals_of(each, len(sent)) for each in scenarios])
     clocked = on_the_clock(scenario, price.request_limit_tokens, sent)
-    arriving_s = sent_s + price.request_before_s
+    before_s = price.before_s(sent.prompt_tokens)
+    arriving_s = sent_s + before_s
     engine = run_engines(price.step, clocked, arriving_s, clients, rules_of(known, sent))
     return RunsAtLoads(
         known,
         scenarios,
         sent,
-        arrival_s=engine.arrival_s - price.request_before_s,
+        arrival_s=engine.arrival_s - before_s,
         first_token_s=first_seen_s(scenario, sent, engine) + price.request_after_s,
         finished_s=engine.finished_s + price.request_after_s,
         engine=engine,

@@ -3,7 +3,8 @@
 Others rank layouts by the output tokens per second and device that clients of a closed loop get while the
 means of TTFT and TPOT, or of a request as a whole, keep limits. So do these: of one pool and of two, the
 layouts that the estimate ranks first are run with as many clients as keep the limits, and so is the layout
-that the source names.
+that the source names. What another model predicts has no time between client and engine; beside it ours has
+none either.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from sim_core.scenario.scenario import Scenario
 TRIED = 3  # layouts of one pool, and of two, that are run
 MOST_CLIENTS = 4096  # of the smallest part of a layout
 POOLS, ONE = "two pools", "one pool"
+ENGINE_ALONE = "constants=request_before:0,prompt_token_before:0,request_after:0"
 
 
 class AtLimits(NamedTuple):
@@ -82,9 +84,7 @@ class Beside(NamedTuple):
 
 def answered_here(example: Example) -> Beside:
     """Return a published example with our figures."""
-    every = [
-        option for option in layouts_of(load_scenario(example.scenario), example.devices) if not option.reason
-    ]
+    every = [option for option in layouts_of(_with(example), example.devices) if not option.reason]
     same: list[AtLimits] = []
     best: list[AtLimits] = []
     for family, keys in ((POOLS, example.pools_layout), (ONE, example.one_layout)):
@@ -101,9 +101,10 @@ def _rate(found: AtLimits) -> float:
     return found.tok_per_s_per_device
 
 
-def _with(example: Example, keys: str) -> Scenario:
-    """Return the scenario of an example in a layout."""
-    return load_scenario(f"{example.scenario}&{keys}")
+def _with(example: Example, keys: str = "") -> Scenario:
+    """Return the scenario of an example in a layout, as its source counts times."""
+    counted = "" if example.measured else ENGINE_ALONE
+    return load_scenario("&".join(filter(None, (example.scenario, keys, counted))))
 
 
 def _stated(example: Example) -> tuple[AtLimits, ...]:
