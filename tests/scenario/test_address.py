@@ -630,7 +630,7 @@ def test_rules_left_empty_follow_the_engine() -> None:
     served = load_scenario("engine=tensorrt-llm&model=deepseek-r1")
     assert (admission_of(served), first_token_lag_of(served)) == ("reserve_output", 11.5)
     assert first_token_lag_of(with_changes(served, policy="disaggregated", decode_tensor_parallel=8)) == 14.5
-    assert first_token_lag_of(with_changes(served, model="qwen3-235b-a22b")) == 0.5
+    assert first_token_lag_of(with_changes(served, model="qwen3-235b-a22b")) == 1.0
     assert first_token_lag_of(with_changes(served, model="llama-3.1-8b")) == 0.0
     told = with_changes(served, admission="first_chunk", first_token_lag_steps=0.0)
     assert (admission_of(told), first_token_lag_of(told)) == ("first_chunk", 0.0)
