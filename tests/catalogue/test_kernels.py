@@ -41,8 +41,8 @@ def test_experts_multiply_in_a_known_precision() -> None:
 
 
 def test_a_generation_without_a_row_takes_the_closest() -> None:
-    """By the tables: Ada has no attention of its own and takes Hopper's; nor has Infinity Fabric a row."""
-    assert kernels.attention("ada", "full", "fp8") == kernels.attention("hopper", "full", "fp8")
+    """By the tables: Ada has no latent attention and takes Hopper's; nor has Infinity Fabric a row."""
+    assert kernels.attention("ada", "mla", "fp8") == kernels.attention("hopper", "mla", "fp8")
     assert kernels.all_reduce("infinity_fabric", 8) == kernels.all_reduce("nvlink4", 8)
 
 

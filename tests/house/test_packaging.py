@@ -20,6 +20,7 @@ COMES_WITH = {
     "PIL": "streamlit",
     "markupsafe": "jinja2",
     "websockets": "streamlit",
+    "packaging": "streamlit",
 }  # what Streamlit or Jinja itself stands on
 
 

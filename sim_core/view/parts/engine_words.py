@@ -11,7 +11,8 @@ from sim_core.view.drawing.words import number
 def rules_words(policy: str, admission: str, token_budget: int, late_steps: float) -> str:
     """Return an engine's rules as part of a sentence."""
     names = FIELDS["policy"].label_of(policy), FIELDS["admission"].label_of(admission)
-    seen = f"{number(late_steps)} steps late" if late_steps else "at once"
+    steps = "step" if late_steps == 1 else "steps"
+    seen = f"{number(late_steps)} {steps} late" if late_steps else "at once"
     return f"{names[0]}, admission by {names[1]}, {token_budget:,} tokens a step, first tokens seen {seen}"
 
 

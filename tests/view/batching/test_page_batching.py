@@ -322,7 +322,7 @@ def test_the_sidebar_says_what_the_engine_has_set() -> None:
     named = load_scenario("engine=tensorrt-llm&model=qwen3-235b-a22b&tensor_parallel=8")
     assert set_words(named) == (
         "TensorRT-LLM: chunked, admission by prompt and whole answer, 8,192 tokens a step, "
-        "first tokens seen 0.5 steps late."
+        "first tokens seen 1 step late."
     )
     changed = load_scenario("engine=sglang&policy=chunked")
     assert set_words(changed).startswith(
