@@ -155,8 +155,11 @@ def test_chat_and_documents_each_within_its_limit(task: Task) -> None:
     assert task.steps <= 2
 
 
-def test_whether_two_pools_pay(task: Task) -> None:
-    """Two steps: the page, its advice. Oracle: the split that the button names is in the address."""
+def test_whether_two_pools_pay(visit: Callable[..., Visit]) -> None:
+    """Two steps: the page, its advice. Oracle: the split that the button names is in the address; prompts of
+    twenty times their answers need more workers for prefill than for decode.
+    """
+    task = Task(visit(f"{QUICK}&prompt_tokens=3000&output_tokens=150"))
     advice = task.page.get_by_role("button", name=re.compile(r"^.*Use \d+P\d+D"))
     task.step(lambda: task.turn_to("Disaggregation"), lambda: advice.count() == 1)
     prefill, decode = re.search(r"(\d+)P(\d+)D", advice.inner_text()).groups()
@@ -165,6 +168,7 @@ def test_whether_two_pools_pay(task: Task) -> None:
         lambda: task.one.address().get("prefill_workers", "4") == prefill,
     )
     assert task.one.address().get("decode_workers", "4") == decode
+    assert int(prefill) > int(decode)
     assert task.steps <= 2
 
 
