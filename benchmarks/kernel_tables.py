@@ -62,7 +62,7 @@ KERNELS = {  # what the name of a measured kernel contains, by the source of a r
     "trtllm-gen": ("trtllm",),
     "trtllm-cutlass": ("moe_torch_flow_cutlass",),
 }
-WHOSE = {"trtllm-cutlass": "tensorrt-llm"}  # the engine of a source whose row holds for others, too
+WHOSE = {"trtllm-cutlass": "tensorrt-llm", "weight-only": "tensorrt-llm"}  # of rows that hold for others, too
 EXPERT_SHAPE = [
     *("kernel_source", "num_tokens", "hidden_size", "inter_size", "topk", "num_experts", "moe_tp_size")
 ]
@@ -150,7 +150,7 @@ def products(data: Path, row: Mapping[str, str]) -> Measured:
     device, part = _device(row["generation"])
     kind = row["kind"]
     names, found = newest(
-        data, device, "gemm_perf", row["engine"], lambda rows: rows.gemm_dtype.isin(DTYPES.get(kind, ()))
+        data, device, "gemm_perf", _engine(row), lambda rows: rows.gemm_dtype.isin(DTYPES.get(kind, ()))
     )
     if len(found):
         found = found[(found.m <= 8192) & found[["n", "k"]].ge(1024).all(axis=1)]
@@ -168,8 +168,6 @@ def experts(data: Path, row: Mapping[str, str]) -> Measured:
     """Return the experts of a row: all of them on a device, the mean of even and of skewed routing."""
     device, part = _device(row["generation"])
     kind, words = row["kind"], KERNELS.get(row["source"], ())
-    if kind == "int8":
-        words = ()
 
     def keep(rows: pd.DataFrame) -> pd.Series:
         named = rows.kernel_source.map(lambda name: any(word in name for word in words))
@@ -177,7 +175,7 @@ def experts(data: Path, row: Mapping[str, str]) -> Measured:
         alone = (rows.moe_ep_size == 1) & (rows.num_tokens <= 16384)
         return named & ~odd & alone & rows.moe_dtype.isin(DTYPES.get(kind, ()))
 
-    names, found = newest(data, device, "moe_perf", WHOSE.get(row["source"], row["engine"]), keep)
+    names, found = newest(data, device, "moe_perf", _engine(row), keep)
     if len(found):
         by = [
             "kernel_source",
@@ -267,6 +265,11 @@ TABLES: Mapping[str, tuple[Callable[[Path, Mapping[str, str]], Measured], ...]] 
     "attention": (decodes, prefills),
     "all_reduce": (all_reduces,),
 }
+
+
+def _engine(row: Mapping[str, str]) -> str:
+    """Return the engine that was measured, which a row without one may be of all the same."""
+    return WHOSE.get(row["source"], row["engine"])
 
 
 def _device(generation: str) -> tuple[str, Accelerator]:

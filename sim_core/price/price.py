@@ -213,7 +213,7 @@ def method_of(scenario: Scenario) -> Method:
 
 
 def on_engine(method: Method, scenario: Scenario) -> Method:
-    """Return a method whose drafts keep the host as the scenario's engine lets them."""
+    """Return a method whose sequences and drafts keep the host as the scenario's engine lets them."""
     return method._replace(
         constants=felt_by(scenario.engine, method.constants, scenario.attention_data_parallel > 1)
     )
