@@ -7,6 +7,7 @@ import re
 from sim_core.fields.errors import ScenarioError, shown
 
 PREFIXES = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
+NUMBERS = {"thousand": 1e3, "million": 1e6, "billion": 1e9}
 TIMES_S = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 _TYPED = re.compile(
     r"([+-]?(?:\d+(?:[,_ ]\d{3})*|\d*)(?:\.\d+|\.)?(?:e[+-]?\d+)?)\s*(\D*)", re.ASCII | re.IGNORECASE
@@ -18,7 +19,8 @@ def amount_of(text: str, unit: str = "") -> float:
     """Return a typed number in the unit of its field; a number alone is already in it.
 
     Letters for thousands, millions and so on count in the unit's base: `27.5T` of a field in GB/s is
-    27,500, and so are `27.5 TB` and `27.5 TB/s`. Times have their own units; `90%` of a share is 0.9.
+    27,500, and so are `27.5 TB` and `27.5 TB/s`. As words they count in the unit itself: `2 thousand` of it
+    are 2,000. Times have their own units; `90%` of a share is 0.9.
 
     Raises
     ------
@@ -50,6 +52,8 @@ def _factor(word: str, unit: str) -> float | None:
         return 1.0
     if word == "%":
         return 0.01 if not unit else None
+    if word in NUMBERS:
+        return NUMBERS[word]
     if not unit and len(word) > 2 and word.isalpha():
         return 1.0  # what is counted, as a slider says it: 8 devices
     if unit in TIMES_S:

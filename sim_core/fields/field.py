@@ -71,8 +71,9 @@ def _check_number(name: str, value: object, info: FieldInfo) -> None:
     if not is_within(value, info):
         unit = f" {info.unit}" if info.unit else ""
         above_zero = info.optional and not info.zero and info.low <= 0
-        low = "be above 0 and at most" if above_zero else f"lie between {info.low:,.16g} and"
-        raise ScenarioError(f"{name} is {_number_text(value)}{unit}; it must {low} {info.high:,.16g}{unit}.")
+        low = "be above 0 and at most" if above_zero else f"lie between {_limit_text(info.low)} and"
+        high = _limit_text(info.high)
+        raise ScenarioError(f"{name} is {_number_text(value)}{unit}; it must {low} {high}{unit}.")
 
 
 def _check_list(name: str, value: object, info: FieldInfo) -> None:
@@ -104,3 +105,8 @@ def _check_text(name: str, value: object, info: FieldInfo) -> None:
 
 def _number_text(value: float) -> str:
     return shown(value) if abs(value) > 1e300 else f"{value:,.15g}"
+
+
+def _limit_text(value: float) -> str:
+    """Return a limit with all its digits: sixteen of a whole number, and of another one as it was written."""
+    return f"{value:,.{15 if value % 1 else 16}g}"

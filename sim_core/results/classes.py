@@ -11,6 +11,7 @@ from sim_core.engine.kernels.answers.records import Findings
 from sim_core.engine.results import Run
 from sim_core.scenario.mixes import ClassLimits, class_limits
 from sim_core.scenario.scenario import Scenario
+from sim_core.traffic.draws import requests_sent
 from sim_core.traffic.lengths import class_ids, length_classes
 from sim_core.traffic.sessions import has_sessions
 
@@ -39,6 +40,19 @@ def classes_of(scenario: Scenario) -> list[str]:
         return []
     names = [item.name for item in length_classes(scenario)]
     return names if len(names) > 1 or scenario.class_limits else []
+
+
+def classes_of_run(run: Run) -> list[str]:
+    """Return the same of a run; none where its requests were given, and so are of no class."""
+    names = classes_of(run.scenario)
+    return names if names and _are_drawn(run) else []
+
+
+def _are_drawn(run: Run) -> bool:
+    """Return whether the lengths of a run are those that its scenario draws."""
+    drawn = requests_sent(run.scenario)
+    columns = ((drawn.prompt_tokens, run.prompt_tokens), (drawn.output_tokens, run.output_tokens))
+    return all(own is given or np.array_equal(own, given) for own, given in columns)
 
 
 def limits_of_classes(scenario: Scenario) -> dict[str, ClassLimits]:
@@ -74,8 +88,8 @@ def enter_classes(point: dict[str, Any], run: Run, found: Findings) -> None:
     to its limit or exceeds it most, as the same multiple of the limit of all. Goodput and attainment count
     requests within the limits of their class.
     """
-    scenario, names = run.scenario, classes_of(run.scenario)
-    if not names or run.sent.arrival_s.size != scenario.requests:
+    scenario, names = run.scenario, classes_of_run(run)
+    if not names:
         return
     served = _served(run, len(names))
     reached = {}

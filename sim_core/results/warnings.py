@@ -12,7 +12,7 @@ from sim_core.engine.results import Run
 from sim_core.fields.texts import counted
 from sim_core.price.memory import limit_words, longer_than
 from sim_core.price.work import BYTES_PER_VALUE, layout_warnings
-from sim_core.results.classes import classes_of
+from sim_core.results.classes import classes_of, classes_of_run
 from sim_core.results.drafts import acceptance_words
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of, named_engine
 from sim_core.traffic.sessions import outgrown
@@ -35,7 +35,7 @@ def warnings(
     if rejected:
         notes += _rejections(run) if run is not None else [_rejected(scenario, rejected)]
     notes += [*_of_samples(scenario, point), *_of_room(scenario, point), *_whole_prompts(scenario, run)]
-    notes += [*_without_effect(scenario), *_in_common(scenario, run), *_states(scenario)]
+    notes += [*_without_effect(scenario, run), *_in_common(scenario, run), *_states(scenario)]
     if scenario.policy == "static" and scenario.replicas > 1:
         notes.append("Static batches: requests are dealt to the replicas in turn.")
     notes += [*_accepted(scenario), *layout_warnings(scenario), *_engine_elsewhere(scenario)]
@@ -193,8 +193,9 @@ def _states(scenario: Scenario) -> list[str]:
     ]
 
 
-def _without_effect(scenario: Scenario) -> list[str]:
+def _without_effect(scenario: Scenario, run: Run | None) -> list[str]:
     """Return which keys do nothing as the others are, and the way out."""
+    classes = classes_of(scenario) if run is None else classes_of_run(run)
     static, cached = scenario.policy == "static", scenario.prefix_caching == "on"
     idle = {
         "prefix_caching has no effect: static batches keep no cache. Choose policy=chunked.": (
@@ -210,9 +211,7 @@ def _without_effect(scenario: Scenario) -> list[str]:
             scenario.spec_by_batch != "" and not scenario.spec_tokens
         ),
         "class_limits has no effect: requests of a trace, a list or sessions are of no class. The limits "
-        "of all hold; draw the requests from the mix.": (
-            scenario.class_limits != "" and not classes_of(scenario)
-        ),
+        "of all hold; draw the requests from the mix.": (scenario.class_limits != "" and not classes),
     }
     return [note for note, is_idle in idle.items() if is_idle]
 

@@ -30,6 +30,8 @@ from sim_core.view.parts.controls import SPECS
         ("1,024 tokens", "tokens", 1024),
         ("1 024", "", 1024),
         ("8 devices", "", 8),
+        ("2 thousand", "", 2000),
+        ("1.5 million", "tokens", 1_500_000),
         ("90%", "", 0.9),
         ("99.9 %", "%", 99.9),
         ("12.5 req/s", "req/s", 12.5),

@@ -14,6 +14,7 @@ from sim_core.catalogue.accelerators import Accelerator
 from sim_core.catalogue.calibrations import calibration
 from sim_core.fields import described as fields
 from sim_core.fields.described import build, described, fields_of
+from sim_core.fields.field import check
 from sim_core.scenario.scenario import FIELDS, SPECS, Scenario
 
 
@@ -74,6 +75,21 @@ def test_a_wrong_table_is_refused(changes: dict[str, Any], message: str) -> None
     with pytest.raises(ScenarioError) as raised:
         build(Part, table, id="x")
     assert str(raised.value) == message
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "limits"),
+    [
+        ("slo_percentile", 100.0, "between 50 and 99.9 %."),
+        ("seed", 2**60, f"between 0 and {2**53:,}."),
+        ("arrival_per_s", 0.0, "between 1e-06 and 1,000,000 req/s."),
+    ],
+)
+def test_limits_are_told_as_they_are_written(key: str, value: float, limits: str) -> None:
+    """By hand: no digit more of 99.9, and none less of the largest seed."""
+    with pytest.raises(ScenarioError) as raised:
+        check(key, value, FIELDS[key])
+    assert str(raised.value).endswith(limits)
 
 
 def test_a_spec_is_described_once() -> None:

@@ -10,7 +10,7 @@ import math
 import numpy as np
 import pytest
 
-from sim_core import ScenarioError, capacity, load_scenario
+from sim_core import ScenarioError, capacity, load_scenario, summarize
 from sim_core.engine.run import run
 from sim_core.questions.deployment.plan import plan
 from sim_core.results.answers import answer_of
@@ -20,6 +20,7 @@ from sim_core.scenario.link.changes import with_changes
 from sim_core.scenario.link.read import from_query
 from sim_core.scenario.mixes import class_limits
 from sim_core.traffic.lengths import class_ids, length_classes
+from sim_core.traffic.requests import requests_of
 from tests.visits import APP, address, healthy, open_page, said
 
 MIX = "200/100:0.8,6000/50:0.2"
@@ -73,6 +74,17 @@ def test_who_is_turned_away_waits_for_ever() -> None:
     point = point_of(run(base))
     assert math.isinf(point["slo_ttft_ms_reached"]) and not point["meets_slo"]
     assert point["ttft_ms_p99 200/100"] < 2000
+
+
+def test_requests_of_a_trace_are_of_no_class() -> None:
+    """Oracle: the same trace, as many requests as would be drawn, under a scenario without a mix."""
+    sent = requests_of(np.arange(60) * 0.1, np.full(60, 300), np.full(60, 20))
+    plain = load_scenario("arrivals=closed&concurrency=4&requests=60&slo_ttft_ms=60000&slo_tpot_ms=1000")
+    mixed = plain.replace(mix=MIX, class_limits=f"{SHORT}:0.01/0.001")
+    found = run(mixed, trace=sent)
+    assert point_of(found) == pytest.approx(point_of(run(plain, trace=sent)), nan_ok=True)
+    notes = summarize(found.requests(), mixed)["warnings"]
+    assert any(note.startswith("class_limits has no effect") for note in notes)
 
 
 @pytest.mark.parametrize("query", ["", "arrivals=closed&turns=4&mix=chat:1,rag:1"])

@@ -193,6 +193,12 @@ def test_a_full_disk_is_one_line(
         ({"max_bach": [1]}, "unknown key.*max_batch"),
         ({"max_batch": []}, "no values"),
         ({"seed": range(10_001), "requests": range(1, 10_001)}, f"limit is {MOST_POINTS:,}"),
+        (
+            dict.fromkeys(
+                ("seed", "requests", "max_batch", "prompt_tokens", "output_tokens"), range(1, 10_000)
+            ),
+            f"limit is {MOST_POINTS:,}",
+        ),
     ],
 )
 def test_what_cannot_be_varied_is_refused(vary: dict, message: str) -> None:

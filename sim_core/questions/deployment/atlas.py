@@ -176,6 +176,8 @@ def read_atlas(source: Path | bytes, name: str) -> Atlas:
         _check_columns(names, about["vary"], name)
         table = file.read(columns=wanted).to_pandas()
         _check_kinds(table, name)
+    except ScenarioError:  # which says what is wrong
+        raise
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise ScenarioError(f"{name} cannot be read as a Parquet file: {str(error)[:200]}") from None
     scenario, notes = from_query(about["scenario"])

@@ -42,9 +42,10 @@ class Grid:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "vary", value_lists(self.vary))
-        if len(self) > MOST_POINTS:
+        count = math.prod(map(len, self.vary.values()))  # `len` itself cannot be as large as that may
+        if count > MOST_POINTS:
             raise ScenarioError(
-                f"the sweep has {len(self):,} points; the limit is {MOST_POINTS:,}. Give fewer values."
+                f"the sweep has {count:,} points; the limit is {MOST_POINTS:,}. Give fewer values."
             )
 
     def __len__(self) -> int:

@@ -92,6 +92,14 @@ def test_a_choice_is_never_better_than_the_best(question, row) -> None:
     assert more > less
 
 
+def test_lengths_of_a_mix_come_no_other_way(question, row) -> None:
+    """By hand: keys of lengths change nothing where a mix has all lengths, so no regret of them is told."""
+    mixed = {"mix": "1000/200:1,500/100:1"}
+    asked = around.dataclasses.replace(question, scenario=question.scenario.replace(**mixed))
+    found = around.regrets(asked, around.dataclasses.replace(row, scenario=row.scenario.replace(**mixed)))
+    assert {each.key for each in found} == {"arrival_per_s"}
+
+
 def test_two_pools_are_refused_with_the_way_out(question, row) -> None:
     """Oracle: the sentence."""
     pools = Scenario(policy="disaggregated")

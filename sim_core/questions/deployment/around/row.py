@@ -18,6 +18,7 @@ from sim_core.questions.deployment.search.candidates import Candidate, Field, we
 from sim_core.questions.deployment.search.fleet import MOST_REPLICAS, alone_of
 from sim_core.questions.deployment.search.trials import Trials, plain_point
 from sim_core.results.classes import has_common_limits
+from sim_core.scenario.mixes import has_flat_class
 from sim_core.scenario.scenario import FIELDS, accelerator_of
 from sim_core.sweep.secant import Reach, highest
 
@@ -134,8 +135,13 @@ class Regret(NamedTuple):
 
 
 def regrets(question: Question, row: Deployment) -> list[Regret]:
-    """Return what a row costs more than the best if load or lengths are 20% lower or higher."""
-    return [regret(question, row, key, factor) for key in CHANGES for factor in (1 - OFF, 1 + OFF)]
+    """Return what a row costs more than the best if load or lengths are 20% lower or higher.
+
+    Lengths that come from a mix alone are not the scenario's to change: of these nothing is said.
+    """
+    mix = question.scenario.mix
+    keys = CHANGES if not mix or has_flat_class(mix) else CHANGES[:1]
+    return [regret(question, row, key, factor) for key in keys for factor in (1 - OFF, 1 + OFF)]
 
 
 def regret(question: Question, row: Deployment, key: str, factor: float) -> Regret:
