@@ -108,9 +108,10 @@ def test_a_price_of_ones_own(task: Task) -> None:
 
     def price() -> None:
         task.reach(sheet)  # on the first row, which is the part in use
-        for key in ("ArrowRight", "ArrowRight", "Enter"):
-            task.page.keyboard.press(key)
-            task.page.wait_for_timeout(200)
+        for column in (1, 2):
+            task.page.keyboard.press("ArrowRight")
+            task.page.locator(f"#glide-cell-{column}-0:focus").wait_for(state="attached")
+        task.page.keyboard.press("Enter")
         task.write(task.page.locator("input.gdg-input"), "1.5")
 
     task.step(price, lambda: task.has(prices="h100-sxm:1.5"))

@@ -83,25 +83,27 @@ def test_a_kernel_ends_when_its_turns_are_used_up(monkeypatch: pytest.MonkeyPatc
         unfinished_at_the_end(monkeypatch, kind, Allowance(**AMPLE))
 
 
-def test_a_run_stops_within_a_second_of_being_given_up() -> None:
-    """Oracle: the clock; the run alone takes tens of seconds: a thousand million steps."""
+def test_a_run_stops_when_it_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: the flag goes up while the kernel counts; alone it goes on for many minutes: 2e10 steps."""
     slow = {"token_budget": 1, "prompt_tokens": 100_000, "hbm_gb": 1e6, "output_tokens": 1}
-    long = scenario("chunked", **slow | {"requests": 20_000})
+    long = scenario("chunked", **slow | {"requests": 200_000})
     given, ended = Allowance(**AMPLE), []
 
     def work_it_out() -> None:
         with allowed(given), pytest.raises(Stopped):
             run(long)
-        ended.append(time.perf_counter())
+        ended.append(True)
 
     run(scenario("chunked", requests=4))
-    thread = threading.Thread(target=work_it_out)
+    taken = work.Turns(np.array([work.NEVER]), given.stop)
+    monkeypatch.setattr(memory, "turns", lambda log=False: taken)
+    thread = threading.Thread(target=work_it_out, daemon=True)
     thread.start()
-    time.sleep(0.3)
+    while taken.left[0] == work.NEVER and thread.is_alive():
+        time.sleep(0.01)
     given.stop[0] = 1
-    stopped_s = time.perf_counter()
-    thread.join(20)
-    assert ended and ended[0] - stopped_s < 1.0
+    thread.join(60)
+    assert ended
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -204,17 +206,24 @@ def test_a_view_makes_no_run_after_three_times_its_allowance() -> None:
 
 
 def test_compiling_is_no_work_of_a_view(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Oracle: the clock of the thread: a first call mostly compiles, a second one does not."""
+    """Oracle: by hand: the first call compiles for 10 s, each runs for 1 s; the second alone is work."""
+    clock_s = [0.0]
     monkeypatch.setattr(compiling, "FOLDER", None)
+    monkeypatch.setattr(compiling.time, "thread_time", lambda: clock_s[0])
     entry = compiling.Entry(lambda value: value + 1.0)
+
+    class Compiled:
+        overloads: dict[type, object] = {}  # noqa: RUF012
+
+        def __call__(self, value: float) -> None:
+            clock_s[0] += 1.0 if type(value) in self.overloads else 11.0
+            self.overloads[type(value)] = self
+
+    entry._compiled = Compiled()
     with allowed(Allowance(**AMPLE)) as given, work.accounted():
-        start_s = time.thread_time()
         entry(1.0)
-        took_s = time.thread_time() - start_s
-        compiled_s = time.thread_time() - compiling.worked_s()
         entry(2.0)
-        assert time.thread_time() - compiling.worked_s() == pytest.approx(compiled_s, abs=1e-4)
-    assert given.spent_s < took_s / 2
+    assert given.spent_s == pytest.approx(1.0)
 
 
 def test_what_is_kept_depends_on_nobody_who_asked_before() -> None:

@@ -23,7 +23,7 @@ from sim_core.fields.errors import ScenarioError
 from tests.loops import each
 
 SECONDS = 1.0
-SPARE_S = 3.0  # for a busy machine to notice that the time is over
+SPARE_S = 60.0  # for a busy machine to notice that the time is over; servers that stall do so for ever
 Send = Callable[[socket.socket, dict], None]
 HEAD = b"HTTP/1.1 200 OK\r\n"
 EVENTS = HEAD + b"Content-Type: text/event-stream\r\nConnection: close\r\n\r\n"
@@ -122,7 +122,7 @@ def lies(get: Send = says(GOOD_LIST), post: Send = streams()) -> Iterator[Liar]:
     server = Liar(get, post)
     try:
         yield server
-        until_s = time.monotonic() + 5
+        until_s = time.monotonic() + SPARE_S
         while server.open and time.monotonic() < until_s:
             time.sleep(0.01)
         assert server.open == 0, "a connection is still open"
@@ -263,27 +263,25 @@ def test_counts_that_cannot_be_are_left_out(count: object) -> None:
 
 
 def test_a_stream_ends_with_done_even_if_the_server_keeps_it_open() -> None:
-    """Oracle: the clock: a server that says `[DONE]` and never closes delays nothing."""
+    """Oracle: the streams; who waits for the end of a server that never closes runs out of time."""
     with lies(post=streams(then=silent)) as server:
         client = OpenAIServer(server.address, "m", seconds=20)
-        started_s = time.monotonic()
         assert len(client.run(Probe(3, 16, 4))) == 3
-        assert time.monotonic() - started_s < 2
 
 
 def test_one_stream_that_fails_ends_the_others() -> None:
-    """Oracle: the clock: the second of two never ends, the first one fails at once."""
+    """Oracle: it ends long before its time: the second of two never does, the first one fails at once."""
     turn = iter(range(100))
 
     def post(client: socket.socket, asked: dict) -> None:
         says(b"HTTP/1.1 500 X\r\n\r\n")(client, asked) if next(turn) == 0 else silent(client, asked)
 
     with lies(post=post) as server:
-        client = OpenAIServer(server.address, "m", seconds=30)
+        client = OpenAIServer(server.address, "m", seconds=10 * SPARE_S)
         started_s = time.monotonic()
         with pytest.raises(ScenarioError, match="answers 500"):
             client.run(Probe(2, 16, 4))
-        assert time.monotonic() - started_s < 5
+        assert time.monotonic() - started_s < SPARE_S
 
 
 def test_a_flood_takes_little_memory() -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from sim_core.fields.errors import ScenarioError
 from sim_core.traffic.trace_files.csv_rows import MAX_LINE, rows_beyond, rows_of
 from sim_core.traffic.trace_files.read import read_trace
+from tests.hangs import no_hang
 
 HEADER = "arrival_s,prompt_tokens,output_tokens"
 
@@ -35,12 +34,10 @@ def test_a_field_too_many_is_named_with_its_line(line: str) -> None:
         trace("0,1,1", line)
 
 
-def test_fifty_thousand_fields_cost_nothing() -> None:
-    """Oracle: the clock."""
-    started_s = time.perf_counter()
-    with pytest.raises(ScenarioError, match="and 49,997 more behind the last column"):
-        trace("0,1,1" + ",9" * 50_000)
-    assert time.perf_counter() - started_s < 1
+def test_400_000_fields_cost_nothing() -> None:
+    """Oracle: the message, and that it comes: looking at all fields again for each would take an hour."""
+    with no_hang(), pytest.raises(ScenarioError, match="and 399,997 more behind the last column"):
+        trace("0,1,1" + ",9" * 400_000)
 
 
 @pytest.mark.parametrize("text", ["a,b\n1,2\n\n3,4,\n5,6,7\n", 'a,b\n"1",2\n\n3,4,\n5,6,"7"\n'])

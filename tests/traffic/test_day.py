@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
+import pandas as pd
 import pytest
 
 from sim_core.fields.errors import ScenarioError
@@ -93,12 +92,14 @@ def test_days_from_files(content: bytes, day: Day) -> None:
     assert read_day(content, SCENARIO, "a file") == day
 
 
-def test_a_wide_file_is_read_at_once() -> None:
-    """Oracle: by hand; 20,000 columns that nobody asked for are passed over, not kept."""
+def test_a_wide_file_is_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: by hand; of 20,000 columns the one that counts is kept, and what is beyond."""
+    kept: list[pd.DataFrame] = []
+    read_csv = pd.read_csv
+    monkeypatch.setattr(pd, "read_csv", lambda *a, **more: kept.append(read_csv(*a, **more)) or kept[-1])
     wide = f"requests{',x' * 20_000}\n43200\n86400\n"
-    began_s = time.process_time()
     assert read_day(wide.encode(), SCENARIO, "a file") == Day((1.0, 2.0))
-    assert time.process_time() - began_s < 1.5
+    assert [table.shape[1] for table in kept] == [2]
 
 
 def test_many_rows_are_merged() -> None:

@@ -78,29 +78,30 @@ def test_nobody_else_can_read_it(opened: Callable[[], Rooms], file: Path) -> Non
 
 
 def test_what_is_committed_is_on_the_disk(opened: Callable[[], Rooms]) -> None:
-    """Oracle: SQLite's own answer: FULL (2), of every connection."""
+    """Oracle: SQLite's own answers: FULL (2), of every connection, which waits 2 s for other programs."""
     store = opened()
     connections = [store._engine.connect() for _ in range(3)]
     assert [one.exec_driver_sql("PRAGMA synchronous").scalar() for one in connections] == [2, 2, 2]
+    assert [one.exec_driver_sql("PRAGMA busy_timeout").scalar() for one in connections] == [2000] * 3
     assert connections[0].exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
     for one in connections:
         one.close()
 
 
-def test_reading_waits_for_no_writer(opened: Callable[[], Rooms], file: Path) -> None:
-    """Oracle: another program holds the right to write: pages go on; a prediction is refused after 2 s."""
+def test_reading_waits_for_no_writer(
+    opened: Callable[[], Rooms], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Oracle: another program holds the right to write all the time: pages go on, a prediction is refused."""
+    monkeypatch.setattr("sim_core.questions.teaching.room_file.WAIT_S", 0.2)
     store = opened()
     code, key, me = asked(store)
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        start_s = time.perf_counter()
         assert store.room(code) == store.attend(code, me)
         assert store.guesses(store.room(code)) == [] and store.here(code) == 1
         assert store.is_host(code, key) and store.guess(store.room(code), me) is None
-        assert time.perf_counter() - start_s < 0.5
         with pytest.raises(StoreError, match="held by another program"):
             store.send(code, me, NUMBER, 1.0)
-        assert 1.5 < time.perf_counter() - start_s < 4.5
     store.send(code, me, NUMBER, 1.0)
 
 
