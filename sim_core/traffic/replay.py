@@ -1,8 +1,8 @@
 """A trace at another rate: its times scaled as a whole, and the trace begun anew where it is too short.
 
-Scaling keeps the order, the lengths and the pattern of a trace: what comes in bursts still does, and what comes
-at one moment comes at one moment at any rate. Think times are people's own and are not scaled: of a conversation
-whose turns follow its answers the beginning is moved, the others after it.
+Scaling keeps the order, the lengths and the pattern of a trace: what comes in bursts still does, and what
+comes at one moment comes at one moment at any rate. Think times are people's own and are not scaled: of a
+conversation whose turns follow its answers the beginning is moved, the others after it.
 
 Each pass over a trace has texts of its own: no prompt finds itself, of the pass before, in a cache.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -45,15 +46,15 @@ def own_rate_per_s(trace: Requests) -> float:
     span_s = float(times_s.max(initial=0.0) - times_s.min(initial=np.inf)) if times_s.size else 0.0
     if not span_s > 0:
         raise ScenarioError(
-            f"the requests of {trace.name or 'the list'} all come at one moment, so it has no rate that could be "
-            "scaled: give a trace that lasts, or choose arrivals=poisson, which takes its lengths."
+            f"the requests of {trace.name or 'the list'} all come at one moment, so it has no rate that "
+            "could be scaled: give a trace that lasts, or choose arrivals=poisson, which takes its lengths."
         )
     return len(trace) / span_s
 
 
 @lru_cache(maxsize=8)
 def at_rate(trace: Requests, rate_per_s: float, requests: int) -> Requests:
-    """Return so many requests of a trace, at a mean rate [1/s]: the first ones, or all of them more than once."""
+    """Return so many requests of a trace at a mean rate [1/s]: the first, or all of them more than once."""
     whole = trace.take(slice(requests))
     scale = own_rate_per_s(whole) / rate_per_s
     passes = -(-requests // len(whole))
@@ -89,7 +90,9 @@ def _scaled(trace: Requests, scale: float) -> Requests:
 def _repeated(trace: Requests, passes: int, period_s: float) -> Requests:
     """Return a trace so many times, one pass a period after the other."""
     turn = np.repeat(np.arange(passes), len(trace))
-    columns = {name: np.tile(getattr(trace, name), passes) for name in ("prompt_tokens", "output_tokens")}
+    columns: dict[str, Any] = {
+        name: np.tile(getattr(trace, name), passes) for name in ("prompt_tokens", "output_tokens")
+    }
     sent = replace(trace, arrival_s=np.tile(trace.arrival_s, passes) + turn * period_s, **columns)
     if trace.session is not None and trace.known_tokens is not None and trace.follows_s is not None:
         names = session_numbers(trace)

@@ -60,7 +60,7 @@ def conversation() -> Requests:
 
 
 def test_think_times_are_not_scaled() -> None:
-    """Oracle: by hand: sessions begin at 0 and 10 s, four requests: 0.4 a second; at 0.8 they begin at 0 and 5."""
+    """Oracle: by hand: sessions at 0 and 10 s, four requests: 0.4 a second; at 0.8 they begin at 0 and 5."""
     trace = conversation()
     assert own_rate_per_s(trace) == 0.4
     sent = requests_sent(SCALED.replace(arrival_per_s=0.8, requests=4), trace)

@@ -217,6 +217,7 @@ class Plan:
             "objective": asked.objective,
             "ranking": asked.ranking,
             "free": list(asked.free),
+            **({} if asked.trace is None else {"trace": asked.trace.name}),
             "candidates": dict(self.counts),
             "rows": [row.as_dict() for row in self.rows],
             "rejected": [group.as_dict() for group in self.rejected],

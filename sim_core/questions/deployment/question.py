@@ -13,7 +13,10 @@ from sim_core.catalogue.prices import parse_prices
 from sim_core.catalogue.reader import check_id, preset_ids
 from sim_core.fields.errors import ScenarioError, did_you_mean
 from sim_core.fields.field import FieldInfo, check
+from sim_core.questions.deployment import recorded
 from sim_core.scenario.scenario import FIELDS, Scenario
+from sim_core.traffic.requests import Requests
+from sim_core.traffic.texts import has_sequels
 
 OBJECTIVES: Mapping[str, str] = MappingProxyType(
     {
@@ -85,6 +88,9 @@ class Question:
         Replicas beyond those needed, or workers of either pool.
     ranking : str
         One of `RANKINGS`.
+    trace : Requests or None
+        Requests to replay in place of drawn ones, all of them. Under `arrivals = "trace"` in their own
+        pattern, scaled to the rate; else their lengths alone.
 
     Raises
     ------
@@ -103,6 +109,7 @@ class Question:
     margin_frac: float = 0.0
     spare: int = 0
     ranking: str = "plain"
+    trace: Requests | None = None
 
     def __post_init__(self) -> None:
         check("rate", self.rate_per_s, FIELDS["arrival_per_s"])
@@ -122,10 +129,6 @@ class Question:
             raise ScenarioError(
                 "objective is headroom, the load that given devices can take: set max_devices."
             )
-        if self.scenario.arrivals == "trace":
-            raise ScenarioError(
-                "arrivals is trace, which has no rate to plan for; choose arrivals=poisson and its lengths."
-            )
         if self.scenario.policy == "static":
             raise ScenarioError(
                 "policy is static, which a plan does not size; choose policy=chunked or prefill_first."
@@ -136,6 +139,24 @@ class Question:
     def planned_per_s(self) -> float:
         """The rate that a deployment must serve: grown, with its margin. [1/s]"""
         return float(self.rate_per_s * (1 + self.growth_frac) * (1 + self.margin_frac))
+
+    @property
+    def replays(self) -> bool:
+        """Whether recorded requests come in their own pattern, scaled to the rate."""
+        return recorded.keeps_pattern(self.scenario)
+
+    @property
+    def in_turns(self) -> bool:
+        """Whether requests follow answers, so that runs go step by step."""
+        return self.scenario.turns > 1 if self.trace is None else has_sequels(self.trace)
+
+    def requests_of_run(self, wanted: int) -> int:
+        """Return the requests of a run that should have so many: of a trace, whole passes."""
+        return recorded.requests_of_run(self.scenario, self.trace, wanted)
+
+    def stated(self, scenario: Scenario) -> Scenario:
+        """Return a scenario with drawn requests, of the trace's mean lengths where there is one."""
+        return recorded.by_means(scenario, self.trace)
 
     @property
     def unit(self) -> str:

@@ -8,6 +8,7 @@ from sim_core.evidence.trust import VALIDATED
 from sim_core.fields.texts import counted
 from sim_core.questions.deployment.answer import Deployment
 from sim_core.questions.deployment.question import Question
+from sim_core.questions.deployment.recorded import recorded_words
 from sim_core.questions.deployment.search.candidates import name_of
 from sim_core.questions.deployment.search.losers import Losers
 from sim_core.scenario.scenario import accelerator_of
@@ -31,6 +32,8 @@ def sentence(question: Question, rows: Sequence[Deployment]) -> str:
     )
     parts.append(_second(question, rows))
     parts.append(_sure(best))
+    asked = question.scenario
+    parts.append(recorded_words(asked, question.trace, question.planned_per_s, best.scenario.requests))
     return " ".join(filter(None, parts))
 
 

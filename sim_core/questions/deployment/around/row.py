@@ -134,15 +134,19 @@ class Regret(NamedTuple):
 
 
 def regrets(question: Question, row: Deployment) -> list[Regret]:
-    """Return what a row costs more than the best if load or lengths are 20% lower or higher."""
-    return [regret(question, row, key, factor) for key in CHANGES for factor in (1 - OFF, 1 + OFF)]
+    """Return what a row costs more than the best if load or lengths are 20% lower or higher.
+
+    Recorded lengths are as they are: of a trace the load alone changes.
+    """
+    changes = CHANGES[:1] if question.replays or question.trace else CHANGES
+    return [regret(question, row, key, factor) for key in changes for factor in (1 - OFF, 1 + OFF)]
 
 
 def regret(question: Question, row: Deployment, key: str, factor: float) -> Regret:
     """Return what a row costs more than the best if one thing comes so many times as large."""
     value = getattr(row.scenario, key) * factor
     value = value if key == "arrival_per_s" else max(round(value), 1)
-    kept = bool(plain_point(row.scenario.replace(**{key: value}))["meets_slo"])
+    kept = bool(plain_point(question, row.scenario.replace(**{key: value}))["meets_slo"])
     other = (
         dataclasses.replace(question, rate_per_s=factor * question.rate_per_s)
         if key == "arrival_per_s"

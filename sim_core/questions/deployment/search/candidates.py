@@ -29,6 +29,7 @@ from sim_core.price.priced import Priced, priced
 from sim_core.questions.deployment.answer import layout_name
 from sim_core.questions.deployment.layouts import Shape, sensible_widths
 from sim_core.questions.deployment.question import FREE, LAYOUT, Question
+from sim_core.questions.deployment.recorded import by_means, keeps_pattern
 from sim_core.questions.deployment.search.losers import Losers
 from sim_core.scenario.link.changes import with_changes
 from sim_core.scenario.scenario import DEFAULTS, Scenario, accelerator_of, model_of
@@ -82,6 +83,8 @@ class Candidate:
         Times as long as predicted that its steps take in the ranking.
     spare : int
         How many more than the rate needs there are, whatever the rate.
+    trace : Requests or None
+        What is replayed in place of drawn requests.
     bound_per_s : float
     """
 
@@ -92,6 +95,7 @@ class Candidate:
     weight: float
     slow: float = 1.0
     spare: int = 0
+    trace: Requests | None = None
     equal: list[str] = field(default_factory=list)
 
     @cached_property
@@ -100,8 +104,12 @@ class Candidate:
 
     @cached_property
     def bound_per_s(self) -> float:
-        """More than it can serve. [1/s]"""
-        return SAFE * self.sizing.bound_per_s
+        """More than it can serve. [1/s]
+
+        Of a trace, those that may miss the limits may all come at once: the others come at a lower rate.
+        """
+        within = self.scenario.slo_percentile / 100 if keeps_pattern(self.scenario) else 1.0
+        return SAFE * self.sizing.bound_per_s / within
 
     @cached_property
     def estimate_per_s(self) -> float:
@@ -110,7 +118,7 @@ class Candidate:
 
     @cached_property
     def trust(self) -> Trust:
-        return trust(self.scenario)
+        return trust(by_means(self.scenario, self.trace))
 
     @cached_property
     def family(self) -> Scenario:
@@ -155,7 +163,9 @@ class Field:
 
     def __init__(self, question: Question) -> None:
         self.question, self.losers = question, Losers()
-        self.sent = requests_sent(_planned(question).replace(requests=SHORT_REQUESTS))
+        planned = _planned(question)
+        wanted = 1 if question.replays else SHORT_REQUESTS
+        self.sent = requests_sent(planned.replace(requests=question.requests_of_run(wanted)), question.trace)
         if not (self.sent.output_tokens > 1).any():
             raise ScenarioError(
                 "all answers have one token, so there is no time between tokens to keep; "
@@ -192,9 +202,9 @@ class Field:
             limit, words = "memory" if isinstance(error, DoesNotFit) else "scenario", str(error)
             self.losers.add(limit, scenario, words, 1 / scenario.accelerators, left)
             return None
-        return self._sized(
-            Candidate(scenario, known, *self._fits(known), 0.0, spare=self.question.spare), left
-        )
+        asked = self.question
+        found = Candidate(scenario, known, *self._fits(known), 0.0, spare=asked.spare, trace=asked.trace)
+        return self._sized(found, left)
 
     def _fits(self, known: Priced) -> tuple[Requests, int]:
         """Return the requests that fit an engine, and its devices."""
@@ -283,7 +293,8 @@ def _no_weight(objective: str, part: Accelerator) -> str:
 
 def _planned(question: Question) -> Scenario:
     """Return the scenario under the planned rate, in an open loop and one pool."""
-    scenario = open_loop(question.scenario)
+    scenario = question.scenario
+    scenario = scenario.replace(trace_times="scaled") if question.replays else open_loop(scenario)
     policy = "chunked" if scenario.policy in ("static", "disaggregated") else scenario.policy
     return scenario.replace(arrival_per_s=question.planned_per_s, replicas=1, policy=policy)
 
