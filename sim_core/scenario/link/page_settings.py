@@ -125,6 +125,12 @@ class PageSettings:
         "Accelerators",
         choices={"all": "All with a price", "chosen": "Chosen ones", "mine": "The present one"},
     )
+    plan_traffic: str = _on("Plan")(
+        "set",
+        "Requests",
+        "As the sidebar says, or a file of yours, scaled to the request rate.",
+        choices={"set": "As set", "trace": "A trace"},
+    )
     plan_pools: str = _on("Plan")("off", "Two pools, too", choices=("off", "on"))
     plan_precision: str = _on("Plan")(
         "off", "Any precision", "Narrow formats are quicker, and not free in quality.", choices=("off", "on")

@@ -5,7 +5,6 @@ The ranking by arithmetic is drawn at once; it gives way to the one that runs at
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import streamlit as st
@@ -23,17 +22,21 @@ from sim_core.questions.deployment.question import (
     Question,
     with_a_price,
 )
+from sim_core.questions.deployment.recorded import default_rate_per_s
 from sim_core.questions.deployment.search.losers import LIMITS
 from sim_core.scenario.link.write import command_for, value_text
 from sim_core.scenario.scenario import DEFAULTS, Scenario, accelerator_of, model_of
 from sim_core.sweep.capacity import open_loop
 from sim_core.sweep.remembered import Remembered
+from sim_core.traffic.requests import Requests
 from sim_core.view.drawing.words import duration, literal, number, percent, quantity, spoken
 from sim_core.view.frontier.plan import around, asking
 from sim_core.view.parts import actions, pieces, trust_badge
+from sim_core.view.parts.lengths import trace_upload, uploaded
 from sim_core.view.parts.views import choose, choose_accelerators, dial, toggle
-from sim_core.view.session import state, sweeps
+from sim_core.view.session import shell, state, sweeps
 
+PAGE = "plan"  # whose trace it is
 OFFERED = 3
 WIDTH = 220  # of a slider, in pixels
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0)
@@ -66,23 +69,25 @@ def show(scenario: Scenario) -> None:
     asking.question_field(scenario)
     place = st.empty()
     _controls(scenario)
+    if state.view("plan_traffic") == "trace":
+        _trace_field(scenario)
     try:
         question = _question(scenario)
         found = _plans.get(question) or _worked_out(question, st.empty())
     except ScenarioError as error:
-        with place:
+        with place.container():
             pieces.say_why(error)
         return
     with place.container():
         pieces.say(found.sentence)
-        trust_badge.badge(found.rows[0].scenario if found.rows else scenario)
+        trust_badge.badge(found.question.stated(found.rows[0].scenario if found.rows else scenario))
     _ranking(found)
-    _offers(found.rows)
+    _offers(found)
     files: list[actions.File] = []
     words = ""
     if found.stage == CONFIRMED:
         files, words = around.show(found)
-        _launch(found.rows)
+        _launch(found)
         _losers(found)
         st.caption(READING)
     files = [*actions.table_files([row.as_dict() for row in found.rows], "plan"), *files]
@@ -91,7 +96,7 @@ def show(scenario: Scenario) -> None:
 
 def _question(scenario: Scenario) -> Question:
     """Return what the page asks: the scenario's model, lengths and limits at its rate."""
-    plain = open_loop(scenario) if scenario.arrivals != "trace" else scenario
+    plain, trace = _traffic(scenario)
     keys = ("replicas", "requests", "prefill_workers", "decode_workers", "max_batch")
     free = {*DEFAULT_FREE}
     free |= {"policy"} if state.view("plan_pools") == "on" else set()
@@ -100,6 +105,7 @@ def _question(scenario: Scenario) -> Question:
     return Question(
         scenario=plain.replace(**{key: DEFAULTS[key] for key in keys}),
         rate_per_s=plain.arrival_per_s,
+        trace=trace,
         accelerators=_parts(scenario),
         free=tuple(sorted(free)),
         objective=state.view("plan_by"),
@@ -109,6 +115,34 @@ def _question(scenario: Scenario) -> Question:
         margin_frac=state.view_number("plan_margin"),
         spare=int(state.view_number("plan_spare")),
     )
+
+
+def _traffic(scenario: Scenario) -> tuple[Scenario, Requests | None]:
+    """Return the scenario at the rate to plan for, and the visitor's trace if that is to be replayed."""
+    if state.view("plan_traffic") == "trace":
+        known = uploaded(PAGE)
+        if known is None:
+            raise ScenarioError("Upload a trace, or choose the requests as set.")
+        plain = scenario.replace(request_list="")
+        return plain.replace(arrivals="trace") if known.requests.timed else open_loop(plain), known.requests
+    if scenario.arrivals != "trace":
+        return open_loop(scenario), None
+    recorded = scenario.trace_times == "recorded"
+    return scenario.replace(arrival_per_s=_rounded_rate(scenario)) if recorded else scenario, None
+
+
+def _trace_field(scenario: Scenario) -> None:
+    """Draw the field for a trace; a new one sets the request rate to its own."""
+    is_new, known = trace_upload(PAGE), uploaded(PAGE)
+    if is_new and known is not None and known.requests.timed:
+        rate_per_s = _rounded_rate(scenario.replace(arrivals="trace"), known.requests)
+        if state.change(arrival_per_s=rate_per_s):
+            shell.rerun_page()
+
+
+def _rounded_rate(scenario: Scenario, trace: Requests | None = None) -> float:
+    """Return the mean rate of what is replayed, short enough for a slider and a link. [1/s]"""
+    return float(f"{default_rate_per_s(scenario, trace):.4g}")
 
 
 def _parts(scenario: Scenario) -> tuple[str, ...]:
@@ -151,7 +185,7 @@ def _tell(bar: DeltaGenerator, done_frac: float) -> None:
 def _unconfirmed(question: Question) -> str:
     """Return why a ranking is by arithmetic alone, and what confirms it."""
     why = "The runs that would confirm it take longer than a page may"
-    if question.scenario.turns > 1:
+    if question.in_turns:
         why += ", because every turn of a conversation waits for an answer"
     return f"This ranking is an estimate by arithmetic. {why}; the command under the table runs them all."
 
@@ -161,6 +195,7 @@ def _controls(scenario: Scenario) -> None:
         choose("plan_by", named=True)
         choose("plan_rank", named=True)
         choose("plan_parts", named=True)
+        choose("plan_traffic", named=True)
         toggle("plan_pools")
         toggle("plan_precision")
     if state.view("plan_parts") == "chosen":
@@ -214,16 +249,17 @@ def _cells(row: Deployment) -> list[str]:
     ]
 
 
-def _offers(rows: Sequence[Deployment]) -> None:
+def _offers(found: Plan) -> None:
     """Draw buttons that set the best rows for all pages, or put them beside the present setting."""
-    for place, row in enumerate(rows[:OFFERED]):
+    for place, row in enumerate(found.rows[:OFFERED]):
+        shown = _as_looked_at(found.question, row)
         with st.container(horizontal=True):
             st.button(
                 f"Use {place + 1}: {accelerator_of(row.scenario).name}, {row.layout}",
                 key=f"use_plan_{place}",
                 icon=":material/check:",
                 on_click=_use,
-                args=(row,),
+                args=(row, shown),
                 help="Sets this deployment for all pages; traffic and limits stay as they are.",
             )
             st.button(
@@ -231,39 +267,44 @@ def _offers(rows: Sequence[Deployment]) -> None:
                 key=f"compare_plan_{place}",
                 icon=":material/ac_unit:",
                 on_click=_compare,
-                args=(row,),
+                args=(row, shown),
                 type="tertiary",
                 help="Keeps this deployment for the Compare page, beside the present setting.",
             )
 
 
-def _as_looked_at(row: Deployment) -> Scenario:
-    """Return a deployment with as many requests as pages run: its own are those that rank it."""
-    return row.scenario.replace(requests=st.session_state.scenario.requests)
+def _as_looked_at(question: Question, row: Deployment) -> Scenario:
+    """Return a deployment with as many requests as pages run: its own are those that rank it.
+
+    Other pages have no trace: they draw requests of its mean lengths.
+    """
+    shown = row.scenario if question.trace is None else question.stated(row.scenario)
+    return shown.replace(requests=st.session_state.scenario.requests)
 
 
-def _use(row: Deployment) -> None:
-    state.replace(_as_looked_at(row))
+def _use(row: Deployment, shown: Scenario) -> None:
+    state.replace(shown)
     devices = quantity(row.accelerators, "devices")
     st.toast(literal(f"All pages show {devices} of {accelerator_of(row.scenario).name} now."))
 
 
-def _compare(row: Deployment) -> None:
-    state.freeze(_as_looked_at(row))
+def _compare(row: Deployment, shown: Scenario) -> None:
+    state.freeze(shown)
     st.toast(literal(f"Compare shows {accelerator_of(row.scenario).name}, {row.layout}, beside the setting."))
 
 
-def _launch(rows: Sequence[Deployment]) -> None:
+def _launch(found: Plan) -> None:
     """Show how the best row is served and tested, by each engine and client."""
-    if not rows:
+    if not found.rows:
         return
-    best = rows[0]
+    best = found.rows[0]
+    shown = found.question.stated(best.scenario)
     with st.expander("Serve and test the first row", key="in_serve", on_change="rerun") as more:
         if not more.open:  # what colours code weighs more than the chart: for those who look
             return
-        st.caption(expected(best.scenario, best.ttft_ms, best.tpot_ms))
-        found = launches(best.scenario)
-        for tab, text in zip(st.tabs(list(found)), found.values(), strict=True):
+        st.caption(expected(shown, best.ttft_ms, best.tpot_ms))
+        texts = launches(shown)
+        for tab, text in zip(st.tabs(list(texts)), texts.values(), strict=True):
             tab.code(text, language="bash", wrap_lines=True)
 
 
@@ -286,7 +327,9 @@ def _losers(found: Plan) -> None:
 def _command(question: Question, rates: str = "") -> str:
     """Return the command that gives the same ranking, for the rate or for other `rates`."""
     own = f"--rate {value_text('arrival_per_s', question.rate_per_s)}"
-    words = [command_for(question.scenario, "plan"), rates or own]
+    known = uploaded(PAGE) if question.trace is not None else None
+    trace = "" if known is None else f" --trace FILE{known.window.options}"
+    words = [command_for(question.scenario, "plan") + trace, rates or own]
     if question.accelerators != with_a_price(question.scenario.prices):
         words.append(f"--accelerators {','.join(question.accelerators)}")
     if set(question.free) != set(DEFAULT_FREE):
