@@ -116,7 +116,8 @@ def print_plan(form: str, rate: float | None, sides: str, trace: TraceFile, **gi
     asked = {name: given.pop(name) for name in ASKED}
     asked |= {"growth_frac": given.pop("growth"), "margin_frac": given.pop("margin")}
     question_text = given.pop("question")
-    inputs = Inputs(**given, trace=trace)
+    settings, models = _models_apart(given.pop("settings"))
+    inputs = Inputs(settings=settings, **given, trace=trace)
     if inputs.profile is not None:
         raise ScenarioError(
             "--profile has the step times of one layout on one device; a plan prices others, too: "
@@ -131,7 +132,9 @@ def print_plan(form: str, rate: float | None, sides: str, trace: TraceFile, **gi
     if rate is None and inputs.said_rate:
         rate = inputs.scenario.arrival_per_s
     day = hours.read(inputs, rate)
-    question = question_named(inputs.scenario, day.peak_per_s if day else rate, trace=inputs.trace, **asked)
+    question = question_named(
+        inputs.scenario, day.peak_per_s if day else rate, trace=inputs.trace, models=models, **asked
+    )
     if sides:
         emit(_map_text(question, sides, form, day))
         return
@@ -142,6 +145,19 @@ def print_plan(form: str, rate: float | None, sides: str, trace: TraceFile, **gi
         say_on_stderr(f"Note: {note}")
     options = trace.options
     emit(hours.text_of(found, day, form, options) if day else _text(found, form, options))
+
+
+def _models_apart(settings: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    """Return settings with the first of several models, and all of these, with commas between them."""
+    models = ""
+    kept = []
+    for setting in settings:
+        key, mark, value = setting.partition("=")
+        if key.strip() == "model":
+            models = value if "," in value else ""
+            value = value.partition(",")[0].strip()
+        kept.append(f"{key}{mark}{value}")
+    return tuple(kept), models
 
 
 class _Teller:
@@ -258,9 +274,14 @@ def _text(found: Plan, form: str, options: str) -> str:
         return report.csv_text(answer["rows"])
     rows = [_cells(row) | {"layout": layout} for row, layout in zip(answer["rows"], layouts, strict=True)]
     best = answer["rows"][0]["scenario"]
-    blocks = [answer["sentence"], report.table_text(rows, TABLE)]
+    several = ("model",) if found.question.compares_models else ()
+    blocks = [answer["sentence"], report.table_text(rows, (*TABLE[:2], *several, *TABLE[2:]))]
     blocks += [f"Rank 1 again: python -m sim_core run '{best}'{options}"]
-    blocks += [report.table_text(answer["rejected"], LOSERS)] if answer["rejected"] else []
+    blocks += (
+        [report.table_text(answer["rejected"], (LOSERS[0], *several, *LOSERS[1:]))]
+        if answer["rejected"]
+        else []
+    )
     return f"{os.linesep}{os.linesep}".join(blocks)
 
 

@@ -14,6 +14,7 @@ from sim_core.questions.deployment.question import (
     Question,
     accelerators_named,
     keys_named,
+    models_named,
 )
 from sim_core.questions.deployment.recorded import default_rate_per_s
 from sim_core.questions.deployment.search.candidates import Candidate, Field
@@ -69,7 +70,7 @@ def plan(
     free : str or list of str
         Keys that may vary; see `question.FREE`.
     objective, max_devices, more
-        See `Question`.
+        See `Question`; `models` may be a text with commas between ids, too.
 
     Raises
     ------
@@ -89,6 +90,7 @@ def question_named(
 ) -> Question:
     """Return the question whose accelerators and free keys a list or a text names; else as `plan`."""
     rate = default_rate_per_s(scenario, more.get("trace")) if rate is None else rate
+    more["models"] = models_named(more.get("models", ()))
     parts, keys = accelerators_named(accelerators, scenario.prices), keys_named(free)
     return Question(scenario=scenario, rate_per_s=rate, accelerators=parts, free=keys, **more)
 

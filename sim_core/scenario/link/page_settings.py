@@ -374,6 +374,7 @@ class PageSettings:
 
     columns: str = _frontier("")  # of the table, comma-separated; empty: the usual ones
     among: str = _on("Frontier", "Plan")("")  # accelerators that are compared, comma-separated
+    plan_models: str = _on("Plan")("", "Other models, too")  # beside the present one, comma-separated
     plan_day: str = _on("Plan")("", "Rates over the day")  # empty: a wave that rises to the rate
     answers: str = _lessons("")  # of the learner
     versus: str = _compare("")  # frozen scenarios, their queries separated by bars

@@ -268,3 +268,15 @@ def test_a_list_of_requests_in_the_link_is_planned_for() -> None:
     at = healthy(visit(arrivals="trace", request_list="0:1000:200x8,0.5:4000:50"))
     assert "Deployments for 18 requests/s, simulated" in said(at)
     assert "Replayed are the 9 requests recorded" in finding(at)
+
+
+def test_several_models_share_a_ranking_in_a_short_link() -> None:
+    """Oracle: names in table, sentence and command; the link lists what stands beside the present model."""
+    at = healthy(visit(arrival_per_s="30", plan_models="qwen3-8b,nonsense"))
+    assert any("plan_models names no model with 'nonsense'" in note for note in at.session_state.notes)
+    assert at.multiselect(key="in_plan_models").value == ["qwen3-8b"]
+    assert "Qwen3-8B" in said(at) and "of Llama-3.1-8B" in finding(at)
+    assert any("--model llama-3.1-8b,qwen3-8b" in item.value for item in at.code)
+    at.multiselect(key="in_plan_models").set_value([]).run()
+    assert "plan_models" not in address(healthy(at))
+    assert "Qwen3-8B" not in said(at)

@@ -177,7 +177,7 @@ def _engine_of(question: Question, row: Deployment, **changes: Any) -> Question:
         )
     scenario = row.scenario.replace(**changes)
     parts = (row.scenario.accelerator,)
-    return dataclasses.replace(question, scenario=scenario, accelerators=parts, free=())
+    return dataclasses.replace(question, scenario=scenario, accelerators=parts, models=(), free=())
 
 
 def _changed(question: Question, **changes: Any) -> Question:

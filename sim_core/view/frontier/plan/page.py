@@ -10,6 +10,7 @@ from dataclasses import replace
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from sim_core import catalogue
 from sim_core.catalogue.accelerators import accelerator
 from sim_core.engine.work import SpentUp
 from sim_core.fields.errors import ScenarioError
@@ -24,6 +25,7 @@ from sim_core.questions.deployment.question import (
 )
 from sim_core.questions.deployment.recorded import default_rate_per_s
 from sim_core.questions.deployment.search.losers import LIMITS
+from sim_core.scenario.link.page_settings import SETTINGS
 from sim_core.scenario.link.write import command_for, value_text
 from sim_core.scenario.scenario import DEFAULTS, Scenario, accelerator_of, model_of
 from sim_core.sweep.capacity import open_loop
@@ -32,11 +34,13 @@ from sim_core.traffic.requests import Requests
 from sim_core.view.drawing.words import duration, literal, number, percent, quantity, spoken
 from sim_core.view.frontier.plan import around, asking
 from sim_core.view.parts import actions, pieces, trust_badge
+from sim_core.view.parts.controls import seed
 from sim_core.view.parts.lengths import trace_upload, uploaded
 from sim_core.view.parts.views import choose, choose_accelerators, dial, toggle
 from sim_core.view.session import shell, state, sweeps
 
 PAGE = "plan"  # whose trace it is
+MODELS = "in_plan_models"
 OFFERED = 3
 WIDTH = 220  # of a slider, in pixels
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0)
@@ -90,7 +94,7 @@ def show(scenario: Scenario) -> None:
         _launch(found)
         _losers(found)
         st.caption(READING)
-    files = [*actions.table_files([row.as_dict() for row in found.rows], "plan"), *files]
+    files = [*actions.table_files(found.row_dicts(), "plan"), *files]
     actions.take_away("", files, _command(question, words))
 
 
@@ -105,6 +109,7 @@ def _question(scenario: Scenario) -> Question:
     return Question(
         scenario=plain.replace(**{key: DEFAULTS[key] for key in keys}),
         rate_per_s=plain.arrival_per_s,
+        models=_models(scenario),
         trace=trace,
         accelerators=_parts(scenario),
         free=tuple(sorted(free)),
@@ -153,12 +158,19 @@ def _parts(scenario: Scenario) -> tuple[str, ...]:
     return (scenario.accelerator,) if asked == "mine" else with_a_price(scenario.prices)
 
 
+def _models(scenario: Scenario) -> tuple[str, ...]:
+    """Return the models to consider, the present one first; none where it is the only one."""
+    others = [name for name in state.view(state.PLAN_MODELS).split(",") if name and name != scenario.model]
+    return (scenario.model, *others) if others else ()
+
+
 def _worked_out(question: Question, place: DeltaGenerator) -> Plan:
     """Return the final ranking; the estimate stands at a place meanwhile.
 
     It stays, and is remembered, where a view may not run as much as would confirm it: nor may the next one.
     """
-    sweeps.wait_until_ready(ranks=model_of(question.scenario).is_moe)
+    models = question.models or (question.scenario.model,)
+    sweeps.wait_until_ready(ranks=any(model_of(question.with_model(name)).is_moe for name in models))
     estimate, bar = None, st.empty()
     try:
         for found in plans(question, lambda done: _tell(bar, done)):
@@ -200,6 +212,7 @@ def _controls(scenario: Scenario) -> None:
         toggle("plan_precision")
     if state.view("plan_parts") == "chosen":
         choose_accelerators(state.among(scenario), state.AMONG_LIMIT)
+    _choose_models(scenario)
     with st.container(horizontal=True):
         for key, steps, format in (
             ("plan_growth", SHARES, percent),
@@ -211,6 +224,26 @@ def _controls(scenario: Scenario) -> None:
                 dial(key, steps, format)
 
 
+def _choose_models(scenario: Scenario) -> None:
+    """Draw the choice of models beside the present one."""
+    names = {name: item.name for name, item in catalogue.models().items() if name != scenario.model}
+    seed(MODELS, [name for name in state.view(state.PLAN_MODELS).split(",") if name in names])
+    st.multiselect(
+        SETTINGS[state.PLAN_MODELS].label,
+        list(names),
+        format_func=names.__getitem__,
+        key=MODELS,
+        on_change=_write_models,
+        max_selections=state.AMONG_LIMIT,
+        placeholder="the present one alone",
+        help="One ranking over all of them. Models differ in quality, which no figure here knows.",
+    )
+
+
+def _write_models() -> None:
+    state.set_view(state.PLAN_MODELS, ",".join(st.session_state[MODELS]))
+
+
 # --- the ranking ----------------------------------------------------------------------------------
 
 
@@ -218,10 +251,19 @@ def _ranking(found: Plan) -> None:
     """Show the rows, best first."""
     if not found.rows:
         return
-    lines = [(_name(row), _cells(row)) for row in found.rows]
+    several = found.question.compares_models
+    lines = [(_name(row), [*_model_cell(row.scenario, several), *_cells(row)]) for row in found.rows]
     how = "simulated" if found.stage == CONFIRMED else "estimated"
     caption = f"Deployments for {number(found.question.planned_per_s)} requests/s, {how}"
-    pieces.table(caption, COLUMNS, lines, scroll=True)
+    pieces.table(caption, (*_model_head(several), *COLUMNS), lines, scroll=True)
+
+
+def _model_head(several: bool) -> list[str]:
+    return ["Model"] if several else []
+
+
+def _model_cell(scenario: Scenario | None, several: bool) -> list[str]:
+    return [model_of(scenario).name] if several and scenario is not None else []
 
 
 def _name(row: Deployment) -> str:
@@ -251,11 +293,12 @@ def _cells(row: Deployment) -> list[str]:
 
 def _offers(found: Plan) -> None:
     """Draw buttons that set the best rows for all pages, or put them beside the present setting."""
+    several = found.question.compares_models
     for place, row in enumerate(found.rows[:OFFERED]):
-        shown = _as_looked_at(found.question, row)
+        shown, part = _as_looked_at(found.question, row), accelerator_of(row.scenario).name
         with st.container(horizontal=True):
             st.button(
-                f"Use {place + 1}: {accelerator_of(row.scenario).name}, {row.layout}",
+                f"Use {place + 1}: {', '.join([*_model_cell(shown, several), part, row.layout])}",
                 key=f"use_plan_{place}",
                 icon=":material/check:",
                 on_click=_use,
@@ -312,16 +355,22 @@ def _losers(found: Plan) -> None:
     """Show why the other candidates lost."""
     if not found.rejected:
         return
-    lost = sum(group.count for group in found.rejected)
+    lost, several = sum(group.count for group in found.rejected), found.question.compares_models
     with st.expander(f"Why the other {lost:,} of {found.counts['all']:,} candidates lost"):
         lines = [
             (
                 LIMITS[group.limit],
-                [accelerator(group.accelerator).name, f"{group.count:,}", spoken(group.reason)],
+                [
+                    *_model_cell(group.nearest, several),
+                    accelerator(group.accelerator).name,
+                    f"{group.count:,}",
+                    spoken(group.reason),
+                ],
             )
             for group in found.rejected
         ]
-        pieces.table("Nearest of each", ("Accelerator", "Candidates", "Nearest"), lines, scroll=True)
+        heads = (*_model_head(several), "Accelerator", "Candidates", "Nearest")
+        pieces.table("Nearest of each", heads, lines, scroll=True)
 
 
 def _command(question: Question, rates: str = "") -> str:
@@ -330,6 +379,8 @@ def _command(question: Question, rates: str = "") -> str:
     known = uploaded(PAGE) if question.trace is not None else None
     trace = "" if known is None else f" --trace FILE{known.window.options}"
     words = [command_for(question.scenario, "plan") + trace, rates or own]
+    if question.compares_models:
+        words.append(f"--model {','.join(question.models)}")
     if question.accelerators != with_a_price(question.scenario.prices):
         words.append(f"--accelerators {','.join(question.accelerators)}")
     if set(question.free) != set(DEFAULT_FREE):
