@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -75,6 +76,11 @@ class TraceFile(NamedTuple):
     path: str = ""
     window: Window = WHOLE
 
+    @property
+    def options(self) -> str:
+        """The options of the command line that name it, quoted for POSIX shells; empty without a path."""
+        return f" --trace {shlex.quote(self.path)}{self.window.options}" if self.path else ""
+
     def read(self) -> Requests | None:
         """Return its requests, None without a path."""
         from sim_core.traffic.trace_files.read import read_trace
@@ -99,6 +105,7 @@ class Inputs:
     ) -> None:
         changes = dict(setting_of(text) for text in settings)
         self.given = frozenset(changes)
+        self.said_rate = "arrival_per_s" in changes
         self.scenario: Scenario = load_scenario(scenario, **changes)
         self.trace: Requests | None = None
         self.profile: EngineProfile | None = None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from sim_core.command.group import cli
-from sim_core.command.inputs import SCENARIO_HELP, Inputs, scenario_options
+from sim_core.command.inputs import SCENARIO_HELP, Inputs, TraceFile, scenario_options, trace_option
 from sim_core.command.output import TOLD_EVERY_S, emit, say_on_stderr
 from sim_core.fields.errors import ScenarioError
 from sim_core.results import text as report
@@ -52,6 +52,7 @@ DAY_TABLES = {
 ASKED = ("accelerators", "free", "objective", "max_devices", "top", "spare", "ranking")
 CELLS = ("accelerator", "layout", "accelerators", "worth", "ties", "second", "second_frac", "stage", "reason")
 LOSERS = ("limit", "accelerator", "count", "reason")
+RATE_HELP = "Requests a second. Default: the scenario's, or the trace's mean, whose times are scaled to it."
 DAY_HELP = (
     "Plan over a day, for its peak and each part: rates of equal parts of 24 hours such as 2,2,5,9, "
     "wave:MEAN/PEAK, 8h: before either for 8 hours, demand (the scenario's keys), or a file: rates, counts "
@@ -78,8 +79,9 @@ FREE_HELP = (
     f"whole replicas, each simulated at the rate, and why the others lost.\n\n{SCENARIO_HELP}",
 )
 @scenario_options
+@trace_option
 @click.option("--question", default="", metavar="TEXT", help=QUESTION_HELP)
-@click.option("--rate", type=float, metavar="REQ/S", help="Requests a second. Default: the scenario's.")
+@click.option("--rate", type=float, metavar="REQ/S", help=RATE_HELP)
 @click.option("--accelerators", default="all", metavar="A,B|all", help="Presets; all: those with a price.")
 @click.option("--free", default="", metavar="KEY,KEY", help=FREE_HELP)
 @click.option(
@@ -109,12 +111,13 @@ FREE_HELP = (
     "[default: node]",
 )
 @click.option("--map", "sides", default="", metavar="X,Y", help=MAP_HELP)
-def print_plan(form: str, rate: float | None, sides: str, **given: Any) -> None:
+def print_plan(form: str, rate: float | None, sides: str, trace: TraceFile, **given: Any) -> None:
     hours = DayOptions(given.pop("day"), given.pop("start_up_s"), given.pop("start_from"))
     asked = {name: given.pop(name) for name in ASKED}
     asked |= {"growth_frac": given.pop("growth"), "margin_frac": given.pop("margin")}
     question_text = given.pop("question")
-    inputs = Inputs(**given)
+    settings, models = _models_apart(given.pop("settings"))
+    inputs = Inputs(settings=settings, **given, trace=trace)
     if inputs.profile is not None:
         raise ScenarioError(
             "--profile has the step times of one layout on one device; a plan prices others, too: "
@@ -126,21 +129,35 @@ def print_plan(form: str, rate: float | None, sides: str, **given: Any) -> None:
     asked["free"] = asked["free"] or DEFAULT_FREE
     if question_text:
         _take_question(question_text, inputs, asked)
+    if rate is None and inputs.said_rate:
+        rate = inputs.scenario.arrival_per_s
     day = hours.read(inputs, rate)
-    rate_per_s = inputs.scenario.arrival_per_s if rate is None else rate
-    question = question_named(inputs.scenario, day.peak_per_s if day else rate_per_s, **asked)
+    question = question_named(
+        inputs.scenario, day.peak_per_s if day else rate, trace=inputs.trace, models=models, **asked
+    )
     if sides:
         emit(_map_text(question, sides, form, day))
         return
-    found = final_plan(question, _Teller(question.scenario.turns > 1).tell)
+    found = final_plan(question, _Teller(question.in_turns).tell)
     if not found.rows:
         raise ScenarioError(found.sentence)
-    for note in inputs.notes:
+    for note in inputs.trace.notes if inputs.trace else inputs.notes:  # all of a trace is replayed
         say_on_stderr(f"Note: {note}")
-    if day:
-        emit(hours.text_of(found, day, form))
-        return
-    emit(_text(found.as_dict(), [row.layout for row in found.rows], form))
+    options = trace.options
+    emit(hours.text_of(found, day, form, options) if day else _text(found, form, options))
+
+
+def _models_apart(settings: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    """Return settings with the first of several models, and all of these, with commas between them."""
+    models = ""
+    kept = []
+    for setting in settings:
+        key, mark, value = setting.partition("=")
+        if key.strip() == "model":
+            models = value if "," in value else ""
+            value = value.partition(",")[0].strip()
+        kept.append(f"{key}{mark}{value}")
+    return tuple(kept), models
 
 
 class _Teller:
@@ -170,6 +187,7 @@ def _take_question(text: str, inputs: Inputs, asked: dict[str, Any]) -> None:
     if said.accelerators and asked["accelerators"] == ALL:
         asked["accelerators"] = ",".join(said.accelerators)
     asked["max_devices"] = asked["max_devices"] or said.max_devices or None
+    inputs.said_rate |= "arrival_per_s" in changes
     words = [f"{key}={value}" for key, value in changes.items()]
     say_on_stderr(f"Note: understood {', '.join(words)}; accelerators {asked['accelerators']}.")
 
@@ -218,7 +236,7 @@ class DayOptions(NamedTuple):
         say_on_stderr(f"Note: {self.text}: its rates are planned for, with the lengths of the scenario.")
         return read_day(self.text, inputs.scenario)
 
-    def text_of(self, found: Plan, day: Day, form: str) -> str:
+    def text_of(self, found: Plan, day: Day, form: str, options: str) -> str:
         """Return a plan over a day as JSON, as CSV of its parts, or as sentences and tables."""
         from sim_core.questions.deployment.around.day import day_dict, day_plan, rivals_of
 
@@ -232,7 +250,7 @@ class DayOptions(NamedTuple):
         tables = [
             report.table_text(answer[name], columns) for name, columns in DAY_TABLES.items() if answer[name]
         ]
-        plan_text = _text(found.as_dict(), [row.layout for row in found.rows], form)
+        plan_text = _text(found, form, options)
         return (os.linesep * 2).join([plan_text, answer["sentence"], answer["rivals_sentence"], *tables])
 
 
@@ -244,17 +262,26 @@ def _is_file(text: str) -> bool:
         return False
 
 
-def _text(answer: dict[str, Any], layouts: list[str], form: str) -> str:
-    """Return a plan as JSON, as CSV of its rows, or as the sentence, the rows and the losers."""
+def _text(found: Plan, form: str, options: str) -> str:
+    """Return a plan as JSON, as CSV of its rows, or as the sentence, the rows and the losers.
+
+    `options` name the trace that rows are run with.
+    """
+    answer, layouts = found.as_dict(), [row.layout for row in found.rows]
     if form == "json":
         return report.json_text(answer)
     if form == "csv":
         return report.csv_text(answer["rows"])
     rows = [_cells(row) | {"layout": layout} for row, layout in zip(answer["rows"], layouts, strict=True)]
     best = answer["rows"][0]["scenario"]
-    blocks = [answer["sentence"], report.table_text(rows, TABLE)]
-    blocks += [f"Rank 1 again: python -m sim_core run '{best}'"]
-    blocks += [report.table_text(answer["rejected"], LOSERS)] if answer["rejected"] else []
+    several = ("model",) if found.question.compares_models else ()
+    blocks = [answer["sentence"], report.table_text(rows, (*TABLE[:2], *several, *TABLE[2:]))]
+    blocks += [f"Rank 1 again: python -m sim_core run '{best}'{options}"]
+    blocks += (
+        [report.table_text(answer["rejected"], (LOSERS[0], *several, *LOSERS[1:]))]
+        if answer["rejected"]
+        else []
+    )
     return f"{os.linesep}{os.linesep}".join(blocks)
 
 

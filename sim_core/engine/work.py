@@ -26,6 +26,7 @@ from sim_core.engine.compiling import worked_s
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.draws import mean_lengths
+from sim_core.traffic.replay import is_scaled
 from sim_core.traffic.requests import Requests
 from sim_core.traffic.texts import has_sequels, is_interleaved, numbers_a_request
 
@@ -375,7 +376,7 @@ def bytes_per_request(scenario: Scenario, trace: Requests | None = None) -> floa
         return REQUEST_BYTES
     block = scenario.kv_block_tokens
     if trace is not None and (trace.blocks is not None or is_interleaved(trace)):
-        pieces, slots = numbers_a_request(trace, requests_of(scenario, trace), block)
+        pieces, slots = numbers_a_request(trace, min(scenario.requests, len(trace)), block)
     elif scenario.system_tokens and scenario.long_prefill_token_threshold:
         pieces, slots = sum(mean_lengths(scenario, trace)) / block, 2
     else:
@@ -459,7 +460,7 @@ def accounted() -> Iterator[None]:
 
 def requests_of(scenario: Scenario, trace: Requests | None) -> int:
     """Return how many requests a run has."""
-    return scenario.requests if trace is None else min(scenario.requests, len(trace))
+    return scenario.requests if trace is None or is_scaled(scenario) else min(scenario.requests, len(trace))
 
 
 def affordable_requests(scenario: Scenario, trace: Requests | None = None, log: bool = False) -> float:

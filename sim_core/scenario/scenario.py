@@ -189,6 +189,12 @@ class Scenario(ParallelKeys):
             "trace": "trace",
         },
     )
+    trace_times: str = _traffic(
+        "Times of a trace",
+        "As recorded, or scaled to the request rate; then a trace shorter than `requests` begins anew",
+        "recorded",
+        choices={"recorded": "as recorded", "scaled": "scaled to the rate"},
+    )
     arrival_per_s: float = _traffic(
         "Request rate",
         "Requests that come in a second, answered or not (open loop)",

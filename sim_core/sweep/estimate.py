@@ -56,6 +56,7 @@ from sim_core.price.steps.rounds import of_rounds
 from sim_core.results.classes import limits_of_engine
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.requests import Requests
+from sim_core.traffic.texts import known_before
 
 FEWEST = 0.02  # decodes in a step: a trickle
 HALVINGS = 12
@@ -108,6 +109,8 @@ def _found(sent: Requests, hit_frac: float, caching: bool) -> np.ndarray:
     prompts = sent.prompt_tokens.astype(float)
     if not caching:
         return hit_frac * prompts
+    if sent.blocks is not None:
+        return np.minimum(known_before(sent), prompts - 1)
     known = np.zeros_like(prompts) if sent.known_tokens is None else sent.known_tokens.astype(float)
     return np.minimum(np.maximum(known, sent.system_tokens), prompts - 1)
 
@@ -143,6 +146,13 @@ def _lengths(
     )
 
 
+@lru_cache(maxsize=32)
+def gap_cv(sent: Requests) -> float:
+    """Return how much the gaps between arrivals vary; 1, as of Poisson's, where there are none."""
+    gaps_s = np.diff(sent.arrival_s)
+    return float(gaps_s.std() / gaps_s.mean()) if gaps_s.any() else 1.0
+
+
 class Engine:
     """One engine under Poisson traffic, by the formulas above."""
 
@@ -159,6 +169,9 @@ class Engine:
         self.ranks = price.ranks
         self.held_places = self.ranks * price.kv_blocks * price.kv_block_tokens / self.lengths.held
         self.chunked = scenario.policy == "chunked"
+        self.bursts = scenario.arrival_cv**2 if scenario.arrivals == "gamma" else 1.0
+        if scenario.arrivals == "trace":
+            self.bursts = gap_cv(sent) ** 2
         self.paces = [
             (1 + drafts, advance / TOKEN, scale) for drafts, advance, scale in self.step.paces.tolist()
         ]
@@ -316,8 +329,7 @@ class Engine:
         busy = rate_per_s * service_s
         if busy >= 1:
             return False
-        bursts = self.scenario.arrival_cv**2 if self.scenario.arrivals == "gamma" else 1.0
-        wait_s = rate_per_s * service_s**2 * (bursts + size.prompt_cv**2) / (2 * (1 - busy))
+        wait_s = rate_per_s * service_s**2 * (self.bursts + size.prompt_cv**2) / (2 * (1 - busy))
         tail = math.log(max(busy / self.miss_frac, 1.0)) if self.miss_frac else 10.0
         slack_s = self.ttft_s - self.lone_s(decodes) - wait_s * tail
         return slack_s >= 0 and all(

@@ -11,7 +11,8 @@ from sim_core.scenario.lengths import LengthClass
 from sim_core.scenario.request_lists import REQUEST_LIST_EXAMPLE, parse_request_list
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.lengths import class_ids, length_classes, lengths_by_class, normals
-from sim_core.traffic.requests import Requests, listed
+from sim_core.traffic.replay import at_rate, is_scaled, own_rate_per_s
+from sim_core.traffic.requests import Requests, listed, read_only
 from sim_core.traffic.sessions import has_sessions, in_sessions
 from sim_core.traffic.units import CACHED_REQUESTS, arrivals_of
 
@@ -26,8 +27,9 @@ def requests_sent(scenario: Scenario, trace: Requests | None = None) -> Requests
     scenario : Scenario
         Its traffic and length keys are used, no others.
     trace : Requests, optional
-        Its first `requests` rows give the lengths; under `arrivals = "trace"` also the arrival times. Without
-        one, `arrivals = "trace"` replays the scenario's own `request_list`.
+        Its first `requests` rows give the lengths; under `arrivals = "trace"` also the arrival times, scaled
+        to the request rate where `trace_times` says so. Without one, `arrivals = "trace"` replays the
+        scenario's own `request_list`.
 
     Returns
     -------
@@ -95,12 +97,26 @@ def _given_trace(scenario: Scenario, trace: Requests | None) -> Requests | None:
             "arrivals is trace but there is no trace: give one (--trace FILE, or request_list with entries "
             f"such as {REQUEST_LIST_EXAMPLE}), or choose arrivals=poisson."
         )
-    return listed(parse_request_list(scenario.request_list))
+    return _listed(scenario.request_list)
+
+
+@lru_cache(maxsize=16)
+def _listed(text: str) -> Requests:
+    return read_only(listed(parse_request_list(text)))
+
+
+def rate_recorded_per_s(scenario: Scenario, trace: Requests | None = None) -> float:
+    """Return the mean rate of the trace that a scenario replays, as it was recorded. [1/s]"""
+    given = _given_trace(scenario.replace(arrivals="trace"), trace)
+    assert given is not None
+    return own_rate_per_s(given.take(slice(_trace_rows(scenario, given))))
 
 
 def _from_trace(scenario: Scenario, trace: Requests) -> Requests:
-    """Return the first rows of a trace; drawn or fixed arrival times unless arrivals is `trace`."""
+    """Return the rows of a trace; drawn or fixed arrival times unless arrivals is `trace`."""
     rows = _trace_rows(scenario, trace)
+    if is_scaled(scenario):
+        return at_rate(trace, scenario.arrival_per_s, scenario.requests)
     sent = trace.take(slice(rows))
     if scenario.arrivals != "trace":
         return sent.arriving_at(arrivals_of(scenario, rows))

@@ -85,6 +85,20 @@ def _numbered(chains: BlockChains) -> np.ndarray:
     return numbers
 
 
+def known_before(sent: Requests) -> np.ndarray:
+    """Return the tokens of each prompt that begin a text which was sent before, as chains tell it."""
+    assert sent.blocks is not None
+    chains = sent.blocks
+    sizes = np.diff(chains.offsets)
+    place = np.arange(chains.ids.size) - np.repeat(chains.offsets[:-1], sizes)
+    prompt = np.repeat(sent.prompt_tokens, sizes)
+    tokens = np.minimum((place + 1) * chains.tokens, prompt) - np.minimum(place * chains.tokens, prompt)
+    _, first, numbers = np.unique(_numbered(chains), return_index=True, return_inverse=True)
+    again = first[numbers] < np.arange(numbers.size)
+    owner = np.repeat(np.arange(sizes.size), sizes)
+    return np.bincount(owner, tokens * again, minlength=sizes.size)
+
+
 def _texts_of_sessions(sent: Requests, block_tokens: int) -> Texts:
     """Return the full blocks of prompts and answers, after what they have in common."""
     whole = (sent.prompt_tokens + sent.output_tokens) // block_tokens

@@ -79,6 +79,7 @@ def test_a_plan_has_the_options_of_its_command() -> None:
     ("options", "column"),
     [
         ("--rate 12 --spare 1", "accelerators"),
+        ("--rate 12 --model qwen3-8b,llama-3.1-8b", "ttft_ms"),
         ("--day 3,12 --start-up 60 --growth 0.5", "accelerators_scheduled"),
         ("--day wave:4/6 --start-from disk", "accelerators_reactive"),
         ("--rate 12 --map rate,output --objective devices", "worth"),

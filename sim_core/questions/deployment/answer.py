@@ -117,12 +117,13 @@ class Deployment:
         needed = 1 if self.scenario.split else self.replicas - self.spare
         return self.capacity_per_s * needed / self.scenario.arrival_per_s - 1
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self, names_model: bool = False) -> dict[str, Any]:
         """Return it as the command line prints it."""
         shown, split = self.scenario, self.scenario.split
         return {
             "rank": self.rank,
             "tie": self.tie,
+            **({"model": shown.model} if names_model else {}),
             **{key: getattr(shown, key) for key in KEYS},
             "prefill_workers": shown.prefill_workers if split else None,
             "decode_workers": shown.decode_workers if split else None,
@@ -150,13 +151,13 @@ _FIGURES = (
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Candidates that lost for one reason, on one accelerator.
+    """Candidates of one model that lost for one reason, on one accelerator.
 
     Attributes
     ----------
     limit : str
         Why: ``memory``, ``scenario``, ``rejected``, ``ttft``, ``tpot``, ``devices``, ``rank`` or ``equal``.
-    accelerator : str
+    model, accelerator : str
     count : int
         Candidates.
     reason : str
@@ -166,16 +167,18 @@ class Rejected:
     """
 
     limit: str
+    model: str
     accelerator: str
     count: int
     reason: str
     nearest: Scenario | None = None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self, names_model: bool = False) -> dict[str, Any]:
         """Return it as the command line prints it."""
         shown = "" if self.nearest is None else to_query(self.nearest)
         return {
             "limit": self.limit,
+            **({"model": self.model} if names_model else {}),
             "accelerator": self.accelerator,
             "count": self.count,
             "reason": self.reason,
@@ -208,6 +211,10 @@ class Plan:
     counts: Mapping[str, int] = field(default_factory=dict)
     stage: str = CONFIRMED
 
+    def row_dicts(self) -> list[dict[str, Any]]:
+        """Return the rows as the command line prints them, with their models where several were asked for."""
+        return [row.as_dict(self.question.compares_models) for row in self.rows]
+
     def as_dict(self) -> dict[str, Any]:
         """Return it as the command line prints it."""
         asked = self.question
@@ -217,7 +224,8 @@ class Plan:
             "objective": asked.objective,
             "ranking": asked.ranking,
             "free": list(asked.free),
+            **({} if asked.trace is None else {"trace": asked.trace.name}),
             "candidates": dict(self.counts),
-            "rows": [row.as_dict() for row in self.rows],
-            "rejected": [group.as_dict() for group in self.rejected],
+            "rows": self.row_dicts(),
+            "rejected": [group.as_dict(asked.compares_models) for group in self.rejected],
         }

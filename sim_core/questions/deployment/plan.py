@@ -11,11 +11,12 @@ from sim_core.questions.deployment.launch.text import launch_text
 from sim_core.questions.deployment.question import (
     ALL,
     DEFAULT_FREE,
-    TOP,
     Question,
     accelerators_named,
     keys_named,
+    models_named,
 )
+from sim_core.questions.deployment.recorded import default_rate_per_s
 from sim_core.questions.deployment.search.candidates import Candidate, Field
 from sim_core.questions.deployment.search.fleet import Between, alone_of, banded
 from sim_core.questions.deployment.search.headroom import HeadroomRace
@@ -36,6 +37,7 @@ from sim_core.questions.shift.study import Progress, silent
 from sim_core.scenario.scenario import Scenario, accelerator_of
 from sim_core.sweep.capacity import first_failure, miss_of
 from sim_core.sweep.secant import Reach, highest
+from sim_core.traffic.requests import Requests
 
 TOLERANCE = 0.02  # of the capacity of a row
 STEP = 0.04
@@ -43,13 +45,13 @@ STEP = 0.04
 
 def plan(
     scenario: Scenario,
-    rate: float,
+    rate: float | None = None,
     *,
+    trace: Requests | None = None,
     accelerators: str | Iterable[str] = ALL,
     free: str | Iterable[str] = DEFAULT_FREE,
     objective: str = "usd_per_hour",
     max_devices: int | None = None,
-    top: int = TOP,
     **more: Any,
 ) -> Plan:
     """Return which accelerators, how many, laid out how, serve a rate within the limits: a ranking.
@@ -58,28 +60,37 @@ def plan(
     ----------
     scenario : Scenario
         Model, lengths, limits and engine; what is not free stays as it says.
-    rate : float
-        Requests a second. [1/s]
+    rate : float, optional
+        Requests a second; by default the scenario's, or the mean rate of what it replays. [1/s]
+    trace : Requests, optional
+        Requests to replay instead of drawn ones, as `simulate` takes them: in their own pattern where
+        arrivals is `trace`, scaled to the rate and all of them; else their lengths.
     accelerators : str or list of str
         Presets' ids, with commas between them, or ``all`` that have a price.
     free : str or list of str
         Keys that may vary; see `question.FREE`.
-    objective, max_devices, top, more
-        See `Question`.
+    objective, max_devices, more
+        See `Question`; `models` may be a text with commas between ids, too.
 
     Raises
     ------
     ScenarioError
         If the question cannot be asked.
     """
-    more |= {"objective": objective, "max_devices": max_devices, "top": top}
+    more |= {"objective": objective, "max_devices": max_devices, "trace": trace}
     return final_plan(question_named(scenario, rate, accelerators, free, **more))
 
 
 def question_named(
-    scenario: Scenario, rate: float, accelerators: str | Iterable[str], free: str | Iterable[str], **more: Any
+    scenario: Scenario,
+    rate: float | None,
+    accelerators: str | Iterable[str],
+    free: str | Iterable[str],
+    **more: Any,
 ) -> Question:
     """Return the question whose accelerators and free keys a list or a text names; else as `plan`."""
+    rate = default_rate_per_s(scenario, more.get("trace")) if rate is None else rate
+    more["models"] = models_named(more.get("models", ()))
     parts, keys = accelerators_named(accelerators, scenario.prices), keys_named(free)
     return Question(scenario=scenario, rate_per_s=rate, accelerators=parts, free=keys, **more)
 
@@ -229,18 +240,20 @@ def _row(
     fleet_per_s, limit = _capacity(trials, found)
     row = _bare(question, candidate, found.counts, fleet_per_s)
     shown = row.scenario.replace(requests=found.requests)
-    point = plain_point(shown) if candidate.slow != 1.0 else _whole_point(question, trials, found)
+    point = plain_point(question, shown) if candidate.slow != 1.0 else _whole_point(question, trials, found)
+    reached = point["slo_ttft_ms_reached"], point["slo_tpot_ms_reached"]
+    stated = question.stated(shown)
     better = sum(each.worth < found.worth - SAME * abs(found.worth) for each in standing)
     return dataclasses.replace(
         row,
-        launch=launch_text(shown, point["slo_ttft_ms_reached"], point["slo_tpot_ms_reached"]),
+        launch=launch_text(stated, *reached, recorded=stated is not shown),
         rank=before + 1 + better,
         tie=any(_is_tie(found, each) for each in standing if each is not found),
         scenario=shown,
         joule_per_tok=point["joule_per_tok"],
         usd_per_mtok=point["usd_per_mtok"],
-        ttft_ms=point["slo_ttft_ms_reached"],
-        tpot_ms=point["slo_tpot_ms_reached"],
+        ttft_ms=reached[0],
+        tpot_ms=reached[1],
         limit=limit,
     )
 

@@ -13,7 +13,11 @@ from sim_core.catalogue.prices import parse_prices
 from sim_core.catalogue.reader import check_id, preset_ids
 from sim_core.fields.errors import ScenarioError, did_you_mean
 from sim_core.fields.field import FieldInfo, check
+from sim_core.questions.deployment import recorded
+from sim_core.scenario.link.changes import with_changes
 from sim_core.scenario.scenario import FIELDS, Scenario
+from sim_core.traffic.requests import Requests
+from sim_core.traffic.texts import has_sequels
 
 OBJECTIVES: Mapping[str, str] = MappingProxyType(
     {
@@ -85,6 +89,11 @@ class Question:
         Replicas beyond those needed, or workers of either pool.
     ranking : str
         One of `RANKINGS`.
+    models : tuple of str
+        Models that would do, presets' ids; without any, the scenario's.
+    trace : Requests or None
+        Requests to replay in place of drawn ones, all of them. Under `arrivals = "trace"` in their own
+        pattern, scaled to the rate; else their lengths alone.
 
     Raises
     ------
@@ -103,6 +112,8 @@ class Question:
     margin_frac: float = 0.0
     spare: int = 0
     ranking: str = "plain"
+    models: tuple[str, ...] = ()
+    trace: Requests | None = None
 
     def __post_init__(self) -> None:
         check("rate", self.rate_per_s, FIELDS["arrival_per_s"])
@@ -118,13 +129,10 @@ class Question:
             raise ScenarioError("there is no accelerator to consider; give some, or all.")
         for name in self.accelerators:
             check_id("accelerators", name)
+        self.check_models()
         if self.objective == "headroom" and self.max_devices is None:
             raise ScenarioError(
                 "objective is headroom, the load that given devices can take: set max_devices."
-            )
-        if self.scenario.arrivals == "trace":
-            raise ScenarioError(
-                "arrivals is trace, which has no rate to plan for; choose arrivals=poisson and its lengths."
             )
         if self.scenario.policy == "static":
             raise ScenarioError(
@@ -136,6 +144,39 @@ class Question:
     def planned_per_s(self) -> float:
         """The rate that a deployment must serve: grown, with its margin. [1/s]"""
         return float(self.rate_per_s * (1 + self.growth_frac) * (1 + self.margin_frac))
+
+    def check_models(self) -> None:
+        """Raise a `ScenarioError` where a model is unknown, or cannot be what the scenario says."""
+        for name in self.models:
+            check_id("models", name, (self.scenario.model,))
+            self.with_model(name)
+
+    def with_model(self, name: str) -> Scenario:
+        """Return the scenario with one of the models; its own keeps its dimensions."""
+        return self.scenario if name == self.scenario.model else with_changes(self.scenario, model=name)
+
+    @property
+    def compares_models(self) -> bool:
+        """Whether rows may differ in their models."""
+        return len(self.models) > 1
+
+    @property
+    def replays(self) -> bool:
+        """Whether recorded requests come in their own pattern, scaled to the rate."""
+        return recorded.keeps_pattern(self.scenario)
+
+    @property
+    def in_turns(self) -> bool:
+        """Whether requests follow answers, so that runs go step by step."""
+        return self.scenario.turns > 1 if self.trace is None else has_sequels(self.trace)
+
+    def requests_of_run(self, wanted: int) -> int:
+        """Return the requests of a run that should have so many: of a trace, whole passes."""
+        return recorded.requests_of_run(self.scenario, self.trace, wanted)
+
+    def stated(self, scenario: Scenario) -> Scenario:
+        """Return a scenario with drawn requests, of the trace's mean lengths where there is one."""
+        return recorded.by_means(scenario, self.trace)
 
     @property
     def unit(self) -> str:
@@ -170,6 +211,12 @@ def accelerators_named(text: str | Iterable[str], prices: str = "") -> tuple[str
     names = [part.strip() for part in text.split(",")] if isinstance(text, str) else list(text)
     names = [name for name in names if name]
     return with_a_price(prices) if names == [ALL] else tuple(dict.fromkeys(names))
+
+
+def models_named(text: str | Iterable[str]) -> tuple[str, ...]:
+    """Return the models that a list of ids names, each once."""
+    names = [part.strip() for part in text.split(",")] if isinstance(text, str) else list(text)
+    return tuple(dict.fromkeys(name for name in names if name))
 
 
 def keys_named(text: str | Iterable[str]) -> tuple[str, ...]:

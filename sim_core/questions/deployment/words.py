@@ -8,9 +8,10 @@ from sim_core.evidence.trust import VALIDATED
 from sim_core.fields.texts import counted
 from sim_core.questions.deployment.answer import Deployment
 from sim_core.questions.deployment.question import Question
+from sim_core.questions.deployment.recorded import recorded_words
 from sim_core.questions.deployment.search.candidates import name_of
 from sim_core.questions.deployment.search.losers import Losers
-from sim_core.scenario.scenario import accelerator_of
+from sim_core.scenario.scenario import accelerator_of, model_of
 
 BINDS = {
     "ttft": "the first token",
@@ -24,13 +25,15 @@ BINDS = {
 def sentence(question: Question, rows: Sequence[Deployment]) -> str:
     """Return what to take, by how much, why, and how sure."""
     best = rows[0]
-    parts = [f"Take {_count(best)}: {_devices(best)}{_money(best)}{_spares(best)}."]
+    parts = [f"Take {_count(question, best)}: {_devices(best)}{_money(best)}{_spares(best)}."]
     parts.append(
         f"{_without(best)} serves {_beyond(best)} {_planned(question)}; beyond, "
         f"{BINDS.get(best.limit, best.limit)} binds."
     )
     parts.append(_second(question, rows))
     parts.append(_sure(best))
+    asked = question.scenario
+    parts.append(recorded_words(asked, question.trace, question.planned_per_s, best.scenario.requests))
     return " ".join(filter(None, parts))
 
 
@@ -39,10 +42,11 @@ def _beyond(row: Deployment) -> str:
     return f"{100 * (times - 1):.0f}% more than" if times < 2 else f"{times:.2g} times"
 
 
-def _count(row: Deployment) -> str:
+def _count(question: Question, row: Deployment) -> str:
+    model = f" of {model_of(row.scenario).name}" if question.compares_models else ""
     if row.scenario.split:
-        return f"two pools on {accelerator_of(row.scenario).name}, {row.layout}"
-    engines = f"{row.replicas} engines, each on" if row.replicas > 1 else "one engine on"
+        return f"two pools{model} on {accelerator_of(row.scenario).name}, {row.layout}"
+    engines = f"{row.replicas} engines{model}, each on" if row.replicas > 1 else f"one engine{model} on"
     return f"{engines} {name_of(row.scenario)}"
 
 
@@ -95,17 +99,23 @@ def _planned(question: Question) -> str:
 
 def _second(question: Question, rows: Sequence[Deployment]) -> str:
     """Return by how much the next best is worse, or that it is as good."""
-    others = [row for row in rows[1:] if row.scenario.accelerator != rows[0].scenario.accelerator]
+    best = rows[0].scenario
+    others = [
+        row
+        for row in rows[1:]
+        if (row.scenario.model, row.scenario.accelerator) != (best.model, best.accelerator)
+    ]
     if not others:
         return ""
     other = others[0]
     if other.rank == 1 or (rows[0].tie and other.tie):
-        name = _count(other)
+        name = _count(question, other)
         return f"{name[0].upper()}{name[1:]} is as good within the error."
     mine, theirs = _worth(question, rows[0]), _worth(question, other)
     if not mine or not theirs:
         return ""
-    return f"The best on other accelerators, {_count(other)}, takes {100 * (theirs / mine - 1):.2g}% more."
+    which = "with another model or accelerator" if question.compares_models else "on other accelerators"
+    return f"The best {which}, {_count(question, other)}, takes {100 * (theirs / mine - 1):.2g}% more."
 
 
 def _worth(question: Question, row: Deployment) -> float | None:
@@ -129,8 +139,12 @@ def impossible(question: Question, losers: Losers) -> str:
     """Return that no candidate serves the rate within the limits, and which came nearest."""
     for limits in (("devices",), ("ttft", "tpot"), ("rejected",), ("memory",), ("price",), ("scenario",)):
         found = losers.nearest(*limits)
-        if found is not None and limits == ("scenario",):
-            return f"No deployment can be run as asked: {found[1]}"
-        if found is not None:
-            return f"No deployment serves {_planned(question)} within the limits. Nearest: {found[1]}"
+        if found is None:
+            continue
+        scenario, words = found
+        name = model_of(scenario).name
+        words = f"{name}: {words}" if question.compares_models and not words.startswith(name) else words
+        if limits == ("scenario",):
+            return f"No deployment can be run as asked: {words}"
+        return f"No deployment serves {_planned(question)} within the limits. Nearest: {words}"
     return "There is no candidate: no accelerator and layout is left by what was chosen."

@@ -45,11 +45,7 @@ def python_of(commands: str) -> str:
     """
     found = [_command(line) for line in commands.splitlines() if line.split("#")[0].strip()]
     known = [each for each in found if each is not None and each.name in _WRITERS]
-    if (
-        not known
-        or len(known) < len(found)
-        or any(NEEDS_FILES & {o for o, _ in each.options} for each in known)
-    ):
+    if not known or len(known) < len(found) or any(_needs_files(each) for each in known):
         return ""
     imports: set[str] = set()
     blocks = []
@@ -58,6 +54,14 @@ def python_of(commands: str) -> str:
         imports |= set(needs)
         blocks.append(text)
     return "\n".join([_imports(imports), "", "\n\n".join(blocks)])
+
+
+def _needs_files(command: Command) -> bool:
+    """Return whether an option names a file; several models of a plan are presets."""
+    needed = NEEDS_FILES & {name for name, _ in command.options}
+    if command.name == "plan" and all("," in names for names in command.values("--model")):
+        needed -= {"--model"}
+    return bool(needed)
 
 
 def _command(line: str) -> Command | None:
@@ -158,7 +162,10 @@ PLAN_TYPES: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("rate", "growth", "margin", "start-up"), float),
     **dict.fromkeys(("max-devices", "top", "spare"), int),
 }
-PLAN_NAMES = {"growth": "growth_frac", "margin": "margin_frac", "start-up": "typed_s", "start-from": "kind"}
+PLAN_NAMES = {
+    **{"growth": "growth_frac", "margin": "margin_frac", "start-up": "typed_s", "start-from": "kind"},
+    "model": "models",
+}
 START_OPTIONS = ("start-from", "start-up")  # of a plan over the day
 AROUND = "questions.deployment.around"
 

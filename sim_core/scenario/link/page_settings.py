@@ -125,6 +125,12 @@ class PageSettings:
         "Accelerators",
         choices={"all": "All with a price", "chosen": "Chosen ones", "mine": "The present one"},
     )
+    plan_traffic: str = _on("Plan")(
+        "set",
+        "Requests",
+        "As the sidebar says, or a file of yours, scaled to the request rate.",
+        choices={"set": "As set", "trace": "A trace"},
+    )
     plan_pools: str = _on("Plan")("off", "Two pools, too", choices=("off", "on"))
     plan_precision: str = _on("Plan")(
         "off", "Any precision", "Narrow formats are quicker, and not free in quality.", choices=("off", "on")
@@ -368,6 +374,7 @@ class PageSettings:
 
     columns: str = _frontier("")  # of the table, comma-separated; empty: the usual ones
     among: str = _on("Frontier", "Plan")("")  # accelerators that are compared, comma-separated
+    plan_models: str = _on("Plan")("", "Other models, too")  # beside the present one, comma-separated
     plan_day: str = _on("Plan")("", "Rates over the day")  # empty: a wave that rises to the rate
     answers: str = _lessons("")  # of the learner
     versus: str = _compare("")  # frozen scenarios, their queries separated by bars

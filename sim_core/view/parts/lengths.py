@@ -1,17 +1,24 @@
-"""The lengths of requests: one or two kinds of traffic, and the slider between them."""
+"""What is sent: one or two kinds of traffic and the slider between them, sessions, or a visitor's trace."""
 
 from __future__ import annotations
+
+import math
+from typing import NamedTuple
 
 import numpy as np
 import streamlit as st
 
 from sim_core import catalogue
+from sim_core.fields.errors import ScenarioError
 from sim_core.fields.texts import counted
 from sim_core.scenario.mixes import FLAT_CLASS, mix_classes
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.draws import requests_sent
+from sim_core.traffic.requests import Requests
 from sim_core.traffic.sessions import has_sessions
-from sim_core.view.drawing.words import duration, literal, quantity
+from sim_core.traffic.trace_files.read import MAX_UPLOAD_BYTES, read_trace
+from sim_core.traffic.trace_files.windows import Window
+from sim_core.view.drawing.words import duration, literal, quantity, spoken
 from sim_core.view.parts.controls import decades, ladder, seed
 from sim_core.view.session import state
 
@@ -127,3 +134,61 @@ def _write_mix() -> None:
         state.change(mix=",".join(first_part + second_part))
     else:
         state.change(mix="" if first == FLAT_CLASS else f"{first}:1")
+
+
+# A trace of one's own
+
+
+class Uploaded(NamedTuple):
+    """A visitor's trace: its requests, and which window of the file they are."""
+
+    requests: Requests
+    window: Window
+
+
+def uploaded(page: str) -> Uploaded | None:
+    """Return the trace that a visitor has given a page; None without one."""
+    known = st.session_state.get(f"{page}_trace")
+    return None if known is None else Uploaded(known[1], known[0][1])
+
+
+def trace_upload(page: str) -> bool:
+    """Draw the field for a trace, which stays in the session; return whether it is another than before."""
+    file = st.file_uploader(
+        "Trace",
+        type=["csv", "jsonl", "txt"],
+        key=f"in_{page}_file",
+        help="Azure, BurstGPT, Vidur or splitwise-sim CSV, Mooncake JSON lines, or "
+        "arrival_s,prompt_tokens,output_tokens. Up to 5 MB; it stays in this session's memory. Of longer "
+        f"files the command takes a part: {page} --trace FILE --from WHEN --hours HOURS.",
+    )
+    if file is None:
+        return False
+    asked = (file.file_id, _window(page))
+    known = st.session_state.get(f"{page}_trace")
+    is_new = known is None or known[0] != asked
+    if is_new:
+        st.session_state.pop(f"{page}_trace", None)  # what is refused is not replaced by what was before
+        try:
+            trace = read_trace(file.getvalue(), file.name, MAX_UPLOAD_BYTES, asked[1])
+        except ScenarioError as error:
+            st.error(literal(spoken(str(error))))
+            return False
+        st.session_state[f"{page}_trace"] = (asked, trace)
+    st.caption(literal(" ".join(st.session_state[f"{page}_trace"][1].notes)))
+    return is_new
+
+
+def _window(page: str) -> Window:
+    """Draw which part of the trace is used, and return it."""
+    left, right = st.columns(2)
+    start = left.text_input(
+        "From",
+        key=f"in_{page}_from",
+        placeholder="the first request",
+        help="Hours after the first request, or a date and time such as 2024-05-12T08:00.",
+    )
+    hours = right.number_input(
+        "Hours", value=None, min_value=0.0, step=1.0, key=f"in_{page}_hours", placeholder="to the end"
+    )
+    return Window(start or "", math.inf if hours is None else float(hours))

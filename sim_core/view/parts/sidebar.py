@@ -20,6 +20,7 @@ from sim_core.scenario.scenario import (
     at_list_price,
     model_of,
 )
+from sim_core.traffic.replay import is_scaled
 from sim_core.view.drawing.words import duration, entry_label, number, percent, quantity
 from sim_core.view.parts.controls import (
     POWERS,
@@ -201,7 +202,9 @@ def _traffic(scenario: Scenario, beside: Collection[str] = ()) -> None:
     heading("Traffic")
     lengths(scenario)
     select("arrivals", [name for name in FIELDS["arrivals"].choices if name != "trace"])
-    if scenario.arrivals in ("poisson", "gamma") and "arrival_per_s" not in beside:
+    if scenario.arrivals == "trace":
+        select("trace_times")
+    if (scenario.arrivals in ("poisson", "gamma") or is_scaled(scenario)) and "arrival_per_s" not in beside:
         ladder("arrival_per_s", RATES, lambda value: quantity(value, "req/s"))
     if scenario.arrivals == "gamma":
         ladder("arrival_cv", (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0), number)

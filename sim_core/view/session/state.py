@@ -39,7 +39,7 @@ FROZEN_LIMIT = compare.MOST - 1
 PINS, PINS_LIMIT = "pins", 4
 POINT, POINT_CHARACTERS = "point", 80
 ANSWERS = "answers"
-PLAN_DAY = "plan_day"
+PLAN_DAY, PLAN_MODELS = "plan_day", "plan_models"
 # Changes after which the old axis ranges mean little:
 REFIT = {"model", "arrivals", "calibration", "constants", "step_profile"}
 STEPS_DROPPED = (
@@ -108,14 +108,14 @@ def _read_number(key: str, text: str, notes: list[str]) -> float:
     return default
 
 
-def _read_among(text: str, notes: list[str]) -> str:
-    """Return the accelerators to compare; unknown ones are noted."""
+def _read_ids(key: str, kind: str, text: str, notes: list[str]) -> str:
+    """Return presets of one kind, as many as may be; unknown ones are noted."""
     asked = [name for name in text[:MAX_CHARACTERS].split(",") if name]
-    unknown = [name for name in asked if name not in catalogue.preset_ids("accelerators")]
+    unknown = [name for name in asked if name not in catalogue.preset_ids(kind)]
     if unknown:
         shown = ", ".join(repr(name[:40]) for name in unknown[:4])
-        notes.append(f"{AMONG} names no accelerator with {shown}. Ignored.")
-    return ",".join(_known(asked))
+        notes.append(f"{key} names no {kind[:-1]} with {shown}. Ignored.")
+    return ",".join(_known(asked, kind))
 
 
 def _read_columns(text: str, notes: list[str]) -> str:
@@ -165,7 +165,8 @@ def _read_point(text: str, notes: list[str]) -> str:
 
 
 GRAMMARS: Mapping[str, Callable[[str, list[str]], str]] = {  # readers of the texts without fixed choices
-    AMONG: _read_among,
+    AMONG: partial(_read_ids, AMONG, "accelerators"),
+    PLAN_MODELS: partial(_read_ids, PLAN_MODELS, "models"),
     ANSWERS: _read_answers,
     PLAN_DAY: _read_day,
     VERSUS: partial(_read_scenarios, VERSUS, FROZEN_LIMIT),
@@ -229,8 +230,8 @@ def swap(place: int) -> None:
     replace(mine)
 
 
-def _known(names: list[str]) -> list[str]:
-    known = catalogue.preset_ids("accelerators")
+def _known(names: list[str], kind: str = "accelerators") -> list[str]:
+    known = catalogue.preset_ids(kind)
     return [name for name in dict.fromkeys(names) if name in known][:AMONG_LIMIT]
 
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import streamlit as st
 
 from sim_core import catalogue
 from sim_core.fields.errors import ScenarioError
 from sim_core.questions.shift.cluster import REALLOCATIONS, reallocation_keys, reallocation_kind
 from sim_core.scenario.scenario import Scenario
-from sim_core.traffic.trace_files.read import MAX_UPLOAD_BYTES, read_trace
+from sim_core.traffic.requests import Requests
 from sim_core.traffic.trace_files.windows import WHOLE, Window
-from sim_core.view.drawing.words import literal, number, percent, quantity, span_words, spoken
+from sim_core.view.drawing.words import number, percent, quantity, span_words
 from sim_core.view.parts import controls, pieces
-from sim_core.view.parts.lengths import lengths
+from sim_core.view.parts.lengths import lengths, trace_upload, uploaded
 from sim_core.view.parts.sidebar import (
     WORKERS,
     advanced,
@@ -38,6 +35,7 @@ OTHER_ENDS = {
     "200~0.5/500~0.5": "ask briefly, answer at length (200 → 500)",
     "500~0.5/2000~0.5": "reasoning (500 → 2,000)",
 }
+PAGE = "shift"  # whose trace it is
 PLACES_BELOW = 12  # in which other traffic may have left a control
 SAME = 0.005  # shares of requests that differ by less are the same
 
@@ -59,7 +57,7 @@ def shift_sidebar(scenario: Scenario) -> None:
         heading("Traffic")
         controls.select("demand", ["markov", "daily", "step", "spike", "steady", "trace"])
         if scenario.demand == "trace":
-            _upload()
+            trace_upload(PAGE)
         else:
             lengths(scenario)
             _other_end(scenario)
@@ -83,47 +81,6 @@ def _how_it_changes(scenario: Scenario) -> None:
     if scenario.demand != "trace":
         controls.ladder("mix_swing_frac", (0.0, 0.25, 0.5, 0.75, 1.0), percent)
         controls.ladder("rate_swing_frac", (-0.6, -0.4, -0.2, 0.0, 0.2, 0.4, 0.6), percent)
-
-
-def _upload() -> None:
-    """Draw the field for a trace; the trace stays in the session."""
-    file = st.file_uploader(
-        "Trace",
-        type=["csv", "jsonl", "txt"],
-        key="in_shift_file",
-        help="Azure, BurstGPT, Vidur or splitwise-sim CSV, Mooncake JSON lines, or "
-        "arrival_s,prompt_tokens,output_tokens. Up to 5 MB; it stays in this session's memory. Of longer "
-        "files the command takes a part: shift --trace FILE --from WHEN --hours HOURS.",
-    )
-    if file is None:
-        return
-    asked = (file.file_id, _window())
-    known = st.session_state.get("shift_trace")
-    if known is None or known[0] != asked:
-        st.session_state.pop("shift_trace", None)  # what is refused is not replaced by what was before
-        try:
-            trace = read_trace(file.getvalue(), file.name, MAX_UPLOAD_BYTES, asked[1])
-        except ScenarioError as error:
-            st.error(literal(spoken(str(error))))
-            return
-        st.session_state.shift_trace = (asked, trace)
-    trace = st.session_state.shift_trace[1]
-    st.caption(literal(" ".join(trace.notes)))
-
-
-def _window() -> Window:
-    """Draw which part of the trace is used, and return it."""
-    left, right = st.columns(2)
-    start = left.text_input(
-        "From",
-        key="in_shift_from",
-        placeholder="the first request",
-        help="Hours after the first request, or a date and time such as 2024-05-12T08:00.",
-    )
-    hours = right.number_input(
-        "Hours", value=None, min_value=0.0, step=1.0, key="in_shift_hours", placeholder="to the end"
-    )
-    return Window(start or "", math.inf if hours is None else float(hours))
 
 
 def _reallocation(scenario: Scenario) -> None:
@@ -161,18 +118,18 @@ def _deciding() -> None:
 
 def own_window() -> Window:
     """Return which part of the visitor's trace is used."""
-    known = st.session_state.get("shift_trace")
-    return known[0][1] if known is not None else WHOLE
+    known = uploaded(PAGE)
+    return WHOLE if known is None else known.window
 
 
-def own_trace(scenario: Scenario) -> Any:
+def own_trace(scenario: Scenario) -> Requests | None:
     """Return the visitor's trace where the traffic is to be one."""
     if scenario.demand != "trace":
         return None
-    known = st.session_state.get("shift_trace")
+    known = uploaded(PAGE)
     if known is None:
         raise ScenarioError("Upload a trace in the sidebar, or choose another kind of traffic.")
-    return known[1]
+    return known.requests
 
 
 def shift_dials(scenario: Scenario) -> None:

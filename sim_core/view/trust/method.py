@@ -27,7 +27,7 @@ from sim_core.price import price as prices
 from sim_core.price.use import IDLE_POWER_FRAC, POWER_FRAC
 from sim_core.price.work import exchange
 from sim_core.questions import compare, design, sensitivity, speculation
-from sim_core.questions.deployment import curves, layouts
+from sim_core.questions.deployment import curves, layouts, recorded
 from sim_core.questions.deployment.around import day, winners
 from sim_core.questions.deployment.search import candidates, fleet, headroom, pools, race, trials
 from sim_core.questions.shift.cluster import DEFAULT_SOURCES
@@ -37,7 +37,7 @@ from sim_core.results.limits import bands_of, binding
 from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario, calibration_of
 from sim_core.sweep.capacity import CAPACITY_REQUESTS
 from sim_core.sweep.ranges import SEEDS
-from sim_core.traffic import sessions, units
+from sim_core.traffic import replay, sessions, units
 from sim_core.view.drawing.figures import LIMITS
 from sim_core.view.drawing.words import number, quantity
 from sim_core.view.parts import pieces
@@ -184,6 +184,8 @@ def _plans() -> None:
         "Whole replicas": fleet,
         "Two pools": pools,
         "Headroom": headroom,
+        "Recorded requests": recorded,
+        "A trace at another rate": replay,
         "Over the day": day,
         "Which wins where": winners,
     }

@@ -7,6 +7,7 @@ import shlex
 from functools import partial
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from sim_core.command.main import main
 from sim_core.engine.work import SpentUp
@@ -227,3 +228,55 @@ def test_a_map_of_equal_sides_is_refused() -> None:
     """Oracle: the sentence."""
     at = visit(arrival_per_s="30", plan_around="map", plan_down="rate")
     assert "choose two inputs" in said(at)
+
+
+def uploaded(app: AppTest, rows: str) -> AppTest:
+    """Return the page after a visitor has given it a trace."""
+    trace = f"arrival_s,prompt_tokens,output_tokens\n{rows}".encode()
+    app.file_uploader(key="in_plan_file").set_value(("mine.csv", trace, "text/csv")).run()
+    return healthy(app)
+
+
+def test_a_trace_of_ones_own_is_planned_for() -> None:
+    """Oracle: by hand: 1,200 requests over 199.833 s are 6.005 a second; the command names the file."""
+    at = visit(plan_traffic="trace", accelerator="l4", slo_ttft_ms="4000")
+    assert "Upload a trace, or choose the requests as set." in finding(at)
+    at = uploaded(at, "".join(f"{i / 6:.6f},{200 + 7 * (i % 100)},{20 + i % 50}\n" for i in range(1200)))
+    assert address(at)["arrival_per_s"] == "6.005"
+    assert "Deployments for 6 requests/s, simulated" in said(at) or "for 6.005 requests/s" in said(at)
+    assert "Replayed are the 1,200 requests of mine.csv, 17 times over, at their own rate." in finding(at)
+    command = next(item.value for item in at.code if "sim_core plan" in item.value)
+    assert "--trace FILE --rate 6.005" in command and "arrivals=trace" in command
+    at.number_input(key="in_plan_hours").set_value(0.01).run()
+    assert "Replayed are the 216 requests of mine.csv" in finding(healthy(at))
+    assert "rests on the slowest 2.2 of them" in finding(at)
+    assert any("--trace FILE --hours 0.01" in item.value for item in at.code)
+    at.button(key="use_plan_0").click().run()
+    set_now = healthy(at).session_state.scenario
+    assert (set_now.arrivals, set_now.request_list) == ("poisson", "")
+
+
+def test_a_trace_that_is_none_is_refused_on_the_page() -> None:
+    """Oracle: the words, and no ranking."""
+    at = uploaded(visit(plan_traffic="trace"), "0,x,3\n")
+    assert "Prompt length is 'x'; it must be a number" in at.error[0].value
+    assert "Deployments for" not in said(at)
+
+
+def test_a_list_of_requests_in_the_link_is_planned_for() -> None:
+    """Oracle: by hand: nine requests in half a second are 18 a second."""
+    at = healthy(visit(arrivals="trace", request_list="0:1000:200x8,0.5:4000:50"))
+    assert "Deployments for 18 requests/s, simulated" in said(at)
+    assert "Replayed are the 9 requests recorded" in finding(at)
+
+
+def test_several_models_share_a_ranking_in_a_short_link() -> None:
+    """Oracle: names in table, sentence and command; the link lists what stands beside the present model."""
+    at = healthy(visit(arrival_per_s="30", plan_models="qwen3-8b,nonsense"))
+    assert any("plan_models names no model with 'nonsense'" in note for note in at.session_state.notes)
+    assert at.multiselect(key="in_plan_models").value == ["qwen3-8b"]
+    assert "Qwen3-8B" in said(at) and "of Llama-3.1-8B" in finding(at)
+    assert any("--model llama-3.1-8b,qwen3-8b" in item.value for item in at.code)
+    at.multiselect(key="in_plan_models").set_value([]).run()
+    assert "plan_models" not in address(healthy(at))
+    assert "Qwen3-8B" not in said(at)

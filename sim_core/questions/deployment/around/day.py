@@ -206,6 +206,7 @@ class _Fleets:
             question,
             scenario=base,
             accelerators=(base.accelerator,),
+            models=(),
             free=(),
             objective="devices",
             ranking="pessimistic" if question.ranking == "pessimistic" else "plain",

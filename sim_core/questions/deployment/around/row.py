@@ -137,10 +137,12 @@ class Regret(NamedTuple):
 def regrets(question: Question, row: Deployment) -> list[Regret]:
     """Return what a row costs more than the best if load or lengths are 20% lower or higher.
 
-    Lengths that come from a mix alone are not the scenario's to change: of these nothing is said.
+    Lengths that are recorded, or come from a mix alone, are not the scenario's to change: of these nothing is
+    said.
     """
     mix = question.scenario.mix
-    keys = CHANGES if not mix or has_flat_class(mix) else CHANGES[:1]
+    recorded = question.replays or question.trace or (mix and not has_flat_class(mix))
+    keys = CHANGES[:1] if recorded else CHANGES
     return [regret(question, row, key, factor) for key in keys for factor in (1 - OFF, 1 + OFF)]
 
 
@@ -148,7 +150,7 @@ def regret(question: Question, row: Deployment, key: str, factor: float) -> Regr
     """Return what a row costs more than the best if one thing comes so many times as large."""
     value = getattr(row.scenario, key) * factor
     value = value if key == "arrival_per_s" else max(round(value), 1)
-    kept = bool(plain_point(row.scenario.replace(**{key: value}))["meets_slo"])
+    kept = bool(plain_point(question, row.scenario.replace(**{key: value}))["meets_slo"])
     other = (
         dataclasses.replace(question, rate_per_s=factor * question.rate_per_s)
         if key == "arrival_per_s"
@@ -179,7 +181,7 @@ def _engine_of(question: Question, row: Deployment, **changes: Any) -> Question:
         )
     scenario = row.scenario.replace(**changes)
     parts = (row.scenario.accelerator,)
-    return dataclasses.replace(question, scenario=scenario, accelerators=parts, free=())
+    return dataclasses.replace(question, scenario=scenario, accelerators=parts, models=(), free=())
 
 
 def _changed(question: Question, **changes: Any) -> Question:

@@ -273,6 +273,13 @@ def _check_side(question: Question, side: str) -> None:
     if side not in INPUTS:
         raise ScenarioError(f"a map has no side {side[:40]!r}. {did_you_mean(side, INPUTS)}")
     scenario = question.scenario
+    if question.compares_models:
+        raise ScenarioError("a map says which accelerator wins for one model; leave the other models out.")
+    if side in LENGTHS and (question.replays or question.trace):
+        raise ScenarioError(
+            f"lengths come from the trace, so {INPUTS[side].key} changes nothing; choose another side of the "
+            "map."
+        )
     if side in LENGTHS and scenario.mix and not has_flat_class(scenario.mix):
         raise ScenarioError(
             f"lengths come from the mix, so {INPUTS[side].key} changes nothing; choose another side of the "

@@ -11,7 +11,7 @@ from sim_core.scenario.scenario import Scenario
 DEFAULT_ENGINE = "vllm"
 
 
-def launch_text(scenario: Scenario, ttft_ms: float, tpot_ms: float) -> str:
+def launch_text(scenario: Scenario, ttft_ms: float, tpot_ms: float, recorded: bool = False) -> str:
     """Return a deployment as a shell script: how to serve it, the figures to expect, how to test it.
 
     Parameters
@@ -20,6 +20,8 @@ def launch_text(scenario: Scenario, ttft_ms: float, tpot_ms: float) -> str:
         The deployment under its rate.
     ttft_ms, tpot_ms : float
         What was predicted at the percentile of the limits. [ms]
+    recorded : bool
+        Whether the scenario only states what was recorded.
     """
     lines = [f"# {note}" for note in notes_of(scenario)]
     if scenario.split:
@@ -31,6 +33,10 @@ def launch_text(scenario: Scenario, ttft_ms: float, tpot_ms: float) -> str:
                 f"# {count} of these, behind a router that sends to the one with the fewest requests"
             )
         lines.append(COMMANDS[scenario.engine or DEFAULT_ENGINE](scenario))
+    if recorded:
+        lines.append(
+            "# The benchmark sends the mean lengths of the trace, not its pattern: replay the trace, too"
+        )
     lines += ["", f"# {expected(scenario, ttft_ms, tpot_ms)}", vllm_bench(scenario)]
     return "\n".join(lines)
 

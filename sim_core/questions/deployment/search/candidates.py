@@ -29,6 +29,7 @@ from sim_core.price.priced import Priced, priced
 from sim_core.questions.deployment.answer import layout_name
 from sim_core.questions.deployment.layouts import Shape, sensible_widths
 from sim_core.questions.deployment.question import FREE, LAYOUT, Question
+from sim_core.questions.deployment.recorded import by_means, keeps_pattern
 from sim_core.questions.deployment.search.losers import Losers
 from sim_core.scenario.link.changes import with_changes
 from sim_core.scenario.scenario import DEFAULTS, Scenario, accelerator_of, model_of
@@ -82,6 +83,8 @@ class Candidate:
         Times as long as predicted that its steps take in the ranking.
     spare : int
         How many more than the rate needs there are, whatever the rate.
+    trace : Requests or None
+        What is replayed in place of drawn requests.
     bound_per_s : float
     """
 
@@ -92,6 +95,7 @@ class Candidate:
     weight: float
     slow: float = 1.0
     spare: int = 0
+    trace: Requests | None = None
     equal: list[str] = field(default_factory=list)
 
     @cached_property
@@ -100,8 +104,12 @@ class Candidate:
 
     @cached_property
     def bound_per_s(self) -> float:
-        """More than it can serve. [1/s]"""
-        return SAFE * self.sizing.bound_per_s
+        """More than it can serve. [1/s]
+
+        Of a trace, those that may miss the limits may all come at once: the others come at a lower rate.
+        """
+        within = self.scenario.slo_percentile / 100 if keeps_pattern(self.scenario) else 1.0
+        return SAFE * self.sizing.bound_per_s / within
 
     @cached_property
     def estimate_per_s(self) -> float:
@@ -110,7 +118,7 @@ class Candidate:
 
     @cached_property
     def trust(self) -> Trust:
-        return trust(self.scenario)
+        return trust(by_means(self.scenario, self.trace))
 
     @cached_property
     def family(self) -> Scenario:
@@ -155,18 +163,29 @@ class Field:
 
     def __init__(self, question: Question) -> None:
         self.question, self.losers = question, Losers()
-        self.sent = requests_sent(_planned(question).replace(requests=SHORT_REQUESTS))
-        if not (self.sent.output_tokens > 1).any():
-            raise ScenarioError(
-                "all answers have one token, so there is no time between tokens to keep; "
-                "raise output_tokens to 2 or more."
-            )
-        self._fitting: dict[int, tuple[Requests, float]] = {}
+        self._sent: dict[str, Requests] = {}
+        self._fitting: dict[tuple[str, int], tuple[Requests, float]] = {}
+        self.sent = self.sent_to(question.scenario.model)
         self.found: list[Candidate] = []
         for scenario, batches in _engines(question, self.losers):
             raise_if_stopped()
             self._enter(scenario, batches)
         self.count = len(self.found) + sum(self.losers.counts().values())
+
+    def sent_to(self, model: str) -> Requests:
+        """Return requests to size an engine by; conversations end where the context of its model does."""
+        asked = self.question
+        if model not in self._sent:
+            planned = _planned(asked, asked.with_model(model))
+            wanted = 1 if asked.replays else SHORT_REQUESTS
+            sent = requests_sent(planned.replace(requests=asked.requests_of_run(wanted)), asked.trace)
+            if not (sent.output_tokens > 1).any():
+                raise ScenarioError(
+                    "all answers have one token, so there is no time between tokens to keep; "
+                    "raise output_tokens to 2 or more."
+                )
+            self._sent[model] = sent
+        return self._sent[model]
 
     def _enter(self, scenario: Scenario, batches: Sequence[int]) -> None:
         """Enter an engine with each batch limit that makes a difference."""
@@ -192,18 +211,22 @@ class Field:
             limit, words = "memory" if isinstance(error, DoesNotFit) else "scenario", str(error)
             self.losers.add(limit, scenario, words, 1 / scenario.accelerators, left)
             return None
-        return self._sized(
-            Candidate(scenario, known, *self._fits(known), 0.0, spare=self.question.spare), left
-        )
+        asked = self.question
+        found = Candidate(scenario, known, *self._fits(known), 0.0, spare=asked.spare, trace=asked.trace)
+        return self._sized(found, left)
 
     def _fits(self, known: Priced) -> tuple[Requests, int]:
         """Return the requests that fit an engine, and its devices."""
-        limit = known.price.request_limit_tokens
-        if limit not in self._fitting:
-            rejected = cannot_fit(known, self.sent)
+        key, sent = self._fitting_key(known), self.sent_to(known.scenario.model)
+        if key not in self._fitting:
+            rejected = cannot_fit(known, sent)
             share = float(rejected.mean())
-            self._fitting[limit] = self.sent.take(~rejected) if share else self.sent, share
-        return self._fitting[limit][0], known.price.accelerators
+            self._fitting[key] = sent.take(~rejected) if share else sent, share
+        return self._fitting[key][0], known.price.accelerators
+
+    @staticmethod
+    def _fitting_key(known: Priced) -> tuple[str, int]:
+        return known.scenario.model, known.price.request_limit_tokens
 
     def _sized(self, candidate: Candidate, left: int) -> Candidate | None:
         """Return a candidate with its worth and bound, None where it can serve nothing."""
@@ -215,7 +238,7 @@ class Field:
         candidate.weight = weight
         if self.question.ranking == "pessimistic":
             _slow_down(candidate)
-        share = self._fitting[candidate.known.price.request_limit_tokens][1]
+        share = self._fitting[self._fitting_key(candidate.known)][1]
         if share > 1 - scenario.slo_percentile / 100:
             self.losers.add("rejected", scenario, lambda: _too_long(candidate, share), share, left)
             return None
@@ -281,9 +304,9 @@ def _no_weight(objective: str, part: Accelerator) -> str:
 # --- what may vary --------------------------------------------------------------------------------
 
 
-def _planned(question: Question) -> Scenario:
-    """Return the scenario under the planned rate, in an open loop and one pool."""
-    scenario = open_loop(question.scenario)
+def _planned(question: Question, scenario: Scenario) -> Scenario:
+    """Return a scenario under the planned rate, in an open loop and one pool."""
+    scenario = scenario.replace(trace_times="scaled") if question.replays else open_loop(scenario)
     policy = "chunked" if scenario.policy in ("static", "disaggregated") else scenario.policy
     return scenario.replace(arrival_per_s=question.planned_per_s, replicas=1, policy=policy)
 
@@ -312,9 +335,10 @@ def _make_tables(base: Scenario, shape: Shape, budgets: Sequence[int], batch: in
 
 
 def scenarios_of(question: Question) -> Iterator[Scenario]:
-    """Yield the scenario on each accelerator, in each precision and on each engine that may be."""
-    plain = _planned(question)
-    for name in question.accelerators:
+    """Yield the scenario of each model on each accelerator, in each precision and on each engine."""
+    models = question.models or (question.scenario.model,)
+    plains = [_planned(question, question.with_model(name)) for name in models]
+    for plain, name in itertools.product(plains, question.accelerators):
         for outer in itertools.product(*(_values(question, key) for key in OUTER)):
             changes = dict(zip(OUTER, outer, strict=True))
             if not changes["engine"] or _runs_on(changes["engine"], name):
@@ -325,7 +349,7 @@ def _values(question: Question, key: str) -> Sequence[Any]:
     """Return the values that a key takes."""
     if key in question.free:
         return FREE[key]
-    return (getattr(_planned(question), key),)
+    return (getattr(_planned(question, question.scenario), key),)
 
 
 def _runs_on(engine: str, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Why candidates lost: counted by reason and accelerator, the nearest of each kept with its sentence."""
+"""Why candidates lost: by reason, model and accelerator, the nearest of each kept with its sentence."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class _Nearest(NamedTuple):
 
 
 class Losers:
-    """Candidates that lost, by reason and accelerator."""
+    """Candidates that lost, by reason, model and accelerator."""
 
     def __init__(self) -> None:
-        self._groups: dict[tuple[str, str], _Nearest] = {}
+        self._groups: dict[tuple[str, str, str], _Nearest] = {}
 
     def add(
         self,
@@ -50,7 +50,7 @@ class Losers:
         count: int = 1,
     ) -> None:
         """Count candidates that lost; the reason is that of the one with the smallest distance."""
-        key = limit, scenario.accelerator
+        key = limit, scenario.accelerator, scenario.model
         known = self._groups.get(key)
         mine = _Nearest(count, distance, scenario, reason)
         if known is not None:
@@ -61,27 +61,23 @@ class Losers:
     def counts(self) -> dict[str, int]:
         """Return the losers by reason."""
         found: dict[str, int] = {}
-        for (limit, _), group in self._groups.items():
+        for (limit, *_), group in self._groups.items():
             found[limit] = found.get(limit, 0) + group.number
         return found
 
-    def nearest(self, *limits: str) -> tuple[str, str] | None:
-        """Return reason and sentence of the nearest loser, of some reasons; None if there is none."""
-        found = [
-            (group.distance, limit, group) for (limit, _), group in self._groups.items() if limit in limits
-        ]
-        if not found:
-            return None
-        _, limit, group = min(found, key=lambda item: item[0])
-        return limit, group.words
+    def nearest(self, *limits: str) -> tuple[Scenario, str] | None:
+        """Return the nearest loser, of some reasons, with its sentence; None if there is none."""
+        found = [group for (limit, *_), group in self._groups.items() if limit in limits]
+        nearest = min(found, key=lambda group: group.distance, default=None)
+        return nearest and (nearest.scenario, nearest.words)
 
     def groups(self) -> tuple[Rejected, ...]:
         """Return them by reason, in the order of `LIMITS`, the nearest accelerators first."""
         order = list(LIMITS)
         items = sorted(
-            self._groups.items(), key=lambda item: (order.index(item[0][0]), item[1].distance, item[0][1])
+            self._groups.items(), key=lambda item: (order.index(item[0][0]), item[1].distance, item[0][1:])
         )
         return tuple(
-            Rejected(limit, accelerator, group.number, group.words, group.scenario)
-            for (limit, accelerator), group in items
+            Rejected(limit, model, accelerator, group.number, group.words, group.scenario)
+            for (limit, accelerator, model), group in items
         )

@@ -24,6 +24,7 @@ from sim_core.price.priced import Priced, priced
 from sim_core.questions.deployment.answer import pools_name
 from sim_core.questions.deployment.layouts import Shape
 from sim_core.questions.deployment.question import Question
+from sim_core.questions.deployment.recorded import means_with_reuse
 from sim_core.questions.deployment.search.candidates import scenarios_of, shapes_for, weight_of
 from sim_core.questions.deployment.search.fleet import Between
 from sim_core.questions.deployment.search.losers import Losers
@@ -62,6 +63,8 @@ class PoolPair:
     def __init__(self, scenario: Scenario, question: Question) -> None:
         self.scenario, self.equal, self.slow, self.spare = scenario, list[str](), 1.0, question.spare
         self.known = priced(scenario)
+        self.stated = question.stated(scenario)
+        self.means_with_reuse = means_with_reuse(scenario, question.trace)
         weight = weight_of(question.objective, self.known.accelerator, 1)
         self.device_weight = math.nan if weight is None else weight
         high = self.trust.tpot_band.high if question.ranking == "pessimistic" else 1.0
@@ -76,7 +79,7 @@ class PoolPair:
     @cached_property
     def trust(self) -> Trust:
         """How far predictions of it can be trusted."""
-        return trust(self.scenario)
+        return trust(self.stated)
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -87,7 +90,9 @@ class PoolPair:
     def matched_at(self, factor: float) -> Matched:
         """Return rate matching with steps that take so many times as long as predicted."""
         pools = self.known.both_pools
-        return matched_at(self.scenario, *(_slowed(price, factor) for price in (pools.prefill, pools.decode)))
+        return matched_at(
+            self.means_with_reuse, *(_slowed(price, factor) for price in (pools.prefill, pools.decode))
+        )
 
     def deployed(self, counts: Counts, **changes: Any) -> Priced:
         """Return so many workers, priced as the ranking counts."""
@@ -137,7 +142,7 @@ class PoolPair:
         """Return the same by some rate matching."""
         if found.batch > 1:
             return 0.0
-        output = max(mean_lengths(self.scenario)[1] - 1, 1.0)
+        output = max(mean_lengths(self.stated)[1] - 1, 1.0)
         return 1e3 * found.decode_s / output / limits_of_engine(self.scenario).tpot_ms
 
 

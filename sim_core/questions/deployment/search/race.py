@@ -127,7 +127,10 @@ class Race:
             self._outdone(candidate)
             return
         try:
-            if self.guess(candidate) is None and self._fails_alone(candidate):
+            alone = (
+                self.guess(candidate) is None and not self.question.replays
+            )  # a trace has bursts at any rate
+            if alone and self._fails_alone(candidate):
                 return
             found = self._fewest(candidate, low, most)
         except ScenarioError as error:

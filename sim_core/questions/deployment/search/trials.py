@@ -123,13 +123,14 @@ class Trials:
     """Runs of deployments of one question; each is made once."""
 
     def __init__(self, question: Question) -> None:
-        self.rate_per_s = question.planned_per_s
+        self.question, self.rate_per_s = question, question.planned_per_s
         self._points: dict[tuple[Contender, Counts, int, int, float], Mapping[str, Any]] = {}
 
     def requests(self, candidate: Contender, counts: Counts, long: bool) -> int:
-        """Return the requests of a run: many lives of one."""
+        """Return the requests of a run: many lives of one, of a trace in whole passes."""
         most, lives = (CAPACITY_REQUESTS, LIVES) if long else (SHORT_REQUESTS, SHORT_LIVES)
-        return max(most, min(math.ceil(lives * candidate.together(counts)), MOST_REQUESTS))
+        wanted = max(most, min(math.ceil(lives * candidate.together(counts)), MOST_REQUESTS))
+        return self.question.requests_of_run(wanted)
 
     def point(
         self, candidate: Contender, counts: Counts, requests: int, turn: int = 0, rate_per_s: float = 0.0
@@ -140,7 +141,7 @@ class Trials:
         if key not in self._points:
             known = candidate.deployed(counts, requests=requests, arrival_per_s=rate_per_s)
             known = known.at(seeded(known.scenario, turn)) if turn else known
-            self._points[key] = point_of(run_known(known))
+            self._points[key] = point_of(run_known(known, self.question.trace))
         return self._points[key]
 
     def miss(
@@ -156,9 +157,12 @@ class Trials:
         return miss_of(candidate.scenario, point)
 
     def sure_miss(self, candidate: Contender, counts: Counts) -> float:
-        """Return the miss of a long run; where it is close to a limit that it keeps, over paired seeds."""
+        """Return the miss of a long run; where it is close to a limit that it keeps, over paired seeds.
+
+        No seed changes what is replayed.
+        """
         miss = self.miss(candidate, counts, long=True)
-        if not -CLOSE < miss <= 0:
+        if not -CLOSE < miss <= 0 or self.question.replays:
             return miss
         more = (self.miss(candidate, counts, True, turn) for turn in range(1, SEEDS))
         return (miss + sum(more)) / SEEDS
@@ -199,6 +203,6 @@ def rank_by_energy(trials: Trials, standing: list[Standing]) -> None:
     standing.sort(key=lambda each: each.order)
 
 
-def plain_point(scenario: Scenario) -> Mapping[str, Any]:
+def plain_point(question: Question, scenario: Scenario) -> Mapping[str, Any]:
     """Return the point of a deployment as predicted, whatever the ranking counts on."""
-    return point_of(run(scenario))
+    return point_of(run(scenario, trace=question.trace))

@@ -5,12 +5,12 @@ The ranking by arithmetic is drawn at once; it gives way to the one that runs at
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from sim_core import catalogue
 from sim_core.catalogue.accelerators import accelerator
 from sim_core.engine.work import SpentUp
 from sim_core.fields.errors import ScenarioError
@@ -23,17 +23,24 @@ from sim_core.questions.deployment.question import (
     Question,
     with_a_price,
 )
+from sim_core.questions.deployment.recorded import default_rate_per_s
 from sim_core.questions.deployment.search.losers import LIMITS
+from sim_core.scenario.link.page_settings import SETTINGS
 from sim_core.scenario.link.write import command_for, value_text
 from sim_core.scenario.scenario import DEFAULTS, Scenario, accelerator_of, model_of
 from sim_core.sweep.capacity import open_loop
 from sim_core.sweep.remembered import Remembered
+from sim_core.traffic.requests import Requests
 from sim_core.view.drawing.words import duration, literal, number, percent, quantity, spoken
 from sim_core.view.frontier.plan import around, asking
 from sim_core.view.parts import actions, pieces, trust_badge
+from sim_core.view.parts.controls import seed
+from sim_core.view.parts.lengths import trace_upload, uploaded
 from sim_core.view.parts.views import choose, choose_accelerators, dial, toggle
-from sim_core.view.session import state, sweeps
+from sim_core.view.session import shell, state, sweeps
 
+PAGE = "plan"  # whose trace it is
+MODELS = "in_plan_models"
 OFFERED = 3
 WIDTH = 220  # of a slider, in pixels
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0)
@@ -66,32 +73,34 @@ def show(scenario: Scenario) -> None:
     asking.question_field(scenario)
     place = st.empty()
     _controls(scenario)
+    if state.view("plan_traffic") == "trace":
+        _trace_field(scenario)
     try:
         question = _question(scenario)
         found = _plans.get(question) or _worked_out(question, st.empty())
     except ScenarioError as error:
-        with place:
+        with place.container():
             pieces.say_why(error)
         return
     with place.container():
         pieces.say(found.sentence)
-        trust_badge.badge(found.rows[0].scenario if found.rows else scenario)
+        trust_badge.badge(found.question.stated(found.rows[0].scenario if found.rows else scenario))
     _ranking(found)
-    _offers(found.rows)
+    _offers(found)
     files: list[actions.File] = []
     words = ""
     if found.stage == CONFIRMED:
         files, words = around.show(found)
-        _launch(found.rows)
+        _launch(found)
         _losers(found)
         st.caption(READING)
-    files = [*actions.table_files([row.as_dict() for row in found.rows], "plan"), *files]
+    files = [*actions.table_files(found.row_dicts(), "plan"), *files]
     actions.take_away("", files, _command(question, words))
 
 
 def _question(scenario: Scenario) -> Question:
     """Return what the page asks: the scenario's model, lengths and limits at its rate."""
-    plain = open_loop(scenario) if scenario.arrivals != "trace" else scenario
+    plain, trace = _traffic(scenario)
     keys = ("replicas", "requests", "prefill_workers", "decode_workers", "max_batch")
     free = {*DEFAULT_FREE}
     free |= {"policy"} if state.view("plan_pools") == "on" else set()
@@ -100,6 +109,8 @@ def _question(scenario: Scenario) -> Question:
     return Question(
         scenario=plain.replace(**{key: DEFAULTS[key] for key in keys}),
         rate_per_s=plain.arrival_per_s,
+        models=_models(scenario),
+        trace=trace,
         accelerators=_parts(scenario),
         free=tuple(sorted(free)),
         objective=state.view("plan_by"),
@@ -111,6 +122,34 @@ def _question(scenario: Scenario) -> Question:
     )
 
 
+def _traffic(scenario: Scenario) -> tuple[Scenario, Requests | None]:
+    """Return the scenario at the rate to plan for, and the visitor's trace if that is to be replayed."""
+    if state.view("plan_traffic") == "trace":
+        known = uploaded(PAGE)
+        if known is None:
+            raise ScenarioError("Upload a trace, or choose the requests as set.")
+        plain = scenario.replace(request_list="")
+        return plain.replace(arrivals="trace") if known.requests.timed else open_loop(plain), known.requests
+    if scenario.arrivals != "trace":
+        return open_loop(scenario), None
+    recorded = scenario.trace_times == "recorded"
+    return scenario.replace(arrival_per_s=_rounded_rate(scenario)) if recorded else scenario, None
+
+
+def _trace_field(scenario: Scenario) -> None:
+    """Draw the field for a trace; a new one sets the request rate to its own."""
+    is_new, known = trace_upload(PAGE), uploaded(PAGE)
+    if is_new and known is not None and known.requests.timed:
+        rate_per_s = _rounded_rate(scenario.replace(arrivals="trace"), known.requests)
+        if state.change(arrival_per_s=rate_per_s):
+            shell.rerun_page()
+
+
+def _rounded_rate(scenario: Scenario, trace: Requests | None = None) -> float:
+    """Return the mean rate of what is replayed, short enough for a slider and a link. [1/s]"""
+    return float(f"{default_rate_per_s(scenario, trace):.4g}")
+
+
 def _parts(scenario: Scenario) -> tuple[str, ...]:
     """Return the accelerators to consider."""
     asked = state.view("plan_parts")
@@ -119,12 +158,19 @@ def _parts(scenario: Scenario) -> tuple[str, ...]:
     return (scenario.accelerator,) if asked == "mine" else with_a_price(scenario.prices)
 
 
+def _models(scenario: Scenario) -> tuple[str, ...]:
+    """Return the models to consider, the present one first; none where it is the only one."""
+    others = [name for name in state.view(state.PLAN_MODELS).split(",") if name and name != scenario.model]
+    return (scenario.model, *others) if others else ()
+
+
 def _worked_out(question: Question, place: DeltaGenerator) -> Plan:
     """Return the final ranking; the estimate stands at a place meanwhile.
 
     It stays, and is remembered, where a view may not run as much as would confirm it: nor may the next one.
     """
-    sweeps.wait_until_ready(ranks=model_of(question.scenario).is_moe)
+    models = question.models or (question.scenario.model,)
+    sweeps.wait_until_ready(ranks=any(model_of(question.with_model(name)).is_moe for name in models))
     estimate, bar = None, st.empty()
     try:
         for found in plans(question, lambda done: _tell(bar, done)):
@@ -151,7 +197,7 @@ def _tell(bar: DeltaGenerator, done_frac: float) -> None:
 def _unconfirmed(question: Question) -> str:
     """Return why a ranking is by arithmetic alone, and what confirms it."""
     why = "The runs that would confirm it take longer than a page may"
-    if question.scenario.turns > 1:
+    if question.in_turns:
         why += ", because every turn of a conversation waits for an answer"
     return f"This ranking is an estimate by arithmetic. {why}; the command under the table runs them all."
 
@@ -161,10 +207,12 @@ def _controls(scenario: Scenario) -> None:
         choose("plan_by", named=True)
         choose("plan_rank", named=True)
         choose("plan_parts", named=True)
+        choose("plan_traffic", named=True)
         toggle("plan_pools")
         toggle("plan_precision")
     if state.view("plan_parts") == "chosen":
         choose_accelerators(state.among(scenario), state.AMONG_LIMIT)
+    _choose_models(scenario)
     with st.container(horizontal=True):
         for key, steps, format in (
             ("plan_growth", SHARES, percent),
@@ -176,6 +224,26 @@ def _controls(scenario: Scenario) -> None:
                 dial(key, steps, format)
 
 
+def _choose_models(scenario: Scenario) -> None:
+    """Draw the choice of models beside the present one."""
+    names = {name: item.name for name, item in catalogue.models().items() if name != scenario.model}
+    seed(MODELS, [name for name in state.view(state.PLAN_MODELS).split(",") if name in names])
+    st.multiselect(
+        SETTINGS[state.PLAN_MODELS].label,
+        list(names),
+        format_func=names.__getitem__,
+        key=MODELS,
+        on_change=_write_models,
+        max_selections=state.AMONG_LIMIT,
+        placeholder="the present one alone",
+        help="One ranking over all of them. Models differ in quality, which no figure here knows.",
+    )
+
+
+def _write_models() -> None:
+    state.set_view(state.PLAN_MODELS, ",".join(st.session_state[MODELS]))
+
+
 # --- the ranking ----------------------------------------------------------------------------------
 
 
@@ -183,10 +251,19 @@ def _ranking(found: Plan) -> None:
     """Show the rows, best first."""
     if not found.rows:
         return
-    lines = [(_name(row), _cells(row)) for row in found.rows]
+    several = found.question.compares_models
+    lines = [(_name(row), [*_model_cell(row.scenario, several), *_cells(row)]) for row in found.rows]
     how = "simulated" if found.stage == CONFIRMED else "estimated"
     caption = f"Deployments for {number(found.question.planned_per_s)} requests/s, {how}"
-    pieces.table(caption, COLUMNS, lines, scroll=True)
+    pieces.table(caption, (*_model_head(several), *COLUMNS), lines, scroll=True)
+
+
+def _model_head(several: bool) -> list[str]:
+    return ["Model"] if several else []
+
+
+def _model_cell(scenario: Scenario | None, several: bool) -> list[str]:
+    return [model_of(scenario).name] if several and scenario is not None else []
 
 
 def _name(row: Deployment) -> str:
@@ -214,16 +291,18 @@ def _cells(row: Deployment) -> list[str]:
     ]
 
 
-def _offers(rows: Sequence[Deployment]) -> None:
+def _offers(found: Plan) -> None:
     """Draw buttons that set the best rows for all pages, or put them beside the present setting."""
-    for place, row in enumerate(rows[:OFFERED]):
+    several = found.question.compares_models
+    for place, row in enumerate(found.rows[:OFFERED]):
+        shown, part = _as_looked_at(found.question, row), accelerator_of(row.scenario).name
         with st.container(horizontal=True):
             st.button(
-                f"Use {place + 1}: {accelerator_of(row.scenario).name}, {row.layout}",
+                f"Use {place + 1}: {', '.join([*_model_cell(shown, several), part, row.layout])}",
                 key=f"use_plan_{place}",
                 icon=":material/check:",
                 on_click=_use,
-                args=(row,),
+                args=(row, shown),
                 help="Sets this deployment for all pages; traffic and limits stay as they are.",
             )
             st.button(
@@ -231,39 +310,44 @@ def _offers(rows: Sequence[Deployment]) -> None:
                 key=f"compare_plan_{place}",
                 icon=":material/ac_unit:",
                 on_click=_compare,
-                args=(row,),
+                args=(row, shown),
                 type="tertiary",
                 help="Keeps this deployment for the Compare page, beside the present setting.",
             )
 
 
-def _as_looked_at(row: Deployment) -> Scenario:
-    """Return a deployment with as many requests as pages run: its own are those that rank it."""
-    return row.scenario.replace(requests=st.session_state.scenario.requests)
+def _as_looked_at(question: Question, row: Deployment) -> Scenario:
+    """Return a deployment with as many requests as pages run: its own are those that rank it.
+
+    Other pages have no trace: they draw requests of its mean lengths.
+    """
+    shown = row.scenario if question.trace is None else question.stated(row.scenario)
+    return shown.replace(requests=st.session_state.scenario.requests)
 
 
-def _use(row: Deployment) -> None:
-    state.replace(_as_looked_at(row))
+def _use(row: Deployment, shown: Scenario) -> None:
+    state.replace(shown)
     devices = quantity(row.accelerators, "devices")
     st.toast(literal(f"All pages show {devices} of {accelerator_of(row.scenario).name} now."))
 
 
-def _compare(row: Deployment) -> None:
-    state.freeze(_as_looked_at(row))
+def _compare(row: Deployment, shown: Scenario) -> None:
+    state.freeze(shown)
     st.toast(literal(f"Compare shows {accelerator_of(row.scenario).name}, {row.layout}, beside the setting."))
 
 
-def _launch(rows: Sequence[Deployment]) -> None:
+def _launch(found: Plan) -> None:
     """Show how the best row is served and tested, by each engine and client."""
-    if not rows:
+    if not found.rows:
         return
-    best = rows[0]
+    best = found.rows[0]
+    shown = found.question.stated(best.scenario)
     with st.expander("Serve and test the first row", key="in_serve", on_change="rerun") as more:
         if not more.open:  # what colours code weighs more than the chart: for those who look
             return
-        st.caption(expected(best.scenario, best.ttft_ms, best.tpot_ms))
-        found = launches(best.scenario)
-        for tab, text in zip(st.tabs(list(found)), found.values(), strict=True):
+        st.caption(expected(shown, best.ttft_ms, best.tpot_ms))
+        texts = launches(shown)
+        for tab, text in zip(st.tabs(list(texts)), texts.values(), strict=True):
             tab.code(text, language="bash", wrap_lines=True)
 
 
@@ -271,22 +355,32 @@ def _losers(found: Plan) -> None:
     """Show why the other candidates lost."""
     if not found.rejected:
         return
-    lost = sum(group.count for group in found.rejected)
+    lost, several = sum(group.count for group in found.rejected), found.question.compares_models
     with st.expander(f"Why the other {lost:,} of {found.counts['all']:,} candidates lost"):
         lines = [
             (
                 LIMITS[group.limit],
-                [accelerator(group.accelerator).name, f"{group.count:,}", spoken(group.reason)],
+                [
+                    *_model_cell(group.nearest, several),
+                    accelerator(group.accelerator).name,
+                    f"{group.count:,}",
+                    spoken(group.reason),
+                ],
             )
             for group in found.rejected
         ]
-        pieces.table("Nearest of each", ("Accelerator", "Candidates", "Nearest"), lines, scroll=True)
+        heads = (*_model_head(several), "Accelerator", "Candidates", "Nearest")
+        pieces.table("Nearest of each", heads, lines, scroll=True)
 
 
 def _command(question: Question, rates: str = "") -> str:
     """Return the command that gives the same ranking, for the rate or for other `rates`."""
     own = f"--rate {value_text('arrival_per_s', question.rate_per_s)}"
-    words = [command_for(question.scenario, "plan"), rates or own]
+    known = uploaded(PAGE) if question.trace is not None else None
+    trace = "" if known is None else f" --trace FILE{known.window.options}"
+    words = [command_for(question.scenario, "plan") + trace, rates or own]
+    if question.compares_models:
+        words.append(f"--model {','.join(question.models)}")
     if question.accelerators != with_a_price(question.scenario.prices):
         words.append(f"--accelerators {','.join(question.accelerators)}")
     if set(question.free) != set(DEFAULT_FREE):
