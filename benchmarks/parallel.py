@@ -33,6 +33,7 @@ class Compared(NamedTuple):
     model: str
     accelerator: str
     layout: str
+    metric: str
     figures: tuple[Predicted, ...]
 
 
@@ -54,7 +55,7 @@ def _compared(row: Row, number: int) -> Compared:
         figures = KINDS[known](row, number)
     except ScenarioError as error:
         raise LeftOut(f"cannot be run as stated: {str(error).split('. ')[0]}") from None
-    texts = (row.text(key) for key in ("source", "model", "gpu", "layout"))
+    texts = (row.text(key) for key in ("source", "model", "gpu", "layout", "metric"))
     return Compared(row.text("id") or f"row {number}", known, *texts, tuple(figures))
 
 

@@ -23,10 +23,10 @@ from sim_core import catalogue
 from sim_core.engine.run import run
 from sim_core.evidence import errors as evidence_errors
 from sim_core.evidence.assumed import TOKEN_BUDGET, USUAL_REDUNDANT, scenario_of
-from sim_core.evidence.published import LENGTHS, NOT_STATED, PublishedPoint
+from sim_core.evidence.published import LABELS, LENGTHS, NOT_STATED, PublishedPoint
 from sim_core.price.kernels import kernels_of
 from sim_core.price.memory import memory
-from sim_core.price.parts import exchange_s, terms
+from sim_core.price.parts import LOW_LATENCY_TOKENS, exchange_s, terms
 from sim_core.price.pools import measured_link
 from sim_core.price.price import Price, method_of, price_of
 from sim_core.price.step_cost import group_tokens_s
@@ -107,6 +107,7 @@ def point_of_row(row: Row, number: int, shape: Shape) -> PublishedPoint:
         raise LeftOut("model or accelerator not told, or without a preset")
     named = re.search(r"(fp8|nvfp4|mxfp4)$", row.text("model").lower())
     engine = row.text("engine").replace("Dynamo ", "").split(" ")[0]
+    precision = row.text("precision") or (named[1] if named else NOT_STATED)
     drawn = any(name in row.text("source") for name in DRAWN)
     clients = row.number("concurrency")
     output = row.number("osl")
@@ -126,7 +127,7 @@ def point_of_row(row: Row, number: int, shape: Shape) -> PublishedPoint:
         prefill_devices=0,
         decode_workers=0,
         decode_devices=0,
-        precision=row.text("precision") or (named[1] if named else NOT_STATED),
+        precision=LABELS.get(precision, precision),
         prompt_tokens=row.count("isl"),
         output_tokens=int(output) if output >= 1 else 1,
         lengths=LENGTHS[drawn],
@@ -198,6 +199,8 @@ def known(*figures: Predicted) -> list[Predicted]:
 def all_to_all(row: Row, number: int) -> list[Predicted]:
     """Return what sending the tokens of a rank to the experts of one layer and back takes. [us]"""
     devices, tokens = row.count("n_gpus"), row.count("concurrency")
+    if tokens > LOW_LATENCY_TOKENS:
+        raise LeftOut("more tokens of a rank than buffers of low latency have room for")
     layout = dict.fromkeys(("tensor_parallel", "expert_parallel", "attention_data_parallel"), devices)
     part = part_id(row.text("gpu").replace("_sxm", ""))
     scenario = Scenario(model=DEEPEP_MODEL, accelerator=part, weight_dtype="fp8", **layout)
@@ -360,8 +363,7 @@ def chips(row: Row, number: int) -> list[Predicted]:
     if shape.ranks > 1:
         raise LeftOut("a rank of attention is half an accelerator")
     point = point_of_row(row, number, shape._replace(devices=shape.devices // CORES_OF_CHIP))
-    total = value_of(row) * point.tensor_parallel
-    return _as_served(point, total, noted(row, "TTFT mean"), noted(row, "TPOT mean"))
+    return _as_served(row, point._replace(ttft_ms=noted(row, "TTFT mean"), tpot_ms=noted(row, "TPOT mean")))
 
 
 def two_pools(row: Row, number: int) -> list[Predicted]:
@@ -389,8 +391,9 @@ def two_pools(row: Row, number: int) -> list[Predicted]:
         pools="split", devices=prefill + decode, tensor_parallel=0, prefill_workers=prefill // width,
         prefill_devices=width, prefill_ranks=spread, prefill_expert_parallel=spread, decode_workers=1,
         decode_devices=decode, decode_ranks=ranks, decode_expert_parallel=ranks or 1,
+        tpot_ms=noted(row, "TPOT"),
     )  # fmt: skip
-    return _as_served(point, value_of(row) * point.devices, math.nan, noted(row, "TPOT"))
+    return _as_served(row, point)
 
 
 def within_limits(row: Row, number: int) -> list[Predicted]:
@@ -426,17 +429,18 @@ def within_limits(row: Row, number: int) -> list[Predicted]:
     )
 
 
-def _as_served(
-    point: PublishedPoint, total_tok_per_s: float, ttft_ms: float, tpot_ms: float
-) -> list[Predicted]:
-    """Return what a loop of clients is predicted to give; the total counts prompts and answers."""
+def _as_served(row: Row, point: PublishedPoint) -> list[Predicted]:
+    """Return what a loop of clients is predicted to give: prompts and answers per second of a device, and
+    the latencies that the point has.
+    """
+    each = value_of(row)
     answers = point.output_tokens / (point.prompt_tokens + point.output_tokens)
-    whole = point._replace(ttft_ms=ttft_ms, tpot_ms=tpot_ms, output_tok_per_s=total_tok_per_s * answers)
-    ttft, tpot, rate = evidence_errors.score([whole]).ratio[0]
+    whole = point._replace(output_tok_per_s=each * point.devices * answers)
+    ttft, tpot, rate = (float(ratio) for ratio in evidence_errors.score([whole]).ratio[0])
     return known(
-        Predicted("", rate * total_tok_per_s, total_tok_per_s),
-        Predicted("TTFT", ttft * ttft_ms, ttft_ms),
-        Predicted("TPOT", tpot * tpot_ms, tpot_ms),
+        Predicted("", rate * each, each),
+        Predicted("TTFT", ttft * point.ttft_ms, point.ttft_ms),
+        Predicted("TPOT", tpot * point.tpot_ms, point.tpot_ms),
     )
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.parallel_kinds import Predicted
 from benchmarks.printed import cell, error_table, left_out_lines
 from benchmarks.tables import LeftOut, Row, read_rows
 from sim_core.price.steps import shapes
@@ -44,25 +45,30 @@ def step_curve_scores(folder: Path) -> dict[str, Any]:
         counts those used, ``left_out`` the others by reason.
     """
     left_out: Counter[str] = Counter()
-    found = read_rows(folder / STEP_CURVE, left_out, _ratio)
+    found = read_steps(folder / STEP_CURVE, left_out)
     tables = {
-        name: error_table(np.array([ratio for which, ratio in found if which == name]))
+        name: error_table(np.array([step.predicted / step.measured for step in found if step.what == name]))
         for name in (VERIFY, BEYOND, DRAFT)
     }
     return {**tables, "rows": len(found), "left_out": dict(left_out)}
 
 
-def _ratio(row: Row, number: int) -> tuple[str, float]:
-    """Return which part of the curve a row is of, and what it takes as predicted over as measured."""
+def read_steps(path: Path, left_out: Counter[str]) -> list[Predicted]:
+    """Return the steps of a curve, by the part of it that they are of; count other rows by reason."""
+    return read_rows(path, left_out, _step)
+
+
+def _step(row: Row, number: int) -> Predicted:
+    """Return which part of the curve a row is of, and what its step takes as predicted and measured. [ms]"""
     kind, size, measured_ms = row.text("kind").lower(), row.count("x"), row.above_zero("ms")
     if not measured_ms > 0:
         raise LeftOut("no time")
     if size > LARGEST:
         raise LeftOut("a step of more tokens than any engine takes")
     if kind.startswith("verify"):
-        return BEYOND if size > GRAPH_TOKENS else VERIFY, verify_ms(size) / measured_ms
+        return Predicted(BEYOND if size > GRAPH_TOKENS else VERIFY, verify_ms(size), measured_ms)
     if kind.startswith("draft"):
-        return DRAFT, draft_ms(size) / measured_ms
+        return Predicted(DRAFT, draft_ms(size), measured_ms)
     raise LeftOut(f"neither verifies nor drafts: {kind or 'no kind'}")
 
 
