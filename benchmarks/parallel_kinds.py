@@ -339,6 +339,8 @@ def prompts_alone(row: Row, number: int) -> list[Predicted]:
     Where nothing evens them out, their skew is not told.
     """
     layout = row.text("layout")
+    if "perfect balance" in row.text("metric"):
+        return [_balanced(row, number)]
     if row.text("metric") != "req/s" or "no EPLB" in layout:
         raise LeftOut("how unevenly experts are chosen is not told")
     devices = row.count("n_gpus")
@@ -347,6 +349,21 @@ def prompts_alone(row: Row, number: int) -> list[Predicted]:
     scenario = scenario_of_row(row, number, shape).replace(redundant_experts=int(copies[1]) if copies else 0)
     found = run(scenario)
     return [Predicted("", scenario.requests / float(found.finished_s.max()), value_of(row))]
+
+
+def _balanced(row: Row, number: int) -> Predicted:
+    """Return prompt tokens per second of a node with even experts: a row's second figure, simulated there.
+
+    References
+    ----------
+    LMSYS, 2025-05-05: prompts in two overlapping halves, as in its rows of wide EP.
+    """
+    devices, even = row.count("n_gpus"), re.search(r"/ (\d+)$", row.text("value"))
+    if not even:
+        raise LeftOut("no figure, or one in words")
+    scenario = scenario_of_row(row, number, Shape(devices, devices, devices, 1, 0))
+    alike = scenario.replace(expert_imbalance=1.0, two_batch_overlap="on")
+    return Predicted("experts even", NODE * prompt_rate(alike, row.count("isl")), float(even[1]))
 
 
 def one_pool(row: Row, number: int) -> list[Predicted]:

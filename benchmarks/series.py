@@ -42,8 +42,8 @@ def series_of(rows: Sequence[Compared]) -> list[Series]:
     sources: dict[tuple[str, ...], str] = {}
     for row in rows:
         for figure in row.figures:
-            what = figure.what if figure.what == "over one rank" else f"{figure.what}, ms"
-            name = what if figure.what else row.metric
+            in_ms = figure.what in ("TTFT", "TPOT")
+            name = f"{figure.what}, ms" if in_ms else figure.what or row.metric
             key = (row.kind, name, row.model, row.accelerator, row.layout)
             found.setdefault(key, []).append(figure)
             sources.setdefault(key, row.source)

@@ -170,6 +170,23 @@ def test_serving_rows_have_a_figure_each(tmp_path: Path) -> None:
     assert "TPU v7 serving, TTFT" in "\n".join(parallel_lines(found))
 
 
+def test_even_experts_are_those_of_a_stated_balance(tmp_path: Path) -> None:
+    """Oracle: ranks of eight H200 in overlapping halves; the second of two figures is of even experts."""
+    layout = dict.fromkeys(("tensor_parallel", "expert_parallel", "attention_data_parallel"), 8)
+    scenario = Scenario(
+        model="deepseek-v3", accelerator="h200", weight_dtype="native", engine="sglang", token_budget=8192,
+        two_batch_overlap="on", expert_imbalance=1.0, **layout,
+    )  # fmt: skip
+    node = 8 * prompt_rate(scenario, 4096)
+    even = row(
+        kind="expert imbalance", model="DeepSeek-V3", gpu="H200", n_gpus=8, engine="SGLang", isl=4096,
+        metric="tok/s per node, default experts / simulated perfect balance", value=f"1 / {round(node)}",
+    )  # fmt: skip
+    found = scored(tmp_path, even, {**even, "value": "1"})
+    assert found["expert imbalance, experts even"]["median"] == pytest.approx(0, abs=0.01)
+    assert found["left_out"] == {"no figure, or one in words": 1}
+
+
 # --- as left out ------------------------------------------------------------------------------------
 
 
