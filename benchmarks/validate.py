@@ -20,7 +20,7 @@ own. `--fit` prints the lags of all rows, which `presets/engines` hold. After `-
 enough. The bands follow from `blind.csv` by themselves: `--folds --blind` renews them, and prints how many
 campaigns left out they hold. `--drafts` finds two more constants on runs with speculation
 (`benchmarks.drafts`), `--ranks` a third on runs with ranks of attention (`benchmarks.rank_sync`); both print
-those of all, which `presets/calibrations` hold.
+those of all, which `presets/calibrations` hold. `--layouts` fits nothing: it predicts layouts of others anew.
 """
 
 from __future__ import annotations
