@@ -27,8 +27,8 @@ from benchmarks.speculation import (
 from sim_core import catalogue
 from sim_core.catalogue.engines import engine
 from sim_core.evidence.assumed import ENGINES
+from sim_core.evidence.further.speculated import DRAFTS_FILE
 from sim_core.evidence.published import PublishedPoint, campaign
-from sim_core.evidence.speculated import DRAFTS_FILE
 
 LOG_ERROR = 0.1  # at which the loss turns from squared to absolute
 

@@ -62,7 +62,8 @@ def _pair(row: Row, number: int) -> Pair:
             word in row.text("layout").lower() for word in NOT_ONE_POOL
         ),
         "model or accelerator without a preset": lambda: (
-            not _model(row) or part_id(row.text("gpu")) not in catalogue.preset_ids("accelerators")
+            not named_model(row.text("model"))
+            or part_id(row.text("gpu")) not in catalogue.preset_ids("accelerators")
         ),
     }
     for reason, out in reasons.items():
@@ -93,9 +94,9 @@ def _speed_up(row: Row, metric: str) -> float:
     return value
 
 
-def _model(row: Row) -> str:
+def named_model(words: str) -> str:
     """Return the longest preset that a model's name begins with, "" where there is none."""
-    name = re.sub(r"[\s_]+", "-", row.text("model").lower())
+    name = re.sub(r"[\s_]+", "-", words.lower())
     known = [
         preset for preset in catalogue.preset_ids("models") if name == preset or name.startswith(f"{preset}-")
     ]
@@ -116,7 +117,7 @@ def _point(row: Row, number: int) -> PublishedPoint:
         date=row.text("date") or NOT_STATED,
         engine=ENGINES.get(engine.lower(), engine or NOT_STATED),
         engine_version=NOT_STATED,
-        model=_model(row),
+        model=named_model(row.text("model")),
         accelerator=part_id(row.text("gpu")),
         devices=row.count("n_gpus", otherwise=tensor),
         tensor_parallel=tensor,

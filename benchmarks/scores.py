@@ -15,10 +15,12 @@ from benchmarks.caching import CACHING, caching_lines, caching_scores
 from benchmarks.choosing import choice_lines, choice_scores
 from benchmarks.order import ORDER, rank
 from benchmarks.pairs import PAIRS
+from benchmarks.parallel import PARALLEL, parallel_lines, parallel_scores
 from benchmarks.printed import cell, error_table, left_out_lines, rounded
 from benchmarks.ranks import LAYOUTS, layout_lines, layout_scores, serving_scores
 from benchmarks.runs import RUNS, read_runs, without_speculation
 from benchmarks.speculation import speculation_lines, speculation_scores
+from benchmarks.step_curve import STEP_CURVE, step_curve_lines, step_curve_scores
 from benchmarks.tables import SERVING, believed, read_serving
 from sim_core.evidence import bands as bands_of
 from sim_core.evidence import blind
@@ -42,7 +44,9 @@ def scores(folder: Path) -> dict[str, Any]:
         first word of the badge, the share of measurements inside the band [%]. ``mtp`` are the errors of
         speculation (`speculation_scores`) where the folder has its tables, ``prefix_caching`` those of prefix
         caches (`caching_scores`), ``dp_attention`` and ``multi_node`` those of ranks and of several nodes
-        (`layout_scores`), ``dp_serving`` those of ranks in the table of serving runs (`serving_scores`).
+        (`layout_scores`), ``dp_serving`` those of ranks in the table of serving runs (`serving_scores`),
+        ``parallel`` those of published layouts and networks (`parallel_scores`), ``step_curve`` those of
+        steps that verify or draft (`step_curve_scores`).
         ``left_out`` counts the other
         rows by reason. What no row tells is None.
     """
@@ -62,6 +66,8 @@ def scores(folder: Path) -> dict[str, Any]:
         **({"prefix_caching": caching_scores(folder)} if (folder / CACHING).exists() else {}),
         **(layout_scores(runs) | {"layouts": choice_scores(runs)} if runs else {}),
         **({"dp_serving": serving_scores(ranks)} if ranks else {}),
+        **({"parallel": parallel_scores(folder)} if (folder / PARALLEL).exists() else {}),
+        **({"step_curve": step_curve_scores(folder)} if (folder / STEP_CURVE).exists() else {}),
         "left_out": {reason: count for reason, count in left_out.items() if count},
     }
 
@@ -217,4 +223,8 @@ def text_of(found: dict[str, Any]) -> str:
         lines += ["", *choice_lines(found["layouts"])]
     for traffic, table in found.get("dp_serving", {}).items():
         lines += ["", *layout_lines(table, f"ranks, {traffic}")]
+    if "parallel" in found:
+        lines += ["", *parallel_lines(found["parallel"])]
+    if "step_curve" in found:
+        lines += ["", *step_curve_lines(found["step_curve"])]
     return "\n".join([*lines, "", *left_out_lines(found["left_out"])])

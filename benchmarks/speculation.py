@@ -31,9 +31,9 @@ from sim_core.catalogue.calibrations import write_constants
 from sim_core.engine.run import run
 from sim_core.evidence import errors as evidence_errors
 from sim_core.evidence.assumed import at_once, scenario_of
+from sim_core.evidence.further.speculated import DRAFTS_FILE
 from sim_core.evidence.own.gaps import interval_told
 from sim_core.evidence.published import FOLDER, POOLS, PublishedPoint, recipe_of
-from sim_core.evidence.speculated import DRAFTS_FILE
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.speculation import chance, geometric
 

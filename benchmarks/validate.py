@@ -8,6 +8,7 @@
     python -m benchmarks.validate ../shared/reference --blind     # predicts rows unseen: blind.csv
     python -m benchmarks.validate ../shared/reference --drafts    # what drafts keep the host: drafts.toml
     python -m benchmarks.validate ../shared/reference --ranks     # how long ranks wait: ranks.toml
+    python -m benchmarks.validate ../shared/reference --layouts   # predicts published layouts: layouts.csv
 
 The folder holds `measured_serving.csv` and `mlperf_llm_results.csv`; everything is written to `presets`. What
 a row needs to be used, and how rows are chosen, is said in `usable` and `choose`. Only constants of the host
@@ -19,7 +20,7 @@ own. `--fit` prints the lags of all rows, which `presets/engines` hold. After `-
 enough. The bands follow from `blind.csv` by themselves: `--folds --blind` renews them, and prints how many
 campaigns left out they hold. `--drafts` finds two more constants on runs with speculation
 (`benchmarks.drafts`), `--ranks` a third on runs with ranks of attention (`benchmarks.rank_sync`); both print
-those of all, which `presets/calibrations` hold.
+those of all, which `presets/calibrations` hold. `--layouts` fits nothing: it predicts layouts of others anew.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ from benchmarks.order import rank
 from benchmarks.rank_sync import predict_unseen_ranks, write_ranks
 from benchmarks.ranks import runs_with_ranks
 from benchmarks.scores import before_lines, coverage_lines, scores, text_of
+from benchmarks.series import write_layouts
 from benchmarks.tables import usable
 from sim_core import catalogue
 from sim_core.catalogue.calibrations import CALIBRATIONS, Calibration, Constant, Constants, calibration
@@ -449,19 +451,21 @@ KEYS = {
 )
 @click.option("--blind", is_flag=True, help="Predict rows by these fits; write blind.csv and errors.toml.")
 @click.option("--ranks", is_flag=True, help="Fit how long ranks wait; write ranks.toml.")
+@click.option("--layouts", is_flag=True, help="Predict published layouts; write layouts.csv.")
 @click.option("--drafts", is_flag=True, help="Fit what drafts keep the host; write drafts.toml.")
 def main(
     folder: Path, scoring: bool, as_json: bool, choosing: bool, fitting: bool, folds: bool, blind: bool,
-    ranks: bool, drafts: bool,
+    ranks: bool, drafts: bool, layouts: bool,
 ) -> None:  # fmt: skip
     """Score, choose, fit or cross-validate."""
     if scoring:
         answer = scores(folder)
         print(json.dumps(answer, indent=2) if as_json else text_of(answer))
         return
-    if ranks or drafts:
-        print(write_ranks(folder) if ranks else write_drafts(folder))
-        return
+    for asked, write in ((ranks, write_ranks), (drafts, write_drafts), (layouts, write_layouts)):
+        if asked:
+            print(write(folder))
+            return
     pd.set_option("display.width", 200, "display.max_rows", 500)
     one, split, left_out = usable(folder, runs_with_ranks(folder))
     print(f"{len(one)} points of one pool, {len(split)} disaggregated; left out: {left_out}")

@@ -11,8 +11,8 @@ import numpy as np
 from sim_core import catalogue
 from sim_core.catalogue.accelerators import PEAKS
 from sim_core.evidence.blind import blind
+from sim_core.evidence.further.speculated import speculated_words
 from sim_core.evidence.published import PublishedPoint, family_of, points, weight_dtype
-from sim_core.evidence.speculated import speculated_words
 from sim_core.fields.texts import counted
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 from sim_core.traffic.draws import mean_lengths

@@ -5,7 +5,8 @@ is read once. The drafts themselves are made by
 
 - ``mtp`` and ``eagle``: one layer more, which takes all tokens of the step, so that its KV cache goes on, and
   K - 1 times a token of each sequence; K times the LM head;
-- ``parallel``: the same layer once, over the tokens of the step and K - 1 places of each sequence;
+- ``parallel``: the same layer once, over the tokens of the step and K - 1 places of each sequence; or layers
+  of the model's own, over the K places of each sequence alone;
 - ``ngram``: a look-up by the host, taken for as long as all else that the host does for a sequence.
 
 Which layer that is, stands in `sim_core.price.work.drafts`. Where the size of the draft model is given, its
@@ -132,30 +133,38 @@ def paces_of(speculation: Speculation | None, most: int, scales: dict[int, float
 Parts = Mapping[str, Amount]
 
 
+class Drafting(NamedTuple):
+    """What a pass of the layers that draft is priced from, and whether every token of a step passes them."""
+
+    terms: Terms
+    takes_tokens: bool
+
+
 def draft_terms(
     model: Model, accelerator: Accelerator, layout: Layout, drafter: Drafter, method: Terms
-) -> Terms | None:
+) -> Drafting | None:
     """Return what a pass of the layer that drafts is priced from; None where none does.
 
     The step's own share of the host's time is the model's.
     """
     if not drafter.has_layer:
         return None
-    one, spread = draft_model(model, drafter), draft_layout(layout, drafter)
+    one, spread = draft_model(model, drafter), draft_layout(model, layout, drafter)
     constants = method.constants._replace(
         step_s=0.0, rank_sync_s=0.0, sequence_s=0.0, prefill_request_s=0.0, prefill_layer_s=0.0
     )
     load = draft_work(model, accelerator, layout, drafter)
-    return terms(load, kernels_of(one, accelerator, spread), constants, method.smooth)
+    found = terms(load, kernels_of(one, accelerator, spread), constants, method.smooth)
+    return Drafting(found, not drafter.drafts_block(model))
 
 
-def draft_token_parts(drafting: Terms | None, tokens: np.ndarray) -> Parts:
+def draft_token_parts(drafting: Drafting | None, tokens: np.ndarray) -> Parts:
     """Return the time by part of the pass over the tokens of a step, which makes the first drafts. [s]"""
-    return token_parts(drafting, tokens) if drafting else {}
+    return token_parts(drafting.terms, tokens) if drafting and drafting.takes_tokens else {}
 
 
 def draft_row_parts(
-    drafting: Terms | None, host: Terms, draft: str, sequences: np.ndarray, drafts: np.ndarray
+    drafting: Drafting | None, host: Terms, draft: str, sequences: np.ndarray, drafts: np.ndarray
 ) -> Parts:
     """Return the time by part of what drafts take beside that pass, over sequences and drafts of each. [s]
 
@@ -165,21 +174,28 @@ def draft_row_parts(
     if drafting is None:
         return {"fixed": host.constants.sequence_s * sequences * any_drafts}
     passes: Parts
-    ranks = drafting.work.ranks
+    layer = drafting.terms
+    ranks = layer.work.ranks
     if draft in ONE_BY_ONE:
         again, heads, sampled = np.maximum(drafts - 1, 0), drafts, sequences
-        passes = _summed(token_parts(drafting, sequences), group_parts(drafting, ranks * sequences))
+        passes = _one_pass(layer, sequences)
+    elif not drafting.takes_tokens:
+        again, heads, sampled = any_drafts, any_drafts, sequences * drafts
+        passes = _one_pass(layer, np.maximum(sampled, 1))
     else:
         again, heads, sampled = np.maximum(drafts - 1, 0) * sequences, any_drafts, sequences * drafts
-        each = {part: ranks * time_s for part, time_s in group_rate_parts(drafting).items()}
+        each = {part: ranks * time_s for part, time_s in group_rate_parts(layer).items()}
         passes = (
-            _summed(rate_parts(drafting).extra_tokens, each)
-            if ranks > 1
-            else rate_parts(drafting).extra_tokens
+            _summed(rate_parts(layer).extra_tokens, each) if ranks > 1 else rate_parts(layer).extra_tokens
         )
-    head = row_parts(drafting, np.maximum(sampled, 1))
+    head = row_parts(layer, np.maximum(sampled, 1))
     found = {part: again * passes.get(part, 0.0) + heads * head.get(part, 0.0) for part in {**passes, **head}}
     return found | {"fixed": found["fixed"] + draft_host_s(host, draft, sequences, drafts)}
+
+
+def _one_pass(layer: Terms, tokens: np.ndarray) -> Parts:
+    """Return the time by part of a pass over so many tokens of each rank. [s]"""
+    return _summed(token_parts(layer, tokens), group_parts(layer, layer.work.ranks * tokens))
 
 
 def _summed(one: Parts, other: Parts) -> Parts:
@@ -209,16 +225,17 @@ def draft_host_s(host: Terms, draft: str, sequences: np.ndarray, drafts: np.ndar
     return each_s + host.constants.draft_sequence_s * drafts * sequences
 
 
-def draft_rate_parts(drafting: Terms | None, draft: str, drafts: Amount) -> Rates[dict[str, Amount]]:
+def draft_rate_parts(drafting: Drafting | None, draft: str, drafts: Amount) -> Rates[dict[str, Amount]]:
     """Return the seconds per unit of each linear term that drafts add, split by part.
 
     Drafts that follow from one another read the context once each.
     """
+    nothing: Rates[dict[str, Amount]] = Rates({}, {}, {}, {}, {}, {}, {})
     if drafting is None:
-        return Rates({}, {}, {}, {}, {}, {}, {})
-    found = rate_parts(drafting)
+        return nothing
+    found = rate_parts(drafting.terms)
     passes = drafts if draft in ONE_BY_ONE else np.minimum(drafts, 1)
-    return found._replace(
+    return (found if drafting.takes_tokens else nothing)._replace(
         context_tokens={part: passes * s for part, s in found.context_tokens.items()},
         window_tokens={part: passes * s for part, s in found.window_tokens.items()},
     )

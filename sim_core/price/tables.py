@@ -30,6 +30,7 @@ from sim_core.price.parts import (
     token_parts,
 )
 from sim_core.price.speculation import (
+    Drafting,
     Speculation,
     added,
     draft_rate_parts,
@@ -48,7 +49,7 @@ class Tables(NamedTuple):
 
     names: tuple[str, ...]  # of the parts
     terms: Terms
-    drafting: Terms | None  # of a pass of the layer that drafts, if one does
+    drafting: Drafting | None  # of a pass of the layer that drafts, if one does
     token_s: np.ndarray
     token_parts_s: np.ndarray
     token_needs_s: np.ndarray
@@ -58,7 +59,7 @@ class Tables(NamedTuple):
 class LongestTables:
     """The longest tables of a layout that were asked for; shorter ones are their beginnings."""
 
-    def __init__(self, priced_from: Terms, drafting: Terms | None) -> None:
+    def __init__(self, priced_from: Terms, drafting: Drafting | None) -> None:
         self._terms = priced_from, drafting
         self._tables: Tables | None = None
 
@@ -99,7 +100,7 @@ def _begun(whole: Tables, length: int) -> Tables:
     )
 
 
-def _tables(priced_from: Terms, drafting: Terms | None, length: int) -> Tables:
+def _tables(priced_from: Terms, drafting: Drafting | None, length: int) -> Tables:
     load = priced_from.work
     tokens = np.arange(1, length + 1, dtype=float)
     names = parts_of(int(load.ranks))
@@ -135,7 +136,9 @@ def _group_length(ranks: float, length: int) -> int:
     return 0 if ranks == 1 else int(min(ranks * length, TABLE_TOKENS_MAX))
 
 
-def _group_tables(names: tuple[str, ...], priced_from: Terms, drafting: Terms | None, length: int) -> _Group:
+def _group_tables(
+    names: tuple[str, ...], priced_from: Terms, drafting: Drafting | None, length: int
+) -> _Group:
     """Return time by part, and needed time, over the tokens of all ranks; nothing where there is one."""
     load = priced_from.work
     if load.ranks == 1:
@@ -143,7 +146,7 @@ def _group_tables(names: tuple[str, ...], priced_from: Terms, drafting: Terms | 
         return _Group(parts, needs)
     length = _group_length(load.ranks, length)
     tokens = np.arange(1, length + 1, dtype=float)
-    both = (priced_from, drafting) if drafting else (priced_from,)
+    both = (priced_from, drafting.terms) if drafting and drafting.takes_tokens else (priced_from,)
     parts_s = _in_parts(names, length, *(group_parts(each, tokens) for each in both))
     slope_s = sum(np.array([float(group_rate_parts(each).get(part, 0.0)) for part in names]) for each in both)
     needs_s = np.zeros((len(NEEDS), length + 1))
@@ -205,7 +208,7 @@ def rate_needs(load: Work, drafts: int) -> Rates[dict[str, Amount]]:
 
 
 def rates_with(
-    priced_from: Terms, drafting: Terms | None, speculation: Speculation | None, drafts: int
+    priced_from: Terms, drafting: Drafting | None, speculation: Speculation | None, drafts: int
 ) -> Rates[dict[str, Amount]]:
     """Return the seconds per unit of each linear term with so many drafts, split by part."""
     own = rate_parts(priced_from, drafts)

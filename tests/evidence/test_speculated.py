@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from sim_core.evidence import speculated, trust
+from sim_core.evidence import trust
+from sim_core.evidence.further import speculated
+from sim_core.evidence.further.speculated import Speculated, draft_tables, speculated_words
 from sim_core.evidence.published import POOLS
-from sim_core.evidence.speculated import Speculated, draft_tables, speculated_words
 from sim_core.scenario.scenario import Scenario
 
 MARK_PCT = 15.0

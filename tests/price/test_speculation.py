@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from sim_core.catalogue.models import own_text
 from sim_core.fields.errors import ScenarioError
 from sim_core.price.memory import memory
 from sim_core.price.parts import Rates
@@ -15,7 +18,8 @@ from sim_core.price.steps import shapes
 from sim_core.price.steps.floor import floor_step_s
 from sim_core.price.steps.one_step import step_parts
 from sim_core.price.tables import NEEDS
-from sim_core.scenario.scenario import Scenario
+from sim_core.price.work import Drafter, draft_model
+from sim_core.scenario.scenario import Scenario, model_of
 
 BASE = Scenario(model="llama-3.1-70b", tensor_parallel=4)
 R1 = Scenario(model="deepseek-r1", accelerator="h200", tensor_parallel=8, weight_dtype="native")
@@ -168,3 +172,38 @@ def test_the_pages_price_steps_as_the_engine_does(draft):
                 listed.get(part, 0.0), rel=1e-3, abs=1e-6
             ), part
     assert float(pricing.made(8)) == pytest.approx(2.4)
+
+
+V4 = Scenario(model="deepseek-v4-flash", accelerator="b300", tensor_parallel=4, weight_dtype="native")
+
+
+def test_layers_for_a_block_take_its_places_alone():
+    """Oracle: a model of three such layers; drafting seven tokens for each of 16 takes what a step of 112
+    tokens takes there, with as many rows of the LM head, and prompts cost what they cost without drafts.
+    """
+    block = drafted(V4, 7, 3.0, draft="parallel", constants="step:0,draft:0,draft_sequence:0,sequence:0")
+    by_look_up = block.replace(draft="ngram")
+    drafting_s = step_s(block, 16) - step_s(by_look_up, 16)
+    three = dataclasses.replace(
+        draft_model(model_of(V4), Drafter("parallel", None)), total_params_b=None, active_params_b=None
+    )
+    assert three.layers == three.moe_layers == 3 and three.experts == 256
+    alone = block.replace(model="own", own_model=own_text(three), spec_tokens=0, acceptance_length=None)
+    joining_s = 3 * 4096**2 / 4 / 8e12  # read in 8 bits, by four devices; not part of the layers
+    assert drafting_s == pytest.approx(step_s(alone, 112, 0) + joining_s, rel=0.05)
+    prompt_s, plain_s = (step_s(each, 0, 0, 512) for each in (block, by_look_up))
+    head_s = step_s(block, 1) - step_s(by_look_up, 1)
+    assert prompt_s - plain_s == pytest.approx(head_s, rel=0.01)  # of its last token alone
+
+
+def test_layers_for_a_block_lie_in_memory_and_keep_no_token():
+    """By hand, V4-Flash: three layers of 257 experts of three matrices 4,096 x 2,048 in 4.25 bits, 10.3 GB,
+    and 0.3 GB of what else they have; a window of a sequence is all they keep.
+    """
+    plain = memory(V4)
+    own = memory(drafted(V4, 7, 3.0, draft="parallel"))
+    experts_gb = 3 * 257 * 3 * 4096 * 2048 * (4.25 / 8) / 1e9
+    assert experts_gb < own["weights_gb"] - plain["weights_gb"] < experts_gb + 0.8
+    assert own["kv_bytes_per_token"] == pytest.approx(plain["kv_bytes_per_token"], rel=1e-3)
+    stated = memory(drafted(V4, 7, 3.0, draft="parallel", draft_params_b=2.0))
+    assert stated["weights_gb"] - plain["weights_gb"] == pytest.approx(4.0, rel=0.01)

@@ -50,6 +50,9 @@ class Model:
     mtp_layers: int = described(
         "Layers that predict further tokens, beside the model's own", 0, low=0, high=100
     )
+    block_layers: int = described(
+        "Layers of its own that draft a block of tokens at once, as the model's are built", 0, low=0, high=100
+    )
     max_position: int = described("Longest sequence", low=1, high=100_000_000)
     total_params_b: float | None = described("Published parameters", None, unit="10^9", low=0.0, high=1e6)
     active_params_b: float | None = described(

@@ -37,6 +37,7 @@ from sim_core.price.parts import (
 )
 from sim_core.price.price import Method, method_of, method_under, on_engine
 from sim_core.price.speculation import (
+    Drafting,
     Speculation,
     draft_rate_parts,
     draft_row_parts,
@@ -108,7 +109,7 @@ class Pricing(NamedTuple):
     attention_flop_per_s: float
     byte_per_s: float
     speculation: Speculation | None = None
-    drafting: Terms | None = None  # of a pass of the layer that drafts
+    drafting: Drafting | None = None  # of a pass of the layer that drafts
     stages: int = 1
 
     @property
@@ -170,7 +171,9 @@ def scaled(pricing: Pricing, flops: Amount, bandwidth: Amount) -> Pricing:
 
     The factors may be arrays that broadcast; then so are all times. The peaks stay numbers of the unscaled.
     """
-    drafting = pricing.drafting and _scaled(pricing.drafting, flops, bandwidth)
+    drafting = pricing.drafting and pricing.drafting._replace(
+        terms=_scaled(pricing.drafting.terms, flops, bandwidth)
+    )
     return pricing._replace(terms=_scaled(pricing.terms, flops, bandwidth), drafting=drafting)
 
 
@@ -334,7 +337,9 @@ def _drafts(pricing: Pricing, steps: StepShape, dealt: _Dealt, tokens: Amount) -
     drafts, sampled = np.asarray(pricing.drafts(rows)), np.maximum(rows, 1)
     samples = np.where(np.asarray(rows) > 0, 1.0, 0.0)
     together = dealt.together * (1 + np.asarray(pricing.drafts(dealt.decodes))) + steps.chunk
-    token = _all_ranks(pricing.drafting, tokens, together) if pricing.drafting else {}
+    drafting = pricing.drafting
+    passed = drafting is not None and drafting.takes_tokens
+    token = _all_ranks(drafting.terms, tokens, together) if drafting and passed else {}
     row = draft_row_parts(pricing.drafting, pricing.terms, draft, sampled, drafts)
     rates = draft_rate_parts(pricing.drafting, draft, drafts)
     context = _per_count(rates, _counts(pricing, steps, dealt.decodes))

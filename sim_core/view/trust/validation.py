@@ -30,7 +30,7 @@ from sim_core.view.parts.views import choose, views
 from sim_core.view.session import state, sweeps
 from sim_core.view.trust import validation_figures
 from sim_core.view.trust.campaigns import campaign_table, changed_table, coverage_figure
-from sim_core.view.trust.speculated import speculated_table
+from sim_core.view.trust.further import layouts_table, speculated_table
 from sim_core.view.trust.validation_figures import (
     METRICS,
     ErrorSpread,
@@ -433,6 +433,8 @@ def _caption(rows: Sequence[Row], metric: str) -> None:
     st.caption(" ".join(words))
     with st.expander("Speculative decoding: how far predictions were off"):
         speculated_table()
+    with st.expander("Parallel layouts and networks, as published"):
+        layouts_table()
     with st.expander("What the last calibration changed"):
         changed_table()
     with st.expander("How the points were chosen, and what is assumed"):

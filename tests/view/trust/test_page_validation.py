@@ -14,7 +14,8 @@ from sim_core.evidence import trust
 from sim_core.evidence.blind import NO_BAND
 from sim_core.evidence.coverage import STEEP_LOAD
 from sim_core.evidence.errors import scored
-from sim_core.evidence.speculated import speculated
+from sim_core.evidence.further.layouts import published_series
+from sim_core.evidence.further.speculated import speculated
 from sim_core.scenario.link.page_settings import SETTINGS
 from sim_core.view.drawing import figures, trust_words
 from sim_core.view.drawing.verdicts import Limits
@@ -195,3 +196,12 @@ def test_the_errors_of_speculation_stand_beside_a_constants() -> None:
     assert "Speculative decoding: TPOT of InferenceX" in text
     assert f"{every.median_pct:.0f}\N{NARROW NO-BREAK SPACE}%" in text
     assert text.count("<td>none\n") == sum(not group.has_skill for group in groups)
+
+
+def test_layouts_stand_as_measured_and_as_predicted() -> None:
+    """Oracle: `presets/validation/layouts.csv`; every series has its source, those seen by a fit say so."""
+    text = said(healthy(visit()))
+    assert "Parallel layouts and networks, as published" in text
+    for series in published_series():
+        assert series.source in text
+    assert text.count("in sample\n") == sum(series.seen for series in published_series())

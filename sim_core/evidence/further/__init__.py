@@ -1,0 +1,1 @@
+"""Errors of what no band rests on: runs with speculation, and layouts of many devices."""
