@@ -27,7 +27,7 @@ from sim_core.questions.deployment.search.fleet import Alone
 from sim_core.questions.deployment.search.losers import LIMITS
 from sim_core.questions.deployment.search.race import Race, fewest_that
 from sim_core.questions.deployment.search.trials import Trials
-from sim_core.questions.deployment.words import sentence
+from sim_core.questions.deployment.words import more_or_less, sentence
 from sim_core.results.metrics import point_of
 from sim_core.scenario.scenario import Scenario, accelerator_of
 from tests.places import SHARED
@@ -503,3 +503,11 @@ def test_the_next_best_of_headroom_is_compared_by_what_it_serves() -> None:
     )
     less = 100 * (1 - served[other] / served[0])
     assert found.rows[other].tie or f"serves {less:.0f}% less." in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("times", "words"), [(1.037, "3.7% more"), (2.0, "100% more"), (0.71, "29% less"), (1.0, "as much")]
+)
+def test_shares_read_as_words(times: float, words: str) -> None:
+    """Oracle: by hand."""
+    assert more_or_less(times) == words
