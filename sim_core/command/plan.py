@@ -143,8 +143,15 @@ def print_plan(form: str, rate: float | None, sides: str, trace: TraceFile, **gi
         raise ScenarioError(found.sentence)
     for note in inputs.trace.notes if inputs.trace else inputs.notes:  # all of a trace is replayed
         say_on_stderr(f"Note: {note}")
-    options = trace.options
+    options = trace.options + ("" if question.replays or not trace.path else _drawn(question))
     emit(hours.text_of(found, day, form, options) if day else _text(found, form, options))
+
+
+def _drawn(question: Question) -> str:
+    """Return the option under which a trace gives its lengths alone, as a plan has taken them."""
+    from sim_core.sweep.capacity import open_loop
+
+    return f" --set arrivals={open_loop(question.scenario).arrivals}"
 
 
 def _models_apart(settings: tuple[str, ...]) -> tuple[tuple[str, ...], str]:

@@ -115,12 +115,28 @@ def _second(question: Question, rows: Sequence[Deployment]) -> str:
     if not mine or not theirs:
         return ""
     which = "with another model or accelerator" if question.compares_models else "on other accelerators"
-    return f"The best {which}, {_count(question, other)}, takes {100 * (theirs / mine - 1):.2g}% more."
+    verb = "serves" if question.objective == "headroom" else "takes"
+    return f"The best {which}, {_count(question, other)}, {verb} {more_or_less(theirs / mine)}."
+
+
+def more_or_less(times: float) -> str:
+    """Return how much more or less something is that is so many times as much.
+
+    Examples
+    --------
+    >>> more_or_less(1.037), more_or_less(2.0), more_or_less(0.71), more_or_less(1.0)
+    ('3.7% more', '100% more', '29% less', 'as much')
+    """
+    percent = 100 * abs(times - 1)
+    share = f"{percent:.2g}" if percent < 10 else f"{percent:.0f}"
+    return "as much" if percent < 0.05 else f"{share}% {'more' if times > 1 else 'less'}"
 
 
 def _worth(question: Question, row: Deployment) -> float | None:
     if question.objective.startswith("usd"):
         return row.usd_per_hour
+    if question.objective == "headroom":
+        return (1 + row.headroom_frac) * row.scenario.arrival_per_s
     return row.joule_per_tok if question.objective == "joule_per_tok" else float(row.accelerators)
 
 

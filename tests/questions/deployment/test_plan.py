@@ -27,7 +27,7 @@ from sim_core.questions.deployment.search.fleet import Alone
 from sim_core.questions.deployment.search.losers import LIMITS
 from sim_core.questions.deployment.search.race import Race, fewest_that
 from sim_core.questions.deployment.search.trials import Trials
-from sim_core.questions.deployment.words import sentence
+from sim_core.questions.deployment.words import more_or_less, sentence
 from sim_core.results.metrics import point_of
 from sim_core.scenario.scenario import Scenario, accelerator_of
 from tests.places import SHARED
@@ -490,3 +490,24 @@ def test_a_number_that_the_band_leaves_alone_is_said_once() -> None:
     words = sentence(found.question, [sure])
     assert "at both ends of the band" in words
     assert f"{best.accelerators} to {best.accelerators}" not in words
+
+
+def test_the_next_best_of_headroom_is_compared_by_what_it_serves() -> None:
+    """Oracle: by hand from the rows: what both serve, on as many devices."""
+    found = final(ask(20.0, objective="headroom", max_devices=8))
+    served = [row.replicas * row.capacity_per_s for row in found.rows]
+    other = next(
+        place
+        for place, row in enumerate(found.rows)
+        if row.scenario.accelerator != found.rows[0].scenario.accelerator
+    )
+    less = 100 * (1 - served[other] / served[0])
+    assert found.rows[other].tie or f"serves {less:.0f}% less." in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("times", "words"), [(1.037, "3.7% more"), (2.0, "100% more"), (0.71, "29% less"), (1.0, "as much")]
+)
+def test_shares_read_as_words(times: float, words: str) -> None:
+    """Oracle: by hand."""
+    assert more_or_less(times) == words

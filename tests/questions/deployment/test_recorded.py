@@ -97,10 +97,14 @@ def written(trace: Requests, path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("arrivals", ["trace", "poisson", "gamma"])
 def test_the_command_of_a_row_gives_its_latencies_again(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arrivals: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Oracle: what `run` prints for the command under the table, with the file and its window."""
+    """Oracle: what `run` prints for the command under the table, with the file and its window.
+
+    Whether the trace is replayed, or gives its lengths alone to arrivals that are drawn.
+    """
     path = written(TRACE, tmp_path / "my trace.csv")
     words = [
         "plan",
@@ -113,13 +117,15 @@ def test_the_command_of_a_row_gives_its_latencies_again(
         "40",
     ]
     words += ["--accelerators", "h100-sxm", "--free", "max_batch", "--top", "1"]
+    words += ["--set", f"arrivals={arrivals}"]
     assert main([*words, "--format", "json"]) == 0
     out = json.loads(capsys.readouterr().out)
     assert out["trace"] == "my trace.csv"
     assert main([*words, "--format", "table"]) == 0
     again = next(line for line in capsys.readouterr().out.splitlines() if "Rank 1 again: " in line)
     command = shlex.split(again.removeprefix("Rank 1 again: "))[3:]
-    assert command[2:] == ["--trace", str(path), "--hours", "0.1"]
+    drawn = [] if arrivals == "trace" else ["--set", f"arrivals={arrivals}"]
+    assert command[2:] == ["--trace", str(path), "--hours", "0.1", *drawn]
     assert main(command) == 0
     metrics = json.loads(capsys.readouterr().out)["metrics"]
     row = out["rows"][0]
