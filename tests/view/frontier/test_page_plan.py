@@ -251,6 +251,7 @@ def test_a_trace_of_ones_own_is_planned_for() -> None:
     assert "Replayed are the 216 requests of mine.csv" in finding(healthy(at))
     assert "rests on the slowest 2.2 of them" in finding(at)
     assert any("--trace FILE --hours 0.01" in item.value for item in at.code)
+    assert any(item.value.startswith("Other pages do not have the trace") for item in at.caption)
     at.button(key="use_plan_0").click().run()
     set_now = healthy(at).session_state.scenario
     assert (set_now.arrivals, set_now.request_list) == ("poisson", "")

@@ -293,7 +293,10 @@ def _cells(row: Deployment) -> list[str]:
 
 def _offers(found: Plan) -> None:
     """Draw buttons that set the best rows for all pages, or put them beside the present setting."""
-    several = found.question.compares_models
+    several, traffic = found.question.compares_models, "traffic and limits stay as they are."
+    if found.question.trace is not None:
+        traffic = "requests are drawn there with the mean lengths of the trace, and limits stay as they are."
+        st.caption("Other pages do not have the trace: there, requests are drawn with its mean lengths.")
     for place, row in enumerate(found.rows[:OFFERED]):
         shown, part = _as_looked_at(found.question, row), accelerator_of(row.scenario).name
         with st.container(horizontal=True):
@@ -303,7 +306,7 @@ def _offers(found: Plan) -> None:
                 icon=":material/check:",
                 on_click=_use,
                 args=(row, shown),
-                help="Sets this deployment for all pages; traffic and limits stay as they are.",
+                help=f"Sets this deployment for all pages; {traffic}",
             )
             st.button(
                 f"Add {place + 1} to compare",
