@@ -282,4 +282,4 @@ def _base_units(name: str, constants: tuple[Constant, ...]) -> Constants:
     wrong = sorted(set(values) ^ set(Constants._fields))
     if wrong:
         raise ScenarioError(f"calibration {name}: {wrong[0]} is missing or unknown.")
-    return Constants(**values)  # type: ignore[arg-type]  # which fields may be None, `check_stated` has seen
+    return Constants(**values)  # type: ignore[arg-type]  # None where kernels have their own

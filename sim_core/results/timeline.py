@@ -89,7 +89,7 @@ class Timeline:
     summary : dict
         Latencies and rates over all requests of the run (no warm-up is left out), as `summarize` nests them.
     padding_frac : float
-        Share of the slot-steps of static batches that finished requests held, as in `metrics.padding_frac`.
+        Share of the slot-steps of static batches that finished requests held, as in `use.padding_frac`.
     """
 
     scenario: Scenario

@@ -2,12 +2,12 @@
 
 From points
 -----------
-A benchmark run says little about each of the calibration's constants, so a few `LEVERS` are moved, each a
-factor on constants that act alike. Every point is simulated as it was run (same loop, rate, lengths, number
-of requests), and the factors are those that explain best what was measured: the sum of squared log errors of
-TPOT, TTFT and throughput, each by what such data scatter (`SCALES`), plus the squared log factors by how far
-engines differ (a lever's `spread`). The latter holds a factor near 1 unless the points speak against it; the
-loss is soft L1, so that neither an odd point nor a bound pulls without end.
+A benchmark run says little about each of the calibration's constants, so a few levers (`levers_of`) are
+moved, each a factor on constants that act alike. Every point is simulated as it was run (same loop, rate,
+lengths, number of requests), and the factors are those that explain best what was measured: the sum of
+squared log errors of TPOT, TTFT and throughput, each by what such data scatter (`SCALES`), plus the squared
+log factors by how far engines differ (a lever's `spread`). The latter holds a factor near 1 unless the points
+speak against it; the loss is soft L1, so that neither an odd point nor a bound pulls without end.
 
 How far a lever is known follows from the curvature at the solution: the share of its prior variance that the
 points take away (`Lever.told_frac`). Below a half, the points cannot tell it, and its value is mostly the

@@ -223,7 +223,7 @@ Pieces = dict[str, dict[str, Amount]]
 
 
 def seconds(pricing: Pricing, steps: StepShape) -> Pieces:
-    """Return the time of each step [s], by piece and within it by part (`price.PARTS`).
+    """Return the time of each step [s], by piece and within it by part (`parts.PARTS`).
 
     The piece `weights` holds all products with weights and their activations, `attention` what grows with the
     context, `rest` communication and fixed latencies, `drafts` all that drafting takes, where that is done.
@@ -344,7 +344,7 @@ def _drafts(pricing: Pricing, steps: StepShape, dealt: _Dealt, tokens: Amount) -
 
 
 def parts(pricing: Pricing, steps: StepShape) -> dict[str, Amount]:
-    """Return the time of each step [s] by part, in the order of `cost.PARTS`."""
+    """Return the time of each step [s] by part, in the order of `parts.PARTS`."""
     found = seconds(pricing, steps)
     return {part: sum(piece.get(part, 0.0) for piece in found.values()) for part in PARTS}
 

@@ -213,7 +213,7 @@ class Cluster:
         self.engine.ask_move(worker, to, now_s)
 
     def moves(self) -> np.ndarray:
-        """Return all moves asked for so far (`kernels.MOVE`)."""
+        """Return all moves asked for so far (`moves.MOVE`)."""
         return self.engine.moves[: self.engine.moved]
 
 

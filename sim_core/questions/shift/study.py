@@ -106,7 +106,7 @@ class Outcome:
     ttft_ms, tpot_ms : dict
         Their ``p50`` and ``p99`` [ms].
     decisions : list of Decision
-    moves : ndarray of `kernels.MOVE`
+    moves : ndarray of `moves.MOVE`
     spans : list of Span
         What every worker did.
     """

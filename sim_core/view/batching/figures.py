@@ -91,7 +91,7 @@ def wait_curves(
     Parameters
     ----------
     curves : mapping of int to rows
-        By batch limit: its points, shortest wait first, as `batching.waiting` gives them.
+        By batch limit: its points, shortest wait first, as `waiting.waiting` gives them.
     best : mapping or None
         The point to mark.
     continuous : mapping

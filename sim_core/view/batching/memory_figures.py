@@ -110,7 +110,7 @@ def _pressure_curve(way: str, rows: Sequence[Row], name: str, ref: str) -> dict:
 
 
 def crossing_contexts(found: Crossover, revision: str = "") -> Figure:
-    """Draw the time to bring a preempted request back over its length; `found` is a `batching.Crossover`."""
+    """Draw the time to bring a preempted request back over its length; `found`: a `preemption.Crossover`."""
     data = []
     for factor, times in found.recompute_ms.items():
         data.append(_crossing_line(f"recompute, {flops(factor)}", found.contexts, times, "recompute", factor))

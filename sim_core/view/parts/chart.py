@@ -85,7 +85,7 @@ def chart(
         figure is refined. ``picked``: a point was clicked or tapped that has a name, the last of its
         `customdata` (`picked` returns it).
     player : dict, optional
-        What `player.js` plays on the chart, as `gantt.draw` makes it.
+        What `player.js` plays on the chart, as `drawing.draw_timelines` makes it.
     export : tuple of int
         Width of the exported image, and its height beneath the heading; a PNG has twice as many. [px]
     """

@@ -88,7 +88,7 @@ def kept(
     Parameters
     ----------
     lines : sequence of Line
-        Rows as `mlperf.limit_curve` makes them; each line has its own value of the other limit.
+        Rows as `rules.limit_curve` makes them; each line has its own value of the other limit.
     marks : sequence of Mark
         The benchmark's limits, and the visitor's own.
     offline : float

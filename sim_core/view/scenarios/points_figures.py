@@ -16,7 +16,7 @@ def operating_points_figure(line: Sequence[Row], rows: Sequence[Row], revision: 
     Parameters
     ----------
     line : sequence of mappings
-        The trade-off: rows of `mlperf.limit_curve` along the TPOT limit.
+        The trade-off: rows of `rules.limit_curve` along the TPOT limit.
     rows : sequence of mappings
         The scenarios: ``rule``, ``tpot_ms_p99``, ``output_tok_per_s_per_accelerator``, ``bound_by``,
         ``limits``, ``setting``, ``tpot_limit_ms`` or None.
