@@ -356,6 +356,19 @@ def test_damaged_samples_are_read_or_refused(name: str, data: st.DataObject) -> 
 REQUESTS = "arrival_s,prompt_tokens,output_tokens,ttft_ms,e2e_ms\n"
 
 
+@pytest.mark.parametrize(
+    ("alone", "whole"), [("", True), ("2,1000,1,50,50\n", True), ("2,1000,1,40,50\n", False)]
+)
+def test_answers_that_came_whole_tell_no_first_token(alone: str, whole: bool) -> None:
+    """By hand: where first and last token come at once in all requests, that is no time to the first."""
+    upload = read_upload(
+        (REQUESTS + "0,1000,200,3000,3000\n1,1000,200,2500,2500\n" + alone).encode(), "x.csv"
+    )
+    assert only(upload).e2e_ms == pytest.approx((3000 + 2500 + 50) / 3 if alone else 2750)
+    assert math.isnan(only(upload).ttft_ms) == whole
+    assert any("came whole, not streamed" in note for note in upload.notes) == whole
+
+
 def test_a_comma_at_the_end_shifts_no_column() -> None:
     """Oracle: by hand: prompts of 1,000, first tokens after 50 ms; a note counts the lines."""
     text = REQUESTS + "0,1000,200,50,3000,\n1,1000,200,50,3000,\n"

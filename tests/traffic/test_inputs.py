@@ -50,6 +50,21 @@ def test_payloads_that_add_to_what_was_said() -> None:
     assert sent.known_tokens.tolist() == [0, 164]
 
 
+def test_each_session_is_read_by_its_own_texts() -> None:
+    """By hand: one session adds 30 and then 400 tokens, another repeats and gets an empty answer to a call.
+
+    The whole prompts are 100, 194, 658 (100 + 64 + 30 + 64 + 400); and 100, of which the next has all: 100.
+    """
+    adds = [{"messages": [say("user", size)], "max_tokens": 64} for size in (100, 30, 400)]
+    begin = [say("user", 100)]
+    later = [*begin, {"role": "assistant", "content": None}, {"role": "tool", "content": ""}]
+    repeats = [{"messages": one, "max_tokens": 8} for one in (begin, later)]
+    sent = read({"session_id": "s", "payloads": adds}, {"session_id": "t", "payloads": repeats})
+    assert sent.prompt_tokens.tolist() == [100, 194, 658, 100, 100]
+    assert sent.output_tokens.tolist() == [64, 64, 64, 1, 8]
+    assert sent.known_tokens.tolist() == [0, 164, 258, 0, 99]
+
+
 def test_a_history_that_is_taken_back_begins_anew() -> None:
     """By hand: the third payload has less than was said: a session of its own."""
     first, then = [say("user", 50)], [say("user", 50), say("assistant", 9), say("user", 9)]

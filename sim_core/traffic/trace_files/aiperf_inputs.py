@@ -31,7 +31,7 @@ def is_inputs(beginning: str) -> bool:
 
 
 def inputs_rows(text: str, name: str) -> Iterator[tuple[int, Row]]:
-    """Yield the number of each session from 1 on, and a row of lengths for each of its payloads."""
+    """Yield the number of each session from 1 on, and a row for each of its payloads: its whole prompt."""
     try:
         data = json.loads(text)["data"]
     except (ValueError, RecursionError):
@@ -51,19 +51,20 @@ def _rows(payloads: list[Row], session: str, where: str) -> Iterator[Row]:
     """Yield the lengths of a session's payloads; one that takes back what was said begins another session."""
     said = [_messages(payload) for payload in payloads]
     repeats = any(_continues(before, after) for before, after in pairwise(said))
-    part = 0
+    part = before_tokens = 0
     for place, (payload, messages) in enumerate(zip(payloads, said, strict=True)):
         if repeats and place and not _continues(said[place - 1], messages):
             part += 1
         following = said[place + 1] if place + 1 < len(said) else []
-        prompt = max(_tokens(messages), 1)
+        prompt = before_tokens + max(_tokens(messages), 1)
         if repeats and _continues(messages, following):
             answers = [one for one in following[len(messages) :] if _role(one) == "assistant"]
             output = min(_tokens(answers), _tokens(following) - prompt - 1) if answers else 0
         else:
             output = _longest_answer(payload, where, place)
-        name = session if not part else f"{session} {part}"
-        yield {"session_id": name, "input_length": prompt, "output_length": max(output, 1)}
+        output, name = max(output, 1), session if not part else f"{session} {part}"
+        before_tokens = 0 if repeats else prompt + output
+        yield {"session_id": name, "input_length": prompt, "output_length": output}
 
 
 def _messages(payload: Row) -> list[object]:

@@ -64,6 +64,7 @@ class _Rows:
     hashes: Hashes = field(default_factory=Hashes)
     keys: dict[str, None] = field(default_factory=dict)
     sent: dict[str, float] = field(default_factory=dict)  # when the last turn of each session was
+    whole: bool = False  # whether prompts are known to be whole; else their lengths tell
     timed: bool = False
     untimed_line: int = 0  # of a session that begins without a time
     records: MeasuredTurns = field(default_factory=MeasuredTurns)
@@ -87,7 +88,7 @@ def read_json_lines(text: str, name: str) -> Columns:
 
 def read_inputs(text: str, name: str) -> Columns:
     """Return the columns of the sessions that AIPerf was given (`inputs.json`); a line is a session."""
-    rows = _Rows()
+    rows = _Rows(whole=True)
     for number, row in inputs_rows(text, name):
         _take(rows, row, name, number)
     if not rows.numbers:
@@ -193,11 +194,12 @@ def _sessions(
     rows: _Rows, session: np.ndarray, prompt: np.ndarray, output: np.ndarray
 ) -> tuple[np.ndarray, Sharing, str]:
     """Return whole prompts, what they have in common as turns of sessions, and what must be said of it."""
-    whole = lists_whole_prompts(session, prompt, output)
-    if not whole:
-        prompt = grown(session, prompt, output)
+    listed = "each lists its whole prompt"
+    if rows.whole:
+        listed = "each goes on with all that was said"
+    elif not lists_whole_prompts(session, prompt, output):
+        prompt, listed = grown(session, prompt, output), "each adds its input_length to all that was said"
     follows_s = np.array(rows.delays) / 1e3
-    listed = "each lists its whole prompt" if whole else "each adds its input_length to all that was said"
     late = int((~np.isnan(follows_s)).sum())
     sent = f"{late:,} follow their delay after the answer before" if late else AT_ITS_TIME
     sharing = Sharing(session, known_of(session, prompt, output), follows_s)

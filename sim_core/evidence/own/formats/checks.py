@@ -64,7 +64,7 @@ def checked(upload: Upload) -> Upload:
 
 def _checked(point: OwnPoint) -> OwnPoint:
     """Return one point, its times checked first: a wrong one would mislead Little's law."""
-    timed = _latencies_checked(_gaps_read(_unit_checked(point)))
+    timed = _latencies_checked(_gaps_read(_streams_checked(_unit_checked(point))))
     return _clients_checked(_throughput_checked(settled(timed)))
 
 
@@ -224,13 +224,21 @@ def _tolerance(point: OwnPoint) -> float:
     return APART_VARIED if point.statistic == "median" else APART
 
 
+def _streams_checked(point: OwnPoint) -> OwnPoint:
+    """Return a point whose answers came whole without what only a stream tells."""
+    if not (point.ttft_ms == point.e2e_ms and point.output_tokens > 1):
+        return point
+    words = "TTFT is the whole latency: answers came whole, not streamed. TTFT, TPOT and ITL were left out."
+    return point._replace(ttft_ms=NAN, tpot_ms=NAN, itl_ms=NAN, notes=(*point.notes, words))
+
+
 def _gaps_read(point: OwnPoint) -> OwnPoint:
     """Return a point whose gaps hold several tokens as one without a time between tokens, but with these.
 
     They do where TPOT agrees with the end-to-end time and the mean gap is longer: an engine that drafts sends
     the tokens of a step together, and one with a stream interval those of several steps.
     """
-    tokens = point.itl_ms / point.tpot_ms
+    tokens = point.itl_ms / point.tpot_ms if point.tpot_ms > 0 else NAN  # 0: answers that came whole
     told = point.statistic == "mean" and APART < tokens <= MOST_AT_ONCE and point.e2e_ms > 0
     if not (told and point.ttft_ms > 0 and _agrees(point, "TPOT", point.tpot_ms)):
         return point
