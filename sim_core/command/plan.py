@@ -195,8 +195,8 @@ def _take_question(text: str, inputs: Inputs, asked: dict[str, Any]) -> None:
         asked["accelerators"] = ",".join(said.accelerators)
     asked["max_devices"] = asked["max_devices"] or said.max_devices or None
     inputs.said_rate |= "arrival_per_s" in changes
-    words = [f"{key}={value}" for key, value in changes.items()]
-    say_on_stderr(f"Note: understood {', '.join(words)}; accelerators {asked['accelerators']}.")
+    words = ", ".join(f"{key}={value}" for key, value in changes.items())
+    say_on_stderr(f"Note: understood {words + '; ' if words else ''}accelerators {asked['accelerators']}.")
 
 
 def _map_text(question: Question, sides: str, form: str, day: Day | None) -> str:

@@ -138,8 +138,8 @@ def _in_halves(terms: Terms, tokens: np.ndarray) -> tuple[Parts, Parts]:
     own, together = _token_parts(terms, half), _group_parts(terms, terms.work.ranks * half)
     beside = np.where(travels_merged(terms, half), 1 / (1 - SENDING_FRAC), 1.0)
     own, together = (parts | {"compute": parts["compute"] * beside} for parts in (own, together))
-    computed_s = sum(own.values()) - own["all_to_all"] + sum(together.values())
     once_s = terms.constants.step_s + _wait_s(terms)
+    computed_s = sum(own.values()) - own["all_to_all"] + sum(together.values()) - once_s
     own = own | {"all_to_all": np.maximum(own["all_to_all"] - computed_s, 0.0)}
     doubled, shared = ({part: 2 * time_s for part, time_s in parts.items()} for parts in (own, together))
     return doubled | {"fixed": doubled["fixed"] - once_s}, shared

@@ -171,6 +171,16 @@ def test_halves_hide_what_travels() -> None:
     assert long[1] < 0.75 * long[0]
 
 
+def test_the_host_hides_nothing_that_travels() -> None:
+    """By hand: what travels behind products, experts and launches is the same whatever the host takes."""
+    split = ranks(32, "h200", two_batch_overlap="on")
+    shown = [
+        step_parts(price_of(split.replace(constants=f"step:{step_ms}")), 0, 0, 2048)["all_to_all"]
+        for step_ms in (0.1, 5)
+    ]
+    assert shown[0] > 0 and shown[1] == pytest.approx(shown[0])
+
+
 def test_links_carry_what_is_sent() -> None:
     """By hand, 32 H200 in 4 nodes, 256 tokens a rank: 24 of 32 copies leave the node, 7 go within."""
     near, far, host = links_of_step(ranks(32), 256, 256, swapped_tokens=1000)

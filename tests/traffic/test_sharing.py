@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -107,6 +108,17 @@ def test_ids_of_any_kind_are_told_apart() -> None:
     assert second.tolist()[1] == first.tolist()[0]
     assert len({*first.tolist(), *second.tolist()}) == 3
     assert not len(last)
+
+
+def test_one_turn_that_lost_some_text_leaves_whole_prompts_whole() -> None:
+    """Oracle: the prompts as listed: each of 20 adds 110 tokens, and one lacks 100 of those before."""
+    prompts = [100 + 110 * turn - 100 * (turn == 12) for turn in range(20)]
+    sent = read(*(row(prompt, 10, session_id="s", timestamp=1000 * at) for at, prompt in enumerate(prompts)))
+    assert sent.prompt_tokens.tolist() == prompts
+    assert sent.known_tokens.tolist() == [
+        0,
+        *(min(p + 10, q - 1) for p, q in itertools.pairwise(prompts)),
+    ]
 
 
 def test_a_window_keeps_sessions_whole() -> None:
