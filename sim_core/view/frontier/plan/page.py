@@ -190,8 +190,9 @@ def _ranking(found: Plan) -> None:
 
 
 def _name(row: Deployment) -> str:
+    """Return a row's rank and accelerator; with a dot, lest it reads as a number of devices."""
     tie = " =" if row.tie else ""
-    return f"{row.rank}{tie} {accelerator_of(row.scenario).name}"
+    return f"{row.rank}.{tie} {accelerator_of(row.scenario).name}"
 
 
 def _cells(row: Deployment) -> list[str]:
