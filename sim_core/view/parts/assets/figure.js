@@ -46,10 +46,11 @@ function template(theme) {
   } };
 }
 
-/** Replace the stand-ins for text colour and background (INK and PAPER in figures.py) by the theme's. */
+/** Replace the stand-ins for colours of text and background (INK, SOFT and PAPER in figures.py) by the theme's. */
 function themed(text, theme) {
   const { figure } = JSON.parse(text.replaceAll('"#010203"', JSON.stringify(theme.ink))
-                                    .replaceAll('"#030201"', JSON.stringify(theme.paper)));
+                                    .replaceAll('"#030201"', JSON.stringify(theme.paper))
+                                    .replaceAll('"#020103"', JSON.stringify(theme.muted)));
   figure.layout.template = template(theme);
   figure.layout.autosize = true;
   return figure;
