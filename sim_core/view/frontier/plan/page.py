@@ -35,7 +35,7 @@ from sim_core.view.parts.views import choose, choose_accelerators, dial, toggle
 from sim_core.view.session import state, sweeps
 
 OFFERED = 3
-WIDTH = 176  # of a slider, in pixels: two fit beside one another on a phone
+WIDTH = 156  # of a slider, in pixels: two fit beside one another on a phone, all in a window of 1024
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0)
 SPARES = (0, 1, 2, 3, 4)
 DEVICES = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)

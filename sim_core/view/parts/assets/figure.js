@@ -1,8 +1,8 @@
 // What a figure needs before Plotly can draw it: the theme's colours, and what its width allows. Shared by the charts
 // of the pages (chart.js) and those of a report (report.js); both style the page with Streamlit's names (--st-...).
 
-const NARROW_PX = 720;
-const LOWER_PX = 38;  // beneath the words of the best point, which reach the corner of a narrow chart
+const NARROW_PX = 720, PHONE_PX = 480;
+const LOWER_PX = 38;  // beneath the words of the best point, which reach the corner of a chart on a phone
 
 /** Read the colours of Streamlit's theme where the chart stands. */
 function readTheme(element) {
@@ -67,10 +67,11 @@ function alone(figure) {
 /** Leave out words that need a wide chart, and let a finger scroll past a chart that fills the screen. */
 function fitted(figure, host, height) {
   if (isNarrow(host)) {
-    for (const note of figure.layout.annotations ?? []) if (note.name === "low") note.yshift -= LOWER_PX;
     figure.layout.annotations = figure.layout.annotations?.filter((note) => note.name !== "wide");
     if (figure.layout.legend2) figure.layout.legend2.visible = false;
   }
+  if (host.clientWidth < PHONE_PX)
+    for (const note of figure.layout.annotations ?? []) if (note.name === "low") note.yshift -= LOWER_PX;
   if (height > 0.8 * innerHeight && matchMedia("(pointer: coarse)").matches) figure.layout.dragmode = false;
   return figure;
 }
