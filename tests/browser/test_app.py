@@ -329,6 +329,16 @@ def test_a_frame_holds_finding_and_chart_alone(visit: Callable[..., Visit], sche
     one.until(lambda: one.page.locator(CHART).bounding_box()["height"] < box["height"] - 200)
 
 
+def test_a_frame_of_a_page_without_a_chart_holds_its_table(visit: Callable[..., Visit]) -> None:
+    """Oracle: what can be seen: the ranking of the Plan page, not its controls, nor what it folds away."""
+    path = "/Plan?embed=true&plan_parts=mine&prompt_tokens=800&output_tokens=100&arrival_per_s=60"
+    one = visit(path, ".bs-compare")
+    one.until(lambda: "simulated" in one.page.locator(".bs-compare caption").first.inner_text(), 60)
+    assert one.page.locator(".bs-compare").first.is_visible()
+    others = "button, header, input, [data-testid=stExpander]"
+    assert [item.inner_html() for item in one.page.locator(others).all() if item.is_visible()] == []
+
+
 def test_the_gallery_draws_curves_and_opens_links(visit: Callable[..., Visit]) -> None:
     """Oracle: a picture a card; the copied link opens the scenario on its page."""
     one = visit("/Gallery", shows="svg.bs-thumbnail polyline")

@@ -57,7 +57,7 @@ def test_a_page_prints_whole(visit: Callable[..., Visit], path: str) -> None:
     sizes = "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
     width, height = here.page.evaluate(sizes)
     assert width <= 794 and height > 500
-    for control in ("stSidebar", "stHeader", "stSlider", "stSelectbox"):
+    for control in ("stSidebar", "stHeader", "stSlider", "stSelectbox", "stExpander"):
         assert not here.page.get_by_test_id(control).first.is_visible()
 
 

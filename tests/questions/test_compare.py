@@ -224,6 +224,13 @@ def test_the_gain_is_said() -> None:
     assert top is not None and "h200" in said(app)
 
 
+def test_a_setting_beside_itself_is_no_change() -> None:
+    """Oracle: the words; none of a gain, which would be that of a name over the same name."""
+    app = healthy(open_page(PAGE, **QUICK, versus="requests=400"))
+    assert "Nothing is changed yet" in finding(app)
+    assert "throughput per accelerator" not in finding(app)
+
+
 def test_a_pasted_link_is_frozen() -> None:
     """Oracle: the address."""
     app = healthy(open_page(PAGE, **QUICK))

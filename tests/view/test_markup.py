@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sim_core.view.drawing.words import literal
+from sim_core.view.drawing.words import THIN, literal
 
 ROOT = Path(__file__).parent.parent.parent
 FILES = [
@@ -168,6 +168,7 @@ def test_the_search_finds_texts_from_outside(source: str) -> None:
         ("`www.a.b`", "`` `www.a.b` ``"),
         ("a@b.c, 0:1000:200", "`a@b.c,` `0:1000:200`"),
         ("mine.csv, line 3: 5 ms", "mine.csv, line 3: 5 ms"),
+        (f" 41{THIN}%  of\nit", f"41{THIN}% of it"),
     ],
 )
 def test_a_literal_text_has_no_mark_up(text: str, shown: str) -> None:

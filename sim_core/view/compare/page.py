@@ -37,6 +37,7 @@ from sim_core.view.session import shell, state, sweeps
 from sim_core.view.session.mine.measured_figures import measured_marks
 
 NOW, BEFORE = "Now", "Before"
+UNCHANGED = "Nothing is changed yet: the frozen setting is the present one. Move a control to see a change."
 Value = TypeVar("Value")
 
 
@@ -207,6 +208,9 @@ def _gains(sides: Sequence[Scenario]) -> list[str]:
     names = names_of(sides)
     found = []
     for name, side in zip(names[1:], others, strict=True):
+        if side == now:
+            found.append(UNCHANGED)
+            continue
         change = Change(name, names[0])
         found += [
             gain_words(change, compare.gain(side, now)),

@@ -29,6 +29,7 @@ from sim_core.view.parts.views import views
 from sim_core.view.phases.figures import signed
 from sim_core.view.session import state
 
+TENTH = percent(0.1)  # by which each thing is moved
 QUICK_S = 0.4  # an answer that comes within this needs no progress bar
 
 
@@ -79,7 +80,7 @@ def show_sensitivity(scenario: Scenario) -> None:
         heading=Heading(f"What changes {figure.words} most", _subtitle(scenario)),
     )
     st.caption(
-        f"Each bar: everything else as it is, one thing 10 % larger (▲) or smaller (▼). Mean of {SEEDS} "
+        f"Each bar: everything else as it is, one thing {TENTH} larger (▲) or smaller (▼). Mean of {SEEDS} "
         "pairs of runs that see the same requests. A hollow bar is no larger than its 95 % error: noise."
     )
     _table(rows, figure)
@@ -137,10 +138,8 @@ def sensitivity_finding(rows: Sequence[Row], figure: Figure) -> str:
     what = f"{figure.words[0].upper()}{figure.words[1:]} ({figure.say(rows[0]['base'])})"
     sure = [row for row in rows if any(is_sure(row, move) for move in MOVES)]
     if not sure:
-        text = (
-            f"{what} does not change by more than noise, whichever one thing becomes 10 % larger or smaller"
-        )
-        return f"{text}{'' if all(map(_is_whole, rows)) else ', where it has a value'}."
+        text = f"{what} does not change by more than noise, whichever one thing becomes {TENTH} larger or"
+        return f"{text} smaller{'' if all(map(_is_whole, rows)) else ', where it has a value'}."
     first, *others = sure
     text = f"{what} depends most on {_label(first['key']).lower()}: {_both(first)}."
     if others:
@@ -152,7 +151,7 @@ def sensitivity_finding(rows: Sequence[Row], figure: Figure) -> str:
 def _both(row: Row) -> str:
     """Return both changes of a row in words."""
     parts = []
-    for move, words in (("more", "10 % more"), ("less", "10 % less")):
+    for move, words in (("more", f"{TENTH} more"), ("less", f"{TENTH} less")):
         change = row[f"{move}_frac"]
         if math.isfinite(change):
             parts.append(f"{words} {'raises' if change > 0 else 'lowers'} it by {percent(abs(change))}")
@@ -190,7 +189,7 @@ def _table(rows: Sequence[Row], figure: Figure) -> None:
     lines: list[pieces.Line] = [
         (_label(row["key"]), [*_moves(row, figure), _number(row["elasticity"])]) for row in rows
     ]
-    heads = ["10 % more", "10 % less", "elasticity"]
+    heads = [f"{TENTH} more", f"{TENTH} less", "elasticity"]
     pieces.table(f"Change of {figure.words}, ± 95 % error where there is any", heads, lines, scroll=True)
 
 
@@ -228,6 +227,6 @@ def _value(key: str, value: float) -> str:
 def _subtitle(scenario: Scenario) -> str:
     model, part = model_of(scenario), accelerator_of(scenario)
     return (
-        f"{model.name} on {scenario.accelerators} × {part.name} · ▲ 10 % more, ▼ 10 % less · hollow: noise · "
-        "simulated"
+        f"{model.name} on {scenario.accelerators} × {part.name} · ▲ {TENTH} more, ▼ {TENTH} less · "
+        "hollow: noise · simulated"
     )

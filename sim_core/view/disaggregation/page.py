@@ -21,10 +21,10 @@ from sim_core.view.disaggregation.figures import ratio_name
 from sim_core.view.drawing.verdicts import WITHHELD, Limits, broken_briefly, is_withheld
 from sim_core.view.drawing.words import duration, number, percent, quantity
 from sim_core.view.frontier.layouts.placement import show_placement
-from sim_core.view.parts import actions, controls, pieces, trust_badge
+from sim_core.view.parts import actions, pieces, trust_badge
 from sim_core.view.parts.chart import Heading, chart
 from sim_core.view.parts.pieces import KeyFigure
-from sim_core.view.parts.sidebar import LINKS, WORKERS, limit_sliders_row, sidebar
+from sim_core.view.parts.sidebar import LINKS, limit_sliders_row, pool_sizes, sidebar
 from sim_core.view.parts.views import dial, views
 from sim_core.view.session import state, sweeps
 from sim_core.view.session.advice import Advice, offer
@@ -51,8 +51,8 @@ def show(scenario: Scenario) -> None:
 
 
 def pools_sidebar(scenario: Scenario) -> None:
-    """Draw the sidebar without what the page has itself: the load, and the limits beside its chart."""
-    sidebar(scenario, beside={"arrival_per_s", "limits"})
+    """Draw the sidebar without what the page has beside its chart: the load, the pools and the limits."""
+    sidebar(scenario, beside={"arrival_per_s", "pools", "limits"})
 
 
 def _neutral(scenario: Scenario) -> Scenario:
@@ -66,9 +66,7 @@ def _dials(scenario: Scenario) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
         if scenario.arrivals not in ("closed", "offline"):
             dial("pool_load", LOADS, percent)
-        controls.ladder("prefill_workers", WORKERS, number, on_page=True)
-        controls.ladder("decode_workers", WORKERS, number, on_page=True)
-        controls.ladder("kv_link_gb_per_s", LINKS, lambda value: quantity(value, "GB/s"), on_page=True)
+        pool_sizes()
     limit_sliders_row()
 
 
@@ -195,7 +193,7 @@ def show_splits(found: Ways, scenario: Scenario) -> None:
     _numbers(found)
     st.caption(
         "Every bar gets the same requests; those that keep both limits count. A pale bar breaks a limit at "
-        f"p{number(found.two.slo_percentile)}. Framed: the split in the sidebar. Theory: rate matching, "
+        f"p{number(found.two.slo_percentile)}. Framed: the split that is set. Theory: rate matching, "
         "which knows no waiting."
     )
     _take_away("ratio", rows, found)
@@ -302,7 +300,7 @@ def _numbers(found: Ways) -> None:
             for point in (found.one_point, found.two_point)
         )
         cells.append(KeyFigure(name, two, f"one pool {one}"))
-    pieces.figures(cells, f"Two pools as in the sidebar, {ratio_name(_sizes(found.two))}")
+    pieces.figures(cells, f"Two pools as they are set, {ratio_name(_sizes(found.two))}")
 
 
 # When it pays
@@ -326,7 +324,7 @@ def show_where_it_pays(found: Ways, scenario: Scenario) -> None:
         height=540,
         heading=_titles(found),
     )
-    ring = "mean of the sidebar's lengths" if over_lengths else "pair of limits in the sidebar"
+    ring = "mean of the sidebar's lengths" if over_lengths else "pair of limits above"
     st.caption(
         "The highest request rate at which the stated percentile keeps both limits: two pools against one "
         "of the same devices, each searched for by itself, the two split as rate matching says or one worker "

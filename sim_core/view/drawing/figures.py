@@ -5,7 +5,7 @@ than the simulation behind them. The tests hand every figure to `go.Figure`, whi
 
 Conventions: interactivity to the right, throughput per accelerator up; one colour, dash and marker per curve,
 the same on every page; points nobody would choose are faint but can be hovered; straight segments, since a
-spline would invent points. Colours that depend on light or dark are left to the chart (`INK`).
+spline would invent points. Colours that depend on light or dark are left to the chart (`INK`, `SOFT`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ Figure = dict[str, Any]
 X, Y = "tok_per_s_per_user", "output_tok_per_s_per_accelerator"
 INK = "#010203"  # stands for the theme's text colour; chart.js replaces it
 PAPER = "#030201"  # stands for the theme's background
-MUTED = "#80868b"  # readable on light and dark
+SOFT = "#020103"  # stands for the theme's colour of words that come second
+MUTED = "#80868b"  # of lines and areas, seen on light and dark; as words it is too pale on light
 SHADE = "rgba(128,134,139,0.13)"
 HALO = "rgba(128,134,139,0.28)"
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")  # Okabe-Ito

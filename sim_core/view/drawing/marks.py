@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sim_core.view.drawing.figures import MUTED, short
+from sim_core.view.drawing.figures import MUTED, SOFT, short
 
 Piece = dict[str, Any]
 
@@ -32,7 +32,7 @@ def axis(title: str, **more: object) -> Piece:
     return {"title": {"text": title}, **more}
 
 
-def note(text: str, x: object, y: object, *, color: str = MUTED, size: float = 12, **more: object) -> Piece:
+def note(text: str, x: object, y: object, *, color: str = SOFT, size: float = 12, **more: object) -> Piece:
     """Return words in a figure, without an arrow; `x` and `y` in the axes' own coordinates."""
     font = {"color": color, "size": size}
     return {"text": text, "x": x, "y": y, "showarrow": False, "font": font, **more}

@@ -18,6 +18,7 @@ _ANY_KEY, _LONG_KEY = (  # longer ones first: one is the beginning of another
     "|".join(sorted((key for key in FIELDS if part in key), key=len, reverse=True)) for part in ("", "_")
 )
 _KEYS = re.compile(rf"(?<![\w=?&`/-])(?:({_ANY_KEY})=(?=\S)|({_LONG_KEY})(?![\w=`]))")
+_GAPS = re.compile(rf"[^\S{THIN}]+")  # between words; a figure and its unit are one
 _LINKS = re.compile(r":\S|@|www\.", re.IGNORECASE)  # links, icons and emoji, which no backslash prevents
 
 
@@ -94,7 +95,9 @@ def literal(text: str) -> str:
     >>> print(literal("![x](a) <b>_no_ snake_case, at http://a.b"))
     !\\[x\\](a) \\<b\\>\\_no\\_ snake_case, at `http://a.b`
     """
-    words = " ".join(_as_code(word) if _LINKS.search(word) else _escaped(word) for word in text.split())
+    words = " ".join(
+        _as_code(word) if _LINKS.search(word) else _escaped(word) for word in _GAPS.split(text.strip())
+    )
     return _LINE_MARKS.sub(lambda mark: f"{mark[0][:-1]}\\{mark[0][-1]}", words)
 
 

@@ -190,7 +190,7 @@ def _corner_words(shown: Sequence[Row], limits: Limits, frame: Frame) -> list[di
     }
     hollow = hollow_words(shown, limits)
     words = [note(better, x, 0.985, size=13, **place)]
-    return [*words, *([note(hollow, x, 0.985, yshift=-20, **place)] if hollow else [])]
+    return [*words, *([note(hollow, x, 0.985, yshift=-20, name="low", **place)] if hollow else [])]
 
 
 def _hover(row: Row, name: str, along: Along, limits: Limits) -> list[str]:

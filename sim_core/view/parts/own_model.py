@@ -93,7 +93,9 @@ def _to_confirm(found: ReadConfig) -> None:
 
 
 def _sentence(words: str) -> str:
-    return f"{words[0].upper()}{words[1:]}."
+    """Return words as a sentence; a key at their beginning stays as it is written."""
+    first = words.split(" ", 1)[0]
+    return f"{words}." if "_" in first else f"{words[0].upper()}{words[1:]}."
 
 
 def _use(found: ReadConfig) -> None:

@@ -80,9 +80,10 @@ Line = tuple[str, Sequence[str | Cell]]  # of a table, with its name
 
 
 def table(caption: str, heads: Sequence[str], lines: Sequence[Line], scroll: bool = False) -> None:
-    """Show a small table. A wide one may `scroll` sideways."""
+    """Show a small table, each line with a cell for each head. A wide one may `scroll` sideways."""
     whole = [
-        (name, [Cell(cell) if isinstance(cell, str) else cell for cell in cells]) for name, cells in lines
+        (name, [Cell(cell) if isinstance(cell, str) else cell for _, cell in zip(heads, cells, strict=True)])
+        for name, cells in lines
     ]
     st.html(render("parts/table.html", caption=caption, heads=heads, lines=whole, scroll=scroll))
 

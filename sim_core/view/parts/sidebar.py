@@ -45,14 +45,14 @@ from sim_core.view.session.mine.reset import reset_button
 
 def sidebar(scenario: Scenario, beside: Collection[str] = ()) -> None:
     """Draw all controls of the scenario in the sidebar, but those that a page has `beside` its chart, or not
-    at all: keys, or `limits`.
+    at all: keys, `pools` or `limits`.
     """
     with st.sidebar:
         gallery_button()
         own_buttons()
         system_controls(scenario)
         _traffic(scenario, beside)
-        _engine(scenario)
+        _engine(scenario, beside)
         if "limits" not in beside:
             heading("Latency limits")
             limit_sliders(on_page=False)
@@ -213,7 +213,7 @@ def _traffic(scenario: Scenario, beside: Collection[str] = ()) -> None:
     sessions(scenario)
 
 
-def _engine(scenario: Scenario) -> None:
+def _engine(scenario: Scenario, beside: Collection[str] = ()) -> None:
     heading("Engine", help_of("engine"))
     engine_choice(scenario)
     select("policy")
@@ -221,7 +221,7 @@ def _engine(scenario: Scenario) -> None:
     if scenario.policy == "static":
         ladder("batch_wait_ms", (0.0, *decades(10, 10_000)), duration)
     if scenario.split:
-        pool_sizes(scenario)
+        _pools(scenario, beside)
     if scenario.policy != "static":
         _speculation(scenario)
     _caching(scenario)
@@ -286,11 +286,17 @@ WORKERS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 32, 48, 64)
 LINKS = (1.0, 2.0, 5.0, 10.0, 12.5, 25.0, 50.0, 100.0, 200.0, 450.0, 900.0)
 
 
-def pool_sizes(scenario: Scenario) -> None:
-    """Draw the sizes of both pools and the way of the KV cache between them."""
-    ladder("prefill_workers", WORKERS, number)
-    ladder("decode_workers", WORKERS, number)
-    ladder("kv_link_gb_per_s", LINKS, lambda value: quantity(value, "GB/s"))
+def pool_sizes(on_page: bool = True) -> None:
+    """Draw the sizes of both pools and the link between them, beside a chart or in the sidebar."""
+    ladder("prefill_workers", WORKERS, number, on_page)
+    ladder("decode_workers", WORKERS, number, on_page)
+    ladder("kv_link_gb_per_s", LINKS, lambda value: quantity(value, "GB/s"), on_page)
+
+
+def _pools(scenario: Scenario, beside: Collection[str]) -> None:
+    """Draw both pools and the way of the KV cache between them."""
+    if "pools" not in beside:
+        pool_sizes(on_page=False)
     with st.expander("More on the pools", key="in_more_pools", on_change="rerun") as more:
         if more.open:
             ladder("kv_link_latency_ms", (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0), duration)

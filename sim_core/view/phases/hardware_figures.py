@@ -16,6 +16,7 @@ from sim_core.view.drawing.figures import (
     MUTED,
     PAPER,
     SHADE,
+    SOFT,
     Figure,
     Row,
     faded,
@@ -440,7 +441,7 @@ def _limit_words(limits: Sequence[tuple[float, str, bool]]) -> list[dict]:
             yanchor="bottom",
             xanchor="center",
             yshift=3 + 16 * place,
-            color=INK if own else MUTED,
+            color=INK if own else SOFT,
         )
         for place, (ms, text, own) in enumerate(sorted(limits))
     ]

@@ -13,6 +13,7 @@ from sim_core.evidence import trust
 from sim_core.questions import phases, speculation
 from sim_core.questions.speculation import Supposed, Trade
 from sim_core.results.drafts import acceptance_words
+from sim_core.scenario.keys.speculation import parse_spec_by_batch
 from sim_core.scenario.scenario import FIELDS, Scenario, model_of
 from sim_core.view.drawing.figures import LIMITS, Row
 from sim_core.view.drawing.words import duration, number, percent
@@ -287,7 +288,7 @@ def _use_table(scenario: Scenario, how: Supposed, rows: Sequence[Row]) -> None:
     if not most or scenario.spec_by_batch == table:
         return
     st.button(
-        f"Let the number of drafts follow the load: {table}",
+        f"Let the number of drafts follow the load: {steps_words(parse_spec_by_batch(table))}",
         key="spec_by_batch",
         icon=":material/rule:",
         type="tertiary",
@@ -295,6 +296,23 @@ def _use_table(scenario: Scenario, how: Supposed, rows: Sequence[Row]) -> None:
         args=(how, table, most),
         help=help_of("spec_by_batch"),
     )
+
+
+def steps_words(steps: Sequence[tuple[int, int]]) -> str:
+    """Return how many drafts from how many sequences on, in words.
+
+    Examples
+    --------
+    >>> steps_words([(1, 5), (5, 3), (65, 0)])
+    '5 up to 4 sequences, 3 up to 64, then none'
+    """
+    drafts = [str(count) if count else "none" for _, count in steps]
+    ends = [f"up to {number(first - 1)}" for first, _ in steps[1:]]
+    if not ends:
+        return drafts[0]
+    ends[0] += " sequences"
+    parts = [f"{count} {end}" for count, end in zip(drafts, ends, strict=False)]
+    return ", ".join([*parts, f"then {drafts[-1]}"])
 
 
 def _follow(how: Supposed, table: str, most: int) -> None:

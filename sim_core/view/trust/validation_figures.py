@@ -16,6 +16,7 @@ from sim_core.view.drawing.figures import (
     COLOURS,
     INK,
     MUTED,
+    SOFT,
     SYMBOLS,
     TALL_LAYOUT,
     TALL_MARGIN,
@@ -233,7 +234,7 @@ def square_ticks(low: float, high: float) -> list[float]:
 
 def _sides(metric: str) -> list[dict]:
     """Return what lies on which side of the line."""
-    word = {"xref": "paper", "yref": "paper", "showarrow": False, "font": {"size": 13, "color": MUTED}}
+    word = {"xref": "paper", "yref": "paper", "showarrow": False, "font": {"size": 13, "color": SOFT}}
     above, below = "too slow", "too fast"
     if metric == "throughput":
         above, below = below, above

@@ -68,6 +68,25 @@ def test_the_figure_is_one_plotly_draws() -> None:
     assert ranked[0].curve.option.name in layouts_sentence(curves, ranked, 50.0)
 
 
+def test_a_point_beyond_the_limit_is_hollow_and_a_simulated_curve_in_the_legend() -> None:
+    """By hand: of three points, the first keeps 500 ms, the second does not; the third is an estimate."""
+    curves = [
+        curve._replace(rows=curve.rows[:3])
+        for curve in estimated_curves(Scenario(), 8)
+        if curve.option.family == "tensor"
+    ]
+    told = tuple(
+        row | {"slo_ttft_ms_reached": ms, "limit": "weights"}
+        for row, ms in zip(curves[1].rows, (400, 600), strict=False)
+    )
+    curves[1] = curves[1]._replace(simulated=True, rows=told)
+    figure = layouts_figure(curves, frame_around(curves[0].rows), 50.0, None, ttft_ms=500.0)
+    drawn = [trace for trace in figure["data"] if trace.get("marker", {}).get("symbol")]
+    named = next(trace for trace in drawn if trace["showlegend"])
+    assert named["line"]["dash"] == "solid"
+    assert [symbol.endswith("-open") for symbol in named["marker"]["symbol"]] == [False, True]
+
+
 def test_the_finding_names_ties_and_the_gain_over_tensor_parallelism() -> None:
     """By hand, from the ranking itself."""
     ranked = ranking(estimated_curves(Scenario(), 8), 50.0)

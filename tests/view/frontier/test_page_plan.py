@@ -29,7 +29,7 @@ def test_the_page_says_what_to_take_and_why_others_lost() -> None:
     assert any("vllm serve" in item.value for item in at.code)
     at.button(key="compare_plan_0").click().run()
     assert "accelerator" in at.session_state.view["versus"] or "replicas" in at.session_state.view["versus"]
-    assert re.search(r">\s*1( =)? H100-SXM\s*<", said(at))
+    assert re.search(r">\s*1\.( =)? H100-SXM\s*<", said(at))
     at.button(key="use_plan_0").click().run()
     healthy(at)
     assert at.session_state.scenario.replicas > 1
@@ -154,6 +154,20 @@ def test_a_link_opens_what_lies_around_the_first_row(view: str, words: str) -> N
     at = healthy(visit(arrival_per_s="30", plan_around=view))
     charts = " ".join(str(item.proto) for item in at.get("plotly_chart"))
     assert words in said(at) + charts
+
+
+def test_what_comes_otherwise_stands_beneath_its_heads() -> None:
+    """By hand: a fifth more and less of three things, each judged, with two costs and a share."""
+    page_text = said(healthy(visit(arrival_per_s="30", plan_around="regret")))
+    table = page_text.split("if it comes otherwise")[-1].split("</table>")[0]
+    heads = re.findall(r'<th scope="col">\s*(.*?)\s*</th>', table)
+    assert heads == ["As it stands", "Resized", "Best then", "Regret"]
+    for key in ("Requests a second", "of a prompt", "of an answer"):
+        for sign in "−+":
+            row = re.search(rf"{key}, [{sign}]20\s%\s*</th>(.*?)</tr>", table, re.DOTALL)[1]
+            cells = re.findall(r"<td>\s*(.*?)\s*</td>", row)
+            assert cells[0] in ("keeps the limits", "misses a limit")
+            assert float(cells[1]) >= float(cells[2]) and cells[3].endswith("%")
 
 
 def test_published_answers_stand_beside_ours() -> None:

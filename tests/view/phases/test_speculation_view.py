@@ -94,3 +94,16 @@ def test_it_can_be_turned_on_where_it_is_off() -> None:
     app.button(key="speculate").click()
     healthy(app.run())
     assert (address(app)["spec_tokens"], address(app)["acceptance_length"]) == ("3", "2")
+
+
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [
+        (((1, 3),), "3"),
+        (((1, 2), (64, 1)), "2 up to 63 sequences, then 1"),
+        (((1, 5), (5, 3), (65, 0)), "5 up to 4 sequences, 3 up to 64, then none"),
+    ],
+)
+def test_a_table_of_drafts_is_said_in_words(steps: tuple[tuple[int, int], ...], words: str) -> None:
+    """By hand: each number of drafts holds up to one sequence less than where the next begins."""
+    assert view.steps_words(steps) == words

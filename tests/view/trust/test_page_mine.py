@@ -10,6 +10,7 @@ import pytest
 from sim_core import catalogue
 from sim_core.questions.deployment.question import with_a_price
 from sim_core.scenario.scenario import Scenario
+from sim_core.view.drawing.words import THIN
 from sim_core.view.session.mine import store, team
 from sim_core.view.trust.mine import OWN, price_table, prices_in
 from tests.visits import APP, address, finding, healthy, open_page
@@ -90,6 +91,7 @@ def test_a_file_of_a_team_is_offered_to_everybody(tmp_path, monkeypatch: pytest.
     (tmp_path / "b.toml").write_text("[limits.x]\nfoo = 1\n", encoding="utf-8")
     monkeypatch.setenv(team.SETTING, str(tmp_path))
     app = healthy(open_page(PAGE))
+    assert any(f"First token within 500{THIN}ms" in shown.value for shown in app.caption)
     assert any("b.toml: limits, 'x': unknown key 'foo'" in shown.value for shown in app.warning)
     assert address(pressed(app, "in_use_team_limits_Premium chat"))["slo_ttft_ms"] == "500"
 

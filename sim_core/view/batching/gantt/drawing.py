@@ -42,7 +42,7 @@ from sim_core.view.batching.gantt.parts import (
     policy_words,
 )
 from sim_core.view.batching.gantt.player import player
-from sim_core.view.drawing.figures import INK, MUTED, PAPER, Figure
+from sim_core.view.drawing.figures import INK, MUTED, PAPER, SOFT, Figure
 from sim_core.view.drawing.marks import axis, bar, horizontal, note, scatter
 from sim_core.view.drawing.words import duration, number
 
@@ -316,7 +316,7 @@ def _panel_words(panel: Panel, frame: PanelFrame, rows: str) -> list[dict]:
         "x": 1,
         "xanchor": "right",
         "yshift": 4,
-        "font": {"size": 12, "color": MUTED},
+        "font": {"size": 12, "color": SOFT},
         "name": "wide",
     }
     return [left, right]

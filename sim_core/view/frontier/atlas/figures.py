@@ -11,7 +11,7 @@ import numpy as np
 from sim_core import catalogue
 from sim_core.questions.deployment.atlas import HeatMap
 from sim_core.scenario.scenario import FIELDS
-from sim_core.view.drawing.figures import BREAK, LAYOUT, MUTED, Figure
+from sim_core.view.drawing.figures import BREAK, LAYOUT, SOFT, Figure
 from sim_core.view.drawing.words import number
 
 SCALE = [[0, "rgba(31,122,153,0.08)"], [1, "rgba(31,122,153,1)"]]  # stronger on light and on dark
@@ -139,7 +139,7 @@ def _bar(low: float, high: float, unit: str) -> dict:
     marks = [step * 10.0**power for power in range(math.floor(low), math.ceil(high) + 1) for step in (1, 3)]
     shown = [mark for mark in marks if low <= math.log10(mark) <= high]
     return {
-        "title": {"text": unit, "side": "right", "font": {"color": MUTED}},
+        "title": {"text": unit, "side": "right", "font": {"color": SOFT}},
         "tickvals": [math.log10(mark) for mark in shown],
         "ticktext": [number(mark) for mark in shown],
         "thickness": 12,

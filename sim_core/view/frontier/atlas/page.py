@@ -6,7 +6,7 @@ A visitor may open one of their own, which `python -m sim_core sweep` has writte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from sim_core.view.session import state
 READY = Path(__file__).parents[4] / "presets" / "atlas.parquet"
 READY_NAME = "the table of the product"
 ANY = "the best of all"
+CHOICE_PX = 176  # width of a list: two fit beside one another on a phone
 
 
 def show(scenario: Scenario) -> None:
@@ -89,10 +90,13 @@ def _axes(atlas: Atlas) -> tuple[str, str]:
     usual = [key for key in ("accelerator", "model") if key in atlas.keys]
     order = [*usual, *(key for key in atlas.keys if key not in usual)]
     with st.container(horizontal=True):
-        x = st.selectbox("Across", order, format_func=label_of_key, key=f"atlas_x_{atlas.name}", width=220)
-        rest = [key for key in order if key != x]
-        y = st.selectbox("Down", rest, format_func=label_of_key, key=f"atlas_y_{atlas.name}_{x}", width=220)
+        x = _choose("Across", order, f"atlas_x_{atlas.name}")
+        y = _choose("Down", [key for key in order if key != x], f"atlas_y_{atlas.name}_{x}")
     return x, y
+
+
+def _choose(label: str, keys: Sequence[str], name: str) -> str:
+    return str(st.selectbox(label, keys, format_func=label_of_key, key=name, width=CHOICE_PX))
 
 
 def _filters(atlas: Atlas, axes: tuple[str, str]) -> Mapping[str, Any]:
@@ -110,7 +114,7 @@ def _filters(atlas: Atlas, axes: tuple[str, str]) -> Mapping[str, Any]:
                 index=first,
                 format_func=partial(_choice, words),
                 key=f"atlas_only_{atlas.name}_{key}",
-                width=180,
+                width=CHOICE_PX,
             )
             if value is not None:
                 found[key] = value

@@ -53,13 +53,13 @@ def layouts_figure(
     revision : str
         While it stays the same the visitor's zoom is kept.
     ttft_ms : float
-        Limit that points of the bold frontier keep.
+        Limit that points of the bold frontier keep; others are hollow.
     """
     shown = [curve for curve in curves if curve.rows]
     named: set[str] = set()
     data = [_envelope([timely(curve, ttft_ms) for curve in shown])]
-    for curve in sorted(shown, key=lambda curve: LOOKS[curve.option.family]):
-        data.append(_curve(curve, curve.option.family not in named))
+    for curve in sorted(shown, key=lambda curve: (LOOKS[curve.option.family], not curve.simulated)):
+        data.append(_curve(curve, curve.option.family not in named, ttft_ms))
         named.add(curve.option.family)
     annotations = [note("better ↗", 0.995, 0.985, size=13, xref="paper", yref="paper", xanchor="right")]
     annotations.append(edge_words(frame, target, f"at least {number(target)} tok/s/user"))
@@ -80,7 +80,9 @@ def _envelope(shown: Sequence[Curve]) -> dict:
     return scatter(short(x), short(y), mode="lines", name="best of all", line=line, hoverinfo="skip")
 
 
-def _curve(curve: Curve, first: bool) -> dict:
+def _curve(curve: Curve, first: bool, ttft_ms: float) -> dict:
+    """Return the trace of a layout; the first of its family stands in the legend."""
+    kept = timely(curve, ttft_ms).rows
     colour, _, symbol = style(LOOKS[curve.option.family])
     line = {"color": colour, "width": 2 if curve.simulated else 1.25}
     return scatter(
@@ -91,7 +93,11 @@ def _curve(curve: Curve, first: bool) -> dict:
         legendgroup=curve.option.family,
         showlegend=first,
         line=line | {"dash": "solid" if curve.simulated else "dot"},
-        marker={"color": colour, "size": 6, "symbol": symbol},
+        marker={
+            "color": colour,
+            "size": 6,
+            "symbol": [symbol if row in kept else f"{symbol}-open" for row in curve.rows],
+        },
         opacity=0.9 if curve.simulated else 0.6,
         customdata=[[_title(curve, row), _details(curve, row)] for row in curve.rows],
         hovertemplate=HOVER,

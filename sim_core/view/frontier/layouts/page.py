@@ -105,7 +105,8 @@ READING = (
     "simulated yet. DEP: each device computes the attention of requests of its own, experts are spread over "
     "all; TEP: attention is divided, experts are spread; PP: stages of layers; →: prompts on the first "
     "workers, answers on the others. One part that serves by itself is simulated with its share of the "
-    "clients. The best, and the bold frontier, are of points that keep the limit on TTFT, where simulated."
+    "clients. The best, and the bold frontier, are of points that keep the limit on TTFT, where simulated; "
+    "hollow points break it."
 )
 
 

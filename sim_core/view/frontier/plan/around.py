@@ -34,7 +34,7 @@ COMES = {
     "prompt_tokens": "Tokens of a prompt",
     "output_tokens": "Tokens of an answer",
 }
-HEADS = ("Comes otherwise", "As it stands", "Resized", "Best then", "Regret")
+HEADS = ("As it stands", "Resized", "Best then", "Regret")
 _staircases: Remembered[tuple[Question, Deployment], list[Stair]] = Remembered(sweeps.REMEMBERED)
 _costs: Remembered[Question, list[Cost]] = Remembered(sweeps.REMEMBERED)
 _regrets: Remembered[tuple[Question, Deployment], list[Regret]] = Remembered(sweeps.REMEMBERED)
@@ -168,10 +168,15 @@ def costs_sentence(costs: Sequence[Cost], asked_ms: float, unit: str) -> str:
 def _regrets_shown(question: Question, row: Deployment) -> None:
     key = question, row
     found = _regrets.get(key) or _regrets.put(key, regrets(question, row))
-    lines = [(f"{COMES[each.key]}, {percent(each.factor - 1)}", _cells(each)) for each in found]
+    lines = [(_comes(each), _cells(each)) for each in found]
     unit = question.unit
     caption = f"The first row if it comes otherwise: as it stands simulated, {unit} estimated"
     pieces.table(caption, HEADS, lines, scroll=True)
+
+
+def _comes(each: Regret) -> str:
+    sign = "−" if each.factor < 1 else "+"
+    return f"{COMES[each.key]}, {sign}{percent(abs(each.factor - 1))}"
 
 
 def _cells(each: Regret) -> list[str]:

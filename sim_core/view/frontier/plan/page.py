@@ -42,7 +42,7 @@ from sim_core.view.session import shell, state, sweeps
 PAGE = "plan"  # whose trace it is
 MODELS = "in_plan_models"
 OFFERED = 3
-WIDTH = 220  # of a slider, in pixels
+WIDTH = 156  # of a slider, in pixels: two fit beside one another on a phone, all in a window of 1024
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0)
 SPARES = (0, 1, 2, 3, 4)
 DEVICES = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -267,8 +267,9 @@ def _model_cell(scenario: Scenario | None, several: bool) -> list[str]:
 
 
 def _name(row: Deployment) -> str:
+    """Return a row's rank and accelerator; with a dot, lest it reads as a number of devices."""
     tie = " =" if row.tie else ""
-    return f"{row.rank}{tie} {accelerator_of(row.scenario).name}"
+    return f"{row.rank}.{tie} {accelerator_of(row.scenario).name}"
 
 
 def _cells(row: Deployment) -> list[str]:

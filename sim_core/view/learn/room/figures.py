@@ -14,7 +14,7 @@ import numpy as np
 from sim_core.catalogue.lessons import LessonStep
 from sim_core.questions.teaching import lessons
 from sim_core.questions.teaching.lessons import MEASURES
-from sim_core.view.drawing.figures import COLOURS, INK, LAYOUT, MUTED, Figure, round_values, short, ticks
+from sim_core.view.drawing.figures import COLOURS, INK, LAYOUT, Figure, round_values, short, ticks
 from sim_core.view.drawing.marks import axis, bar, note, vertical
 from sim_core.view.learn.lesson_figures import WIDE, figure_words, ratio_words
 
@@ -127,7 +127,7 @@ def _ticks(edges: np.ndarray, log: bool) -> dict[str, Any]:
 def _counts(title: str, most: int) -> dict[str, Any]:
     """Return an axis that counts predictions, in whole numbers."""
     top = max(4, most)
-    return axis(title, range=[0, 1.12 * top], dtick=max(1, -(-top // 5)), tickfont={"color": MUTED})
+    return axis(title, range=[0, 1.12 * top], dtick=max(1, -(-top // 5)))
 
 
 def room_sentence(step: LessonStep, guesses: Sequence[float], shown: bool) -> str:

@@ -3,16 +3,20 @@
 const SAFE_FONT = "Helvetica, Arial, sans-serif";  // an image has no web fonts, so it is measured without them, too
 const SIDE_PX = 24, TITLE_PX = 18, TEXT_PX = 14, LEADING = 1.3;
 const SLIDE = { width: 1280, height: 720, scale: 1.5 };  // 1920 x 1080 pixels
-const LINK_CHARACTERS = 160;
+
+/** Return a function that measures how wide a text is in a font. [px] */
+function ruler(font) {
+  const pen = document.createElement("canvas").getContext("2d");
+  pen.font = font;
+  return (text) => pen.measureText(text).width;
+}
 
 /** Break a text into lines that are no wider than `width` in a font. */
 function wrapped(text, width, font) {
-  const pen = document.createElement("canvas").getContext("2d");
-  pen.font = font;
-  const lines = [];
+  const widthOf = ruler(font), lines = [];
   for (const word of text.split(" ").filter(Boolean)) {
     const longer = lines.length ? `${lines.at(-1)} ${word}` : word;
-    if (lines.length && pen.measureText(longer).width <= width) lines[lines.length - 1] = longer;
+    if (lines.length && widthOf(longer) <= width) lines[lines.length - 1] = longer;
     else lines.push(word);
   }
   return lines;
@@ -33,9 +37,9 @@ function heading({ title, finding, subtitle }, more, source, theme, width) {
   };
 }
 
-/** Return the source line of a slide; a link that is longer than can be copied by hand is left out. */
-function sourceLine({ version }) {
-  const link = location.href.length <= LINK_CHARACTERS ? `, ${location.href}` : "";
+/** Return the source line of a slide; a link that is longer than a line, and than can be copied by hand, is left out. */
+function sourceLine({ version }, width) {
+  const link = ruler(`400 ${TEXT_PX}px ${SAFE_FONT}`)(location.href) <= width ? `, ${location.href}` : "";
   return `Source: Batchscope ${version}, ${new Date().toISOString().slice(0, 10)}${link}`;
 }
 
@@ -45,8 +49,9 @@ function save(chart, format) {
   const { spec } = chart, theme = { ...chart.theme, font: SAFE_FONT }, slide = format === "slide";
   const figure = alone(themed(chart.text, theme));
   const [width, drawn] = slide ? [SLIDE.width, 0] : spec.export;
-  const [more, source] = slide ? [spec.slide, sourceLine(spec)] : [[], `Batchscope ${spec.version}`];
-  const { title, rest } = heading(spec, more, source, theme, 0.97 * (width - 2 * SIDE_PX));
+  const room = 0.97 * (width - 2 * SIDE_PX);
+  const [more, source] = slide ? [spec.slide, sourceLine(spec, room)] : [[], `Batchscope ${spec.version}`];
+  const { title, rest } = heading(spec, more, source, theme, room);
   const top = SIDE_PX + LEADING * (TITLE_PX * title.length + TEXT_PX * rest.length) + 12;
   const height = slide ? SLIDE.height : Math.round(drawn + top);
   figure.layout.title = {

@@ -1,7 +1,8 @@
 // What a figure needs before Plotly can draw it: the theme's colours, and what its width allows. Shared by the charts
 // of the pages (chart.js) and those of a report (report.js); both style the page with Streamlit's names (--st-...).
 
-const NARROW_PX = 720;
+const NARROW_PX = 720, PHONE_PX = 480;
+const LOWER_PX = 38;  // beneath the words of the best point, which reach the corner of a chart on a phone
 
 /** Read the colours of Streamlit's theme where the chart stands. */
 function readTheme(element) {
@@ -45,10 +46,11 @@ function template(theme) {
   } };
 }
 
-/** Replace the stand-ins for text colour and background (INK and PAPER in figures.py) by the theme's. */
+/** Replace the stand-ins for colours of text and background (INK, SOFT and PAPER in figures.py) by the theme's. */
 function themed(text, theme) {
   const { figure } = JSON.parse(text.replaceAll('"#010203"', JSON.stringify(theme.ink))
-                                    .replaceAll('"#030201"', JSON.stringify(theme.paper)));
+                                    .replaceAll('"#030201"', JSON.stringify(theme.paper))
+                                    .replaceAll('"#020103"', JSON.stringify(theme.muted)));
   figure.layout.template = template(theme);
   figure.layout.autosize = true;
   return figure;
@@ -68,6 +70,8 @@ function fitted(figure, host, height) {
     figure.layout.annotations = figure.layout.annotations?.filter((note) => note.name !== "wide");
     if (figure.layout.legend2) figure.layout.legend2.visible = false;
   }
+  if (host.clientWidth < PHONE_PX)
+    for (const note of figure.layout.annotations ?? []) if (note.name === "low") note.yshift -= LOWER_PX;
   if (height > 0.8 * innerHeight && matchMedia("(pointer: coarse)").matches) figure.layout.dragmode = false;
   return figure;
 }

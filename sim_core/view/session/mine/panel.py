@@ -10,7 +10,7 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.scenario import kept as keeping
 from sim_core.scenario.kept import KINDS, Entry, Kept
 from sim_core.scenario.scenario import FIELDS, Scenario
-from sim_core.view.drawing.words import literal
+from sim_core.view.drawing.words import literal, quantity
 from sim_core.view.session import shell, state
 from sim_core.view.session.mine import store, team
 
@@ -79,9 +79,16 @@ def use_button(kind: str, name: str, entry: Entry, whose: str) -> None:
 
 def contents_words(entry: Mapping[str, object]) -> str:
     """Return what an entry holds, in words."""
-    parts = [f"{FIELDS[key].label or key} {FIELDS[key].label_of(str(value))}" for key, value in entry.items()]
+    parts = [f"{FIELDS[key].label or key} {_value_words(key, value)}" for key, value in entry.items()]
     text = ", ".join(parts) or "as by default"
     return text if len(text) <= MOST_WORDS else f"{text[: MOST_WORDS - 1]}…"
+
+
+def _value_words(key: str, value: object) -> str:
+    """Return a value of a key in words: a number with its unit, a choice by its label."""
+    if isinstance(value, int | float):
+        return quantity(value, FIELDS[key].unit)
+    return FIELDS[key].label_of(str(value))
 
 
 def _use(kind: str, entry: Entry) -> None:
