@@ -17,16 +17,14 @@ import contextlib
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.page_weight import BROWSERS, LOADED_MS, PLOTTED, running
-from benchmarks.workshop import free_port
+from benchmarks.workshop import served
 
 SLIDERS = ("Memory bandwidth", "Answer length")
 BARE_SLIDER = "Rate"
@@ -134,23 +132,11 @@ def high(moves: Sequence[Move], kind: str) -> float:
 @contextlib.contextmanager
 def bare_page() -> Iterator[str]:
     """Run the bare page; yield its address."""
-    port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "bare.py"
         script.write_text(BARE_PAGE, encoding="utf-8")
-        command = [sys.executable, "-m", "streamlit", "run", str(script), "--server.headless", "true"]
-        quiet = subprocess.DEVNULL
-        server = subprocess.Popen([*command, "--server.port", str(port)], stdout=quiet, stderr=quiet)
-        try:
-            for _ in range(300):
-                health = f"http://localhost:{port}/_stcore/health"
-                with contextlib.suppress(OSError), urllib.request.urlopen(health, timeout=2):
-                    break
-                time.sleep(0.2)
-            yield f"http://localhost:{port}"
-        finally:
-            server.terminate()
-            server.wait(10)
+        with served(str(script), {}) as (host, _):
+            yield f"http://{host}"
 
 
 def main() -> None:

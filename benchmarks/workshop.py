@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
 import sqlalchemy as sql
@@ -178,20 +178,20 @@ class Workshop:
             yield session
 
 
-def free_port() -> int:
-    """Return a port that nobody listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def app(url: str) -> contextlib.AbstractContextManager[tuple[str, int]]:
+    """Run the app with its rooms in a database; yield its address and process."""
+    return served("app.py", {SETTING: url})
 
 
 @contextlib.contextmanager
-def app(url: str) -> Iterator[tuple[str, int]]:
-    """Run the app with its rooms in a database; yield its address and process."""
-    port = free_port()
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
+def served(script: str, settings: Mapping[str, str]) -> Iterator[tuple[str, int]]:
+    """Run a page of Streamlit with settings in its environment; yield its address and process."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", script, "--server.headless", "true"]
     server = subprocess.Popen(
-        [*command, "--server.port", str(port)], cwd=ROOT, env=os.environ | {SETTING: url},
+        [*command, "--server.port", str(port)], cwd=ROOT, env=os.environ | settings,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:

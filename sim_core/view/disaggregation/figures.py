@@ -38,7 +38,11 @@ STAGE_NAMES = {
     "decode queue": "waiting for decode",
     "decode": "decode",
 }
-SCALE = [[0.0, ONE], [0.5, "rgba(128,134,139,0.12)"], [1.0, TWO]]
+SCALE = [  # pale enough for the words in the cells on light and on dark
+    [0.0, faded(ONE, 0.5)],
+    [0.5, "rgba(128,134,139,0.12)"],
+    [1.0, faded(TWO, 0.65)],
+]
 MOST_GAIN = 1.0  # beyond it the colour says no more
 
 
