@@ -42,6 +42,7 @@ from sim_core.sweep.points import sweep_points
 from sim_core.sweep.saturation import saturation_per_s
 from sim_core.traffic import draws
 from sim_core.traffic.requests import requests_of
+from sim_core.traffic.trace_files.read import read_trace
 from tests.engine.naive import simulate_naive
 from tests.runs import listed
 
@@ -375,6 +376,21 @@ def peak_bytes(job: Callable[[], Any]) -> int:
         tracemalloc.stop()
 
 
+def traffic_rows(quick: bool) -> Iterator[Row]:
+    """Time how requests are drawn, and how a trace of a million rows is read."""
+    few, mixed = load_scenario(""), load_scenario("mix=chat:1,rag:1", requests=MILLION)
+    repeats = 2 if quick else 7
+    small = timing(lambda seed: draws.requests_sent(few.replace(seed=seed)), repeats, calls=30)
+    large = timing(lambda seed: draws.requests_sent(mixed.replace(seed=seed)), repeats)
+    rows = "".join(f"{0.1 * row:.6f},{row % 5000 + 1},7\n" for row in range(MILLION))
+    data = f"arrival_s,prompt_tokens,output_tokens\n{rows}".encode()
+    trace = timing(lambda seed: read_trace(data, max_bytes=len(data)), repeats)
+    yield Row("2,000 requests drawn", ms(small.best_s), ms(small.median_s), "1", "1 ms")
+    ratio = f"{large.best_s / small.best_s:.0f} x the first"
+    yield Row("1,000,000 of two classes", s(large.best_s), s(large.median_s), ratio, "0.5 s")
+    yield Row("a trace of 1,000,000 rows", s(trace.best_s), s(trace.median_s), "", "1 s")
+
+
 def start_rows(quick: bool) -> Iterator[Row]:
     """Time the first call in a fresh process, with an empty cache and with a filled one, and the second."""
     command = [sys.executable, "-c", FIRST_CALL]
@@ -400,6 +416,7 @@ SECTIONS = {
     "Plan": plan_rows,
     "Timeline": timeline_rows,
     "A million requests": million_rows,
+    "Traffic": traffic_rows,
     "Start": start_rows,
 }
 

@@ -66,7 +66,13 @@ def test_rows_are_sorted_and_complete(figure: str) -> None:
     assert "link_gb_per_s" not in by_key(rows)
     assert ("arrival_per_s" in by_key(rows)) == (figure != "throughput")
     assert all(math.isfinite(row["more_error_frac"]) and row["base"] > 0 for row in rows)
-    assert "link_gb_per_s" in by_key(tornado(BASE.replace(tensor_parallel=2), figure))
+    assert sorted(by_key(rows)) == sorted(sensitivity.levers(BASE, figure))
+    assert "link_gb_per_s" in sensitivity.levers(BASE.replace(tensor_parallel=2), figure)
+
+
+def test_two_devices_have_a_link() -> None:
+    """Oracle: a row of its own."""
+    assert "link_gb_per_s" in by_key(tornado(BASE.replace(tensor_parallel=2), "tpot"))
 
 
 def test_noise_is_no_change() -> None:

@@ -19,6 +19,7 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.scenario import Scenario
 from sim_core.sweep.frontier import frontier
 from sim_core.sweep.large import run as large
+from sim_core.sweep.large import workers as crews
 from sim_core.sweep.large.chunks import run_chunk
 from sim_core.sweep.large.grid import MOST_POINTS, Grid
 from sim_core.sweep.large.lock import one_writer
@@ -211,8 +212,14 @@ def test_what_cannot_be_varied_is_refused(vary: dict, message: str) -> None:
     ("scheduler", "message"),
     [("slurm", "threads, processes, or the address"), ("tcp://127.0.0.1:1", "Dask")],
 )
-def test_schedulers_that_are_none_are_refused(scheduler: str, message: str) -> None:
+def test_schedulers_that_are_none_are_refused(
+    scheduler: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Oracle: the message names what there is, or what is missing: Dask itself, or its scheduler."""
+    if crews.distributed is not None:  # nothing listens there, however long it is tried
+        client = crews.distributed.Client
+        in_short = lambda place, **more: client(place, **(more | {"timeout": "0.2s"}))  # noqa: E731
+        monkeypatch.setattr(crews.distributed, "Client", in_short)
     with pytest.raises(ScenarioError, match=message), Crew(scheduler):
         pass
 

@@ -39,10 +39,11 @@ def visit(**address: str) -> AppTest:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
 def test_every_page_runs_alone(page: Path) -> None:
-    """Oracle: no exception."""
+    """Oracle: no exception; with the usual budget, the default scenario leaves out nothing."""
     app = AppTest.from_file(str(page), default_timeout=60)
     app.query_params["demand_hours"] = "0.03"
     healthy(app.run())
+    assert not any("the command runs them all" in caption.value for caption in app.caption)
 
 
 def test_the_app_opens_on_the_frontier() -> None:

@@ -9,7 +9,7 @@ from tests.visits import healthy, open_page
 PAGES = [
     *(("5_Disaggregation.py", {"pools": view}) for view in ("ratio", "stages", "link")),
     *(("3_Batching.py", {"batching": view}) for view in ("timeline", "wait", "endings", "engines")),
-    ("6_Traffic_shift.py", {}),
+    ("6_Traffic_shift.py", {"demand_hours": "0.03"}),
 ]
 
 

@@ -142,10 +142,9 @@ def test_what_is_left_out_belongs_to_one_address_and_budget(monkeypatch: pytest.
     assert budget.cuts("A", wide, {}) == {}
 
 
-def test_the_default_scenario_leaves_out_nothing() -> None:
-    """Oracle: the usual budget, and no word of it on any page."""
-    for page in PAGES:
-        assert "the command runs them all" not in captions(open_page(f"{page}.py"))
+def test_the_default_hours_of_traffic_are_run_whole() -> None:
+    """Oracle: the usual budget, and no word of it; so it is on other pages, `tests/view/test_pages.py`."""
+    assert "the command runs them all" not in captions(healthy(open_page("6_Traffic_shift.py")))
 
 
 def test_traffic_that_lasts_too_long_is_cut_in_hours(views: list[Allowance]) -> None:
