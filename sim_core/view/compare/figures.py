@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 from sim_core.questions.sensitivity import is_sure
 from sim_core.view.drawing.figures import BREAK, COLOURS, INK, LAYOUT, MARGIN, MUTED, Figure, Row, X, Y, short
 from sim_core.view.drawing.marks import axis, bar, scatter
-from sim_core.view.drawing.words import number
-from sim_core.view.phases.figures import signed
+from sim_core.view.drawing.words import number, signed
 
 CLEAR = "rgba(0,0,0,0)"
 TITLE_CHARACTERS = 40  # a line of an axis title on a phone

@@ -19,14 +19,13 @@ from sim_core.sweep.ranges import SEEDS
 from sim_core.view.compare import figures as compare_figures
 from sim_core.view.compare.results import MEASURED
 from sim_core.view.drawing.figures import Row
-from sim_core.view.drawing.words import duration, number, percent, quantity
+from sim_core.view.drawing.words import duration, number, percent, quantity, signed
 from sim_core.view.frontier.words import limits_words
 from sim_core.view.parts import actions, pieces, trust_badge
 from sim_core.view.parts.chart import Heading, chart
 from sim_core.view.parts.controls import SPECS
 from sim_core.view.parts.pieces import Cell
 from sim_core.view.parts.views import views
-from sim_core.view.phases.figures import signed
 from sim_core.view.session import state
 
 TENTH = percent(0.1)  # by which each thing is moved

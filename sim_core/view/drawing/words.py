@@ -142,6 +142,15 @@ def percent(fraction: float | None) -> str:
     return f"{number(100 * fraction, 2 if abs(fraction) < 0.995 else 3)}{THIN}%"
 
 
+def signed(change: float) -> str:
+    """Return a relative change with its sign; a dash where there is none."""
+    if not math.isfinite(change):
+        return "–"
+    if abs(change) < 0.0005:
+        return percent(0.0)
+    return ("+" if change > 0 else "−") + percent(abs(change))
+
+
 class Along(NamedTuple):
     """What tells the points of a curve apart: a column, a phrase for one point, its name and heading."""
 

@@ -376,15 +376,6 @@ def largest_part(row: Row) -> str:
     return max(PARTS, key=lambda part: row[f"{part}_ms"])
 
 
-def signed(change: float) -> str:
-    """Return a relative change with its sign; a dash where there is none."""
-    if not math.isfinite(change):
-        return "–"
-    if abs(change) < 0.0005:
-        return percent(0.0)
-    return ("+" if change > 0 else "−") + percent(abs(change))
-
-
 def powers(contexts: Sequence[float]) -> dict:
     """Return ticks at powers of four, as context lengths are said: 1k, 4k, 16k."""
     values = [4.0**power for power in range(2, 13) if contexts[0] <= 4.0**power <= contexts[-1]]

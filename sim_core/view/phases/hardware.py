@@ -21,7 +21,7 @@ from sim_core.scenario.scenario import Scenario, model_of
 from sim_core.view.drawing import trust_words
 from sim_core.view.drawing.figures import Row
 from sim_core.view.drawing.templates import render
-from sim_core.view.drawing.words import duration, number, quantity
+from sim_core.view.drawing.words import duration, number, quantity, signed
 from sim_core.view.parts import actions, pieces, trust_badge, views
 from sim_core.view.parts.chart import chart
 from sim_core.view.phases import words as phase_words
@@ -35,7 +35,7 @@ from sim_core.view.phases.common import (
     phase_titles,
     setting_revision,
 )
-from sim_core.view.phases.figures import PHASES, signed
+from sim_core.view.phases.figures import PHASES
 from sim_core.view.phases.hardware_figures import (
     KINDS,
     floor_dots,

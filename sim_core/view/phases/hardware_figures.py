@@ -27,8 +27,8 @@ from sim_core.view.drawing.figures import (
     wrapped,
 )
 from sim_core.view.drawing.marks import axis, note, scatter, upright, vertical
-from sim_core.view.drawing.words import duration, number, quantity, spoken
-from sim_core.view.phases.figures import DECODE, RING, decade_axis, powers, sequences, signed
+from sim_core.view.drawing.words import duration, number, quantity, signed, spoken
+from sim_core.view.phases.figures import DECODE, RING, decade_axis, powers, sequences
 
 # More of each
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 from sim_core.view.drawing.figures import LIMITS, Row
-from sim_core.view.drawing.words import duration, number, percent, quantity
-from sim_core.view.phases.figures import largest_part, sequences, signed
+from sim_core.view.drawing.words import duration, number, percent, quantity, signed
+from sim_core.view.phases.figures import largest_part, sequences
 from sim_core.view.phases.hardware_figures import KINDS
 
 OWN_CACHE = "since every sequence brings its own KV cache to read"

@@ -19,7 +19,7 @@ from sim_core.scenario.scenario import accelerator_of
 from sim_core.sweep.remembered import Remembered
 from sim_core.view.drawing.figures import INK, LAYOUT, Figure, short, style
 from sim_core.view.drawing.marks import axis, scatter, upright
-from sim_core.view.drawing.words import duration, number, percent, quantity
+from sim_core.view.drawing.words import duration, number, percent, quantity, signed
 from sim_core.view.frontier.plan.day import show_day
 from sim_core.view.frontier.plan.examples import show_examples
 from sim_core.view.frontier.plan.winners import show_winners
@@ -168,15 +168,10 @@ def costs_sentence(costs: Sequence[Cost], asked_ms: float, unit: str) -> str:
 def _regrets_shown(question: Question, row: Deployment) -> None:
     key = question, row
     found = _regrets.get(key) or _regrets.put(key, regrets(question, row))
-    lines = [(_comes(each), _cells(each)) for each in found]
+    lines = [(f"{COMES[each.key]}, {signed(each.factor - 1)}", _cells(each)) for each in found]
     unit = question.unit
     caption = f"The first row if it comes otherwise: as it stands simulated, {unit} estimated"
     pieces.table(caption, HEADS, lines, scroll=True)
-
-
-def _comes(each: Regret) -> str:
-    sign = "−" if each.factor < 1 else "+"
-    return f"{COMES[each.key]}, {sign}{percent(abs(each.factor - 1))}"
 
 
 def _cells(each: Regret) -> list[str]:
