@@ -38,13 +38,18 @@ class Drafter(NamedTuple):
         """Whether a layer drafts, with weights and a KV cache of its own; a look-up has none."""
         return self.draft != "ngram"
 
+    @property
+    def is_own_layer(self) -> bool:
+        """Whether it is one layer more, such as the model's own."""
+        return self.draft == "mtp" and not self.params_b
+
     def drafts_block(self, model: Model) -> bool:
         """Whether layers of the model's own draft a block at once, so that no other tokens pass them."""
         return self.draft == "parallel" and not self.params_b and model.block_layers > 0
 
     def has_own_layers(self, model: Model) -> bool:
         """Whether it is layers such as the model's own."""
-        return (self.draft == "mtp" and not self.params_b) or self.drafts_block(model)
+        return self.is_own_layer or self.drafts_block(model)
 
 
 def draft_model(model: Model, drafter: Drafter) -> Model:
@@ -114,7 +119,7 @@ def draft_weight_bytes(model: Model, layout: Layout, drafter: Drafter) -> tuple[
         return _stated(drafter) * each, _stated(drafter) * each / layout.rank_devices
     total, device = weight_bytes(dataclasses.replace(one, vocab=1), spread)
     joining = _joining(one, drafter) * each
-    layers = max(model.mtp_layers, 1) if drafter.draft == "mtp" and not drafter.params_b else 1
+    layers = max(model.mtp_layers, 1) if drafter.is_own_layer else 1
     return layers * (total + joining), layers * (device + joining / layout.rank_devices)
 
 
