@@ -141,8 +141,25 @@ class SplitResult:
 STAGES = ("queue", "prefill", "transfer", "decode queue", "decode")
 
 
+class OfPriced:
+    """What was priced to be run: what is simulated, and what its steps cost."""
+
+    __slots__ = ()
+    priced: Priced
+
+    @property
+    def scenario(self) -> Scenario:
+        """What was simulated; of several loads, under one of them."""
+        return self.priced.scenario
+
+    @property
+    def price(self) -> Price:
+        """What the steps cost; those of the decode pool, where there are two."""
+        return self.priced.price
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class Run:
+class Run(OfPriced):
     """A simulated scenario: one entry a request in order of arrival, as the client sees it.
 
     Attributes
@@ -181,16 +198,6 @@ class Run:
     def all_preemptions(self) -> int:
         """Preemptions of all requests together."""
         return int(self.preemptions.sum())
-
-    @property
-    def scenario(self) -> Scenario:
-        """What was simulated."""
-        return self.priced.scenario
-
-    @property
-    def price(self) -> Price:
-        """What the steps cost; those of the decode pool, where there are two."""
-        return self.priced.price
 
     @property
     def arrival_s(self) -> np.ndarray:
@@ -301,7 +308,7 @@ class EngineResults:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RunsAtLoads:
+class RunsAtLoads(OfPriced):
     """Runs of one scenario at several request rates, or with several numbers of clients, side by side.
 
     None of their requests is rejected.
@@ -332,13 +339,3 @@ class RunsAtLoads:
     def all_preemptions(self) -> np.ndarray:
         """Preemptions of all requests of each run together."""
         return self.engine.preemptions
-
-    @property
-    def scenario(self) -> Scenario:
-        """What was simulated, under one of the loads."""
-        return self.priced.scenario
-
-    @property
-    def price(self) -> Price:
-        """What the steps cost."""
-        return self.priced.price
