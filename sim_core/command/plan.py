@@ -284,11 +284,8 @@ def _text(found: Plan, form: str, options: str) -> str:
     several = ("model",) if found.question.compares_models else ()
     blocks = [answer["sentence"], report.table_text(rows, (*TABLE[:2], *several, *TABLE[2:]))]
     blocks += [f"Rank 1 again: python -m sim_core run '{best}'{options}"]
-    blocks += (
-        [report.table_text(answer["rejected"], (LOSERS[0], *several, *LOSERS[1:]))]
-        if answer["rejected"]
-        else []
-    )
+    if answer["rejected"]:
+        blocks.append(report.table_text(answer["rejected"], (LOSERS[0], *several, *LOSERS[1:])))
     return f"{os.linesep}{os.linesep}".join(blocks)
 
 

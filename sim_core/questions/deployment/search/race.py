@@ -127,10 +127,8 @@ class Race:
             self._outdone(candidate)
             return
         try:
-            alone = (
-                self.guess(candidate) is None and not self.question.replays
-            )  # a trace has bursts at any rate
-            if alone and self._fails_alone(candidate):
+            trickles = not self.question.replays  # a trace has its bursts at any rate
+            if self.guess(candidate) is None and trickles and self._fails_alone(candidate):
                 return
             found = self._fewest(candidate, low, most)
         except ScenarioError as error:
