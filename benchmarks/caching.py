@@ -14,11 +14,11 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from benchmarks.printed import cell, error_table, left_out_lines, rounded
+from benchmarks.printed import Predicted, cell, error_table, left_out_lines, rounded
 from benchmarks.tables import LeftOut, Row, model_id, read_rows
 from sim_core import catalogue
 from sim_core.engine.run import run
@@ -35,14 +35,6 @@ BLOCK_TOKENS = 16
 PROMPTS = 2000  # of a run on the host's memory: a rate does not depend on how many there are
 HOST_GB = 2000.0
 ANSWER_TOKENS = 444  # of an agent: InferenceX, agentic replays, median
-
-
-class Predicted(NamedTuple):
-    """One figure: what it is, as predicted and as measured."""
-
-    what: str
-    predicted: float
-    measured: float
 
 
 def caching_scores(folder: Path) -> dict[str, Any]:

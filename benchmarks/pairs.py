@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from benchmarks.runs import ENGINES, part_id
+from benchmarks.runs import configuration, part_id
 from benchmarks.tables import LeftOut, Row, priceable, read_rows
 from sim_core import catalogue
 from sim_core.evidence.published import LENGTHS, NOT_STATED, PublishedPoint
@@ -110,35 +110,22 @@ def _point(row: Row, number: int) -> PublishedPoint:
     stated = prompt > 0 and output > 0
     prompt, output = (prompt, output) if stated else SUPPOSED_TOKENS
     tensor = _number(r"\btp(\d+)", layout) or row.count("n_gpus", otherwise=1)
-    return PublishedPoint(
+    return configuration(
+        row,
+        engine,
+        row.text("source").startswith("InferenceX"),
         id=row.text("id") or f"pair {number}",
-        traffic="closed",
-        pools="one",
-        date=row.text("date") or NOT_STATED,
-        engine=ENGINES.get(engine.lower(), engine or NOT_STATED),
-        engine_version=NOT_STATED,
         model=named_model(row.text("model")),
         accelerator=part_id(row.text("gpu")),
         devices=row.count("n_gpus", otherwise=tensor),
         tensor_parallel=tensor,
         expert_parallel=_number(r"\bep(\d+)", layout) or 1,
-        prefill_workers=0,
-        prefill_devices=0,
-        decode_workers=0,
-        decode_devices=0,
         precision=re.split(r"[,\s]", row.text("precision"))[0] or NOT_STATED,
         prompt_tokens=int(prompt),
         output_tokens=int(output),
         lengths=LENGTHS["random" in row.text("workload").lower()],
         clients=row.count("concurrency"),
-        arrival_per_s=math.nan,
-        ttft_ms=math.nan,
-        tpot_ms=1.0,  # so that something is measured: which point it is counts here, not how fast
-        output_tok_per_s=math.nan,
         statistic="median",
-        source="inferencex" if row.text("source").startswith("InferenceX") else NOT_STATED,
-        entry=row.text("source") or NOT_STATED,
-        note="",
     )
 
 

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.parallel_kinds import ALL_TO_ALL, KINDS, NOT_TOLD, TRANSFER, Predicted
-from benchmarks.printed import cell, error_table, left_out_lines
+from benchmarks.parallel_kinds import ALL_TO_ALL, KINDS, NOT_TOLD, TRANSFER
+from benchmarks.printed import Predicted, cell, error_table, left_out_lines
 from benchmarks.tables import LeftOut, Row, read_rows
 from sim_core.fields.errors import ScenarioError
 

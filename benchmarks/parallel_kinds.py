@@ -16,7 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.pairs import named_model
-from benchmarks.runs import ENGINES, part_id
+from benchmarks.printed import Predicted
+from benchmarks.runs import configuration, part_id
 from benchmarks.speculation import length_of, simulated, speculating
 from benchmarks.tables import LeftOut, Row, model_id
 from sim_core import catalogue
@@ -47,14 +48,6 @@ ROOMIER = MappingProxyType({("deepseek-v3", "h20", 1): "h20-141"})
 DRAWN = ("InferenceX", "SemiAnalysisAI")  # whose lengths are drawn between 80% and 100% of those printed
 ANSWER_TOKENS, SENT, MOST_RUNNING = 1000, 2000, 1024
 CORES_OF_CHIP = 2  # of a TPU v7, each of which its engine counts as a device
-
-
-class Predicted(NamedTuple):
-    """One figure of a row: what it is, where a row has several, as predicted and as measured."""
-
-    what: str
-    predicted: float
-    measured: float
 
 
 class Shape(NamedTuple):
@@ -94,14 +87,9 @@ def numbered(name: str, text: str) -> int:
 
 
 def point_of_row(row: Row, number: int, shape: Shape) -> PublishedPoint:
-    """Return what a row says of model, accelerator, layout, precision and lengths as a point of one pool.
-
-    What is measured of it stands elsewhere: its TPOT is 1 ms.
-    """
-    model, part = (
-        named_model(model_id(row.text("model"))),
-        part_id(row.text("gpu").replace("_sxm", "").replace(" ", "-")),
-    )
+    """Return what a row says of model, accelerator, layout, precision and lengths as a point of one pool."""
+    model = named_model(model_id(row.text("model")))
+    part = part_id(row.text("gpu").replace("_sxm", "").replace(" ", "-"))
     part = ROOMIER.get((model, part, shape.stages), part) if shape.devices <= NODE else part
     if model not in catalogue.preset_ids("models") or part not in catalogue.preset_ids("accelerators"):
         raise LeftOut("model or accelerator not told, or without a preset")
@@ -111,35 +99,22 @@ def point_of_row(row: Row, number: int, shape: Shape) -> PublishedPoint:
     drawn = any(name in row.text("source") for name in DRAWN)
     clients = row.number("concurrency")
     output = row.number("osl")
-    return PublishedPoint(
+    return configuration(
+        row,
+        engine,
+        drawn,
         id=row.text("id") or f"row {number}",
-        traffic="closed",
-        pools="one",
-        date=row.text("date") or NOT_STATED,
-        engine=ENGINES.get(engine.lower(), engine or NOT_STATED),
-        engine_version=NOT_STATED,
         model=model,
         accelerator=part,
         devices=shape.devices,
         tensor_parallel=shape.devices,
         expert_parallel=shape.experts_over,
-        prefill_workers=0,
-        prefill_devices=0,
-        decode_workers=0,
-        decode_devices=0,
         precision=LABELS.get(precision, precision),
         prompt_tokens=row.count("isl"),
         output_tokens=int(output) if output >= 1 else 1,
         lengths=LENGTHS[drawn],
         clients=int(clients) if clients >= 1 else 1,
-        arrival_per_s=math.nan,
-        ttft_ms=math.nan,
-        tpot_ms=1.0,
-        output_tok_per_s=math.nan,
         statistic="mean",
-        source="inferencex" if drawn else NOT_STATED,
-        entry=row.text("source") or NOT_STATED,
-        note="",
         ranks=shape.ranks if shape.ranks > 1 else 0,
     )
 

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
 from sim_core.evidence import errors as evidence_errors
+
+
+class Predicted(NamedTuple):
+    """One figure: what it is, where a row has several, as predicted and as measured."""
+
+    what: str
+    predicted: float
+    measured: float
 
 
 def rounded(value: float, digits: int = 2) -> float | None:

@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from benchmarks.tables import LeftOut, Row, model_id, priceable, read_rows, rows_of
 from sim_core import catalogue
@@ -215,6 +215,33 @@ def _common(row: Row, number: int, output_tok_per_s: float) -> PublishedPoint:
         source="inferencex",
         entry=row.text("run_url") or row.text("file") or NOT_STATED,
         note="",
+    )
+
+
+def configuration(row: Row, engine: str, is_inferencex: bool, **told: Any) -> PublishedPoint:
+    """Return a closed loop of one pool of which a row tells the rest.
+
+    Which point it is counts, not how fast: that stands elsewhere, and its TPOT is 1 ms, so that something is
+    measured.
+    """
+    return PublishedPoint(
+        traffic="closed",
+        pools="one",
+        date=row.text("date") or NOT_STATED,
+        engine=ENGINES.get(engine.lower(), engine or NOT_STATED),
+        engine_version=NOT_STATED,
+        prefill_workers=0,
+        prefill_devices=0,
+        decode_workers=0,
+        decode_devices=0,
+        arrival_per_s=math.nan,
+        ttft_ms=math.nan,
+        tpot_ms=1.0,
+        output_tok_per_s=math.nan,
+        source="inferencex" if is_inferencex else NOT_STATED,
+        entry=row.text("source") or NOT_STATED,
+        note="",
+        **told,
     )
 
 

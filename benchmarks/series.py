@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.parallel import PARALLEL, SEEN, Compared, read_parallel
-from benchmarks.parallel_kinds import Predicted
+from benchmarks.printed import Predicted
 from benchmarks.step_curve import BEYOND, DRAFT, STEP_CURVE, VERIFY, read_steps
 from sim_core.evidence.further.layouts import LAYOUTS_FILE, Series
 

@@ -21,8 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.parallel_kinds import Predicted
-from benchmarks.printed import cell, error_table, left_out_lines
+from benchmarks.printed import Predicted, cell, error_table, left_out_lines
 from benchmarks.tables import LeftOut, Row, read_rows
 from sim_core.price.steps import shapes
 from sim_core.scenario.scenario import Scenario
