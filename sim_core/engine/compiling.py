@@ -35,9 +35,9 @@ _LISTED_AFTER_S = 600.0  # by then, a process has listed what it has compiled
 _ROOM_BYTES = 32_000_000  # what must be free for a cache to be begun
 
 # The kernels allocate nothing, so they are compiled without reference counting (`_nrt`): handing `Arrays`
-# from function to function is then free, which is worth a factor of ten.
-_OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False}
-_INNER = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True, "no_rewrites": True}
+# from function to function is then free, which is worth a factor of ten. Nothing calls them from C.
+_OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False, "no_cfunc_wrapper": True}
+_INNER = {**_OPTIONS, "no_cpython_wrapper": True, "no_rewrites": True}
 
 inner = numba.njit(**_INNER)
 inlined = numba.njit(**_INNER, forceinline=True)
@@ -55,7 +55,7 @@ def by_type(choose: Callable) -> Callable:
     def chosen(*arguments: object) -> NoReturn:
         raise TypeError(f"{choose.__name__} is called by kernels alone.")
 
-    numba.extending.overload(chosen, jit_options={**_OPTIONS, "forceinline": True})(choose)
+    numba.extending.overload(chosen, jit_options={**_INNER, "forceinline": True})(choose)
     return chosen
 
 

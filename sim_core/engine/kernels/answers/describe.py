@@ -127,14 +127,14 @@ def is_at_limit(values_ms, count, reached, limit, quantile, work):
     return ONE if low <= limit <= high else ZERO
 
 
-@inlined
+@written_in
 def enter_bands(answer, used, many, work):
     """Enter the 95% intervals of the p99 of TTFT and TPOT."""
     answer.ttft_p99_low_ms, answer.ttft_p99_high_ms = band(work.ttft_ms, used, 99.0, work)
     answer.tpot_p99_low_ms, answer.tpot_p99_high_ms = band(work.tpot_ms, many, 99.0, work)
 
 
-@inlined
+@written_in
 def enter_limits(answer, asked, used, many, work):
     """Enter whether a limit lies in the interval of what is reached at its percentile."""
     quantile, ttft_ms, tpot_ms = asked.slo_percentile, answer.slo_ttft_ms, answer.slo_tpot_ms
