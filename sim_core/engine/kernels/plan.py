@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from sim_core.engine.compiling import inlined, inner
+from sim_core.engine.compiling import inlined, inner, written_in
 from sim_core.engine.kernels.batch import preempt
 from sim_core.engine.kernels.clock import started_tokens, ticks_of, tokens_held, tokens_of_decodes
 from sim_core.engine.kernels.log import log_event
@@ -135,7 +135,7 @@ def plan_admission(s, arrays, cost, rules, chunk):
         share_text(s, arrays, rules, i)
 
 
-@inner
+@written_in
 def continue_prompt(s, arrays, cost, rules):
     """Plan the next chunk of the unfinished prompt; without blocks for it, it is preempted itself."""
     i = s.partial
