@@ -37,14 +37,14 @@ def can_cache() -> bool:
 
 
 @contextmanager
-def told(compiled: Callable[[], None]) -> Iterator[None]:
-    """Call `compiled` whenever a function of the kernels has been compiled in this process, once each."""
+def told(compiled: Callable[[str], None]) -> Iterator[None]:
+    """Call `compiled` with the name of each function of the kernels that this process compiles, once."""
     with install_listener("numba:compile", _Teller(compiled)):
         yield
 
 
 class _Teller(Listener):
-    def __init__(self, compiled: Callable[[], None]) -> None:
+    def __init__(self, compiled: Callable[[str], None]) -> None:
         self._compiled = compiled
         self._seen: set[str] = set()
 
@@ -57,4 +57,4 @@ class _Teller(Listener):
         name = f"{function.__module__}.{function.__qualname__}"
         if name.startswith(kernels.__name__) and "<locals>" not in name and name not in self._seen:
             self._seen.add(name)
-            self._compiled()
+            self._compiled(name)

@@ -1,9 +1,12 @@
 """Compiling the kernels beside the server, and how far it is.
 
 Numba holds the interpreter while it compiles, and a visitor's page would come late. So where the cache on
-disk is empty, another process fills it, telling line by line what it has done, and this one loads each part
-when it is there. What that process leaves out is compiled here; so is everything where nothing can be kept.
-Run as a module, this file is that process.
+disk is empty, another process fills it, telling line by line what it has done: the names of functions, and of
+parts. This one loads each part when it is there. What that process leaves out is compiled here; so is
+everything where nothing can be kept.
+
+Run as a module, this file is that process. Where there is a second core, it has one of its own, which
+compiles meanwhile the parts that share no entry point with what comes before them (`BESIDE`).
 """
 
 from __future__ import annotations
@@ -14,25 +17,35 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from sim_core.engine import progress
 from sim_core.engine import run as engine
 from sim_core.engine.run import Part
+from sim_core.results.answers import Rows, answer_of_rows
 from sim_core.results.reuse import reuse_of
 from sim_core.scenario.scenario import Scenario
 from sim_core.sweep.frontier import frontier
 from sim_core.traffic.draws import requests_sent
 
 _ROOT = Path(__file__).parent.parent.parent.parent
+_WORD = "beside"  # to the process that compiles those parts
 
 
 def _one_point() -> None:
     """Simulate one point of a sweep, as the first chart has many."""
     frontier(Scenario(requests=4, output_tokens=2), {"max_batch": (1,)})
+
+
+def _percentiles() -> None:
+    """Describe three requests that no engine has run."""
+    times_s = np.arange(3.0)
+    answer_of_rows(Scenario(requests=3), Rows(times_s, np.full(3, 2), times_s + 1.0, times_s + 2.0))
 
 
 def _conversations() -> None:
@@ -54,6 +67,8 @@ FIRST = (engine.PARTS[0], Part("percentiles", _one_point))  # what the first cha
 USUAL = (*FIRST, *engine.PARTS[1:-1], Part("conversations", _conversations))
 LAID_OUT = (*USUAL, engine.PARTS[-1])  # with the layouts of large models
 PARTS = (*LAID_OUT, Part("conversations on ranks, stages and two pools", _conversations_laid_out))
+APART = ("static batching", "two pools", "ranks and stages")
+BESIDE = (Part("percentiles", _percentiles), *(part for part in engine.PARTS if part.name in APART))
 
 
 class Progress(NamedTuple):
@@ -73,6 +88,7 @@ class Preparation:
         self._changed = threading.Condition()
         self._now = Progress()
         self._thread: threading.Thread | None = None
+        self._compiled: set[str] = set()
 
     @property
     def now(self) -> Progress:
@@ -88,6 +104,7 @@ class Preparation:
         with self._changed:
             if self.is_ready() or (self._thread and self._thread.is_alive() and not self._now.failure):
                 return
+            self._compiled.clear()
             self._now = self._now._replace(functions=0, failure="")
             self._thread = threading.Thread(target=self._prepare, name="preparation", daemon=True)
             self._thread.start()
@@ -103,39 +120,41 @@ class Preparation:
             self._now = self._now._replace(**changes)
             self._changed.notify_all()
 
-    def _count(self) -> None:
-        self._note(functions=self._now.functions + 1)
+    def _count(self, function: str) -> None:
+        self._compiled.add(function)
+        self._note(functions=len(self._compiled))
 
     def _prepare(self) -> None:
         try:
-            with _helper() as lines, progress.told(self._count):
+            with _process() as lines, progress.told(self._count):
                 self._note(of=progress.count_functions())
                 for number, part in enumerate(self._parts[self._now.parts :], self._now.parts + 1):
-                    self._follow(lines, part)
+                    _follow(lines, part, self._count)
                     part.use()
                     self._note(parts=number)
         except Exception as error:  # whatever it is, those who wait must hear of it
             self._note(failure=f"{type(error).__name__}: {error}")
 
-    def _follow(self, lines: Iterable[str], part: Part) -> None:
-        """Count what the helper compiles until it has done a part, or ends."""
-        for line in lines:
-            if line == part.name:
-                return
-            self._count()
-
 
 KERNELS = Preparation()  # of this process
 
 
+def _follow(lines: Iterable[str], part: Part, compiled: Callable[[str], None]) -> None:
+    """Tell what another process compiles until it has done a part, or ends."""
+    for line in lines:
+        if line == part.name:
+            return
+        compiled(line)
+
+
 @contextmanager
-def _helper() -> Iterator[Iterator[str]]:
+def _process(*words: str) -> Iterator[Iterator[str]]:
     """Yield what a process says that fills the cache; nothing where that is of no use."""
     if progress.has_cache() or not progress.can_cache():
         yield iter(())
         return
     try:
-        helper = _start()
+        helper = _start(*words)
     except (OSError, TypeError, ValueError):  # no process can be had: everything is compiled here
         yield iter(())
         return
@@ -150,15 +169,15 @@ def _helper() -> Iterator[Iterator[str]]:
         atexit.unregister(helper.kill)
 
 
-def _start() -> subprocess.Popen[str]:
+def _start(*words: str) -> subprocess.Popen[str]:
     """Start the process where this one stands, so that both find the same cache."""
     paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
-    command = [sys.executable, "-m", __spec__.name]
+    command = [sys.executable, "-m", __spec__.name, *words]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
 
-def _say(word: str = "") -> None:
+def _say(word: str) -> None:
     """Print a line at once; where nobody listens any more, end."""
     try:
         print(word, flush=True)
@@ -166,16 +185,30 @@ def _say(word: str = "") -> None:
         os._exit(0)
 
 
-def _compile() -> None:
-    """Compile all parts, and say so: an empty line for a function, its name for a part."""
+def _compile(parts: Sequence[Part], others: Iterable[str], theirs: Sequence[Part]) -> None:
+    """Compile parts in their order, and say so; those that another process does are loaded once it has."""
     gc.disable()  # a tenth of the time; this process ends soon
     with progress.told(_say):
-        for number, part in enumerate(PARTS, 1):
+        for part in parts:
+            if part.name in {their.name for their in theirs}:
+                _follow(others, part, _say)
             part.use()
             _say(part.name)
-            if number == len(FIRST) and hasattr(os, "nice"):
+            if part.name == FIRST[-1].name and hasattr(os, "nice"):
                 os.nice(10)  # the first chart is drawn meanwhile
 
 
+def _compile_all() -> None:
+    """Compile all parts, some of them by a process of its own where there is a core for it."""
+    if (os.cpu_count() or 1) == 1:
+        _compile(PARTS, (), ())
+        return
+    with _process(_WORD) as others:
+        _compile(PARTS, others, BESIDE)
+
+
 if __name__ == "__main__":
-    _compile()
+    if sys.argv[1:] == [_WORD]:
+        _compile(BESIDE, (), ())
+    else:
+        _compile_all()
