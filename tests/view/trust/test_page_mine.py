@@ -169,4 +169,5 @@ def test_own_prices_count_on_every_page_that_speaks_of_money() -> None:
         cost[prices] = table["USD/Mtok"][table["Tensor parallel"] == "TP 2"].dropna().iloc[0]
     assert cost["h100-sxm:4"] == pytest.approx(2 * cost["h100-sxm:2"], rel=1e-3)
     unpriced = next(name for name, part in catalogue.accelerators().items() if not part.price_usd_per_hour)
-    assert unpriced not in with_a_price() and unpriced in with_a_price(f"{unpriced}:1.5")
+    assert unpriced not in with_a_price(Scenario(accelerator=unpriced))
+    assert unpriced in with_a_price(Scenario(prices=f"{unpriced}:1.5"))
