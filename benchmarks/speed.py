@@ -291,9 +291,8 @@ def plan_rows(quick: bool) -> Iterator[Row]:
     asked = [("", (*LAYOUT, "max_batch"), "1 s", "4 s")]
     asked += [] if quick else [("model=mixtral-8x7b", keys, "", "8 s for 16,000")]
     for text, free, first, target in asked:
-        question = Question(
-            scenario=load_scenario(text), rate_per_s=12.0, accelerators=with_a_price(), free=free
-        )
+        served = load_scenario(text)
+        question = Question(scenario=served, rate_per_s=12.0, accelerators=with_a_price(served), free=free)
         start_s = time.perf_counter()
         found = plans(question)
         count = next(found).counts["all"]

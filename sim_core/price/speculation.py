@@ -303,7 +303,7 @@ def chance(length: float, drafts: int) -> float:
     Examples
     --------
     >>> round(chance(2.5, 3), 4)
-    0.6823
+    0.6914
     """
     low, high = 0.0, 1.0
     for _ in range(60):

@@ -17,7 +17,7 @@ import numpy as np
 
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario.scenario import Scenario
-from sim_core.traffic.requests import BlockChains, Requests, read_only
+from sim_core.traffic.requests import COLUMNS, TURN_COLUMNS, BlockChains, Requests, read_only
 from sim_core.traffic.texts import session_numbers
 
 
@@ -88,30 +88,32 @@ def _scaled(trace: Requests, scale: float) -> Requests:
 
 
 def _repeated(trace: Requests, passes: int, period_s: float) -> Requests:
-    """Return a trace so many times, one pass a period after the other."""
-    turn = np.repeat(np.arange(passes), len(trace))
-    columns: dict[str, Any] = {
-        name: np.tile(getattr(trace, name), passes) for name in ("prompt_tokens", "output_tokens")
+    """Return a trace so many times, a period apart, each in sessions and texts of its own."""
+    columns = {name: getattr(trace, name) for name in (*COLUMNS, *TURN_COLUMNS)}
+    again: dict[str, Any] = {
+        name: np.tile(column, passes) for name, column in columns.items() if column is not None
     }
-    sent = replace(trace, arrival_s=np.tile(trace.arrival_s, passes) + turn * period_s, **columns)
-    if trace.session is not None and trace.known_tokens is not None and trace.follows_s is not None:
-        names = session_numbers(trace)
-        session = np.tile(names, passes) + np.where(
-            np.tile(names, passes) >= 0, turn * (int(names.max()) + 1), 0
-        )
-        sent = replace(
-            sent,
-            session=session.astype(np.int32),
-            known_tokens=np.tile(trace.known_tokens, passes),
-            follows_s=np.tile(trace.follows_s, passes),
-        )
-    return replace(sent, blocks=trace.blocks and _chains_repeated(trace.blocks, passes))
+    again["arrival_s"] += period_s * np.repeat(np.arange(passes), len(trace))
+    if trace.session is not None:
+        again["session"] = _of_each_pass(session_numbers(trace), passes).astype(np.int32)
+    return replace(trace, **again, blocks=trace.blocks and _chains_repeated(trace.blocks, passes))
 
 
 def _chains_repeated(chains: BlockChains, passes: int) -> BlockChains:
     """Return chains of several passes, whose texts differ."""
-    known, ids = np.unique(chains.ids, return_inverse=True)
-    turn = np.repeat(np.arange(passes), chains.ids.size)
-    sizes = np.tile(np.diff(chains.offsets), passes)
-    offsets = np.concatenate(([0], np.cumsum(sizes)))
-    return BlockChains(offsets, np.tile(ids, passes) + turn * known.size, chains.tokens)
+    _, ids = np.unique(chains.ids, return_inverse=True)
+    offsets = np.concatenate(([0], np.cumsum(np.tile(np.diff(chains.offsets), passes))))
+    return BlockChains(offsets, _of_each_pass(ids, passes), chains.tokens)
+
+
+def _of_each_pass(numbers: np.ndarray, passes: int) -> np.ndarray:
+    """Return numbers so many times, in each pass others; -1, which stands for none, stays.
+
+    Examples
+    --------
+    >>> _of_each_pass(np.array([0, 2, -1]), 2).tolist()
+    [0, 2, -1, 3, 5, -1]
+    """
+    again = np.tile(numbers, passes)
+    since = np.repeat(np.arange(passes), numbers.size) * (int(numbers.max(initial=-1)) + 1)
+    return np.where(again < 0, -1, again + since)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import doctest
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 from sim_core import ScenarioError
 from sim_core.catalogue.accelerators import Accelerator
 from sim_core.catalogue.calibrations import calibration
-from sim_core.fields import described as fields
 from sim_core.fields.described import build, described, fields_of
 from sim_core.fields.field import check
 from sim_core.scenario.scenario import FIELDS, SPECS, Scenario
@@ -120,8 +118,3 @@ def test_constants_are_checked_as_all_fields_are(constants: str, message: str) -
     with pytest.raises(ScenarioError) as raised:
         calibration("typical", constants)
     assert str(raised.value) == message
-
-
-def test_the_example_runs() -> None:
-    """Oracle: the printed values in the docstring."""
-    assert doctest.testmod(fields).failed == 0

@@ -15,6 +15,8 @@ from sim_core.sweep.capacity import seeded
 from sim_core.sweep.ranges import SEEDS
 from sim_core.view.compare import figures as compare_figures
 from sim_core.view.compare import sensitivity as view
+from sim_core.view.drawing.words import duration
+from sim_core.view.session import sweeps
 from tests.visits import address, finding, healthy, open_page, said
 
 PAGE = "11_Compare.py"
@@ -166,6 +168,16 @@ def test_the_view_says_what_matters_most() -> None:
     assert address(app)["sense"] == "tpot"
     app.button_group(key="in_sense").set_value("usd").run()
     assert "open loop" in said(healthy(app))
+
+
+def test_the_figure_is_that_on_which_frontier_settles() -> None:
+    """Oracle: the present setting among the refined points of the Frontier page; the words that say so."""
+    settled = sweeps.refined(sweeps.Sweep(BASE, "tensor_parallel", (1,), "load_frac")).here
+    assert settled["requests"] > BASE.requests
+    assert tornado(BASE, "tpot")[0]["base"] == settled["tpot_ms_p99"]
+    shown = healthy(open_page(PAGE, requests="400", compare="sensitivity", sense="tpot"))
+    assert duration(settled["tpot_ms_p99"]) in finding(shown)
+    assert any("on which Frontier settles; these have 400" in item.value for item in shown.caption)
 
 
 def test_a_close_call_is_said() -> None:

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import doctest
 import math
 
 import pytest
 
-from sim_core.sweep import between
 from sim_core.sweep.between import at_speed
 from tests.loops import each
-
-
-def test_the_examples() -> None:
-    """Oracle: the printed examples."""
-    assert doctest.testmod(between).failed == 0
 
 
 @each([(200.0, math.nan, math.nan, math.nan), (100.0, 10, 10, 30), (60.0, 26, 10, 30), (10.0, 30, 30, 30)])

@@ -15,8 +15,8 @@ def attention_words(model: Model) -> str:
     Examples
     --------
     >>> from sim_core.catalogue.models import model
-    >>> attention_words(model("gpt-oss-20b"))
-    '12 layers: 8 key/value heads of 64, reading the whole context; 12 layers: 8 ... the last 128 tokens.'
+    >>> attention_words(model("llama-3.1-8b"))
+    '32 layers: 8 key/value heads of 128, reading the whole context.'
     """
     return "; ".join(attention_lines(model)) + "."
 

@@ -91,7 +91,7 @@ def question_named(
     """Return the question whose accelerators and free keys a list or a text names; else as `plan`."""
     rate = default_rate_per_s(scenario, more.get("trace")) if rate is None else rate
     more["models"] = models_named(more.get("models", ()))
-    parts, keys = accelerators_named(accelerators, scenario.prices), keys_named(free)
+    parts, keys = accelerators_named(accelerators, scenario), keys_named(free)
     return Question(scenario=scenario, rate_per_s=rate, accelerators=parts, free=keys, **more)
 
 

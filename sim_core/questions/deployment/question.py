@@ -15,7 +15,7 @@ from sim_core.fields.errors import ScenarioError, did_you_mean
 from sim_core.fields.field import FieldInfo, check
 from sim_core.questions.deployment import recorded
 from sim_core.scenario.link.changes import with_changes
-from sim_core.scenario.scenario import FIELDS, Scenario
+from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of
 from sim_core.traffic.requests import Requests
 from sim_core.traffic.texts import has_sequels
 
@@ -200,17 +200,22 @@ def _check_choice(name: str, value: str, choices: Iterable[str]) -> None:
         raise ScenarioError(f"{name} is {value!r}. {did_you_mean(str(value), choices)}")
 
 
-def with_a_price(prices: str = "") -> tuple[str, ...]:
-    """Return the accelerators that have a price, their own or one of a scenario's `prices`."""
-    parts, own = preset_ids("accelerators"), parse_prices(prices)
-    return tuple(name for name in parts if name in own or accelerator(name).price_usd_per_hour)
+def with_a_price(scenario: Scenario) -> tuple[str, ...]:
+    """Return the accelerators that have a price: the scenario's own, one of its `prices`, or as published."""
+    own = parse_prices(scenario.prices)
+
+    def has_one(name: str) -> bool:
+        part = accelerator_of(scenario) if name == scenario.accelerator else accelerator(name)
+        return name in own or bool(part.price_usd_per_hour)
+
+    return tuple(filter(has_one, preset_ids("accelerators")))
 
 
-def accelerators_named(text: str | Iterable[str], prices: str = "") -> tuple[str, ...]:
+def accelerators_named(text: str | Iterable[str], scenario: Scenario) -> tuple[str, ...]:
     """Return the accelerators that a list of ids, or `all` (those with a price), names."""
     names = [part.strip() for part in text.split(",")] if isinstance(text, str) else list(text)
     names = [name for name in names if name]
-    return with_a_price(prices) if names == [ALL] else tuple(dict.fromkeys(names))
+    return with_a_price(scenario) if names == [ALL] else tuple(dict.fromkeys(names))
 
 
 def models_named(text: str | Iterable[str]) -> tuple[str, ...]:

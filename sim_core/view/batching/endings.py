@@ -17,7 +17,7 @@ from sim_core.scenario.scenario import Scenario, model_of
 from sim_core.view.batching.experiments import rate_words, setting_notes, titles
 from sim_core.view.batching.figures import ending_bars, ending_sentence, policy_name, spread_words
 from sim_core.view.drawing.figures import Row
-from sim_core.view.drawing.words import duration, number, percent
+from sim_core.view.drawing.words import duration, number, percent, signed
 from sim_core.view.parts import actions, trust_badge
 from sim_core.view.parts.chart import chart
 from sim_core.view.parts.pieces import Line, cells, say, table
@@ -97,7 +97,7 @@ def endings_finding(found: uneven.Endings) -> str:
         f"Answers of the same mean but of a spread of cv 1 leave {percent(rows[1.0]['padding_frac'])} of the "
         f"slots' time to requests already finished: static batching falls from "
         f"{rate_words(rows[0.0]['output_tok_per_s'])} to {rate_words(rows[1.0]['output_tok_per_s'])} "
-        f"({_signed(-lost)}). Continuous batching ({name}) refills a slot at once: {_signed(-kept)}."
+        f"({signed(-lost)}). Continuous batching ({name}) refills a slot at once: {signed(-kept)}."
     )
 
 
@@ -112,10 +112,6 @@ def _loss(policy: str, found: uneven.Endings) -> float:
     """Return the share of throughput that a spread of cv 1 costs."""
     base, spread = (found.row(policy, cv)["output_tok_per_s"] for cv in (0.0, 1.0))
     return 1 - spread / base
-
-
-def _signed(change: float) -> str:
-    return f"{'+' if change > 0 else '−'}{percent(abs(change))}"
 
 
 def _endings_table(found: uneven.Endings) -> None:

@@ -78,16 +78,25 @@ def show_sensitivity(scenario: Scenario) -> None:
         height=90 + 62 * len(rows),
         heading=Heading(f"What changes {figure.words} most", _subtitle(scenario)),
     )
-    st.caption(
-        f"Each bar: everything else as it is, one thing {TENTH} larger (▲) or smaller (▼). Mean of {SEEDS} "
-        "pairs of runs that see the same requests. A hollow bar is no larger than its 95 % error: noise."
-    )
+    st.caption(_reading(scenario, key))
     _table(rows, figure)
     code = (
         "from sim_core import load_scenario, tornado\n\n"
         f"for row in tornado(load_scenario({to_query(scenario)!r}), {key!r}):\n    print(row)"
     )
     actions.take_away("sensitivity", actions.table_files(rows, "sensitivity", scenario), code, "python")
+
+
+def _reading(scenario: Scenario, key: str) -> str:
+    """Return how to read the bars, and which runs figure and bars are of."""
+    text = (
+        f"Each bar: everything else as it is, one thing {TENTH} larger (▲) or smaller (▼). Mean of {SEEDS} "
+        "pairs of runs that see the same requests. A hollow bar is no larger than its 95 % error: noise."
+    )
+    if key == "throughput":
+        return text
+    length = quantity(scenario.requests, "requests")
+    return f"{text} The figure itself is of one longer run, on which Frontier settles; these have {length}."
 
 
 def _worked_out(scenario: Scenario, key: str) -> list[dict[str, Any]]:

@@ -62,7 +62,9 @@ def band_words(band: Band) -> str:
     Examples
     --------
     >>> band_words(Band(0.875, 1.2)).replace("\\N{NARROW NO-BREAK SPACE}", " "), band_words(Band(0.4, 3.0))
-    ('−13 to +20 %', '0.4× to 3×')
+    ('−12 to +20 %', '0.4× to 3×')
+    >>> band_words(Band(0.998, 1.1)).replace("\\N{NARROW NO-BREAK SPACE}", " ")
+    '0 to +10 %'
     """
     if band.low < 0.5 or band.high > 2.0:
         return f"{number(band.low, 2)}× to {number(band.high, 2)}×"
@@ -71,7 +73,9 @@ def band_words(band: Band) -> str:
 
 
 def _signed(share: float) -> str:
-    return f"{'−' if share < 0 else '+'}{abs(round(100 * share))}"
+    """Return a share in whole percent with its sign, which 0 has not, as in `words.signed`."""
+    whole = round(100 * share)
+    return f"{whole:+d}".replace("-", "−") if whole else "0"
 
 
 def measured_words(value: float, band: Band, words: Callable[[float], str], inverse: bool = False) -> str:
@@ -79,8 +83,8 @@ def measured_words(value: float, band: Band, words: Callable[[float], str], inve
 
     Examples
     --------
-    >>> measured(10.0, Band(0.8, 1.25), str), measured(10.0, Band(0.8, 1.25), str, inverse=True)
-    ('80 % band 8.0 to 12.5', '80 % band 8.0 to 12.5')
+    >>> measured_words(10.0, Band(0.5, 1.25), str), measured_words(10.0, Band(0.5, 1.25), str, inverse=True)
+    ('80 % band 5.0 to 12.5', '80 % band 8.0 to 20.0')
     """
     if not (band.low > 0 and math.isfinite(value)):
         return ""

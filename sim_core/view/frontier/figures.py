@@ -252,12 +252,13 @@ def _told(row: Row, along: Along, limits: Limits, frame: Frame) -> dict:
 
 
 def _mark_words(marks: list[tuple[Row, tuple[str, str, int]]], frame: Frame) -> list[dict]:
-    """Return the marks' words, up and right where no curve can be; the second goes left if the two meet."""
+    """Return the marks' words, up and right where no curve can be; of two that meet, one lies flatter."""
     close = len(marks) == 2 and frame.distance(marks[0][0], marks[1][0]) < CLOSE
-    usual = frame.across.more_is_better
+    heights = [frame.share(row)[1] for row, _ in marks]
     found = []
     for index, (row, (text, _, _)) in enumerate(marks):
-        right = not (close and index) and (usual or frame.share(row)[0] < LAST_RIGHT)
+        right = frame.across.more_is_better or frame.share(row)[0] < LAST_RIGHT
+        near = close and (index == heights.index(min(heights))) == right
         x, y = frame.at(row)
         found.append(
             pointer(
@@ -267,7 +268,7 @@ def _mark_words(marks: list[tuple[Row, tuple[str, str, int]]], frame: Frame) -> 
                 color=INK,
                 size=13,
                 ax=38 if right else -46,
-                ay=-28 if right else 34,
+                ay=(-10 if near else -30) if right else (12 if near else 34),
                 xanchor="left" if right else "right",
             )
         )

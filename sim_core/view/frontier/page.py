@@ -240,7 +240,7 @@ def show_frontier(sweep: Sweep, found: Result) -> None:
         figure,
         key="frontier",
         alt=pareto_sentence(rows, best, along, across, up),
-        heading=Heading(title, subtitle, slide=chosen.pin_lines()),
+        heading=Heading(title, subtitle, slide=chosen.pin_lines(found.fine)),
         on={"picked": chosen.take_click} | ({} if _is_done(sweep, found) else {"settled": settled}),
     )
     _blocked(rows, frame)

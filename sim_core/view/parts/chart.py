@@ -30,9 +30,14 @@ _CSS = """
 .bs-chart { position: relative; width: 100%; }
 .bs-chart-mark { position: absolute; right: 0.5rem; bottom: 0.25rem; font-size: 0.8rem; opacity: 0.65;
                  pointer-events: none; }
+@media (max-width: 640px) { /* no room beside the title of the axis */
+  .bs-chart { margin-bottom: 0.8rem; }
+  .bs-chart-mark { bottom: -1.1rem; }
+}
 @media (hover: none) { /* the toolbar stays, so it stands beneath the chart, not on its legend */
   .bs-chart { display: flow-root; }
   .bs-chart > .js-plotly-plot { margin-bottom: 32px; }
+  .bs-chart-mark { bottom: 0.25rem; }
   .bs-chart .modebar-container { top: 100% !important; }
   .bs-chart .modebar-container .modebar { left: 0; right: auto; }
 }

@@ -43,14 +43,14 @@ from sim_core.view.session.mine.panel import mine_button
 from sim_core.view.session.mine.reset import reset_button
 
 
-def sidebar(scenario: Scenario, beside: Collection[str] = ()) -> None:
+def sidebar(scenario: Scenario, beside: Collection[str] = (), note: str = "") -> None:
     """Draw all controls of the scenario in the sidebar, but those that a page has `beside` its chart, or not
-    at all: keys, `pools` or `limits`.
+    at all: keys, `pools`, `limits`, `layout` or `specs`; with a page's `note` under the accelerator.
     """
     with st.sidebar:
         gallery_button()
         own_buttons()
-        system_controls(scenario)
+        system_controls(scenario, beside, note)
         _traffic(scenario, beside)
         _engine(scenario, beside)
         if "limits" not in beside:
@@ -75,10 +75,10 @@ def own_buttons() -> None:
         reset_button()
 
 
-def system_controls(scenario: Scenario) -> None:
+def system_controls(scenario: Scenario, beside: Collection[str] = (), note: str = "") -> None:
     """Draw the model and the accelerator."""
     _model(scenario)
-    _accelerator(scenario)
+    _accelerator(scenario, beside, note)
 
 
 def _model(scenario: Scenario) -> None:
@@ -110,12 +110,16 @@ def _model_dimensions(scenario: Scenario) -> None:
             count(key)
 
 
-def _accelerator(scenario: Scenario) -> None:
+def _accelerator(scenario: Scenario, beside: Collection[str], note: str) -> None:
     heading("Accelerator", help_of("accelerator"))
     accelerator_choice()
-    ladder("tensor_parallel", POWERS[:8], _devices)
-    _ranks_and_stages(scenario)
-    spec_sliders(scenario)
+    if note:
+        st.caption(note)
+    if "layout" not in beside:
+        ladder("tensor_parallel", POWERS[:8], _devices)
+    _ranks_and_stages(scenario, beside)
+    if "specs" not in beside:
+        spec_sliders(scenario)
 
 
 def _devices(value: int) -> str:
@@ -136,7 +140,7 @@ IMBALANCES = (None, 1.0, 1.05, 1.1, 1.2, 1.3, 1.5, 2.0)
 DOMAINS = (1, 2, 4, 8, 16, 32, 64, 72, 144)
 
 
-def _ranks_and_stages(scenario: Scenario) -> None:
+def _ranks_and_stages(scenario: Scenario, beside: Collection[str]) -> None:
     """Draw how attention, experts, layers and contexts are divided, and over which nodes; quiet where not."""
     used = any(getattr(scenario, key) != DEFAULTS[key] for key in PARALLEL)
     with st.expander("Ranks, stages, nodes", expanded=used, key="in_parallel", on_change="rerun") as more:
@@ -144,7 +148,7 @@ def _ranks_and_stages(scenario: Scenario) -> None:
             return
         divisors = _divisors(scenario.tensor_parallel)
         if model_of(scenario).is_moe:
-            _experts(scenario, divisors)
+            _experts(scenario, divisors, beside)
         ladder("pipeline_parallel", POWERS[:5], lambda value: counted(value, "stage"))
         ladder("context_parallel", divisors, lambda value: counted(value, "part"))
         part = catalogue.accelerator(scenario.accelerator)
@@ -152,10 +156,11 @@ def _ranks_and_stages(scenario: Scenario) -> None:
         spec("node_link_gb_per_s", part)
 
 
-def _experts(scenario: Scenario, divisors: list[int]) -> None:
+def _experts(scenario: Scenario, divisors: list[int], beside: Collection[str]) -> None:
     """Draw how attention and experts of a mixture are divided among the devices of a group."""
-    ladder("attention_data_parallel", divisors, lambda value: counted(value, "rank"))
-    ladder("expert_parallel", divisors, _devices)
+    if "layout" not in beside:
+        ladder("attention_data_parallel", divisors, lambda value: counted(value, "rank"))
+        ladder("expert_parallel", divisors, _devices)
     if scenario.attention_data_parallel > 1:
         ladder("prefill_wait_steps", (0, 5, 10, 20, 30, 50, 100), lambda value: counted(value, "step"))
     if scenario.expert_parallel > 1:
@@ -217,7 +222,8 @@ def _engine(scenario: Scenario, beside: Collection[str] = ()) -> None:
     heading("Engine", help_of("engine"))
     engine_choice(scenario)
     select("policy")
-    ladder("max_batch", POWERS[:12], number)
+    if "max_batch" not in beside:
+        ladder("max_batch", POWERS[:12], number)
     if scenario.policy == "static":
         ladder("batch_wait_ms", (0.0, *decades(10, 10_000)), duration)
     if scenario.split:

@@ -49,10 +49,16 @@ def views(key: str, names: Mapping[str, str] | None = None) -> None:
     )
 
 
-def choose(key: str, names: Mapping[str, str] | None = None, named: bool = False) -> None:
+def choose(
+    key: str,
+    names: Mapping[str, str] | None = None,
+    named: bool = False,
+    then: Callable[[], None] = lambda: None,
+) -> None:
     """Draw the choice of a page setting as a list, for more choices than buttons can hold.
 
-    Its label is seen where it is `named`, for choices that do not say what they are of.
+    Its label is seen where it is `named`, for choices that do not say what they are of. A move ends with
+    `then`, which may draw more anew than the page's answer.
     """
     names = names or choice_names(key)
     seed(f"in_{key}", state.view(key))
@@ -62,7 +68,7 @@ def choose(key: str, names: Mapping[str, str] | None = None, named: bool = False
         format_func=names.__getitem__,
         key=f"in_{key}",
         on_change=_write_view,
-        args=(key,),
+        args=(key, then),
         label_visibility="visible" if named else "collapsed",
     )
 
@@ -145,8 +151,8 @@ def vary(sweep: sweeps.Sweep) -> None:
         choose_accelerators(sweep.values, state.AMONG_LIMIT)
 
 
-def choose_accelerators(values: Iterable[str], most: int) -> None:
-    """Draw the choice of accelerators that are compared."""
+def choose_accelerators(values: Iterable[str], most: int, then: Callable[[], None] = lambda: None) -> None:
+    """Draw the choice of accelerators that are compared; a move ends with `then`."""
     names = {name: part.name for name, part in catalogue.accelerators().items()}
     seed("in_among", list(values))
     st.multiselect(
@@ -155,6 +161,7 @@ def choose_accelerators(values: Iterable[str], most: int) -> None:
         format_func=names.__getitem__,
         key="in_among",
         on_change=_write_among,
+        args=(then,),
         max_selections=most,
         label_visibility="collapsed",
         width=520,
@@ -206,8 +213,9 @@ def _write_dial(key: str) -> None:
     state.set_number(key, st.session_state[f"in_{key}"])
 
 
-def _write_view(key: str) -> None:
+def _write_view(key: str, then: Callable[[], None] = lambda: None) -> None:
     state.set_view(key, st.session_state[f"in_{key}"])
+    then()
 
 
 def _write_tab(key: str) -> None:
@@ -215,8 +223,9 @@ def _write_tab(key: str) -> None:
     state.set_view(key, next(choice for choice, name in choice_names(key).items() if name == shown))
 
 
-def _write_among() -> None:
+def _write_among(then: Callable[[], None]) -> None:
     state.set_view(state.AMONG, ",".join(st.session_state.in_among))
+    then()
 
 
 def _write_axes() -> None:

@@ -20,7 +20,7 @@ from sim_core.view.session import shell, state
 from sim_core.view.session.mine import panel, store, team
 
 FILE = "batchscope-mine.toml"
-SHEET, OWN = "Price as published [USD/h]", "Your price [USD/h]"
+SHEET, OWN = "Published [USD/h]", "Yours [USD/h]"
 SHEET_HELP = "To rent one device for an hour: an assumption, whose source stands in the part's preset."
 OWN_HELP = "What you pay for one device and hour. Type over it; an emptied one is the published price again."
 WHERE = (
@@ -73,7 +73,7 @@ def kept_finding(kept: Kept, scenario: Scenario) -> str:
 def _whole(kept: Kept, whose: str) -> None:
     for kind, entries in kept.items():
         if entries:
-            st.markdown(f"###### {KINDS[kind].many.capitalize()}")
+            st.markdown(f"##### {KINDS[kind].many.capitalize()}")
         for name, entry in entries.items():
             _line(kind, name, entry, whose)
 

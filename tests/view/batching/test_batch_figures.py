@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from functools import cache
 
@@ -250,6 +251,15 @@ def test_the_endings_finding_states_both_losses() -> None:
     assert words.percent(found.row("static", 1.0)["padding_frac"]) in text and "Continuous" in text
     alone = endings_experiment.endings(BASE.replace(max_batch=1))
     assert "batch of one" in endings_finding(alone)
+
+
+def test_a_spread_that_costs_nothing_has_no_sign() -> None:
+    """Oracle: the row of no spread in place of that of cv 1: not a token is lost."""
+    found = endings()
+    rows = [row if row["spread_cv"] != 1.0 else found.row(row["policy"], 0.0) | {"spread_cv": 1.0}
+            for row in found.rows]  # fmt: skip
+    text = endings_finding(dataclasses.replace(found, rows=rows))
+    assert text.endswith(f"refills a slot at once: {words.percent(0.0)}.")
 
 
 def test_differences_have_the_colour_of_their_meaning() -> None:

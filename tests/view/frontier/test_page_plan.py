@@ -144,6 +144,36 @@ def test_chosen_accelerators_alone_are_considered() -> None:
     assert "H100" not in said(at)
 
 
+def test_no_control_of_the_sidebar_is_dead() -> None:
+    """Oracle: layout and batch limit are found; specs of a part stand where the part is compared."""
+
+    def sliders() -> set[str]:
+        return {str(slider.key) for slider in healthy(at).select_slider}
+
+    note = "H100-SXM is not among the chosen accelerators"
+    at = visit(arrival_per_s="30", plan_parts="chosen", among="h200")
+    assert not sliders() & {"in_tensor_parallel", "in_max_batch", "in_hbm_gb_per_s"}
+    assert any(note in item.value for item in at.sidebar.caption)
+    at.multiselect(key="in_among").set_value(["h200", "h100-sxm"]).run()
+    assert "in_hbm_gb_per_s" in sliders()
+    assert not any(note in item.value for item in at.sidebar.caption)
+    at.multiselect(key="in_among").set_value(["h200"]).run()
+    assert "in_hbm_gb_per_s" not in sliders()
+    at.selectbox(key="in_plan_parts").set_value("mine").run()
+    assert "in_hbm_gb_per_s" in sliders()
+
+
+def test_a_part_without_a_published_price_is_planned_at_its_own() -> None:
+    """By hand: 0.01 USD/h is the cheapest by far; without a price the sidebar says how to set one."""
+    asked = {"accelerator": "ascend-910c", "plan_parts": "all", "arrival_per_s": "4"}
+    at = healthy(visit(**asked))
+    assert any("has no price, so the plan leaves it out" in item.value for item in at.sidebar.caption)
+    assert "910C" not in finding(at)
+    at = healthy(visit(**asked, price_usd_per_hour="0.01"))
+    assert not any("has no price" in item.value for item in at.sidebar.caption)
+    assert "910C" in finding(at)
+
+
 @pytest.mark.parametrize(
     ("view", "words"),
     [("rate", "all other steps are an estimate"), ("limit", "a token costs"), ("regret", "as it stands")],

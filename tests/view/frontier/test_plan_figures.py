@@ -1,4 +1,4 @@
-"""The figures of a day and of a map of winners."""
+"""The figures of a day, of devices over the rate, and of a map of winners."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import pytest
 
 from sim_core.questions.deployment.answer import CONFIRMED
 from sim_core.questions.deployment.around.day import day_plan
+from sim_core.questions.deployment.around.row import Stair
 from sim_core.questions.deployment.around.winners import Winner, WinnerMap
 from sim_core.questions.deployment.plan import final_plan
 from sim_core.questions.deployment.question import Question
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.day import Day
+from sim_core.view.frontier.plan.around import stairs_figure
 from sim_core.view.frontier.plan.day import day_figure
 from sim_core.view.frontier.plan.winners import winner_figure
 
@@ -88,3 +90,10 @@ def test_a_map_where_nothing_serves(found: WinnerMap) -> None:
     """Oracle: Plotly takes the figure of it."""
     nobody = {place: Winner(*place, reason="no", stage=CONFIRMED) for place in found.cells}
     assert go.Figure(winner_figure(dataclasses.replace(found, cells=nobody))).data
+
+
+def test_there_is_no_half_of_a_device() -> None:
+    """Oracle: a line for each of few devices; of many, Plotly chooses."""
+    few, many = ([Stair(count, 10.0 * count, True) for count in range(1, most + 1)] for most in (2, 40))
+    assert go.Figure(stairs_figure(few, 12.0)).layout.yaxis.dtick == 1
+    assert go.Figure(stairs_figure(many, 12.0)).layout.yaxis.dtick is None

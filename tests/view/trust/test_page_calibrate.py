@@ -86,13 +86,19 @@ def test_the_example_finds_what_was_planted() -> None:
 
 
 def test_using_the_engine_puts_it_in_the_link_and_back() -> None:
-    """Oracle: the address holds the constants; the way back removes them."""
+    """Oracle: the address holds the constants and the page says so; the way back removes both."""
+
+    def is_in_use() -> bool:
+        said_so = any("In use on all pages" in text.value for text in app.markdown)
+        assert said_so != any(button.key == "own_use" for button in app.button)
+        return said_so
+
     app = with_example()
+    assert not is_in_use()
     app = healthy(app.button("own_use").click().run())
-    assert "layer:" in address(app)["constants"]
-    assert any("In use" in text.value for text in app.markdown) or "In use" in str(app)
+    assert "layer:" in address(app)["constants"] and is_in_use()
     app = healthy(app.button("own_engine_off").click().run())
-    assert "constants" not in address(app)
+    assert "constants" not in address(app) and not is_in_use()
 
 
 def test_other_pages_predict_the_engine_that_is_in_use() -> None:

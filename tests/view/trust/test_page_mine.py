@@ -96,6 +96,23 @@ def test_a_file_of_a_team_is_offered_to_everybody(tmp_path, monkeypatch: pytest.
     assert address(pressed(app, "in_use_team_limits_Premium chat"))["slo_ttft_ms"] == "500"
 
 
+def test_what_a_team_pays_is_said_in_words_and_counts_on_plan(
+    tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By hand: a part without a published price, rented for 0.01 USD/h, is the cheapest by far."""
+    ours = "[prices.Contract]\ngaudi3 = 1.7\nh100-sxm = 1.5\n"
+    ours += '[accelerators.Rented]\naccelerator = "ascend-910c"\nprice_usd_per_hour = 0.01\n'
+    (tmp_path / "team.toml").write_text(ours, encoding="utf-8")
+    monkeypatch.setenv(team.SETTING, str(tmp_path))
+    words = [shown.value for shown in healthy(open_page(PAGE)).caption]
+    assert "USD/h: Gaudi3 1.7, H100-SXM 1.5" in words
+    assert any(shown.startswith("Accelerator Ascend-910C, ") for shown in words)
+    app = open_page("15_Plan.py", prompt_tokens="800", output_tokens="100", arrival_per_s="4")
+    assert "910C" not in finding(healthy(app))
+    app.session_state["in_mine_open"] = True
+    assert "910C" in finding(pressed(healthy(app.run()), "in_use_team_accelerators_Rented"))
+
+
 def test_a_place_that_is_none_is_said(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page names the setting and what it holds."""
     monkeypatch.setenv(team.SETTING, str(tmp_path / "nowhere"))
@@ -169,4 +186,5 @@ def test_own_prices_count_on_every_page_that_speaks_of_money() -> None:
         cost[prices] = table["USD/Mtok"][table["Tensor parallel"] == "TP 2"].dropna().iloc[0]
     assert cost["h100-sxm:4"] == pytest.approx(2 * cost["h100-sxm:2"], rel=1e-3)
     unpriced = next(name for name, part in catalogue.accelerators().items() if not part.price_usd_per_hour)
-    assert unpriced not in with_a_price() and unpriced in with_a_price(f"{unpriced}:1.5")
+    assert unpriced not in with_a_price(Scenario(accelerator=unpriced))
+    assert unpriced in with_a_price(Scenario(prices=f"{unpriced}:1.5"))

@@ -86,17 +86,23 @@ def _own() -> Atlas | None:
 
 
 def _axes(atlas: Atlas) -> tuple[str, str]:
-    """Return the keys across and down: those chosen, else accelerator and model, else the first two."""
+    """Return the keys across and down: those chosen, else accelerator and model, else the first two.
+
+    What is down stays there when another key is put across.
+    """
     usual = [key for key in ("accelerator", "model") if key in atlas.keys]
     order = [*usual, *(key for key in atlas.keys if key not in usual)]
     with st.container(horizontal=True):
         x = _choose("Across", order, f"atlas_x_{atlas.name}")
-        y = _choose("Down", [key for key in order if key != x], f"atlas_y_{atlas.name}_{x}")
+        others, before = [key for key in order if key != x], f"atlas_down_{atlas.name}"
+        y = _choose("Down", others, f"atlas_y_{atlas.name}_{x}", st.session_state.get(before))
+        st.session_state[before] = y
     return x, y
 
 
-def _choose(label: str, keys: Sequence[str], name: str) -> str:
-    return str(st.selectbox(label, keys, format_func=label_of_key, key=name, width=CHOICE_PX))
+def _choose(label: str, keys: Sequence[str], name: str, first: str | None = None) -> str:
+    place = keys.index(first) if first in keys else 0
+    return str(st.selectbox(label, keys, place, format_func=label_of_key, key=name, width=CHOICE_PX))
 
 
 def _filters(atlas: Atlas, axes: tuple[str, str]) -> Mapping[str, Any]:

@@ -8,10 +8,11 @@ from typing import Any
 
 import streamlit as st
 
+from sim_core.engine.work import shared
 from sim_core.scenario.link.read import MAX_CHARACTERS
 from sim_core.scenario.link.write import to_query
 from sim_core.scenario.scenario import Scenario
-from sim_core.sweep.frontier import evaluate
+from sim_core.sweep.frontier import REFINED_REQUESTS, evaluate
 from sim_core.sweep.points import REQUESTS_PER_CLIENT, Point
 from sim_core.sweep.remembered import Remembered
 from sim_core.view.drawing import names
@@ -54,7 +55,7 @@ def marks_of(sweep: Sweep, found: Result, best: Row | None, frame: Frame) -> lis
     """Return what marks the chosen point and the pinned ones on the chart."""
     name = state.view(state.POINT)
     row = points_by_name(sweep, found, best).get(name) if name else None
-    pins = [placed(row_of_pin(pin)) for pin in state.pinned()]
+    pins = [placed(row_of_pin(pin, found.fine)) for pin in state.pinned()]
     return chosen_marks(None if row is None else placed(row), pins, frame)
 
 
@@ -68,7 +69,7 @@ def show_chosen(sweep: Sweep, found: Result, best: Row | None) -> None:
             _card(sweep, found, points[name], sweep.scenario if name == HERE else None)
         elif name:
             st.caption(f"The chart has no point {literal(repr(name))}: its curves are others now.")
-    show_pins()
+    show_pins(found.fine)
 
 
 def _list(points: dict[str, Row], along: Along) -> None:
@@ -137,13 +138,13 @@ def _figure(row: Row, here: Row, column: str, name: str, unit: str, more_is_bett
 # Pinned points
 
 
-def show_pins() -> None:
+def show_pins(fine: bool) -> None:
     """Show the pinned points beside each other, with their differences from the first."""
     pins = state.pinned()
     if not pins:
         return
     titles = _pin_titles(pins)
-    rows = [row_of_pin(pin) for pin in pins]
+    rows = [row_of_pin(pin, fine) for pin in pins]
     lines = [
         (
             f"{name} [{unit}]" if unit else name,
@@ -186,11 +187,11 @@ def _pin_titles(pins: Sequence[Scenario]) -> list[str]:
     return [f"{letter} {name}" for letter, name in zip(LETTERS, said, strict=False)]
 
 
-def pin_lines() -> tuple[str, ...]:
+def pin_lines(fine: bool) -> tuple[str, ...]:
     """Return the pinned points as the lines of a slide: each with its figures."""
     pins = state.pinned()
     return tuple(
-        f"{title}: {', '.join(_figure_words(row_of_pin(pin), *about) for about in FIGURES)}"
+        f"{title}: {', '.join(_figure_words(row_of_pin(pin, fine), *about) for about in FIGURES)}"
         for title, pin in zip(_pin_titles(pins), pins, strict=True)
     )
 
@@ -200,10 +201,13 @@ def _figure_words(row: Row, column: str, name: str, unit: str, _: bool) -> str:
     return f"{number(value)} {unit}" if unit else f"{name} {duration(value)}"
 
 
-def row_of_pin(pin: Scenario) -> dict[str, Any]:
-    """Return the figures of a pinned point, as its chart has them."""
-    requests = max(pin.requests, REQUESTS_PER_CLIENT * pin.concurrency) if pin.arrivals == "closed" else 0
-    return _rows.of(pin, lambda: evaluate(Point({}, pin), requests=requests))
+def row_of_pin(pin: Scenario, fine: bool) -> dict[str, Any]:
+    """Return the figures of a pinned point, as its chart has them: of many requests where that is `fine`."""
+    requests = max(pin.requests, REFINED_REQUESTS if fine else 0)
+    if pin.arrivals == "closed":
+        requests = max(requests, REQUESTS_PER_CLIENT * pin.concurrency)
+    with shared(state.PINS_LIMIT):
+        return _rows.of(pin.replace(requests=requests), lambda: evaluate(Point({}, pin), requests=requests))
 
 
 def _binds(row: Row) -> pieces.Cell:

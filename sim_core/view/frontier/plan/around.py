@@ -20,7 +20,7 @@ from sim_core.sweep.remembered import Remembered
 from sim_core.view.drawing.figures import INK, LAYOUT, Figure, short, style
 from sim_core.view.drawing.marks import axis, scatter, upright
 from sim_core.view.drawing.words import duration, number, percent, quantity, signed
-from sim_core.view.frontier.plan.day import show_day
+from sim_core.view.frontier.plan.day import devices_axis, show_day
 from sim_core.view.frontier.plan.examples import show_examples
 from sim_core.view.frontier.plan.winners import show_winners
 from sim_core.view.parts import pieces
@@ -105,7 +105,7 @@ def stairs_figure(stairs: Sequence[Stair], planned_per_s: float) -> Figure:
     ]
     axes = {
         "xaxis": axis("Rate [requests/s]", rangemode="tozero"),
-        "yaxis": axis("Devices", rangemode="tozero"),
+        "yaxis": devices_axis(max(devices)),
     }
     return {"data": data, "layout": LAYOUT | axes | {"shapes": [upright(planned_per_s)]}}
 

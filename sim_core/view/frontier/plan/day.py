@@ -36,7 +36,7 @@ from sim_core.traffic.day import Day, day_named
 from sim_core.traffic.day_files import read_day
 from sim_core.traffic.trace_files.read import MAX_UPLOAD_BYTES
 from sim_core.view.drawing.figures import LAYOUT, SHADE, Figure, style
-from sim_core.view.drawing.marks import axis, scatter
+from sim_core.view.drawing.marks import Piece, axis, scatter
 from sim_core.view.drawing.words import literal, number, percent, span_words
 from sim_core.view.parts import pieces
 from sim_core.view.parts.actions import File, named
@@ -224,9 +224,14 @@ def day_figure(found: DayPlan) -> Figure:
         lines.append(scatter(list(hours), list(devices), name=NAMES[name], **look))
     axes = {
         "xaxis": axis("Hour", range=[0, found.day.hours]),
-        "yaxis": axis("Devices", rangemode="tozero", **({"dtick": 1} if most < FEW else {})),
+        "yaxis": devices_axis(most),
     }
     return {"data": lines[::-1], "layout": LAYOUT | axes | {"hovermode": "x unified"}}
+
+
+def devices_axis(most: int) -> Piece:
+    """Return the axis of a number of devices, which has no line at a half."""
+    return axis("Devices", rangemode="tozero", **({"dtick": 1} if most < FEW else {}))
 
 
 def _look(place: int, fill: bool = False) -> dict[str, object]:

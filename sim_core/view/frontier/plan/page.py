@@ -36,6 +36,7 @@ from sim_core.view.frontier.plan import around, asking
 from sim_core.view.parts import actions, pieces, trust_badge
 from sim_core.view.parts.controls import seed
 from sim_core.view.parts.lengths import trace_upload, uploaded
+from sim_core.view.parts.sidebar import sidebar
 from sim_core.view.parts.views import choose, choose_accelerators, dial, toggle
 from sim_core.view.session import shell, state, sweeps
 
@@ -65,6 +66,9 @@ READING = (
     "together behind a router. Its devices lie between the two numbers by the band of a step's time. Rows of "
     "one rank are worth the same; = marks a row that another one equals within the error of the runs."
 )
+FOUND = "The plan finds the layout and the batch limit."
+NOT_CHOSEN = "is not among the chosen accelerators, so its specs would change nothing here."
+NO_PRICE = "has no price, so the plan leaves it out: set one under More specs."
 _plans: Remembered[Question, Plan] = Remembered(sweeps.REMEMBERED)
 
 
@@ -96,6 +100,16 @@ def show(scenario: Scenario) -> None:
         st.caption(READING)
     files = [*actions.table_files(found.row_dicts(), "plan"), *files]
     actions.take_away("", files, _command(question, words))
+
+
+def plan_sidebar(scenario: Scenario) -> None:
+    """Draw the sidebar without what a plan finds itself, and without specs of a part that it leaves out."""
+    beside, note = {"layout", "max_batch"}, FOUND
+    if scenario.accelerator not in _parts(scenario):
+        name, chosen = accelerator(scenario.accelerator).name, state.view("plan_parts") == "chosen"
+        note += f" {name} {NOT_CHOSEN if chosen else NO_PRICE}"
+        beside |= {"specs"} if chosen else set()
+    sidebar(scenario, beside, note)
 
 
 def _question(scenario: Scenario) -> Question:
@@ -155,7 +169,7 @@ def _parts(scenario: Scenario) -> tuple[str, ...]:
     asked = state.view("plan_parts")
     if asked == "chosen":
         return tuple(state.among(scenario))
-    return (scenario.accelerator,) if asked == "mine" else with_a_price(scenario.prices)
+    return (scenario.accelerator,) if asked == "mine" else with_a_price(scenario)
 
 
 def _models(scenario: Scenario) -> tuple[str, ...]:
@@ -206,12 +220,12 @@ def _controls(scenario: Scenario) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         choose("plan_by", named=True)
         choose("plan_rank", named=True)
-        choose("plan_parts", named=True)
+        choose("plan_parts", named=True, then=shell.rerun_page)  # the sidebar says which count
         choose("plan_traffic", named=True)
         toggle("plan_pools")
         toggle("plan_precision")
     if state.view("plan_parts") == "chosen":
-        choose_accelerators(state.among(scenario), state.AMONG_LIMIT)
+        choose_accelerators(state.among(scenario), state.AMONG_LIMIT, then=shell.rerun_page)
     _choose_models(scenario)
     with st.container(horizontal=True):
         for key, steps, format in (
@@ -385,7 +399,7 @@ def _command(question: Question, rates: str = "") -> str:
     words = [command_for(question.scenario, "plan") + trace, rates or own]
     if question.compares_models:
         words.append(f"--model {','.join(question.models)}")
-    if question.accelerators != with_a_price(question.scenario.prices):
+    if question.accelerators != with_a_price(question.scenario):
         words.append(f"--accelerators {','.join(question.accelerators)}")
     if set(question.free) != set(DEFAULT_FREE):
         words.append(f"--free {','.join(question.free)}")

@@ -32,14 +32,16 @@ function list() {
   }
 }
 
-const later = () => setTimeout(list, 300); // a tap may have opened the navigation
+const later = () => setTimeout(list, 300); // a tap or less room may have put the navigation in the sidebar
 
 export default function () {
   list();
   document.addEventListener("keydown", tab, true);
   document.addEventListener("click", later, true);
+  addEventListener("resize", later);
   return () => {
     document.removeEventListener("keydown", tab, true);
     document.removeEventListener("click", later, true);
+    removeEventListener("resize", later);
   };
 }

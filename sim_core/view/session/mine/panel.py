@@ -6,11 +6,13 @@ from collections.abc import Mapping
 
 import streamlit as st
 
+from sim_core import catalogue
+from sim_core.catalogue.prices import parse_prices
 from sim_core.fields.errors import ScenarioError
 from sim_core.scenario import kept as keeping
 from sim_core.scenario.kept import KINDS, Entry, Kept
 from sim_core.scenario.scenario import FIELDS, Scenario
-from sim_core.view.drawing.words import literal, quantity
+from sim_core.view.drawing.words import literal, number, quantity
 from sim_core.view.session import shell, state
 from sim_core.view.session.mine import store, team
 
@@ -36,7 +38,7 @@ def mine_button() -> None:
         buttons_of(store.all_kept(), "mine", "Nothing is kept yet.")
         found, _ = team.team_kept()
         if keeping.count_of(found):
-            st.markdown("###### From your team")
+            st.markdown("**From your team**")  # no heading: a panel stands behind those of any page
             buttons_of(found, "team")
         keep_form("panel")
         if st.button(
@@ -79,16 +81,25 @@ def use_button(kind: str, name: str, entry: Entry, whose: str) -> None:
 
 def contents_words(entry: Mapping[str, object]) -> str:
     """Return what an entry holds, in words."""
-    parts = [f"{FIELDS[key].label or key} {_value_words(key, value)}" for key, value in entry.items()]
-    text = ", ".join(parts) or "as by default"
+    text = ", ".join(_words(key, value) for key, value in entry.items()) or "as by default"
     return text if len(text) <= MOST_WORDS else f"{text[: MOST_WORDS - 1]}…"
 
 
-def _value_words(key: str, value: object) -> str:
-    """Return a value of a key in words: a number with its unit, a choice by its label."""
-    if isinstance(value, int | float):
-        return quantity(value, FIELDS[key].unit)
-    return FIELDS[key].label_of(str(value))
+def _words(key: str, value: object) -> str:
+    """Return a key with its value in words: numbers with their unit, choices by label, parts by name."""
+    if key == "prices":
+        prices = parse_prices(str(value)).items()
+        return f"USD/h: {', '.join(f'{_part(name)} {number(usd)}' for name, usd in prices)}"
+    info = FIELDS[key]
+    if key == "accelerator":
+        words = _part(str(value))
+    else:
+        words = quantity(value, info.unit) if isinstance(value, int | float) else info.label_of(str(value))
+    return f"{info.label or key} {words}"
+
+
+def _part(name: str) -> str:
+    return catalogue.accelerator(name).name
 
 
 def _use(kind: str, entry: Entry) -> None:
