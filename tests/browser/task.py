@@ -12,6 +12,8 @@ from typing import Any
 
 from tests.browser.visit import Visit
 
+KEY_MS = 100  # no finger is quicker, and a cell of a table takes a figure only once it is drawn
+
 
 class Task:
     """A visitor's steps, counted; each control is one that the Tab key reaches."""
@@ -56,6 +58,7 @@ class Task:
         """Type into a field and end by a key."""
         self.reach(field)
         self.page.keyboard.type(text)
+        self.page.wait_for_timeout(KEY_MS)
         self.page.keyboard.press(end)
 
     def choose(self, label: str, typed: str, option: str) -> None:
