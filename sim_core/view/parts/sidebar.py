@@ -43,14 +43,14 @@ from sim_core.view.session.mine.panel import mine_button
 from sim_core.view.session.mine.reset import reset_button
 
 
-def sidebar(scenario: Scenario, beside: Collection[str] = (), note: str = "") -> None:
+def sidebar(scenario: Scenario, beside: Collection[str] = (), words: str = "") -> None:
     """Draw all controls of the scenario in the sidebar, but those that a page has `beside` its chart, or not
-    at all: keys, `pools`, `limits`, `layout` or `specs`; with a page's `note` under the accelerator.
+    at all: keys, `pools`, `limits`, `layout` or `specs`; with a page's `words` under the accelerator.
     """
     with st.sidebar:
         gallery_button()
         own_buttons()
-        system_controls(scenario, beside, note)
+        system_controls(scenario, beside, words)
         _traffic(scenario, beside)
         _engine(scenario, beside)
         if "limits" not in beside:
@@ -75,10 +75,10 @@ def own_buttons() -> None:
         reset_button()
 
 
-def system_controls(scenario: Scenario, beside: Collection[str] = (), note: str = "") -> None:
+def system_controls(scenario: Scenario, beside: Collection[str] = (), words: str = "") -> None:
     """Draw the model and the accelerator."""
     _model(scenario)
-    _accelerator(scenario, beside, note)
+    _accelerator(scenario, beside, words)
 
 
 def _model(scenario: Scenario) -> None:
@@ -110,11 +110,11 @@ def _model_dimensions(scenario: Scenario) -> None:
             count(key)
 
 
-def _accelerator(scenario: Scenario, beside: Collection[str], note: str) -> None:
+def _accelerator(scenario: Scenario, beside: Collection[str], words: str) -> None:
     heading("Accelerator", help_of("accelerator"))
     accelerator_choice()
-    if note:
-        st.caption(note)
+    if words:
+        st.caption(words)
     if "layout" not in beside:
         ladder("tensor_parallel", POWERS[:8], _devices)
     _ranks_and_stages(scenario, beside)

@@ -104,12 +104,13 @@ def show(scenario: Scenario) -> None:
 
 def plan_sidebar(scenario: Scenario) -> None:
     """Draw the sidebar without what a plan finds itself, and without specs of a part that it leaves out."""
-    beside, note = {"layout", "max_batch"}, FOUND
+    beside, words = {"layout", "max_batch"}, FOUND
     if scenario.accelerator not in _parts(scenario):
-        name, chosen = accelerator(scenario.accelerator).name, state.view("plan_parts") == "chosen"
-        note += f" {name} {NOT_CHOSEN if chosen else NO_PRICE}"
+        name = literal(accelerator(scenario.accelerator).name)
+        chosen = state.view("plan_parts") == "chosen"
+        words += f" {name} {NOT_CHOSEN if chosen else NO_PRICE}"
         beside |= {"specs"} if chosen else set()
-    sidebar(scenario, beside, note)
+    sidebar(scenario, beside, words)
 
 
 def _question(scenario: Scenario) -> Question:
