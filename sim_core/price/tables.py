@@ -6,8 +6,8 @@ on the number of drafts, so one table serves many prices: the longest that was a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -42,6 +42,7 @@ from sim_core.price.work import Drafter, Layout, Work, work
 
 NEEDS = ("compute", "memory")
 TABLE_TOKENS_MAX = 32_768
+PIECE_TOKENS = 8_192
 
 
 class Tables(NamedTuple):
@@ -102,26 +103,32 @@ def _begun(whole: Tables, length: int) -> Tables:
 
 def _tables(priced_from: Terms, drafting: Drafting | None, length: int) -> Tables:
     load = priced_from.work
-    tokens = np.arange(1, length + 1, dtype=float)
     names = parts_of(int(load.ranks))
-    parts_s = _in_parts(names, length, token_parts(priced_from, tokens), draft_token_parts(drafting, tokens))
-    needs_s = np.zeros((len(NEEDS), length + 1))
+    parts = partial(token_parts, priced_from), partial(draft_token_parts, drafting)
+    parts_s = _over_tokens(names, length, *parts)
     own = load if load.ranks == 1 else load._replace(expert_compute_s=0.0, expert_read_s=0.0)
-    needs_s[0, 1:] = (
-        own.dense_compute_s + own.expert_compute_s + own.state_compute_s + own.kept_compute_s
-    ) * tokens
-    needs_s[1, 1:] = (
-        own.dense_read_s + own.kept_read_s - own.expert_read_s * np.expm1(tokens * own.expert_miss_log)
-    )
     return Tables(
         names,
         priced_from,
         drafting,
         parts_s.sum(axis=0),
         parts_s,
-        needs_s,
+        _over_tokens(NEEDS, length, partial(_token_needs, own)),
         _group_tables(names, priced_from, drafting, length),
     )
+
+
+def _token_needs(load: Work, tokens: np.ndarray) -> Mapping[str, Amount]:
+    """Return the time that new tokens need, by `NEEDS`. [s]"""
+    compute_s = load.dense_compute_s + load.expert_compute_s + load.state_compute_s + load.kept_compute_s
+    experts_s = _experts_read_s(load, tokens)
+    return {"compute": compute_s * tokens, "memory": load.dense_read_s + load.kept_read_s + experts_s}
+
+
+def _experts_read_s(load: Work, tokens: np.ndarray) -> np.ndarray:
+    """Return the time of reading the experts that tokens meet. [s]"""
+    read_s: np.ndarray = -load.expert_read_s * np.expm1(tokens * load.expert_miss_log)
+    return read_s
 
 
 class _Group(NamedTuple):
@@ -145,23 +152,46 @@ def _group_tables(
         parts, needs = ((np.zeros((len(rows), 1)), np.zeros(len(rows))) for rows in (names, NEEDS))
         return _Group(parts, needs)
     length = _group_length(load.ranks, length)
-    tokens = np.arange(1, length + 1, dtype=float)
     both = (priced_from, drafting.terms) if drafting and drafting.takes_tokens else (priced_from,)
-    parts_s = _in_parts(names, length, *(group_parts(each, tokens) for each in both))
+    parts_s = _over_tokens(names, length, *(partial(group_parts, each) for each in both))
     slope_s = sum(np.array([float(group_rate_parts(each).get(part, 0.0)) for part in names]) for each in both)
-    needs_s = np.zeros((len(NEEDS), length + 1))
-    needs_s[0, 1:] = load.expert_compute_s * tokens
-    needs_s[1, 1:] = -load.expert_read_s * np.expm1(tokens * load.expert_miss_log)
+    needs_s = _over_tokens(NEEDS, length, partial(_group_needs, load))
     return _Group((parts_s, np.asarray(slope_s)), (needs_s, np.array([load.expert_compute_s, 0.0])))
+
+
+def _group_needs(load: Work, tokens: np.ndarray) -> Mapping[str, Amount]:
+    """Return the time that new tokens of all ranks need, by `NEEDS`. [s]"""
+    return {"compute": load.expert_compute_s * tokens, "memory": _experts_read_s(load, tokens)}
+
+
+def _over_tokens(
+    names: tuple[str, ...], length: int, *prices: Callable[[np.ndarray], Mapping[str, Amount]]
+) -> np.ndarray:
+    """Return the sum of times by part as a table over tokens, nothing at 0. [s]
+
+    It is made piece by piece, so that what is worked out on the way stays in a core's cache.
+    """
+    table_s = np.zeros((len(names), length + 1))
+    for first in range(1, length + 1, PIECE_TOKENS):
+        tokens = np.arange(first, min(first + PIECE_TOKENS, length + 1), dtype=float)
+        piece_s = table_s[:, first : first + tokens.size]
+        for price in prices:
+            _add(piece_s, names, price(tokens))
+    return table_s
 
 
 def _in_parts(names: tuple[str, ...], last: int, *prices: Mapping[str, Amount]) -> np.ndarray:
     """Return the sum of times by part as a table, nothing at 0. [s]"""
-    parts_s = np.zeros((len(names), last + 1))
+    table_s = np.zeros((len(names), last + 1))
     for price in prices:
-        for place, name in enumerate(names):
-            parts_s[place, 1:] += price.get(name, 0.0)
-    return parts_s
+        _add(table_s[:, 1:], names, price)
+    return table_s
+
+
+def _add(table_s: np.ndarray, names: tuple[str, ...], price: Mapping[str, Amount]) -> None:
+    """Add times by part to the rows of a table."""
+    for row_s, name in zip(table_s, names, strict=True):
+        row_s += price.get(name, 0.0)
 
 
 class RowTables(NamedTuple):
