@@ -116,11 +116,8 @@ def figure_of(scenario: Scenario, figure: str) -> float:
     NaN where it has none: the scenario cannot run, or no point keeps the limits.
     """
     if figure == "throughput":
-        row = best_within(scenario)
-    else:
-        row = evaluate(Point({}, scenario))
-        row = row if row["feasible"] else None
-    return math.nan if row is None else row[FIGURES[figure]]
+        return _figure_in(best_within(scenario), figure)
+    return _figure_in(evaluate(Point({}, scenario)), figure)
 
 
 def settled(scenario: Scenario, figure: str) -> float:
@@ -131,7 +128,11 @@ def settled(scenario: Scenario, figure: str) -> float:
     if figure == "throughput":
         return figure_of(scenario, figure)
     ((_, row),) = refine([Point({}, scenario)])
-    return row[FIGURES[figure]]
+    return _figure_in(row, figure)
+
+
+def _figure_in(row: Mapping[str, Any] | None, figure: str) -> float:
+    return row[FIGURES[figure]] if row and row["feasible"] else math.nan
 
 
 @kept(64)

@@ -180,6 +180,13 @@ def test_the_figure_is_that_on_which_frontier_settles() -> None:
     assert any("on which Frontier settles; these have 400" in item.value for item in shown.caption)
 
 
+@pytest.mark.parametrize("figure", ["throughput", "tpot", "ttft"])
+def test_what_cannot_run_has_no_figure(figure: str) -> None:
+    """Oracle: the promise of the docstring: NaN, and no error, where the model does not fit."""
+    rows = tornado(Scenario(model="llama-3.1-70b", accelerator="l4", requests=400), figure)
+    assert rows and all(math.isnan(row["base"]) for row in rows)
+
+
 def test_a_close_call_is_said() -> None:
     """Oracle: the core's best points: some of the runs have one, not all; no lever is called noise."""
     close = BASE.replace(requests=300, slo_ttft_ms=69.5)
