@@ -67,8 +67,11 @@ FIRST = (engine.PARTS[0], Part("percentiles", _one_point))  # what the first cha
 USUAL = (*FIRST, *engine.PARTS[1:-1], Part("conversations", _conversations))
 LAID_OUT = (*USUAL, engine.PARTS[-1])  # with the layouts of large models
 PARTS = (*LAID_OUT, Part("conversations on ranks, stages and two pools", _conversations_laid_out))
-APART = ("static batching", "two pools", "ranks and stages")
-BESIDE = (Part("percentiles", _percentiles), *(part for part in engine.PARTS if part.name in APART))
+_OF_ENGINE = {part.name: part for part in engine.PARTS}
+BESIDE = (
+    Part("percentiles", _percentiles),
+    *(_OF_ENGINE[name] for name in ("static batching", "two pools", "ranks and stages")),
+)
 
 
 class Progress(NamedTuple):
@@ -185,13 +188,14 @@ def _say(word: str) -> None:
         os._exit(0)
 
 
-def _compile(parts: Sequence[Part], others: Iterable[str], theirs: Sequence[Part]) -> None:
+def _compile(parts: Sequence[Part], theirs: Sequence[Part] = (), lines: Iterable[str] = ()) -> None:
     """Compile parts in their order, and say so; those that another process does are loaded once it has."""
     gc.disable()  # a tenth of the time; this process ends soon
+    names = {part.name for part in theirs}
     with progress.told(_say):
         for part in parts:
-            if part.name in {their.name for their in theirs}:
-                _follow(others, part, _say)
+            if part.name in names:
+                _follow(lines, part, _say)
             part.use()
             _say(part.name)
             if part.name == FIRST[-1].name and hasattr(os, "nice"):
@@ -201,14 +205,14 @@ def _compile(parts: Sequence[Part], others: Iterable[str], theirs: Sequence[Part
 def _compile_all() -> None:
     """Compile all parts, some of them by a process of its own where there is a core for it."""
     if (os.cpu_count() or 1) == 1:
-        _compile(PARTS, (), ())
+        _compile(PARTS)
         return
-    with _process(_WORD) as others:
-        _compile(PARTS, others, BESIDE)
+    with _process(_WORD) as lines:
+        _compile(PARTS, BESIDE, lines)
 
 
 if __name__ == "__main__":
     if sys.argv[1:] == [_WORD]:
-        _compile(BESIDE, (), ())
+        _compile(BESIDE)
     else:
         _compile_all()
