@@ -151,9 +151,10 @@ def _ranks_and_stages(scenario: Scenario, beside: Collection[str]) -> None:
             _experts(scenario, divisors, beside)
         ladder("pipeline_parallel", POWERS[:5], lambda value: counted(value, "stage"))
         ladder("context_parallel", divisors, lambda value: counted(value, "part"))
-        part = catalogue.accelerator(scenario.accelerator)
-        whole_spec("node_devices", part, DOMAINS)
-        spec("node_link_gb_per_s", part)
+        if "specs" not in beside:
+            part = catalogue.accelerator(scenario.accelerator)
+            whole_spec("node_devices", part, DOMAINS)
+            spec("node_link_gb_per_s", part)
 
 
 def _experts(scenario: Scenario, divisors: list[int], beside: Collection[str]) -> None:

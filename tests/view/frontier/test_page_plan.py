@@ -151,14 +151,15 @@ def test_no_control_of_the_sidebar_is_dead() -> None:
         return {str(slider.key) for slider in healthy(at).select_slider}
 
     note = "H100-SXM is not among the chosen accelerators"
-    at = visit(arrival_per_s="30", plan_parts="chosen", among="h200")
+    at = visit(arrival_per_s="30", plan_parts="chosen", among="h200", pipeline_parallel="2")
     assert not sliders() & {"in_tensor_parallel", "in_max_batch", "in_hbm_gb_per_s"}
     assert any(note in item.value for item in at.sidebar.caption)
     at.multiselect(key="in_among").set_value(["h200", "h100-sxm"]).run()
-    assert "in_hbm_gb_per_s" in sliders()
+    assert sliders() >= {"in_hbm_gb_per_s", "in_node_link_gb_per_s"}
     assert not any(note in item.value for item in at.sidebar.caption)
     at.multiselect(key="in_among").set_value(["h200"]).run()
     assert "in_hbm_gb_per_s" not in sliders()
+    assert "in_node_link_gb_per_s" not in sliders()
     at.selectbox(key="in_plan_parts").set_value("mine").run()
     assert "in_hbm_gb_per_s" in sliders()
 
