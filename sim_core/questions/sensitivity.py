@@ -22,10 +22,11 @@ from sim_core.questions.speculation import supposed
 from sim_core.scenario.mixes import has_flat_class
 from sim_core.scenario.scenario import FIELDS, SPECS, Scenario, accelerator_of, arithmetic_dtype
 from sim_core.sweep.capacity import Y, seeded
-from sim_core.sweep.frontier import evaluate, refine
+from sim_core.sweep.frontier import REFINED_REQUESTS, evaluate, refine
 from sim_core.sweep.points import Point
 from sim_core.sweep.ranges import SEEDS, UNKNOWN, Estimate, estimate
 from sim_core.sweep.remembered import Remembered
+from sim_core.traffic.replay import is_scaled
 
 MOVES = {"more": 1.1, "less": 0.9}
 FIGURES = {  # what may be looked at: the column of a row, in the operating point or in the best one
@@ -120,12 +121,22 @@ def figure_of(scenario: Scenario, figure: str) -> float:
     return _figure_in(evaluate(Point({}, scenario)), figure)
 
 
+def settles(scenario: Scenario, figure: str) -> bool:
+    """Return whether a longer run tells a figure better than one of the scenario's requests.
+
+    The best throughput is searched for on many requests in any case; requests that are all there at once take
+    as long as there are of them, and those that are listed are as many as they are.
+    """
+    as_many = scenario.arrivals == "offline" or (scenario.arrivals == "trace" and not is_scaled(scenario))
+    return figure != "throughput" and not as_many and scenario.requests < REFINED_REQUESTS
+
+
 def settled(scenario: Scenario, figure: str) -> float:
     """Return a figure of a scenario as the Frontier page settles on it: of many requests, under its own seed.
 
     The 99th percentile of a run that is compared with others, of few requests, may be 5% off.
     """
-    if figure == "throughput":
+    if not settles(scenario, figure):
         return figure_of(scenario, figure)
     ((_, row),) = refine([Point({}, scenario)])
     return _figure_in(row, figure)

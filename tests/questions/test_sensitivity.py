@@ -180,6 +180,21 @@ def test_the_figure_is_that_on_which_frontier_settles() -> None:
     assert any("on which Frontier settles; these have 400" in item.value for item in shown.caption)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"arrivals": "offline", "requests": 100},
+        {"arrivals": "trace", "request_list": "0:100:20,1:200:30,2:100:50"},
+        {"requests": 50_000},
+    ],
+)
+def test_a_run_that_would_not_be_better_longer_is_told_itself(changes: dict) -> None:
+    """Oracle: the figure of the scenario's own requests, and no word of a longer run."""
+    scenario = BASE.replace(**changes)
+    assert sensitivity.settled(scenario, "ttft") == sensitivity.figure_of(scenario, "ttft")
+    assert "longer" not in view._reading(scenario, "ttft")
+
+
 @pytest.mark.parametrize("figure", ["throughput", "tpot", "ttft"])
 def test_what_cannot_run_has_no_figure(figure: str) -> None:
     """Oracle: the promise of the docstring: NaN, and no error, where the model does not fit."""

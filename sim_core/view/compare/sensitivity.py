@@ -93,7 +93,7 @@ def _reading(scenario: Scenario, key: str) -> str:
         f"Each bar: everything else as it is, one thing {TENTH} larger (▲) or smaller (▼). Mean of {SEEDS} "
         "pairs of runs that see the same requests. A hollow bar is no larger than its 95 % error: noise."
     )
-    if key == "throughput":
+    if not sensitivity.settles(scenario, key):
         return text
     length = quantity(scenario.requests, "requests")
     return f"{text} The figure itself is of one longer run, on which Frontier settles; these have {length}."

@@ -6,7 +6,7 @@ parts. This one loads each part when it is there. What that process leaves out i
 everything where nothing can be kept.
 
 Run as a module, this file is that process. Where there is a second core, it has one of its own, which
-compiles meanwhile the parts that share no entry point with what comes before them (`BESIDE`).
+compiles meanwhile parts whose machine code hardly any other part needs (`BESIDE`).
 """
 
 from __future__ import annotations
