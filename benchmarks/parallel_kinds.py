@@ -277,7 +277,7 @@ def _prompts_s(price: Price, start: int, tokens: int, many: int) -> float:
     near = float(window_pairs(start, start + tokens, step.window_tokens))
     each_s = step.prefill_request_s + pairs * step.prefill_pair_s + near * step.window_pair_s
     shared_s = float(group_tokens_s(step, np.array(price.ranks * all_tokens))) if price.ranks > 1 else 0.0
-    return float(step.token_s[all_tokens] + step.row_s[many] + many * each_s + shared_s)
+    return float(step.token_s[all_tokens] + step.row_s[many] + many * each_s + step.prefill_step_s + shared_s)
 
 
 # --- pipelines --------------------------------------------------------------------------------------

@@ -74,6 +74,7 @@ class Constants(NamedTuple):
     draft_sequence_s: float
     prefill_request_s: float
     prefill_layer_s: float
+    prefill_step_layer_s: float
     request_before_s: float
     prompt_token_before_s: float
     request_after_s: float

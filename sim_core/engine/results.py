@@ -26,7 +26,7 @@ class Usage:
     ----------
     steps_by_tokens, steps_by_rows : ndarray of int
         Steps by their new tokens (the last entry counts all longer ones) and by the rows they sample.
-    extra_tokens, prefill_requests, swapped_tokens : int
+    extra_tokens, prefill_requests, prefill_steps, swapped_tokens : int
     context_tokens, window_tokens : float
         Sums over the steps of the counts that `StepCost` prices.
     sent_tokens, reused_tokens, loaded_tokens : int
@@ -63,6 +63,7 @@ class Usage:
     prefill_pairs: float
     window_pairs: float
     prefill_requests: int
+    prefill_steps: int
     swapped_tokens: int
     sent_tokens: int
     reused_tokens: int

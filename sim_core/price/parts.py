@@ -313,7 +313,9 @@ def with_switch(constants: Constants, switch_ms: float | None) -> Constants:
     """Return constants with another fixed time for each prompt of a step, if one is given."""
     if switch_ms is None:
         return constants
-    return constants._replace(prefill_request_s=switch_ms * 1e-3, prefill_layer_s=0.0)
+    return constants._replace(
+        prefill_request_s=switch_ms * 1e-3, prefill_layer_s=0.0, prefill_step_layer_s=0.0
+    )
 
 
 class Rates(NamedTuple, Generic[Entry]):
@@ -325,6 +327,7 @@ class Rates(NamedTuple, Generic[Entry]):
     prefill_pairs: Entry
     window_pairs: Entry
     prefill_requests: Entry
+    prefill_steps: Entry
     swapped_tokens: Entry
 
 
@@ -350,6 +353,7 @@ def rate_parts(terms: Terms, drafts: Amount = 0) -> Rates[dict[str, Amount]]:
         prefill_pairs={"compute": work.pair_compute_s / context.prefill_frac},
         window_pairs={"compute": work.window_pair_compute_s / window.prefill_frac},
         prefill_requests={"fixed": constants.prefill_request_s + work.layers * constants.prefill_layer_s},
+        prefill_steps={"fixed": work.layers * constants.prefill_step_layer_s},
         swapped_tokens={"communication": work.swap_s / constants.pcie_frac},
     )
 

@@ -302,6 +302,7 @@ def step_cost(
         prefill_pair_s=rates.prefill_pairs,
         window_pair_s=rates.window_pairs,
         prefill_request_s=rates.prefill_requests,
+        prefill_step_s=rates.prefill_steps,
         swap_token_s=rates.swapped_tokens,
         paces=paces,
         group_s=group[0],
@@ -351,7 +352,7 @@ def _measured_price(scenario: Scenario, profile: EngineProfile) -> Price:
     context_s, pair_s = profile.decode_context_ms_per_token * 1e-3, profile.prefill_context_ms_per_pair * 1e-3
     switch_ms = scenario.prefill_switch_ms
     prompt_ms = profile.prefill_request_ms if switch_ms is None else switch_ms
-    rates = Rates(slope_s, context_s, 0.0, pair_s, 0.0, prompt_ms * 1e-3, 0.0)
+    rates = Rates(slope_s, context_s, 0.0, pair_s, 0.0, prompt_ms * 1e-3, 0.0, 0.0)
     none = np.zeros((1, scenario.max_batch + 1)), np.zeros((1, 1)), np.zeros(1)
     ledger = Ledger(MEASURED, token_s[None, :], none[0], np.array([rates]), *none[1:], none[0])
     speculation = speculation_of(scenario)

@@ -151,7 +151,12 @@ def draft_terms(
         return None
     one, spread = draft_model(model, drafter), draft_layout(model, layout, drafter)
     constants = method.constants._replace(
-        step_s=0.0, rank_sync_s=0.0, sequence_s=0.0, prefill_request_s=0.0, prefill_layer_s=0.0
+        step_s=0.0,
+        rank_sync_s=0.0,
+        sequence_s=0.0,
+        prefill_request_s=0.0,
+        prefill_layer_s=0.0,
+        prefill_step_layer_s=0.0,
     )
     load = draft_work(model, accelerator, layout, drafter)
     found = terms(load, kernels_of(one, accelerator, spread), constants, method.smooth)
@@ -230,7 +235,7 @@ def draft_rate_parts(drafting: Drafting | None, draft: str, drafts: Amount) -> R
 
     Drafts that follow from one another read the context once each.
     """
-    nothing: Rates[dict[str, Amount]] = Rates({}, {}, {}, {}, {}, {}, {})
+    nothing: Rates[dict[str, Amount]] = Rates({}, {}, {}, {}, {}, {}, {}, {})
     if drafting is None:
         return nothing
     found = rate_parts(drafting.terms)

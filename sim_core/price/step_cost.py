@@ -22,6 +22,7 @@ class StepCost(NamedTuple):
     coefficients of sums over the step: KV tokens read by decodes (`decode_context_s`, and
     `window_context_s` where each context counts at most `window_tokens`), query-key pairs of prompt
     chunks (`prefill_pair_s`, `window_pair_s`), prompts given a chunk, tokens swapped to or from the host.
+    `prefill_step_s` is what a step takes more that has prompts, however many.
 
     `paces` says how decodes go on by how many there are, the last entry for all above: the tokens drafted for
     each and verified with its own, by how much the token clock advances in a step (in parts of a token,
@@ -43,6 +44,7 @@ class StepCost(NamedTuple):
     prefill_pair_s: float
     window_pair_s: float
     prefill_request_s: float
+    prefill_step_s: float
     swap_token_s: float
     paces: np.ndarray = PLAIN_PACE
     group_s: np.ndarray = NO_GROUP

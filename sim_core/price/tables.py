@@ -233,6 +233,7 @@ def rate_needs(load: Work, drafts: int) -> Rates[dict[str, Amount]]:
         prefill_pairs={"compute": load.pair_compute_s},
         window_pairs={"compute": load.window_pair_compute_s},
         prefill_requests={},
+        prefill_steps={},
         swapped_tokens={},
     )
 

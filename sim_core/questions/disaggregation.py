@@ -230,7 +230,7 @@ def prefill_need_s(price: Price, split: Scenario, prompts: np.ndarray, hit_frac:
     step_s = np.interp(tokens, np.arange(last + 1), step.token_s)
     step_s += step.token_slope_s * np.maximum(tokens - last, 0)
     step_s += group_tokens_s(step, np.rint(price.ranks * tokens).astype(int))
-    step_s += step.row_s[np.minimum(together, step.row_s.size - 1).astype(int)]
+    step_s += step.row_s[np.minimum(together, step.row_s.size - 1).astype(int)] + step.prefill_step_s
     own_s = step.prefill_request_s + step.prefill_pair_s * (prompts**2 - found**2) / 2
     if step.window_tokens:
         pairs = (_pairs_within(step.window_tokens, tokens) for tokens in (prompts, found))

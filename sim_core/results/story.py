@@ -173,6 +173,7 @@ class Story:
             + price.prefill_pair_s * pairs
             + price.window_pair_s * seen_pairs
             + price.prefill_request_s * log["prompts"]
+            + price.prefill_step_s * (log["prompts"] > 0)
         )
 
     @cached_property

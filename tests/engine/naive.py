@@ -103,6 +103,7 @@ class Totals:
     prefill_pairs: float = 0
     window_pairs: float = 0
     prefill_requests: int = 0
+    prefill_steps: int = 0
     extra_tokens: int = 0
     swapped_tokens: int = 0
     sent_tokens: int = 0
@@ -128,6 +129,7 @@ class Totals:
         self.prefill_pairs += work.prefill_pairs
         self.window_pairs += work.window_pairs
         self.prefill_requests += work.prompts
+        self.prefill_steps += 1 if work.prompts else 0
         self.extra_tokens += max(work.tokens - last, 0)
         self.swapped_tokens += work.swapped_tokens
         self.sent_tokens += work.sent_tokens
@@ -171,6 +173,7 @@ def step_s(cost, work: Work) -> float:
         + cost.prefill_pair_s * work.prefill_pairs
         + cost.window_pair_s * work.window_pairs
         + cost.prefill_request_s * work.prompts
+        + (cost.prefill_step_s if work.prompts else 0)
         + cost.swap_token_s * work.swapped_tokens
     )
 

@@ -51,11 +51,11 @@ def test_every_priced_part_enters_the_step(run):
     """Oracle: by hand, the timeline above with every price switched on and a window of 4 tokens.
 
     step 1  T=8: 108; 1 row: 50; pairs 25/2 + 9/2 = 17, times 2: 34; window pairs [0,5] 8 + 4 and
-            [0,3] 4.5 = 16.5, times 4: 66; 2 prompts: 2000                             = 2258 -> 2258
+            [0,3] 4.5 = 16.5, times 4: 66; 2 prompts: 2000, once 500                   = 2758 -> 2758
     step 2  (r2 has arrived) T = 1 + 3 + 2 = 6: 106; 3 rows (r0, r1 and r2 done): 70; context 5 x 3 = 15;
             window 4 x 10 = 40; pairs (36-9)/2 + 2 = 15.5, times 2: 31; window pairs [3,6] 3.5 + 8 and
-            [0,2] 2 = 13.5, times 4: 54; 2 prompts: 2000                               = 2316 -> 4574
-    step 3  T=2: 102; 2 rows: 60; context 6 + 6 = 12 x 3 = 36; window 4 + 4 = 8 x 10 = 80 = 278 -> 4852
+            [0,2] 2 = 13.5, times 4: 54; 2 prompts: 2000, once 500                     = 2816 -> 5574
+    step 3  T=2: 102; 2 rows: 60; context 6 + 6 = 12 x 3 = 36; window 4 + 4 = 8 x 10 = 80 = 278 -> 5852
     """
     cost = make_cost(
         token_s=[100.0 + tokens for tokens in range(64)],
@@ -66,9 +66,10 @@ def test_every_priced_part_enters_the_step(run):
         prefill_pair_s=2.0,
         window_pair_s=4.0,
         prefill_request_s=1000.0,
+        prefill_step_s=500.0,
     )
     result = run(CROSSING, cost, token_budget=8, max_running=4)
-    check(result, first=[2258, 4574, 4574], finished=[4852, 4852, 4574], itl_max=[2316, 278, 0])
+    check(result, first=[2758, 5574, 5574], finished=[5852, 5852, 5574], itl_max=[2816, 278, 0])
 
 
 def test_tokens_beyond_the_table_pay_the_slope(run):

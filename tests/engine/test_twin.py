@@ -63,6 +63,7 @@ def costs(draw, max_running):
         prefill_pair_s=draw(even),
         window_pair_s=draw(even),
         prefill_request_s=draw(price),
+        prefill_step_s=draw(price),
         swap_token_s=draw(price),
     )
 
@@ -261,7 +262,15 @@ def test_replicas_agree_exactly(policy, router):
         twin = run_twin(case.cost, *case.columns, router=twin_router, **rules)
         kernel = run_kernel(case.cost, *case.columns, router=router, whole=True, **rules)
         same_requests(twin, kernel, rel=0)
-        for name in ("steps", "context_tokens", "prefill_pairs", "swapped_tokens", "busy_s", "running_s"):
+        for name in (
+            "steps",
+            "context_tokens",
+            "prefill_pairs",
+            "prefill_steps",
+            "swapped_tokens",
+            "busy_s",
+            "running_s",
+        ):
             assert getattr(kernel.usage, name) == sum(getattr(total, name) for total in twin.total), name
 
     agree(policy, check=check)
@@ -287,6 +296,7 @@ def priced(max_running=64, **changes):
         "prefill_pair_s": 2.0,
         "window_pair_s": 4.0,
         "prefill_request_s": 7.0,
+        "prefill_step_s": 9.0,
         "swap_token_s": 5.0,
     }
     return make_cost(**{**prices, **changes})

@@ -42,6 +42,7 @@ def usage_of(rng, price, steps=200):
         prefill_pairs=float(rng.integers(0, 10**10)),
         window_pairs=float(rng.integers(0, 10**8)),
         prefill_requests=int(rng.integers(0, 100)),
+        prefill_steps=int(rng.integers(0, 100)),
         swapped_tokens=int(rng.integers(0, 1000)),
     )
 
@@ -207,7 +208,13 @@ def test_more_work_never_takes_less_time(calibration, model):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"model": "gpt-oss-20b", "weight_dtype": "native"}, {"tensor_parallel": 4}]
+    "changes",
+    [
+        {},
+        {"model": "gpt-oss-20b", "weight_dtype": "native"},
+        {"tensor_parallel": 4},
+        {"calibration": "submission"},
+    ],
 )
 def test_shares_add_up_to_the_busy_time(changes):
     """The kernel's formula, summed step by step, against the sum of the parts."""
@@ -222,6 +229,7 @@ def test_shares_add_up_to_the_busy_time(changes):
         + usage.prefill_pairs * step.prefill_pair_s
         + usage.window_pairs * step.window_pair_s
         + usage.prefill_requests * step.prefill_request_s
+        + usage.prefill_steps * step.prefill_step_s
         + usage.swapped_tokens * step.swap_token_s
     )
     found = shares(price, usage)
@@ -492,6 +500,22 @@ def test_typical_states_its_errors():
     in_sample, ideal = overall["in sample"]["tpot_pct"], overall["datasheet calibration"]["tpot_pct"]
     for name in ("one accelerator left out", "one model left out"):
         assert in_sample < overall[name]["tpot_pct"] < ideal / 3
+
+
+def test_a_submission_launches_the_prompts_of_a_step_once():
+    """Oracle: by hand: 32 layers of 0.1 ms in a step with prompts, however many; none in one of decodes."""
+    price = price_of(Scenario(calibration="submission"))
+    assert price.step.prefill_step_s == pytest.approx(32 * 0.1e-3)
+    assert price_of(Scenario()).step.prefill_step_s == 0.0
+    graphs = price_of(Scenario(calibration="submission", constants="prefill_step_layer:0"))
+    added = [
+        step_s(price, **step) - step_s(graphs, **step)
+        for step in (
+            {"decode_batch": 8, "context": 500, "prefill_tokens": 256},
+            {"decode_batch": 8, "context": 500},
+        )
+    ]
+    assert added == pytest.approx([32 * 0.1e-3, 0.0], abs=1e-12)
 
 
 def test_the_switch_cost_replaces_the_fitted_one():

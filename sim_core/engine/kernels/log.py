@@ -36,6 +36,7 @@ def report_work(s, arrays, steps, context, window, duration_s):
     s.prefill_pairs += s.step_pairs
     s.window_pairs += s.step_window_pairs
     s.prefill_requests += s.prompts
+    s.prefill_steps += 1 if s.prompts > 0 else 0
     s.swapped_tokens += s.swapped
     s.busy_s += duration_s
     s.elapsed_s += duration_s

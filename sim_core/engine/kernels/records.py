@@ -114,6 +114,7 @@ STATE = np.dtype(
         ("prefill_pairs", np.float64),
         ("window_pairs", np.float64),
         ("prefill_requests", np.int64),
+        ("prefill_steps", np.int64),
         ("extra_tokens", np.int64),
         ("swapped_tokens", np.int64),
         ("sent_tokens", np.int64),

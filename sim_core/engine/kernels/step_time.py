@@ -47,6 +47,7 @@ def planned_time_s(s, cost):
         + cost.prefill_pair_s * s.step_pairs
         + cost.window_pair_s * s.step_window_pairs
         + cost.prefill_request_s * s.prompts
+        + (cost.prefill_step_s if s.prompts > 0 else 0.0)
         + cost.swap_token_s * s.swapped
     )
 

@@ -47,6 +47,7 @@ TOLD = 0.5
 DIFFERENCE = 0.02  # step of the derivatives, in the logarithm
 EVALUATIONS = 25
 WAY = ("request_before", "prompt_token_before", "request_after")
+PROMPTS = ("prefill_request", "prefill_layer", "prefill_step_layer")
 
 
 # --- what is fitted -------------------------------------------------------------------------------
@@ -72,7 +73,7 @@ def levers_of(scenario: Scenario) -> tuple[Lever, ...]:
         Lever("steps", "fixed time of a step and its layers", ("step", *layers), 0.6),
         Lever("launches", "time of launching kernels", ("launches",), 0.5),
         Lever("sequences", "time of each sequence in a step", ("sequence",), 0.6),
-        Lever("prompts", "fixed time of each prompt in a step", ("prefill_request", "prefill_layer"), 0.8),
+        Lever("prompts", "fixed time of each prompt in a step", PROMPTS, 0.8),
         Lever("requests", "time between client and engine", WAY, 1.0),
     ]
     if model.is_moe:

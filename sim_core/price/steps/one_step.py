@@ -54,6 +54,7 @@ def step_parts(
         prefill_pairs=prefill_tokens * (prefill_start + prefill_tokens / 2),
         window_pairs=window_pairs(prefill_start, prefill_start + prefill_tokens, window),
         prefill_requests=prompts,
+        prefill_steps=prompts,
         swapped_tokens=0,
     )
     row = min(rows, ledger.row_s.shape[1] - 1)

@@ -289,7 +289,8 @@ def _of_stage(pricing: Pricing, steps: StepShape, dealt: _Dealt) -> Pieces:
         "rest": {
             "communication": token["communication"] + row["communication"],
             "all_to_all": token["all_to_all"],
-            "fixed": token["fixed"] + rates.prefill_requests["fixed"] * prompts,
+            "fixed": token["fixed"]
+            + (rates.prefill_requests["fixed"] + rates.prefill_steps["fixed"]) * prompts,
         },
     }
 

@@ -109,8 +109,7 @@ def interference(scenario: Scenario, decodes: int, context: int) -> Interference
     base = base.replace(max_batch=max(base.max_batch, count + PLACES))
     plan = _plan(base, count, context)
     ways = [_share(base, variant, plan) for variant in variants(base, plan.decodes)]
-    switch_ms = 1e3 * price_of(base).step.prefill_request_s
-    return Interference(decodes, plan.decodes, plan.context, rate, own_rate, switch_ms, ways)
+    return Interference(decodes, plan.decodes, plan.context, rate, own_rate, _switch_ms(base), ways)
 
 
 def _prompt_rate(scenario: Scenario) -> tuple[float, bool]:
@@ -246,7 +245,8 @@ def _compared(
     log = log[(log["start_s"] >= from_s) & (log["start_s"] < to_s)]
     counts = {name: int((log[name] * log["count"]).sum()) for name in ("prefill_tokens", "prompts")}
     extra_ms = float(mixed_ms.sum() - alone_ms.sum())
-    switch_ms = 1e3 * counts["prompts"] * found.price.step.prefill_request_s
+    step, with_prompts = found.price.step, int(log["count"][log["prompts"] > 0].sum())
+    switch_ms = 1e3 * (counts["prompts"] * step.prefill_request_s + with_prompts * step.prefill_step_s)
     first_s = found.first_token_s[decodes:]
     ttft_ms = 1e3 * (first_s - found.arrival_s[decodes:])[first_s <= to_s]
     row = {
@@ -272,5 +272,10 @@ def _gap_statistics(name: str, gaps_ms: np.ndarray) -> Row:
 def switch_sources(scenario: Scenario) -> tuple[float, str]:
     """Return the calibration's fixed cost of a prompt in a step [ms], and where it comes from."""
     constant = next(item for item in calibration_of(scenario).constants if item.name == "prefill_request")
-    usual = price_of(scenario.replace(prefill_switch_ms=None))
-    return 1e3 * usual.step.prefill_request_s, constant.source
+    return _switch_ms(scenario.replace(prefill_switch_ms=None)), constant.source
+
+
+def _switch_ms(scenario: Scenario) -> float:
+    """Return what one prompt adds to a step beside its tokens and pairs. [ms]"""
+    step = price_of(scenario).step
+    return 1e3 * (step.prefill_request_s + step.prefill_step_s)

@@ -80,9 +80,10 @@ def show(scenario: Scenario) -> None:
 def section(title: str) -> str:
     """Return one section of the written part."""
     text = _TEXT.split(f"## {title}\n", 1)[1].split("\n## ", 1)[0]
-    host = calibration("typical").base
+    host, tuned = calibration("typical").base, calibration("submission").base
     values = {"{switch}": quantity(1e3 * host.prefill_request_s, "ms")}
     values |= {"{layer}": quantity(1e3 * host.prefill_layer_s, "ms")}
+    values |= {"{step_layer}": quantity(1e3 * tuned.prefill_step_layer_s, "ms")}
     values |= {"{engines}": "; ".join(map(comes_with, engines().values()))}
     values |= {"{capacity_requests}": f"{CAPACITY_REQUESTS:,}", "{seeds}": str(SEEDS)}
     power = {"memory": POWER_FRAC["kv"], "waiting": POWER_FRAC["fixed"], "idle": IDLE_POWER_FRAC}

@@ -5,7 +5,8 @@ layer: a step lasts the same for all, whatever each has to do, and a rank withou
 
     t = token_s[most tokens of a rank] + row_s[most rows of a rank]
         + attention of the rank for which it takes longest (contexts and pairs together)
-        + prefill_request_s x most prompts of a rank + swap_token_s x most tokens swapped by a rank
+        + prefill_request_s x most prompts of a rank + prefill_step_s if a rank has any
+        + swap_token_s x most tokens swapped by a rank
         + group_s[tokens of all ranks]
 
 so one rank's prompt is everybody's step. The record `g` of a group is a `STATE` like that of a rank, with

@@ -294,6 +294,7 @@ def last_chunk_s(g, cost, rules, duration_s):
         + cost.prefill_pair_s * pairs_between(start, end)
         + cost.window_pair_s * window_pairs_between(start, end, cost.window_tokens)
         + cost.prefill_request_s
+        + cost.prefill_step_s
         + (cost.row_s[g.rows] - cost.end_s[g.rows])
     )
 
