@@ -32,7 +32,7 @@ from sim_core.evidence.entries import FITTED_TO
 from sim_core.fields.errors import ScenarioError
 from sim_core.questions.benchmark import rules as benchmark_rules
 from sim_core.questions.benchmark.rules import Answer
-from sim_core.questions.benchmark.search import candidates, precision, tuned
+from sim_core.questions.benchmark.search import candidates, precision, tuned, with_drafts
 from sim_core.scenario.scenario import Scenario
 
 ROOT = Path(__file__).parent.parent
@@ -171,8 +171,9 @@ def system_keys(rows: pd.DataFrame) -> list[tuple]:
 def options_of(key: tuple, calibration: str) -> list[Scenario]:
     """Return the candidates of one system."""
     benchmark, part, count, dtype = key
-    scenario = tuned(catalogue.benchmark(benchmark), Scenario(accelerator=part, calibration=calibration))
-    return candidates(scenario.replace(weight_dtype=dtype), count)
+    rules = catalogue.benchmark(benchmark)
+    scenario = tuned(rules, Scenario(accelerator=part, calibration=calibration))
+    return with_drafts(rules, candidates(scenario.replace(weight_dtype=dtype), count))
 
 
 def compare(

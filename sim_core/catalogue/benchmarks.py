@@ -67,6 +67,7 @@ class Benchmark:
     )
     interactive_first_round: str = described("Round that first had Interactive", "")
     interactive_speculative: str = described("Whether speculative decoding is allowed in Interactive", "")
+    interactive_spec_tokens: int = described("Interactive: drafts a step, at most", 0, low=0, high=16)
     source: str = described("Where the figures come from")
     notes: str = described("What to know", "")
 

@@ -24,6 +24,7 @@ from sim_core.questions.benchmark.search import (
     sequences_held,
     system,
     tuned,
+    with_drafts,
 )
 from sim_core.results.metrics import point_of
 from sim_core.scenario.scenario import Scenario
@@ -238,6 +239,27 @@ def test_candidates_do_not_depend_on_the_layout_they_start_from():
     redundant = candidates(spread.replace(redundant_experts=16), 16)
     assert {option.accelerators for option in redundant} == {16}
     assert [option.replace(redundant_experts=0) for option in redundant] == candidates(spread, 16)
+
+
+def test_drafts_are_for_interactive_where_the_model_has_layers_that_draft():
+    """Oracle: the rules (three drafts, in Interactive), and that a choice of more is never worse."""
+    rules = catalogue.benchmark("deepseek-r1")
+    system_ = tuned(rules, Scenario(accelerator="gb200", calibration="submission"))
+    plain = candidates(system_, 8)
+    options = with_drafts(rules, plain)
+    assert options[: len(plain)] == plain
+    assert {option.spec_tokens for option in options[len(plain) :]} == {3}
+    own = [option.replace(spec_tokens=1) for option in plain]
+    assert with_drafts(rules, own) == own
+    for name in ("gpt-oss-120b", "llama2-70b"):
+        others = candidates(tuned(catalogue.benchmark(name), Scenario(accelerator="gb200")), 8)
+        assert with_drafts(catalogue.benchmark(name), others) == others
+    found, before = benchmark_rules.answers(rules, options), benchmark_rules.answers(rules, plain)
+    for rule in ("offline", "server"):
+        assert found[rule] == before[rule]
+    tight = found["interactive"]
+    assert tight.scenario.spec_tokens == 3
+    assert tight.output_tok_per_s_per_accelerator > before["interactive"].output_tok_per_s_per_accelerator
 
 
 def test_candidates_use_every_device():

@@ -57,7 +57,10 @@ from sim_core.scenario.scenario import FIELDS, Scenario
 from sim_core.traffic.draws import mean_lengths
 
 RULES = ("offline", "server", "interactive")
-LAYOUT = ("tensor_parallel", "expert_parallel", "attention_data_parallel", "replicas", "max_batch")
+LAYOUT = (
+    *("tensor_parallel", "expert_parallel", "attention_data_parallel", "replicas", "max_batch"),
+    "spec_tokens",
+)
 FINALISTS = 2
 TRADEMARK = (
     "MLPerf is a trademark of MLCommons. The simulated figures are MLPerf-like: simulated, not MLPerf "
@@ -274,12 +277,20 @@ def answers(
     benchmark: Benchmark, options: Sequence[Scenario], sizes: Sequence[int] = ()
 ) -> dict[str, Answer | None]:
     """Return what a system does under each rule of a benchmark; a rule the benchmark lacks is left out."""
-    found: dict[str, Answer | None] = {"offline": offline(options, sizes)}
+    found: dict[str, Answer | None] = {"offline": offline(options_under("offline", options), sizes)}
     for rule in RULES[1:]:
         limits = benchmark.limits_ms(rule)
         if limits is not None:
-            found[rule] = within(options, Limits(*limits), rule, sizes, benchmark.min_duration_s)
+            found[rule] = within(
+                options_under(rule, options), Limits(*limits), rule, sizes, benchmark.min_duration_s
+            )
     return found
+
+
+def options_under(rule: str, options: Sequence[Scenario]) -> tuple[Scenario, ...]:
+    """Return the options of a rule: where some draft and some do not, those are for Interactive alone."""
+    plain = tuple(option for option in options if not option.spec_tokens)
+    return tuple(options) if rule == "interactive" else plain or tuple(options)
 
 
 # --- what a limit costs ---------------------------------------------------------------------------

@@ -4,6 +4,7 @@ limits."""
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -130,6 +131,24 @@ def candidates(scenario: Scenario, devices: int) -> list[Scenario]:
     if not found:
         raise reason
     return found
+
+
+def with_drafts(benchmark: Benchmark, options: Sequence[Scenario]) -> list[Scenario]:
+    """Return ways to use the devices, and behind them the same with the drafts that Interactive allows.
+
+    Drafts come from layers of the model's own, as in submissions [1]_. Where there are none, or the options
+    draft already, nothing is added.
+
+    References
+    ----------
+    .. [1] mlcommons/inference_results_v6.0: closed/NVIDIA/configs, DeepSeek-R1 Interactive on GB200 has
+       `decoding_type: MTP` and `num_nextn_predict_layers: 3`.
+    """
+    most = benchmark.interactive_spec_tokens
+    if not most or not model_of(options[0]).mtp_layers or options[0].spec_tokens:
+        return list(options)
+    drafting = [option.replace(spec_tokens=most, draft="mtp") for option in options]
+    return [*options, *(option for option in drafting if sequences_held(option) >= BATCHES[0])]
 
 
 def _shared(model: catalogue.Model, devices: int) -> list[tuple[int, int]]:

@@ -74,7 +74,9 @@ def layout_words(row: Row) -> str:
     if row.get("tensor_parallel") is None:
         return ""
     experts = f" EP {row['expert_parallel']}" if row["expert_parallel"] > 1 else ""
-    return f"{row['replicas']} × TP {row['tensor_parallel']}{experts}, batch ≤ {number(row['max_batch'])}"
+    drafts = f", {number(row['spec_tokens'])} drafts" if row["spec_tokens"] else ""
+    batch = f"batch ≤ {number(row['max_batch'])}"
+    return f"{row['replicas']} × TP {row['tensor_parallel']}{experts}, {batch}{drafts}"
 
 
 # Throughput kept against a limit

@@ -104,24 +104,31 @@ def _small_print(study: SystemStudy, extra: str = "") -> None:
     base = study.options[0]
     notes = [*accelerator_of(base).warnings, *model_of(base).warnings]
     title = "benchmark submission" if base.calibration == "submission" else base.calibration
-    rules = study.benchmark.interactive_speculative
-    speculative = (
-        " The rules allow speculative decoding in Interactive; it is not simulated." if rules else ""
-    )
     st.caption(
         f"**{SIMULATED}** Weights {base.weight_dtype}, KV cache {base.kv_dtype}, calibration {title}; "
         f"lengths of {study.benchmark.dataset}; limits hold at the "
-        f"{number(study.benchmark.percentile)}th percentile. {extra}{speculative} "
+        f"{number(study.benchmark.percentile)}th percentile. {extra}{_draft_words(study)} "
         f"{no_skill_words()}"
         f"{literal(' '.join(notes))} {benchmark_rules.TRADEMARK}"
     )
+
+
+def _draft_words(study: SystemStudy) -> str:
+    """Return what the rules say of drafts, and what is simulated of it; "" where they allow none."""
+    drafts = max(option.spec_tokens for option in study.under("interactive"))
+    if not study.benchmark.interactive_speculative:
+        return ""
+    if study.sizes or not drafts:
+        return " The rules allow speculative decoding in Interactive; none is added here."
+    return f" Interactive may use {number(drafts)} drafts of the model's own layers, as the rules allow."
 
 
 def row_trust(study: SystemStudy, row: Row) -> Trust:
     """Return how far a row of the page's tables can be trusted: its layout, and the band of its rule."""
     if not row["output_tok_per_s_per_accelerator"]:
         return trust.NO_TRUST
-    layout = {key: row[key] for key in ("tensor_parallel", "expert_parallel", "replicas") if row.get(key)}
+    keys = ("tensor_parallel", "expert_parallel", "replicas", "spec_tokens")
+    layout = {key: row[key] for key in keys if row.get(key)}
     scenario = study.options[0].replace(**layout)
     rule = row.get("rule") or row.get("line", "server")
     found = trust.trust(scenario)
@@ -184,16 +191,18 @@ def show_limit_costs(study: SystemStudy, scenario: Scenario) -> None:
 def limit_curves(study: SystemStudy, shown: Sequence[Mark], along: str) -> list[LimitCurve]:
     """Return a curve for each mark's other limit; they pass through the marks' own limits.
 
-    What keeps a limit keeps a looser one: no curve lies below that of a tighter limit.
+    What keeps a limit keeps a looser one: no curve lies below that of a tighter limit and the same options.
     """
     other = "ttft" if along == "tpot" else "tpot"
     extra = tuple(mark.along_ms(along) for mark in shown)
     found: dict[str, LimitCurve] = {}
-    best: Sequence[Row] = []
+    best: dict[tuple[Scenario, ...], Sequence[Row]] = {}
     for mark in sorted(shown, key=lambda mark: mark.along_ms(other)):
-        rows = own_curve(study.options, study.sizes, along, mark.along_ms(other), extra)
-        best = [max(pair, key=_speed) for pair in zip(rows, best, strict=True)] if best else rows
-        found[mark.rule] = LimitCurve(mark.rule, mark.along_ms(other), best)
+        options = study.under(mark.rule)
+        rows = own_curve(options, study.sizes, along, mark.along_ms(other), extra)
+        tighter = best.get(options, rows)
+        best[options] = [max(pair, key=_speed) for pair in zip(rows, tighter, strict=True)]
+        found[mark.rule] = LimitCurve(mark.rule, mark.along_ms(other), best[options])
     return [found[mark.rule] for mark in shown]
 
 
@@ -256,7 +265,7 @@ def setting_words(answer: Answer | None) -> str:
     """Return the setting that was found, in words."""
     if answer is None:
         return ""
-    keys = ("tensor_parallel", "expert_parallel", "replicas", "max_batch")
+    keys = ("tensor_parallel", "expert_parallel", "replicas", "max_batch", "spec_tokens")
     row = {key: getattr(answer.scenario, key) for key in keys}
     if answer.rule == "offline":
         return f"each replica TP {row['tensor_parallel']}, batch ≤ {number(row['max_batch'])}"
@@ -394,7 +403,7 @@ def show_operating_points(study: SystemStudy, scenario: Scenario) -> None:
     rows = [row for row in scenario_rows(study, own) if row["tpot_ms_p99"]]
     server_ttft_ms = study.benchmark.server_ttft_ms
     extra = tuple(row["tpot_limit_ms"] for row in rows if row["tpot_limit_ms"])
-    line = own_curve(study.options, study.sizes, "tpot", server_ttft_ms, extra)
+    line = own_curve(study.under("server"), study.sizes, "tpot", server_ttft_ms, extra)
     pieces.say(points_finding(rows))
     trust_badge.badge(study.options[0])
     sidebar_parts.limit_sliders_row()

@@ -11,7 +11,7 @@ from sim_core import catalogue
 from sim_core.catalogue.benchmarks import Benchmark
 from sim_core.questions.benchmark import rules as benchmark_rules
 from sim_core.questions.benchmark.rules import Answer
-from sim_core.questions.benchmark.search import Limits, candidates, system, tuned
+from sim_core.questions.benchmark.search import Limits, candidates, system, tuned, with_drafts
 from sim_core.scenario.keys.caching import ALONE
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.drawing.figures import Row
@@ -35,6 +35,10 @@ class SystemStudy(NamedTuple):
         """Offline throughput. [tok/s per accelerator]"""
         answer = self.answers["offline"]
         return answer.output_tok_per_s_per_accelerator if answer else math.nan
+
+    def under(self, rule: str) -> tuple[Scenario, ...]:
+        """Return how the system may be set up under a rule, or for the visitor's own limits."""
+        return benchmark_rules.options_under(rule, self.options)
 
     def kept(self, answer: Answer | None) -> float:
         """Return the share of Offline throughput that an answer keeps; 0 where there is none."""
@@ -94,7 +98,10 @@ def _plain(scenario: Scenario, own: bool) -> Scenario:
 def _study(name: str, scenario: Scenario, devices: int, own: bool) -> SystemStudy:
     """Return one system's answers; kept for all visitors."""
     benchmark = catalogue.benchmark(name)
-    ways = [system(benchmark, scenario)] if own else candidates(tuned(benchmark, scenario), devices)
+    if own:
+        ways = [system(benchmark, scenario)]
+    else:
+        ways = with_drafts(benchmark, candidates(tuned(benchmark, scenario), devices))
     options = tuple(ways)
     sizes = (scenario.max_batch,) if own else ()
     return SystemStudy(benchmark, options, sizes, benchmark_rules.answers(benchmark, options, sizes))
@@ -109,7 +116,7 @@ def _within(
 
 def own_answer(study: SystemStudy, asked: Limits) -> Answer | None:
     """Return what the system does within the visitor's limits, in runs as long as the benchmark's."""
-    return _within(study.options, study.sizes, asked, study.benchmark.min_duration_s)
+    return _within(study.under("own"), study.sizes, asked, study.benchmark.min_duration_s)
 
 
 @lru_cache(maxsize=512)

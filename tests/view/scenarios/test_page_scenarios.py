@@ -110,6 +110,18 @@ def test_the_controls_write_the_address() -> None:
     assert "Mixtral" in finding(app)
 
 
+def test_drafts_are_shown_where_interactive_uses_them() -> None:
+    """Oracle: the rules: three drafts of the model's own layers, in Interactive and nowhere else."""
+    app = visit(bench="deepseek-r1", accelerator="gb200", rules="bars")
+    table = next(block.body for block in app.get("html") if "What binds" in block.body)
+    lines = [line for line in table.split("<tr") if "3 drafts" in line]
+    assert len(lines) == 1 and "Interactive" in lines[0]
+    assert any("Interactive may use 3 drafts" in text.value for text in app.caption)
+    own = {"setup": "own", "tensor_parallel": "8", "weight_dtype": "fp4"}
+    app = visit(bench="deepseek-r1", accelerator="gb200", **own)
+    assert any("none is added here" in text.value for text in app.caption)
+
+
 def test_a_benchmark_without_interactive() -> None:
     """Oracle: Mixtral's rules; the finding speaks of Server alone."""
     text = finding(visit(bench="mixtral-8x7b", devices="2"))

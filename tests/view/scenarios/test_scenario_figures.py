@@ -19,7 +19,7 @@ PUBLISHED = (0.5, 0.6, 0.7, 3)
 
 def curve_row(tpot_ms: float, ttft_ms: float, speed: float) -> dict:
     chosen = dict.fromkeys(
-        ("tensor_parallel", "expert_parallel", "replicas", "max_batch"), 2 if speed else None
+        ("tensor_parallel", "expert_parallel", "replicas", "max_batch", "spec_tokens"), 2 if speed else None
     )
     return {"tpot_ms": tpot_ms, "ttft_ms": ttft_ms, "request_per_s": speed / 10, **chosen,
             "output_tok_per_s_per_accelerator": speed, "bound_by": "tpot" if speed else "floor"}  # fmt: skip
