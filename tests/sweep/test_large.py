@@ -106,6 +106,24 @@ def test_another_sweep_is_refused(tmp_path: Path) -> None:
         swept(out, max_batch=[4, 128])
 
 
+def test_a_table_is_never_lost_to_another_sweep(tmp_path: Path) -> None:
+    """Oracle: the bytes that lay there; the same sweep again writes the same rows."""
+    out, values = tmp_path / "table.parquet", {"tensor_parallel": [1], "load_frac": [0.3], "max_batch": [4]}
+    first = swept(out, **values)
+    kept = out.read_bytes()
+    with pytest.raises(
+        ScenarioError, match=r"table\.parquet' is there already.*another sweep.*another --out"
+    ):
+        swept(out, **values | {"max_batch": [8]})
+    assert out.read_bytes() == kept and [path.name for path in tmp_path.iterdir()] == [out.name]
+    pd.testing.assert_frame_equal(swept(out, **values), first)
+    for held in (b"my notes", pd.DataFrame({"a": [1]}).to_parquet()):
+        out.write_bytes(held)
+        with pytest.raises(ScenarioError, match=r"holds what no sweep wrote\. Choose another --out"):
+            swept(out, **values)
+        assert out.read_bytes() == held
+
+
 @pytest.mark.parametrize(("name", "text"), [("0-5.parquet", "cut short"), ("0-999.parquet", "")])
 def test_damaged_parts_are_run_anew(tmp_path: Path, name: str, text: str) -> None:
     """Oracle: the table of a sweep that nothing happened to."""

@@ -19,6 +19,7 @@ from sim_core.fields.errors import ScenarioError
 _NAME = re.compile(r"(\d+)-(\d+)\.parquet")
 _DIGEST = "sweep.sha256"
 ABOUT = "batchscope"
+SWEEP = "batchscope_sweep"  # the digest of the sweep whose table a file holds
 
 
 class Parts:
@@ -36,12 +37,13 @@ class Parts:
     Raises
     ------
     ScenarioError
-        If the folder holds chunks of another sweep, or cannot be one.
+        If another table lies at `out`, the folder holds chunks of another sweep, or cannot be one.
     """
 
     def __init__(self, out: Path, digest: str, about: Mapping[str, Any] = MappingProxyType({})) -> None:
+        _refuse_another(out, digest)
         self._out = out
-        self._about = {ABOUT: json.dumps(dict(about))}
+        self._about = {ABOUT: json.dumps(dict(about)), SWEEP: digest}
         self.folder = out.with_name(f"{out.name}.parts")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -109,6 +111,23 @@ class Parts:
         for path in self.folder.iterdir():
             if match := _NAME.fullmatch(path.name):
                 yield int(match[1]), int(match[2]), path
+
+
+def _refuse_another(out: Path, digest: str) -> None:
+    """Raise a `ScenarioError` if a file lies at `out` that the same sweep did not write."""
+    if not out.exists():
+        return
+    try:
+        about = pq.read_metadata(out).metadata or {}
+    except (pa.ArrowException, OSError):
+        about = {}
+    if about.get(SWEEP.encode()) != digest.encode():
+        swept = "the table of another sweep, or of this one by another version"
+        held = swept if ABOUT.encode() in about else "what no sweep wrote"
+        raise ScenarioError(
+            f"{str(out)[-100:]!r} is there already and holds {held}. Choose another --out, or move that "
+            "file away."
+        )
 
 
 def _rows(path: Path) -> int:
