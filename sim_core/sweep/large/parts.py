@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sim_core.fields.errors import ScenarioError
@@ -19,6 +20,7 @@ from sim_core.fields.errors import ScenarioError
 _NAME = re.compile(r"(\d+)-(\d+)\.parquet")
 _DIGEST = "sweep.sha256"
 ABOUT = "batchscope"
+POSSIBLE = "feasible"  # the column that says whether a point can be run
 SWEEP = "batchscope_sweep"  # the digest of the sweep whose table a file holds
 
 
@@ -84,6 +86,11 @@ class Parts:
     def points(self) -> int:
         """Return how many points are there."""
         return sum(end - begin for begin, end, _ in self._found())
+
+    def impossible(self) -> int:
+        """Return how many of the points that are there cannot be run."""
+        columns = (pq.read_table(path, columns=[POSSIBLE])[POSSIBLE] for *_, path in self._found())
+        return sum(len(column) - (pc.sum(column).as_py() or 0) for column in columns)
 
     def add(self, start: int, stop: int, table: pa.Table) -> None:
         """Keep the rows from `start` up to `stop`."""
