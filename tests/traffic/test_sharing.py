@@ -110,6 +110,25 @@ def test_ids_of_any_kind_are_told_apart() -> None:
     assert not len(last)
 
 
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [(True, "True"), ([4], r"\[4\]"), (0.5, "0.5"), (None, "None"), ({}, "{}"), (float("nan"), "nan")],
+    ids=str,
+)
+def test_what_names_no_piece_is_refused(other: object, said: str) -> None:
+    """Oracle: the message names file, line, value and what is expected."""
+    with pytest.raises(
+        ScenarioError, match=rf"t, line 2: hash_ids has {said}; each must be a whole number or"
+    ):
+        read(row(900, 1, timestamp=0, hash_ids=[3, "a"]), row(900, 1, timestamp=0, hash_ids=[3, other]))
+
+
+def test_whole_numbers_name_a_piece_however_they_are_written() -> None:
+    """Oracle: 3 and 3.0 are one number."""
+    sent = read(*(row(600, 1, timestamp=0, hash_ids=ids) for ids in ([3, 4], [3.0, 5.0])))
+    assert sent.blocks.ids.tolist() == [3, 4, 3, 5]
+
+
 def test_one_turn_that_lost_some_text_leaves_whole_prompts_whole() -> None:
     """Oracle: the prompts as listed: each of 20 adds 110 tokens, and one lacks 100 of those before."""
     prompts = [100 + 110 * turn - 100 * (turn == 12) for turn in range(20)]

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from sim_core.fields.errors import ScenarioError
+from sim_core.fields.errors import ScenarioError, shown
 from sim_core.traffic.trace_files.aiperf import MeasuredTurns
 from sim_core.traffic.trace_files.aiperf_inputs import inputs_rows
 from sim_core.traffic.trace_files.formats import (
@@ -135,9 +135,24 @@ def _take(rows: _Rows, row: dict[str, Any], name: str, line: int) -> None:
     rows.lines.append(line)
     rows.sessions.append(session)
     rows.chats.append((row.get(CHAT), row.get(PARENT)))
-    rows.hashes.add(row.get(HASHES))
+    rows.hashes.add(_hash_ids(row.get(HASHES), name, line))
     if len(rows.keys) < MOST_KEYS:
         rows.keys |= dict.fromkeys(key for key in row if key.isprintable())
+
+
+def _hash_ids(ids: object, name: str, line: int) -> list[int | str]:
+    """Return the names of the pieces of a prompt, none where it has no list of them."""
+    if not isinstance(ids, list):
+        return []
+    if set(map(type, ids)) <= {int, str}:
+        return ids
+    for one in ids:
+        if type(one) not in (int, str) and not (isinstance(one, float) and one.is_integer()):
+            raise ScenarioError(
+                f"{name}, line {line}: {HASHES} has {shown(one)}; each must be a whole number or a text, the "
+                f"name of a piece of the prompt. Correct that line, or leave {HASHES} out."
+            )
+    return [int(one) if isinstance(one, float) else one for one in ids]
 
 
 def _delay(row: dict[str, Any], name: str, line: int) -> float:
