@@ -14,7 +14,7 @@ import click
 from sim_core.command.model_files import model_option
 from sim_core.fields.errors import ScenarioError
 from sim_core.results import text as report
-from sim_core.scenario.link.changes import parse_value, with_engine
+from sim_core.scenario.link.changes import parse_value, value_of, with_engine
 from sim_core.scenario.link.load import load_scenario
 from sim_core.scenario.profiles import EngineProfile
 from sim_core.scenario.scenario import Scenario
@@ -164,7 +164,9 @@ def variations(texts: tuple[str, ...], most: int = MAX_POINTS) -> dict[str, list
 def _varied_value(key: str, text: str) -> Any:
     if key != LOAD:
         return parse_value(key, text)
+    from sim_core.sweep.points import LOAD_INFO
+
     try:
-        return parse_value("arrival_per_s", text)  # a rate too: the same limits
+        return value_of(LOAD, text, LOAD_INFO)
     except ScenarioError as error:
-        raise ScenarioError(str(error).replace("arrival_per_s", LOAD)) from None
+        raise ScenarioError(f"{error} It is a share: 0.5 is half of the rate that saturates.") from None

@@ -238,7 +238,7 @@ class DayOptions(NamedTuple):
 
         if not _is_file(self.text):
             if _NAME_OF_FILE.fullmatch(self.text):
-                raise ScenarioError(f"--day: there is no file {self.text[-100:]!r}. Give its path, or rates.")
+                raise ScenarioError(f"--day: {_no_file(self.text)}, or rates such as 5,20,60.")
             return day_named(self.text, inputs.scenario)
         say_on_stderr(f"Note: {self.text}: its rates are planned for, with the lengths of the scenario.")
         return read_day(self.text, inputs.scenario)
@@ -259,6 +259,13 @@ class DayOptions(NamedTuple):
         ]
         plan_text = _text(found, form, options)
         return (os.linesep * 2).join([plan_text, answer["sentence"], answer["rivals_sentence"], *tables])
+
+
+def _no_file(text: str) -> str:
+    """Return that what is named is no file, and what to give."""
+    if Path(text).is_dir():
+        return f"{text[-100:]!r} is a folder. Give a file in it"
+    return f"there is no file {text[-100:]!r}. Give its path"
 
 
 def _is_file(text: str) -> bool:

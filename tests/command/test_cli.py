@@ -322,7 +322,11 @@ BAD = {
     "frontier --vary max_bacth=1,2": ["max_bacth", "max_batch"],
     "frontier --vary seed=1 --vary seed=2": ["seed", "twice"],
     "frontier --vary load_frac=x": ["load_frac is 'x'"],
-    "frontier --vary load_frac=-1": ["load_frac is -1"],
+    "frontier --vary load_frac=-1": [
+        "load_frac is -1; it must lie between 0.0001 and 100. It is a share: 0.5 is half of the rate"
+    ],
+    "run --set model=zzzqqq": ["unknown model 'zzzqqq'.", "`python -m sim_core list models` shows all."],
+    "run zzzqqq": ["`python -m sim_core list scenarios` shows all."],
     "capacity --set model=nope": ["unknown model 'nope'"],
     "capacity --trace x.csv": ["--trace"],
     "list": ["models"],

@@ -29,8 +29,13 @@ def parse_value(key: str, text: str) -> Any:
         If the key is unknown, or the value is not of its type, outside its limits or an unknown id.
     """
     check_known([key], FIELDS)
-    value = _typed(text, FIELDS[key])
-    check(key, value, FIELDS[key])
+    return value_of(key, text, FIELDS[key])
+
+
+def value_of(name: str, text: str, info: FieldInfo) -> Any:
+    """Return a value from text by its description, checked."""
+    value = _typed(text, info)
+    check(name, value, info)
     return value
 
 
