@@ -46,6 +46,8 @@ def feed_forward_of(entries: Entries, kinds: list[str], hidden: int) -> dict[str
     if blocks < len(kinds):
         found["ffn_layers"] = blocks
     if experts <= 1:
+        if source.has(*_EXPERTS) and not experts:
+            _doubt_none(entries, source)
         entries.taken.update((*_CHOSEN, *_EXPERT_WIDTH))
         return found | {"ffn_dim": _dense_width(entries, hidden)}
     dense = blocks - (kinds.count(EXPERTS) if with_own else sum(_moe_layers(entries, blocks)))
@@ -54,6 +56,16 @@ def feed_forward_of(entries: Entries, kinds: list[str], hidden: int) -> dict[str
     if dense:
         found["ffn_dim"] = _dense_width(entries, hidden)
     return found | _beside(entries, found["expert_ffn_dim"], hidden)
+
+
+def _doubt_none(entries: Entries, source: Entries) -> None:
+    """Say that there are no experts where other entries say how they are; dense models have 0 there, too."""
+    told = next((key for key in (*_CHOSEN, *_EXPERT_WIDTH) if source.table.get(key)), "")
+    if told:
+        none = next(key for key in _EXPERTS if source.has(key))
+        entries.assumed.append(
+            f"{none} is 0, though {told} is {shown(source.table[told])}: blocks are counted as dense"
+        )
 
 
 def _gated(entries: Entries) -> bool:

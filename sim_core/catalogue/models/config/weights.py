@@ -16,6 +16,7 @@ _FORMATS = (  # a mark in the name of a format, and the format: the first that f
     *(("awq", "int4"), ("fp4", "nvfp4"), ("w8a8", "int8"), ("int8", "int8"), ("w8a16", "int8")),
     *(("fp8", "fp8"), ("float8", "fp8"), ("e4m3", "fp8")),
 )
+_PLAIN = ("auto", "bfloat16", "bf16", "float16", "fp16", "half", "float32", "fp32", "float")  # served in bf16
 _LEFT_OUT = ("ignore", "modules_to_not_convert", "exclude_modules", "ignored_layers")
 _INPUTS = frozenset({"q_proj", "q_b_proj", "kv_b_proj", "k_proj", "qkv_proj"})
 _OUTPUTS = frozenset({"o_proj", "dense", "out_proj"})
@@ -47,6 +48,7 @@ def weights_of(entries: Entries, has_experts: bool) -> dict[str, Any]:
     stated = entries.text("expert_dtype") if has_experts else ""
     config = next((part for key in _PARTS if (part := entries.part(key)) is not None), None)
     if config is None:
+        _check_plain(entries)
         return {}
     rules = _rules(config)
     most = _of(rules, _EXPERT if has_experts else _FEED_FORWARD)
@@ -65,6 +67,13 @@ def weights_of(entries: Entries, has_experts: bool) -> dict[str, Any]:
     fields = _fields(config, dense if dense.format else Stored("bf16"), experts, has_experts)
     kept = _kept_attention(config, has_experts)
     return fields | ({"native_attention": kept} if kept and fields.get("native_weight_dtype") else {})
+
+
+def _check_plain(entries: Entries) -> None:
+    """Say where weights that are not quantised are of a type that is not known."""
+    kind = entries.text("torch_dtype", "dtype")
+    if kind and kind.lower().removeprefix("torch.") not in _PLAIN:
+        entries.assumed.append(f"torch_dtype {shown(kind)} is not known here: weights are counted as bf16")
 
 
 def _fields(config: Entries, dense: Stored, experts: Stored, has_experts: bool) -> dict[str, Any]:
