@@ -21,10 +21,11 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.price import price, tables
 from sim_core.price.priced import priced
 from sim_core.questions.deployment.plan import final_plan, plans
-from sim_core.questions.deployment.question import Question
+from sim_core.questions.deployment.question import DEFAULT_FREE, Question
 from sim_core.questions.deployment.search.candidates import Candidate, Field, weight_of
 from sim_core.questions.deployment.search.fleet import Alone
-from sim_core.questions.deployment.search.losers import LIMITS
+from sim_core.questions.deployment.search.losers import LIMITS, Losers
+from sim_core.questions.deployment.search.pools import pairs_of
 from sim_core.questions.deployment.search.race import Race, fewest_that
 from sim_core.questions.deployment.search.trials import Trials
 from sim_core.questions.deployment.words import more_or_less, sentence
@@ -345,6 +346,26 @@ def test_two_pools_are_the_cheapest_grid_point() -> None:
         if point_of(run(shown))["meets_slo"]:
             kept.append(prefill + decode)
     assert rows[0].accelerators == min(kept)
+
+
+@pytest.mark.parametrize(
+    "present",
+    [
+        {"prefill_tensor_parallel": 4},
+        {"decode_tensor_parallel": 2, "decode_expert_parallel": 2},
+        {"tensor_parallel": 8, "attention_data_parallel": 8, "expert_parallel": 8},
+    ],
+    ids=str,
+)
+def test_pools_are_found_whatever_layout_is_set(present: dict[str, int]) -> None:
+    """Oracle: the pairs of a scenario that says nothing of its layout."""
+
+    def pairs(**layout: int) -> list[str]:
+        scenario = BASE.replace(model="qwen3-30b-a3b", **layout)
+        question = ask(scenario=scenario, accelerators=("h200",), free=(*DEFAULT_FREE, "policy"))
+        return [str(pair.scenario) for pair in pairs_of(question, Losers())]
+
+    assert pairs(**present) == pairs()
 
 
 # --- the command ----------------------------------------------------------------------------------
