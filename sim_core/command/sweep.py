@@ -19,7 +19,7 @@ from sim_core.command.inputs import (
     trace_option,
     variations,
 )
-from sim_core.command.output import TOLD_EVERY_S, emit, report_text, say_on_stderr
+from sim_core.command.output import TOLD_EVERY_S, emit, report_text, say_on_stderr, time_words
 from sim_core.fields.errors import ScenarioError
 from sim_core.fields.texts import counted
 
@@ -123,14 +123,8 @@ def _words(progress: SweepProgress) -> str:
     done = f"{progress.kept + progress.run:,} of {_points(progress)}"
     if not progress.run:
         return done
-    return f"{done}, {progress.per_s:,.0f}/s, {_time(progress.left_s)} to go"
+    return f"{done}, {progress.per_s:,.0f}/s, {time_words(progress.left_s)} to go"
 
 
 def _points(progress: SweepProgress) -> str:
     return counted(progress.points, "point")
-
-
-def _time(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

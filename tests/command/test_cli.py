@@ -8,8 +8,10 @@ import json
 import math
 import os
 import shlex
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -22,6 +24,7 @@ from sim_core.command.inputs import LOAD
 from sim_core.command.lists import LISTED
 from sim_core.command.main import main
 from sim_core.command.output import LATENCIES, METRICS, STATISTICS
+from sim_core.engine.work import seconds_of_run
 from sim_core.results import text as report
 from sim_core.scenario.link.write import command_for
 from sim_core.scenario.ready import ready_scenarios
@@ -369,6 +372,47 @@ def test_no_settings_end_in_anything_but_a_result_or_a_line(capsys, pairs: list[
         assert status == 2
         assert captured.out == ""
         assert captured.err.count("\n") == 1
+
+
+# Long work
+
+
+def test_a_long_run_is_said_beforehand(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Oracle: the estimate; a short run says nothing, as all other tests here see."""
+    monkeypatch.setattr("sim_core.command.simulate.LONG_S", 0.0)
+    assert main(["run", *SMALL]) == 0
+    said = capsys.readouterr()
+    assert said.err.startswith("Note: this run of 40 requests may take some 0 s by an estimate. Ctrl-C ends")
+    assert json.loads(said.out)["requests"]["arrived"] == 40
+    many = load_scenario(token_budget=1, prompt_tokens=100_000, hbm_gb=1e6, requests=50_000)
+    assert 60 < seconds_of_run(many) < 600  # of one core; the slow test below waits for a part of it
+    assert seconds_of_run(Scenario()) < 0.1
+
+
+def test_shift_says_how_far_it_is(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: the words on standard error; the answer alone is on standard output."""
+    monkeypatch.setattr("sim_core.command.output.TOLD_EVERY_S", 0.0)
+    quick = "demand_hours=0.1&dwell_s=60&prefill_workers=2&decode_workers=2"
+    assert main(["shift", quick, "--strategy", "fixed", "--strategy", "reactive"]) == 0
+    said = capsys.readouterr()
+    shares = [int(line.partition("%")[0]) for line in said.err.splitlines()]
+    assert shares == sorted(shares) and shares[0] < 10 and 50 in shares and shares[-1] > 90
+    assert len(json.loads(said.out)["strategies"]) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent to a group of processes there")
+def test_ctrl_c_ends_a_long_run_at_once() -> None:
+    """Oracle: the clock: the run, one call of compiled code, would take more than a minute."""
+    asked = "token_budget=1&prompt_tokens=100000&output_tokens=1&hbm_gb=1000000&requests=50000"
+    words = [sys.executable, "-m", "sim_core", "run", asked]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as begun:
+        assert begun.stderr and "Ctrl-C ends it" in begun.stderr.readline()
+        time.sleep(5)
+        begun.send_signal(signal.SIGINT)
+        assert begun.wait(timeout=10) == -signal.SIGINT
 
 
 # In its own interpreter

@@ -276,7 +276,7 @@ def test_a_long_search_says_how_far_it_is(
     capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Oracle: the words on standard error; the answer alone is on standard output."""
-    monkeypatch.setattr("sim_core.command.plan.TOLD_EVERY_S", 0.0)
+    monkeypatch.setattr("sim_core.command.output.TOLD_EVERY_S", 0.0)
     question = ["--rate", "20", "--accelerators", "h100-sxm", "--top", "1", "--format", "csv"]
     assert main(["plan", "prompt_tokens=800&turns=2", *question]) == 0
     said = capsys.readouterr()
