@@ -115,18 +115,22 @@ def test_ids_of_any_kind_are_told_apart() -> None:
     [(True, "True"), ([4], r"\[4\]"), (0.5, "0.5"), (None, "None"), ({}, "{}"), (float("nan"), "nan")],
     ids=str,
 )
-def test_what_names_no_piece_is_refused(other: object, said: str) -> None:
+def test_what_is_no_name_is_refused(other: object, said: str) -> None:
     """Oracle: the message names file, line, value and what is expected."""
-    with pytest.raises(
-        ScenarioError, match=rf"t, line 2: hash_ids has {said}; each must be a whole number or"
-    ):
+    expected = "a name is a whole number or a text. Correct that line, or leave"
+    with pytest.raises(ScenarioError, match=rf"t, line 2: hash_ids has {said}; {expected} hash_ids"):
         read(row(900, 1, timestamp=0, hash_ids=[3, "a"]), row(900, 1, timestamp=0, hash_ids=[3, other]))
+    for key in ("session_id", "chat_id", "parent_chat_id") if other is not None else ():
+        with pytest.raises(ScenarioError, match=rf"t, line 2: {key} is {said}; {expected} {key}"):
+            read(row(900, 1, timestamp=0, **{key: 7}), row(900, 1, timestamp=0, **{key: other}))
 
 
-def test_whole_numbers_name_a_piece_however_they_are_written() -> None:
+def test_whole_numbers_are_names_however_they_are_written() -> None:
     """Oracle: 3 and 3.0 are one number."""
     sent = read(*(row(600, 1, timestamp=0, hash_ids=ids) for ids in ([3, 4], [3.0, 5.0])))
     assert sent.blocks.ids.tolist() == [3, 4, 3, 5]
+    sent = read(*(row(600, 1, timestamp=0, session_id=name) for name in (3, 3.0, 4.0)))
+    assert sent.session.tolist() == [0, 0, 1]
 
 
 def test_one_turn_that_lost_some_text_leaves_whole_prompts_whole() -> None:
