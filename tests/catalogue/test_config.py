@@ -296,6 +296,9 @@ def test_an_unknown_format_is_said() -> None:
             "moe_num_experts is 0, though moe_top_k is 4",
         ),
         ({"num_local_experts": 0, "num_experts_per_tok": 0}, ""),  # Granite's dense models
+        ({"num_experts": 1, "moe_topk": [2] * 8}, "num_experts is 1, though moe_topk is [2, 2"),
+        ({"num_experts": 1, "moe_topk": [1] * 8, "moe_intermediate_size": 64}, ""),  # Hunyuan's dense models
+        ({"quantization_config": {"quant_method": "gptq", "bits": 3}}, "'gptq' of 3 bits is not known here"),
     ],
 )
 def test_weights_and_experts_that_are_doubtful_are_said(changes: dict[str, Any], said: str) -> None:
@@ -375,6 +378,8 @@ def test_files_that_are_no_configuration_are_refused(text: str, says: str) -> No
         ({**EXPERTS, "num_experts_per_tok": 17}, "experts_per_token is 17 but there are 16"),
         ({**EXPERTS, "moe_layer_freq": [1]}, "moe_layer_freq has 1 entries for 8 layers"),
         ({**EXPERTS, "mlp_only_layers": 3}, "mlp_only_layers is 3; it must be a list"),
+        ({**EXPERTS, "mlp_only_layers": [1, "a"]}, r"mlp_only_layers is .*'a'.*a list of layers by number"),
+        ({"quantization_config": {"quant_method": "gptq", "bits": "8"}}, "bits is '8'; it must be a whole"),
         ({**EXPERTS, "moe_layers_enum": "a,b"}, "moe_layers_enum is 'a,b'"),
         ({"quantization_config": "fp8"}, "quantization_config is 'fp8'; it must be a table"),
         ({"tie_word_embeddings": "yes"}, "tie_word_embeddings is 'yes'; it must be true or false"),

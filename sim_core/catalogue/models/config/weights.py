@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 
 from sim_core.catalogue.models.config.entries import MODEL, Entries
 from sim_core.fields.errors import shown
+from sim_core.fields.field import FieldInfo
 
 _PARTS = ("quantization_config", "quantization", "compression_config")
 _BITS = ("gptq", "awq", "auto-round", "auto_round", "autoround", "hqq")
+_STORED_BITS = FieldInfo(int, "model", "Bits of a stored weight", low=1, high=64)
 _FORMATS = (  # a mark in the name of a format, and the format: the first that fits
     *(("nvfp4", "nvfp4"), ("mxfp4", "mxfp4"), ("w4a16", "int4"), ("w4a8", "int4"), ("int4", "int4")),
     *(("awq", "int4"), ("fp4", "nvfp4"), ("w8a8", "int8"), ("int8", "int8"), ("w8a16", "int8")),
@@ -56,7 +58,11 @@ def weights_of(entries: Entries, has_experts: bool) -> dict[str, Any]:
         name = next(
             (config.get(key) for key in ("quant_algo", "quant_method", "format") if config.has(key)), ""
         )
-        entries.assumed.append(f"quantisation {shown(name)} is not known here: weights are counted as bf16")
+        bits = config.get("bits", "nbits", "w_bit")
+        width = f" of {bits} bits" if isinstance(bits, int) else ""
+        entries.assumed.append(
+            f"quantisation {shown(name)}{width} is not known here: weights are counted as bf16"
+        )
         return {}
     dense = _of(rules, _ATTENTION) if has_experts else most
     if has_experts and _leaves_out_attention(config):
@@ -141,10 +147,8 @@ def _of_all(config: Entries) -> Stored:
     method = config.text("quant_method").lower()
     size = _group(config.get("group_size", "q_group_size"))
     if method in _BITS:
-        bits = config.get("bits", "nbits", "w_bit")
-        return Stored(
-            {None: "int4", 4: "int4", 8: "int8"}.get(bits if isinstance(bits, int) else None, ""), size
-        )
+        bits = config.whole(_STORED_BITS, "bits", "nbits", "w_bit", default=4)
+        return Stored({4: "int4", 8: "int8"}.get(bits, ""), size)
     if method == "bitsandbytes":
         return Stored("int4", 64) if config.switch("load_in_4bit") else Stored("int8")
     names = (config.text("quant_algo"), config.text("moe_quant_algo"), method, config.text("format"))
