@@ -15,7 +15,7 @@ from sim_core.price.memory import limit_words, longer_than
 from sim_core.price.work import BYTES_PER_VALUE, layout_warnings
 from sim_core.results.classes import classes_of, classes_of_run
 from sim_core.results.drafts import acceptance_words, supposed_drafter
-from sim_core.scenario.scenario import DEFAULTS, Scenario, accelerator_of, model_of, named_engine
+from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario, accelerator_of, model_of, named_engine
 from sim_core.traffic.sessions import outgrown
 
 STEADY_FRAC = 0.95
@@ -23,6 +23,8 @@ FEW_SAMPLES = 100
 BLOCK_TOKENS = 16  # of an attention kernel, of which blocks hold a whole number
 PREEMPTED_FRAC = 0.1
 OUTGROWN_FRAC = 0.1  # of sessions that the context ends, beyond which they are not those that were asked for
+
+POOL_KEYS = tuple(key for key, info in FIELDS.items() if info.group == "pools")
 
 
 def warnings(
@@ -217,7 +219,7 @@ def _without_effect(scenario: Scenario, run: Run | None) -> list[str]:
         "of all hold; draw the requests from the mix.": (scenario.class_limits != "" and not classes),
     }
     notes = [note for note, is_idle in idle.items() if is_idle]
-    return [*notes, *_idle_turns(scenario, run), *_idle_drafts(scenario)]
+    return [*notes, *_idle_turns(scenario, run), *_idle_drafts(scenario), *_idle_choices(scenario)]
 
 
 def _idle_turns(scenario: Scenario, run: Run | None) -> list[str]:
@@ -240,6 +242,24 @@ def _idle_drafts(scenario: Scenario) -> list[str]:
         why = "with draft=ngram: a look-up reads no parameters. Choose another `draft`."
         return _no_effect(scenario, ("draft_params_b",), f" {why}")
     return []
+
+
+def _idle_choices(scenario: Scenario) -> list[str]:
+    """Return which keys wait for other arrivals, another policy, or one pool or two."""
+    now = f"while arrivals is {scenario.arrivals}. Choose arrivals="
+    rates = scenario.arrivals not in ("closed", "offline")
+    waiting = (
+        (("arrival_per_s",), rates, f"{now}poisson."),
+        (("arrival_cv",), scenario.arrivals == "gamma", f"{now}gamma."),
+        (("concurrency",), scenario.arrivals == "closed", f"{now}closed."),
+        (("trace_times",), scenario.arrivals == "trace", f"{now}trace."),
+        (("batch_wait_ms",), scenario.policy == "static", "unless batches are static. Choose policy=static."),
+        (("replicas",), not scenario.split, "with two pools. Set `prefill_workers` and `decode_workers`."),
+        (POOL_KEYS, scenario.split, "in one pool. Choose policy=disaggregated."),
+    )
+    return [
+        note for keys, count, why in waiting if not count for note in _no_effect(scenario, keys, f" {why}")
+    ]
 
 
 def _no_effect(scenario: Scenario, keys: Sequence[str], why: str) -> list[str]:

@@ -667,6 +667,19 @@ def test_closed_and_offline_are_never_saturated():
         ({"prefix_caching": "on", "prefix_hit_frac": 0.5, "turns": 3}, "prefix_hit_frac has no effect"),
         ({"host_cache_gb": 100.0}, "host_cache_gb has no effect"),
         ({"spec_by_batch": "1-4:2,5-:0"}, "spec_by_batch has no effect"),
+        ({"concurrency": 8}, "concurrency has no effect while arrivals is poisson. Choose arrivals=closed."),
+        (
+            {"arrivals": "closed", "arrival_per_s": 3.0},
+            "arrival_per_s has no effect while arrivals is closed",
+        ),
+        ({"arrival_cv": 3.0}, "arrival_cv has no effect while arrivals is poisson. Choose arrivals=gamma."),
+        ({"trace_times": "scaled"}, "trace_times has no effect while arrivals is poisson"),
+        ({"batch_wait_ms": 9.0}, "batch_wait_ms has no effect unless batches are static"),
+        ({"policy": "disaggregated", "replicas": 3}, "replicas has no effect with two pools"),
+        (
+            {"prefill_workers": 3, "kv_overlap": "on"},
+            "prefill_workers and kv_overlap have no effect in one pool",
+        ),
         ({"think_s": 3.0}, "think_s has no effect while turns is 1"),
         ({"think_s": 3.0, "turn_tokens": 50}, "turn_tokens and think_s have no effect while turns is 1"),
         ({"arrivals": "closed", "think_s": 3.0, "turn_tokens": 50}, "turn_tokens has no effect"),
@@ -707,6 +720,16 @@ def test_warnings(changes, says):
         {"turns": 3, "turn_tokens": 50, "think_s": 2.0},
         {"arrivals": "closed", "think_s": 2.0},
         {"arrivals": "trace", "request_list": "0:100:20"},
+        {"arrivals": "closed", "concurrency": 8},
+        {"arrivals": "gamma", "arrival_cv": 3.0, "arrival_per_s": 3.0, "replicas": 2},
+        {"policy": "static", "batch_wait_ms": 9.0},
+        {
+            "policy": "disaggregated",
+            "prefill_workers": 1,
+            "decode_workers": 3,
+            "kv_link_gb_per_s": 1.0,
+            "decode_tensor_parallel": 2,
+        },
         {"draft": "parallel", "spec_tokens": 2, "acceptance_length": 2.0, "draft_params_b": 0.5},
     ],
 )
@@ -714,7 +737,7 @@ def test_keys_that_change_a_run_are_not_said_to_have_no_effect(changes: dict) ->
     """Oracle: the same run without each of them, which is another one."""
     scenario = Scenario(requests=200, **changes)
     assert not any("no effect" in note for note in said(run(scenario))["warnings"])
-    for key in {*changes} - {"arrivals", "request_list", "spec_tokens", "acceptance_length"}:
+    for key in {*changes} - {"arrivals", "request_list", "policy", "spec_tokens", "acceptance_length"}:
         assert (
             run(scenario.replace(**{key: DEFAULTS[key]})).finished_s.tolist()
             != run(scenario).finished_s.tolist()
