@@ -34,7 +34,7 @@ def check_id(kind: str, name: str, others: tuple[str, ...] = ()) -> None:
 
 
 def listed_by(kind: str) -> str:
-    """Return the command that lists the presets of one kind."""
+    """Return the command that lists the presets of one kind, or the keys of a scenario."""
     return f"python -m sim_core list {kind}"
 
 

@@ -26,7 +26,10 @@ MAX_POINTS = 2_000
 
 SCENARIO_HELP = """SCENARIO is the id of a scenario preset (see `list scenarios`), the path of a TOML file,
 a share link or a query string such as "max_batch=64&seed=3"; without it, the default scenario."""
-SET_HELP = "Change one scenario key; may be repeated. A flat length (prompt_tokens, ...) switches a mix off."
+SET_HELP = (
+    "Change one scenario key (see `list keys`); may be repeated. A flat length (prompt_tokens, ...) switches "
+    "a mix off."
+)
 TRACE_HELP = (
     "Requests to replay: CSV with arrival_s,prompt_tokens,output_tokens, or an Azure, BurstGPT, Vidur, "
     "splitwise-sim, Mooncake or ShareGPT file."

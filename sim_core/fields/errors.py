@@ -32,8 +32,8 @@ def did_you_mean(word: str, known: Iterable[str], listed_by: str = "") -> str:
     return f"{len(names)} are known." + (f" `{listed_by}` shows all." if listed_by else "")
 
 
-def check_known(keys: Iterable[object], known: Collection[str]) -> None:
-    """Raise a `ScenarioError` that names the first key that is not known, with a hint at the closest."""
+def check_known(keys: Iterable[object], known: Collection[str], listed_by: str = "") -> None:
+    """Raise a `ScenarioError` that names the first key that is not known, with a hint as `did_you_mean`."""
     for key in keys:
         if key not in known:
-            raise ScenarioError(f"unknown key {shown(key)}. {did_you_mean(str(key)[:60], known)}")
+            raise ScenarioError(f"unknown key {shown(key)}. {did_you_mean(str(key)[:60], known, listed_by)}")

@@ -260,11 +260,21 @@ def test_capacity_of_the_impossible(capsys) -> None:
 
 def test_list(capsys) -> None:
     """Oracle: the presets themselves."""
-    for kind in (name for name in LISTED if name != "acceptance"):
+    for kind in (name for name in LISTED if name not in ("acceptance", "keys")):
         ids = list(ready_scenarios() if kind == "scenarios" else getattr(catalogue, kind)())
         assert [row["id"] for row in json.loads(ask(capsys, "list", kind, "--format", "json"))] == ids
         lines = ask(capsys, "list", kind).splitlines()
         assert [line.split()[0] for line in lines[1:]] == ids
+
+
+def test_list_of_keys(capsys) -> None:
+    """Oracle: the keys of the scenario, with one row read by hand."""
+    rows = {row["id"]: row for row in json.loads(ask(capsys, "list", "keys", "--format", "json"))}
+    assert list(rows) == list(FIELDS)
+    assert rows["policy"]["choices"].split() == ["static", "prefill_first", "chunked", "disaggregated"]
+    found = rows["arrival_per_s"]
+    assert (found["default"], found["unit"], found["low"], found["high"]) == (12.0, "req/s", 1e-6, 1e6)
+    assert len(ask(capsys, "list", "keys").splitlines()) == len(FIELDS) + 1
 
 
 def test_list_of_acceptance_lengths(capsys) -> None:
@@ -329,6 +339,9 @@ BAD = {
         "load_frac is -1; it must lie between 0.0001 and 100. It is a share: 0.5 is half of the rate"
     ],
     "run --set model=zzzqqq": ["unknown model 'zzzqqq'.", "`python -m sim_core list models` shows all."],
+    "run --set zzzqqq=1": ["unknown key 'zzzqqq'.", "`python -m sim_core list keys` shows all."],
+    "run zzzqqq=1": ["Unknown key 'zzzqqq'.", "`python -m sim_core list keys` shows all."],
+    "frontier --vary zzzqqq=1": ["unknown key", "`python -m sim_core list keys` shows all."],
     "run zzzqqq": ["`python -m sim_core list scenarios` shows all."],
     "capacity --set model=nope": ["unknown model 'nope'"],
     "capacity --trace x.csv": ["--trace"],
