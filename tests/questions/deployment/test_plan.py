@@ -21,7 +21,7 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.price import price, tables
 from sim_core.price.priced import priced
 from sim_core.questions.deployment.plan import final_plan, plans
-from sim_core.questions.deployment.question import DEFAULT_FREE, Question
+from sim_core.questions.deployment.question import DEFAULT_FREE, Question, accelerators_named, with_a_price
 from sim_core.questions.deployment.search.candidates import Candidate, Field, weight_of
 from sim_core.questions.deployment.search.fleet import Alone
 from sim_core.questions.deployment.search.losers import LIMITS, Losers
@@ -381,6 +381,14 @@ def test_json_rows_carry_exactly_the_keys_that_are_promised(capsys: pytest.Captu
     for form in ("table", "csv"):
         assert main([*arguments, "--format", form]) == 0
         assert "h100-sxm" in capsys.readouterr().out
+
+
+def test_all_accelerators_and_one_without_a_price_are_asked_for_together() -> None:
+    """Oracle: those with a price, then the others that are named, each once."""
+    priced_ones = with_a_price(BASE)
+    assert "ascend-910c" not in priced_ones and "h200" in priced_ones
+    assert accelerators_named("all, ascend-910c,h200", BASE) == (*priced_ones, "ascend-910c")
+    assert accelerators_named("all", BASE) == priced_ones and accelerators_named("h200", BASE) == ("h200",)
 
 
 def test_python_asks_as_the_command_does() -> None:
