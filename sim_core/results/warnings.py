@@ -219,7 +219,8 @@ def _without_effect(scenario: Scenario, run: Run | None) -> list[str]:
         "of all hold; draw the requests from the mix.": (scenario.class_limits != "" and not classes),
     }
     notes = [note for note, is_idle in idle.items() if is_idle]
-    return [*notes, *_idle_turns(scenario, run), *_idle_drafts(scenario), *_idle_choices(scenario)]
+    notes += [*_idle_turns(scenario, run), *_idle_drafts(scenario), *_idle_choices(scenario)]
+    return [*notes, *_idle_ranks(scenario)]
 
 
 def _idle_turns(scenario: Scenario, run: Run | None) -> list[str]:
@@ -256,6 +257,20 @@ def _idle_choices(scenario: Scenario) -> list[str]:
         (("batch_wait_ms",), scenario.policy == "static", "unless batches are static. Choose policy=static."),
         (("replicas",), not scenario.split, "with two pools. Set `prefill_workers` and `decode_workers`."),
         (POOL_KEYS, scenario.split, "in one pool. Choose policy=disaggregated."),
+    )
+    return [
+        note for keys, count, why in waiting if not count for note in _no_effect(scenario, keys, f" {why}")
+    ]
+
+
+def _idle_ranks(scenario: Scenario) -> list[str]:
+    """Return which keys wait for ranks of attention, or for experts that are spread over devices."""
+    pools = (scenario.prefill_expert_parallel, scenario.decode_expert_parallel) if scenario.split else ()
+    spread = any(devices and devices > 1 for devices in (scenario.expert_parallel, *pools))
+    ranks = scenario.attention_data_parallel > 1 and not scenario.split
+    waiting = (
+        (("expert_imbalance", "two_batch_overlap"), spread, "while expert_parallel is 1. Raise it."),
+        (("prefill_wait_steps",), ranks, "without ranks in one pool. Raise `attention_data_parallel`."),
     )
     return [
         note for keys, count, why in waiting if not count for note in _no_effect(scenario, keys, f" {why}")

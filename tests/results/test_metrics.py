@@ -32,6 +32,13 @@ from tests.engine.naive import simulate_naive
 from tests.loops import each
 from tests.runs import listed
 
+EXPERTS_SPREAD = {
+    "model": "qwen3-30b-a3b",
+    "tensor_parallel": 8,
+    "attention_data_parallel": 8,
+    "expert_parallel": 8,
+    "arrival_per_s": 60.0,
+}
 POLICIES = ("chunked", "prefill_first", "static")
 LATENCIES = ("ttft_ms", "tpot_ms", "itl_ms", "e2e_ms")
 STATISTICS = {"mean", "p50", "p90", "p95", "p99", "n"}
@@ -677,6 +684,11 @@ def test_closed_and_offline_are_never_saturated():
         ({"batch_wait_ms": 9.0}, "batch_wait_ms has no effect unless batches are static"),
         ({"policy": "disaggregated", "replicas": 3}, "replicas has no effect with two pools"),
         (
+            {"expert_imbalance": 2.0, "two_batch_overlap": "on"},
+            "expert_imbalance and two_batch_overlap have no effect while expert_parallel is 1. Raise it.",
+        ),
+        ({"prefill_wait_steps": 9}, "prefill_wait_steps has no effect without ranks in one pool"),
+        (
             {"prefill_workers": 3, "kv_overlap": "on"},
             "prefill_workers and kv_overlap have no effect in one pool",
         ),
@@ -723,6 +735,7 @@ def test_warnings(changes, says):
         {"arrivals": "closed", "concurrency": 8},
         {"arrivals": "gamma", "arrival_cv": 3.0, "arrival_per_s": 3.0, "replicas": 2},
         {"policy": "static", "batch_wait_ms": 9.0},
+        {**EXPERTS_SPREAD, "expert_imbalance": 4.0, "two_batch_overlap": "on", "prefill_wait_steps": 9},
         {
             "policy": "disaggregated",
             "prefill_workers": 1,
@@ -737,7 +750,14 @@ def test_keys_that_change_a_run_are_not_said_to_have_no_effect(changes: dict) ->
     """Oracle: the same run without each of them, which is another one."""
     scenario = Scenario(requests=200, **changes)
     assert not any("no effect" in note for note in said(run(scenario))["warnings"])
-    for key in {*changes} - {"arrivals", "request_list", "policy", "spec_tokens", "acceptance_length"}:
+    for key in {*changes} - {
+        *EXPERTS_SPREAD,
+        "arrivals",
+        "request_list",
+        "policy",
+        "spec_tokens",
+        "acceptance_length",
+    }:
         assert (
             run(scenario.replace(**{key: DEFAULTS[key]})).finished_s.tolist()
             != run(scenario).finished_s.tolist()
