@@ -16,7 +16,7 @@ from sim_core.catalogue.benchmarks import (
 from sim_core.catalogue.engines import ServingEngine, engine, engines, key_effects
 from sim_core.catalogue.lessons import Lesson, LessonStep, glossary, lesson, lessons
 from sim_core.catalogue.models import Model, model, models
-from sim_core.catalogue.reader import preset_ids
+from sim_core.catalogue.reader import listed_by, preset_ids
 from sim_core.catalogue.workloads import WorkloadPreset, workload, workloads
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "latency_limits",
     "lesson",
     "lessons",
+    "listed_by",
     "model",
     "models",
     "preset_ids",

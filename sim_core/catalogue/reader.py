@@ -29,7 +29,13 @@ def check_id(kind: str, name: str, others: tuple[str, ...] = ()) -> None:
     """Raise a `ScenarioError` unless a name is the id of a preset of one kind, or one of some others."""
     known = (*others, *preset_ids(kind))
     if name not in known:
-        raise ScenarioError(f"unknown {kind[:-1]} {shown(name)}. {did_you_mean(name[:60], known)}")
+        hint = did_you_mean(name[:60], known, listed_by(kind))
+        raise ScenarioError(f"unknown {kind[:-1]} {shown(name)}. {hint}")
+
+
+def listed_by(kind: str) -> str:
+    """Return the command that lists the presets of one kind, or the keys of a scenario."""
+    return f"python -m sim_core list {kind}"
 
 
 @cache
@@ -62,10 +68,8 @@ def read_preset(kind: str, name: str) -> dict[str, Any]:
     """Return the keys of one preset file; `name` is looked up among the known ids, never used as a path."""
     known = preset_ids(kind)
     if name not in known:
-        raise ScenarioError(
-            f"unknown {kind[:-1]} {shown(name)}. {did_you_mean(str(name)[:100], known)} "
-            f"`python -m sim_core list {kind}` shows all."
-        )
+        hint = did_you_mean(str(name)[:100], known, listed_by(kind))
+        raise ScenarioError(f"unknown {kind[:-1]} {shown(name)}. {hint}")
     try:
         return tomllib.loads((PRESETS / kind / f"{name}.toml").read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

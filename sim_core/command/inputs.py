@@ -14,7 +14,7 @@ import click
 from sim_core.command.model_files import model_option
 from sim_core.fields.errors import ScenarioError
 from sim_core.results import text as report
-from sim_core.scenario.link.changes import parse_value, with_engine
+from sim_core.scenario.link.changes import parse_value, value_of, with_engine
 from sim_core.scenario.link.load import load_scenario
 from sim_core.scenario.profiles import EngineProfile
 from sim_core.scenario.scenario import Scenario
@@ -26,7 +26,10 @@ MAX_POINTS = 2_000
 
 SCENARIO_HELP = """SCENARIO is the id of a scenario preset (see `list scenarios`), the path of a TOML file,
 a share link or a query string such as "max_batch=64&seed=3"; without it, the default scenario."""
-SET_HELP = "Change one scenario key; may be repeated. A flat length (prompt_tokens, ...) switches a mix off."
+SET_HELP = (
+    "Change one scenario key (see `list keys`); may be repeated. A flat length (prompt_tokens, ...) switches "
+    "a mix off."
+)
 TRACE_HELP = (
     "Requests to replay: CSV with arrival_s,prompt_tokens,output_tokens, or an Azure, BurstGPT, Vidur, "
     "splitwise-sim, Mooncake or ShareGPT file."
@@ -164,7 +167,9 @@ def variations(texts: tuple[str, ...], most: int = MAX_POINTS) -> dict[str, list
 def _varied_value(key: str, text: str) -> Any:
     if key != LOAD:
         return parse_value(key, text)
+    from sim_core.sweep.points import LOAD_INFO
+
     try:
-        return parse_value("arrival_per_s", text)  # a rate too: the same limits
+        return value_of(LOAD, text, LOAD_INFO)
     except ScenarioError as error:
-        raise ScenarioError(str(error).replace("arrival_per_s", LOAD)) from None
+        raise ScenarioError(f"{error} It is a share: 0.5 is half of the rate that saturates.") from None

@@ -1,8 +1,9 @@
-"""`list`: the presets of each kind; `model`: what a configuration says of one's own."""
+"""`list`: the presets of each kind, and all keys; `model`: what a configuration says of one's own."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,10 +19,10 @@ from sim_core.command.output import emit, lines_of
 from sim_core.results import text as report
 from sim_core.scenario.link.write import to_query
 from sim_core.scenario.ready import ready_scenarios
-from sim_core.scenario.scenario import Scenario
+from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario
 
-LISTED = ("models", "accelerators", "engines", "acceptance", "workloads", "scenarios", "lessons")
-LONG_COLUMNS = ("source", "notes", "story", "expected", "query")  # in JSON, too long for a table
+LISTED = ("models", "accelerators", "engines", "acceptance", "workloads", "scenarios", "lessons", "keys")
+LONG_COLUMNS = ("source", "notes", "story", "expected", "query", "help")  # in JSON, too long for a table
 
 
 def _models() -> list[dict[str, Any]]:
@@ -99,6 +100,23 @@ def _lessons() -> list[dict[str, Any]]:
     return as_dicts()
 
 
+def _keys() -> list[dict[str, Any]]:
+    return [
+        {
+            "id": key,
+            "group": info.group,
+            "label": info.label,
+            "default": DEFAULTS[key],
+            "unit": info.unit,
+            "low": info.low if math.isfinite(info.low) else None,
+            "high": info.high if math.isfinite(info.high) else None,
+            "choices": " ".join(filter(None, info.choices)),
+            "help": info.help,
+        }
+        for key, info in FIELDS.items()
+    ]
+
+
 LISTS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "models": _models,
     "accelerators": _accelerators,
@@ -107,6 +125,7 @@ LISTS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "workloads": _workloads,
     "scenarios": _scenarios,
     "lessons": _lessons,
+    "keys": _keys,
 }
 
 
@@ -114,7 +133,7 @@ LISTS: dict[str, Callable[[], list[dict[str, Any]]]] = {
 @click.argument("kind", type=click.Choice(LISTED), metavar="|".join(LISTED))
 @click.option("--format", "form", type=click.Choice(report.FORMATS), default="table", show_default=True)
 def list_presets(kind: str, form: str) -> None:
-    """List the presets of one kind by id."""
+    """List the presets of one kind by id, or the keys of a scenario."""
     rows = LISTS[kind]()
     if form == "json":
         emit(report.json_text(rows))

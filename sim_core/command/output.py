@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sim_core.command.inputs import LOAD
@@ -129,6 +130,37 @@ def nested(row: Mapping[str, Any]) -> dict[str, Any]:
     moved = {*METRICS, *(f"{name}_{part}" for name in LATENCIES for part in STATISTICS)}
     rest = {key: value for key, value in row.items() if key not in moved}
     return rest | {"metrics": metrics}
+
+
+class Teller:
+    """Says on standard error how far long work is, every few seconds; nothing of short work.
+
+    Parameters
+    ----------
+    words : str
+        What is said, with the share that is done in the place of ``{:.0%}``.
+    notes : iterable of str
+        What is said once, before it.
+    """
+
+    def __init__(self, words: str, notes: Iterable[str] = ()) -> None:
+        self._words, self._notes = words, list(notes)
+        self._told_s = time.monotonic()
+
+    def tell(self, done_frac: float) -> None:
+        now_s = time.monotonic()
+        if now_s - self._told_s >= TOLD_EVERY_S:
+            self._told_s = now_s
+            for line in (*self._notes, self._words.format(done_frac)):
+                say_on_stderr(line)
+            self._notes.clear()
+
+
+def time_words(seconds: float) -> str:
+    """Return how long work takes, in the unit that people would say it in."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def say_on_stderr(line: str) -> None:

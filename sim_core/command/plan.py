@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,7 +11,7 @@ import click
 
 from sim_core.command.group import cli
 from sim_core.command.inputs import SCENARIO_HELP, Inputs, TraceFile, scenario_options, trace_option
-from sim_core.command.output import TOLD_EVERY_S, emit, say_on_stderr
+from sim_core.command.output import Teller, emit, say_on_stderr
 from sim_core.fields.errors import ScenarioError
 from sim_core.results import text as report
 from sim_core.scenario.link.asked import EXAMPLE
@@ -63,6 +62,8 @@ MAP_HELP = (
     "(lengths), price, bandwidth (of the scenario's accelerator), such as rate,tpot."
 )
 QUESTION_HELP = f'The question in words, such as "{EXAMPLE}"; other options go before it.'
+LOOKED_AT = "{:.0%} of the engines looked at, likely winners first"
+IN_TURNS = "Note: turns of conversations wait for answers, so runs go step by step and take longer."
 _NAME_OF_FILE = re.compile(
     r"(?!wave:)[^,;\s]*(?:[/\\][^,;]*|\.[a-z]{2,8})", re.IGNORECASE
 )  # as people name them
@@ -138,7 +139,8 @@ def print_plan(form: str, rate: float | None, sides: str, trace: TraceFile, **gi
     if sides:
         emit(_map_text(question, sides, form, day))
         return
-    found = final_plan(question, _Teller(question.in_turns).tell)
+    teller = Teller(LOOKED_AT, [IN_TURNS] if question.in_turns else ())
+    found = final_plan(question, teller.tell)
     if not found.rows:
         raise ScenarioError(found.sentence)
     for note in inputs.trace.notes if inputs.trace else inputs.notes:  # all of a trace is replayed
@@ -165,23 +167,6 @@ def _models_apart(settings: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
             value = value.partition(",")[0].strip()
         kept.append(f"{key}{mark}{value}")
     return tuple(kept), models
-
-
-class _Teller:
-    """Says on standard error how far a ranking is, where it takes more than a few seconds."""
-
-    def __init__(self, in_turns: bool) -> None:
-        self._told_s = time.monotonic()
-        why = "Note: turns of conversations wait for answers, so runs go step by step and take longer."
-        self._notes = [why] if in_turns else []
-
-    def tell(self, done_frac: float) -> None:
-        now_s = time.monotonic()
-        if now_s - self._told_s >= TOLD_EVERY_S:
-            self._told_s = now_s
-            for line in (*self._notes, f"{done_frac:.0%} of the engines looked at, likely winners first"):
-                say_on_stderr(line)
-            self._notes.clear()
 
 
 def _take_question(text: str, inputs: Inputs, asked: dict[str, Any]) -> None:
@@ -238,7 +223,7 @@ class DayOptions(NamedTuple):
 
         if not _is_file(self.text):
             if _NAME_OF_FILE.fullmatch(self.text):
-                raise ScenarioError(f"--day: there is no file {self.text[-100:]!r}. Give its path, or rates.")
+                raise ScenarioError(f"--day: {_no_file(self.text)}, or rates such as 5,20,60.")
             return day_named(self.text, inputs.scenario)
         say_on_stderr(f"Note: {self.text}: its rates are planned for, with the lengths of the scenario.")
         return read_day(self.text, inputs.scenario)
@@ -259,6 +244,13 @@ class DayOptions(NamedTuple):
         ]
         plan_text = _text(found, form, options)
         return (os.linesep * 2).join([plan_text, answer["sentence"], answer["rivals_sentence"], *tables])
+
+
+def _no_file(text: str) -> str:
+    """Return that what is named is no file, and what to give."""
+    if Path(text).is_dir():
+        return f"{text[-100:]!r} is a folder. Give a file in it"
+    return f"there is no file {text[-100:]!r}. Give its path"
 
 
 def _is_file(text: str) -> bool:

@@ -8,7 +8,7 @@ from sim_core.command.files import try_place, write_text
 from sim_core.command.group import cli
 from sim_core.command.inputs import SCENARIO_HELP, SET_HELP, Inputs, TraceFile, trace_option
 from sim_core.command.model_files import model_option
-from sim_core.command.output import emit, lines_of, say_on_stderr
+from sim_core.command.output import Teller, emit, lines_of, say_on_stderr
 from sim_core.fields.errors import ScenarioError, did_you_mean
 from sim_core.results import text as report
 
@@ -72,7 +72,10 @@ def shift_traffic(
         rows = list(slower.sweep(inputs.scenario))
         emit({"json": report.json_text, "csv": report.csv_text, "table": report.table_text}[form](rows))
         return
-    found = shift_report.report(inputs.scenario, names or tuple(STRATEGIES), requests, worth)
+    teller = Teller("{:.0%} of the strategies worked out; Ctrl-C ends it")
+    found = shift_report.report(
+        inputs.scenario, names or tuple(STRATEGIES), requests, worth, progress=teller.tell
+    )
     for note in requests.notes if requests is not None else ():
         say_on_stderr(f"Note: {note}")
     if form == "csv":

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from sim_core.command.files import try_place, write_csv
-from sim_core.command.group import cli
+from sim_core.command.group import cli, ended_by_ctrl_c
 from sim_core.command.inputs import (
     SCENARIO_HELP,
     VARY_HELP,
@@ -23,7 +23,11 @@ from sim_core.command.output import (
     report_text,
     rows_of_table,
     say_on_stderr,
+    time_words,
 )
+from sim_core.fields.texts import counted
+
+LONG_S = 30.0  # that a run may take before it is said
 
 
 @cli.command("run", help=f"Simulate one scenario and print its metrics.\n\n{SCENARIO_HELP}")
@@ -39,16 +43,18 @@ def print_run(form: str, requests_out: str, steps_out: str, **source: Any) -> No
     from sim_core.evidence import trust
     from sim_core.results.metrics import summarize
 
-    result = simulator.run(
-        inputs.scenario,
-        trace=inputs.trace,
-        profile=inputs.profile,
-        itl_max=bool(requests_out),
-        log=bool(steps_out),
-    )
-    requests = result.requests()
-    summary = dict(summarize(requests, inputs.scenario))
-    load_frac = _load_frac(inputs)
+    _say_if_long(inputs, bool(steps_out))
+    with ended_by_ctrl_c():
+        result = simulator.run(
+            inputs.scenario,
+            trace=inputs.trace,
+            profile=inputs.profile,
+            itl_max=bool(requests_out),
+            log=bool(steps_out),
+        )
+        requests = result.requests()
+        summary = dict(summarize(requests, inputs.scenario))
+        load_frac = _load_frac(inputs)
     summary["warnings"] = [*inputs.notes, *summary.get("warnings", ())]
     if summary["saturated"] and load_frac:
         summary["warnings"].append(_what_holds(inputs.scenario.arrival_per_s / load_frac))
@@ -59,6 +65,19 @@ def print_run(form: str, requests_out: str, steps_out: str, **source: Any) -> No
         write_csv(requests, requests_out)
     if steps_out:
         write_csv(result.steps(), steps_out)
+
+
+def _say_if_long(inputs: Inputs, log: bool) -> None:
+    """Say beforehand where a run may take long, and how to end it."""
+    from sim_core.engine.work import requests_of, seconds_of_run
+
+    about_s = seconds_of_run(inputs.scenario, inputs.trace, log)
+    if about_s > LONG_S:
+        run = f"this run of {counted(requests_of(inputs.scenario, inputs.trace), 'request')}"
+        say_on_stderr(
+            f"Note: {run} may take some {time_words(about_s)} by an estimate. Ctrl-C ends it; fewer "
+            "`requests` take less."
+        )
 
 
 def _load_frac(inputs: Inputs) -> float | None:
@@ -89,7 +108,8 @@ def print_frontier(form: str, varied: tuple[str, ...], **source: Any) -> None:
     from sim_core.evidence import trust
 
     given: dict[str, Any] = {"trace": inputs.trace, "profile": inputs.profile}
-    table = sweep(inputs.scenario, **given, **options)
+    with ended_by_ctrl_c():
+        table = sweep(inputs.scenario, **given, **options)
     for note in inputs.notes:
         say_on_stderr(f"Note: {note}")
     rows = [row | trust.columns(inputs.scenario, row, **given) for row in rows_of_table(table)]
@@ -118,7 +138,8 @@ def print_capacity(form: str, **source: Any) -> None:
     from sim_core.sweep.capacity import open_loop
     from sim_core.sweep.ranges import SEEDS
 
-    found = dict(search(inputs.scenario, profile=inputs.profile, seeds=SEEDS))
+    with ended_by_ctrl_c():
+        found = dict(search(inputs.scenario, profile=inputs.profile, seeds=SEEDS))
     asked = open_loop(inputs.scenario)
     load_frac = found["arrival_per_s"] / found["saturation_per_s"] if found["saturation_per_s"] else None
     found["trust"] = trust.trust(asked, profile=inputs.profile, load_frac=load_frac).as_dict()

@@ -19,8 +19,9 @@ from sim_core.command.inputs import (
     trace_option,
     variations,
 )
-from sim_core.command.output import TOLD_EVERY_S, emit, report_text, say_on_stderr
+from sim_core.command.output import TOLD_EVERY_S, emit, report_text, say_on_stderr, time_words
 from sim_core.fields.errors import ScenarioError
+from sim_core.fields.texts import counted
 
 if TYPE_CHECKING:
     from sim_core.sweep.large.run import SweepProgress
@@ -80,7 +81,9 @@ def write_sweep(
         raise ScenarioError(
             f"{out[:100]!r} is not complete: {error.strerror or error}. {teller.stopped()}"
         ) from None
-    found = {"points": done.points, "resumed": done.kept, "run": done.run}
+    if done.impossible:
+        say_on_stderr(f"Note: {done.impossible:,} of {_points(done)} cannot run: column `reason` says why.")
+    found = {"points": done.points, "cannot_run": done.impossible, "resumed": done.kept, "added": done.run}
     emit(report_text(found | {"elapsed_s": done.elapsed_s, "per_s": done.per_s, "out": out}, form))
 
 
@@ -113,19 +116,15 @@ class _Teller:
         done = self._last
         if done is None:
             return "Stopped before the first point."
-        return (
-            f"Stopped: {done.kept + done.run:,} of {done.points:,} points are kept. The same command goes on."
-        )
+        return f"Stopped: {done.kept + done.run:,} of {_points(done)} are kept. The same command goes on."
 
 
 def _words(progress: SweepProgress) -> str:
-    done = f"{progress.kept + progress.run:,} of {progress.points:,} points"
+    done = f"{progress.kept + progress.run:,} of {_points(progress)}"
     if not progress.run:
         return done
-    return f"{done}, {progress.per_s:,.0f}/s, {_time(progress.left_s)} to go"
+    return f"{done}, {progress.per_s:,.0f}/s, {time_words(progress.left_s)} to go"
 
 
-def _time(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+def _points(progress: SweepProgress) -> str:
+    return counted(progress.points, "point")

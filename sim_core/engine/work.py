@@ -463,6 +463,12 @@ def requests_of(scenario: Scenario, trace: Requests | None) -> int:
     return scenario.requests if trace is None or is_scaled(scenario) else min(scenario.requests, len(trace))
 
 
+def seconds_of_run(scenario: Scenario, trace: Requests | None = None, log: bool = False) -> float:
+    """Return the time of a core that a run takes, about [s]."""
+    each_s = seconds_per_request(scenario, trace, log)
+    return seconds_to_begin(scenario, trace) + requests_of(scenario, trace) * each_s
+
+
 def affordable_requests(scenario: Scenario, trace: Requests | None = None, log: bool = False) -> float:
     """Return how many requests a run may have for the time it takes, about.
 

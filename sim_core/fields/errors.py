@@ -21,17 +21,19 @@ def shown(value: object, limit: int = 60) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return a hint that names the closest known words, or all of them when few."""
+def did_you_mean(word: str, known: Iterable[str], listed_by: str = "") -> str:
+    """Return a hint that names the closest known words, all of them when few, or else what lists them."""
     names = list(known)
     close = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
     if close:
         return f"Did you mean {' or '.join(close)}?"
-    return f"Known: {', '.join(names)}." if len(names) <= 12 else f"{len(names)} are known."
+    if len(names) <= 12:
+        return f"Known: {', '.join(names)}."
+    return f"{len(names)} are known." + (f" `{listed_by}` shows all." if listed_by else "")
 
 
-def check_known(keys: Iterable[object], known: Collection[str]) -> None:
-    """Raise a `ScenarioError` that names the first key that is not known, with a hint at the closest."""
+def check_known(keys: Iterable[object], known: Collection[str], listed_by: str = "") -> None:
+    """Raise a `ScenarioError` that names the first key that is not known, with a hint as `did_you_mean`."""
     for key in keys:
         if key not in known:
-            raise ScenarioError(f"unknown key {shown(key)}. {did_you_mean(str(key)[:60], known)}")
+            raise ScenarioError(f"unknown key {shown(key)}. {did_you_mean(str(key)[:60], known, listed_by)}")

@@ -31,3 +31,18 @@ def acceptance_words(scenario: Scenario) -> str:
         drafts = counted(scenario.spec_tokens, "draft")
         seen += f" With {drafts} each is taken to be accepted with the same chance."
     return f"{counts}{seen} {DEPENDS}"
+
+
+def supposed_drafter(scenario: Scenario) -> str:
+    """Return that a model has no MTP layer to draft with; "" where it has, or another one drafts.
+
+    Where a length of such drafts is published, there is such a layer, whatever the configuration says.
+    """
+    model = model_of(scenario)
+    own = scenario.draft == "mtp" and not scenario.draft_params_b
+    if not own or model.mtp_layers or closest_length(scenario.model, "mtp", scenario.spec_tokens):
+        return ""
+    return (
+        f"{model.name} comes without an MTP layer: draft=mtp is priced as one more layer of it, which "
+        "somebody would have to train. Choose another `draft`, or give `draft_params_b`."
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,8 @@ from sim_core.fields.texts import counted
 from sim_core.price.memory import limit_words, longer_than
 from sim_core.price.work import BYTES_PER_VALUE, layout_warnings
 from sim_core.results.classes import classes_of, classes_of_run
-from sim_core.results.drafts import acceptance_words
-from sim_core.scenario.scenario import Scenario, accelerator_of, model_of, named_engine
+from sim_core.results.drafts import acceptance_words, supposed_drafter
+from sim_core.scenario.scenario import DEFAULTS, FIELDS, Scenario, accelerator_of, model_of, named_engine
 from sim_core.traffic.sessions import outgrown
 
 STEADY_FRAC = 0.95
@@ -22,6 +23,8 @@ FEW_SAMPLES = 100
 BLOCK_TOKENS = 16  # of an attention kernel, of which blocks hold a whole number
 PREEMPTED_FRAC = 0.1
 OUTGROWN_FRAC = 0.1  # of sessions that the context ends, beyond which they are not those that were asked for
+
+POOL_KEYS = tuple(key for key, info in FIELDS.items() if info.group == "pools")
 
 
 def warnings(
@@ -94,9 +97,14 @@ def _of_room(scenario: Scenario, point: dict[str, Any]) -> list[str]:
 
 
 def _accepted(scenario: Scenario) -> list[str]:
-    """Return what a published acceptance length was measured on; one's own needs no note."""
-    published = scenario.spec_tokens and scenario.acceptance_length is None
-    return [acceptance_words(scenario)] if published else []
+    """Return who drafts where it is no layer of the model's, and what a published length was measured on.
+
+    An acceptance length of one's own needs no note.
+    """
+    if not scenario.spec_tokens:
+        return []
+    notes = [] if scenario.acceptance_length is not None else [acceptance_words(scenario)]
+    return [*notes, *filter(None, [supposed_drafter(scenario)])]
 
 
 def _rejections(run: Run) -> list[str]:
@@ -207,13 +215,73 @@ def _without_effect(scenario: Scenario, run: Run | None) -> list[str]:
         "host_cache_gb has no effect while prefix_caching is off. Set `prefix_caching` to on.": (
             not cached and scenario.host_cache_gb > 0
         ),
-        "spec_by_batch has no effect while spec_tokens is 0: nothing is drafted. Raise `spec_tokens`.": (
-            scenario.spec_by_batch != "" and not scenario.spec_tokens
-        ),
         "class_limits has no effect: requests of a trace, a list or sessions are of no class. The limits "
         "of all hold; draw the requests from the mix.": (scenario.class_limits != "" and not classes),
     }
-    return [note for note, is_idle in idle.items() if is_idle]
+    notes = [note for note, is_idle in idle.items() if is_idle]
+    notes += [*_idle_turns(scenario, run), *_idle_drafts(scenario), *_idle_choices(scenario)]
+    return [*notes, *_idle_ranks(scenario)]
+
+
+def _idle_turns(scenario: Scenario, run: Run | None) -> list[str]:
+    """Return which keys of sessions do nothing: there are none, or a trace or list says what is sent."""
+    if scenario.arrivals == "trace" or (run is not None and run.sent.name):
+        why = "a trace or list says itself which prompts begin alike. Draw the requests to have sessions."
+        return _no_effect(scenario, ("turns", "system_tokens", "turn_tokens", "think_s"), f": {why}")
+    keys = ("turn_tokens",) if scenario.arrivals == "closed" else ("turn_tokens", "think_s")
+    why = "while turns is 1: no request goes on from another. Raise `turns`."
+    return _no_effect(scenario, keys, f" {why}") if scenario.turns == 1 else []
+
+
+def _idle_drafts(scenario: Scenario) -> list[str]:
+    """Return which keys of speculation do nothing."""
+    if not scenario.spec_tokens:
+        keys = ("draft", "acceptance_length", "draft_params_b", "spec_by_batch")
+        why = "while spec_tokens is 0: nothing is drafted. Raise `spec_tokens`."
+        return _no_effect(scenario, keys, f" {why}")
+    if scenario.draft == "ngram":
+        why = "with draft=ngram: a look-up reads no parameters. Choose another `draft`."
+        return _no_effect(scenario, ("draft_params_b",), f" {why}")
+    return []
+
+
+def _idle_choices(scenario: Scenario) -> list[str]:
+    """Return which keys wait for other arrivals, another policy, or one pool or two."""
+    now = f"while arrivals is {scenario.arrivals}. Choose arrivals="
+    rates = scenario.arrivals not in ("closed", "offline")
+    waiting = (
+        (("arrival_per_s",), rates, f"{now}poisson."),
+        (("arrival_cv",), scenario.arrivals == "gamma", f"{now}gamma."),
+        (("concurrency",), scenario.arrivals == "closed", f"{now}closed."),
+        (("trace_times",), scenario.arrivals == "trace", f"{now}trace."),
+        (("batch_wait_ms",), scenario.policy == "static", "unless batches are static. Choose policy=static."),
+        (("replicas",), not scenario.split, "with two pools. Set `prefill_workers` and `decode_workers`."),
+        (POOL_KEYS, scenario.split, "in one pool. Choose policy=disaggregated."),
+    )
+    return [
+        note for keys, count, why in waiting if not count for note in _no_effect(scenario, keys, f" {why}")
+    ]
+
+
+def _idle_ranks(scenario: Scenario) -> list[str]:
+    """Return which keys wait for ranks of attention, or for experts that are spread over devices."""
+    pools = (scenario.prefill_expert_parallel, scenario.decode_expert_parallel) if scenario.split else ()
+    spread = any(devices and devices > 1 for devices in (scenario.expert_parallel, *pools))
+    ranks = scenario.attention_data_parallel > 1 and not scenario.split
+    waiting = (
+        (("expert_imbalance", "two_batch_overlap"), spread, "while expert_parallel is 1. Raise it."),
+        (("prefill_wait_steps",), ranks, "without ranks in one pool. Raise `attention_data_parallel`."),
+    )
+    return [
+        note for keys, count, why in waiting if not count for note in _no_effect(scenario, keys, f" {why}")
+    ]
+
+
+def _no_effect(scenario: Scenario, keys: Sequence[str], why: str) -> list[str]:
+    """Return that those keys which differ from their defaults have no effect; nothing if none does."""
+    given = [key for key in keys if getattr(scenario, key) != DEFAULTS[key]]
+    names = ", ".join(given[:-1]) + " and " * (len(given) > 1) + given[-1] if given else ""
+    return [f"{names} {'has' if len(given) == 1 else 'have'} no effect{why}"] if given else []
 
 
 def _engine_elsewhere(scenario: Scenario) -> list[str]:

@@ -133,9 +133,10 @@ def _parse_class(entry: str, alone: bool) -> LengthClass:
         return LengthClass(name, share, _parse_length(name, prompt), _parse_length(name, output))
     known = catalogue.preset_ids("workloads")
     if name not in known:
+        hint = did_you_mean(name[:60], (FLAT_CLASS, *known), catalogue.listed_by("workloads"))
         raise ScenarioError(
-            f"unknown class {shown(name)} in mix. {did_you_mean(name[:60], (FLAT_CLASS, *known))} "
-            "A class is a workload preset, flat, or PROMPT/OUTPUT such as 1024/256."
+            f"unknown class {shown(name)} in mix. {hint} A class is a workload preset, flat, or "
+            "PROMPT/OUTPUT such as 1024/256."
         )
     preset = catalogue.workload(name)
     return LengthClass(name, share, _side(preset, "prompt"), _side(preset, "output"), preset.rank_correlation)

@@ -27,7 +27,7 @@ from sim_core.catalogue.models import OWN, Model, changed_model, custom_model, m
 from sim_core.catalogue.models.own import EXAMPLE as OWN_EXAMPLE
 from sim_core.catalogue.models.own import MOST_CHARACTERS as MOST_OWN_CHARACTERS
 from sim_core.catalogue.prices import PRICES_EXAMPLE, parse_prices
-from sim_core.catalogue.reader import check_id
+from sim_core.catalogue.reader import check_id, listed_by
 from sim_core.fields.described import fields_of
 from sim_core.fields.errors import ScenarioError, check_known, shown
 from sim_core.fields.field import FieldInfo, check
@@ -415,7 +415,7 @@ class Scenario(ParallelKeys):
         copy = object.__new__(Scenario)
         for put, value in zip(_PUTS, _VALUES(self), strict=True):
             put(copy, value)
-        check_known(changes, FIELDS)
+        check_known(changes, FIELDS, listed_by("keys"))
         if self.class_limits and "mix" in changes:
             changes = {"class_limits": limits_in(self.class_limits, str(changes["mix"]))} | changes
         for name, value in changes.items():

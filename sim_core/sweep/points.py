@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sim_core.catalogue.reader import listed_by
 from sim_core.fields.errors import ScenarioError, did_you_mean
 from sim_core.fields.field import FieldInfo, check
 from sim_core.price.memory import DoesNotFit
@@ -102,7 +103,8 @@ def value_lists(vary: Mapping[str, object]) -> dict[str, list[Any]]:
     listed = {key: _values(values) for key, values in vary.items()}
     for key, values in listed.items():
         if key != LOAD and key not in FIELDS:
-            raise ScenarioError(f"cannot vary {key!r}: unknown key. {did_you_mean(key, [*FIELDS, LOAD])}")
+            hint = did_you_mean(key, [*FIELDS, LOAD], listed_by("keys"))
+            raise ScenarioError(f"cannot vary {key!r}: unknown key. {hint}")
         if not values:
             raise ScenarioError(f"cannot vary {key!r}: no values were given.")
     return listed

@@ -103,7 +103,11 @@ def read_day(source: Source, scenario: Scenario, name: str = "", max_bytes: int 
     table = _table(text, name)
     if table is not None:
         return _of_table(table, name)
-    return counted_trace(requests_in(text, name), name)
+    try:
+        trace = requests_in(text, name)
+    except ScenarioError as error:
+        raise ScenarioError(f"{error} For a day: {WAYS[0].lower()}{WAYS[1:]}") from None
+    return counted_trace(trace, name)
 
 
 def counted_trace(trace: Requests, name: str) -> Day:

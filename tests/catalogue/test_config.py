@@ -282,6 +282,44 @@ def test_an_unknown_format_is_said() -> None:
     assert any("quipx" in words and "bf16" in words for words in found.assumed)
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"torch_dtype": "int3"}, "torch_dtype 'int3' is not known here: weights are counted as bf16"),
+        ({"dtype": "float8_e4m3fn"}, "torch_dtype 'float8_e4m3fn' is not known"),
+        ({"torch_dtype": "bfloat16"}, ""),
+        ({"torch_dtype": "torch.float32"}, ""),
+        ({"torch_dtype": "int3", "quantization_config": {"quant_method": "fp8"}}, ""),
+        ({"num_experts": 0, "num_experts_per_tok": 2}, "num_experts is 0, though num_experts_per_tok is 2"),
+        (
+            {"ffn_config": {"moe_num_experts": 0, "moe_top_k": 4}},
+            "moe_num_experts is 0, though moe_top_k is 4",
+        ),
+        ({"num_local_experts": 0, "num_experts_per_tok": 0}, ""),  # Granite's dense models
+        ({"num_experts": 1, "moe_topk": [2] * 8}, "num_experts is 1, though moe_topk is [2, 2"),
+        ({"num_experts": 1, "moe_topk": [1] * 8, "moe_intermediate_size": 64}, ""),  # Hunyuan's dense models
+        ({"quantization_config": {"quant_method": "gptq", "bits": 3}}, "'gptq' of 3 bits is not known here"),
+    ],
+)
+def test_weights_and_experts_that_are_doubtful_are_said(changes: dict[str, Any], said: str) -> None:
+    """Oracle: vLLM serves the known types as 16 bits unless it is told otherwise; no other is guessed."""
+    assumed = read_config({**TINY, **changes}).assumed
+    assert any(said in words for words in assumed) if said else assumed == ()
+
+
+def test_a_list_stands_for_its_value_where_it_has_an_entry_a_layer() -> None:
+    """By hand: 8 layers; OpenELM and Hunyuan list an entry a layer."""
+    assert model_of(num_key_value_heads=[2] * 8) == model_of()
+    for values in ([2], [2] * 7, [2] * 7 + [4]):
+        with pytest.raises(
+            ScenarioError, match=r"num_key_value_heads is .*one for each of 8 layers, all alike"
+        ):
+            model_of(num_key_value_heads=values)
+    for key, value in (("hidden_size", [512]), ("num_hidden_layers", [8, 8])):
+        with pytest.raises(ScenarioError, match=rf"{key} is \[.*it must be a whole number"):
+            model_of(**{key: value})
+
+
 def test_what_is_not_understood_is_named() -> None:
     """By hand: an entry that sounds like arithmetic is named, one that is off or tunes training is not."""
     found = read_config({**TINY, "engram_memory_layers": [1, 2], "attention_dropout": 0.1, "use_moe": False})
@@ -340,6 +378,8 @@ def test_files_that_are_no_configuration_are_refused(text: str, says: str) -> No
         ({**EXPERTS, "num_experts_per_tok": 17}, "experts_per_token is 17 but there are 16"),
         ({**EXPERTS, "moe_layer_freq": [1]}, "moe_layer_freq has 1 entries for 8 layers"),
         ({**EXPERTS, "mlp_only_layers": 3}, "mlp_only_layers is 3; it must be a list"),
+        ({**EXPERTS, "mlp_only_layers": [1, "a"]}, r"mlp_only_layers is .*'a'.*a list of layers by number"),
+        ({"quantization_config": {"quant_method": "gptq", "bits": "8"}}, "bits is '8'; it must be a whole"),
         ({**EXPERTS, "moe_layers_enum": "a,b"}, "moe_layers_enum is 'a,b'"),
         ({"quantization_config": "fp8"}, "quantization_config is 'fp8'; it must be a table"),
         ({"tie_word_embeddings": "yes"}, "tie_word_embeddings is 'yes'; it must be true or false"),

@@ -8,8 +8,10 @@ import json
 import math
 import os
 import shlex
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -22,6 +24,7 @@ from sim_core.command.inputs import LOAD
 from sim_core.command.lists import LISTED
 from sim_core.command.main import main
 from sim_core.command.output import LATENCIES, METRICS, STATISTICS
+from sim_core.engine.work import seconds_of_run
 from sim_core.results import text as report
 from sim_core.scenario.link.write import command_for
 from sim_core.scenario.ready import ready_scenarios
@@ -257,11 +260,21 @@ def test_capacity_of_the_impossible(capsys) -> None:
 
 def test_list(capsys) -> None:
     """Oracle: the presets themselves."""
-    for kind in (name for name in LISTED if name != "acceptance"):
+    for kind in (name for name in LISTED if name not in ("acceptance", "keys")):
         ids = list(ready_scenarios() if kind == "scenarios" else getattr(catalogue, kind)())
         assert [row["id"] for row in json.loads(ask(capsys, "list", kind, "--format", "json"))] == ids
         lines = ask(capsys, "list", kind).splitlines()
         assert [line.split()[0] for line in lines[1:]] == ids
+
+
+def test_list_of_keys(capsys) -> None:
+    """Oracle: the keys of the scenario, with one row read by hand."""
+    rows = {row["id"]: row for row in json.loads(ask(capsys, "list", "keys", "--format", "json"))}
+    assert list(rows) == list(FIELDS)
+    assert rows["policy"]["choices"].split() == ["static", "prefill_first", "chunked", "disaggregated"]
+    found = rows["arrival_per_s"]
+    assert (found["default"], found["unit"], found["low"], found["high"]) == (12.0, "req/s", 1e-6, 1e6)
+    assert len(ask(capsys, "list", "keys").splitlines()) == len(FIELDS) + 1
 
 
 def test_list_of_acceptance_lengths(capsys) -> None:
@@ -322,7 +335,14 @@ BAD = {
     "frontier --vary max_bacth=1,2": ["max_bacth", "max_batch"],
     "frontier --vary seed=1 --vary seed=2": ["seed", "twice"],
     "frontier --vary load_frac=x": ["load_frac is 'x'"],
-    "frontier --vary load_frac=-1": ["load_frac is -1"],
+    "frontier --vary load_frac=-1": [
+        "load_frac is -1; it must lie between 0.0001 and 100. It is a share: 0.5 is half of the rate"
+    ],
+    "run --set model=zzzqqq": ["unknown model 'zzzqqq'.", "`python -m sim_core list models` shows all."],
+    "run --set zzzqqq=1": ["unknown key 'zzzqqq'.", "`python -m sim_core list keys` shows all."],
+    "run zzzqqq=1": ["Unknown key 'zzzqqq'.", "`python -m sim_core list keys` shows all."],
+    "frontier --vary zzzqqq=1": ["unknown key", "`python -m sim_core list keys` shows all."],
+    "run zzzqqq": ["`python -m sim_core list scenarios` shows all."],
     "capacity --set model=nope": ["unknown model 'nope'"],
     "capacity --trace x.csv": ["--trace"],
     "list": ["models"],
@@ -365,6 +385,47 @@ def test_no_settings_end_in_anything_but_a_result_or_a_line(capsys, pairs: list[
         assert status == 2
         assert captured.out == ""
         assert captured.err.count("\n") == 1
+
+
+# Long work
+
+
+def test_a_long_run_is_said_beforehand(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Oracle: the estimate; a short run says nothing, as all other tests here see."""
+    monkeypatch.setattr("sim_core.command.simulate.LONG_S", 0.0)
+    assert main(["run", *SMALL]) == 0
+    said = capsys.readouterr()
+    assert said.err.startswith("Note: this run of 40 requests may take some 0 s by an estimate. Ctrl-C ends")
+    assert json.loads(said.out)["requests"]["arrived"] == 40
+    many = load_scenario(token_budget=1, prompt_tokens=100_000, hbm_gb=1e6, requests=50_000)
+    assert 60 < seconds_of_run(many) < 600  # of one core; the slow test below waits for a part of it
+    assert seconds_of_run(Scenario()) < 0.1
+
+
+def test_shift_says_how_far_it_is(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: the words on standard error; the answer alone is on standard output."""
+    monkeypatch.setattr("sim_core.command.output.TOLD_EVERY_S", 0.0)
+    quick = "demand_hours=0.1&dwell_s=60&prefill_workers=2&decode_workers=2"
+    assert main(["shift", quick, "--strategy", "fixed", "--strategy", "reactive"]) == 0
+    said = capsys.readouterr()
+    shares = [int(line.partition("%")[0]) for line in said.err.splitlines()]
+    assert shares == sorted(shares) and shares[0] < 10 and 50 in shares and shares[-1] > 90
+    assert len(json.loads(said.out)["strategies"]) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent to a group of processes there")
+def test_ctrl_c_ends_a_long_run_at_once() -> None:
+    """Oracle: the clock: the run, one call of compiled code, would take more than a minute."""
+    asked = "token_budget=1&prompt_tokens=100000&output_tokens=1&hbm_gb=1000000&requests=50000"
+    words = [sys.executable, "-m", "sim_core", "run", asked]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as begun:
+        assert begun.stderr and "Ctrl-C ends it" in begun.stderr.readline()
+        time.sleep(5)
+        begun.send_signal(signal.SIGINT)
+        assert begun.wait(timeout=10) == -signal.SIGINT
 
 
 # In its own interpreter

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from sim_core import simulate, summarize
-from sim_core.results.drafts import acceptance_words
+import pytest
+
+from sim_core import load_scenario, simulate, summarize
+from sim_core.results.drafts import acceptance_words, supposed_drafter
 from sim_core.scenario.scenario import Scenario
 
 KIMI = Scenario(model="kimi-k2.5", draft="eagle", spec_tokens=3)
@@ -30,3 +32,29 @@ def test_a_run_says_what_its_acceptance_was_measured_on() -> None:
     assert acceptance_words(scenario) in notes
     own = scenario.replace(acceptance_length=2.0)
     assert not any("acceptance" in note for note in summarize(simulate(own), own)["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, True),
+        (
+            {"model": "deepseek-r1", "tensor_parallel": 8, "accelerator": "h200", "weight_dtype": "fp8"},
+            False,
+        ),
+        ({"draft": "eagle"}, False),
+        ({"draft_params_b": 0.5}, False),
+        ({"spec_tokens": 0}, False),
+    ],
+    ids=["llama", "deepseek", "eagle", "of a size", "none"],
+)
+def test_drafts_by_layers_that_a_model_has_not_are_named(changes: dict, said: bool) -> None:
+    """Oracle: the configurations: DeepSeek-R1 has an MTP layer, Llama-3.1-8B has none."""
+    scenario = load_scenario(**{"spec_tokens": 2, "acceptance_length": 2.0, "requests": 50} | changes)
+    notes = summarize(simulate(scenario), scenario)["warnings"]
+    assert any("comes without an MTP layer: draft=mtp is priced" in note for note in notes) == said
+
+
+def test_a_published_length_tells_of_a_layer() -> None:
+    """Oracle: MiMo-V2-Flash, of which a length with its MTP layer is published."""
+    assert not supposed_drafter(Scenario(model="mimo-v2-flash", spec_tokens=1))

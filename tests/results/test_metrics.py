@@ -25,13 +25,20 @@ from sim_core.results.metrics import measure, point_of
 from sim_core.results.text import plain
 from sim_core.results.use import prefill_frac
 from sim_core.scenario.keys.caching import ALONE
-from sim_core.scenario.scenario import Scenario
+from sim_core.scenario.scenario import DEFAULTS, Scenario
 from sim_core.sweep.saturation import saturation_per_s
 from sim_core.traffic.requests import Requests
 from tests.engine.naive import simulate_naive
 from tests.loops import each
 from tests.runs import listed
 
+EXPERTS_SPREAD = {
+    "model": "qwen3-30b-a3b",
+    "tensor_parallel": 8,
+    "attention_data_parallel": 8,
+    "expert_parallel": 8,
+    "arrival_per_s": 60.0,
+}
 POLICIES = ("chunked", "prefill_first", "static")
 LATENCIES = ("ttft_ms", "tpot_ms", "itl_ms", "e2e_ms")
 STATISTICS = {"mean", "p50", "p90", "p95", "p99", "n"}
@@ -667,6 +674,39 @@ def test_closed_and_offline_are_never_saturated():
         ({"prefix_caching": "on", "prefix_hit_frac": 0.5, "turns": 3}, "prefix_hit_frac has no effect"),
         ({"host_cache_gb": 100.0}, "host_cache_gb has no effect"),
         ({"spec_by_batch": "1-4:2,5-:0"}, "spec_by_batch has no effect"),
+        ({"concurrency": 8}, "concurrency has no effect while arrivals is poisson. Choose arrivals=closed."),
+        (
+            {"arrivals": "closed", "arrival_per_s": 3.0},
+            "arrival_per_s has no effect while arrivals is closed",
+        ),
+        ({"arrival_cv": 3.0}, "arrival_cv has no effect while arrivals is poisson. Choose arrivals=gamma."),
+        ({"trace_times": "scaled"}, "trace_times has no effect while arrivals is poisson"),
+        ({"batch_wait_ms": 9.0}, "batch_wait_ms has no effect unless batches are static"),
+        ({"policy": "disaggregated", "replicas": 3}, "replicas has no effect with two pools"),
+        (
+            {"expert_imbalance": 2.0, "two_batch_overlap": "on"},
+            "expert_imbalance and two_batch_overlap have no effect while expert_parallel is 1. Raise it.",
+        ),
+        ({"prefill_wait_steps": 9}, "prefill_wait_steps has no effect without ranks in one pool"),
+        (
+            {"prefill_workers": 3, "kv_overlap": "on"},
+            "prefill_workers and kv_overlap have no effect in one pool",
+        ),
+        ({"think_s": 3.0}, "think_s has no effect while turns is 1"),
+        ({"think_s": 3.0, "turn_tokens": 50}, "turn_tokens and think_s have no effect while turns is 1"),
+        ({"arrivals": "closed", "think_s": 3.0, "turn_tokens": 50}, "turn_tokens has no effect"),
+        (
+            {"arrivals": "trace", "request_list": "0:100:20", "turns": 3, "system_tokens": 9, "think_s": 1.0},
+            "turns, system_tokens and think_s have no effect: a trace or list",
+        ),
+        (
+            {"draft": "eagle", "acceptance_length": 2.0},
+            "draft and acceptance_length have no effect while spec_tokens is 0",
+        ),
+        (
+            {"draft": "ngram", "spec_tokens": 2, "acceptance_length": 1.5, "draft_params_b": 1.0},
+            "draft_params_b has no effect with draft=ngram",
+        ),
         (
             {"mix": "chat:1", "class_limits": "chat:500/30", "turns": 3},
             "class_limits has no effect",
@@ -683,6 +723,45 @@ def test_warnings(changes, says):
     """Oracle: the condition each warning names."""
     notes = said(run(Scenario(**changes)))["warnings"]
     assert any(says in note for note in notes), notes
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"turns": 3, "turn_tokens": 50, "think_s": 2.0},
+        {"arrivals": "closed", "think_s": 2.0},
+        {"arrivals": "trace", "request_list": "0:100:20"},
+        {"arrivals": "closed", "concurrency": 8},
+        {"arrivals": "gamma", "arrival_cv": 3.0, "arrival_per_s": 3.0, "replicas": 2},
+        {"policy": "static", "batch_wait_ms": 9.0},
+        {**EXPERTS_SPREAD, "expert_imbalance": 4.0, "two_batch_overlap": "on", "prefill_wait_steps": 9},
+        {
+            "policy": "disaggregated",
+            "prefill_workers": 1,
+            "decode_workers": 3,
+            "kv_link_gb_per_s": 1.0,
+            "decode_tensor_parallel": 2,
+        },
+        {"draft": "parallel", "spec_tokens": 2, "acceptance_length": 2.0, "draft_params_b": 0.5},
+    ],
+)
+def test_keys_that_change_a_run_are_not_said_to_have_no_effect(changes: dict) -> None:
+    """Oracle: the same run without each of them, which is another one."""
+    scenario = Scenario(requests=200, **changes)
+    assert not any("no effect" in note for note in said(run(scenario))["warnings"])
+    for key in {*changes} - {
+        *EXPERTS_SPREAD,
+        "arrivals",
+        "request_list",
+        "policy",
+        "spec_tokens",
+        "acceptance_length",
+    }:
+        assert (
+            run(scenario.replace(**{key: DEFAULTS[key]})).finished_s.tolist()
+            != run(scenario).finished_s.tolist()
+        )
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,24 @@ def test_another_sweep_is_refused(tmp_path: Path) -> None:
         swept(out, max_batch=[4, 128])
 
 
+def test_a_table_is_never_lost_to_another_sweep(tmp_path: Path) -> None:
+    """Oracle: the bytes that lay there; the same sweep again writes the same rows."""
+    out, values = tmp_path / "table.parquet", {"tensor_parallel": [1], "load_frac": [0.3], "max_batch": [4]}
+    first = swept(out, **values)
+    kept = out.read_bytes()
+    with pytest.raises(
+        ScenarioError, match=r"table\.parquet' is there already.*another sweep.*another --out"
+    ):
+        swept(out, **values | {"max_batch": [8]})
+    assert out.read_bytes() == kept and [path.name for path in tmp_path.iterdir()] == [out.name]
+    pd.testing.assert_frame_equal(swept(out, **values), first)
+    for held in (b"my notes", pd.DataFrame({"a": [1]}).to_parquet()):
+        out.write_bytes(held)
+        with pytest.raises(ScenarioError, match=r"holds what no sweep wrote\. Choose another --out"):
+            swept(out, **values)
+        assert out.read_bytes() == held
+
+
 @pytest.mark.parametrize(("name", "text"), [("0-5.parquet", "cut short"), ("0-999.parquet", "")])
 def test_damaged_parts_are_run_anew(tmp_path: Path, name: str, text: str) -> None:
     """Oracle: the table of a sweep that nothing happened to."""
@@ -229,10 +247,24 @@ def test_the_command_writes_a_table(tmp_path: Path, capsys: pytest.CaptureFixtur
     out = tmp_path / "table.parquet"
     vary = ("--vary", "max_batch=4,8", "--vary", "seed=1,2")
     assert main(["sweep", "--set", "requests=20", *vary, "--out", str(out), "--format", "csv"]) == 0
-    assert "points,4" in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith("key,value\npoints,4\ncannot_run,0\nresumed,0\nadded,4\n")
     assert pd.read_parquet(out)["max_batch"].tolist() == [4, 4, 8, 8]
     assert main(["sweep", *vary, "--out", str(tmp_path / "table.csv")]) == BAD_INPUT
     assert ".parquet" in capsys.readouterr().err
+
+
+def test_points_that_cannot_run_are_counted_by_themselves(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Oracle: 3 devices do not divide 32 heads: two of four points; one row of them was there before."""
+    out, vary = tmp_path / "table.parquet", {"tensor_parallel": [3, 1], "seed": [1, 2]}
+    same = Grid(scenario=BASE, vary=vary)
+    Parts(out, same.digest()).add(0, 1, run_chunk(same, 0, 1))
+    given = ("--vary", "tensor_parallel=3,1", "--vary", "seed=1,2", "--out", str(out), "--format", "csv")
+    assert main(["sweep", "--set", "requests=60", *given]) == 0
+    said = capsys.readouterr()
+    assert "points,4\ncannot_run,2\nresumed,1\nadded,3\n" in said.out
+    assert "Note: 2 of 4 points cannot run: column `reason` says why." in said.err
 
 
 @pytest.mark.slow

@@ -119,7 +119,10 @@ def test_many_rows_are_merged() -> None:
         (b"hour,requests\n", "no rows"),
         (b"hour,requests\n0,1\n1,\n", "a file, line 3: requests is empty"),
         (b"time,requests\n2026-01-01 23:00,1\n2026-01-01 00:00,2\n", "in order"),
-        (b"prompt,answer\n1,2\n", "a file"),
+        (
+            b"prompt,answer\n1,2\n",
+            "a file, line 1: .* For a day: give rates such as 2,2,5,9, a table with a column",
+        ),
         (b"", "at least 2 rates"),
         (b"date,count\n2026-01-01,5\n2026-02-01,5\n", "covers 1,488 hours; the limit is 168"),
         (b"s,rps\n0,1\n1e-9,2\n", "covers 5.556e-13 hours; a day has 0.0001 or more"),

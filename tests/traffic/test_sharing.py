@@ -110,6 +110,29 @@ def test_ids_of_any_kind_are_told_apart() -> None:
     assert not len(last)
 
 
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [(True, "True"), ([4], r"\[4\]"), (0.5, "0.5"), (None, "None"), ({}, "{}"), (float("nan"), "nan")],
+    ids=str,
+)
+def test_what_is_no_name_is_refused(other: object, said: str) -> None:
+    """Oracle: the message names file, line, value and what is expected."""
+    expected = "a name is a whole number or a text. Correct that line, or leave"
+    with pytest.raises(ScenarioError, match=rf"t, line 2: hash_ids has {said}; {expected} hash_ids"):
+        read(row(900, 1, timestamp=0, hash_ids=[3, "a"]), row(900, 1, timestamp=0, hash_ids=[3, other]))
+    for key in ("session_id", "chat_id", "parent_chat_id") if other is not None else ():
+        with pytest.raises(ScenarioError, match=rf"t, line 2: {key} is {said}; {expected} {key}"):
+            read(row(900, 1, timestamp=0, **{key: 7}), row(900, 1, timestamp=0, **{key: other}))
+
+
+def test_whole_numbers_are_names_however_they_are_written() -> None:
+    """Oracle: 3 and 3.0 are one number."""
+    sent = read(*(row(600, 1, timestamp=0, hash_ids=ids) for ids in ([3, 4], [3.0, 5.0])))
+    assert sent.blocks.ids.tolist() == [3, 4, 3, 5]
+    sent = read(*(row(600, 1, timestamp=0, session_id=name) for name in (3, 3.0, 4.0)))
+    assert sent.session.tolist() == [0, 0, 1]
+
+
 def test_one_turn_that_lost_some_text_leaves_whole_prompts_whole() -> None:
     """Oracle: the prompts as listed: each of 20 adds 110 tokens, and one lacks 100 of those before."""
     prompts = [100 + 110 * turn - 100 * (turn == 12) for turn in range(20)]

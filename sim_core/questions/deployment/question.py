@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
@@ -212,10 +213,11 @@ def with_a_price(scenario: Scenario) -> tuple[str, ...]:
 
 
 def accelerators_named(text: str | Iterable[str], scenario: Scenario) -> tuple[str, ...]:
-    """Return the accelerators that a list of ids, or `all` (those with a price), names."""
+    """Return the accelerators that a list names: ids, and `all` for those with a price."""
     names = [part.strip() for part in text.split(",")] if isinstance(text, str) else list(text)
     names = [name for name in names if name]
-    return with_a_price(scenario) if names == [ALL] else tuple(dict.fromkeys(names))
+    each = (with_a_price(scenario) if name == ALL else (name,) for name in names)
+    return tuple(dict.fromkeys(chain.from_iterable(each)))
 
 
 def models_named(text: str | Iterable[str]) -> tuple[str, ...]:

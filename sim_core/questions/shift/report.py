@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from sim_core import __version__
 from sim_core.questions.shift.cluster import STATES, phases_s, reallocation_s
-from sim_core.questions.shift.study import BINS, Outcome, Study, brought, key_of
+from sim_core.questions.shift.study import BINS, Outcome, Progress, Study, brought, key_of, part_of, silent
 from sim_core.scenario.scenario import Scenario, accelerator_of
 from sim_core.traffic.requests import Requests
 
@@ -137,11 +137,20 @@ class ShiftReport(NamedTuple):
 
 
 def report(
-    scenario: Scenario, names: Iterable[str], trace: Requests | None = None, worth: bool = False
+    scenario: Scenario,
+    names: Sequence[str],
+    trace: Requests | None = None,
+    worth: bool = False,
+    progress: Progress = silent,
 ) -> ShiftReport:
-    """Return what strategies make of a scenario's changing traffic."""
+    """Return what strategies make of a scenario's changing traffic.
+
+    `progress` is called now and then with the share of the strategies that is done.
+    """
     study = Study(scenario, trace)
-    outcomes = [study.outcome(name) for name in names]
+    outcomes = [
+        study.outcome(name, part_of(progress, number, len(names))) for number, name in enumerate(names)
+    ]
     decisions = {outcome.name: decision_rows(study, outcome) for outcome in outcomes}
     if worth:
         for outcome in outcomes:

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import Any
 
 from sim_core.catalogue.models import OWN
+from sim_core.catalogue.reader import listed_by
 from sim_core.fields.errors import check_known
 from sim_core.fields.field import FieldInfo, check
 from sim_core.scenario.mixes import has_flat_class
@@ -28,9 +29,14 @@ def parse_value(key: str, text: str) -> Any:
     ScenarioError
         If the key is unknown, or the value is not of its type, outside its limits or an unknown id.
     """
-    check_known([key], FIELDS)
-    value = _typed(text, FIELDS[key])
-    check(key, value, FIELDS[key])
+    check_known([key], FIELDS, listed_by("keys"))
+    return value_of(key, text, FIELDS[key])
+
+
+def value_of(name: str, text: str, info: FieldInfo) -> Any:
+    """Return a value from text by its description, checked."""
+    value = _typed(text, info)
+    check(name, value, info)
     return value
 
 
@@ -69,7 +75,7 @@ def with_changes(scenario: Scenario, /, **changes: object) -> Scenario:
     ScenarioError
         If a key is unknown or a value cannot be used.
     """
-    check_known(changes, FIELDS)
+    check_known(changes, FIELDS, listed_by("keys"))
     for key, value in changes.items():
         check(key, value, FIELDS[key])
     implied: dict[str, Any] = {}

@@ -8,7 +8,7 @@ from typing import Any
 
 from sim_core.catalogue.models import own_text
 from sim_core.catalogue.models.config.files import is_model_file, read_model
-from sim_core.catalogue.reader import preset_ids
+from sim_core.catalogue.reader import listed_by, preset_ids
 from sim_core.fields.errors import ScenarioError, did_you_mean, shown
 from sim_core.fields.texts import printable, read_text, read_toml
 from sim_core.scenario.link.changes import with_changes
@@ -118,7 +118,7 @@ def _from_preset(name: str) -> Scenario:
     known = preset_ids("scenarios")
     if name not in known:
         raise ScenarioError(
-            f"unknown scenario {shown(name)}. {did_you_mean(name[:60], known)} "
+            f"unknown scenario {shown(name)}. {did_you_mean(name[:60], known, listed_by('scenarios'))} "
             "A scenario is a preset id, a path that ends in .toml, or a link with key=value."
         )
     return ready_scenario(name).build()

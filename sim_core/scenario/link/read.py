@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
+from sim_core.catalogue.reader import listed_by
 from sim_core.fields.errors import ScenarioError, did_you_mean, shown
 from sim_core.fields.texts import printable
 from sim_core.scenario.link.changes import parse_value, with_changes
@@ -170,7 +171,7 @@ def _last_texts(
         twice = f"{key} is given more than once"
         notes.append(Note(f"{twice}; the last value counts.", f"{twice}. Give it once."))
     for key in unknown:
-        what, meant = f"Unknown key {shown(key)}", did_you_mean(key[:60], FIELDS)
+        what, meant = f"Unknown key {shown(key)}", did_you_mean(key[:60], FIELDS, listed_by("keys"))
         notes.append(Note(f"{what} was ignored. {meant}", f"{what}. {meant}"))
     if "v" in texts:
         _check_version(texts.pop("v"), notes)

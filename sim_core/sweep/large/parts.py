@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sim_core.fields.errors import ScenarioError
@@ -19,6 +20,8 @@ from sim_core.fields.errors import ScenarioError
 _NAME = re.compile(r"(\d+)-(\d+)\.parquet")
 _DIGEST = "sweep.sha256"
 ABOUT = "batchscope"
+POSSIBLE = "feasible"  # the column that says whether a point can be run
+SWEEP = "batchscope_sweep"  # the digest of the sweep whose table a file holds
 
 
 class Parts:
@@ -36,12 +39,13 @@ class Parts:
     Raises
     ------
     ScenarioError
-        If the folder holds chunks of another sweep, or cannot be one.
+        If another table lies at `out`, the folder holds chunks of another sweep, or cannot be one.
     """
 
     def __init__(self, out: Path, digest: str, about: Mapping[str, Any] = MappingProxyType({})) -> None:
+        _refuse_another(out, digest)
         self._out = out
-        self._about = {ABOUT: json.dumps(dict(about))}
+        self._about = {ABOUT: json.dumps(dict(about)), SWEEP: digest}
         self.folder = out.with_name(f"{out.name}.parts")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -83,6 +87,11 @@ class Parts:
         """Return how many points are there."""
         return sum(end - begin for begin, end, _ in self._found())
 
+    def impossible(self) -> int:
+        """Return how many of the points that are there cannot be run."""
+        columns = (pq.read_table(path, columns=[POSSIBLE])[POSSIBLE] for *_, path in self._found())
+        return sum(len(column) - (pc.sum(column).as_py() or 0) for column in columns)
+
     def add(self, start: int, stop: int, table: pa.Table) -> None:
         """Keep the rows from `start` up to `stop`."""
         place = self.folder / f"{start}-{stop}.parquet"
@@ -109,6 +118,23 @@ class Parts:
         for path in self.folder.iterdir():
             if match := _NAME.fullmatch(path.name):
                 yield int(match[1]), int(match[2]), path
+
+
+def _refuse_another(out: Path, digest: str) -> None:
+    """Raise a `ScenarioError` if a file lies at `out` that the same sweep did not write."""
+    if not out.exists():
+        return
+    try:
+        about = pq.read_metadata(out).metadata or {}
+    except (pa.ArrowException, OSError):
+        about = {}
+    if about.get(SWEEP.encode()) != digest.encode():
+        swept = "the table of another sweep, or of this one by another version"
+        held = swept if ABOUT.encode() in about else "what no sweep wrote"
+        raise ScenarioError(
+            f"{str(out)[-100:]!r} is there already and holds {held}. Choose another --out, or move that "
+            "file away."
+        )
 
 
 def _rows(path: Path) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -23,12 +23,16 @@ AHEAD = 2  # chunks that each worker finds waiting
 
 @dataclass(frozen=True, slots=True)
 class SweepProgress:
-    """How far a sweep is: its points, those that were there, those run since, and for how long [s]."""
+    """How far a sweep is: its points, those that were there, those added since, and for how long [s].
+
+    At the end, `impossible` of the points cannot be run: their rows have the reason.
+    """
 
     points: int
     kept: int
     run: int
     elapsed_s: float
+    impossible: int = 0
 
     @property
     def per_s(self) -> float:
@@ -88,5 +92,6 @@ def _swept(
     finally:
         for future in running:
             future.cancel()
+    told = replace(told, impossible=parts.impossible())
     parts.join()
     return told

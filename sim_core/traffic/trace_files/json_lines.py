@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from sim_core.fields.errors import ScenarioError
+from sim_core.fields.errors import ScenarioError, shown
 from sim_core.traffic.trace_files.aiperf import MeasuredTurns
 from sim_core.traffic.trace_files.aiperf_inputs import inputs_rows
 from sim_core.traffic.trace_files.formats import (
@@ -123,8 +123,7 @@ def _columns(rows: _Rows) -> Columns:
 
 def _take(rows: _Rows, row: dict[str, Any], name: str, line: int) -> None:
     """Take a line: its numbers, and what tells that its prompt begins like another."""
-    session = row.get(SESSION)
-    session = session if isinstance(session, (str, int)) else None
+    session = _named(row, SESSION, name, line)
     rows.timed |= "timestamp" in row
     rows.delays.append(_give_timestamp(row, session, rows.sent, _delay(row, name, line)))
     if session is not None and "timestamp" not in row:
@@ -134,10 +133,37 @@ def _take(rows: _Rows, row: dict[str, Any], name: str, line: int) -> None:
     rows.numbers.append((sent, prompt, output))
     rows.lines.append(line)
     rows.sessions.append(session)
-    rows.chats.append((row.get(CHAT), row.get(PARENT)))
-    rows.hashes.add(row.get(HASHES))
+    rows.chats.append((_named(row, CHAT, name, line), _named(row, PARENT, name, line)))
+    rows.hashes.add(_hash_ids(row.get(HASHES), name, line))
     if len(rows.keys) < MOST_KEYS:
         rows.keys |= dict.fromkeys(key for key in row if key.isprintable())
+
+
+def _hash_ids(ids: object, name: str, line: int) -> list[int | str]:
+    """Return the names of the pieces of a prompt, none where it has no list of them."""
+    if not isinstance(ids, list):
+        return []
+    if set(map(type, ids)) <= {int, str}:
+        return ids
+    return [_name(one, f"{HASHES} has", HASHES, f"{name}, line {line}") for one in ids]
+
+
+def _named(row: dict[str, Any], key: str, name: str, line: int) -> int | str | None:
+    """Return the name that a row gives a conversation, None where it gives none."""
+    value = row.get(key)
+    return None if value is None else _name(value, f"{key} is", key, f"{name}, line {line}")
+
+
+def _name(value: object, is_what: str, key: str, where: str) -> int | str:
+    """Return what names a piece of a prompt or a conversation; a whole number, however it is written."""
+    if isinstance(value, (int, str)) and not isinstance(value, bool):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    raise ScenarioError(
+        f"{where}: {is_what} {shown(value)}; a name is a whole number or a text. Correct that line, or leave "
+        f"{key} out."
+    )
 
 
 def _delay(row: dict[str, Any], name: str, line: int) -> float:

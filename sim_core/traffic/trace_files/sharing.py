@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,17 +55,16 @@ class Hashes:
     def __init__(self) -> None:
         self._ids: array[int] = array("q")
         self._sizes: list[int] = []
-        self._names: dict[Hashable, int] = {}
+        self._names: dict[int | str, int] = {}
         self.lacking = 0
 
-    def add(self, ids: object) -> None:
-        """Add the list of one row; one without a list has nothing in common with others."""
-        found = ids if isinstance(ids, list) else []
-        self.lacking += not found
-        self._sizes.append(len(found))
-        if self._names or not _extended(self._ids, found):
+    def add(self, ids: list[int | str]) -> None:
+        """Add those of one row; one without any has nothing in common with others."""
+        self.lacking += not ids
+        self._sizes.append(len(ids))
+        if self._names or not _extended(self._ids, ids):
             self._name_all()
-            self._ids.extend(self._names.setdefault(_plain(word), len(self._names)) for word in found)
+            self._ids.extend(self._names.setdefault(word, len(self._names)) for word in ids)
 
     def _name_all(self) -> None:
         """Number what are no whole numbers of 64 bits, those that were read before among them."""
@@ -103,10 +102,6 @@ def _extended(ids: array[int], found: list[Any]) -> bool:
     except (TypeError, OverflowError):
         return False
     return True
-
-
-def _plain(word: object) -> Hashable:
-    return word if isinstance(word, (int, float, str)) else str(word)
 
 
 def numbered(keys: Sequence[object]) -> np.ndarray:

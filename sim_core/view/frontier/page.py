@@ -11,7 +11,7 @@ from sim_core import catalogue
 from sim_core.engine.run import rejected_frac
 from sim_core.fields.errors import ScenarioError
 from sim_core.questions import speculation
-from sim_core.results.drafts import acceptance_words
+from sim_core.results.drafts import acceptance_words, supposed_drafter
 from sim_core.scenario.ready import ready_id, ready_scenario
 from sim_core.scenario.scenario import FIELDS, SPECS, Scenario, accelerator_of, model_of
 from sim_core.view.drawing import figures, trust_words
@@ -413,10 +413,11 @@ def _better() -> str:
 
 
 def _accepted(sweep: Sweep) -> list[str]:
-    """Return where the acceptance length of a curve with speculation comes from."""
+    """Return where the acceptance length of a curve with speculation comes from, and who drafts."""
     if not (sweep.scenario.spec_tokens or sweep.by == "spec_tokens"):
         return []
     try:
-        return [acceptance_words(speculation.supposed(sweep.scenario).scenario)]
+        shown = speculation.supposed(sweep.scenario).scenario
+        return [*filter(None, (acceptance_words(shown), supposed_drafter(shown)))]
     except ScenarioError:  # the curve itself says why it cannot speculate
         return []

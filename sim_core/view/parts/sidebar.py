@@ -45,7 +45,8 @@ from sim_core.view.session.mine.reset import reset_button
 
 def sidebar(scenario: Scenario, beside: Collection[str] = (), words: str = "") -> None:
     """Draw all controls of the scenario in the sidebar, but those that a page has `beside` its chart, or not
-    at all: keys, `pools`, `limits`, `layout` or `specs`; with a page's `words` under the accelerator.
+    at all: keys, `pools`, `limits`, `layout`, `specs`, or the `workers` of pools that it finds itself, whose
+    link stays; with a page's `words` under the accelerator.
     """
     with st.sidebar:
         gallery_button()
@@ -77,18 +78,17 @@ def own_buttons() -> None:
 
 def system_controls(scenario: Scenario, beside: Collection[str] = (), words: str = "") -> None:
     """Draw the model and the accelerator."""
-    _model(scenario)
+    _model(scenario, beside)
     _accelerator(scenario, beside, words)
 
 
-def _model(scenario: Scenario) -> None:
+def _model(scenario: Scenario, beside: Collection[str]) -> None:
     heading("Model", help_of("model"))
     model_choice()
-    left, right = st.columns(2)
-    with left:
-        select("weight_dtype", format=str)
-    with right:
-        select("kv_dtype", format=str)
+    dtypes = [key for key in ("weight_dtype", "kv_dtype") if key not in beside]
+    for column, key in zip(st.columns(len(dtypes)), dtypes, strict=True):
+        with column:
+            select(key, format=str)
     if scenario.model == OWN:
         own_model_controls(scenario)
     if scenario.model == "custom" or any(getattr(scenario, key) is not None for key in DIMENSIONS):
@@ -222,16 +222,18 @@ def _traffic(scenario: Scenario, beside: Collection[str] = ()) -> None:
 def _engine(scenario: Scenario, beside: Collection[str] = ()) -> None:
     heading("Engine", help_of("engine"))
     engine_choice(scenario)
-    select("policy")
+    pools = scenario.split or "workers" in beside
+    if "policy" not in beside:
+        select("policy")
     if "max_batch" not in beside:
         ladder("max_batch", POWERS[:12], number)
     if scenario.policy == "static":
         ladder("batch_wait_ms", (0.0, *decades(10, 10_000)), duration)
-    if scenario.split:
+    if pools:
         _pools(scenario, beside)
     if scenario.policy != "static":
         _speculation(scenario)
-    _caching(scenario)
+    _caching(scenario, pools)
 
 
 ACCEPTED = (None, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5, 4.0, 5.0, 6.0)
@@ -266,7 +268,7 @@ def _size_words(params_b: float | None) -> str:
 HOSTS = (0.0, *decades(10, 10_000))
 
 
-def _caching(scenario: Scenario) -> None:
+def _caching(scenario: Scenario, pools: bool) -> None:
     """Draw what of prompts is kept and reused; quiet where nothing is."""
     used = scenario.prefix_caching == "on" or scenario.prefix_hit_frac > 0
     with st.expander("Prefix cache", expanded=used, key="in_caching", on_change="rerun") as more:
@@ -274,7 +276,7 @@ def _caching(scenario: Scenario) -> None:
             return
         select("prefix_caching")
         if scenario.prefix_caching == "on":
-            if scenario.split:
+            if pools:
                 select("router")
             ladder("host_cache_gb", HOSTS, lambda value: quantity(value, "GB") if value else "none")
         else:
@@ -297,12 +299,18 @@ def pool_sizes(on_page: bool = True) -> None:
     """Draw the sizes of both pools and the link between them, beside a chart or in the sidebar."""
     ladder("prefill_workers", WORKERS, number, on_page)
     ladder("decode_workers", WORKERS, number, on_page)
+    _link(on_page)
+
+
+def _link(on_page: bool) -> None:
     ladder("kv_link_gb_per_s", LINKS, lambda value: quantity(value, "GB/s"), on_page)
 
 
 def _pools(scenario: Scenario, beside: Collection[str]) -> None:
     """Draw both pools and the way of the KV cache between them."""
-    if "pools" not in beside:
+    if "workers" in beside:
+        _link(on_page=False)
+    elif "pools" not in beside:
         pool_sizes(on_page=False)
     with st.expander("More on the pools", key="in_more_pools", on_change="rerun") as more:
         if more.open:
@@ -310,15 +318,16 @@ def _pools(scenario: Scenario, beside: Collection[str]) -> None:
             select("kv_overlap")
             for column, pool in zip(st.columns(2), ("prefill", "decode"), strict=True):
                 with column:
-                    _worker(scenario, pool)
+                    _worker(scenario, pool, beside)
 
 
-def _worker(scenario: Scenario, pool: str) -> None:
+def _worker(scenario: Scenario, pool: str, beside: Collection[str]) -> None:
     """Draw how a worker of a pool is laid out; what is empty is as in one pool."""
-    count(f"{pool}_tensor_parallel")
-    if model_of(scenario).is_moe:
-        count(f"{pool}_attention_data_parallel")
-        count(f"{pool}_expert_parallel")
+    if "layout" not in beside:
+        count(f"{pool}_tensor_parallel")
+        if model_of(scenario).is_moe:
+            count(f"{pool}_attention_data_parallel")
+            count(f"{pool}_expert_parallel")
     count(f"{pool}_pipeline_parallel")
 
 

@@ -33,8 +33,11 @@ def above_chart(sweep: sweeps.Sweep, outside: bool) -> None:
             fit_button(outside)
 
 
-def views(key: str, names: Mapping[str, str] | None = None) -> None:
-    """Draw the choice of a page setting, one button a choice: all of them, or those that have `names`."""
+def views(key: str, names: Mapping[str, str] | None = None, then: Callable[[], None] = lambda: None) -> None:
+    """Draw the choice of a page setting, one button a choice: all of them, or those that have `names`.
+
+    A move ends with `then`, as in `choose`.
+    """
     names = names or choice_names(key)
     seed(f"in_{key}", state.view(key))
     st.segmented_control(
@@ -44,7 +47,7 @@ def views(key: str, names: Mapping[str, str] | None = None) -> None:
         format_func=names.__getitem__,
         key=f"in_{key}",
         on_change=_write_view,
-        args=(key,),
+        args=(key, then),
         label_visibility="collapsed",
     )
 
@@ -81,11 +84,12 @@ def tabs(key: str) -> dict[str, TabContainer]:
     return dict(zip(names, drawn, strict=True))
 
 
-def toggle(key: str) -> None:
-    """Draw the switch of a page setting that is `off` or `on`."""
+def toggle(key: str, then: Callable[[], None] = lambda: None) -> None:
+    """Draw the switch of a page setting that is `off` or `on`; a move ends with `then`, as in `choose`."""
     seed(f"in_{key}", state.view(key) == "on")
     info = SETTINGS[key]
-    st.toggle(info.label, key=f"in_{key}", on_change=_write_toggle, args=(key,), help=info.help or None)
+    widget = f"in_{key}"
+    st.toggle(info.label, key=widget, on_change=_write_toggle, args=(key, then), help=info.help or None)
 
 
 def dial(
@@ -205,8 +209,9 @@ def scales() -> None:
     st.toggle("log y", key="in_log_y", on_change=_write_axes)
 
 
-def _write_toggle(key: str) -> None:
+def _write_toggle(key: str, then: Callable[[], None]) -> None:
     state.set_view(key, "on" if st.session_state[f"in_{key}"] else "off")
+    then()
 
 
 def _write_dial(key: str) -> None:

@@ -12,7 +12,7 @@ import streamlit as st
 from sim_core.evidence import trust
 from sim_core.questions import phases, speculation
 from sim_core.questions.speculation import Supposed, Trade
-from sim_core.results.drafts import acceptance_words
+from sim_core.results.drafts import acceptance_words, supposed_drafter
 from sim_core.scenario.keys.speculation import parse_spec_by_batch
 from sim_core.scenario.scenario import FIELDS, Scenario, model_of
 from sim_core.view.drawing.figures import LIMITS, Row
@@ -250,9 +250,9 @@ def _spans(best: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _notes(scenario: Scenario, how: Supposed) -> list[str]:
-    """Return what is assumed: whether it is on, and where the acceptance length comes from."""
+    """Return what is assumed: whether it is on, where the acceptance length comes from, and who drafts."""
     off = "" if scenario.spec_tokens else "Speculation is off in this scenario: this is what it would do."
-    return [note for note in (off, acceptance_words(how.scenario)) if note]
+    return [*filter(None, (off, acceptance_words(how.scenario), supposed_drafter(how.scenario)))]
 
 
 # In numbers

@@ -19,6 +19,7 @@ from sim_core.results.metrics import point_of
 from sim_core.scenario.link.page_settings import choice_names
 from sim_core.scenario.scenario import Scenario
 from sim_core.traffic.day import Day
+from tests.places import ROOT
 
 SCENARIO = Scenario(prompt_tokens=800, output_tokens=100)
 RATES = (5.0, 20.0, 60.0, 59.0, 21.0, 0.0)
@@ -214,7 +215,8 @@ def test_the_command_refuses_two_rates(capsys: pytest.CaptureFixture[str]) -> No
         (["--day", "1,2", "--start-from", "moon"], "moon"),
         (["--day", "1,b"], "'b'"),
         (["--day", "nowhere.csv"], "there is no file 'nowhere.csv'"),
-        (["--day", "/nowhere/day"], "there is no file '/nowhere/day'"),
+        (["--day", "/nowhere/day"], "there is no file '/nowhere/day'. Give its path, or rates such as 5,20"),
+        (["--day", str(ROOT / "tests")], "tests' is a folder. Give a file in it, or rates such as 5,20,60."),
         (["--day", "wave:5/20"], "1 to 1.95 times the mean"),
     ):
         assert main(["plan", *more]) != 0

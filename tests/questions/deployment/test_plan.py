@@ -21,10 +21,11 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.price import price, tables
 from sim_core.price.priced import priced
 from sim_core.questions.deployment.plan import final_plan, plans
-from sim_core.questions.deployment.question import Question
+from sim_core.questions.deployment.question import DEFAULT_FREE, Question, accelerators_named, with_a_price
 from sim_core.questions.deployment.search.candidates import Candidate, Field, weight_of
 from sim_core.questions.deployment.search.fleet import Alone
-from sim_core.questions.deployment.search.losers import LIMITS
+from sim_core.questions.deployment.search.losers import LIMITS, Losers
+from sim_core.questions.deployment.search.pools import pairs_of
 from sim_core.questions.deployment.search.race import Race, fewest_that
 from sim_core.questions.deployment.search.trials import Trials
 from sim_core.questions.deployment.words import more_or_less, sentence
@@ -275,7 +276,7 @@ def test_a_long_search_says_how_far_it_is(
     capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Oracle: the words on standard error; the answer alone is on standard output."""
-    monkeypatch.setattr("sim_core.command.plan.TOLD_EVERY_S", 0.0)
+    monkeypatch.setattr("sim_core.command.output.TOLD_EVERY_S", 0.0)
     question = ["--rate", "20", "--accelerators", "h100-sxm", "--top", "1", "--format", "csv"]
     assert main(["plan", "prompt_tokens=800&turns=2", *question]) == 0
     said = capsys.readouterr()
@@ -347,6 +348,26 @@ def test_two_pools_are_the_cheapest_grid_point() -> None:
     assert rows[0].accelerators == min(kept)
 
 
+@pytest.mark.parametrize(
+    "present",
+    [
+        {"prefill_tensor_parallel": 4},
+        {"decode_tensor_parallel": 2, "decode_expert_parallel": 2},
+        {"tensor_parallel": 8, "attention_data_parallel": 8, "expert_parallel": 8},
+    ],
+    ids=str,
+)
+def test_pools_are_found_whatever_layout_is_set(present: dict[str, int]) -> None:
+    """Oracle: the pairs of a scenario that says nothing of its layout."""
+
+    def pairs(**layout: int) -> list[str]:
+        scenario = BASE.replace(model="qwen3-30b-a3b", **layout)
+        question = ask(scenario=scenario, accelerators=("h200",), free=(*DEFAULT_FREE, "policy"))
+        return [str(pair.scenario) for pair in pairs_of(question, Losers())]
+
+    assert pairs(**present) == pairs()
+
+
 # --- the command ----------------------------------------------------------------------------------
 
 
@@ -360,6 +381,14 @@ def test_json_rows_carry_exactly_the_keys_that_are_promised(capsys: pytest.Captu
     for form in ("table", "csv"):
         assert main([*arguments, "--format", form]) == 0
         assert "h100-sxm" in capsys.readouterr().out
+
+
+def test_all_accelerators_and_one_without_a_price_are_asked_for_together() -> None:
+    """Oracle: those with a price, then the others that are named, each once."""
+    priced_ones = with_a_price(BASE)
+    assert "ascend-910c" not in priced_ones and "h200" in priced_ones
+    assert accelerators_named("all, ascend-910c,h200", BASE) == (*priced_ones, "ascend-910c")
+    assert accelerators_named("all", BASE) == priced_ones and accelerators_named("h200", BASE) == ("h200",)
 
 
 def test_python_asks_as_the_command_does() -> None:

@@ -164,6 +164,31 @@ def test_no_control_of_the_sidebar_is_dead() -> None:
     assert "in_hbm_gb_per_s" in sliders()
 
 
+def test_what_a_plan_may_vary_is_no_control_of_the_sidebar() -> None:
+    """Oracle: the free keys of the question; the link between pools counts wherever pools are looked at."""
+
+    def keys(at: AppTest) -> set[str]:
+        healthy(at)
+        return {
+            str(item.key).removeprefix("in_") for item in (*at.sidebar.select_slider, *at.sidebar.selectbox)
+        }
+
+    one, found, link = {"policy", "weight_dtype"}, {"prefill_workers", "decode_workers"}, "kv_link_gb_per_s"
+    at = visit(arrival_per_s="30")
+    assert keys(at) >= {*one, "kv_dtype"} and not keys(at) & {*found, link}
+    at.toggle(key="in_plan_pools").set_value(True).run()
+    at.toggle(key="in_plan_precision").set_value(True).run()
+    assert keys(at) >= {"kv_dtype", link} and not keys(at) & (one | found)
+    said_so = (
+        "The plan finds the layout, the batch limit, the workers of two pools, the policy and the precision"
+    )
+    assert any(said_so in item.value for item in at.sidebar.caption)
+    at = visit(arrival_per_s="30", policy="disaggregated")
+    assert keys(at) >= {"policy", link} and not keys(at) & found
+    assert "policy" in keys(visit(arrival_per_s="30", plan_pools="on", policy="static"))
+    assert "policy" in keys(visit(arrival_per_s="30", plan_pools="on", plan_around="map"))
+
+
 def test_a_part_without_a_published_price_is_planned_at_its_own() -> None:
     """By hand: 0.01 USD/h is the cheapest by far; without a price the sidebar says how to set one."""
     asked = {"accelerator": "ascend-910c", "plan_parts": "all", "arrival_per_s": "4"}

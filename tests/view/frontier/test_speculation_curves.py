@@ -63,6 +63,7 @@ def test_a_curve_that_cannot_be_says_why() -> None:
     """Oracle: the message of the price, beneath the chart, and that of the scenario."""
     app = healthy(open_page("1_Frontier.py", vary="spec_tokens", requests="100", model="qwen2-7b"))
     assert "no acceptance length is published" in said(app)
+    assert "Qwen2-7B comes without an MTP layer" in " ".join(caption.value for caption in app.caption)
     static = Sweep(Scenario(policy="static", arrivals="closed"), "spec_tokens", (0, 3), "concurrency")
     reasons = {point.keys["spec_tokens"]: point.reason for point in static.points()}
     assert not reasons[0] and "static batches" in reasons[3]

@@ -91,6 +91,7 @@ def test_it_can_be_turned_on_where_it_is_off() -> None:
     """Oracle: the address; a length that nobody published begins at two tokens."""
     app = healthy(open_page(PAGE, phases="speculation", model="qwen2-7b"))
     assert "Speculation is off" in said(app) and "is faster from" in finding(app)
+    assert "Qwen2-7B comes without an MTP layer" in said(app)
     app.button(key="speculate").click()
     healthy(app.run())
     assert (address(app)["spec_tokens"], address(app)["acceptance_length"]) == ("3", "2")

@@ -22,10 +22,11 @@ class Entries:
     An entry that is missing, or null, is not given. `assumed` collects what was taken in its place.
     """
 
-    def __init__(self, table: Mapping[str, Any], file: str, prefix: str = "") -> None:
+    def __init__(self, table: Mapping[str, Any], file: str, prefix: str = "", layers: int = 0) -> None:
         self.table = table
         self.file = file
         self.prefix = prefix
+        self.layers = layers  # of the model; 0 before they are counted
         self.taken: set[str] = set()
         self.assumed: list[str] = []
 
@@ -58,8 +59,8 @@ class Entries:
             If the value is no such number, or none is given and there is no default.
         """
         key, value = self._first(keys)
-        if isinstance(value, list) and value and all(item == value[0] for item in value):
-            value = value[0]
+        if isinstance(value, list):
+            value = self._alike(key, value)
         if value is None:
             if default is None:
                 raise ScenarioError(
@@ -70,6 +71,14 @@ class Entries:
             value = int(value)
         check(self.name(key), value, info)
         return int(value)
+
+    def _alike(self, key: str, values: list[Any]) -> Any:
+        """Return the one value of a list of an entry a layer."""
+        own = values[: self.layers]
+        if not own or len(own) < self.layers or any(value != own[0] for value in own):
+            each = f", or a list of one for each of {self.layers:,} layers, all alike" if self.layers else ""
+            raise ScenarioError(f"{self.name(key)} is {shown(values)}; it must be a whole number{each}.")
+        return own[0]
 
     def given(self, info: FieldInfo, *keys: str) -> int:
         """Return an entry as `whole` does, 0 where it is not given."""
@@ -113,7 +122,7 @@ class Entries:
             return None
         if not isinstance(value, dict):
             raise ScenarioError(f"{self.name(key)} is {shown(value)}; it must be a table.")
-        return Entries(value, self.file, f"{self.prefix}{key}.")
+        return Entries(value, self.file, f"{self.prefix}{key}.", self.layers)
 
 
 def block_part(entries: Entries, block: object, part: str) -> dict[str, Any]:

@@ -46,6 +46,8 @@ def feed_forward_of(entries: Entries, kinds: list[str], hidden: int) -> dict[str
     if blocks < len(kinds):
         found["ffn_layers"] = blocks
     if experts <= 1:
+        if source.has(*_EXPERTS):
+            _doubt_dense(entries, source, experts)
         entries.taken.update((*_CHOSEN, *_EXPERT_WIDTH))
         return found | {"ffn_dim": _dense_width(entries, hidden)}
     dense = blocks - (kinds.count(EXPERTS) if with_own else sum(_moe_layers(entries, blocks)))
@@ -54,6 +56,18 @@ def feed_forward_of(entries: Entries, kinds: list[str], hidden: int) -> dict[str
     if dense:
         found["ffn_dim"] = _dense_width(entries, hidden)
     return found | _beside(entries, found["expert_ffn_dim"], hidden)
+
+
+def _doubt_dense(entries: Entries, source: Entries, experts: int) -> None:
+    """Say where other entries speak of more experts than the one or none that make blocks dense."""
+    chosen = source.given(MODEL["experts_per_token"], *_CHOSEN)
+    width = next((key for key in _EXPERT_WIDTH if not experts and source.table.get(key)), "")
+    told = next((key for key in _CHOSEN if chosen > experts and source.has(key)), width)
+    if told:
+        few = next(key for key in _EXPERTS if source.has(key))
+        entries.assumed.append(
+            f"{few} is {experts}, though {told} is {shown(source.table[told])}: blocks are counted as dense"
+        )
 
 
 def _gated(entries: Entries) -> bool:
@@ -129,11 +143,11 @@ def _moe_layers(entries: Entries, layers: int) -> list[bool]:
     offset = entries.whole(MODEL["first_dense_layers"], "expert_layer_offset", default=every - 1)
     last = entries.whole(MODEL["layers"], "moe_layer_end_index", default=layers)
     plain = entries.get("mlp_only_layers") or []
-    if not isinstance(plain, list):
+    if not isinstance(plain, list) or not all(isinstance(layer, int) for layer in plain):
         raise ScenarioError(
-            f"{entries.name('mlp_only_layers')} is {shown(plain)}; it must be a list of layers."
+            f"{entries.name('mlp_only_layers')} is {shown(plain)}; it must be a list of layers by number."
         )
-    dense = {layer for layer in plain if isinstance(layer, int)}  # hostile files list a million
+    dense = set(plain)  # hostile files list a million
     return [
         first <= layer <= last and layer % every == offset % every and layer not in dense
         for layer in range(layers)

@@ -73,7 +73,7 @@ def read_config(table: object, file: str = "config.json") -> ReadConfig:
     if not isinstance(table, Mapping):
         raise ScenarioError(f"{file} is {shown(table)}; a configuration is a table, {{...}}.")
     entries = Entries(_text_part(table, file), file)
-    layers = layer_count(entries)
+    layers = entries.layers = layer_count(entries)
     hidden = entries.whole(MODEL["hidden"], "hidden_size", "n_embd", "d_model", "dim", "model_dim")
     kinds = layer_kinds(entries, layers)
     attention = attention_of(entries, kinds, hidden)
@@ -112,7 +112,10 @@ def _text_part(table: Mapping[str, Any], file: str) -> Mapping[str, Any]:
     return table
 
 
-_OF_ALL = ("tie_word_embeddings", "quantization_config", "quantization", "compression_config")
+_OF_ALL = (
+    *("tie_word_embeddings", "quantization_config", "quantization", "compression_config"),
+    *("torch_dtype", "dtype"),
+)
 
 
 def _tied(entries: Entries) -> bool:

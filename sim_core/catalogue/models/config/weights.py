@@ -8,14 +8,17 @@ from typing import Any, NamedTuple
 
 from sim_core.catalogue.models.config.entries import MODEL, Entries
 from sim_core.fields.errors import shown
+from sim_core.fields.field import FieldInfo
 
 _PARTS = ("quantization_config", "quantization", "compression_config")
 _BITS = ("gptq", "awq", "auto-round", "auto_round", "autoround", "hqq")
+_STORED_BITS = FieldInfo(int, "model", "Bits of a stored weight", low=1, high=64)
 _FORMATS = (  # a mark in the name of a format, and the format: the first that fits
     *(("nvfp4", "nvfp4"), ("mxfp4", "mxfp4"), ("w4a16", "int4"), ("w4a8", "int4"), ("int4", "int4")),
     *(("awq", "int4"), ("fp4", "nvfp4"), ("w8a8", "int8"), ("int8", "int8"), ("w8a16", "int8")),
     *(("fp8", "fp8"), ("float8", "fp8"), ("e4m3", "fp8")),
 )
+_PLAIN = ("auto", "bfloat16", "bf16", "float16", "fp16", "half", "float32", "fp32", "float")  # served in bf16
 _LEFT_OUT = ("ignore", "modules_to_not_convert", "exclude_modules", "ignored_layers")
 _INPUTS = frozenset({"q_proj", "q_b_proj", "kv_b_proj", "k_proj", "qkv_proj"})
 _OUTPUTS = frozenset({"o_proj", "dense", "out_proj"})
@@ -47,6 +50,7 @@ def weights_of(entries: Entries, has_experts: bool) -> dict[str, Any]:
     stated = entries.text("expert_dtype") if has_experts else ""
     config = next((part for key in _PARTS if (part := entries.part(key)) is not None), None)
     if config is None:
+        _check_plain(entries)
         return {}
     rules = _rules(config)
     most = _of(rules, _EXPERT if has_experts else _FEED_FORWARD)
@@ -54,7 +58,11 @@ def weights_of(entries: Entries, has_experts: bool) -> dict[str, Any]:
         name = next(
             (config.get(key) for key in ("quant_algo", "quant_method", "format") if config.has(key)), ""
         )
-        entries.assumed.append(f"quantisation {shown(name)} is not known here: weights are counted as bf16")
+        bits = config.get("bits", "nbits", "w_bit")
+        width = f" of {bits} bits" if isinstance(bits, int) else ""
+        entries.assumed.append(
+            f"quantisation {shown(name)}{width} is not known here: weights are counted as bf16"
+        )
         return {}
     dense = _of(rules, _ATTENTION) if has_experts else most
     if has_experts and _leaves_out_attention(config):
@@ -65,6 +73,13 @@ def weights_of(entries: Entries, has_experts: bool) -> dict[str, Any]:
     fields = _fields(config, dense if dense.format else Stored("bf16"), experts, has_experts)
     kept = _kept_attention(config, has_experts)
     return fields | ({"native_attention": kept} if kept and fields.get("native_weight_dtype") else {})
+
+
+def _check_plain(entries: Entries) -> None:
+    """Say where weights that are not quantised are of a type that is not known."""
+    kind = entries.text("torch_dtype", "dtype")
+    if kind and kind.lower().removeprefix("torch.") not in _PLAIN:
+        entries.assumed.append(f"torch_dtype {shown(kind)} is not known here: weights are counted as bf16")
 
 
 def _fields(config: Entries, dense: Stored, experts: Stored, has_experts: bool) -> dict[str, Any]:
@@ -132,10 +147,8 @@ def _of_all(config: Entries) -> Stored:
     method = config.text("quant_method").lower()
     size = _group(config.get("group_size", "q_group_size"))
     if method in _BITS:
-        bits = config.get("bits", "nbits", "w_bit")
-        return Stored(
-            {None: "int4", 4: "int4", 8: "int8"}.get(bits if isinstance(bits, int) else None, ""), size
-        )
+        bits = config.whole(_STORED_BITS, "bits", "nbits", "w_bit", default=4)
+        return Stored({4: "int4", 8: "int8"}.get(bits, ""), size)
     if method == "bitsandbytes":
         return Stored("int4", 64) if config.switch("load_in_4bit") else Stored("int8")
     names = (config.text("quant_algo"), config.text("moe_quant_algo"), method, config.text("format"))

@@ -23,7 +23,7 @@ from sim_core.price.price import Price, slowed
 from sim_core.price.priced import Priced, priced
 from sim_core.questions.deployment.answer import pools_name
 from sim_core.questions.deployment.layouts import Shape
-from sim_core.questions.deployment.question import Question
+from sim_core.questions.deployment.question import LAYOUT, Question
 from sim_core.questions.deployment.recorded import means_with_reuse
 from sim_core.questions.deployment.search.candidates import scenarios_of, shapes_for, weight_of
 from sim_core.questions.deployment.search.fleet import Between
@@ -39,7 +39,7 @@ MOST_WORKERS = int(FIELDS["prefill_workers"].high)
 SAFE = 1.05  # times what rate matching says that a worker can do at most
 PREFILL_LOAD, DECODE_LOAD = 0.8, 0.97  # of the workers where the search begins
 IDLE = 0.5  # below such a load it is not the prefill pool that lets first tokens wait
-ONE_EACH = {"prefill_workers": 1, "decode_workers": 1, "tensor_parallel": 1, "expert_parallel": 1}
+ONE_EACH = {"prefill_workers": 1, "decode_workers": 1, **dict.fromkeys(LAYOUT, 1)}
 PART = 12  # a step is one worker, or one in so many
 MOST_STEPS = 40
 
@@ -154,7 +154,7 @@ def pairs_of(question: Question, losers: Losers) -> list[PoolPair]:
     """Return the pairs of worker sizes that may vary as asked; the others are entered among the losers."""
     found = []
     for base in scenarios_of(question):
-        split = base.replace(policy="disaggregated", **ONE_EACH)
+        split = _one_each(base, question.free)
         shapes = [shape for shape in shapes_for(base, question.free) if shape.stages == 1]
         for prefill, decode in itertools.product(shapes, shapes):
             raise_if_stopped()
@@ -176,8 +176,14 @@ def pairs_of(question: Question, losers: Losers) -> list[PoolPair]:
     return found
 
 
+def _one_each(base: Scenario, free: Sequence[str]) -> Scenario:
+    """Return two pools of one worker each, of one device where their layouts are to be found."""
+    found = {f"{pool}_{key}": None for pool in ("prefill", "decode") for key in LAYOUT if key in free}
+    return base.replace(policy="disaggregated", **ONE_EACH, **found)
+
+
 def _keys(shape: Shape, pool: str) -> dict[str, int]:
-    """Return a shape as keys of the workers of a pool; those of 1 are the scenario's own."""
+    """Return a shape as keys of the workers of a pool; those of 1 are what both pools share."""
     return {key: value for key, value in shape.keys(pool).items() if value > 1}
 
 

@@ -27,7 +27,7 @@ from sim_core.view.parts import pieces
 from sim_core.view.parts.actions import File
 from sim_core.view.parts.chart import Heading, chart
 from sim_core.view.parts.views import views
-from sim_core.view.session import state, sweeps
+from sim_core.view.session import shell, state, sweeps
 
 COMES = {
     "arrival_per_s": "Requests a second",
@@ -42,7 +42,8 @@ _regrets: Remembered[tuple[Question, Deployment], list[Regret]] = Remembered(swe
 
 def show(found: Plan) -> tuple[list[File], str]:
     """Show what the page setting `plan_around` asks for; return its files, and words of its command."""
-    views("plan_around")
+    searches = "policy" in found.question.free  # of which the map takes one: the sidebar shows which
+    views("plan_around", then=shell.rerun_page if searches else lambda: None)
     shown = state.view("plan_around")
     if shown == "none" or (not found.rows and shown not in ("map", "examples")):
         return [], ""

@@ -66,7 +66,13 @@ READING = (
     "together behind a router. Its devices lie between the two numbers by the band of a step's time. Rows of "
     "one rank are worth the same; = marks a row that another one equals within the error of the runs."
 )
-FOUND = "The plan finds the layout and the batch limit."
+FOUND = {  # what a plan finds itself, as the sidebar calls what it leaves out
+    "layout": "the layout",
+    "max_batch": "the batch limit",
+    "workers": "the workers of two pools",
+    "policy": "the policy",
+    "weight_dtype": "the precision of weights",
+}
 NOT_CHOSEN = "is not among the chosen accelerators, so its specs would change nothing here."
 NO_PRICE = "has no price, so the plan leaves it out: set one under More specs."
 _plans: Remembered[Question, Plan] = Remembered(sweeps.REMEMBERED)
@@ -104,7 +110,8 @@ def show(scenario: Scenario) -> None:
 
 def plan_sidebar(scenario: Scenario) -> None:
     """Draw the sidebar without what a plan finds itself, and without specs of a part that it leaves out."""
-    beside, words = {"layout", "max_batch"}, FOUND
+    beside = _found(scenario)
+    words = f"The plan finds {_listed([words for key, words in FOUND.items() if key in beside])}."
     if scenario.accelerator not in _parts(scenario):
         name = literal(accelerator(scenario.accelerator).name)
         chosen = state.view("plan_parts") == "chosen"
@@ -113,13 +120,32 @@ def plan_sidebar(scenario: Scenario) -> None:
     sidebar(scenario, beside, words)
 
 
+def _found(scenario: Scenario) -> set[str]:
+    """Return what a plan finds itself, of `FOUND`.
+
+    Static batches are refused while their policy is in sight, and the map of winners is of one policy.
+    """
+    free = _free()
+    found = {"layout", "max_batch"} | free & {"policy", "weight_dtype"}
+    found |= {"workers"} if "policy" in free or scenario.split else set()
+    stays = scenario.policy == "static" or state.view("plan_around") == "map"
+    return found - {"policy"} if stays else found
+
+
+def _listed(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _free() -> set[str]:
+    """Return the keys that the plan may vary."""
+    asked = {"policy": "plan_pools", "weight_dtype": "plan_precision"}
+    return {*DEFAULT_FREE, *(key for key, setting in asked.items() if state.view(setting) == "on")}
+
+
 def _question(scenario: Scenario) -> Question:
     """Return what the page asks: the scenario's model, lengths and limits at its rate."""
     plain, trace = _traffic(scenario)
     keys = ("replicas", "requests", "prefill_workers", "decode_workers", "max_batch")
-    free = {*DEFAULT_FREE}
-    free |= {"policy"} if state.view("plan_pools") == "on" else set()
-    free |= {"weight_dtype"} if state.view("plan_precision") == "on" else set()
     most = int(state.view_number("plan_most"))
     return Question(
         scenario=plain.replace(**{key: DEFAULTS[key] for key in keys}),
@@ -127,7 +153,7 @@ def _question(scenario: Scenario) -> Question:
         models=_models(scenario),
         trace=trace,
         accelerators=_parts(scenario),
-        free=tuple(sorted(free)),
+        free=tuple(sorted(_free())),
         objective=state.view("plan_by"),
         max_devices=min(most, MOST_DEVICES) or None,
         ranking=state.view("plan_rank"),
@@ -221,10 +247,10 @@ def _controls(scenario: Scenario) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         choose("plan_by", named=True)
         choose("plan_rank", named=True)
-        choose("plan_parts", named=True, then=shell.rerun_page)  # the sidebar says which count
+        choose("plan_parts", named=True, then=shell.rerun_page)  # the sidebar has what counts
         choose("plan_traffic", named=True)
-        toggle("plan_pools")
-        toggle("plan_precision")
+        toggle("plan_pools", then=shell.rerun_page)
+        toggle("plan_precision", then=shell.rerun_page)
     if state.view("plan_parts") == "chosen":
         choose_accelerators(state.among(scenario), state.AMONG_LIMIT, then=shell.rerun_page)
     _choose_models(scenario)
