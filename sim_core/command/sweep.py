@@ -83,7 +83,7 @@ def write_sweep(
         ) from None
     if done.impossible:
         say_on_stderr(f"Note: {done.impossible:,} of {_points(done)} cannot run: column `reason` says why.")
-    found = {"points": done.points, "cannot_run": done.impossible, "resumed": done.kept, "added": done.run}
+    found = {"points": done.points, "resumed": done.kept, "run": done.run, "cannot_run": done.impossible}
     emit(report_text(found | {"elapsed_s": done.elapsed_s, "per_s": done.per_s, "out": out}, form))
 
 

@@ -247,7 +247,7 @@ def test_the_command_writes_a_table(tmp_path: Path, capsys: pytest.CaptureFixtur
     out = tmp_path / "table.parquet"
     vary = ("--vary", "max_batch=4,8", "--vary", "seed=1,2")
     assert main(["sweep", "--set", "requests=20", *vary, "--out", str(out), "--format", "csv"]) == 0
-    assert capsys.readouterr().out.startswith("key,value\npoints,4\ncannot_run,0\nresumed,0\nadded,4\n")
+    assert capsys.readouterr().out.startswith("key,value\npoints,4\nresumed,0\nrun,4\ncannot_run,0\n")
     assert pd.read_parquet(out)["max_batch"].tolist() == [4, 4, 8, 8]
     assert main(["sweep", *vary, "--out", str(tmp_path / "table.csv")]) == BAD_INPUT
     assert ".parquet" in capsys.readouterr().err
@@ -263,7 +263,7 @@ def test_points_that_cannot_run_are_counted_by_themselves(
     given = ("--vary", "tensor_parallel=3,1", "--vary", "seed=1,2", "--out", str(out), "--format", "csv")
     assert main(["sweep", "--set", "requests=60", *given]) == 0
     said = capsys.readouterr()
-    assert "points,4\ncannot_run,2\nresumed,1\nadded,3\n" in said.out
+    assert "points,4\nresumed,1\nrun,3\ncannot_run,2\n" in said.out
     assert "Note: 2 of 4 points cannot run: column `reason` says why." in said.err
 
 
