@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sim_core.view.frontier.layouts import page as layouts
 from tests.visits import healthy, open_page
 
 PAGES = [
@@ -37,3 +38,18 @@ def test_disaggregation_has_no_rate_that_does_nothing() -> None:
     app = healthy(open_page("5_Disaggregation.py", requests="400"))
     labels = [slider.label for slider in app.select_slider]
     assert "Request rate" not in labels and "Load" in labels
+
+
+def test_layouts_has_no_control_that_does_nothing() -> None:
+    """Oracle: the answer. It is the same one whatever these keys say, so no control sets them; it
+    follows those that are shown."""
+    app = healthy(open_page("14_Layouts.py", requests="400"))
+    keys = {str(control.key) for control in (*app.select_slider, *app.selectbox)}
+    other = {"tensor_parallel": 4, "pipeline_parallel": 2, "arrivals": "closed", "arrival_per_s": 3.0}
+    scenario = app.session_state.scenario
+    for key, value in other.items():
+        assert layouts.basis_of(scenario.replace(**{key: value})) == layouts.basis_of(scenario)
+        assert f"in_{key}" not in keys
+    for key, value in {"max_batch": 8, "prompt_tokens": 50, "policy": "prefill_first"}.items():
+        assert layouts.basis_of(scenario.replace(**{key: value})) != layouts.basis_of(scenario)
+        assert f"in_{key}" in keys
