@@ -40,6 +40,13 @@ def test_disaggregation_has_no_rate_that_does_nothing() -> None:
     assert "Request rate" not in labels and "Load" in labels
 
 
+def test_where_the_rate_is_searched_for_there_is_no_load() -> None:
+    """Oracle: the map of where two pools pay finds the highest rate of every cell."""
+    app = healthy(open_page("5_Disaggregation.py", requests="400", pools="pays"))
+    labels = [slider.label for slider in app.select_slider]
+    assert "Load" not in labels and "KV link" in labels
+
+
 def test_layouts_has_no_control_that_does_nothing() -> None:
     """Oracle: the answer. It is the same one whatever these keys say, so no control sets them; it
     follows those that are shown."""
