@@ -100,7 +100,7 @@ def test_a_link_with_too_many_or_broken_pins_says_so() -> None:
         "pins holds 8 scenarios; the first 4 are compared.",
     ]
     app = chosen(point="no@such")
-    assert any("has no point" in caption.value for caption in app.caption)
+    assert any("has no point at such on no:" in caption.value for caption in app.caption)
 
 
 def test_a_pin_that_makes_the_link_too_long_is_named() -> None:

@@ -68,7 +68,9 @@ def show_chosen(sweep: Sweep, found: Result, best: Row | None) -> None:
         if name in points:
             _card(sweep, found, points[name], sweep.scenario if name == HERE else None)
         elif name:
-            st.caption(f"The chart has no point {literal(repr(name))}: its curves are others now.")
+            curve, _, place = name.rpartition("@")
+            where = f"{literal(place)} on {literal(curve)}" if curve else literal(name)
+            st.caption(f"The chart has no point at {where}: its curves are others now.")
     show_pins(found.fine)
 
 
