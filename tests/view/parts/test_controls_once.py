@@ -60,3 +60,22 @@ def test_layouts_has_no_control_that_does_nothing() -> None:
     for key, value in {"max_batch": 8, "prompt_tokens": 50, "policy": "prefill_first"}.items():
         assert layouts.basis_of(scenario.replace(**{key: value})) != layouts.basis_of(scenario)
         assert f"in_{key}" in keys
+
+
+@pytest.mark.parametrize("rules", ["limits", "bars", "points", "published", "rounds"])
+def test_published_results_have_no_controls_of_a_system_that_is_not_simulated(rules: str) -> None:
+    """Oracle: what the views take. Results over all accelerators take a benchmark alone, those over rounds
+    an accelerator too, and only what is simulated here takes specs and a setup.
+    """
+    app = healthy(open_page("4_Scenarios.py", rules=rules))
+    keys = {str(control.key) for control in (*app.select_slider, *app.selectbox, *app.toggle)}
+    assert "in_bench" in keys
+    assert ("in_accelerator" in keys) == (rules != "published")
+    assert ("in_tuned" in keys) == ("in_devices" in keys) == (rules in ("limits", "bars", "points"))
+
+
+@pytest.mark.parametrize("page", ["1_Frontier.py", "4_Scenarios.py", "8_Calibrate.py", "15_Plan.py"])
+def test_the_way_back_and_what_is_kept_are_on_every_page_with_a_sidebar(page: str) -> None:
+    """Oracle: the labels of both buttons."""
+    app = healthy(open_page(page, requests="400", fine="off"))
+    assert {"Mine", "Reset"} <= {item.proto.popover.label for item in app.sidebar.get("popover")}
