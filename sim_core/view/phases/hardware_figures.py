@@ -239,7 +239,7 @@ def kv_lines(
         )
     layout = LAYOUT | {
         "xaxis": decade_axis("Context of each sequence [tokens]", *ends, **powers(contexts)),
-        "yaxis": decade_axis(f"KV cache of {sequences(batch)} [GB]", low, high, tickformat="~g"),
+        "yaxis": decade_axis(f"KV cache of {sequences(batch)} [GB]", low, high, tickformat=",~g"),
         "shapes": shapes,
         "annotations": annotations,
         "uirevision": revision,
