@@ -188,7 +188,7 @@ def _goal_cells(goal: CheckedError) -> list[tuple[str, str]]:
         (goal.rows, ""),
         (number(goal.count), ""),
         (size(goal.error), met),
-        (f"≤ {size(goal.goal)}", ""),
+        (f"≤\u00a0{size(goal.goal)}", ""),
         (size(goal.constant), ""),
         ((signed if goal.rule == "offline" else _difference)(goal.bias), ""),
     ]
