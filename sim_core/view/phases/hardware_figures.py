@@ -457,6 +457,7 @@ def _unknown_words(rows: Sequence[Row]) -> list[dict]:
             xref="paper",
             xanchor="left",
             size=11,
+            bgcolor=PAPER,  # limits cross it on a phone
         )
         for row in rows
         if not row["floor_ms"] > 0

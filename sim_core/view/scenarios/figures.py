@@ -375,7 +375,7 @@ def shares_figure(rows: Sequence[Row]) -> Figure:
     layout = TALL_LAYOUT | {
         "yaxis": axis("", type="category", autorange="reversed"),
         "xaxis": axis(
-            "Share of Offline [bars: tok/s per acc.]", tickformat=".0%", range=[0, max(1.05, most)]
+            "Share of Offline<br>[in bars: tok/s per acc.]", tickformat=".0%", range=[0, max(1.05, most)]
         ),
     }
     return {"data": data, "layout": layout}
