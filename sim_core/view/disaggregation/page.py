@@ -51,8 +51,8 @@ def show(scenario: Scenario) -> None:
 
 
 def pools_sidebar(scenario: Scenario) -> None:
-    """Draw the sidebar without what the page has beside its chart: the load, the pools and the limits."""
-    sidebar(scenario, beside={"arrival_per_s", "pools", "limits"})
+    """Draw the sidebar without what the page has beside its chart, or sets itself: one pool, and two."""
+    sidebar(scenario, beside={"arrival_per_s", "pools", "limits", "policy"})
 
 
 def _neutral(scenario: Scenario) -> Scenario:

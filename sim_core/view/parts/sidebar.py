@@ -45,8 +45,8 @@ from sim_core.view.session.mine.reset import reset_button
 
 def sidebar(scenario: Scenario, beside: Collection[str] = (), words: str = "") -> None:
     """Draw all controls of the scenario in the sidebar, but those that a page has `beside` its chart, or not
-    at all: keys, `pools`, `split`, `limits`, `layout`, `stages`, `load`, `specs`, or the `workers` of pools that
-    it finds itself, whose link stays; with a page's `words` under the accelerator.
+    at all: keys, `pools`, `split`, `limits`, `layout`, `stages`, `load`, `specs`, or the `workers` of pools
+    that it finds itself, whose link stays; with a page's `words` under the accelerator.
     """
     with st.sidebar:
         gallery_button()

@@ -40,6 +40,17 @@ def test_disaggregation_has_no_rate_that_does_nothing() -> None:
     assert "Request rate" not in labels and "Load" in labels
 
 
+def test_pages_have_no_control_of_what_they_set_themselves() -> None:
+    """Oracle: one pool and two are compared whatever the scheduling is; a step has as many sequences as the
+    page says, whatever arrives.
+    """
+    pools = healthy(open_page("5_Disaggregation.py", requests="400"))
+    assert "in_policy" not in {str(control.key) for control in pools.selectbox}
+    steps = healthy(open_page("2_Two_phases.py"))
+    keys = {str(control.key) for control in (*steps.select_slider, *steps.selectbox)}
+    assert not keys & {"in_arrivals", "in_arrival_per_s"} and {"in_policy", "in_prompt_tokens"} <= keys
+
+
 def test_where_the_rate_is_searched_for_there_is_no_load() -> None:
     """Oracle: the map of where two pools pay finds the highest rate of every cell."""
     app = healthy(open_page("5_Disaggregation.py", requests="400", pools="pays"))
