@@ -8,6 +8,7 @@ from sim_core.fields.errors import ScenarioError, shown
 
 PREFIXES = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
 NUMBERS = {"thousand": 1e3, "million": 1e6, "billion": 1e9}
+BILLIONS = {"B": 1.0, "billion": 1.0, "M": 1e-3, "million": 1e-3}  # of a field in 10^9, as parameters are
 TIMES_S = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 _TYPED = re.compile(
     r"([+-]?(?:\d+(?:[,_ ]\d{3})*|\d*)(?:\.\d+|\.)?(?:e[+-]?\d+)?)\s*(\D*)", re.ASCII | re.IGNORECASE
@@ -48,10 +49,12 @@ def amount_of(text: str, unit: str = "") -> float:
 
 def _factor(word: str, unit: str) -> float | None:
     """Return by what a number with this word behind it is multiplied; None if the word does not belong."""
-    if word in ("", unit):
+    if word in ("", unit) or (len(word) > 2 and f"{word}s" == unit):  # 1 token
         return 1.0
     if word == "%":
         return 0.01 if not unit else None
+    if unit == "10^9":
+        return BILLIONS.get(word)
     if word in NUMBERS:
         return NUMBERS[word]
     if not unit and len(word) > 2 and word.isalpha():

@@ -220,3 +220,14 @@ def test_the_player_counts_as_the_log_does(chromium: Any, query: str) -> None:
         expected = known[np.searchsorted(known, times_s)]
         np.testing.assert_allclose(following, expected, atol=1e-5)
     page.close()
+
+
+@pytest.mark.parametrize("width", [400, 1024])
+def test_no_table_is_cut_off(visit: Callable[..., Visit], width: int) -> None:
+    """Oracle: the window's edge; what is wider scrolls in a region of its own, which the Tab key reaches."""
+    one = visit("/Batching?batching=interference", viewport={"width": width, "height": 900})
+    beyond = "(table) => !table.closest('[role=region]') && table.getBoundingClientRect().right > innerWidth"
+    for view in ("timeline", "wait", "preemption", "interference", "endings", "engines"):
+        one.open(f"/Batching?batching={view}", ".bs-compare")
+        cut = one.page.evaluate(f"[...document.querySelectorAll('.bs-compare')].filter({beyond}).length")
+        assert cut == 0, view

@@ -67,3 +67,24 @@ def test_an_emptied_value_puts_the_slider_back(visit: Callable[..., Visit]) -> N
     here.page.keyboard.press("Delete")
     here.page.keyboard.press("Enter")
     here.page.wait_for_function("!location.search.includes('max_batch')")
+
+
+def test_a_share_and_a_multiple_are_typed_as_they_are_shown(visit: Callable[..., Visit]) -> None:
+    """By hand: 73 over 50 % is 73 %; twice 989 TFLOP/s are 1978."""
+    here = visit("/?mix=chat:0.5,rag:0.5&fine=off")
+    shown(here, "in_share").click()
+    enter(here, "73", "0.73")
+    here.open("/Two_phases?phases=specs")
+    shown(here, "in_more_flops").click()
+    enter(here, "2", "bf16_tflop_per_s=1978")
+
+
+def test_enter_on_words_that_have_not_changed_says_nothing(visit: Callable[..., Visit]) -> None:
+    """Oracle: the slider's words, which are no number, and no message about them."""
+    here = visit("/Two_phases")
+    assert shown(here, "in_at_context").inner_text().startswith("mean")
+    shown(here, "in_at_context").click()
+    here.page.locator(FIELD).wait_for()
+    here.page.keyboard.press("Enter")
+    here.page.wait_for_timeout(1000)
+    assert not here.page.locator(FIELD).count() and not here.page.get_by_text("is no number").count()

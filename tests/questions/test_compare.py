@@ -12,6 +12,7 @@ from sim_core import catalogue, load_scenario
 from sim_core.price.memory import nothing_fits
 from sim_core.questions import compare
 from sim_core.scenario.link.write import to_query
+from sim_core.scenario.own_bands import OWN_BANDS_EXAMPLE
 from sim_core.scenario.scenario import model_of
 from sim_core.sweep.capacity import seeded
 from sim_core.sweep.frontier import frontier
@@ -417,3 +418,11 @@ def test_counts_have_separators_and_a_singular() -> None:
     assert view._value(many, "requests") == "50,000"
     assert view._value(many, "token_budget").split() == ["1", "token"]
     assert "the shortest has 1 token (" in nothing_fits(model_of(many), 1, 1)
+
+
+def test_a_card_says_constants_in_words() -> None:
+    """By hand: a fitted engine is constants of one's own; its bands come with them."""
+    own = {"constants": "layer:9.5", "own_bands": OWN_BANDS_EXAMPLE}
+    app = healthy(open_page("11_Compare.py", requests="300", **own))
+    cards = [item.value for item in app.caption if item.value.startswith("Requests per point 300")]
+    assert cards == ["Requests per point 300, constants of your own"]

@@ -48,7 +48,7 @@ class PageSettings:
     """Every setting of a page with its default, in the order of the address bar."""
 
     at_batch: int = _one_step(32, low=1, high=16_384)
-    at_context: int = _one_step(0, low=0, high=1_000_000)  # 0: the scenario's own mean
+    at_context: int = _one_step(0, unit="tokens", low=0, high=1_000_000)  # 0: the scenario's own mean
     shown: int = _batching(24, "Requests shown", low=1, high=60)
     from_s: float = _batching(0.0, "Look from", low=0.0, high=1e9)
     span_s: float = _batching(0.0, low=0.0, high=1e9)  # 0: as much as fits the picture
@@ -64,10 +64,10 @@ class PageSettings:
     layout_devices: int = _on("Layouts")(8, "Devices", "All of them serve this model.", low=1, high=1024)
     # 0: the limit on TPOT
     target_user: float = _on("Frontier", "Compare", "Layouts")(
-        0.0, "For each user, at least", low=0.0, high=1e6
+        0.0, "For each user, at least", unit="tok/s", low=0.0, high=1e6
     )
     # 0: half as much again as today
-    target_rate: float = _compare(0.0, "Per accelerator, at least", low=0.0, high=1e7)
+    target_rate: float = _compare(0.0, "Per accelerator, at least", unit="tok/s", low=0.0, high=1e7)
 
     atlas_metric: str = _on("Atlas")(
         "usd",
@@ -76,7 +76,7 @@ class PageSettings:
     )
     # 0: by its phases
     plan_start_s: float = _on("Plan")(
-        0.0, "Start-up time", "From its order until it serves.", low=0.0, high=86_400.0
+        0.0, "Start-up time", "From its order until it serves.", unit="s", low=0.0, high=86_400.0
     )
     plan_most: int = _on("Plan")(0, "Devices, at most", low=0, high=65_536)  # 0: any number
     plan_growth: float = _on("Plan")(

@@ -105,6 +105,18 @@ def short_name(side: Scenario) -> str:
     return ", ".join(filter(None, (f"{model} on {side.accelerators} × {part}", brief(side))))
 
 
+DATA = {  # inputs that are long texts, in words; bands come with the constants or the times that they are of
+    "constants": "constants of your own",
+    "step_profile": "measured step times",
+    "own_bands": "",
+    "request_list": "requests of your own",
+}
+
+
+def _input_words(side: Scenario, key: str) -> str:
+    return DATA.get(key, f"{_label(key)} {_value(side, key)}")
+
+
 def _sides(sides: Sequence[Scenario]) -> None:
     """Draw who is compared, with what can be done with each."""
     columns = st.columns(compare.MOST)
@@ -112,7 +124,7 @@ def _sides(sides: Sequence[Scenario]) -> None:
         with columns[k].container(border=True):
             st.markdown(f"**{role}** {literal(short_name(side))}")
             own = [key for key in side.changed() if key not in ("model", "accelerator")]
-            words = ", ".join(f"{_label(key)} {_value(side, key)}" for key in own[:6])
+            words = ", ".join(filter(None, (_input_words(side, key) for key in own[:6])))
             st.caption(literal(words) or "defaults")
             with st.container(horizontal=True):
                 if k == 0:

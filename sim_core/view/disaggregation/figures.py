@@ -251,8 +251,8 @@ def gains(rows: Sequence[Row], axes: Axes, here: tuple[float, float]) -> Figure:
 
 
 def _ring(x: float, y: float) -> dict:
-    """Return the mark of the present setting."""
-    look = {"size": 16, "symbol": "circle-open", "color": INK, "line": {"width": 2, "color": INK}}
+    """Return the mark of the present setting, wide enough for the words of its cell."""
+    look = {"size": 46, "symbol": "circle-open", "color": INK, "line": {"width": 2, "color": INK}}
     quiet = {"hoverinfo": "skip", "showlegend": False, "cliponaxis": False}
     return scatter([x], [y], mode="markers", marker=look, **quiet)
 
@@ -272,6 +272,7 @@ def _even(x: list[int], y: list[int], gains: Sequence[Sequence[float | None]]) -
             "showscale": False,
             "contours": {"coloring": "none", "start": 0, "end": 0, "size": 1},
             "line": {"color": INK, "width": 2},
+            "opacity": 0.5,  # it crosses the words of cells
             "connectgaps": True,
             "showlegend": False,
         }

@@ -51,8 +51,8 @@ def show(scenario: Scenario) -> None:
 
 
 def pools_sidebar(scenario: Scenario) -> None:
-    """Draw the sidebar without what the page has beside its chart: the load, the pools and the limits."""
-    sidebar(scenario, beside={"arrival_per_s", "pools", "limits"})
+    """Draw the sidebar without what the page has beside its chart, or sets itself: one pool, and two."""
+    sidebar(scenario, beside={"arrival_per_s", "pools", "limits", "policy"})
 
 
 def _neutral(scenario: Scenario) -> Scenario:
@@ -62,24 +62,38 @@ def _neutral(scenario: Scenario) -> Scenario:
 
 
 def _dials(scenario: Scenario) -> None:
-    """Draw the sliders beside the chart: load, workers, link."""
+    """Draw the sliders beside the chart: load, where it is not searched for, workers, link."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
-        if scenario.arrivals not in ("closed", "offline"):
+        if scenario.arrivals not in ("closed", "offline") and state.view("pools") != "pays":
             dial("pool_load", LOADS, percent)
         pool_sizes()
     limit_sliders_row()
 
 
 def _titles(found: Ways) -> Heading:
+    return _heading(found, _load_words(found), _lengths_words(found), _limits_words(found))
+
+
+def _map_titles(found: Ways, over_lengths: bool) -> Heading:
+    """Return what the map of where it pays is of: it finds the rate, and one pair is along its axes."""
+    held = _limits_words(found) if over_lengths else _lengths_words(found)
+    return _heading(found, "at the highest request rate of each", held)
+
+
+def _heading(found: Ways, *parts: str) -> Heading:
     two = found.two
-    model, part = model_of(two), accelerator_of(two)
-    prompt, output = mean_lengths(two)
-    return Heading(
-        f"{model.name} on {two.accelerators} × {part.name}: one pool or two?",
-        f"{_load_words(found)}, {number(round(prompt))} → {number(round(output))} tokens, "
-        f"TTFT within {duration(two.slo_ttft_ms)}, TPOT within {duration(two.slo_tpot_ms)} · "
-        "simulated",
-    )
+    title = f"{model_of(two).name} on {two.accelerators} × {accelerator_of(two).name}: one pool or two?"
+    return Heading(title, f"{', '.join(parts)} · simulated")
+
+
+def _lengths_words(found: Ways) -> str:
+    prompt, output = mean_lengths(found.two)
+    return f"{number(round(prompt))} → {number(round(output))} tokens"
+
+
+def _limits_words(found: Ways) -> str:
+    two = found.two
+    return f"TTFT within {duration(two.slo_ttft_ms)}, TPOT within {duration(two.slo_tpot_ms)}"
 
 
 def _load_words(found: Ways) -> str:
@@ -322,7 +336,7 @@ def show_where_it_pays(found: Ways, scenario: Scenario) -> None:
         "gains",
         disaggregation_figures.gains_sentence(rows),
         height=540,
-        heading=_titles(found),
+        heading=_map_titles(found, over_lengths),
     )
     ring = "mean of the sidebar's lengths" if over_lengths else "pair of limits above"
     st.caption(

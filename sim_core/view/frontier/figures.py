@@ -41,6 +41,7 @@ LABELS_APART = 0.12
 EDGE_WORDS = (0.02, 0.3)  # width and height of the words along the edge of the limit, as a share of the frame
 LABEL = (0.045, 0.026)  # half the width and height of such a label, as a share of the frame
 LAST_RIGHT = 0.75  # where curves rise to the right, a mark further there has its words on its left
+LINE_PX = 16  # of words in a corner, from one line to the next
 CLOSE = 0.09  # two marks nearer than this, as a share of the frame, would share their words
 
 
@@ -177,20 +178,20 @@ def _pareto_curve(
 
 
 def _corner_words(shown: Sequence[Row], limits: Limits, frame: Frame) -> list[dict]:
-    """Return the words in the corner no curve reaches: what is better, and what a hollow marker means."""
-    side, x, better = (
-        ("right", 0.995, "better ↗") if frame.across.more_is_better else ("left", 0.01, "↖ better")
-    )
-    place: dict[str, Any] = {
-        "xref": "paper",
-        "yref": "paper",
-        "xanchor": side,
-        "yanchor": "top",
-        "align": side,
-    }
+    """Return the words in the corner no curve reaches: what is better, and what a hollow marker means.
+
+    Over a latency curves rise from the left: there it is the corner below, "better" on top.
+    """
     hollow = hollow_words(shown, limits)
-    words = [note(better, x, 0.985, size=13, **place)]
-    return [*words, *([note(hollow, x, 0.985, yshift=-20, name="low", **place)] if hollow else [])]
+    below = not frame.across.more_is_better
+    place: dict[str, Any] = {"xref": "paper", "yref": "paper", "xanchor": "right", "align": "right"}
+    place |= (
+        {"x": 0.995, "y": 0.02, "yanchor": "bottom"} if below else {"x": 0.995, "y": 0.985, "yanchor": "top"}
+    )
+    rise = LINE_PX * len(hollow.split("<br>")) if below and hollow else 0
+    words = [note("↖ better" if below else "better ↗", size=13, yshift=rise, **place)]
+    lower: dict[str, Any] = {} if below else {"yshift": -20, "name": "low"}
+    return [*words, *([note(hollow, **lower, **place)] if hollow else [])]
 
 
 def _hover(row: Row, name: str, along: Along, limits: Limits) -> list[str]:

@@ -31,8 +31,26 @@ def control_words(step: LessonStep, value: str) -> str:
     """Return a value of a step's control in words."""
     if not is_number(step):
         return FIELDS[step.control].label_of(value)
+    return quantity(_number(value), FIELDS[step.control].unit)
+
+
+def _number(value: str) -> float:
     found = float(value)
-    return quantity(int(found) if found.is_integer() else found, FIELDS[step.control].unit)
+    return int(found) if found.is_integer() else found
+
+
+def _control_axis(step: LessonStep) -> Figure:
+    """Return the axis of the control, its unit in the title: seven values stand side by side on a phone."""
+    info = FIELDS[step.control]
+    return axis(
+        f"{info.label} [{info.unit}]" if info.unit and is_number(step) else info.label,
+        tickvals=list(range(len(step.values))),
+        range=[-0.5, len(step.values) - 0.5],
+        ticktext=[
+            number(_number(name)) if is_number(step) else control_words(step, name) for name in step.values
+        ],
+        showgrid=False,
+    )
 
 
 def lesson_figure(
@@ -72,13 +90,7 @@ def lesson_figure(
     log = log and is_number(step)
     measure = MEASURES[step.measure]
     layout = LAYOUT | {
-        "xaxis": axis(
-            FIELDS[step.control].label,
-            tickvals=list(range(len(step.values))),
-            range=[-0.5, len(step.values) - 0.5],
-            ticktext=[control_words(step, value) for value in step.values],
-            showgrid=False,
-        ),
+        "xaxis": _control_axis(step),
         "yaxis": axis(
             f"{measure.name} [{measure.unit}]",
             rangemode="tozero",

@@ -21,6 +21,7 @@ from sim_core.traffic.trace_files.windows import Window
 from sim_core.view.drawing.words import duration, literal, quantity, spoken
 from sim_core.view.parts.controls import decades, ladder, seed
 from sim_core.view.session import state
+from sim_core.view.session.browser import exact
 
 SAMPLE = 5_000  # requests from which is said how prompts grow
 
@@ -71,6 +72,7 @@ def lengths(scenario: Scenario) -> None:
             on_change=_write_mix,
             format_func=lambda value: f"{value} %",
         )
+        exact.typed_by("share", "Share of the first", _write_share, low=1, high=99, unit="%")
     if FLAT_CLASS in names:
         for key in ("prompt_tokens", "output_tokens"):
             ladder(key, map(int, decades(20, 100_000)), lambda value: quantity(value, "tokens"))
@@ -122,6 +124,11 @@ def _wait(wait_s: float) -> str:
 def _shares(mix: str) -> dict[str, float]:
     """Return the class weights of a mix."""
     return {item.name: item.weight for item in mix_classes(mix)}
+
+
+def _write_share(percent: float) -> None:
+    st.session_state.in_share = round(percent)
+    _write_mix()
 
 
 def _write_mix() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import pandas as pd
 import streamlit as st
 
 from sim_core.fields.errors import ScenarioError
@@ -15,6 +16,11 @@ from sim_core.view.drawing.terms import explained_in
 from sim_core.view.drawing.verdicts import OVERLOADED, WITHHELD, holding, is_withheld
 from sim_core.view.drawing.words import number, percent, spoken
 from sim_core.view.session import advice, record
+
+if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
+
+DIGITS = 4  # of figures in a table
 
 NO_HELP: Mapping[str, str] = MappingProxyType({})
 STILL = 0.005  # a relative difference below this is not worth showing
@@ -92,6 +98,18 @@ def column_help(headings: Iterable[str], own: Mapping[str, str] = NO_HELP) -> di
     """Return what the columns of a table say when pointed at: their `own` words, or the glossary's."""
     notes = {heading: own.get(heading) or explained_in(heading) for heading in headings}
     return {heading: st.column_config.Column(help=note) for heading, note in notes.items() if note}
+
+
+def as_read(table: pd.DataFrame, numbers: list[str]) -> Styler:
+    """Return a table of which the columns of `numbers` show thousands apart, and figures four digits."""
+    shown = table.copy()
+    figures = list(table[numbers].select_dtypes("float").columns)
+    shown[figures] = shown[figures].map(lambda value: float(f"{value:.{DIGITS}g}"))
+    return shown.style.format(_digits, subset=numbers)
+
+
+def _digits(value: float) -> str:
+    return number(int(value) if value == value and value == int(value) else value, DIGITS)
 
 
 def point_cells(

@@ -45,8 +45,8 @@ from sim_core.view.session.mine.reset import reset_button
 
 def sidebar(scenario: Scenario, beside: Collection[str] = (), words: str = "") -> None:
     """Draw all controls of the scenario in the sidebar, but those that a page has `beside` its chart, or not
-    at all: keys, `pools`, `limits`, `layout`, `specs`, or the `workers` of pools that it finds itself, whose
-    link stays; with a page's `words` under the accelerator.
+    at all: keys, `pools`, `split`, `limits`, `layout`, `stages`, `load`, `specs`, or the `workers` of pools
+    that it finds itself, whose link stays; with a page's `words` under the accelerator.
     """
     with st.sidebar:
         gallery_button()
@@ -149,8 +149,9 @@ def _ranks_and_stages(scenario: Scenario, beside: Collection[str]) -> None:
         divisors = _divisors(scenario.tensor_parallel)
         if model_of(scenario).is_moe:
             _experts(scenario, divisors, beside)
-        ladder("pipeline_parallel", POWERS[:5], lambda value: counted(value, "stage"))
-        ladder("context_parallel", divisors, lambda value: counted(value, "part"))
+        if "stages" not in beside:
+            ladder("pipeline_parallel", POWERS[:5], lambda value: counted(value, "stage"))
+            ladder("context_parallel", divisors, lambda value: counted(value, "part"))
         if "specs" not in beside:
             part = catalogue.accelerator(scenario.accelerator)
             whole_spec("node_devices", part, DOMAINS)
@@ -207,6 +208,13 @@ def _reset_specs() -> None:
 def _traffic(scenario: Scenario, beside: Collection[str] = ()) -> None:
     heading("Traffic")
     lengths(scenario)
+    if "load" not in beside:
+        _load(scenario, beside)
+    sessions(scenario)
+
+
+def _load(scenario: Scenario, beside: Collection[str]) -> None:
+    """Draw how requests arrive, and how many."""
     select("arrivals", [name for name in FIELDS["arrivals"].choices if name != "trace"])
     if scenario.arrivals == "trace":
         select("trace_times")
@@ -216,7 +224,6 @@ def _traffic(scenario: Scenario, beside: Collection[str] = ()) -> None:
         ladder("arrival_cv", (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0), number)
     if scenario.arrivals == "closed":
         ladder("concurrency", POWERS[:13], number)
-    sessions(scenario)
 
 
 def _engine(scenario: Scenario, beside: Collection[str] = ()) -> None:
@@ -229,7 +236,7 @@ def _engine(scenario: Scenario, beside: Collection[str] = ()) -> None:
         ladder("max_batch", POWERS[:12], number)
     if scenario.policy == "static":
         ladder("batch_wait_ms", (0.0, *decades(10, 10_000)), duration)
-    if pools:
+    if pools and "split" not in beside:
         _pools(scenario, beside)
     if scenario.policy != "static":
         _speculation(scenario)

@@ -14,6 +14,7 @@ from sim_core.scenario.link.page_settings import SETTINGS, choice_names
 from sim_core.view.drawing.words import number
 from sim_core.view.parts.controls import seed, with_value
 from sim_core.view.session import shell, state, sweeps
+from sim_core.view.session.browser import exact
 
 # Above the chart
 
@@ -118,10 +119,10 @@ FACTORS = tuple(float(f"{2 ** (octave / 4):.3g}") for octave in range(-8, 13))
 def factor_slider(
     key: str, label: str, value: float, specs: Callable[[float], Mapping[str, float | None]]
 ) -> None:
-    """Draw the slider of a multiple of the datasheet, which `specs` turns into scenario keys."""
+    """Draw the slider of a multiple of the datasheet's figure, which `specs` turns into scenario keys."""
     value = float(f"{value:.3g}")
     seed(f"in_{key}", value)
-    text = "{}× datasheet".format
+    text = "{}×".format
     st.select_slider(
         label,
         with_value(FACTORS, value, lambda step: text(number(step))),
@@ -130,6 +131,7 @@ def factor_slider(
         on_change=_write_factor,
         args=(key, specs),
     )
+    exact.typed_by(key, label, lambda factor: state.change(**specs(factor)), FACTORS[0], FACTORS[-1], "×")
 
 
 def _write_factor(key: str, specs: Callable[[float], Mapping[str, float | None]]) -> None:

@@ -96,7 +96,7 @@ def roofline_figure(
     ]
     dotted = {"color": MUTED, "width": 1, "dash": "dot"}
     layout = LAYOUT | {
-        "xaxis": decade_axis("Arithmetic for each byte read [FLOP/byte]", left, right, tickformat="~g"),
+        "xaxis": decade_axis("Arithmetic for each byte read [FLOP/byte]", left, right, tickformat=",~g"),
         "yaxis": decade_axis("Reached arithmetic [FLOP/s per device]", bottom, top, **_decades(bottom, top)),
         "annotations": annotations,
         "uirevision": revision,
@@ -354,7 +354,7 @@ def step_bars(
         "barmode": "stack",
         "bargap": 0.22,
         "margin": MARGIN | {"t": 8},
-        "xaxis": axis(title, type="category", fixedrange=True, tickangle=0, tickfont={"size": 11}),
+        "xaxis": axis(title, type="category", fixedrange=True, tickfont={"size": 11}),
         "yaxis": axis("One step [ms]", rangemode="tozero", exponentformat="none", separatethousands=True),
         "uirevision": revision,
         "showlegend": False,

@@ -239,7 +239,7 @@ def kv_lines(
         )
     layout = LAYOUT | {
         "xaxis": decade_axis("Context of each sequence [tokens]", *ends, **powers(contexts)),
-        "yaxis": decade_axis(f"KV cache of {sequences(batch)} [GB]", low, high, tickformat="~g"),
+        "yaxis": decade_axis(f"KV cache of {sequences(batch)} [GB]", low, high, tickformat=",~g"),
         "shapes": shapes,
         "annotations": annotations,
         "uirevision": revision,
@@ -457,6 +457,7 @@ def _unknown_words(rows: Sequence[Row]) -> list[dict]:
             xref="paper",
             xanchor="left",
             size=11,
+            bgcolor=PAPER,  # limits cross it on a phone
         )
         for row in rows
         if not row["floor_ms"] > 0

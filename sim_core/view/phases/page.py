@@ -17,6 +17,7 @@ from sim_core.view.drawing.templates import Markup, render
 from sim_core.view.drawing.words import duration, number, percent, rate
 from sim_core.view.parts import pieces, trust_badge
 from sim_core.view.parts.chart import chart
+from sim_core.view.parts.sidebar import sidebar
 from sim_core.view.parts.views import views
 from sim_core.view.phases import figures
 from sim_core.view.phases import words as phase_words
@@ -40,6 +41,11 @@ from sim_core.view.phases.speculation import show_speculation
 from sim_core.view.session import state
 
 PROMPTS = tuple(2**power for power in range(7, 16))
+
+
+def phases_sidebar(scenario: Scenario) -> None:
+    """Draw the sidebar without the load: steps have the sequences of the page's own slider."""
+    sidebar(scenario, beside=set() if scenario.arrivals == "trace" else {"load"})
 
 
 def show(scenario: Scenario) -> None:

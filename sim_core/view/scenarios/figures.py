@@ -25,7 +25,7 @@ from sim_core.view.drawing.figures import (
     short,
     ticks,
 )
-from sim_core.view.drawing.marks import axis, bar, horizontal, note, pointer, scatter, segment, spread
+from sim_core.view.drawing.marks import axis, bar, horizontal, ink_on, note, pointer, scatter, segment, spread
 from sim_core.view.drawing.words import duration, number, percent, quantity
 
 RULES = {  # words, colour
@@ -44,6 +44,7 @@ BOUND = {
 }
 NAMES = {"tpot": "TPOT", "ttft": "TTFT"}
 Y_TOP = 1.12
+WORDS_FRAC = 0.2  # a bar shorter than this share of the whole has its words behind it
 
 
 class Mark(NamedTuple):
@@ -346,20 +347,21 @@ def shares_figure(rows: Sequence[Row]) -> Figure:
         ``setting`` (words) and ``published`` (lowest, median, highest, entries; or None).
     """
     names = [_bar_name(row) for row in rows]
-    colours = [RULES[row["rule"]][1] for row in rows]
+    colours = [MUTED if row["rule"] == "own" else RULES[row["rule"]][1] for row in rows]
     data = [
         bar(
             short(row["kept_frac"] for row in rows),
             names,
             orientation="h",
-            marker={"color": [MUTED if colour == INK else colour for colour in colours]},
+            marker={"color": colours},
             width=0.6,
             text=[f"<b>{percent(row['kept_frac'])}</b> {number(speed_of(row))}" for row in rows],
-            textposition="inside",
+            textposition=["inside" if row["kept_frac"] > WORDS_FRAC else "outside" for row in rows],
             insidetextanchor="start",
             textangle=0,
             name="simulated",
-            textfont={"color": "#ffffff", "size": 14},
+            insidetextfont={"color": [ink_on(colour) for colour in colours], "size": 14},
+            outsidetextfont={"color": INK, "size": 14},
             constraintext="none",
             showlegend=False,
             hovertemplate="%{customdata}<extra></extra>",
@@ -373,7 +375,7 @@ def shares_figure(rows: Sequence[Row]) -> Figure:
     layout = TALL_LAYOUT | {
         "yaxis": axis("", type="category", autorange="reversed"),
         "xaxis": axis(
-            "Share of Offline [bars: tok/s per acc.]", tickformat=".0%", range=[0, max(1.05, most)]
+            "Share of Offline<br>[in bars: tok/s per acc.]", tickformat=".0%", range=[0, max(1.05, most)]
         ),
     }
     return {"data": data, "layout": layout}

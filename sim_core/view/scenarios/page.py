@@ -49,12 +49,12 @@ from sim_core.view.scenarios.study import (
     own_limits,
     study,
 )
-from sim_core.view.session import state
+from sim_core.view.session import shell, state
 
 
 def show(scenario: Scenario) -> None:
     """Show the view that was asked for; where it cannot be, the controls and the reason."""
-    views("rules")
+    views("rules", then=shell.rerun_page)
     if state.view("rules") == "published":
         show_published(catalogue.benchmark(state.view("bench")))
         return
@@ -76,13 +76,19 @@ def show(scenario: Scenario) -> None:
 
 
 def benchmark_sidebar(scenario: Scenario) -> None:
-    """Draw the controls: the benchmark, the accelerator, and how the system is set up."""
+    """Draw the controls: the benchmark, and where its view follows them, the accelerator and its setup."""
+    shown = state.view("rules")
     with st.sidebar:
+        sidebar_parts.own_buttons()
         sidebar_parts.heading("Benchmark")
         names = {name: catalogue.benchmark(name).title for name in SETTINGS["bench"].choices}
         choose("bench", names)
+        if shown == "published":  # of all accelerators, as they were set up
+            return
         sidebar_parts.heading("System")
         sidebar_parts.accelerator_choice()
+        if shown == "rounds":
+            return
         best = state.view("setup") == "best"
         if best:
             dial("devices", DEVICES, number)

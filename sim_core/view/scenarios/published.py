@@ -15,7 +15,7 @@ from sim_core.questions.benchmark import rules as benchmark_rules
 from sim_core.questions.benchmark.search import Limits
 from sim_core.view.drawing.figures import Row
 from sim_core.view.drawing.templates import render
-from sim_core.view.drawing.words import number, percent
+from sim_core.view.drawing.words import number, percent, signed
 from sim_core.view.parts import actions, pieces
 from sim_core.view.parts.chart import Heading, chart
 from sim_core.view.scenarios.figures import Mark
@@ -188,9 +188,9 @@ def _goal_cells(goal: CheckedError) -> list[tuple[str, str]]:
         (goal.rows, ""),
         (number(goal.count), ""),
         (size(goal.error), met),
-        (f"≤ {size(goal.goal)}", ""),
+        (f"≤\u00a0{size(goal.goal)}", ""),
         (size(goal.constant), ""),
-        (size(goal.bias), ""),
+        ((signed if goal.rule == "offline" else _difference)(goal.bias), ""),
     ]
 
 

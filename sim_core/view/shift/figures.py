@@ -13,7 +13,7 @@ from sim_core.questions.shift.cluster import STATES, Span
 from sim_core.questions.shift.report import timeline_rows
 from sim_core.questions.shift.study import STRATEGIES, Outcome, Study, key_of
 from sim_core.view.drawing.figures import COLOURS, INK, LAYOUT, MUTED, Figure, Row, faded, short
-from sim_core.view.drawing.marks import axis, bar, horizontal, note, scatter, upright
+from sim_core.view.drawing.marks import axis, bar, horizontal, ink_on, note, scatter, upright
 from sim_core.view.drawing.words import duration, number, percent
 
 PREFILL, DECODE = COLOURS[1], COLOURS[0]
@@ -356,6 +356,7 @@ def strategies(outcomes: Mapping[str, Outcome]) -> Figure:
             marker={"color": [LOOKS[name][0] for name in names]},
             text=[percent(item.attainment_frac) if item else "…" for item in found],
             textposition="auto",
+            insidetextfont={"color": [ink_on(LOOKS[name][0]) for name in names]},
             showlegend=False,
             customdata=[number(item.goodput_per_s) if item else "–" for item in found],
             hovertemplate="<b>%{y}</b>: %{text} within limits, %{customdata} req/s<extra></extra>",

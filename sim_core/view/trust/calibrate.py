@@ -41,6 +41,7 @@ from sim_core.view.parts.sidebar import (
     engine_setting,
     heading,
     model_choice,
+    own_buttons,
 )
 from sim_core.view.parts.views import views
 from sim_core.view.session import shell, state, sweeps
@@ -58,6 +59,7 @@ SAME = 0.1  # TTFT within this of the measured one: the schedule fits
 def engine_sidebar(scenario: Scenario) -> None:
     """Draw the controls: which engine was measured, on what."""
     with st.sidebar:
+        own_buttons()
         heading("What was measured")
         model_choice(hide=False)
         if scenario.model == OWN:

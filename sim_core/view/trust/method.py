@@ -215,8 +215,8 @@ def _controls() -> None:
         {
             "Control": info.label,
             "Key": key,
-            "Meaning": info.help,
-            "Effect": catalogue.key_effects()[key].effect,
+            "Meaning": info.help.replace("`", ""),
+            "Effect": catalogue.key_effects()[key].effect.replace("`", ""),
             "In engines": engine_flags(key).replace("`", ""),
             "Unit": info.unit,
             "Default": "as the preset"

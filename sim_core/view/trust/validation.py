@@ -366,10 +366,10 @@ def show_points_table(rows: Sequence[Row], metric: str) -> None:
         return
     shown = pd.DataFrame(list(rows))[list(TABLE)]
     shown = shown.assign(**{key: shown[key].replace(0, np.nan) for key in ("devices", "clients")})
-    values = shown.select_dtypes("float").columns
-    shown[values] = shown[values].map(lambda value: float(f"{value:.4g}"))
+    shown = shown.rename(columns=TABLE)
+    drawn = pieces.as_read(shown, list(shown.select_dtypes("number").columns))
     about = pieces.column_help(TABLE.values())
-    st.dataframe(shown.rename(columns=TABLE), hide_index=True, height=560, column_config=about)
+    st.dataframe(drawn, hide_index=True, height=560, column_config=about)
 
 
 TABLE = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import re
 
@@ -50,6 +51,24 @@ def test_a_start_has_the_unit_of_the_field() -> None:
     chosen = dataclasses.replace(step, choices=("less", "more"), edges=(1.0,))
     assert lesson_words.filled("{start}", asked, found).replace("\u202f", " ") == "4,720 ms"
     assert lesson_words.filled("{start}", chosen, found).replace("\u202f", " ") == "4.72 s"
+
+
+def test_the_unit_of_a_control_stands_once_along_its_axis() -> None:
+    """By hand: seven lengths side by side on a phone are numbers, and their title says of what."""
+    step = catalogue.lessons()["05-the-kv-cache"].steps[0]
+    drawn = lesson_figures.lesson_figure(step, {step.start: 248.0}, None)["layout"]["xaxis"]
+    assert drawn["title"]["text"] == "Prompt length [tokens]"
+    assert drawn["ticktext"] == ["250", "500", "1,000", "2,000", "4,000", "8,000", "16,000"]
+
+
+@each(STEPS, name=step_id)
+def test_a_figure_brings_its_unit_and_the_text_does_not_say_it_again(item, number) -> None:
+    """By hand: "248 requests requests run" says one word twice."""
+    step = item.steps[number - 1]
+    found = lessons.Answered(248.0, 40.0, 0.16, None, 1.0)
+    for text in (step.question, step.why):
+        words = re.findall(r"\w+", lesson_words.filled(text, step, found).lower())
+        assert not [pair for pair in itertools.pairwise(words) if pair[0] == pair[1] and pair[0].isalpha()]
 
 
 @each(STEPS, name=step_id)

@@ -59,6 +59,18 @@ def test_less_latency_is_better() -> None:
     assert "↖ better" in words and not any("TPOT limit" in text for text in words)
 
 
+def test_words_over_a_latency_stand_where_no_curve_is() -> None:
+    """By hand: curves rise from the left, so that the lower right is free; three lines lie under "better"."""
+    rows = [point(x=100, y=y) | COSTS | {"e2e_ms_p50": e2e} for e2e, y in ((1000, 10), (3000, 30))]
+    found = placed_all([row | {"meets_slo": False} for row in rows], ACROSS["e2e"], UP["device"])
+    notes = draw(found, figures.frame_around(found, across=ACROSS["e2e"]))["layout"]["annotations"]
+    corner = [note for note in notes if note["text"] == "↖ better" or note["text"].startswith("hollow")]
+    assert len(corner) == 2 and corner[1]["text"].count("<br>") == 2
+    for note in corner:
+        assert note["x"] > 0.9 and note["y"] < 0.1 and note["xanchor"] == "right"
+    assert corner[0]["yshift"] > 3 * corner[1]["font"]["size"] and not corner[1].get("yshift")
+
+
 def test_settings_and_axes_are_the_same() -> None:
     """Oracle: the list of settings."""
     assert choice_names("across").keys() == ACROSS.keys() and choice_names("up").keys() == UP.keys()

@@ -16,7 +16,7 @@ from sim_core.sweep.points import LOAD, LOADS
 from sim_core.view.drawing.figures import Y, drawable
 from sim_core.view.drawing.names import names_of
 from sim_core.view.drawing.words import THIN
-from sim_core.view.frontier.chosen.page import row_of_pin
+from sim_core.view.frontier.chosen.page import row_of_pin, said_of_pin
 from sim_core.view.frontier.chosen.points import place_name
 from sim_core.view.session import state, sweeps
 from sim_core.view.session.sweeps import Sweep
@@ -100,7 +100,7 @@ def test_a_link_with_too_many_or_broken_pins_says_so() -> None:
         "pins holds 8 scenarios; the first 4 are compared.",
     ]
     app = chosen(point="no@such")
-    assert any("has no point" in caption.value for caption in app.caption)
+    assert any("has no point at such on no:" in caption.value for caption in app.caption)
 
 
 def test_a_pin_that_makes_the_link_too_long_is_named() -> None:
@@ -142,3 +142,11 @@ def test_names_tell_what_differs() -> None:
     assert names_of([own, other, base]) == ["Small", "Small 2", "Llama-3.1-8B"]
     bands = base.replace(constants="layer:9.5", own_bands=OWN_BANDS_EXAMPLE)
     assert names_of([bands, base]) == ["constants layer:9.5", "no constants"]
+
+
+def test_a_slide_says_of_a_pinned_point_that_it_is_overloaded() -> None:
+    """By hand: at 12 req/s for one place the queue has no end; latencies have no value and say so."""
+    pin = load_scenario("max_batch=1&requests=400")
+    words = said_of_pin(row_of_pin(pin, False))
+    assert "TTFT p99 overloaded, TPOT p99 " in words and "–" not in words
+    assert "overloaded" not in said_of_pin(row_of_pin(pin.replace(max_batch=256), False))

@@ -97,3 +97,10 @@ def test_there_is_no_half_of_a_device() -> None:
     few, many = ([Stair(count, 10.0 * count, True) for count in range(1, most + 1)] for most in (2, 40))
     assert go.Figure(stairs_figure(few, 12.0)).layout.yaxis.dtick == 1
     assert go.Figure(stairs_figure(many, 12.0)).layout.yaxis.dtick is None
+
+
+def test_what_was_asked_is_named_on_its_line() -> None:
+    """By hand: the line at 12 requests a second says so."""
+    layout = stairs_figure([Stair(1, 10.0, True), Stair(2, 20.0, True)], 12.0)["layout"]
+    (words,) = layout["annotations"]
+    assert words["text"] == "asked: 12 requests/s" and words["x"] == layout["shapes"][0]["x0"] == 12.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -41,6 +43,12 @@ def test_every_view_of_every_benchmark(bench: str, rules: str) -> None:
     assert finding(app)
     assert "MLPerf is a trademark of MLCommons" in captions(app)
     assert "MLPerf-like" in captions(app)
+
+
+def test_a_figure_below_zero_has_a_minus() -> None:
+    """Oracle: a hyphen does not stand before a digit, neither of a share nor of a difference."""
+    text = said(healthy(visit(rules="published")))
+    assert "−" in text and not re.search(r">-\d", text)
 
 
 def test_benchmarks_of_the_page() -> None:

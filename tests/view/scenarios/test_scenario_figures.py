@@ -95,6 +95,23 @@ def test_plotly_accepts_bars_and_points():
     go.Figure(points_figures.operating_points_figure([], ROWS[:1]))
 
 
+def test_words_on_bars_can_be_read():
+    """Oracle: WCAG's 4.5:1, computed here; a bar of nothing has them behind it."""
+    bars = figures.shares_figure(ROWS)["data"][0]
+    assert bars["textposition"] == ["inside", "inside", "outside"]
+    pairs = zip(bars["marker"]["color"], bars["insidetextfont"]["color"], strict=True)
+    for pair in pairs:
+        dark, light = sorted(map(luminance, pair))
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, pair
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of `#rrggbb`: https://www.w3.org/TR/WCAG22/#dfn-relative-luminance."""
+    red, green, blue = (part / 255 for part in bytes.fromhex(colour[1:]))
+    part = lambda c: c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4  # noqa: E731
+    return 0.2126 * part(red) + 0.7152 * part(green) + 0.0722 * part(blue)
+
+
 @pytest.mark.parametrize("name", catalogue.preset_ids("published"))
 def test_plotly_accepts_published_results(name):
     """Oracle: Plotly's own validation; every spread is drawn, its range about its median."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import partial
 
+import pyarrow as pa
 import pytest
 
 from sim_core import load_scenario
@@ -75,6 +76,18 @@ def test_filters_choose_rows() -> None:
                 if p.accelerator == "h200" and p.engine == "vLLM" and p.traffic == "closed"
                 and p.pools == "one" and p.tpot_ms > 0]  # fmt: skip
     assert set(shown["Id"]) == {point.id for point in expected}
+
+
+def test_the_table_has_its_thousands_apart() -> None:
+    """By hand: prompts of 1,024 tokens, whole; a figure has four digits, and one that is not known a dash."""
+    app = healthy(visit(valview="rows", valpart="h200", valengine="vllm"))
+    shown, numbers = app.dataframe[0].value, ["Prompt", "TTFT [ms]"]
+    assert 1024 in shown["Prompt"].to_numpy()
+    words = pa.ipc.open_stream(app.dataframe[0].proto.arrow_data.styler.display_values).read_pandas()
+    for said_as, value in zip(
+        words[numbers].to_numpy().ravel(), shown[numbers].to_numpy().ravel(), strict=True
+    ):
+        assert said_as == ("–" if value != value else f"{value:,.10g}"), value
 
 
 def test_the_worst_cases_carry_their_source_and_a_link() -> None:

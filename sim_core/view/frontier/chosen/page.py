@@ -17,7 +17,7 @@ from sim_core.sweep.points import REQUESTS_PER_CLIENT, Point
 from sim_core.sweep.remembered import Remembered
 from sim_core.view.drawing import names
 from sim_core.view.drawing.figures import Frame, Row, X, Y
-from sim_core.view.drawing.verdicts import Limits, holding
+from sim_core.view.drawing.verdicts import WITHHELD, Limits, holding, is_withheld
 from sim_core.view.drawing.words import Along, duration, literal, number
 from sim_core.view.frontier.axes import placed
 from sim_core.view.frontier.chosen.classes import show_classes
@@ -68,7 +68,9 @@ def show_chosen(sweep: Sweep, found: Result, best: Row | None) -> None:
         if name in points:
             _card(sweep, found, points[name], sweep.scenario if name == HERE else None)
         elif name:
-            st.caption(f"The chart has no point {literal(repr(name))}: its curves are others now.")
+            curve, _, place = name.rpartition("@")
+            where = f"{literal(place)} on {literal(curve)}" if curve else literal(name)
+            st.caption(f"The chart has no point at {where}: its curves are others now.")
     show_pins(found.fine)
 
 
@@ -191,12 +193,19 @@ def pin_lines(fine: bool) -> tuple[str, ...]:
     """Return the pinned points as the lines of a slide: each with its figures."""
     pins = state.pinned()
     return tuple(
-        f"{title}: {', '.join(_figure_words(row_of_pin(pin, fine), *about) for about in FIGURES)}"
+        f"{title}: {said_of_pin(row_of_pin(pin, fine))}"
         for title, pin in zip(_pin_titles(pins), pins, strict=True)
     )
 
 
+def said_of_pin(row: Row) -> str:
+    """Return the figures of a pinned point on one line; an overloaded one says so where it has no value."""
+    return ", ".join(_figure_words(row, *about) for about in FIGURES)
+
+
 def _figure_words(row: Row, column: str, name: str, unit: str, _: bool) -> str:
+    if is_withheld(row, column):
+        return f"{name} {WITHHELD}"
     value = holding(row, column)
     return f"{number(value)} {unit}" if unit else f"{name} {duration(value)}"
 

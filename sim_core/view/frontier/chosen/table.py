@@ -11,7 +11,6 @@ from sim_core.sweep.frontier import tabulate
 from sim_core.view.drawing.columns import COLUMNS, HELP, chosen_columns, columns_text, with_best
 from sim_core.view.drawing.figures import LIMITS, Row
 from sim_core.view.drawing.verdicts import holding
-from sim_core.view.drawing.words import number
 from sim_core.view.frontier.chosen.classes import class_columns
 from sim_core.view.frontier.figures import limit_words
 from sim_core.view.parts import pieces
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
 
 MARK, BEST = "Best", "★"
-DIGITS = 4
 
 
 def show_table(sweep: Sweep, found: Result) -> None:
@@ -88,12 +86,7 @@ def _drawn(sweep: Sweep, rows: list[Row], best: Row | None) -> Styler:
     table = table.rename(columns=headings)
     table.insert(0, MARK, [BEST if row is best else "" for row in rows])
     numbers = list(table.select_dtypes("number").columns)
-    table[numbers] = table[numbers].map(lambda value: float(f"{value:.{DIGITS}g}"))
-    return table.style.format(_text, subset=numbers).apply(_bold, axis=1)
-
-
-def _text(value: float) -> str:
-    return number(int(value) if value == value and value == int(value) else value, DIGITS)
+    return pieces.as_read(table, numbers).apply(_bold, axis=1)
 
 
 def _bold(row: pd.Series) -> list[str]:

@@ -31,6 +31,7 @@ from sim_core.view.frontier.layouts.figures import layouts_figure, layouts_sente
 from sim_core.view.frontier.layouts.placement import show_placement
 from sim_core.view.parts import actions, pieces, trust_badge
 from sim_core.view.parts.chart import Heading, chart
+from sim_core.view.parts.sidebar import sidebar
 from sim_core.view.parts.views import dial, fit_button, scales
 from sim_core.view.session import state, sweeps
 
@@ -99,6 +100,7 @@ def show(scenario: Scenario) -> None:
     _take_away(found, ranked)
 
 
+TRIED = "All layouts are tried here, each from few clients to many."
 READING = (
     "Each curve is a layout of all devices, from few clients to many; a client sends its next request when "
     "the last is answered. Dotted: estimated by arithmetic, for layouts that are beaten by far or not "
@@ -110,11 +112,22 @@ READING = (
 )
 
 
+def layouts_sidebar(scenario: Scenario) -> None:
+    """Draw the sidebar without what the page tries itself: every layout, from few clients to many."""
+    load = {"load"} if scenario.arrivals != "trace" else set()
+    sidebar(scenario, {"layout", "stages", "split", *load}, TRIED)
+
+
 def _asked(scenario: Scenario) -> OnDevices:
+    return OnDevices(basis_of(scenario), int(state.view_number("layout_devices")))
+
+
+def basis_of(scenario: Scenario) -> Scenario:
+    """Return a scenario without what plays no part: layout, limits, and any load but that of a trace."""
     plain = without_layout(scenario)
-    if plain.arrivals != "trace":
-        plain = plain.replace(**{key: DEFAULTS[key] for key in SEEN_NOWHERE})
-    return OnDevices(plain, int(state.view_number("layout_devices")))
+    if plain.arrivals == "trace":
+        return plain
+    return plain.replace(**{key: DEFAULTS[key] for key in SEEN_NOWHERE})
 
 
 def user_target(scenario: Scenario) -> float:

@@ -18,7 +18,7 @@ from sim_core.questions.deployment.question import Question
 from sim_core.scenario.scenario import accelerator_of
 from sim_core.sweep.remembered import Remembered
 from sim_core.view.drawing.figures import INK, LAYOUT, Figure, short, style
-from sim_core.view.drawing.marks import axis, scatter, upright
+from sim_core.view.drawing.marks import axis, note, scatter, upright
 from sim_core.view.drawing.words import duration, number, percent, quantity, signed
 from sim_core.view.frontier.plan.day import devices_axis, show_day
 from sim_core.view.frontier.plan.examples import show_examples
@@ -108,7 +108,10 @@ def stairs_figure(stairs: Sequence[Stair], planned_per_s: float) -> Figure:
         "xaxis": axis("Rate [requests/s]", rangemode="tozero"),
         "yaxis": devices_axis(max(devices)),
     }
-    return {"data": data, "layout": LAYOUT | axes | {"shapes": [upright(planned_per_s)]}}
+    return {
+        "data": data,
+        "layout": LAYOUT | axes | _asked(planned_per_s, f"{number(planned_per_s)} requests/s"),
+    }
 
 
 # --- cost against the limit -----------------------------------------------------------------------
@@ -146,7 +149,13 @@ def costs_figure(costs: Sequence[Cost], asked_ms: float, unit: str) -> Figure:
         "xaxis": axis("Limit on TPOT [ms]", rangemode="tozero"),
         "yaxis": axis(f"Best deployment [{unit}]", rangemode="tozero"),
     }
-    return {"data": [line], "layout": LAYOUT | axes | {"shapes": [upright(asked_ms)]}}
+    return {"data": [line], "layout": LAYOUT | axes | _asked(asked_ms, duration(asked_ms))}
+
+
+def _asked(place: float, words: str) -> Figure:
+    """Return the line at what the plan was asked for, and its words at the foot, where no curve is."""
+    said = note(f"asked: {words}", place, 0.03, yref="paper", xanchor="left", yanchor="bottom")
+    return {"shapes": [upright(place)], "annotations": [said]}
 
 
 def costs_sentence(costs: Sequence[Cost], asked_ms: float, unit: str) -> str:

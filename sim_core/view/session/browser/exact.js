@@ -1,9 +1,9 @@
 // A slider's value can be typed: a click or tap on the value, or Enter on its handle, opens a field in its place.
-// Enter sends {slider, text} to Python, which reads and checks it (an empty one puts the slider back); Escape and
-// leaving the field close it.
+// Enter sends {slider, text, shown} to Python, which reads and checks what was typed over the shown value (an empty
+// one puts the slider back); Escape, leaving the field, and Enter on what has not changed close it.
 const VALUE = '[data-testid="stSliderThumbValue"]', SLIDER = '[data-testid="stSlider"]';
 const HANDLE = 'input[type="range"]';
-const TYPED = /(?:^| )st-key-((?:in|page)_(?!more_)\S+)/; // in_more_: a multiple, of which several values follow
+const TYPED = /(?:^| )st-key-((?:in|page)_\S+)/;
 
 /** Return the key of the slider that holds an element, or "" where its value is not to be typed. */
 function keyOf(element) {
@@ -19,7 +19,8 @@ function open(key, slider, send) {
   if (!value) return;
   const field = document.createElement("input"), place = value.getBoundingClientRect();
   const label = slider.querySelector("label")?.innerText ?? "Value";
-  Object.assign(field, { className: "bs-exact", value: value.innerText.replace(/ · .*/, ""), autocomplete: "off" });
+  const shown = value.innerText.replace(/ · .*/, "");
+  Object.assign(field, { className: "bs-exact", value: shown, autocomplete: "off" });
   field.setAttribute("aria-label", `${label}: type a value, then Enter; empty puts it back`);
   field.setAttribute("enterkeyhint", "done");
   const width = Math.max(place.width + 32, 96);
@@ -34,7 +35,7 @@ function open(key, slider, send) {
     const text = field.value.trim();
     close();
     handle?.focus();
-    send({ slider: key, text });
+    if (text !== shown.trim()) send({ slider: key, text, shown });
   };
   field.onblur = close;
   document.body.append(field);

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import streamlit as st
 
@@ -20,6 +23,25 @@ _component = st.components.v2.component(
 )
 
 
+MOST_SHARE = 1.5  # a number alone typed over a share is one up to here, and in percent above
+_ALONE = re.compile(r"[\d.,_ ]+")
+
+
+class Taker(NamedTuple):
+    """What reads a typed value that is neither a key of the scenario nor a setting, and writes it."""
+
+    info: FieldInfo
+    write: Callable[[float], object]
+
+
+def typed_by(
+    key: str, label: str, write: Callable[[float], object], low: float, high: float, unit: str
+) -> None:
+    """Let the value of a slider be typed that is neither a key of the scenario nor a page's setting."""
+    info = FieldInfo(float, "", "", label, unit, low, high)
+    st.session_state[f"typed_{key}"] = Taker(info, write)
+
+
 def typed_values() -> None:
     """Let the values of the page's sliders be typed: a click on one, or Enter on its handle."""
     _component(key="exact", on_typed_change=_write)
@@ -28,18 +50,38 @@ def typed_values() -> None:
 def _write() -> None:
     """Write what was typed; what cannot be read, or lies outside its limits, is said and changes nothing."""
     typed = st.session_state.exact.typed or {}
-    slider, text = str(typed.get("slider", "")), str(typed.get("text", ""))
-    key = slider.partition("_")[2]
+    key = str(typed.get("slider", "")).partition("_")[2]
+    text = in_percent(str(typed.get("text", "")), str(typed.get("shown", "")))
     if not text.strip():
         _put_back(key)
-    elif key in FIELDS:
-        value = typed_value(key, text, FIELDS[key])
-        if value is not None:
-            state.change(**{key: value})
+        return
+    taker: Taker | None = st.session_state.get(f"typed_{key}")
+    info = FIELDS.get(key) or SETTINGS.get(key) or (taker and taker.info)
+    value = typed_value(key, text, info) if info else None
+    if value is None:
+        return
+    if key in FIELDS:
+        state.change(**{key: value})
     elif key in SETTINGS:
-        value = typed_value(key, text, SETTINGS[key])
-        if value is not None:
-            state.set_number(key, value)
+        state.set_number(key, value)
+    elif taker:
+        taker.write(value)
+
+
+def in_percent(text: str, shown: str) -> str:
+    """Return a typed text; in percent where it is a number alone, too large for a share, over a value in %.
+
+    Examples
+    --------
+    >>> in_percent("80", "75 %"), in_percent("0.8", "75 %"), in_percent("80", "75")
+    ('80 %', '0.8', '80')
+    """
+    if not ("%" in shown and _ALONE.fullmatch(text)):
+        return text
+    try:
+        return f"{text} %" if amount_of(text) > MOST_SHARE else text
+    except ScenarioError:
+        return text
 
 
 def _put_back(key: str) -> None:
