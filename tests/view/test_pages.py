@@ -363,6 +363,23 @@ def test_a_changed_accelerator_is_compared_with_others_as_sold_on_the_command_li
     assert shown == pytest.approx([point["metrics"][key] for point in points])
 
 
+def test_the_present_accelerator_is_compared_at_its_best_layout_where_its_own_has_no_room() -> None:
+    """Oracle: weights of 141 GB against 80 GB a device; the rows of the commands, run as they stand."""
+    scenario = Scenario(model="llama-3.1-70b", requests=300, arrivals="closed")
+    sweep = sweeps.Sweep(scenario, "accelerator", ("h100-sxm", "h200"), "concurrency")
+    assert sweep.own == "H100-SXM TP 4"
+    assert sweep.base("h100-sxm").replace(tensor_parallel=1) == scenario
+    points = []
+    for line in actions.frontier_command(sweep, fine=False).splitlines():
+        with contextlib.redirect_stdout(printed := io.StringIO()):
+            assert main(shlex.split(line)[3:]) == 0
+        points += json.loads(printed.getvalue())
+    key = "output_tok_per_s_per_accelerator"
+    shown = [row[key] for row in sweeps.quick_result(sweep).rows]
+    assert min(shown) > 0
+    assert shown == pytest.approx([point["metrics"][key] for point in points])
+
+
 @pytest.mark.parametrize("chosen", FIELDS["calibration"].choices)
 def test_the_method_page_knows_every_calibration(chosen: str) -> None:
     """Oracle: the choices of the key; each is shown, the others than the present one as such."""

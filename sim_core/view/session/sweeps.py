@@ -114,7 +114,8 @@ class Sweep:
     def base(self, value: Any) -> Scenario:
         """Return the scenario of a curve, at the load of the present setting.
 
-        Another accelerator than the scenario's has the layout that is best for it.
+        Another accelerator than the scenario's has the layout that is best for it, and so has the scenario's own
+        where the model does not fit the layout that is set.
 
         Raises
         ------
@@ -123,8 +124,11 @@ class Sweep:
         """
         if self.by == LAYOUT:
             return layouts_on(self.scenario)[value]
-        if self.by == "accelerator" and value != self.scenario.accelerator:
-            return best_group(_sold(self.scenario, value))
+        if self.by == "accelerator":
+            if value != self.scenario.accelerator:
+                return best_group(_sold(self.scenario, value))
+            if not fits(self.scenario, self.scenario.tensor_parallel):
+                return best_group(self.scenario)
         return with_changes(self.scenario, **{self.by: value})
 
     def scenario_at(self, row: Row) -> Scenario:
