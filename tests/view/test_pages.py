@@ -380,6 +380,15 @@ def test_the_present_accelerator_is_compared_at_its_best_layout_where_its_own_ha
     assert shown == pytest.approx([point["metrics"][key] for point in points])
 
 
+def test_a_setting_that_has_no_room_is_named_as_it_is_set_with_the_reason() -> None:
+    """Oracle: weights of 141 GB on one device of 80 GB; its curve has the layout that has room."""
+    app = healthy(visit(model="llama-3.1-70b", vary="accelerator", fine="off"))
+    shown = next(item.proto.body for item in app.get("html") if "This setting" in item.proto.body)
+    setting = shown[shown.index("This setting") :]
+    assert "H100-SXM TP 1" in setting and "does not run" in setting
+    assert "needs" in setting[setting.index("bs-reason") :]
+
+
 @pytest.mark.parametrize("chosen", FIELDS["calibration"].choices)
 def test_the_method_page_knows_every_calibration(chosen: str) -> None:
     """Oracle: the choices of the key; each is shown, the others than the present one as such."""

@@ -35,10 +35,12 @@ def is_hidden(here: Row, name: str) -> bool:
 
 
 def reason(sweep: Sweep, found: Result) -> str:
-    """Return why figures of the present setting are withheld, and which rate holds; "" where none are.
+    """Return why there are no figures of the present setting, and which rate holds; "" where there are all.
 
     The highest rate within the limits is searched when the chart has rested, or where nobody waits for that.
     """
+    if not found.here["feasible"]:
+        return str(found.here["reason"])
     if not found.here.get("saturated"):
         return ""
     start = f"{OVERLOADED.capitalize()}, and what depends on it says only how long the run is. "

@@ -116,7 +116,7 @@ def key_figures(sweep: Sweep, found: Result) -> None:
         )
 
     label = "none" if best is None else f"{best['curve']}, {along.text(best)}"
-    here = f"{sweep.own}, {along.text(found.here)}" + _standing(sweep, found.here)
+    here = f"{sweep.setting}, {along.text(found.here)}" + _standing(sweep, found.here)
     main = cell("best", "", "tok/s per accelerator", True, _how_sure(sweep, best))
     st.html(
         render(

@@ -76,6 +76,11 @@ class Sweep:
         return self.label(self.own_value)
 
     @property
+    def setting(self) -> str:
+        """The label of the scenario as it is set; its curve has another layout where that has no room."""
+        return _on_part(self.scenario) if self.by == "accelerator" else self.own
+
+    @property
     def own_value(self) -> Any:
         """What tells the scenario's own curve from the others."""
         return own_layout(self.scenario).name if self.by == LAYOUT else getattr(self.scenario, self.by)
@@ -92,7 +97,7 @@ class Sweep:
             side = self.base(value)
         except ScenarioError:  # it cannot be, and its points say why
             return curve_label(self.by, value)
-        return f"{accelerator_of(side).name} {'two pools' if side.split else f'TP {side.tensor_parallel}'}"
+        return _on_part(side)
 
     def points(self) -> list[Point]:
         """Return the points; a changed accelerator keeps its changes, the others are as sold."""
@@ -114,8 +119,8 @@ class Sweep:
     def base(self, value: Any) -> Scenario:
         """Return the scenario of a curve, at the load of the present setting.
 
-        Another accelerator than the scenario's has the layout that is best for it, and so has the scenario's own
-        where the model does not fit the layout that is set.
+        Another accelerator than the scenario's has the layout that is best for it. So has the scenario's own
+        where the model does not fit the one that is set.
 
         Raises
         ------
@@ -136,6 +141,12 @@ class Sweep:
         column = ALONG[self.along].column
         load = row[column]
         return self.base(row[self.by]).replace(**{column: load if isinstance(load, int) else cut(load)})
+
+
+def _on_part(scenario: Scenario) -> str:
+    """Return the label of a scenario among accelerators."""
+    layout = "two pools" if scenario.split else f"TP {scenario.tensor_parallel}"
+    return f"{accelerator_of(scenario).name} {layout}"
 
 
 def _sold(scenario: Scenario, accelerator: str) -> Scenario:
