@@ -39,7 +39,7 @@ def supposed_drafter(scenario: Scenario) -> str:
     Where a length of such drafts is published, there is such a layer, whatever the configuration says.
     """
     model = model_of(scenario)
-    own = scenario.draft == "mtp" and not scenario.draft_params_b
+    own = scenario.draft == "mtp" and not scenario.draft_params_b and not scenario.step_profile
     if not own or model.mtp_layers or closest_length(scenario.model, "mtp", scenario.spec_tokens):
         return ""
     return (

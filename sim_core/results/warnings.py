@@ -253,7 +253,7 @@ def _idle_choices(scenario: Scenario) -> list[str]:
         (("arrival_per_s",), rates, f"{now}poisson."),
         (("arrival_cv",), scenario.arrivals == "gamma", f"{now}gamma."),
         (("concurrency",), scenario.arrivals == "closed", f"{now}closed."),
-        (("trace_times",), scenario.arrivals == "trace", f"{now}trace."),
+        (("trace_times",), scenario.arrivals == "trace", f"{now}trace, and give one."),
         (("batch_wait_ms",), scenario.policy == "static", "unless batches are static. Choose policy=static."),
         (("replicas",), not scenario.split, "with two pools. Set `prefill_workers` and `decode_workers`."),
         (POOL_KEYS, scenario.split, "in one pool. Choose policy=disaggregated."),
@@ -268,9 +268,15 @@ def _idle_ranks(scenario: Scenario) -> list[str]:
     pools = (scenario.prefill_expert_parallel, scenario.decode_expert_parallel) if scenario.split else ()
     spread = any(devices and devices > 1 for devices in (scenario.expert_parallel, *pools))
     ranks = scenario.attention_data_parallel > 1 and not scenario.split
+    shared = "while expert_parallel is 1. Raise it."
+    ranked = "without ranks of attention. Raise `attention_data_parallel`."
+    if not model_of(scenario).is_moe:
+        shared = ranked = f"since {model_of(scenario).name} has no experts to share. Choose another model."
+    elif scenario.split:
+        ranked = "with two pools. Choose another policy."
     waiting = (
-        (("expert_imbalance", "two_batch_overlap"), spread, "while expert_parallel is 1. Raise it."),
-        (("prefill_wait_steps",), ranks, "without ranks in one pool. Raise `attention_data_parallel`."),
+        (("expert_imbalance", "two_batch_overlap"), spread, shared),
+        (("prefill_wait_steps",), ranks, ranked),
     )
     return [
         note for keys, count, why in waiting if not count for note in _no_effect(scenario, keys, f" {why}")

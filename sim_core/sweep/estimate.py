@@ -251,7 +251,7 @@ class Engine:
             share = per_step / each if not self.chunked else min(per_step / each, 1.0)
         own = fullest(each, self.ranks)
         own_s = own * (step.prefill_pair_s * size.prompt_square / 2 + step.prefill_request_s)
-        own_s += step.prefill_step_s
+        own_s += step.prefill_step_s * (1.0 if self.chunked else min(each, 1.0))  # a long prompt is one step
         prompts, prompt_tokens = max(each, 1.0), each * size.prompt
         if self.chunked:
             beside = max(decodes, 1.0)
@@ -279,7 +279,7 @@ class Engine:
         chunks = [room] * int(full) + ([rest] if rest >= 1 else [])
         steps_s = sum(self.step_s(beside, 1, tokens, chunk) + self.context_s(beside) for chunk in chunks)
         own_s = step.prefill_pair_s * long**2 / 2 + step.prefill_request_s
-        own_s += len(chunks) * step.prefill_step_s
+        own_s += step.prefill_step_s * (len(chunks) if self.chunked else 1)
         return self.over_s + self.decode_s(decodes) + steps_s + own_s
 
     # the conditions

@@ -57,6 +57,7 @@ def step_s(price: Price, tokens: int, rows: int, context: int = 0, pairs: float 
         + step.decode_context_s * context
         + step.prefill_pair_s * pairs
         + step.prefill_request_s * prompts
+        + step.prefill_step_s * (prompts > 0)
     )
 
 
@@ -214,9 +215,10 @@ def test_twice_the_flops_halve_the_arithmetic() -> None:
 # Prompts among decodes
 
 
-def test_one_prompt_delays_all_decodes_by_its_own_step() -> None:
+@pytest.mark.parametrize("calibration", ["typical", "submission"])
+def test_one_prompt_delays_all_decodes_by_its_own_step(calibration: str) -> None:
     """Oracle: the price list: under `prefill_first` a gap grows by the step of the prompts in it."""
-    found = interference(FIXED.replace(arrival_per_s=2.0), 8, 500)
+    found = interference(FIXED.replace(arrival_per_s=2.0, calibration=calibration), 8, 500)
     first = found.ways[0]
     assert first.variant.policy == "prefill_first"
     price = price_of(first.mixed)
@@ -225,14 +227,18 @@ def test_one_prompt_delays_all_decodes_by_its_own_step() -> None:
     alone = delay_ms[delay_ms > 1e-6].min()
     assert alone == pytest.approx(one_ms)
     assert first.row["itl_ms_max"] >= one_ms
-    assert first.row["switch_frac"] * first.row["extra_ms"] == pytest.approx(
-        first.row["chunks"] * 1e3 * price.step.prefill_request_s
-    )
+    chunks, stalled = first.row["chunks"], int((delay_ms > 1e-6).sum())  # by a step with prompts, or more
+    each_ms, once_ms = 1e3 * price.step.prefill_request_s, 1e3 * price.step.prefill_step_s
+    switch_ms = first.row["switch_frac"] * first.row["extra_ms"]
+    assert (once_ms > 0) == (calibration == "submission")
+    assert chunks * each_ms + stalled * once_ms <= switch_ms * (1 + 1e-9)
+    assert switch_ms <= chunks * (each_ms + once_ms) * (1 + 1e-9)
 
 
-def test_a_chunk_delays_decodes_by_what_it_adds_to_their_step() -> None:
+@pytest.mark.parametrize("calibration", ["typical", "submission"])
+def test_a_chunk_delays_decodes_by_what_it_adds_to_their_step(calibration: str) -> None:
     """Oracle: the price list: a step of 8 decodes and the prompt, less the step of the 8 alone."""
-    found = interference(FIXED.replace(arrival_per_s=2.0), 8, 500)
+    found = interference(FIXED.replace(arrival_per_s=2.0, calibration=calibration), 8, 500)
     chunked = next(way for way in found.ways if way.variant == ("chunked", 8192))
     price = price_of(chunked.mixed)
     added_s = step_s(price, 1008, 9, pairs=1000**2 / 2, prompts=1) - step_s(price, 8, 8)

@@ -100,6 +100,18 @@ def test_rate_matching_by_hand() -> None:
     assert found.workers == pytest.approx(4.007, rel=1e-3)
 
 
+def test_rate_matching_shares_the_launches_of_a_step_among_its_prompts() -> None:
+    """Oracle: by hand: 32 layers of 0.1 ms a step, which takes eight prompts of 100 tokens."""
+    scenario = Scenario(
+        policy="disaggregated", prompt_tokens=100, prompt_cv=0.0, token_budget=1000, max_batch=8,
+        calibration="submission",
+    )  # fmt: skip
+    found, without = (
+        disaggregation.matched(scenario.replace(constants=own)) for own in ("", "prefill_step_layer:0")
+    )
+    assert found.prefill_s - without.prefill_s == pytest.approx(32 * 0.1e-3 / 8)
+
+
 def test_rate_matching_counts_what_a_cache_has() -> None:
     """Oracle: round figures of a measured engine, and the system prompt by hand.
 

@@ -249,8 +249,10 @@ def test_drafts_are_for_interactive_where_the_model_has_layers_that_draft():
     options = with_drafts(rules, plain)
     assert options[: len(plain)] == plain
     assert {option.spec_tokens for option in options[len(plain) :]} == {3}
-    own = [option.replace(spec_tokens=1) for option in plain]
-    assert with_drafts(rules, own) == own
+    visitors = {"spec_tokens": 1, "draft": "ngram", "acceptance_length": 1.5, "spec_by_batch": "1-4:1,5-:0"}
+    assert tuned(rules, system_.replace(**visitors)) == system_
+    full = candidates(tuned(rules, Scenario(accelerator="h100-nvl")), 8)
+    assert with_drafts(rules, full) == full  # the weights leave no room for a layer more
     for name in ("gpt-oss-120b", "llama2-70b"):
         others = candidates(tuned(catalogue.benchmark(name), Scenario(accelerator="gb200")), 8)
         assert with_drafts(catalogue.benchmark(name), others) == others

@@ -32,6 +32,7 @@ from tests.engine.naive import simulate_naive
 from tests.loops import each
 from tests.runs import listed
 
+EXPERTS = {"model": "gpt-oss-20b", "weight_dtype": "native"}
 EXPERTS_SPREAD = {
     "model": "qwen3-30b-a3b",
     "tensor_parallel": 8,
@@ -684,10 +685,16 @@ def test_closed_and_offline_are_never_saturated():
         ({"batch_wait_ms": 9.0}, "batch_wait_ms has no effect unless batches are static"),
         ({"policy": "disaggregated", "replicas": 3}, "replicas has no effect with two pools"),
         (
-            {"expert_imbalance": 2.0, "two_batch_overlap": "on"},
+            {**EXPERTS, "expert_imbalance": 2.0, "two_batch_overlap": "on"},
             "expert_imbalance and two_batch_overlap have no effect while expert_parallel is 1. Raise it.",
         ),
-        ({"prefill_wait_steps": 9}, "prefill_wait_steps has no effect without ranks in one pool"),
+        ({**EXPERTS, "prefill_wait_steps": 9}, "prefill_wait_steps has no effect without ranks of attention"),
+        (
+            {**EXPERTS, "policy": "disaggregated", "prefill_wait_steps": 9},
+            "prefill_wait_steps has no effect with two pools",
+        ),
+        ({"expert_imbalance": 2.0}, "expert_imbalance has no effect since Llama-3.1-8B has no experts"),
+        ({"prefill_wait_steps": 9}, "prefill_wait_steps has no effect since Llama-3.1-8B has no experts"),
         (
             {"prefill_workers": 3, "kv_overlap": "on"},
             "prefill_workers and kv_overlap have no effect in one pool",

@@ -273,6 +273,8 @@ def test_late_tokens_are_true(policy):
             assert row["cause"] != row["request"]
 
     every(policy, check)
+    tuned = Scenario(calibration="submission", requests=80, arrival_per_s=20.0)  # launches once a step
+    check(Story(run(logged_scenario(tuned, policy), itl_max=True, log=True)))
 
 
 @pytest.mark.parametrize("policy", POLICIES)

@@ -106,6 +106,21 @@ def test_the_estimate_is_near(link: str) -> None:
     assert 0.95 < found.per_s / capacity(scenario)["arrival_per_s"] < 1.3
 
 
+@pytest.mark.parametrize("policy", ["chunked", "prefill_first"])
+def test_the_estimate_counts_the_launches_of_steps_with_prompts(policy: str) -> None:
+    """Oracle: what the same launches cost in simulated capacity, here a twentieth of it or more."""
+    tuned = Scenario(calibration="submission", policy=policy, slo_tpot_ms=15.0, prompt_tokens=300)
+    kept, found = [], []
+    for own in ("", "prefill_step_layer:0"):
+        scenario = tuned.replace(constants=own)
+        known = estimate_of(priced(scenario), requests_sent(scenario.replace(requests=5000)))
+        assert known is not None
+        found.append(known.per_s)
+        kept.append(capacity(scenario)["arrival_per_s"])
+    assert kept[0] < 0.95 * kept[1]
+    assert found[0] / found[1] == pytest.approx(kept[0] / kept[1], abs=0.03)
+
+
 def test_the_estimate_knows_what_cannot_be() -> None:
     """Oracle: physics, 16 GB take 4.8 ms at 3.35 TB/s; requests of one token have no time per token."""
     scenario = Scenario(slo_tpot_ms=2.0)

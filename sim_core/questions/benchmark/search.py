@@ -20,6 +20,7 @@ from sim_core.price.memory import DoesNotFit
 from sim_core.price.price import price_of
 from sim_core.results.metrics import point_of
 from sim_core.scenario.keys.caching import ALONE
+from sim_core.scenario.keys.speculation import NO_DRAFTING
 from sim_core.scenario.scenario import DIMENSIONS, Scenario, accelerator_of, model_of
 from sim_core.traffic.draws import requests_sent
 
@@ -95,10 +96,15 @@ def system(benchmark: Benchmark, scenario: Scenario) -> Scenario:
 
 
 def tuned(benchmark: Benchmark, scenario: Scenario) -> Scenario:
-    """Return the system as a submission would set it up: the narrowest precision, an 8-bit KV cache."""
+    """Return the system as a submission would set it up: the narrowest precision, an 8-bit KV cache.
+
+    Without drafts: those that a rule allows are `with_drafts`.
+    """
     found = system(benchmark, scenario)
     chosen = precision(accelerator_of(found), model_of(found))
-    return found.replace(weight_dtype=chosen, kv_dtype="fp8", policy="chunked", router="least_loaded")
+    return found.replace(
+        weight_dtype=chosen, kv_dtype="fp8", policy="chunked", router="least_loaded", **NO_DRAFTING
+    )
 
 
 def candidates(scenario: Scenario, devices: int) -> list[Scenario]:
@@ -136,8 +142,8 @@ def candidates(scenario: Scenario, devices: int) -> list[Scenario]:
 def with_drafts(benchmark: Benchmark, options: Sequence[Scenario]) -> list[Scenario]:
     """Return ways to use the devices, and behind them the same with the drafts that Interactive allows.
 
-    Drafts come from layers of the model's own, as in submissions [1]_. Where there are none, or the options
-    draft already, nothing is added.
+    Drafts come from layers of the model's own, as in submissions [1]_. Where there are none, or no room for
+    them, nothing is added.
 
     References
     ----------
@@ -145,10 +151,17 @@ def with_drafts(benchmark: Benchmark, options: Sequence[Scenario]) -> list[Scena
        `decoding_type: MTP` and `num_nextn_predict_layers: 3`.
     """
     most = benchmark.interactive_spec_tokens
-    if not most or not model_of(options[0]).mtp_layers or options[0].spec_tokens:
-        return list(options)
-    drafting = [option.replace(spec_tokens=most, draft="mtp") for option in options]
-    return [*options, *(option for option in drafting if sequences_held(option) >= BATCHES[0])]
+    found = list(options)
+    if not most or not model_of(options[0]).mtp_layers:
+        return found
+    for option in options:
+        drafting = option.replace(spec_tokens=most)
+        try:
+            require_room(drafting)
+        except ScenarioError:
+            continue
+        found.append(drafting)
+    return found
 
 
 def _shared(model: catalogue.Model, devices: int) -> list[tuple[int, int]]:

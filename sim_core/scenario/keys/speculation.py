@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
 
 from sim_core.fields.errors import ScenarioError, shown
 from sim_core.scenario.keys.caching import CacheKeys
@@ -63,6 +66,11 @@ def _range_of(part: str) -> tuple[int, int | None, int]:
             f"spec_by_batch drafts {int(drafts)} tokens in {shown(part.strip())}; the limit is {MOST_DRAFTS}."
         )
     return int(first), int(last) if last else None, int(drafts)
+
+
+NO_DRAFTING: Mapping[str, Any] = MappingProxyType(  # keys of decodes that make a token a step
+    {"spec_tokens": 0, "acceptance_length": None, "draft": "mtp", "draft_params_b": None, "spec_by_batch": ""}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

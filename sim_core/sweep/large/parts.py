@@ -121,8 +121,8 @@ class Parts:
 
 
 def _refuse_another(out: Path, digest: str) -> None:
-    """Raise a `ScenarioError` if a file lies at `out` that the same sweep did not write."""
-    if not out.exists():
+    """Raise a `ScenarioError` if a file lies at `out` that is not empty, and not of the same sweep."""
+    if not out.exists() or (out.is_file() and out.stat().st_size == 0):
         return
     try:
         about = pq.read_metadata(out).metadata or {}

@@ -9,6 +9,7 @@ import streamlit as st
 from sim_core.evidence import trust
 from sim_core.fields.errors import ScenarioError
 from sim_core.fields.texts import counted
+from sim_core.price.price import price_of
 from sim_core.questions.experiments import interference as mixed_phases
 from sim_core.questions.experiments import preemption as no_blocks
 from sim_core.scenario.link.write import command_for
@@ -198,9 +199,11 @@ def switch_words(scenario: Scenario, found: mixed_phases.Interference) -> str:
         if scenario.prefill_switch_ms is not None
         else f"{duration(usual_ms)} is the {scenario.calibration} calibration's"
     )
+    once_ms = 1e3 * price_of(found.ways[0].mixed).step.prefill_step_s
+    once = f", {duration(once_ms)} of it once a step, however many prompts that holds" if once_ms else ""
     return (
         "Each prompt, or chunk of one, adds a fixed time to the step it joins: inputs, blocks, launches "
-        f"without a graph. {setting} ({source}), alike on all accelerators. It is the "
+        f"without a graph. {setting} ({source}){once}, alike on all accelerators. It is the "
         "least certain part of this picture, so move it."
     )
 
