@@ -12,7 +12,7 @@ from sim_core.sweep.capacity import capacity
 from sim_core.sweep.remembered import Remembered
 from sim_core.view.drawing.figures import Row, Y
 from sim_core.view.drawing.verdicts import OVERLOADED, holding
-from sim_core.view.drawing.words import quantity
+from sim_core.view.drawing.words import quantity, spoken
 from sim_core.view.session import state, sweeps
 from sim_core.view.session.sweeps import Result, Sweep
 
@@ -39,8 +39,8 @@ def reason(sweep: Sweep, found: Result) -> str:
 
     The highest rate within the limits is searched when the chart has rested, or where nobody waits for that.
     """
-    if not found.here["feasible"]:
-        return str(found.here["reason"])
+    if not found.here["feasible"] and sweep.setting != sweep.own:  # else the curve itself says why
+        return spoken(found.here["reason"])
     if not found.here.get("saturated"):
         return ""
     start = f"{OVERLOADED.capitalize()}, and what depends on it says only how long the run is. "
