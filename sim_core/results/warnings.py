@@ -258,9 +258,7 @@ def _idle_choices(scenario: Scenario) -> list[str]:
         (("replicas",), not scenario.split, "with two pools. Set `prefill_workers` and `decode_workers`."),
         (POOL_KEYS, scenario.split, "in one pool. Choose policy=disaggregated."),
     )
-    return [
-        note for keys, count, why in waiting if not count for note in _no_effect(scenario, keys, f" {why}")
-    ]
+    return _waiting(scenario, waiting)
 
 
 def _idle_ranks(scenario: Scenario) -> list[str]:
@@ -278,9 +276,12 @@ def _idle_ranks(scenario: Scenario) -> list[str]:
         (("expert_imbalance", "two_batch_overlap"), spread, shared),
         (("prefill_wait_steps",), ranks, ranked),
     )
-    return [
-        note for keys, count, why in waiting if not count for note in _no_effect(scenario, keys, f" {why}")
-    ]
+    return _waiting(scenario, waiting)
+
+
+def _waiting(scenario: Scenario, rows: Sequence[tuple[Sequence[str], bool, str]]) -> list[str]:
+    """Return which keys have no effect, of rows of keys, whether they count, and why they do not."""
+    return [note for keys, count, why in rows if not count for note in _no_effect(scenario, keys, f" {why}")]
 
 
 def _no_effect(scenario: Scenario, keys: Sequence[str], why: str) -> list[str]:

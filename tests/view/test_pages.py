@@ -329,6 +329,16 @@ def test_plotly_js_comes_from_the_installed_package() -> None:
     assert server.plotly_js(Request({"type": "http", "headers": []})).body == source
 
 
+def printed_points(sweep: sweeps.Sweep, fine: bool) -> list[dict]:
+    """Return what the commands that the page shows print, each run as it stands."""
+    points = []
+    for line in actions.frontier_command(sweep, fine).splitlines():
+        with contextlib.redirect_stdout(printed := io.StringIO()):
+            assert main(shlex.split(line)[3:]) == 0
+        points += json.loads(printed.getvalue())
+    return points
+
+
 @pytest.mark.parametrize("fine", [False, True])
 @pytest.mark.parametrize("name", ["llama-3.1-8b-on-h100", "twice-the-bandwidth"])
 def test_the_command_gives_the_page_s_numbers(name: str, fine: bool) -> None:
@@ -338,10 +348,7 @@ def test_the_command_gives_the_page_s_numbers(name: str, fine: bool) -> None:
         sweep = dataclasses.replace(sweep, along="concurrency")
     shown = (sweeps.refined if fine else sweeps.quick_result)(sweep).rows
     assert any(row["requests"] == 50_000 for row in shown) == fine
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        assert main(shlex.split(actions.frontier_command(sweep, fine))[3:]) == 0
-    points = json.loads(printed.getvalue())
+    points = printed_points(sweep, fine)
     for key in ("output_tok_per_s", "output_tok_per_s_per_accelerator"):
         assert [row[key] for row in shown] == pytest.approx([point["metrics"][key] for point in points])
 
@@ -350,11 +357,7 @@ def test_a_changed_accelerator_is_compared_with_others_as_sold_on_the_command_li
     """Oracle: the page's own rows; both commands are run as they stand."""
     scenario = Scenario(requests=300, arrivals="closed", hbm_gb_per_s=6700.0)
     sweep = sweeps.Sweep(scenario, "accelerator", ("h100-sxm", "h200"), "concurrency")
-    points = []
-    for line in actions.frontier_command(sweep, fine=False).splitlines():
-        with contextlib.redirect_stdout(printed := io.StringIO()):
-            assert main(shlex.split(line)[3:]) == 0
-        points += json.loads(printed.getvalue())
+    points = printed_points(sweep, fine=False)
     key = "output_tok_per_s_per_accelerator"
     assert sweep.own == "H100-SXM (changed) TP 1"
     title, _ = panels.frontier_titles(sweep)
@@ -369,11 +372,7 @@ def test_the_present_accelerator_is_compared_at_its_best_layout_where_its_own_ha
     sweep = sweeps.Sweep(scenario, "accelerator", ("h100-sxm", "h200"), "concurrency")
     assert sweep.own == "H100-SXM TP 4"
     assert sweep.base("h100-sxm").replace(tensor_parallel=1) == scenario
-    points = []
-    for line in actions.frontier_command(sweep, fine=False).splitlines():
-        with contextlib.redirect_stdout(printed := io.StringIO()):
-            assert main(shlex.split(line)[3:]) == 0
-        points += json.loads(printed.getvalue())
+    points = printed_points(sweep, fine=False)
     key = "output_tok_per_s_per_accelerator"
     shown = [row[key] for row in sweeps.quick_result(sweep).rows]
     assert min(shown) > 0
