@@ -138,6 +138,14 @@ class Accelerator:
     tdp_w: float | None = described(
         "Watts of one device at full load", None, label="Power", unit="W", low=0.0, high=1e6
     )
+    sustained_frac: float = described(
+        "Share of the peaks that large products keep up under the power limit, relative to the part on which "
+        "the kernels of its generation were measured",
+        1.0,
+        unit="frac",
+        low=0.1,
+        high=1.3,
+    )
     idle_w: float | None = described("Power of an idle device", None, unit="W", low=0.0, high=1e6)
     year: int = described("Year of introduction", low=2000, high=2100)
     price_usd_per_hour: float | None = described(

@@ -45,7 +45,8 @@ def _models() -> list[dict[str, Any]]:
 def _accelerators() -> list[dict[str, Any]]:
     speeds = ("bf16_tflop_per_s", "fp8_tflop_per_s", "fp4_tflop_per_s", "hbm_gb_per_s", "hbm_gb")
     links = ("link_gb_per_s", "node_devices", "node_link_gb_per_s")
-    keys = ("id", "name", "vendor", "year", *speeds, *links, "tdp_w", "price_usd_per_hour", "source")
+    power = ("tdp_w", "sustained_frac")
+    keys = ("id", "name", "vendor", "year", *speeds, *links, *power, "price_usd_per_hour", "source")
     return [{key: getattr(part, key) for key in keys} for part in catalogue.accelerators().values()]
 
 

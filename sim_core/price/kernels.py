@@ -6,7 +6,7 @@ wider than its weights (4-bit weights without 4-bit units, say) has its lower sh
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from sim_core.price.work import (
     precisions,
 )
 
+K = TypeVar("K", Product, Experts)
 LARGEST_NODE = 72  # of which an all-to-all was measured
 PCIE4_BYTE_PER_S = 32e9  # of 16 lanes, one way
 
@@ -51,8 +52,8 @@ def kernels_of(model: Model, accelerator: Accelerator, layout: Layout) -> Kernel
     scaling = fp8_scaling(model, layout)
     plain = measured.product(part.kernel_generation, "bf16", engine)
     return Kernels(
-        dense=_dense(part, dense, scaling, engine),
-        bf16=plain,
+        dense=_sustained(_dense(part, dense, scaling, engine), part),
+        bf16=_sustained(plain, part),
         experts=experts_of(model, part, layout, has_deepgemm=layout.ranks > 1),
         **_attention(model, part, layout),
         all_reduce=_all_reduce(part, layout, layout.rank_devices),
@@ -117,6 +118,11 @@ def _dense(part: Accelerator, dtype: str, scaling: str, engine: str) -> Product:
     return found._replace(peak_frac=widened_frac, fill_tokens=tile)
 
 
+def _sustained(kernel: K, part: Accelerator) -> K:
+    """Return a kernel at the share of its peak that a part's power sustains."""
+    return kernel._replace(peak_frac=np.minimum(kernel.peak_frac * part.sustained_frac, 1.0))
+
+
 def experts_of(model: Model, part: Accelerator, layout: Layout, has_deepgemm: bool) -> Experts:
     """Return the experts of a layer.
 
@@ -131,7 +137,8 @@ def experts_of(model: Model, part: Accelerator, layout: Layout, has_deepgemm: bo
     dtype, generation = precisions(model, layout.weight_dtype)[1], part.kernel_generation
     is_open = kind == "fp8-block" and generation.startswith("blackwell") and not has_deepgemm
     found, arithmetic = measured.experts(generation, kind, "" if is_open else layout.engine)
-    return found._replace(peak_frac=found.peak_frac * _peak_ratio(part, arithmetic, dtype))
+    found = found._replace(peak_frac=found.peak_frac * _peak_ratio(part, arithmetic, dtype))
+    return _sustained(found, part)
 
 
 def _attention(model: Model, part: Accelerator, layout: Layout) -> dict[str, AttentionKernel]:
@@ -164,7 +171,7 @@ def _attention(model: Model, part: Accelerator, layout: Layout) -> dict[str, Att
 
 def _measured_attention(kind: str, part: Accelerator, layout: Layout) -> AttentionKernel:
     found = measured.attention(part.kernel_generation, kind, layout.kv_dtype, layout.engine)
-    ratio = part.attention_flop_per_s / attention_flop_per_s(part, layout.kv_dtype)
+    ratio = part.attention_flop_per_s / attention_flop_per_s(part, layout.kv_dtype) * part.sustained_frac
     return found._replace(decode_frac=found.decode_frac * ratio, prefill_frac=found.prefill_frac * ratio)
 
 

@@ -40,6 +40,8 @@ Assumptions
 - Two-batch overlap computes one half of a step's tokens while the other half travels, where that gains.
 - A prompt chunk reads the KV cache of the tokens before it behind its own arithmetic (true from about
   a hundred tokens per chunk).
+- A part whose power limit lowers its clock in large products keeps `sustained_frac` of the shares of peak;
+  its memory, links and launches are as fast as ever.
 - Weights in a format that a device lacks are widened and multiply in bf16. An engine that is not named
   runs the kernels of open ones; a generation that nobody measured those of the closest.
 - Without CUDA graphs the host launches one kernel after another, ahead of the device until it falls behind;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -10,12 +11,13 @@ import pytest
 from sim_core.catalogue import kernels as measured
 from sim_core.catalogue.accelerators import PEAKS
 from sim_core.catalogue.reader import preset_ids
+from sim_core.price.kernels import kernels_of
 from sim_core.price.parts import expert_parts
 from sim_core.price.price import price_of
 from sim_core.price.steps.one_step import step_parts
 from sim_core.price.steps.shapes import pricing_of
-from sim_core.price.work import layout_warnings
-from sim_core.scenario.scenario import Scenario, accelerator_of
+from sim_core.price.work import layout_of, layout_warnings
+from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 
 FORMATS = ("bf16", "fp8", "fp4", "int8", "int4", "native")
 
@@ -251,6 +253,38 @@ def test_no_factor_makes_a_kernel_faster_than_the_device():
     fast = kernels(constants="reads:0.02,dense:0.02,experts:0.02,contexts:0.02", **keys)
     shares = [fast.dense.read_frac, fast.dense.peak_frac, fast.experts.peak_frac, fast.context.read_frac]
     assert shares == [1.0] * 4
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "measured_tflop_per_s"),
+    [("h100-sxm", 798), ("h100-pcie", 493), ("a100-80-pcie", 252.9), ("h20", 142), ("mi300x", 708),
+     ("mi325x", 831), ("mi250x", 147)],
+)  # fmt: skip
+def test_large_products_keep_what_the_power_of_a_part_sustains(accelerator, measured_tflop_per_s):
+    """Oracle: published bf16 products of 8,192 and more, as the presets cite them; within 10%."""
+    part = accelerator_of(Scenario(accelerator=accelerator))
+    kept = kernels(accelerator=accelerator, weight_dtype="bf16").dense.peak_frac
+    assert kept * part.bf16_tflop_per_s == pytest.approx(measured_tflop_per_s, rel=0.10)
+
+
+def test_a_share_that_power_sustains_is_felt_by_arithmetic_alone():
+    """Oracle: the same part without it; reading, launching and sending do not know of it."""
+    scenario = Scenario(model="gpt-oss-120b", accelerator="mi300x", weight_dtype="native")
+    part = accelerator_of(scenario)
+    model, layout = model_of(scenario), layout_of(scenario)
+    found = kernels_of(model, part, layout)
+    whole = kernels_of(model, dataclasses.replace(part, sustained_frac=1.0), layout)
+    for name in ("dense", "bf16", "experts"):
+        mine, full = getattr(found, name), getattr(whole, name)
+        assert mine == full._replace(peak_frac=pytest.approx(full.peak_frac * part.sustained_frac))
+    for name in ("context", "window", "row"):
+        mine, full = getattr(found, name), getattr(whole, name)
+        shares = {key: getattr(full, key) for key in ("decode_frac", "prefill_frac")}
+        slower = {
+            key: pytest.approx(share * part.sustained_frac) for key, share in shares.items() if share < 1
+        }
+        assert mine == full._replace(**slower)
+    assert found[-4:] == whole[-4:]  # links
 
 
 def test_all_reduces_over_more_devices_than_measured_are_said_to_be_extrapolated():

@@ -105,7 +105,7 @@ def test_everyone_feels_the_documents() -> None:
 
 
 def test_a_consumer_card_leaves_its_limit_on_tokens_first() -> None:
-    rates = (1.0, 1.75, 3.0, 4.0)
+    rates = (1.0, 2.0, 4.0, 4.5)
     calm, late, full, over = points("consumer-card", "arrival_per_s", *rates)
     limits = load_scenario("consumer-card")
     assert calm["meets_slo"]
