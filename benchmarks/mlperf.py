@@ -32,7 +32,8 @@ from sim_core.evidence.entries import FITTED_TO
 from sim_core.fields.errors import ScenarioError
 from sim_core.questions.benchmark import rules as benchmark_rules
 from sim_core.questions.benchmark.rules import Answer
-from sim_core.questions.benchmark.search import candidates, precision, tuned, with_drafts
+from sim_core.questions.benchmark.search import precision, tuned
+from sim_core.questions.benchmark.ways import BOARD, submitted_ways
 from sim_core.scenario.scenario import Scenario
 
 ROOT = Path(__file__).parent.parent
@@ -85,7 +86,7 @@ def _known(table: pd.DataFrame, left_out: Counter[str]) -> pd.DataFrame:
         ("no whole number of accelerators", table["accelerators_total"].map(_whole)),
     ):
         table = _kept(table, known.reindex(table.index), reason, left_out)
-    table["devices"] = table["accelerators_total"].map(devices)
+    table["devices"] = [devices(*row) for row in zip(table["accelerators_total"], table["part"], strict=True)]
     table["dtype"] = table["weight_dtype"].where(table["weight_dtype"].isin(["fp8", "fp4"]), "")
     return table
 
@@ -106,9 +107,14 @@ def _whole(total: float) -> bool:
     return 1 <= total < 1e6 and total == int(total)
 
 
-def devices(total: float) -> int:
-    """Return how many accelerators to simulate: a node's eight of a larger system, which repeats them."""
-    return int(total) if total < 8 else 8
+def devices(total: float, part: str) -> int:
+    """Return how many accelerators to simulate: of a larger system a node's, which it repeats.
+
+    From eight on a power of two, which divides among replicas and pools: 64 of a rack of 72.
+    """
+    node = catalogue.accelerator(part).node_devices or BOARD
+    count = int(min(total, node))
+    return count if count < BOARD else 2 ** int(math.log2(count))
 
 
 def simulate(rows: pd.DataFrame, calibration: str) -> dict[tuple, dict[str, Any]]:
@@ -173,7 +179,7 @@ def options_of(key: tuple, calibration: str) -> list[Scenario]:
     benchmark, part, count, dtype = key
     rules = catalogue.benchmark(benchmark)
     scenario = tuned(rules, Scenario(accelerator=part, calibration=calibration))
-    return with_drafts(rules, candidates(scenario.replace(weight_dtype=dtype), count))
+    return submitted_ways(rules, scenario.replace(weight_dtype=dtype), count)
 
 
 def compare(

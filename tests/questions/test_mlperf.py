@@ -19,15 +19,15 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.questions.benchmark import rules as benchmark_rules
 from sim_core.questions.benchmark.search import (
     Limits,
-    candidates,
+    batch_places,
     highest_rate,
     sequences_held,
     system,
     tuned,
-    with_drafts,
 )
+from sim_core.questions.benchmark.ways import candidates, submitted_ways, with_drafts, with_pools
 from sim_core.results.metrics import point_of
-from sim_core.scenario.scenario import Scenario
+from sim_core.scenario.scenario import Scenario, accelerator_of
 from sim_core.traffic import draws
 from tests.loops import each
 from tests.places import SHARED
@@ -262,6 +262,68 @@ def test_drafts_are_for_interactive_where_the_model_has_layers_that_draft():
     tight = found["interactive"]
     assert tight.scenario.spec_tokens == 3
     assert tight.output_tok_per_s_per_accelerator > before["interactive"].output_tok_per_s_per_accelerator
+
+
+def test_racks_may_have_a_pool_for_each_phase_in_interactive():
+    """Oracle: what submissions do (racks, experts, Interactive), and that a choice of more is never worse."""
+    rules = catalogue.benchmark("gpt-oss-120b")
+    rack = tuned(rules, Scenario(accelerator="gb200", calibration="submission"))
+    plain = candidates(rack, 8)
+    options = submitted_ways(rules, rack, 8)
+    pools = [option for option in options if option.split]
+    assert options[: len(plain)] == plain and pools
+    assert {option.accelerators for option in options} == {8}
+    assert {option.kv_link_gb_per_s for option in pools} == {accelerator_of(rack).link_gb_per_s}
+    found, before = benchmark_rules.answers(rules, options), benchmark_rules.answers(rules, plain)
+    for rule in ("offline", "server"):
+        assert found[rule] == before[rule]
+    tight = found["interactive"]
+    assert tight.scenario.split
+    assert (
+        tight.output_tok_per_s_per_accelerator > 1.2 * before["interactive"].output_tok_per_s_per_accelerator
+    )
+    again = point_of(run(tight.scenario))  # the answer's own run
+    assert again["slo_tpot_ms_reached"] <= tight.limits.tpot_ms and not again["saturated"]
+
+
+@pytest.mark.parametrize(
+    ("part", "benchmark", "devices"),
+    [("b200", "gpt-oss-120b", 8), ("gb200", "gpt-oss-120b", 4), ("gb200", "llama2-70b", 8)],
+    ids=["a board", "few devices", "no experts"],
+)
+def test_others_have_one_pool(part, benchmark, devices):
+    """Oracle: the published configurations, none of which has two."""
+    scenario = tuned(catalogue.benchmark(benchmark), Scenario(accelerator=part))
+    options = candidates(scenario, devices)
+    assert with_pools(options) == options
+
+
+def test_the_pools_that_are_run_hold_the_best():
+    """Oracle: every pair of pools run by itself; the quick runs may misjudge by 3%."""
+    rules = catalogue.benchmark("gpt-oss-120b")
+    limits = Limits(*rules.limits_ms("interactive"))
+    scenario = tuned(rules, Scenario(accelerator="gb200", calibration="submission"))
+    pools = [option for option in submitted_ways(rules, scenario, 8) if option.split]
+    alone = [found.rate_per_s for option in pools if (found := benchmark_rules.quick([option], limits))]
+    assert benchmark_rules.quick(pools, limits).rate_per_s >= 0.97 * max(alone)
+
+
+def test_places_and_room_of_two_pools():
+    """Oracle: the decode pool as one pool; and a prefill worker without room, which is refused."""
+    two = Scenario(
+        model="gpt-oss-120b",
+        accelerator="gb200",
+        weight_dtype="native",
+        policy="disaggregated",
+        prefill_workers=2,
+        decode_workers=3,
+        prefill_tensor_parallel=1,
+        decode_tensor_parallel=2,
+        max_batch=10,
+    )
+    assert batch_places(two) == 30
+    one = two.replace(policy="chunked", tensor_parallel=2)
+    assert sequences_held(two) == sequences_held(one)
 
 
 def test_candidates_use_every_device():

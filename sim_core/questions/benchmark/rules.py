@@ -52,6 +52,8 @@ from sim_core.questions.benchmark.search import (
     sequences_held,
     share_of,
 )
+from sim_core.questions.benchmark.ways import ENGINE
+from sim_core.questions.disaggregation import matched
 from sim_core.results.metrics import point_of
 from sim_core.scenario.scenario import FIELDS, Scenario
 from sim_core.traffic.draws import mean_lengths
@@ -61,7 +63,9 @@ LAYOUT = (
     *("tensor_parallel", "expert_parallel", "attention_data_parallel", "replicas", "max_batch"),
     "spec_tokens",
 )
+POOLS = ("policy", *(f"{pool}_{key}" for pool in ("prefill", "decode") for key in ("workers", *ENGINE)))
 FINALISTS = 2
+MATCHED = 6  # pairs of pools that are run
 TRADEMARK = (
     "MLPerf is a trademark of MLCommons. The simulated figures are MLPerf-like: simulated, not MLPerf "
     "results, and not to be compared with any."
@@ -109,9 +113,13 @@ class Found(NamedTuple):
 
 
 def batches(scenario: Scenario) -> list[int]:
-    """Return the batch limits that a replica's KV cache can fill."""
+    """Return the batch limits that a replica's KV cache can fill; of two pools the largest alone.
+
+    What a decode pool runs at once follows from the rate: a limit would let requests wait between the pools.
+    """
     most = max(1.2 * sequences_held(scenario.replace(max_batch=BATCHES[0])), BATCHES[0])
-    return [batch for batch in BATCHES if batch <= min(most, FIELDS["max_batch"].high)]
+    found = [batch for batch in BATCHES if batch <= min(most, FIELDS["max_batch"].high)]
+    return found[-1:] if scenario.split else found
 
 
 def quick(options: Sequence[Scenario], limits: Limits, sizes: Sequence[int] = ()) -> Found | None:
@@ -132,7 +140,7 @@ def quick(options: Sequence[Scenario], limits: Limits, sizes: Sequence[int] = ()
 def _ranked(options: Sequence[Scenario], limits: Limits, sizes: Sequence[int]) -> list[Found]:
     """Return settings within the limits, each better than the one before, the best last."""
     tries = []
-    for option in options:
+    for option in _promising(options, limits):
         known = list(sizes) or batches(option)
         first = _largest_within(option, known, limits.tpot_ms)
         for batch in _near(known, first):
@@ -146,6 +154,19 @@ def _ranked(options: Sequence[Scenario], limits: Limits, sizes: Sequence[int]) -
         if rate > beat_per_s:
             found.append(Found(option.replace(max_batch=batch), rate, bound_by))
     return found
+
+
+def _promising(options: Sequence[Scenario], limits: Limits) -> list[Scenario]:
+    """Return the ways with one pool, and of those with two the best by rate matching under the limits."""
+    matched_per_s = {option: _matched_per_s(option, limits) for option in options if option.split}
+    best = sorted(matched_per_s, key=lambda option: -matched_per_s[option])[:MATCHED]
+    return [option for option in options if not option.split or option in best]
+
+
+def _matched_per_s(option: Scenario, limits: Limits) -> float:
+    """Return the rate that the workers of neither pool exceed, by their mean work. [req/s]"""
+    found = matched(option.replace(slo_tpot_ms=limits.tpot_ms))
+    return min(option.prefill_workers / found.prefill_s, option.decode_workers / found.decode_s)
 
 
 def _near(known: Sequence[int], first: int) -> list[int]:
@@ -288,8 +309,8 @@ def answers(
 
 
 def options_under(rule: str, options: Sequence[Scenario]) -> tuple[Scenario, ...]:
-    """Return the options of a rule: where some draft and some do not, those are for Interactive alone."""
-    plain = tuple(option for option in options if not option.spec_tokens)
+    """Return the options of a rule: drafts and two pools, where only some have them, are Interactive's."""
+    plain = tuple(option for option in options if not option.spec_tokens and not option.split)
     return tuple(options) if rule == "interactive" else plain or tuple(options)
 
 
@@ -351,6 +372,12 @@ def _curve_row(limits: Limits, found: Found | None) -> dict[str, Any]:
     return row | {
         "request_per_s": found.rate_per_s,
         "output_tok_per_s_per_accelerator": throughput,
-        **{key: getattr(chosen, key) for key in LAYOUT},
+        **chosen_keys(chosen),
         "bound_by": found.bound_by,
     }
+
+
+def chosen_keys(scenario: Scenario) -> dict[str, Any]:
+    """Return the keys of a setting that a search chooses; of two pools theirs, too."""
+    keys = (*LAYOUT, *POOLS) if scenario.split else LAYOUT
+    return {key: getattr(scenario, key) for key in keys}

@@ -1,10 +1,8 @@
-"""Systems for a benchmark: layouts that fit, what each can do flat out, and the highest rate within
-limits."""
+"""Systems for a benchmark: what each can do flat out, and the highest rate within limits."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -15,8 +13,8 @@ from sim_core import catalogue
 from sim_core.catalogue.benchmarks import Benchmark
 from sim_core.engine.run import run
 from sim_core.engine.work import kept, shared
-from sim_core.fields.errors import ScenarioError
 from sim_core.price.memory import DoesNotFit
+from sim_core.price.pools import decode_of, prefill_of
 from sim_core.price.price import price_of
 from sim_core.results.metrics import point_of
 from sim_core.scenario.keys.caching import ALONE
@@ -26,7 +24,6 @@ from sim_core.traffic.draws import requests_sent
 
 QUICK_S = 400.0  # least time that a quick run covers: close to saturation queues build up slowly
 
-TENSOR_PARALLEL = (1, 2, 4, 8, 16)
 ONE_STAGE = MappingProxyType({"pipeline_parallel": 1, "context_parallel": 1})  # of every layout tried
 BATCHES = tuple(sorted({round(2 * 1.15**power) for power in range(57)}))  # 2 .. 5,000, in steps of 15 %
 LEVELS = (0.1, 0.3, 0.5, 0.64, 0.74, 0.82, 0.88, 0.92, 0.95, 0.97, 0.985, 1.0)  # of the saturated rate
@@ -107,77 +104,19 @@ def tuned(benchmark: Benchmark, scenario: Scenario) -> Scenario:
     )
 
 
-def candidates(scenario: Scenario, devices: int) -> list[Scenario]:
-    """Return the ways to use a number of devices that hold the model.
-
-    Latent attention is also divided into ranks, as engines serve such models for throughput: devices that
-    share it would each hold a copy of the whole cache. Stages and contexts in parts are not tried.
-
-    Raises
-    ------
-    ScenarioError
-        If none does; the message is that of the largest group.
-    """
-    found, reason = [], ScenarioError(f"{devices} devices cannot be divided among replicas.")
-    for tp in TENSOR_PARALLEL:
-        if devices % tp:
-            continue
-        for ep, ranks in _shared(model_of(scenario), tp):
-            layout = {"tensor_parallel": tp, "expert_parallel": ep, "attention_data_parallel": ranks}
-            copies = scenario.redundant_experts if ep > 1 else 0
-            try:
-                trial = scenario.replace(
-                    **layout, **ONE_STAGE, redundant_experts=copies, replicas=devices // tp
-                )
-                require_room(trial)
-            except ScenarioError as error:
-                reason = error
-            else:
-                found.append(trial)
-    if not found:
-        raise reason
-    return found
-
-
-def with_drafts(benchmark: Benchmark, options: Sequence[Scenario]) -> list[Scenario]:
-    """Return ways to use the devices, and behind them the same with the drafts that Interactive allows.
-
-    Drafts come from layers of the model's own, as in submissions [1]_. Where there are none, or no room for
-    them, nothing is added.
-
-    References
-    ----------
-    .. [1] mlcommons/inference_results_v6.0: closed/NVIDIA/configs, DeepSeek-R1 Interactive on GB200 has
-       `decoding_type: MTP` and `num_nextn_predict_layers: 3`.
-    """
-    most = benchmark.interactive_spec_tokens
-    found = list(options)
-    if not most or not model_of(options[0]).mtp_layers:
-        return found
-    for option in options:
-        drafting = option.replace(spec_tokens=most)
-        try:
-            require_room(drafting)
-        except ScenarioError:
-            continue
-        found.append(drafting)
-    return found
-
-
-def _shared(model: catalogue.Model, devices: int) -> list[tuple[int, int]]:
-    """Return how a group's devices may share a model: expert parallelism, and ranks of attention."""
-    if not model.experts or model.experts % devices or devices == 1:
-        return [(1, 1)]
-    return [(1, 1), (devices, 1), *([(devices, devices)] if model.latent else [])]
-
-
 def batch_places(scenario: Scenario) -> int:
-    """Return how many requests run at once where the batch of every rank of every replica is full."""
+    """Return how many requests run at once where the batch of every rank that decodes is full."""
+    if scenario.split:
+        return batch_places(decode_of(scenario))
     return scenario.max_batch * scenario.attention_data_parallel * scenario.replicas
 
 
 def require_room(scenario: Scenario) -> None:
-    """Raise a `ScenarioError` unless at least two average requests fit the KV cache of a replica."""
+    """Raise a `ScenarioError` unless at least two average requests fit the KV cache of each engine."""
+    if scenario.split:
+        for pool in (prefill_of(scenario), decode_of(scenario)):
+            require_room(pool)
+        return
     if sequences_held(scenario.replace(max_batch=BATCHES[0])) < BATCHES[0]:
         raise DoesNotFit(
             f"{model_of(scenario).name} fits {scenario.tensor_parallel} x "
@@ -187,7 +126,9 @@ def require_room(scenario: Scenario) -> None:
 
 
 def sequences_held(scenario: Scenario) -> int:
-    """Return how many requests a replica's KV cache holds, on average half-way through their answers."""
+    """Return how many requests the KV cache of an engine that decodes holds, half-way through on average."""
+    if scenario.split:
+        return sequences_held(decode_of(scenario))
     found = price_of(scenario)
     room = found.kv_blocks * found.kv_block_tokens
     return int(room / (_tokens_held(scenario.mix) + found.kv_block_tokens / 2))

@@ -71,13 +71,22 @@ class LimitCurve(NamedTuple):
 
 
 def layout_words(row: Row) -> str:
-    """Return a layout in words: `4 × TP 2, batch ≤ 200`."""
+    """Return a layout in words: `4 × TP 2, batch ≤ 200`, or `2 × TP 1 prefill, 3 × TP 2 EP 2 decode`."""
     if row.get("tensor_parallel") is None:
         return ""
-    experts = f" EP {row['expert_parallel']}" if row["expert_parallel"] > 1 else ""
     drafts = f", {number(row['spec_tokens'])} drafts" if row["spec_tokens"] else ""
-    batch = f"batch ≤ {number(row['max_batch'])}"
-    return f"{row['replicas']} × TP {row['tensor_parallel']}{experts}, {batch}{drafts}"
+    if row.get("prefill_workers"):
+        pools = (f"{_engines(row, f'{pool}_', 'workers')} {pool}" for pool in ("prefill", "decode"))
+        return ", ".join(pools) + drafts
+    return f"{_engines(row)}, batch ≤ {number(row['max_batch'])}{drafts}"
+
+
+def _engines(row: Row, pool: str = "", count: str = "replicas") -> str:
+    """Return how many engines of which layout there are, or of one pool: `2 × TP 8 DP 8 EP 8`."""
+    names = {"DP": "attention_data_parallel", "EP": "expert_parallel"}
+    sizes = {name: row[f"{pool}{key}"] for name, key in names.items()}
+    more = "".join(f" {name} {size}" for name, size in sizes.items() if size > 1)
+    return f"{row[f'{pool}{count}']} × TP {row[f'{pool}tensor_parallel']}{more}"
 
 
 # Throughput kept against a limit

@@ -115,7 +115,7 @@ def _small_print(study: SystemStudy, extra: str = "") -> None:
         f"lengths of {study.benchmark.dataset}; limits hold at the "
         f"{number(study.benchmark.percentile)}th percentile. {extra}{_draft_words(study)} "
         f"{no_skill_words()}"
-        f"{literal(' '.join(notes))} {benchmark_rules.TRADEMARK}"
+        f"{_pool_words(study)}{literal(' '.join(notes))} {benchmark_rules.TRADEMARK}"
     )
 
 
@@ -129,11 +129,18 @@ def _draft_words(study: SystemStudy) -> str:
     return f" Interactive may use {number(drafts)} drafts of the model's own layers, as the rules allow."
 
 
+def _pool_words(study: SystemStudy) -> str:
+    """Return that Interactive may have a pool for each phase, where that is tried."""
+    if study.sizes or not any(option.split for option in study.options):
+        return ""
+    return "Interactive may have a pool for each phase, as racks are submitted. "
+
+
 def row_trust(study: SystemStudy, row: Row) -> Trust:
     """Return how far a row of the page's tables can be trusted: its layout, and the band of its rule."""
     if not row["output_tok_per_s_per_accelerator"]:
         return trust.NO_TRUST
-    keys = ("tensor_parallel", "expert_parallel", "replicas", "spec_tokens")
+    keys = {*benchmark_rules.LAYOUT, *benchmark_rules.POOLS} - {"max_batch"}
     layout = {key: row[key] for key in keys if row.get(key)}
     scenario = study.options[0].replace(**layout)
     rule = row.get("rule") or row.get("line", "server")
@@ -271,8 +278,7 @@ def setting_words(answer: Answer | None) -> str:
     """Return the setting that was found, in words."""
     if answer is None:
         return ""
-    keys = ("tensor_parallel", "expert_parallel", "replicas", "max_batch", "spec_tokens")
-    row = {key: getattr(answer.scenario, key) for key in keys}
+    row = benchmark_rules.chosen_keys(answer.scenario)
     if answer.rule == "offline":
         return f"each replica TP {row['tensor_parallel']}, batch ≤ {number(row['max_batch'])}"
     return layout_words(row)

@@ -11,7 +11,8 @@ from sim_core import catalogue
 from sim_core.catalogue.benchmarks import Benchmark
 from sim_core.questions.benchmark import rules as benchmark_rules
 from sim_core.questions.benchmark.rules import Answer
-from sim_core.questions.benchmark.search import Limits, candidates, system, tuned, with_drafts
+from sim_core.questions.benchmark.search import Limits, system, tuned
+from sim_core.questions.benchmark.ways import submitted_ways
 from sim_core.scenario.keys.caching import ALONE
 from sim_core.scenario.scenario import Scenario
 from sim_core.view.drawing.figures import Row
@@ -99,10 +100,9 @@ def _study(name: str, scenario: Scenario, devices: int, own: bool) -> SystemStud
     """Return one system's answers; kept for all visitors."""
     benchmark = catalogue.benchmark(name)
     if own:
-        ways = [system(benchmark, scenario)]
+        options: tuple[Scenario, ...] = (system(benchmark, scenario),)
     else:
-        ways = with_drafts(benchmark, candidates(tuned(benchmark, scenario), devices))
-    options = tuple(ways)
+        options = tuple(submitted_ways(benchmark, tuned(benchmark, scenario), devices))
     sizes = (scenario.max_batch,) if own else ()
     return SystemStudy(benchmark, options, sizes, benchmark_rules.answers(benchmark, options, sizes))
 

@@ -11,6 +11,7 @@ from sim_core import catalogue
 from sim_core.command.main import main
 from sim_core.evidence import trust
 from sim_core.questions.benchmark import search as benchmark_search
+from sim_core.questions.benchmark.ways import candidates
 from sim_core.scenario.link.page_settings import SETTINGS
 from sim_core.view.scenarios.page import limit_curves, row_trust, scenario_rows
 from sim_core.view.scenarios.published import marks
@@ -156,7 +157,7 @@ def test_looser_limits_of_ones_own_never_cost() -> None:
     """Oracle: monotony of every drawn line, also of lines with a looser other limit."""
     visit(bench="llama3.1-8b")
     benchmark = catalogue.benchmark("llama3.1-8b")
-    options = tuple(benchmark_search.candidates(_tuned(benchmark), 8))
+    options = tuple(candidates(_tuned(benchmark), 8))
     study = _study(benchmark.id, _tuned(benchmark), 8, False)
     shown = marks(study._replace(options=options), None)
     lines = sorted(limit_curves(study, shown, "ttft"), key=lambda line: line.other_ms)

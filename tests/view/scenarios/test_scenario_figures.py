@@ -8,6 +8,8 @@ import plotly.graph_objects as go
 import pytest
 
 from sim_core import catalogue
+from sim_core.questions.benchmark.rules import LAYOUT, chosen_keys
+from sim_core.scenario.scenario import Scenario
 from sim_core.view.scenarios import figures, points_figures
 from sim_core.view.scenarios.figures import BOUND, LimitCurve, Mark
 from sim_core.view.scenarios.published import published_rows
@@ -18,9 +20,7 @@ PUBLISHED = (0.5, 0.6, 0.7, 3)
 
 
 def curve_row(tpot_ms: float, ttft_ms: float, speed: float) -> dict:
-    chosen = dict.fromkeys(
-        ("tensor_parallel", "expert_parallel", "replicas", "max_batch", "spec_tokens"), 2 if speed else None
-    )
+    chosen = dict.fromkeys(LAYOUT, 2 if speed else None)
     return {"tpot_ms": tpot_ms, "ttft_ms": ttft_ms, "request_per_s": speed / 10, **chosen,
             "output_tok_per_s_per_accelerator": speed, "bound_by": "tpot" if speed else "floor"}  # fmt: skip
 
@@ -147,3 +147,16 @@ def test_sentences():
     assert "Offline 100" in figures.shares_sentence(ROWS)
     assert "39" in points_figures.points_sentence(ROWS)
     assert "no layout" not in figures.layout_words({"tensor_parallel": None})
+    pools = Scenario(
+        policy="disaggregated",
+        prefill_workers=2,
+        decode_workers=7,
+        tensor_parallel=1,
+        prefill_tensor_parallel=4,
+        decode_tensor_parallel=8,
+        prefill_expert_parallel=4,
+        decode_expert_parallel=1,
+        prefill_attention_data_parallel=4,
+        decode_attention_data_parallel=1,
+    )
+    assert figures.layout_words(chosen_keys(pools)) == "2 × TP 4 DP 4 EP 4 prefill, 7 × TP 8 decode"
