@@ -50,15 +50,12 @@ class Evidence(NamedTuple):
     rows: tuple[Blind, ...]
     words: str
     unseen: str
-    without: Campaigns = frozenset()
-
-    def typical(self, metric: str) -> float:
-        """Return the mean over campaigns of the mean size of the logarithmic error."""
-        return float(np.mean([np.mean(sizes) for sizes in _sizes(self.rows, metric).values()]))
+    without: Campaigns
+    typical: Mapping[str, float]  # error of each metric; NaN where no row tells
 
     def band(self, metric: str, held_frac: float = HELD_FRAC) -> Band:
         """Return the band of a metric: measured over predicted."""
-        half = factor(self.unseen, metric, held_frac, self.without) * self.typical(metric)
+        half = factor(self.unseen, metric, held_frac, self.without) * self.typical[metric]
         return Band(math.exp(-half), math.exp(half))
 
     def bands(self, held_frac: float = HELD_FRAC) -> dict[str, Band]:
@@ -103,7 +100,14 @@ def closest(family: str, generation: str, unseen: str, without: Campaigns = froz
     found, which = next((item for item in choices if _campaigns(item[0]) >= FEWEST_CAMPAIGNS), choices[-1])
     pools, blindly = KINDS.get(unseen, ("", f"each predicted without its {unseen}"))
     words = f"{len(found)} published points{pools}{which} in {_campaigns(found)} campaigns, {blindly}"
-    return Evidence(tuple(found), words, unseen, without)
+    typical = {metric: _typical(found, metric) for metric in METRICS}
+    return Evidence(tuple(found), words, unseen, without, typical)
+
+
+def _typical(rows: Iterable[Blind], metric: str) -> float:
+    """Return the mean over campaigns of the mean size of the logarithmic error; NaN without any."""
+    sizes = _sizes(rows, metric).values()
+    return float(np.mean([np.mean(own) for own in sizes])) if sizes else math.nan
 
 
 def _campaigns(rows: Iterable[Blind]) -> int:
@@ -122,7 +126,7 @@ def factor(unseen: str, metric: str, held_frac: float, without: Campaigns = froz
     rows = [row for row in blind() if row.unseen == unseen and campaign(row.point) not in without]
     scores, weights = [], []
     for name, sizes in _sizes(rows, metric).items():
-        typical = _others(rows, name, unseen, without).typical(metric)
+        typical = _others(rows, name, unseen, without).typical[metric]
         scores += [size / typical for size in sizes]
         weights += [1 / len(sizes)] * len(sizes)
     order = np.argsort(scores)

@@ -350,7 +350,7 @@ def test_a_band_by_hand(made_up_campaigns: Callable[[dict[str, list[float]]], No
     """
     made_up_campaigns({"a": [0.1], "b": [-0.2], "c": [0.3], "d": [0.4], "e": [-0.5], "f": [0.6]})
     found = bands.closest("dense", "hopper", "model")
-    assert found.typical("tpot") == pytest.approx(0.35)
+    assert found.typical["tpot"] == pytest.approx(0.35)
     assert math.log(found.band("tpot").high) == pytest.approx(2 * 0.35)
     assert math.log(found.band("tpot", HALF_FRAC).low) == pytest.approx(-20 / 17 * 0.35)
 
