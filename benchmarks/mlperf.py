@@ -33,7 +33,7 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.questions.benchmark import rules as benchmark_rules
 from sim_core.questions.benchmark.rules import Answer
 from sim_core.questions.benchmark.search import precision, tuned
-from sim_core.questions.benchmark.ways import BOARD, submitted_ways
+from sim_core.questions.benchmark.ways import submitted_ways
 from sim_core.scenario.scenario import Scenario
 
 ROOT = Path(__file__).parent.parent
@@ -86,7 +86,7 @@ def _known(table: pd.DataFrame, left_out: Counter[str]) -> pd.DataFrame:
         ("no whole number of accelerators", table["accelerators_total"].map(_whole)),
     ):
         table = _kept(table, known.reindex(table.index), reason, left_out)
-    table["devices"] = [devices(*row) for row in zip(table["accelerators_total"], table["part"], strict=True)]
+    table["devices"] = table["accelerators_total"].map(devices)
     table["dtype"] = table["weight_dtype"].where(table["weight_dtype"].isin(["fp8", "fp4"]), "")
     return table
 
@@ -107,14 +107,9 @@ def _whole(total: float) -> bool:
     return 1 <= total < 1e6 and total == int(total)
 
 
-def devices(total: float, part: str) -> int:
-    """Return how many accelerators to simulate: of a larger system a node's, which it repeats.
-
-    From eight on a power of two, which divides among replicas and pools: 64 of a rack of 72.
-    """
-    node = catalogue.accelerator(part).node_devices or BOARD
-    count = int(min(total, node))
-    return count if count < BOARD else 2 ** int(math.log2(count))
+def devices(total: float) -> int:
+    """Return how many accelerators to simulate: eight of a larger system, which repeats them."""
+    return int(total) if total < 8 else 8
 
 
 def simulate(rows: pd.DataFrame, calibration: str) -> dict[tuple, dict[str, Any]]:

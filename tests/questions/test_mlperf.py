@@ -14,6 +14,7 @@ from sim_core import catalogue, load_scenario
 from sim_core.catalogue import reader
 from sim_core.catalogue.models.own import EXAMPLE
 from sim_core.engine.run import run
+from sim_core.engine.work import Allowance, allowed
 from sim_core.evidence import entries
 from sim_core.fields.errors import ScenarioError
 from sim_core.questions.benchmark import rules as benchmark_rules
@@ -21,9 +22,12 @@ from sim_core.questions.benchmark.search import (
     Limits,
     batch_places,
     highest_rate,
+    loaded_latencies,
     sequences_held,
     system,
+    top_per_s,
     tuned,
+    with_full_batches,
 )
 from sim_core.questions.benchmark.ways import candidates, submitted_ways, with_drafts, with_pools
 from sim_core.results.metrics import point_of
@@ -222,7 +226,9 @@ def test_a_looser_limit_never_costs(along, found):
 
 def test_counting_by_hand():
     """Arithmetic by hand: 600 s and 60 s for the last answer leave 600/660 of the rate."""
-    answer = benchmark_rules.Answer("server", None, Scenario(), {"e2e_ms_mean": 60_000.0}, 110.0, "")
+    answer = benchmark_rules.Answer(
+        "server", None, Scenario(), Scenario(), {"e2e_ms_mean": 60_000.0}, 110.0, ""
+    )
     assert counted(answer, 600.0) == pytest.approx(100.0)
     assert counted(dataclasses.replace(answer, rule="offline"), 600.0) == 110.0
 
@@ -306,6 +312,43 @@ def test_the_pools_that_are_run_hold_the_best():
     pools = [option for option in submitted_ways(rules, scenario, 8) if option.split]
     alone = [found.rate_per_s for option in pools if (found := benchmark_rules.quick([option], limits))]
     assert benchmark_rules.quick(pools, limits).rate_per_s >= 0.97 * max(alone)
+
+
+def test_a_run_fills_the_batches_of_the_replicas_that_it_has():
+    """Oracle: by hand; and a run of all replicas four times as long, whose latencies are within 10%."""
+    scenario = Scenario(replicas=8, max_batch=1000, arrival_per_s=80.0, requests=60_000)
+    some = with_full_batches(scenario, 60_000)
+    assert (some.replicas, some.arrival_per_s) == (4, 40.0)  # 10 turns of 4,000 places
+    assert with_full_batches(scenario, 100_000) == scenario
+    assert with_full_batches(scenario.replace(replicas=6), 10_000).replicas == 3  # no half of a replica
+    tuned_ = tuned(catalogue.benchmark("llama2-70b"), Scenario(accelerator="b300", calibration="submission"))
+    whole = tuned_.replace(replicas=8, max_batch=1885, arrival_per_s=330.0, requests=240_000, warmup_frac=0.2)
+    part = with_full_batches(whole, 60_000)
+    assert part.replicas == 2
+    reached = [
+        [point[f"slo_{name}_ms_reached"] for name in ("ttft", "tpot")]
+        for point in (point_of(run(whole)), point_of(run(part.replace(requests=60_000))))
+    ]
+    assert reached[1] == pytest.approx(reached[0], rel=0.10)
+
+
+def test_a_run_that_ends_before_its_batches_fill_is_no_answer():
+    """Oracle: the same load with as many requests as it takes; a page may cut runs shorter than one stays."""
+    scenario = Scenario(mix="500/4000", max_batch=256)
+    assert loaded_latencies(scenario, 256, 0.5).stable
+    with allowed(Allowance(0.001, 10**8)):
+        assert not loaded_latencies(scenario, 256, 0.5).stable
+
+
+def test_rate_matching_bounds_two_pools():
+    """Oracle: runs: just above the bound the queue grows, well below it does not."""
+    rules = catalogue.benchmark("gpt-oss-120b")
+    scenario = tuned(rules, Scenario(accelerator="gb200", calibration="submission"))
+    pools = next(option for option in submitted_ways(rules, scenario, 8) if option.split)
+    pools = pools.replace(max_batch=256, requests=20_000, warmup_frac=0.2)
+    top = top_per_s(pools, 256)
+    low, high = (point_of(run(pools.replace(arrival_per_s=share * top))) for share in (0.7, 1.1))
+    assert not low["saturated"] and high["saturated"]
 
 
 def test_places_and_room_of_two_pools():

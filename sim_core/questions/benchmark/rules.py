@@ -48,12 +48,14 @@ from sim_core.questions.benchmark.search import (
     bound_by,
     highest_rate,
     loaded_latencies,
+    matched_per_s,
     saturated,
     sequences_held,
     share_of,
+    top_per_s,
+    with_full_batches,
 )
 from sim_core.questions.benchmark.ways import ENGINE
-from sim_core.questions.disaggregation import matched
 from sim_core.results.metrics import point_of
 from sim_core.scenario.scenario import FIELDS, Scenario
 from sim_core.traffic.draws import mean_lengths
@@ -82,8 +84,11 @@ class Answer:
         One of `RULES`, or ``own``.
     limits : Limits or None
         None where there are none.
+    setting : Scenario
+        The setting that was found best.
     scenario : Scenario
-        The setting that was found best; running it gives `point`.
+        What was run of it, and gives `point`: of its replicas only so many as a run fills several times, at
+        their share of the rate; Offline one.
     point : dict
         All metrics, as in a row of a frontier.
     output_tok_per_s_per_accelerator : float
@@ -95,6 +100,7 @@ class Answer:
 
     rule: str
     limits: Limits | None
+    setting: Scenario
     scenario: Scenario
     point: dict[str, Any]
     output_tok_per_s_per_accelerator: float
@@ -144,7 +150,7 @@ def _ranked(options: Sequence[Scenario], limits: Limits, sizes: Sequence[int]) -
         known = list(sizes) or batches(option)
         first = _largest_within(option, known, limits.tpot_ms)
         for batch in _near(known, first):
-            tries.append((saturated(option, batch).request_per_s * option.replicas, option, batch))
+            tries.append((top_per_s(option, batch), option, batch))
     found: list[Found] = []
     for bound, option, batch in sorted(tries, key=lambda item: -item[0]):
         beat_per_s = found[-1].rate_per_s if found else 0.0
@@ -158,15 +164,9 @@ def _ranked(options: Sequence[Scenario], limits: Limits, sizes: Sequence[int]) -
 
 def _promising(options: Sequence[Scenario], limits: Limits) -> list[Scenario]:
     """Return the ways with one pool, and of those with two the best by rate matching under the limits."""
-    matched_per_s = {option: _matched_per_s(option, limits) for option in options if option.split}
-    best = sorted(matched_per_s, key=lambda option: -matched_per_s[option])[:MATCHED]
+    pairs = {option: matched_per_s(option, limits.tpot_ms) for option in options if option.split}
+    best = sorted(pairs, key=lambda option: -pairs[option])[:MATCHED]
     return [option for option in options if not option.split or option in best]
-
-
-def _matched_per_s(option: Scenario, limits: Limits) -> float:
-    """Return the rate that the workers of neither pool exceed, by their mean work. [req/s]"""
-    found = matched(option.replace(slo_tpot_ms=limits.tpot_ms))
-    return min(option.prefill_workers / found.prefill_s, option.decode_workers / found.decode_s)
 
 
 def _near(known: Sequence[int], first: int) -> list[int]:
@@ -192,7 +192,7 @@ def _rate_within(option: Scenario, batch: int, limits: Limits, beat_per_s: float
 
     One that does not beat `beat_per_s` is given up after one run, and its rate is 0.
     """
-    top = saturated(option, batch).request_per_s * option.replicas
+    top = top_per_s(option, batch)
     low, high = -1, len(LEVELS)
     beats = next((place for place, level in enumerate(LEVELS) if level * top > beat_per_s), len(LEVELS))
     if beat_per_s and (
@@ -239,7 +239,8 @@ def offline(options: Sequence[Scenario], sizes: Sequence[int] = ()) -> Answer:
         arrivals="offline", max_batch=batch, requests=requests, replicas=1, warmup_frac=0.0
     )
     point = point_of(run(scenario))
-    return Answer("offline", None, scenario, point, point["output_tok_per_s_per_accelerator"], "")
+    setting = option.replace(max_batch=batch)
+    return Answer("offline", None, setting, scenario, point, point["output_tok_per_s_per_accelerator"], "")
 
 
 def within(
@@ -266,25 +267,25 @@ def _answer(
     found: Found, limits: Limits, rule: str, sizes: Sequence[int], min_duration_s: float
 ) -> Answer | None:
     """Return what one setting does within the limits in long runs, or None if no rate keeps them."""
-    places = batch_places(found.scenario)
-    requests = max(FEWEST, TURNS * places, math.ceil(found.rate_per_s * min_duration_s))
-    scenario = found.scenario.replace(
+    some = with_full_batches(found.scenario.replace(arrival_per_s=found.rate_per_s), MOST)
+    requests = max(FEWEST, TURNS * batch_places(some), math.ceil(some.arrival_per_s * min_duration_s))
+    scenario = some.replace(
         arrivals="poisson",
         requests=min(requests, MOST),
         warmup_frac=WARM_UP,
         slo_ttft_ms=limits.ttft_ms,
         slo_tpot_ms=limits.tpot_ms,
-        arrival_per_s=found.rate_per_s,
     )
-    top = saturated(scenario, scenario.max_batch, SURE_TURNS).request_per_s * scenario.replicas
-    rate, point, bound_by = highest_rate(scenario, found.rate_per_s, top)
+    rate, point, bound_by = highest_rate(
+        scenario, some.arrival_per_s, top_per_s(scenario, scenario.max_batch, SURE_TURNS)
+    )
     if point is None:
         return None
     if bound_by in ("stability", "ttft") and _is_capped(scenario, limits, sizes):
         bound_by = "tpot" if bound_by == "stability" else "both"
     scenario = scenario.replace(arrival_per_s=rate)
     throughput = rate * mean_lengths(scenario)[1] / scenario.accelerators
-    return Answer(rule, limits, scenario, point, throughput, bound_by)
+    return Answer(rule, limits, found.scenario, scenario, point, throughput, bound_by)
 
 
 def _is_capped(scenario: Scenario, limits: Limits, sizes: Sequence[int]) -> bool:

@@ -16,10 +16,11 @@ from sim_core.engine.work import kept, shared
 from sim_core.price.memory import DoesNotFit
 from sim_core.price.pools import decode_of, prefill_of
 from sim_core.price.price import price_of
+from sim_core.questions.disaggregation import matched
 from sim_core.results.metrics import point_of
 from sim_core.scenario.keys.caching import ALONE
 from sim_core.scenario.keys.speculation import NO_DRAFTING
-from sim_core.scenario.scenario import DIMENSIONS, Scenario, accelerator_of, model_of
+from sim_core.scenario.scenario import DIMENSIONS, FIELDS, Scenario, accelerator_of, model_of
 from sim_core.traffic.draws import requests_sent
 
 QUICK_S = 400.0  # least time that a quick run covers: close to saturation queues build up slowly
@@ -35,9 +36,12 @@ TURNS = 10  # requests of a quick run, in full batches
 FULL_TURNS = 20  # the same where the batch is always full
 SURE_TURNS = 80  # the same where that bounds an answer
 FEWEST, QUICK_MOST, MOST, OFFLINE_MOST = 3_000, 40_000, 60_000, 150_000  # requests of a run
-RUNS, TRIALS = 64, 24  # as one of so many a page counts each run, each trial of an answer
+QUICK_USUAL = 10_000  # of a quick run, where replicas are many
+RUNS, TRIALS = 40, 24  # as one of so many a page counts each run, each trial of an answer
 TOLERANCE = 0.005
+SAFE = 1.05  # times rate matching, which goes by means
 WARM_UP = 0.2
+STEADY_TURNS = 3.0  # times as long as a request stays: a run that is shorter tells nothing
 
 
 class Limits(NamedTuple):
@@ -170,20 +174,60 @@ def _saturated(scenario: Scenario) -> Saturated:
     return Saturated(found["request_per_s"], found["output_tok_per_s"], found["slo_tpot_ms_reached"])
 
 
+def top_per_s(scenario: Scenario, batch: int, turns: int = FULL_TURNS) -> float:
+    """Return the rate that saturates a system: all batches full, or the work of one of two pools. [req/s]"""
+    if scenario.split:
+        return SAFE * matched_per_s(scenario.replace(max_batch=batch), math.inf)
+    return saturated(scenario, batch, turns).request_per_s * scenario.replicas
+
+
+def matched_per_s(scenario: Scenario, tpot_ms: float) -> float:
+    """Return the rate that the workers of neither pool exceed, by their mean work within a limit. [req/s]"""
+    found = matched(scenario.replace(slo_tpot_ms=min(tpot_ms, FIELDS["slo_tpot_ms"].high)))
+    return min(scenario.prefill_workers / found.prefill_s, scenario.decode_workers / found.decode_s)
+
+
+def with_full_batches(scenario: Scenario, most: int) -> Scenario:
+    """Return a scenario with so few of its engines that so many requests fill their batches several times.
+
+    Half of the replicas, or of the workers of either pool, share half of the rate. Of a system that starts
+    empty, a run that ends before its batches fill says nothing of how it goes on.
+    """
+    names = ("prefill_workers", "decode_workers") if scenario.split else ("replicas",)
+    some = scenario
+    while TURNS * batch_places(some) > most:
+        counts = {name: getattr(some, name) for name in names}
+        if any(count % 2 for count in counts.values()):
+            break
+        halves = {name: count // 2 for name, count in counts.items()}
+        some = some.replace(**halves, arrival_per_s=some.arrival_per_s / 2)
+    return some
+
+
 def loaded_latencies(scenario: Scenario, batch: int, level: float) -> Loaded:
     """Return the latencies of a system at a share of the rate that saturates it."""
-    rate = level * saturated(scenario, batch).request_per_s * scenario.replicas
-    places = batch_places(scenario.replace(max_batch=batch))
-    requests = min(max(FEWEST, TURNS * places, round(QUICK_S * rate)), QUICK_MOST)
-    return _loaded(
-        _neutral(scenario, max_batch=batch, arrival_per_s=rate, requests=requests, warmup_frac=WARM_UP)
-    )
+    rate = level * top_per_s(scenario, batch)
+    some = with_full_batches(scenario.replace(max_batch=batch, arrival_per_s=rate), QUICK_USUAL)
+    requests = max(FEWEST, TURNS * batch_places(some), round(QUICK_S * some.arrival_per_s))
+    return _loaded(_neutral(some, requests=min(requests, QUICK_MOST), warmup_frac=WARM_UP))
 
 
 @kept(32768, RUNS)
 def _loaded(scenario: Scenario) -> Loaded:
-    point = point_of(run(scenario))
-    return Loaded(point["slo_ttft_ms_reached"], point["slo_tpot_ms_reached"], not point["saturated"])
+    point, lasts = _measured(scenario)
+    is_stable = lasts and not point["saturated"]
+    return Loaded(point["slo_ttft_ms_reached"], point["slo_tpot_ms_reached"], is_stable)
+
+
+def _measured(scenario: Scenario) -> tuple[dict[str, Any], bool]:
+    """Return the metrics of a run, and whether it lasts long enough to tell how the system goes on.
+
+    It begins empty: until requests have come for as long as one stays, batches are not yet what they will be.
+    """
+    found = run(scenario)  # a page may run fewer requests than were asked for
+    point = point_of(found)
+    lasts_s = found.scenario.requests / scenario.arrival_per_s
+    return point, lasts_s >= STEADY_TURNS * point["e2e_ms_mean"] / 1e3
 
 
 def bound_by(found: Loaded, limits: Limits) -> str:
@@ -212,7 +256,8 @@ def highest_rate(
 
     def trial(rate: float) -> dict[str, Any]:
         with shared(TRIALS):
-            return point_of(run(scenario.replace(arrival_per_s=rate)))
+            point, lasts = _measured(scenario.replace(arrival_per_s=rate))
+            return point | {"meets_slo": lasts and point["meets_slo"]}
 
     best: dict[str, Any] | None = None
     failed: dict[str, Any] = {}  # filled before the bracket closes

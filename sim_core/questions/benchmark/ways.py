@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from sim_core import catalogue
@@ -14,6 +15,7 @@ from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 TENSOR_PARALLEL = (1, 2, 4, 8, 16)
 BOARD = 8  # devices that a board joins; where more are joined, a rack is
 SHARES = 8  # parts in which devices are dealt to two pools
+MOST_TOGETHER = 16  # devices of two pools that share their requests; larger systems repeat them
 ENGINE = ("tensor_parallel", "expert_parallel", "attention_data_parallel")
 
 
@@ -26,8 +28,9 @@ def with_pools(options: Sequence[Scenario]) -> list[Scenario]:
     """Return ways to use the devices, and behind them those with a pool for each phase.
 
     Racks are submitted so, for models with experts and in Interactive [1]_; nothing is added for others. Each
-    pool has workers of one of the layouts that hold the model, and some eighths of the devices; KV caches go
-    over the links of the rack, while the prompt is still computed.
+    pool has workers of one of the layouts that hold the model, and some eighths of the devices, in a ratio
+    that repeats every `MOST_TOGETHER` devices; KV caches go over the links of the rack, while the prompt is
+    still computed.
 
     References
     ----------
@@ -62,8 +65,11 @@ def _splits(devices: int, prefill_devices: int, decode_devices: int) -> Iterator
     """Yield the numbers of prefill and of decode workers that use all devices, some eighths each."""
     for part in range(1, SHARES):
         first = devices * part // SHARES
-        if first % prefill_devices == 0 and (devices - first) % decode_devices == 0:
-            yield first // prefill_devices, (devices - first) // decode_devices
+        if first % prefill_devices or (devices - first) % decode_devices:
+            continue
+        workers = first // prefill_devices, (devices - first) // decode_devices
+        if devices <= MOST_TOGETHER * math.gcd(*workers):
+            yield workers
 
 
 def _workers(pools: Mapping[str, tuple[int, Scenario]]) -> dict[str, int]:

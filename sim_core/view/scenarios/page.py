@@ -276,12 +276,7 @@ def _measured(study: SystemStudy, rule: str, throughput: float) -> str:
 
 def setting_words(answer: Answer | None) -> str:
     """Return the setting that was found, in words."""
-    if answer is None:
-        return ""
-    row = benchmark_rules.chosen_keys(answer.scenario)
-    if answer.rule == "offline":
-        return f"each replica TP {row['tensor_parallel']}, batch ≤ {number(row['max_batch'])}"
-    return layout_words(row)
+    return layout_words(benchmark_rules.chosen_keys(answer.setting)) if answer else ""
 
 
 def figure_commands(study: SystemStudy, own: Limits | None = None) -> str:
@@ -294,7 +289,9 @@ def figure_commands(study: SystemStudy, own: Limits | None = None) -> str:
         if answer is None:
             lines.append(f"# {RULES[rule][0]}: no rate keeps the limits")
             continue
-        note = ", one replica" if rule == "offline" else ", at the rate found"
+        some, all_of_them = answer.scenario.accelerators, answer.setting.accelerators
+        part = f", {number(some)} of {number(all_of_them)} devices" if some < all_of_them else ""
+        note = part if rule == "offline" else f", at the rate found{part}"
         lines.append(f"# {RULES[rule][0]}{note}\n{command_for(answer.scenario)}")
         if rule != "offline":
             lines.append(command_for(answer.scenario, "capacity") + "  # searches the rate again")
