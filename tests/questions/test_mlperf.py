@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import math
+from collections import defaultdict
 
 import numpy as np
 import pytest
@@ -16,18 +17,23 @@ from sim_core.catalogue.models.own import EXAMPLE
 from sim_core.engine.run import run
 from sim_core.evidence import entries
 from sim_core.fields.errors import ScenarioError
+from sim_core.price.memory import DoesNotFit
 from sim_core.questions.benchmark import rules as benchmark_rules
+from sim_core.questions.benchmark import search as benchmark_search
 from sim_core.questions.benchmark.search import (
     Limits,
     batch_places,
+    equal_parts,
     highest_rate,
+    require_room,
+    saturated,
     sequences_held,
     system,
     tuned,
 )
 from sim_core.questions.benchmark.ways import candidates, submitted_ways, with_drafts, with_pools
 from sim_core.results.metrics import point_of
-from sim_core.scenario.scenario import Scenario, accelerator_of
+from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of
 from sim_core.traffic import draws
 from tests.loops import each
 from tests.places import SHARED
@@ -324,6 +330,51 @@ def test_places_and_room_of_two_pools():
     assert batch_places(two) == 30
     one = two.replace(policy="chunked", tensor_parallel=2)
     assert sequences_held(two) == sequences_held(one)
+    require_room(two)
+    with pytest.raises(DoesNotFit):
+        require_room(two.replace(model="llama-3.1-405b", weight_dtype="fp4", decode_tensor_parallel=8))
+
+
+def test_one_of_many_equal_pools_is_run_where_all_are_full():
+    """Oracle: eight racks' eighths of two prefill and three decode workers are that, eight times."""
+    two = Scenario(
+        model="gpt-oss-120b",
+        accelerator="gb200",
+        weight_dtype="native",
+        policy="disaggregated",
+        prefill_workers=2,
+        decode_workers=3,
+        requests=3000,
+    )
+    many = two.replace(prefill_workers=16, decode_workers=24, replicas=4)
+    assert (equal_parts(two), equal_parts(many), equal_parts(two.replace(policy="chunked", replicas=4))) == (
+        1,
+        8,
+        4,
+    )
+    assert saturated(many, 16) == saturated(two, 16)
+
+
+def test_clients_of_a_full_system_are_as_many_as_a_closed_loop_may_have(monkeypatch):
+    """Oracle: the range of the key; 16 ranks of 16,384 requests are 262,144 places."""
+    wide = Scenario(model="deepseek-r1", accelerator="gb300", tensor_parallel=16, attention_data_parallel=16)
+    ran: list[Scenario] = []
+    monkeypatch.setattr(benchmark_search, "run", ran.append)
+    monkeypatch.setattr(benchmark_search, "point_of", lambda _: defaultdict(float))
+    saturated(wide.replace(seed=4711), 16_384)
+    assert ran[0].concurrency == FIELDS["concurrency"].high
+
+
+def test_pairs_of_pools_are_matched_at_the_batch_that_they_may_run():
+    """Oracle: the search chooses the batch limit, so that of the scenario plays no part."""
+    rules = catalogue.benchmark("gpt-oss-120b")
+    scenario = tuned(rules, Scenario(accelerator="gb200", calibration="submission"))
+    found = []
+    for batch in (2, 5000):
+        options = [option.replace(max_batch=batch) for option in submitted_ways(rules, scenario, 8)]
+        best = benchmark_rules.quick([option for option in options if option.split], Limits(3000, 80))
+        found.append(best.scenario.replace(max_batch=1))
+    assert found[0] == found[1]
 
 
 def test_candidates_use_every_device():

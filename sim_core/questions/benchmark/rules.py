@@ -24,6 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sim_core.catalogue.benchmarks import Benchmark
@@ -46,6 +47,7 @@ from sim_core.questions.benchmark.search import (
     Loaded,
     batch_places,
     bound_by,
+    equal_parts,
     highest_rate,
     loaded_latencies,
     saturated,
@@ -53,7 +55,7 @@ from sim_core.questions.benchmark.search import (
     share_of,
 )
 from sim_core.questions.benchmark.ways import ENGINE
-from sim_core.questions.disaggregation import matched
+from sim_core.questions.disaggregation import Matched, matched
 from sim_core.results.metrics import point_of
 from sim_core.scenario.scenario import FIELDS, Scenario
 from sim_core.traffic.draws import mean_lengths
@@ -66,6 +68,7 @@ LAYOUT = (
 POOLS = ("policy", *(f"{pool}_{key}" for pool in ("prefill", "decode") for key in ("workers", *ENGINE)))
 FINALISTS = 2
 MATCHED = 6  # pairs of pools that are run
+ROOM_TIMES = 2.0  # batch limit of a decode pool, over what keeps the TPOT limit by rate matching
 TRADEMARK = (
     "MLPerf is a trademark of MLCommons. The simulated figures are MLPerf-like: simulated, not MLPerf "
     "results, and not to be compared with any."
@@ -113,13 +116,22 @@ class Found(NamedTuple):
 
 
 def batches(scenario: Scenario) -> list[int]:
-    """Return the batch limits that a replica's KV cache can fill; of two pools the largest alone.
+    """Return the batch limits that the KV cache of a replica, or of a decode worker, can fill."""
+    most = max(1.2 * sequences_held(scenario.replace(max_batch=BATCHES[0])), BATCHES[0])
+    return [batch for batch in BATCHES if batch <= min(most, FIELDS["max_batch"].high)]
+
+
+def _batches_under(option: Scenario, limits: Limits) -> list[int]:
+    """Return the batch limits to choose from; of two pools one alone, which does not bind.
 
     What a decode pool runs at once follows from the rate: a limit would let requests wait between the pools.
+    Twice what keeps the TPOT limit is never reached, and fills in runs that a page can afford.
     """
-    most = max(1.2 * sequences_held(scenario.replace(max_batch=BATCHES[0])), BATCHES[0])
-    found = [batch for batch in BATCHES if batch <= min(most, FIELDS["max_batch"].high)]
-    return found[-1:] if scenario.split else found
+    known = batches(option)
+    if not option.split:
+        return known
+    most = ROOM_TIMES * _needs(option, "decode", limits).batch / option.decode_ranks
+    return [next((batch for batch in known if batch >= most), known[-1])]
 
 
 def quick(options: Sequence[Scenario], limits: Limits, sizes: Sequence[int] = ()) -> Found | None:
@@ -141,10 +153,10 @@ def _ranked(options: Sequence[Scenario], limits: Limits, sizes: Sequence[int]) -
     """Return settings within the limits, each better than the one before, the best last."""
     tries = []
     for option in _promising(options, limits):
-        known = list(sizes) or batches(option)
+        known = list(sizes) or _batches_under(option, limits)
         first = _largest_within(option, known, limits.tpot_ms)
         for batch in _near(known, first):
-            tries.append((saturated(option, batch).request_per_s * option.replicas, option, batch))
+            tries.append((saturated(option, batch).request_per_s * equal_parts(option), option, batch))
     found: list[Found] = []
     for bound, option, batch in sorted(tries, key=lambda item: -item[0]):
         beat_per_s = found[-1].rate_per_s if found else 0.0
@@ -158,15 +170,33 @@ def _ranked(options: Sequence[Scenario], limits: Limits, sizes: Sequence[int]) -
 
 def _promising(options: Sequence[Scenario], limits: Limits) -> list[Scenario]:
     """Return the ways with one pool, and of those with two the best by rate matching under the limits."""
-    matched_per_s = {option: _matched_per_s(option, limits) for option in options if option.split}
-    best = sorted(matched_per_s, key=lambda option: -matched_per_s[option])[:MATCHED]
-    return [option for option in options if not option.split or option in best]
+    split = [option for option in options if option.split]
+    if len(split) <= MATCHED:
+        return list(options)
+    best = sorted(split, key=lambda option: -_matched_per_s(option, limits))[:MATCHED]
+    return [*(option for option in options if not option.split), *best]
 
 
 def _matched_per_s(option: Scenario, limits: Limits) -> float:
     """Return the rate that the workers of neither pool exceed, by their mean work. [req/s]"""
-    found = matched(option.replace(slo_tpot_ms=limits.tpot_ms))
-    return min(option.prefill_workers / found.prefill_s, option.decode_workers / found.decode_s)
+    prefill_s, decode_s = (
+        _needs(option, "prefill", limits).prefill_s,
+        _needs(option, "decode", limits).decode_s,
+    )
+    return min(option.prefill_workers / prefill_s, option.decode_workers / decode_s)
+
+
+def _needs(option: Scenario, pool: str, limits: Limits) -> Matched:
+    """Return what rate matching says of a pool's layout, whatever the other pool is."""
+    layout = {key: getattr(option, f"{pool}_{key}") for key in ENGINE}
+    alike = {f"{name}_{key}": value for name in ("prefill", "decode") for key, value in layout.items()}
+    return _matched(option.replace(prefill_workers=1, decode_workers=1, **alike), limits.tpot_ms)
+
+
+@lru_cache(maxsize=4096)
+def _matched(pair: Scenario, tpot_ms: float) -> Matched:
+    """Return the same of two workers of that layout, one in each pool."""
+    return matched(pair.replace(slo_tpot_ms=tpot_ms, max_batch=batches(pair)[-1]))
 
 
 def _near(known: Sequence[int], first: int) -> list[int]:
@@ -192,7 +222,7 @@ def _rate_within(option: Scenario, batch: int, limits: Limits, beat_per_s: float
 
     One that does not beat `beat_per_s` is given up after one run, and its rate is 0.
     """
-    top = saturated(option, batch).request_per_s * option.replicas
+    top = saturated(option, batch).request_per_s * equal_parts(option)
     low, high = -1, len(LEVELS)
     beats = next((place for place, level in enumerate(LEVELS) if level * top > beat_per_s), len(LEVELS))
     if beat_per_s and (
@@ -276,7 +306,7 @@ def _answer(
         slo_tpot_ms=limits.tpot_ms,
         arrival_per_s=found.rate_per_s,
     )
-    top = saturated(scenario, scenario.max_batch, SURE_TURNS).request_per_s * scenario.replicas
+    top = saturated(scenario, scenario.max_batch, SURE_TURNS).request_per_s * equal_parts(scenario)
     rate, point, bound_by = highest_rate(scenario, found.rate_per_s, top)
     if point is None:
         return None
@@ -288,7 +318,12 @@ def _answer(
 
 
 def _is_capped(scenario: Scenario, limits: Limits, sizes: Sequence[int]) -> bool:
-    """Return whether a larger full batch that the KV cache can hold would break the TPOT limit."""
+    """Return whether a larger full batch that the KV cache can hold would break the TPOT limit.
+
+    Of two pools none is full: what they run at once follows from the rate.
+    """
+    if scenario.split:
+        return False
     room = sequences_held(scenario)
     larger = [batch for batch in sizes or batches(scenario) if scenario.max_batch < batch <= room]
     return bool(larger) and saturated(scenario, larger[0]).tpot_ms > limits.tpot_ms

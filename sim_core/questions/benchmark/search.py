@@ -19,7 +19,7 @@ from sim_core.price.price import price_of
 from sim_core.results.metrics import point_of
 from sim_core.scenario.keys.caching import ALONE
 from sim_core.scenario.keys.speculation import NO_DRAFTING
-from sim_core.scenario.scenario import DIMENSIONS, Scenario, accelerator_of, model_of
+from sim_core.scenario.scenario import DIMENSIONS, FIELDS, Scenario, accelerator_of, model_of
 from sim_core.traffic.draws import requests_sent
 
 QUICK_S = 400.0  # least time that a quick run covers: close to saturation queues build up slowly
@@ -48,7 +48,7 @@ class Limits(NamedTuple):
 
 
 class Saturated(NamedTuple):
-    """One replica with its batch always full."""
+    """One of a system's equal parts, a replica say, with its batch always full."""
 
     request_per_s: float
     output_tok_per_s: float
@@ -150,16 +150,36 @@ def _neutral(scenario: Scenario, **changes: object) -> Scenario:
     return scenario.replace(slo_ttft_ms=1.0, slo_tpot_ms=1.0, **changes)
 
 
+def equal_parts(scenario: Scenario) -> int:
+    """Return how many equal parts a system has: its replicas, or of two pools as many as divide both."""
+    if scenario.split:
+        return math.gcd(scenario.prefill_workers, scenario.decode_workers)
+    return scenario.replicas
+
+
+def _one_of(scenario: Scenario) -> Scenario:
+    """Return one of the equal parts of a system."""
+    if not scenario.split:
+        return scenario.replace(replicas=1)
+    workers = {
+        key: getattr(scenario, key) // equal_parts(scenario) for key in ("prefill_workers", "decode_workers")
+    }
+    return scenario.replace(replicas=1, **workers)
+
+
 def saturated(scenario: Scenario, batch: int, turns: int = FULL_TURNS) -> Saturated:
-    """Return what one replica does when its batch is always full, over so many full batches of requests."""
-    full = _neutral(scenario, max_batch=batch, replicas=1, arrival_per_s=1.0)
+    """Return what one of a system's `equal_parts` does when its batch is always full.
+
+    It runs over so many full batches of requests.
+    """
+    full = _neutral(_one_of(scenario), max_batch=batch, arrival_per_s=1.0)
     return _saturated(full.replace(requests=min(max(FEWEST, turns * batch_places(full)), MOST)))
 
 
 @kept(8192, RUNS)
 def _saturated(scenario: Scenario) -> Saturated:
     places = batch_places(scenario)
-    clients = places + max(2, places // 8)
+    clients = min(places + max(2, places // 8), int(FIELDS["concurrency"].high))
     full = scenario.replace(
         arrivals="closed",
         concurrency=clients,
@@ -172,7 +192,7 @@ def _saturated(scenario: Scenario) -> Saturated:
 
 def loaded_latencies(scenario: Scenario, batch: int, level: float) -> Loaded:
     """Return the latencies of a system at a share of the rate that saturates it."""
-    rate = level * saturated(scenario, batch).request_per_s * scenario.replicas
+    rate = level * saturated(scenario, batch).request_per_s * equal_parts(scenario)
     places = batch_places(scenario.replace(max_batch=batch))
     requests = min(max(FEWEST, TURNS * places, round(QUICK_S * rate)), QUICK_MOST)
     return _loaded(

@@ -131,6 +131,15 @@ def test_drafts_are_shown_where_interactive_uses_them() -> None:
     assert any("none is added here" in text.value for text in app.caption)
 
 
+@pytest.mark.slow
+def test_a_rack_has_two_pools_within_the_budget_of_a_page() -> None:
+    """Oracle: the search without a budget, whose Interactive has two pools on 64 of a rack."""
+    app = visit(bench="gpt-oss-120b", accelerator="gb200", devices="64", rules="bars")
+    table = next(block.body for block in app.get("html") if "What binds" in block.body)
+    lines = [line for line in table.split("<tr") if " prefill, " in line]
+    assert len(lines) == 1 and "Interactive" in lines[0]
+
+
 def test_a_benchmark_without_interactive() -> None:
     """Oracle: Mixtral's rules; the finding speaks of Server alone."""
     text = finding(visit(bench="mixtral-8x7b", devices="2"))
