@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 
 from sim_core.catalogue.benchmarks import Benchmark
 from sim_core.engine.run import run
+from sim_core.price.pools import decode_of, prefill_of
 from sim_core.questions.benchmark.search import (
     ABOVE,
     BATCHES,
@@ -413,6 +414,12 @@ def _curve_row(limits: Limits, found: Found | None) -> dict[str, Any]:
 
 
 def chosen_keys(scenario: Scenario) -> dict[str, Any]:
-    """Return the keys of a setting that a search chooses; of two pools theirs, too."""
-    keys = (*LAYOUT, *POOLS) if scenario.split else LAYOUT
-    return {key: getattr(scenario, key) for key in keys}
+    """Return the keys of a setting that a search chooses; of two pools theirs, too, as they are run."""
+    found = {key: getattr(scenario, key) for key in LAYOUT}
+    if not scenario.split:
+        return found
+    found["policy"] = scenario.policy
+    for name, pool in (("prefill", prefill_of(scenario)), ("decode", decode_of(scenario))):
+        found[f"{name}_workers"] = pool.replicas
+        found |= {f"{name}_{key}": getattr(pool, key) for key in ENGINE}
+    return found

@@ -279,7 +279,7 @@ def setting_words(answer: Answer | None) -> str:
     if answer is None:
         return ""
     row = benchmark_rules.chosen_keys(answer.scenario)
-    if answer.rule == "offline":
+    if answer.rule == "offline" and not answer.scenario.split:
         return f"each replica TP {row['tensor_parallel']}, batch ≤ {number(row['max_batch'])}"
     return layout_words(row)
 
