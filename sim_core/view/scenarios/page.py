@@ -294,7 +294,8 @@ def figure_commands(study: SystemStudy, own: Limits | None = None) -> str:
         if answer is None:
             lines.append(f"# {RULES[rule][0]}: no rate keeps the limits")
             continue
-        note = ", one replica" if rule == "offline" else ", at the rate found"
+        alone = "" if answer.scenario.split else ", one replica"
+        note = alone if rule == "offline" else ", at the rate found"
         lines.append(f"# {RULES[rule][0]}{note}\n{command_for(answer.scenario)}")
         if rule != "offline":
             lines.append(command_for(answer.scenario, "capacity") + "  # searches the rate again")

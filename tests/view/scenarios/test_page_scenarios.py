@@ -128,6 +128,7 @@ def test_two_pools_of_ones_own_are_shown_as_they_are_run() -> None:
     app = visit(**own, rules="bars")
     table = next(block.body for block in app.get("html") if "What binds" in block.body)
     assert table.count("4 × TP 2 prefill, 4 × TP 1 decode") == 4
+    assert not any("one replica" in block.value for block in app.code)
 
 
 def test_drafts_are_shown_where_interactive_uses_them() -> None:
