@@ -172,7 +172,8 @@ def _attention(model: Model, part: Accelerator, layout: Layout) -> dict[str, Att
 def _measured_attention(kind: str, part: Accelerator, layout: Layout) -> AttentionKernel:
     found = measured.attention(part.kernel_generation, kind, layout.kv_dtype, layout.engine)
     ratio = part.attention_flop_per_s / attention_flop_per_s(part, layout.kv_dtype) * part.sustained_frac
-    return found._replace(decode_frac=found.decode_frac * ratio, prefill_frac=found.prefill_frac * ratio)
+    shares = {"decode_frac": found.decode_frac, "prefill_frac": found.prefill_frac}
+    return found._replace(**{key: np.minimum(share * ratio, 1.0) for key, share in shares.items()})
 
 
 def _share_of_all(parts: list[tuple[float, Amount]]) -> float:

@@ -287,6 +287,18 @@ def test_a_share_that_power_sustains_is_felt_by_arithmetic_alone():
     assert found[-4:] == whole[-4:]  # links
 
 
+@pytest.mark.parametrize("model", ["qwen3-8b", "gpt-oss-120b", "step-3.7-flash", "deepseek-r1"])
+def test_no_part_above_its_printed_clock_computes_faster_than_its_peak(model):
+    """Oracle: a share is 1 at most, before a calibration as well; RTX 4090 keeps more than L40S."""
+    scenario = Scenario(model=model, accelerator="rtx-4090", weight_dtype="native")
+    assert accelerator_of(scenario).sustained_frac > 1
+    found = kernels_of(model_of(scenario), accelerator_of(scenario), layout_of(scenario))
+    shares = [kernel.peak_frac for kernel in (found.dense, found.bf16, found.experts)]
+    for kernel in (found.context, found.window, found.row):
+        shares += [kernel.decode_frac, kernel.prefill_frac]
+    assert max(shares) <= 1
+
+
 def test_all_reduces_over_more_devices_than_measured_are_said_to_be_extrapolated():
     """Oracle: the tables end at 8 devices, whether more are of one node or of several; of two pools each may
     be wider.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import math
+from collections import defaultdict
 
 import numpy as np
 import pytest
@@ -17,12 +18,16 @@ from sim_core.engine.run import run
 from sim_core.engine.work import Allowance, allowed
 from sim_core.evidence import entries
 from sim_core.fields.errors import ScenarioError
+from sim_core.price.memory import DoesNotFit
 from sim_core.questions.benchmark import rules as benchmark_rules
+from sim_core.questions.benchmark import search as benchmark_search
 from sim_core.questions.benchmark.search import (
     Limits,
     batch_places,
     highest_rate,
     loaded_latencies,
+    require_room,
+    saturated,
     sequences_held,
     system,
     top_per_s,
@@ -31,7 +36,7 @@ from sim_core.questions.benchmark.search import (
 )
 from sim_core.questions.benchmark.ways import candidates, submitted_ways, with_drafts, with_pools
 from sim_core.results.metrics import point_of
-from sim_core.scenario.scenario import Scenario, accelerator_of
+from sim_core.scenario.scenario import FIELDS, Scenario, accelerator_of
 from sim_core.traffic import draws
 from tests.loops import each
 from tests.places import SHARED
@@ -367,6 +372,47 @@ def test_places_and_room_of_two_pools():
     assert batch_places(two) == 30
     one = two.replace(policy="chunked", tensor_parallel=2)
     assert sequences_held(two) == sequences_held(one)
+    require_room(two)
+    with pytest.raises(DoesNotFit):
+        require_room(two.replace(model="llama-3.1-405b", weight_dtype="fp4", decode_tensor_parallel=8))
+
+
+def test_pairs_of_pools_are_halved_together():
+    """Oracle: by hand: 16 and 24 workers are 2 and 3, eight times; these cannot be halved."""
+    many = Scenario(
+        model="gpt-oss-120b",
+        accelerator="gb200",
+        weight_dtype="native",
+        policy="disaggregated",
+        prefill_workers=16,
+        decode_workers=24,
+        max_batch=1000,
+        arrival_per_s=80.0,
+    )
+    some = with_full_batches(many, 10_000)
+    assert (some.prefill_workers, some.decode_workers, some.arrival_per_s) == (2, 3, 10.0)
+
+
+def test_clients_of_a_full_system_are_as_many_as_a_closed_loop_may_have(monkeypatch):
+    """Oracle: the range of the key; 16 ranks of 16,384 requests are 262,144 places."""
+    wide = Scenario(model="deepseek-r1", accelerator="gb300", tensor_parallel=16, attention_data_parallel=16)
+    ran: list[Scenario] = []
+    monkeypatch.setattr(benchmark_search, "run", ran.append)
+    monkeypatch.setattr(benchmark_search, "point_of", lambda _: defaultdict(float))
+    saturated(wide.replace(seed=4711), 16_384)
+    assert ran[0].concurrency == FIELDS["concurrency"].high
+
+
+def test_pairs_of_pools_are_matched_at_the_batch_that_they_may_run():
+    """Oracle: the search chooses the batch limit, so that of the scenario plays no part."""
+    rules = catalogue.benchmark("gpt-oss-120b")
+    scenario = tuned(rules, Scenario(accelerator="gb200", calibration="submission"))
+    found = []
+    for batch in (2, 5000):
+        options = [option.replace(max_batch=batch) for option in submitted_ways(rules, scenario, 8)]
+        best = benchmark_rules.quick([option for option in options if option.split], Limits(3000, 80))
+        found.append(best.scenario.replace(max_batch=1))
+    assert found[0] == found[1]
 
 
 def test_candidates_use_every_device():

@@ -28,10 +28,12 @@ from typing import Any, NamedTuple
 
 from sim_core.catalogue.benchmarks import Benchmark
 from sim_core.engine.run import run
+from sim_core.price.pools import decode_of, prefill_of
 from sim_core.questions.benchmark.search import (
     ABOVE,
     BATCHES,
     BELOW,
+    ENGINE,
     FEWEST,
     HALVING,
     LEVELS,
@@ -49,13 +51,13 @@ from sim_core.questions.benchmark.search import (
     highest_rate,
     loaded_latencies,
     matched_per_s,
+    pool_work,
     saturated,
     sequences_held,
     share_of,
     top_per_s,
     with_full_batches,
 )
-from sim_core.questions.benchmark.ways import ENGINE
 from sim_core.results.metrics import point_of
 from sim_core.scenario.scenario import FIELDS, Scenario
 from sim_core.traffic.draws import mean_lengths
@@ -68,6 +70,7 @@ LAYOUT = (
 POOLS = ("policy", *(f"{pool}_{key}" for pool in ("prefill", "decode") for key in ("workers", *ENGINE)))
 FINALISTS = 2
 MATCHED = 6  # pairs of pools that are run
+ROOM_TIMES = 2.0  # batch limit of a decode pool, over what keeps the TPOT limit by rate matching
 TRADEMARK = (
     "MLPerf is a trademark of MLCommons. The simulated figures are MLPerf-like: simulated, not MLPerf "
     "results, and not to be compared with any."
@@ -119,13 +122,22 @@ class Found(NamedTuple):
 
 
 def batches(scenario: Scenario) -> list[int]:
-    """Return the batch limits that a replica's KV cache can fill; of two pools the largest alone.
+    """Return the batch limits that the KV cache of a replica, or of a decode worker, can fill."""
+    most = max(1.2 * sequences_held(scenario.replace(max_batch=BATCHES[0])), BATCHES[0])
+    return [batch for batch in BATCHES if batch <= min(most, FIELDS["max_batch"].high)]
+
+
+def _batches_under(option: Scenario, limits: Limits) -> list[int]:
+    """Return the batch limits to choose from; of two pools one alone, which does not bind.
 
     What a decode pool runs at once follows from the rate: a limit would let requests wait between the pools.
+    Twice what keeps the TPOT limit is never reached, and fills in runs that a page can afford.
     """
-    most = max(1.2 * sequences_held(scenario.replace(max_batch=BATCHES[0])), BATCHES[0])
-    found = [batch for batch in BATCHES if batch <= min(most, FIELDS["max_batch"].high)]
-    return found[-1:] if scenario.split else found
+    known = batches(option)
+    if not option.split:
+        return known
+    most = ROOM_TIMES * pool_work(option, "decode", limits.tpot_ms).batch / option.decode_ranks
+    return [next((batch for batch in known if batch >= most), known[-1])]
 
 
 def quick(options: Sequence[Scenario], limits: Limits, sizes: Sequence[int] = ()) -> Found | None:
@@ -147,7 +159,7 @@ def _ranked(options: Sequence[Scenario], limits: Limits, sizes: Sequence[int]) -
     """Return settings within the limits, each better than the one before, the best last."""
     tries = []
     for option in _promising(options, limits):
-        known = list(sizes) or batches(option)
+        known = list(sizes) or _batches_under(option, limits)
         first = _largest_within(option, known, limits.tpot_ms)
         for batch in _near(known, first):
             tries.append((top_per_s(option, batch), option, batch))
@@ -164,9 +176,9 @@ def _ranked(options: Sequence[Scenario], limits: Limits, sizes: Sequence[int]) -
 
 def _promising(options: Sequence[Scenario], limits: Limits) -> list[Scenario]:
     """Return the ways with one pool, and of those with two the best by rate matching under the limits."""
-    pairs = {option: matched_per_s(option, limits.tpot_ms) for option in options if option.split}
-    best = sorted(pairs, key=lambda option: -pairs[option])[:MATCHED]
-    return [option for option in options if not option.split or option in best]
+    pairs = [option for option in options if option.split]
+    best = sorted(pairs, key=lambda option: -matched_per_s(option, limits.tpot_ms))[:MATCHED]
+    return [*(option for option in options if not option.split), *best]
 
 
 def _near(known: Sequence[int], first: int) -> list[int]:
@@ -289,7 +301,12 @@ def _answer(
 
 
 def _is_capped(scenario: Scenario, limits: Limits, sizes: Sequence[int]) -> bool:
-    """Return whether a larger full batch that the KV cache can hold would break the TPOT limit."""
+    """Return whether a larger full batch that the KV cache can hold would break the TPOT limit.
+
+    Of two pools none is full: what they run at once follows from the rate.
+    """
+    if scenario.split:
+        return False
     room = sequences_held(scenario)
     larger = [batch for batch in sizes or batches(scenario) if scenario.max_batch < batch <= room]
     return bool(larger) and saturated(scenario, larger[0]).tpot_ms > limits.tpot_ms
@@ -379,6 +396,12 @@ def _curve_row(limits: Limits, found: Found | None) -> dict[str, Any]:
 
 
 def chosen_keys(scenario: Scenario) -> dict[str, Any]:
-    """Return the keys of a setting that a search chooses; of two pools theirs, too."""
-    keys = (*LAYOUT, *POOLS) if scenario.split else LAYOUT
-    return {key: getattr(scenario, key) for key in keys}
+    """Return the keys of a setting that a search chooses; of two pools theirs, too, as they are run."""
+    found = {key: getattr(scenario, key) for key in LAYOUT}
+    if not scenario.split:
+        return found
+    found["policy"] = scenario.policy
+    for name, pool in (("prefill", prefill_of(scenario)), ("decode", decode_of(scenario))):
+        found[f"{name}_workers"] = pool.replicas
+        found |= {f"{name}_{key}": getattr(pool, key) for key in ENGINE}
+    return found

@@ -16,7 +16,7 @@ from sim_core.engine.work import kept, shared
 from sim_core.price.memory import DoesNotFit
 from sim_core.price.pools import decode_of, prefill_of
 from sim_core.price.price import price_of
-from sim_core.questions.disaggregation import matched
+from sim_core.questions.disaggregation import Matched, matched
 from sim_core.results.metrics import point_of
 from sim_core.scenario.keys.caching import ALONE
 from sim_core.scenario.keys.speculation import NO_DRAFTING
@@ -41,6 +41,7 @@ RUNS, TRIALS = 40, 24  # as one of so many a page counts each run, each trial of
 TOLERANCE = 0.005
 SAFE = 1.05  # times rate matching, which goes by means
 WARM_UP = 0.2
+ENGINE = ("tensor_parallel", "expert_parallel", "attention_data_parallel")  # its layout
 STEADY_TURNS = 3.0  # times as long as a request stays: a run that is shorter tells nothing
 
 
@@ -163,7 +164,7 @@ def saturated(scenario: Scenario, batch: int, turns: int = FULL_TURNS) -> Satura
 @kept(8192, RUNS)
 def _saturated(scenario: Scenario) -> Saturated:
     places = batch_places(scenario)
-    clients = places + max(2, places // 8)
+    clients = min(places + max(2, places // 8), int(FIELDS["concurrency"].high))
     full = scenario.replace(
         arrivals="closed",
         concurrency=clients,
@@ -177,14 +178,34 @@ def _saturated(scenario: Scenario) -> Saturated:
 def top_per_s(scenario: Scenario, batch: int, turns: int = FULL_TURNS) -> float:
     """Return the rate that saturates a system: all batches full, or the work of one of two pools. [req/s]"""
     if scenario.split:
-        return SAFE * matched_per_s(scenario.replace(max_batch=batch), math.inf)
+        return SAFE * matched_per_s(scenario, math.inf, batch)
     return saturated(scenario, batch, turns).request_per_s * scenario.replicas
 
 
-def matched_per_s(scenario: Scenario, tpot_ms: float) -> float:
+def matched_per_s(scenario: Scenario, tpot_ms: float, batch: int | None = None) -> float:
     """Return the rate that the workers of neither pool exceed, by their mean work within a limit. [req/s]"""
-    found = matched(scenario.replace(slo_tpot_ms=min(tpot_ms, FIELDS["slo_tpot_ms"].high)))
-    return min(scenario.prefill_workers / found.prefill_s, scenario.decode_workers / found.decode_s)
+    prefill_s = pool_work(scenario, "prefill", tpot_ms, batch).prefill_s
+    decode_s = pool_work(scenario, "decode", tpot_ms, batch).decode_s
+    return min(scenario.prefill_workers / prefill_s, scenario.decode_workers / decode_s)
+
+
+def pool_work(scenario: Scenario, pool: str, tpot_ms: float, batch: int | None = None) -> Matched:
+    """Return what rate matching says of a pool's workers, whatever the other pool is.
+
+    With a batch limit, or the largest that their KV cache fills.
+    """
+    layout = {key: getattr(scenario, f"{pool}_{key}") for key in ENGINE}
+    alike = {f"{name}_{key}": value for name in ("prefill", "decode") for key, value in layout.items()}
+    return _matched(scenario.replace(prefill_workers=1, decode_workers=1, **alike), tpot_ms, batch)
+
+
+@lru_cache(maxsize=4096)
+def _matched(pair: Scenario, tpot_ms: float, batch: int | None) -> Matched:
+    limit_ms, most = min(tpot_ms, FIELDS["slo_tpot_ms"].high), batch
+    if most is None:
+        held = round(1.2 * sequences_held(pair.replace(max_batch=BATCHES[0])))
+        most = min(max(held, BATCHES[0]), BATCHES[-1])
+    return matched(pair.replace(slo_tpot_ms=limit_ms, max_batch=most))
 
 
 def with_full_batches(scenario: Scenario, most: int) -> Scenario:

@@ -9,14 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from sim_core import catalogue
 from sim_core.catalogue.benchmarks import Benchmark
 from sim_core.fields.errors import ScenarioError
-from sim_core.questions.benchmark.search import ONE_STAGE, require_room
+from sim_core.questions.benchmark.search import ENGINE, ONE_STAGE, require_room
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
 
 TENSOR_PARALLEL = (1, 2, 4, 8, 16)
 BOARD = 8  # devices that a board joins; where more are joined, a rack is
 SHARES = 8  # parts in which devices are dealt to two pools
 MOST_TOGETHER = 16  # devices of two pools that share their requests; larger systems repeat them
-ENGINE = ("tensor_parallel", "expert_parallel", "attention_data_parallel")
 
 
 def submitted_ways(benchmark: Benchmark, scenario: Scenario, devices: int) -> list[Scenario]:

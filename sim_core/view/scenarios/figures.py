@@ -38,7 +38,7 @@ BOUND = {
     "ttft": "the TTFT limit binds",
     "tpot": "the TPOT limit binds",
     "both": "both limits bind: TPOT caps the batch, TTFT the queue for it",
-    "stability": "the batch is full, no limit binds",
+    "stability": "the engines are full, no limit binds",
     "floor": "not even one request at a time is fast enough",
     "": "no limit: the batch is always full",
 }

@@ -350,6 +350,7 @@ def scenario_rows(study: SystemStudy, own: Limits) -> list[dict[str, Any]]:
                 "requests": answer.scenario.requests if answer else 0,
                 "tpot_limit_ms": asked.tpot_ms if asked else None,
                 "published": published_ratio(spread, rule),
+                **(benchmark_rules.chosen_keys(answer.setting) if answer else {}),
             }
         )
     return rows

@@ -119,6 +119,18 @@ def test_the_controls_write_the_address() -> None:
     assert "Mixtral" in finding(app)
 
 
+def test_two_pools_of_ones_own_are_shown_as_they_are_run() -> None:
+    """Oracle: what a pool leaves out it has of the one pool, two devices wide; rules have the same two."""
+    own = {"setup": "own", "policy": "disaggregated", "tensor_parallel": "2", "max_batch": "32"}
+    own |= {"decode_tensor_parallel": "1", "bench": "llama3.1-8b"}
+    for rules in ("limits", "points"):
+        visit(**own, rules=rules)
+    app = visit(**own, rules="bars")
+    table = next(block.body for block in app.get("html") if "What binds" in block.body)
+    assert table.count("4 × TP 2 prefill, 4 × TP 1 decode") == 4
+    assert not any("one replica" in block.value for block in app.code)
+
+
 def test_drafts_are_shown_where_interactive_uses_them() -> None:
     """Oracle: the rules: three drafts of the model's own layers, in Interactive and nowhere else."""
     app = visit(bench="deepseek-r1", accelerator="gb200", rules="bars")
@@ -129,6 +141,15 @@ def test_drafts_are_shown_where_interactive_uses_them() -> None:
     own = {"setup": "own", "tensor_parallel": "8", "weight_dtype": "fp4"}
     app = visit(bench="deepseek-r1", accelerator="gb200", **own)
     assert any("none is added here" in text.value for text in app.caption)
+
+
+@pytest.mark.slow
+def test_a_rack_has_two_pools_within_the_budget_of_a_page() -> None:
+    """Oracle: the search without a budget, whose Interactive has two pools on 64 of a rack."""
+    app = visit(bench="gpt-oss-120b", accelerator="gb200", devices="64", rules="bars")
+    table = next(block.body for block in app.get("html") if "What binds" in block.body)
+    lines = [line for line in table.split("<tr") if " prefill, " in line]
+    assert len(lines) == 1 and "Interactive" in lines[0]
 
 
 def test_a_benchmark_without_interactive() -> None:
