@@ -103,7 +103,7 @@ def _said(
 ) -> list[str]:
     """Return the finding, and notes on how it was found and which limit it does not keep."""
     if not any(curve.rows for curve in found):
-        return [words.nothing_fits(scenario, devices)]
+        return [words.none_can_run(scenario, devices)]
     texts = [words.layout_finding(scenario, devices, ranked, user_target(scenario))]
     if not any(curve.simulated for curve in found):
         texts.append("Estimated by arithmetic; simulated as soon as the page rests.")

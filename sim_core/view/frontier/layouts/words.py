@@ -14,7 +14,7 @@ NAMED = 4  # ties that are named
 SAME = 0.02
 
 
-def nothing_fits(scenario: Scenario, devices: int) -> str:
+def none_can_run(scenario: Scenario, devices: int) -> str:
     """Return that no layout can run at all; the reasons stand beneath the chart."""
     place = f"On {devices} × {accelerator_of(scenario).name}"
     return f"{place}, no layout of {model_of(scenario).name} can run: take more devices, or narrower weights."
