@@ -34,6 +34,7 @@ from sim_core.view.drawing.words import duration, literal, number, percent, quan
 from sim_core.view.parts import actions, controls, pieces, trust_badge
 from sim_core.view.parts.chart import Heading, chart
 from sim_core.view.parts.pieces import Cell
+from sim_core.view.parts.sidebar import NO_LIMITS, sidebar
 from sim_core.view.parts.views import dial, views
 from sim_core.view.session import shell, state, sweeps
 
@@ -51,6 +52,11 @@ FIGURES = (  # latency or rate, statistic, what it is called, unit, whether more
     ("itl_ms", "max", "ITL longest", "", False),
     ("e2e_ms", "mean", "E2E mean", "", False),
 )
+
+
+def batching_sidebar(scenario: Scenario) -> None:
+    """Draw the sidebar without latency limits: no view of the page asks whether they are kept."""
+    sidebar(scenario, beside=NO_LIMITS)
 
 
 def show(scenario: Scenario) -> None:

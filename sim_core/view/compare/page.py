@@ -334,6 +334,8 @@ def _label(key: str) -> str:
 
 def _value(side: Scenario, key: str) -> str:
     value = getattr(side, key)
+    if key in ("model", "accelerator"):
+        return (model_of(side) if key == "model" else accelerator_of(side)).name
     if FIELDS[key].group == "speculation" and not side.spec_tokens:
         return "no speculation" if key == "spec_tokens" else "–"
     if key == "acceptance_length" and value is None:

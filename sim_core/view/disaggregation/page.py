@@ -24,7 +24,7 @@ from sim_core.view.frontier.layouts.placement import show_placement
 from sim_core.view.parts import actions, pieces, trust_badge
 from sim_core.view.parts.chart import Heading, chart
 from sim_core.view.parts.pieces import KeyFigure
-from sim_core.view.parts.sidebar import LINKS, limit_sliders_row, pool_sizes, sidebar
+from sim_core.view.parts.sidebar import BOTH_LIMITS, LINKS, limit_sliders_row, pool_sizes, sidebar
 from sim_core.view.parts.views import dial, views
 from sim_core.view.session import state, sweeps
 from sim_core.view.session.advice import Advice, offer
@@ -52,7 +52,7 @@ def show(scenario: Scenario) -> None:
 
 def pools_sidebar(scenario: Scenario) -> None:
     """Draw the sidebar without what the page has beside its chart, or sets itself: one pool, and two."""
-    sidebar(scenario, beside={"arrival_per_s", "pools", "limits", "policy"})
+    sidebar(scenario, beside={"arrival_per_s", "pools", "policy", *BOTH_LIMITS})
 
 
 def _neutral(scenario: Scenario) -> Scenario:

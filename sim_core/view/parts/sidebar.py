@@ -42,10 +42,13 @@ from sim_core.view.session import shell, state
 from sim_core.view.session.mine.panel import mine_button
 from sim_core.view.session.mine.reset import reset_button
 
+BOTH_LIMITS = frozenset({"slo_ttft_ms", "slo_tpot_ms"})  # of all requests
+NO_LIMITS = frozenset(key for key, info in FIELDS.items() if info.group == "limits")  # where none counts
+
 
 def sidebar(scenario: Scenario, beside: Collection[str] = (), words: str = "") -> None:
     """Draw all controls of the scenario in the sidebar, but those that a page has `beside` its chart, or not
-    at all: keys, `pools`, `split`, `limits`, `layout`, `stages`, `load`, `specs`, or the `workers` of pools
+    at all: keys, `pools`, `split`, `layout`, `stages`, `load`, `specs`, or the `workers` of pools
     that it finds itself, whose link stays; with a page's `words` under the accelerator.
     """
     with st.sidebar:
@@ -54,11 +57,8 @@ def sidebar(scenario: Scenario, beside: Collection[str] = (), words: str = "") -
         system_controls(scenario, beside, words)
         _traffic(scenario, beside)
         _engine(scenario, beside)
-        if "limits" not in beside:
-            heading("Latency limits")
-            limit_sliders(on_page=False)
-        _limits_by_class()
-        advanced(scenario)
+        _limits(beside)
+        advanced(scenario, beside)
 
 
 def gallery_button() -> None:
@@ -338,6 +338,15 @@ def _worker(scenario: Scenario, pool: str, beside: Collection[str]) -> None:
     count(f"{pool}_pipeline_parallel")
 
 
+def _limits(beside: Collection[str]) -> None:
+    """Draw the latency limits, and those of single classes."""
+    if not BOTH_LIMITS.issubset(beside):
+        heading("Latency limits")
+        limit_sliders(on_page=False, beside=beside)
+    if "class_limits" not in beside:
+        _limits_by_class()
+
+
 def _limits_by_class() -> None:
     """Draw the limits of single classes, where the traffic has several."""
     scenario = st.session_state.scenario
@@ -359,10 +368,11 @@ def _write_class_limits() -> None:
     state.change(class_limits=st.session_state.in_class_limits.strip())
 
 
-def limit_sliders(on_page: bool = True) -> None:
+def limit_sliders(on_page: bool = True, beside: Collection[str] = ()) -> None:
     """Draw the latency limits, beside a chart or in the sidebar."""
-    ladder("slo_ttft_ms", decades(50, 50_000), duration, on_page)
-    ladder("slo_tpot_ms", decades(1, 1000), duration, on_page)
+    for key, low, high in (("slo_ttft_ms", 50, 50_000), ("slo_tpot_ms", 1, 1000)):
+        if key not in beside:
+            ladder(key, decades(low, high), duration, on_page)
 
 
 def limit_sliders_row() -> None:
@@ -383,12 +393,13 @@ def engine_setting(scenario: Scenario) -> None:
     ladder("token_budget", POWERS[6:], lambda value: quantity(value, "tokens"))
 
 
-def advanced(scenario: Scenario) -> None:
+def advanced(scenario: Scenario, beside: Collection[str] = ()) -> None:
     """Draw the keys that are seldom changed, on demand."""
     with st.expander("Advanced", key="in_advanced", on_change="rerun") as more:
         if not more.open:
             return
-        ladder("slo_percentile", (50.0, 75.0, 90.0, 95.0, 99.0, 99.9), lambda value: f"p{number(value)}")
+        if "slo_percentile" not in beside:
+            ladder("slo_percentile", (50.0, 75.0, 90.0, 95.0, 99.0, 99.9), lambda value: f"p{number(value)}")
         ladder("token_budget", POWERS[6:], lambda value: quantity(value, "tokens"))
         ladder("kv_memory_frac", (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.92, 0.95, 1.0), percent)
         ladder("kv_block_tokens", POWERS[:8], lambda value: quantity(value, "tokens"))

@@ -17,7 +17,7 @@ from sim_core.view.drawing.templates import Markup, render
 from sim_core.view.drawing.words import duration, number, percent, rate
 from sim_core.view.parts import pieces, trust_badge
 from sim_core.view.parts.chart import chart
-from sim_core.view.parts.sidebar import sidebar
+from sim_core.view.parts.sidebar import NO_LIMITS, sidebar
 from sim_core.view.parts.views import views
 from sim_core.view.phases import figures
 from sim_core.view.phases import words as phase_words
@@ -38,19 +38,23 @@ from sim_core.view.phases.common import (
 from sim_core.view.phases.figures import PHASES, sequences, tokens_short
 from sim_core.view.phases.hardware import show_floor, show_kv, show_specs
 from sim_core.view.phases.speculation import show_speculation
-from sim_core.view.session import state
+from sim_core.view.session import shell, state
 
 PROMPTS = tuple(2**power for power in range(7, 16))
 
 
 def phases_sidebar(scenario: Scenario) -> None:
-    """Draw the sidebar without the load: steps have the sequences of the page's own slider."""
-    sidebar(scenario, beside=set() if scenario.arrivals == "trace" else {"load"})
+    """Draw the sidebar without the load: steps have the sequences of the page's own slider; and without the
+    limits that the view has no use for.
+    """
+    load = set() if scenario.arrivals == "trace" else {"load"}
+    used = {"specs": NO_LIMITS, "floor": {"slo_tpot_ms"}}.get(state.view("phases"), set())
+    sidebar(scenario, beside=load | (NO_LIMITS - used))
 
 
 def show(scenario: Scenario) -> None:
     """Show the view that was asked for; where it cannot be, the controls and the reason."""
-    views("phases")
+    views("phases", then=shell.rerun_page)  # the sidebar has the limits that the view uses
     view = {
         "roofline": show_roofline,
         "step": show_step,

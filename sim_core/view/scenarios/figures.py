@@ -43,7 +43,7 @@ BOUND = {
     "": "no limit: the batch is always full",
 }
 NAMES = {"tpot": "TPOT", "ttft": "TTFT"}
-Y_TOP = 1.12
+Y_TOP = 1.12  # of Offline, and of what reads more
 WORDS_FRAC = 0.2  # a bar shorter than this share of the whole has its words behind it
 
 
@@ -130,12 +130,14 @@ def kept(
         *_floor_shade(lines, along, low),
     ]
     other = NAMES["ttft" if along == "tpot" else "tpot"]
+    kept_most = max(speed_of(row) / offline for line in lines for row in line.rows)
+    top = Y_TOP * max(1.0, kept_most, *(mark.kept_frac for mark in marks))
     title = f"Limit on {NAMES[along]}, 99 % of requests [ms] · looser →"
     layout = TALL_LAYOUT | {
         "xaxis": axis(
             title, type="log", range=[math.log10(low), math.log10(high)], **ticks(log_ticks(low, high))
         ),
-        "yaxis": axis("Throughput kept [share of Offline]", range=[0, Y_TOP], tickformat=".0%", dtick=0.2),
+        "yaxis": axis("Throughput kept [share of Offline]", range=[0, top], tickformat=".0%", dtick=0.2),
         "annotations": annotations,
         "shapes": shapes,
         "uirevision": revision,
@@ -380,11 +382,13 @@ def shares_figure(rows: Sequence[Row]) -> Figure:
     shown = [row for row in rows if row["published"]]
     if shown:
         data.append(_bar_published(shown))
-    most = 1.05 * max((row["published"][2] for row in shown), default=0)
+    most = max([*(row["kept_frac"] for row in rows), *(row["published"][2] for row in shown)])
     layout = TALL_LAYOUT | {
         "yaxis": axis("", type="category", autorange="reversed"),
         "xaxis": axis(
-            "Share of Offline<br>[in bars: tok/s per acc.]", tickformat=".0%", range=[0, max(1.05, most)]
+            "Share of Offline<br>[in bars: tok/s per acc.]",
+            tickformat=".0%",
+            range=[0, 1.05 * max(1.0, most)],
         ),
     }
     return {"data": data, "layout": layout}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -129,6 +129,21 @@ def _draft_words(study: SystemStudy) -> str:
     return f" Interactive may use {number(drafts)} drafts of the model's own layers, as the rules allow."
 
 
+AS_OFFLINE = 0.01  # a share of it that is not worth a word
+
+
+def above_offline(kept: Iterable[float]) -> str:
+    """Return what to think of shares of Offline above 1, which no limit can bring; "" without any."""
+    more = max((share - 1 for share in kept if share > 1 + AS_OFFLINE), default=0.0)
+    if not more:
+        return ""
+    return (
+        f"No limit can bring more than Offline: what reads up to {percent(more)} more does so by error. Runs "
+        "that end before a full batch of long answers has settled read too high, and Offline's own loses the "
+        "time in which its batch fills and empties."
+    )
+
+
 def _pool_words(study: SystemStudy) -> str:
     """Return that Interactive may have a pool for each phase, where that is tried."""
     if study.sizes or not any(option.split for option in study.options):
@@ -172,12 +187,13 @@ def show_limit_costs(study: SystemStudy, scenario: Scenario) -> None:
     along = state.view("against")
     own = own_limits(scenario)
     shown = marks(study, own)
-    pieces.say(limit_finding(study, shown))
+    lines = limit_curves(study, shown, along)
+    kept = (_speed(row) / study.offline for line in lines for row in line.rows)
+    pieces.say(limit_finding(study, shown), above_offline(kept))
     trust_badge.badge(study.options[0])
     with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
         views("against")
         sidebar_parts.limit_sliders()
-    lines = limit_curves(study, shown, along)
     _, revision = state.frame(f"kept {along} {study.benchmark.id}", lambda: along)
     figure = figures.kept(lines, shown, study.offline, along=along, revision=revision)
     alt = figures.kept_sentence(lines, shown, along)
@@ -305,7 +321,7 @@ def show_shares(study: SystemStudy, scenario: Scenario) -> None:
     """Show the scenarios side by side, published ratios beside them."""
     own = own_limits(scenario)
     rows = scenario_rows(study, own)
-    pieces.say(bars_finding(rows))
+    pieces.say(bars_finding(rows), above_offline(row["kept_frac"] for row in rows))
     trust_badge.badge(study.options[0])
     sidebar_parts.limit_sliders_row()
     figure = figures.shares_figure(rows)
@@ -414,7 +430,7 @@ def show_operating_points(study: SystemStudy, scenario: Scenario) -> None:
     server_ttft_ms = study.benchmark.server_ttft_ms
     extra = tuple(row["tpot_limit_ms"] for row in rows if row["tpot_limit_ms"])
     line = own_curve(study.under("server"), study.sizes, "tpot", server_ttft_ms, extra)
-    pieces.say(points_finding(rows))
+    pieces.say(points_finding(rows), above_offline(_speed(row) / study.offline for row in (*rows, *line)))
     trust_badge.badge(study.options[0])
     sidebar_parts.limit_sliders_row()
     _, revision = state.frame(f"points {study.benchmark.id}", lambda: 0)

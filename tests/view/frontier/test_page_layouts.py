@@ -51,6 +51,13 @@ def test_a_target_that_nobody_reaches_is_said() -> None:
     assert "no layout of DeepSeek-R1 gives" in finding(app)
 
 
+def test_a_model_that_fits_nowhere_is_said() -> None:
+    """By hand: 671 billion parameters of 2 bytes are more than 8 x 151 GB, however they are laid out."""
+    app = healthy(open_page(PAGE, model="deepseek-r1", accelerator="h200"))
+    assert "no layout of DeepSeek-R1 can run" in finding(app)
+    assert "tensor_parallel" not in said(app) and "Estimated by arithmetic" not in said(app)
+
+
 @pytest.mark.parametrize("devices", ["1", "7", "1024"])
 def test_any_number_of_devices_can_be_asked(devices: str) -> None:
     """Oracle: no exception."""

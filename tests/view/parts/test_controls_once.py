@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from sim_core.view.frontier.layouts import page as layouts
-from tests.visits import healthy, open_page
+from tests.visits import healthy, open_page, said
 
+LIMITS = ["First token within", "Each token within"]
 PAGES = [
     *(("5_Disaggregation.py", {"pools": view}) for view in ("ratio", "stages", "link")),
-    *(("3_Batching.py", {"batching": view}) for view in ("timeline", "wait", "endings", "engines")),
     ("6_Traffic_shift.py", {"demand_hours": "0.03"}),
 ]
 
@@ -19,8 +19,47 @@ def test_no_slider_stands_twice(page: str, view: dict[str, str]) -> None:
     """Oracle: the limits and the batch limit have one slider each."""
     app = healthy(open_page(page, requests="400", fine="off", **view))
     labels = [slider.label for slider in app.select_slider]
-    for label in ("First token within", "Each token within", "Batch limit"):
+    for label in (*LIMITS, "Batch limit"):
         assert labels.count(label) == 1
+
+
+@pytest.mark.parametrize("view", ["timeline", "wait", "preemption", "interference", "endings", "engines"])
+def test_batching_has_no_limit_that_does_nothing(view: str) -> None:
+    """Oracle: what the page says of the same requests within other limits, word for word, in every view."""
+    asked = {"requests": "400", "batching": view}
+    app = healthy(open_page("3_Batching.py", **asked))
+    tight = healthy(
+        open_page("3_Batching.py", **asked, slo_ttft_ms="60", slo_tpot_ms="2", slo_percentile="50")
+    )
+    assert said(app) == said(tight)
+    app.session_state["in_advanced"] = True
+    app = healthy(app.run())
+    labels = [slider.label for slider in app.select_slider]
+    assert labels.count("Batch limit") == 1 and not {*LIMITS, "Percentile"} & {*labels}
+
+
+LIMITS_OF = {"specs": LIMITS, "floor": LIMITS[1:]}
+
+
+@pytest.mark.parametrize("view", ["roofline", "step", "specs", "kv", "floor", "speculation"])
+def test_two_phases_has_the_limits_of_its_view_alone(view: str) -> None:
+    """Oracle: what the view says within other limits, which differs where it has their sliders alone."""
+    texts = {}
+    for limit in (30, 3):
+        app = healthy(open_page("2_Two_phases.py", phases=view, slo_tpot_ms=str(limit)))
+        texts[limit] = said(app)
+        assert [slider.label for slider in app.select_slider if "within" in slider.label] == LIMITS_OF.get(
+            view, []
+        )
+    assert (texts[30] != texts[3]) == (view in LIMITS_OF)
+
+
+def test_the_limits_come_and_go_with_the_view() -> None:
+    """Oracle: the sliders of the view that was turned to."""
+    app = healthy(open_page("2_Two_phases.py"))
+    assert not [slider for slider in app.select_slider if slider.label in LIMITS]
+    turned = healthy(app.button_group(key="in_phases").set_value("floor").run())
+    assert [slider.label for slider in turned.select_slider if slider.label in LIMITS] == LIMITS_OF["floor"]
 
 
 @pytest.mark.parametrize("view", ["ratio", "stages", "link", "pays"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import pytest
@@ -13,7 +14,8 @@ from sim_core.evidence import trust
 from sim_core.questions.benchmark import search as benchmark_search
 from sim_core.questions.benchmark.ways import candidates
 from sim_core.scenario.link.page_settings import SETTINGS
-from sim_core.view.scenarios.page import limit_curves, row_trust, scenario_rows
+from sim_core.view.drawing.words import THIN
+from sim_core.view.scenarios.page import above_offline, limit_curves, row_trust, scenario_rows
 from sim_core.view.scenarios.published import marks
 from sim_core.view.scenarios.study import _study, own_limits
 from tests.visits import finding, healthy, open_page, said
@@ -150,6 +152,19 @@ def test_a_rack_has_two_pools_within_the_budget_of_a_page() -> None:
     table = next(block.body for block in app.get("html") if "What binds" in block.body)
     lines = [line for line in table.split("<tr") if " prefill, " in line]
     assert len(lines) == 1 and "Interactive" in lines[0]
+
+
+def test_more_than_offline_is_called_an_error() -> None:
+    """Oracle: a limit cannot add throughput, so shares above 1 are said to be wrong, and no others."""
+    assert above_offline([0.4, 1.0, math.nan]) == above_offline([]) == ""
+    assert "up to 48% more does so by error" in above_offline([0.4, 1.48, 1.03]).replace(THIN, "")
+
+
+@pytest.mark.parametrize("rules", ["limits", "bars", "points"])
+def test_the_page_says_where_it_shows_more_than_offline(rules: str) -> None:
+    """Oracle: its shares of Offline, of answers so long that the runs of a page are too short for them."""
+    app = visit(bench="deepseek-r1", accelerator="gb200", rules=rules)
+    assert "more than Offline" in said(app)
 
 
 def test_a_benchmark_without_interactive() -> None:

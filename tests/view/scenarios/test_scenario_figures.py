@@ -160,3 +160,11 @@ def test_sentences():
         decode_attention_data_parallel=1,
     )
     assert figures.layout_words(chosen_keys(pools)) == "2 × TP 4 DP 4 EP 4 prefill, 7 × TP 8 decode"
+
+
+def test_what_reads_more_than_offline_is_not_cut_off():
+    """Oracle: the largest share given, which must lie below the end of its axis."""
+    top = figures.kept([line("server", 2000.0)], MARKS, 50.0, along="tpot")["layout"]["yaxis"]["range"][1]
+    assert top > 98.0 / 50.0
+    bars = figures.shares_figure([scenario_row("offline", 1.0), scenario_row("server", 1.26)])
+    assert bars["layout"]["xaxis"]["range"][1] > 1.26

@@ -82,9 +82,7 @@ def show(scenario: Scenario) -> None:
     simulated = [curve for curve in found if curve.simulated]
     kept = deployment.ranking(simulated or found, target, scenario.slo_ttft_ms)
     ranked = kept or deployment.ranking(simulated or found, target)
-    notes = [] if simulated else ["Estimated by arithmetic; simulated as soon as the page rests."]
-    notes += [] if kept or not ranked else [words.late_words(scenario)]
-    pieces.say(words.layout_finding(scenario, asked.devices, ranked, target), *notes)
+    pieces.say(*_said(scenario, asked.devices, found, ranked, bool(kept)))
     trust_badge.badge(ranked[0].curve.option.unit if ranked else scenario)
     _dials(scenario, found)
     _chart(asked, found, ranked, scenario.slo_ttft_ms if kept else math.inf, target)
@@ -98,6 +96,18 @@ def show(scenario: Scenario) -> None:
         st.html(render("frontier/blocked.html", reasons=blocked))
     st.caption(READING)
     _take_away(found, ranked)
+
+
+def _said(
+    scenario: Scenario, devices: int, found: Sequence[Curve], ranked: Sequence[Ranked], is_kept: bool
+) -> list[str]:
+    """Return the finding, and notes on how it was found and which limit it does not keep."""
+    if not any(curve.rows for curve in found):
+        return [words.none_can_run(scenario, devices)]
+    texts = [words.layout_finding(scenario, devices, ranked, user_target(scenario))]
+    if not any(curve.simulated for curve in found):
+        texts.append("Estimated by arithmetic; simulated as soon as the page rests.")
+    return texts if is_kept or not ranked else [*texts, words.late_words(scenario)]
 
 
 TRIED = "All layouts are tried here, each from few clients to many."

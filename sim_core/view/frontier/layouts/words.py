@@ -8,10 +8,16 @@ from sim_core.fields.texts import counted
 from sim_core.questions.deployment.curves import Curve, Ranked
 from sim_core.questions.deployment.layouts import FAMILIES
 from sim_core.scenario.scenario import Scenario, accelerator_of, model_of
-from sim_core.view.drawing.words import duration, number, percent, quantity
+from sim_core.view.drawing.words import duration, number, percent, quantity, spoken
 
 NAMED = 4  # ties that are named
 SAME = 0.02
+
+
+def none_can_run(scenario: Scenario, devices: int) -> str:
+    """Return that no layout can run at all; the reasons stand beneath the chart."""
+    place = f"On {devices} × {accelerator_of(scenario).name}"
+    return f"{place}, no layout of {model_of(scenario).name} can run: take more devices, or narrower weights."
 
 
 def layout_finding(scenario: Scenario, devices: int, ranked: Sequence[Ranked], target: float) -> str:
@@ -70,6 +76,6 @@ def reasons(curves: Sequence[Curve]) -> dict[str, str]:
             grouped.setdefault(key, []).append(curve.option.name)
             first.setdefault(key, curve.reason)
     return {
-        f"{FAMILIES[family]}: {', '.join(names)}": first[family, kind]
+        f"{FAMILIES[family]}: {', '.join(names)}": spoken(first[family, kind])
         for (family, kind), names in grouped.items()
     }
