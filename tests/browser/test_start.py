@@ -61,6 +61,15 @@ def test_a_page_prints_whole(visit: Callable[..., Visit], path: str) -> None:
         assert not here.page.get_by_test_id(control).first.is_visible()
 
 
+def test_cards_stay_on_paper(visit: Callable[..., Visit]) -> None:
+    """Oracle: the cards on the screen, whose buttons leave the paper without them."""
+    here = visit("/Gallery", shows=".bs-thumbnail")
+    cards = here.page.locator(".bs-thumbnail")
+    here.until(lambda: cards.count() > 20)
+    here.page.emulate_media(media="print")
+    here.until(lambda: all(card.is_visible() for card in cards.all()))
+
+
 def test_no_choice_of_a_view_is_cut_on_a_phone(visit: Callable[..., Visit]) -> None:
     """Oracle: the last button of the row ends within the 400 pixels there are."""
     row = ".stMain [role=radiogroup]"

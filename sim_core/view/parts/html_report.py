@@ -48,6 +48,11 @@ class Report:
     date: str = ""
 
     @property
+    def said(self) -> tuple[str, ...]:
+        """The finding and the notes, which nothing else need say again."""
+        return (self.finding, *self.notes)
+
+    @property
     def title(self) -> str:
         """The heading: that of the first chart, else the page's name."""
         return next((chart.title for chart in self.charts if chart.title), self.page)
@@ -58,7 +63,7 @@ def report_html(view: Report) -> str:
     page = render(
         "parts/report.html",
         report=view,
-        configuration=_configuration(view.charts),
+        configuration=[line for line in _configuration(view.charts) if line not in " ".join(view.said)],
         table=report_table(view.rows),
         is_address=view.link.startswith(("http://", "https://")),
         style=as_is(_HERE / "report.css"),

@@ -36,6 +36,13 @@ def say(finding: str, *notes: str, more: Markup | None = None, after: str | None
     st.html(render("parts/say.html", finding=finding, notes=notes, more=more or "", after=after))
 
 
+def say_more(finding: str) -> None:
+    """Show a further finding, of what follows on the page; a report has it beneath the first."""
+    finding = spoken(finding)
+    record.add_note(finding)
+    st.html(render("parts/say.html", finding=finding, notes=(), more="", after=None))
+
+
 def say_why(error: ScenarioError) -> None:
     """Show as the finding why there is none, with what would make room if it is that."""
     text = str(error)

@@ -50,6 +50,12 @@ def begin_record(finding: str = "", notes: tuple[str, ...] = ()) -> None:
     st.session_state.shown_now = Shown(finding, notes)
 
 
+def add_note(words: str) -> None:
+    """Keep what is said beneath the finding."""
+    shown = now()
+    st.session_state.shown_now = dataclasses.replace(shown, notes=(*shown.notes, words))
+
+
 def add_badge(found: Trust) -> None:
     """Keep how far the predictions can be trusted; the first badge of a page counts."""
     shown = now()

@@ -212,6 +212,15 @@ def test_a_link_opens_what_lies_around_the_first_row(view: str, words: str) -> N
     assert words in said(at) + charts
 
 
+def test_what_lies_around_leaves_the_finding_of_a_report() -> None:
+    """Oracle: the ranking alone; what lies around is said beneath it, and once."""
+    alone = healthy(visit(arrival_per_s="30")).session_state.shown_now
+    shown = healthy(visit(arrival_per_s="30", plan_around="limit")).session_state.shown_now
+    assert shown.finding == alone.finding
+    assert shown.notes[: len(alone.notes)] == alone.notes
+    assert sum("a token costs" in words for words in (shown.finding, *shown.notes)) == 1
+
+
 def test_what_comes_otherwise_stands_beneath_its_heads() -> None:
     """By hand: a fifth more and less of three things, each judged, with two costs and a share."""
     page_text = said(healthy(visit(arrival_per_s="30", plan_around="regret")))

@@ -51,9 +51,16 @@ def view(text: str = "plain", rows: int = 3) -> Report:
     charts = [Drawing(figure, text, text, f"{text}<br>{text}", 400)] * 2
     table = [{"name": text, "time_ms": float(row)} for row in range(rows)]
     return Report(
-        page=text, finding=text, notes=[text], charts=charts, rows=table, badge=text, toml=text,
+        page=text, finding=f"{text}!", notes=[f"{text}?"], charts=charts, rows=table, badge=text, toml=text,
         link=f"http://localhost:8501/?model={text}", command=text, version=text, date=text,
     )  # fmt: skip
+
+
+def test_what_a_report_has_said_is_no_caption() -> None:
+    """Oracle: a finding and a note that are a chart's text; another chart's is its caption."""
+    drawings = [Drawing({"data": []}, words, words, "", 400) for words in ("found", "noted", "drawn")]
+    page = Reader(report_html(Report(page="p", finding="found", notes=["noted"], charts=drawings, rows=[])))
+    assert page.texts["figcaption"] == ["drawn"]
 
 
 @pytest.mark.parametrize("text", ["plain", HOSTILE, "a & b < c \u2028 \"'", "</style></title></pre>"])

@@ -127,7 +127,7 @@ def _costs_shown(question: Question, row: Deployment) -> None:
         380,
         Heading("Cost over the limit on TPOT", words),
     )
-    pieces.say(words)
+    pieces.say_more(words)
 
 
 def costs_figure(costs: Sequence[Cost], asked_ms: float, unit: str) -> Figure:

@@ -78,7 +78,7 @@ def show_day(found: Plan) -> tuple[list[File], str]:
     shown = _worked_out(found, day, kind, start_s)
     words = day_sentence(shown)
     with answer:
-        pieces.say(words)
+        pieces.say_more(words)
         chart(day_figure(shown), "plan-day", words, 380, Heading("Devices over the day", words))
     _tables(shown)
     rivals = _rivals(found, shown, kind, start_s)

@@ -27,7 +27,7 @@ _found: Remembered[str, Beside] = Remembered(sweeps.REMEMBERED)
 def show_examples() -> list[File]:
     """Show each published answer with ours; return them as files."""
     found = [_found.get(name) or _found.put(name, answered_here(each)) for name, each in examples().items()]
-    pieces.say(examples_sentence(found))
+    pieces.say_more(examples_sentence(found))
     for each in found:
         _show(each)
     st.caption(READING)

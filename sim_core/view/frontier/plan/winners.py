@@ -94,7 +94,7 @@ def _say(bar: st.delta_generator.DeltaGenerator, done_frac: float, words: str) -
 
 def _draw(found: WinnerMap, key: str) -> None:
     words = winners_sentence(found)
-    pieces.say(words)
+    pieces.say_more(words)
     heading = Heading("Which accelerator wins where", words)
     chart(winner_figure(found), key, words, 90 + 62 * len(found.ys), heading)
 
