@@ -39,7 +39,8 @@ _ROOM_BYTES = 32_000_000  # what must be free for a cache to be begun
 _OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False, "no_cfunc_wrapper": True}
 _INNER = {**_OPTIONS, "no_cpython_wrapper": True, "no_rewrites": True}
 
-inner = numba.njit(**_INNER)
+# A function says whether it is written into its callers: what says nothing takes that from whoever calls it.
+inner = numba.njit(**_INNER, forceinline=False)
 inlined = numba.njit(**_INNER, forceinline=True)
 written_in = numba.njit(**_INNER, inline="always")  # large, and called once: not compiled by itself as well
 

@@ -359,18 +359,12 @@ TWO_RANKS: Mapping[str, Any] = {
 }
 
 
-def _use_layouts() -> None:
-    """Run two requests on two ranks, in one pool and in two, and on two stages."""
-    few: dict[str, Any] = {"requests": 2, "output_tokens": 2, "arrivals": "offline"}
-    for policy in ("chunked", "disaggregated"):
-        run(Scenario(**few, **TWO_RANKS, policy=policy))
-    run(Scenario(**few, pipeline_parallel=2))
-
-
 PARTS = (  # in the order in which they are wanted
     _part("continuous batching"),
     _part("static batching", policy="static"),
     _part("replicas", replicas=2, arrivals="poisson"),
     _part("two pools", policy="disaggregated"),
-    Part("ranks and stages", _use_layouts),
+    _part("ranks", **TWO_RANKS),
+    _part("two pools of ranks", **TWO_RANKS, policy="disaggregated"),
+    _part("stages", pipeline_parallel=2),
 )

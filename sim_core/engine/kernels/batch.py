@@ -89,7 +89,7 @@ def finish(s, arrays, rules, i, held):
         s.done = i
 
 
-@inner
+@inlined
 def link_in_order(requests, i):
     """Link those that are due at one tick in the order in which they joined; return the first of them.
 

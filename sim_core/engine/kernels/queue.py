@@ -88,7 +88,7 @@ def place_coming(one, arrival_s, i):
     one.request = i
 
 
-@inner
+@inlined
 def push_coming(coming, arrival_s, i):
     """Add a request to the heap of those that will be sent."""
     coming[0].request += 1
@@ -101,7 +101,7 @@ def push_coming(coming, arrival_s, i):
     place_coming(coming[place], arrival_s, i)
 
 
-@inner
+@inlined
 def pop_coming(coming, requests):
     """Take the request that is sent first off the heap, and enter when that is; return it."""
     first, count = coming[1].request, coming[0].request - 1
@@ -161,7 +161,7 @@ def bring_coming(s, arrays):
         bring_sent(s, arrays.coming, arrays.requests, arrays.sessions)
 
 
-@inner
+@inlined
 def bring_sent(s, coming, requests, sessions):
     """Put the next request in the queue, and all that have been sent by now."""
     append_to_queue(s, requests, take_coming(coming, requests, sessions))
@@ -203,7 +203,7 @@ def begin_session(coming, sessions, sent_s):
     return i, sent_s + thinks_s if thinks_s > 0.0 else sent_s
 
 
-@inner
+@inlined
 def send_later(s, coming, requests, unrouted, i, arrival_s):
     """Let a request be sent at a moment that has not passed.
 

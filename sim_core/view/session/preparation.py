@@ -48,29 +48,48 @@ def _percentiles() -> None:
     answer_of_rows(Scenario(requests=3), Rows(times_s, np.full(3, 2), times_s + 1.0, times_s + 2.0))
 
 
-def _conversations() -> None:
+def _conversations(**changes: Any) -> None:
+    """Keep the texts of a few sessions."""
+    engine.run(Scenario(requests=4, output_tokens=2, turns=2, prefix_caching="on", **changes))
+
+
+def _conversations_and_reuse() -> None:
     """Keep the texts of sessions, in one engine and among replicas, and see what they have in common."""
-    scenario = Scenario(requests=4, output_tokens=2, turns=2, prefix_caching="on")
-    for replicas in (1, 2):
-        engine.run(scenario.replace(replicas=replicas))
+    _conversations()
+    _conversations(replicas=2)
+    scenario = Scenario(requests=4, turns=2)
     reuse_of(requests_sent(scenario), scenario.kv_block_tokens)
 
 
-def _conversations_laid_out() -> None:
-    """Keep the texts of sessions on two ranks, on two stages and in two pools."""
-    small: dict[str, Any] = {"requests": 4, "output_tokens": 2, "turns": 2, "prefix_caching": "on"}
-    for laid_out in ({"pipeline_parallel": 2}, engine.TWO_RANKS, {"policy": "disaggregated"}):
-        engine.run(Scenario(**small, **laid_out))
-
-
-FIRST = (engine.PARTS[0], Part("percentiles", _one_point))  # what the first chart needs
-USUAL = (*FIRST, *engine.PARTS[1:-1], Part("conversations", _conversations))
-LAID_OUT = (*USUAL, engine.PARTS[-1])  # with the layouts of large models
-PARTS = (*LAID_OUT, Part("conversations on ranks, stages and two pools", _conversations_laid_out))
 _OF_ENGINE = {part.name: part for part in engine.PARTS}
+
+
+def _of_engine(*names: str) -> tuple[Part, ...]:
+    return tuple(_OF_ENGINE[name] for name in names)
+
+
+_IN_TWO_POOLS = Part("conversations in two pools", lambda: _conversations(policy="disaggregated"))
+_ON_STAGES = Part("conversations on stages", lambda: _conversations(pipeline_parallel=2))
+
+FIRST = (*_of_engine("continuous batching"), Part("percentiles", _one_point))  # what the first chart needs
+USUAL = (
+    *FIRST,
+    *_of_engine("static batching", "replicas"),
+    Part("conversations", _conversations_and_reuse),
+    *_of_engine("two pools"),
+)
+LAID_OUT = (*USUAL, *_of_engine("ranks", "two pools of ranks", "stages"))  # with the layouts of large models
+PARTS = (
+    *LAID_OUT,
+    Part("conversations on ranks", lambda: _conversations(**engine.TWO_RANKS)),
+    _IN_TWO_POOLS,
+    _ON_STAGES,
+)
 BESIDE = (
     Part("percentiles", _percentiles),
-    *(_OF_ENGINE[name] for name in ("static batching", "two pools", "ranks and stages")),
+    *_of_engine("two pools", "two pools of ranks", "stages"),
+    _IN_TWO_POOLS,
+    _ON_STAGES,
 )
 
 

@@ -390,8 +390,11 @@ def _parts_for(sweep: Sweep | None, ranks: bool = False) -> int | None:
 
 def _parts_of(scenario: Scenario, laid_out: bool = False) -> int | None:
     """Return how many parts any run of a scenario may need; None for all."""
-    if laid_out or most_ranks(scenario) > 1 or most_stages(scenario) > 1:
-        return None if scenario.prefix_caching == "on" else len(preparation.LAID_OUT)
+    laid_out = laid_out or most_ranks(scenario) > 1 or most_stages(scenario) > 1
+    if scenario.prefix_caching == "on" and (laid_out or scenario.policy == "disaggregated"):
+        return None
+    if laid_out:
+        return len(preparation.LAID_OUT)
     return len(preparation.USUAL)
 
 

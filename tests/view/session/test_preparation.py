@@ -98,7 +98,7 @@ def test_a_page_says_how_far_it_is(held: threading.Event, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(sweeps, "_preparing_words", note)
     app = healthy(open_page(APP, fine="off"))
-    assert shown[0].startswith("Preparing the simulator: **continuous batching**, part 1 of 8; 0 of ")
+    assert shown[0].startswith("Preparing the simulator: **continuous batching**, part 1 of 12; 0 of ")
     assert "Within p99 limits" in finding(app)
 
 
@@ -129,13 +129,14 @@ def _fails() -> None:
         ("pipeline_parallel", (1, 2), {}, len(LAID_OUT)),
         ("tensor_parallel", (1, 2), {"pipeline_parallel": 2, "prefix_caching": "on"}, len(PARTS)),
         ("tensor_parallel", (1, 2), {"prefix_caching": "on"}, len(USUAL)),
+        ("tensor_parallel", (1, 2), {"prefix_caching": "on", "policy": "disaggregated"}, len(PARTS)),
         ("policy", ("chunked", "prefill_first"), {}, len(FIRST)),
         ("policy", ("chunked", "static"), {}, len(USUAL)),
     ],
 )
 def test_a_chart_waits_for_what_it_needs(by: str, values: tuple, changes: dict, parts: int) -> None:
     """Oracle: which kernels run it: the first two parts the usual policies on one replica; ranks and stages
-    those of layouts, all parts where they keep texts; others all but those of layouts.
+    those of layouts, all parts where they or two pools keep texts; others all but those of layouts.
     """
     wanted = sweeps._parts_for(Sweep(Scenario(**changes), by, values, "max_batch"))
     assert (wanted or len(PARTS)) == parts

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sim_core.engine.compiling import inlined, inner
+from sim_core.engine.compiling import inlined
 from sim_core.engine.kernels.memory.pieces import leave_piece, take_from_piece
 from sim_core.engine.kernels.records import NOBODY, ZERO
 
@@ -31,7 +31,7 @@ def look_up_turn(s, arrays, rules, i, reach):
         look_up_text(s, arrays.sessions, arrays.pieces, i, again, rules.block_tokens, found, reach)
 
 
-@inner
+@inlined
 def look_up_system(s, pieces, p, reach):
     """Enter, and return, which blocks of the system prompt, the piece `p`, the cache holds."""
     if s.system_users > 0:
@@ -43,7 +43,7 @@ def look_up_system(s, pieces, p, reach):
     return s.idle + s.on_host
 
 
-@inner
+@inlined
 def look_up_text(s, sessions, pieces, i, again, block_tokens, found, reach):
     """Enter which blocks of a request's own text the cache holds, after `found` ones.
 
@@ -66,7 +66,7 @@ def look_up_text(s, sessions, pieces, i, again, block_tokens, found, reach):
     s.on_host += max(min(np.int64(piece.stop), reach) - found - here, 0)
 
 
-@inner
+@inlined
 def take_turn(s, pieces, p, system_blocks):
     """Take what a request has found; `p` is the system prompt's piece, if it has blocks."""
     if system_blocks > 0:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sim_core.engine.compiling import inlined, inner
+from sim_core.engine.compiling import inlined
 from sim_core.engine.kernels.records import NOBODY
 
 PIECE = np.dtype(
@@ -92,7 +92,7 @@ def unlink_on_host(s, pieces, p):
         pieces[piece.host_newer].host_older = piece.host_older
 
 
-@inner
+@inlined
 def leave_piece(s, pieces, p, start, end):
     """Leave the blocks of a text from `start` to `end` to whoever continues it, or needs room."""
     piece = pieces[p]
@@ -105,7 +105,7 @@ def leave_piece(s, pieces, p, start, end):
         append_piece(s, pieces, p)
 
 
-@inner
+@inlined
 def take_from_piece(s, pieces, p, until):
     """Take the blocks of a piece up to `until` out of it, from device and host."""
     piece = pieces[p]
@@ -131,7 +131,7 @@ def enter_losses(s, arrays, rules, free_blocks):
         evict(s, arrays.pieces, rules.host_blocks, s.cached - max(free_blocks, 0))
 
 
-@inner
+@inlined
 def evict(s, pieces, host_blocks, count):
     """Take blocks off the ends of the oldest pieces; where there is host memory, they go there."""
     s.looked = NOBODY
@@ -155,7 +155,7 @@ def evict(s, pieces, host_blocks, count):
         drop_on_host(s, pieces, s.host_blocks - host_blocks)
 
 
-@inner
+@inlined
 def drop_on_host(s, pieces, count):
     """Drop blocks on the host, off the ends of the oldest pieces."""
     s.host_blocks -= count

@@ -110,7 +110,7 @@ def release_taken_over(s, prefill, links):
         sender.released_s = max(sender.released_s, requests[i].joined_s)
 
 
-@inner
+@inlined
 def leave_rank(prefill, p, r, i):
     """Give back the blocks of a prompt that has left a rank of a prefill worker; its cache may keep them."""
     g, ranks, rules = prefill.states[p], prefill.ranks[p], prefill.rules
