@@ -70,6 +70,15 @@ def test_cards_stay_on_paper(visit: Callable[..., Visit]) -> None:
     here.until(lambda: all(card.is_visible() for card in cards.all()))
 
 
+def test_the_timeline_stands_on_one_sheet(visit: Callable[..., Visit]) -> None:
+    """Oracle: the height of A4 between its margins, with the finding above; the player's keys are gone."""
+    here = visit("/Batching", shows=".bs-player-said", viewport={"width": 703, "height": 800})
+    here.page.emulate_media(media="print")
+    ends = f"document.querySelector('{CHART}').getBoundingClientRect().bottom + scrollY"
+    here.until(lambda: 600 < here.page.evaluate(ends) <= 1032)
+    assert not here.page.locator(".bs-player-controls").first.is_visible()
+
+
 def test_no_choice_of_a_view_is_cut_on_a_phone(visit: Callable[..., Visit]) -> None:
     """Oracle: the last button of the row ends within the 400 pixels there are."""
     row = ".stMain [role=radiogroup]"
