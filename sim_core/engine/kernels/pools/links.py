@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sim_core.engine.compiling import inlined, inner
+from sim_core.engine.compiling import inlined
 from sim_core.engine.kernels.log import report_held
 from sim_core.engine.kernels.memory.blocks import blocks_of
 from sim_core.engine.kernels.memory.prefix import leave_text, look_up, share_text, take_found, tokens_found
@@ -244,7 +244,7 @@ def plan_from_queue(prefill, stages, p, now_s):
     return i, newest
 
 
-@inner
+@inlined
 def prefill_prompts(prefill, links, p, c):
     """Run one step of whole prompts on a prefill worker and put them on its link; return whether any has
     found room.
