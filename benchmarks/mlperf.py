@@ -33,7 +33,7 @@ from sim_core.fields.errors import ScenarioError
 from sim_core.questions.benchmark import rules as benchmark_rules
 from sim_core.questions.benchmark.rules import Answer
 from sim_core.questions.benchmark.search import precision, tuned
-from sim_core.questions.benchmark.ways import submitted_ways
+from sim_core.questions.benchmark.ways import BOARD, submitted_ways
 from sim_core.scenario.scenario import Scenario
 
 ROOT = Path(__file__).parent.parent
@@ -108,8 +108,8 @@ def _whole(total: float) -> bool:
 
 
 def devices(total: float) -> int:
-    """Return how many accelerators to simulate: eight of a larger system, which repeats them."""
-    return int(total) if total < 8 else 8
+    """Return how many accelerators to simulate: of a larger system a board's, which it repeats."""
+    return min(int(total), BOARD)
 
 
 def simulate(rows: pd.DataFrame, calibration: str) -> dict[tuple, dict[str, Any]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import os
+import pkgutil
 import shutil
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from sim_core.engine import kernels
 from sim_core.engine.kernels.memory import prefix
 from sim_core.engine.kernels.one_pool import advance, run_balanced, run_continuous
 from sim_core.engine.kernels.static import run_static
@@ -231,6 +234,18 @@ for module in (by_block, by_session, pieces):
     print([name for name, item in vars(module).items() if getattr(item, "signatures", None)])
 """)
     assert done.stdout.splitlines() == ["[]"] * 3
+
+
+def test_every_function_says_whether_it_is_written_into_its_callers() -> None:
+    """Oracle: Numba's options: what does not say takes it from its callers, and stands there many times."""
+    options = {
+        f"{found.name}.{name}": item.targetoptions
+        for found in pkgutil.walk_packages(kernels.__path__, f"{kernels.__name__}.")
+        for name, item in vars(importlib.import_module(found.name)).items()
+        if hasattr(item, "targetoptions")
+    }
+    assert len(options) > 90
+    assert [name for name, given in options.items() if not {"forceinline", "inline"} & given.keys()] == []
 
 
 def test_what_types_choose_is_called_by_kernels_alone() -> None:

@@ -6,7 +6,8 @@ parts. This one loads each part when it is there. What that process leaves out i
 everything where nothing can be kept.
 
 Run as a module, this file is that process. Where there is a second core, it has one of its own, which
-compiles meanwhile parts whose machine code hardly any other part needs (`BESIDE`).
+compiles meanwhile parts whose machine code hardly any other part needs (`BESIDE`). No entry point is compiled
+by both, since whichever wrote its list of machine codes last would drop the other's.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from sim_core.traffic.draws import requests_sent
 
 _ROOT = Path(__file__).parent.parent.parent.parent
 _WORD = "beside"  # to the process that compiles those parts
+_SESSIONS = Scenario(requests=4, output_tokens=2, turns=2, prefix_caching="on")
 
 
 def _one_point() -> None:
@@ -48,17 +50,11 @@ def _percentiles() -> None:
     answer_of_rows(Scenario(requests=3), Rows(times_s, np.full(3, 2), times_s + 1.0, times_s + 2.0))
 
 
-def _conversations(**changes: Any) -> None:
-    """Keep the texts of a few sessions."""
-    engine.run(Scenario(requests=4, output_tokens=2, turns=2, prefix_caching="on", **changes))
-
-
-def _conversations_and_reuse() -> None:
+def _conversations() -> None:
     """Keep the texts of sessions, in one engine and among replicas, and see what they have in common."""
-    _conversations()
-    _conversations(replicas=2)
-    scenario = Scenario(requests=4, turns=2)
-    reuse_of(requests_sent(scenario), scenario.kv_block_tokens)
+    for replicas in (1, 2):
+        engine.run(_SESSIONS.replace(replicas=replicas))
+    reuse_of(requests_sent(_SESSIONS), _SESSIONS.kv_block_tokens)
 
 
 _OF_ENGINE = {part.name: part for part in engine.PARTS}
@@ -68,20 +64,22 @@ def _of_engine(*names: str) -> tuple[Part, ...]:
     return tuple(_OF_ENGINE[name] for name in names)
 
 
-_IN_TWO_POOLS = Part("conversations in two pools", lambda: _conversations(policy="disaggregated"))
-_ON_STAGES = Part("conversations on stages", lambda: _conversations(pipeline_parallel=2))
+_IN_TWO_POOLS = Part(
+    "conversations in two pools", lambda: engine.run(_SESSIONS.replace(policy="disaggregated"))
+)
+_ON_STAGES = Part("conversations on stages", lambda: engine.run(_SESSIONS.replace(pipeline_parallel=2)))
 
 FIRST = (*_of_engine("continuous batching"), Part("percentiles", _one_point))  # what the first chart needs
 USUAL = (
     *FIRST,
     *_of_engine("static batching", "replicas"),
-    Part("conversations", _conversations_and_reuse),
+    Part("conversations", _conversations),
     *_of_engine("two pools"),
 )
 LAID_OUT = (*USUAL, *_of_engine("ranks", "two pools of ranks", "stages"))  # with the layouts of large models
 PARTS = (
     *LAID_OUT,
-    Part("conversations on ranks", lambda: _conversations(**engine.TWO_RANKS)),
+    Part("conversations on ranks", lambda: engine.run(_SESSIONS.replace(**engine.TWO_RANKS))),
     _IN_TWO_POOLS,
     _ON_STAGES,
 )

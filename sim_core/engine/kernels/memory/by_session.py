@@ -2,7 +2,6 @@
 
 What is kept of a conversation is the piece that its last turn left; the system prompt, which all share, is a
 piece by itself once nobody uses it. A request that was preempted finds the piece that it left itself.
-Functions are handed the arrays that they look at: all of an engine's take longer to hand over than to use.
 """
 
 from __future__ import annotations
