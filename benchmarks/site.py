@@ -6,9 +6,9 @@ to other files of the repository lose their address and keep their words; those 
 
 from __future__ import annotations
 
+import argparse
 import re
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -134,6 +134,15 @@ def _in_repository(page: Page, place: str) -> str:
     return normpath((PurePosixPath(page.source).parent / place).as_posix())
 
 
+def main() -> None:
+    """Build the site where the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, nargs="?", default=FOLDER, help="where to; site/ by default")
+    folder = parser.parse_args().folder
+    if folder.exists() and not folder.is_dir():
+        parser.error(f"{folder} is a file: name a folder, or none for {FOLDER.name}/.")
+    print(f"{len(build(folder))} pages in {folder}")
+
+
 if __name__ == "__main__":
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
-    print(f"{len(build(target))} pages in {target}")
+    main()
